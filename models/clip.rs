@@ -1,0 +1,117 @@
+//! The CLIP text encoder (transformers, `models/clip/modeling_clip.py`).
+
+use crate::ModelError;
+use reflux_ir::op::{Argmax, Attention, Binary, Embedding, LayerNorm, Real, Select, Unary};
+use reflux_ir::{DType, Graph, GraphError, Program, Rate, Scope, ValueId};
+use serde::Deserialize;
+
+/// `text_encoder/config.json`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct ClipConfig {
+    pub vocab_size: usize,
+    pub hidden_size: usize,
+    pub intermediate_size: usize,
+    pub num_hidden_layers: usize,
+    pub num_attention_heads: usize,
+    pub max_position_embeddings: usize,
+    pub hidden_act: Activation,
+    pub layer_norm_eps: f64,
+    pub eos_token_id: i64,
+}
+
+/// The MLP's activation, in transformers' names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    QuickGelu,
+    Gelu,
+    GeluNew,
+}
+
+impl From<Activation> for Unary {
+    fn from(activation: Activation) -> Self {
+        match activation {
+            Activation::QuickGelu => Unary::QuickGelu,
+            Activation::Gelu => Unary::Gelu,
+            Activation::GeluNew => Unary::GeluTanh,
+        }
+    }
+}
+
+/// CLIP configs from before transformers 4.30 say 2 whatever the end-of-text token is; the pooled token is then
+/// the one of the highest id.
+const LEGACY_EOS: i64 = 2;
+
+impl ClipConfig {
+    /// The encoder as a program of one variant `encode`.
+    ///
+    /// Input: `ids` i32[batch, tokens]. Result: `pooled` [batch, hidden], the final state of the end-of-text token.
+    pub fn lower(&self, batch: usize, dtype: DType) -> Result<Program, ModelError> {
+        if self.num_attention_heads == 0 || !self.hidden_size.is_multiple_of(self.num_attention_heads) {
+            let (size, heads) = (self.hidden_size, self.num_attention_heads);
+            return Err(ModelError::Unsupported(format!("text_encoder: {size} channels in {heads} heads")));
+        }
+        let mut graph = Graph::new();
+        self.build(&mut Scope::new(&mut graph, dtype), batch)?;
+        Ok(Program::of_graph("clip_text_encoder", "encode", 1, graph))
+    }
+
+    fn build(&self, s: &mut Scope, batch: usize) -> Result<(), GraphError> {
+        let tokens = self.max_position_embeddings;
+        let ids = s.input("ids", DType::I32, [batch, tokens], Rate::Prompt)?;
+        let mut model = s.module("text_model");
+        let mut embeddings = model.module("embeddings");
+        let table = embeddings.weight("token_embedding.weight", [self.vocab_size, self.hidden_size])?;
+        let words = embeddings.add("token_embedding", Embedding {}, &[ids, table])?;
+        let positions = embeddings.weight("position_embedding.weight", [tokens, self.hidden_size])?;
+        let mut x = embeddings.binary("embedded", Binary::Add, words, positions)?;
+        let mut encoder = model.module("encoder");
+        for index in 0..self.num_hidden_layers {
+            x = self.layer(&mut encoder.block("layers", index), x)?;
+        }
+        let x = self.norm(&mut model, "last", "final_layer_norm", x)?;
+        let end = self.end_of_text(&mut model, ids)?;
+        let pooled = model.add("pooled", Select {}, &[x, end])?;
+        s.output("pooled", pooled);
+        Ok(())
+    }
+
+    /// Where the end-of-text token is, i32[batch].
+    fn end_of_text(&self, s: &mut Scope, ids: ValueId) -> Result<ValueId, GraphError> {
+        let key = match self.eos_token_id {
+            LEGACY_EOS => ids,
+            eos => s.scalar("is_end", Binary::Equal, ids, eos as f64)?,
+        };
+        s.add("end", Argmax {}, &[key])
+    }
+
+    fn layer(&self, s: &mut Scope, x: ValueId) -> Result<ValueId, GraphError> {
+        let n = self.norm(s, "n1", "layer_norm1", x)?;
+        let mut attention = s.module("self_attn");
+        let shape = attention.fact(x).shape.to_vec();
+        let head_dim = self.hidden_size / self.num_attention_heads;
+        let mut heads = [n; 3];
+        for (part, name) in ["q", "k", "v"].into_iter().enumerate() {
+            let module = format!("{name}_proj");
+            let flat = attention.linear(&module, &module, n, self.hidden_size, true)?;
+            let split = [shape[0], shape[1], self.num_attention_heads, head_dim];
+            heads[part] = attention.reshape(name, flat, split)?;
+        }
+        let op = Attention { scale: Real::from((head_dim as f64).powf(-0.5)), causal: true };
+        let a = attention.add("attn_heads", op, &heads)?;
+        let a = attention.reshape("attn", a, shape)?;
+        let a = attention.linear("attn_out", "out_proj", a, self.hidden_size, true)?;
+        let x = s.binary("mid", Binary::Add, x, a)?;
+
+        let n = self.norm(s, "n2", "layer_norm2", x)?;
+        let mut mlp = s.module("mlp");
+        let h = mlp.linear("fc1", "fc1", n, self.intermediate_size, true)?;
+        let h = mlp.module("activation_fn").unary("act", self.hidden_act.into(), h)?;
+        let h = mlp.linear("fc2", "fc2", h, self.hidden_size, true)?;
+        s.binary("x", Binary::Add, x, h)
+    }
+
+    fn norm(&self, s: &mut Scope, name: &str, module: &str, x: ValueId) -> Result<ValueId, GraphError> {
+        s.norm(name, module, LayerNorm { eps: Real::from(self.layer_norm_eps) }, x, 2, &["weight", "bias"])
+    }
+}

@@ -1,0 +1,109 @@
+//! The T5 v1.1 encoder (transformers, `models/t5/modeling_t5.py`).
+
+use crate::ModelError;
+use reflux_ir::op::{Attention, Binary, Embedding, Real, RelativeBuckets, RmsNorm, Unary};
+use reflux_ir::{DType, Graph, GraphError, Program, Rate, Scope, ValueId};
+use serde::Deserialize;
+
+/// `text_encoder_2/config.json`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct T5Config {
+    pub vocab_size: usize,
+    pub d_model: usize,
+    pub d_kv: usize,
+    pub d_ff: usize,
+    pub num_layers: usize,
+    pub num_heads: usize,
+    pub relative_attention_num_buckets: usize,
+    #[serde(default = "max_distance")]
+    pub relative_attention_max_distance: usize,
+    pub layer_norm_epsilon: f64,
+    pub feed_forward_proj: String,
+}
+
+fn max_distance() -> usize {
+    128
+}
+
+impl T5Config {
+    /// The encoder as a program of one variant `encode`.
+    ///
+    /// Input: `ids` i32[batch, tokens]. Result: `prompt` [batch, tokens, d_model], the last hidden state. There is no
+    /// attention mask: FLUX attends to padding.
+    pub fn lower(&self, batch: usize, tokens: usize, dtype: DType) -> Result<Program, ModelError> {
+        if self.feed_forward_proj != "gated-gelu" {
+            let found = &self.feed_forward_proj;
+            let message =
+                format!("text_encoder_2: feed_forward_proj `{found}` (only `gated-gelu`, T5 v1.1's, is)");
+            return Err(ModelError::Unsupported(message));
+        }
+        let mut graph = Graph::new();
+        self.build(&mut Scope::new(&mut graph, dtype), batch, tokens)?;
+        Ok(Program::of_graph("t5_encoder", "encode", 1, graph))
+    }
+
+    fn build(&self, s: &mut Scope, batch: usize, tokens: usize) -> Result<(), GraphError> {
+        let ids = s.input("ids", DType::I32, [batch, tokens], Rate::Prompt)?;
+        let mut shared = s.module("shared");
+        let table = shared.weight("weight", [self.vocab_size, self.d_model])?;
+        let mut x = shared.add("embedded", Embedding {}, &[ids, table])?;
+        let mut encoder = s.module("encoder");
+        let bias = self.position_bias(&mut encoder, tokens)?;
+        for index in 0..self.num_layers {
+            x = self.block(&mut encoder.block("block", index), x, bias)?;
+        }
+        let prompt = self.norm(&mut encoder, "prompt", "final_layer_norm", x)?;
+        s.output("prompt", prompt);
+        Ok(())
+    }
+
+    /// Layer 0's relative attention bias, which all layers add: `[1, heads, tokens, tokens]`.
+    fn position_bias(&self, s: &mut Scope, tokens: usize) -> Result<ValueId, GraphError> {
+        let mut s = s.module("block.0.layer.0.SelfAttention.relative_attention_bias");
+        let buckets = RelativeBuckets {
+            length: tokens,
+            buckets: self.relative_attention_num_buckets,
+            max_distance: self.relative_attention_max_distance,
+        };
+        let buckets = s.add("buckets", buckets, &[])?;
+        let table = s.weight("weight", [self.relative_attention_num_buckets, self.num_heads])?;
+        let bias = s.add("bias_per_pair", Embedding {}, &[buckets, table])?;
+        let bias = s.transpose("bias_per_head", bias, &[2, 0, 1])?;
+        s.reshape("position_bias", bias, [1, self.num_heads, tokens, tokens])
+    }
+
+    fn block(&self, s: &mut Scope, x: ValueId, bias: ValueId) -> Result<ValueId, GraphError> {
+        let mut layer = s.module("layer.0");
+        let n = self.norm(&mut layer, "n1", "layer_norm", x)?;
+        let mut attention = layer.module("SelfAttention");
+        let fact = attention.fact(x);
+        let (batch, tokens) = (fact.shape[0], fact.shape[1]);
+        let inner = self.num_heads * self.d_kv;
+        let mut heads = [n; 3];
+        for (part, name) in ["q", "k", "v"].into_iter().enumerate() {
+            let flat = attention.linear(&format!("{name}_proj"), name, n, inner, false)?;
+            heads[part] = attention.reshape(name, flat, [batch, tokens, self.num_heads, self.d_kv])?;
+        }
+        let [q, k, v] = heads;
+        // T5 does not scale its logits.
+        let op = Attention { scale: Real::from(1.0), causal: false };
+        let a = attention.add("attn_heads", op, &[q, k, v, bias])?;
+        let a = attention.reshape("attn", a, [batch, tokens, inner])?;
+        let a = attention.linear("attn_out", "o", a, self.d_model, false)?;
+        let x = layer.binary("mid", Binary::Add, x, a)?;
+
+        let mut layer = s.module("layer.1");
+        let n = self.norm(&mut layer, "n2", "layer_norm", x)?;
+        let mut ff = layer.module("DenseReluDense");
+        let gate = ff.linear("wi_0", "wi_0", n, self.d_ff, false)?;
+        let gate = ff.module("act").unary("gate", Unary::GeluTanh, gate)?;
+        let up = ff.linear("wi_1", "wi_1", n, self.d_ff, false)?;
+        let h = ff.binary("gated", Binary::Mul, gate, up)?;
+        let h = ff.linear("wo", "wo", h, self.d_model, false)?;
+        layer.binary("x", Binary::Add, x, h)
+    }
+
+    fn norm(&self, s: &mut Scope, name: &str, module: &str, x: ValueId) -> Result<ValueId, GraphError> {
+        s.norm(name, module, RmsNorm { eps: Real::from(self.layer_norm_epsilon) }, x, 2, &["weight"])
+    }
+}

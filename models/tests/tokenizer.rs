@@ -1,0 +1,213 @@
+//! The tokenizers against transformers 5.23, on the bundled checkpoint's vocabularies.
+
+use reflux_models::tokenizer::{ClipTokenizer, Encoding, T5Tokenizer, TokenizerError};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+fn emoji(path: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/emoji")).join(path)
+}
+
+fn fixture<T: DeserializeOwned>(name: &str) -> T {
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures"));
+    serde_json::from_slice(&fs::read(folder.join(name)).unwrap()).unwrap()
+}
+
+fn clip() -> ClipTokenizer {
+    ClipTokenizer::open(emoji("tokenizer")).unwrap()
+}
+
+fn t5() -> T5Tokenizer {
+    T5Tokenizer::open(emoji("tokenizer_2")).unwrap()
+}
+
+#[test]
+fn prompts_of_the_pipeline_fixtures_have_their_ids() {
+    #[derive(Deserialize)]
+    struct Case {
+        prompt: String,
+        clip_ids: Vec<i32>,
+        t5_ids: Vec<i32>,
+    }
+    let (clip, t5) = (clip(), t5());
+    let cases: Vec<Case> = fixture("text.json");
+    assert_eq!(cases.len(), 6);
+    for Case { prompt, clip_ids, t5_ids } in cases {
+        assert_eq!(clip.encode(&prompt, 77).unwrap().ids, clip_ids, "{prompt}");
+        assert_eq!(t5.encode(&prompt, 32).unwrap().ids, t5_ids, "{prompt}");
+    }
+}
+
+/// Scripts, combining marks, control characters, special tokens in the text, odd spaces.
+#[test]
+fn odd_prompts_have_the_ids_of_transformers() {
+    #[derive(Deserialize)]
+    struct Case {
+        prompt: String,
+        /// Cut to 77, not padded.
+        clip: Vec<i32>,
+        /// Cut to 64, not padded.
+        t5: Vec<i32>,
+    }
+    let (clip, t5) = (clip(), t5());
+    let cases: Vec<Case> = fixture("tokens.json");
+    assert!(cases.len() > 200);
+    for Case { prompt, clip: clip_ids, t5: t5_ids } in cases {
+        for (Encoding { ids, tokens, cut }, expected, max, pad) in [
+            (clip.encode(&prompt, 77).unwrap(), clip_ids, 77, 2047),
+            (t5.encode(&prompt, 64).unwrap(), t5_ids, 64, 0),
+        ] {
+            assert_eq!(ids.len(), max);
+            assert_eq!(ids[..tokens], expected, "{prompt:?}");
+            assert!(ids[tokens..].iter().all(|&id| id == pad), "{prompt:?}");
+            assert!(cut.is_none_or(|cut| tokens == max && prompt.ends_with(&cut)), "{prompt:?}");
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_told() {
+    let (clip, t5) = (clip(), t5());
+    let prompt = "a red apple  on a blue background";
+    assert_eq!(clip.encode(prompt, 9).unwrap().cut, None);
+    assert_eq!(t5.encode(prompt, 8).unwrap().cut, None);
+
+    let cut = clip.encode(prompt, 6).unwrap();
+    assert_eq!(cut.ids, [2046, 320, 566, 1468, 513, 2047]);
+    assert_eq!((cut.tokens, cut.cut.as_deref()), (6, Some("a blue background")));
+
+    let cut = t5.encode(prompt, 5).unwrap();
+    assert_eq!(cut.ids, [3, 16, 304, 5, 1]);
+    assert_eq!((cut.tokens, cut.cut.as_deref()), (5, Some("a blue background")));
+
+    // The four bytes of a face are two tokens, and half a character is told as a whole one.
+    let faces = "🙂🙂🙂";
+    for max in 2..8 {
+        let cut = clip.encode(faces, max).unwrap().cut;
+        assert!(cut.is_none_or(|cut| faces.ends_with(&cut)));
+    }
+}
+
+#[test]
+fn special_tokens_alone_need_room() {
+    let (clip, t5) = (clip(), t5());
+    assert_eq!(clip.encode("apple", 2).unwrap().ids, [2046, 2047]);
+    assert_eq!(t5.encode("apple", 1).unwrap().ids, [1]);
+    assert!(matches!(clip.encode("", 1), Err(TokenizerError::TooShort { max_length: 1, special: 2 })));
+    assert!(matches!(t5.encode("", 0), Err(TokenizerError::TooShort { max_length: 0, special: 1 })));
+}
+
+#[test]
+fn long_prompts_are_fine() {
+    let (clip, t5) = (clip(), t5());
+    for prompt in ["x".repeat(100_000), "e\u{301} 🙂".repeat(4_000)] {
+        assert_eq!(clip.encode(&prompt, 77).unwrap().tokens, 77);
+        let encoding = t5.encode(&prompt, 512).unwrap();
+        assert_eq!(encoding.ids.len(), 512);
+        assert_eq!(encoding.tokens == 512, encoding.cut.is_some());
+    }
+}
+
+#[test]
+fn the_files_tell_the_length() {
+    assert_eq!(clip().model_max_length(), Some(77));
+    assert_eq!(t5().model_max_length(), Some(512));
+}
+
+/// A copy of the CLIP tokenizer's folder whose `tokenizer_config.json` is edited.
+fn edited(edit: impl FnOnce(&mut Value)) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["vocab.json", "merges.txt", "special_tokens_map.json"] {
+        fs::copy(emoji("tokenizer").join(file), folder.path().join(file)).unwrap();
+    }
+    let mut config = read_json(&emoji("tokenizer/tokenizer_config.json"));
+    edit(&mut config);
+    fs::write(folder.path().join("tokenizer_config.json"), config.to_string()).unwrap();
+    folder
+}
+
+fn read_json(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+fn ids(folder: &TempDir, prompt: &str) -> Vec<i32> {
+    let encoding = ClipTokenizer::open(folder).unwrap().encode(prompt, 12).unwrap();
+    encoding.ids[..encoding.tokens].to_vec()
+}
+
+/// All as transformers 5.23 has them.
+#[test]
+fn rules_of_special_tokens_come_from_the_files() {
+    const EXACT: [i32; 12] = [2046, 27, 347, 594, 610, 69, 680, 87, 339, 91, 285, 2047];
+    let prompt = "<|ENDOFTEXT|> a";
+    // A normalized token is found in the lower-cased prompt, another is not.
+    assert_eq!(ids(&edited(|_| {}), prompt), [2046, 2047, 320, 2047]);
+    let exact = edited(|config| config["added_tokens_decoder"]["2047"]["normalized"] = json!(false));
+    assert_eq!(ids(&exact, prompt), EXACT);
+    // Without a list of added tokens the map counts, of whose end tokens the last is a plain string.
+    let legacy = edited(|config| drop(config.as_object_mut().unwrap().remove("added_tokens_decoder")));
+    assert_eq!(ids(&legacy, prompt), EXACT);
+}
+
+#[test]
+fn padding_comes_from_the_files() {
+    let folder = edited(|config| config["pad_token"] = json!("!"));
+    let encoding = ClipTokenizer::open(&folder).unwrap().encode("apple", 5).unwrap();
+    assert_eq!(encoding.ids, [2046, 1468, 2047, 0, 0]);
+}
+
+#[test]
+fn one_file_may_hold_the_clip_tokenizer() {
+    let folder = edited(|_| {});
+    let merges = fs::read_to_string(folder.path().join("merges.txt")).unwrap();
+    let json = json!({
+        "added_tokens": [],
+        "truncation": {"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0},
+        "padding": {"strategy": {"Fixed": 5}, "direction": "Left", "pad_to_multiple_of": null,
+                    "pad_id": 7, "pad_type_id": 0, "pad_token": "x"},
+        "normalizer": {"type": "Lowercase"},
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+        "post_processor": {"type": "RobertaProcessing", "sep": ["<|endoftext|>", 2047],
+                           "cls": ["<|startoftext|>", 2046], "trim_offsets": false, "add_prefix_space": false},
+        "decoder": null,
+        "model": {
+            "type": "BPE",
+            "vocab": read_json(&folder.path().join("vocab.json")),
+            "merges": merges.lines().skip(1).collect::<Vec<_>>(),
+            "end_of_word_suffix": "</w>",
+        },
+    });
+    fs::write(folder.path().join("tokenizer.json"), json.to_string()).unwrap();
+    fs::remove_file(folder.path().join("vocab.json")).unwrap();
+    assert_eq!(ids(&folder, "APPLE"), [2046, 1468, 2047]);
+}
+
+#[test]
+fn unusable_folders_are_refused() {
+    let message = |folder: &TempDir| ClipTokenizer::open(folder).unwrap_err().to_string();
+
+    let folder = edited(|_| {});
+    fs::remove_file(folder.path().join("merges.txt")).unwrap();
+    assert!(message(&folder).contains("cannot read") && message(&folder).contains("merges.txt"));
+    fs::write(folder.path().join("merges.txt"), "three words here\n").unwrap();
+    assert!(message(&folder).contains("merges.txt is no tokenizer file"), "{}", message(&folder));
+    fs::write(folder.path().join("vocab.json"), "[]").unwrap();
+    assert!(message(&folder).contains("vocab.json is no tokenizer file"), "{}", message(&folder));
+    fs::write(folder.path().join("tokenizer_config.json"), "[").unwrap();
+    assert!(message(&folder).contains("tokenizer_config.json is no tokenizer file"), "{}", message(&folder));
+
+    let unnamed = edited(|config| drop(config.as_object_mut().unwrap().remove("bos_token")));
+    assert!(message(&unnamed).contains("no file names the `bos_token`"), "{}", message(&unnamed));
+    let unknown = edited(|config| config["pad_token"] = json!("<|padding|>"));
+    assert!(message(&unknown).contains("`pad_token` \"<|padding|>\" is not in the vocabulary"));
+
+    let folder = tempfile::tempdir().unwrap();
+    let message = T5Tokenizer::open(&folder).unwrap_err().to_string();
+    assert!(message.contains("cannot read") && message.contains("tokenizer.json"), "{message}");
+    fs::write(folder.path().join("tokenizer.json"), "{}").unwrap();
+    assert!(matches!(T5Tokenizer::open(&folder), Err(TokenizerError::Malformed { .. })));
+}

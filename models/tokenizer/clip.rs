@@ -1,0 +1,94 @@
+//! CLIP's tokenizer: lower-cased, byte-level byte pair encoding.
+
+use super::special::{self, SpecialTokens, Token};
+use super::{Backend, Encoding, TokenizerError};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::Path;
+use tokenizers::models::bpe::BPE;
+use tokenizers::normalizers::replace::ReplacePattern;
+use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence as Normalizers};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::processors::roberta::RobertaProcessing;
+use tokenizers::{SplitDelimiterBehavior, Tokenizer};
+
+/// What CLIP takes for a word; the pattern of OpenAI's `simple_tokenizer.py`.
+const WORD: &str =
+    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+
+/// The tokenizer of FLUX.1's first text encoder, CLIP.
+#[derive(Debug)]
+pub struct ClipTokenizer(Backend);
+
+impl ClipTokenizer {
+    /// Reads `vocab.json` and `merges.txt` in `folder` or, without the former, `tokenizer.json`;
+    /// the special tokens and their rules come from `tokenizer_config.json` and
+    /// `special_tokens_map.json`.
+    ///
+    /// # Errors
+    /// If a file is missing or malformed, or a special token is not named or has no id.
+    pub fn open(folder: impl AsRef<Path>) -> Result<Self, TokenizerError> {
+        let folder = folder.as_ref();
+        if !folder.join("vocab.json").exists() && folder.join("tokenizer.json").exists() {
+            return Backend::from_json(folder).map(Self);
+        }
+        let special = SpecialTokens::read(folder)?;
+        Backend::new(assemble(folder, &special)?, &special, folder).map(Self)
+    }
+
+    /// The ids of `prompt` between a start and an end token, of which the latter stays even if the
+    /// prompt is cut, and padding up to `max_length`.
+    ///
+    /// # Errors
+    /// If `max_length` is less than 2.
+    pub fn encode(&self, prompt: &str, max_length: usize) -> Result<Encoding, TokenizerError> {
+        self.0.encode(prompt, max_length)
+    }
+
+    /// The length that the folder's files recommend, if any: the positions that the encoder has.
+    pub fn model_max_length(&self) -> Option<usize> {
+        self.0.model_max_length
+    }
+}
+
+/// The tokenizer that `CLIPTokenizer` of transformers makes of a vocabulary and its merges.
+fn assemble(folder: &Path, special: &SpecialTokens) -> Result<Tokenizer, TokenizerError> {
+    let mut tokenizer = Tokenizer::new(read_model(folder, special)?);
+    let spaces = ReplacePattern::Regex(r"\s+".to_owned());
+    let spaces = Replace::new(spaces, " ").map_err(TokenizerError::failed)?;
+    tokenizer.with_normalizer(Some(Normalizers::new(vec![NFC.into(), spaces.into(), Lowercase.into()])));
+    let words = Split::new(SplitPattern::Regex(WORD.to_owned()), SplitDelimiterBehavior::Removed, true)
+        .map_err(TokenizerError::failed)?;
+    let bytes = ByteLevel::default().add_prefix_space(false);
+    tokenizer.with_pre_tokenizer(Some(PreTokenizers::new(vec![words.into(), bytes.into()])));
+
+    let bos = special::named(&tokenizer, "bos_token", &special.bos_token, folder)?;
+    let eos = special::named(&tokenizer, "eos_token", &special.eos_token, folder)?;
+    let ends = RobertaProcessing::new(eos, bos).trim_offsets(false).add_prefix_space(false);
+    tokenizer.with_post_processor(Some(ends));
+    tokenizer.add_tokens(&special.added());
+    Ok(tokenizer)
+}
+
+fn read_model(folder: &Path, special: &SpecialTokens) -> Result<BPE, TokenizerError> {
+    let [vocab_path, merges_path] = ["vocab.json", "merges.txt"].map(|file| folder.join(file));
+    let malformed =
+        |path, error: serde_json::Error| TokenizerError::Malformed { path, why: error.to_string() };
+    let vocab: BTreeMap<String, u32> =
+        serde_json::from_str(&read(&vocab_path)?).map_err(|error| malformed(vocab_path, error))?;
+    // The model's own reader of these files does not tell which one is at fault.
+    let model = json!({
+        "vocab": vocab,
+        "merges": read(&merges_path)?.lines().collect::<Vec<_>>(),
+        "unk_token": special.unk_token.as_ref().map(Token::content),
+        "end_of_word_suffix": "</w>",
+    });
+    serde_json::from_value(model).map_err(|error| malformed(merges_path, error))
+}
+
+fn read(path: &Path) -> Result<String, TokenizerError> {
+    std::fs::read_to_string(path)
+        .map_err(|source| TokenizerError::Unreadable { path: path.to_owned(), source })
+}

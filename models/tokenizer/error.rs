@@ -1,0 +1,40 @@
+//! What can go wrong with a tokenizer.
+
+use std::path::PathBuf;
+
+/// A tokenizer that cannot be had, or a prompt that it cannot encode.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenizerError {
+    /// A file could not be read.
+    #[error("cannot read {}: {source}; a tokenizer's folder must have it", path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+
+    /// A file does not hold what it should.
+    #[error("{} is no tokenizer file: {why}; download it again", path.display())]
+    Malformed { path: PathBuf, why: String },
+
+    /// A special token is not named, or not in the vocabulary.
+    #[error(
+        "{}: {}; add it to tokenizer_config.json, or download the folder again",
+        folder.display(),
+        match token {
+            Some(token) => format!("the `{role}` {token:?} is not in the vocabulary"),
+            None => format!("no file names the `{role}`"),
+        }
+    )]
+    SpecialToken { folder: PathBuf, role: &'static str, token: Option<String> },
+
+    /// The special tokens alone are more than the length that was asked for.
+    #[error("{max_length} tokens cannot hold a prompt: the tokenizer itself adds {special}; ask for more")]
+    TooShort { max_length: usize, special: usize },
+
+    /// The `tokenizers` crate gave up.
+    #[error("the prompt cannot be tokenized: {why}")]
+    Failed { why: String },
+}
+
+impl TokenizerError {
+    pub(super) fn failed(error: tokenizers::Error) -> Self {
+        Self::Failed { why: error.to_string() }
+    }
+}

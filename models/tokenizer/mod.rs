@@ -1,0 +1,71 @@
+//! Prompts to token ids, as transformers' tokenizers for FLUX.1's two text encoders give them.
+
+mod clip;
+mod error;
+mod special;
+mod t5;
+
+pub use clip::ClipTokenizer;
+pub use error::TokenizerError;
+pub use t5::T5Tokenizer;
+
+use special::SpecialTokens;
+use std::path::Path;
+use tokenizers::{PostProcessor, Tokenizer, TruncationDirection};
+
+/// A tokenized prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoding {
+    /// Token ids, padded to the length that was asked for.
+    pub ids: Vec<i32>,
+    /// How many of them are the prompt's, special tokens included; the others are padding.
+    pub tokens: usize,
+    /// The end of the prompt that did not fit, as it was written.
+    pub cut: Option<String>,
+}
+
+/// A tokenizer of the `tokenizers` crate and what transformers adds to it.
+#[derive(Debug)]
+struct Backend {
+    tokenizer: Tokenizer,
+    pad: u32,
+    model_max_length: Option<usize>,
+}
+
+impl Backend {
+    /// Wraps `tokenizer`, read from `folder`, to pad with the token that `special` names.
+    fn new(mut tokenizer: Tokenizer, special: &SpecialTokens, folder: &Path) -> Result<Self, TokenizerError> {
+        // A file may fix a length; here every call has its own.
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(TokenizerError::failed)?;
+        let (_, pad) = special::named(&tokenizer, "pad_token", &special.pad_token, folder)?;
+        Ok(Self { tokenizer, pad, model_max_length: special.model_max_length() })
+    }
+
+    /// Wraps the tokenizer in `folder/tokenizer.json`.
+    fn from_json(folder: &Path) -> Result<Self, TokenizerError> {
+        let path = folder.join("tokenizer.json");
+        let json = std::fs::read(&path)
+            .map_err(|source| TokenizerError::Unreadable { path: path.clone(), source })?;
+        let tokenizer = Tokenizer::from_bytes(json)
+            .map_err(|error| TokenizerError::Malformed { path, why: error.to_string() })?;
+        Self::new(tokenizer, &SpecialTokens::read(folder)?, folder)
+    }
+
+    fn encode(&self, prompt: &str, max_length: usize) -> Result<Encoding, TokenizerError> {
+        let mut encoding = self.tokenizer.encode(prompt, false).map_err(TokenizerError::failed)?;
+        let special = self.tokenizer.get_post_processor().map_or(0, |post| post.added_tokens(false));
+        let room = max_length.checked_sub(special).ok_or(TokenizerError::TooShort { max_length, special })?;
+        let cut = encoding.get_offsets().get(room).map(|&(start, _)| {
+            // A token may begin within a character, as bytes are tokens too.
+            prompt[prompt.floor_char_boundary(start)..].to_owned()
+        });
+        encoding.truncate(room, 0, TruncationDirection::Right);
+        let encoding = self.tokenizer.post_process(encoding, None, true).map_err(TokenizerError::failed)?;
+
+        let tokens = encoding.len();
+        let mut ids: Vec<i32> = encoding.get_ids().iter().map(|&id| id as i32).collect();
+        ids.resize(max_length, self.pad as i32);
+        Ok(Encoding { ids, tokens, cut })
+    }
+}

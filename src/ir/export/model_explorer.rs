@@ -1,0 +1,99 @@
+//! Model Explorer: its graph JSON, and the node-data JSON that colours it by cost.
+
+use crate::op::Op;
+use crate::{Graph, Program, Stage, ValueId};
+use serde_json::{Map, Value, json};
+
+/// The program as Model Explorer's graph JSON, a graph per stage: module path → namespace, types → output metadata.
+pub fn model_explorer(program: &Program) -> Value {
+    let graphs: Vec<_> = program
+        .stages()
+        .map(|(stage, graph)| {
+            let nodes: Vec<_> = graph.order().into_iter().map(|id| node(graph, id)).collect();
+            let outputs = graph.outputs().iter().map(|output| {
+                json!({
+                    "id": format!("-> {}", output.label),
+                    "label": output.label.to_string(),
+                    "namespace": "",
+                    "incomingEdges": [edge(graph, output.value, 0)],
+                })
+            });
+            json!({ "id": graph_id(program, &stage), "nodes": nodes.into_iter().chain(outputs).collect::<Vec<_>>() })
+        })
+        .collect();
+    json!({ "label": program.name.to_string(), "graphs": graphs })
+}
+
+/// The cost of each op as Model Explorer's node-data JSON: FLOP by `flops`, memory traffic by `bytes`.
+pub fn node_data(program: &Program, what: fn(crate::Cost) -> u64) -> Value {
+    let mut data = Map::new();
+    for (stage, graph) in program.stages() {
+        let results: Map<String, Value> = graph
+            .order()
+            .into_iter()
+            .map(|id| (key(graph, id), what(graph.cost(id))))
+            .filter(|(_, cost)| *cost > 0)
+            .map(|(key, cost)| (key, json!({ "value": cost })))
+            .collect();
+        let gradient = json!([{ "stop": 0, "bgColor": "#ffffff" }, { "stop": 1, "bgColor": "#e8590c" }]);
+        data.insert(graph_id(program, &stage), json!({ "results": results, "gradient": gradient }));
+    }
+    Value::Object(data)
+}
+
+fn graph_id(program: &Program, stage: &Stage) -> String {
+    format!("{} {stage}", program.name)
+}
+
+fn key(graph: &Graph, id: ValueId) -> String {
+    graph.operand(id).to_string()
+}
+
+fn node(graph: &Graph, id: ValueId) -> Value {
+    let node = &graph[id];
+    let mut attrs: Vec<_> = node
+        .op
+        .attributes()
+        .iter()
+        .map(|(key, value)| {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            json!({ "key": key, "value": value })
+        })
+        .collect();
+    let cost = graph.cost(id);
+    attrs.extend(
+        [("flops", cost.flops), ("bytes", cost.bytes)]
+            .map(|(key, count)| json!({ "key": key, "value": count.to_string() })),
+    );
+    let namespace: Vec<_> = match &node.op {
+        // A weight belongs to the module that its name starts with.
+        Op::Weight(weight) => {
+            weight.tensor.rsplit_once('.').map_or("", |(module, _)| module).split('.').collect()
+        }
+        _ => node.path.segments().collect(),
+    };
+    let edges: Vec<_> = graph
+        .operands(id)
+        .into_iter()
+        .enumerate()
+        .map(|(port, operand)| edge(graph, operand, port))
+        .collect();
+    json!({
+        "id": key(graph, id),
+        "label": node.op.name(),
+        "namespace": namespace.join("/"),
+        "attrs": attrs,
+        "incomingEdges": edges,
+        "outputsMetadata": [{
+            "id": "0",
+            "attrs": [
+                { "key": "__tensor_tag", "value": key(graph, id) },
+                { "key": "tensor_shape", "value": node.fact.to_string() },
+            ],
+        }],
+    })
+}
+
+fn edge(graph: &Graph, source: ValueId, port: usize) -> Value {
+    json!({ "sourceNodeId": key(graph, source), "sourceNodeOutputId": "0", "targetNodeInputId": port.to_string() })
+}

@@ -1,0 +1,155 @@
+//! What is known of a value before anything runs.
+
+use crate::DType;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::ops::Deref;
+
+/// How often a value can change. Joins over an op's inputs by maximum, and drives hoisting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rate {
+    /// Fixed by the weights and the sizes the program is specialised to.
+    Weights,
+    /// Fixed by the prompt.
+    Prompt,
+    /// Known for all steps before the loop starts (timesteps, guidance).
+    Schedule,
+    /// Depends on the step or on the evolving latents.
+    Latent,
+}
+
+impl Rate {
+    /// Every rate, slowest first.
+    pub const ALL: [Rate; 4] = [Self::Weights, Self::Prompt, Self::Schedule, Self::Latent];
+
+    /// The name used in IR text.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Weights => "weights",
+            Self::Prompt => "prompt",
+            Self::Schedule => "schedule",
+            Self::Latent => "latent",
+        }
+    }
+
+    /// The rate called `name` in IR text.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|rate| rate.name() == name)
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The extents of a value, outermost first. A scalar has none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Shape(Vec<usize>);
+
+impl Shape {
+    /// Number of elements, or `None` if it does not fit a `usize`.
+    pub fn checked_elements(&self) -> Option<usize> {
+        self.0.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent))
+    }
+
+    /// Number of elements, saturating at `usize::MAX`.
+    pub fn elements(&self) -> usize {
+        self.checked_elements().unwrap_or(usize::MAX)
+    }
+
+    /// The shape both broadcast to under numpy's rules, if there is one.
+    pub fn broadcast(&self, other: &Self) -> Option<Self> {
+        let rank = self.len().max(other.len());
+        let extent = |shape: &Self, axis: usize| match (axis + shape.len()).checked_sub(rank) {
+            Some(axis) => shape[axis],
+            None => 1,
+        };
+        (0..rank)
+            .map(|axis| match (extent(self, axis), extent(other, axis)) {
+                (a, b) if a == b => Some(a),
+                (1, b) => Some(b),
+                (a, 1) => Some(a),
+                _ => None,
+            })
+            .collect::<Option<Vec<_>>>()
+            .map(Self)
+    }
+}
+
+impl Deref for Shape {
+    type Target = [usize];
+
+    fn deref(&self) -> &[usize] {
+        &self.0
+    }
+}
+
+impl<T: Into<Vec<usize>>> From<T> for Shape {
+    fn from(extents: T) -> Self {
+        Self(extents.into())
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[")?;
+        for (axis, extent) in self.iter().enumerate() {
+            write!(f, "{}{extent}", if axis == 0 { "" } else { "," })?;
+        }
+        f.write_str("]")
+    }
+}
+
+/// The static type of a value and how often it changes. Prints as its type: `bf16[1,4096,3072]`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fact {
+    pub dtype: DType,
+    pub shape: Shape,
+    pub rate: Rate,
+}
+
+impl Fact {
+    /// A fact at the slowest rate.
+    pub fn new(dtype: DType, shape: impl Into<Shape>) -> Self {
+        Self { dtype, shape: shape.into(), rate: Rate::Weights }
+    }
+
+    /// The same type at another rate.
+    pub fn at(mut self, rate: Rate) -> Self {
+        self.rate = rate;
+        self
+    }
+
+    /// Whether dtype and shape agree; rates may differ.
+    pub fn same_type(&self, other: &Self) -> bool {
+        self.dtype == other.dtype && self.shape == other.shape
+    }
+
+    /// Size in bytes, saturating.
+    pub fn bytes(&self) -> u64 {
+        (self.shape.elements() as u64).saturating_mul(self.dtype.bytes() as u64)
+    }
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.dtype, self.shape)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn broadcast_follows_numpy() {
+        let shape = |extents: &[usize]| Shape::from(extents);
+        assert_eq!(shape(&[2, 1, 4]).broadcast(&shape(&[3, 1])), Some(shape(&[2, 3, 4])));
+        assert_eq!(shape(&[]).broadcast(&shape(&[5])), Some(shape(&[5])));
+        assert_eq!(shape(&[2, 3]).broadcast(&shape(&[2])), None);
+    }
+}

@@ -1,0 +1,326 @@
+//! A pure dataflow graph in SSA form.
+
+use crate::op::{Constant, InferError, Input, Op, Weight};
+use crate::{Cost, Fact, ModulePath, Name};
+use petgraph::Direction::{Incoming, Outgoing};
+use petgraph::stable_graph::{NodeIndex, StableDiGraph};
+use petgraph::visit::EdgeRef;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::fmt;
+
+/// A value of one graph: the result of one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ValueId(pub(crate) NodeIndex);
+
+/// Where a node came from, when a rewrite made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provenance {
+    /// The rule that made the node.
+    pub rule: &'static str,
+    /// The values that the rule replaced.
+    pub from: Vec<Name>,
+}
+
+/// An op and what is known of its result.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub op: Op,
+    pub fact: Fact,
+    pub name: Name,
+    pub path: ModulePath,
+    pub provenance: Option<Provenance>,
+    /// Where the node stands in program order; nodes of one rewrite share the place of what they replace.
+    pub(crate) order: u64,
+}
+
+/// A labelled result of a graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    pub label: Name,
+    pub value: ValueId,
+}
+
+/// Why a node cannot be added.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GraphError {
+    #[error("`{op}`{}: {source}", module(.path))]
+    Infer { op: String, path: ModulePath, source: InferError },
+    #[error("the value `%{0}` is defined twice")]
+    DuplicateName(Name),
+    #[error("weight `@{tensor}` is used both as {first} and as {second}")]
+    WeightType { tensor: String, first: Fact, second: Fact },
+}
+
+fn module(path: &ModulePath) -> String {
+    if path.is_empty() { String::new() } else { format!(" in {path}") }
+}
+
+/// A pure dataflow graph: nodes in SSA form, inputs, labelled outputs.
+///
+/// Edges run from operand to user and carry the operand's position. Weights and constants are nodes too, one per
+/// distinct tensor or number.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    pub(crate) dag: StableDiGraph<Node, usize>,
+    inputs: Vec<ValueId>,
+    pub(crate) outputs: Vec<Output>,
+    pub(crate) by_name: HashMap<Name, ValueId>,
+    leaves: HashMap<Op, ValueId>,
+    pub(crate) next_order: u64,
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an input of the given fact.
+    pub fn input(&mut self, name: impl Into<Name>, fact: Fact) -> Result<ValueId, GraphError> {
+        let id = self.insert(Input {}.into(), fact, name.into(), ModulePath::root(), &[])?;
+        self.inputs.push(id);
+        Ok(id)
+    }
+
+    /// The weight `tensor`, added on first use. Its fact must be the same at every use.
+    pub fn weight(&mut self, tensor: impl Into<String>, fact: Fact) -> Result<ValueId, GraphError> {
+        let tensor = tensor.into();
+        let op = Op::from(Weight { tensor: tensor.clone() });
+        match self.leaves.get(&op) {
+            Some(&id) if self[id].fact.same_type(&fact) => Ok(id),
+            Some(&id) => Err(GraphError::WeightType { first: self[id].fact.clone(), second: fact, tensor }),
+            None => Ok(self.leaf(op, fact, tensor)),
+        }
+    }
+
+    /// The scalar `constant`, added on first use.
+    pub fn constant(&mut self, constant: Constant) -> Result<ValueId, GraphError> {
+        let op = Op::from(constant.clone());
+        if let Some(&id) = self.leaves.get(&op) {
+            return Ok(id);
+        }
+        let text = format!("{:?}", constant.value.0);
+        let fact = op.infer(&[]).map_err(|source| GraphError::Infer {
+            op: text.clone(),
+            path: ModulePath::root(),
+            source,
+        })?;
+        Ok(self.leaf(op, fact, text))
+    }
+
+    /// Adds `op` over `operands`, inferring its fact.
+    pub fn add(
+        &mut self,
+        op: impl Into<Op>,
+        operands: &[ValueId],
+        name: impl Into<Name>,
+        path: ModulePath,
+    ) -> Result<ValueId, GraphError> {
+        let (op, name) = (op.into(), name.into());
+        let facts: Vec<_> = operands.iter().map(|&id| &self[id].fact).collect();
+        match op.infer(&facts) {
+            Ok(fact) => self.insert(op, fact, name, path, operands),
+            Err(source) => {
+                let operands: Vec<_> =
+                    operands.iter().map(|&id| format!("{}: {}", self.operand(id), self[id].fact)).collect();
+                Err(GraphError::Infer { op: format!("{} {}", op.name(), operands.join(", ")), path, source })
+            }
+        }
+    }
+
+    /// Makes `value` an output called `label`.
+    pub fn output(&mut self, label: impl Into<Name>, value: ValueId) {
+        self.outputs.push(Output { label: label.into(), value });
+    }
+
+    fn insert(
+        &mut self,
+        op: Op,
+        fact: Fact,
+        name: Name,
+        path: ModulePath,
+        operands: &[ValueId],
+    ) -> Result<ValueId, GraphError> {
+        if self.by_name.contains_key(&name) {
+            return Err(GraphError::DuplicateName(name));
+        }
+        let id =
+            self.push(Node { op, fact, name: name.clone(), path, provenance: None, order: self.next_order });
+        self.by_name.insert(name, id);
+        self.connect(id, operands);
+        Ok(id)
+    }
+
+    fn leaf(&mut self, op: Op, fact: Fact, name: String) -> ValueId {
+        let node = Node {
+            op: op.clone(),
+            fact,
+            name: name.into(),
+            path: ModulePath::root(),
+            provenance: None,
+            order: self.next_order,
+        };
+        let id = self.push(node);
+        self.leaves.insert(op, id);
+        id
+    }
+
+    fn push(&mut self, node: Node) -> ValueId {
+        self.next_order += 1;
+        ValueId(self.dag.add_node(node))
+    }
+
+    pub(crate) fn connect(&mut self, id: ValueId, operands: &[ValueId]) {
+        for (port, operand) in operands.iter().enumerate() {
+            self.dag.add_edge(operand.0, id.0, port);
+        }
+    }
+
+    /// Drops what the indices know of a removed node.
+    pub(crate) fn forget(&mut self, node: &Node, id: ValueId) {
+        self.by_name.retain(|_, value| *value != id);
+        self.leaves.remove(&node.op);
+        self.inputs.retain(|&input| input != id);
+    }
+
+    /// Number of nodes, leaves included.
+    pub fn len(&self) -> usize {
+        self.dag.node_count()
+    }
+
+    /// Whether the graph has no nodes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The inputs in order of declaration.
+    pub fn inputs(&self) -> &[ValueId] {
+        &self.inputs
+    }
+
+    /// The labelled outputs in order.
+    pub fn outputs(&self) -> &[Output] {
+        &self.outputs
+    }
+
+    /// The value called `name`; weights and constants are not found this way.
+    pub fn find(&self, name: &str) -> Option<ValueId> {
+        self.by_name.get(&Name::from(name)).copied()
+    }
+
+    /// The operands of `id` in order.
+    pub fn operands(&self, id: ValueId) -> Vec<ValueId> {
+        let mut operands: Vec<_> = self
+            .dag
+            .edges_directed(id.0, Incoming)
+            .map(|edge| (*edge.weight(), ValueId(edge.source())))
+            .collect();
+        operands.sort_unstable();
+        operands.into_iter().map(|(_, operand)| operand).collect()
+    }
+
+    /// The facts of the operands of `id` in order.
+    pub fn operand_facts(&self, id: ValueId) -> Vec<&Fact> {
+        self.operands(id).into_iter().map(|operand| &self[operand].fact).collect()
+    }
+
+    /// The ops that read `id`, each once per operand that it is.
+    pub fn users(&self, id: ValueId) -> impl Iterator<Item = ValueId> + '_ {
+        self.dag.edges_directed(id.0, Outgoing).map(|edge| ValueId(edge.target()))
+    }
+
+    /// All values, operands before users, otherwise in program order. Values on a cycle are left out.
+    pub fn order(&self) -> Vec<ValueId> {
+        let mut waiting: HashMap<NodeIndex, usize> = HashMap::with_capacity(self.len());
+        let mut ready = BinaryHeap::new();
+        for index in self.dag.node_indices() {
+            match self.dag.edges_directed(index, Incoming).count() {
+                0 => ready.push(Reverse((self.dag[index].order, index))),
+                operands => drop(waiting.insert(index, operands)),
+            }
+        }
+        let mut order = Vec::with_capacity(self.len());
+        while let Some(Reverse((_, index))) = ready.pop() {
+            order.push(ValueId(index));
+            for user in self.dag.edges_directed(index, Outgoing).map(|edge| edge.target()) {
+                let left = waiting.get_mut(&user).expect("a user has operands");
+                *left -= 1;
+                if *left == 0 {
+                    ready.push(Reverse((self.dag[user].order, user)));
+                }
+            }
+        }
+        order
+    }
+
+    /// Names and facts of the weights, in order of first use.
+    pub fn weights(&self) -> impl Iterator<Item = (&str, &Fact)> {
+        self.dag.node_weights().filter_map(|node| match &node.op {
+            Op::Weight(weight) => Some((weight.tensor.as_str(), &node.fact)),
+            _ => None,
+        })
+    }
+
+    /// The cost of `id` when run by itself.
+    pub fn cost(&self, id: ValueId) -> Cost {
+        self[id].op.cost(&self.operand_facts(id), &self[id].fact)
+    }
+
+    /// The cost of all ops, each run by itself.
+    pub fn total_cost(&self) -> Cost {
+        self.dag.node_indices().map(|index| self.cost(ValueId(index))).sum()
+    }
+
+    /// How the value is written as an operand: `%name`, `@tensor` or a number.
+    pub fn operand(&self, id: ValueId) -> impl fmt::Display + '_ {
+        fmt::from_fn(move |f| {
+            let node = &self[id];
+            match node.op {
+                Op::Weight(_) => write!(f, "@{}", node.name),
+                Op::Constant(_) => write!(f, "{}", node.name),
+                _ => write!(f, "%{}", node.name),
+            }
+        })
+    }
+}
+
+impl std::ops::Index<ValueId> for Graph {
+    type Output = Node;
+
+    fn index(&self, id: ValueId) -> &Node {
+        &self.dag[id.0]
+    }
+}
+
+/// Graphs are equal if they read the same: same inputs, and outputs computed by the same ops from values of the
+/// same names. Program order and provenance do not count.
+impl PartialEq for Graph {
+    fn eq(&self, other: &Self) -> bool {
+        let labels = |graph: &Self| -> Vec<_> {
+            graph
+                .outputs
+                .iter()
+                .map(|out| (out.label.clone(), graph.operand(out.value).to_string()))
+                .collect()
+        };
+        let inputs =
+            |graph: &Self| -> Vec<_> { graph.inputs.iter().map(|&id| graph[id].name.clone()).collect() };
+        let lines = |graph: &Self| -> HashMap<String, _> {
+            let line = |id: ValueId| {
+                let node = &graph[id];
+                let operands: Vec<_> = graph
+                    .operands(id)
+                    .into_iter()
+                    .map(|operand| graph.operand(operand).to_string())
+                    .collect();
+                (
+                    graph.operand(id).to_string(),
+                    (node.op.clone(), operands, node.fact.clone(), node.path.clone()),
+                )
+            };
+            graph.dag.node_indices().map(|index| line(ValueId(index))).collect()
+        };
+        labels(self) == labels(other) && inputs(self) == inputs(other) && lines(self) == lines(other)
+    }
+}

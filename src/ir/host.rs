@@ -1,0 +1,89 @@
+//! Tensors in host memory: what programs take in, give back and read their weights from.
+
+use crate::DType;
+
+/// A dense row-major tensor in host memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostTensor {
+    pub dtype: DType,
+    pub shape: Vec<usize>,
+    /// Little-endian elements, `shape.iter().product() * dtype.bytes()` bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl HostTensor {
+    /// An `f32` tensor; `values` must hold `shape`'s number of elements.
+    pub fn from_f32(shape: impl Into<Vec<usize>>, values: &[f32]) -> Self {
+        Self::new(DType::F32, shape.into(), values.iter().flat_map(|v| v.to_le_bytes()).collect())
+    }
+
+    /// An `i32` tensor; `values` must hold `shape`'s number of elements.
+    pub fn from_i32(shape: impl Into<Vec<usize>>, values: &[i32]) -> Self {
+        Self::new(DType::I32, shape.into(), values.iter().flat_map(|v| v.to_le_bytes()).collect())
+    }
+
+    /// A tensor of the given bytes.
+    ///
+    /// # Panics
+    /// If `bytes` is not as long as `shape` and `dtype` say: a bug of the caller, not bad input.
+    pub fn new(dtype: DType, shape: Vec<usize>, bytes: Vec<u8>) -> Self {
+        let elements: usize = shape.iter().product();
+        assert_eq!(bytes.len(), elements * dtype.bytes(), "{dtype}{shape:?} does not fit its bytes");
+        Self { dtype, shape, bytes }
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether the tensor has no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The elements converted to `f32` (exact for every type but `i32` beyond 2²⁴).
+    pub fn to_f32(&self) -> Vec<f32> {
+        let chunks = self.bytes.chunks_exact(self.dtype.bytes());
+        match self.dtype {
+            DType::F32 => chunks.map(|c| f32::from_le_bytes(c.try_into().unwrap())).collect(),
+            DType::I32 => chunks.map(|c| i32::from_le_bytes(c.try_into().unwrap()) as f32).collect(),
+            DType::F16 => chunks.map(|c| half::f16::from_le_bytes(c.try_into().unwrap()).to_f32()).collect(),
+            DType::BF16 => {
+                chunks.map(|c| half::bf16::from_le_bytes(c.try_into().unwrap()).to_f32()).collect()
+            }
+            DType::I8 => self.bytes.iter().map(|&b| f32::from(b as i8)).collect(),
+        }
+    }
+
+    /// The tensor with its elements converted to `dtype`, rounding to nearest even.
+    pub fn cast(&self, dtype: DType) -> Self {
+        if dtype == self.dtype {
+            return self.clone();
+        }
+        let values = self.to_f32();
+        let bytes = match dtype {
+            DType::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            DType::F16 => values.iter().flat_map(|&v| half::f16::from_f32(v).to_le_bytes()).collect(),
+            DType::BF16 => values.iter().flat_map(|&v| half::bf16::from_f32(v).to_le_bytes()).collect(),
+            DType::I32 => values.iter().flat_map(|&v| (v.round_ties_even() as i32).to_le_bytes()).collect(),
+            DType::I8 => values.iter().map(|&v| (v.round_ties_even() as i8) as u8).collect(),
+        };
+        Self::new(dtype, self.shape.clone(), bytes)
+    }
+}
+
+/// Where an executor reads a program's weights from, by diffusers tensor name.
+pub trait WeightSource {
+    /// The tensor `name` converted to `dtype`.
+    fn weight(&self, name: &str, dtype: DType) -> Result<HostTensor, WeightError>;
+}
+
+/// A weight that could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightError {
+    #[error("the weights hold no tensor `{0}`")]
+    Missing(String),
+    #[error("weight `{name}` could not be read: {why}")]
+    Unreadable { name: String, why: String },
+}

@@ -1,0 +1,51 @@
+//! The Reflux IR: a typed dataflow graph that reads like a program.
+//!
+//! - [`Graph`]: ops ([`op`]) in SSA form, each with a [`Fact`], a [`ModulePath`] and a [`Provenance`].
+//! - [`Program`]: the variants of a step, what they carry over, and the schedule that runs them.
+//! - [`text`]: `parse(print(program)) == program`, repeated blocks printed once.
+//! - [`Patch`]: the only way to edit a graph, type-checked.
+//! - [`verify()`]: everything that must hold, checked at once.
+//! - [`export`]: Graphviz DOT and Model Explorer JSON.
+//!
+//! ```
+//! let text = "
+//! program double {
+//!   input %x : f32[2,3] latent
+//!   variant main (%x) -> (%y) {
+//!     %y = mul %x, 2.0 : f32[2,3]
+//!     return %y
+//!   }
+//!   schedule main
+//! }";
+//! let program = reflux_ir::text::parse(text)?;
+//! reflux_ir::verify(&program)?;
+//! assert_eq!(program.variants["main"].total_cost().flops, 6);
+//! assert_eq!(reflux_ir::text::parse(&program.to_string())?, program);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod cost;
+mod dtype;
+pub mod export;
+mod fact;
+mod graph;
+mod host;
+mod name;
+pub mod op;
+mod patch;
+mod program;
+mod scope;
+pub mod text;
+mod verify;
+
+pub use cost::{Cost, si};
+pub use dtype::{DType, UnknownDType};
+pub use fact::{Fact, Rate, Shape};
+pub use graph::{Graph, GraphError, Node, Output, Provenance, ValueId};
+pub use host::{HostTensor, WeightError, WeightSource};
+pub use name::{ModulePath, Name};
+pub use op::Op;
+pub use patch::{Patch, PatchError};
+pub use program::{Declaration, Program, Stage};
+pub use scope::Scope;
+pub use verify::{VerifyError, Violation, verify};

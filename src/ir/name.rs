@@ -1,0 +1,86 @@
+//! Names of values, of stages, and of modules.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// A cheap-to-clone name of a value or a stage, without its `%`.
+///
+/// Letters, digits, `_` and `.`; a last segment of digits (`attn.17`) is the index in a repeated block.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name(Arc<str>);
+
+impl Name {
+    /// Splits `attn.17` into `("attn", 17)`.
+    pub fn split_index(&self) -> Option<(&str, usize)> {
+        let (stem, index) = self.0.rsplit_once('.')?;
+        // Only a canonical number survives printing: `x.007` must not come back as `x.7`.
+        let number = index.parse::<usize>().ok().filter(|n| n.to_string() == index)?;
+        Some((stem, number))
+    }
+}
+
+impl<T: AsRef<str>> From<T> for Name {
+    fn from(name: T) -> Self {
+        Self(Arc::from(name.as_ref()))
+    }
+}
+
+impl Deref for Name {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The dotted path of the module an op belongs to, in diffusers' names: `transformer_blocks.3.attn.to_q`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ModulePath(Arc<str>);
+
+impl ModulePath {
+    /// The path of the whole network.
+    pub fn root() -> Self {
+        Self(Arc::from(""))
+    }
+
+    /// `self.child`; `child` may hold several segments.
+    pub fn join(&self, child: impl fmt::Display) -> Self {
+        if self.0.is_empty() {
+            Self::from(child.to_string())
+        } else {
+            Self::from(format!("{}.{child}", self.0))
+        }
+    }
+
+    /// The segments, outermost first; none for the root.
+    pub fn segments(&self) -> impl Iterator<Item = &str> {
+        self.0.split('.').filter(|segment| !segment.is_empty())
+    }
+}
+
+impl<T: AsRef<str>> From<T> for ModulePath {
+    fn from(path: T) -> Self {
+        Self(Arc::from(path.as_ref()))
+    }
+}
+
+impl Deref for ModulePath {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ModulePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

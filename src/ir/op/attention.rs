@@ -1,0 +1,55 @@
+use super::{InferError, Operator, Real, ensure, float};
+use crate::{Fact, Shape};
+use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
+
+/// `softmax(scale · q · kᵀ + bias) · v` per head.
+///
+/// `q` is `[batch, queries, heads, dim]`, `k` and `v` `[batch, keys, heads, dim]`, the optional `bias` broadcasts to
+/// `[batch, heads, queries, keys]`; the result has the shape of `q`. With `causal`, query *i* sees keys up to *i*.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attention {
+    pub scale: Real,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub causal: bool,
+}
+
+impl Operator for Attention {
+    const NAMES: &'static [&'static str] = &["attention"];
+
+    fn arity(&self) -> RangeInclusive<usize> {
+        3..=4
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
+        let (q, k, v) = (inputs[0], inputs[1], inputs[2]);
+        float("the query", q)?;
+        ensure!(inputs.iter().all(|x| x.dtype == q.dtype), "operands must have one dtype");
+        ensure!(q.shape.len() == 4, "the query must be [batch, queries, heads, dim], not {}", q.shape);
+        ensure!(k.shape == v.shape, "keys {} and values {} must have one shape", k.shape, v.shape);
+        let [batch, queries, heads, dim] = [q.shape[0], q.shape[1], q.shape[2], q.shape[3]];
+        ensure!(
+            k.shape.len() == 4 && [k.shape[0], k.shape[2], k.shape[3]] == [batch, heads, dim],
+            "keys {} do not go with queries {}",
+            k.shape,
+            q.shape
+        );
+        let keys = k.shape[1];
+        ensure!(!self.causal || queries == keys, "causal attention needs as many queries as keys");
+        if let Some(bias) = inputs.get(3) {
+            let scores = Shape::from([batch, heads, queries, keys]);
+            ensure!(
+                bias.shape.broadcast(&scores).as_ref() == Some(&scores),
+                "a bias {} does not broadcast to the scores {scores}",
+                bias.shape
+            );
+        }
+        Ok(Fact::new(q.dtype, q.shape.clone()))
+    }
+
+    fn flops(&self, inputs: &[&Fact], output: &Fact) -> u64 {
+        // Two products of queries × keys × dim; the softmax between them is not counted, as is custom.
+        4 * output.shape.elements() as u64 * inputs[1].shape[1] as u64
+    }
+}

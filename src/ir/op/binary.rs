@@ -1,0 +1,47 @@
+use super::{InferError, Operator, ensure, unary::no_attributes};
+use crate::Fact;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::ops::RangeInclusive;
+
+/// Arithmetic on two values of one dtype, broadcast as in numpy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Binary {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    /// 1 where the operands are equal, else 0, in their dtype.
+    Equal,
+}
+
+impl Operator for Binary {
+    const NAMES: &'static [&'static str] = &["add", "sub", "mul", "div", "equal"];
+
+    fn name(&self) -> &'static str {
+        Self::NAMES[*self as usize]
+    }
+
+    fn arity(&self) -> RangeInclusive<usize> {
+        2..=2
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
+        let (a, b) = (inputs[0], inputs[1]);
+        ensure!(a.dtype == b.dtype, "operands must have one dtype, not {} and {}", a.dtype, b.dtype);
+        match a.shape.broadcast(&b.shape) {
+            Some(shape) => Ok(Fact::new(a.dtype, shape)),
+            None => Err(InferError(format!("{} and {} do not broadcast", a.shape, b.shape))),
+        }
+    }
+
+    fn attributes(&self) -> Map<String, Value> {
+        Map::new()
+    }
+
+    fn from_text(name: &str, attributes: Map<String, Value>) -> Result<Self, serde_json::Error> {
+        no_attributes(&attributes)?;
+        serde_json::from_value(Value::from(name))
+    }
+}

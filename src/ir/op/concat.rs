@@ -1,0 +1,38 @@
+use super::{InferError, Operator, axis_of, ensure};
+use crate::Fact;
+use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
+
+/// The inputs one after the other along `axis` (negative: from the back); all other extents agree.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Concat {
+    pub axis: i64,
+}
+
+impl Operator for Concat {
+    const NAMES: &'static [&'static str] = &["concat"];
+
+    fn arity(&self) -> RangeInclusive<usize> {
+        1..=usize::MAX
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
+        let first = inputs[0];
+        let axis = axis_of(self.axis, first.shape.len())?;
+        let mut shape = first.shape.to_vec();
+        for other in &inputs[1..] {
+            let same = |i: usize| i == axis || other.shape[i] == first.shape[i];
+            ensure!(
+                other.dtype == first.dtype && other.shape.len() == shape.len() && (0..shape.len()).all(same),
+                "{other} does not continue {first} along axis {axis}"
+            );
+            shape[axis] = shape[axis].saturating_add(other.shape[axis]);
+        }
+        Ok(Fact::new(first.dtype, shape))
+    }
+
+    fn flops(&self, _inputs: &[&Fact], _output: &Fact) -> u64 {
+        0
+    }
+}

@@ -1,0 +1,58 @@
+use super::{InferError, Operator, ensure, float};
+use crate::Fact;
+use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
+
+/// Two-dimensional convolution with stride 1 and the same zero padding on all sides.
+///
+/// `x` is `[batch, in, height, width]`, the weight `[out, in, kernel, kernel]`, the optional bias `[out]`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Conv2d {
+    pub padding: usize,
+}
+
+impl Operator for Conv2d {
+    const NAMES: &'static [&'static str] = &["conv2d"];
+
+    fn arity(&self) -> RangeInclusive<usize> {
+        2..=3
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
+        let (x, weight) = (inputs[0], inputs[1]);
+        float("the input", x)?;
+        ensure!(inputs.iter().all(|operand| operand.dtype == x.dtype), "operands must have one dtype");
+        ensure!(x.shape.len() == 4, "the input must be [batch, channels, height, width], not {}", x.shape);
+        ensure!(
+            weight.shape.len() == 4 && weight.shape[1] == x.shape[1],
+            "a weight {} does not go with an input {}",
+            weight.shape,
+            x.shape
+        );
+        if let Some(bias) = inputs.get(2) {
+            ensure!(
+                *bias.shape == weight.shape[..1],
+                "the bias must be [{}], not {}",
+                weight.shape[0],
+                bias.shape
+            );
+        }
+        let extent = |axis: usize| {
+            (x.shape[axis] + 2 * self.padding + 1)
+                .checked_sub(weight.shape[axis])
+                .filter(|&extent| extent > 0)
+        };
+        match (extent(2), extent(3)) {
+            (Some(height), Some(width)) => {
+                Ok(Fact::new(x.dtype, [x.shape[0], weight.shape[0], height, width]))
+            }
+            _ => Err(InferError(format!("a kernel {} is larger than the input {}", weight.shape, x.shape))),
+        }
+    }
+
+    fn flops(&self, inputs: &[&Fact], output: &Fact) -> u64 {
+        let per_element: usize = inputs[1].shape[1..].iter().product();
+        2 * output.shape.elements() as u64 * per_element as u64
+    }
+}

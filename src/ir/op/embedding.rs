@@ -1,0 +1,28 @@
+use super::{InferError, Operator, ensure};
+use crate::{DType, Fact};
+use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
+
+/// Rows of a table: `ids` is `i32[…]`, the table `[rows, dim]`, the result `[…, dim]`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Embedding {}
+
+impl Operator for Embedding {
+    const NAMES: &'static [&'static str] = &["embedding"];
+
+    fn arity(&self) -> RangeInclusive<usize> {
+        2..=2
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
+        let (ids, table) = (inputs[0], inputs[1]);
+        ensure!(ids.dtype == DType::I32, "ids must be i32, not {ids}");
+        ensure!(table.shape.len() == 2, "the table must be [rows, dim], not {}", table.shape);
+        Ok(Fact::new(table.dtype, [&ids.shape, &table.shape[1..]].concat()))
+    }
+
+    fn flops(&self, _inputs: &[&Fact], _output: &Fact) -> u64 {
+        0
+    }
+}

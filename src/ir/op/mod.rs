@@ -1,0 +1,243 @@
+//! The operations. One file each: what it computes, its attributes, its inference, its cost.
+//!
+//! To add an op: write its file with an [`Operator`] impl, add it to the `operators!` list below, and give the
+//! burn executor an arm for it. Text, parsing, verification and exports follow from the impl.
+
+mod argmax;
+mod attention;
+mod binary;
+mod cast;
+mod concat;
+mod constant;
+mod conv2d;
+mod embedding;
+mod group_norm;
+mod input;
+mod layer_norm;
+mod linear;
+mod matmul;
+mod position_ids;
+mod relative_buckets;
+mod reshape;
+mod rms_norm;
+mod rope;
+mod rope_table;
+mod select;
+mod slice;
+mod timestep_embedding;
+mod transpose;
+mod unary;
+mod upsample;
+mod weight;
+
+pub use argmax::Argmax;
+pub use attention::Attention;
+pub use binary::Binary;
+pub use cast::Cast;
+pub use concat::Concat;
+pub use constant::Constant;
+pub use conv2d::Conv2d;
+pub use embedding::Embedding;
+pub use group_norm::GroupNorm;
+pub use input::Input;
+pub use layer_norm::LayerNorm;
+pub use linear::Linear;
+pub use matmul::Matmul;
+pub use position_ids::PositionIds;
+pub use relative_buckets::RelativeBuckets;
+pub use reshape::Reshape;
+pub use rms_norm::RmsNorm;
+pub use rope::Rope;
+pub use rope_table::RopeTable;
+pub use select::Select;
+pub use slice::Slice;
+pub use timestep_embedding::TimestepEmbedding;
+pub use transpose::Transpose;
+pub use unary::Unary;
+pub use upsample::Upsample;
+pub use weight::Weight;
+
+use crate::{Cost, Fact, Rate};
+use ordered_float::OrderedFloat;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::ops::RangeInclusive;
+
+/// A floating-point attribute: compared and hashed by value, so that ops can be.
+pub type Real = OrderedFloat<f64>;
+
+/// Why an op does not accept its inputs.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InferError(pub String);
+
+/// `ensure!(condition, "message", …)`: fails inference with the message unless the condition holds.
+macro_rules! ensure {
+    ($condition:expr, $($message:tt)+) => {
+        if !$condition {
+            return Err($crate::op::InferError(format!($($message)+)));
+        }
+    };
+}
+use ensure;
+
+/// What an op must say of itself.
+pub trait Operator: Clone + Debug + Eq + Hash + Ord + Serialize + DeserializeOwned {
+    /// The mnemonics that stand for this op in IR text: one, but for families such as [`Unary`].
+    const NAMES: &'static [&'static str];
+
+    /// The mnemonic of this very op.
+    fn name(&self) -> &'static str {
+        Self::NAMES[0]
+    }
+
+    /// How many inputs it takes.
+    fn arity(&self) -> RangeInclusive<usize>;
+
+    /// Dtype and shape of the result. Inputs are as many as [`Operator::arity`] allows; the rate is joined by
+    /// [`Op::infer`], so what is returned here is only the rate the op has of itself.
+    fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError>;
+
+    /// Floating-point operations, a multiply-add counting two.
+    fn flops(&self, _inputs: &[&Fact], output: &Fact) -> u64 {
+        output.shape.elements() as u64
+    }
+
+    /// Whether the result is the first input's data, seen differently.
+    fn is_view(&self) -> bool {
+        false
+    }
+
+    /// The attributes as printed in braces.
+    fn attributes(&self) -> Map<String, Value> {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(map)) => map,
+            _ => Map::new(),
+        }
+    }
+
+    /// The op called `name` with these attributes.
+    fn from_text(_name: &str, attributes: Map<String, Value>) -> Result<Self, serde_json::Error> {
+        serde_json::from_value(Value::Object(attributes))
+    }
+}
+
+macro_rules! operators {
+    ($($op:ident),+ $(,)?) => {
+        /// An operation with its attributes.
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Op {
+            $($op($op),)+
+        }
+
+        impl Op {
+            /// Every mnemonic of the text format.
+            pub fn names() -> impl Iterator<Item = &'static str> {
+                [$($op::NAMES),+].into_iter().flatten().copied()
+            }
+
+            /// The mnemonic in IR text.
+            pub fn name(&self) -> &'static str {
+                match self { $(Self::$op(op) => op.name(),)+ }
+            }
+
+            /// How many inputs it takes.
+            pub fn arity(&self) -> RangeInclusive<usize> {
+                match self { $(Self::$op(op) => op.arity(),)+ }
+            }
+
+            /// The attributes as printed in braces, in declaration order.
+            pub fn attributes(&self) -> Map<String, Value> {
+                match self { $(Self::$op(op) => op.attributes(),)+ }
+            }
+
+            /// Whether the result is the first input's data, seen differently.
+            pub fn is_view(&self) -> bool {
+                match self { $(Self::$op(op) => op.is_view(),)+ }
+            }
+
+            /// The op called `name` with these attributes; `None` if nothing is called so.
+            pub fn from_text(name: &str, attributes: Map<String, Value>) -> Option<Result<Self, serde_json::Error>> {
+                $(if $op::NAMES.contains(&name) {
+                    return Some($op::from_text(name, attributes).map(Self::$op));
+                })+
+                None
+            }
+
+            fn infer_type(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
+                match self { $(Self::$op(op) => op.infer(inputs),)+ }
+            }
+
+            fn flops(&self, inputs: &[&Fact], output: &Fact) -> u64 {
+                match self { $(Self::$op(op) => op.flops(inputs, output),)+ }
+            }
+        }
+
+        $(impl From<$op> for Op {
+            fn from(op: $op) -> Self {
+                Self::$op(op)
+            }
+        })+
+    };
+}
+
+operators! {
+    // leaves
+    Input, Weight, Constant, PositionIds, RelativeBuckets,
+    // element by element
+    Unary, Binary, Cast,
+    // contractions
+    Linear, Matmul, Attention, Conv2d,
+    // normalisation
+    LayerNorm, RmsNorm, GroupNorm,
+    // positions and look-ups
+    TimestepEmbedding, RopeTable, Rope, Embedding, Argmax, Select,
+    // data movement
+    Reshape, Transpose, Concat, Slice, Upsample,
+}
+
+impl Op {
+    /// The fact of the result: type by the op's own rule, rate the fastest among the inputs' and its own.
+    pub fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
+        let arity = self.arity();
+        if !arity.contains(&inputs.len()) {
+            let (least, most) = (*arity.start(), *arity.end());
+            let takes = match most {
+                usize::MAX => format!("{least} or more inputs"),
+                _ if least == most => format!("{least} input{}", if least == 1 { "" } else { "s" }),
+                _ => format!("{least} to {most} inputs"),
+            };
+            return Err(InferError(format!("`{}` takes {takes}, not {}", self.name(), inputs.len())));
+        }
+        let fact = self.infer_type(inputs)?;
+        if fact.shape.checked_elements().and_then(|n| n.checked_mul(fact.dtype.bytes())).is_none() {
+            return Err(InferError(format!("a value of type {fact} is too large to address")));
+        }
+        let rate = inputs.iter().map(|input| input.rate).fold(fact.rate, Rate::max);
+        Ok(fact.at(rate))
+    }
+
+    /// Floating-point operations, and bytes read and written when the op runs by itself. Views and leaves are free.
+    pub fn cost(&self, inputs: &[&Fact], output: &Fact) -> Cost {
+        if self.is_view() || matches!(self, Op::Input(_) | Op::Weight(_) | Op::Constant(_)) {
+            return Cost::default();
+        }
+        let read: u64 = inputs.iter().map(|input| input.bytes()).sum();
+        Cost { flops: self.flops(inputs, output), bytes: read.saturating_add(output.bytes()) }
+    }
+}
+
+/// Normalises `axis` against `rank`, counting from the back if negative.
+fn axis_of(axis: i64, rank: usize) -> Result<usize, InferError> {
+    let index = if axis < 0 { axis + rank as i64 } else { axis };
+    ensure!((0..rank as i64).contains(&index), "axis {axis} is outside a value of rank {rank}");
+    Ok(index as usize)
+}
+
+/// Checks that an operand is a float, naming it in the error.
+fn float(what: &str, fact: &Fact) -> Result<(), InferError> {
+    ensure!(fact.dtype.is_float(), "{what} must be floating point, not {fact}");
+    Ok(())
+}

@@ -1,0 +1,36 @@
+use super::{InferError, Operator, ensure};
+use crate::{DType, Fact};
+use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
+
+/// FLUX's token positions: `text` rows of zeros, then `(0, row, column)` for each image token in row-major order.
+///
+/// No inputs; the result is `f32[text + rows * columns, 3]` (diffusers' `txt_ids` and `img_ids`, concatenated).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PositionIds {
+    pub text: usize,
+    pub rows: usize,
+    pub columns: usize,
+}
+
+impl Operator for PositionIds {
+    const NAMES: &'static [&'static str] = &["position_ids"];
+
+    fn arity(&self) -> RangeInclusive<usize> {
+        0..=0
+    }
+
+    fn infer(&self, _inputs: &[&Fact]) -> Result<Fact, InferError> {
+        let tokens = self.rows.checked_mul(self.columns).and_then(|image| image.checked_add(self.text));
+        let Some(tokens) = tokens else {
+            return Err(InferError("more positions than can be addressed".into()));
+        };
+        ensure!(tokens > 0, "there must be at least one position");
+        Ok(Fact::new(DType::F32, [tokens, 3]))
+    }
+
+    fn flops(&self, _inputs: &[&Fact], _output: &Fact) -> u64 {
+        0
+    }
+}

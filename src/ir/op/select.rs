@@ -1,0 +1,36 @@
+use super::{InferError, Operator, ensure};
+use crate::{DType, Fact};
+use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
+
+/// One entry along an axis: with a scalar index, `x[i]`; with an index `[batch]`, `out[b] = x[b, i[b]]`; and so on.
+///
+/// The index is `i32` of shape *p*, `x` is `p ++ [n] ++ rest`, the result `p ++ rest`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Select {}
+
+impl Operator for Select {
+    const NAMES: &'static [&'static str] = &["select"];
+
+    fn arity(&self) -> RangeInclusive<usize> {
+        2..=2
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
+        let (x, index) = (inputs[0], inputs[1]);
+        ensure!(index.dtype == DType::I32, "the index must be i32, not {index}");
+        let prefix = index.shape.len();
+        ensure!(
+            x.shape.len() > prefix && x.shape[..prefix] == *index.shape,
+            "an index {} does not select from {}",
+            index.shape,
+            x.shape
+        );
+        Ok(Fact::new(x.dtype, [&index.shape, &x.shape[prefix + 1..]].concat()))
+    }
+
+    fn flops(&self, _inputs: &[&Fact], _output: &Fact) -> u64 {
+        0
+    }
+}

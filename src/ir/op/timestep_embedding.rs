@@ -1,0 +1,34 @@
+use super::{InferError, Operator, Real, ensure, float};
+use crate::{DType, Fact};
+use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
+
+/// Sinusoidal embedding, cosines first: `[cos(t·ω), sin(t·ω)]` with `ωᵢ = max_period^(-i / (dim/2))`.
+///
+/// `t` is `[batch]` of any float dtype; the result is `f32[batch, dim]` (diffusers, `get_timestep_embedding` with
+/// `flip_sin_to_cos=True, downscale_freq_shift=0`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimestepEmbedding {
+    pub dim: usize,
+    pub max_period: Real,
+}
+
+impl Operator for TimestepEmbedding {
+    const NAMES: &'static [&'static str] = &["timestep_embedding"];
+
+    fn arity(&self) -> RangeInclusive<usize> {
+        1..=1
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
+        float("the timestep", inputs[0])?;
+        ensure!(inputs[0].shape.len() == 1, "timesteps must be [batch], not {}", inputs[0].shape);
+        ensure!(
+            self.dim > 0 && self.dim.is_multiple_of(2),
+            "dim must be even and positive, not {}",
+            self.dim
+        );
+        Ok(Fact::new(DType::F32, [inputs[0].shape[0], self.dim]))
+    }
+}

@@ -1,0 +1,183 @@
+//! The one way to edit a graph: a small replacement graph, type-checked before it goes in.
+
+use crate::graph::{GraphError, Provenance};
+use crate::{Fact, Graph, ModulePath, Name, Op, ValueId};
+use std::collections::HashMap;
+
+/// A replacement for some values of a graph, built beside it and applied at once.
+///
+/// Nodes are added to the patch over *taps* (values of the graph) and over each other; *shunts* then say which value
+/// of the graph each of them replaces. Nothing changes until [`Patch::apply`], which leaves no value unread that the
+/// replacement made dead.
+pub struct Patch<'g> {
+    graph: &'g mut Graph,
+    rule: &'static str,
+    added: Vec<ValueId>,
+    shunts: Vec<(ValueId, ValueId)>,
+}
+
+/// Why a patch was refused. The graph is as it was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatchError {
+    #[error("rule `{rule}`: {source}")]
+    Graph { rule: &'static str, source: GraphError },
+    #[error("rule `{rule}` would replace `%{old}`: {old_fact} by `%{new}`: {new_fact}")]
+    Type { rule: &'static str, old: Name, old_fact: Box<Fact>, new: Name, new_fact: Box<Fact> },
+    #[error("rule `{rule}` would make `%{value}` depend on itself")]
+    Cycle { rule: &'static str, value: Name },
+}
+
+impl<'g> Patch<'g> {
+    /// An empty patch on behalf of `rule`.
+    pub fn new(graph: &'g mut Graph, rule: &'static str) -> Self {
+        Self { graph, rule, added: Vec::new(), shunts: Vec::new() }
+    }
+
+    /// The graph being patched.
+    pub fn graph(&self) -> &Graph {
+        self.graph
+    }
+
+    /// Adds `op` over values of the graph or of the patch. A taken name gets the first free `name_2`, `name_3`, ….
+    pub fn add(
+        &mut self,
+        op: impl Into<Op>,
+        operands: &[ValueId],
+        name: &Name,
+        path: ModulePath,
+    ) -> Result<ValueId, PatchError> {
+        let name = self.free_name(name);
+        let added = self.graph.add(op, operands, name, path);
+        match added {
+            Ok(id) => {
+                self.added.push(id);
+                Ok(id)
+            }
+            Err(source) => {
+                self.undo();
+                Err(PatchError::Graph { rule: self.rule, source })
+            }
+        }
+    }
+
+    fn free_name(&self, name: &Name) -> Name {
+        if self.graph.find(name).is_none() {
+            return name.clone();
+        }
+        // The index of a repeated block stays last, so that the blocks still print rolled.
+        let candidate = |n: usize| match name.split_index() {
+            Some((stem, index)) => Name::from(format!("{stem}_{n}.{index}")),
+            None => Name::from(format!("{name}_{n}")),
+        };
+        (2..).map(candidate).find(|name| self.graph.find(name).is_none()).expect("some name is free")
+    }
+
+    /// Says that `new` takes the place of `old` wherever that is read.
+    pub fn shunt(&mut self, old: ValueId, new: ValueId) {
+        self.shunts.push((old, new));
+    }
+
+    /// Checks types and cycles, then redirects every reader and removes what became dead.
+    ///
+    /// The new nodes take the old value's place in program order, and keep in their provenance what they replace.
+    pub fn apply(mut self) -> Result<(), PatchError> {
+        if let Err(error) = self.check() {
+            self.undo();
+            return Err(error);
+        }
+        let from: Vec<Name> = self.shunts.iter().map(|&(old, _)| self.graph[old].name.clone()).collect();
+        let order = self.shunts.iter().map(|&(old, _)| self.graph[old].order).min();
+        for &id in &self.added {
+            let node = &mut self.graph.dag[id.0];
+            node.provenance = Some(Provenance { rule: self.rule, from: from.clone() });
+            node.order = order.unwrap_or(node.order);
+        }
+        let shunts = std::mem::take(&mut self.shunts);
+        for (old, new) in shunts {
+            self.graph.redirect(old, new);
+            self.graph.remove_dead(old);
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), PatchError> {
+        for &(old, new) in &self.shunts {
+            let (old_node, new_node) = (&self.graph[old], &self.graph[new]);
+            if !old_node.fact.same_type(&new_node.fact) || new_node.fact.rate > old_node.fact.rate {
+                return Err(PatchError::Type {
+                    rule: self.rule,
+                    old: old_node.name.clone(),
+                    old_fact: Box::new(old_node.fact.clone()),
+                    new: new_node.name.clone(),
+                    new_fact: Box::new(new_node.fact.clone()),
+                });
+            }
+            let reads_itself = |user: ValueId| !self.added.contains(&user) && self.graph.reaches(user, new);
+            if self.graph.users(old).any(reads_itself) {
+                return Err(PatchError::Cycle { rule: self.rule, value: old_node.name.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    fn undo(&mut self) {
+        for id in self.added.drain(..).rev() {
+            self.graph.remove(id);
+        }
+    }
+}
+
+impl Graph {
+    /// Makes every reader of `old`, outputs included, read `new`, but for `new` and what it is made of.
+    fn redirect(&mut self, old: ValueId, new: ValueId) {
+        let readers: Vec<_> = {
+            let mut edges = self.dag.neighbors_directed(old.0, petgraph::Outgoing).detach();
+            std::iter::from_fn(|| edges.next(&self.dag)).collect()
+        };
+        for (edge, user) in readers {
+            if !self.reaches(ValueId(user), new) {
+                let port = self.dag.remove_edge(edge).expect("just listed");
+                self.dag.add_edge(new.0, user, port);
+            }
+        }
+        for output in &mut self.outputs {
+            if output.value == old {
+                output.value = new;
+            }
+        }
+    }
+
+    /// Whether `to` depends on `from`, or is it.
+    pub(crate) fn reaches(&self, from: ValueId, to: ValueId) -> bool {
+        petgraph::algo::has_path_connecting(&self.dag, from.0, to.0, None)
+    }
+
+    /// Removes `id` if nothing reads it, and then its operands likewise. Inputs stay: they are the signature.
+    pub(crate) fn remove_dead(&mut self, id: ValueId) {
+        let mut candidates = vec![id];
+        while let Some(id) = candidates.pop() {
+            let live = self.dag.node_weight(id.0).is_none_or(|node| matches!(node.op, Op::Input(_)))
+                || self.users(id).next().is_some()
+                || self.outputs().iter().any(|output| output.value == id);
+            if !live {
+                candidates.extend(self.operands(id));
+                self.remove(id);
+            }
+        }
+    }
+
+    fn remove(&mut self, id: ValueId) {
+        if let Some(node) = self.dag.remove_node(id.0) {
+            self.forget(&node, id);
+        }
+    }
+
+    /// How often each op occurs, for reports and tests.
+    pub fn op_counts(&self) -> HashMap<&'static str, usize> {
+        let mut counts = HashMap::new();
+        for node in self.dag.node_weights() {
+            *counts.entry(node.op.name()).or_default() += 1;
+        }
+        counts
+    }
+}

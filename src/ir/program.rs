@@ -1,0 +1,83 @@
+//! The unit of execution: pure variants of one step, what they carry over, and when each runs.
+
+use crate::{Fact, Graph, Name, Rate};
+use indexmap::IndexMap;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A named value with its fact: an input of a program, or a value that its variants carry from step to step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declaration {
+    pub name: Name,
+    pub fact: Fact,
+}
+
+/// One of the graphs of a program.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Runs once, when the values of its rate are known.
+    Prepare(Rate),
+    /// Runs at the steps that the schedule gives it.
+    Variant(Name),
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Prepare(rate) => write!(f, "prepare {rate}"),
+            Self::Variant(name) => write!(f, "variant {name}"),
+        }
+    }
+}
+
+/// A network specialised to its sizes: prepare stages, variants of a step, carried values, and a schedule.
+///
+/// Graphs are wired by name. An input of a graph is a program input, a carried value, or an output of an earlier
+/// prepare stage; an output of a variant is a carried value if one is called so, otherwise a result of the program.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Program {
+    pub name: Name,
+    pub inputs: Vec<Declaration>,
+    pub carries: Vec<Declaration>,
+    /// Run in the order of their rates.
+    pub prepares: BTreeMap<Rate, Graph>,
+    pub variants: IndexMap<Name, Graph>,
+    /// The variant of each step.
+    pub schedule: Vec<Name>,
+}
+
+impl Program {
+    /// A program of one variant `name`, run `steps` times, whose inputs are those of `graph`.
+    pub fn of_graph(program: impl Into<Name>, variant: impl Into<Name>, steps: usize, graph: Graph) -> Self {
+        let variant = variant.into();
+        let inputs = graph
+            .inputs()
+            .iter()
+            .map(|&id| Declaration { name: graph[id].name.clone(), fact: graph[id].fact.clone() })
+            .collect();
+        Self {
+            name: program.into(),
+            inputs,
+            carries: Vec::new(),
+            prepares: BTreeMap::new(),
+            schedule: vec![variant.clone(); steps],
+            variants: IndexMap::from([(variant, graph)]),
+        }
+    }
+
+    /// All graphs, in the order in which they can first run.
+    pub fn stages(&self) -> impl Iterator<Item = (Stage, &Graph)> {
+        let prepares = self.prepares.iter().map(|(&rate, graph)| (Stage::Prepare(rate), graph));
+        prepares.chain(self.variants.iter().map(|(name, graph)| (Stage::Variant(name.clone()), graph)))
+    }
+
+    /// Whether `name` is carried from step to step.
+    pub fn is_carried(&self, name: &Name) -> bool {
+        self.carries.iter().any(|carry| carry.name == *name)
+    }
+
+    /// Names and facts of all weights, each once, in order of first use.
+    pub fn weights(&self) -> IndexMap<&str, &Fact> {
+        self.stages().flat_map(|(_, graph)| graph.weights()).collect()
+    }
+}

@@ -1,0 +1,66 @@
+//! Graphs into lines.
+
+use super::ast::{Attribute, Line, Operand, Template};
+use super::print::{PrintOptions, write_line};
+use crate::{Graph, Op, ValueId, si};
+
+/// The lines of a graph in program order: every op but inputs, weights and constants.
+pub(super) fn lines(graph: &Graph, options: &PrintOptions) -> Vec<Line> {
+    graph
+        .order()
+        .into_iter()
+        .filter(|&id| !matches!(graph[id].op, Op::Input(_) | Op::Weight(_) | Op::Constant(_)))
+        .map(|id| line(graph, id, options))
+        .collect()
+}
+
+/// The op as it is printed, on one line.
+pub(crate) fn line_of(graph: &Graph, id: ValueId) -> String {
+    let mut text = String::new();
+    write_line(&mut text, &line(graph, id, &PrintOptions::default()));
+    text
+}
+
+fn line(graph: &Graph, id: ValueId, options: &PrintOptions) -> Line {
+    let node = &graph[id];
+    let operands = graph.operands(id);
+    let dtype =
+        operands.iter().find(|&&id| !matches!(graph[id].op, Op::Constant(_))).map(|&id| graph[id].fact.dtype);
+    let operand = |&id: &ValueId| match &graph[id].op {
+        Op::Weight(weight) => {
+            Operand::Weight { tensor: Template::plain(&weight.tensor), fact: graph[id].fact.clone() }
+        }
+        Op::Constant(constant) => Operand::Constant {
+            value: constant.value,
+            dtype: Some(constant.dtype).filter(|own| Some(*own) != dtype),
+        },
+        _ => Operand::Value(Template::plain(&graph[id].name)),
+    };
+    let attributes = node.op.attributes();
+    let attributes: Vec<_> = attributes
+        .iter()
+        .filter_map(|(key, value)| Attribute::from_json(value).map(|value| (key.clone(), value)))
+        .collect();
+    Line {
+        name: Template::plain(&node.name).into(),
+        op: node.op.name().to_owned().into(),
+        operands: operands.iter().map(|id| operand(id).into()).collect(),
+        attributes: attributes.into(),
+        fact: node.fact.clone().into(),
+        path: Template::plain(&node.path),
+        comment: comment(graph, id, options),
+    }
+}
+
+fn comment(graph: &Graph, id: ValueId, options: &PrintOptions) -> Option<String> {
+    let mut parts = Vec::new();
+    let cost = graph.cost(id);
+    if options.costs && cost != Default::default() {
+        parts.push(format!("{}FLOP, {}B", si(cost.flops), si(cost.bytes)));
+    }
+    if let Some(provenance) = graph[id].provenance.as_ref().filter(|_| options.provenance) {
+        let from: Vec<_> = provenance.from.iter().map(|name| format!("%{name}")).collect();
+        parts.push(format!("<- {} by {}", from.join(", "), provenance.rule));
+    }
+    (!parts.is_empty()).then(|| parts.join("  "))
+}

@@ -1,0 +1,41 @@
+//! IR text: one line per op, repeated blocks rolled, `parse(print(program)) == program`.
+//!
+//! ```text
+//! program flux {
+//!   input %latents : bf16[1,4096,64] latent
+//!   carry %h : bf16[1,4096,3072] latent
+//!   prepare prompt (%t5) -> (%txt) { … }
+//!   variant full (%latents, %txt) -> (%velocity, %h) {
+//!     %x = linear %latents, @.weight bf16[3072,64], @.bias bf16[3072] : bf16[1,4096,3072] in x_embedder
+//!     repeat %i in 0..38 (%h.prev = %x) {
+//!       %n = layer_norm %h.prev {eps=1e-6} : bf16[1,4608,3072] in single_transformer_blocks.{i}.norm.norm
+//!       …
+//!       yield %h
+//!     }
+//!     return %velocity, %h.37
+//!   }
+//!   schedule full full*3
+//! }
+//! ```
+//!
+//! - A line is `%name = op operands {attributes} : type in module.path`. An operand is a value `%x`, a weight
+//!   `@tensor type` (`@.bias` stands for `@module.path.bias`), or a number, typed like the first value of its line.
+//! - In `repeat %i in a..b`, a value `%n` of the body is `%n.a`, …, `%n.(b-1)` outside it; `%h.prev` is the value `%h`
+//!   of the previous round, or the one given in parentheses in the first. `{i}`, `{i+1}`, `{2*i}`, `{2*i+1}` stand for
+//!   integers that advance with the round, in tensor names, module paths, value names and attributes.
+//! - The input's rate (`weights`, `prompt`, `schedule`, `latent`) follows its type; other rates are inferred.
+//! - `//` starts a comment: costs and provenance, which parsing ignores.
+
+mod ast;
+mod build;
+mod lexer;
+mod lines;
+mod parse;
+mod print;
+mod roll;
+
+pub use lexer::{ParseError, Span};
+pub use parse::parse;
+pub use print::PrintOptions;
+
+pub(crate) use lines::line_of;

@@ -1,0 +1,476 @@
+//! Text into programs: the grammar. What the lines mean is [`super::build`]'s.
+
+use super::ast::{Affine, Attribute, Carried, Line, Operand, PREVIOUS, Repeat, Spanned, Statement, Template};
+use super::build::build_graph;
+use super::lexer::{ParseError, Span, Token, tokens};
+use crate::op::{Op, Real};
+use crate::verify::is_well_formed;
+use crate::{DType, Declaration, Fact, Name, Program, Rate, Shape};
+use indexmap::IndexMap;
+use serde_json::Number;
+use std::collections::BTreeMap;
+
+/// Parses a program. What parses is well typed; wiring and schedule are [`crate::verify()`]'s to check.
+///
+/// ```
+/// let error = reflux_ir::text::parse("program p {\n  input %x : f33[2] latent\n}").unwrap_err();
+/// assert_eq!((error.span.line, error.span.column), (2, 14));
+/// ```
+pub fn parse(source: &str) -> Result<Program, ParseError> {
+    let tokens = tokens(source)?;
+    let mut parser = Parser { source, tokens, at: 0 };
+    let program = parser.program()?;
+    match parser.peek() {
+        Token::End => Ok(program),
+        other => Err(parser.error(format!("expected nothing more, found {other}"))),
+    }
+}
+
+pub(super) type Parsed<T> = Result<T, ParseError>;
+
+/// What a graph's text says, before it becomes a graph.
+pub(super) struct GraphText {
+    pub inputs: Vec<Spanned<Name>>,
+    pub labels: Vec<Spanned<Name>>,
+    pub body: Vec<Statement>,
+    pub results: Vec<Spanned<Operand>>,
+    pub span: Span,
+}
+
+pub(super) struct Parser<'s> {
+    pub source: &'s str,
+    tokens: Vec<(Token, Span)>,
+    at: usize,
+}
+
+impl Parser<'_> {
+    fn program(&mut self) -> Parsed<Program> {
+        self.keyword("program")?;
+        let (name, span) = self.word("a program name")?;
+        if !is_well_formed(&name.replace('-', "_")) {
+            return Err(self.error_at(span, format!("`{name}` is no program name")));
+        }
+        let mut program = Program {
+            name: name.into(),
+            inputs: Vec::new(),
+            carries: Vec::new(),
+            prepares: BTreeMap::new(),
+            variants: IndexMap::new(),
+            schedule: Vec::new(),
+        };
+        let mut known: BTreeMap<Name, Fact> = BTreeMap::new();
+        self.punct("{")?;
+        while !self.accept("}") {
+            let (keyword, span) = self.word("`input`, `carry`, `prepare`, `variant`, `schedule` or `}`")?;
+            match keyword.as_str() {
+                "input" | "carry" => {
+                    let declaration = self.declaration()?;
+                    known.insert(declaration.name.clone(), declaration.fact.clone());
+                    if keyword == "input" { &mut program.inputs } else { &mut program.carries }
+                        .push(declaration);
+                }
+                "prepare" => {
+                    let rate = self.rate()?;
+                    let text = self.graph()?;
+                    let graph = build_graph(self, &text, &known)?;
+                    for output in graph.outputs() {
+                        known.insert(output.label.clone(), graph[output.value].fact.clone());
+                    }
+                    if program.prepares.insert(rate, graph).is_some() {
+                        return Err(self.error_at(span, format!("`prepare {rate}` is there already")));
+                    }
+                }
+                "variant" => {
+                    let name = Name::from(self.word("a variant name")?.0);
+                    let text = self.graph()?;
+                    let graph = build_graph(self, &text, &known)?;
+                    if program.variants.insert(name.clone(), graph).is_some() {
+                        return Err(self.error_at(span, format!("`variant {name}` is there already")));
+                    }
+                }
+                "schedule" => self.schedule(&mut program.schedule)?,
+                other => return Err(self.error_at(span, format!("`{other}` starts nothing here"))),
+            }
+        }
+        Ok(program)
+    }
+
+    fn declaration(&mut self) -> Parsed<Declaration> {
+        let name = self.value_name()?.node;
+        self.punct(":")?;
+        let fact = self.fact()?.node;
+        Ok(Declaration { name, fact: fact.at(self.rate()?) })
+    }
+
+    fn rate(&mut self) -> Parsed<Rate> {
+        let (word, span) = self.word("a rate")?;
+        Rate::from_name(&word).ok_or_else(|| {
+            self.error_at(span, format!("`{word}` is no rate (weights, prompt, schedule and latent are)"))
+        })
+    }
+
+    fn schedule(&mut self, schedule: &mut Vec<Name>) -> Parsed<()> {
+        const MOST_STEPS: usize = 100_000;
+        while let Token::Word(_) = self.peek() {
+            let (name, span) = self.word("a variant name")?;
+            let count = if self.accept("*") { self.integer("how many steps")? } else { 1 };
+            if schedule.len() + count.min(MOST_STEPS) > MOST_STEPS || count > MOST_STEPS {
+                return Err(self.error_at(span, format!("a schedule may have {MOST_STEPS} steps at most")));
+            }
+            schedule.extend(std::iter::repeat_n(Name::from(name), count));
+        }
+        Ok(())
+    }
+
+    /// `(inputs) -> (labels) { statements return values }`
+    fn graph(&mut self) -> Parsed<GraphText> {
+        let span = self.span();
+        let inputs = self.names()?;
+        self.punct("->")?;
+        let labels = self.names()?;
+        self.punct("{")?;
+        let mut body = Vec::new();
+        loop {
+            match self.peek() {
+                Token::Punct("%") => body.push(Statement::Line(self.line()?)),
+                Token::Word(word) if word == "repeat" => body.push(Statement::Repeat(self.repeat()?)),
+                Token::Word(word) if word == "return" => break,
+                other => {
+                    return Err(self.error(format!("expected an op, `repeat` or `return`, found {other}")));
+                }
+            }
+        }
+        self.keyword("return")?;
+        let mut results = Vec::new();
+        if *self.peek() != Token::Punct("}") {
+            results = self.operands()?;
+        }
+        self.punct("}")?;
+        Ok(GraphText { inputs, labels, body, results, span })
+    }
+
+    fn names(&mut self) -> Parsed<Vec<Spanned<Name>>> {
+        self.punct("(")?;
+        let mut names = Vec::new();
+        while !self.accept(")") {
+            if !names.is_empty() {
+                self.punct(",")?;
+            }
+            names.push(self.value_name()?);
+        }
+        Ok(names)
+    }
+
+    fn repeat(&mut self) -> Parsed<Repeat> {
+        let span = Spanned { node: (), span: self.span() };
+        self.keyword("repeat")?;
+        self.punct("%")?;
+        self.keyword("i")?;
+        self.keyword("in")?;
+        let (start, end) = self.range()?;
+        let mut carried = Vec::new();
+        if self.accept("(") {
+            while !self.accept(")") {
+                if !carried.is_empty() {
+                    self.punct(",")?;
+                }
+                let name = self.value_name()?;
+                let Some(stem) = name.node.strip_suffix(PREVIOUS) else {
+                    return Err(self.error_at(name.span, "a carried value is read as `%name.prev`"));
+                };
+                self.punct("=")?;
+                let first = self.value_name()?;
+                let first = Spanned { node: Template::plain(&first.node), span: first.span };
+                carried.push(Carried { stem: stem.to_owned(), first });
+            }
+        }
+        self.punct("{")?;
+        let mut body = Vec::new();
+        while *self.peek() == Token::Punct("%") {
+            body.push(self.line()?);
+        }
+        self.yields(&carried, &body)?;
+        self.punct("}")?;
+        const MOST_LINES: usize = 1_000_000;
+        if body.len().saturating_mul((end - start) as usize) > MOST_LINES {
+            return Err(self.error_at(span.span, format!("a block may unroll to {MOST_LINES} ops at most")));
+        }
+        Ok(Repeat { start, end, carried, body, span })
+    }
+
+    /// `yield` says nothing that the header does not, but it must agree with it.
+    fn yields(&mut self, carried: &[Carried], body: &[Line]) -> Parsed<()> {
+        let span = self.span();
+        let mut yielded = Vec::new();
+        if matches!(self.peek(), Token::Word(word) if word == "yield") {
+            self.keyword("yield")?;
+            loop {
+                yielded.push(self.value_name()?);
+                if !self.accept(",") {
+                    break;
+                }
+            }
+        }
+        let expected: Vec<_> = carried.iter().map(|carried| carried.stem.as_str()).collect();
+        if !yielded.iter().map(|name| &*name.node).eq(expected.iter().copied()) {
+            let expected: Vec<_> = expected.iter().map(|stem| format!("%{stem}")).collect();
+            return Err(self.error_at(span, format!("expected `yield {}`", expected.join(", "))));
+        }
+        for name in yielded {
+            if !body.iter().any(|line| line.name.node.to_string() == *name.node) {
+                return Err(self.error_at(name.span, format!("`%{}` is no value of the block", name.node)));
+            }
+        }
+        Ok(())
+    }
+
+    fn range(&mut self) -> Parsed<(i64, i64)> {
+        let (word, span) = self.word("a range")?;
+        let bounds = word.split_once("..").and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+        match bounds {
+            Some((start, end)) if (0..end).contains(&start) && end < 1 << 32 => Ok((start, end)),
+            _ => Err(self.error_at(span, format!("`{word}` is no range like `0..19`"))),
+        }
+    }
+
+    /// `%name = op operands {attributes} : type in path`
+    fn line(&mut self) -> Parsed<Line> {
+        let name = self.value_name()?;
+        let name = Spanned { node: Template::plain(&name.node), span: name.span };
+        self.punct("=")?;
+        let (op, op_span) = self.word("an op")?;
+        if !Op::names().any(|known| known == op) || ["input", "weight", "constant"].contains(&op.as_str()) {
+            return Err(self.error_at(op_span, unknown_op(&op)));
+        }
+        let mut operands = Vec::new();
+        if matches!(self.peek(), Token::Punct("%" | "@") | Token::Word(_)) {
+            operands = self.operands()?;
+        }
+        let attributes = self.attributes()?;
+        self.punct(":")?;
+        let fact = self.fact()?;
+        let mut path = Template(Vec::new());
+        if matches!(self.peek(), Token::Word(word) if word == "in") {
+            self.keyword("in")?;
+            path = self.template("a module path")?.node;
+        }
+        for operand in &mut operands {
+            resolve_local(&mut operand.node, &path);
+        }
+        if path.0.is_empty() {
+            path = Template::plain("");
+        }
+        let op = Spanned { node: op, span: op_span };
+        Ok(Line { name, op, operands, attributes, fact, path, comment: None })
+    }
+
+    fn operands(&mut self) -> Parsed<Vec<Spanned<Operand>>> {
+        let mut operands = vec![self.operand()?];
+        while self.accept(",") {
+            operands.push(self.operand()?);
+        }
+        Ok(operands)
+    }
+
+    fn operand(&mut self) -> Parsed<Spanned<Operand>> {
+        let span = self.span();
+        if self.accept("%") {
+            let name = self.template("a value name")?;
+            return Ok(Spanned { node: Operand::Value(name.node), span: name.span });
+        }
+        if self.accept("@") {
+            let tensor = self.template("a tensor name")?;
+            let fact = self.fact()?.node;
+            return Ok(Spanned { node: Operand::Weight { tensor: tensor.node, fact }, span: tensor.span });
+        }
+        let (word, _) = self.word("an operand: `%value`, `@tensor type` or a number")?;
+        let Ok(value) = word.parse::<f64>() else {
+            return Err(self
+                .error_at(span, format!("`{word}` is no operand; values start with `%`, weights with `@`")));
+        };
+        let mut dtype = None;
+        if let Token::Word(_) = self.peek() {
+            let (word, span) = self.word("an element type")?;
+            dtype = Some(self.dtype(&word, span)?);
+        }
+        Ok(Spanned { node: Operand::Constant { value: Real::from(value), dtype }, span })
+    }
+
+    fn attributes(&mut self) -> Parsed<Spanned<Vec<(String, Attribute)>>> {
+        let span = self.span();
+        let mut attributes: Vec<(String, Attribute)> = Vec::new();
+        if self.accept("{") {
+            while !self.accept("}") {
+                if !attributes.is_empty() {
+                    self.punct(",")?;
+                }
+                let (key, span) = self.word("an attribute name")?;
+                if attributes.iter().any(|(known, _)| *known == key) {
+                    return Err(self.error_at(span, format!("the attribute `{key}` is given twice")));
+                }
+                self.punct("=")?;
+                attributes.push((key, self.attribute(0)?));
+            }
+        }
+        Ok(Spanned { node: attributes, span })
+    }
+
+    fn attribute(&mut self, depth: usize) -> Parsed<Attribute> {
+        const DEEPEST: usize = 8;
+        if self.accept("[") {
+            if depth == DEEPEST {
+                return Err(self.error("lists are nested too deeply"));
+            }
+            let mut items = Vec::new();
+            while !self.accept("]") {
+                if !items.is_empty() {
+                    self.punct(",")?;
+                }
+                items.push(self.attribute(depth + 1)?);
+            }
+            return Ok(Attribute::List(items));
+        }
+        if self.accept("{") {
+            // `{2*i+1}` is cut into words at `*`, which is punctuation elsewhere.
+            let span = self.span();
+            let mut text = self.word("`i`, or an integer and `*i`")?.0;
+            if self.accept("*") {
+                text = format!("{text}*{}", self.word("`i`")?.0);
+            }
+            self.punct("}")?;
+            return match Affine::parse(&text) {
+                Some(affine) => Ok(Attribute::Affine(affine)),
+                None => Err(self.error_at(span, format!("`{text}` is not of the form `a*i+b`"))),
+            };
+        }
+        let (word, span) = self.word("an attribute's value")?;
+        match word.as_str() {
+            "true" => Ok(Attribute::Bool(true)),
+            "false" => Ok(Attribute::Bool(false)),
+            _ if !word.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.')) => {
+                Ok(Attribute::Word(word))
+            }
+            _ => match (word.parse::<i64>(), word.parse::<f64>().ok().and_then(Number::from_f64)) {
+                (Ok(integer), _) => Ok(Attribute::Number(integer.into())),
+                (_, Some(real)) => Ok(Attribute::Number(real)),
+                _ => Err(self.error_at(span, format!("`{word}` is no number"))),
+            },
+        }
+    }
+
+    fn fact(&mut self) -> Parsed<Spanned<Fact>> {
+        let (word, span) = self.word("a type like `f32[2,3]`")?;
+        let dtype = self.dtype(&word, span)?;
+        self.punct("[")?;
+        let mut shape = Vec::new();
+        while !self.accept("]") {
+            if !shape.is_empty() {
+                self.punct(",")?;
+            }
+            shape.push(self.integer("an extent")?);
+        }
+        let fact = Fact::new(dtype, Shape::from(shape));
+        if fact.shape.checked_elements().and_then(|n| n.checked_mul(dtype.bytes())).is_none() {
+            return Err(self.error_at(span, format!("a value of type {fact} is too large to address")));
+        }
+        Ok(Spanned { node: fact, span })
+    }
+
+    fn dtype(&self, word: &str, span: Span) -> Parsed<DType> {
+        word.parse().map_err(|error: crate::UnknownDType| self.error_at(span, error.to_string()))
+    }
+
+    fn integer(&mut self, what: &str) -> Parsed<usize> {
+        let (word, span) = self.word(what)?;
+        word.parse().map_err(|_| self.error_at(span, format!("expected {what}, found `{word}`")))
+    }
+
+    fn template(&mut self, what: &str) -> Parsed<Spanned<Template>> {
+        let (word, span) = self.word(what)?;
+        match Template::parse(&word) {
+            Some(node) => Ok(Spanned { node, span }),
+            None => Err(self.error_at(span, format!("a hole of `{word}` is not of the form `{{a*i+b}}`"))),
+        }
+    }
+
+    /// `%name`, without holes.
+    fn value_name(&mut self) -> Parsed<Spanned<Name>> {
+        self.punct("%")?;
+        let (word, span) = self.word("a value name")?;
+        if is_well_formed(&word) {
+            Ok(Spanned { node: word.into(), span })
+        } else {
+            Err(self.error_at(span, format!("`{word}` is no value name (letters, digits, `_` and `.`)")))
+        }
+    }
+
+    fn peek(&self) -> &Token {
+        &self.tokens[self.at].0
+    }
+
+    fn span(&self) -> Span {
+        self.tokens[self.at].1
+    }
+
+    fn accept(&mut self, punct: &str) -> bool {
+        let found = matches!(self.peek(), Token::Punct(found) if *found == punct);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn punct(&mut self, punct: &str) -> Parsed<()> {
+        if self.accept(punct) {
+            Ok(())
+        } else {
+            Err(self.error(format!("expected `{punct}`, found {}", self.peek())))
+        }
+    }
+
+    fn word(&mut self, what: &str) -> Parsed<(String, Span)> {
+        let span = self.span();
+        match self.peek() {
+            Token::Word(word) => {
+                let word = word.clone();
+                self.at += 1;
+                Ok((word, span))
+            }
+            other => Err(self.error(format!("expected {what}, found {other}"))),
+        }
+    }
+
+    fn keyword(&mut self, keyword: &str) -> Parsed<()> {
+        match self.peek() {
+            Token::Word(word) if word == keyword => {
+                self.at += 1;
+                Ok(())
+            }
+            other => Err(self.error(format!("expected `{keyword}`, found {other}"))),
+        }
+    }
+
+    fn error(&self, message: impl Into<String>) -> ParseError {
+        self.error_at(self.span(), message)
+    }
+
+    pub fn error_at(&self, span: Span, message: impl Into<String>) -> ParseError {
+        ParseError::new(self.source, span, message)
+    }
+}
+
+/// Writes out `@.weight`, which is short for `@path.weight`.
+fn resolve_local(operand: &mut Operand, path: &Template) {
+    if let Operand::Weight { tensor, .. } = operand
+        && tensor.0.first() == Some(&super::ast::Segment::Text(String::new()))
+    {
+        tensor.0 = path.0.iter().chain(&tensor.0[1..]).cloned().collect();
+    }
+}
+
+/// The error for an op that is none, with the nearest one that is.
+fn unknown_op(op: &str) -> String {
+    let nearest = Op::names().min_by_key(|name| strsim::levenshtein(name, op));
+    match nearest.filter(|name| strsim::levenshtein(name, op) <= 1 + name.len() / 3) {
+        Some(name) => format!("unknown op `{op}`; did you mean `{name}`?"),
+        None => format!("unknown op `{op}`"),
+    }
+}

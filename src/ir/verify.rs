@@ -1,0 +1,260 @@
+//! What must hold of every program, checked after every pass, in release builds too.
+//!
+//! Of each graph:
+//! 1. It has no cycle.
+//! 2. An op has as many operands as its arity allows, and they fill ports 0, 1, ….
+//! 3. The fact of an op is what the op infers from its operands' facts.
+//! 4. A name is made of letters, digits, `_` and `.`, and no two values share one.
+//! 5. Output labels are distinct.
+//! 6. A prepare stage holds no value faster than its rate.
+//!
+//! Of the program:
+//! 7. Inputs, carried values and prepared values have distinct names.
+//! 8. An input of a graph is declared, under the same type, before the graph can run.
+//! 9. Variants agree on their results, and an output called like a carried value has its type.
+//! 10. The schedule is not empty and names variants only.
+//! 11. Along the schedule, a carried value is written before it is read.
+
+use crate::text::line_of;
+use crate::{Declaration, Fact, Graph, ModulePath, Name, Op, Program, Rate, Stage, ValueId};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fmt;
+
+/// One broken invariant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The graph it is in, or `None` if it is the program's.
+    pub stage: Option<Stage>,
+    /// The op as printed, and the module it belongs to.
+    pub op: Option<(String, ModulePath)>,
+    pub message: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(stage) = &self.stage {
+            write!(f, "{stage}: ")?;
+        }
+        f.write_str(&self.message)?;
+        if let Some((line, _)) = &self.op {
+            write!(f, "\n    {line}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Everything that is wrong with a program.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the program `{program}` is not well-formed:{}", list(.violations))]
+pub struct VerifyError {
+    pub program: Name,
+    pub violations: Vec<Violation>,
+}
+
+fn list(violations: &[Violation]) -> String {
+    violations.iter().map(|violation| format!("\n  {violation}")).collect()
+}
+
+/// Checks every invariant and reports all that are broken.
+pub fn verify(program: &Program) -> Result<(), VerifyError> {
+    let mut violations = Vec::new();
+    for (stage, graph) in program.stages() {
+        Checker { stage, graph, violations: &mut violations }.check();
+    }
+    Wiring { program, violations: &mut violations }.check();
+    if violations.is_empty() {
+        Ok(())
+    } else {
+        Err(VerifyError { program: program.name.clone(), violations })
+    }
+}
+
+/// Invariants 1 to 6.
+struct Checker<'a> {
+    stage: Stage,
+    graph: &'a Graph,
+    violations: &'a mut Vec<Violation>,
+}
+
+impl Checker<'_> {
+    fn check(&mut self) {
+        let graph = self.graph;
+        let order = graph.order();
+        let sorted: HashSet<ValueId> = order.iter().copied().collect();
+        for index in graph.dag.node_indices().map(ValueId).filter(|id| !sorted.contains(id)) {
+            self.report(index, "depends on itself".into());
+        }
+        let mut names = HashSet::new();
+        for &id in &order {
+            self.check_value(id);
+            let node = &graph[id];
+            if !matches!(node.op, Op::Weight(_) | Op::Constant(_)) && !names.insert(&node.name) {
+                self.report(id, format!("the name `%{}` is used twice", node.name));
+            }
+        }
+        let mut labels = HashSet::new();
+        for output in graph.outputs().iter().filter(|output| !labels.insert(&output.label)) {
+            self.violations.push(Violation {
+                stage: Some(self.stage.clone()),
+                op: None,
+                message: format!("two outputs are called `%{}`", output.label),
+            });
+        }
+    }
+
+    fn check_value(&mut self, id: ValueId) {
+        let node = &self.graph[id];
+        let mut ports: Vec<usize> =
+            self.graph.dag.edges_directed(id.0, petgraph::Incoming).map(|edge| *edge.weight()).collect();
+        ports.sort_unstable();
+        if !ports.iter().copied().eq(0..ports.len()) {
+            self.report(id, format!("operands fill the ports {ports:?}"));
+        }
+        match &node.op {
+            Op::Input(_) => {}
+            Op::Weight(_) if node.fact.rate == Rate::Weights => {}
+            Op::Weight(_) => self.report(id, format!("a weight cannot change per {}", node.fact.rate)),
+            op => match op.infer(&self.graph.operand_facts(id)) {
+                Ok(fact) if fact == node.fact => {}
+                Ok(fact) => {
+                    let (says, is) = (describe(&node.fact), describe(&fact));
+                    self.report(id, format!("the value is said to be {says}, its operands make it {is}"));
+                }
+                Err(error) => self.report(id, error.to_string()),
+            },
+        }
+        if !matches!(node.op, Op::Weight(_) | Op::Constant(_)) && !is_well_formed(&node.name) {
+            self.report(id, format!("`{}` is no name", node.name));
+        }
+        if let Stage::Prepare(rate) = self.stage
+            && node.fact.rate > rate
+        {
+            self.report(
+                id,
+                format!("a value that changes per {} cannot be prepared per {rate}", node.fact.rate),
+            );
+        }
+    }
+
+    fn report(&mut self, id: ValueId, message: String) {
+        let op = Some((line_of(self.graph, id), self.graph[id].path.clone()));
+        self.violations.push(Violation { stage: Some(self.stage.clone()), op, message });
+    }
+}
+
+fn describe(fact: &Fact) -> String {
+    format!("{fact} per {}", fact.rate)
+}
+
+/// Whether the text format can write the name.
+pub(crate) fn is_well_formed(name: &str) -> bool {
+    let segment =
+        |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    name.split('.').all(segment)
+}
+
+/// Invariants 7 to 11.
+struct Wiring<'a> {
+    program: &'a Program,
+    violations: &'a mut Vec<Violation>,
+}
+
+impl Wiring<'_> {
+    fn check(&mut self) {
+        let mut known: BTreeMap<&Name, Fact> = BTreeMap::new();
+        for Declaration { name, fact } in self.program.inputs.iter().chain(&self.program.carries) {
+            if known.insert(name, fact.clone()).is_some() {
+                self.report(None, format!("`%{name}` is declared twice"));
+            }
+        }
+        for (&rate, graph) in &self.program.prepares {
+            self.check_inputs(Stage::Prepare(rate), graph, &known);
+            for output in graph.outputs() {
+                if known.insert(&output.label, graph[output.value].fact.clone()).is_some() {
+                    self.report(
+                        None,
+                        format!("`%{}`, prepared per {rate}, is declared already", output.label),
+                    );
+                }
+            }
+        }
+        for (name, graph) in &self.program.variants {
+            self.check_inputs(Stage::Variant(name.clone()), graph, &known);
+        }
+        self.check_outputs();
+        self.check_schedule();
+    }
+
+    fn check_inputs(&mut self, stage: Stage, graph: &Graph, known: &BTreeMap<&Name, Fact>) {
+        for &id in graph.inputs() {
+            let node = &graph[id];
+            match known.get(&node.name) {
+                Some(fact) if *fact == node.fact => {}
+                Some(fact) => {
+                    let (reads, is) = (describe(&node.fact), describe(fact));
+                    self.report(
+                        Some(&stage),
+                        format!("the input `%{}` is read as {reads}, it is {is}", node.name),
+                    );
+                }
+                None => self.report(Some(&stage), format!("nothing provides the input `%{}`", node.name)),
+            }
+        }
+    }
+
+    fn check_outputs(&mut self) {
+        let mut first: Option<(&Name, Vec<(&Name, String)>)> = None;
+        for (name, graph) in &self.program.variants {
+            let stage = Stage::Variant(name.clone());
+            let mut results = Vec::new();
+            for output in graph.outputs() {
+                let fact = &graph[output.value].fact;
+                match self.program.carries.iter().find(|carry| carry.name == output.label) {
+                    None => results.push((&output.label, fact.to_string())),
+                    Some(carry) if carry.fact.same_type(fact) => {}
+                    Some(carry) => {
+                        let message =
+                            format!("`%{}` is carried as {}, not as {fact}", carry.name, carry.fact);
+                        self.report(Some(&stage), message);
+                    }
+                }
+            }
+            match &first {
+                None => first = Some((name, results)),
+                Some((_, expected)) if *expected == results => {}
+                Some((other, _)) => {
+                    self.report(Some(&stage), format!("its results are not those of `{other}`"))
+                }
+            }
+        }
+    }
+
+    fn check_schedule(&mut self) {
+        if self.program.schedule.is_empty() {
+            self.report(None, "the schedule is empty".into());
+        }
+        let mut written = BTreeSet::new();
+        let mut reported = BTreeSet::new();
+        for (step, name) in self.program.schedule.iter().enumerate() {
+            let Some(graph) = self.program.variants.get(name) else {
+                if reported.insert(name) {
+                    self.report(None, format!("the schedule runs `{name}`, which is no variant"));
+                }
+                continue;
+            };
+            for &id in graph.inputs() {
+                let input = &graph[id].name;
+                if self.program.is_carried(input) && !written.contains(input) && reported.insert(input) {
+                    let message = format!("step {step} reads `%{input}` before any step has written it");
+                    self.report(Some(&Stage::Variant(name.clone())), message);
+                }
+            }
+            let outputs = graph.outputs().iter().map(|output| output.label.clone());
+            written.extend(outputs.filter(|label| self.program.is_carried(label)));
+        }
+    }
+
+    fn report(&mut self, stage: Option<&Stage>, message: String) {
+        self.violations.push(Violation { stage: stage.cloned(), op: None, message });
+    }
+}

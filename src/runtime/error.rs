@@ -1,0 +1,31 @@
+use crate::DeviceError;
+use reflux_ir::{Fact, Name, VerifyError, WeightError};
+
+/// Why a program did not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    #[error(transparent)]
+    Weight(#[from] WeightError),
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    #[error("weight `{name}` is {found}, the program expects {expected}")]
+    WeightShape { name: String, expected: Fact, found: Fact },
+    #[error("the program has no input `%{name}`; it has {}", list(.inputs))]
+    UnknownInput { name: String, inputs: Vec<Name> },
+    #[error("input `%{name}` must be {expected}, not {found}")]
+    InputType { name: Name, expected: Fact, found: Fact },
+    #[error("input `%{0}` has not been given")]
+    MissingInput(Name),
+    #[error("the program has {steps} steps; there is no step {step}")]
+    NoSuchStep { step: usize, steps: usize },
+    #[error("`{op}` is not supported on {dtype} values")]
+    UnsupportedType { op: &'static str, dtype: reflux_ir::DType },
+    #[error("the backend failed at `{line}`: {message}")]
+    Backend { line: String, message: String },
+}
+
+fn list(names: &[Name]) -> String {
+    names.iter().map(|name| format!("`%{name}`")).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,223 @@
+//! Runs a program on one backend.
+
+use crate::ops::{Target, execute};
+use crate::plan::{Instruction, Plan, Slot};
+use crate::value::Value;
+use crate::{Device, Profile, RunError};
+use burn_cuda::Cuda;
+use burn_flex::Flex;
+use reflux_ir::op::Op;
+use reflux_ir::{Fact, HostTensor, Name, Program, Rate, Stage, WeightSource, verify};
+use std::collections::{BTreeSet, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+/// A loaded program.
+pub trait Execute {
+    /// The program that runs.
+    fn program(&self) -> &Program;
+
+    /// Gives an input its value, cast to the input's dtype; it stays until it is given another.
+    fn bind(&mut self, name: &str, value: &HostTensor) -> Result<(), RunError>;
+
+    /// Forgets what was carried over: call it before the first step of an image.
+    fn reset(&mut self);
+
+    /// Runs the variant that the schedule has for `step` and returns the program's results. Prepare stages run first
+    /// where an input that they may depend on has changed.
+    fn step(&mut self, step: usize) -> Result<HashMap<Name, HostTensor>, RunError>;
+
+    /// Starts or stops measuring each op.
+    fn set_profiling(&mut self, on: bool);
+
+    /// What has been measured, if profiling is on.
+    fn profile(&self) -> Option<&Profile>;
+}
+
+/// Loads `program` and its weights onto `device`. Weights are read one at a time.
+pub fn load(
+    device: Device,
+    program: Program,
+    weights: &dyn WeightSource,
+) -> Result<Box<dyn Execute>, RunError> {
+    device.probe()?;
+    verify(&program)?;
+    Ok(match device {
+        Device::Cpu => Box::new(Executor::<Flex>::new(program, weights)?),
+        Device::Cuda => Box::new(Executor::<Cuda>::new(program, weights)?),
+    })
+}
+
+struct Executor<B: Target> {
+    program: Program,
+    device: B::Device,
+    stages: Vec<LoadedStage<B>>,
+    /// Inputs, prepared values and carried values.
+    values: HashMap<Name, Value<B>>,
+    /// Prepare stages that have to run again.
+    stale: BTreeSet<Rate>,
+    profile: Option<Profile>,
+}
+
+struct LoadedStage<B: Target> {
+    stage: Stage,
+    plan: Plan,
+    leaves: Vec<(Slot, Value<B>)>,
+}
+
+impl<B: Target> Executor<B> {
+    fn new(program: Program, source: &dyn WeightSource) -> Result<Self, RunError> {
+        let device = B::Device::default();
+        let mut weights: HashMap<String, Value<B>> = HashMap::new();
+        let mut stages = Vec::new();
+        for (stage, graph) in program.stages() {
+            let plan = Plan::new(graph);
+            let mut leaves = Vec::new();
+            for (tensor, fact, slot) in &plan.weights {
+                let value = match weights.get(tensor) {
+                    Some(value) => value.clone(),
+                    None => load_weight(source, tensor, fact, &device)?,
+                };
+                weights.insert(tensor.clone(), value.clone());
+                leaves.push((*slot, value));
+            }
+            for (constant, slot) in &plan.constants {
+                leaves.push((*slot, Value::Scalar(constant.value.0, constant.dtype)));
+            }
+            stages.push(LoadedStage { stage, plan, leaves });
+        }
+        let stale = program.prepares.keys().copied().collect();
+        Ok(Self { program, device, stages, values: HashMap::new(), stale, profile: None })
+    }
+
+    fn prepare(&mut self) -> Result<(), RunError> {
+        while let Some(rate) = self.stale.first().copied() {
+            let prepared = self.run(&Stage::Prepare(rate))?;
+            self.values.extend(prepared.into_iter().map(|(name, _, value)| (name, value)));
+            self.stale.remove(&rate);
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, stage: &Stage) -> Result<Vec<(Name, Fact, Value<B>)>, RunError> {
+        let loaded = self.stages.iter().find(|loaded| loaded.stage == *stage).expect("verified schedule");
+        let plan = &loaded.plan;
+        let mut slots: Vec<Option<Value<B>>> = vec![None; plan.slots];
+        for (name, slot) in &plan.inputs {
+            let value = self.values.get(name).ok_or_else(|| RunError::MissingInput(name.clone()))?;
+            slots[*slot] = Some(value.clone());
+        }
+        for (slot, value) in &loaded.leaves {
+            slots[*slot] = Some(value.clone());
+        }
+        for instruction in &plan.instructions {
+            let operands = instruction
+                .operands
+                .iter()
+                .map(|&(slot, last)| if last { slots[slot].take() } else { slots[slot].clone() })
+                .map(|value| value.expect("operands are made before they are read"))
+                .collect();
+            let start = Instant::now();
+            let result =
+                guarded(instruction, || execute(&instruction.op, &instruction.fact, operands, &self.device))?;
+            if let Some(profile) = &mut self.profile {
+                let failed = |error: burn::tensor::backend::ExecutionError| RunError::Backend {
+                    line: describe(instruction),
+                    message: error.to_string(),
+                };
+                B::sync(&self.device).map_err(failed)?;
+                profile.record(stage, instruction, start.elapsed());
+            }
+            slots[instruction.result] = Some(result);
+        }
+        let output = |(name, fact, slot): &(Name, Fact, Slot)| {
+            (name.clone(), fact.clone(), slots[*slot].clone().expect("outputs outlive the graph"))
+        };
+        Ok(plan.outputs.iter().map(output).collect())
+    }
+}
+
+impl<B: Target> Execute for Executor<B> {
+    fn program(&self) -> &Program {
+        &self.program
+    }
+
+    fn bind(&mut self, name: &str, value: &HostTensor) -> Result<(), RunError> {
+        let Some(input) = self.program.inputs.iter().find(|input| *input.name == *name) else {
+            let inputs = self.program.inputs.iter().map(|input| input.name.clone()).collect();
+            return Err(RunError::UnknownInput { name: name.to_owned(), inputs });
+        };
+        let found = Fact::new(value.dtype, value.shape.clone());
+        if found.shape != input.fact.shape || found.dtype.is_float() != input.fact.dtype.is_float() {
+            let (name, expected) = (input.name.clone(), input.fact.clone());
+            return Err(RunError::InputType { name, expected, found });
+        }
+        self.values.insert(input.name.clone(), Value::upload(value.cast(input.fact.dtype), &self.device));
+        let rate = input.fact.rate;
+        self.stale.extend(self.program.prepares.keys().filter(|&&stage| stage >= rate));
+        Ok(())
+    }
+
+    fn reset(&mut self) {
+        for carry in &self.program.carries {
+            self.values.remove(&carry.name);
+        }
+    }
+
+    fn step(&mut self, step: usize) -> Result<HashMap<Name, HostTensor>, RunError> {
+        let Some(variant) = self.program.schedule.get(step) else {
+            return Err(RunError::NoSuchStep { step, steps: self.program.schedule.len() });
+        };
+        let stage = Stage::Variant(variant.clone());
+        self.prepare()?;
+        let mut results = HashMap::new();
+        for (name, fact, value) in self.run(&stage)? {
+            if self.program.is_carried(&name) {
+                self.values.insert(name, value);
+            } else {
+                let host = value.download(fact.dtype, &format!("return %{name}"))?;
+                results.insert(name, host);
+            }
+        }
+        Ok(results)
+    }
+
+    fn set_profiling(&mut self, on: bool) {
+        self.profile = on.then(Profile::default);
+    }
+
+    fn profile(&self) -> Option<&Profile> {
+        self.profile.as_ref()
+    }
+}
+
+fn load_weight<B: Target>(
+    source: &dyn WeightSource,
+    tensor: &str,
+    fact: &Fact,
+    device: &B::Device,
+) -> Result<Value<B>, RunError> {
+    let host = source.weight(tensor, fact.dtype)?;
+    let found = Fact::new(host.dtype, host.shape.clone());
+    if !found.same_type(fact) {
+        return Err(RunError::WeightShape { name: tensor.to_owned(), expected: fact.clone(), found });
+    }
+    Ok(Value::upload(host, device))
+}
+
+/// Backends panic where they cannot go on, out of memory above all; that must reach the user as an error.
+fn guarded<T>(instruction: &Instruction, run: impl FnOnce() -> Result<T, RunError>) -> Result<T, RunError> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let message = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+            (Some(message), _) => (*message).to_owned(),
+            (_, Some(message)) => message.clone(),
+            _ => "unknown failure".to_owned(),
+        };
+        Err(RunError::Backend { line: describe(instruction), message })
+    })
+}
+
+fn describe(instruction: &Instruction) -> String {
+    let op: &Op = &instruction.op;
+    format!("%{} = {} : {} in {}", instruction.name, op.name(), instruction.fact, instruction.path)
+}

@@ -1,0 +1,122 @@
+//! Look-ups and data movement.
+
+use super::{Target, extents};
+use crate::RunError;
+use crate::value::Value;
+use burn::tensor::ops::{FloatTensor, IntTensor, InterpolateMode, InterpolateOptions};
+use burn::tensor::{Shape, Slice as BurnSlice, TensorData, TensorMetadata};
+use reflux_ir::op::Slice;
+use reflux_ir::{DType, HostTensor};
+
+/// Rows `ids` of `table`.
+pub fn embedding<B: Target>(ids: IntTensor<B>, table: FloatTensor<B>) -> FloatTensor<B> {
+    let mut shape = ids.shape().to_vec();
+    let flat = B::int_reshape(ids, Shape::new([shape.iter().product()]));
+    shape.push(extents::<B>(&table)[1]);
+    B::float_reshape(B::float_select(table, 0, flat), Shape::from(shape))
+}
+
+/// See [`reflux_ir::op::Argmax`]. On the host, where the first of equals is sure to win.
+pub fn argmax<B: Target>(x: Value<B>, device: &B::Device) -> Result<Value<B>, RunError> {
+    let host = x.download(DType::I32, "argmax")?;
+    let (&columns, rows) = host.shape.split_last().expect("verified");
+    let values: Vec<i32> =
+        host.bytes.chunks_exact(4).map(|bytes| i32::from_le_bytes(bytes.try_into().expect("four"))).collect();
+    let first_of_largest = |row: &[i32]| {
+        let largest = row.iter().max().expect("verified");
+        row.iter().position(|value| value == largest).expect("it is there") as i32
+    };
+    let indices: Vec<i32> = values.chunks_exact(columns).map(first_of_largest).collect();
+    Ok(Value::upload(HostTensor::from_i32(rows, &indices), device))
+}
+
+/// See [`reflux_ir::op::Select`].
+pub fn select<B: Target>(x: Value<B>, index: Value<B>, device: &B::Device) -> Result<Value<B>, RunError> {
+    let index = index.int(device);
+    let prefix = index.shape().to_vec();
+    let rows: usize = prefix.iter().product();
+    let shape = match &x {
+        Value::Float(x) => x.shape().to_vec(),
+        Value::Int(x) => x.shape().to_vec(),
+        Value::Scalar(..) => unreachable!("inference refuses scalars here"),
+    };
+    let (entries, rest) = (shape[prefix.len()], &shape[prefix.len() + 1..]);
+    // Row r of the index chooses among the entries r·n … r·n + n − 1 of the flattened axis.
+    let offsets: Vec<i32> = (0..rows).map(|row| (row * entries) as i32).collect();
+    let offsets = B::int_from_data(TensorData::new(offsets, Shape::new([rows])), device);
+    let index = B::int_add(B::int_reshape(index, Shape::new([rows])), offsets);
+    let flat = Shape::new([rows * entries, rest.iter().product()]);
+    let result = Shape::from([&prefix, rest].concat());
+    Ok(match x {
+        Value::Int(x) => Value::Int(B::int_reshape(B::int_select(B::int_reshape(x, flat), 0, index), result)),
+        x => {
+            let x = B::float_reshape(x.float(device), flat);
+            Value::Float(B::float_reshape(B::float_select(x, 0, index), result))
+        }
+    })
+}
+
+/// The same elements under another shape.
+pub fn reshape<B: Target>(x: Value<B>, shape: &[usize]) -> Value<B> {
+    let shape = Shape::from(shape.to_vec());
+    match x {
+        Value::Float(x) => Value::Float(B::float_reshape(x, shape)),
+        Value::Int(x) => Value::Int(B::int_reshape(x, shape)),
+        scalar => scalar,
+    }
+}
+
+/// Axes in another order.
+pub fn transpose<B: Target>(x: Value<B>, perm: &[usize]) -> Value<B> {
+    match x {
+        Value::Float(x) => Value::Float(B::float_permute(x, perm)),
+        Value::Int(x) => Value::Int(B::int_permute(x, perm)),
+        scalar => scalar,
+    }
+}
+
+/// See [`Slice`].
+pub fn slice<B: Target>(x: Value<B>, op: &Slice) -> Value<B> {
+    let ranges = |rank: usize| -> Vec<BurnSlice> {
+        let axis = if op.axis < 0 { op.axis + rank as i64 } else { op.axis } as usize;
+        (0..rank)
+            .map(|i| if i == axis { BurnSlice::from(op.start..op.end) } else { BurnSlice::from(..) })
+            .collect()
+    };
+    match x {
+        Value::Float(x) => {
+            let ranges = ranges(x.shape().num_dims());
+            Value::Float(B::float_slice(x, &ranges))
+        }
+        Value::Int(x) => {
+            let ranges = ranges(x.shape().num_dims());
+            Value::Int(B::int_slice(x, &ranges))
+        }
+        scalar => scalar,
+    }
+}
+
+/// One after the other along `axis`.
+pub fn concat<B: Target>(parts: Vec<Value<B>>, axis: usize) -> Value<B> {
+    let mut floats = Vec::new();
+    let mut ints = Vec::new();
+    for part in parts {
+        match part {
+            Value::Float(x) => floats.push(x),
+            Value::Int(x) => ints.push(x),
+            Value::Scalar(..) => unreachable!("inference refuses scalars here"),
+        }
+    }
+    if floats.is_empty() {
+        Value::Int(B::int_cat(ints, axis))
+    } else {
+        Value::Float(B::float_cat(floats, axis))
+    }
+}
+
+/// Nearest-neighbour enlargement of the last two axes.
+pub fn upsample<B: Target>(x: FloatTensor<B>, factor: usize) -> FloatTensor<B> {
+    let shape = extents::<B>(&x);
+    let options = InterpolateOptions::new(InterpolateMode::Nearest);
+    B::interpolate(x, [shape[2] * factor, shape[3] * factor], options)
+}

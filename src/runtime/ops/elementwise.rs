@@ -1,0 +1,130 @@
+//! Ops that work element by element.
+
+use super::{Target, extents, in_f32, with_rank};
+use crate::RunError;
+use crate::value::{Value, float_dtype, int_dtype};
+use burn::tensor::ops::FloatTensor;
+use burn::tensor::{Shape, TensorMetadata, get_device_settings};
+use reflux_ir::DType;
+use reflux_ir::op::{Binary, Unary};
+use std::f64::consts::FRAC_2_PI;
+
+/// See [`Unary`].
+pub fn unary<B: Target>(function: Unary, x: FloatTensor<B>) -> FloatTensor<B> {
+    in_f32::<B>(x, |x| match function {
+        Unary::Silu => B::float_mul(x.clone(), B::sigmoid(x)),
+        Unary::Gelu => B::gelu(x),
+        Unary::QuickGelu => B::float_mul(x.clone(), B::sigmoid(B::float_mul_scalar(x, 1.702.into()))),
+        Unary::GeluTanh => {
+            // x³ by products: `powf` is many times slower on the CPU.
+            let cubed = B::float_mul(B::float_mul(x.clone(), x.clone()), x.clone());
+            let inner = B::float_add(x.clone(), B::float_mul_scalar(cubed, 0.044715.into()));
+            let tanh = B::float_tanh(B::float_mul_scalar(inner, FRAC_2_PI.sqrt().into()));
+            B::float_mul(B::float_mul_scalar(x, 0.5.into()), B::float_add_scalar(tanh, 1.0.into()))
+        }
+    })
+}
+
+/// See [`Binary`].
+pub fn binary<B: Target>(
+    op: Binary,
+    a: Value<B>,
+    b: Value<B>,
+    device: &B::Device,
+) -> Result<Value<B>, RunError> {
+    match (a, b) {
+        (Value::Float(a), Value::Scalar(b, _)) => Ok(Value::Float(float_scalar::<B>(op, a, b, device))),
+        (Value::Int(a), Value::Scalar(b, _)) => int_scalar(op, a, b, device),
+        (a @ Value::Int(_), b) | (a, b @ Value::Int(_)) => {
+            let (a, b) = (a.int(device), b.int(device));
+            let rank = a.shape().num_dims().max(b.shape().num_dims());
+            int(op, int_with_rank::<B>(a, rank), int_with_rank::<B>(b, rank), device)
+        }
+        (a, b) => {
+            let (a, b) = (a.float(device), b.float(device));
+            let rank = extents::<B>(&a).len().max(extents::<B>(&b).len());
+            Ok(Value::Float(float::<B>(op, with_rank::<B>(a, rank), with_rank::<B>(b, rank), device)))
+        }
+    }
+}
+
+fn float<B: Target>(op: Binary, a: FloatTensor<B>, b: FloatTensor<B>, device: &B::Device) -> FloatTensor<B> {
+    match op {
+        Binary::Add => B::float_add(a, b),
+        Binary::Sub => B::float_sub(a, b),
+        Binary::Mul => B::float_mul(a, b),
+        Binary::Div => B::float_div(a, b),
+        Binary::Equal => {
+            let dtype = a.dtype();
+            let equal = B::float_equal(a, b, get_device_settings::<B>(device).bool_dtype);
+            B::bool_into_float(equal, dtype.into())
+        }
+    }
+}
+
+fn float_scalar<B: Target>(op: Binary, a: FloatTensor<B>, b: f64, device: &B::Device) -> FloatTensor<B> {
+    match op {
+        Binary::Add => B::float_add_scalar(a, b.into()),
+        Binary::Sub => B::float_sub_scalar(a, b.into()),
+        Binary::Mul => B::float_mul_scalar(a, b.into()),
+        Binary::Div => B::float_div_scalar(a, b.into()),
+        Binary::Equal => {
+            let dtype = a.dtype();
+            let equal = B::float_equal_elem(a, b.into(), get_device_settings::<B>(device).bool_dtype);
+            B::bool_into_float(equal, dtype.into())
+        }
+    }
+}
+
+fn int<B: Target>(
+    op: Binary,
+    a: burn::tensor::ops::IntTensor<B>,
+    b: burn::tensor::ops::IntTensor<B>,
+    device: &B::Device,
+) -> Result<Value<B>, RunError> {
+    Ok(Value::Int(match op {
+        Binary::Add => B::int_add(a, b),
+        Binary::Sub => B::int_sub(a, b),
+        Binary::Mul => B::int_mul(a, b),
+        Binary::Div => return Err(RunError::UnsupportedType { op: "div", dtype: DType::I32 }),
+        Binary::Equal => {
+            let equal = B::int_equal(a, b, get_device_settings::<B>(device).bool_dtype);
+            B::bool_into_int(equal, int_dtype(DType::I32))
+        }
+    }))
+}
+
+fn int_scalar<B: Target>(
+    op: Binary,
+    a: burn::tensor::ops::IntTensor<B>,
+    b: f64,
+    device: &B::Device,
+) -> Result<Value<B>, RunError> {
+    let rank = a.shape().num_dims();
+    let b = Value::<B>::Scalar(b, DType::I32).int(device);
+    int(op, a, int_with_rank::<B>(b, rank), device)
+}
+
+fn int_with_rank<B: Target>(
+    x: burn::tensor::ops::IntTensor<B>,
+    rank: usize,
+) -> burn::tensor::ops::IntTensor<B> {
+    let mut shape = x.shape().to_vec();
+    if shape.len() == rank {
+        return x;
+    }
+    shape.splice(0..0, std::iter::repeat_n(1, rank.saturating_sub(shape.len())));
+    B::int_reshape(x, Shape::from(shape))
+}
+
+/// The value in another dtype.
+pub fn cast<B: Target>(x: Value<B>, dtype: DType, device: &B::Device) -> Value<B> {
+    match (x, dtype.is_float()) {
+        (Value::Float(x), true) => Value::Float(B::float_cast(x, float_dtype(dtype))),
+        (Value::Float(x), false) => Value::Int(B::float_into_int(B::float_round(x), int_dtype(dtype))),
+        (Value::Int(x), true) => Value::Float(B::int_into_float(x, float_dtype(dtype))),
+        (Value::Int(x), false) => Value::Int(B::int_cast(x, int_dtype(dtype))),
+        (x @ Value::Scalar(..), true) => cast(Value::Float(x.float(device)), dtype, device),
+        (x @ Value::Scalar(..), false) => cast(Value::Int(x.int(device)), dtype, device),
+    }
+}

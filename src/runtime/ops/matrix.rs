@@ -1,0 +1,41 @@
+//! Contractions.
+
+use super::{Target, extents, with_rank};
+use burn::tensor::Shape;
+use burn::tensor::ops::{ConvOptions, FloatTensor};
+use reflux_ir::op::Conv2d;
+
+/// `x · Wᵀ + b`
+pub fn linear<B: Target>(
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    bias: Option<FloatTensor<B>>,
+) -> FloatTensor<B> {
+    let mut shape = extents::<B>(&x);
+    let features = shape.pop().expect("verified");
+    let rows: usize = shape.iter().product();
+    let out = extents::<B>(&weight)[0];
+    let flat = B::float_reshape(x, Shape::new([rows, features]));
+    let mut y = B::float_matmul(flat, B::float_transpose(weight));
+    if let Some(bias) = bias {
+        y = B::float_add(y, with_rank::<B>(bias, 2));
+    }
+    shape.push(out);
+    B::float_reshape(y, Shape::from(shape))
+}
+
+/// `a · b`, leading axes broadcast.
+pub fn matmul<B: Target>(a: FloatTensor<B>, b: FloatTensor<B>) -> FloatTensor<B> {
+    let rank = extents::<B>(&a).len().max(extents::<B>(&b).len());
+    B::float_matmul(with_rank::<B>(a, rank), with_rank::<B>(b, rank))
+}
+
+/// See [`Conv2d`].
+pub fn conv2d<B: Target>(
+    op: &Conv2d,
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    bias: Option<FloatTensor<B>>,
+) -> FloatTensor<B> {
+    B::conv2d(x, weight, bias, ConvOptions::new([1, 1], [op.padding; 2], [1, 1], 1))
+}

@@ -1,0 +1,111 @@
+//! What each op means on a burn backend: one arm per op, the reference for every other way to run it.
+
+mod attention;
+mod data;
+mod elementwise;
+mod matrix;
+mod norm;
+mod position;
+mod target;
+
+pub use target::Target;
+
+use crate::RunError;
+use crate::value::{Value, float_dtype};
+use burn::tensor::Shape;
+use burn::tensor::ops::FloatTensor;
+use reflux_ir::op::Op;
+use reflux_ir::{DType, Fact};
+
+/// Runs `op` over `operands`; `fact` is the result's.
+///
+/// Results are rounded to the fact's dtype. Norms, softmax and rotations are computed in f32 inside.
+pub fn execute<B: Target>(
+    op: &Op,
+    fact: &Fact,
+    operands: Vec<Value<B>>,
+    device: &B::Device,
+) -> Result<Value<B>, RunError> {
+    let mut operands = operands.into_iter();
+    let mut next = || operands.next().expect("arity is verified");
+    Ok(Value::Float(match op {
+        Op::Input(_) | Op::Weight(_) | Op::Constant(_) => unreachable!("leaves are not executed"),
+        Op::PositionIds(op) => return Ok(Value::upload(position::position_ids(op), device)),
+        Op::RelativeBuckets(op) => return Ok(Value::upload(position::relative_buckets(op), device)),
+        Op::RopeTable(op) => {
+            let ids = next().download(DType::F32, "rope_table")?;
+            return Ok(Value::upload(position::rope_table(op, &ids), device));
+        }
+        Op::TimestepEmbedding(op) => position::timestep_embedding::<B>(op, next().float(device), device),
+        Op::Rope(_) => B::rope(next().float(device), next().float(device)),
+        Op::Unary(op) => B::unary(*op, next().float(device)),
+        Op::Binary(op) => return elementwise::binary(*op, next(), next(), device),
+        Op::Cast(op) => return Ok(elementwise::cast(next(), op.dtype, device)),
+        Op::Linear(_) => {
+            let (x, weight) = (next().float(device), next().float(device));
+            matrix::linear::<B>(x, weight, operands.next().map(|bias| bias.float(device)))
+        }
+        Op::Matmul(_) => matrix::matmul::<B>(next().float(device), next().float(device)),
+        Op::Conv2d(op) => {
+            let (x, weight) = (next().float(device), next().float(device));
+            matrix::conv2d::<B>(op, x, weight, operands.next().map(|bias| bias.float(device)))
+        }
+        Op::Attention(op) => {
+            let (q, k, v) = (next().float(device), next().float(device), next().float(device));
+            B::scaled_dot_product_attention(op, q, k, v, operands.next().map(|bias| bias.float(device)))
+        }
+        Op::LayerNorm(op) => {
+            let x = next().float(device);
+            let affine = operands.next().zip(operands.next());
+            norm::layer_norm::<B>(
+                op,
+                x,
+                affine.map(|(weight, bias)| (weight.float(device), bias.float(device))),
+            )
+        }
+        Op::RmsNorm(op) => norm::rms_norm::<B>(op, next().float(device), next().float(device)),
+        Op::GroupNorm(op) => {
+            norm::group_norm::<B>(op, next().float(device), next().float(device), next().float(device))
+        }
+        Op::Embedding(_) => data::embedding::<B>(next().int(device), next().float(device)),
+        Op::Argmax(_) => return data::argmax(next(), device),
+        Op::Select(_) => return data::select(next(), next(), device),
+        Op::Reshape(op) => return Ok(data::reshape(next(), &op.shape)),
+        Op::Transpose(op) => return Ok(data::transpose(next(), &op.perm)),
+        Op::Slice(op) => return Ok(data::slice(next(), op)),
+        Op::Upsample(op) => data::upsample::<B>(next().float(device), op.factor),
+        Op::Concat(op) => {
+            let axis = if op.axis < 0 { op.axis + fact.shape.len() as i64 } else { op.axis };
+            return Ok(data::concat(std::iter::once(next()).chain(operands).collect(), axis as usize));
+        }
+    }))
+}
+
+/// The shape of a float tensor as plain extents.
+fn extents<B: Target>(tensor: &FloatTensor<B>) -> Vec<usize> {
+    use burn::tensor::TensorMetadata;
+    tensor.shape().to_vec()
+}
+
+/// Runs `body` on `x` in f32 and rounds the result back to the dtype of `x`.
+fn in_f32<B: Target>(
+    x: FloatTensor<B>,
+    body: impl FnOnce(FloatTensor<B>) -> FloatTensor<B>,
+) -> FloatTensor<B> {
+    use burn::tensor::TensorMetadata;
+    let dtype = x.dtype();
+    if dtype == burn::tensor::DType::F32 {
+        return body(x);
+    }
+    B::float_cast(body(B::float_cast(x, float_dtype(DType::F32))), dtype.into())
+}
+
+/// `x` with leading axes of extent 1 up to `rank`.
+fn with_rank<B: Target>(x: FloatTensor<B>, rank: usize) -> FloatTensor<B> {
+    let mut shape = extents::<B>(&x);
+    if shape.len() == rank {
+        return x;
+    }
+    shape.splice(0..0, std::iter::repeat_n(1, rank - shape.len()));
+    B::float_reshape(x, Shape::from(shape))
+}

@@ -1,0 +1,122 @@
+//! When a graph's values are made, read and freed.
+
+use reflux_ir::op::{Constant, Op};
+use reflux_ir::{Cost, Fact, Graph, ModulePath, Name, Program, ValueId};
+use std::collections::HashMap;
+
+/// Where a value is kept while its graph runs.
+pub type Slot = usize;
+
+/// One op, ready to run.
+pub struct Instruction {
+    pub op: Op,
+    pub fact: Fact,
+    /// Where the operands are, and whether this is the last time that each is read.
+    pub operands: Vec<(Slot, bool)>,
+    pub result: Slot,
+    pub name: Name,
+    pub path: ModulePath,
+    pub cost: Cost,
+}
+
+/// A graph in execution order, with the last read of every value.
+pub struct Plan {
+    pub inputs: Vec<(Name, Slot)>,
+    pub weights: Vec<(String, Fact, Slot)>,
+    pub constants: Vec<(Constant, Slot)>,
+    pub instructions: Vec<Instruction>,
+    pub outputs: Vec<(Name, Fact, Slot)>,
+    pub slots: usize,
+    /// Most bytes of results and inputs alive at once; weights not counted.
+    pub peak_bytes: u64,
+}
+
+impl Plan {
+    /// Plans a verified graph.
+    pub fn new(graph: &Graph) -> Self {
+        let order = graph.order();
+        let slots: HashMap<ValueId, Slot> = order.iter().enumerate().map(|(slot, &id)| (id, slot)).collect();
+        let mut plan = Self {
+            inputs: Vec::new(),
+            weights: Vec::new(),
+            constants: Vec::new(),
+            instructions: Vec::new(),
+            outputs: Vec::new(),
+            slots: order.len(),
+            peak_bytes: 0,
+        };
+        for &id in &order {
+            let (node, slot) = (&graph[id], slots[&id]);
+            match &node.op {
+                Op::Input(_) => plan.inputs.push((node.name.clone(), slot)),
+                Op::Weight(weight) => plan.weights.push((weight.tensor.clone(), node.fact.clone(), slot)),
+                Op::Constant(constant) => plan.constants.push((constant.clone(), slot)),
+                op => plan.instructions.push(Instruction {
+                    op: op.clone(),
+                    fact: node.fact.clone(),
+                    operands: graph.operands(id).iter().map(|operand| (slots[operand], false)).collect(),
+                    result: slot,
+                    name: node.name.clone(),
+                    path: node.path.clone(),
+                    cost: graph.cost(id),
+                }),
+            }
+        }
+        for output in graph.outputs() {
+            let fact = graph[output.value].fact.clone();
+            plan.outputs.push((output.label.clone(), fact, slots[&output.value]));
+        }
+        plan.mark_last_reads();
+        plan.measure(graph, &order);
+        plan
+    }
+
+    /// Walks backwards: the first read met of a slot is its last. Outputs and leaves outlive the graph.
+    fn mark_last_reads(&mut self) {
+        let mut kept = vec![false; self.slots];
+        let outputs = self.outputs.iter().map(|(_, _, slot)| *slot);
+        let leaves = self.weights.iter().map(|(_, _, slot)| *slot);
+        for slot in outputs.chain(leaves).chain(self.constants.iter().map(|(_, slot)| *slot)) {
+            kept[slot] = true;
+        }
+        for instruction in self.instructions.iter_mut().rev() {
+            // Of an operand given twice, only the second may be taken.
+            for (slot, last) in instruction.operands.iter_mut().rev() {
+                *last = !std::mem::replace(&mut kept[*slot], true);
+            }
+        }
+    }
+
+    fn measure(&mut self, graph: &Graph, order: &[ValueId]) {
+        let bytes: Vec<u64> = order.iter().map(|&id| graph[id].fact.bytes()).collect();
+        let mut alive: u64 = self.inputs.iter().map(|(_, slot)| bytes[*slot]).fold(0, u64::saturating_add);
+        self.peak_bytes = alive;
+        for instruction in &self.instructions {
+            let scratch = scratch_bytes(&instruction.op, graph, order[instruction.result]);
+            alive = alive.saturating_add(bytes[instruction.result]);
+            self.peak_bytes = self.peak_bytes.max(alive.saturating_add(scratch));
+            for (slot, _) in instruction.operands.iter().filter(|(_, last)| *last) {
+                alive = alive.saturating_sub(bytes[*slot]);
+            }
+        }
+    }
+}
+
+/// What an op allocates besides its result: attention its f32 scores, one batch of heads at a time.
+fn scratch_bytes(op: &Op, graph: &Graph, id: ValueId) -> u64 {
+    match op {
+        Op::Attention(_) => {
+            let facts = graph.operand_facts(id);
+            let (queries, keys) = (facts[0].shape[1] as u64, facts[1].shape[1] as u64);
+            queries.saturating_mul(keys).saturating_mul(4)
+        }
+        _ => 0,
+    }
+}
+
+/// A lower bound of the memory that running `program` takes, in bytes: its weights, and the most results alive at once.
+pub fn peak_bytes(program: &Program) -> u64 {
+    let weights = program.weights().values().map(|fact| fact.bytes()).fold(0, u64::saturating_add);
+    let results = program.stages().map(|(_, graph)| Plan::new(graph).peak_bytes).max().unwrap_or(0);
+    weights.saturating_add(results)
+}

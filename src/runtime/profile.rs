@@ -1,0 +1,87 @@
+//! Where the time goes, op by op.
+
+use reflux_ir::{Cost, ModulePath, Name, Stage};
+use serde::Serialize;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// The calls of one op of the program.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProfileEntry {
+    pub stage: Stage,
+    pub name: Name,
+    pub op: &'static str,
+    pub path: ModulePath,
+    pub calls: u64,
+    pub time: Duration,
+    /// Of one call.
+    pub cost: Cost,
+}
+
+/// Time per op, synchronised after each: its sum is more than an unprofiled run takes.
+#[derive(Clone, Debug, Default)]
+pub struct Profile {
+    entries: HashMap<(Stage, Name), ProfileEntry>,
+}
+
+/// All ops of one kind.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OpTime {
+    pub op: &'static str,
+    pub calls: u64,
+    pub seconds: f64,
+    /// Share of the profile's total, 0…1.
+    pub share: f64,
+    pub gflops_per_second: f64,
+}
+
+impl Profile {
+    pub(crate) fn record(&mut self, stage: &Stage, instruction: &crate::plan::Instruction, time: Duration) {
+        let key = (stage.clone(), instruction.name.clone());
+        let entry = self.entries.entry(key).or_insert_with(|| ProfileEntry {
+            stage: stage.clone(),
+            name: instruction.name.clone(),
+            op: instruction.op.name(),
+            path: instruction.path.clone(),
+            calls: 0,
+            time: Duration::ZERO,
+            cost: instruction.cost,
+        });
+        entry.calls += 1;
+        entry.time += time;
+    }
+
+    /// All entries, the slowest first.
+    pub fn entries(&self) -> Vec<&ProfileEntry> {
+        let mut entries: Vec<_> = self.entries.values().collect();
+        entries.sort_by(|a, b| b.time.cmp(&a.time).then_with(|| a.name.cmp(&b.name)));
+        entries
+    }
+
+    /// Time per kind of op, the slowest first.
+    pub fn by_op(&self) -> Vec<OpTime> {
+        let mut kinds: HashMap<&'static str, (u64, Duration, u64)> = HashMap::new();
+        for entry in self.entries.values() {
+            let kind = kinds.entry(entry.op).or_default();
+            kind.0 += entry.calls;
+            kind.1 += entry.time;
+            kind.2 = kind.2.saturating_add(entry.calls.saturating_mul(entry.cost.flops));
+        }
+        let total: f64 = kinds.values().map(|(_, time, _)| time.as_secs_f64()).sum();
+        let mut times: Vec<_> = kinds
+            .into_iter()
+            .map(|(op, (calls, time, flops))| {
+                let seconds = time.as_secs_f64();
+                OpTime {
+                    op,
+                    calls,
+                    seconds,
+                    share: seconds / total,
+                    gflops_per_second: flops as f64 / seconds / 1e9,
+                }
+            })
+            .collect();
+        times.sort_by(|a, b| b.seconds.total_cmp(&a.seconds).then_with(|| a.op.cmp(b.op)));
+        times
+    }
+}

@@ -1,0 +1,97 @@
+//! Values on a backend, and their way in and out.
+
+use crate::RunError;
+use burn::tensor::backend::Backend;
+use burn::tensor::ops::{FloatTensor, IntTensor};
+use burn::tensor::{DType as BurnDType, FloatDType, IntDType, Shape, TensorData};
+use reflux_ir::{DType, HostTensor};
+
+/// A value while a program runs.
+#[derive(Debug)]
+pub enum Value<B: Backend> {
+    Float(FloatTensor<B>),
+    Int(IntTensor<B>),
+    /// A constant operand, which most backends take in without a tensor.
+    Scalar(f64, DType),
+}
+
+impl<B: Backend> Clone for Value<B> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Float(tensor) => Self::Float(tensor.clone()),
+            Self::Int(tensor) => Self::Int(tensor.clone()),
+            Self::Scalar(value, dtype) => Self::Scalar(*value, *dtype),
+        }
+    }
+}
+
+impl<B: Backend> Value<B> {
+    /// Brings a host tensor to the device.
+    pub fn upload(tensor: HostTensor, device: &B::Device) -> Self {
+        let data = TensorData::from_bytes_vec(tensor.bytes, tensor.shape, burn_dtype(tensor.dtype));
+        if tensor.dtype.is_float() {
+            Self::Float(B::float_from_data(data, device))
+        } else {
+            Self::Int(B::int_from_data(data, device))
+        }
+    }
+
+    /// Brings the value to the host as `dtype`, which is the value's own.
+    pub fn download(self, dtype: DType, line: &str) -> Result<HostTensor, RunError> {
+        let data = match self {
+            Self::Float(tensor) => burn::tensor::try_read_sync(B::float_into_data(tensor)),
+            Self::Int(tensor) => burn::tensor::try_read_sync(B::int_into_data(tensor)),
+            Self::Scalar(value, dtype) => {
+                return Ok(HostTensor::from_f32([], &[value as f32]).cast(dtype));
+            }
+        };
+        let failed = |message: String| RunError::Backend { line: line.to_owned(), message };
+        let data = data.ok_or_else(|| failed("the result cannot be read".into()))?;
+        let data = data.map_err(|error| failed(error.to_string()))?.convert_dtype(burn_dtype(dtype));
+        let shape = data.shape.to_vec();
+        Ok(HostTensor::new(dtype, shape, data.as_bytes().to_vec()))
+    }
+
+    /// The float tensor that type inference promised.
+    pub fn float(self, device: &B::Device) -> FloatTensor<B> {
+        match self {
+            Self::Float(tensor) => tensor,
+            Self::Scalar(value, dtype) => {
+                B::float_full(Shape::new([1]), value.into(), device, float_dtype(dtype))
+            }
+            Self::Int(_) => unreachable!("inference gives floats here"),
+        }
+    }
+
+    /// The int tensor that type inference promised.
+    pub fn int(self, device: &B::Device) -> IntTensor<B> {
+        match self {
+            Self::Int(tensor) => tensor,
+            Self::Scalar(value, dtype) => {
+                B::int_full(Shape::new([1]), value.into(), device, int_dtype(dtype))
+            }
+            Self::Float(_) => unreachable!("inference gives ints here"),
+        }
+    }
+}
+
+/// burn's name of a dtype.
+pub fn burn_dtype(dtype: DType) -> BurnDType {
+    match dtype {
+        DType::F32 => BurnDType::F32,
+        DType::F16 => BurnDType::F16,
+        DType::BF16 => BurnDType::BF16,
+        DType::I32 => BurnDType::I32,
+        DType::I8 => BurnDType::I8,
+    }
+}
+
+/// burn's name of a floating-point dtype.
+pub fn float_dtype(dtype: DType) -> FloatDType {
+    burn_dtype(dtype).into()
+}
+
+/// burn's name of an integer dtype.
+pub fn int_dtype(dtype: DType) -> IntDType {
+    burn_dtype(dtype).into()
+}

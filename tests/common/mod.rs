@@ -1,0 +1,65 @@
+//! What the tests of this folder share.
+
+use reflux_ir::{DType, HostTensor, Program, WeightSource};
+use reflux_models::weights::Weights;
+use reflux_runtime::{Device, Execute, load};
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+/// A path below the repository's root.
+pub fn repo(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// The bundled checkpoint.
+pub fn emoji() -> PathBuf {
+    repo("models/emoji")
+}
+
+/// A fixture file of named tensors.
+pub struct Fixture(Weights);
+
+impl Fixture {
+    pub fn open(name: &str) -> Self {
+        Self(Weights::open(&repo("tests/fixtures").join(name)).unwrap())
+    }
+
+    pub fn get(&self, name: &str) -> HostTensor {
+        self.0.weight(name, DType::F32).unwrap()
+    }
+}
+
+/// ‖a − b‖ / ‖b‖ in f64.
+pub fn relative_l2(a: &HostTensor, b: &HostTensor) -> f64 {
+    assert_eq!(a.shape, b.shape);
+    let (a, b) = (a.to_f32(), b.to_f32());
+    let square = |x: f64| x * x;
+    let difference: f64 = a.iter().zip(&b).map(|(a, b)| square(f64::from(*a) - f64::from(*b))).sum();
+    let norm: f64 = b.iter().map(|b| square(f64::from(*b))).sum();
+    (difference / norm).sqrt()
+}
+
+/// Asserts that `a` is within `tolerance` of `b`, and prints how far it is.
+pub fn assert_close(what: &str, a: &HostTensor, b: &HostTensor, tolerance: f64) {
+    let distance = relative_l2(a, b);
+    println!("{what}: relative L2 {distance:.2e} (at most {tolerance:.0e})");
+    assert!(distance <= tolerance, "{what}: relative L2 {distance:.3e} exceeds {tolerance:.0e}");
+}
+
+/// Loads `program` on the CPU and runs step 0 of it on `inputs`.
+pub fn run(
+    program: Program,
+    weights: &dyn WeightSource,
+    inputs: &[(&str, HostTensor)],
+) -> HashMap<String, HostTensor> {
+    let mut executor = load(Device::Cpu, program, weights).unwrap();
+    bind(executor.as_mut(), inputs);
+    let results = executor.step(0).unwrap();
+    results.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
+}
+
+pub fn bind(executor: &mut dyn Execute, inputs: &[(&str, HostTensor)]) {
+    for (name, value) in inputs {
+        executor.bind(name, value).unwrap();
+    }
+}

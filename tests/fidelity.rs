@@ -1,0 +1,161 @@
+//! Every network against diffusers and transformers, each on its fixture's own inputs (`tests/fixtures/README.md`).
+
+mod common;
+
+use common::{Fixture, assert_close, emoji, repo, run};
+use reflux_ir::{DType, HostTensor, Program, ValueId};
+use reflux_models::weights::Weights;
+use reflux_models::{FluxConfig, ModelConfig, Net, Sizes, read_json};
+use serde_json::Value;
+
+fn sizes(height: usize, width: usize) -> Sizes {
+    Sizes { batch: 1, steps: 1, text_tokens: 32, height, width }
+}
+
+fn json(name: &str) -> Value {
+    read_json(&repo("tests/fixtures").join(name)).unwrap()
+}
+
+fn weights(net: Net) -> Weights {
+    Weights::open(&emoji().join(net.folder())).unwrap()
+}
+
+fn ids(value: &Value) -> HostTensor {
+    let ids: Vec<i32> = value.as_array().unwrap().iter().map(|id| id.as_i64().unwrap() as i32).collect();
+    HostTensor::from_i32([1, ids.len()], &ids)
+}
+
+fn scalar(value: f32) -> HostTensor {
+    HostTensor::from_f32([1], &[value])
+}
+
+#[test]
+fn text_encoders() {
+    let config = ModelConfig::read(&emoji()).unwrap();
+    let expected = Fixture::open("text.safetensors");
+    for case in json("text.json").as_array().unwrap() {
+        let i = case["i"].as_u64().unwrap();
+        let t5 = config.lower(Net::T5, &sizes(128, 128), DType::F32).unwrap();
+        let out = run(t5, &weights(Net::T5), &[("ids", ids(&case["t5_ids"]))]);
+        assert_close(
+            &format!("T5, prompt {i}"),
+            &out["prompt"],
+            &expected.get(&format!("{i}.prompt_embeds")),
+            5e-5,
+        );
+        let clip = config.lower(Net::Clip, &sizes(128, 128), DType::F32).unwrap();
+        let out = run(clip, &weights(Net::Clip), &[("ids", ids(&case["clip_ids"]))]);
+        assert_close(
+            &format!("CLIP, prompt {i}"),
+            &out["pooled"],
+            &expected.get(&format!("{i}.pooled")),
+            1e-5,
+        );
+    }
+}
+
+/// Makes the value `name` an output of the program's only variant.
+fn expose(program: &mut Program, name: &str) {
+    let graph = program.variants.values_mut().next().unwrap();
+    let value: ValueId = graph.find(name).unwrap();
+    graph.output(name, value);
+}
+
+#[test]
+fn transformer_block_by_block() {
+    let config = ModelConfig::read(&emoji()).unwrap();
+    let fixture = Fixture::open("transformer.safetensors");
+    let meta = json("transformer.json");
+    let weights = weights(Net::Transformer);
+    for (j, timestep) in meta["timesteps"].as_array().unwrap().iter().enumerate() {
+        let mut program = config.lower(Net::Transformer, &sizes(128, 128), DType::F32).unwrap();
+        let blocks = (config.transformer.num_layers, config.transformer.num_single_layers);
+        for index in 0..blocks.0 {
+            expose(&mut program, &format!("txt.{index}"));
+            expose(&mut program, &format!("img.{index}"));
+        }
+        for index in 0..blocks.1 {
+            expose(&mut program, &format!("h.{index}"));
+        }
+        let out = run(
+            program,
+            &weights,
+            &[
+                ("latents", fixture.get("hidden_states")),
+                ("prompt", fixture.get("prompt_embeds")),
+                ("pooled", fixture.get("pooled")),
+                ("timesteps", HostTensor::from_f32([1, 1], &[timestep.as_f64().unwrap() as f32])),
+                ("guidance", scalar(meta["guidance"].as_f64().unwrap() as f32)),
+                ("step", HostTensor::from_i32([], &[0])),
+            ],
+        );
+        for index in 0..blocks.0 {
+            for (stream, part) in [("txt", 0), ("img", 1)] {
+                let name = format!("{j}.transformer_blocks.{index}.{part}");
+                assert_close(&name, &out[&format!("{stream}.{index}")], &fixture.get(&name), 1e-5);
+            }
+        }
+        for index in 0..blocks.1 {
+            let name = |part: usize| format!("{j}.single_transformer_blocks.{index}.{part}");
+            let both = out[&format!("h.{index}")].to_f32();
+            let (txt, img) = (fixture.get(&name(0)), fixture.get(&name(1)));
+            let (head, tail) = both.split_at(txt.len());
+            assert_close(&name(0), &HostTensor::from_f32(txt.shape.clone(), head), &txt, 1e-5);
+            assert_close(&name(1), &HostTensor::from_f32(img.shape.clone(), tail), &img, 1e-5);
+        }
+        assert_close(&format!("{j}.output"), &out["velocity"], &fixture.get(&format!("{j}.output")), 1e-5);
+    }
+}
+
+#[test]
+fn vae_decoder() {
+    let config = ModelConfig::read(&emoji()).unwrap();
+    let fixture = Fixture::open("pipeline.safetensors");
+    for case in json("cases.json")["cases"].as_array().unwrap() {
+        let extent = |key: &str| case[key].as_u64().unwrap() as usize;
+        let i = extent("i");
+        let program = config.lower(Net::Vae, &sizes(extent("height"), extent("width")), DType::F32).unwrap();
+        let latents = fixture.get(&format!("{i}.latents.step19"));
+        let out = run(program, &weights(Net::Vae), &[("latents", latents)]);
+        assert_close(
+            &format!("VAE, case {i}"),
+            &out["image"],
+            &fixture.get(&format!("{i}.vae_decoded")),
+            1e-5,
+        );
+    }
+}
+
+/// Another head size, no guidance, batch 2 with two timesteps; from the diffusers folder and from the BFL file.
+#[test]
+fn tinyrandom_transformer() {
+    let folder = repo("tests/fixtures/tinyrandom");
+    let config: FluxConfig = read_json(&folder.join("transformer/config.json")).unwrap();
+    let io = Fixture::open("tinyrandom/io.safetensors");
+    for source in ["transformer", "bfl.safetensors"] {
+        let weights = Weights::open(&folder.join(source)).unwrap();
+        let rows_columns = io.get("img_ids").to_f32();
+        let (row, column) = (rows_columns[rows_columns.len() - 2], rows_columns[rows_columns.len() - 1]);
+        let sizes = Sizes {
+            batch: 2,
+            steps: 1,
+            text_tokens: io.get("encoder_hidden_states").shape[1],
+            height: (row as usize + 1) * 16,
+            width: (column as usize + 1) * 16,
+        };
+        let program = config.lower(&sizes, DType::F32).unwrap();
+        let timestep = io.get("timestep");
+        let out = run(
+            program,
+            &weights,
+            &[
+                ("latents", io.get("hidden_states")),
+                ("prompt", io.get("encoder_hidden_states")),
+                ("pooled", io.get("pooled")),
+                ("timesteps", HostTensor::from_f32([1, 2], &timestep.to_f32())),
+                ("step", HostTensor::from_i32([], &[0])),
+            ],
+        );
+        assert_close(&format!("tinyrandom from {source}"), &out["velocity"], &io.get("output"), 1e-5);
+    }
+}
