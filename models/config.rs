@@ -120,16 +120,6 @@ impl ModelConfig {
         self.transformer.guidance_embeds
     }
 
-    /// The longest text that the model family is used with: 512 tokens with guidance, 256 without.
-    pub fn default_text_tokens(&self) -> usize {
-        if self.is_guided() { 512 } else { 256 }
-    }
-
-    /// Number of steps that the model family is used with.
-    pub fn default_steps(&self) -> usize {
-        if self.is_guided() { 28 } else { 4 }
-    }
-
     /// The IR of one network.
     pub fn lower(&self, net: Net, sizes: &Sizes, dtype: DType) -> Result<Program, ModelError> {
         match net {

@@ -1,1 +1,35 @@
+//! Reflux rewrites FLUX: the FLUX.1 pipeline as graphs that can be read, rewritten and run.
+//!
+//! ```
+//! use reflux::{FluxPipeline, Request};
+//!
+//! # let out = tempfile::tempdir()?;
+//! # let path = out.path().join("apple.png");
+//! let mut pipeline = FluxPipeline::open(reflux::bundled_model()?)?;
+//! let request = Request::new("a red apple on a blue background").steps(4);
+//! let images = pipeline.generate(&request)?;
+//! images[0].save(&path)?;
+//! # assert_eq!(images[0].width(), 128);
+//! # assert!(std::fs::metadata(&path)?.len() > 1000);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The pieces are crates of their own: [`ir`] (graphs, text, verifier), [`models`] (networks lowered to it),
+//! [`runtime`] (what executes them).
 
+pub use reflux_ir as ir;
+pub use reflux_models as models;
+pub use reflux_runtime as runtime;
+
+pub mod cli;
+mod error;
+mod files;
+mod pipeline;
+
+pub use error::Error;
+pub use pipeline::{
+    Defaults, Event, FluxPipeline, Image, OpenOptions, Report, Request, StageTime, bundled_model,
+};
+
+/// This version of Reflux.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

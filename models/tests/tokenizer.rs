@@ -116,6 +116,9 @@ fn long_prompts_are_fine() {
 fn the_files_tell_the_length() {
     assert_eq!(clip().model_max_length(), Some(77));
     assert_eq!(t5().model_max_length(), Some(512));
+    // Transformers' way of writing that there is no limit.
+    let unlimited = edited(|config| config["model_max_length"] = json!(1e30));
+    assert_eq!(ClipTokenizer::open(&unlimited).unwrap().model_max_length(), None);
 }
 
 /// A copy of the CLIP tokenizer's folder whose `tokenizer_config.json` is edited.
@@ -209,5 +212,15 @@ fn unusable_folders_are_refused() {
     let message = T5Tokenizer::open(&folder).unwrap_err().to_string();
     assert!(message.contains("cannot read") && message.contains("tokenizer.json"), "{message}");
     fs::write(folder.path().join("tokenizer.json"), "{}").unwrap();
+    assert!(matches!(T5Tokenizer::open(&folder), Err(TokenizerError::Malformed { .. })));
+}
+
+/// The `tokenizers` crate panics on these.
+#[test]
+fn a_damaged_normalizer_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut json = read_json(&emoji("tokenizer_2/tokenizer.json"));
+    json["normalizer"]["precompiled_charsmap"] = json!("AAAA");
+    fs::write(folder.path().join("tokenizer.json"), json.to_string()).unwrap();
     assert!(matches!(T5Tokenizer::open(&folder), Err(TokenizerError::Malformed { .. })));
 }

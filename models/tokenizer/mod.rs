@@ -10,6 +10,7 @@ pub use error::TokenizerError;
 pub use t5::T5Tokenizer;
 
 use special::SpecialTokens;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use tokenizers::{PostProcessor, Tokenizer, TruncationDirection};
 
@@ -47,13 +48,14 @@ impl Backend {
         let path = folder.join("tokenizer.json");
         let json = std::fs::read(&path)
             .map_err(|source| TokenizerError::Unreadable { path: path.clone(), source })?;
-        let tokenizer = Tokenizer::from_bytes(json)
+        let tokenizer = guarded(|| Tokenizer::from_bytes(json))
             .map_err(|error| TokenizerError::Malformed { path, why: error.to_string() })?;
         Self::new(tokenizer, &SpecialTokens::read(folder)?, folder)
     }
 
     fn encode(&self, prompt: &str, max_length: usize) -> Result<Encoding, TokenizerError> {
-        let mut encoding = self.tokenizer.encode(prompt, false).map_err(TokenizerError::failed)?;
+        let mut encoding =
+            guarded(|| self.tokenizer.encode(prompt, false)).map_err(TokenizerError::failed)?;
         let special = self.tokenizer.get_post_processor().map_or(0, |post| post.added_tokens(false));
         let room = max_length.checked_sub(special).ok_or(TokenizerError::TooShort { max_length, special })?;
         let cut = encoding.get_offsets().get(room).map(|&(start, _)| {
@@ -61,11 +63,22 @@ impl Backend {
             prompt[prompt.floor_char_boundary(start)..].to_owned()
         });
         encoding.truncate(room, 0, TruncationDirection::Right);
-        let encoding = self.tokenizer.post_process(encoding, None, true).map_err(TokenizerError::failed)?;
+        let encoding =
+            guarded(|| self.tokenizer.post_process(encoding, None, true)).map_err(TokenizerError::failed)?;
 
         let tokens = encoding.len();
         let mut ids: Vec<i32> = encoding.get_ids().iter().map(|&id| id as i32).collect();
         ids.resize(max_length, self.pad as i32);
         Ok(Encoding { ids, tokens, cut })
     }
+}
+
+/// Runs code of the `tokenizers` crate, which panics on some malformed `tokenizer.json` files
+/// (a damaged `precompiled_charsmap`, for one) and may do so only when a text reaches the fault.
+fn guarded<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
+    // Nothing that a panic leaves half done is looked at again: the caller gives the tokenizer up.
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let message = panic.downcast_ref::<String>().map(String::as_str);
+        Err(message.or(panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked").into())
+    })
 }

@@ -99,19 +99,15 @@ impl Target {
         let name = name.strip_prefix(PREFIX).unwrap_or(name);
         let (path, parameter) = name.rsplit_once('.')?;
         let parameter = match parameter {
-            "weight" | "scale" => "weight",
+            "weight" => "weight",
             "bias" => "bias",
+            "scale" if path.ends_with("_norm") => "weight",
             _ => return None,
         };
-        let (block, module, table) = match path.split_once('.') {
-            Some(("double_blocks", rest)) => ("transformer_blocks", rest, DOUBLE_BLOCK),
-            Some(("single_blocks", rest)) => ("single_transformer_blocks", rest, SINGLE_BLOCK),
-            _ => ("", path, OUTER),
-        };
-        let (block, module) = match (block, module.split_once('.')) {
-            ("", _) => (String::new(), module),
-            (_, Some((index, module))) => (format!("{block}.{index}."), module),
-            (_, None) => return None,
+        let ((block, module), table) = match path.split_once('.') {
+            Some(("double_blocks", rest)) => (in_block("transformer_blocks", rest)?, DOUBLE_BLOCK),
+            Some(("single_blocks", rest)) => (in_block("single_transformer_blocks", rest)?, SINGLE_BLOCK),
+            _ => ((String::new(), path), OUTER),
         };
         let (_, modules) = table.iter().find(|(bfl, _)| *bfl == module)?;
         Some(Self { block, modules, parameter })
@@ -128,6 +124,12 @@ impl Target {
             [] => None,
         }
     }
+}
+
+/// The diffusers name of a block, with a dot, and the module in it, of a BFL path without `*_blocks.`
+fn in_block<'a>(blocks: &str, path: &'a str) -> Option<(String, &'a str)> {
+    let (index, module) = path.split_once('.')?;
+    Some((format!("{blocks}.{index}."), module))
 }
 
 impl Stored {

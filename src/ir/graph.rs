@@ -206,7 +206,7 @@ impl Graph {
 
     /// The value called `name`; weights and constants are not found this way.
     pub fn find(&self, name: &str) -> Option<ValueId> {
-        self.by_name.get(&Name::from(name)).copied()
+        self.by_name.get(name).copied()
     }
 
     /// The operands of `id` in order.

@@ -17,3 +17,6 @@ pub use error::RunError;
 pub use executor::{Execute, load};
 pub use plan::peak_bytes;
 pub use profile::{Profile, ProfileEntry};
+
+/// The version of burn that programs run on.
+pub const BURN_VERSION: &str = "0.21.0";

@@ -1,0 +1,72 @@
+//! `reflux doctor`
+
+use super::print;
+use crate::pipeline::bundled_model;
+use crate::{Error, VERSION};
+use reflux_runtime::{Device, DeviceError, DeviceInfo};
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Print it as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn doctor(args: &Args) -> Result<(), Error> {
+    let devices = [Device::Cpu, Device::Cuda].map(|device| (device, device.probe()));
+    let model = bundled_model();
+    if args.json {
+        let device = |(device, found): &(Device, Result<DeviceInfo, DeviceError>)| match found {
+            Ok(info) => json!({ "device": device, "usable": true, "info": info }),
+            Err(error) => json!({ "device": device, "usable": false, "why": error.to_string() }),
+        };
+        let report = json!({
+            "version": VERSION,
+            "target": target(),
+            "backends": backends().map(|(name, version)| json!({ "name": name, "version": version })),
+            "devices": devices.iter().map(device).collect::<Vec<Value>>(),
+            "bundled_model": model.as_ref().ok(),
+        });
+        return print(&format!("{report:#}\n"));
+    }
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "reflux {VERSION} for {}", target());
+    for (name, version) in backends() {
+        let _ = writeln!(text, "  {name} {version}");
+    }
+    for (device, found) in &devices {
+        let _ = match found {
+            Ok(info) => writeln!(text, "✓ {device}: {}", describe(info)),
+            Err(error) => writeln!(text, "✗ {device}: {error}"),
+        };
+    }
+    let _ = match &model {
+        Ok(path) => writeln!(text, "✓ bundled model: {}", path.display()),
+        Err(error) => writeln!(text, "✗ {error}"),
+    };
+    let _ = writeln!(text, "`--device auto` means {}.", Device::auto());
+    print(&text)
+}
+
+fn target() -> String {
+    format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS)
+}
+
+fn backends() -> [(&'static str, &'static str); 2] {
+    [("burn-flex", reflux_runtime::BURN_VERSION), ("burn-cuda", reflux_runtime::BURN_VERSION)]
+}
+
+fn describe(info: &DeviceInfo) -> String {
+    let mut text = format!("{}, {:.1} GB", info.name, info.memory as f64 / 1e9);
+    // Writing to a string cannot fail.
+    if let Some((major, minor)) = info.compute_capability {
+        let _ = write!(text, ", compute capability {major}.{minor}");
+    }
+    if let Some(version) = info.driver_version {
+        let _ = write!(text, ", driver for CUDA {}.{}", version / 1000, version % 1000 / 10);
+    }
+    text
+}

@@ -1,0 +1,137 @@
+//! The command line. Results go to standard output, everything else to standard error; what fails says so in one
+//! message and exits with 1.
+
+mod doctor;
+mod generate;
+mod ir;
+mod progress;
+mod run;
+mod tensors;
+
+use crate::Error;
+use clap::{Parser, Subcommand};
+use reflux_ir::DType;
+use reflux_runtime::Device;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(
+    name = "reflux",
+    version,
+    about = "A graph-rewriting optimizer for the FLUX.1 diffusion transformer"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make pictures of prompts
+    Generate(generate::Args),
+    /// Show a network's IR; needs no weights
+    Ir(ir::Args),
+    /// Execute a program of IR text
+    Run(run::Args),
+    /// Show what Reflux finds on this machine: devices, libraries, versions
+    Doctor(doctor::Args),
+}
+
+/// Parses the arguments, does what they say, and reports what went wrong.
+pub fn main() -> ExitCode {
+    // A backend that cannot go on panics; the executor turns that into an error, which is reported once, below.
+    std::panic::set_hook(Box::new(|panic| tracing::debug!("{panic}")));
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_env("REFLUX_LOG"))
+        .with_writer(std::io::stderr)
+        .init();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too; if they cannot be printed, there is nobody to tell.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    let outcome = std::panic::catch_unwind(|| match cli.command {
+        Command::Generate(args) => generate::generate(&args),
+        Command::Ir(args) => ir::ir(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Doctor(args) => doctor::doctor(&args),
+    });
+    match outcome {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+        Err(panic) => {
+            let message = panic.downcast_ref::<String>().map(String::as_str);
+            let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
+            eprintln!(
+                "error: Reflux itself failed: {message}; please report this (REFLUX_LOG=debug tells where)"
+            );
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `--device`: a device, or the best there is.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum DeviceArg {
+    Cpu,
+    Cuda,
+    /// The GPU if there is a usable one, else the processor
+    Auto,
+}
+
+impl From<DeviceArg> for Device {
+    fn from(arg: DeviceArg) -> Self {
+        match arg {
+            DeviceArg::Cpu => Self::Cpu,
+            DeviceArg::Cuda => Self::Cuda,
+            DeviceArg::Auto => Self::auto(),
+        }
+    }
+}
+
+/// `--dtype`: what a network computes in.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum DTypeArg {
+    F32,
+    Bf16,
+    F16,
+}
+
+impl From<DTypeArg> for DType {
+    fn from(arg: DTypeArg) -> Self {
+        match arg {
+            DTypeArg::F32 => Self::F32,
+            DTypeArg::Bf16 => Self::BF16,
+            DTypeArg::F16 => Self::F16,
+        }
+    }
+}
+
+/// Writes a result to `path`, or to standard output if there is none.
+fn write_result(path: Option<&Path>, text: &str) -> Result<(), Error> {
+    match path {
+        Some(path) => crate::files::write_atomically(path, |out| out.write_all(text.as_bytes())),
+        None => print(text),
+    }
+}
+
+/// Prints to standard output. A reader that has seen enough (`| head`) is no error.
+fn print(text: &str) -> Result<(), Error> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome.map_err(Error::Stdout),
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path).map_err(|error| Error::Read { path: path.to_owned(), error })
+}

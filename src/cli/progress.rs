@@ -1,0 +1,35 @@
+//! A progress bar on standard error, if that is a terminal.
+
+use crate::pipeline::Event;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+pub struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    pub fn new() -> Self {
+        // indicatif hides the bar where standard error is no terminal.
+        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+        bar.set_style(ProgressStyle::with_template("{msg}").expect("a valid template"));
+        Self { bar }
+    }
+
+    pub fn observe(&mut self, event: Event) {
+        match event {
+            Event::Stage(stage) => self.bar.set_message(stage),
+            Event::Step { image, images, step, steps } => {
+                if self.bar.length() == Some(0) {
+                    let template = "{msg} {wide_bar} {pos}/{len} steps, {elapsed} so far, {eta} left";
+                    self.bar.set_style(ProgressStyle::with_template(template).expect("a valid template"));
+                    self.bar.set_length((images * steps) as u64);
+                }
+                self.bar.set_position((image * steps + step + 1) as u64);
+            }
+        }
+    }
+
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,107 @@
+//! `reflux run`
+
+use super::{DeviceArg, print, read_text, tensors};
+use crate::Error;
+use crate::files::check_writable;
+use reflux_ir::{HostTensor, Program, WeightError, WeightSource, text};
+use reflux_models::weights::Weights;
+use reflux_runtime::{Execute, load};
+use std::fmt::Write;
+use std::path::PathBuf;
+
+/// The input that tells a program which step it runs; given by `run` where the inputs do not hold it.
+const STEP: &str = "step";
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// A program as `reflux ir` prints it
+    program: PathBuf,
+    /// A safetensors file with a tensor for each input of the program
+    #[arg(long, value_name = "FILE")]
+    inputs: Option<PathBuf>,
+    /// Where to write the results; those of several steps are called NAME.step0, NAME.step1, …
+    #[arg(long, value_name = "FILE")]
+    outputs: PathBuf,
+    /// The weights that the program names
+    #[arg(long, value_name = "FILE|DIR")]
+    weights: Option<PathBuf>,
+    #[arg(long, value_enum, default_value = "auto")]
+    device: DeviceArg,
+    /// Measure every op and print the slowest
+    #[arg(long)]
+    profile: bool,
+}
+
+pub fn run(args: &Args) -> Result<(), Error> {
+    check_writable(&args.outputs)?;
+    let source = read_text(&args.program)?;
+    let program = text::parse(&source).map_err(|error| Error::Parse { path: args.program.clone(), error })?;
+    let weights: Box<dyn WeightSource> = match &args.weights {
+        Some(path) => Box::new(checked_weights(&program, path)?),
+        None => Box::new(NoWeights),
+    };
+    let mut executor = load(args.device.into(), program, weights.as_ref())?;
+    executor.set_profiling(args.profile);
+    if let Some(path) = &args.inputs {
+        for (name, tensor) in tensors::read(path)? {
+            executor.bind(&name, &tensor)?;
+        }
+    }
+    tensors::write(&args.outputs, &run_schedule(executor.as_mut())?)?;
+    if args.profile { print(&slowest(executor.as_ref())) } else { Ok(()) }
+}
+
+fn checked_weights(program: &Program, path: &std::path::Path) -> Result<Weights, Error> {
+    let weights = Weights::open(path)?;
+    let expected: Vec<_> =
+        program.weights().iter().map(|(name, fact)| ((*name).to_owned(), fact.shape.to_vec())).collect();
+    weights.check(&expected, &[""])?;
+    Ok(weights)
+}
+
+/// For programs run without `--weights`.
+struct NoWeights;
+
+impl WeightSource for NoWeights {
+    fn weight(&self, name: &str, _dtype: reflux_ir::DType) -> Result<HostTensor, WeightError> {
+        let why = "give a file or folder with --weights".into();
+        Err(WeightError::Unreadable { name: name.to_owned(), why })
+    }
+}
+
+/// The results of every step, in the program's order.
+fn run_schedule(executor: &mut dyn Execute) -> Result<Vec<(String, HostTensor)>, Error> {
+    let steps = executor.program().schedule.len();
+    let counts = executor.program().inputs.iter().any(|input| *input.name == *STEP);
+    let mut outputs = Vec::new();
+    for step in 0..steps {
+        if counts {
+            executor.bind(STEP, &HostTensor::from_i32([], &[step as i32]))?;
+        }
+        let mut results: Vec<_> = executor.step(step)?.into_iter().collect();
+        results.sort_by(|(a, _), (b, _)| a.cmp(b));
+        for (name, value) in results {
+            outputs.push(if steps == 1 {
+                (name.to_string(), value)
+            } else {
+                (format!("{name}.step{step}"), value)
+            });
+        }
+    }
+    Ok(outputs)
+}
+
+fn slowest(executor: &dyn Execute) -> String {
+    const SHOWN: usize = 20;
+    let mut text = String::new();
+    for entry in executor.profile().map(|profile| profile.entries()).unwrap_or_default().iter().take(SHOWN) {
+        let ms = entry.time.as_secs_f64() * 1e3;
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "{ms:>10.3} ms  {:>6}×  {:<20} %{}  {}",
+            entry.calls, entry.op, entry.name, entry.path
+        );
+    }
+    text
+}

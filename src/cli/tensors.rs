@@ -1,0 +1,64 @@
+//! Files of named tensors.
+
+use crate::Error;
+use crate::files::write_atomically;
+use reflux_ir::{DType, HostTensor};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use std::path::Path;
+
+/// All tensors of a safetensors file.
+pub fn read(path: &Path) -> Result<Vec<(String, HostTensor)>, Error> {
+    let bytes = std::fs::read(path).map_err(|error| Error::Read { path: path.to_owned(), error })?;
+    let bad = |why: String| Error::Tensors { path: path.to_owned(), why };
+    let file = SafeTensors::deserialize(&bytes)
+        .map_err(|error| bad(format!("no valid safetensors file: {error}")))?;
+    let mut tensors = Vec::new();
+    for (name, view) in file.iter() {
+        let host = host_tensor(&view).ok_or_else(|| {
+            bad(format!("tensor `{name}` is {:?}; f32, f16, bf16, i32, i64 and i8 can be read", view.dtype()))
+        })?;
+        tensors.push((name.to_owned(), host));
+    }
+    Ok(tensors)
+}
+
+fn host_tensor(view: &TensorView) -> Option<HostTensor> {
+    let shape = view.shape().to_vec();
+    let dtype = match view.dtype() {
+        Dtype::F32 => DType::F32,
+        Dtype::F16 => DType::F16,
+        Dtype::BF16 => DType::BF16,
+        Dtype::I32 => DType::I32,
+        Dtype::I8 => DType::I8,
+        // Token ids come as i64 from most tools.
+        Dtype::I64 => {
+            let id = |bytes: &[u8]| i32::try_from(i64::from_le_bytes(bytes.try_into().ok()?)).ok();
+            let ids: Option<Vec<i32>> = view.data().chunks_exact(8).map(id).collect();
+            return Some(HostTensor::from_i32(shape, &ids?));
+        }
+        _ => return None,
+    };
+    Some(HostTensor::new(dtype, shape, view.data().to_vec()))
+}
+
+/// Writes a safetensors file.
+pub fn write(path: &Path, tensors: &[(String, HostTensor)]) -> Result<(), Error> {
+    let views: Vec<(String, TensorView)> =
+        tensors.iter().map(|(name, tensor)| (name.clone(), tensor_view(tensor))).collect();
+    write_atomically(path, |out| {
+        let bytes = safetensors::serialize(views, None).map_err(std::io::Error::other)?;
+        out.write_all(&bytes)
+    })
+}
+
+fn tensor_view(tensor: &HostTensor) -> TensorView<'_> {
+    let dtype = match tensor.dtype {
+        DType::F32 => Dtype::F32,
+        DType::F16 => Dtype::F16,
+        DType::BF16 => Dtype::BF16,
+        DType::I32 => Dtype::I32,
+        DType::I8 => Dtype::I8,
+    };
+    TensorView::new(dtype, tensor.shape.clone(), &tensor.bytes)
+        .expect("a host tensor is as long as its shape says")
+}

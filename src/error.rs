@@ -1,0 +1,53 @@
+use reflux_ir::text::ParseError;
+use reflux_models::scheduler::SchedulerError;
+use reflux_models::tokenizer::TokenizerError;
+use reflux_models::weights::WeightsError;
+use reflux_models::{ModelError, PIXELS_PER_TOKEN};
+use reflux_runtime::{Device, RunError};
+use std::path::PathBuf;
+
+/// Everything that can keep Reflux from doing what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    #[error(transparent)]
+    Scheduler(#[from] SchedulerError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error("{}: {error}", path.display())]
+    Parse { path: PathBuf, error: ParseError },
+    #[error("{what} must be a positive multiple of {PIXELS_PER_TOKEN} pixels, not {pixels}")]
+    Size { what: &'static str, pixels: usize },
+    #[error("{what} must be {range}, not {found}")]
+    Range { what: &'static str, range: String, found: String },
+    #[error(
+        "this needs at least {} GB of memory ({network}), and {device} has {} GB free; make the image smaller",
+        gigabytes(.needed), gigabytes(.free)
+    )]
+    Memory { network: String, needed: u64, free: u64, device: Device },
+    #[error("{}: {why}", path.display())]
+    Tensors { path: PathBuf, why: String },
+    #[error("cannot read {}: {error}", path.display())]
+    Read { path: PathBuf, error: std::io::Error },
+    #[error("cannot write {}: {error}", path.display())]
+    Write { path: PathBuf, error: std::io::Error },
+    #[error("cannot write to standard output: {0}")]
+    Stdout(std::io::Error),
+    #[error("the bundled model is not there (looked for models/emoji in {}); give one with --model", list(.0))]
+    NoBundledModel(Vec<PathBuf>),
+    #[error("{0}")]
+    Usage(String),
+}
+
+fn gigabytes(bytes: &u64) -> String {
+    format!("{:.1}", *bytes as f64 / 1e9)
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}

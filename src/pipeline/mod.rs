@@ -1,0 +1,292 @@
+//! From a prompt to a picture: text encoders, the denoising loop, the decoder.
+
+mod defaults;
+mod denoise;
+mod image;
+mod report;
+mod request;
+mod text;
+
+pub use defaults::{Defaults, bundled_model};
+pub use image::Image;
+pub use report::{Event, Report, StageTime};
+pub use request::Request;
+
+use crate::Error;
+use reflux_ir::{DType, HostTensor};
+use reflux_models::noise::TorchGenerator;
+use reflux_models::scheduler::Schedule;
+use reflux_models::weights::Weights;
+use reflux_models::{ModelConfig, Net, Sizes};
+use reflux_runtime::{Device, Execute, Profile, load, peak_bytes};
+use report::Clock;
+use request::Resolved;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use text::Tokenizers;
+
+/// How to open a pipeline.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// Where to run; the processor if not given.
+    pub device: Option<Device>,
+    /// In what to compute: f32 on the processor and bf16 on a GPU if not given.
+    pub dtype: Option<DType>,
+    /// The transformer's weights, if not those of the folder: a file (of diffusers' or BFL's names) or a folder.
+    pub transformer: Option<PathBuf>,
+}
+
+/// A FLUX.1 model, ready to make pictures. Networks are loaded when they are first needed, and stay.
+pub struct FluxPipeline {
+    folder: PathBuf,
+    config: ModelConfig,
+    defaults: Defaults,
+    tokenizers: Tokenizers,
+    device: Device,
+    dtype: DType,
+    transformer: Option<PathBuf>,
+    loaded: HashMap<Net, (Sizes, Box<dyn Execute>)>,
+    profiling: bool,
+    warnings: Vec<String>,
+}
+
+impl FluxPipeline {
+    /// Opens a model folder in diffusers layout, to run on the processor in f32.
+    pub fn open(folder: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::open_with(folder, OpenOptions::default())
+    }
+
+    /// Opens a model folder in diffusers layout.
+    ///
+    /// Reads configurations and tokenizers, and checks the names and shapes of all weights.
+    pub fn open_with(folder: impl AsRef<Path>, options: OpenOptions) -> Result<Self, Error> {
+        let folder = folder.as_ref().to_owned();
+        let config = ModelConfig::read(&folder)?;
+        let device = options.device.unwrap_or(Device::Cpu);
+        device.probe().map_err(reflux_runtime::RunError::from)?;
+        let dtype = options.dtype.unwrap_or(match device {
+            Device::Cpu => DType::F32,
+            Device::Cuda => DType::BF16,
+        });
+        if !dtype.is_float() {
+            return Err(Error::Range {
+                what: "the dtype",
+                range: "f32, f16 or bf16".into(),
+                found: dtype.to_string(),
+            });
+        }
+        Ok(Self {
+            tokenizers: Tokenizers::open(&folder)?,
+            defaults: Defaults::of(&folder, &config)?,
+            folder,
+            config,
+            device,
+            dtype,
+            transformer: options.transformer,
+            loaded: HashMap::new(),
+            profiling: false,
+            warnings: Vec::new(),
+        })
+    }
+
+    /// The model's configuration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// What a request that does not say otherwise gets.
+    pub fn defaults(&self) -> &Defaults {
+        &self.defaults
+    }
+
+    /// Where the networks run.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// In what the networks compute.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Starts measuring every op of the networks loaded from here on; see [`FluxPipeline::profiles`].
+    pub fn set_profiling(&mut self, on: bool) {
+        self.profiling = on;
+        for (_, executor) in self.loaded.values_mut() {
+            executor.set_profiling(on);
+        }
+    }
+
+    /// What was measured, by network.
+    pub fn profiles(&self) -> Vec<(Net, &Profile)> {
+        let profile = |net| Some((net, self.loaded.get(&net)?.1.profile()?));
+        Net::ALL.into_iter().filter_map(profile).collect()
+    }
+
+    /// Makes the pictures of `request`: `num_images` per prompt, prompt by prompt.
+    pub fn generate(&mut self, request: &Request) -> Result<Vec<Image>, Error> {
+        self.generate_with(request, &mut |_| {}).map(|(images, _)| images)
+    }
+
+    /// Makes the pictures of `request`, telling `observe` of every stage and step.
+    pub fn generate_with(
+        &mut self,
+        request: &Request,
+        observe: &mut dyn FnMut(Event),
+    ) -> Result<(Vec<Image>, Report), Error> {
+        let request = request.resolve(&self.defaults, &self.config)?;
+        self.check_memory(&request)?;
+        self.warnings.clear();
+        let mut clock = Clock::new(observe);
+        let latents = self.initial_latents(&request)?;
+        let schedule = Schedule::new(&self.config.scheduler, request.steps, request.sizes().image_tokens())?;
+        let mut images = Vec::new();
+        let mut finals = Vec::new();
+        for (index, latents) in latents.into_iter().enumerate() {
+            let prompt = &request.prompts[index / request.num_images];
+            let conditioning = self.encode(prompt, &request, &mut clock)?;
+            let latents = self.denoise(latents, &conditioning, &schedule, &request, index, &mut clock)?;
+            images.push(self.decode(&latents, prompt, index, &request, &mut clock)?);
+            finals.extend(latents.to_f32());
+        }
+        let packed = [images.len(), request.sizes().image_tokens(), self.config.transformer.in_channels];
+        let report = Report {
+            model: self.model_name(),
+            device: self.device,
+            dtype: self.dtype,
+            width: request.width,
+            height: request.height,
+            steps: request.steps,
+            guidance: self.config.is_guided().then_some(request.guidance),
+            seed: request.seed,
+            stages: clock.finish(),
+            warnings: std::mem::take(&mut self.warnings),
+            latents: HostTensor::from_f32(packed, &finals),
+        };
+        Ok((images, report))
+    }
+
+    /// The folder's name, by which pictures say what made them.
+    fn model_name(&self) -> String {
+        let name =
+            self.folder.canonicalize().ok().and_then(|path| path.file_name().map(|name| name.to_owned()));
+        name.map_or_else(|| "FLUX.1".into(), |name| name.to_string_lossy().into_owned())
+    }
+
+    /// Refuses what cannot fit before any work is done.
+    fn check_memory(&self, request: &Resolved) -> Result<(), Error> {
+        let Some(free) = self.device.free_memory() else { return Ok(()) };
+        for net in Net::ALL {
+            // What is loaded has its memory already.
+            if self.loaded.contains_key(&net) {
+                continue;
+            }
+            let program = self.config.lower(net, &request.sizes_of(net), self.dtype)?;
+            let needed = peak_bytes(&program);
+            if needed > free {
+                let network = program.name.to_string();
+                return Err(Error::Memory { network, needed, free, device: self.device });
+            }
+        }
+        Ok(())
+    }
+
+    /// The network for these sizes, loaded if it is not.
+    fn network(&mut self, net: Net, sizes: Sizes, clock: &mut Clock) -> Result<&mut dyn Execute, Error> {
+        if self.loaded.get(&net).is_none_or(|(loaded, _)| *loaded != sizes) {
+            // The old one goes first, so that the two are never in memory together.
+            self.loaded.remove(&net);
+            clock.enter(match net {
+                Net::Clip => "load text_encoder",
+                Net::T5 => "load text_encoder_2",
+                Net::Transformer => "load transformer",
+                Net::Vae => "load vae",
+            });
+            let program = self.config.lower(net, &sizes, self.dtype)?;
+            let path = match (&self.transformer, net) {
+                (Some(path), Net::Transformer) => path.clone(),
+                _ => self.folder.join(net.folder()),
+            };
+            let weights = Weights::open(&path)?;
+            let expected: Vec<_> = program
+                .weights()
+                .iter()
+                .map(|(name, fact)| ((*name).to_owned(), fact.shape.to_vec()))
+                .collect();
+            let unused = weights.check(&expected, net.unused_weights())?;
+            if let Some(first) = unused.first() {
+                let path = path.display();
+                self.warnings
+                    .push(format!("{path}: {} tensors are not used, `{first}` the first", unused.len()));
+            }
+            let mut executor = load(self.device, program, &weights)?;
+            executor.set_profiling(self.profiling);
+            self.loaded.insert(net, (sizes, executor));
+        }
+        Ok(self.loaded.get_mut(&net).expect("just loaded").1.as_mut())
+    }
+
+    /// Packed noise, one tensor `[1, tokens, channels]` per picture: drawn as torch draws it, or given.
+    fn initial_latents(&self, request: &Resolved) -> Result<Vec<HostTensor>, Error> {
+        let images = request.prompts.len() * request.num_images;
+        let channels = self.config.transformer.in_channels;
+        let shape = [1, request.sizes().image_tokens(), channels];
+        let per_image = shape[1] * channels;
+        if let Some(given) = &request.init_latents {
+            if given.shape != [images, shape[1], channels] {
+                let expected = format!("[{images}, {}, {channels}]", shape[1]);
+                let found = format!("{:?}", given.shape);
+                return Err(Error::Range {
+                    what: "the shape of the initial latents",
+                    range: expected,
+                    found,
+                });
+            }
+            return Ok(given
+                .to_f32()
+                .chunks(per_image)
+                .map(|part| HostTensor::from_f32(shape, part))
+                .collect());
+        }
+        let mut generator = TorchGenerator::new(request.seed);
+        let mut draw = || match self.dtype {
+            // diffusers draws in the pipeline's dtype, and torch draws bf16 from coarser uniforms.
+            DType::BF16 => generator.randn_bf16(per_image).into_iter().map(f32::from).collect(),
+            _ => generator.randn_f32(per_image),
+        };
+        Ok((0..images).map(|_| denoise::pack(&draw(), &request.sizes(), channels)).collect())
+    }
+
+    fn decode(
+        &mut self,
+        latents: &HostTensor,
+        prompt: &str,
+        index: usize,
+        request: &Resolved,
+        clock: &mut Clock,
+    ) -> Result<Image, Error> {
+        let vae = self.network(Net::Vae, request.sizes_of(Net::Vae), clock)?;
+        clock.enter("decode");
+        vae.bind("latents", latents)?;
+        let pixels = vae.step(0)?.remove("image").expect("the decoder's result");
+        let mut metadata = vec![
+            ("prompt", prompt.to_owned()),
+            ("seed", request.seed.to_string()),
+            ("image", index.to_string()),
+            ("steps", request.steps.to_string()),
+            ("width", request.width.to_string()),
+            ("height", request.height.to_string()),
+            ("model", self.model_name()),
+            ("dtype", self.dtype.to_string()),
+            ("Software", format!("reflux {}", crate::VERSION)),
+        ];
+        if self.config.is_guided() {
+            metadata.push(("guidance", request.guidance.to_string()));
+        }
+        if let Some(negative) = request.negative() {
+            metadata.push(("negative_prompt", negative.to_owned()));
+            metadata.push(("true_cfg_scale", request.true_cfg_scale.to_string()));
+        }
+        Ok(Image::from_tensor(&pixels, metadata))
+    }
+}

@@ -1,0 +1,79 @@
+//! What a run says of itself while it runs and afterwards.
+
+use reflux_ir::{DType, HostTensor};
+use reflux_runtime::Device;
+use serde::Serialize;
+use std::time::Instant;
+
+/// Something that happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A stage began.
+    Stage(&'static str),
+    /// A denoising step of a picture is done; both counted from 0.
+    Step { image: usize, images: usize, step: usize, steps: usize },
+}
+
+/// Time spent in one stage, over all pictures.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StageTime {
+    pub stage: &'static str,
+    pub seconds: f64,
+}
+
+/// What was done, and how long it took.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    pub model: String,
+    pub device: Device,
+    pub dtype: DType,
+    pub width: usize,
+    pub height: usize,
+    pub steps: usize,
+    pub guidance: Option<f32>,
+    pub seed: u64,
+    /// In order of first use.
+    pub stages: Vec<StageTime>,
+    pub warnings: Vec<String>,
+    /// The pictures' final latents, packed f32[pictures, tokens, channels].
+    #[serde(skip)]
+    pub latents: HostTensor,
+}
+
+/// Attributes time to stages and passes events on.
+pub(super) struct Clock<'o> {
+    observe: &'o mut dyn FnMut(Event),
+    stages: Vec<StageTime>,
+    current: Option<(&'static str, Instant)>,
+}
+
+impl<'o> Clock<'o> {
+    pub fn new(observe: &'o mut dyn FnMut(Event)) -> Self {
+        Self { observe, stages: Vec::new(), current: None }
+    }
+
+    /// Ends the current stage and begins `stage`.
+    pub fn enter(&mut self, stage: &'static str) {
+        self.leave();
+        self.current = Some((stage, Instant::now()));
+        (self.observe)(Event::Stage(stage));
+    }
+
+    pub fn step(&mut self, image: usize, images: usize, step: usize, steps: usize) {
+        (self.observe)(Event::Step { image, images, step, steps });
+    }
+
+    pub fn finish(mut self) -> Vec<StageTime> {
+        self.leave();
+        self.stages
+    }
+
+    fn leave(&mut self) {
+        let Some((stage, start)) = self.current.take() else { return };
+        let seconds = start.elapsed().as_secs_f64();
+        match self.stages.iter_mut().find(|time| time.stage == stage) {
+            Some(time) => time.seconds += seconds,
+            None => self.stages.push(StageTime { stage, seconds }),
+        }
+    }
+}

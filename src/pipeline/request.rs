@@ -1,0 +1,142 @@
+//! What to draw.
+
+use super::Defaults;
+use crate::Error;
+use reflux_ir::HostTensor;
+use reflux_models::{ModelConfig, Net, PIXELS_PER_TOKEN, Sizes};
+
+/// What to draw. Everything but the prompt has a default that fits the model.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// One picture or more for each.
+    pub prompts: Vec<String>,
+    /// What to steer away from; used where `true_cfg_scale` is above 1.
+    pub negative_prompt: Option<String>,
+    /// Strength of classifier-free guidance; above 1 it doubles the work. 1 if not given.
+    pub true_cfg_scale: Option<f32>,
+    pub steps: Option<usize>,
+    /// The embedded guidance of FLUX.1-dev; FLUX.1-schnell has none.
+    pub guidance: Option<f32>,
+    /// In pixels, a multiple of 16.
+    pub width: Option<usize>,
+    /// In pixels, a multiple of 16.
+    pub height: Option<usize>,
+    pub seed: u64,
+    /// Pictures per prompt; 1 if not given.
+    pub num_images: Option<usize>,
+    /// T5's sequence length in tokens.
+    pub max_sequence_length: Option<usize>,
+    /// Packed noise to start from, f32[pictures, tokens, channels], instead of the seed's.
+    pub init_latents: Option<HostTensor>,
+}
+
+impl Request {
+    /// A picture of `prompt`.
+    pub fn new(prompt: impl Into<String>) -> Self {
+        Self { prompts: vec![prompt.into()], ..Self::default() }
+    }
+
+    /// With this many steps.
+    pub fn steps(mut self, steps: usize) -> Self {
+        self.steps = Some(steps);
+        self
+    }
+
+    /// From this seed.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Of this size in pixels.
+    pub fn size(mut self, width: usize, height: usize) -> Self {
+        (self.width, self.height) = (Some(width), Some(height));
+        self
+    }
+
+    /// Fills in the defaults and checks every number.
+    pub(super) fn resolve(&self, defaults: &Defaults, config: &ModelConfig) -> Result<Resolved, Error> {
+        let resolved = Resolved {
+            prompts: self.prompts.clone(),
+            negative_prompt: self.negative_prompt.clone().unwrap_or_default(),
+            true_cfg_scale: self.true_cfg_scale.unwrap_or(1.0),
+            steps: self.steps.unwrap_or(defaults.steps),
+            guidance: self.guidance.unwrap_or(defaults.guidance),
+            width: self.width.unwrap_or(defaults.width),
+            height: self.height.unwrap_or(defaults.height),
+            seed: self.seed,
+            num_images: self.num_images.unwrap_or(1),
+            max_sequence_length: self.max_sequence_length.unwrap_or(defaults.max_sequence_length),
+            init_latents: self.init_latents.clone(),
+        };
+        for (what, pixels) in [("width", resolved.width), ("height", resolved.height)] {
+            if pixels == 0 || !pixels.is_multiple_of(PIXELS_PER_TOKEN) {
+                return Err(Error::Size { what, pixels });
+            }
+        }
+        within("the number of prompts", resolved.prompts.len(), 1, 10_000)?;
+        within("the number of steps", resolved.steps, 1, config.scheduler.num_train_timesteps)?;
+        within("the number of images", resolved.num_images, 1, 10_000)?;
+        within("the maximum sequence length", resolved.max_sequence_length, 1, 4096)?;
+        for (what, value) in
+            [("guidance", resolved.guidance), ("the true CFG scale", resolved.true_cfg_scale)]
+        {
+            if !value.is_finite() || value < 0.0 {
+                return Err(Error::Range {
+                    what,
+                    range: "a number from 0 up".into(),
+                    found: value.to_string(),
+                });
+            }
+        }
+        Ok(resolved)
+    }
+}
+
+fn within(what: &'static str, value: usize, least: usize, most: usize) -> Result<(), Error> {
+    if (least..=most).contains(&value) {
+        Ok(())
+    } else {
+        Err(Error::Range { what, range: format!("{least} to {most}"), found: value.to_string() })
+    }
+}
+
+/// A request with nothing left open.
+pub(super) struct Resolved {
+    pub prompts: Vec<String>,
+    negative_prompt: String,
+    pub true_cfg_scale: f32,
+    pub steps: usize,
+    pub guidance: f32,
+    pub width: usize,
+    pub height: usize,
+    pub seed: u64,
+    pub num_images: usize,
+    pub max_sequence_length: usize,
+    pub init_latents: Option<HostTensor>,
+}
+
+impl Resolved {
+    /// The negative prompt, if classifier-free guidance is on.
+    pub fn negative(&self) -> Option<&str> {
+        (self.true_cfg_scale > 1.0).then_some(self.negative_prompt.as_str())
+    }
+
+    /// What the networks of one picture are specialised to.
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            batch: 1,
+            steps: self.steps,
+            text_tokens: self.max_sequence_length,
+            height: self.height,
+            width: self.width,
+        }
+    }
+
+    /// What `net` is specialised to. With classifier-free guidance, the transformer has a batch of two: the prompt and
+    /// the negative prompt, each with its own state.
+    pub fn sizes_of(&self, net: Net) -> Sizes {
+        let batch = if net == Net::Transformer && self.negative().is_some() { 2 } else { 1 };
+        Sizes { batch, ..self.sizes() }
+    }
+}

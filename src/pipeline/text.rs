@@ -1,0 +1,83 @@
+//! Prompts to conditioning.
+
+use super::request::Resolved;
+use super::{Clock, FluxPipeline};
+use crate::Error;
+use reflux_ir::HostTensor;
+use reflux_models::Net;
+use reflux_models::tokenizer::{ClipTokenizer, Encoding, T5Tokenizer};
+use std::path::Path;
+
+pub(super) struct Tokenizers {
+    clip: ClipTokenizer,
+    t5: T5Tokenizer,
+}
+
+impl Tokenizers {
+    pub fn open(folder: &Path) -> Result<Self, Error> {
+        Ok(Self {
+            clip: ClipTokenizer::open(folder.join("tokenizer"))?,
+            t5: T5Tokenizer::open(folder.join("tokenizer_2"))?,
+        })
+    }
+}
+
+/// What the transformer is conditioned on; two of each with classifier-free guidance.
+pub(super) struct Conditioning {
+    /// T5's last hidden state, [batch, tokens, d_model].
+    pub prompt: HostTensor,
+    /// CLIP's pooled output, [batch, hidden].
+    pub pooled: HostTensor,
+}
+
+impl FluxPipeline {
+    /// Encodes `prompt`, and the negative prompt if it is used.
+    pub(super) fn encode(
+        &mut self,
+        prompt: &str,
+        request: &Resolved,
+        clock: &mut Clock,
+    ) -> Result<Conditioning, Error> {
+        let mut pooled = Vec::new();
+        let mut hidden = Vec::new();
+        for text in std::iter::once(prompt).chain(request.negative()) {
+            let length = self.config.clip.max_position_embeddings;
+            let encoding = self.tokenizers.clip.encode(text, length)?;
+            self.warn_if_cut("CLIP", length, &encoding);
+            let clip = self.network(Net::Clip, request.sizes_of(Net::Clip), clock)?;
+            clock.enter("encode with CLIP");
+            clip.bind("ids", &HostTensor::from_i32([1, length], &encoding.ids))?;
+            pooled.push(clip.step(0)?.remove("pooled").expect("CLIP's result"));
+
+            let length = request.max_sequence_length;
+            let encoding = self.tokenizers.t5.encode(text, length)?;
+            self.warn_if_cut("T5", length, &encoding);
+            let t5 = self.network(Net::T5, request.sizes_of(Net::T5), clock)?;
+            clock.enter("encode with T5");
+            t5.bind("ids", &HostTensor::from_i32([1, length], &encoding.ids))?;
+            hidden.push(t5.step(0)?.remove("prompt").expect("T5's result"));
+        }
+        Ok(Conditioning { prompt: stack(&hidden), pooled: stack(&pooled) })
+    }
+
+    fn warn_if_cut(&mut self, encoder: &str, length: usize, encoding: &Encoding) {
+        const SHOWN: usize = 80;
+        let Some(cut) = &encoding.cut else { return };
+        let shown: String = cut.chars().take(SHOWN).collect();
+        let hidden = cut.chars().count() - shown.chars().count();
+        let rest = if hidden > 0 { format!(" … and {hidden} more characters") } else { String::new() };
+        let warning = format!(
+            "{encoder} takes {length} tokens; it does not see the end of the prompt: {shown:?}{rest}"
+        );
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+    }
+}
+
+/// Tensors of one shape and dtype along the batch axis.
+fn stack(parts: &[HostTensor]) -> HostTensor {
+    let mut shape = parts[0].shape.clone();
+    shape[0] = parts.iter().map(|part| part.shape[0]).sum();
+    HostTensor::new(parts[0].dtype, shape, parts.iter().flat_map(|part| part.bytes.iter().copied()).collect())
+}
