@@ -70,6 +70,12 @@ impl FluxConfig {
                 self.patch_size
             )));
         }
+        if self.inner_dim() == 0 {
+            let (heads, dim) = (self.num_attention_heads, self.attention_head_dim);
+            return Err(ModelError::Unsupported(format!(
+                "transformer: {heads} attention heads of {dim} channels"
+            )));
+        }
         let (rows, columns) = sizes.grid();
         let (batch, dtype, dim) = (sizes.batch, s.dtype(), self.inner_dim());
         let latents =

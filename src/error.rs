@@ -45,7 +45,11 @@ pub enum Error {
 }
 
 fn gigabytes(bytes: &u64) -> String {
-    format!("{:.1}", *bytes as f64 / 1e9)
+    match *bytes {
+        // The count saturates; nobody has this much.
+        1_000_000_000_000_000.. => "a million".into(),
+        bytes => format!("{:.1}", bytes as f64 / 1e9),
+    }
 }
 
 fn list(paths: &[PathBuf]) -> String {

@@ -34,6 +34,9 @@ fn temporary(path: &Path) -> std::io::Result<NamedTempFile> {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
     };
+    if !folder.is_dir() {
+        return Err(std::io::Error::other("there is no such folder"));
+    }
     // What others may do with a file made here is the umask's to say, as for any other file.
     #[cfg(unix)]
     let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
@@ -41,5 +44,6 @@ fn temporary(path: &Path) -> std::io::Result<NamedTempFile> {
     builder.prefix(".reflux-");
     #[cfg(unix)]
     builder.permissions(permissions);
-    builder.tempfile_in(folder)
+    // tempfile's own error names the temporary file, which means nothing to whom it is shown.
+    builder.tempfile_in(folder).map_err(|error| std::io::Error::from(error.kind()))
 }

@@ -2,11 +2,13 @@
 
 mod common;
 
-use common::{Fixture, assert_close, emoji, repo, run};
-use reflux_ir::{DType, HostTensor, Program, ValueId};
+use common::{Fixture, assert_close, emoji, repo};
+use reflux_ir::{DType, HostTensor, Program, ValueId, WeightSource};
 use reflux_models::weights::Weights;
 use reflux_models::{FluxConfig, ModelConfig, Net, Sizes, read_json};
+use reflux_runtime::{Device, load};
 use serde_json::Value;
+use std::collections::HashMap;
 
 fn sizes(height: usize, width: usize) -> Sizes {
     Sizes { batch: 1, steps: 1, text_tokens: 32, height, width }
@@ -18,6 +20,20 @@ fn json(name: &str) -> Value {
 
 fn weights(net: Net) -> Weights {
     Weights::open(&emoji().join(net.folder())).unwrap()
+}
+
+/// Loads `program` on the CPU and runs step 0 of it on `inputs`.
+fn run(
+    program: Program,
+    weights: &dyn WeightSource,
+    inputs: &[(&str, HostTensor)],
+) -> HashMap<String, HostTensor> {
+    let mut executor = load(Device::Cpu, program, weights).unwrap();
+    for (name, value) in inputs {
+        executor.bind(name, value).unwrap();
+    }
+    let results = executor.step(0).unwrap();
+    results.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
 }
 
 fn ids(value: &Value) -> HostTensor {

@@ -31,6 +31,5 @@ fn flux_dev_is_a_page() {
     let (config, sizes) = dev();
     let program = config.lower(Net::Transformer, &sizes, DType::BF16).unwrap();
     let text = program.to_string();
-    std::fs::write("/tmp/dev.ir", &text).unwrap();
     assert!(text.lines().count() < 160, "{} lines", text.lines().count());
 }

@@ -9,10 +9,12 @@ mod check;
 mod error;
 mod file;
 mod locate;
+mod random;
 mod unique;
 
 pub use check::Mismatch;
 pub use error::WeightsError;
+pub use random::RandomWeights;
 
 use file::MappedFile;
 use reflux_ir::{DType, HostTensor, WeightError, WeightSource};

@@ -165,6 +165,9 @@ fn read_latents(path: &Path) -> Result<reflux_ir::HostTensor, Error> {
 
 /// `out.png` for one picture; `out-0.png`, `out-1.png`, … for several.
 fn output_files(out: &Path, images: usize) -> Result<Vec<PathBuf>, Error> {
+    if out.is_dir() {
+        return Err(Error::Usage(format!("--out {} is a folder; name a file in it", out.display())));
+    }
     let (Some(stem), extension) = (out.file_stem(), out.extension()) else {
         return Err(Error::Usage(format!("--out {} names no file", out.display())));
     };

@@ -15,6 +15,7 @@ use reflux_runtime::Device;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
 
 #[derive(Parser)]
 #[command(
@@ -41,8 +42,18 @@ enum Command {
 
 /// Parses the arguments, does what they say, and reports what went wrong.
 pub fn main() -> ExitCode {
-    // A backend that cannot go on panics; the executor turns that into an error, which is reported once, below.
-    std::panic::set_hook(Box::new(|panic| tracing::debug!("{panic}")));
+    // A backend that cannot go on panics. On this thread the executor makes that an error, which is reported below; a
+    // panic on another thread would go unnoticed, and what it should have computed be missing.
+    let elsewhere = Arc::new(Mutex::new(None));
+    let (main, seen) = (std::thread::current().id(), Arc::clone(&elsewhere));
+    std::panic::set_hook(Box::new(move |panic| {
+        tracing::debug!("{panic}");
+        if std::thread::current().id() != main
+            && let Ok(mut seen) = seen.lock()
+        {
+            seen.get_or_insert_with(|| panic.to_string());
+        }
+    }));
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_env("REFLUX_LOG"))
         .with_writer(std::io::stderr)
@@ -61,8 +72,15 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Doctor(args) => doctor::doctor(&args),
     });
+    let elsewhere = elsewhere.lock().ok().and_then(|mut message| message.take());
     match outcome {
-        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Ok(())) => match elsewhere {
+            None => ExitCode::SUCCESS,
+            Some(panic) => {
+                eprintln!("error: the backend failed in the background, so the result is wrong: {panic}");
+                ExitCode::FAILURE
+            }
+        },
         Ok(Err(error)) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE

@@ -3,11 +3,13 @@
 use super::{DeviceArg, print, read_text, tensors};
 use crate::Error;
 use crate::files::check_writable;
-use reflux_ir::{HostTensor, Program, WeightError, WeightSource, text};
-use reflux_models::weights::Weights;
+use reflux_ir::{Declaration, HostTensor, Program, WeightError, WeightSource, text};
+use reflux_models::noise::TorchGenerator;
+use reflux_models::weights::{RandomWeights, Weights};
 use reflux_runtime::{Execute, load};
 use std::fmt::Write;
 use std::path::PathBuf;
+use std::time::Instant;
 
 /// The input that tells a program which step it runs; given by `run` where the inputs do not hold it.
 const STEP: &str = "step";
@@ -21,10 +23,13 @@ pub struct Args {
     inputs: Option<PathBuf>,
     /// Where to write the results; those of several steps are called NAME.step0, NAME.step1, …
     #[arg(long, value_name = "FILE")]
-    outputs: PathBuf,
+    outputs: Option<PathBuf>,
     /// The weights that the program names
     #[arg(long, value_name = "FILE|DIR")]
     weights: Option<PathBuf>,
+    /// Draw weights and inputs that are not given from this seed: a way to measure a network without its checkpoint
+    #[arg(long, value_name = "SEED")]
+    random: Option<u64>,
     #[arg(long, value_enum, default_value = "auto")]
     device: DeviceArg,
     /// Measure every op and print the slowest
@@ -33,22 +38,47 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<(), Error> {
-    check_writable(&args.outputs)?;
+    if let Some(path) = &args.outputs {
+        check_writable(path)?;
+    }
     let source = read_text(&args.program)?;
     let program = text::parse(&source).map_err(|error| Error::Parse { path: args.program.clone(), error })?;
-    let weights: Box<dyn WeightSource> = match &args.weights {
-        Some(path) => Box::new(checked_weights(&program, path)?),
-        None => Box::new(NoWeights),
+    let inputs = given_inputs(args, &program)?;
+    let weights: Box<dyn WeightSource> = match (&args.weights, args.random) {
+        (Some(path), _) => Box::new(checked_weights(&program, path)?),
+        (None, Some(seed)) => Box::new(RandomWeights::new(&program, seed)),
+        (None, None) => Box::new(NoWeights),
     };
+    let start = Instant::now();
     let mut executor = load(args.device.into(), program, weights.as_ref())?;
+    eprintln!("loaded in {:.2} s", start.elapsed().as_secs_f64());
     executor.set_profiling(args.profile);
-    if let Some(path) = &args.inputs {
-        for (name, tensor) in tensors::read(path)? {
-            executor.bind(&name, &tensor)?;
+    for (name, tensor) in &inputs {
+        executor.bind(name, tensor)?;
+    }
+    let outputs = run_schedule(executor.as_mut())?;
+    if let Some(path) = &args.outputs {
+        tensors::write(path, &outputs)?;
+    }
+    if args.profile { print(&slowest(executor.as_ref())) } else { Ok(()) }
+}
+
+/// The tensors of `--inputs`, and with `--random` noise for every float input that they leave out.
+fn given_inputs(args: &Args, program: &Program) -> Result<Vec<(String, HostTensor)>, Error> {
+    let mut inputs = match &args.inputs {
+        Some(path) => tensors::read(path)?,
+        None => Vec::new(),
+    };
+    if let Some(seed) = args.random {
+        let mut generator = TorchGenerator::new(seed);
+        for Declaration { name, fact } in program.inputs.iter().filter(|input| input.fact.dtype.is_float()) {
+            if !inputs.iter().any(|(given, _)| *given == **name) {
+                let noise = generator.randn_f32(fact.shape.elements());
+                inputs.push((name.to_string(), HostTensor::from_f32(fact.shape.to_vec(), &noise)));
+            }
         }
     }
-    tensors::write(&args.outputs, &run_schedule(executor.as_mut())?)?;
-    if args.profile { print(&slowest(executor.as_ref())) } else { Ok(()) }
+    Ok(inputs)
 }
 
 fn checked_weights(program: &Program, path: &std::path::Path) -> Result<Weights, Error> {
@@ -78,7 +108,9 @@ fn run_schedule(executor: &mut dyn Execute) -> Result<Vec<(String, HostTensor)>,
         if counts {
             executor.bind(STEP, &HostTensor::from_i32([], &[step as i32]))?;
         }
+        let start = Instant::now();
         let mut results: Vec<_> = executor.step(step)?.into_iter().collect();
+        eprintln!("step {step}: {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
         results.sort_by(|(a, _), (b, _)| a.cmp(b));
         for (name, value) in results {
             outputs.push(if steps == 1 {

@@ -129,6 +129,19 @@ impl Fact {
         self.dtype == other.dtype && self.shape == other.shape
     }
 
+    /// Type and rate, `f32[2] per latent`: for errors where the rate may be what is wrong.
+    pub(crate) fn described(&self) -> String {
+        format!("{self} per {}", self.rate)
+    }
+
+    /// Whether a machine can address a value of this type. Extents of zero count as one, so that the products of
+    /// any of the extents fit too.
+    pub fn is_addressable(&self) -> bool {
+        let mut extents = self.shape.iter().map(|&extent| extent.max(1));
+        let bytes = extents.try_fold(self.dtype.bytes(), usize::checked_mul);
+        bytes.is_some_and(|bytes| isize::try_from(bytes).is_ok())
+    }
+
     /// Size in bytes, saturating.
     pub fn bytes(&self) -> u64 {
         (self.shape.elements() as u64).saturating_mul(self.dtype.bytes() as u64)

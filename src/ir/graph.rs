@@ -30,8 +30,9 @@ pub struct Node {
     pub name: Name,
     pub path: ModulePath,
     pub provenance: Option<Provenance>,
-    /// Where the node stands in program order; nodes of one rewrite share the place of what they replace.
-    pub(crate) order: u64,
+    /// Where the node stands in program order, and when it was added; nodes of one rewrite share the place of what
+    /// they replace.
+    pub(crate) order: (u64, u64),
 }
 
 /// A labelled result of a graph.
@@ -67,7 +68,7 @@ pub struct Graph {
     pub(crate) outputs: Vec<Output>,
     pub(crate) by_name: HashMap<Name, ValueId>,
     leaves: HashMap<Op, ValueId>,
-    pub(crate) next_order: u64,
+    next_order: u64,
 }
 
 impl Graph {
@@ -109,7 +110,7 @@ impl Graph {
         Ok(self.leaf(op, fact, text))
     }
 
-    /// Adds `op` over `operands`, inferring its fact.
+    /// Adds `op` over `operands`, inferring its fact. A constant is the one that is there already, whatever the name.
     pub fn add(
         &mut self,
         op: impl Into<Op>,
@@ -118,6 +119,9 @@ impl Graph {
         path: ModulePath,
     ) -> Result<ValueId, GraphError> {
         let (op, name) = (op.into(), name.into());
+        if let Op::Constant(constant) = op {
+            return self.constant(constant);
+        }
         let facts: Vec<_> = operands.iter().map(|&id| &self[id].fact).collect();
         match op.infer(&facts) {
             Ok(fact) => self.insert(op, fact, name, path, operands),
@@ -145,30 +149,22 @@ impl Graph {
         if self.by_name.contains_key(&name) {
             return Err(GraphError::DuplicateName(name));
         }
-        let id =
-            self.push(Node { op, fact, name: name.clone(), path, provenance: None, order: self.next_order });
+        let id = self.push(op, fact, name.clone(), path);
         self.by_name.insert(name, id);
         self.connect(id, operands);
         Ok(id)
     }
 
     fn leaf(&mut self, op: Op, fact: Fact, name: String) -> ValueId {
-        let node = Node {
-            op: op.clone(),
-            fact,
-            name: name.into(),
-            path: ModulePath::root(),
-            provenance: None,
-            order: self.next_order,
-        };
-        let id = self.push(node);
+        let id = self.push(op.clone(), fact, name.into(), ModulePath::root());
         self.leaves.insert(op, id);
         id
     }
 
-    fn push(&mut self, node: Node) -> ValueId {
+    fn push(&mut self, op: Op, fact: Fact, name: Name, path: ModulePath) -> ValueId {
+        let order = (self.next_order, self.next_order);
         self.next_order += 1;
-        ValueId(self.dag.add_node(node))
+        ValueId(self.dag.add_node(Node { op, fact, name, path, provenance: None, order }))
     }
 
     pub(crate) fn connect(&mut self, id: ValueId, operands: &[ValueId]) {
@@ -232,11 +228,18 @@ impl Graph {
 
     /// All values, operands before users, otherwise in program order. Values on a cycle are left out.
     pub fn order(&self) -> Vec<ValueId> {
+        // A weight or constant stands where it is first read: wherever it was added, it holds up nothing.
+        let place = |index: NodeIndex| match self.dag[index].op {
+            Op::Weight(_) | Op::Constant(_) => {
+                self.first_read(ValueId(index)).unwrap_or(self.dag[index].order)
+            }
+            _ => self.dag[index].order,
+        };
         let mut waiting: HashMap<NodeIndex, usize> = HashMap::with_capacity(self.len());
         let mut ready = BinaryHeap::new();
         for index in self.dag.node_indices() {
             match self.dag.edges_directed(index, Incoming).count() {
-                0 => ready.push(Reverse((self.dag[index].order, index))),
+                0 => ready.push(Reverse((place(index), index))),
                 operands => drop(waiting.insert(index, operands)),
             }
         }
@@ -247,19 +250,33 @@ impl Graph {
                 let left = waiting.get_mut(&user).expect("a user has operands");
                 *left -= 1;
                 if *left == 0 {
-                    ready.push(Reverse((self.dag[user].order, user)));
+                    ready.push(Reverse((place(user), user)));
                 }
             }
         }
         order
     }
 
+    fn first_read(&self, id: ValueId) -> Option<(u64, u64)> {
+        self.users(id).map(|user| self[user].order).min()
+    }
+
     /// Names and facts of the weights, in order of first use.
     pub fn weights(&self) -> impl Iterator<Item = (&str, &Fact)> {
-        self.dag.node_weights().filter_map(|node| match &node.op {
-            Op::Weight(weight) => Some((weight.tensor.as_str(), &node.fact)),
+        self.order().into_iter().filter_map(|id| match &self[id].op {
+            Op::Weight(weight) => Some((weight.tensor.as_str(), &self[id].fact)),
             _ => None,
         })
+    }
+
+    /// Whether `id` is a weight or constant that nothing reads.
+    fn is_idle(&self, id: ValueId) -> bool {
+        matches!(self[id].op, Op::Weight(_) | Op::Constant(_)) && !self.is_read(id)
+    }
+
+    /// Whether an op or an output reads `id`.
+    pub(crate) fn is_read(&self, id: ValueId) -> bool {
+        self.users(id).next().is_some() || self.outputs.iter().any(|output| output.value == id)
     }
 
     /// The cost of `id` when run by itself.
@@ -272,13 +289,13 @@ impl Graph {
         self.dag.node_indices().map(|index| self.cost(ValueId(index))).sum()
     }
 
-    /// How the value is written as an operand: `%name`, `@tensor` or a number.
+    /// How the value is written as an operand: `%name`, `@tensor`, or a number and its dtype.
     pub fn operand(&self, id: ValueId) -> impl fmt::Display + '_ {
         fmt::from_fn(move |f| {
             let node = &self[id];
             match node.op {
                 Op::Weight(_) => write!(f, "@{}", node.name),
-                Op::Constant(_) => write!(f, "{}", node.name),
+                Op::Constant(_) => write!(f, "{} {}", node.name, node.fact.dtype),
                 _ => write!(f, "%{}", node.name),
             }
         })
@@ -293,8 +310,8 @@ impl std::ops::Index<ValueId> for Graph {
     }
 }
 
-/// Graphs are equal if they read the same: same inputs, and outputs computed by the same ops from values of the
-/// same names. Program order and provenance do not count.
+/// Graphs are equal if they read the same: same inputs, same outputs, and the same ops over values of the same
+/// names. Program order, provenance, and weights and constants that nothing reads do not count.
 impl PartialEq for Graph {
     fn eq(&self, other: &Self) -> bool {
         let labels = |graph: &Self| -> Vec<_> {
@@ -319,7 +336,7 @@ impl PartialEq for Graph {
                     (node.op.clone(), operands, node.fact.clone(), node.path.clone()),
                 )
             };
-            graph.dag.node_indices().map(|index| line(ValueId(index))).collect()
+            graph.dag.node_indices().map(ValueId).filter(|&id| !graph.is_idle(id)).map(line).collect()
         };
         labels(self) == labels(other) && inputs(self) == inputs(other) && lines(self) == lines(other)
     }

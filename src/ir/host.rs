@@ -87,3 +87,30 @@ pub enum WeightError {
     #[error("weight `{name}` could not be read: {why}")]
     Unreadable { name: String, why: String },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn casts_round_to_nearest_even_and_saturate() {
+        let values = [0.5, 1.5, -2.5, 300.0, 1.0 + 1.0 / 256.0, -0.0];
+        let cases = [
+            (DType::I8, [0.0, 2.0, -2.0, 127.0, 1.0, 0.0]),
+            (DType::I32, [0.0, 2.0, -2.0, 300.0, 1.0, 0.0]),
+            // 1 + 2⁻⁸ lies halfway between two bf16.
+            (DType::BF16, [0.5, 1.5, -2.5, 300.0, 1.0, -0.0]),
+            (DType::F16, values),
+            (DType::F32, values),
+        ];
+        for (dtype, expected) in cases {
+            let cast = HostTensor::from_f32([2, 3], &values).cast(dtype);
+            assert_eq!((cast.dtype, cast.bytes.len()), (dtype, 6 * dtype.bytes()));
+            assert_eq!(
+                cast.to_f32().into_iter().map(f32::to_bits).collect::<Vec<_>>(),
+                expected.map(f32::to_bits),
+                "{dtype}"
+            );
+        }
+    }
+}

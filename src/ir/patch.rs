@@ -1,6 +1,6 @@
 //! The one way to edit a graph: a small replacement graph, type-checked before it goes in.
 
-use crate::graph::{GraphError, Provenance};
+use crate::graph::{GraphError, Node, Provenance};
 use crate::{Fact, Graph, ModulePath, Name, Op, ValueId};
 use std::collections::HashMap;
 
@@ -8,11 +8,12 @@ use std::collections::HashMap;
 ///
 /// Nodes are added to the patch over *taps* (values of the graph) and over each other; *shunts* then say which value
 /// of the graph each of them replaces. Nothing changes until [`Patch::apply`], which leaves no value unread that the
-/// replacement made dead.
+/// replacement made dead; a patch that is dropped instead leaves no trace.
 pub struct Patch<'g> {
     graph: &'g mut Graph,
     rule: &'static str,
-    added: Vec<ValueId>,
+    /// The new values, and what they are to be called.
+    added: Vec<(ValueId, Name)>,
     shunts: Vec<(ValueId, ValueId)>,
 }
 
@@ -21,7 +22,7 @@ pub struct Patch<'g> {
 pub enum PatchError {
     #[error("rule `{rule}`: {source}")]
     Graph { rule: &'static str, source: GraphError },
-    #[error("rule `{rule}` would replace `%{old}`: {old_fact} by `%{new}`: {new_fact}")]
+    #[error("rule `{rule}` would replace `%{old}`, {}, by `%{new}`, {}", old_fact.described(), new_fact.described())]
     Type { rule: &'static str, old: Name, old_fact: Box<Fact>, new: Name, new_fact: Box<Fact> },
     #[error("rule `{rule}` would make `%{value}` depend on itself")]
     Cycle { rule: &'static str, value: Name },
@@ -38,7 +39,8 @@ impl<'g> Patch<'g> {
         self.graph
     }
 
-    /// Adds `op` over values of the graph or of the patch. A taken name gets the first free `name_2`, `name_3`, ….
+    /// Adds `op` over values of the graph or of the patch. A name that stays taken gets the first free `name_2`,
+    /// `name_3`, …; that of a value which the patch replaces is free once it has.
     pub fn add(
         &mut self,
         op: impl Into<Op>,
@@ -46,18 +48,14 @@ impl<'g> Patch<'g> {
         name: &Name,
         path: ModulePath,
     ) -> Result<ValueId, PatchError> {
-        let name = self.free_name(name);
-        let added = self.graph.add(op, operands, name, path);
-        match added {
-            Ok(id) => {
-                self.added.push(id);
-                Ok(id)
-            }
-            Err(source) => {
-                self.undo();
-                Err(PatchError::Graph { rule: self.rule, source })
-            }
+        let (free, before) = (self.free_name(name), self.graph.len());
+        let added = self.graph.add(op, operands, free, path);
+        let id = added.map_err(|source| PatchError::Graph { rule: self.rule, source })?;
+        // A constant may have been there already.
+        if self.graph.len() > before {
+            self.added.push((id, name.clone()));
         }
+        Ok(id)
     }
 
     fn free_name(&self, name: &Name) -> Name {
@@ -81,21 +79,23 @@ impl<'g> Patch<'g> {
     ///
     /// The new nodes take the old value's place in program order, and keep in their provenance what they replace.
     pub fn apply(mut self) -> Result<(), PatchError> {
-        if let Err(error) = self.check() {
-            self.undo();
-            return Err(error);
-        }
-        let from: Vec<Name> = self.shunts.iter().map(|&(old, _)| self.graph[old].name.clone()).collect();
-        let order = self.shunts.iter().map(|&(old, _)| self.graph[old].order).min();
-        for &id in &self.added {
+        self.check()?;
+        let (added, shunts) = (std::mem::take(&mut self.added), std::mem::take(&mut self.shunts));
+        let from: Vec<Name> = shunts.iter().map(|&(old, _)| self.graph[old].name.clone()).collect();
+        let place = shunts.iter().map(|&(old, _)| self.graph[old].order.0).min();
+        for &(id, _) in &added {
             let node = &mut self.graph.dag[id.0];
             node.provenance = Some(Provenance { rule: self.rule, from: from.clone() });
-            node.order = order.unwrap_or(node.order);
+            node.order.0 = place.unwrap_or(node.order.0);
         }
-        let shunts = std::mem::take(&mut self.shunts);
-        for (old, new) in shunts {
+        for &(old, new) in &shunts {
             self.graph.redirect(old, new);
+        }
+        for (old, _) in shunts {
             self.graph.remove_dead(old);
+        }
+        for (id, name) in added {
+            self.graph.rename(id, name);
         }
         Ok(())
     }
@@ -112,16 +112,19 @@ impl<'g> Patch<'g> {
                     new_fact: Box::new(new_node.fact.clone()),
                 });
             }
-            let reads_itself = |user: ValueId| !self.added.contains(&user) && self.graph.reaches(user, new);
+            let is_new = |user: ValueId| self.added.iter().any(|&(id, _)| id == user);
+            let reads_itself = |user: ValueId| !is_new(user) && self.graph.reaches(user, new);
             if self.graph.users(old).any(reads_itself) {
                 return Err(PatchError::Cycle { rule: self.rule, value: old_node.name.clone() });
             }
         }
         Ok(())
     }
+}
 
-    fn undo(&mut self) {
-        for id in self.added.drain(..).rev() {
+impl Drop for Patch<'_> {
+    fn drop(&mut self) {
+        for (id, _) in self.added.drain(..).rev() {
             self.graph.remove(id);
         }
     }
@@ -145,6 +148,29 @@ impl Graph {
                 output.value = new;
             }
         }
+        self.update_rates(new);
+    }
+
+    /// Infers again what depends on `id`, whose rate may have become slower.
+    fn update_rates(&mut self, id: ValueId) {
+        let mut stale: Vec<_> = self.users(id).collect();
+        while let Some(id) = stale.pop() {
+            let rate = self.operand_facts(id).into_iter().map(|fact| fact.rate).max();
+            if let Some(rate) = rate.filter(|&rate| rate != self[id].fact.rate) {
+                self.dag[id.0].fact.rate = rate;
+                stale.extend(self.users(id));
+            }
+        }
+    }
+
+    /// Calls `id` by `name`, if it is there and the name is free. Constants are called by their number.
+    fn rename(&mut self, id: ValueId, name: Name) {
+        let taken = self.by_name.contains_key(&name);
+        let node = self.dag.node_weight_mut(id.0).filter(|node| !matches!(node.op, Op::Constant(_)));
+        if let Some(node) = node.filter(|_| !taken) {
+            self.by_name.remove(&std::mem::replace(&mut node.name, name.clone()));
+            self.by_name.insert(name, id);
+        }
     }
 
     /// Whether `to` depends on `from`, or is it.
@@ -156,10 +182,8 @@ impl Graph {
     pub(crate) fn remove_dead(&mut self, id: ValueId) {
         let mut candidates = vec![id];
         while let Some(id) = candidates.pop() {
-            let live = self.dag.node_weight(id.0).is_none_or(|node| matches!(node.op, Op::Input(_)))
-                || self.users(id).next().is_some()
-                || self.outputs().iter().any(|output| output.value == id);
-            if !live {
+            let is_input = |node: &Node| matches!(node.op, Op::Input(_));
+            if !self.dag.node_weight(id.0).is_none_or(is_input) && !self.is_read(id) {
                 candidates.extend(self.operands(id));
                 self.remove(id);
             }

@@ -4,19 +4,20 @@
 //! 1. It has no cycle.
 //! 2. An op has as many operands as its arity allows, and they fill ports 0, 1, ….
 //! 3. The fact of an op is what the op infers from its operands' facts.
-//! 4. A name is made of letters, digits, `_` and `.`, and no two values share one.
+//! 4. A name is made of letters, digits, `_` and `.`, and no two values share one. Module paths and tensor names may
+//!    hold `-` too.
 //! 5. Output labels are distinct.
-//! 6. A prepare stage holds no value faster than its rate.
+//! 6. A prepare stage holds no value faster than its rate, which is not `latent`.
 //!
 //! Of the program:
-//! 7. Inputs, carried values and prepared values have distinct names.
+//! 7. Inputs, carried values and prepared values have distinct names, and carried values the rate `latent`.
 //! 8. An input of a graph is declared, under the same type, before the graph can run.
 //! 9. Variants agree on their results, and an output called like a carried value has its type.
 //! 10. The schedule is not empty and names variants only.
 //! 11. Along the schedule, a carried value is written before it is read.
 
 use crate::text::line_of;
-use crate::{Declaration, Fact, Graph, ModulePath, Name, Op, Program, Rate, Stage, ValueId};
+use crate::{Declaration, Fact, Graph, ModulePath, Name, Op, Output, Program, Rate, Stage, ValueId};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 
@@ -93,12 +94,16 @@ impl Checker<'_> {
             }
         }
         let mut labels = HashSet::new();
-        for output in graph.outputs().iter().filter(|output| !labels.insert(&output.label)) {
-            self.violations.push(Violation {
-                stage: Some(self.stage.clone()),
-                op: None,
-                message: format!("two outputs are called `%{}`", output.label),
-            });
+        for Output { label, .. } in graph.outputs() {
+            if !is_well_formed(label) {
+                self.report_stage(format!("the output label `{label}` is no name"));
+            }
+            if !labels.insert(label) {
+                self.report_stage(format!("two outputs are called `%{label}`"));
+            }
+        }
+        if self.stage == Stage::Prepare(Rate::Latent) {
+            self.report_stage("what changes per latent cannot be prepared".into());
         }
     }
 
@@ -108,23 +113,32 @@ impl Checker<'_> {
             self.graph.dag.edges_directed(id.0, petgraph::Incoming).map(|edge| *edge.weight()).collect();
         ports.sort_unstable();
         if !ports.iter().copied().eq(0..ports.len()) {
-            self.report(id, format!("operands fill the ports {ports:?}"));
+            self.report(id, format!("its operands fill the ports {ports:?}, not 0, 1, …"));
         }
         match &node.op {
-            Op::Input(_) => {}
-            Op::Weight(_) if node.fact.rate == Rate::Weights => {}
-            Op::Weight(_) => self.report(id, format!("a weight cannot change per {}", node.fact.rate)),
+            Op::Input(_) | Op::Weight(_) if ports.is_empty() => {}
             op => match op.infer(&self.graph.operand_facts(id)) {
                 Ok(fact) if fact == node.fact => {}
                 Ok(fact) => {
-                    let (says, is) = (describe(&node.fact), describe(&fact));
+                    let (says, is) = (node.fact.described(), fact.described());
                     self.report(id, format!("the value is said to be {says}, its operands make it {is}"));
                 }
                 Err(error) => self.report(id, error.to_string()),
             },
         }
-        if !matches!(node.op, Op::Weight(_) | Op::Constant(_)) && !is_well_formed(&node.name) {
-            self.report(id, format!("`{}` is no name", node.name));
+        match &node.op {
+            Op::Weight(_) if node.fact.rate != Rate::Weights => {
+                self.report(id, format!("a weight cannot change per {}", node.fact.rate));
+            }
+            Op::Weight(weight) if !is_path(&weight.tensor) => {
+                self.report(id, format!("`{}` is no tensor name", weight.tensor));
+            }
+            Op::Weight(_) | Op::Constant(_) => {}
+            _ if !is_well_formed(&node.name) => self.report(id, format!("`{}` is no name", node.name)),
+            _ if !node.path.is_empty() && !is_path(&node.path) => {
+                self.report(id, format!("`{}` is no module path", node.path));
+            }
+            _ => {}
         }
         if let Stage::Prepare(rate) = self.stage
             && node.fact.rate > rate
@@ -140,10 +154,10 @@ impl Checker<'_> {
         let op = Some((line_of(self.graph, id), self.graph[id].path.clone()));
         self.violations.push(Violation { stage: Some(self.stage.clone()), op, message });
     }
-}
 
-fn describe(fact: &Fact) -> String {
-    format!("{fact} per {}", fact.rate)
+    fn report_stage(&mut self, message: String) {
+        self.violations.push(Violation { stage: Some(self.stage.clone()), op: None, message });
+    }
 }
 
 /// Whether the text format can write the name.
@@ -151,6 +165,11 @@ pub(crate) fn is_well_formed(name: &str) -> bool {
     let segment =
         |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     name.split('.').all(segment)
+}
+
+/// Whether the text format can write the module path, tensor, stage or program name.
+pub(crate) fn is_path(name: &str) -> bool {
+    is_well_formed(&name.replace('-', "_"))
 }
 
 /// Invariants 7 to 11.
@@ -163,9 +182,19 @@ impl Wiring<'_> {
     fn check(&mut self) {
         let mut known: BTreeMap<&Name, Fact> = BTreeMap::new();
         for Declaration { name, fact } in self.program.inputs.iter().chain(&self.program.carries) {
+            if !is_well_formed(name) {
+                self.report(None, format!("`{name}`, which is declared, is no name"));
+            }
             if known.insert(name, fact.clone()).is_some() {
                 self.report(None, format!("`%{name}` is declared twice"));
             }
+        }
+        for Declaration { name, fact } in self.program.carries.iter().filter(|c| c.fact.rate != Rate::Latent)
+        {
+            self.report(
+                None,
+                format!("`%{name}` is carried, so it changes per latent, not per {}", fact.rate),
+            );
         }
         for (&rate, graph) in &self.program.prepares {
             self.check_inputs(Stage::Prepare(rate), graph, &known);
@@ -181,6 +210,9 @@ impl Wiring<'_> {
         for (name, graph) in &self.program.variants {
             self.check_inputs(Stage::Variant(name.clone()), graph, &known);
         }
+        for name in self.program.variants.keys().chain([&self.program.name]).filter(|name| !is_path(name)) {
+            self.report(None, format!("`{name}` is no name for a program or variant"));
+        }
         self.check_outputs();
         self.check_schedule();
     }
@@ -191,7 +223,7 @@ impl Wiring<'_> {
             match known.get(&node.name) {
                 Some(fact) if *fact == node.fact => {}
                 Some(fact) => {
-                    let (reads, is) = (describe(&node.fact), describe(fact));
+                    let (reads, is) = (node.fact.described(), fact.described());
                     self.report(
                         Some(&stage),
                         format!("the input `%{}` is read as {reads}, it is {is}", node.name),
@@ -222,8 +254,18 @@ impl Wiring<'_> {
             match &first {
                 None => first = Some((name, results)),
                 Some((_, expected)) if *expected == results => {}
-                Some((other, _)) => {
-                    self.report(Some(&stage), format!("its results are not those of `{other}`"))
+                Some((other, expected)) => {
+                    let list = |results: &[(&Name, String)]| -> String {
+                        let results: Vec<_> =
+                            results.iter().map(|(name, fact)| format!("%{name}: {fact}")).collect();
+                        results.join(", ")
+                    };
+                    let message = format!(
+                        "its results ({}) are not those of `{other}` ({})",
+                        list(&results),
+                        list(expected)
+                    );
+                    self.report(Some(&stage), message);
                 }
             }
         }
@@ -234,17 +276,17 @@ impl Wiring<'_> {
             self.report(None, "the schedule is empty".into());
         }
         let mut written = BTreeSet::new();
-        let mut reported = BTreeSet::new();
+        let (mut unknown, mut unwritten) = (BTreeSet::new(), BTreeSet::new());
         for (step, name) in self.program.schedule.iter().enumerate() {
             let Some(graph) = self.program.variants.get(name) else {
-                if reported.insert(name) {
+                if unknown.insert(name) {
                     self.report(None, format!("the schedule runs `{name}`, which is no variant"));
                 }
                 continue;
             };
             for &id in graph.inputs() {
                 let input = &graph[id].name;
-                if self.program.is_carried(input) && !written.contains(input) && reported.insert(input) {
+                if self.program.is_carried(input) && !written.contains(input) && unwritten.insert(input) {
                     let message = format!("step {step} reads `%{input}` before any step has written it");
                     self.report(Some(&Stage::Variant(name.clone())), message);
                 }
@@ -256,5 +298,94 @@ impl Wiring<'_> {
 
     fn report(&mut self, stage: Option<&Stage>, message: String) {
         self.violations.push(Violation { stage: stage.cloned(), op: None, message });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! What only the crate itself can break. The rest is in `tests/verify.rs`.
+
+    use super::*;
+    use petgraph::Incoming;
+    use petgraph::graph::{EdgeIndex, NodeIndex};
+    use petgraph::visit::EdgeRef;
+    use std::fmt::Write;
+
+    const FINE: &str = "
+program fine {
+  input %x : f32[2] latent
+  input %z : f32[2] latent
+  variant main (%x, %z) -> (%c) {
+    %a = add %x, %z : f32[2] in net.0
+    %b = gelu %a : f32[2] in net.0
+    %c = silu %b : f32[2] in net.1
+    return %c
+  }
+  schedule main
+}";
+
+    type Break = fn(&mut Graph);
+
+    fn index(graph: &Graph, name: &str) -> NodeIndex {
+        graph.find(name).unwrap().0
+    }
+
+    /// Makes `to` read `from` at `port`.
+    fn connect(graph: &mut Graph, from: &str, to: &str, port: usize) {
+        let (from, to) = (index(graph, from), index(graph, to));
+        graph.dag.add_edge(from, to, port);
+    }
+
+    /// The operands of `name`, as edges.
+    fn reads(graph: &Graph, name: &str) -> Vec<EdgeIndex> {
+        graph.dag.edges_directed(index(graph, name), Incoming).map(|edge| edge.id()).collect()
+    }
+
+    #[test]
+    fn each_invariant_is_checked() {
+        let cases: [(&str, Break); 11] = [
+            ("1. a cycle", |g| connect(g, "c", "b", 1)),
+            ("1. a value that reads itself", |g| connect(g, "c", "c", 1)),
+            ("2. too few operands", |g| {
+                let edge = reads(g, "b")[0];
+                g.dag.remove_edge(edge);
+            }),
+            ("2. too many operands", |g| connect(g, "x", "b", 1)),
+            ("2. an input with an operand", |g| connect(g, "z", "x", 0)),
+            ("2. a port that is not the first", |g| {
+                let edge = reads(g, "b")[0];
+                g.dag[edge] = 1;
+            }),
+            ("2. a port that is filled twice", |g| {
+                reads(g, "a").into_iter().for_each(|edge| g.dag[edge] = 0)
+            }),
+            ("3. another shape than is inferred", |g| {
+                let b = index(g, "b");
+                g.dag[b].fact.shape = [3].into();
+            }),
+            ("3. another rate than is inferred", |g| {
+                let c = index(g, "c");
+                g.dag[c].fact.rate = Rate::Prompt;
+            }),
+            ("3. operands that do not fit", |g| {
+                let z = index(g, "z");
+                g.dag[z].fact.shape = [3].into();
+            }),
+            ("4. two values of one name", |g| {
+                let c = index(g, "c");
+                g.dag[c].name = Name::from("a");
+            }),
+        ];
+        let mut report = String::new();
+        for (case, edit) in cases {
+            let mut program = crate::text::parse(FINE).unwrap();
+            edit(&mut program.variants["main"]);
+            writeln!(report, "# {case}\n{}\n", verify(&program).expect_err(case)).unwrap();
+        }
+        insta::with_settings!({
+            snapshot_path => "../../snapshots",
+            prepend_module_to_snapshot => false,
+            omit_expression => true,
+        }, { insta::assert_snapshot!("verify__internal", report) });
     }
 }

@@ -118,8 +118,7 @@ impl<B: Target> Executor<B> {
                 .map(|value| value.expect("operands are made before they are read"))
                 .collect();
             let start = Instant::now();
-            let result =
-                guarded(instruction, || execute(&instruction.op, &instruction.fact, operands, &self.device))?;
+            let result = guarded(instruction, || execute(instruction, operands, &self.device))?;
             if let Some(profile) = &mut self.profile {
                 let failed = |error: burn::tensor::backend::ExecutionError| RunError::Backend {
                     line: describe(instruction),
@@ -175,7 +174,7 @@ impl<B: Target> Execute for Executor<B> {
             if self.program.is_carried(&name) {
                 self.values.insert(name, value);
             } else {
-                let host = value.download(fact.dtype, &format!("return %{name}"))?;
+                let host = value.download(&fact, &format!("return %{name}"))?;
                 results.insert(name, host);
             }
         }

@@ -10,6 +10,9 @@ pub type Slot = usize;
 /// One op, ready to run.
 pub struct Instruction {
     pub op: Op,
+    /// Of the operands.
+    pub inputs: Vec<Fact>,
+    /// Of the result.
     pub fact: Fact,
     /// Where the operands are, and whether this is the last time that each is read.
     pub operands: Vec<(Slot, bool)>,
@@ -53,6 +56,7 @@ impl Plan {
                 Op::Constant(constant) => plan.constants.push((constant.clone(), slot)),
                 op => plan.instructions.push(Instruction {
                     op: op.clone(),
+                    inputs: graph.operand_facts(id).into_iter().cloned().collect(),
                     fact: node.fact.clone(),
                     operands: graph.operands(id).iter().map(|operand| (slots[operand], false)).collect(),
                     result: slot,

@@ -4,9 +4,9 @@ use crate::RunError;
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn::tensor::{DType as BurnDType, FloatDType, IntDType, Shape, TensorData};
-use reflux_ir::{DType, HostTensor};
+use reflux_ir::{DType, Fact, HostTensor};
 
-/// A value while a program runs.
+/// A value while a program runs. Scalars that are no constants are tensors of shape [1].
 #[derive(Debug)]
 pub enum Value<B: Backend> {
     Float(FloatTensor<B>),
@@ -28,7 +28,8 @@ impl<B: Backend> Clone for Value<B> {
 impl<B: Backend> Value<B> {
     /// Brings a host tensor to the device.
     pub fn upload(tensor: HostTensor, device: &B::Device) -> Self {
-        let data = TensorData::from_bytes_vec(tensor.bytes, tensor.shape, burn_dtype(tensor.dtype));
+        let shape = burn_shape(&tensor.shape);
+        let data = TensorData::from_bytes_vec(tensor.bytes, shape, burn_dtype(tensor.dtype));
         if tensor.dtype.is_float() {
             Self::Float(B::float_from_data(data, device))
         } else {
@@ -36,8 +37,8 @@ impl<B: Backend> Value<B> {
         }
     }
 
-    /// Brings the value to the host as `dtype`, which is the value's own.
-    pub fn download(self, dtype: DType, line: &str) -> Result<HostTensor, RunError> {
+    /// Brings the value, of which `fact` is known, to the host.
+    pub fn download(self, fact: &Fact, line: &str) -> Result<HostTensor, RunError> {
         let data = match self {
             Self::Float(tensor) => burn::tensor::try_read_sync(B::float_into_data(tensor)),
             Self::Int(tensor) => burn::tensor::try_read_sync(B::int_into_data(tensor)),
@@ -47,9 +48,8 @@ impl<B: Backend> Value<B> {
         };
         let failed = |message: String| RunError::Backend { line: line.to_owned(), message };
         let data = data.ok_or_else(|| failed("the result cannot be read".into()))?;
-        let data = data.map_err(|error| failed(error.to_string()))?.convert_dtype(burn_dtype(dtype));
-        let shape = data.shape.to_vec();
-        Ok(HostTensor::new(dtype, shape, data.as_bytes().to_vec()))
+        let data = data.map_err(|error| failed(error.to_string()))?.convert_dtype(burn_dtype(fact.dtype));
+        Ok(HostTensor::new(fact.dtype, fact.shape.to_vec(), data.as_bytes().to_vec()))
     }
 
     /// The float tensor that type inference promised.
@@ -73,6 +73,11 @@ impl<B: Backend> Value<B> {
             Self::Float(_) => unreachable!("inference gives ints here"),
         }
     }
+}
+
+/// A shape as burn has it: a scalar is one element, for its GPU backends know no rank 0.
+pub fn burn_shape(extents: &[usize]) -> Shape {
+    Shape::from(if extents.is_empty() { vec![1] } else { extents.to_vec() })
 }
 
 /// burn's name of a dtype.

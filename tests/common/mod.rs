@@ -1,9 +1,7 @@
 //! What the tests of this folder share.
 
-use reflux_ir::{DType, HostTensor, Program, WeightSource};
+use reflux_ir::{DType, HostTensor, WeightSource};
 use reflux_models::weights::Weights;
-use reflux_runtime::{Device, Execute, load};
-use std::collections::HashMap;
 use std::path::PathBuf;
 
 /// A path below the repository's root.
@@ -44,22 +42,4 @@ pub fn assert_close(what: &str, a: &HostTensor, b: &HostTensor, tolerance: f64) 
     let distance = relative_l2(a, b);
     println!("{what}: relative L2 {distance:.2e} (at most {tolerance:.0e})");
     assert!(distance <= tolerance, "{what}: relative L2 {distance:.3e} exceeds {tolerance:.0e}");
-}
-
-/// Loads `program` on the CPU and runs step 0 of it on `inputs`.
-pub fn run(
-    program: Program,
-    weights: &dyn WeightSource,
-    inputs: &[(&str, HostTensor)],
-) -> HashMap<String, HostTensor> {
-    let mut executor = load(Device::Cpu, program, weights).unwrap();
-    bind(executor.as_mut(), inputs);
-    let results = executor.step(0).unwrap();
-    results.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
-}
-
-pub fn bind(executor: &mut dyn Execute, inputs: &[(&str, HostTensor)]) {
-    for (name, value) in inputs {
-        executor.bind(name, value).unwrap();
-    }
 }

@@ -33,23 +33,29 @@ fn write_program(out: &mut String, program: &Program) -> std::fmt::Result {
         for output in graph.outputs() {
             let node = quoted(&format!("{stage} -> {}", output.label));
             writeln!(out, "    {node} [label={}, shape=plain];", quoted(&output.label))?;
-            writeln!(out, "    {} -> {node};", quoted(&format!("{stage} {}", graph[output.value].name)))?;
+            writeln!(out, "    {} -> {node};", key(&stage, graph, output.value))?;
         }
         writeln!(out, "  }}")?;
         for id in graph.order().into_iter().filter(|&id| is_drawn(graph, id)) {
             for operand in graph.operands(id).into_iter().filter(|&operand| is_drawn(graph, operand)) {
-                let (from, to) = (&graph[operand], &graph[id]);
-                let (source, target) = (format!("{stage} {}", from.name), format!("{stage} {}", to.name));
-                let label = from.fact.to_string();
-                writeln!(out, "  {} -> {} [label={}];", quoted(&source), quoted(&target), quoted(&label))?;
+                let (source, target) = (key(&stage, graph, operand), key(&stage, graph, id));
+                let label = quoted(&graph[operand].fact.to_string());
+                writeln!(out, "  {source} -> {target} [label={label}];")?;
             }
         }
     }
     writeln!(out, "}}")
 }
 
+/// A weight or constant is drawn only where it is an output.
 fn is_drawn(graph: &Graph, id: ValueId) -> bool {
     !matches!(graph[id].op, Op::Weight(_) | Op::Constant(_))
+        || graph.outputs().iter().any(|output| output.value == id)
+}
+
+/// The DOT name of a node.
+fn key(stage: &str, graph: &Graph, id: ValueId) -> String {
+    quoted(&format!("{stage} {}", graph.operand(id)))
 }
 
 /// A module with the ops that are directly in it.
@@ -76,13 +82,11 @@ impl<'a> Module<'a> {
         indent: usize,
     ) -> std::fmt::Result {
         for &id in &self.ops {
-            let node = &graph[id];
-            let label = format!("%{}\n{}", node.name, node.op.name());
-            let id = quoted(&format!("{stage} {}", node.name));
-            writeln!(out, "{:indent$}{id} [label={}];", "", quoted(&label))?;
+            let label = quoted(&format!("{}\n{}", graph.operand(id), graph[id].op.name()));
+            writeln!(out, "{:indent$}{} [label={label}];", "", key(stage, graph, id))?;
         }
         for (name, module) in &self.children {
-            let cluster = format!("{cluster}.{name}");
+            let cluster = format!("{cluster}/{name}");
             let id = quoted(&format!("cluster {cluster}"));
             writeln!(out, "{:indent$}subgraph {id} {{ label={};", "", quoted(name))?;
             module.write(out, graph, stage, &cluster, indent + 2)?;

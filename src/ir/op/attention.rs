@@ -1,4 +1,4 @@
-use super::{InferError, Operator, Real, ensure, float};
+use super::{InferError, Operator, Real, ensure, float, one_dtype, per_element};
 use crate::{Fact, Shape};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -25,18 +25,20 @@ impl Operator for Attention {
     fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
         let (q, k, v) = (inputs[0], inputs[1], inputs[2]);
         float("the query", q)?;
-        ensure!(inputs.iter().all(|x| x.dtype == q.dtype), "operands must have one dtype");
+        one_dtype(inputs)?;
         ensure!(q.shape.len() == 4, "the query must be [batch, queries, heads, dim], not {}", q.shape);
         ensure!(k.shape == v.shape, "keys {} and values {} must have one shape", k.shape, v.shape);
         let [batch, queries, heads, dim] = [q.shape[0], q.shape[1], q.shape[2], q.shape[3]];
         ensure!(
             k.shape.len() == 4 && [k.shape[0], k.shape[2], k.shape[3]] == [batch, heads, dim],
-            "keys {} do not go with queries {}",
-            k.shape,
-            q.shape
+            "keys must be [{batch}, keys, {heads}, {dim}] to go with the query, not {}",
+            k.shape
         );
         let keys = k.shape[1];
-        ensure!(!self.causal || queries == keys, "causal attention needs as many queries as keys");
+        ensure!(
+            !self.causal || queries == keys,
+            "causal attention needs as many queries as keys, not {queries} and {keys}"
+        );
         if let Some(bias) = inputs.get(3) {
             let scores = Shape::from([batch, heads, queries, keys]);
             ensure!(
@@ -50,6 +52,6 @@ impl Operator for Attention {
 
     fn flops(&self, inputs: &[&Fact], output: &Fact) -> u64 {
         // Two products of queries × keys × dim; the softmax between them is not counted, as is custom.
-        4 * output.shape.elements() as u64 * inputs[1].shape[1] as u64
+        per_element(inputs[1].shape[1].saturating_mul(4), output)
     }
 }

@@ -1,4 +1,4 @@
-use super::{InferError, Operator, ensure, unary::no_attributes};
+use super::{InferError, Operator, one_dtype, unary::no_attributes};
 use crate::Fact;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -29,7 +29,7 @@ impl Operator for Binary {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
         let (a, b) = (inputs[0], inputs[1]);
-        ensure!(a.dtype == b.dtype, "operands must have one dtype, not {} and {}", a.dtype, b.dtype);
+        one_dtype(inputs)?;
         match a.shape.broadcast(&b.shape) {
             Some(shape) => Ok(Fact::new(a.dtype, shape)),
             None => Err(InferError(format!("{} and {} do not broadcast", a.shape, b.shape))),

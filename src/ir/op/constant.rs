@@ -19,7 +19,12 @@ impl Operator for Constant {
     }
 
     fn infer(&self, _inputs: &[&Fact]) -> Result<Fact, InferError> {
-        ensure!(self.value.is_finite(), "a constant must be finite, not {}", self.value);
+        let Real(value) = self.value;
+        match self.dtype {
+            DType::I32 => ensure!(f64::from(value as i32) == value, "this is no i32"),
+            DType::I8 => ensure!(f64::from(value as i8) == value, "this is no i8"),
+            DType::F32 | DType::F16 | DType::BF16 => ensure!(value.is_finite(), "this is not finite"),
+        }
         Ok(Fact::new(self.dtype, []))
     }
 }

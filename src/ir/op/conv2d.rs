@@ -1,4 +1,4 @@
-use super::{InferError, Operator, ensure, float};
+use super::{InferError, Operator, ensure, float, one_dtype, per_element};
 use crate::Fact;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -22,14 +22,15 @@ impl Operator for Conv2d {
     fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
         let (x, weight) = (inputs[0], inputs[1]);
         float("the input", x)?;
-        ensure!(inputs.iter().all(|operand| operand.dtype == x.dtype), "operands must have one dtype");
+        one_dtype(inputs)?;
         ensure!(x.shape.len() == 4, "the input must be [batch, channels, height, width], not {}", x.shape);
         ensure!(
             weight.shape.len() == 4 && weight.shape[1] == x.shape[1],
-            "a weight {} does not go with an input {}",
-            weight.shape,
-            x.shape
+            "the weight must be [out, {}, kernel, kernel] to go with the input, not {}",
+            x.shape[1],
+            weight.shape
         );
+        ensure!(!weight.shape[2..].contains(&0), "a kernel {} is empty", weight.shape);
         if let Some(bias) = inputs.get(2) {
             ensure!(
                 *bias.shape == weight.shape[..1],
@@ -39,9 +40,8 @@ impl Operator for Conv2d {
             );
         }
         let extent = |axis: usize| {
-            (x.shape[axis] + 2 * self.padding + 1)
-                .checked_sub(weight.shape[axis])
-                .filter(|&extent| extent > 0)
+            let padded = x.shape[axis].saturating_add(self.padding.saturating_mul(2));
+            padded.checked_sub(weight.shape[axis] - 1).filter(|&extent| extent > 0)
         };
         match (extent(2), extent(3)) {
             (Some(height), Some(width)) => {
@@ -52,7 +52,7 @@ impl Operator for Conv2d {
     }
 
     fn flops(&self, inputs: &[&Fact], output: &Fact) -> u64 {
-        let per_element: usize = inputs[1].shape[1..].iter().product();
-        2 * output.shape.elements() as u64 * per_element as u64
+        let kernel: usize = inputs[1].shape[1..].iter().product();
+        per_element(kernel.saturating_mul(2), output)
     }
 }

@@ -1,4 +1,4 @@
-use super::{InferError, Operator, Real, ensure, float};
+use super::{InferError, Operator, Real, ensure, float, one_dtype, per_element};
 use crate::Fact;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -35,12 +35,12 @@ impl Operator for GroupNorm {
                 "a parameter must be [{channels}], not {}",
                 parameter.shape
             );
-            ensure!(parameter.dtype == x.dtype, "input and parameters must have one dtype");
         }
+        one_dtype(inputs)?;
         Ok(x.clone())
     }
 
     fn flops(&self, _inputs: &[&Fact], output: &Fact) -> u64 {
-        8 * output.shape.elements() as u64
+        per_element(8, output)
     }
 }

@@ -1,4 +1,4 @@
-use super::{InferError, Operator, Real, ensure, float};
+use super::{InferError, Operator, Real, ensure, float, one_dtype, per_element};
 use crate::Fact;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -23,7 +23,7 @@ impl Operator for LayerNorm {
     }
 
     fn flops(&self, _inputs: &[&Fact], output: &Fact) -> u64 {
-        8 * output.shape.elements() as u64
+        per_element(8, output)
     }
 }
 
@@ -36,10 +36,7 @@ pub(super) fn norm_over_last(inputs: &[&Fact]) -> Result<Fact, InferError> {
     };
     for parameter in &inputs[1..] {
         ensure!(*parameter.shape == [last], "a parameter must be [{last}], not {}", parameter.shape);
-        ensure!(
-            parameter.dtype == x.dtype,
-            "input and parameters must have one dtype, not {x} and {parameter}"
-        );
     }
+    one_dtype(inputs)?;
     Ok(x.clone())
 }

@@ -1,4 +1,4 @@
-use super::{InferError, Operator, ensure, float};
+use super::{InferError, Operator, ensure, float, one_dtype, per_element};
 use crate::Fact;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -33,15 +33,13 @@ impl Operator for Linear {
                 bias.shape
             );
         }
-        for operand in &inputs[1..] {
-            ensure!(operand.dtype == x.dtype, "input and weights must have one dtype, not {x} and {operand}");
-        }
+        one_dtype(inputs)?;
         let mut shape = x.shape.to_vec();
         *shape.last_mut().expect("checked above") = weight.shape[0];
         Ok(Fact::new(x.dtype, shape))
     }
 
     fn flops(&self, inputs: &[&Fact], output: &Fact) -> u64 {
-        2 * output.shape.elements() as u64 * inputs[1].shape[1] as u64
+        per_element(inputs[1].shape[1].saturating_mul(2), output)
     }
 }

@@ -1,4 +1,4 @@
-use super::{InferError, Operator, ensure, float};
+use super::{InferError, Operator, ensure, float, one_dtype, per_element};
 use crate::{Fact, Shape};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -18,13 +18,13 @@ impl Operator for Matmul {
     fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
         let (a, b) = (inputs[0], inputs[1]);
         float("the operand", a)?;
-        ensure!(a.dtype == b.dtype, "operands must have one dtype, not {} and {}", a.dtype, b.dtype);
+        one_dtype(inputs)?;
         let (Some((a_batch, [m, k])), Some((b_batch, [k2, n]))) =
             (a.shape.split_last_chunk(), b.shape.split_last_chunk())
         else {
             return Err(InferError(format!("operands must have two axes or more, not {a} and {b}")));
         };
-        ensure!(k == k2, "{} and {} do not share an inner extent", a.shape, b.shape);
+        ensure!(k == k2, "the inner extents of {} and {} are {k} and {k2}", a.shape, b.shape);
         let Some(batch) = Shape::from(a_batch).broadcast(&Shape::from(b_batch)) else {
             return Err(InferError(format!(
                 "the leading axes of {} and {} do not broadcast",
@@ -35,6 +35,6 @@ impl Operator for Matmul {
     }
 
     fn flops(&self, inputs: &[&Fact], output: &Fact) -> u64 {
-        2 * output.shape.elements() as u64 * *inputs[0].shape.last().expect("inferred") as u64
+        per_element(inputs[0].shape.last().expect("inferred").saturating_mul(2), output)
     }
 }

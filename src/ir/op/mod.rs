@@ -17,6 +17,7 @@ mod layer_norm;
 mod linear;
 mod matmul;
 mod position_ids;
+mod real;
 mod relative_buckets;
 mod reshape;
 mod rms_norm;
@@ -44,6 +45,7 @@ pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use matmul::Matmul;
 pub use position_ids::PositionIds;
+pub use real::Real;
 pub use relative_buckets::RelativeBuckets;
 pub use reshape::Reshape;
 pub use rms_norm::RmsNorm;
@@ -58,15 +60,11 @@ pub use upsample::Upsample;
 pub use weight::Weight;
 
 use crate::{Cost, Fact, Rate};
-use ordered_float::OrderedFloat;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::ops::RangeInclusive;
-
-/// A floating-point attribute: compared and hashed by value, so that ops can be.
-pub type Real = OrderedFloat<f64>;
 
 /// Why an op does not accept its inputs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -102,7 +100,7 @@ pub trait Operator: Clone + Debug + Eq + Hash + Ord + Serialize + DeserializeOwn
 
     /// Floating-point operations, a multiply-add counting two.
     fn flops(&self, _inputs: &[&Fact], output: &Fact) -> u64 {
-        output.shape.elements() as u64
+        per_element(1, output)
     }
 
     /// Whether the result is the first input's data, seen differently.
@@ -212,7 +210,7 @@ impl Op {
             return Err(InferError(format!("`{}` takes {takes}, not {}", self.name(), inputs.len())));
         }
         let fact = self.infer_type(inputs)?;
-        if fact.shape.checked_elements().and_then(|n| n.checked_mul(fact.dtype.bytes())).is_none() {
+        if !fact.is_addressable() {
             return Err(InferError(format!("a value of type {fact} is too large to address")));
         }
         let rate = inputs.iter().map(|input| input.rate).fold(fact.rate, Rate::max);
@@ -224,8 +222,8 @@ impl Op {
         if self.is_view() || matches!(self, Op::Input(_) | Op::Weight(_) | Op::Constant(_)) {
             return Cost::default();
         }
-        let read: u64 = inputs.iter().map(|input| input.bytes()).sum();
-        Cost { flops: self.flops(inputs, output), bytes: read.saturating_add(output.bytes()) }
+        let bytes = inputs.iter().map(|input| input.bytes()).fold(output.bytes(), u64::saturating_add);
+        Cost { flops: self.flops(inputs, output), bytes }
     }
 }
 
@@ -240,4 +238,20 @@ fn axis_of(axis: i64, rank: usize) -> Result<usize, InferError> {
 fn float(what: &str, fact: &Fact) -> Result<(), InferError> {
     ensure!(fact.dtype.is_float(), "{what} must be floating point, not {fact}");
     Ok(())
+}
+
+/// Checks that the operands have one dtype.
+fn one_dtype(inputs: &[&Fact]) -> Result<(), InferError> {
+    let dtype = inputs[0].dtype;
+    match inputs.iter().find(|other| other.dtype != dtype) {
+        None => Ok(()),
+        Some(other) => {
+            Err(InferError(format!("operands must have one dtype, not {dtype} and {}", other.dtype)))
+        }
+    }
+}
+
+/// `operations` for each element of the result.
+fn per_element(operations: usize, output: &Fact) -> u64 {
+    (output.shape.elements() as u64).saturating_mul(operations as u64)
 }

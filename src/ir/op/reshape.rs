@@ -21,9 +21,11 @@ impl Operator for Reshape {
         let x = inputs[0];
         ensure!(
             self.shape.checked_elements() == x.shape.checked_elements(),
-            "{} does not hold the elements of {}",
+            "{} holds {} elements, {} holds {}",
             self.shape,
-            x.shape
+            self.shape.elements(),
+            x.shape,
+            x.shape.elements()
         );
         Ok(Fact::new(x.dtype, self.shape.clone()))
     }

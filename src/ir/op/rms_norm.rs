@@ -1,4 +1,4 @@
-use super::{InferError, Operator, Real, layer_norm::norm_over_last};
+use super::{InferError, Operator, Real, layer_norm::norm_over_last, per_element};
 use crate::Fact;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -22,6 +22,6 @@ impl Operator for RmsNorm {
     }
 
     fn flops(&self, _inputs: &[&Fact], output: &Fact) -> u64 {
-        4 * output.shape.elements() as u64
+        per_element(4, output)
     }
 }

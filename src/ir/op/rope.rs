@@ -1,4 +1,4 @@
-use super::{InferError, Operator, ensure, float};
+use super::{InferError, Operator, ensure, float, per_element};
 use crate::{DType, Fact};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -28,6 +28,6 @@ impl Operator for Rope {
     }
 
     fn flops(&self, _inputs: &[&Fact], output: &Fact) -> u64 {
-        3 * output.shape.elements() as u64
+        per_element(3, output)
     }
 }

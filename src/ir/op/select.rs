@@ -23,7 +23,7 @@ impl Operator for Select {
         let prefix = index.shape.len();
         ensure!(
             x.shape.len() > prefix && x.shape[..prefix] == *index.shape,
-            "an index {} does not select from {}",
+            "the extents of the index {} must lead those of the input {}, with an axis to select from after them",
             index.shape,
             x.shape
         );

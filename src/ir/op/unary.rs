@@ -1,4 +1,4 @@
-use super::{InferError, Operator, float};
+use super::{InferError, Operator, float, per_element};
 use crate::Fact;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -35,11 +35,11 @@ impl Operator for Unary {
     }
 
     fn flops(&self, _inputs: &[&Fact], output: &Fact) -> u64 {
-        let per_element = match self {
+        let operations = match self {
             Self::Silu | Self::QuickGelu => 4,
             Self::Gelu | Self::GeluTanh => 8,
         };
-        per_element * output.shape.elements() as u64
+        per_element(operations, output)
     }
 
     fn attributes(&self) -> Map<String, Value> {

@@ -81,10 +81,20 @@ pub(super) enum Segment {
     Index(Affine),
 }
 
+/// The dotted segments of a name; none if it is empty.
+fn segments(name: &str) -> impl Iterator<Item = &str> {
+    name.split('.').filter(move |_| !name.is_empty())
+}
+
 impl Template {
+    /// No name at all: the path of the root module.
+    pub const fn empty() -> Self {
+        Self(Vec::new())
+    }
+
     /// A template without holes.
     pub fn plain(name: &str) -> Self {
-        Self(name.split('.').map(|segment| Segment::Text(segment.to_owned())).collect())
+        Self(segments(name).map(|segment| Segment::Text(segment.to_owned())).collect())
     }
 
     /// Parses a name with holes; `None` if a hole holds no `a*i+b`.
@@ -94,17 +104,42 @@ impl Template {
             None if text.contains(['{', '}']) => None,
             None => Some(Segment::Text(text.to_owned())),
         };
-        name.split('.').map(segment).collect::<Option<_>>().map(Self)
+        segments(name).map(segment).collect::<Option<_>>().map(Self)
     }
 
     /// The template that is `first` at `index` and `second` at `index + 1`.
     pub fn through(index: i64, first: &str, second: &str) -> Option<Self> {
-        let (a, b): (Vec<_>, Vec<_>) = (first.split('.').collect(), second.split('.').collect());
+        let (a, b): (Vec<_>, Vec<_>) = (segments(first).collect(), segments(second).collect());
         let segment = |(a, b): (&&str, &&str)| match a == b {
             true => Some(Segment::Text((*a).to_owned())),
             false => Affine::through(index, a.parse().ok()?, b.parse().ok()?).map(Segment::Index),
         };
-        (a.len() == b.len()).then(|| a.iter().zip(&b).map(segment).collect::<Option<_>>().map(Self))?
+        // A hole cannot be written as the first segment.
+        (a.len() == b.len() && a.first() == b.first())
+            .then(|| a.iter().zip(&b).map(segment).collect::<Option<_>>().map(Self))?
+    }
+
+    /// `self` as it is written below `base`: `.rest` if it starts with it, nothing if it is it.
+    pub fn relative_to(&self, base: &Self) -> String {
+        match self.0.strip_prefix(base.0.as_slice()) {
+            Some([]) => String::new(),
+            Some(rest) if !base.0.is_empty() => format!(".{}", Self(rest.to_vec())),
+            _ => self.to_string(),
+        }
+    }
+
+    /// What is written as `self` below `base`: the inverse of [`Template::relative_to`].
+    pub fn below(mut self, base: &Self) -> Self {
+        // A leading dot is an empty first segment.
+        if self.0.first() == Some(&Segment::Text(String::new())) {
+            self.0.splice(..1, base.0.iter().cloned());
+        }
+        self
+    }
+
+    /// The longest leading segments that `self` and `other` share.
+    pub fn common_prefix(&self, other: &Self) -> Self {
+        Self(self.0.iter().zip(&other.0).take_while(|(a, b)| a == b).map(|(a, _)| a.clone()).collect())
     }
 
     /// The name at `index`.
@@ -280,6 +315,8 @@ pub(super) struct Repeat {
     pub start: i64,
     pub end: i64,
     pub carried: Vec<Carried>,
+    /// What the module paths of all lines start with; they are printed relative to it.
+    pub path: Template,
     pub body: Vec<Line>,
     pub span: Spanned<()>,
 }

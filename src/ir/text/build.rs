@@ -24,7 +24,10 @@ pub(super) fn build_graph(parser: &Parser, text: &GraphText, known: &BTreeMap<Na
                 for index in repeat.start..repeat.end {
                     let overflow = || parser.error_at(repeat.span.span, "an integer of the block overflows");
                     for line in repeat.round(index).ok_or_else(overflow)? {
-                        builder.line(&line)?;
+                        builder.line(&line).map_err(|mut error| {
+                            error.message += &format!(" (%i = {index})");
+                            error
+                        })?;
                     }
                 }
             }
@@ -62,7 +65,9 @@ impl Builder<'_, '_> {
         let op = match Op::from_text(&line.op.node, line.attribute_map()) {
             Some(Ok(op)) => op,
             Some(Err(error)) => {
-                return Err(self.error(line.attributes.span, format!("`{}`: {error}", line.op.node)));
+                let none = line.attributes.node.is_empty();
+                let span = if none { line.op.span } else { line.attributes.span };
+                return Err(self.error(span, format!("`{}`: {error}", line.op.node)));
             }
             None => return Err(self.error(line.op.span, format!("unknown op `{}`", line.op.node))),
         };

@@ -36,7 +36,9 @@ impl fmt::Display for ParseError {
         const BEFORE: usize = 60;
         const WIDTH: usize = 120;
         let skipped = (column - 1).saturating_sub(BEFORE);
+        // A tab is one column, so that the carets stand below what they mean.
         let shown: String = self.source_line.chars().skip(skipped).take(WIDTH).collect();
+        let shown = shown.replace('\t', " ");
         let carets = "^".repeat(length.clamp(1, WIDTH - (column - 1 - skipped).min(WIDTH - 1)));
         writeln!(f, "line {line}, column {column}: {}", self.message)?;
         writeln!(f, "{line:>5} | {shown}")?;

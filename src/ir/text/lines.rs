@@ -2,7 +2,7 @@
 
 use super::ast::{Attribute, Line, Operand, Template};
 use super::print::{PrintOptions, write_line};
-use crate::{Graph, Op, ValueId, si};
+use crate::{Cost, Graph, Op, ValueId, si};
 
 /// The lines of a graph in program order: every op but inputs, weights and constants.
 pub(super) fn lines(graph: &Graph, options: &PrintOptions) -> Vec<Line> {
@@ -17,7 +17,7 @@ pub(super) fn lines(graph: &Graph, options: &PrintOptions) -> Vec<Line> {
 /// The op as it is printed, on one line.
 pub(crate) fn line_of(graph: &Graph, id: ValueId) -> String {
     let mut text = String::new();
-    write_line(&mut text, &line(graph, id, &PrintOptions::default()));
+    write_line(&mut text, &line(graph, id, &PrintOptions::default()), &Template::empty());
     text
 }
 
@@ -54,8 +54,8 @@ fn line(graph: &Graph, id: ValueId, options: &PrintOptions) -> Line {
 
 fn comment(graph: &Graph, id: ValueId, options: &PrintOptions) -> Option<String> {
     let mut parts = Vec::new();
-    let cost = graph.cost(id);
-    if options.costs && cost != Default::default() {
+    let cost = if options.costs { graph.cost(id) } else { Cost::default() };
+    if cost != Cost::default() {
         parts.push(format!("{}FLOP, {}B", si(cost.flops), si(cost.bytes)));
     }
     if let Some(provenance) = graph[id].provenance.as_ref().filter(|_| options.provenance) {

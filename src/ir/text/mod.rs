@@ -7,8 +7,8 @@
 //!   prepare prompt (%t5) -> (%txt) { … }
 //!   variant full (%latents, %txt) -> (%velocity, %h) {
 //!     %x = linear %latents, @.weight bf16[3072,64], @.bias bf16[3072] : bf16[1,4096,3072] in x_embedder
-//!     repeat %i in 0..38 (%h.prev = %x) {
-//!       %n = layer_norm %h.prev {eps=1e-6} : bf16[1,4608,3072] in single_transformer_blocks.{i}.norm.norm
+//!     repeat %i in 0..38 (%h.prev = %x) in single_transformer_blocks.{i} {
+//!       %n = layer_norm %h.prev {eps=1e-6} : bf16[1,4608,3072] in .norm.norm
 //!       …
 //!       yield %h
 //!     }
@@ -21,7 +21,7 @@
 //! - A line is `%name = op operands {attributes} : type in module.path`. An operand is a value `%x`, a weight
 //!   `@tensor type` (`@.bias` stands for `@module.path.bias`), or a number, typed like the first value of its line.
 //! - In `repeat %i in a..b`, a value `%n` of the body is `%n.a`, …, `%n.(b-1)` outside it; `%h.prev` is the value `%h`
-//!   of the previous round, or the one given in parentheses in the first. `{i}`, `{i+1}`, `{2*i}`, `{2*i+1}` stand for
+//!   of the previous round, or the one given in parentheses in the first. Paths of the body start with the block's. `{i}`, `{i+1}`, `{2*i}`, `{2*i+1}` stand for
 //!   integers that advance with the round, in tensor names, module paths, value names and attributes.
 //! - The input's rate (`weights`, `prompt`, `schedule`, `latent`) follows its type; other rates are inferred.
 //! - `//` starts a comment: costs and provenance, which parsing ignores.

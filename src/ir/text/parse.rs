@@ -1,6 +1,8 @@
 //! Text into programs: the grammar. What the lines mean is [`super::build`]'s.
 
-use super::ast::{Affine, Attribute, Carried, Line, Operand, PREVIOUS, Repeat, Spanned, Statement, Template};
+use super::ast::{
+    Affine, Attribute, Carried, Line, Operand, PREVIOUS, Repeat, Segment, Spanned, Statement, Template,
+};
 use super::build::build_graph;
 use super::lexer::{ParseError, Span, Token, tokens};
 use crate::op::{Op, Real};
@@ -18,7 +20,7 @@ use std::collections::BTreeMap;
 /// ```
 pub fn parse(source: &str) -> Result<Program, ParseError> {
     let tokens = tokens(source)?;
-    let mut parser = Parser { source, tokens, at: 0 };
+    let mut parser = Parser { source, tokens, at: 0, in_block: false, ops: 0 };
     let program = parser.program()?;
     match parser.peek() {
         Token::End => Ok(program),
@@ -41,6 +43,10 @@ pub(super) struct Parser<'s> {
     pub source: &'s str,
     tokens: Vec<(Token, Span)>,
     at: usize,
+    /// Whether `{i}` means something here.
+    in_block: bool,
+    /// How many ops the repeated blocks so far unroll to.
+    ops: usize,
 }
 
 impl Parser<'_> {
@@ -64,21 +70,25 @@ impl Parser<'_> {
             let (keyword, span) = self.word("`input`, `carry`, `prepare`, `variant`, `schedule` or `}`")?;
             match keyword.as_str() {
                 "input" | "carry" => {
-                    let declaration = self.declaration()?;
-                    known.insert(declaration.name.clone(), declaration.fact.clone());
+                    let (name, fact) = self.declaration()?;
+                    self.declare(&mut known, &name, &fact)?;
                     if keyword == "input" { &mut program.inputs } else { &mut program.carries }
-                        .push(declaration);
+                        .push(Declaration { name: name.node, fact });
                 }
                 "prepare" => {
                     let rate = self.rate()?;
+                    if program.prepares.keys().any(|&earlier| earlier >= rate) || !program.variants.is_empty()
+                    {
+                        let message =
+                            "prepare stages come once each, in the order of their rates, before variants";
+                        return Err(self.error_at(span, message));
+                    }
                     let text = self.graph()?;
                     let graph = build_graph(self, &text, &known)?;
-                    for output in graph.outputs() {
-                        known.insert(output.label.clone(), graph[output.value].fact.clone());
+                    for (label, output) in text.labels.iter().zip(graph.outputs()) {
+                        self.declare(&mut known, label, &graph[output.value].fact)?;
                     }
-                    if program.prepares.insert(rate, graph).is_some() {
-                        return Err(self.error_at(span, format!("`prepare {rate}` is there already")));
-                    }
+                    program.prepares.insert(rate, graph);
                 }
                 "variant" => {
                     let name = Name::from(self.word("a variant name")?.0);
@@ -95,17 +105,27 @@ impl Parser<'_> {
         Ok(program)
     }
 
-    fn declaration(&mut self) -> Parsed<Declaration> {
-        let name = self.value_name()?.node;
+    /// `%name : type rate`
+    fn declaration(&mut self) -> Parsed<(Spanned<Name>, Fact)> {
+        let name = self.value_name()?;
         self.punct(":")?;
         let fact = self.fact()?.node;
-        Ok(Declaration { name, fact: fact.at(self.rate()?) })
+        Ok((name, fact.at(self.rate()?)))
+    }
+
+    /// Makes `name` known to the graphs that follow.
+    fn declare(&self, known: &mut BTreeMap<Name, Fact>, name: &Spanned<Name>, fact: &Fact) -> Parsed<()> {
+        match known.insert(name.node.clone(), fact.clone()) {
+            None => Ok(()),
+            Some(_) => Err(self.error_at(name.span, format!("`%{}` is declared already", name.node))),
+        }
     }
 
     fn rate(&mut self) -> Parsed<Rate> {
         let (word, span) = self.word("a rate")?;
         Rate::from_name(&word).ok_or_else(|| {
-            self.error_at(span, format!("`{word}` is no rate (weights, prompt, schedule and latent are)"))
+            let message = format!("expected a rate (weights, prompt, schedule or latent), found `{word}`");
+            self.error_at(span, message)
         })
     }
 
@@ -113,13 +133,19 @@ impl Parser<'_> {
         const MOST_STEPS: usize = 100_000;
         while let Token::Word(_) = self.peek() {
             let (name, span) = self.word("a variant name")?;
-            let count = if self.accept("*") { self.integer("how many steps")? } else { 1 };
+            let count = if self.accept("*") { self.integer("a number of steps")? } else { 1 };
             if schedule.len() + count.min(MOST_STEPS) > MOST_STEPS || count > MOST_STEPS {
                 return Err(self.error_at(span, format!("a schedule may have {MOST_STEPS} steps at most")));
             }
             schedule.extend(std::iter::repeat_n(Name::from(name), count));
         }
-        Ok(())
+        match self.peek() {
+            Token::Punct("}") => Ok(()),
+            other => {
+                Err(self
+                    .error(format!("expected a variant, or `}}` as the schedule comes last; found {other}")))
+            }
+        }
     }
 
     /// `(inputs) -> (labels) { statements return values }`
@@ -132,7 +158,7 @@ impl Parser<'_> {
         let mut body = Vec::new();
         loop {
             match self.peek() {
-                Token::Punct("%") => body.push(Statement::Line(self.line()?)),
+                Token::Punct("%") => body.push(Statement::Line(self.line(&Template::empty())?)),
                 Token::Word(word) if word == "repeat" => body.push(Statement::Repeat(self.repeat()?)),
                 Token::Word(word) if word == "return" => break,
                 other => {
@@ -144,6 +170,7 @@ impl Parser<'_> {
         let mut results = Vec::new();
         if *self.peek() != Token::Punct("}") {
             results = self.operands()?;
+            resolve(&mut results, &Template::empty());
         }
         self.punct("}")?;
         Ok(GraphText { inputs, labels, body, results, span })
@@ -164,6 +191,7 @@ impl Parser<'_> {
     fn repeat(&mut self) -> Parsed<Repeat> {
         let span = Spanned { node: (), span: self.span() };
         self.keyword("repeat")?;
+        self.in_block = true;
         self.punct("%")?;
         self.keyword("i")?;
         self.keyword("in")?;
@@ -184,18 +212,24 @@ impl Parser<'_> {
                 carried.push(Carried { stem: stem.to_owned(), first });
             }
         }
+        let path = self.path()?.unwrap_or(Template::empty());
         self.punct("{")?;
         let mut body = Vec::new();
         while *self.peek() == Token::Punct("%") {
-            body.push(self.line()?);
+            body.push(self.line(&path)?);
+        }
+        if body.is_empty() {
+            return Err(self.error(format!("expected an op to repeat, found {}", self.peek())));
         }
         self.yields(&carried, &body)?;
         self.punct("}")?;
-        const MOST_LINES: usize = 1_000_000;
-        if body.len().saturating_mul((end - start) as usize) > MOST_LINES {
-            return Err(self.error_at(span.span, format!("a block may unroll to {MOST_LINES} ops at most")));
+        self.in_block = false;
+        const MOST_OPS: usize = 100_000;
+        self.ops = self.ops.saturating_add(body.len().saturating_mul((end - start) as usize));
+        if self.ops > MOST_OPS {
+            return Err(self.error_at(span.span, format!("blocks may unroll to {MOST_OPS} ops at most")));
         }
-        Ok(Repeat { start, end, carried, body, span })
+        Ok(Repeat { start, end, carried, path, body, span })
     }
 
     /// `yield` says nothing that the header does not, but it must agree with it.
@@ -214,7 +248,11 @@ impl Parser<'_> {
         let expected: Vec<_> = carried.iter().map(|carried| carried.stem.as_str()).collect();
         if !yielded.iter().map(|name| &*name.node).eq(expected.iter().copied()) {
             let expected: Vec<_> = expected.iter().map(|stem| format!("%{stem}")).collect();
-            return Err(self.error_at(span, format!("expected `yield {}`", expected.join(", "))));
+            let message = match expected.as_slice() {
+                [] => "the block carries nothing, so it yields nothing".into(),
+                _ => format!("expected `yield {}`, which the block carries", expected.join(", ")),
+            };
+            return Err(self.error_at(span, message));
         }
         for name in yielded {
             if !body.iter().any(|line| line.name.node.to_string() == *name.node) {
@@ -228,18 +266,18 @@ impl Parser<'_> {
         let (word, span) = self.word("a range")?;
         let bounds = word.split_once("..").and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
         match bounds {
-            Some((start, end)) if (0..end).contains(&start) && end < 1 << 32 => Ok((start, end)),
+            Some((start, end)) if (0..end).contains(&start) && end <= 1 << 32 => Ok((start, end)),
             _ => Err(self.error_at(span, format!("`{word}` is no range like `0..19`"))),
         }
     }
 
-    /// `%name = op operands {attributes} : type in path`
-    fn line(&mut self) -> Parsed<Line> {
+    /// `%name = op operands {attributes} : type in path`, the path written below `base`.
+    fn line(&mut self, base: &Template) -> Parsed<Line> {
         let name = self.value_name()?;
         let name = Spanned { node: Template::plain(&name.node), span: name.span };
         self.punct("=")?;
         let (op, op_span) = self.word("an op")?;
-        if !Op::names().any(|known| known == op) || ["input", "weight", "constant"].contains(&op.as_str()) {
+        if !Op::names().any(|known| known == op) || LEAVES.contains(&op.as_str()) {
             return Err(self.error_at(op_span, unknown_op(&op)));
         }
         let mut operands = Vec::new();
@@ -249,19 +287,19 @@ impl Parser<'_> {
         let attributes = self.attributes()?;
         self.punct(":")?;
         let fact = self.fact()?;
-        let mut path = Template(Vec::new());
-        if matches!(self.peek(), Token::Word(word) if word == "in") {
-            self.keyword("in")?;
-            path = self.template("a module path")?.node;
-        }
-        for operand in &mut operands {
-            resolve_local(&mut operand.node, &path);
-        }
-        if path.0.is_empty() {
-            path = Template::plain("");
-        }
+        let path = self.path()?.map_or_else(|| base.clone(), |path| path.below(base));
+        resolve(&mut operands, &path);
         let op = Spanned { node: op, span: op_span };
         Ok(Line { name, op, operands, attributes, fact, path, comment: None })
+    }
+
+    /// `in module.path`, if it is there.
+    fn path(&mut self) -> Parsed<Option<Template>> {
+        if !matches!(self.peek(), Token::Word(word) if word == "in") {
+            return Ok(None);
+        }
+        self.keyword("in")?;
+        Ok(Some(self.template("a module path")?.node))
     }
 
     fn operands(&mut self) -> Parsed<Vec<Spanned<Operand>>> {
@@ -297,7 +335,7 @@ impl Parser<'_> {
     }
 
     fn attributes(&mut self) -> Parsed<Spanned<Vec<(String, Attribute)>>> {
-        let span = self.span();
+        let mut span = self.span();
         let mut attributes: Vec<(String, Attribute)> = Vec::new();
         if self.accept("{") {
             while !self.accept("}") {
@@ -310,6 +348,10 @@ impl Parser<'_> {
                 }
                 self.punct("=")?;
                 attributes.push((key, self.attribute(0)?));
+            }
+            let end = self.tokens[self.at - 1].1;
+            if end.line == span.line {
+                span.length = end.column + end.length - span.column;
             }
         }
         Ok(Spanned { node: attributes, span })
@@ -339,7 +381,8 @@ impl Parser<'_> {
             }
             self.punct("}")?;
             return match Affine::parse(&text) {
-                Some(affine) => Ok(Attribute::Affine(affine)),
+                Some(affine) if self.in_block => Ok(Attribute::Affine(affine)),
+                Some(_) => Err(self.error_at(span, "there is no `i` outside a repeated block")),
                 None => Err(self.error_at(span, format!("`{text}` is not of the form `a*i+b`"))),
             };
         }
@@ -350,18 +393,25 @@ impl Parser<'_> {
             _ if !word.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.')) => {
                 Ok(Attribute::Word(word))
             }
-            _ => match (word.parse::<i64>(), word.parse::<f64>().ok().and_then(Number::from_f64)) {
-                (Ok(integer), _) => Ok(Attribute::Number(integer.into())),
-                (_, Some(real)) => Ok(Attribute::Number(real)),
-                _ => Err(self.error_at(span, format!("`{word}` is no number"))),
-            },
+            _ => {
+                let integer =
+                    word.parse::<i64>().map(Number::from).or_else(|_| word.parse::<u64>().map(Number::from));
+                let number = integer.ok().or_else(|| Number::from_f64(word.parse().ok()?));
+                number
+                    .map(Attribute::Number)
+                    .ok_or_else(|| self.error_at(span, format!("`{word}` is no number")))
+            }
         }
     }
 
     fn fact(&mut self) -> Parsed<Spanned<Fact>> {
         let (word, span) = self.word("a type like `f32[2,3]`")?;
         let dtype = self.dtype(&word, span)?;
-        self.punct("[")?;
+        if !self.accept("[") {
+            let message =
+                format!("the type needs extents, as in `{dtype}[2,3]`, or `{dtype}[]` for a scalar");
+            return Err(self.error_at(span, message));
+        }
         let mut shape = Vec::new();
         while !self.accept("]") {
             if !shape.is_empty() {
@@ -370,7 +420,7 @@ impl Parser<'_> {
             shape.push(self.integer("an extent")?);
         }
         let fact = Fact::new(dtype, Shape::from(shape));
-        if fact.shape.checked_elements().and_then(|n| n.checked_mul(dtype.bytes())).is_none() {
+        if !fact.is_addressable() {
             return Err(self.error_at(span, format!("a value of type {fact} is too large to address")));
         }
         Ok(Spanned { node: fact, span })
@@ -387,10 +437,17 @@ impl Parser<'_> {
 
     fn template(&mut self, what: &str) -> Parsed<Spanned<Template>> {
         let (word, span) = self.word(what)?;
-        match Template::parse(&word) {
-            Some(node) => Ok(Spanned { node, span }),
-            None => Err(self.error_at(span, format!("a hole of `{word}` is not of the form `{{a*i+b}}`"))),
+        let Some(node) = Template::parse(&word) else {
+            let message = format!("in `{word}`, braces must hold a whole segment of the form `{{a*i+b}}`");
+            return Err(self.error_at(span, message));
+        };
+        if node.0.iter().skip(1).any(|segment| *segment == Segment::Text(String::new())) {
+            return Err(self.error_at(span, format!("`{word}` has an empty segment")));
         }
+        if !self.in_block && node.0.iter().any(|segment| matches!(segment, Segment::Index(_))) {
+            return Err(self.error_at(span, "there is no `i` outside a repeated block"));
+        }
+        Ok(Spanned { node, span })
     }
 
     /// `%name`, without holes.
@@ -458,17 +515,26 @@ impl Parser<'_> {
 }
 
 /// Writes out `@.weight`, which is short for `@path.weight`.
-fn resolve_local(operand: &mut Operand, path: &Template) {
-    if let Operand::Weight { tensor, .. } = operand
-        && tensor.0.first() == Some(&super::ast::Segment::Text(String::new()))
-    {
-        tensor.0 = path.0.iter().chain(&tensor.0[1..]).cloned().collect();
+fn resolve(operands: &mut [Spanned<Operand>], path: &Template) {
+    for operand in operands {
+        if let Operand::Weight { tensor, .. } = &mut operand.node {
+            *tensor = std::mem::replace(tensor, Template::empty()).below(path);
+        }
     }
 }
 
+/// Ops that are written in place, not as lines.
+const LEAVES: [&str; 3] = ["input", "weight", "constant"];
+
 /// The error for an op that is none, with the nearest one that is.
 fn unknown_op(op: &str) -> String {
-    let nearest = Op::names().min_by_key(|name| strsim::levenshtein(name, op));
+    if LEAVES.contains(&op) {
+        return format!(
+            "`{op}` is no line of its own: declare inputs, write weights and numbers where they are read"
+        );
+    }
+    let nearest =
+        Op::names().filter(|name| !LEAVES.contains(name)).min_by_key(|name| strsim::levenshtein(name, op));
     match nearest.filter(|name| strsim::levenshtein(name, op) <= 1 + name.len() / 3) {
         Some(name) => format!("unknown op `{op}`; did you mean `{name}`?"),
         None => format!("unknown op `{op}`"),

@@ -1,9 +1,9 @@
 //! Programs into text.
 
-use super::ast::{Line, Operand, Repeat, Statement};
+use super::ast::{Line, Operand, Repeat, Statement, Template};
 use super::lines::lines;
 use super::roll::roll;
-use crate::{Declaration, Graph, Program, Stage};
+use crate::{Declaration, Graph, Op, Program, Stage, ValueId};
 use std::fmt::{self, Write};
 
 /// What to print besides the program itself.
@@ -58,15 +58,18 @@ fn run_lengths(schedule: &[crate::Name]) -> String {
 fn write_graph(out: &mut String, stage: &Stage, graph: &Graph, options: &PrintOptions) -> fmt::Result {
     let inputs: Vec<_> = graph.inputs().iter().map(|&id| graph.operand(id).to_string()).collect();
     let labels: Vec<_> = graph.outputs().iter().map(|output| format!("%{}", output.label)).collect();
-    let values: Vec<_> =
-        graph.outputs().iter().map(|output| graph.operand(output.value).to_string()).collect();
+    let value = |id: ValueId| match graph[id].op {
+        Op::Weight(_) => format!("{} {}", graph.operand(id), graph[id].fact),
+        _ => graph.operand(id).to_string(),
+    };
+    let values: Vec<_> = graph.outputs().iter().map(|output| value(output.value)).collect();
     writeln!(out, "  {stage} ({}) -> ({}) {{", inputs.join(", "), labels.join(", "))?;
     let lines = lines(graph, options);
     let statements =
         if options.unrolled { lines.into_iter().map(Statement::Line).collect() } else { roll(lines) };
     for statement in &statements {
         match statement {
-            Statement::Line(line) => write_indented(out, 4, line),
+            Statement::Line(line) => write_indented(out, 4, line, &Template::empty()),
             Statement::Repeat(repeat) => write_repeat(out, repeat)?,
         }
     }
@@ -84,9 +87,12 @@ fn write_repeat(out: &mut String, repeat: &Repeat) -> fmt::Result {
     if !carried.is_empty() {
         write!(out, " ({})", carried.join(", "))?;
     }
+    if !repeat.path.0.is_empty() {
+        write!(out, " in {}", repeat.path)?;
+    }
     writeln!(out, " {{")?;
     for line in &repeat.body {
-        write_indented(out, 6, line);
+        write_indented(out, 6, line, &repeat.path);
     }
     let yields: Vec<_> = repeat.carried.iter().map(|carried| format!("%{}", carried.stem)).collect();
     if !yields.is_empty() {
@@ -95,21 +101,19 @@ fn write_repeat(out: &mut String, repeat: &Repeat) -> fmt::Result {
     writeln!(out, "    }}")
 }
 
-fn write_indented(out: &mut String, indent: usize, line: &Line) {
+fn write_indented(out: &mut String, indent: usize, line: &Line, base: &Template) {
     out.extend(std::iter::repeat_n(' ', indent));
-    write_line(out, line);
+    write_line(out, line, base);
     out.push('\n');
 }
 
-/// Writes the line without its indentation and its end.
-pub(super) fn write_line(out: &mut String, line: &Line) {
-    let path = line.path.to_string();
+/// Writes the line without its indentation and its end; its module path is written below `base`.
+pub(super) fn write_line(out: &mut String, line: &Line, base: &Template) {
     let operand = |operand: &Operand| match operand {
         Operand::Value(name) => format!("%{name}"),
         Operand::Weight { tensor, fact } => {
-            let tensor = tensor.to_string();
-            let local = tensor.strip_prefix(&path).filter(|rest| !path.is_empty() && rest.starts_with('.'));
-            format!("@{} {fact}", local.unwrap_or(&tensor))
+            let local = Some(tensor.relative_to(&line.path)).filter(|local| !local.is_empty());
+            format!("@{} {fact}", local.unwrap_or_else(|| tensor.to_string()))
         }
         Operand::Constant { value, dtype: None } => format!("{:?}", value.0),
         Operand::Constant { value, dtype: Some(dtype) } => format!("{:?} {dtype}", value.0),
@@ -126,6 +130,7 @@ pub(super) fn write_line(out: &mut String, line: &Line) {
         let _ = write!(out, " {{{}}}", attributes.join(", "));
     }
     let _ = write!(out, " : {}", line.fact.node);
+    let path = line.path.relative_to(base);
     if !path.is_empty() {
         let _ = write!(out, " in {path}");
     }

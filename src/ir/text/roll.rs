@@ -43,10 +43,10 @@ fn find(lines: &[Line], places: &HashMap<String, usize>, at: usize) -> Option<Re
     (rounds >= 2).then_some(repeat)
 }
 
-/// Splits `attn.17` into `("attn", 17)`.
+/// Splits `attn.17` into `("attn", 17)`. An index is a `u32`, as in the text's ranges.
 fn split_index(name: &str) -> Option<(String, i64)> {
     let (stem, index) = name.rsplit_once('.')?;
-    Some((stem.to_owned(), index.parse().ok()?))
+    Some((stem.to_owned(), index.parse::<u32>().ok()?.into()))
 }
 
 /// The body that unrolls to `first` at `start` and to `second` at `start + 1`, if any can.
@@ -61,13 +61,14 @@ fn propose(first: &[Line], second: &[Line], start: i64) -> Option<Repeat> {
         return None;
     }
     let mut proposal = Proposal { start, stems: stems.iter().cloned().collect(), carried: Vec::new() };
-    let body = first
+    let body: Vec<Line> = first
         .iter()
         .zip(second)
         .zip(&stems)
         .map(|((a, b), stem)| proposal.line(a, b, stem))
         .collect::<Option<_>>()?;
-    Some(Repeat { start, end: start + 2, carried: proposal.carried, body, span: ().into() })
+    let path = body.iter().map(|line| line.path.clone()).reduce(|a, b| a.common_prefix(&b))?;
+    Some(Repeat { start, end: start + 2, carried: proposal.carried, path, body, span: ().into() })
 }
 
 struct Proposal {

@@ -2,11 +2,11 @@
 
 use super::{Target, extents};
 use crate::RunError;
-use crate::value::Value;
+use crate::value::{Value, burn_shape};
 use burn::tensor::ops::{FloatTensor, IntTensor, InterpolateMode, InterpolateOptions};
 use burn::tensor::{Shape, Slice as BurnSlice, TensorData, TensorMetadata};
 use reflux_ir::op::Slice;
-use reflux_ir::{DType, HostTensor};
+use reflux_ir::{Fact, HostTensor};
 
 /// Rows `ids` of `table`.
 pub fn embedding<B: Target>(ids: IntTensor<B>, table: FloatTensor<B>) -> FloatTensor<B> {
@@ -17,8 +17,8 @@ pub fn embedding<B: Target>(ids: IntTensor<B>, table: FloatTensor<B>) -> FloatTe
 }
 
 /// See [`reflux_ir::op::Argmax`]. On the host, where the first of equals is sure to win.
-pub fn argmax<B: Target>(x: Value<B>, device: &B::Device) -> Result<Value<B>, RunError> {
-    let host = x.download(DType::I32, "argmax")?;
+pub fn argmax<B: Target>(x: Value<B>, fact: &Fact, device: &B::Device) -> Result<Value<B>, RunError> {
+    let host = x.download(fact, "argmax")?;
     let (&columns, rows) = host.shape.split_last().expect("verified");
     let values: Vec<i32> =
         host.bytes.chunks_exact(4).map(|bytes| i32::from_le_bytes(bytes.try_into().expect("four"))).collect();
@@ -30,23 +30,29 @@ pub fn argmax<B: Target>(x: Value<B>, device: &B::Device) -> Result<Value<B>, Ru
     Ok(Value::upload(HostTensor::from_i32(rows, &indices), device))
 }
 
-/// See [`reflux_ir::op::Select`].
-pub fn select<B: Target>(x: Value<B>, index: Value<B>, device: &B::Device) -> Result<Value<B>, RunError> {
+/// See [`reflux_ir::op::Select`]; `index_fact` is the index's, `fact` the result's.
+pub fn select<B: Target>(
+    x: Value<B>,
+    index: Value<B>,
+    index_fact: &Fact,
+    fact: &Fact,
+    device: &B::Device,
+) -> Result<Value<B>, RunError> {
     let index = index.int(device);
-    let prefix = index.shape().to_vec();
-    let rows: usize = prefix.iter().product();
-    let shape = match &x {
-        Value::Float(x) => x.shape().to_vec(),
-        Value::Int(x) => x.shape().to_vec(),
+    let prefix = index_fact.shape.len();
+    let rows = index_fact.shape.elements();
+    let rest: usize = fact.shape[prefix..].iter().product();
+    let entries = match &x {
+        Value::Float(x) => x.shape()[prefix],
+        Value::Int(x) => x.shape()[prefix],
         Value::Scalar(..) => unreachable!("inference refuses scalars here"),
     };
-    let (entries, rest) = (shape[prefix.len()], &shape[prefix.len() + 1..]);
     // Row r of the index chooses among the entries r·n … r·n + n − 1 of the flattened axis.
     let offsets: Vec<i32> = (0..rows).map(|row| (row * entries) as i32).collect();
     let offsets = B::int_from_data(TensorData::new(offsets, Shape::new([rows])), device);
     let index = B::int_add(B::int_reshape(index, Shape::new([rows])), offsets);
-    let flat = Shape::new([rows * entries, rest.iter().product()]);
-    let result = Shape::from([&prefix, rest].concat());
+    let flat = Shape::new([rows * entries, rest]);
+    let result = burn_shape(&fact.shape);
     Ok(match x {
         Value::Int(x) => Value::Int(B::int_reshape(B::int_select(B::int_reshape(x, flat), 0, index), result)),
         x => {
@@ -58,7 +64,7 @@ pub fn select<B: Target>(x: Value<B>, index: Value<B>, device: &B::Device) -> Re
 
 /// The same elements under another shape.
 pub fn reshape<B: Target>(x: Value<B>, shape: &[usize]) -> Value<B> {
-    let shape = Shape::from(shape.to_vec());
+    let shape = burn_shape(shape);
     match x {
         Value::Float(x) => Value::Float(B::float_reshape(x, shape)),
         Value::Int(x) => Value::Int(B::int_reshape(x, shape)),
@@ -69,6 +75,7 @@ pub fn reshape<B: Target>(x: Value<B>, shape: &[usize]) -> Value<B> {
 /// Axes in another order.
 pub fn transpose<B: Target>(x: Value<B>, perm: &[usize]) -> Value<B> {
     match x {
+        scalar if perm.is_empty() => scalar,
         Value::Float(x) => Value::Float(B::float_permute(x, perm)),
         Value::Int(x) => Value::Int(B::int_permute(x, perm)),
         scalar => scalar,

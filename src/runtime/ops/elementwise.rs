@@ -50,6 +50,10 @@ pub fn binary<B: Target>(
 
 fn float<B: Target>(op: Binary, a: FloatTensor<B>, b: FloatTensor<B>, device: &B::Device) -> FloatTensor<B> {
     match op {
+        // burn-flex broadcasts its right operand many times faster than its left.
+        Binary::Add | Binary::Mul if a.shape().num_elements() < b.shape().num_elements() => {
+            float::<B>(op, b, a, device)
+        }
         Binary::Add => B::float_add(a, b),
         Binary::Sub => B::float_sub(a, b),
         Binary::Mul => B::float_mul(a, b),

@@ -1,6 +1,7 @@
 //! What each op means on a burn backend: one arm per op, the reference for every other way to run it.
 
 mod attention;
+mod cpu;
 mod data;
 mod elementwise;
 mod matrix;
@@ -11,21 +12,22 @@ mod target;
 pub use target::Target;
 
 use crate::RunError;
+use crate::plan::Instruction;
 use crate::value::{Value, float_dtype};
 use burn::tensor::Shape;
 use burn::tensor::ops::FloatTensor;
+use reflux_ir::DType;
 use reflux_ir::op::Op;
-use reflux_ir::{DType, Fact};
 
-/// Runs `op` over `operands`; `fact` is the result's.
+/// Runs one instruction over its operands.
 ///
 /// Results are rounded to the fact's dtype. Norms, softmax and rotations are computed in f32 inside.
 pub fn execute<B: Target>(
-    op: &Op,
-    fact: &Fact,
+    instruction: &Instruction,
     operands: Vec<Value<B>>,
     device: &B::Device,
 ) -> Result<Value<B>, RunError> {
+    let Instruction { op, inputs, fact, .. } = instruction;
     let mut operands = operands.into_iter();
     let mut next = || operands.next().expect("arity is verified");
     Ok(Value::Float(match op {
@@ -33,7 +35,7 @@ pub fn execute<B: Target>(
         Op::PositionIds(op) => return Ok(Value::upload(position::position_ids(op), device)),
         Op::RelativeBuckets(op) => return Ok(Value::upload(position::relative_buckets(op), device)),
         Op::RopeTable(op) => {
-            let ids = next().download(DType::F32, "rope_table")?;
+            let ids = next().download(&inputs[0], "rope_table")?;
             return Ok(Value::upload(position::rope_table(op, &ids), device));
         }
         Op::TimestepEmbedding(op) => position::timestep_embedding::<B>(op, next().float(device), device),
@@ -68,8 +70,8 @@ pub fn execute<B: Target>(
             norm::group_norm::<B>(op, next().float(device), next().float(device), next().float(device))
         }
         Op::Embedding(_) => data::embedding::<B>(next().int(device), next().float(device)),
-        Op::Argmax(_) => return data::argmax(next(), device),
-        Op::Select(_) => return data::select(next(), next(), device),
+        Op::Argmax(_) => return data::argmax(next(), &inputs[0], device),
+        Op::Select(_) => return data::select(next(), next(), &inputs[1], fact, device),
         Op::Reshape(op) => return Ok(data::reshape(next(), &op.shape)),
         Op::Transpose(op) => return Ok(data::transpose(next(), &op.perm)),
         Op::Slice(op) => return Ok(data::slice(next(), op)),

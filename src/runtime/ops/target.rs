@@ -4,7 +4,6 @@ use super::{attention, elementwise, position};
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 use burn_cuda::Cuda;
-use burn_flex::Flex;
 use reflux_ir::op::{Attention, Unary};
 
 /// A burn backend that programs run on. The defaults are compositions of burn's own ops and hold everywhere; a backend
@@ -33,5 +32,3 @@ pub trait Target: Backend {
 }
 
 impl Target for Cuda {}
-
-impl Target for Flex {}

@@ -1,0 +1,158 @@
+//! Exports: DOT for Graphviz, graph and node-data JSON for Model Explorer.
+
+#[macro_use]
+#[path = "common/snapshot.rs"]
+mod snapshot;
+
+use reflux_ir::export::{dot, model_explorer, node_data};
+use reflux_ir::text::parse;
+use reflux_ir::{Op, Program};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Two modules, one in the other; a weight, a number, an attribute, an input that is an output.
+const SMALL: &str = "
+program small {
+  input %x : f32[2,4] latent
+  variant main (%x) -> (%y, %x.out) {
+    %h = linear %x, @.weight f32[8,4] : f32[2,8] in ff.proj
+    %y = mul %h, 0.5 : f32[2,8] in ff
+    return %y, %x
+  }
+  schedule main
+}";
+
+/// What could be mistaken for each other: values, weights and labels of one name, numbers of one value, modules of two
+/// stages; outputs that are weights and numbers; a weight in a module that is no op's, a value that reads one twice.
+const TRICKY: &str = "
+program tricky {
+  input %x : f32[2] latent
+  prepare weights () -> (%w, %one) {
+    return @m.w f32[2], 1.0 f32
+  }
+  variant main (%x, %w, %one) -> (%y) {
+    %a = cast 1.0 f32 {dtype=i8} : i8[] in a
+    %b = cast 1.0 f16 {dtype=i8} : i8[] in a.b
+    %c = add %x, @x f32[2] : f32[2] in b
+    %d = add %c, %c : f32[2] in a.b
+    %y = add %d, @w f32[2] : f32[2]
+    return %y
+  }
+  variant main.a (%x) -> (%y) {
+    %y = silu %x : f32[2] in b
+    return %y
+  }
+  schedule main main.a
+}";
+
+/// As many blocks, ops and weights as FLUX has.
+fn flux_sized() -> Program {
+    let mut body = String::new();
+    for (stack, blocks, ops) in [("transformer_blocks", 19, 44), ("single_transformer_blocks", 38, 20)] {
+        let first = if stack.starts_with('s') { "%t43.18" } else { "%x" };
+        let prefix = &stack[..1];
+        let last = ops - 1;
+        body += &format!("repeat %i in 0..{blocks} (%{prefix}{last}.prev = {first}) in {stack}.{{i}} {{\n");
+        for op in 0..ops {
+            let previous =
+                if op == 0 { format!("{prefix}{last}.prev") } else { format!("{prefix}{}", op - 1) };
+            body += &format!("%{prefix}{op} = linear %{previous}, @.w f32[8,8] : f32[4,8] in .layer.{op}\n");
+        }
+        body += &format!("yield %{prefix}{last}\n}}\n");
+    }
+    let text = format!(
+        "program flux {{ input %x : f32[4,8] latent variant main (%x) -> (%y) {{\n{body}return %s19.37 }} schedule main }}"
+    );
+    parse(&text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn programs() -> [Program; 3] {
+    [parse(SMALL).unwrap(), parse(TRICKY).unwrap(), flux_sized()]
+}
+
+fn is_leaf(op: &Op) -> bool {
+    matches!(op, Op::Weight(_) | Op::Constant(_))
+}
+
+#[test]
+fn small_program() {
+    let program = parse(SMALL).unwrap();
+    snapshot!("export__dot", dot(&program));
+    // A node per line.
+    let json = model_explorer(&program).to_string().replace("{\"id\":\"", "\n{\"id\":\"");
+    snapshot!("export__model_explorer", json);
+    snapshot!("export__node_data", node_data(&program, |cost| cost.flops).to_string());
+}
+
+/// The quoted strings of a line of DOT.
+fn quoted(line: &str) -> Vec<&str> {
+    line.split('"').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn dot_names_every_node_once_and_joins_what_it_names() {
+    for program in programs() {
+        let text = dot(&program);
+        assert_eq!(text.matches('{').count(), text.matches('}').count());
+        let (mut nodes, mut clusters, mut edges) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        for line in text.lines().map(str::trim).filter(|line| line.starts_with(['"', 's'])) {
+            let names = quoted(line);
+            match names.as_slice() {
+                [cluster, ..] if line.starts_with("subgraph") => assert!(clusters.insert(*cluster), "{line}"),
+                [from, to, ..] if line.contains("\" -> \"") => edges.push((*from, *to)),
+                [node, ..] => assert!(nodes.insert(*node), "{line}"),
+                [] => panic!("{line}"),
+            }
+        }
+        for (from, to) in &edges {
+            assert!(nodes.contains(from) && nodes.contains(to), "{from} -> {to}");
+        }
+        let graphs: Vec<_> = program.stages().map(|(_, graph)| graph).collect();
+        let outputs: usize = graphs.iter().map(|graph| graph.outputs().len()).sum();
+        let ops = graphs.iter().flat_map(|graph| graph.order().into_iter().map(|id| (*graph, id)));
+        let reads: usize = ops
+            .clone()
+            .map(|(graph, id)| graph.operands(id).into_iter().filter(|&id| !is_leaf(&graph[id].op)).count())
+            .sum();
+        let returned =
+            |(graph, id): &(&reflux_ir::Graph, _)| graph.outputs().iter().any(|output| output.value == *id);
+        let drawn = ops.filter(|place| !is_leaf(&place.0[place.1].op) || returned(place)).count();
+        assert_eq!((nodes.len(), edges.len()), (drawn + outputs, reads + outputs), "{}", program.name);
+    }
+}
+
+#[test]
+fn model_explorer_names_every_node_once_and_joins_what_it_names() {
+    for program in programs() {
+        let json = model_explorer(&program);
+        let data = node_data(&program, |cost| cost.bytes);
+        let graphs = json["graphs"].as_array().unwrap();
+        assert_eq!(graphs.len(), program.stages().count());
+        let ids: BTreeSet<_> = graphs.iter().map(|graph| graph["id"].as_str().unwrap()).collect();
+        assert_eq!(ids, data.as_object().unwrap().keys().map(String::as_str).collect());
+        for (json, (stage, graph)) in graphs.iter().zip(program.stages()) {
+            let nodes = json["nodes"].as_array().unwrap();
+            let id = |node: &Value| node["id"].as_str().unwrap().to_owned();
+            let by_id: BTreeMap<_, _> = nodes.iter().map(|node| (id(node), node)).collect();
+            assert_eq!(
+                (by_id.len(), nodes.len()),
+                (nodes.len(), graph.len() + graph.outputs().len()),
+                "{stage}"
+            );
+            for node in nodes {
+                for (port, edge) in node["incomingEdges"].as_array().unwrap().iter().enumerate() {
+                    assert!(by_id.contains_key(edge["sourceNodeId"].as_str().unwrap()), "{edge}");
+                    assert_eq!(edge["targetNodeInputId"], port.to_string());
+                }
+            }
+            let reads: usize = graph.order().into_iter().map(|id| graph.operands(id).len()).sum();
+            let edges: usize = nodes.iter().map(|node| node["incomingEdges"].as_array().unwrap().len()).sum();
+            assert_eq!(edges, reads + graph.outputs().len(), "{stage}");
+            let results = &data[json["id"].as_str().unwrap()]["results"];
+            let total: u64 =
+                results.as_object().unwrap().values().map(|result| result["value"].as_u64().unwrap()).sum();
+            assert_eq!(total, graph.total_cost().bytes, "{stage}");
+            assert!(results.as_object().unwrap().keys().all(|id| by_id.contains_key(id)), "{stage}");
+        }
+    }
+}

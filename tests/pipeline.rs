@@ -1,0 +1,151 @@
+//! Prompt to picture against diffusers' pipeline, on the three cases of `tests/fixtures/cases.json`.
+
+mod common;
+
+use common::{Fixture, assert_close, emoji, repo};
+use reflux::models::read_json;
+use reflux::{Event, FluxPipeline, Image, Report, Request};
+use serde_json::Value;
+
+fn cases() -> Vec<Value> {
+    let cases: Value = read_json(&repo("tests/fixtures/cases.json")).unwrap();
+    cases["cases"].as_array().unwrap().clone()
+}
+
+fn request(case: &Value) -> Request {
+    let number = |key: &str| case[key].as_u64().unwrap() as usize;
+    Request {
+        guidance: case["guidance"].as_f64().map(|guidance| guidance as f32),
+        ..Request::new(case["prompt"].as_str().unwrap())
+            .steps(number("steps"))
+            .seed(number("seed") as u64)
+            .size(number("width"), number("height"))
+    }
+}
+
+fn generate(pipeline: &mut FluxPipeline, request: &Request) -> (Vec<Image>, Report) {
+    pipeline.generate_with(request, &mut |_| {}).unwrap()
+}
+
+/// From the prompt and the seed alone: token ids, encoders, noise, schedule and all 20 steps.
+#[test]
+fn final_latents_and_pixels_are_those_of_diffusers() {
+    let fixture = Fixture::open("pipeline.safetensors");
+    let mut pipeline = FluxPipeline::open(emoji()).unwrap();
+    for case in cases() {
+        let i = case["i"].as_u64().unwrap();
+        let (images, report) = generate(&mut pipeline, &request(&case));
+        let expected = fixture.get(&format!("{i}.latents.step19"));
+        assert_close(&format!("case {i}, final latents"), &report.latents, &expected, 1e-4);
+
+        let decoded = fixture.get(&format!("{i}.vae_decoded"));
+        let (height, width) = (decoded.shape[2], decoded.shape[3]);
+        assert_eq!((images[0].height(), images[0].width()), (height, width));
+        let planes = decoded.to_f32();
+        for (at, pixel) in images[0].pixels().as_chunks::<3>().0.iter().enumerate() {
+            for (channel, &level) in pixel.iter().enumerate() {
+                let exact = (planes[channel * height * width + at] / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0;
+                assert!(
+                    (f32::from(level) - exact).abs() < 0.6,
+                    "case {i}, pixel {at}: {level} is not {exact}"
+                );
+            }
+        }
+    }
+}
+
+/// The first image's state must not leak into the second, and sizes may change in between.
+#[test]
+fn a_pipeline_can_be_used_again() {
+    let mut pipeline = FluxPipeline::open(emoji()).unwrap();
+    let small = Request::new("grinning face").steps(2).size(64, 32);
+    let large = Request::new("large owl on a pink background").steps(3).size(48, 80);
+    let first = generate(&mut pipeline, &small).1.latents;
+    generate(&mut pipeline, &large);
+    assert_eq!(generate(&mut pipeline, &small).1.latents, first);
+    assert_ne!(generate(&mut pipeline, &small.clone().seed(1)).1.latents, first);
+}
+
+/// Several pictures continue one generator, prompt by prompt, as a batch of diffusers' does.
+#[test]
+fn several_pictures_draw_from_one_generator() {
+    let mut pipeline = FluxPipeline::open(emoji()).unwrap();
+    let both = Request {
+        prompts: vec!["grinning face".into(), "a red apple".into()],
+        num_images: Some(2),
+        ..Request::default().steps(1).size(32, 32)
+    };
+    let mut steps = Vec::new();
+    let (images, report) = pipeline
+        .generate_with(&both, &mut |event| {
+            if let Event::Step { image, images, .. } = event {
+                steps.push((image, images));
+            }
+        })
+        .unwrap();
+    assert_eq!(images.len(), 4);
+    assert_eq!(steps, [(0, 4), (1, 4), (2, 4), (3, 4)]);
+    let (all, size) = (report.latents.to_f32(), report.latents.len() / 4);
+    let alone = generate(&mut pipeline, &Request::new("grinning face").steps(1).size(32, 32)).1.latents;
+    assert_eq!(all[..size], alone.to_f32());
+    assert_ne!(all[..size], all[size..2 * size]);
+}
+
+/// `--init-latents` of what another run started from gives what that run gave.
+#[test]
+fn initial_latents_replace_the_noise() {
+    let fixture = Fixture::open("pipeline.safetensors");
+    let mut pipeline = FluxPipeline::open(emoji()).unwrap();
+    let case = &cases()[0];
+    let given = Request { init_latents: Some(fixture.get("0.initial")), seed: 99, ..request(case) };
+    let latents = generate(&mut pipeline, &given).1.latents;
+    assert_close("from given latents", &latents, &fixture.get("0.latents.step19"), 1e-4);
+}
+
+/// With one prompt on both sides guidance changes nothing; with another it does.
+#[test]
+fn true_cfg_steers_away_from_the_negative_prompt() {
+    let mut pipeline = FluxPipeline::open(emoji()).unwrap();
+    let plain = Request::new("a red apple").steps(3).size(64, 64);
+    let cfg = |negative: &str| Request {
+        negative_prompt: Some(negative.into()),
+        true_cfg_scale: Some(3.0),
+        ..plain.clone()
+    };
+    let without = generate(&mut pipeline, &plain).1.latents;
+    let same = generate(&mut pipeline, &cfg("a red apple")).1.latents;
+    assert_close("the prompt as its own negative", &same, &without, 1e-5);
+    let other = generate(&mut pipeline, &cfg("grinning face")).1.latents;
+    assert!(common::relative_l2(&other, &without) > 0.05);
+}
+
+#[test]
+fn a_png_says_how_it_was_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("größe.png");
+    let mut pipeline = FluxPipeline::open(emoji()).unwrap();
+    let images =
+        pipeline.generate(&Request::new("ein roter Apfel 🍎").steps(1).size(32, 48).seed(5)).unwrap();
+    images[0].save(&path).unwrap();
+    let reader =
+        png::Decoder::new(std::io::BufReader::new(std::fs::File::open(&path).unwrap())).read_info().unwrap();
+    let text: std::collections::HashMap<_, _> = reader
+        .info()
+        .utf8_text
+        .iter()
+        .map(|chunk| (chunk.keyword.clone(), chunk.get_text().unwrap()))
+        .collect();
+    for (key, value) in [
+        ("prompt", "ein roter Apfel 🍎"),
+        ("seed", "5"),
+        ("steps", "1"),
+        ("guidance", "3.5"),
+        ("width", "32"),
+        ("height", "48"),
+        ("model", "emoji"),
+        ("Software", concat!("reflux ", env!("CARGO_PKG_VERSION"))),
+    ] {
+        assert_eq!(text.get(key).map(String::as_str), Some(value), "{key}");
+    }
+    assert_eq!((reader.info().width, reader.info().height), (32, 48));
+}

@@ -1,0 +1,585 @@
+//! IR text: what is written parses, what is parsed prints, and both mean the same.
+
+#[macro_use]
+#[path = "common/snapshot.rs"]
+mod snapshot;
+#[path = "common/programs.rs"]
+mod programs;
+
+use programs::PROGRAMS;
+use reflux_ir::op::{Attention, LayerNorm, Real, RelativeBuckets};
+use reflux_ir::text::{PrintOptions, parse};
+use reflux_ir::{DType, DType::F32};
+use reflux_ir::{Fact, Graph, Name, Op, Program, Scope, verify};
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+fn print_unrolled(program: &Program) -> String {
+    program.print(&PrintOptions { unrolled: true, ..PrintOptions::default() })
+}
+
+/// The program whose only variant computes `%y` from `%x: f32[2,4]` and `%z: f32[2,4]` by `body`.
+fn program(body: &str) -> String {
+    let lines: String = body.trim().lines().map(|line| format!("    {}\n", line.trim())).collect();
+    let inputs = "  input %x : f32[2,4] latent\n  input %z : f32[2,4] latent\n";
+    format!(
+        "program p {{\n{inputs}  variant main (%x, %z) -> (%y) {{\n{lines}    return %y\n  }}\n  schedule main\n}}\n"
+    )
+}
+
+#[test]
+fn programs_print_as_they_are_written() {
+    for text in PROGRAMS {
+        let program = parse(text).unwrap_or_else(|error| panic!("{error}"));
+        verify(&program).unwrap();
+        assert_eq!(program.to_string(), text);
+    }
+}
+
+#[test]
+fn programs_mean_the_same_unrolled() {
+    for text in PROGRAMS {
+        let (program, unrolled) = (parse(text).unwrap(), print_unrolled(&parse(text).unwrap()));
+        assert!(!unrolled.contains("repeat"), "{unrolled}");
+        assert_eq!(parse(&unrolled).unwrap(), program);
+    }
+}
+
+#[test]
+fn every_op_is_written_somewhere() {
+    let programs = PROGRAMS.map(|text| parse(text).unwrap());
+    let graphs = programs.iter().flat_map(|program| program.stages().map(|(_, graph)| graph));
+    let used: BTreeSet<_> = graphs.flat_map(|graph| graph.op_counts().into_keys()).collect();
+    assert_eq!(used, Op::names().collect());
+}
+
+/// What may be written otherwise than it prints.
+#[test]
+fn other_spellings_mean_the_same() {
+    let canonical = program("%y = layer_norm %x, @m.w f32[4], @m.b f32[4] {eps=1e-6} : f32[2,4] in m");
+    let spellings = [
+        ("a weight by its full name", canonical.replace("@.w", "@m.w")),
+        ("tabs, comments and CRLF", canonical.replace("  ", "\t").replace('\n', " // a comment\r\n")),
+        ("everything on one line", canonical.replace('\n', " ")),
+        (
+            "no spaces around punctuation",
+            canonical.replace(" : ", ":").replace(" = ", "=").replace(", ", ","),
+        ),
+        ("a longer number", canonical.replace("1e-6", "+0.000001000")),
+        ("steps one by one", canonical.replace("schedule main", "schedule main*0 main*1")),
+    ];
+    for (what, text) in spellings {
+        assert_eq!(
+            parse(&text).unwrap_or_else(|error| panic!("{what}: {error}")),
+            parse(&canonical).unwrap()
+        );
+    }
+}
+
+/// The headers of the repeated blocks of a program, after checking that rolling loses nothing.
+fn repeats(program: &Program) -> Vec<String> {
+    let text = program.to_string();
+    assert_eq!(parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}")), *program, "\n{text}");
+    let blocks = text.lines().filter_map(|line| line.trim().strip_prefix("repeat %i in "));
+    blocks.map(|header| header.trim_end_matches(" {").to_owned()).collect()
+}
+
+/// Bodies that are or are not repetitive, and the blocks that are found in them.
+#[test]
+fn rolling() {
+    let cases: [(&str, &[&str], &str); 21] = [
+        (
+            "a chain",
+            &["0..3 (%a.prev = %x) in b.{i}"],
+            "
+            %a.0 = silu %x : f32[2,4] in b.0
+            %a.1 = silu %a.0 : f32[2,4] in b.1
+            %a.2 = silu %a.1 : f32[2,4] in b.2
+            %y = silu %a.2 : f32[2,4]",
+        ),
+        (
+            "rounds without a path in common",
+            &["0..2 (%b.prev = %x)"],
+            "
+            %a.0 = silu %x : f32[2,4] in left
+            %b.0 = silu %a.0 : f32[2,4] in right
+            %a.1 = silu %b.0 : f32[2,4] in left
+            %b.1 = silu %a.1 : f32[2,4] in right
+            %y = silu %b.1 : f32[2,4]",
+        ),
+        (
+            "independent values",
+            &["4..7"],
+            "
+            %a.4 = slice %x {axis=1, start=0, end=2} : f32[2,2]
+            %a.5 = slice %x {axis=1, start=1, end=3} : f32[2,2]
+            %a.6 = slice %x {axis=1, start=2, end=4} : f32[2,2]
+            %y = concat %a.4, %a.6 {axis=1} : f32[2,4]",
+        ),
+        (
+            "two stacks one after the other",
+            &["0..2 (%a.prev = %x)", "0..2 (%b.prev = %a.1)"],
+            "
+            %a.0 = silu %x : f32[2,4]
+            %a.1 = silu %a.0 : f32[2,4]
+            %b.0 = gelu %a.1 : f32[2,4]
+            %b.1 = gelu %b.0 : f32[2,4]
+            %y = silu %b.1 : f32[2,4]",
+        ),
+        (
+            "an op that differs",
+            &[],
+            "
+            %a.0 = silu %x : f32[2,4]
+            %a.1 = gelu %a.0 : f32[2,4]
+            %y = silu %a.1 : f32[2,4]",
+        ),
+        (
+            "an attribute that differs",
+            &[],
+            "
+            %a.0 = layer_norm %x {eps=1e-6} : f32[2,4]
+            %a.1 = layer_norm %a.0 {eps=1e-5} : f32[2,4]
+            %y = silu %a.1 : f32[2,4]",
+        ),
+        (
+            "an attribute that is there once",
+            &[],
+            "
+            %r = reshape %x {shape=[1, 2, 2, 2]} : f32[1,2,2,2]
+            %a.0 = attention %r, %r, %r {scale=1.0} : f32[1,2,2,2]
+            %a.1 = attention %a.0, %r, %r {scale=1.0, causal=true} : f32[1,2,2,2]
+            %y = reshape %a.1 {shape=[2, 4]} : f32[2,4]",
+        ),
+        (
+            "an attribute that breaks its line in the last round",
+            &["0..2"],
+            "
+            %a.0 = slice %x {axis=1, start=0, end=1} : f32[2,1]
+            %a.1 = slice %x {axis=1, start=1, end=2} : f32[2,1]
+            %a.2 = slice %x {axis=1, start=3, end=4} : f32[2,1]
+            %y = add %x, %a.2 : f32[2,4]",
+        ),
+        (
+            "a fact that differs",
+            &[],
+            "
+            %a.0 = linear %x, @w.0 f32[4,4] : f32[2,4]
+            %a.1 = linear %a.0, @w.1 f32[3,4] : f32[2,3]
+            %y = linear %a.1, @w.2 f32[4,3] : f32[2,4]",
+        ),
+        (
+            "a weight of another stem",
+            &["0..2 (%a.prev = %x)"],
+            "
+            %a.0 = linear %x, @w.0 f32[4,4] : f32[2,4]
+            %a.1 = linear %a.0, @w.1 f32[4,4] : f32[2,4]
+            %a.2 = linear %a.1, @v.2 f32[4,4] : f32[2,4]
+            %y = silu %a.2 : f32[2,4]",
+        ),
+        (
+            "a weight name with a leading zero",
+            &[],
+            "
+            %a.0 = linear %x, @w.07 f32[4,4] : f32[2,4]
+            %a.1 = linear %a.0, @w.08 f32[4,4] : f32[2,4]
+            %y = silu %a.1 : f32[2,4]",
+        ),
+        (
+            "a weight and a path that start with the index",
+            &[],
+            "
+            %a.0 = linear %x, @0.w f32[4,4] : f32[2,4] in 0
+            %a.1 = linear %a.0, @1.w f32[4,4] : f32[2,4] in 1
+            %y = silu %a.1 : f32[2,4]",
+        ),
+        (
+            "a number that differs",
+            &[],
+            "
+            %a.0 = mul %x, 1.0 : f32[2,4]
+            %a.1 = mul %a.0, 2.0 : f32[2,4]
+            %y = silu %a.1 : f32[2,4]",
+        ),
+        (
+            "zeros that differ",
+            &[],
+            "
+            %a.0 = add %x, 0.0 : f32[2,4]
+            %a.1 = add %a.0, -0.0 : f32[2,4]
+            %y = silu %a.1 : f32[2,4]",
+        ),
+        (
+            "an operand in another place",
+            &[],
+            "
+            %a.0 = sub %x, %z : f32[2,4]
+            %a.1 = sub %z, %a.0 : f32[2,4]
+            %y = silu %a.1 : f32[2,4]",
+        ),
+        (
+            "more operands",
+            &[],
+            "
+            %a.0 = concat %x, %z {axis=0} : f32[4,4]
+            %a.1 = concat %a.0 {axis=0} : f32[4,4]
+            %y = slice %a.1 {axis=0, start=0, end=2} : f32[2,4]",
+        ),
+        (
+            "indices that skip one",
+            &[],
+            "
+            %a.0 = silu %x : f32[2,4]
+            %a.2 = silu %a.0 : f32[2,4]
+            %a.4 = silu %a.2 : f32[2,4]
+            %y = silu %a.4 : f32[2,4]",
+        ),
+        (
+            "an outer value called like one of the block",
+            &[],
+            "
+            %a = gelu %x : f32[2,4]
+            %a.0 = silu %a : f32[2,4]
+            %b.0 = silu %a.0 : f32[2,4]
+            %a.1 = silu %a : f32[2,4]
+            %b.1 = silu %a.1 : f32[2,4]
+            %y = silu %b.1 : f32[2,4]",
+        ),
+        (
+            "an outer value called like a carried one",
+            &[],
+            "
+            %a.prev = gelu %x : f32[2,4]
+            %a.0 = add %x, %a.prev : f32[2,4]
+            %a.1 = add %a.0, %a.prev : f32[2,4]
+            %y = silu %a.1 : f32[2,4]",
+        ),
+        (
+            "a value of the block called like a carried one",
+            &[],
+            "
+            %a.0 = silu %x : f32[2,4]
+            %a.prev.0 = silu %a.0 : f32[2,4]
+            %a.1 = add %a.0, %a.prev.0 : f32[2,4]
+            %a.prev.1 = silu %a.1 : f32[2,4]
+            %a.2 = add %a.1, %a.prev.1 : f32[2,4]
+            %a.prev.2 = silu %a.2 : f32[2,4]
+            %y = add %a.prev.2, %a.prev.1 : f32[2,4]",
+        ),
+        (
+            "indices at the end of their range",
+            &[],
+            "
+            %a.9223372036854775806 = silu %x : f32[2,4]
+            %a.9223372036854775807 = silu %a.9223372036854775806 : f32[2,4]
+            %b.4294967295 = silu %a.9223372036854775807 : f32[2,4]
+            %b.4294967296 = silu %b.4294967295 : f32[2,4]
+            %y = silu %b.4294967296 : f32[2,4]",
+        ),
+    ];
+    for (case, expected, body) in cases {
+        let program = parse(&program(body)).unwrap_or_else(|error| panic!("{case}: {error}"));
+        assert_eq!(repeats(&program), expected, "{case}:\n{program}");
+    }
+}
+
+/// The largest indices that the text can write roll, and parse.
+#[test]
+fn the_last_indices_roll() {
+    let body = "
+        %a.4294967294 = silu %x : f32[2,4]
+        %a.4294967295 = silu %a.4294967294 : f32[2,4]
+        %y = silu %a.4294967295 : f32[2,4]";
+    let program = parse(&program(body)).unwrap();
+    assert_eq!(repeats(&program), ["4294967294..4294967296 (%a.prev = %x)"]);
+}
+
+/// A weight that nothing reads is not printed, so it does not count.
+#[test]
+fn unread_weights_do_not_count() {
+    let mut graph = Graph::new();
+    let mut scope = Scope::new(&mut graph, F32);
+    let x = scope.input("x", F32, [2], reflux_ir::Rate::Latent).unwrap();
+    let a = scope.unary("a", reflux_ir::op::Unary::Silu, x).unwrap();
+    let late = scope.weight("late", [2]).unwrap();
+    let y = scope.binary("y", reflux_ir::op::Binary::Add, a, late).unwrap();
+    scope.weight("unread", [2]).unwrap();
+    scope.output("y", y);
+    let program = Program::of_graph("p", "main", 1, graph);
+    let parsed = parse(&program.to_string()).unwrap();
+    assert_eq!((parsed.weights().len(), program.weights().len()), (1, 2));
+    assert_eq!(parsed, program);
+}
+
+#[test]
+fn numbers_keep_every_bit() {
+    let reals = [
+        0.0,
+        -0.0,
+        1.0,
+        -1.5,
+        1e-6,
+        1e10,
+        1e16,
+        1e300,
+        0.1,
+        1.0 / 3.0,
+        123_456_789.125,
+        9_007_199_254_740_993.0,
+        f64::MIN_POSITIVE,
+        5e-324,
+        f64::MAX,
+        f64::MIN,
+        f64::EPSILON,
+    ];
+    for real in reals {
+        let body =
+            format!("%a = mul %x, {real:?} : f32[2,4]\n%y = layer_norm %a {{eps={real:?}}} : f32[2,4]");
+        let text = program(&body);
+        let program = parse(&text).unwrap();
+        assert_eq!(program.to_string(), text);
+        let graph = &program.variants["main"];
+        let node = &graph[graph.find("y").unwrap()];
+        assert_eq!(node.op, LayerNorm { eps: Real(real) }.into(), "{real:?}");
+        let Op::Constant(constant) = &graph[graph.operands(graph.find("a").unwrap())[1]].op else { panic!() };
+        assert_eq!(constant.value.0.to_bits(), real.to_bits());
+    }
+    // An integer is a real where one is expected, and stays exact where not.
+    let op = |text: &str| {
+        let program = parse(&program(text)).unwrap();
+        let graph = &program.variants["main"];
+        assert_eq!(parse(&program.to_string()).unwrap(), program);
+        graph[graph.find("n").unwrap()].op.clone()
+    };
+    let text = "%n = layer_norm %x {eps=1} : f32[2,4]\n%y = silu %n : f32[2,4]";
+    assert_eq!(op(text), LayerNorm { eps: Real(1.0) }.into());
+    for max_distance in [3, 9_007_199_254_740_993, usize::MAX] {
+        let buckets = format!("{{length=2, buckets=4, max_distance={max_distance}}}");
+        let text = format!("%n = relative_buckets {buckets} : i32[2,2]\n%y = silu %x : f32[2,4]");
+        assert_eq!(op(&text), RelativeBuckets { length: 2, buckets: 4, max_distance }.into());
+    }
+}
+
+/// `0.0` and `-0.0` are two constants, as are `1.0 f32` and `1.0 f16`; which was added first does not count.
+#[test]
+fn constants_are_told_apart() {
+    let graph = |lines: [&str; 2]| {
+        let program =
+            parse(&program(&format!("{}\n{}\n%y = silu %x : f32[2,4]", lines[0], lines[1]))).unwrap();
+        program.variants["main"].clone()
+    };
+    let (wide, narrow) = ("%a = cast 1.0 f32 {dtype=i8} : i8[]", "%b = cast 1.0 f16 {dtype=i8} : i8[]");
+    assert_eq!(graph([wide, narrow]), graph([narrow, wide]));
+    assert_ne!(graph([wide, narrow]), graph([&wide.replace("f32", "f16"), &narrow.replace("f16", "f32")]));
+    let (zero, minus) = ("%a = add %x, 0.0 : f32[2,4]", "%b = add %x, -0.0 : f32[2,4]");
+    assert_eq!(graph([zero, minus]).op_counts()["constant"], 2);
+    assert_ne!(graph([zero, minus]), graph([zero, &minus.replace("-0.0", "0.0")]));
+}
+
+/// Costs stand behind the lines and are not parsed; a view has none.
+#[test]
+fn costs_are_comments() {
+    let program = parse(PROGRAMS[3]).unwrap();
+    let text = program.print(&PrintOptions { costs: true, ..PrintOptions::default() });
+    snapshot!("text__costs", text);
+    assert_eq!(parse(&text).unwrap(), program);
+}
+
+/// A graph that only the API can build prints what parses back, or the verifier says why not.
+#[test]
+fn odd_names_are_refused_not_misread() {
+    let program = |name: &str, path: &str, tensor: &str, label: &str| {
+        let mut graph = Graph::new();
+        let x = graph.input("x", Fact::new(F32, [2]).at(reflux_ir::Rate::Latent)).unwrap();
+        let w = graph.weight(tensor, Fact::new(F32, [2])).unwrap();
+        let y = graph.add(reflux_ir::op::Binary::Add, &[x, w], name, path.into()).unwrap();
+        graph.output(label, y);
+        Program::of_graph("p", "main", 1, graph)
+    };
+    let fine = [
+        ("y", "", "w", "y"),
+        ("in", "in", "in.in", "repeat"),
+        ("a.prev.0.1", "a-1.b", "a-1.b", "0"),
+        ("7", "7.0", "7.0.w", "return"),
+    ];
+    for (name, path, tensor, label) in fine {
+        let program = program(name, path, tensor, label);
+        verify(&program).unwrap();
+        assert_eq!(parse(&program.to_string()).unwrap(), program);
+    }
+    let odd = [
+        ("a b", "", "w", "y"),
+        ("", "", "w", "y"),
+        ("y", "a..b", "w", "y"),
+        ("y", ".a", "w", "y"),
+        ("y", "a.{i}", "w", "y"),
+        ("y", "", ".w", "y"),
+        ("y", "", "w.{i}", "y"),
+        ("y", "", "w x", "y"),
+        ("y", "", "w", "a b"),
+    ];
+    for (name, path, tensor, label) in odd {
+        assert!(
+            verify(&program(name, path, tensor, label)).is_err(),
+            "{name:?} {path:?} {tensor:?} {label:?}"
+        );
+    }
+}
+
+/// What is wrong with a program, and the message that says so.
+#[test]
+fn errors() {
+    let long = format!("%y = add %x, {}%w : f32[2,4]", "%z, ".repeat(100));
+    let bodies = [
+        ("an unknown op", "%y = layernorm %x {eps=1e-6} : f32[2,4]"),
+        ("an op like no other", "%y = convolve3d %x : f32[2,4]"),
+        ("an op that is written in place", "%y = constant {value=1.0, dtype=f32} : f32[]"),
+        ("too few operands", "%y = add %x : f32[2,4]"),
+        ("too many operands", "%y = silu %x, %z : f32[2,4] in act"),
+        ("operands that do not fit", "%y = linear %x, @w f32[4,5] : f32[2,4] in proj"),
+        ("another type than is inferred", "%y = silu %x : bf16[2,4]"),
+        ("a value that is not there", "%y = add %x, %xx : f32[2,4]"),
+        ("a value that comes later", "%a = silu %y : f32[2,4]\n%y = silu %x : f32[2,4]"),
+        ("a name that is taken", "%x = silu %z : f32[2,4]"),
+        ("a name that is none", "%y-1 = silu %x : f32[2,4]"),
+        ("a weight without a type", "%y = add %x, @w : f32[2,4]"),
+        ("a weight of two types", "%a = add %x, @w f32[4] : f32[2,4]\n%y = add %a, @w f32[2,4] : f32[2,4]"),
+        ("a weight name with an empty segment", "%y = add %x, @w..b f32[4] : f32[2,4]"),
+        ("a bare word as operand", "%y = add %x, z : f32[2,4]"),
+        ("a number without a type", "%y = add 1.0, 2.0 : f32[2,4]"),
+        ("a number that is not finite", "%y = add %x, 1e999 : f32[2,4]"),
+        ("a number that its type does not hold", "%y = add %x, 2.5 i8 : f32[2,4]"),
+        ("an unknown attribute", "%y = layer_norm %x {eps=1e-6, axis=1} : f32[2,4]"),
+        ("an attribute on an op without any", "%y = silu %x {eps=1e-6} : f32[2,4]"),
+        ("a missing attribute", "%y = slice %x {axis=0, start=0} : f32[2,4]"),
+        ("no attributes at all", "%y = layer_norm %x : f32[2,4]"),
+        ("an attribute of the wrong type", "%y = slice %x {axis=0, start=0.5, end=2} : f32[2,4]"),
+        ("an attribute that is no number", "%y = layer_norm %x {eps=1-6} : f32[2,4]"),
+        ("an attribute given twice", "%y = slice %x {axis=0, axis=1} : f32[2,4]"),
+        ("an attribute that is too deep", "%y = reshape %x {shape=[[[[[[[[[2]]]]]]]]]} : f32[2,4]"),
+        ("an unknown element type", "%y = cast %x {dtype=fp8} : f32[2,4]"),
+        ("an unknown type", "%y = silu %x : float[2,4]"),
+        ("a type without extents", "%y = silu %x : f32"),
+        ("an extent that is no number", "%y = silu %x : f32[2,n]"),
+        ("extents that are too large", "%y = add %x, @w f32[4294967296,4294967296] : f32[2,4]"),
+        ("extents that overflow", "%y = add %x, @w f32[99999999999999999999] : f32[2,4]"),
+        ("a result that is too large", "%y = upsample @w f32[1,1,8,8] {factor=4294967295} : f32[2,4]"),
+        ("an index outside a block", "%y = add %x, @blocks.{i}.w f32[4] : f32[2,4]"),
+        ("an index in an attribute outside a block", "%y = slice %x {axis=0, start={i}, end=2} : f32[2,4]"),
+        ("a hole that is no index", "repeat %i in 0..2 {\n%y = add %x, @w.{j+1} f32[4] : f32[2,4]\n}"),
+        ("a hole within a segment", "repeat %i in 0..2 {\n%y = add %x, @w{i} f32[4] : f32[2,4]\n}"),
+        ("a range that is none", "repeat %i in 0-2 {\n%y = silu %x : f32[2,4]\n}"),
+        ("an empty range", "repeat %i in 2..2 {\n%y = silu %x : f32[2,4]\n}"),
+        ("a range that is too long", "repeat %i in 0..2147483648 {\n%y = silu %x : f32[2,4]\n}"),
+        ("a block without ops", "repeat %i in 0..4 {\n}"),
+        ("a block in a block", "repeat %i in 0..2 {\n%a = silu %x : f32[2,4]\nrepeat %i in 0..2 {\n}\n}"),
+        (
+            "a block that does not yield",
+            "repeat %i in 0..2 (%a.prev = %x) {\n%a = silu %a.prev : f32[2,4]\n}",
+        ),
+        ("a yield of nothing", "repeat %i in 0..2 {\n%a = silu %x : f32[2,4]\nyield %a\n}"),
+        (
+            "a carried value that the block lacks",
+            "repeat %i in 0..2 (%b.prev = %x) {\n%a = silu %x : f32[2,4]\nyield %b\n}",
+        ),
+        ("a carried value without .prev", "repeat %i in 0..2 (%a = %x) {\n%a = silu %x : f32[2,4]\n}"),
+        ("an unterminated block", "repeat %i in 0..2 {\n%y = silu %x : f32[2,4]"),
+        (
+            "an index that overflows",
+            "repeat %i in 0..2 {\n%y = slice %x {axis=0, start=0, end={9223372036854775807*i+2}} : f32[2,4]\n}",
+        ),
+        (
+            "an error in a later round",
+            "repeat %i in 0..3 {\n%y = slice %x {axis=1, start={2*i}, end={2*i+2}} : f32[2,2]\n}",
+        ),
+        ("a stray token", "%y = silu %x : f32[2,4] ]"),
+        ("a character that means nothing", "%y = silu %x ; f32[2,4]"),
+        ("letters that are not ASCII", "%größe = silu %x : f32[2,4]"),
+        ("what comes after letters that are not ASCII", "%y = add %x, @größe.😀 f32[4] : f32[2,4]"),
+        ("tabs", "%y\t=\tsilu\t%q : f32[2,4]"),
+        ("a very long line", &long),
+    ];
+    let minimal = "program p {\n  input %x : f32[2] latent\n  variant v (%x) -> (%y) {\n    return %x\n  }\n  schedule v\n}";
+    let programs = [
+        ("nothing", String::new()),
+        ("no program", "graph p {\n}".into()),
+        ("an unterminated program", "program p {\n  schedule main\n".into()),
+        ("something after the end", format!("{minimal}\n}}")),
+        ("a program name that is none", "program a..b {\n}".into()),
+        ("an unknown keyword", minimal.replace("input", "inputs")),
+        ("an unknown rate", minimal.replace("latent", "step")),
+        ("no rate", minimal.replace(" latent", "")),
+        ("a duplicated declaration", minimal.replace("  variant", "  carry %x : f32[3] latent\n  variant")),
+        ("an input that is not declared", minimal.replace("variant v (%x)", "variant v (%x, %z)")),
+        ("an input that is listed twice", minimal.replace("variant v (%x)", "variant v (%x, %x)")),
+        ("fewer results than outputs", minimal.replace("(%y)", "(%y, %z)")),
+        (
+            "a variant that is there twice",
+            minimal.replace("  schedule v", "  variant v () -> () { return }\n  schedule v"),
+        ),
+        (
+            "a prepare stage out of order",
+            minimal.replace(
+                "  variant",
+                "  prepare prompt () -> () { return }\n  prepare weights () -> () { return }\n  variant",
+            ),
+        ),
+        (
+            "a prepared value that is declared",
+            minimal.replace("  variant", "  prepare schedule (%x) -> (%x) { return %x }\n  variant"),
+        ),
+        ("a schedule that is too long", minimal.replace("schedule v", "schedule v*99999999")),
+        ("a number of steps that is none", minimal.replace("schedule v", "schedule v*many")),
+        (
+            "something after the schedule",
+            minimal.replace("schedule v", "schedule v\n  carry %h : f32[2] latent"),
+        ),
+    ];
+    let texts = bodies.iter().map(|(case, body)| (*case, program(body)));
+    let mut report = String::new();
+    for (case, text) in texts.chain(programs) {
+        let error = parse(&text).expect_err(case);
+        writeln!(report, "# {case}\n{error}\n").unwrap();
+    }
+    snapshot!("text__errors", report);
+}
+
+/// Small texts that stand for a lot are refused before anything is made of them.
+#[test]
+fn small_texts_stay_small() {
+    let block = |name: usize| format!("repeat %i in 0..60000 {{\n%b{name} = silu %x : f32[2,4]\n}}\n");
+    let bodies = [
+        "repeat %i in 0..4294967296 {\n}\n".to_owned(),
+        "repeat %i in 0..4294967296 {\n%y = silu %x : f32[2,4]\n}\n".to_owned(),
+        (0..1000).map(block).collect(),
+    ];
+    for body in bodies {
+        parse(&program(&body)).unwrap_err();
+    }
+    for count in ["100001", "18446744073709551615", "50000 main*50001"] {
+        parse(
+            &program("%y = silu %x : f32[2,4]").replace("schedule main", &format!("schedule main*{count}")),
+        )
+        .unwrap_err();
+    }
+}
+
+#[test]
+fn schedules_print_as_run_lengths() {
+    let mut program = parse(&program("%y = silu %x : f32[2,4]")).unwrap();
+    for (steps, expected) in [(vec![], "schedule"), (vec!["a", "a", "b", "a"], "schedule a*2 b a")] {
+        program.schedule = steps.into_iter().map(Name::from).collect();
+        let text = program.to_string();
+        assert_eq!(text.lines().rev().nth(1).unwrap().trim(), expected);
+        assert_eq!(parse(&text).unwrap(), program);
+    }
+}
+
+/// Attributes that are left out print as little as they can, and mean their default.
+#[test]
+fn defaults_are_not_printed() {
+    let op = Op::from(Attention { scale: Real(1.0), causal: false });
+    assert_eq!(op.attributes().keys().collect::<Vec<_>>(), ["scale"]);
+    assert_eq!(Op::from_text("attention", op.attributes()).unwrap().unwrap(), op);
+    assert_eq!(DType::ALL.map(|dtype| dtype.name().parse::<DType>()), DType::ALL.map(Ok));
+}

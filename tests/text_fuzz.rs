@@ -1,0 +1,220 @@
+//! IR text under random input: nothing panics or hangs, and whatever is a program survives being printed.
+
+#[path = "common/graphs.rs"]
+mod graphs;
+#[path = "common/programs.rs"]
+mod programs;
+
+use graphs::{Choices, random_patch, random_program};
+use programs::PROGRAMS;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use reflux_ir::text::{PrintOptions, parse};
+use reflux_ir::{Program, export, verify};
+
+/// Words of the format, and numbers that it should not take at their word.
+const WORDS: &[&str] = &[
+    "program",
+    "input",
+    "carry",
+    "prepare",
+    "variant",
+    "schedule",
+    "repeat",
+    "return",
+    "yield",
+    "in",
+    "weights",
+    "prompt",
+    "latent",
+    "main",
+    "p",
+    "%",
+    "@",
+    ":",
+    ",",
+    "=",
+    "(",
+    ")",
+    "{",
+    "}",
+    "[",
+    "]",
+    "*",
+    "->",
+    "//",
+    "\n",
+    "\t",
+    "%i in",
+    "%x",
+    "%y",
+    "%a.prev",
+    "%a.0",
+    "@w",
+    "@.w",
+    "@m.{i}.w",
+    "{i}",
+    "{2*i+1}",
+    "{-1*i-7}",
+    "{9223372036854775807*i+1}",
+    "{x=",
+    "0..2",
+    "0..4294967296",
+    "3..1",
+    "0..100000",
+    "f32[2]",
+    "f32[]",
+    "bf16[2,4]",
+    "i32[4]",
+    "f32",
+    "0",
+    "1",
+    "-0.0",
+    "1e-6",
+    "1e999",
+    "nan",
+    "2147483648",
+    "99999999",
+    "9223372036854775807",
+    "18446744073709551615",
+    "99999999999999999999",
+    "f32[4294967296,4294967296]",
+    "f32[0,9223372036854775807]",
+    "i8[9223372036854775807]",
+    "add",
+    "silu",
+    "linear",
+    "reshape",
+    "slice",
+    "rope_table",
+    "conv2d",
+    "constant",
+    "weight",
+    "{eps=1e-6}",
+    "{shape=[2]}",
+    "{axes=[18446744073709551614, 4], theta=1.0}",
+    "{padding=9223372036854775807}",
+    "é",
+    "😀",
+    "\u{2028}",
+    "a..b",
+    ".",
+    "+",
+    "-",
+];
+
+/// What must hold of every text.
+fn check(text: &str) {
+    match parse(text) {
+        Ok(program) => check_program(&program),
+        Err(error) => {
+            let lines = text.lines().count();
+            assert!((1..=lines.max(1)).contains(&error.span.line), "{error}");
+            let line = text.lines().nth(error.span.line - 1).unwrap_or_default();
+            assert_eq!(error.source_line, line);
+            let end = error.span.column + error.span.length - 1;
+            // The end of the text is one past its last character.
+            assert!(error.span.column >= 1 && end <= line.chars().count() + 1, "{error}");
+            assert!(error.to_string().lines().all(|line| line.chars().count() < 1000 + text.len()));
+        }
+    }
+}
+
+/// What must hold of every program, well-formed or not.
+fn check_program(program: &Program) {
+    let text = program.to_string();
+    let parsed = parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    assert_eq!(parsed, *program, "\n{text}");
+    assert_eq!(parsed.to_string(), text);
+    let options = PrintOptions { unrolled: true, costs: true, provenance: true };
+    let unrolled = program.print(&options);
+    assert_eq!(
+        parse(&unrolled).unwrap_or_else(|error| panic!("{error}\n{unrolled}")),
+        *program,
+        "\n{unrolled}"
+    );
+    let _ = verify(program).map_err(|error| error.to_string());
+    let _ = (export::dot(program), export::model_explorer(program));
+}
+
+/// `text` after some of its tokens were dropped, doubled, swapped, or replaced by words.
+fn mutate(text: &str, edits: Vec<(usize, u8, usize)>) -> String {
+    let is_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '-');
+    let mut tokens: Vec<String> = Vec::new();
+    for c in text.chars() {
+        match tokens.last_mut() {
+            Some(last) if is_word(c) && last.ends_with(is_word) => last.push(c),
+            _ => tokens.push(c.to_string()),
+        }
+    }
+    for (at, edit, other) in edits {
+        let (at, other_at) = (at % tokens.len(), other % tokens.len());
+        match edit % 6 {
+            0 => tokens[at].clear(),
+            1 => tokens[at] = tokens[at].repeat(2),
+            2 => tokens.swap(at, other_at),
+            3 => tokens[at] = tokens[other_at].clone(),
+            4 => tokens[at] = WORDS[other % WORDS.len()].to_owned(),
+            _ => tokens[at] += &format!(" {} ", WORDS[other % WORDS.len()]),
+        }
+    }
+    tokens.concat()
+}
+
+fn config(cases: u32) -> ProptestConfig {
+    // PROPTEST_CASES asks for more (or fewer) than the few seconds' worth.
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(cases);
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(config(400))]
+
+    #[test]
+    fn bytes(bytes in vec(any::<u8>(), 0..200)) {
+        check(&String::from_utf8_lossy(&bytes));
+    }
+
+    #[test]
+    fn words(words in vec(proptest::sample::select(WORDS), 0..40), glue in "[ ]?") {
+        check(&words.join(&glue));
+    }
+
+    /// Words where ops are expected, so that more of them get that far.
+    #[test]
+    fn bodies(words in vec(proptest::sample::select(WORDS), 0..12)) {
+        let head = "program p { input %x : f32[2] latent variant main (%x) -> (%y) { repeat %i in 0..2 { %a = silu %x";
+        check(&format!("{head} {} : f32[2] }} return %a.0 }} schedule main }}", words.join(" ")));
+        check(&format!("program p {{ variant main () -> (%y) {{ %y = {} return %y }} schedule main }}", words.join(" ")));
+    }
+
+    #[test]
+    fn mutations(program in 0..PROGRAMS.len(), edits in vec((any::<usize>(), any::<u8>(), any::<usize>()), 1..4)) {
+        check(&mutate(PROGRAMS[program], edits));
+    }
+
+    #[test]
+    fn graphs(choices in vec(any::<u16>(), 0..150)) {
+        let program = random_program(&mut Choices(choices.into_iter()), 12);
+        verify(&program).unwrap();
+        check_program(&program);
+    }
+
+    /// A patch leaves a well-formed program, or the one that was there.
+    #[test]
+    fn patches(choices in vec(any::<u16>(), 0..150)) {
+        let mut choices = Choices(choices.into_iter());
+        let mut program = random_program(&mut choices, 8);
+        for _ in 0..3 {
+            let before = program.clone();
+            let patched = random_patch(&mut program.variants["main"], &mut choices);
+            if patched.is_err() {
+                prop_assert_eq!(&program, &before);
+                prop_assert_eq!(program.variants["main"].op_counts(), before.variants["main"].op_counts());
+                prop_assert_eq!(program.to_string(), before.to_string());
+            }
+            verify(&program).unwrap_or_else(|error| panic!("{error}\n{program}"));
+            check_program(&program);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The verifier: a program that breaks each invariant of its list, and what is said about it.
+//!
+//! What only the crate itself can break (cycles, ports, facts) is tested in `src/ir/verify.rs`.
+
+#[macro_use]
+#[path = "common/snapshot.rs"]
+mod snapshot;
+
+use reflux_ir::op::{Binary, Unary};
+use reflux_ir::text::parse;
+use reflux_ir::{DType::F32, Declaration, Fact, Graph, ModulePath, Name, Program, Rate, Stage, verify};
+use std::fmt::Write;
+
+const FINE: &str = "
+program fine {
+  input %x : f32[2] latent
+  input %p : f32[2] prompt
+  carry %h : f32[2] latent
+  prepare prompt (%p) -> (%q) {
+    %q = silu %p : f32[2] in prepared
+    return %q
+  }
+  variant full (%x, %q) -> (%y, %h) {
+    %y = add %x, %q : f32[2] in net.0
+    return %y, %y
+  }
+  variant reuse (%h) -> (%y) {
+    %y = gelu %h : f32[2] in net.1
+    return %y
+  }
+  schedule full reuse*2
+}";
+
+type Break = fn(&mut Program);
+
+fn variant<'p>(program: &'p mut Program, name: &str) -> &'p mut Graph {
+    program.variants.get_mut(name).unwrap()
+}
+
+/// Adds `silu` of the value `of`, called `name`, to `graph`.
+fn silu(graph: &mut Graph, of: &str, name: &str, path: &str) {
+    let operand = graph.find(of).unwrap();
+    graph.add(Unary::Silu, &[operand], name, ModulePath::from(path)).unwrap();
+}
+
+/// Adds `add %x, @tensor` to the variant `full`.
+fn add_weight(program: &mut Program, tensor: &str, fact: Fact) {
+    let graph = variant(program, "full");
+    let x = graph.find("x").unwrap();
+    let weight = graph.weight(tensor, fact).unwrap();
+    graph.add(Binary::Add, &[x, weight], "sum", ModulePath::root()).unwrap();
+}
+
+fn latent(name: &str) -> Declaration {
+    Declaration { name: name.into(), fact: Fact::new(F32, [2]).at(Rate::Latent) }
+}
+
+#[test]
+fn a_fine_program_is_fine() {
+    verify(&parse(FINE).unwrap()).unwrap();
+}
+
+#[test]
+fn each_invariant_is_checked() {
+    let cases: [(&str, Break); 29] = [
+        ("3. a weight that changes", |p| add_weight(p, "w", Fact::new(F32, [2]).at(Rate::Prompt))),
+        ("4. a value name with a space", |p| silu(variant(p, "full"), "x", "a b", "")),
+        ("4. a value name with an empty segment", |p| silu(variant(p, "full"), "x", "a..b", "")),
+        ("4. no name at all", |p| silu(variant(p, "full"), "x", "", "")),
+        ("4. a module path with a hole", |p| silu(variant(p, "full"), "x", "a", "blocks.{i}")),
+        ("4. a relative module path", |p| silu(variant(p, "full"), "x", "a", ".0")),
+        ("4. a tensor name with a slash", |p| add_weight(p, "net/w", Fact::new(F32, [2]))),
+        ("4. a relative tensor name", |p| add_weight(p, ".w", Fact::new(F32, [2]))),
+        ("4. a program name with a space", |p| p.name = Name::from("not fine")),
+        ("4. a variant name with a brace", |p| {
+            let graph = p.variants.swap_remove("full").unwrap();
+            p.variants.insert("full{".into(), graph);
+            p.schedule[0] = "full{".into();
+        }),
+        ("4. a declared name with a space", |p| p.inputs.push(latent("a b"))),
+        ("4. a label with a percent sign", |p| {
+            let q = p.prepares[&Rate::Prompt].find("q").unwrap();
+            p.prepares.get_mut(&Rate::Prompt).unwrap().output("%q", q);
+        }),
+        ("5. two outputs of one name", |p| {
+            let q = p.prepares[&Rate::Prompt].find("p").unwrap();
+            p.prepares.get_mut(&Rate::Prompt).unwrap().output("r", q);
+            p.prepares.get_mut(&Rate::Prompt).unwrap().output("r", q);
+        }),
+        ("6. a value that is faster than its stage", |p| {
+            let graph = p.prepares.remove(&Rate::Prompt).unwrap();
+            p.prepares.insert(Rate::Weights, graph);
+        }),
+        ("6. a stage that cannot be prepared", |p| {
+            let graph = p.prepares.remove(&Rate::Prompt).unwrap();
+            p.prepares.insert(Rate::Latent, graph);
+        }),
+        ("7. an input that is declared twice", |p| p.inputs.push(latent("x"))),
+        ("7. an input that is carried", |p| p.carries.push(latent("x"))),
+        ("7. a prepared value that is declared", |p| p.inputs.push(latent("q"))),
+        ("7. a prepared value that an earlier stage prepares", |p| {
+            let graph = p.prepares[&Rate::Prompt].clone();
+            p.prepares.insert(Rate::Schedule, graph);
+        }),
+        ("7. a carried value that does not change", |p| p.carries[0].fact.rate = Rate::Weights),
+        ("8. an input that nothing provides", |p| p.inputs.retain(|input| &*input.name != "x")),
+        ("8. an input of another type", |p| p.inputs[0].fact.shape = [3].into()),
+        ("8. an input of another rate", |p| p.inputs[0].fact.rate = Rate::Schedule),
+        ("8. an input that is prepared later", |p| {
+            let mut graph = Graph::new();
+            graph.input("q", Fact::new(F32, [2]).at(Rate::Prompt)).unwrap();
+            p.prepares.insert(Rate::Weights, graph);
+        }),
+        ("9. variants with other results", |p| {
+            let graph = variant(p, "reuse");
+            let h = graph.find("h").unwrap();
+            graph.output("z", h);
+        }),
+        ("9. a carried value of another type", |p| p.carries[0].fact.dtype = reflux_ir::DType::F16),
+        ("10. an empty schedule", |p| p.schedule.clear()),
+        ("10. a schedule of what is no variant", |p| {
+            p.schedule.extend(["h", "fill", "fill"].map(Name::from))
+        }),
+        ("11. a carried value that is read first", |p| p.schedule.rotate_left(1)),
+    ];
+    let mut report = String::new();
+    for (case, edit) in cases {
+        let mut program = parse(FINE).unwrap();
+        edit(&mut program);
+        writeln!(report, "# {case}\n{}\n", verify(&program).expect_err(case)).unwrap();
+    }
+    snapshot!("verify__invariants", report);
+}
+
+/// One error does not hide another, wherever they are.
+#[test]
+fn all_errors_are_reported() {
+    let mut program = parse(FINE).unwrap();
+    silu(variant(&mut program, "full"), "x", "a b", "net");
+    silu(variant(&mut program, "full"), "x", "a-b", "net");
+    silu(program.prepares.get_mut(&Rate::Prompt).unwrap(), "p", "%p", "prepared");
+    let h = variant(&mut program, "reuse").find("h").unwrap();
+    variant(&mut program, "reuse").output("y", h);
+    program.inputs.push(latent("h"));
+    // A variant that is none and a carried value that is read too early, of one name.
+    program.schedule = ["h", "reuse"].map(Name::from).into();
+    let error = verify(&program).unwrap_err();
+    assert_eq!(error.violations.len(), 8, "{error}");
+    let stages = error.violations.iter().filter_map(|violation| violation.stage.clone());
+    let [prepare, full, reuse] =
+        [Stage::Prepare(Rate::Prompt), Stage::Variant("full".into()), Stage::Variant("reuse".into())];
+    assert_eq!(
+        stages.collect::<Vec<_>>(),
+        [prepare, full.clone(), full, reuse.clone(), reuse.clone(), reuse]
+    );
+    snapshot!("verify__several", error);
+}
