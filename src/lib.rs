@@ -33,3 +33,8 @@ pub use pipeline::{
 
 /// This version of Reflux.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Runs the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
