@@ -45,7 +45,7 @@ const LEGACY_EOS: i64 = 2;
 impl ClipConfig {
     /// The encoder as a program of one variant `encode`.
     ///
-    /// Input: `ids` i32[batch, tokens]. Result: `pooled` [batch, hidden], the final state of the end-of-text token.
+    /// Input: `ids` `i32[batch, tokens]`. Result: `pooled` `[batch, hidden]`, the final state of the end-of-text token.
     pub fn lower(&self, batch: usize, dtype: DType) -> Result<Program, ModelError> {
         if self.num_attention_heads == 0 || !self.hidden_size.is_multiple_of(self.num_attention_heads) {
             let (size, heads) = (self.hidden_size, self.num_attention_heads);
@@ -76,7 +76,7 @@ impl ClipConfig {
         Ok(())
     }
 
-    /// Where the end-of-text token is, i32[batch].
+    /// Where the end-of-text token is, `i32[batch]`.
     fn end_of_text(&self, s: &mut Scope, ids: ValueId) -> Result<ValueId, GraphError> {
         let key = match self.eos_token_id {
             LEGACY_EOS => ids,

@@ -54,8 +54,8 @@ impl FluxConfig {
 
     /// The transformer as a program of one variant `full`, one call per step.
     ///
-    /// Inputs: `latents` f32[batch, image tokens, in], `prompt` (T5's output) [batch, text tokens, joint], `pooled`
-    /// (CLIP's) [batch, pooled], `timesteps` f32[steps, batch] in 0…1, `guidance` f32[batch] where the config embeds
+    /// Inputs: `latents` `f32[batch, image tokens, in]`, `prompt` (T5's output) `[batch, text tokens, joint]`, `pooled`
+    /// (CLIP's) `[batch, pooled]`, `timesteps` `f32[steps, batch]` in 0…1, `guidance` `f32[batch]` where the config embeds
     /// it, and `step` i32[]. The result is `velocity`, f32 of the shape of `latents`.
     pub fn lower(&self, sizes: &Sizes, dtype: DType) -> Result<Program, ModelError> {
         let mut graph = Graph::new();

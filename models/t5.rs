@@ -28,7 +28,7 @@ fn max_distance() -> usize {
 impl T5Config {
     /// The encoder as a program of one variant `encode`.
     ///
-    /// Input: `ids` i32[batch, tokens]. Result: `prompt` [batch, tokens, d_model], the last hidden state. There is no
+    /// Input: `ids` `i32[batch, tokens]`. Result: `prompt` `[batch, tokens, d_model]`, the last hidden state. There is no
     /// attention mask: FLUX attends to padding.
     pub fn lower(&self, batch: usize, tokens: usize, dtype: DType) -> Result<Program, ModelError> {
         if self.feed_forward_proj != "gated-gelu" {

@@ -36,8 +36,8 @@ impl VaeConfig {
 
     /// The decoder as a program of one variant `decode`.
     ///
-    /// Input: `latents` f32[batch, tokens, 4 · latent channels], packed as the transformer has them. Result: `image`
-    /// f32[batch, 3, height, width], nominally in −1…1.
+    /// Input: `latents` `f32[batch, tokens, 4 · latent channels]`, packed as the transformer has them. Result: `image`
+    /// `f32[batch, 3, height, width]`, nominally in −1…1.
     pub fn lower(&self, sizes: &Sizes, dtype: DType) -> Result<Program, ModelError> {
         let mut graph = Graph::new();
         self.build(&mut Scope::new(&mut graph, dtype), sizes)?;

@@ -19,7 +19,7 @@ fn json(name: &str) -> Value {
 }
 
 fn weights(net: Net) -> Weights {
-    Weights::open(&emoji().join(net.folder())).unwrap()
+    Weights::open(emoji().join(net.folder())).unwrap()
 }
 
 /// Loads `program` on the CPU and runs step 0 of it on `inputs`.
@@ -149,7 +149,7 @@ fn tinyrandom_transformer() {
     let config: FluxConfig = read_json(&folder.join("transformer/config.json")).unwrap();
     let io = Fixture::open("tinyrandom/io.safetensors");
     for source in ["transformer", "bfl.safetensors"] {
-        let weights = Weights::open(&folder.join(source)).unwrap();
+        let weights = Weights::open(folder.join(source)).unwrap();
         let rows_columns = io.get("img_ids").to_f32();
         let (row, column) = (rows_columns[rows_columns.len() - 2], rows_columns[rows_columns.len() - 1]);
         let sizes = Sizes {

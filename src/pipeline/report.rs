@@ -35,7 +35,7 @@ pub struct Report {
     /// In order of first use.
     pub stages: Vec<StageTime>,
     pub warnings: Vec<String>,
-    /// The pictures' final latents, packed f32[pictures, tokens, channels].
+    /// The pictures' final latents, packed `f32[pictures, tokens, channels]`.
     #[serde(skip)]
     pub latents: HostTensor,
 }

@@ -26,7 +26,7 @@ pub struct Request {
     pub num_images: Option<usize>,
     /// T5's sequence length in tokens.
     pub max_sequence_length: Option<usize>,
-    /// Packed noise to start from, f32[pictures, tokens, channels], instead of the seed's.
+    /// Packed noise to start from, `f32[pictures, tokens, channels]`, instead of the seed's.
     pub init_latents: Option<HostTensor>,
 }
 

@@ -24,9 +24,9 @@ impl Tokenizers {
 
 /// What the transformer is conditioned on; two of each with classifier-free guidance.
 pub(super) struct Conditioning {
-    /// T5's last hidden state, [batch, tokens, d_model].
+    /// T5's last hidden state, `[batch, tokens, d_model]`.
     pub prompt: HostTensor,
-    /// CLIP's pooled output, [batch, hidden].
+    /// CLIP's pooled output, `[batch, hidden]`.
     pub pooled: HostTensor,
 }
 

@@ -1,7 +1,7 @@
 //! Executes Reflux programs on burn backends.
 //!
 //! [`load`] gives an [`Execute`] for a program on a [`Device`]; what runs is the program as printed, op by op, each
-//! by its one arm in [`ops`]. A plan made beforehand says when each value is read for the last time, so that memory
+//! by its one arm in `ops`. A plan made beforehand says when each value is read for the last time, so that memory
 //! is returned, or reused in place, as early as can be.
 
 mod device;

@@ -19,7 +19,7 @@ pub struct Fixture(Weights);
 
 impl Fixture {
     pub fn open(name: &str) -> Self {
-        Self(Weights::open(&repo("tests/fixtures").join(name)).unwrap())
+        Self(Weights::open(repo("tests/fixtures").join(name)).unwrap())
     }
 
     pub fn get(&self, name: &str) -> HostTensor {

@@ -49,7 +49,7 @@ fn heads_of<B: Target>(x: &FloatTensor<B>, range: std::ops::Range<usize>) -> Flo
     B::float_slice(x.clone(), &[full, Slice::from(range), full, full])
 }
 
-/// All of `q`, `k`, `v` as [batch, heads, tokens, dim].
+/// All of `q`, `k`, `v` as `[batch, heads, tokens, dim]`.
 fn attend<B: Target>(
     op: &Attention,
     q: FloatTensor<B>,
@@ -73,7 +73,7 @@ fn attend<B: Target>(
     B::float_matmul(weights, v)
 }
 
-/// −∞ above the diagonal, [1, 1, queries, keys].
+/// −∞ above the diagonal, `[1, 1, queries, keys]`.
 fn causal_mask<B: Target>(queries: usize, keys: usize, device: &B::Device) -> FloatTensor<B> {
     let mask = |query: usize| (0..keys).map(move |key| if key > query { f32::NEG_INFINITY } else { 0.0 });
     let values: Vec<f32> = (0..queries).flat_map(mask).collect();

@@ -109,8 +109,8 @@ fn exp(x: f32) -> f32 {
     // Adding and subtracting 1.5 · 2²³ rounds to an integer.
     const ROUND: f32 = 12_582_912.0;
     let power = x * std::f32::consts::LOG2_E + ROUND - ROUND;
-    // ln 2 in two parts, the first exact in few bits.
-    let x = x - power * 0.693_359_375 + power * 2.121_944_4e-4;
+    // ln 2 in two parts, the first of few bits, so that its product is exact.
+    let x = x - power * (355.0 / 512.0) + power * 2.121_944_4e-4;
     let mut polynomial = 1.987_569_2e-4;
     for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
         polynomial = polynomial * x + coefficient;

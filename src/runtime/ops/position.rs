@@ -38,7 +38,7 @@ fn bucket(op: &RelativeBuckets, distance: i64) -> i32 {
     (sign + large.min(half - 1)) as i32
 }
 
-/// See [`RopeTable`]; `ids` is f32[tokens, axes].
+/// See [`RopeTable`]; `ids` is `f32[tokens, axes]`.
 pub fn rope_table(op: &RopeTable, ids: &HostTensor) -> HostTensor {
     let ids = ids.to_f32();
     let frequencies: Vec<(usize, f64)> = op

@@ -14,12 +14,12 @@ pub trait Target: Backend {
         elementwise::unary::<Self>(function, x)
     }
 
-    /// Rotates pairs of `x` [batch, tokens, heads, dim] by the f32 table [2, tokens, dim / 2].
+    /// Rotates pairs of `x` `[batch, tokens, heads, dim]` by the f32 table `[2, tokens, dim / 2]`.
     fn rope(x: FloatTensor<Self>, table: FloatTensor<Self>) -> FloatTensor<Self> {
         position::rope::<Self>(x, table)
     }
 
-    /// `op` over [batch, tokens, heads, dim].
+    /// `op` over `[batch, tokens, heads, dim]`.
     fn scaled_dot_product_attention(
         op: &Attention,
         q: FloatTensor<Self>,

@@ -1,0 +1,201 @@
+//! The executor on programs small enough to work out by hand.
+
+use reflux_ir::{DType, HostTensor, WeightError, WeightSource, text};
+use reflux_runtime::{Device, Execute, RunError, load};
+use std::collections::HashMap;
+
+/// Weights in a map.
+struct Given(HashMap<&'static str, HostTensor>);
+
+impl WeightSource for Given {
+    fn weight(&self, name: &str, dtype: DType) -> Result<HostTensor, WeightError> {
+        self.0.get(name).map(|tensor| tensor.cast(dtype)).ok_or_else(|| WeightError::Missing(name.to_owned()))
+    }
+}
+
+fn executor(source: &str) -> Box<dyn Execute> {
+    let weights = Given(HashMap::from([("w", HostTensor::from_f32([2], &[10.0, 100.0]))]));
+    load(Device::Cpu, text::parse(source).unwrap(), &weights).unwrap()
+}
+
+/// What `op` makes of the inputs `%a`, `%b`, ….
+fn evaluate(inputs: &[HostTensor], op: &str) -> HostTensor {
+    let names: Vec<String> =
+        (b'a'..).take(inputs.len()).map(|letter| char::from(letter).to_string()).collect();
+    let declare = |(name, tensor): (&String, &HostTensor)| {
+        let shape: Vec<_> = tensor.shape.iter().map(usize::to_string).collect();
+        format!("  input %{name} : {}[{}] latent\n", tensor.dtype, shape.join(","))
+    };
+    let declarations: String = names.iter().zip(inputs).map(declare).collect();
+    let signature: Vec<_> = names.iter().map(|name| format!("%{name}")).collect();
+    let source = format!(
+        "program p {{\n{declarations}  variant main ({}) -> (%y) {{\n    %y = {op}\n    return %y\n  }}\n  schedule main\n}}",
+        signature.join(", ")
+    );
+    let mut executor = executor(&source);
+    for (name, tensor) in names.iter().zip(inputs) {
+        executor.bind(name, tensor).unwrap();
+    }
+    executor.step(0).unwrap().remove("y").unwrap()
+}
+
+fn f32s<const N: usize>(shape: [usize; N], values: &[f32]) -> HostTensor {
+    HostTensor::from_f32(shape, values)
+}
+
+fn i32s<const N: usize>(shape: [usize; N], values: &[i32]) -> HostTensor {
+    HostTensor::from_i32(shape, values)
+}
+
+#[test]
+fn ops_compute_what_they_say() {
+    let a = f32s([2, 2], &[1.0, 2.0, 3.0, 4.0]);
+    let ids = i32s([3], &[2, 0, 2]);
+    let cases: Vec<(Vec<HostTensor>, &str, HostTensor)> = vec![
+        (vec![a.clone()], "sub %a, 1.0 : f32[2,2]", f32s([2, 2], &[0.0, 1.0, 2.0, 3.0])),
+        (vec![a.clone()], "sub 1.0, %a : f32[2,2]", f32s([2, 2], &[0.0, -1.0, -2.0, -3.0])),
+        (vec![a.clone()], "div 12.0, %a : f32[2,2]", f32s([2, 2], &[12.0, 6.0, 4.0, 3.0])),
+        (vec![a.clone()], "mul @w f32[2], %a : f32[2,2]", f32s([2, 2], &[10.0, 200.0, 30.0, 400.0])),
+        (vec![a.clone()], "equal %a, 3.0 : f32[2,2]", f32s([2, 2], &[0.0, 0.0, 1.0, 0.0])),
+        (vec![ids.clone()], "equal %a, 2 : i32[3]", i32s([3], &[1, 0, 1])),
+        (vec![ids.clone()], "mul %a, %a : i32[3]", i32s([3], &[4, 0, 4])),
+        (
+            vec![a.clone(), f32s([2], &[5.0, 6.0])],
+            "add %b, %a : f32[2,2]",
+            f32s([2, 2], &[6.0, 8.0, 8.0, 10.0]),
+        ),
+        (vec![a.clone(), a.clone()], "matmul %a, %b : f32[2,2]", f32s([2, 2], &[7.0, 10.0, 15.0, 22.0])),
+        (
+            vec![f32s([2, 1, 2], &[1.0, 2.0, 3.0, 4.0]), f32s([2, 1], &[1.0, -1.0])],
+            "matmul %a, %b : f32[2,1,1]",
+            f32s([2, 1, 1], &[-1.0, -1.0]),
+        ),
+        (vec![f32s([3], &[0.5, 1.5, -2.5])], "cast %a {dtype=i32} : i32[3]", i32s([3], &[0, 2, -2])),
+        (vec![ids.clone()], "cast %a {dtype=f32} : f32[3]", f32s([3], &[2.0, 0.0, 2.0])),
+        // 1 + 2⁻⁹ is halfway between two bf16 numbers: to even.
+        (
+            vec![f32s([2], &[1.001_953_1, 1.005_859_4])],
+            "cast %a {dtype=bf16} : bf16[2]",
+            f32s([2], &[1.0, 1.007_812_5]).cast(DType::BF16),
+        ),
+        (vec![i32s([2, 3], &[1, 7, 7, 5, 5, 4])], "argmax %a : i32[2]", i32s([2], &[1, 0])),
+        (vec![a.clone(), i32s([], &[1])], "select %a, %b : f32[2]", f32s([2], &[3.0, 4.0])),
+        (vec![a.clone(), i32s([2], &[1, 0])], "select %a, %b : f32[2]", f32s([2], &[2.0, 3.0])),
+        (vec![ids.clone(), i32s([], &[0])], "select %a, %b : i32[]", i32s([], &[2])),
+        (vec![ids.clone(), ids.clone()], "concat %a, %b {axis=-1} : i32[6]", i32s([6], &[2, 0, 2, 2, 0, 2])),
+        (vec![a.clone()], "slice %a {axis=-1, start=1, end=2} : f32[2,1]", f32s([2, 1], &[2.0, 4.0])),
+        (vec![a.clone()], "transpose %a {perm=[1, 0]} : f32[2,2]", f32s([2, 2], &[1.0, 3.0, 2.0, 4.0])),
+        (vec![f32s([1, 1], &[7.0])], "reshape %a {shape=[]} : f32[]", f32s([], &[7.0])),
+        (
+            vec![f32s([1, 1, 1, 2], &[1.0, 2.0])],
+            "upsample %a {factor=2} : f32[1,1,2,4]",
+            f32s([1, 1, 2, 4], &[1.0, 1.0, 2.0, 2.0, 1.0, 1.0, 2.0, 2.0]),
+        ),
+        (
+            vec![i32s([3], &[1, 0, 1]), a.clone()],
+            "embedding %a, %b : f32[3,2]",
+            f32s([3, 2], &[3.0, 4.0, 1.0, 2.0, 3.0, 4.0]),
+        ),
+    ];
+    for (inputs, op, expected) in cases {
+        assert_eq!(evaluate(&inputs, op), expected, "{op}");
+    }
+}
+
+#[test]
+fn gelu_is_the_error_functions() {
+    let y = evaluate(&[f32s([3], &[-1.0, 0.0, 2.0])], "gelu %a : f32[3]").to_f32();
+    for (y, expected) in y.iter().zip([-0.158_655_25, 0.0, 1.954_499_7]) {
+        assert!((y - expected).abs() < 1e-6, "{y} is not {expected}");
+    }
+}
+
+/// Two variants, a carried value, and stages prepared at two rates.
+const CACHED: &str = "
+program cached {
+  input %x : f32[2] latent
+  input %p : f32[2] prompt
+  carry %h : f32[2] latent
+  prepare weights () -> (%scale) {
+    %scale = mul @w f32[2], 2.0 : f32[2]
+    return %scale
+  }
+  prepare prompt (%p, %scale) -> (%bias) {
+    %bias = mul %p, %scale : f32[2]
+    return %bias
+  }
+  variant full (%x, %bias) -> (%y, %h) {
+    %h2 = add %x, %bias : f32[2]
+    %y = add %h2, 1.0 : f32[2]
+    return %y, %h2
+  }
+  variant reuse (%h) -> (%y) {
+    %y = add %h, 1.0 : f32[2]
+    return %y
+  }
+  schedule full reuse full
+}";
+
+fn y(executor: &mut dyn Execute, step: usize) -> Vec<f32> {
+    executor.step(step).unwrap()["y"].to_f32()
+}
+
+#[test]
+fn variants_carry_values_and_stages_are_prepared_once() {
+    let mut executor = executor(CACHED);
+    executor.bind("x", &f32s([2], &[1.0, 2.0])).unwrap();
+    executor.bind("p", &f32s([2], &[1.0, 0.5])).unwrap();
+    executor.set_profiling(true);
+    assert_eq!(y(executor.as_mut(), 0), [22.0, 103.0]);
+    // A reuse step reads what was carried, not the input.
+    executor.bind("x", &f32s([2], &[7.0, 7.0])).unwrap();
+    assert_eq!(y(executor.as_mut(), 1), [22.0, 103.0]);
+    assert_eq!(y(executor.as_mut(), 2), [28.0, 108.0]);
+    // Another prompt makes its own stage run again, and no other.
+    executor.bind("p", &f32s([2], &[0.0, 0.0])).unwrap();
+    assert_eq!(y(executor.as_mut(), 2), [8.0, 8.0]);
+    let calls = |name: &str| -> u64 {
+        let entries = executor.profile().unwrap().entries();
+        entries.iter().find(|entry| *entry.name == *name).unwrap().calls
+    };
+    assert_eq!((calls("scale"), calls("bias"), calls("h2")), (1, 2, 3));
+}
+
+#[test]
+fn a_new_image_does_not_see_the_last_ones_carried_values() {
+    let mut executor = executor(CACHED);
+    executor.bind("x", &f32s([2], &[1.0, 2.0])).unwrap();
+    executor.bind("p", &f32s([2], &[1.0, 0.5])).unwrap();
+    executor.step(0).unwrap();
+    executor.reset();
+    assert!(matches!(executor.step(1), Err(RunError::MissingInput(name)) if *name == *"h"));
+}
+
+#[test]
+fn wrong_inputs_are_refused() {
+    let mut executor = executor(CACHED);
+    let message = |error: RunError| error.to_string();
+    let unknown = executor.bind("z", &f32s([2], &[0.0; 2])).unwrap_err();
+    assert_eq!(message(unknown), "the program has no input `%z`; it has `%x`, `%p`");
+    let shape = executor.bind("x", &f32s([3], &[0.0; 3])).unwrap_err();
+    assert_eq!(message(shape), "input `%x` must be f32[2], not f32[3]");
+    let kind = executor.bind("x", &i32s([2], &[0; 2])).unwrap_err();
+    assert_eq!(message(kind), "input `%x` must be f32[2], not i32[2]");
+    assert_eq!(message(executor.step(0).unwrap_err()), "input `%p` has not been given");
+    assert_eq!(message(executor.step(3).unwrap_err()), "the program has 3 steps; there is no step 3");
+}
+
+#[test]
+fn weights_must_be_there_and_of_the_right_shape() {
+    let program = |tensor: &str, extent: usize| {
+        let source = format!(
+            "program p {{\n  input %x : f32[{extent}] latent\n  variant main (%x) -> (%y) {{\n    \
+             %y = mul %x, @{tensor} f32[{extent}] : f32[{extent}]\n    return %y\n  }}\n  schedule main\n}}"
+        );
+        let weights = Given(HashMap::from([("w", f32s([2], &[1.0, 2.0]))]));
+        load(Device::Cpu, text::parse(&source).unwrap(), &weights).map(drop)
+    };
+    assert!(program("w", 2).is_ok());
+    assert_eq!(program("v", 2).unwrap_err().to_string(), "the weights hold no tensor `v`");
+    assert_eq!(program("w", 3).unwrap_err().to_string(), "weight `w` is f32[2], the program expects f32[3]");
+}
