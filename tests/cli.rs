@@ -1,8 +1,12 @@
 //! The command line as a user meets it: bad input gets one clear message and exit code 1, and leaves nothing behind.
 
+#[path = "common/model.rs"]
+mod model;
 #[macro_use]
 #[path = "common/snapshot.rs"]
 mod snapshot;
+
+use model::{changed, edit};
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -30,25 +34,6 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path()) {
-        let target = to.join(entry.file_name().unwrap());
-        if entry.is_dir() {
-            copy(&entry, &target);
-        } else {
-            std::fs::copy(&entry, &target).unwrap();
-        }
-    }
-}
-
-/// A copy of the bundled model below `folder`, changed by `damage`.
-fn damaged(folder: &Path, name: &str, damage: impl FnOnce(&Path)) {
-    let model = folder.join(name);
-    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/emoji"), &model);
-    damage(&model);
-}
-
 fn overwrite(path: PathBuf, change: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = std::fs::read(&path).unwrap();
     change(&mut bytes);
@@ -60,26 +45,27 @@ fn bad_input_is_one_message_and_exit_code_1() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     let vae = "vae/diffusion_pytorch_model.safetensors";
-    damaged(root, "truncated", |model| overwrite(model.join(vae), |bytes| bytes.truncate(bytes.len() / 2)));
-    damaged(root, "corrupt", |model| overwrite(model.join(vae), |bytes| bytes[9..40].fill(b'#')));
-    damaged(root, "shard", |model| {
-        let index = model.join("transformer/diffusion_pytorch_model.safetensors.index.json");
-        let text = std::fs::read_to_string(&index).unwrap().replace("00002-of", "00009-of");
-        std::fs::write(index, text).unwrap();
+    changed(root, "truncated", |model| overwrite(model.join(vae), |bytes| bytes.truncate(bytes.len() / 2)));
+    changed(root, "corrupt", |model| overwrite(model.join(vae), |bytes| bytes[9..40].fill(b'#')));
+    changed(root, "shard", |model| {
+        edit(
+            &model.join("transformer/diffusion_pytorch_model.safetensors.index.json"),
+            "00002-of",
+            "00009-of",
+        );
     });
-    damaged(root, "shapes", |model| {
-        let config = model.join("transformer/config.json");
-        let text = std::fs::read_to_string(&config).unwrap();
-        std::fs::write(config, text.replace("\"num_layers\": 2", "\"num_layers\": 3")).unwrap();
+    changed(root, "shapes", |model| {
+        edit(&model.join("transformer/config.json"), "\"num_layers\": 2", "\"num_layers\": 3");
     });
-    damaged(root, "json", |model| {
+    changed(root, "json", |model| {
         std::fs::write(model.join("vae/config.json"), "{\"out_channels\": ").unwrap()
     });
-    damaged(root, "heads", |model| {
-        let config = model.join("transformer/config.json");
-        let text = std::fs::read_to_string(&config).unwrap();
-        std::fs::write(config, text.replace("\"attention_head_dim\": 128", "\"attention_head_dim\": 0"))
-            .unwrap();
+    changed(root, "heads", |model| {
+        edit(
+            &model.join("transformer/config.json"),
+            "\"attention_head_dim\": 128",
+            "\"attention_head_dim\": 0",
+        );
     });
     std::fs::create_dir(root.join("empty")).unwrap();
     std::fs::write(root.join("bad.ir"), "program p {\n  variant main () -> () {\n    %x = linaer\n").unwrap();

@@ -1,6 +1,8 @@
 //! Prompt to picture against diffusers' pipeline, on the three cases of `tests/fixtures/cases.json`.
 
 mod common;
+#[path = "common/model.rs"]
+mod model;
 
 use common::{Fixture, assert_close, emoji, repo};
 use reflux::models::read_json;
@@ -64,6 +66,26 @@ fn a_pipeline_can_be_used_again() {
     generate(&mut pipeline, &large);
     assert_eq!(generate(&mut pipeline, &small).1.latents, first);
     assert_ne!(generate(&mut pipeline, &small.clone().seed(1)).1.latents, first);
+}
+
+/// A model without guidance and without dynamic shifting, as FLUX.1-schnell is.
+#[test]
+fn schnell_needs_no_guidance() {
+    let folder = tempfile::tempdir().unwrap();
+    let schnell = model::changed(folder.path(), "schnell", |model| {
+        let transformer = model.join("transformer/config.json");
+        model::edit(&transformer, "\"guidance_embeds\": true", "\"guidance_embeds\": false");
+        let scheduler = model.join("scheduler/scheduler_config.json");
+        model::edit(&scheduler, "\"use_dynamic_shifting\": true", "\"use_dynamic_shifting\": false");
+        std::fs::remove_file(model.join("reflux.json")).unwrap();
+    });
+    let mut pipeline = FluxPipeline::open(schnell).unwrap();
+    assert_eq!((pipeline.defaults().steps, pipeline.defaults().max_sequence_length), (4, 256));
+    let (images, report) = generate(&mut pipeline, &Request::new("owl").size(32, 32));
+    assert_eq!((report.steps, report.guidance), (4, None));
+    assert!(images[0].metadata().iter().all(|(key, _)| *key != "guidance"));
+    let [warning] = &report.warnings[..] else { panic!("{:?}", report.warnings) };
+    assert!(warning.contains("4 tensors are not used, `time_text_embed.guidance_embedder."), "{warning}");
 }
 
 /// Several pictures continue one generator, prompt by prompt, as a batch of diffusers' does.

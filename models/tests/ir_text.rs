@@ -33,3 +33,24 @@ fn flux_dev_is_a_page() {
     let text = program.to_string();
     assert!(text.lines().count() < 160, "{} lines", text.lines().count());
 }
+
+/// 57 attentions over 4608 tokens of 3072 channels, and 12 · 3072² multiply-adds per token and block besides.
+#[test]
+fn flux_dev_costs_74_tflop_a_step() {
+    let (config, sizes) = dev();
+    let program = config.lower(Net::Transformer, &sizes, DType::BF16).unwrap();
+    let graph = &program.variants["full"];
+    let flops = |op: &str| -> u64 {
+        graph.order().into_iter().filter(|&id| graph[id].op.name() == op).map(|id| graph.cost(id).flops).sum()
+    };
+    assert_eq!(flops("attention"), 57 * 4 * 4608 * 4608 * 3072);
+    // What is not per token and block: embedders, modulations, the head.
+    let blocks = 57 * 4608 * 2 * 12 * 3072u64.pow(2);
+    let others = flops("linear") - blocks;
+    let modulations = 2 * 3072 * (38 * 6 + 38 * 3 + 2) * 3072;
+    let embedders = 2 * 3072 * (4096 * 64 + 512 * 4096 + 2 * (256 + 3072) + 768 + 3072);
+    let head = 2 * 4096 * 3072 * 64;
+    assert_eq!(others, modulations + embedders + head);
+    let total = graph.total_cost().flops;
+    assert!((74_300_000_000_000..74_500_000_000_000).contains(&total), "{total}");
+}

@@ -177,11 +177,12 @@ impl FluxPipeline {
     fn check_memory(&self, request: &Resolved) -> Result<(), Error> {
         let Some(free) = self.device.free_memory() else { return Ok(()) };
         for net in Net::ALL {
+            let sizes = request.sizes_of(net);
             // What is loaded has its memory already.
-            if self.loaded.contains_key(&net) {
+            if self.loaded.get(&net).is_some_and(|(loaded, _)| *loaded == sizes) {
                 continue;
             }
-            let program = self.config.lower(net, &request.sizes_of(net), self.dtype)?;
+            let program = self.config.lower(net, &sizes, self.dtype)?;
             let needed = peak_bytes(&program);
             if needed > free {
                 let network = program.name.to_string();

@@ -1,9 +1,9 @@
 //! What the processor runs by itself: chains of element-wise ops cost burn-flex a pass over memory each, so activations
-//! and rotations are done in one.
+//! and rotations are done in one; and products that burn-flex thinks too small for several threads are divided.
 
-use super::{Target, attention, elementwise};
-use burn::tensor::ops::{AttentionModuleOptions, FloatTensor};
-use burn::tensor::{DType, Shape, TensorData};
+use super::{Target, attention, elementwise, matrix, with_rank};
+use burn::tensor::ops::{AttentionModuleOptions, FloatTensor, FloatTensorOps, ModuleOps};
+use burn::tensor::{DType, Shape, Slice, TensorData};
 use burn_flex::{Flex, FlexTensor};
 use pulp::Arch;
 use rayon::prelude::*;
@@ -12,6 +12,9 @@ use std::f64::consts::FRAC_2_PI;
 
 /// Fewer elements than this are not worth handing to another thread.
 const CHUNK: usize = 1 << 15;
+
+/// Multiply-adds that one thread takes of a product: below what burn-flex divides by itself, which it does less well.
+const SHARE: usize = 6 << 20;
 
 impl Target for Flex {
     fn unary(function: Unary, x: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -50,6 +53,36 @@ impl Target for Flex {
         })
     }
 
+    fn project(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: Option<FloatTensor<Self>>,
+    ) -> FloatTensor<Self> {
+        let mut shape = x.layout().shape().to_vec();
+        let out = weight.layout().shape()[0];
+        let features = shape.pop().expect("verified");
+        let rows: usize = shape.iter().product();
+        let shares = (rows * features * out).div_ceil(SHARE).next_multiple_of(rayon::current_num_threads());
+        let width = out.div_ceil(shares);
+        if x.dtype() != DType::F32 || rows * features * out < SHARE / 4 || width < 16 {
+            return matrix::linear::<Self>(x, weight, bias);
+        }
+        let x = Self::float_reshape(x, Shape::new([rows, features]));
+        let columns: Vec<FlexTensor> = (0..out)
+            .into_par_iter()
+            .step_by(width)
+            .map(|start| {
+                let rows = Slice::from(start..(start + width).min(out));
+                let part = Self::float_slice(weight.clone(), &[rows]);
+                Self::float_matmul(x.clone(), Self::float_transpose(part))
+            })
+            .collect();
+        shape.push(out);
+        let bias = bias.map(|bias| bias.to_contiguous());
+        let bias = bias.as_ref().map(|bias| bias.storage::<f32>());
+        beside(&columns, bias, rows, Shape::from(shape))
+    }
+
     fn scaled_dot_product_attention(
         op: &Attention,
         q: FloatTensor<Self>,
@@ -57,14 +90,48 @@ impl Target for Flex {
         v: FloatTensor<Self>,
         bias: Option<FloatTensor<Self>>,
     ) -> FloatTensor<Self> {
-        use burn::tensor::ops::{FloatTensorOps, ModuleOps};
         if q.dtype() != DType::F32 {
             return attention::composed::<Self>(op, q, k, v, bias);
         }
-        let [q, k, v] = [q, k, v].map(|x| Self::float_permute(x, &[0, 2, 1, 3]));
         let options = AttentionModuleOptions { scale: Some(op.scale.0), softcap: None, is_causal: op.causal };
-        Self::float_permute(<Self as ModuleOps<Self>>::attention(q, k, v, None, bias, options), &[0, 2, 1, 3])
+        let heads = q.layout().shape()[2];
+        let bias = bias.map(|bias| with_rank::<Self>(bias, 4));
+        let parts = (0..heads).into_par_iter().map(|head| {
+            let full = Slice::from(..);
+            let one = Slice::from(head..head + 1);
+            let [q, k, v] = [&q, &k, &v].map(|x| {
+                let x = Self::float_slice(x.clone(), &[full, full, one, full]);
+                Self::float_permute(x, &[0, 2, 1, 3])
+            });
+            let bias = bias.clone().map(|bias| match bias.layout().shape()[1] {
+                1 => bias,
+                _ => Self::float_slice(bias, &[full, one]),
+            });
+            let out = <Self as ModuleOps<Self>>::attention(q, k, v, None, bias, options.clone());
+            Self::float_permute(out, &[0, 2, 1, 3])
+        });
+        Self::float_cat(parts.collect(), 2)
     }
+}
+
+/// Matrices of as many rows each, side by side, plus `bias` in every row.
+fn beside(columns: &[FlexTensor], bias: Option<&[f32]>, rows: usize, shape: Shape) -> FlexTensor {
+    let parts: Vec<(&[f32], usize)> =
+        columns.iter().map(|part| (part.storage::<f32>(), part.layout().shape()[1])).collect();
+    let out = parts.iter().map(|(_, width)| width).sum::<usize>();
+    let mut values = Vec::with_capacity(rows * out);
+    for row in 0..rows {
+        let start = values.len();
+        for (part, width) in &parts {
+            values.extend_from_slice(&part[row * width..(row + 1) * width]);
+        }
+        if let Some(bias) = bias {
+            for (value, bias) in values[start..].iter_mut().zip(bias) {
+                *value += bias;
+            }
+        }
+    }
+    FlexTensor::from_data(TensorData::new(values, shape))
 }
 
 /// `function` of each element of an f32 tensor, compiled for the widest vectors that this processor has.
@@ -106,9 +173,10 @@ fn sigmoid(x: f32) -> f32 {
 fn exp(x: f32) -> f32 {
     // Beyond these the result is 0 or ∞ to within what a sigmoid can tell.
     let x = x.clamp(-87.3, 88.7);
-    // Adding and subtracting 1.5 · 2²³ rounds to an integer.
+    // Adding 1.5 · 2²³ rounds to an integer and leaves it in the lowest bits; a conversion would cost more than the rest.
     const ROUND: f32 = 12_582_912.0;
-    let power = x * std::f32::consts::LOG2_E + ROUND - ROUND;
+    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let power = shifted - ROUND;
     // ln 2 in two parts, the first of few bits, so that its product is exact.
     let x = x - power * (355.0 / 512.0) + power * 2.121_944_4e-4;
     let mut polynomial = 1.987_569_2e-4;
@@ -116,7 +184,8 @@ fn exp(x: f32) -> f32 {
         polynomial = polynomial * x + coefficient;
     }
     let fraction = polynomial * x * x + x + 1.0;
-    f32::from_bits((((power as i32) + 127) as u32) << 23) * fraction
+    let exponent = shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127);
+    f32::from_bits(exponent << 23) * fraction
 }
 
 #[cfg(test)]
@@ -179,6 +248,20 @@ mod tests {
         let composed =
             super::super::position::rope::<Flex>(tensor(&x, &[2, 5, 3, 8]), tensor(&table, &[2, 5, 4]));
         assert_same(fast, composed, 1e-6);
+    }
+
+    #[test]
+    fn products_are_the_same_divided() {
+        // 2 · 3 rows; the number of columns is no multiple of what a thread takes.
+        for (features, out) in [(512, 2051), (64, 33)] {
+            let x = tensor(&values(2 * 3 * features), &[2, 3, features]);
+            let weight = tensor(&values(out * features), &[out, features]);
+            let bias = tensor(&values(out), &[out]);
+            for bias in [None, Some(bias)] {
+                let whole = matrix::linear::<Flex>(x.clone(), weight.clone(), bias.clone());
+                assert_same(Flex::project(x.clone(), weight.clone(), bias), whole, 1e-4);
+            }
+        }
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub fn execute<B: Target>(
         Op::Cast(op) => return Ok(elementwise::cast(next(), op.dtype, device)),
         Op::Linear(_) => {
             let (x, weight) = (next().float(device), next().float(device));
-            matrix::linear::<B>(x, weight, operands.next().map(|bias| bias.float(device)))
+            B::project(x, weight, operands.next().map(|bias| bias.float(device)))
         }
         Op::Matmul(_) => matrix::matmul::<B>(next().float(device), next().float(device)),
         Op::Conv2d(op) => {

@@ -1,6 +1,6 @@
 //! What differs between the backends that programs run on.
 
-use super::{attention, elementwise, position};
+use super::{attention, elementwise, matrix, position};
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 use burn_cuda::Cuda;
@@ -12,6 +12,15 @@ pub trait Target: Backend {
     /// `function` of each element.
     fn unary(function: Unary, x: FloatTensor<Self>) -> FloatTensor<Self> {
         elementwise::unary::<Self>(function, x)
+    }
+
+    /// `x · Wᵀ + b` with `W` `[out, in]`.
+    fn project(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: Option<FloatTensor<Self>>,
+    ) -> FloatTensor<Self> {
+        matrix::linear::<Self>(x, weight, bias)
     }
 
     /// Rotates pairs of `x` `[batch, tokens, heads, dim]` by the f32 table `[2, tokens, dim / 2]`.
