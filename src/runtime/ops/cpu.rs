@@ -107,7 +107,7 @@ impl Target for Flex {
                 1 => bias,
                 _ => Self::float_slice(bias, &[full, one]),
             });
-            let out = <Self as ModuleOps<Self>>::attention(q, k, v, None, bias, options.clone());
+            let out = <Self as ModuleOps<Self>>::attention(q, k, v, None, bias, options);
             Self::float_permute(out, &[0, 2, 1, 3])
         });
         Self::float_cat(parts.collect(), 2)
