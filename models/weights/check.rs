@@ -1,6 +1,7 @@
 //! Whether weights are those that a model's configuration calls for.
 
 use super::{Weights, WeightsError, supported};
+use reflux_ir::{Fact, Program};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
@@ -51,6 +52,20 @@ impl Weights {
             }
         }
         if mismatch.is_fatal() { Err(Box::new(mismatch).into()) } else { Ok(mismatch.unexpected) }
+    }
+
+    /// [`Weights::check`] for the tensors that `program` reads.
+    ///
+    /// # Errors
+    /// As [`Weights::check`].
+    pub fn check_for(
+        &self,
+        program: &Program,
+        ignored_prefixes: &[&str],
+    ) -> Result<Vec<String>, WeightsError> {
+        let tensor = |(name, fact): (&&str, &&Fact)| ((*name).to_owned(), fact.shape.to_vec());
+        let expected: Vec<_> = program.weights().iter().map(tensor).collect();
+        self.check(&expected, ignored_prefixes)
     }
 
     fn unexpected(&self, expected: &[(String, Vec<usize>)], ignored_prefixes: &[&str]) -> Vec<String> {

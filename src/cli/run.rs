@@ -83,9 +83,7 @@ fn given_inputs(args: &Args, program: &Program) -> Result<Vec<(String, HostTenso
 
 fn checked_weights(program: &Program, path: &std::path::Path) -> Result<Weights, Error> {
     let weights = Weights::open(path)?;
-    let expected: Vec<_> =
-        program.weights().iter().map(|(name, fact)| ((*name).to_owned(), fact.shape.to_vec())).collect();
-    weights.check(&expected, &[""])?;
+    weights.check_for(program, &[""])?;
     Ok(weights)
 }
 

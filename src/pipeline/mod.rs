@@ -209,12 +209,7 @@ impl FluxPipeline {
                 _ => self.folder.join(net.folder()),
             };
             let weights = Weights::open(&path)?;
-            let expected: Vec<_> = program
-                .weights()
-                .iter()
-                .map(|(name, fact)| ((*name).to_owned(), fact.shape.to_vec()))
-                .collect();
-            let unused = weights.check(&expected, net.unused_weights())?;
+            let unused = weights.check_for(&program, net.unused_weights())?;
             if let Some(first) = unused.first() {
                 let path = path.display();
                 self.warnings
