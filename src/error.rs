@@ -1,3 +1,4 @@
+use reflux_ir::pass::DriverError;
 use reflux_ir::text::ParseError;
 use reflux_models::scheduler::SchedulerError;
 use reflux_models::tokenizer::TokenizerError;
@@ -19,6 +20,8 @@ pub enum Error {
     Scheduler(#[from] SchedulerError),
     #[error(transparent)]
     Run(#[from] RunError),
+    #[error(transparent)]
+    Passes(#[from] Box<DriverError>),
     #[error("{}: {error}", path.display())]
     Parse { path: PathBuf, error: ParseError },
     #[error("{what} must be a positive multiple of {PIXELS_PER_TOKEN} pixels, not {pixels}")]
@@ -42,6 +45,12 @@ pub enum Error {
     NoBundledModel(Vec<PathBuf>),
     #[error("{0}")]
     Usage(String),
+}
+
+impl From<DriverError> for Error {
+    fn from(error: DriverError) -> Self {
+        Self::Passes(Box::new(error))
+    }
 }
 
 fn gigabytes(bytes: &u64) -> String {

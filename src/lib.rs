@@ -14,11 +14,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The pieces are crates of their own: [`ir`] (graphs, text, verifier), [`models`] (networks lowered to it),
+//! The pieces are crates of their own: [`ir`] (graphs, text, verifier), [`models`] (networks lowered to it), [`passes`],
 //! [`runtime`] (what executes them).
 
 pub use reflux_ir as ir;
 pub use reflux_models as models;
+pub use reflux_passes as passes;
 pub use reflux_runtime as runtime;
 
 pub mod cli;

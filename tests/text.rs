@@ -10,7 +10,7 @@ use programs::PROGRAMS;
 use reflux_ir::op::{Attention, LayerNorm, Real, RelativeBuckets};
 use reflux_ir::text::{PrintOptions, parse};
 use reflux_ir::{DType, DType::F32};
-use reflux_ir::{Fact, Graph, Name, Op, Program, Scope, verify};
+use reflux_ir::{Fact, Granularity, Graph, Name, Op, Program, Rate, Scales, Scope, verify};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -27,9 +27,101 @@ fn program(body: &str) -> String {
     )
 }
 
+/// Values carried per block, as cache passes make them: blocks that write them, that read them by index, of which only
+/// the first or the last ones do either.
+const CACHING: &str = "\
+program caching {
+  input %x : f32[2,4] latent
+  input %mods : f32[2,32] schedule
+  carry %attn.{0..4} : f32[2,4] latent
+  carry %ff.{0..4} : f32[2,4] latent
+  variant full (%x, %mods) -> (%v, %attn.{0..4}, %ff.{0..4}) {
+    repeat %i in 0..4 (%h.prev = %x) in blocks.{i} {
+      %shift = slice %mods {axis=-1, start={8*i}, end={8*i+4}} : f32[2,4]
+      %attn = linear %h.prev, @.weight f32[4,4] : f32[2,4] in .attn
+      %mid = add %h.prev, %attn : f32[2,4]
+      %n = add %mid, %shift : f32[2,4]
+      %f = linear %n, @.weight f32[4,4] : f32[2,4] in .ff
+      %h = add %mid, %f : f32[2,4]
+      yield %h
+    }
+    return %h.3, %attn.{0..4}, %f.{0..4}
+  }
+  variant reuse (%x, %attn.{0..4}, %ff.{0..4}) -> (%v) {
+    repeat %i in 0..4 (%h.prev = %x) in blocks.{i} {
+      %mid = add %h.prev, %attn.{i} : f32[2,4]
+      %h = add %mid, %ff.{i} : f32[2,4]
+      yield %h
+    }
+    return %h.3
+  }
+  variant first (%x, %mods, %attn.{1..4}) -> (%v, %attn.0, %ff.{0..4}) {
+    %h.0 = linear %x, @.weight f32[4,4] : f32[2,4] in blocks.0.attn
+    %f.0 = linear %h.0, @.weight f32[4,4] : f32[2,4] in blocks.0.ff
+    repeat %i in 1..4 (%h.prev = %h.0) in blocks.{i} {
+      %h = add %h.prev, %attn.{i} : f32[2,4]
+      %f = linear %h, @.weight f32[4,4] : f32[2,4] in .ff
+      yield %h
+    }
+    return %h.3, %h.0, %f.{0..4}
+  }
+  variant last (%x, %attn.{0..2}, %ff.{0..2}) -> (%v, %attn.{2..4}) {
+    repeat %i in 0..2 (%h.prev = %x) in blocks.{i} {
+      %mid = add %h.prev, %attn.{i} : f32[2,4]
+      %h = add %mid, %ff.{i} : f32[2,4]
+      yield %h
+    }
+    repeat %i in 2..4 (%h.prev = %h.1) in blocks.{i} {
+      %attn = linear %h.prev, @.weight f32[4,4] : f32[2,4] in .attn
+      %h = add %h.prev, %attn : f32[2,4]
+      yield %h
+    }
+    return %h.3, %attn.{2..4}
+  }
+  schedule full reuse*2 first last
+}
+";
+
+/// Codes with scales, carried, computed and as weights; every op over them.
+const QUANTIZED: &str = "\
+program quantized {
+  input %x : bf16[2,8] latent
+  carry %q.{0..2} : i8.row.bf16[2,8] latent
+  variant main (%x) -> (%y, %q.{0..2}) {
+    repeat %i in 0..2 (%h.prev = %x) in blocks.{i} {
+      %q = quantize %h.prev {dtype=i8, scales=row.bf16, quant_min=-127, eps=1e-5} : i8.row.bf16[2,8]
+      %acc = matmul_i8 %q, @.weight i8.row.bf16[8,8] : i32[2,8]
+      %h = rescale %acc, %q, @.weight i8.row.bf16[8,8], @.bias bf16[8] {dtype=bf16} : bf16[2,8]
+      yield %h
+    }
+    %codes = quantize %h.1 {dtype=f8e4m3, scales=tensor.f32, eps=1e-12} : f8e4m3.tensor.f32[2,8] in mid
+    %sum = matmul_f8 %codes, @.weight f8e4m3.tensor.f32[8,8] : f32[2,8] in mid
+    %mid = rescale %sum, %codes, @.weight f8e4m3.tensor.f32[8,8] {dtype=bf16} : bf16[2,8] in mid
+    %product = matmul_w8 %mid, @.weight i8.row.bf16[8,8] : bf16[2,8] in out
+    %out = rescale %product, @.weight i8.row.bf16[8,8] {dtype=bf16} : bf16[2,8] in out
+    %w = dequantize @out.weight u4.group4.bf16[8,8] {dtype=bf16} : bf16[8,8] in tail
+    %y = linear %out, %w : bf16[2,8] in tail
+    return %y, %q.{0..2}
+  }
+  variant reuse (%q.{0..2}) -> (%y) {
+    repeat %i in 0..2 {
+      %h = dequantize %q.{i} {dtype=bf16} : bf16[2,8]
+    }
+    %y = add %h.0, %h.1 : bf16[2,8]
+    return %y
+  }
+  schedule main reuse
+}
+";
+
+/// Programs that are written as they print.
+fn programs() -> impl Iterator<Item = &'static str> {
+    PROGRAMS.into_iter().chain([CACHING, QUANTIZED])
+}
+
 #[test]
 fn programs_print_as_they_are_written() {
-    for text in PROGRAMS {
+    for text in programs() {
         let program = parse(text).unwrap_or_else(|error| panic!("{error}"));
         verify(&program).unwrap();
         assert_eq!(program.to_string(), text);
@@ -38,16 +130,179 @@ fn programs_print_as_they_are_written() {
 
 #[test]
 fn programs_mean_the_same_unrolled() {
-    for text in PROGRAMS {
+    for text in programs() {
         let (program, unrolled) = (parse(text).unwrap(), print_unrolled(&parse(text).unwrap()));
-        assert!(!unrolled.contains("repeat"), "{unrolled}");
+        assert!(!unrolled.contains("repeat") && !unrolled.contains(".."), "{unrolled}");
         assert_eq!(parse(&unrolled).unwrap(), program);
+    }
+}
+
+/// What blocks read by index, and what they slice, rolls out of single lines.
+#[test]
+fn caches_roll() {
+    let unrolled = print_unrolled(&parse(CACHING).unwrap());
+    assert_eq!(parse(&unrolled).unwrap().to_string(), CACHING);
+    snapshot!("text__caching_unrolled", unrolled);
+}
+
+/// Lists of names, and how they print where they count up.
+#[test]
+fn names_fold() {
+    let cases = [
+        ("%x, %a.0, %a.1, %a.2, %y", "%x, %a.{0..3}, %y"),
+        ("%a.0, %a.1, %b.0, %b.1", "%a.{0..2}, %b.{0..2}"),
+        ("%a.0, %b.0, %a.1, %b.1", "%a.0, %b.0, %a.1, %b.1"),
+        ("%a.9, %a.10, %a.12, %a.13", "%a.{9..11}, %a.{12..14}"),
+        ("%a.2, %a.1, %a.0", "%a.2, %a.1, %a.0"),
+        ("%a, %a.0, %a.1, %a.1.2", "%a, %a.{0..2}, %a.1.2"),
+        ("%a.0.0, %a.0.1, %a.1.0", "%a.0.{0..2}, %a.1.0"),
+        ("%0, %1, %2.0, %2.1", "%0, %1, %2.{0..2}"),
+        ("%a.007, %a.008", "%a.007, %a.008"),
+        ("%a.08, %a.9, %a.10", "%a.08, %a.{9..11}"),
+        ("%a.00, %a.1, %a.02, %a.3", "%a.00, %a.1, %a.02, %a.3"),
+        (
+            "%a.4294967294, %a.4294967295, %a.4294967296, %a.4294967297",
+            "%a.{4294967294..4294967296}, %a.4294967296, %a.4294967297",
+        ),
+        (
+            "%a.18446744073709551615, %a.18446744073709551616, %a.0",
+            "%a.18446744073709551615, %a.18446744073709551616, %a.0",
+        ),
+    ];
+    for keyword in ["input", "carry"] {
+        for (singly, folded) in cases {
+            let text = |names: &str| {
+                let declare = |name| format!("  {keyword} {name} : f32[2] latent\n");
+                let declarations: String = names.split(", ").map(declare).collect();
+                let stage = format!("variant v ({names}) -> ({names}) {{\n    return {names}\n  }}");
+                format!("program p {{\n{declarations}  {stage}\n  schedule v\n}}\n")
+            };
+            let program = parse(&text(singly)).unwrap();
+            assert_eq!(program.to_string(), text(folded));
+            assert_eq!(print_unrolled(&program), text(singly));
+            assert_eq!(parse(&text(folded)).unwrap(), program);
+        }
+    }
+}
+
+/// Operands, and how they print where three or more values count up.
+#[test]
+fn operands_fold() {
+    let cases = [
+        ("%x, %a.0, %a.1, %a.2, %y", "%x, %a.{0..3}, %y"),
+        ("%a.0, %a.1, %b.0, %b.1", "%a.0, %a.1, %b.0, %b.1"),
+        ("%a.0, %a.1, %a.2, %a.1, %a.2, %a.3", "%a.{0..3}, %a.{1..4}"),
+        ("%a.0, %a.1, @a.2 f32[2], %a.2, %a.3", "%a.0, %a.1, @a.2 f32[2], %a.2, %a.3"),
+        ("@a.0 f32[2], @a.1 f32[2], @a.2 f32[2]", "@a.0 f32[2], @a.1 f32[2], @a.2 f32[2]"),
+        ("%a.2, %a.1, %a.0", "%a.2, %a.1, %a.0"),
+        ("%a.8, %a.09, %a.9, %a.10, %a.11", "%a.8, %a.09, %a.{9..12}"),
+        ("%a.1.0, %a.1.1, %a.1.2, %a.2", "%a.1.{0..3}, %a.2"),
+        (
+            "%a.4294967293, %a.4294967294, %a.4294967295, %a.4294967296",
+            "%a.{4294967293..4294967296}, %a.4294967296",
+        ),
+    ];
+    for (singly, folded) in cases {
+        let names: BTreeSet<_> = singly.split(", ").filter_map(|operand| operand.strip_prefix('%')).collect();
+        let declared: String =
+            names.iter().map(|name| format!("  input %{name} : f32[2] latent\n")).collect();
+        let inputs = names.iter().map(|name| format!("%{name}")).collect::<Vec<_>>().join(", ");
+        let (extent, plain) =
+            (2 * singly.split(", ").count(), PrintOptions { unrolled: true, ..Default::default() });
+        let text = |operands: &str| {
+            let line = format!("%out = concat {operands} {{axis=0}} : f32[{extent}]");
+            format!(
+                "program p {{\n{declared}  variant v ({inputs}) -> (%out) {{\n    {line}\n    return %out\n  }}\n  schedule v\n}}\n"
+            )
+        };
+        let program = parse(&text(singly)).unwrap();
+        assert_eq!(parse(&text(folded)).unwrap(), program);
+        let line = |text: String| text.lines().find(|line| line.contains("concat")).unwrap().to_owned();
+        assert_eq!(line(program.to_string()), line(text(folded)));
+        assert_eq!(line(program.print(&plain)), line(text(singly)));
+    }
+}
+
+/// In a block, a range holds the same values in every round: outer ones, or the block's own. What advances does not fold.
+#[test]
+fn operands_of_blocks_fold() {
+    let text = program(
+        "repeat %i in 0..5 {
+           %m = silu %x : f32[2,4]
+         }
+         repeat %i in 0..3 (%h.prev = %z) in blocks.{i} {
+           %a.0 = silu %h.prev : f32[2,4]
+           %a.1 = gelu %h.prev : f32[2,4]
+           %a.2 = silu %a.1 : f32[2,4]
+           %all = concat %m.{1..5}, %a.{0..3}, %m.{i}, %m.{i+1}, %m.{i+2} {axis=0} : f32[20,4]
+           %h = slice %all {axis=0, start=0, end=2} : f32[2,4]
+           yield %h
+         }
+         %y = silu %h.2 : f32[2,4]",
+    );
+    let parsed = parse(&text).unwrap();
+    let trimmed = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join("\n");
+    assert_eq!(trimmed(&parsed.to_string()), trimmed(&text));
+    let unrolled = print_unrolled(&parsed);
+    assert!(
+        unrolled.contains(
+            "%all.1 = concat %m.1, %m.2, %m.3, %m.4, %a.0.1, %a.1.1, %a.2.1, %m.1, %m.2, %m.3 {axis=0}"
+        ),
+        "{unrolled}"
+    );
+    assert_eq!(parse(&unrolled).unwrap(), parsed);
+}
+
+/// Declarations fold as far as type and rate agree; of what is returned, values fold, also those returned twice.
+#[test]
+fn only_what_agrees_folds() {
+    let text = "\
+program p {
+  input %a.{0..2} : f32[2] latent
+  input %a.{2..4} : f32[2] prompt
+  input %a.4 : f32[3] prompt
+  input %a.{5..7} : i8[3] prompt
+  input %a.{7..9} : i8.row.f32[3] prompt
+  carry %a.{9..11} : f32[2] latent
+  prepare weights () -> (%w.{0..4}) {
+    return @w.0 f32[2], @w.1 f32[2], 1.0 f32, 2.0 f32
+  }
+  variant v (%a.{0..11}) -> (%y.{0..6}) {
+    return %a.0, %a.{0..3}, @a.3 f32[2], %a.4
+  }
+  schedule v
+}
+";
+    let program = parse(text).unwrap();
+    assert_eq!(program.to_string(), text);
+    assert_eq!(parse(&print_unrolled(&program)).unwrap(), program);
+}
+
+/// Types of codes name their scales; those of numbers do not.
+#[test]
+fn types_of_codes() {
+    let codes = |dtype, shape: &[usize], per, scales| {
+        Fact::new(dtype, shape).scaled(Scales { per, dtype: scales }).at(Rate::Latent)
+    };
+    let cases = [
+        ("i8[2,3]", Fact::new(DType::I8, [2, 3]).at(Rate::Latent)),
+        ("i8.row.bf16[2,3]", codes(DType::I8, &[2, 3], Granularity::Row, DType::BF16)),
+        ("f8e4m3.tensor.f32[]", codes(DType::F8E4M3, &[], Granularity::Tensor, F32)),
+        ("u4.group128.f16[4,256]", codes(DType::U4, &[4, 256], Granularity::Group(128), DType::F16)),
+    ];
+    for (written, fact) in cases {
+        let text = format!(
+            "program p {{\n  input %x : {written} latent\n  variant v (%x) -> (%y) {{\n    return %x\n  }}\n  schedule v\n}}\n"
+        );
+        let program = parse(&text).unwrap();
+        assert_eq!(program.inputs[0].fact, fact);
+        assert_eq!(program.to_string(), text);
     }
 }
 
 #[test]
 fn every_op_is_written_somewhere() {
-    let programs = PROGRAMS.map(|text| parse(text).unwrap());
+    let programs: Vec<_> = programs().map(|text| parse(text).unwrap()).collect();
     let graphs = programs.iter().flat_map(|program| program.stages().map(|(_, graph)| graph));
     let used: BTreeSet<_> = graphs.flat_map(|graph| graph.op_counts().into_keys()).collect();
     assert_eq!(used, Op::names().collect());
@@ -87,7 +342,7 @@ fn repeats(program: &Program) -> Vec<String> {
 /// Bodies that are or are not repetitive, and the blocks that are found in them.
 #[test]
 fn rolling() {
-    let cases: [(&str, &[&str], &str); 21] = [
+    let cases: [(&str, &[&str], &str); 26] = [
         (
             "a chain",
             &["0..3 (%a.prev = %x) in b.{i}"],
@@ -125,6 +380,69 @@ fn rolling() {
             %b.0 = gelu %a.1 : f32[2,4]
             %b.1 = gelu %b.0 : f32[2,4]
             %y = silu %b.1 : f32[2,4]",
+        ),
+        (
+            "a first round that reads something else",
+            &["1..4 (%b.prev = %b.0)"],
+            "
+            %a.0 = add %x, %z : f32[2,4]
+            %b.0 = silu %a.0 : f32[2,4]
+            %a.1 = add %b.0, %b.0 : f32[2,4]
+            %b.1 = silu %a.1 : f32[2,4]
+            %a.2 = add %b.1, %b.1 : f32[2,4]
+            %b.2 = silu %a.2 : f32[2,4]
+            %a.3 = add %b.2, %b.2 : f32[2,4]
+            %b.3 = silu %a.3 : f32[2,4]
+            %y = silu %b.3 : f32[2,4]",
+        ),
+        (
+            "a first round with an op of its own",
+            &["1..3 (%b.prev = %b.0)"],
+            "
+            %a.0 = silu %x : f32[2,4]
+            %only.0 = gelu %a.0 : f32[2,4]
+            %b.0 = silu %only.0 : f32[2,4]
+            %a.1 = silu %b.0 : f32[2,4]
+            %b.1 = silu %a.1 : f32[2,4]
+            %a.2 = silu %b.1 : f32[2,4]
+            %b.2 = silu %a.2 : f32[2,4]
+            %y = silu %b.2 : f32[2,4]",
+        ),
+        (
+            "a round in the middle that reads something else",
+            &["0..2 (%a.prev = %x)", "3..5 (%a.prev = %a.2)"],
+            "
+            %a.0 = add %x, %z : f32[2,4]
+            %a.1 = add %a.0, %z : f32[2,4]
+            %a.2 = add %a.1, %x : f32[2,4]
+            %a.3 = add %a.2, %z : f32[2,4]
+            %a.4 = add %a.3, %z : f32[2,4]
+            %y = silu %a.4 : f32[2,4]",
+        ),
+        (
+            "rounds with something between them",
+            &["0..2 (%a.prev = %x)", "2..4 (%a.prev = %between)"],
+            "
+            %a.0 = silu %x : f32[2,4]
+            %a.1 = silu %a.0 : f32[2,4]
+            %between = gelu %a.1 : f32[2,4]
+            %a.2 = silu %between : f32[2,4]
+            %a.3 = silu %a.2 : f32[2,4]
+            %y = silu %a.3 : f32[2,4]",
+        ),
+        (
+            "a round with something within it, and rounds left out",
+            &["5..7 (%b.prev = %b.0)"],
+            "
+            %a.0 = silu %x : f32[2,4]
+            %within = gelu %a.0 : f32[2,4]
+            %b.0 = silu %within : f32[2,4]
+            %a.5 = silu %b.0 : f32[2,4]
+            %b.5 = silu %a.5 : f32[2,4]
+            %a.6 = silu %b.5 : f32[2,4]
+            %b.6 = silu %a.6 : f32[2,4]
+            %a.9 = silu %b.6 : f32[2,4]
+            %y = silu %a.9 : f32[2,4]",
         ),
         (
             "an op that differs",
@@ -292,6 +610,10 @@ fn the_last_indices_roll() {
         %y = silu %a.4294967295 : f32[2,4]";
     let program = parse(&program(body)).unwrap();
     assert_eq!(repeats(&program), ["4294967294..4294967296 (%a.prev = %x)"]);
+    // Those behind them stand by themselves.
+    let body = body.replace("%y = silu", "%a.4294967296 = silu %a.4294967295 : f32[2,4]\n%y = silu");
+    let longer = parse(&self::program(&body)).unwrap();
+    assert_eq!(repeats(&longer), ["4294967294..4294967296 (%a.prev = %x)"]);
 }
 
 /// A weight that nothing reads is not printed, so it does not count.
@@ -470,6 +792,8 @@ fn errors() {
         ("a hole within a segment", "repeat %i in 0..2 {\n%y = add %x, @w{i} f32[4] : f32[2,4]\n}"),
         ("a range that is none", "repeat %i in 0-2 {\n%y = silu %x : f32[2,4]\n}"),
         ("an empty range", "repeat %i in 2..2 {\n%y = silu %x : f32[2,4]\n}"),
+        ("a range without numbers", "repeat %i in a..b {\n%y = silu %x : f32[2,4]\n}"),
+        ("a range with leading zeros", "repeat %i in 00..2 {\n%y = silu %x : f32[2,4]\n}"),
         ("a range that is too long", "repeat %i in 0..2147483648 {\n%y = silu %x : f32[2,4]\n}"),
         ("a block without ops", "repeat %i in 0..4 {\n}"),
         ("a block in a block", "repeat %i in 0..2 {\n%a = silu %x : f32[2,4]\nrepeat %i in 0..2 {\n}\n}"),
@@ -492,6 +816,50 @@ fn errors() {
             "an error in a later round",
             "repeat %i in 0..3 {\n%y = slice %x {axis=1, start={2*i}, end={2*i+2}} : f32[2,2]\n}",
         ),
+        ("several names on the left", "%y.{0..2} = silu %x : f32[2,4]"),
+        ("several operands of which one is none", "%y = concat %x.{0..2} {axis=0} : f32[2,4]"),
+        (
+            "more operands than fit",
+            "%x.0 = silu %x : f32[2,4]\n%x.1 = silu %x : f32[2,4]\n%y = silu %x.{0..2} : f32[2,4]",
+        ),
+        ("a range of operands that is empty", "%y = concat %x.{2..2} {axis=0} : f32[2,4]"),
+        (
+            "operands that are too many in all rounds",
+            "repeat %i in 0..1000 {\n%a = concat %x.{0..101} {axis=0} : f32[2,4]\n}",
+        ),
+        (
+            "a range of operands that advances",
+            "repeat %i in 0..2 {\n%a = concat %x.{i}.{0..2} {axis=0} : f32[2,4]\n}",
+        ),
+        ("several weights", "%y = add %x, @w.{0..2} f32[4] : f32[2,4]"),
+        ("several modules", "%y = silu %x : f32[2,4] in blocks.{0..2}"),
+        (
+            "several carried values",
+            "repeat %i in 0..2 (%a.{0..2}.prev = %x) {\n%a = silu %x : f32[2,4]\nyield %a\n}",
+        ),
+        (
+            "several values to start with",
+            "repeat %i in 0..2 (%a.prev = %x.{0..2}) {\n%a = silu %x : f32[2,4]\nyield %a\n}",
+        ),
+        (
+            "several values that are yielded",
+            "repeat %i in 0..2 (%a.prev = %x) {\n%a = silu %x : f32[2,4]\nyield %a.{0..2}\n}",
+        ),
+        ("codes without scales", "%y = add %x, @w f8e4m3[4] : f32[2,4]"),
+        ("codes without scales and extents", "%y = silu %x : u4"),
+        ("scales without a type", "%y = add %x, @w i8.row[4] : f32[2,4]"),
+        ("scales per column", "%y = add %x, @w i8.col.f32[4] : f32[2,4]"),
+        ("scales per group of none", "%y = add %x, @w u4.group0.f32[4] : f32[2,4]"),
+        ("scales that are codes", "%y = add %x, @w i8.row.f8e4m3[4] : f32[2,4]"),
+        ("scales of numbers", "%y = add %x, @w bf16.row.f32[4] : f32[2,4]"),
+        ("codes without extents", "%y = add %x, @w i8.row.f32 : f32[2,4]"),
+        ("codes where numbers are due", "%y = add %x, @w i8.row.f32[4] : f32[2,4]"),
+        ("other scales than are inferred", {
+            "%y = quantize %x {dtype=i8, scales=row.f32, eps=1e-5} : i8.tensor.f32[2,4]"
+        }),
+        ("scales that are none", "%y = quantize %x {dtype=i8, scales=rows.f32, eps=1e-5} : i8.row.f32[2,4]"),
+        ("a number that is a code", "%y = add %x, 1.0 u4 : f32[2,4]"),
+        ("a cast to codes", "%y = cast %x {dtype=f8e4m3} : f8e4m3.row.f32[2,4]"),
         ("a stray token", "%y = silu %x : f32[2,4] ]"),
         ("a character that means nothing", "%y = silu %x ; f32[2,4]"),
         ("letters that are not ASCII", "%größe = silu %x : f32[2,4]"),
@@ -500,6 +868,7 @@ fn errors() {
         ("a very long line", &long),
     ];
     let minimal = "program p {\n  input %x : f32[2] latent\n  variant v (%x) -> (%y) {\n    return %x\n  }\n  schedule v\n}";
+    let several = minimal.replace("%x", "%x.{0..3}").replace("%y", "%y.{0..3}");
     let programs = [
         ("nothing", String::new()),
         ("no program", "graph p {\n}".into()),
@@ -512,6 +881,48 @@ fn errors() {
         ("a duplicated declaration", minimal.replace("  variant", "  carry %x : f32[3] latent\n  variant")),
         ("an input that is not declared", minimal.replace("variant v (%x)", "variant v (%x, %z)")),
         ("an input that is listed twice", minimal.replace("variant v (%x)", "variant v (%x, %x)")),
+        ("several inputs of which one is not declared", several.replace("(%x.{0..3})", "(%x.{1..4})")),
+        (
+            "several inputs of which one is listed already",
+            several.replace("(%x.{0..3})", "(%x.2, %x.{0..3})"),
+        ),
+        ("an input that several hold", several.replace("(%x.{0..3})", "(%x.{0..3}, %x.2)")),
+        (
+            "several declarations of which one is there already",
+            several.replace("  variant", "  carry %x.{2..4} : f32[2] latent\n  variant"),
+        ),
+        ("several results of which one is none", several.replace("return %x.{0..3}", "return %x.{1..4}")),
+        ("more results than outputs", several.replace("return %x.{0..3}", "return %x.{0..3}, %x.0")),
+        ("a range of no names", several.replace("-> (%y.{0..3})", "-> (%y.{5..5})")),
+        ("a range of names that counts down", several.replace("-> (%y.{0..3})", "-> (%y.{3..1})")),
+        ("a range of names without numbers", several.replace("-> (%y.{0..3})", "-> (%y.{a..b})")),
+        ("a range of names with leading zeros", several.replace("-> (%y.{0..3})", "-> (%y.{007..010})")),
+        ("a range of names with a sign", several.replace("-> (%y.{0..3})", "-> (%y.{-1..2})")),
+        ("a range of names with no end", several.replace("-> (%y.{0..3})", "-> (%y.{0..})")),
+        ("a range of names without dots", several.replace("-> (%y.{0..3})", "-> (%y.{0-3})")),
+        ("a range of names without braces", several.replace("-> (%y.{0..3})", "-> (%y.0..3)")),
+        ("a range of names within a segment", several.replace("-> (%y.{0..3})", "-> (%y{0..3})")),
+        ("a range of names in the middle", several.replace("-> (%y.{0..3})", "-> (%y.{0..3}.z)")),
+        ("a range of names at the start", several.replace("-> (%y.{0..3})", "-> (%{0..3})")),
+        ("a range of ranges", several.replace("-> (%y.{0..3})", "-> (%y.{0..3}.{0..3})")),
+        ("a range that is never closed", several.replace("-> (%y.{0..3})", "-> (%y.{0..3)")),
+        ("names that are too many", several.replace("-> (%y.{0..3})", "-> (%y.{0..100001})")),
+        (
+            "names that are too many together",
+            several.replace("-> (%y.{0..3})", "-> (%y.{0..50000}, %z.{0..49995})"),
+        ),
+        (
+            "names that are far too many",
+            several.replace("-> (%y.{0..3})", "-> (%y.{0..99999999999999999999999999})"),
+        ),
+        (
+            "names whose indices are too large",
+            several.replace("-> (%y.{0..3})", "-> (%y.{4294967296..4294967298})"),
+        ),
+        ("several weights returned", several.replace("return %x.{0..3}", "return @x.{0..3} f32[2]")),
+        ("an index where names are listed", several.replace("return %x.{0..3}", "return %x.{i}")),
+        ("a list that goes on", minimal.replace("return %x", "return %x,")),
+        ("codes without scales that are declared", minimal.replace("f32[2]", "u4[2]")),
         ("fewer results than outputs", minimal.replace("(%y)", "(%y, %z)")),
         (
             "a variant that is there twice",
@@ -551,6 +962,7 @@ fn small_texts_stay_small() {
     let bodies = [
         "repeat %i in 0..4294967296 {\n}\n".to_owned(),
         "repeat %i in 0..4294967296 {\n%y = silu %x : f32[2,4]\n}\n".to_owned(),
+        "repeat %i in 0..50000 {\n%y = concat %x.{0..50000} : f32[2,4]\n}\n".to_owned(),
         (0..1000).map(block).collect(),
     ];
     for body in bodies {

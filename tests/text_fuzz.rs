@@ -9,8 +9,10 @@ use graphs::{Choices, random_patch, random_program};
 use programs::PROGRAMS;
 use proptest::collection::vec;
 use proptest::prelude::*;
+use reflux_ir::op::{Dequantize, Quantize, Real, Unary};
 use reflux_ir::text::{PrintOptions, parse};
-use reflux_ir::{Program, export, verify};
+use reflux_ir::{DType, DType::F32, Declaration, Fact, Graph, ModulePath, Name, Op, Program, Rate, ValueId};
+use reflux_ir::{export, verify};
 
 /// Words of the format, and numbers that it should not take at their word.
 const WORDS: &[&str] = &[
@@ -62,6 +64,15 @@ const WORDS: &[&str] = &[
     "0..4294967296",
     "3..1",
     "0..100000",
+    "%a.{0..2}",
+    "%x.{0..2}",
+    "x.{0..100001}",
+    "y.{0..99999}",
+    "a.{4294967294..4294967296}",
+    ".{5..5}",
+    ".{1..3}",
+    ".{a..b}",
+    "{0..2}",
     "f32[2]",
     "f32[]",
     "bf16[2,4]",
@@ -78,6 +89,13 @@ const WORDS: &[&str] = &[
     "9223372036854775807",
     "18446744073709551615",
     "99999999999999999999",
+    "i8.row.f32[2]",
+    "u4.group2.bf16[2,4]",
+    "f8e4m3.tensor.f32[2]",
+    "f8e4m3[2]",
+    "i8.row[2]",
+    "bf16.row.f32[2]",
+    "i8.group65535.f32[0]",
     "f32[4294967296,4294967296]",
     "f32[0,9223372036854775807]",
     "i8[9223372036854775807]",
@@ -91,6 +109,10 @@ const WORDS: &[&str] = &[
     "constant",
     "weight",
     "{eps=1e-6}",
+    "quantize",
+    "dequantize",
+    "{dtype=f32}",
+    "{dtype=i8, scales=row.f32, eps=1e-5}",
     "{shape=[2]}",
     "{axes=[18446744073709551614, 4], theta=1.0}",
     "{padding=9223372036854775807}",
@@ -161,6 +183,64 @@ fn mutate(text: &str, edits: Vec<(usize, u8, usize)>) -> String {
     tokens.concat()
 }
 
+/// Declares a carried value or an input, and has `reuse` read it.
+fn declare(program: &mut Program, reuse: &mut Graph, name: &Name, fact: &Fact, carried: bool) -> ValueId {
+    let declared = if carried { &mut program.carries } else { &mut program.inputs };
+    declared.push(Declaration { name: name.clone(), fact: fact.clone() });
+    let input = reuse.input(name.clone(), fact.clone()).unwrap();
+    let op: Op = if fact.is_quantized() { Dequantize { dtype: F32 }.into() } else { Unary::Silu.into() };
+    reuse.add(op, &[input], format!("read.{name}"), ModulePath::root()).unwrap()
+}
+
+/// A random program whose `reuse` reads what `main` carries, some of it as codes, and more inputs; their names count
+/// up, or nearly do.
+fn random_caching(choices: &mut Choices) -> Program {
+    let mut program = random_program(choices, 6);
+    let results: Vec<Name> =
+        program.variants["main"].outputs().iter().map(|output| output.label.clone()).collect();
+    let mut reuse = Graph::new();
+    let mut read = vec![reuse.input("x", program.inputs[0].fact.clone()).unwrap()];
+    for _ in 0..1 + choices.below(4) {
+        let stem = choices.pick(&["c", "c.0", "m", "a.prev", "0"]);
+        let start = choices.pick(&[0, 1, 9, u128::from(u32::MAX) - 2, u128::from(u64::MAX) - 2]);
+        let (carried, scales, rate) =
+            (choices.below(3) > 0, choices.pick(&["", "row.f32", "tensor.bf16"]), choices.pick(&Rate::ALL));
+        let (first, step) = (choices.below(20), choices.below(4));
+        for at in 0..1 + choices.below(5) {
+            // Sometimes one is spelled, made or meant otherwise than the rest of its run, or left out.
+            let odd = choices.below(16);
+            let name =
+                Name::from(format!("{stem}.{}{}", if odd == 1 { "0" } else { "" }, start + at as u128));
+            let mut declared = program.inputs.iter().chain(&program.carries);
+            if odd == 2 || declared.any(|other| other.name == name) {
+                continue;
+            }
+            let main = &mut program.variants["main"];
+            let square = |id: &ValueId| *main[*id].fact.shape == [4, 4] && !main[*id].fact.is_quantized();
+            let squares: Vec<_> = main.order().into_iter().filter(square).collect();
+            let mut value = squares[(first + at * step) % squares.len()];
+            let carried = carried == (odd != 4);
+            // Nothing quantized comes from outside.
+            if let Some(scales) = (if odd == 3 { "row.f16" } else { scales }).parse().ok().filter(|_| carried) {
+                let codes = Quantize { dtype: DType::I8, scales, quant_min: None, eps: Real(1e-5) };
+                value = main.add(codes, &[value], format!("codes.{name}"), ModulePath::root()).unwrap();
+            }
+            let rate = if carried || odd == 5 { Rate::Latent } else { rate };
+            let fact = main[value].fact.clone().at(rate);
+            if carried {
+                main.output(name.clone(), value);
+            }
+            read.push(declare(&mut program, &mut reuse, &name, &fact, carried));
+        }
+    }
+    for (at, label) in results.into_iter().enumerate() {
+        reuse.output(label, read[at % read.len()]);
+    }
+    program.variants.insert("reuse".into(), reuse);
+    program.schedule.push("reuse".into());
+    program
+}
+
 fn config(cases: u32) -> ProptestConfig {
     // PROPTEST_CASES asks for more (or fewer) than the few seconds' worth.
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(cases);
@@ -198,6 +278,21 @@ proptest! {
         let program = random_program(&mut Choices(choices.into_iter()), 12);
         verify(&program).unwrap();
         check_program(&program);
+    }
+
+    #[test]
+    fn caches(choices in vec(any::<u16>(), 0..150)) {
+        let program = random_caching(&mut Choices(choices.into_iter()));
+        verify(&program).unwrap_or_else(|error| panic!("{error}\n{program}"));
+        check_program(&program);
+    }
+
+    #[test]
+    fn mutated_caches(
+        choices in vec(any::<u16>(), 0..150),
+        edits in vec((any::<usize>(), any::<u8>(), any::<usize>()), 1..4),
+    ) {
+        check(&mutate(&random_caching(&mut Choices(choices.into_iter())).to_string(), edits));
     }
 
     /// A patch leaves a well-formed program, or the one that was there.

@@ -6,9 +6,10 @@
 #[path = "common/snapshot.rs"]
 mod snapshot;
 
-use reflux_ir::op::{Binary, Unary};
+use reflux_ir::op::{Binary, Quantize, Real, Unary};
 use reflux_ir::text::parse;
-use reflux_ir::{DType::F32, Declaration, Fact, Graph, ModulePath, Name, Program, Rate, Stage, verify};
+use reflux_ir::{DType, DType::F32, Declaration, Fact, Granularity, Graph, ModulePath, Name, Program};
+use reflux_ir::{Rate, Scales, Stage, verify};
 use std::fmt::Write;
 
 const FINE: &str = "
@@ -51,6 +52,20 @@ fn add_weight(program: &mut Program, tensor: &str, fact: Fact) {
     graph.add(Binary::Add, &[x, weight], "sum", ModulePath::root()).unwrap();
 }
 
+/// Adds a weight, which nothing reads, to the variant `full`.
+fn add_unread(program: &mut Program, fact: Fact) {
+    variant(program, "full").weight("w", fact).unwrap();
+}
+
+fn quantize() -> Quantize {
+    Quantize { dtype: DType::I8, scales: "row.f32".parse().unwrap(), quant_min: None, eps: Real(1e-5) }
+}
+
+fn quantized(name: &str) -> Declaration {
+    let fact = Fact::new(DType::I8, [2]).scaled(quantize().scales).at(Rate::Latent);
+    Declaration { name: name.into(), fact }
+}
+
 fn latent(name: &str) -> Declaration {
     Declaration { name: name.into(), fact: Fact::new(F32, [2]).at(Rate::Latent) }
 }
@@ -60,9 +75,35 @@ fn a_fine_program_is_fine() {
     verify(&parse(FINE).unwrap()).unwrap();
 }
 
+/// What goes from stage to stage, and from step to step, may be quantized.
+#[test]
+fn codes_may_be_prepared_and_carried() {
+    let text = "
+program codes {
+  input %x : f32[2] latent
+  input %p : f32[2] prompt
+  carry %h : i8.row.f32[2] latent
+  prepare prompt (%p) -> (%q) {
+    %q = quantize %p {dtype=i8, scales=row.f32, eps=1e-5} : i8.row.f32[2]
+    return %q
+  }
+  variant full (%x, %q) -> (%y, %h) {
+    %h = quantize %x {dtype=i8, scales=row.f32, eps=1e-5} : i8.row.f32[2]
+    %y = dequantize %q {dtype=f32} : f32[2]
+    return %y, %h
+  }
+  variant reuse (%h) -> (%y) {
+    %y = dequantize %h {dtype=f32} : f32[2]
+    return %y
+  }
+  schedule full reuse
+}";
+    verify(&parse(text).unwrap()).unwrap();
+}
+
 #[test]
 fn each_invariant_is_checked() {
-    let cases: [(&str, Break); 29] = [
+    let cases: [(&str, Break); 35] = [
         ("3. a weight that changes", |p| add_weight(p, "w", Fact::new(F32, [2]).at(Rate::Prompt))),
         ("4. a value name with a space", |p| silu(variant(p, "full"), "x", "a b", "")),
         ("4. a value name with an empty segment", |p| silu(variant(p, "full"), "x", "a..b", "")),
@@ -95,33 +136,54 @@ fn each_invariant_is_checked() {
             let graph = p.prepares.remove(&Rate::Prompt).unwrap();
             p.prepares.insert(Rate::Latent, graph);
         }),
-        ("7. an input that is declared twice", |p| p.inputs.push(latent("x"))),
-        ("7. an input that is carried", |p| p.carries.push(latent("x"))),
-        ("7. a prepared value that is declared", |p| p.inputs.push(latent("q"))),
-        ("7. a prepared value that an earlier stage prepares", |p| {
+        ("7. a weight of codes without scales", |p| add_unread(p, Fact::new(DType::U4, [2, 2]))),
+        ("7. a weight of numbers with scales", |p| {
+            add_unread(p, Fact::new(F32, [2, 2]).scaled("row.f32".parse().unwrap()));
+        }),
+        ("7. a weight whose scales are codes", |p| {
+            let scales = Scales { per: Granularity::Row, dtype: DType::F8E4M3 };
+            add_unread(p, Fact::new(DType::I8, [2, 2]).scaled(scales));
+        }),
+        ("7. an input that is quantized", |p| p.inputs.push(quantized("q8"))),
+        ("7. an input of codes", |p| {
+            let fact = Fact::new(DType::F8E4M3, [2]).at(Rate::Latent);
+            p.inputs.push(Declaration { name: "q8".into(), fact });
+        }),
+        ("7. a result that is quantized", |p| {
+            for name in ["full", "reuse"] {
+                let graph = variant(p, name);
+                let y = graph.find("y").unwrap();
+                let codes = graph.add(quantize(), &[y], "codes", ModulePath::root()).unwrap();
+                graph.output("codes", codes);
+            }
+        }),
+        ("8. an input that is declared twice", |p| p.inputs.push(latent("x"))),
+        ("8. an input that is carried", |p| p.carries.push(latent("x"))),
+        ("8. a prepared value that is declared", |p| p.inputs.push(latent("q"))),
+        ("8. a prepared value that an earlier stage prepares", |p| {
             let graph = p.prepares[&Rate::Prompt].clone();
             p.prepares.insert(Rate::Schedule, graph);
         }),
-        ("7. a carried value that does not change", |p| p.carries[0].fact.rate = Rate::Weights),
-        ("8. an input that nothing provides", |p| p.inputs.retain(|input| &*input.name != "x")),
-        ("8. an input of another type", |p| p.inputs[0].fact.shape = [3].into()),
-        ("8. an input of another rate", |p| p.inputs[0].fact.rate = Rate::Schedule),
-        ("8. an input that is prepared later", |p| {
+        ("8. a carried value that does not change", |p| p.carries[0].fact.rate = Rate::Weights),
+        ("9. an input that nothing provides", |p| p.inputs.retain(|input| &*input.name != "x")),
+        ("9. an input of another type", |p| p.inputs[0].fact.shape = [3].into()),
+        ("9. an input of another rate", |p| p.inputs[0].fact.rate = Rate::Schedule),
+        ("9. an input that is prepared later", |p| {
             let mut graph = Graph::new();
             graph.input("q", Fact::new(F32, [2]).at(Rate::Prompt)).unwrap();
             p.prepares.insert(Rate::Weights, graph);
         }),
-        ("9. variants with other results", |p| {
+        ("10. variants with other results", |p| {
             let graph = variant(p, "reuse");
             let h = graph.find("h").unwrap();
             graph.output("z", h);
         }),
-        ("9. a carried value of another type", |p| p.carries[0].fact.dtype = reflux_ir::DType::F16),
-        ("10. an empty schedule", |p| p.schedule.clear()),
-        ("10. a schedule of what is no variant", |p| {
+        ("10. a carried value of another type", |p| p.carries[0].fact.dtype = DType::F16),
+        ("11. an empty schedule", |p| p.schedule.clear()),
+        ("11. a schedule of what is no variant", |p| {
             p.schedule.extend(["h", "fill", "fill"].map(Name::from))
         }),
-        ("11. a carried value that is read first", |p| p.schedule.rotate_left(1)),
+        ("12. a carried value that is read first", |p| p.schedule.rotate_left(1)),
     ];
     let mut report = String::new();
     for (case, edit) in cases {

@@ -103,6 +103,7 @@ pub fn generate(args: &Args) -> Result<(), Error> {
         device: Some(args.device.into()),
         dtype: args.dtype.map(Into::into),
         transformer: args.transformer.clone(),
+        ..OpenOptions::default()
     };
     let mut pipeline = FluxPipeline::open_with(model, options)?;
     pipeline.set_profiling(args.profile);

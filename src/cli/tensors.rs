@@ -58,6 +58,7 @@ fn tensor_view(tensor: &HostTensor) -> TensorView<'_> {
         DType::BF16 => Dtype::BF16,
         DType::I32 => Dtype::I32,
         DType::I8 => Dtype::I8,
+        DType::F8E4M3 | DType::U4 => unreachable!("codes are no host tensors"),
     };
     TensorView::new(dtype, tensor.shape.clone(), &tensor.bytes)
         .expect("a host tensor is as long as its shape says")

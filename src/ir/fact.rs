@@ -1,6 +1,6 @@
 //! What is known of a value before anything runs.
 
-use crate::DType;
+use crate::{DType, Scales};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::Deref;
@@ -104,18 +104,21 @@ impl fmt::Display for Shape {
     }
 }
 
-/// The static type of a value and how often it changes. Prints as its type: `bf16[1,4096,3072]`.
+/// The static type of a value and how often it changes. Prints as its type: `bf16[1,4096,3072]`, or, of codes with a
+/// scale per row, `i8.row.bf16[1,4096,3072]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fact {
     pub dtype: DType,
     pub shape: Shape,
     pub rate: Rate,
+    /// What the elements, which are codes then, are to be multiplied by.
+    pub scales: Option<Scales>,
 }
 
 impl Fact {
     /// A fact at the slowest rate.
     pub fn new(dtype: DType, shape: impl Into<Shape>) -> Self {
-        Self { dtype, shape: shape.into(), rate: Rate::Weights }
+        Self { dtype, shape: shape.into(), rate: Rate::Weights, scales: None }
     }
 
     /// The same type at another rate.
@@ -124,9 +127,29 @@ impl Fact {
         self
     }
 
-    /// Whether dtype and shape agree; rates may differ.
+    /// The same codes with scales.
+    pub fn scaled(mut self, scales: Scales) -> Self {
+        self.scales = Some(scales);
+        self
+    }
+
+    /// Whether the value is quantized: codes with scales.
+    pub fn is_quantized(&self) -> bool {
+        self.scales.is_some()
+    }
+
+    /// Whether it has scales if it must, and none if it cannot: codes do not mean anything by themselves, and numbers need
+    /// nothing else.
+    pub fn is_well_formed(&self) -> bool {
+        match self.scales {
+            None => !self.dtype.is_code(),
+            Some(scales) => scales.dtype.is_float() && (self.dtype.is_code() || self.dtype == DType::I8),
+        }
+    }
+
+    /// Whether dtype, scales and shape agree; rates may differ.
     pub fn same_type(&self, other: &Self) -> bool {
-        self.dtype == other.dtype && self.shape == other.shape
+        self.dtype == other.dtype && self.scales == other.scales && self.shape == other.shape
     }
 
     /// Type and rate, `f32[2] per latent`: for errors where the rate may be what is wrong.
@@ -142,15 +165,20 @@ impl Fact {
         bytes.is_some_and(|bytes| isize::try_from(bytes).is_ok())
     }
 
-    /// Size in bytes, saturating.
+    /// Size in bytes, scales and zero points included, saturating.
     pub fn bytes(&self) -> u64 {
-        (self.shape.elements() as u64).saturating_mul(self.dtype.bytes() as u64)
+        let bits = self.shape.elements() as u128 * self.dtype.bits() as u128;
+        let scales = self.scales.map_or(0, |scales| scales.bytes(self.dtype, &self.shape));
+        u64::try_from(bits.div_ceil(8)).unwrap_or(u64::MAX).saturating_add(scales)
     }
 }
 
 impl fmt::Display for Fact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.dtype, self.shape)
+        match self.scales {
+            Some(scales) => write!(f, "{}.{scales}{}", self.dtype, self.shape),
+            None => write!(f, "{}{}", self.dtype, self.shape),
+        }
     }
 }
 

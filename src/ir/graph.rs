@@ -1,7 +1,7 @@
 //! A pure dataflow graph in SSA form.
 
 use crate::op::{Constant, InferError, Input, Op, Weight};
-use crate::{Cost, Fact, ModulePath, Name};
+use crate::{Cost, DType, Fact, ModulePath, Name, Scales};
 use petgraph::Direction::{Incoming, Outgoing};
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
 use petgraph::visit::EdgeRef;
@@ -67,7 +67,8 @@ pub struct Graph {
     inputs: Vec<ValueId>,
     pub(crate) outputs: Vec<Output>,
     pub(crate) by_name: HashMap<Name, ValueId>,
-    leaves: HashMap<Op, ValueId>,
+    /// Weights and constants by op and type: a tensor may be read both quantized and as it is.
+    leaves: HashMap<(Op, DType, Option<Scales>), ValueId>,
     next_order: u64,
 }
 
@@ -84,11 +85,11 @@ impl Graph {
         Ok(id)
     }
 
-    /// The weight `tensor`, added on first use. Its fact must be the same at every use.
+    /// The weight `tensor`, added on first use. It may be read as several element types, but has one shape.
     pub fn weight(&mut self, tensor: impl Into<String>, fact: Fact) -> Result<ValueId, GraphError> {
         let tensor = tensor.into();
         let op = Op::from(Weight { tensor: tensor.clone() });
-        match self.leaves.get(&op) {
+        match self.leaves.get(&(op.clone(), fact.dtype, fact.scales)) {
             Some(&id) if self[id].fact.same_type(&fact) => Ok(id),
             Some(&id) => Err(GraphError::WeightType { first: self[id].fact.clone(), second: fact, tensor }),
             None => Ok(self.leaf(op, fact, tensor)),
@@ -98,7 +99,7 @@ impl Graph {
     /// The scalar `constant`, added on first use.
     pub fn constant(&mut self, constant: Constant) -> Result<ValueId, GraphError> {
         let op = Op::from(constant.clone());
-        if let Some(&id) = self.leaves.get(&op) {
+        if let Some(&id) = self.leaves.get(&(op.clone(), constant.dtype, None)) {
             return Ok(id);
         }
         let text = format!("{:?}", constant.value.0);
@@ -138,6 +139,22 @@ impl Graph {
         self.outputs.push(Output { label: label.into(), value });
     }
 
+    /// Drops the outputs whose label `keep` refuses, and what only they were made of.
+    pub fn retain_outputs(&mut self, keep: impl Fn(&Name) -> bool) {
+        let dropped: Vec<_> =
+            self.outputs.iter().filter(|output| !keep(&output.label)).map(|output| output.value).collect();
+        self.outputs.retain(|output| keep(&output.label));
+        dropped.into_iter().for_each(|id| self.remove_dead(id));
+    }
+
+    /// Drops the inputs that nothing reads and gives back their names.
+    pub fn drop_unread_inputs(&mut self) -> Vec<Name> {
+        let unread: Vec<_> = self.inputs.iter().copied().filter(|&id| !self.is_read(id)).collect();
+        let names = unread.iter().map(|&id| self[id].name.clone()).collect();
+        unread.into_iter().for_each(|id| self.remove(id));
+        names
+    }
+
     fn insert(
         &mut self,
         op: Op,
@@ -156,8 +173,9 @@ impl Graph {
     }
 
     fn leaf(&mut self, op: Op, fact: Fact, name: String) -> ValueId {
-        let id = self.push(op.clone(), fact, name.into(), ModulePath::root());
-        self.leaves.insert(op, id);
+        let key = (op.clone(), fact.dtype, fact.scales);
+        let id = self.push(op, fact, name.into(), ModulePath::root());
+        self.leaves.insert(key, id);
         id
     }
 
@@ -176,7 +194,7 @@ impl Graph {
     /// Drops what the indices know of a removed node.
     pub(crate) fn forget(&mut self, node: &Node, id: ValueId) {
         self.by_name.retain(|_, value| *value != id);
-        self.leaves.remove(&node.op);
+        self.leaves.remove(&(node.op.clone(), node.fact.dtype, node.fact.scales));
         self.inputs.retain(|&input| input != id);
     }
 
@@ -198,6 +216,26 @@ impl Graph {
     /// The labelled outputs in order.
     pub fn outputs(&self) -> &[Output] {
         &self.outputs
+    }
+
+    /// Every value, in no particular order.
+    pub fn ids(&self) -> impl Iterator<Item = ValueId> + '_ {
+        self.dag.node_indices().map(ValueId)
+    }
+
+    /// The node of `id`, if it is still there.
+    pub fn get(&self, id: ValueId) -> Option<&Node> {
+        self.dag.node_weight(id.0)
+    }
+
+    /// Whether `id` is a weight or a constant.
+    pub fn is_leaf(&self, id: ValueId) -> bool {
+        matches!(self[id].op, Op::Weight(_) | Op::Constant(_))
+    }
+
+    /// Number of ops: of all values but inputs, weights and constants.
+    pub fn op_count(&self) -> usize {
+        self.ids().filter(|&id| !self.is_leaf(id) && !matches!(self[id].op, Op::Input(_))).count()
     }
 
     /// The value called `name`; weights and constants are not found this way.
@@ -270,12 +308,26 @@ impl Graph {
     }
 
     /// Whether `id` is a weight or constant that nothing reads.
-    fn is_idle(&self, id: ValueId) -> bool {
-        matches!(self[id].op, Op::Weight(_) | Op::Constant(_)) && !self.is_read(id)
+    pub(crate) fn is_idle(&self, id: ValueId) -> bool {
+        self.is_leaf(id) && !self.is_read(id)
+    }
+
+    /// Whether `id` is made of `of`, or is it.
+    pub fn depends_on(&self, id: ValueId, of: ValueId) -> bool {
+        self.reaches(of, id)
+    }
+
+    /// Drops every op from which no output is reached.
+    pub fn remove_unread(&mut self) {
+        for id in self.order().into_iter().rev() {
+            if self.get(id).is_some() {
+                self.remove_dead(id);
+            }
+        }
     }
 
     /// Whether an op or an output reads `id`.
-    pub(crate) fn is_read(&self, id: ValueId) -> bool {
+    pub fn is_read(&self, id: ValueId) -> bool {
         self.users(id).next().is_some() || self.outputs.iter().any(|output| output.value == id)
     }
 
@@ -314,25 +366,23 @@ impl std::ops::Index<ValueId> for Graph {
 /// names. Program order, provenance, and weights and constants that nothing reads do not count.
 impl PartialEq for Graph {
     fn eq(&self, other: &Self) -> bool {
+        // A tensor may be read as several types.
+        let written = |graph: &Self, id: ValueId| match graph[id].op {
+            Op::Weight(_) => format!("{} {}", graph.operand(id), graph[id].fact),
+            _ => graph.operand(id).to_string(),
+        };
         let labels = |graph: &Self| -> Vec<_> {
-            graph
-                .outputs
-                .iter()
-                .map(|out| (out.label.clone(), graph.operand(out.value).to_string()))
-                .collect()
+            graph.outputs.iter().map(|out| (out.label.clone(), written(graph, out.value))).collect()
         };
         let inputs =
             |graph: &Self| -> Vec<_> { graph.inputs.iter().map(|&id| graph[id].name.clone()).collect() };
         let lines = |graph: &Self| -> HashMap<String, _> {
             let line = |id: ValueId| {
                 let node = &graph[id];
-                let operands: Vec<_> = graph
-                    .operands(id)
-                    .into_iter()
-                    .map(|operand| graph.operand(operand).to_string())
-                    .collect();
+                let operands: Vec<_> =
+                    graph.operands(id).into_iter().map(|operand| written(graph, operand)).collect();
                 (
-                    graph.operand(id).to_string(),
+                    written(graph, id),
                     (node.op.clone(), operands, node.fact.clone(), node.path.clone()),
                 )
             };

@@ -25,8 +25,10 @@ impl HostTensor {
     /// A tensor of the given bytes.
     ///
     /// # Panics
-    /// If `bytes` is not as long as `shape` and `dtype` say: a bug of the caller, not bad input.
+    /// If `bytes` is not as long as `shape` and `dtype` say, or `dtype` is one of codes only: a bug of the caller, not
+    /// bad input.
     pub fn new(dtype: DType, shape: Vec<usize>, bytes: Vec<u8>) -> Self {
+        assert!(!dtype.is_code(), "{dtype} stands for nothing without scales");
         let elements: usize = shape.iter().product();
         assert_eq!(bytes.len(), elements * dtype.bytes(), "{dtype}{shape:?} does not fit its bytes");
         Self { dtype, shape, bytes }
@@ -53,6 +55,7 @@ impl HostTensor {
                 chunks.map(|c| half::bf16::from_le_bytes(c.try_into().unwrap()).to_f32()).collect()
             }
             DType::I8 => self.bytes.iter().map(|&b| f32::from(b as i8)).collect(),
+            DType::F8E4M3 | DType::U4 => unreachable!("codes are no host tensors"),
         }
     }
 
@@ -68,6 +71,7 @@ impl HostTensor {
             DType::BF16 => values.iter().flat_map(|&v| half::bf16::from_f32(v).to_le_bytes()).collect(),
             DType::I32 => values.iter().flat_map(|&v| (v.round_ties_even() as i32).to_le_bytes()).collect(),
             DType::I8 => values.iter().map(|&v| (v.round_ties_even() as i8) as u8).collect(),
+            DType::F8E4M3 | DType::U4 => unreachable!("codes are no host tensors"),
         };
         Self::new(dtype, self.shape.clone(), bytes)
     }

@@ -4,6 +4,7 @@
 //! - [`Program`]: the variants of a step, what they carry over, and the schedule that runs them.
 //! - [`text`]: `parse(print(program)) == program`, repeated blocks printed once.
 //! - [`Patch`]: the only way to edit a graph, type-checked.
+//! - [`pass`]: passes over programs, pipelines of them, and the driver that runs them.
 //! - [`verify()`]: everything that must hold, checked at once.
 //! - [`export`]: Graphviz DOT and Model Explorer JSON.
 //!
@@ -29,11 +30,14 @@ mod dtype;
 pub mod export;
 mod fact;
 mod graph;
+mod hash;
 mod host;
 mod name;
 pub mod op;
+pub mod pass;
 mod patch;
 mod program;
+mod scales;
 mod scope;
 pub mod text;
 mod verify;
@@ -47,5 +51,6 @@ pub use name::{ModulePath, Name};
 pub use op::Op;
 pub use patch::{Patch, PatchError};
 pub use program::{Declaration, Program, Stage};
+pub use scales::{Granularity, Scales, UnknownScales};
 pub use scope::Scope;
 pub use verify::{VerifyError, Violation, verify};

@@ -18,6 +18,20 @@ impl Name {
         let number = index.parse::<usize>().ok().filter(|n| n.to_string() == index)?;
         Some((stem, number))
     }
+
+    /// The name with `suffix`; the index of a repeated block stays last, so that the blocks still print rolled.
+    pub fn suffixed(&self, suffix: impl fmt::Display) -> Self {
+        match self.split_index() {
+            Some((stem, index)) => Self::from(format!("{stem}{suffix}.{index}")),
+            None => Self::from(format!("{self}{suffix}")),
+        }
+    }
+
+    /// The first of `name`, `name_2`, `name_3`, … that is free.
+    pub fn first_free(&self, is_free: impl Fn(&Self) -> bool) -> Self {
+        let candidate = |n: usize| if n == 1 { self.clone() } else { self.suffixed(format_args!("_{n}")) };
+        (1..).map(candidate).find(is_free).expect("some name is free")
+    }
 }
 
 impl<T: AsRef<str>> From<T> for Name {

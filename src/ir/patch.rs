@@ -1,7 +1,7 @@
 //! The one way to edit a graph: a small replacement graph, type-checked before it goes in.
 
 use crate::graph::{GraphError, Node, Provenance};
-use crate::{Fact, Graph, ModulePath, Name, Op, ValueId};
+use crate::{Fact, Graph, ModulePath, Name, Op, Rate, ValueId};
 use std::collections::HashMap;
 
 /// A replacement for some values of a graph, built beside it and applied at once.
@@ -15,6 +15,8 @@ pub struct Patch<'g> {
     /// The new values, and what they are to be called.
     added: Vec<(ValueId, Name)>,
     shunts: Vec<(ValueId, ValueId)>,
+    /// Whether the new values stand right behind what they read, and not where the old ones stood.
+    early: bool,
 }
 
 /// Why a patch was refused. The graph is as it was.
@@ -31,7 +33,7 @@ pub enum PatchError {
 impl<'g> Patch<'g> {
     /// An empty patch on behalf of `rule`.
     pub fn new(graph: &'g mut Graph, rule: &'static str) -> Self {
-        Self { graph, rule, added: Vec::new(), shunts: Vec::new() }
+        Self { graph, rule, added: Vec::new(), shunts: Vec::new(), early: false }
     }
 
     /// The graph being patched.
@@ -58,16 +60,35 @@ impl<'g> Patch<'g> {
         Ok(id)
     }
 
-    fn free_name(&self, name: &Name) -> Name {
-        if self.graph.find(name).is_none() {
-            return name.clone();
+    /// Adds an input of the graph, which is to be declared by the program, or gives the one that is there.
+    pub fn input(&mut self, name: &Name, fact: Fact) -> Result<ValueId, PatchError> {
+        if let Some(id) = self.graph.inputs().iter().copied().find(|&id| self.graph[id].name == *name) {
+            return Ok(id);
         }
-        // The index of a repeated block stays last, so that the blocks still print rolled.
-        let candidate = |n: usize| match name.split_index() {
-            Some((stem, index)) => Name::from(format!("{stem}_{n}.{index}")),
-            None => Name::from(format!("{name}_{n}")),
-        };
-        (2..).map(candidate).find(|name| self.graph.find(name).is_none()).expect("some name is free")
+        let added = self.graph.input(self.free_name(name), fact);
+        let id = added.map_err(|source| PatchError::Graph { rule: self.rule, source })?;
+        self.added.push((id, name.clone()));
+        Ok(id)
+    }
+
+    /// The weight `tensor` as `fact`, added if it is not there.
+    pub fn weight(&mut self, tensor: &str, fact: Fact) -> Result<ValueId, PatchError> {
+        let before = self.graph.len();
+        let added = self.graph.weight(tensor, fact);
+        let id = added.map_err(|source| PatchError::Graph { rule: self.rule, source })?;
+        if self.graph.len() > before {
+            self.added.push((id, self.graph[id].name.clone()));
+        }
+        Ok(id)
+    }
+
+    fn free_name(&self, name: &Name) -> Name {
+        name.first_free(|name| self.graph.find(name).is_none())
+    }
+
+    /// Puts the new values right behind what they read instead of where the old ones stand.
+    pub fn place_early(&mut self) {
+        self.early = true;
     }
 
     /// Says that `new` takes the place of `old` wherever that is read.
@@ -82,7 +103,13 @@ impl<'g> Patch<'g> {
         self.check()?;
         let (added, shunts) = (std::mem::take(&mut self.added), std::mem::take(&mut self.shunts));
         let from: Vec<Name> = shunts.iter().map(|&(old, _)| self.graph[old].name.clone()).collect();
-        let place = shunts.iter().map(|&(old, _)| self.graph[old].order.0).min();
+        let place = match self.early {
+            false => shunts.iter().map(|&(old, _)| self.graph[old].order.0).min(),
+            true => {
+                let read = added.iter().flat_map(|&(id, _)| self.graph.operands(id));
+                read.filter(|&id| !self.graph.is_leaf(id)).map(|id| self.graph[id].order.0).max()
+            }
+        };
         for &(id, _) in &added {
             let node = &mut self.graph.dag[id.0];
             node.provenance = Some(Provenance { rule: self.rule, from: from.clone() });
@@ -151,6 +178,17 @@ impl Graph {
         self.update_rates(new);
     }
 
+    /// Gives the inputs that `rates` names their rates, and what depends on them.
+    pub(crate) fn set_input_rates(&mut self, rates: &HashMap<Name, Rate>) {
+        for id in self.inputs().to_vec() {
+            let rate = rates.get(&self[id].name).copied().filter(|&rate| rate != self[id].fact.rate);
+            if let Some(rate) = rate {
+                self.dag[id.0].fact.rate = rate;
+                self.update_rates(id);
+            }
+        }
+    }
+
     /// Infers again what depends on `id`, whose rate may have become slower.
     fn update_rates(&mut self, id: ValueId) {
         let mut stale: Vec<_> = self.users(id).collect();
@@ -163,10 +201,11 @@ impl Graph {
         }
     }
 
-    /// Calls `id` by `name`, if it is there and the name is free. Constants are called by their number.
+    /// Calls `id` by `name`, if it is there and the name is free. Leaves are called by what they are.
     fn rename(&mut self, id: ValueId, name: Name) {
         let taken = self.by_name.contains_key(&name);
-        let node = self.dag.node_weight_mut(id.0).filter(|node| !matches!(node.op, Op::Constant(_)));
+        let is_leaf = |node: &Node| matches!(node.op, Op::Weight(_) | Op::Constant(_));
+        let node = self.dag.node_weight_mut(id.0).filter(|node| !is_leaf(node));
         if let Some(node) = node.filter(|_| !taken) {
             self.by_name.remove(&std::mem::replace(&mut node.name, name.clone()));
             self.by_name.insert(name, id);
@@ -190,7 +229,7 @@ impl Graph {
         }
     }
 
-    fn remove(&mut self, id: ValueId) {
+    pub(crate) fn remove(&mut self, id: ValueId) {
         if let Some(node) = self.dag.remove_node(id.0) {
             self.forget(&node, id);
         }

@@ -2,7 +2,7 @@
 
 use crate::{Fact, Graph, Name, Rate};
 use indexmap::IndexMap;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 /// A named value with its fact: an input of a program, or a value that its variants carry from step to step.
@@ -69,6 +69,43 @@ impl Program {
     pub fn stages(&self) -> impl Iterator<Item = (Stage, &Graph)> {
         let prepares = self.prepares.iter().map(|(&rate, graph)| (Stage::Prepare(rate), graph));
         prepares.chain(self.variants.iter().map(|(name, graph)| (Stage::Variant(name.clone()), graph)))
+    }
+
+    /// All graphs, to be edited.
+    pub fn stages_mut(&mut self) -> impl Iterator<Item = (Stage, &mut Graph)> {
+        let prepares = self.prepares.iter_mut().map(|(&rate, graph)| (Stage::Prepare(rate), graph));
+        prepares.chain(self.variants.iter_mut().map(|(name, graph)| (Stage::Variant(name.clone()), graph)))
+    }
+
+    /// Number of ops of all graphs.
+    pub fn op_count(&self) -> usize {
+        self.stages().map(|(_, graph)| graph.op_count()).sum()
+    }
+
+    /// How often the schedule runs the variant `name`.
+    pub fn steps_of(&self, name: &Name) -> usize {
+        self.schedule.iter().filter(|variant| *variant == name).count()
+    }
+
+    /// A name like `name` that no input, carried or prepared value has, nor any value of a graph.
+    pub fn free_name(&self, name: &Name) -> Name {
+        let declared = self.inputs.iter().chain(&self.carries).map(|declared| &declared.name);
+        let prepared = self.prepares.values().flat_map(Graph::outputs).map(|output| &output.label);
+        let taken: HashSet<&Name> = declared.chain(prepared).collect();
+        let is_free =
+            |name: &Name| !taken.contains(name) && self.stages().all(|(_, graph)| graph.find(name).is_none());
+        name.first_free(is_free)
+    }
+
+    /// Tells the readers of prepared values how often these change, where an edit has made that less often.
+    pub fn update_rates(&mut self) {
+        let mut prepared: HashMap<Name, Rate> = HashMap::new();
+        for graph in self.prepares.values_mut() {
+            graph.set_input_rates(&prepared);
+            let outputs = graph.outputs().iter();
+            prepared.extend(outputs.map(|output| (output.label.clone(), graph[output.value].fact.rate)));
+        }
+        self.variants.values_mut().for_each(|graph| graph.set_input_rates(&prepared));
     }
 
     /// Whether `name` is carried from step to step.

@@ -8,13 +8,14 @@
 //!    hold `-` too.
 //! 5. Output labels are distinct.
 //! 6. A prepare stage holds no value faster than its rate, which is not `latent`.
+//! 7. Codes (`f8e4m3`, `u4`) have scales, and only they and `i8` do; inputs and outputs of the program have none.
 //!
 //! Of the program:
-//! 7. Inputs, carried values and prepared values have distinct names, and carried values the rate `latent`.
-//! 8. An input of a graph is declared, under the same type, before the graph can run.
-//! 9. Variants agree on their results, and an output called like a carried value has its type.
-//! 10. The schedule is not empty and names variants only.
-//! 11. Along the schedule, a carried value is written before it is read.
+//! 8. Inputs, carried values and prepared values have distinct names, and carried values the rate `latent`.
+//! 9. An input of a graph is declared, under the same type, before the graph can run.
+//! 10. Variants agree on their results, and an output called like a carried value has its type.
+//! 11. The schedule is not empty and names variants only.
+//! 12. Along the schedule, a carried value is written before it is read.
 
 use crate::text::line_of;
 use crate::{Declaration, Fact, Graph, ModulePath, Name, Op, Output, Program, Rate, Stage, ValueId};
@@ -70,7 +71,7 @@ pub fn verify(program: &Program) -> Result<(), VerifyError> {
     }
 }
 
-/// Invariants 1 to 6.
+/// Invariants 1 to 7.
 struct Checker<'a> {
     stage: Stage,
     graph: &'a Graph,
@@ -140,6 +141,9 @@ impl Checker<'_> {
             }
             _ => {}
         }
+        if !node.fact.is_well_formed() {
+            self.report(id, format!("{} has scales that it cannot have, or lacks those that it needs", node.fact));
+        }
         if let Stage::Prepare(rate) = self.stage
             && node.fact.rate > rate
         {
@@ -172,7 +176,12 @@ pub(crate) fn is_path(name: &str) -> bool {
     is_well_formed(&name.replace('-', "_"))
 }
 
-/// Invariants 7 to 11.
+/// Whether the value means something outside a program.
+fn is_plain(fact: &Fact) -> bool {
+    !fact.is_quantized() && !fact.dtype.is_code()
+}
+
+/// Invariants 7 to 12.
 struct Wiring<'a> {
     program: &'a Program,
     violations: &'a mut Vec<Violation>,
@@ -188,6 +197,9 @@ impl Wiring<'_> {
             if known.insert(name, fact.clone()).is_some() {
                 self.report(None, format!("`%{name}` is declared twice"));
             }
+        }
+        for Declaration { name, fact } in self.program.inputs.iter().filter(|input| !is_plain(&input.fact)) {
+            self.report(None, format!("`%{name}` is {fact}, but nothing quantized comes from outside"));
         }
         for Declaration { name, fact } in self.program.carries.iter().filter(|c| c.fact.rate != Rate::Latent)
         {
@@ -242,6 +254,10 @@ impl Wiring<'_> {
             for output in graph.outputs() {
                 let fact = &graph[output.value].fact;
                 match self.program.carries.iter().find(|carry| carry.name == output.label) {
+                    None if !is_plain(fact) => {
+                        let message = format!("the result `%{}` is {fact}, which nothing outside can read", output.label);
+                        self.report(Some(&stage), message);
+                    }
                     None => results.push((&output.label, fact.to_string())),
                     Some(carry) if carry.fact.same_type(fact) => {}
                     Some(carry) => {

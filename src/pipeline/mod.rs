@@ -3,6 +3,7 @@
 mod defaults;
 mod denoise;
 mod image;
+mod optimize;
 mod report;
 mod request;
 mod text;
@@ -13,7 +14,8 @@ pub use report::{Event, Report, StageTime};
 pub use request::Request;
 
 use crate::Error;
-use reflux_ir::{DType, HostTensor};
+use reflux_ir::pass::{PassReport, Pipeline};
+use reflux_ir::{DType, HostTensor, Program};
 use reflux_models::noise::TorchGenerator;
 use reflux_models::scheduler::Schedule;
 use reflux_models::weights::Weights;
@@ -23,6 +25,7 @@ use report::Clock;
 use request::Resolved;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use text::Tokenizers;
 
 /// How to open a pipeline.
@@ -34,6 +37,10 @@ pub struct OpenOptions {
     pub dtype: Option<DType>,
     /// The transformer's weights, if not those of the folder: a file (of diffusers' or BFL's names) or a folder.
     pub transformer: Option<PathBuf>,
+    /// What to run on the transformer before it is loaded; [`reflux_passes::LOSSLESS`] if not given.
+    pub passes: Option<Arc<Pipeline>>,
+    /// Where to write the transformer's program between passes.
+    pub dump_dir: Option<PathBuf>,
 }
 
 /// A FLUX.1 model, ready to make pictures. Networks are loaded when they are first needed, and stay.
@@ -45,6 +52,11 @@ pub struct FluxPipeline {
     device: Device,
     dtype: DType,
     transformer: Option<PathBuf>,
+    passes: Arc<Pipeline>,
+    dump_dir: Option<PathBuf>,
+    /// The transformer as the passes made it, for the sizes last asked for.
+    optimized: Option<(Sizes, Program)>,
+    pass_reports: Vec<PassReport>,
     loaded: HashMap<Net, (Sizes, Box<dyn Execute>)>,
     profiling: bool,
     warnings: Vec<String>,
@@ -83,6 +95,10 @@ impl FluxPipeline {
             device,
             dtype,
             transformer: options.transformer,
+            passes: options.passes.unwrap_or_else(|| Arc::new(optimize::lossless())),
+            dump_dir: options.dump_dir,
+            optimized: None,
+            pass_reports: Vec::new(),
             loaded: HashMap::new(),
             profiling: false,
             warnings: Vec::new(),
@@ -159,6 +175,7 @@ impl FluxPipeline {
             steps: request.steps,
             guidance: self.config.is_guided().then_some(request.guidance),
             seed: request.seed,
+            passes: self.pass_reports.clone(),
             stages: clock.finish(),
             warnings: std::mem::take(&mut self.warnings),
             latents: HostTensor::from_f32(packed, &finals),
@@ -174,7 +191,7 @@ impl FluxPipeline {
     }
 
     /// Refuses what cannot fit before any work is done.
-    fn check_memory(&self, request: &Resolved) -> Result<(), Error> {
+    fn check_memory(&mut self, request: &Resolved) -> Result<(), Error> {
         let Some(free) = self.device.free_memory() else { return Ok(()) };
         for net in Net::ALL {
             let sizes = request.sizes_of(net);
@@ -182,7 +199,7 @@ impl FluxPipeline {
             if self.loaded.get(&net).is_some_and(|(loaded, _)| *loaded == sizes) {
                 continue;
             }
-            let program = self.config.lower(net, &sizes, self.dtype)?;
+            let program = self.program(net, &sizes)?;
             let needed = peak_bytes(&program);
             if needed > free {
                 let network = program.name.to_string();
@@ -203,13 +220,15 @@ impl FluxPipeline {
                 Net::Transformer => "load transformer",
                 Net::Vae => "load vae",
             });
-            let program = self.config.lower(net, &sizes, self.dtype)?;
+            let program = self.program(net, &sizes)?;
             let path = match (&self.transformer, net) {
                 (Some(path), Net::Transformer) => path.clone(),
                 _ => self.folder.join(net.folder()),
             };
             let weights = Weights::open(&path)?;
-            let unused = weights.check_for(&program, net.unused_weights())?;
+            // The checkpoint is one of the network as it was before the passes.
+            let unused =
+                weights.check_for(&self.config.lower(net, &sizes, self.dtype)?, net.unused_weights())?;
             if let Some(first) = unused.first() {
                 let path = path.display();
                 self.warnings

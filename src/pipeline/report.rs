@@ -1,5 +1,6 @@
 //! What a run says of itself while it runs and afterwards.
 
+use reflux_ir::pass::PassReport;
 use reflux_ir::{DType, HostTensor};
 use reflux_runtime::Device;
 use serde::Serialize;
@@ -32,6 +33,8 @@ pub struct Report {
     pub steps: usize,
     pub guidance: Option<f32>,
     pub seed: u64,
+    /// What the passes did to the transformer.
+    pub passes: Vec<PassReport>,
     /// In order of first use.
     pub stages: Vec<StageTime>,
     pub warnings: Vec<String>,

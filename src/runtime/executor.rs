@@ -1,9 +1,10 @@
 //! Runs a program on one backend.
 
+use crate::coded::Coded;
 use crate::ops::{Target, execute};
 use crate::plan::{Instruction, Plan, Slot};
 use crate::value::Value;
-use crate::{Device, Profile, RunError};
+use crate::{Device, Profile, RunError, quantize, weight_rule};
 use burn_cuda::Cuda;
 use burn_flex::Flex;
 use reflux_ir::op::Op;
@@ -68,17 +69,20 @@ struct LoadedStage<B: Target> {
 impl<B: Target> Executor<B> {
     fn new(program: Program, source: &dyn WeightSource) -> Result<Self, RunError> {
         let device = B::Device::default();
-        let mut weights: HashMap<String, Value<B>> = HashMap::new();
+        refuse_codes(&program)?;
+        // By type too: one stage may read a tensor quantized, another as it is.
+        let mut weights: HashMap<(String, Fact), Value<B>> = HashMap::new();
         let mut stages = Vec::new();
         for (stage, graph) in program.stages() {
             let plan = Plan::new(graph);
             let mut leaves = Vec::new();
             for (tensor, fact, slot) in &plan.weights {
-                let value = match weights.get(tensor) {
+                let key = (tensor.clone(), fact.clone());
+                let value = match weights.get(&key) {
                     Some(value) => value.clone(),
                     None => load_weight(source, tensor, fact, &device)?,
                 };
-                weights.insert(tensor.clone(), value.clone());
+                weights.insert(key, value.clone());
                 leaves.push((*slot, value));
             }
             for (constant, slot) in &plan.constants {
@@ -190,18 +194,38 @@ impl<B: Target> Execute for Executor<B> {
     }
 }
 
+/// Inputs and results are given as host tensors, which hold no codes; what is carried or prepared stays on the device.
+fn refuse_codes(program: &Program) -> Result<(), RunError> {
+    let inputs = program.inputs.iter().map(|input| (&input.name, &input.fact));
+    let outputs = program
+        .variants
+        .values()
+        .flat_map(|graph| graph.outputs().iter().map(|output| (&output.label, &graph[output.value].fact)));
+    let results = outputs.filter(|(name, _)| !program.is_carried(name));
+    match inputs.chain(results).find(|(_, fact)| fact.is_quantized()) {
+        Some((name, fact)) => Err(RunError::Codes { name: name.clone(), fact: fact.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// A quantized weight is read in its scales' dtype, in which its codes are computed.
 fn load_weight<B: Target>(
     source: &dyn WeightSource,
     tensor: &str,
     fact: &Fact,
     device: &B::Device,
 ) -> Result<Value<B>, RunError> {
-    let host = source.weight(tensor, fact.dtype)?;
-    let found = Fact::new(host.dtype, host.shape.clone());
-    if !found.same_type(fact) {
-        return Err(RunError::WeightShape { name: tensor.to_owned(), expected: fact.clone(), found });
+    let rule = weight_rule(fact);
+    let dtype = rule.as_ref().map_or(fact.dtype, |rule| rule.scales.dtype);
+    let host = source.weight(tensor, dtype)?;
+    let (found, expected) = (Fact::new(host.dtype, host.shape.clone()), Fact::new(dtype, fact.shape.clone()));
+    if !found.same_type(&expected) {
+        return Err(RunError::WeightShape { name: tensor.to_owned(), expected, found });
     }
-    Ok(Value::upload(host, device))
+    Ok(match rule {
+        Some(rule) => Value::Quantized(Coded::upload(quantize(&host, &rule), fact, device)),
+        None => Value::upload(host, device),
+    })
 }
 
 /// Backends panic where they cannot go on, out of memory above all; that must reach the user as an error.

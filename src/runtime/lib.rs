@@ -4,12 +4,15 @@
 //! by its one arm in `ops`. A plan made beforehand says when each value is read for the last time, so that memory
 //! is returned, or reused in place, as early as can be.
 
+mod coded;
 mod device;
 mod error;
 mod executor;
+mod f8e4m3;
 mod ops;
 mod plan;
 mod profile;
+mod quantize;
 mod value;
 
 pub use device::{Device, DeviceError, DeviceInfo};
@@ -17,6 +20,7 @@ pub use error::RunError;
 pub use executor::{Execute, load};
 pub use plan::peak_bytes;
 pub use profile::{Profile, ProfileEntry};
+pub use quantize::{Quantized, quantize, weight_rule};
 
 /// The version of burn that programs run on.
 pub const BURN_VERSION: &str = "0.21.0";

@@ -1,6 +1,7 @@
 //! Values on a backend, and their way in and out.
 
 use crate::RunError;
+use crate::coded::Coded;
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn::tensor::{DType as BurnDType, FloatDType, IntDType, Shape, TensorData};
@@ -13,6 +14,7 @@ pub enum Value<B: Backend> {
     Int(IntTensor<B>),
     /// A constant operand, which most backends take in without a tensor.
     Scalar(f64, DType),
+    Quantized(Coded<B>),
 }
 
 impl<B: Backend> Clone for Value<B> {
@@ -21,6 +23,7 @@ impl<B: Backend> Clone for Value<B> {
             Self::Float(tensor) => Self::Float(tensor.clone()),
             Self::Int(tensor) => Self::Int(tensor.clone()),
             Self::Scalar(value, dtype) => Self::Scalar(*value, *dtype),
+            Self::Quantized(coded) => Self::Quantized(coded.clone()),
         }
     }
 }
@@ -45,6 +48,7 @@ impl<B: Backend> Value<B> {
             Self::Scalar(value, dtype) => {
                 return Ok(HostTensor::from_f32([], &[value as f32]).cast(dtype));
             }
+            Self::Quantized(_) => unreachable!("programs that return codes are not loaded"),
         };
         let failed = |message: String| RunError::Backend { line: line.to_owned(), message };
         let data = data.ok_or_else(|| failed("the result cannot be read".into()))?;
@@ -59,7 +63,7 @@ impl<B: Backend> Value<B> {
             Self::Scalar(value, dtype) => {
                 B::float_full(Shape::new([1]), value.into(), device, float_dtype(dtype))
             }
-            Self::Int(_) => unreachable!("inference gives floats here"),
+            Self::Int(_) | Self::Quantized(_) => unreachable!("inference gives floats here"),
         }
     }
 
@@ -70,7 +74,15 @@ impl<B: Backend> Value<B> {
             Self::Scalar(value, dtype) => {
                 B::int_full(Shape::new([1]), value.into(), device, int_dtype(dtype))
             }
-            Self::Float(_) => unreachable!("inference gives ints here"),
+            Self::Float(_) | Self::Quantized(_) => unreachable!("inference gives ints here"),
+        }
+    }
+
+    /// The quantized value that type inference promised.
+    pub fn coded(self) -> Coded<B> {
+        match self {
+            Self::Quantized(coded) => coded,
+            _ => unreachable!("inference gives a quantized value here"),
         }
     }
 }
@@ -88,6 +100,7 @@ pub fn burn_dtype(dtype: DType) -> BurnDType {
         DType::BF16 => BurnDType::BF16,
         DType::I32 => BurnDType::I32,
         DType::I8 => BurnDType::I8,
+        DType::F8E4M3 | DType::U4 => unreachable!("codes are held as what `Codes` says"),
     }
 }
 

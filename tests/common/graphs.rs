@@ -32,6 +32,8 @@ pub fn random_program(choices: &mut Choices, size: usize) -> Program {
     for _ in 0..1 + choices.below(size) {
         if choices.below(2) == 0 {
             block(&mut graph, &mut values, choices);
+        } else if choices.below(6) == 0 {
+            gather(&mut graph, &mut values, choices);
         } else {
             let name = fresh_name(&graph, choices);
             let reads = [choices.pick(&values), choices.pick(&values)];
@@ -49,6 +51,16 @@ pub fn random_program(choices: &mut Choices, size: usize) -> Program {
         graph.output(*label, choices.pick(&values));
     }
     Program::of_graph("random", "main", 2, graph)
+}
+
+/// Neighbours one after the other, whose names may count up.
+fn gather(graph: &mut Graph, values: &mut Vec<ValueId>, choices: &mut Choices) {
+    let start = choices.below(values.len());
+    let count = (1 + choices.below(6)).min(values.len() - start);
+    let (long, short) = (fresh_name(graph, choices), Slice { axis: 0, start: 0, end: SIDE });
+    let all = graph.add(Concat { axis: 0 }, &values[start..start + count], long, path(0, 0)).unwrap();
+    let name = fresh_name(graph, choices);
+    values.push(graph.add(short, &[all], name, path(0, 0)).unwrap());
 }
 
 /// Names that a rolled block could confuse with its own.

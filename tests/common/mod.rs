@@ -40,6 +40,6 @@ pub fn relative_l2(a: &HostTensor, b: &HostTensor) -> f64 {
 /// Asserts that `a` is within `tolerance` of `b`, and prints how far it is.
 pub fn assert_close(what: &str, a: &HostTensor, b: &HostTensor, tolerance: f64) {
     let distance = relative_l2(a, b);
-    println!("{what}: relative L2 {distance:.2e} (at most {tolerance:.0e})");
+    println!("{what}: relative L2 {distance:.2e} (at most {tolerance:.1e})");
     assert!(distance <= tolerance, "{what}: relative L2 {distance:.3e} exceeds {tolerance:.0e}");
 }

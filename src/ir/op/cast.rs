@@ -1,4 +1,4 @@
-use super::{InferError, Operator};
+use super::{InferError, Operator, ensure};
 use crate::{DType, Fact};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -18,6 +18,7 @@ impl Operator for Cast {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
+        ensure!(!self.dtype.is_code(), "codes come of `quantize`, not of `cast`");
         Ok(Fact::new(self.dtype, inputs[0].shape.clone()))
     }
 }

@@ -25,4 +25,9 @@ impl Operator for Embedding {
     fn flops(&self, _inputs: &[&Fact], _output: &Fact) -> u64 {
         0
     }
+
+    /// Only the chosen entries are read.
+    fn bytes(&self, inputs: &[&Fact], output: &Fact) -> u64 {
+        inputs[0].bytes().saturating_add(output.bytes().saturating_mul(2))
+    }
 }

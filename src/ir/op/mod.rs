@@ -10,15 +10,19 @@ mod cast;
 mod concat;
 mod constant;
 mod conv2d;
+mod dequantize;
 mod embedding;
 mod group_norm;
 mod input;
 mod layer_norm;
 mod linear;
 mod matmul;
+mod matmul_codes;
 mod position_ids;
+mod quantize;
 mod real;
 mod relative_buckets;
+mod rescale;
 mod reshape;
 mod rms_norm;
 mod rope;
@@ -38,15 +42,19 @@ pub use cast::Cast;
 pub use concat::Concat;
 pub use constant::Constant;
 pub use conv2d::Conv2d;
+pub use dequantize::Dequantize;
 pub use embedding::Embedding;
 pub use group_norm::GroupNorm;
 pub use input::Input;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use matmul::Matmul;
+pub use matmul_codes::MatmulCodes;
 pub use position_ids::PositionIds;
+pub use quantize::Quantize;
 pub use real::Real;
 pub use relative_buckets::RelativeBuckets;
+pub use rescale::Rescale;
 pub use reshape::Reshape;
 pub use rms_norm::RmsNorm;
 pub use rope::Rope;
@@ -103,8 +111,18 @@ pub trait Operator: Clone + Debug + Eq + Hash + Ord + Serialize + DeserializeOwn
         per_element(1, output)
     }
 
+    /// Bytes read and written when the op runs by itself.
+    fn bytes(&self, inputs: &[&Fact], output: &Fact) -> u64 {
+        inputs.iter().map(|input| input.bytes()).fold(output.bytes(), u64::saturating_add)
+    }
+
     /// Whether the result is the first input's data, seen differently.
     fn is_view(&self) -> bool {
+        false
+    }
+
+    /// Whether an input may be quantized.
+    fn takes_quantized(&self) -> bool {
         false
     }
 
@@ -171,6 +189,14 @@ macro_rules! operators {
             fn flops(&self, inputs: &[&Fact], output: &Fact) -> u64 {
                 match self { $(Self::$op(op) => op.flops(inputs, output),)+ }
             }
+
+            fn bytes(&self, inputs: &[&Fact], output: &Fact) -> u64 {
+                match self { $(Self::$op(op) => op.bytes(inputs, output),)+ }
+            }
+
+            fn takes_quantized(&self) -> bool {
+                match self { $(Self::$op(op) => op.takes_quantized(),)+ }
+            }
         }
 
         $(impl From<$op> for Op {
@@ -188,6 +214,8 @@ operators! {
     Unary, Binary, Cast,
     // contractions
     Linear, Matmul, Attention, Conv2d,
+    // quantized values
+    Quantize, Dequantize, MatmulCodes, Rescale,
     // normalisation
     LayerNorm, RmsNorm, GroupNorm,
     // positions and look-ups
@@ -209,6 +237,9 @@ impl Op {
             };
             return Err(InferError(format!("`{}` takes {takes}, not {}", self.name(), inputs.len())));
         }
+        if let Some(input) = inputs.iter().find(|input| input.is_quantized() && !self.takes_quantized()) {
+            return Err(InferError(format!("`{}` does not take quantized values like {input}", self.name())));
+        }
         let fact = self.infer_type(inputs)?;
         if !fact.is_addressable() {
             return Err(InferError(format!("a value of type {fact} is too large to address")));
@@ -222,8 +253,7 @@ impl Op {
         if self.is_view() || matches!(self, Op::Input(_) | Op::Weight(_) | Op::Constant(_)) {
             return Cost::default();
         }
-        let bytes = inputs.iter().map(|input| input.bytes()).fold(output.bytes(), u64::saturating_add);
-        Cost { flops: self.flops(inputs, output), bytes }
+        Cost { flops: self.flops(inputs, output), bytes: self.bytes(inputs, output) }
     }
 }
 

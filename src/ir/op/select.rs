@@ -33,4 +33,9 @@ impl Operator for Select {
     fn flops(&self, _inputs: &[&Fact], _output: &Fact) -> u64 {
         0
     }
+
+    /// Only the chosen entries are read.
+    fn bytes(&self, inputs: &[&Fact], output: &Fact) -> u64 {
+        inputs[1].bytes().saturating_add(output.bytes().saturating_mul(2))
+    }
 }

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 /// Sinusoidal embedding, cosines first: `[cos(t·ω), sin(t·ω)]` with `ωᵢ = max_period^(-i / (dim/2))`.
 ///
-/// `t` is `[batch]` of any float dtype; the result is `f32[batch, dim]` (diffusers, `get_timestep_embedding` with
+/// `t` is `[…]` of any float dtype; the result is `f32[…, dim]` (diffusers, `get_timestep_embedding` with
 /// `flip_sin_to_cos=True, downscale_freq_shift=0`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,12 +23,11 @@ impl Operator for TimestepEmbedding {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
         float("the timestep", inputs[0])?;
-        ensure!(inputs[0].shape.len() == 1, "timesteps must be [batch], not {}", inputs[0].shape);
         ensure!(
             self.dim > 0 && self.dim.is_multiple_of(2),
             "dim must be even and positive, not {}",
             self.dim
         );
-        Ok(Fact::new(DType::F32, [inputs[0].shape[0], self.dim]))
+        Ok(Fact::new(DType::F32, [&inputs[0].shape[..], &[self.dim]].concat()))
     }
 }

@@ -97,6 +97,11 @@ impl Template {
         Self(segments(name).map(|segment| Segment::Text(segment.to_owned())).collect())
     }
 
+    /// Whether it has no holes.
+    pub fn is_plain(&self) -> bool {
+        self.0.iter().all(|segment| matches!(segment, Segment::Text(_)))
+    }
+
     /// Parses a name with holes; `None` if a hole holds no `a*i+b`.
     pub fn parse(name: &str) -> Option<Self> {
         let segment = |text: &str| match text.strip_prefix('{') {

@@ -17,7 +17,8 @@ pub(super) fn lines(graph: &Graph, options: &PrintOptions) -> Vec<Line> {
 /// The op as it is printed, on one line.
 pub(crate) fn line_of(graph: &Graph, id: ValueId) -> String {
     let mut text = String::new();
-    write_line(&mut text, &line(graph, id, &PrintOptions::default()), &Template::empty());
+    let options = PrintOptions::default();
+    write_line(&mut text, &line(graph, id, &options), &Template::empty(), &options);
     text
 }
 

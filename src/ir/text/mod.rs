@@ -3,16 +3,16 @@
 //! ```text
 //! program flux {
 //!   input %latents : bf16[1,4096,64] latent
-//!   carry %h : bf16[1,4096,3072] latent
+//!   carry %h.{0..38} : bf16[1,4608,3072] latent
 //!   prepare prompt (%t5) -> (%txt) { … }
-//!   variant full (%latents, %txt) -> (%velocity, %h) {
+//!   variant full (%latents, %txt) -> (%velocity, %h.{0..38}) {
 //!     %x = linear %latents, @.weight bf16[3072,64], @.bias bf16[3072] : bf16[1,4096,3072] in x_embedder
 //!     repeat %i in 0..38 (%h.prev = %x) in single_transformer_blocks.{i} {
 //!       %n = layer_norm %h.prev {eps=1e-6} : bf16[1,4608,3072] in .norm.norm
 //!       …
 //!       yield %h
 //!     }
-//!     return %velocity, %h.37
+//!     return %velocity, %h.{0..38}
 //!   }
 //!   schedule full full*3
 //! }
@@ -20,9 +20,13 @@
 //!
 //! - A line is `%name = op operands {attributes} : type in module.path`. An operand is a value `%x`, a weight
 //!   `@tensor type` (`@.bias` stands for `@module.path.bias`), or a number, typed like the first value of its line.
+//! - A type is `dtype[extents]`; that of codes names their scales too, as in `i8.row.bf16[3072,64]`.
 //! - In `repeat %i in a..b`, a value `%n` of the body is `%n.a`, …, `%n.(b-1)` outside it; `%h.prev` is the value `%h`
-//!   of the previous round, or the one given in parentheses in the first. Paths of the body start with the block's. `{i}`, `{i+1}`, `{2*i}`, `{2*i+1}` stand for
-//!   integers that advance with the round, in tensor names, module paths, value names and attributes.
+//!   of the previous round, or the one given in parentheses in the first. Paths of the body start with the block's.
+//!   `{i}`, `{i+1}`, `{2*i}`, `{2*i+1}` stand for integers that advance with the round, in tensor names, module paths,
+//!   value names and attributes.
+//! - `%n.{a..b}` is short for `%n.a, …, %n.(b-1)` in the inputs and outputs of a stage, after `return`, among operands,
+//!   and in a declaration, which then declares each of them. Everywhere else a name is one name.
 //! - The input's rate (`weights`, `prompt`, `schedule`, `latent`) follows its type; other rates are inferred.
 //! - `//` starts a comment: costs and provenance, which parsing ignores.
 
@@ -32,6 +36,7 @@ mod lexer;
 mod lines;
 mod parse;
 mod print;
+mod range;
 mod roll;
 
 pub use lexer::{ParseError, Span};

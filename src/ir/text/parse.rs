@@ -5,12 +5,14 @@ use super::ast::{
 };
 use super::build::build_graph;
 use super::lexer::{ParseError, Span, Token, tokens};
+use super::range;
 use crate::op::{Op, Real};
 use crate::verify::is_well_formed;
-use crate::{DType, Declaration, Fact, Name, Program, Rate, Shape};
+use crate::{DType, Declaration, Fact, Name, Program, Rate, Scales, Shape, UnknownScales};
 use indexmap::IndexMap;
 use serde_json::Number;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Parses a program. What parses is well typed; wiring and schedule are [`crate::verify()`]'s to check.
 ///
@@ -20,7 +22,7 @@ use std::collections::BTreeMap;
 /// ```
 pub fn parse(source: &str) -> Result<Program, ParseError> {
     let tokens = tokens(source)?;
-    let mut parser = Parser { source, tokens, at: 0, in_block: false, ops: 0 };
+    let mut parser = Parser { source, tokens, at: 0, in_block: false, ops: 0, names: 0 };
     let program = parser.program()?;
     match parser.peek() {
         Token::End => Ok(program),
@@ -47,6 +49,8 @@ pub(super) struct Parser<'s> {
     in_block: bool,
     /// How many ops the repeated blocks so far unroll to.
     ops: usize,
+    /// How many names the ranges so far stand for.
+    names: usize,
 }
 
 impl Parser<'_> {
@@ -70,10 +74,13 @@ impl Parser<'_> {
             let (keyword, span) = self.word("`input`, `carry`, `prepare`, `variant`, `schedule` or `}`")?;
             match keyword.as_str() {
                 "input" | "carry" => {
-                    let (name, fact) = self.declaration()?;
-                    self.declare(&mut known, &name, &fact)?;
-                    if keyword == "input" { &mut program.inputs } else { &mut program.carries }
-                        .push(Declaration { name: name.node, fact });
+                    let (names, fact) = self.declaration()?;
+                    let declared =
+                        if keyword == "input" { &mut program.inputs } else { &mut program.carries };
+                    for name in names {
+                        self.declare(&mut known, &name, &fact)?;
+                        declared.push(Declaration { name: name.node, fact: fact.clone() });
+                    }
                 }
                 "prepare" => {
                     let rate = self.rate()?;
@@ -105,12 +112,12 @@ impl Parser<'_> {
         Ok(program)
     }
 
-    /// `%name : type rate`
-    fn declaration(&mut self) -> Parsed<(Spanned<Name>, Fact)> {
-        let name = self.value_name()?;
+    /// `%names : type rate`
+    fn declaration(&mut self) -> Parsed<(Vec<Spanned<Name>>, Fact)> {
+        let names = self.value_names()?;
         self.punct(":")?;
         let fact = self.fact()?.node;
-        Ok((name, fact.at(self.rate()?)))
+        Ok((names, fact.at(self.rate()?)))
     }
 
     /// Makes `name` known to the graphs that follow.
@@ -167,11 +174,7 @@ impl Parser<'_> {
             }
         }
         self.keyword("return")?;
-        let mut results = Vec::new();
-        if *self.peek() != Token::Punct("}") {
-            results = self.operands()?;
-            resolve(&mut results, &Template::empty());
-        }
+        let results = self.results()?;
         self.punct("}")?;
         Ok(GraphText { inputs, labels, body, results, span })
     }
@@ -183,9 +186,19 @@ impl Parser<'_> {
             if !names.is_empty() {
                 self.punct(",")?;
             }
-            names.push(self.value_name()?);
+            names.extend(self.value_names()?);
         }
         Ok(names)
+    }
+
+    /// What a graph returns.
+    fn results(&mut self) -> Parsed<Vec<Spanned<Operand>>> {
+        if *self.peek() == Token::Punct("}") {
+            return Ok(Vec::new());
+        }
+        let mut results = self.operands()?;
+        resolve(&mut results, &Template::empty());
+        Ok(results)
     }
 
     fn repeat(&mut self) -> Parsed<Repeat> {
@@ -195,7 +208,9 @@ impl Parser<'_> {
         self.punct("%")?;
         self.keyword("i")?;
         self.keyword("in")?;
-        let (start, end) = self.range()?;
+        let (range, range_span) = self.word("a range")?;
+        let Range { start, end } =
+            range::bounds(&range).map_err(|message| self.error_at(range_span, message))?;
         let mut carried = Vec::new();
         if self.accept("(") {
             while !self.accept(")") {
@@ -215,6 +230,7 @@ impl Parser<'_> {
         let path = self.path()?.unwrap_or(Template::empty());
         self.punct("{")?;
         let mut body = Vec::new();
+        let names = self.names;
         while *self.peek() == Token::Punct("%") {
             body.push(self.line(&path)?);
         }
@@ -229,6 +245,9 @@ impl Parser<'_> {
         if self.ops > MOST_OPS {
             return Err(self.error_at(span.span, format!("blocks may unroll to {MOST_OPS} ops at most")));
         }
+        // The ranges of a body stand for their names once in every round.
+        let again = (self.names - names).saturating_mul((end - start - 1) as usize);
+        self.count_names(again, span.span)?;
         Ok(Repeat { start, end, carried, path, body, span })
     }
 
@@ -260,15 +279,6 @@ impl Parser<'_> {
             }
         }
         Ok(())
-    }
-
-    fn range(&mut self) -> Parsed<(i64, i64)> {
-        let (word, span) = self.word("a range")?;
-        let bounds = word.split_once("..").and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
-        match bounds {
-            Some((start, end)) if (0..end).contains(&start) && end <= 1 << 32 => Ok((start, end)),
-            _ => Err(self.error_at(span, format!("`{word}` is no range like `0..19`"))),
-        }
     }
 
     /// `%name = op operands {attributes} : type in path`, the path written below `base`.
@@ -303,19 +313,38 @@ impl Parser<'_> {
     }
 
     fn operands(&mut self) -> Parsed<Vec<Spanned<Operand>>> {
-        let mut operands = vec![self.operand()?];
+        let mut operands = self.operand()?;
         while self.accept(",") {
-            operands.push(self.operand()?);
+            operands.extend(self.operand()?);
         }
         Ok(operands)
     }
 
-    fn operand(&mut self) -> Parsed<Spanned<Operand>> {
-        let span = self.span();
-        if self.accept("%") {
-            let name = self.template("a value name")?;
-            return Ok(Spanned { node: Operand::Value(name.node), span: name.span });
+    /// One operand, or the values that a range stands for.
+    fn operand(&mut self) -> Parsed<Vec<Spanned<Operand>>> {
+        if let Token::Punct("%") = self.peek() {
+            let value =
+                |name: Spanned<Template>| Spanned { node: Operand::Value(name.node), span: name.span };
+            return Ok(self.values()?.into_iter().map(value).collect());
         }
+        Ok(vec![self.leaf()?])
+    }
+
+    /// `%name`, which may have holes, or `%stem.{a..b}` for several.
+    fn values(&mut self) -> Parsed<Vec<Spanned<Template>>> {
+        if let (Token::Word(word), _) = &self.tokens[self.at + 1]
+            && range::split(word).is_some()
+        {
+            let plain = |name: Spanned<Name>| Spanned { node: Template::plain(&name.node), span: name.span };
+            return Ok(self.value_names()?.into_iter().map(plain).collect());
+        }
+        self.punct("%")?;
+        Ok(vec![self.template("a value name")?])
+    }
+
+    /// A weight or a number.
+    fn leaf(&mut self) -> Parsed<Spanned<Operand>> {
+        let span = self.span();
         if self.accept("@") {
             let tensor = self.template("a tensor name")?;
             let fact = self.fact()?.node;
@@ -406,10 +435,9 @@ impl Parser<'_> {
 
     fn fact(&mut self) -> Parsed<Spanned<Fact>> {
         let (word, span) = self.word("a type like `f32[2,3]`")?;
-        let dtype = self.dtype(&word, span)?;
+        let (dtype, scales) = self.element_type(&word, span)?;
         if !self.accept("[") {
-            let message =
-                format!("the type needs extents, as in `{dtype}[2,3]`, or `{dtype}[]` for a scalar");
+            let message = format!("the type needs extents, as in `{word}[2,3]`, or `{word}[]` for a scalar");
             return Err(self.error_at(span, message));
         }
         let mut shape = Vec::new();
@@ -419,11 +447,29 @@ impl Parser<'_> {
             }
             shape.push(self.integer("an extent")?);
         }
-        let fact = Fact::new(dtype, Shape::from(shape));
+        let fact = Fact { scales, ..Fact::new(dtype, Shape::from(shape)) };
         if !fact.is_addressable() {
             return Err(self.error_at(span, format!("a value of type {fact} is too large to address")));
         }
         Ok(Spanned { node: fact, span })
+    }
+
+    /// `bf16`, or, of codes, `i8.row.bf16`.
+    fn element_type(&self, word: &str, span: Span) -> Parsed<(DType, Option<Scales>)> {
+        let Some((codes, scales)) = word.split_once('.') else {
+            let dtype = self.dtype(word, span)?;
+            if dtype.is_code() {
+                let message = format!("{dtype} stands for nothing without scales, as in `{dtype}.row.bf16`");
+                return Err(self.error_at(span, message));
+            }
+            return Ok((dtype, None));
+        };
+        let dtype = self.dtype(codes, span)?;
+        if !dtype.is_code() && dtype != DType::I8 {
+            return Err(self.error_at(span, format!("{dtype} has no scales; i8, f8e4m3 and u4 have")));
+        }
+        let scales = scales.parse().map_err(|error: UnknownScales| self.error_at(span, error.to_string()))?;
+        Ok((dtype, Some(scales)))
     }
 
     fn dtype(&self, word: &str, span: Span) -> Parsed<DType> {
@@ -437,6 +483,7 @@ impl Parser<'_> {
 
     fn template(&mut self, what: &str) -> Parsed<Spanned<Template>> {
         let (word, span) = self.word(what)?;
+        self.one_name(&word, span)?;
         let Some(node) = Template::parse(&word) else {
             let message = format!("in `{word}`, braces must hold a whole segment of the form `{{a*i+b}}`");
             return Err(self.error_at(span, message));
@@ -454,10 +501,48 @@ impl Parser<'_> {
     fn value_name(&mut self) -> Parsed<Spanned<Name>> {
         self.punct("%")?;
         let (word, span) = self.word("a value name")?;
-        if is_well_formed(&word) {
-            Ok(Spanned { node: word.into(), span })
+        Ok(Spanned { node: self.name(&word, span)?, span })
+    }
+
+    /// `%name`, or `%stem.{a..b}` for several.
+    fn value_names(&mut self) -> Parsed<Vec<Spanned<Name>>> {
+        self.punct("%")?;
+        let (word, span) = self.word("a value name")?;
+        let Some((stem, range)) = range::split(&word) else {
+            return Ok(vec![Spanned { node: self.name(&word, span)?, span }]);
+        };
+        let stem = self.name(stem, span)?;
+        let indices = range::bounds(range).map_err(|message| self.error_at(span, message))?;
+        self.count_names((indices.end - indices.start) as usize, span)?;
+        let name = |index| Spanned { node: format!("{stem}.{index}").into(), span };
+        Ok(indices.map(name).collect())
+    }
+
+    /// Refuses ranges that stand for too much.
+    fn count_names(&mut self, more: usize, span: Span) -> Parsed<()> {
+        const MOST_NAMES: usize = 100_000;
+        self.names = self.names.saturating_add(more);
+        if self.names > MOST_NAMES {
+            return Err(self.error_at(span, format!("ranges may stand for {MOST_NAMES} names at most")));
+        }
+        Ok(())
+    }
+
+    /// What `word`, without a `%`, is the name of.
+    fn name(&self, word: &str, span: Span) -> Parsed<Name> {
+        self.one_name(word, span)?;
+        if is_well_formed(word) {
+            Ok(word.into())
         } else {
             Err(self.error_at(span, format!("`{word}` is no value name (letters, digits, `_` and `.`)")))
+        }
+    }
+
+    /// Refuses a range of names where it would stand for one.
+    fn one_name(&self, word: &str, span: Span) -> Parsed<()> {
+        match range::split(word) {
+            Some(_) => Err(self.error_at(span, format!("one name is due here, and `{word}` is a range"))),
+            None => Ok(()),
         }
     }
 

@@ -1,9 +1,10 @@
 //! Programs into text.
 
-use super::ast::{Line, Operand, Repeat, Statement, Template};
+use super::ast::{Line, Operand, Repeat, Spanned, Statement, Template};
 use super::lines::lines;
+use super::range;
 use super::roll::roll;
-use crate::{Declaration, Graph, Op, Program, Stage, ValueId};
+use crate::{Declaration, Graph, Name, Op, Program, Stage, ValueId};
 use std::fmt::{self, Write};
 
 /// What to print besides the program itself.
@@ -13,8 +14,15 @@ pub struct PrintOptions {
     pub costs: bool,
     /// What each rewritten value replaced, as a comment.
     pub provenance: bool,
-    /// Every block by itself instead of repeated blocks once.
+    /// Every block and every name by itself instead of repeated blocks once and ranges of names.
     pub unrolled: bool,
+}
+
+impl PrintOptions {
+    /// Whether the names print as a range.
+    fn fold(&self, name: &Name, next: &Name) -> bool {
+        !self.unrolled && range::follows(name, next)
+    }
 }
 
 impl fmt::Display for Program {
@@ -34,12 +42,8 @@ impl Program {
 
     fn write(&self, out: &mut String, options: &PrintOptions) -> fmt::Result {
         writeln!(out, "program {} {{", self.name)?;
-        for Declaration { name, fact } in &self.inputs {
-            writeln!(out, "  input %{name} : {fact} {}", fact.rate)?;
-        }
-        for Declaration { name, fact } in &self.carries {
-            writeln!(out, "  carry %{name} : {fact} {}", fact.rate)?;
-        }
+        write_declarations(out, "input", &self.inputs, options)?;
+        write_declarations(out, "carry", &self.carries, options)?;
         for (stage, graph) in self.stages() {
             write_graph(out, &stage, graph, options)?;
         }
@@ -48,36 +52,65 @@ impl Program {
     }
 }
 
+fn write_declarations(
+    out: &mut String,
+    keyword: &str,
+    declarations: &[Declaration],
+    options: &PrintOptions,
+) -> fmt::Result {
+    let agree = |a: &Declaration, b: &Declaration| a.fact == b.fact && options.fold(&a.name, &b.name);
+    for run in declarations.chunk_by(agree) {
+        let Declaration { name, fact } = &run[0];
+        writeln!(out, "  {keyword} {} : {fact} {}", range::written(name, run.len()), fact.rate)?;
+    }
+    Ok(())
+}
+
 /// `full full reuse` as ` full*2 reuse`.
-fn run_lengths(schedule: &[crate::Name]) -> String {
+fn run_lengths(schedule: &[Name]) -> String {
     let runs = schedule.chunk_by(|a, b| a == b);
     runs.map(|run| if run.len() == 1 { format!(" {}", run[0]) } else { format!(" {}*{}", run[0], run.len()) })
         .collect()
 }
 
 fn write_graph(out: &mut String, stage: &Stage, graph: &Graph, options: &PrintOptions) -> fmt::Result {
-    let inputs: Vec<_> = graph.inputs().iter().map(|&id| graph.operand(id).to_string()).collect();
-    let labels: Vec<_> = graph.outputs().iter().map(|output| format!("%{}", output.label)).collect();
-    let value = |id: ValueId| match graph[id].op {
-        Op::Weight(_) => format!("{} {}", graph.operand(id), graph[id].fact),
-        _ => graph.operand(id).to_string(),
-    };
-    let values: Vec<_> = graph.outputs().iter().map(|output| value(output.value)).collect();
-    writeln!(out, "  {stage} ({}) -> ({}) {{", inputs.join(", "), labels.join(", "))?;
+    let inputs: Vec<_> = graph.inputs().iter().map(|&id| &graph[id].name).collect();
+    let labels: Vec<_> = graph.outputs().iter().map(|output| &output.label).collect();
+    writeln!(out, "  {stage} ({}) -> ({}) {{", names(&inputs, options), names(&labels, options))?;
     let lines = lines(graph, options);
     let statements =
         if options.unrolled { lines.into_iter().map(Statement::Line).collect() } else { roll(lines) };
     for statement in &statements {
         match statement {
-            Statement::Line(line) => write_indented(out, 4, line, &Template::empty()),
-            Statement::Repeat(repeat) => write_repeat(out, repeat)?,
+            Statement::Line(line) => write_indented(out, 4, line, &Template::empty(), options),
+            Statement::Repeat(repeat) => write_repeat(out, repeat, options)?,
         }
     }
-    writeln!(out, "    return {}", values.join(", "))?;
+    writeln!(out, "    return {}", results(graph, options))?;
     writeln!(out, "  }}")
 }
 
-fn write_repeat(out: &mut String, repeat: &Repeat) -> fmt::Result {
+/// The names as a list, those that count up as ranges: `%x, %attn.{0..19}`.
+fn names(names: &[&Name], options: &PrintOptions) -> String {
+    let runs = names.chunk_by(|a, b| options.fold(a, b));
+    runs.map(|run| range::written(run[0], run.len())).collect::<Vec<_>>().join(", ")
+}
+
+/// What the graph returns; only values fold, as each weight has its type behind it.
+fn results(graph: &Graph, options: &PrintOptions) -> String {
+    let values: Vec<_> = graph.outputs().iter().map(|output| output.value).collect();
+    let fold = |a: ValueId, b: ValueId| {
+        !graph.is_leaf(a) && !graph.is_leaf(b) && options.fold(&graph[a].name, &graph[b].name)
+    };
+    let written = |run: &[ValueId]| match graph[run[0]].op {
+        Op::Weight(_) => format!("{} {}", graph.operand(run[0]), graph[run[0]].fact),
+        Op::Constant(_) => graph.operand(run[0]).to_string(),
+        _ => range::written(&graph[run[0]].name, run.len()),
+    };
+    values.chunk_by(|&a, &b| fold(a, b)).map(written).collect::<Vec<_>>().join(", ")
+}
+
+fn write_repeat(out: &mut String, repeat: &Repeat, options: &PrintOptions) -> fmt::Result {
     write!(out, "    repeat %i in {}..{}", repeat.start, repeat.end)?;
     let carried: Vec<_> = repeat
         .carried
@@ -92,7 +125,7 @@ fn write_repeat(out: &mut String, repeat: &Repeat) -> fmt::Result {
     }
     writeln!(out, " {{")?;
     for line in &repeat.body {
-        write_indented(out, 6, line, &repeat.path);
+        write_indented(out, 6, line, &repeat.path, options);
     }
     let yields: Vec<_> = repeat.carried.iter().map(|carried| format!("%{}", carried.stem)).collect();
     if !yields.is_empty() {
@@ -101,30 +134,21 @@ fn write_repeat(out: &mut String, repeat: &Repeat) -> fmt::Result {
     writeln!(out, "    }}")
 }
 
-fn write_indented(out: &mut String, indent: usize, line: &Line, base: &Template) {
+fn write_indented(out: &mut String, indent: usize, line: &Line, base: &Template, options: &PrintOptions) {
     out.extend(std::iter::repeat_n(' ', indent));
-    write_line(out, line, base);
+    write_line(out, line, base, options);
     out.push('\n');
 }
 
 /// Writes the line without its indentation and its end; its module path is written below `base`.
-pub(super) fn write_line(out: &mut String, line: &Line, base: &Template) {
-    let operand = |operand: &Operand| match operand {
-        Operand::Value(name) => format!("%{name}"),
-        Operand::Weight { tensor, fact } => {
-            let local = Some(tensor.relative_to(&line.path)).filter(|local| !local.is_empty());
-            format!("@{} {fact}", local.unwrap_or_else(|| tensor.to_string()))
-        }
-        Operand::Constant { value, dtype: None } => format!("{:?}", value.0),
-        Operand::Constant { value, dtype: Some(dtype) } => format!("{:?} {dtype}", value.0),
-    };
-    let operands: Vec<_> = line.operands.iter().map(|spanned| operand(&spanned.node)).collect();
+pub(super) fn write_line(out: &mut String, line: &Line, base: &Template, options: &PrintOptions) {
+    let operands = operands(line, options);
     let attributes: Vec<_> =
         line.attributes.node.iter().map(|(key, value)| format!("{key}={value}")).collect();
     // Writing to a string cannot fail.
     let _ = write!(out, "%{} = {}", line.name.node, line.op.node);
     if !operands.is_empty() {
-        let _ = write!(out, " {}", operands.join(", "));
+        let _ = write!(out, " {operands}");
     }
     if !attributes.is_empty() {
         let _ = write!(out, " {{{}}}", attributes.join(", "));
@@ -137,4 +161,29 @@ pub(super) fn write_line(out: &mut String, line: &Line, base: &Template) {
     if let Some(comment) = &line.comment {
         let _ = write!(out, "  // {comment}");
     }
+}
+
+/// The operands as a list. Values that count up are a range if they are three or more: two read better as they are.
+fn operands(line: &Line, options: &PrintOptions) -> String {
+    let written = |operand: &Operand| match operand {
+        Operand::Value(name) => format!("%{name}"),
+        Operand::Weight { tensor, fact } => {
+            let local = Some(tensor.relative_to(&line.path)).filter(|local| !local.is_empty());
+            format!("@{} {fact}", local.unwrap_or_else(|| tensor.to_string()))
+        }
+        Operand::Constant { value, dtype: None } => format!("{:?}", value.0),
+        Operand::Constant { value, dtype: Some(dtype) } => format!("{:?} {dtype}", value.0),
+    };
+    let name = |operand: &Spanned<Operand>| match &operand.node {
+        Operand::Value(name) if name.is_plain() => Some(Name::from(name.to_string())),
+        _ => None,
+    };
+    let fold = |a: &Spanned<Operand>, b: &Spanned<Operand>| {
+        name(a).zip(name(b)).is_some_and(|(a, b)| options.fold(&a, &b))
+    };
+    let run = |run: &[Spanned<Operand>]| match name(&run[0]) {
+        Some(first) if run.len() > 2 => range::written(&first, run.len()),
+        _ => run.iter().map(|operand| written(&operand.node)).collect::<Vec<_>>().join(", "),
+    };
+    line.operands.chunk_by(fold).map(run).collect::<Vec<_>>().join(", ")
 }

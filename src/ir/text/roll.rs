@@ -5,6 +5,7 @@
 //! the lines that are there, so a rolled print means what the plain one would.
 
 use super::ast::{Attribute, Carried, Line, Operand, PREVIOUS, Repeat, Spanned, Statement, Template};
+use super::range;
 use std::collections::{HashMap, HashSet};
 
 /// Groups `lines` into repeated blocks wherever two or more rounds agree.
@@ -36,7 +37,7 @@ fn find(lines: &[Line], places: &HashMap<String, usize>, at: usize) -> Option<Re
     let mut repeat = propose(&lines[at..second], &lines[second..second + period], start)?;
     let rounds = lines[at..]
         .chunks_exact(period)
-        .zip(start..)
+        .zip(start..range::LIMIT)
         .take_while(|(round, index)| repeat.round(*index).is_some_and(|unrolled| unrolled == **round));
     let rounds = rounds.count() as i64;
     repeat.end = start + rounds;

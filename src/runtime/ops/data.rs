@@ -45,12 +45,15 @@ pub fn select<B: Target>(
     let entries = match &x {
         Value::Float(x) => x.shape()[prefix],
         Value::Int(x) => x.shape()[prefix],
-        Value::Scalar(..) => unreachable!("inference refuses scalars here"),
+        Value::Scalar(..) | Value::Quantized(_) => unreachable!("inference refuses these here"),
     };
+    let mut index = B::int_reshape(index, Shape::new([rows]));
     // Row r of the index chooses among the entries r·n … r·n + n − 1 of the flattened axis.
-    let offsets: Vec<i32> = (0..rows).map(|row| (row * entries) as i32).collect();
-    let offsets = B::int_from_data(TensorData::new(offsets, Shape::new([rows])), device);
-    let index = B::int_add(B::int_reshape(index, Shape::new([rows])), offsets);
+    if rows > 1 {
+        let offsets: Vec<i32> = (0..rows).map(|row| (row * entries) as i32).collect();
+        let offsets = B::int_from_data(TensorData::new(offsets, Shape::new([rows])), device);
+        index = B::int_add(index, offsets);
+    }
     let flat = Shape::new([rows * entries, rest]);
     let result = burn_shape(&fact.shape);
     Ok(match x {
@@ -111,7 +114,7 @@ pub fn concat<B: Target>(parts: Vec<Value<B>>, axis: usize) -> Value<B> {
         match part {
             Value::Float(x) => floats.push(x),
             Value::Int(x) => ints.push(x),
-            Value::Scalar(..) => unreachable!("inference refuses scalars here"),
+            Value::Scalar(..) | Value::Quantized(_) => unreachable!("inference refuses these here"),
         }
     }
     if floats.is_empty() {

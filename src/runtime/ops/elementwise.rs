@@ -130,5 +130,6 @@ pub fn cast<B: Target>(x: Value<B>, dtype: DType, device: &B::Device) -> Value<B
         (Value::Int(x), false) => Value::Int(B::int_cast(x, int_dtype(dtype))),
         (x @ Value::Scalar(..), true) => cast(Value::Float(x.float(device)), dtype, device),
         (x @ Value::Scalar(..), false) => cast(Value::Int(x.int(device)), dtype, device),
+        (Value::Quantized(_), _) => unreachable!("inference refuses codes here"),
     }
 }

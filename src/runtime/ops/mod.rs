@@ -7,6 +7,7 @@ mod elementwise;
 mod matrix;
 mod norm;
 mod position;
+mod quantized;
 mod target;
 
 pub use target::Target;
@@ -38,7 +39,9 @@ pub fn execute<B: Target>(
             let ids = next().download(&inputs[0], "rope_table")?;
             return Ok(Value::upload(position::rope_table(op, &ids), device));
         }
-        Op::TimestepEmbedding(op) => position::timestep_embedding::<B>(op, next().float(device), device),
+        Op::TimestepEmbedding(op) => {
+            position::timestep_embedding::<B>(op, next().float(device), &fact.shape, device)
+        }
         Op::Rope(_) => B::rope(next().float(device), next().float(device)),
         Op::Unary(op) => B::unary(*op, next().float(device)),
         Op::Binary(op) => return elementwise::binary(*op, next(), next(), device),
@@ -55,6 +58,15 @@ pub fn execute<B: Target>(
         Op::Attention(op) => {
             let (q, k, v) = (next().float(device), next().float(device), next().float(device));
             B::scaled_dot_product_attention(op, q, k, v, operands.next().map(|bias| bias.float(device)))
+        }
+        Op::Quantize(op) => {
+            return Ok(Value::Quantized(B::encode(op, next().float(device), &inputs[0], device)?));
+        }
+        Op::Dequantize(op) => quantized::dequantize::<B>(next().coded(), &inputs[0], op.dtype),
+        Op::MatmulCodes(op) => return Ok(quantized::matmul(*op, next(), next().coded(), device)),
+        Op::Rescale(_) => {
+            let acc = next();
+            return Ok(Value::Float(quantized::rescale(acc, operands.collect(), inputs, fact, device)));
         }
         Op::LayerNorm(op) => {
             let x = next().float(device);

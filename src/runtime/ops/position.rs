@@ -80,20 +80,23 @@ pub fn rope<B: Target>(x: FloatTensor<B>, table: FloatTensor<B>) -> FloatTensor<
     })
 }
 
-/// See [`TimestepEmbedding`]. Frequencies are rounded to f32 as diffusers' are, for `t` reaches 1000 and more.
+/// See [`TimestepEmbedding`]; `shape` is the result's. Frequencies are rounded to f32 as diffusers' are, for `t`
+/// reaches 1000 and more.
 pub fn timestep_embedding<B: Target>(
     op: &TimestepEmbedding,
     t: FloatTensor<B>,
+    shape: &[usize],
     device: &B::Device,
 ) -> FloatTensor<B> {
     let half = op.dim / 2;
     let scale = -op.max_period.0.ln() as f32;
     let frequencies: Vec<f32> = (0..half).map(|i| (scale * i as f32 / half as f32).exp()).collect();
     let frequencies = B::float_from_data(TensorData::new(frequencies, Shape::new([1, half])), device);
-    let batch = extents::<B>(&t)[0];
-    let t = B::float_reshape(B::float_cast(t, float_dtype(DType::F32)), Shape::new([batch, 1]));
+    let count = extents::<B>(&t).iter().product();
+    let t = B::float_reshape(B::float_cast(t, float_dtype(DType::F32)), Shape::new([count, 1]));
     let angles = B::float_mul(t, frequencies);
-    B::float_cat(vec![B::float_cos(angles.clone()), B::float_sin(angles)], 1)
+    let embedding = B::float_cat(vec![B::float_cos(angles.clone()), B::float_sin(angles)], 1);
+    B::float_reshape(embedding, Shape::from(shape.to_vec()))
 }
 
 #[cfg(test)]

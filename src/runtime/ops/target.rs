@@ -1,10 +1,15 @@
 //! What differs between the backends that programs run on.
 
+use super::quantized::{self, Factor};
 use super::{attention, elementwise, matrix, position};
+use crate::RunError;
+use crate::coded::Coded;
+use crate::value::Value;
 use burn::tensor::backend::Backend;
-use burn::tensor::ops::FloatTensor;
+use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn_cuda::Cuda;
-use reflux_ir::op::{Attention, Unary};
+use reflux_ir::Fact;
+use reflux_ir::op::{Attention, Quantize, Unary};
 
 /// A burn backend that programs run on. The defaults are compositions of burn's own ops and hold everywhere; a backend
 /// overrides what it has better means for.
@@ -37,6 +42,33 @@ pub trait Target: Backend {
         bias: Option<FloatTensor<Self>>,
     ) -> FloatTensor<Self> {
         attention::composed::<Self>(op, q, k, v, bias)
+    }
+
+    /// The codes of `x`, a value of type `fact`.
+    fn encode(
+        op: &Quantize,
+        x: FloatTensor<Self>,
+        fact: &Fact,
+        device: &Self::Device,
+    ) -> Result<Coded<Self>, RunError> {
+        quantized::quantize::<Self>(op, x, fact, device)
+    }
+
+    /// `x · Wᵀ` of i8 codes with `W` `[out, in]`, exactly, in i32.
+    fn matmul_i8(x: IntTensor<Self>, weight: IntTensor<Self>) -> IntTensor<Self> {
+        quantized::matmul_i8::<Self>(x, weight)
+    }
+
+    /// `acc · x · weight + bias` in the type `fact`: see [`reflux_ir::op::Rescale`].
+    fn rescale(
+        acc: Value<Self>,
+        x: Option<Factor<Self>>,
+        weight: Factor<Self>,
+        bias: Option<FloatTensor<Self>>,
+        fact: &Fact,
+        device: &Self::Device,
+    ) -> FloatTensor<Self> {
+        quantized::rescale_rows::<Self>(acc, x, weight, bias, fact, device)
     }
 }
 

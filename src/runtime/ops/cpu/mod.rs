@@ -1,13 +1,21 @@
 //! What the processor runs by itself: chains of element-wise ops cost burn-flex a pass over memory each, so activations
 //! and rotations are done in one; and products that burn-flex thinks too small for several threads are divided.
 
+mod int8;
+mod quantized;
+
+use super::quantized::{self as composed, Factor};
 use super::{Target, attention, elementwise, matrix, with_rank};
-use burn::tensor::ops::{AttentionModuleOptions, FloatTensor, FloatTensorOps, ModuleOps};
+use crate::RunError;
+use crate::coded::Coded;
+use crate::value::Value;
+use burn::tensor::ops::{AttentionModuleOptions, FloatTensor, FloatTensorOps, IntTensor, ModuleOps};
 use burn::tensor::{DType, Shape, Slice, TensorData};
-use burn_flex::{Flex, FlexTensor};
+use burn_flex::{Flex, FlexDevice, FlexTensor};
 use pulp::Arch;
 use rayon::prelude::*;
-use reflux_ir::op::{Attention, Unary};
+use reflux_ir::Fact;
+use reflux_ir::op::{Attention, Quantize, Unary};
 use std::f64::consts::FRAC_2_PI;
 
 /// Fewer elements than this are not worth handing to another thread.
@@ -111,6 +119,41 @@ impl Target for Flex {
             Self::float_permute(out, &[0, 2, 1, 3])
         });
         Self::float_cat(parts.collect(), 2)
+    }
+
+    fn encode(
+        op: &Quantize,
+        x: FloatTensor<Self>,
+        fact: &Fact,
+        device: &FlexDevice,
+    ) -> Result<Coded<Self>, RunError> {
+        match x.dtype() {
+            DType::F32 => Ok(quantized::quantize(op, &x, fact, device)),
+            _ => composed::quantize::<Self>(op, x, fact, device),
+        }
+    }
+
+    fn matmul_i8(x: IntTensor<Self>, weight: IntTensor<Self>) -> IntTensor<Self> {
+        let (x, weight) = (x.to_contiguous(), weight.to_contiguous());
+        let mut shape = x.layout().shape().to_vec();
+        let features = shape.pop().expect("verified");
+        let out = weight.layout().shape()[0];
+        let rows = shape.iter().product();
+        let y = int8::product(x.storage::<i8>(), weight.storage::<i8>(), [rows, features, out]);
+        shape.push(out);
+        FlexTensor::from_data(TensorData::new(y, Shape::from(shape)))
+    }
+
+    fn rescale(
+        acc: Value<Self>,
+        x: Option<Factor<Self>>,
+        weight: Factor<Self>,
+        bias: Option<FloatTensor<Self>>,
+        fact: &Fact,
+        device: &FlexDevice,
+    ) -> FloatTensor<Self> {
+        quantized::rescale(&acc, x.as_ref(), &weight, bias.as_ref(), fact)
+            .unwrap_or_else(|| composed::rescale_rows::<Self>(acc, x, weight, bias, fact, device))
     }
 }
 

@@ -1,0 +1,84 @@
+//! How long passes take on FLUX.1-dev, and how long the bundled transformer takes behind them.
+
+use criterion::{BatchSize, Criterion, SamplingMode, criterion_group, criterion_main};
+use reflux::ir::pass::{Driver, Pipeline};
+use reflux::ir::{DType, HostTensor, Program};
+use reflux::models::scheduler::Schedule;
+use reflux::models::noise::TorchGenerator;
+use reflux::models::weights::Weights;
+use reflux::models::{ModelConfig, Net, Sizes};
+use reflux::passes::{LOSSLESS, registry};
+use reflux::runtime::{Device, Execute, load};
+
+const EVERYTHING: &str =
+    "canonicalize,hoist,canonicalize,quantize(int8dq,exclude=norm+embedding),cache(fora,interval=3),dce";
+
+fn optimize(program: Program, passes: &str, timesteps: &[f32]) -> Program {
+    let pipeline = Pipeline::parse(passes, &registry()).unwrap();
+    Driver { timesteps: Some(timesteps), ..Driver::default() }.run(program, &pipeline).unwrap().0
+}
+
+/// Pipelines on FLUX.1-dev at 1024², verification and all.
+fn flux_dev(criterion: &mut Criterion) {
+    let config = ModelConfig::built_in("flux-dev").unwrap();
+    let sizes = Sizes { batch: 1, steps: 28, text_tokens: 512, height: 1024, width: 1024 };
+    let program = config.lower(Net::Transformer, &sizes, DType::BF16).unwrap();
+    let times = Schedule::new(&config.scheduler, sizes.steps, sizes.image_tokens()).unwrap().timesteps;
+    let mut group = criterion.benchmark_group("passes_on_flux_dev");
+    group.sample_size(10).sampling_mode(SamplingMode::Flat);
+    for passes in [LOSSLESS, EVERYTHING, "cache(fastercache),dce"] {
+        group.bench_function(passes, |bencher| {
+            bencher.iter_batched(
+                || program.clone(),
+                |program| optimize(program, passes, &times),
+                BatchSize::PerIteration,
+            )
+        });
+    }
+    group.finish();
+}
+
+/// The 20 steps of one image of the bundled transformer, on random inputs; what is prepared per prompt is part of it.
+fn transformer(criterion: &mut Criterion) {
+    let folder = reflux::bundled_model().unwrap();
+    let config = ModelConfig::read(&folder).unwrap();
+    let sizes = Sizes { batch: 1, steps: 20, text_tokens: 32, height: 128, width: 128 };
+    let program = config.lower(Net::Transformer, &sizes, DType::F32).unwrap();
+    let times = Schedule::new(&config.scheduler, sizes.steps, sizes.image_tokens()).unwrap().timesteps;
+    let weights = Weights::open(&folder.join(Net::Transformer.folder())).unwrap();
+    let noise = noise(&program);
+    let mut group = criterion.benchmark_group("transformer_20_steps");
+    group.sample_size(10).sampling_mode(SamplingMode::Flat);
+    for passes in ["", LOSSLESS, "hoist,cache(fora,interval=3),dce", "hoist,quantize(int8dq,exclude=norm+embedding)"] {
+        let mut executor = load(Device::Cpu, optimize(program.clone(), passes, &times), &weights).unwrap();
+        let name = if passes.is_empty() { "unoptimized" } else { passes };
+        group.bench_function(name, |bencher| bencher.iter(|| image(executor.as_mut(), &noise)));
+    }
+    group.finish();
+}
+
+/// Noise for every float input.
+fn noise(program: &Program) -> Vec<(String, HostTensor)> {
+    let mut generator = TorchGenerator::new(0);
+    let floats = program.inputs.iter().filter(|input| input.fact.dtype.is_float());
+    floats
+        .map(|input| {
+            let values = generator.randn_f32(input.fact.shape.elements());
+            (input.name.to_string(), HostTensor::from_f32(input.fact.shape.to_vec(), &values))
+        })
+        .collect()
+}
+
+fn image(executor: &mut dyn Execute, inputs: &[(String, HostTensor)]) {
+    executor.reset();
+    for (name, value) in inputs {
+        executor.bind(name, value).unwrap();
+    }
+    for step in 0..executor.program().schedule.len() {
+        executor.bind("step", &HostTensor::from_i32([], &[step as i32])).unwrap();
+        executor.step(step).unwrap();
+    }
+}
+
+criterion_group!(benches, flux_dev, transformer);
+criterion_main!(benches);

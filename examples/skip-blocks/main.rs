@@ -1,0 +1,53 @@
+//! A pass of one's own, used through the library: it leaves out blocks of the transformer, which a network of residual
+//! blocks survives surprisingly well.
+//!
+//! ```sh
+//! cargo run --release -p skip-blocks -- "single_transformer_blocks.2" "a red apple on a blue background"
+//! ```
+
+mod skip_blocks;
+
+use reflux::ir::pass::{PassInfo, Pipeline};
+use reflux::passes::registry;
+use reflux::{FluxPipeline, OpenOptions, Request, bundled_model};
+use skip_blocks::SkipBlocks;
+use std::error::Error;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// What makes the pass known to pipelines.
+const SKIP_BLOCKS: PassInfo = PassInfo {
+    name: "skip-blocks",
+    summary: "residual blocks left out, by module path",
+    positional: Some("blocks"),
+    build: PassInfo::from_options::<SkipBlocks>,
+};
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
+    let mut args = std::env::args().skip(1);
+    let blocks = args.next().unwrap_or_else(|| "single_transformer_blocks.2".into());
+    let prompt = args.next().unwrap_or_else(|| "a red apple on a blue background".into());
+
+    let text = format!("canonicalize,hoist,skip-blocks({blocks}),dce");
+    let passes = Pipeline::parse(&text, &registry().with(SKIP_BLOCKS))?;
+    let options = OpenOptions { passes: Some(Arc::new(passes)), ..OpenOptions::default() };
+    let mut pipeline = FluxPipeline::open_with(bundled_model()?, options)?;
+
+    let (images, report) = pipeline.generate_with(&Request::new(prompt), &mut |_| {})?;
+    for pass in &report.passes {
+        eprintln!("{pass}");
+    }
+    images[0].save("skipped.png")?;
+    println!("skipped.png");
+    Ok(())
+}

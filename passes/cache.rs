@@ -1,0 +1,156 @@
+//! Results reused from step to step.
+
+mod method;
+mod predictor;
+mod schedule;
+mod sites;
+mod split;
+
+pub use method::Method;
+pub use schedule::StepMask;
+
+use reflux_ir::pass::{Changed, Exactness, Pass, PassContext, PassError, Property, options_of};
+use reflux_ir::{Name, Program, si};
+use serde::de::Error as _;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Lets some steps reuse results of earlier ones: *which steps* × *which values* × *how they are predicted*.
+///
+/// Steps that reuse run a variant of their own, in which the values at the site are carried over instead of computed;
+/// what only they were made of is gone from it. Every [`Method`] is a choice of the three.
+///
+/// Two caches compose: the second applies to the steps that the first leaves to compute, and counts only those, as
+/// diffusers' hooks would inside Pruna's FORA.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cache {
+    pub method: Method,
+    /// Every so manieth step computes, 1 to 5; 2 if not given.
+    #[serde(default = "every_second")]
+    pub interval: usize,
+    /// The steps before it compute, 0 to 10; for `fora` 2 if not given, for `fora-paper` 0.
+    pub start_step: Option<usize>,
+    /// Only steps whose time in 0…1000 lies strictly between these reuse; for `pab` (100, 950) if not given, for
+    /// `fastercache` (−1, 961).
+    pub window: Option<[f32; 2]>,
+    /// Of `fastercache`: how much of the last difference is added; 0.5 if not given.
+    pub weight: Option<f64>,
+    /// Which steps compute, one digit each, instead of the method's own rule: `11001`.
+    pub steps: Option<StepMask>,
+}
+
+fn every_second() -> usize {
+    2
+}
+
+impl Cache {
+    /// The pass with these options, refused if the method has no such option or not that value.
+    pub(crate) fn build(options: Map<String, Value>) -> Result<Box<dyn Pass>, serde_json::Error> {
+        let cache: Self = serde_json::from_value(Value::Object(options))?;
+        let Self { method, interval, start_step, window, weight, .. } = &cache;
+        let refuse = |option: &str| Err(serde_json::Error::custom(format!("{method} has no option `{option}`")));
+        if !(1..=5).contains(interval) {
+            return Err(serde_json::Error::custom(format!("interval must be 1 to 5, not {interval}")));
+        }
+        match method {
+            Method::Fora | Method::ForaPaper if window.is_some() => return refuse("window"),
+            Method::Pab | Method::Fastercache if start_step.is_some() => return refuse("start_step"),
+            Method::Fora | Method::ForaPaper | Method::Pab if weight.is_some() => return refuse("weight"),
+            _ => {}
+        }
+        if let Some(start) = start_step.filter(|start| *start > 10) {
+            return Err(serde_json::Error::custom(format!("start_step must be 0 to 10, not {start}")));
+        }
+        if weight.is_some_and(|weight| !weight.is_finite()) {
+            return Err(serde_json::Error::custom("weight must be a number"));
+        }
+        Ok(Box::new(cache))
+    }
+
+    /// Which of the steps at `steps`, by index, compute.
+    fn mask(&self, steps: &[usize], cx: &PassContext) -> Result<StepMask, PassError> {
+        if let Some(given) = &self.steps {
+            return given.clone().checked(steps.len()).map_err(PassError::Refused);
+        }
+        if !self.method.is_windowed() {
+            let start = self.start_step.unwrap_or(self.method.start_step());
+            return Ok(schedule::periodic(steps.len(), self.interval, start));
+        }
+        let Some(times) = cx.timesteps else {
+            let why = format!(
+                "{} reuses by the time of a step, which is not known here; say which steps compute, as in steps={}",
+                self.method,
+                schedule::periodic(steps.len(), self.interval, 2)
+            );
+            return Err(PassError::Refused(why));
+        };
+        let times: Option<Vec<f32>> = steps.iter().map(|&step| times.get(step).copied()).collect();
+        let Some(times) = times else {
+            return Err(PassError::Refused("there are more steps than times of steps".into()));
+        };
+        let window = self.window.unwrap_or(self.method.window());
+        Ok(schedule::windowed(&times, self.interval, window))
+    }
+}
+
+impl Pass for Cache {
+    fn name(&self) -> &'static str {
+        "cache"
+    }
+
+    fn options(&self) -> Map<String, Value> {
+        options_of(self)
+    }
+
+    fn exactness(&self) -> Exactness {
+        Exactness::Lossy
+    }
+
+    fn requires(&self) -> &'static [Property] {
+        self.method.requires()
+    }
+
+    fn ends(&self) -> &'static [Property] {
+        self.method.ends()
+    }
+
+    fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
+        let found: Vec<_> = program
+            .variants
+            .iter()
+            .map(|(name, graph)| (name.clone(), self.method.sites(graph)))
+            .filter(|(_, sites)| !sites.is_empty())
+            .collect();
+        let [(variant, sites)] = &found[..] else {
+            let why = match found.len() {
+                0 => format!("no variant has {}, so there is nothing to reuse", self.method.site()),
+                _ => format!("several variants have {}, so which to reuse is unclear", self.method.site()),
+            };
+            return Err(PassError::Refused(why));
+        };
+        let steps: Vec<usize> =
+            (0..program.schedule.len()).filter(|&step| program.schedule[step] == *variant).collect();
+        let mask = self.mask(&steps, cx)?;
+        let replay = Self { steps: Some(mask.clone()), ..self.clone() };
+        cx.report.replay_with(replay.options());
+        if mask.all_compute() {
+            cx.report.note(format!("all {} steps compute: nothing to reuse", steps.len()));
+            return Ok(Changed::No);
+        }
+        let cost = |program: &Program, name: &Name| program.variants[name].total_cost();
+        let full = cost(program, variant);
+        let reuse = split::split(program, variant, sites, &self.method.predictor(self.weight), &steps, &mask)?;
+        let computed = mask.computed();
+        cx.report.note(format!("{computed} of {} steps compute {mask}", steps.len()));
+        cx.report.note(format!(
+            "{} values reused at {}, {}B carried",
+            sites.len(),
+            self.method.site(),
+            si(program.carries.iter().map(|carry| carry.fact.bytes()).sum()),
+        ));
+        let left = cost(program, &reuse);
+        cx.report.note(format!("a step that computes: {}FLOP; one that reuses: {}FLOP", si(full.flops), si(left.flops)));
+        Ok(Changed::Yes)
+    }
+}

@@ -1,0 +1,99 @@
+//! The methods: choices of steps, site and predictor.
+
+use super::predictor::Predictor;
+use super::sites;
+use reflux_ir::pass::Property;
+use reflux_ir::{Graph, ValueId};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// | method | steps | site | predictor |
+/// |---|---|---|---|
+/// | `fora` | periodic | where the last blocks close their residual | hold |
+/// | `fora-paper` | periodic | what each block adds to its residual, before the gate | hold |
+/// | `pab` | periodic in a window of time | results of attention modules | hold |
+/// | `fastercache` | periodic in a window of time | results of attention modules | extrapolate |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// FORA as Pruna has it (`algorithms/fora.py`): whole blocks reused, residual included, so that of a step only what
+    /// follows the last block is left.
+    Fora,
+    /// FORA as its paper has it (arXiv 2407.01425): attention and MLP reused before the gate, which is of the step's own
+    /// time.
+    ForaPaper,
+    /// Pyramid Attention Broadcast (diffusers, `hooks/pyramid_attention_broadcast.py`), by default in Pruna's window for
+    /// FLUX.
+    Pab,
+    /// FasterCache's attention part (diffusers, `hooks/faster_cache.py`), by default in Pruna's window for FLUX.
+    Fastercache,
+}
+
+impl Method {
+    /// Whether steps are chosen by their time too.
+    pub fn is_windowed(self) -> bool {
+        matches!(self, Self::Pab | Self::Fastercache)
+    }
+
+    /// The steps before this one compute, if nothing else is said.
+    pub(super) fn start_step(self) -> usize {
+        if self == Self::Fora { 2 } else { 0 }
+    }
+
+    /// The window of time, exclusive, in which steps may reuse, if nothing else is said: Pruna's for FLUX.
+    pub(super) fn window(self) -> [f32; 2] {
+        if self == Self::Fastercache { [-1.0, 961.0] } else { [100.0, 950.0] }
+    }
+
+    /// The values to reuse, in program order; none if the graph has nothing of the kind.
+    pub(super) fn sites(self, graph: &Graph) -> Vec<ValueId> {
+        match self {
+            Self::Fora => sites::last_residuals(graph),
+            Self::ForaPaper => sites::residual_updates(graph),
+            Self::Pab | Self::Fastercache => sites::attention_results(graph),
+        }
+    }
+
+    /// What the sites are called.
+    pub(super) fn site(self) -> &'static str {
+        match self {
+            Self::Fora => "residual blocks",
+            Self::ForaPaper => "updates of residuals",
+            Self::Pab | Self::Fastercache => "attention",
+        }
+    }
+
+    pub(super) fn predictor(self, weight: Option<f64>) -> Predictor {
+        match self {
+            Self::Fastercache => Predictor::Extrapolate { weight: weight.unwrap_or(0.5) },
+            _ => Predictor::Hold,
+        }
+    }
+
+    pub(super) fn requires(self) -> &'static [Property] {
+        match self {
+            // Whole blocks go outside: were attention reused within them already, its steps would be counted wrongly.
+            Self::Fora => &[Property::OneVariant],
+            Self::ForaPaper => &[Property::OneVariant, Property::FreshAttention],
+            Self::Pab | Self::Fastercache => &[Property::FreshAttention],
+        }
+    }
+
+    pub(super) fn ends(self) -> &'static [Property] {
+        match self {
+            Self::Fora => &[Property::OneVariant],
+            _ => &[Property::OneVariant, Property::FreshAttention],
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fora => "fora",
+            Self::ForaPaper => "fora-paper",
+            Self::Pab => "pab",
+            Self::Fastercache => "fastercache",
+        })
+    }
+}

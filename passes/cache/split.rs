@@ -1,0 +1,133 @@
+//! One variant into those that compute and those that reuse.
+
+use super::StepMask;
+use super::predictor::Predictor;
+use reflux_ir::pass::PassError;
+use reflux_ir::{Declaration, Fact, Graph, Name, Patch, Program, Rate, ValueId};
+
+const RULE: &str = "cache";
+
+/// What is carried for one site: the names of its earlier values, newest first.
+struct Carried {
+    site: ValueId,
+    names: Vec<Name>,
+    fact: Fact,
+}
+
+/// Splits `variant`, which runs at `steps`, by `mask`; gives back the name of the variant that reuses.
+///
+/// The variant keeps its name where it computes. It carries every site on; where the predictor takes two values, the
+/// variant of the first step, which has no earlier value, carries its own as both.
+pub fn split(
+    program: &mut Program,
+    variant: &Name,
+    sites: &[ValueId],
+    predictor: &Predictor,
+    steps: &[usize],
+    mask: &StepMask,
+) -> Result<Name, PassError> {
+    let carried = declare(program, variant, sites, predictor.history());
+    let whole = program.variants[variant].clone();
+    let reuse = free_variant(program, "reuse");
+    let first = free_variant(program, "first");
+    for ((&step, computes), is_first) in steps.iter().zip(mask.iter()).zip(std::iter::once(true).chain(std::iter::repeat(false))) {
+        program.schedule[step] = match computes {
+            true if is_first && predictor.history() > 1 => first.clone(),
+            true => variant.clone(),
+            false => reuse.clone(),
+        };
+    }
+    if predictor.history() > 1 {
+        program.variants.insert(first.clone(), computing(whole.clone(), &carried, true)?);
+    }
+    *program.variants.get_mut(variant).expect("it is split") = computing(whole.clone(), &carried, false)?;
+    program.variants.insert(reuse.clone(), reusing(whole, &carried, predictor)?);
+    let scheduled = program.schedule.clone();
+    program.variants.retain(|name, _| scheduled.contains(name));
+    // In the order in which they first run.
+    program.variants.sort_by_cached_key(|name, _| scheduled.iter().position(|step| step == name));
+    Ok(reuse)
+}
+
+/// Declares what is carried, values of one stem next to each other.
+fn declare(program: &mut Program, variant: &Name, sites: &[ValueId], history: usize) -> Vec<Carried> {
+    let graph = &program.variants[variant];
+    let name = |site: ValueId, age: usize| {
+        let name = &graph[site].name;
+        // The step that computes a value reads the earlier ones too, so these need names of their own.
+        let name = if history > 1 { name.suffixed(format_args!("_{}", ["last", "before"][age])) } else { name.clone() };
+        let is_free = |name: &Name| {
+            let declared = program.inputs.iter().chain(&program.carries).all(|declared| declared.name != *name);
+            declared && program.prepares.values().all(|graph| graph.outputs().iter().all(|out| out.label != *name))
+        };
+        name.first_free(is_free)
+    };
+    let carried: Vec<Carried> = sites
+        .iter()
+        .map(|&site| Carried {
+            site,
+            names: (0..history).map(|age| name(site, age)).collect(),
+            fact: Fact { rate: Rate::Latent, ..graph[site].fact.clone() },
+        })
+        .collect();
+    let mut declarations: Vec<_> = carried
+        .iter()
+        .flat_map(|carried| carried.names.iter().map(|name| Declaration { name: name.clone(), fact: carried.fact.clone() }))
+        .collect();
+    declarations.sort_by_cached_key(|declared| sort_key(&declared.name));
+    program.carries.extend(declarations);
+    carried
+}
+
+/// Blocks of one stem in their order.
+fn sort_key(name: &Name) -> (String, usize) {
+    name.split_index().map_or_else(|| (name.to_string(), 0), |(stem, index)| (stem.to_owned(), index))
+}
+
+/// The outputs to add: what each carried name is given, sorted like the declarations.
+fn carry(graph: &mut Graph, mut outputs: Vec<(Name, ValueId)>) {
+    outputs.sort_by_cached_key(|(name, _)| sort_key(name));
+    outputs.into_iter().for_each(|(name, value)| graph.output(name, value));
+}
+
+/// The graph, carrying each site on as its newest value, and the one it had before as the next.
+fn computing(mut graph: Graph, carried: &[Carried], is_first: bool) -> Result<Graph, PassError> {
+    let mut outputs = Vec::new();
+    for Carried { site, names, fact } in carried {
+        outputs.push((names[0].clone(), *site));
+        for pair in names.windows(2) {
+            let earlier = if is_first { *site } else { input(&mut graph, &pair[0], fact)? };
+            outputs.push((pair[1].clone(), earlier));
+        }
+    }
+    carry(&mut graph, outputs);
+    Ok(graph)
+}
+
+/// The graph with each site predicted; where a prediction counts as a value of its step, it is carried on.
+fn reusing(mut graph: Graph, carried: &[Carried], predictor: &Predictor) -> Result<Graph, PassError> {
+    let mut outputs = Vec::new();
+    for Carried { site, names, fact } in carried {
+        let mut patch = Patch::new(&mut graph, RULE);
+        let history = names.iter().map(|name| patch.input(name, fact.clone())).collect::<Result<Vec<_>, _>>()?;
+        let predicted = predictor.predict(&mut patch, *site, &history)?;
+        patch.shunt(*site, predicted);
+        patch.apply()?;
+        if names.len() > 1 {
+            let values = std::iter::once(predicted).chain(history);
+            outputs.extend(names.iter().cloned().zip(values));
+        }
+    }
+    carry(&mut graph, outputs);
+    graph.drop_unread_inputs();
+    Ok(graph)
+}
+
+fn input(graph: &mut Graph, name: &Name, fact: &Fact) -> Result<ValueId, PassError> {
+    let known = graph.inputs().iter().copied().find(|&id| graph[id].name == *name);
+    Ok(known.map_or_else(|| graph.input(name.clone(), fact.clone()), Ok)?)
+}
+
+fn free_variant(program: &Program, name: &str) -> Name {
+    Name::from(name).first_free(|name| !program.variants.contains_key(name))
+}

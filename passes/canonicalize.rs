@@ -1,0 +1,55 @@
+//! One form for what can be written in several.
+
+mod constants;
+mod cse;
+mod elementwise;
+mod views;
+
+use reflux_ir::Program;
+use reflux_ir::pass::{Changed, Exactness, Pass, PassContext, PassError, Rule, apply_rules};
+use serde::{Deserialize, Serialize};
+
+/// Every rule, each directional: it makes the graph smaller, or settles an order for good.
+pub static RULES: &[Rule] = &[
+    views::SLICE_OF_SLICE,
+    views::SLICE_OF_CONCAT,
+    views::SLICE_OF_ALL,
+    views::RESHAPE_OF_RESHAPE,
+    views::RESHAPE_TO_SAME,
+    views::TRANSPOSE_OF_TRANSPOSE,
+    views::TRANSPOSE_TO_SAME,
+    views::CONCAT_OF_ONE,
+    elementwise::CAST_TO_SAME,
+    elementwise::CAST_THERE_AND_BACK,
+    elementwise::CONSTANT_ON_THE_RIGHT,
+    elementwise::UNIT,
+    constants::FOLD,
+];
+
+/// Applies [`RULES`] until none fits, and then computes equal values once. Bit for bit the same results.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Canonicalize {}
+
+impl Pass for Canonicalize {
+    fn name(&self) -> &'static str {
+        "canonicalize"
+    }
+
+    fn exactness(&self) -> Exactness {
+        Exactness::Exact
+    }
+
+    fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
+        let mut changed = Changed::No;
+        for (_, graph) in program.stages_mut() {
+            // Sharing can bring together what a rule waits for, and the other way round.
+            while apply_rules(graph, RULES, cx.report)? == Changed::Yes
+                || cse::share(graph, cx.report)? == Changed::Yes
+            {
+                changed = Changed::Yes;
+            }
+        }
+        Ok(changed)
+    }
+}

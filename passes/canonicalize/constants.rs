@@ -1,0 +1,53 @@
+//! Arithmetic of constants alone.
+
+use super::elementwise::constant;
+use reflux_ir::op::{Binary, Constant, Op};
+use reflux_ir::pass::{Mismatch, Rule};
+use reflux_ir::{DType, Graph, HostTensor, ValueId};
+
+pub const FOLD: Rule = Rule {
+    name: "fold-constants",
+    pattern: "op(c, d) → its value, for arithmetic and casts of constants",
+    roots: &["add", "sub", "mul", "div", "equal", "cast"],
+    rewrite: |patch, root| {
+        let graph = patch.graph();
+        let value = value(graph, root).ok_or_else(|| Mismatch::new("an operand is no constant"))?;
+        let node = &graph[root];
+        let (name, path) = (node.name.clone(), node.path.clone());
+        let op = Constant { value: round(value, node.fact.dtype)?.into(), dtype: node.fact.dtype };
+        let folded = patch.add(op, &[], &name, path)?;
+        patch.shunt(root, folded);
+        Ok(())
+    },
+};
+
+/// The exact result, in f64: that of two f32 rounds to what f32 arithmetic gives.
+fn value(graph: &Graph, id: ValueId) -> Option<f64> {
+    let operands: Vec<f64> =
+        graph.operands(id).into_iter().map(|operand| constant(graph, operand)).collect::<Option<_>>()?;
+    match (&graph[id].op, &operands[..]) {
+        (Op::Binary(op), &[a, b]) => Some(match op {
+            Binary::Add => a + b,
+            Binary::Sub => a - b,
+            Binary::Mul => a * b,
+            Binary::Div => a / b,
+            Binary::Equal => f64::from(a == b),
+        }),
+        (Op::Cast(_), &[a]) => Some(a),
+        _ => None,
+    }
+}
+
+/// `value` as the executor has it: constants of 16 bits are rounded through f32.
+fn round(value: f64, dtype: DType) -> Result<f64, Mismatch> {
+    let rounded = match dtype {
+        DType::F32 => f64::from(value as f32),
+        DType::BF16 | DType::F16 => {
+            f64::from(HostTensor::from_f32([], &[value as f32]).cast(dtype).to_f32()[0])
+        }
+        _ => value,
+    };
+    // Integers wrap or saturate as the backend has it, which is not for us to say.
+    let fits = dtype.is_float() || (rounded.fract() == 0.0 && rounded.abs() <= 127.0);
+    if rounded.is_finite() && fits { Ok(rounded) } else { Err(Mismatch::new("the result does not fit its type")) }
+}

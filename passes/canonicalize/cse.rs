@@ -1,0 +1,62 @@
+//! Common subexpressions: the same op over the same operands is computed once.
+
+use indexmap::IndexMap;
+use reflux_ir::op::Op;
+use reflux_ir::pass::{Changed, PassError, PassReport};
+use reflux_ir::{Graph, ModulePath, Name, Patch, ValueId};
+use std::collections::BTreeSet;
+
+const RULE: &str = "cse";
+
+/// Shares equal values, in program order. What blocks of a stack compute alike moves in front of the first of them and
+/// loses its index, so that the blocks stay alike.
+pub fn share(graph: &mut Graph, report: &mut PassReport) -> Result<Changed, PassError> {
+    let mut changed = Changed::No;
+    // Sharing operands makes their users equal, which the next round finds.
+    loop {
+        let mut equal: IndexMap<(Op, Vec<ValueId>), Vec<ValueId>> = IndexMap::new();
+        for id in graph.order() {
+            let op = &graph[id].op;
+            if !matches!(op, Op::Input(_) | Op::Weight(_) | Op::Constant(_)) {
+                equal.entry((op.clone(), graph.operands(id))).or_default().push(id);
+            }
+        }
+        let tried = equal.len();
+        let shared: Vec<_> = equal.into_values().filter(|values| values.len() > 1).collect();
+        report.rules.entry(RULE).or_default().tries += tried - shared.len();
+        if shared.is_empty() {
+            return Ok(changed);
+        }
+        for values in shared {
+            merge(graph, &values)?;
+            report.count(RULE, Changed::Yes);
+            changed = Changed::Yes;
+        }
+    }
+}
+
+fn merge(graph: &mut Graph, values: &[ValueId]) -> Result<(), PassError> {
+    let nodes = || values.iter().map(|&id| &graph[id]);
+    let blocks: BTreeSet<_> =
+        nodes().map(|node| node.name.split_index().map(|(_, index)| index)).collect();
+    if blocks.len() == 1 {
+        let mut patch = Patch::new(graph, RULE);
+        values[1..].iter().for_each(|&value| patch.shunt(value, values[0]));
+        return Ok(patch.apply()?);
+    }
+    let stem = |name: &Name| name.split_index().map_or_else(|| name.to_string(), |(stem, _)| stem.to_owned());
+    let name = nodes().map(|node| stem(&node.name)).min_by_key(String::len).expect("there are several");
+    let path = nodes().map(|node| node.path.clone()).reduce(|a, b| common(&a, &b)).expect("there are several");
+    let (op, operands) = (graph[values[0]].op.clone(), graph.operands(values[0]));
+    let mut patch = Patch::new(graph, RULE);
+    patch.place_early();
+    let new = patch.add(op, &operands, &Name::from(name), path)?;
+    values.iter().for_each(|&value| patch.shunt(value, new));
+    Ok(patch.apply()?)
+}
+
+/// The innermost module that both are in.
+fn common(a: &ModulePath, b: &ModulePath) -> ModulePath {
+    let shared = a.segments().zip(b.segments()).take_while(|(a, b)| a == b).map(|(a, _)| a);
+    ModulePath::from(shared.collect::<Vec<_>>().join("."))
+}

@@ -1,0 +1,80 @@
+//! Casts, and arithmetic with constants.
+
+use super::views::same_as_operand;
+use reflux_ir::op::{Binary, Op};
+use reflux_ir::pass::{Mismatch, Rule};
+use reflux_ir::{DType, Graph, ValueId};
+
+pub const CAST_TO_SAME: Rule = Rule {
+    name: "cast-to-same",
+    pattern: "cast(x) → x, where the types are equal",
+    roots: &["cast"],
+    rewrite: |patch, root| same_as_operand(patch, root, "the types differ"),
+};
+
+pub const CAST_THERE_AND_BACK: Rule = Rule {
+    name: "cast-there-and-back",
+    pattern: "cast(cast(x, wide), narrow) → x, where x is narrow and every narrow number is a wide one",
+    roots: &["cast"],
+    rewrite: |patch, root| {
+        let graph = patch.graph();
+        let wide = graph.operands(root)[0];
+        if !matches!(graph[wide].op, Op::Cast(_)) {
+            return Err(Mismatch::at(wide, "the operand is no cast"));
+        }
+        let x = graph.operands(wide)[0];
+        let is_exact = match (graph[x].fact.dtype, graph[wide].fact.dtype) {
+            (DType::BF16 | DType::F16, DType::F32) => true,
+            (DType::I8, dtype) => dtype != DType::I8,
+            _ => false,
+        };
+        if !is_exact || !graph[x].fact.same_type(&graph[root].fact) {
+            return Err(Mismatch::at(wide, "the first cast rounds, or the second leads elsewhere"));
+        }
+        patch.shunt(root, x);
+        Ok(())
+    },
+};
+
+pub const CONSTANT_ON_THE_RIGHT: Rule = Rule {
+    name: "constant-on-the-right",
+    pattern: "add(c, x) → add(x, c), and mul likewise",
+    roots: &["add", "mul"],
+    rewrite: |patch, root| {
+        let graph = patch.graph();
+        let [a, b] = [graph.operands(root)[0], graph.operands(root)[1]];
+        if constant(graph, a).is_none() || constant(graph, b).is_some() {
+            return Err(Mismatch::new("the left operand is no constant, or both are"));
+        }
+        let (op, name, path) = (graph[root].op.clone(), graph[root].name.clone(), graph[root].path.clone());
+        let swapped = patch.add(op, &[b, a], &name, path)?;
+        patch.shunt(root, swapped);
+        Ok(())
+    },
+};
+
+pub const UNIT: Rule = Rule {
+    name: "unit",
+    // Not `x + 0`: of −0 that makes 0.
+    pattern: "mul(x, 1), div(x, 1), sub(x, 0) → x",
+    roots: &["mul", "div", "sub"],
+    rewrite: |patch, root| {
+        let graph = patch.graph();
+        let unit = if graph[root].op == Op::from(Binary::Sub) { 0.0f64 } else { 1.0 };
+        let right = graph.operands(root)[1];
+        match constant(graph, right) {
+            Some(value) if value.to_bits() == unit.to_bits() => {
+                same_as_operand(patch, root, "the result is broadcast")
+            }
+            _ => Err(Mismatch::at(right, "the right operand is not the unit")),
+        }
+    },
+};
+
+/// The number that `id` is, if it is a constant.
+pub fn constant(graph: &Graph, id: ValueId) -> Option<f64> {
+    match &graph[id].op {
+        Op::Constant(constant) => Some(constant.value.0),
+        _ => None,
+    }
+}

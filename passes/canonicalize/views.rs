@@ -1,0 +1,159 @@
+//! Slices, reshapes, transposes and concatenations of each other.
+
+use reflux_ir::op::{Concat, Op, Reshape, Slice, Transpose};
+use reflux_ir::pass::{Mismatch, Rule};
+use reflux_ir::{Graph, Patch, ValueId};
+
+/// The only operand of `id`, and the op that made it.
+fn inner(graph: &Graph, id: ValueId) -> (ValueId, &Op) {
+    let x = graph.operands(id)[0];
+    (x, &graph[x].op)
+}
+
+/// Puts `op` over `operands` in the place of `root`, under its name.
+fn replace(patch: &mut Patch, root: ValueId, op: impl Into<Op>, operands: &[ValueId]) -> Result<(), Mismatch> {
+    let node = &patch.graph()[root];
+    let (name, path) = (node.name.clone(), node.path.clone());
+    let new = patch.add(op, operands, &name, path)?;
+    patch.shunt(root, new);
+    Ok(())
+}
+
+/// The axis counted from the front.
+fn axis(axis: i64, rank: usize) -> usize {
+    if axis < 0 { (axis + rank as i64) as usize } else { axis as usize }
+}
+
+pub const SLICE_OF_SLICE: Rule = Rule {
+    name: "slice-of-slice",
+    pattern: "slice(slice(x, a..b), c..d) → slice(x, a+c..a+d), along one axis",
+    roots: &["slice"],
+    rewrite: |patch, root| {
+        let graph = patch.graph();
+        let (operand, inner_op) = inner(graph, root);
+        let (Op::Slice(outer), Op::Slice(inner)) = (&graph[root].op, inner_op) else {
+            return Err(Mismatch::at(operand, "the operand is no slice"));
+        };
+        let rank = graph[operand].fact.shape.len();
+        if axis(outer.axis, rank) != axis(inner.axis, rank) {
+            return Err(Mismatch::new("the slices are along different axes"));
+        }
+        let (start, end) = (inner.start + outer.start, inner.start + outer.end);
+        let (op, x) = (Slice { axis: inner.axis, start, end }, graph.operands(operand)[0]);
+        replace(patch, root, op, &[x])
+    },
+};
+
+pub const SLICE_OF_CONCAT: Rule = Rule {
+    name: "slice-of-concat",
+    pattern: "slice(concat(…, x, …)) → slice(x), where it takes nothing of the others",
+    roots: &["slice"],
+    rewrite: |patch, root| {
+        let graph = patch.graph();
+        let (operand, inner_op) = inner(graph, root);
+        let (Op::Slice(slice), Op::Concat(concat)) = (&graph[root].op, inner_op) else {
+            return Err(Mismatch::at(operand, "the operand is no concatenation"));
+        };
+        let along = axis(slice.axis, graph[operand].fact.shape.len());
+        if along != axis(concat.axis, graph[operand].fact.shape.len()) {
+            return Err(Mismatch::new("the slice is along another axis than the concatenation"));
+        }
+        let mut offset = 0;
+        for part in graph.operands(operand) {
+            let extent = graph[part].fact.shape[along];
+            if (offset..offset + extent).contains(&slice.start) && slice.end <= offset + extent {
+                let op = Slice { axis: slice.axis, start: slice.start - offset, end: slice.end - offset };
+                return replace(patch, root, op, &[part]);
+            }
+            offset += extent;
+        }
+        Err(Mismatch::new("the slice takes of several parts"))
+    },
+};
+
+pub const SLICE_OF_ALL: Rule = Rule {
+    name: "slice-of-all",
+    pattern: "slice(x, 0..n) → x, where x has n",
+    roots: &["slice"],
+    rewrite: |patch, root| same_as_operand(patch, root, "the slice leaves something out"),
+};
+
+pub const RESHAPE_OF_RESHAPE: Rule = Rule {
+    name: "reshape-of-reshape",
+    pattern: "reshape(reshape(x)) → reshape(x)",
+    roots: &["reshape"],
+    rewrite: |patch, root| {
+        let graph = patch.graph();
+        let (operand, Op::Reshape(_)) = inner(graph, root) else {
+            return Err(Mismatch::new("the operand is no reshape"));
+        };
+        let (shape, x) = (graph[root].fact.shape.clone(), graph.operands(operand)[0]);
+        replace(patch, root, Reshape { shape }, &[x])
+    },
+};
+
+pub const RESHAPE_TO_SAME: Rule = Rule {
+    name: "reshape-to-same",
+    pattern: "reshape(x) → x, where the shapes are equal",
+    roots: &["reshape"],
+    rewrite: |patch, root| same_as_operand(patch, root, "the shapes differ"),
+};
+
+pub const TRANSPOSE_OF_TRANSPOSE: Rule = Rule {
+    name: "transpose-of-transpose",
+    pattern: "transpose(transpose(x, p), q) → transpose(x, p∘q)",
+    roots: &["transpose"],
+    rewrite: |patch, root| {
+        let graph = patch.graph();
+        let (operand, inner_op) = inner(graph, root);
+        let (Op::Transpose(outer), Op::Transpose(inner)) = (&graph[root].op, inner_op) else {
+            return Err(Mismatch::at(operand, "the operand is no transpose"));
+        };
+        let perm = outer.perm.iter().map(|&axis| inner.perm[axis]).collect();
+        let x = graph.operands(operand)[0];
+        replace(patch, root, Transpose { perm }, &[x])
+    },
+};
+
+pub const TRANSPOSE_TO_SAME: Rule = Rule {
+    name: "transpose-to-same",
+    pattern: "transpose(x, [0, 1, …]) → x",
+    roots: &["transpose"],
+    rewrite: |patch, root| match &patch.graph()[root].op {
+        Op::Transpose(op) if op.perm.is_sorted() => same_as_operand(patch, root, "the types differ"),
+        _ => Err(Mismatch::new("axes change places")),
+    },
+};
+
+pub const CONCAT_OF_ONE: Rule = Rule {
+    name: "concat-of-one",
+    pattern: "concat(x) → x, and concat(concat(a, b), c) → concat(a, b, c) along one axis",
+    roots: &["concat"],
+    rewrite: |patch, root| {
+        let graph = patch.graph();
+        let operands = graph.operands(root);
+        if operands.len() == 1 {
+            return same_as_operand(patch, root, "the types differ");
+        }
+        let rank = graph[root].fact.shape.len();
+        let Op::Concat(outer) = &graph[root].op else { unreachable!("it is the root") };
+        let flattens = |part: ValueId| matches!(&graph[part].op, Op::Concat(op) if axis(op.axis, rank) == axis(outer.axis, rank));
+        if !operands.iter().any(|&part| flattens(part)) {
+            return Err(Mismatch::new("no part is a concatenation along that axis"));
+        }
+        let parts = operands.iter().flat_map(|&part| if flattens(part) { graph.operands(part) } else { vec![part] });
+        let (op, parts) = (Concat { axis: outer.axis }, parts.collect::<Vec<_>>());
+        replace(patch, root, op, &parts)
+    },
+};
+
+/// Replaces `root` by its operand if that has the same type.
+pub fn same_as_operand(patch: &mut Patch, root: ValueId, otherwise: &'static str) -> Result<(), Mismatch> {
+    let graph = patch.graph();
+    let x = graph.operands(root)[0];
+    if !graph[x].fact.same_type(&graph[root].fact) {
+        return Err(Mismatch::new(otherwise));
+    }
+    patch.shunt(root, x);
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! What nothing reads any more.
+
+mod narrow;
+
+use reflux_ir::pass::{Changed, Exactness, Pass, PassContext, PassError, PassReport};
+use reflux_ir::{Graph, Name, Program};
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+
+/// Drops what nothing reads, across stages: ops, inputs of stages, prepared and carried values, variants that the
+/// schedule does not run; and carries of a value only what is read of it. Inputs of the program stay: they are its
+/// interface.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dce {}
+
+impl Pass for Dce {
+    fn name(&self) -> &'static str {
+        "dce"
+    }
+
+    fn exactness(&self) -> Exactness {
+        Exactness::Exact
+    }
+
+    fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
+        let before = program.structural_hash();
+        let carried = carried_bytes(program);
+        loop {
+            let hash = program.structural_hash();
+            drop_variants(program, cx.report);
+            narrow::narrow_carries(program, cx.report)?;
+            program.stages_mut().for_each(|(_, graph)| drop_ops(graph, cx.report));
+            drop_outputs(program, cx.report);
+            if program.structural_hash() == hash {
+                break;
+            }
+        }
+        let left = carried_bytes(program);
+        if carried > 0 {
+            cx.report.note(format!("carries {left} bytes in {} values, was {carried}", program.carries.len()));
+        }
+        Ok((program.structural_hash() != before).into())
+    }
+}
+
+/// Bytes of all carried values.
+fn carried_bytes(program: &Program) -> u64 {
+    program.carries.iter().map(|carry| carry.fact.bytes()).sum()
+}
+
+fn count(report: &mut PassReport, rule: &'static str, hits: usize) {
+    (0..hits).for_each(|_| report.count(rule, Changed::Yes));
+}
+
+fn drop_variants(program: &mut Program, report: &mut PassReport) {
+    let before = program.variants.len();
+    let scheduled: HashSet<_> = program.schedule.iter().cloned().collect();
+    program.variants.retain(|name, _| scheduled.contains(name));
+    count(report, "unscheduled-variant", before - program.variants.len());
+}
+
+fn drop_ops(graph: &mut Graph, report: &mut PassReport) {
+    let before = graph.op_count();
+    graph.remove_unread();
+    count(report, "unread-op", before - graph.op_count());
+    let inputs = graph.drop_unread_inputs();
+    count(report, "unread-input", inputs.len());
+}
+
+/// Drops prepared and carried values that no stage reads.
+fn drop_outputs(program: &mut Program, report: &mut PassReport) {
+    let read: HashSet<Name> = program
+        .stages()
+        .flat_map(|(_, graph)| graph.inputs().iter().map(|&id| graph[id].name.clone()))
+        .collect();
+    let mut dropped = 0;
+    for graph in program.prepares.values_mut() {
+        dropped += graph.outputs().iter().filter(|output| !read.contains(&output.label)).count();
+        graph.retain_outputs(|label| read.contains(label));
+    }
+    count(report, "unread-prepared", dropped);
+    program.prepares.retain(|_, graph| !graph.outputs().is_empty());
+    let unread: HashSet<Name> =
+        program.carries.iter().map(|carry| carry.name.clone()).filter(|name| !read.contains(name)).collect();
+    program.carries.retain(|carry| !unread.contains(&carry.name));
+    program.variants.values_mut().for_each(|graph| graph.retain_outputs(|label| !unread.contains(label)));
+    count(report, "unread-carry", unread.len());
+}

@@ -1,0 +1,88 @@
+//! Carrying only what is read.
+
+use reflux_ir::op::Slice;
+use reflux_ir::pass::{Changed, PassError, PassReport};
+use reflux_ir::{Declaration, Graph, Name, Op, Patch, Program, Rate, ValueId};
+
+const RULE: &str = "narrow-carry";
+
+/// Where every reader of a carried value takes the same slice of it, that slice is carried.
+pub fn narrow_carries(program: &mut Program, report: &mut PassReport) -> Result<(), PassError> {
+    for index in 0..program.carries.len() {
+        let wide = program.carries[index].name.clone();
+        let Some((slice, name)) = only_slice(program, &wide) else {
+            report.count(RULE, Changed::No);
+            continue;
+        };
+        // The step that computes the value may have a slice of that name too: it is the one to carry.
+        let declared = program.inputs.iter().chain(&program.carries).any(|declared| declared.name == name);
+        let name = if declared { program.free_name(&name) } else { name };
+        let mut fact = None;
+        for graph in program.variants.values_mut() {
+            fact = fact.or(write_slice(graph, &wide, &slice, &name)?);
+        }
+        let fact = fact.expect("what is read is written").at(Rate::Latent);
+        for graph in program.variants.values_mut() {
+            read_slice(graph, &wide, &name, &fact)?;
+        }
+        program.carries[index] = Declaration { name, fact };
+        report.count(RULE, Changed::Yes);
+    }
+    Ok(())
+}
+
+/// The slice that all readers of the carried value take, and what the first of them is called.
+fn only_slice(program: &Program, carry: &Name) -> Option<(Slice, Name)> {
+    let mut slices = Vec::new();
+    for graph in program.variants.values() {
+        let Some(id) = carried_input(graph, carry) else { continue };
+        // Handing it on as it is reads all of it.
+        if graph.outputs().iter().any(|output| output.value == id) {
+            return None;
+        }
+        for user in graph.users(id) {
+            let Op::Slice(slice) = &graph[user].op else { return None };
+            slices.push((slice.clone(), graph[user].name.clone()));
+        }
+    }
+    let first = slices.first()?.clone();
+    slices.iter().all(|(slice, _)| *slice == first.0).then_some(first)
+}
+
+fn carried_input(graph: &Graph, carry: &Name) -> Option<ValueId> {
+    graph.inputs().iter().copied().find(|&id| graph[id].name == *carry)
+}
+
+/// Makes the variant carry the slice `name` instead of the value `wide`, if it does.
+fn write_slice(
+    graph: &mut Graph,
+    wide: &Name,
+    slice: &Slice,
+    name: &Name,
+) -> Result<Option<reflux_ir::Fact>, PassError> {
+    let Some(output) = graph.outputs().iter().find(|output| output.label == *wide) else { return Ok(None) };
+    let value = output.value;
+    let existing = graph.users(value).find(|&user| graph[user].op == Op::from(slice.clone()));
+    let part = match existing {
+        Some(part) => part,
+        None => {
+            let name = name.first_free(|name| graph.find(name).is_none());
+            graph.add(slice.clone(), &[value], name, graph[value].path.clone())?
+        }
+    };
+    graph.output(name.clone(), part);
+    graph.retain_outputs(|label| label != wide);
+    Ok(Some(graph[part].fact.clone()))
+}
+
+/// Makes the variant read the slice `name` where it took it of `wide`.
+fn read_slice(graph: &mut Graph, wide: &Name, name: &Name, fact: &reflux_ir::Fact) -> Result<(), PassError> {
+    let Some(id) = carried_input(graph, wide) else { return Ok(()) };
+    let slices: Vec<_> = graph.users(id).collect();
+    let mut patch = Patch::new(graph, RULE);
+    let input = patch.input(name, fact.clone())?;
+    slices.into_iter().for_each(|slice| patch.shunt(slice, input));
+    patch.apply()?;
+    graph.drop_unread_inputs();
+    Ok(())
+}

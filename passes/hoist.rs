@@ -1,0 +1,67 @@
+//! Out of the step what does not depend on the latents.
+
+mod batch;
+mod plan;
+mod rewrite;
+
+use plan::Plan;
+use reflux_ir::pass::{Changed, Exactness, Pass, PassContext, PassError, Property};
+use reflux_ir::{Name, Program, si};
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+
+/// Moves out of the step, into prepare stages by [rate](reflux_ir::Rate), everything that does not depend on the
+/// evolving latents:
+///
+/// - what is known earlier as it is: position tables per size, the text's projection per prompt;
+/// - what depends on the step's number alone, through `select(table, step)`: it is computed *for all steps at once*,
+///   `[steps, …]`, where the ops on the way work row by row, and the step selects its row of the result. So the adaLN
+///   modulations of all steps become one product per linear.
+///
+/// Values of one stem (`mod.0`, `mod.1`, …) are prepared as one tensor, side by side along the last axis.
+/// Views stay in the step, where they cost nothing; so does `dequantize`, whose result is larger than its input.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hoist {}
+
+impl Pass for Hoist {
+    fn name(&self) -> &'static str {
+        "hoist"
+    }
+
+    /// A product of all steps' rows may sum in another order than one of a single row.
+    fn exactness(&self) -> Exactness {
+        Exactness::Reassociating
+    }
+
+    fn requires(&self) -> &'static [Property] {
+        &[Property::OneVariant]
+    }
+
+    fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
+        let variant = program.variants.keys().next().expect("required").clone();
+        let before = weights_of(program, &variant);
+        let plan = Plan::new(program, &variant);
+        if plan.frontier.is_empty() {
+            return Ok(Changed::No);
+        }
+        rewrite::hoist(program, &variant, &plan)?;
+        let after: HashSet<String> = weights_of(program, &variant).into_iter().map(|(name, ..)| name).collect();
+        let left: Vec<_> = before.into_iter().filter(|(name, ..)| !after.contains(name)).collect();
+        let parameters = left.iter().map(|(_, parameters, _)| parameters).sum();
+        let bytes = left.iter().map(|(_, _, bytes)| bytes).sum();
+        cx.report.note(format!("{}parameters ({}B) left the step", si(parameters), si(bytes)));
+        for (stage, graph) in program.stages() {
+            cx.report.note(format!("{stage}: {} ops, {}FLOP", graph.op_count(), si(graph.total_cost().flops)));
+        }
+        Ok(Changed::Yes)
+    }
+}
+
+/// Name, elements and bytes of each weight that the variant reads.
+fn weights_of(program: &Program, variant: &Name) -> Vec<(String, u64, u64)> {
+    let weight = |(name, fact): (&str, &reflux_ir::Fact)| {
+        (name.to_owned(), fact.shape.elements() as u64, fact.bytes())
+    };
+    program.variants[variant].weights().map(weight).collect()
+}

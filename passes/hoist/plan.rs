@@ -1,0 +1,140 @@
+//! What can leave the step, and what of it the step still reads.
+
+use super::batch::batched;
+use reflux_ir::op::Op;
+use reflux_ir::{DType, Graph, Name, Program, Rate, ValueId};
+use std::collections::BTreeMap;
+
+/// A step's part of what is computed for all steps may have so many rows. Products of so few are bound by reading their
+/// weights, which all steps at once do but once; with more there is nothing to gain, and much to keep.
+const FEW_ROWS: usize = 16;
+
+/// How a value can be computed outside the step.
+#[derive(Clone, Debug)]
+pub enum How {
+    /// As it is, in the stage of its rate.
+    AsIs,
+    /// For all steps at once, by this op; `None` stands for `select(table, step)`, which is the table itself.
+    Batched(Option<Op>),
+}
+
+/// What leaves the step.
+pub struct Plan {
+    /// Every value that leaves, how, and in which stage it is computed then, in program order.
+    pub leaving: Vec<(ValueId, How, Rate)>,
+    /// Those of them that the step reads, in program order.
+    pub frontier: Vec<ValueId>,
+    /// The input that numbers the steps, if values are batched.
+    pub step: Option<ValueId>,
+    /// How many rows batched values have.
+    pub steps: usize,
+}
+
+impl Plan {
+    pub fn new(program: &Program, variant: &Name) -> Self {
+        let graph = &program.variants[variant];
+        let (step, steps) = step_table(graph).unzip();
+        let mut plan = Self { leaving: Vec::new(), frontier: Vec::new(), step, steps: steps.unwrap_or(0) };
+        let mut known: BTreeMap<ValueId, (How, Rate)> = BTreeMap::new();
+        let order = graph.order();
+        for &id in &order {
+            if let Some(how) = plan.how(graph, id, &known) {
+                let rates = graph.operands(id).into_iter().filter_map(|operand| rate_outside(graph, operand, &known));
+                let rate = rates.max().unwrap_or(Rate::Weights).max(own_rate(graph, id));
+                known.insert(id, (how, rate));
+            }
+        }
+        keep_cheap(graph, &order, &mut known);
+        let is_read = |id: &ValueId| {
+            graph.users(*id).any(|user| !known.contains_key(&user)) || graph.outputs().iter().any(|out| out.value == *id)
+        };
+        plan.frontier = order.iter().copied().filter(|id| known.contains_key(id) && is_read(id)).collect();
+        plan.leaving =
+            order.iter().filter_map(|id| known.remove_entry(id)).map(|(id, (how, rate))| (id, how, rate)).collect();
+        plan
+    }
+
+    /// How `id` can be computed outside the step, given what of its operands can.
+    fn how(&self, graph: &Graph, id: ValueId, known: &BTreeMap<ValueId, (How, Rate)>) -> Option<How> {
+        let node = &graph[id];
+        if graph.is_leaf(id) || matches!(node.op, Op::Input(_)) {
+            return None;
+        }
+        if node.fact.rate < Rate::Latent {
+            return Some(How::AsIs);
+        }
+        let operands = graph.operands(id);
+        if matches!(node.op, Op::Select(_)) && Some(operands[1]) == self.step {
+            let table_rows = graph[operands[0]].fact.shape[0];
+            return (graph[operands[0]].fact.rate < Rate::Latent && table_rows == self.steps)
+                .then_some(How::Batched(None));
+        }
+        let is_batched = |operand: ValueId| matches!(known.get(&operand), Some((How::Batched(_), _)));
+        let is_available = |operand: &ValueId| graph[*operand].fact.rate < Rate::Latent || is_batched(*operand);
+        let rows = node.fact.shape.elements() / node.fact.shape.last().copied().unwrap_or(1).max(1);
+        (rows <= FEW_ROWS && operands.iter().all(is_available) && operands.iter().any(|&operand| is_batched(operand)))
+            .then(|| batched(graph, id, is_batched, self.steps))?
+            .map(|op| How::Batched(Some(op)))
+    }
+}
+
+/// The scalar input that selects rows of tables known before the loop, and how many rows these have.
+fn step_table(graph: &Graph) -> Option<(ValueId, usize)> {
+    graph.order().into_iter().find_map(|id| {
+        let Op::Select(_) = graph[id].op else { return None };
+        let [table, index] = [graph.operands(id)[0], graph.operands(id)[1]];
+        let is_step = matches!(graph[index].op, Op::Input(_))
+            && graph[index].fact.dtype == DType::I32
+            && graph[index].fact.shape.is_empty()
+            && graph[index].fact.rate == Rate::Latent;
+        (is_step && graph[table].fact.rate < Rate::Latent).then(|| (index, graph[table].fact.shape[0]))
+    })
+}
+
+/// How often an operand changes once it is outside the step; `None` for the step's number, which is all steps then.
+fn rate_outside(graph: &Graph, id: ValueId, known: &BTreeMap<ValueId, (How, Rate)>) -> Option<Rate> {
+    let rate = known.get(&id).map_or(graph[id].fact.rate, |(_, rate)| *rate);
+    (rate < Rate::Latent).then_some(rate)
+}
+
+fn own_rate(graph: &Graph, id: ValueId) -> Rate {
+    let rate = graph[id].fact.rate;
+    if rate < Rate::Latent { rate } else { Rate::Weights }
+}
+
+/// Leaves in the step what costs nothing there: views, and selected rows, of what leaves; what grows by leaving; and
+/// element-wise work on what the step reads in any case, which would be one more value to prepare and keep.
+fn keep_cheap(graph: &Graph, order: &[ValueId], known: &mut BTreeMap<ValueId, (How, Rate)>) {
+    loop {
+        let before = known.len();
+        for &id in order.iter().rev() {
+            let Some((how, _)) = known.get(&id) else { continue };
+            let is_needed_outside = graph.users(id).any(|user| known.contains_key(&user));
+            let is_cheap = matches!(how, How::Batched(None))
+                || graph[id].op.is_view()
+                || matches!(graph[id].op, Op::Dequantize(_))
+                || (is_element_wise(&graph[id].op) && reads_what_stays_read(graph, id, known));
+            if is_cheap && !is_needed_outside {
+                known.remove(&id);
+            }
+        }
+        if known.len() == before {
+            return;
+        }
+    }
+}
+
+fn is_element_wise(op: &Op) -> bool {
+    matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Cast(_) | Op::LayerNorm(_) | Op::RmsNorm(_))
+}
+
+/// Whether an operand of `id`, or what it is a view of, is read by the step besides.
+fn reads_what_stays_read(graph: &Graph, id: ValueId, known: &BTreeMap<ValueId, (How, Rate)>) -> bool {
+    graph.operands(id).into_iter().filter(|&operand| !graph.is_leaf(operand)).any(|operand| {
+        let mut seen = operand;
+        while graph[seen].op.is_view() && known.contains_key(&seen) {
+            seen = graph.operands(seen)[0];
+        }
+        !known.contains_key(&seen) || graph.users(seen).any(|user| user != id && !known.contains_key(&user))
+    })
+}

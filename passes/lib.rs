@@ -1,0 +1,76 @@
+//! The passes of Reflux, in the order in which a pipeline usually runs them:
+//!
+//! 1. [`canonicalize`](Canonicalize) brings the graph into one form, so that later patterns are few.
+//! 2. [`hoist`](Hoist) takes out of the step what does not depend on the latents. Before caches, which split the step
+//!    into variants, and after canonicalizing, which shares what blocks compute alike.
+//! 3. [`quantize`](Quantize) makes linears integer or f8 products. Before fusing, which works on the ops it inserts.
+//! 4. [`cache`](Cache) lets steps reuse results of earlier ones: variants of the step, carried values, a schedule.
+//! 5. [`dce`](Dce) drops what nothing reads any more.
+//!
+//! [`tap`](Tap) is for looking inside. To add a pass: write its file with an implementation of
+//! [`Pass`](reflux_ir::pass::Pass), add it to [`PASSES`], and write its test; `docs/adding-a-pass.md` walks through one.
+
+mod cache;
+mod canonicalize;
+mod dce;
+mod hoist;
+pub mod pruna;
+mod quantize;
+mod tap;
+
+pub use cache::{Cache, Method, StepMask};
+pub use canonicalize::Canonicalize;
+pub use dce::Dce;
+pub use hoist::Hoist;
+pub use quantize::{Preset, Quantize, Rule as QuantizationRule, Scheme};
+pub use tap::Tap;
+
+use reflux_ir::pass::{PassInfo, Registry};
+
+/// Every pass that pipelines can name.
+pub static PASSES: &[PassInfo] = &[
+    PassInfo {
+        name: "canonicalize",
+        summary: "one form for views, casts and constants; equal values computed once",
+        positional: None,
+        build: PassInfo::from_options::<Canonicalize>,
+    },
+    PassInfo {
+        name: "hoist",
+        summary: "out of the step what does not depend on the latents, all steps at once",
+        positional: None,
+        build: PassInfo::from_options::<Hoist>,
+    },
+    PassInfo {
+        name: "quantize",
+        summary: "linears in int8, f8 or int4, by scheme, with modules excluded",
+        positional: Some("scheme"),
+        build: Quantize::build,
+    },
+    PassInfo {
+        name: "cache",
+        summary: "results reused from step to step: fora, fora-paper, pab, fastercache",
+        positional: Some("method"),
+        build: Cache::build,
+    },
+    PassInfo {
+        name: "dce",
+        summary: "what nothing reads dropped, carried values narrowed to what is read",
+        positional: None,
+        build: PassInfo::from_options::<Dce>,
+    },
+    PassInfo {
+        name: "tap",
+        summary: "values inside the network made results, for looking at them",
+        positional: Some("values"),
+        build: PassInfo::from_options::<Tap>,
+    },
+];
+
+/// The pipeline that changes no result: what runs where nothing is asked for.
+pub const LOSSLESS: &str = "canonicalize,hoist,canonicalize,dce";
+
+/// A registry of [`PASSES`].
+pub fn registry() -> Registry {
+    Registry::new(PASSES)
+}

@@ -1,0 +1,186 @@
+//! Configurations of [Pruna](https://github.com/PrunaAI/pruna) as pipelines of Reflux, to move over with.
+
+mod known;
+mod smash;
+mod targets;
+
+use crate::{PASSES, registry};
+use known::{Algorithm, Role};
+use reflux_ir::pass::{Config, PassInfo, Pipeline};
+use serde_json::{Map, Value, json};
+use smash::Smash;
+use targets::Targets;
+
+/// What a configuration of Pruna's comes to.
+#[derive(Debug)]
+pub struct Translation {
+    pub pipeline: Pipeline,
+    /// What each of its keys became, or why nothing.
+    pub notes: Vec<String>,
+}
+
+/// A configuration of Pruna's that cannot be followed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PrunaError {
+    #[error("unknown key `{key}`{}; neither Reflux nor Pruna has it", did_you_mean(.nearest))]
+    Key { key: String, nearest: Option<String> },
+    #[error("`{key}`: Pruna has no algorithm `{name}`{}", did_you_mean(.nearest))]
+    Algorithm { key: String, name: String, nearest: Option<String> },
+    #[error("`{key}`: {why}")]
+    Value { key: String, why: String },
+    #[error("`{key}` is given, but `{algorithm}` is not on; add `{algorithm} = true`")]
+    Off { key: String, algorithm: &'static str },
+    #[error("`{algorithm}` has no counterpart in Reflux: {why}")]
+    Lacking { algorithm: &'static str, why: &'static str },
+}
+
+fn did_you_mean(nearest: &Option<String>) -> String {
+    nearest.as_ref().map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default()
+}
+
+impl PrunaError {
+    fn value(key: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Value { key: key.into(), why: why.into() }
+    }
+}
+
+/// The order in which Pruna's caches can follow each other: whole blocks before what is in them.
+const CACHES: [&str; 3] = ["fora", "pab", "fastercache"];
+
+/// Modules outside the blocks that hold linears.
+const OUTSIDE_BLOCKS: [&str; 5] = ["time_text_embed", "x_embedder", "context_embedder", "norm_out", "proj_out"];
+
+/// The pipeline that does what the `SmashConfig` in `table` asks for.
+///
+/// Both forms are understood, also mixed: `{"cacher": "fora", "fora_interval": 3}`, as Pruna had it up to 0.2 and as it
+/// still saves, and `{"fora": {"interval": 3}}`. Defaults are Pruna's. What makes the same model faster without changing
+/// its results (compilers, kernels) is noted and needs nothing; what has no counterpart is an error.
+///
+/// Patterns of `target_modules` are those of Pruna but in one thing: there they choose linears by their own path alone,
+/// here also by the path of a module that they are in.
+pub fn translate(table: &Map<String, Value>) -> Result<Translation, PrunaError> {
+    let Smash { algorithms, mut notes } = Smash::read(table)?;
+    let mut quantize = None;
+    let mut caches = Vec::new();
+    for (algorithm, options) in &algorithms {
+        match algorithm.role {
+            Role::Cache => caches.push(cache(algorithm, options, &mut notes)?),
+            Role::Quantize => quantize = torchao(algorithm, options, &mut notes)?,
+            Role::Nothing(why) => {
+                let keys = options.keys().map(|option| algorithm.key(option));
+                let keys: Vec<_> = [algorithm.name.to_owned()].into_iter().chain(keys).collect();
+                notes.push(format!("{}: {why}", keys.join(", ")));
+            }
+            Role::Lacking(why) => return Err(PrunaError::Lacking { algorithm: algorithm.name, why }),
+        }
+    }
+    caches.sort_by_key(|draft| CACHES.iter().position(|name| *name == draft.algorithm));
+    if let (Some(draft), true) = (&mut quantize, compiles_blocks_alone(&algorithms)) {
+        draft.set("torch_compile_target", "skip", with(draft.options.get("skip"), &OUTSIDE_BLOCKS))?;
+        notes.push("torch_compile_target = module_list: what is outside the blocks is not quantized, as in Pruna".into());
+    }
+    let drafts: Vec<Draft> = quantize.into_iter().chain(caches).collect();
+    let mut passes = vec![json!("canonicalize"), json!("hoist"), json!("canonicalize")];
+    let first = passes.len();
+    passes.extend(drafts.iter().map(Draft::entry));
+    passes.push(json!("dce"));
+    let own = Map::from_iter([("version".into(), json!(1)), ("passes".into(), passes.into())]);
+    let pipeline = Config::read(&own, &registry()).expect("each pass has been built").pipeline;
+    let became = drafts.iter().enumerate();
+    let became = became.map(|(index, draft)| format!("{}: {}", draft.algorithm, pipeline.text_of(first + index)));
+    let notes = became.chain(notes).collect();
+    Ok(Translation { pipeline, notes })
+}
+
+/// A pass in the making.
+struct Draft {
+    algorithm: &'static str,
+    info: &'static PassInfo,
+    options: Map<String, Value>,
+}
+
+impl Draft {
+    fn new(algorithm: &Algorithm, pass: &str) -> Self {
+        let info = PASSES.iter().find(|info| info.name == pass).expect("it is a pass");
+        Self { algorithm: algorithm.name, info, options: Map::new() }
+    }
+
+    /// Sets an option that is `key` in Pruna's words; what the pass says against it is said of the key.
+    fn set(&mut self, key: &str, option: &str, value: impl Into<Value>) -> Result<(), PrunaError> {
+        self.options.insert(option.to_owned(), value.into());
+        let built = (self.info.build)(self.options.clone());
+        built.map(drop).map_err(|error| PrunaError::value(key, error.to_string()))
+    }
+
+    /// The pass as configurations of Reflux have it.
+    fn entry(&self) -> Value {
+        let mut entry = self.options.clone();
+        entry.insert("pass".into(), self.info.name.into());
+        entry.into()
+    }
+}
+
+fn cache(algorithm: &Algorithm, options: &Map<String, Value>, notes: &mut Vec<String>) -> Result<Draft, PrunaError> {
+    let mut draft = Draft::new(algorithm, "cache");
+    draft.set(algorithm.name, "method", algorithm.name)?;
+    for (option, value) in options {
+        let key = algorithm.key(option);
+        if option == "backbone_calls_per_step" {
+            notes.push(format!("{key}: not needed, both calls of true CFG are one batch with states of their own"));
+        } else {
+            draft.set(&key, option, value.clone())?;
+        }
+    }
+    Ok(draft)
+}
+
+/// The pass, unless none of its targets is in the transformer.
+fn torchao(
+    algorithm: &Algorithm,
+    options: &Map<String, Value>,
+    notes: &mut Vec<String>,
+) -> Result<Option<Draft>, PrunaError> {
+    let mut draft = Draft::new(algorithm, "quantize");
+    let key = |option| algorithm.key(option);
+    if options.get("quant_type").is_some_and(|scheme| scheme == "int4dq") {
+        let why = "int4dq is no scheme of Reflux; int4wo has the same bits for weights, int8dq for activations";
+        return Err(PrunaError::value(key("quant_type"), why));
+    }
+    let scheme = options.get("quant_type").cloned().unwrap_or("int8dq".into());
+    draft.set(&key("quant_type"), "scheme", scheme)?;
+    let excluded = options.get("excluded_modules");
+    let Some(targets) = options.get("target_modules") else {
+        if let Some(preset) = excluded {
+            draft.set(&key("excluded_modules"), "exclude", preset.clone())?;
+        }
+        return Ok(Some(draft));
+    };
+    if excluded.is_some() {
+        notes.push(format!("{}: target_modules takes its place, as in Pruna", key("excluded_modules")));
+    }
+    let key = key("target_modules");
+    let targets = Targets::read(&key, targets)?;
+    for pattern in &targets.elsewhere {
+        notes.push(format!("{key}: `{pattern}` names nothing of the transformer, and only that is quantized"));
+    }
+    let Some(include) = targets.include else {
+        notes.push(format!("{key}: nothing is left to include, so nothing is quantized"));
+        return Ok(None);
+    };
+    draft.set(&key, "include", include)?;
+    draft.set(&key, "skip", targets.exclude)?;
+    Ok(Some(draft))
+}
+
+/// Whether torchao works block by block: it does where torch.compile does, and then leaves out all else
+/// (`algorithms/torchao.py`).
+fn compiles_blocks_alone(algorithms: &[(&Algorithm, Map<String, Value>)]) -> bool {
+    let compile = algorithms.iter().find(|(algorithm, _)| algorithm.name == "torch_compile");
+    compile.is_some_and(|(_, options)| options.get("target").is_some_and(|target| target == "module_list"))
+}
+
+fn with(patterns: Option<&Value>, more: &[&str]) -> Value {
+    let mut all = patterns.and_then(Value::as_array).cloned().unwrap_or_default();
+    all.extend(more.iter().map(|&pattern| pattern.into()));
+    all.into()
+}

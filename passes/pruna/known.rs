@@ -1,0 +1,169 @@
+//! What Pruna 0.3 knows: its algorithms, and the other keys of its configurations.
+
+/// An algorithm of Pruna's.
+pub struct Algorithm {
+    pub name: &'static str,
+    /// Its hyper-parameters. Those of algorithms that have no counterpart are not looked at.
+    pub options: &'static [&'static str],
+    pub role: Role,
+}
+
+/// What to do for an algorithm.
+#[derive(Clone, Copy)]
+pub enum Role {
+    /// The `cache` pass, by a method of the same name.
+    Cache,
+    /// The `quantize` pass.
+    Quantize,
+    /// Nothing, and why.
+    Nothing(&'static str),
+    /// There is nothing to do it with, and what there is instead.
+    Lacking(&'static str),
+}
+
+impl Algorithm {
+    /// The algorithm called `name`.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        ALGORITHMS.iter().find(|algorithm| algorithm.name == name)
+    }
+
+    /// The algorithm and the option that a key `torchao_quant_type` means.
+    pub fn of_key(key: &str) -> Option<(&'static Self, &str)> {
+        let option = |algorithm: &Self| key.strip_prefix(algorithm.name)?.strip_prefix('_');
+        let all = ALGORITHMS.iter().filter_map(|algorithm| Some((algorithm, option(algorithm)?)));
+        // `hqq_diffusers_backend` is an option of `hqq_diffusers`, not of `hqq`.
+        all.max_by_key(|(algorithm, _)| algorithm.name.len()).filter(|(algorithm, option)| algorithm.has(option))
+    }
+
+    /// Whether `option` is one of its options.
+    pub fn has(&self, option: &str) -> bool {
+        matches!(self.role, Role::Lacking(_)) || self.options.contains(&option)
+    }
+
+    /// The key of an option: `torchao_quant_type`.
+    pub fn key(&self, option: &str) -> String {
+        format!("{}_{option}", self.name)
+    }
+}
+
+/// The known key nearest to one that is unknown, if any is near.
+pub fn nearest_key(key: &str) -> Option<String> {
+    let options = |algorithm: &'static Algorithm| algorithm.options.iter().map(|option| algorithm.key(option));
+    let names = GROUPS.iter().copied().chain(ARGUMENTS.iter().map(|(name, _)| *name)).map(str::to_owned);
+    let algorithms = ALGORITHMS.iter().map(|algorithm| algorithm.name.to_owned());
+    nearest(key, names.chain(algorithms).chain(ALGORITHMS.iter().flat_map(options)))
+}
+
+/// The one of `known` nearest to `word`, if any is near.
+pub fn nearest(word: &str, known: impl Iterator<Item = String>) -> Option<String> {
+    let (distance, nearest) = known.map(|name| (strsim::levenshtein(&name, word), name)).min()?;
+    (distance <= 1 + nearest.len() / 3).then_some(nearest)
+}
+
+/// Keys of the old form, whose values are names of algorithms.
+pub const GROUPS: [&str; 12] = [
+    "batcher", "cacher", "compiler", "decoder", "distiller", "distributer", "enhancer", "factorizer", "kernel", "pruner",
+    "quantizer", "recoverer",
+];
+
+const UNSAVED: &str = "nothing to do, Reflux stores no smashed models";
+
+/// Keys that name no algorithm, and what to do instead.
+pub const ARGUMENTS: [(&str, &str); 12] = [
+    ("batch_size", "nothing to do, what is asked for says how many pictures"),
+    ("max_batch_size", "nothing to do, what is asked for says how many pictures"),
+    ("device", "no matter of passes, `--device` says where to run"),
+    ("device_map", "nothing to do, Reflux runs on one device"),
+    ("cache_dir", UNSAVED),
+    ("cache_dir_prefix", UNSAVED),
+    ("save_fns", UNSAVED),
+    ("save_artifacts_fns", UNSAVED),
+    ("load_fn", UNSAVED),
+    ("load_fns", UNSAVED),
+    ("load_artifacts_fns", UNSAVED),
+    ("reapply_after_load", UNSAVED),
+];
+
+const COMPILED: Role = Role::Nothing("nothing to do, Reflux always runs its own compiled plan");
+const KERNEL: Role = Role::Nothing("nothing to do, the runtime has kernels of its own");
+const NOT_FLUX: Role = Role::Lacking("it is not for FLUX; remove it");
+const TRAINED: Role = Role::Lacking("Reflux trains nothing; remove it");
+const PRUNED: Role = Role::Lacking("Reflux removes no weights; remove it");
+const FINISHED: Role = Role::Lacking("Reflux leaves finished pictures alone; remove it");
+
+const fn algorithm(name: &'static str, options: &'static [&'static str], role: Role) -> Algorithm {
+    Algorithm { name, options, role }
+}
+
+static ALGORITHMS: &[Algorithm] = &[
+    algorithm("fora", &["interval", "start_step", "backbone_calls_per_step"], Role::Cache),
+    algorithm("pab", &["interval"], Role::Cache),
+    algorithm("fastercache", &["interval"], Role::Cache),
+    algorithm("torchao", &["quant_type", "excluded_modules", "target_modules"], Role::Quantize),
+    algorithm(
+        "torch_compile",
+        &[
+            "mode", "backend", "fullgraph", "dynamic", "target", "make_portable", "max_kv_cache_size",
+            "seqlen_manual_cuda_graph",
+        ],
+        COMPILED,
+    ),
+    algorithm("stable_fast", &[], COMPILED),
+    algorithm("x_fast", &["fn_to_compile", "xformers"], COMPILED),
+    algorithm("flash_attn3", &["fp8", "target_modules"], KERNEL),
+    algorithm("sage_attn", &["target_modules"], KERNEL),
+    algorithm(
+        "ring_attn",
+        &["convert_to_f32", "rotate_method"],
+        Role::Nothing("nothing to do, Reflux runs on one device"),
+    ),
+    algorithm("qkv_diffusers", &[], Role::Nothing("comes with the pass `merge-linear`, which is not there yet")),
+    algorithm("half", &[], Role::Nothing("no matter of passes, `--dtype f16` computes in half precision")),
+    algorithm(
+        "padding_pruning",
+        &["min_sequence_length"],
+        Role::Nothing("no matter of passes, `--max-sequence-length` says how many tokens T5 takes"),
+    ),
+    algorithm(
+        "deepcache",
+        &["interval"],
+        Role::Lacking("it caches blocks of a UNet, and FLUX has none; fora, pab and fastercache are for FLUX"),
+    ),
+    algorithm("hqq_diffusers", &[], Role::Lacking("the nearest is torchao with quant_type = int4wo")),
+    algorithm("diffusers_int8", &[], Role::Lacking("the nearest is torchao with quant_type = int8dq")),
+    algorithm("torch_dynamic", &[], Role::Lacking("the nearest is torchao with quant_type = int8dq")),
+    algorithm("quanto", &[], Role::Lacking("the nearest is torchao with quant_type = int8wo")),
+    algorithm("hyper", &[], Role::Lacking("it makes a model of few steps of one of many; FLUX.1-schnell is one")),
+    algorithm("awq", &[], NOT_FLUX),
+    algorithm("c_generate", &[], NOT_FLUX),
+    algorithm("c_translate", &[], NOT_FLUX),
+    algorithm("c_whisper", &[], NOT_FLUX),
+    algorithm("gptq", &[], NOT_FLUX),
+    algorithm("hqq", &[], NOT_FLUX),
+    algorithm("ifw", &[], NOT_FLUX),
+    algorithm("kvpress", &[], NOT_FLUX),
+    algorithm("llama_cpp", &[], NOT_FLUX),
+    algorithm("llm_int8", &[], NOT_FLUX),
+    algorithm("moe_kernel_tuner", &[], NOT_FLUX),
+    algorithm("reduce_noe", &[], NOT_FLUX),
+    algorithm("token_merging", &[], NOT_FLUX),
+    algorithm("zipar", &[], NOT_FLUX),
+    algorithm("torch_structured", &[], PRUNED),
+    algorithm("torch_unstructured", &[], PRUNED),
+    algorithm("text_to_image_distillation_inplace_perp", &[], TRAINED),
+    algorithm("text_to_image_distillation_lora", &[], TRAINED),
+    algorithm("text_to_image_distillation_perp", &[], TRAINED),
+    algorithm("text_to_image_inplace_perp", &[], TRAINED),
+    algorithm("text_to_image_lora", &[], TRAINED),
+    algorithm("text_to_image_perp", &[], TRAINED),
+    algorithm("text_to_text_inplace_perp", &[], TRAINED),
+    algorithm("text_to_text_lora", &[], TRAINED),
+    algorithm("text_to_text_perp", &[], TRAINED),
+    algorithm("img2img_denoise", &[], FINISHED),
+    algorithm("realesrgan_upscale", &[], FINISHED),
+];
+
+/// The names of all algorithms.
+pub fn algorithm_names() -> impl Iterator<Item = String> {
+    ALGORITHMS.iter().map(|algorithm| algorithm.name.to_owned())
+}

@@ -1,0 +1,109 @@
+//! Linears in fewer bits.
+
+mod preset;
+mod scheme;
+mod selection;
+
+pub use preset::Preset;
+pub use scheme::{Rule, Scheme};
+
+use reflux_ir::pass::{Changed, Exactness, Globs, Pass, PassContext, PassError, options_of};
+use reflux_ir::{Program, Stage, ValueId};
+use selection::{Selection, Summary};
+use serde::de::Error as _;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Makes linears products of codes, by a [`Scheme`]: `linear(x, W, b)` becomes, for int8dq,
+///
+/// ```text
+/// %x_q = quantize %x {dtype=i8, scales=row.bf16, quant_min=-127, eps=1e-5} : i8.row.bf16[…]
+/// %y_acc = matmul_i8 %x_q, @W i8.row.bf16[out,in] : i32[…,out]
+/// %y = rescale %y_acc, %x_q, @W, @b {dtype=bf16} : bf16[…,out]
+/// ```
+///
+/// so that programs that are fused later and those that are not share their integers. An input that several linears
+/// read is quantized once. Weights are quantized when they are loaded.
+///
+/// Which linears: those of `include` (all if empty) that neither `exclude` nor `skip` names. `exclude` is a [`Preset`] of
+/// torchao's integration in Pruna; `include` and `skip` are lists of patterns of module paths, see [`Globs`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quantize {
+    #[serde(default)]
+    pub scheme: Scheme,
+    /// How scales are computed.
+    #[serde(default)]
+    pub rule: Rule,
+    #[serde(default, skip_serializing_if = "Preset::is_none")]
+    pub exclude: Preset,
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_several")]
+    pub include: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_several")]
+    pub skip: Vec<String>,
+    /// Leave linears whose input has at most so many rows: a product of few rows is bound by reading the weights, and
+    /// quantizing its input only costs.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub keep_rows: usize,
+}
+
+/// `pattern` or `[pattern, pattern]`.
+fn one_or_several<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Array(several) => serde_json::from_value(Value::Array(several)).map_err(D::Error::custom),
+        one => serde_json::from_value(one).map(|one| vec![one]).map_err(D::Error::custom),
+    }
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+impl Quantize {
+    /// The pass with these options, refused if a pattern is none.
+    pub(crate) fn build(options: Map<String, Value>) -> Result<Box<dyn Pass>, serde_json::Error> {
+        let quantize: Self = serde_json::from_value(Value::Object(options))?;
+        quantize.globs().map_err(serde_json::Error::custom)?;
+        Ok(Box::new(quantize))
+    }
+
+    /// The patterns of `include` and of `skip`.
+    fn globs(&self) -> Result<[Globs; 2], PassError> {
+        let globs = |patterns: &[String]| Globs::new(patterns).map_err(|error| PassError::Refused(error.to_string()));
+        Ok([globs(&self.include)?, globs(&self.skip)?])
+    }
+}
+
+impl Pass for Quantize {
+    fn name(&self) -> &'static str {
+        "quantize"
+    }
+
+    fn options(&self) -> Map<String, Value> {
+        options_of(self)
+    }
+
+    fn exactness(&self) -> Exactness {
+        Exactness::Lossy
+    }
+
+    fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
+        let [include, skip] = self.globs()?;
+        let selection = Selection { pass: self, include, skip };
+        let mut summary = Summary::default();
+        let mut chosen: Vec<(Stage, Vec<ValueId>)> = Vec::new();
+        for (stage, graph) in program.stages() {
+            chosen.push((stage, selection.choose(graph, &mut summary)));
+        }
+        summary.check(self)?;
+        let mut changed = false;
+        for ((_, graph), (_, linears)) in program.stages_mut().zip(&chosen) {
+            for &linear in linears {
+                self.scheme.rewrite(self.rule, graph, linear)?;
+                changed = true;
+            }
+        }
+        summary.report(cx.report);
+        Ok(changed.into())
+    }
+}

@@ -1,0 +1,157 @@
+//! What a linear becomes.
+
+use reflux_ir::op::{self, Dequantize, Linear, MatmulCodes, Op, Quantize, Rescale};
+use reflux_ir::pass::PassError;
+use reflux_ir::{DType, Fact, Granularity, Graph, Node, Patch, PatchError, Scales, ValueId};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+const RULE: &str = "quantize";
+
+/// The least scale of an activation under torchao's rule, and of any other i8 value.
+const EPS_V1: f64 = 1e-5;
+const EPS: f64 = f32::EPSILON as f64;
+/// The least scale of an f8 value.
+const EPS_F8: f64 = 1e-12;
+
+/// A scheme, by its name in torchao's integrations: `dq` quantizes activations and weights, `wo` weights only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scheme {
+    /// Both in i8: a scale per token and per output channel.
+    #[default]
+    Int8dq,
+    /// Weights in i8, a scale per output channel, applied to the product.
+    Int8wo,
+    /// Both in f8e4m3: one scale each.
+    Fp8dq,
+    /// Both in f8e4m3: a scale per token and per output channel.
+    Fp8dqrow,
+    /// Weights in f8e4m3, a scale per output channel, dequantized before the product.
+    Fp8wo,
+    /// Weights in four bits, a scale and a zero point for each 128 neighbours, dequantized before the product.
+    Int4wo,
+}
+
+/// How the scales of i8 values are computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rule {
+    /// torchao 0.12 to 0.16, which Pruna uses: scales in the dtype of the values, activations by max/127 with a least
+    /// scale of 1e-5, weights by max/127.5.
+    #[default]
+    TorchaoV1,
+    /// Scales in f32 and max/127.5 for both (torchao from 0.17 on).
+    F32,
+}
+
+impl Scheme {
+    /// The type of a weight, given what it is now.
+    pub fn weight(self, rule: Rule, weight: &Fact) -> Fact {
+        let of = |dtype, per, scale| Fact::new(dtype, weight.shape.clone()).scaled(Scales { per, dtype: scale });
+        match self {
+            Self::Int8dq | Self::Int8wo => of(DType::I8, Granularity::Row, rule.scale(weight.dtype)),
+            Self::Fp8dq => of(DType::F8E4M3, Granularity::Tensor, DType::F32),
+            Self::Fp8dqrow | Self::Fp8wo => of(DType::F8E4M3, Granularity::Row, DType::F32),
+            Self::Int4wo => of(DType::U4, Granularity::Group(128), weight.dtype),
+        }
+    }
+
+    /// How an activation is quantized, if it is.
+    fn activation(self, rule: Rule, x: &Fact) -> Option<Quantize> {
+        let f8 = |per| Quantize {
+            dtype: DType::F8E4M3,
+            scales: Scales { per, dtype: DType::F32 },
+            quant_min: None,
+            eps: EPS_F8.into(),
+        };
+        match self {
+            Self::Int8dq => {
+                let (least, eps) = if rule == Rule::TorchaoV1 { (-127, EPS_V1) } else { (-128, EPS) };
+                let scales = Scales { per: Granularity::Row, dtype: rule.scale(x.dtype) };
+                Some(Quantize { dtype: DType::I8, scales, quant_min: Some(least), eps: eps.into() })
+            }
+            Self::Fp8dq => Some(f8(Granularity::Tensor)),
+            Self::Fp8dqrow => Some(f8(Granularity::Row)),
+            Self::Int8wo | Self::Fp8wo | Self::Int4wo => None,
+        }
+    }
+
+    /// Replaces the op `linear` of `graph`.
+    pub fn rewrite(self, rule: Rule, graph: &mut Graph, linear: ValueId) -> Result<(), PassError> {
+        let (node, operands) = (graph[linear].clone(), graph.operands(linear));
+        let ([x, weight], bias) = ([operands[0], operands[1]], &operands[2..]);
+        let Op::Weight(op::Weight { tensor }) = graph[weight].op.clone() else { unreachable!("it was selected") };
+        let fact = self.weight(rule, &graph[weight].fact);
+        let quantize = self.activation(rule, &graph[x].fact);
+        let codes = quantize.as_ref().and_then(|op| {
+            let is_it = |&user: &ValueId| graph[user].op == Op::from(op.clone());
+            graph.users(x).find(is_it)
+        });
+
+        let mut patch = Patch::new(graph, RULE);
+        let weight = patch.weight(&tensor, fact)?;
+        let mut build = Builder { patch: &mut patch, node: &node };
+        let result = match (self, quantize) {
+            (Self::Fp8wo | Self::Int4wo, _) => {
+                let dense = build.add("_weight", Dequantize { dtype: node.fact.dtype }, &[weight])?;
+                build.add("", Linear {}, &[&[x, dense], bias].concat())?
+            }
+            (_, None) => {
+                let product = build.add("_acc", MatmulCodes::MatmulW8, &[x, weight])?;
+                build.add("", Rescale { dtype: node.fact.dtype }, &[&[product, weight], bias].concat())?
+            }
+            (_, Some(op)) => {
+                let matmul = if op.dtype == DType::I8 { MatmulCodes::MatmulI8 } else { MatmulCodes::MatmulF8 };
+                let codes = codes.map_or_else(|| build.quantize(op, x), Ok)?;
+                let product = build.add("_acc", matmul, &[codes, weight])?;
+                build.add("", Rescale { dtype: node.fact.dtype }, &[&[product, codes, weight], bias].concat())?
+            }
+        };
+        patch.shunt(linear, result);
+        Ok(patch.apply()?)
+    }
+}
+
+/// Adds what a linear becomes, under its name and path.
+struct Builder<'p, 'g> {
+    patch: &'p mut Patch<'g>,
+    node: &'p Node,
+}
+
+impl Builder<'_, '_> {
+    fn add(&mut self, suffix: &str, op: impl Into<Op>, operands: &[ValueId]) -> Result<ValueId, PatchError> {
+        self.patch.add(op, operands, &self.node.name.suffixed(suffix), self.node.path.clone())
+    }
+
+    /// The codes of `x`, which belong to `x` and not to the first linear that reads them.
+    fn quantize(&mut self, op: Quantize, x: ValueId) -> Result<ValueId, PatchError> {
+        let input = &self.patch.graph()[x];
+        let (name, path) = (input.name.suffixed("_q"), input.path.clone());
+        self.patch.add(op, &[x], &name, path)
+    }
+}
+
+impl Rule {
+    /// The dtype of the scales of values in `dtype`.
+    fn scale(self, dtype: DType) -> DType {
+        match self {
+            // torchao keeps f16's in f32: their range is too small.
+            Self::TorchaoV1 if dtype != DType::F16 => dtype,
+            _ => DType::F32,
+        }
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Int8dq => "int8dq",
+            Self::Int8wo => "int8wo",
+            Self::Fp8dq => "fp8dq",
+            Self::Fp8dqrow => "fp8dqrow",
+            Self::Fp8wo => "fp8wo",
+            Self::Int4wo => "int4wo",
+        })
+    }
+}

@@ -1,0 +1,63 @@
+//! Values inside the network, made visible.
+
+use reflux_ir::pass::{Changed, Exactness, Pass, PassContext, PassError, options_of};
+use reflux_ir::{Graph, Name, Program, ValueId};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Makes the values called `values` results of every variant, under their own names, so that a run gives them back.
+///
+/// `*` at the end stands for anything: `tap(h.*)` gives the stream behind every block of that stack.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tap {
+    pub values: String,
+}
+
+impl Pass for Tap {
+    fn name(&self) -> &'static str {
+        "tap"
+    }
+
+    fn options(&self) -> Map<String, Value> {
+        options_of(self)
+    }
+
+    fn exactness(&self) -> Exactness {
+        Exactness::Exact
+    }
+
+    fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
+        let Some(first) = program.variants.values().next() else { return Ok(Changed::No) };
+        // Variants agree on their results, so a value must be in all of them.
+        let everywhere = |name: &Name| program.variants.values().all(|graph| graph.find(name).is_some());
+        let names: Vec<Name> = self.matching(first).into_iter().filter(everywhere).collect();
+        if names.is_empty() {
+            return Err(PassError::Refused(format!("no value of every variant is called `{}`", self.values)));
+        }
+        let mut added = 0;
+        for graph in program.variants.values_mut() {
+            for name in &names {
+                let id = graph.find(name).expect("it is everywhere");
+                if !graph.outputs().iter().any(|output| output.label == *name) {
+                    graph.output(name.clone(), id);
+                    added += 1;
+                }
+            }
+        }
+        cx.report.note(format!("{} values became results", names.len()));
+        Ok((added > 0).into())
+    }
+}
+
+impl Tap {
+    /// The names that `values` stands for, in program order.
+    fn matching(&self, graph: &Graph) -> Vec<Name> {
+        let is_meant = |id: &ValueId| match self.values.strip_suffix('*') {
+            Some(prefix) => graph[*id].name.starts_with(prefix),
+            None => *graph[*id].name == *self.values,
+        };
+        let values = graph.order().into_iter().filter(|&id| !graph.is_leaf(id));
+        values.filter(is_meant).map(|id| graph[id].name.clone()).collect()
+    }
+}

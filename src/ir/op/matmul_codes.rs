@@ -1,0 +1,75 @@
+use super::{InferError, Operator, ensure, per_element, unary::no_attributes};
+use crate::{DType, Fact};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::ops::RangeInclusive;
+
+/// `x · Wᵀ` of the codes alone: `x` is `[…, in]`, `W` a quantized `[out, in]`; the result is `[…, out]`. What the codes
+/// stand for comes in with [`Rescale`](super::Rescale).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MatmulCodes {
+    /// i8 by i8, exactly, in i32.
+    MatmulI8,
+    /// f8e4m3 by f8e4m3, summed in f32.
+    MatmulF8,
+    /// An unquantized `x` by i8, in the dtype of `x`.
+    MatmulW8,
+}
+
+impl Operator for MatmulCodes {
+    const NAMES: &'static [&'static str] = &["matmul_i8", "matmul_f8", "matmul_w8"];
+
+    fn name(&self) -> &'static str {
+        Self::NAMES[*self as usize]
+    }
+
+    fn arity(&self) -> RangeInclusive<usize> {
+        2..=2
+    }
+
+    fn takes_quantized(&self) -> bool {
+        true
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
+        let (x, weight) = (inputs[0], inputs[1]);
+        let codes = if *self == Self::MatmulF8 { DType::F8E4M3 } else { DType::I8 };
+        ensure!(
+            weight.dtype == codes && weight.is_quantized() && weight.shape.len() == 2,
+            "the weight must be a quantized {codes} [out, in], not {weight}"
+        );
+        let result = match self {
+            Self::MatmulW8 => {
+                ensure!(x.dtype.is_float(), "the input must be floating point, not {x}");
+                x.dtype
+            }
+            Self::MatmulI8 | Self::MatmulF8 => {
+                ensure!(x.dtype == codes && x.is_quantized(), "the input must be a quantized {codes}, not {x}");
+                if codes == DType::I8 { DType::I32 } else { DType::F32 }
+            }
+        };
+        ensure!(
+            x.shape.last() == Some(&weight.shape[1]),
+            "an input {} does not end in the weight's {} columns",
+            x.shape,
+            weight.shape[1]
+        );
+        let mut shape = x.shape.to_vec();
+        *shape.last_mut().expect("checked above") = weight.shape[0];
+        Ok(Fact::new(result, shape))
+    }
+
+    fn flops(&self, inputs: &[&Fact], output: &Fact) -> u64 {
+        per_element(inputs[1].shape[1].saturating_mul(2), output)
+    }
+
+    fn attributes(&self) -> Map<String, Value> {
+        Map::new()
+    }
+
+    fn from_text(name: &str, attributes: Map<String, Value>) -> Result<Self, serde_json::Error> {
+        no_attributes(&attributes)?;
+        serde_json::from_value(Value::from(name))
+    }
+}

@@ -1,0 +1,57 @@
+use super::{InferError, Operator, Real, ensure, float};
+use crate::{DType, Fact, Scales};
+use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
+
+/// Codes of `x` and their scales, found from `x` itself.
+///
+/// - `i8`: `scale = max(max|x| / ((127 − quant_min) / 2), eps)`, `code = clamp(round_half_even(x · (1 / scale)),
+///   quant_min, 127)`.
+/// - `f8e4m3`: `scale = max(max|x| / 448, eps)`, `code = f8e4m3(clamp(x / scale, −448, 448))`.
+///
+/// All of it is computed in the scales' dtype, each operation rounded to it. (torchao 0.16, `quant_primitives.py`,
+/// `choose_qparams_affine` and `quantize_affine`, and for f8e4m3 `_choose_scale_float8`.) A quantized weight is the
+/// same function of its tensor, computed when it is loaded, with `quant_min` −128; there are `u4` weights too, of
+/// `scale = (max x − min x) / 15`, `zero = min x + 8 · scale`, `code = clamp(round_half_even((x − min x) / scale), 0, 15)`
+/// (tinygemm's).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quantize {
+    /// `i8` or `f8e4m3`.
+    pub dtype: DType,
+    pub scales: Scales,
+    /// The least code of `i8`, −127 or −128.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quant_min: Option<i8>,
+    /// The least scale, so that a row of zeros has one.
+    pub eps: Real,
+}
+
+impl Operator for Quantize {
+    const NAMES: &'static [&'static str] = &["quantize"];
+
+    fn arity(&self) -> RangeInclusive<usize> {
+        1..=1
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
+        let x = inputs[0];
+        float("the input", x)?;
+        ensure!(!x.shape.is_empty(), "a scalar has no rows to quantize");
+        ensure!(
+            matches!(self.dtype, DType::I8 | DType::F8E4M3),
+            "values are quantized to i8 or f8e4m3, not {}",
+            self.dtype
+        );
+        ensure!(
+            self.quant_min.is_none_or(|least| self.dtype == DType::I8 && matches!(least, -127 | -128)),
+            "quant_min is -127 or -128, and of i8 only"
+        );
+        ensure!(self.eps.0 > 0.0, "eps must be positive, not {}", self.eps.0);
+        Ok(Fact::new(self.dtype, x.shape.clone()).scaled(self.scales))
+    }
+
+    fn flops(&self, _inputs: &[&Fact], output: &Fact) -> u64 {
+        super::per_element(4, output)
+    }
+}

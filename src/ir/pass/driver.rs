@@ -1,0 +1,168 @@
+//! The one way to run passes.
+
+use super::dump::{Dumps, reproducer};
+use super::{Changed, OrderError, Pass, PassContext, PassError, PassReport, Pipeline, Property, Report};
+use crate::{Program, VerifyError, verify};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Runs pipelines: refuses badly ordered ones, verifies after every pass, checks that each pass did what it says of
+/// itself, measures, dumps.
+#[derive(Default)]
+pub struct Driver<'a> {
+    /// The time of each step in 0…1000, where known.
+    pub timesteps: Option<&'a [f32]>,
+    /// Where to write the program before the first pass and after each that changed it, as `NNN_pass.ir`.
+    pub dump_dir: Option<&'a Path>,
+    /// Where to print the program before a pass.
+    pub print_before: DumpPoints,
+    /// Where to print the program after a pass.
+    pub print_after: DumpPoints,
+    /// Takes what is printed; nothing is if this is not given.
+    pub print: Option<&'a mut dyn FnMut(&str)>,
+    /// Run only so many passes.
+    pub stop_after: Option<usize>,
+}
+
+/// Passes before or after which to print.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DumpPoints {
+    #[default]
+    None,
+    All,
+    /// At these passes.
+    Of(Vec<String>),
+}
+
+impl DumpPoints {
+    fn has(&self, pass: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::Of(names) => names.iter().any(|name| name == pass),
+        }
+    }
+}
+
+/// Why a pipeline did not run to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    #[error("the passes cannot run in this order: {0}")]
+    Order(#[from] OrderError),
+    /// The options, or the program given, do not allow it.
+    #[error("pass `{pass}`: {why}")]
+    Refused { pass: String, why: String },
+    /// A bug of the pass. The reproducer is a program that fails again.
+    #[error("pass `{pass}` {failure}{}", reproduce(.reproducer))]
+    Broken { pass: String, failure: Failure, reproducer: Option<PathBuf> },
+    #[error("the program given does not verify: {0}")]
+    Input(VerifyError),
+    #[error("cannot write dumps: {0}")]
+    Dump(std::io::Error),
+}
+
+/// What is wrong with a pass.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error("failed: {0}")]
+    Error(PassError),
+    #[error("panicked: {0}")]
+    Panic(String),
+    #[error("left a program that does not verify: {0}")]
+    Invalid(VerifyError),
+    #[error("says that it changed {said}, but it changed {did}")]
+    Lied { said: &'static str, did: &'static str },
+    #[error("ended {0}, which it does not declare")]
+    Ended(Property),
+}
+
+fn reproduce(path: &Option<PathBuf>) -> String {
+    let path = path.as_ref().map(|path| path.display().to_string());
+    path.map(|path| format!("\nto reproduce it: reflux opt {path}")).unwrap_or_default()
+}
+
+impl Driver<'_> {
+    /// Runs `pipeline` on `program`.
+    pub fn run(&mut self, mut program: Program, pipeline: &Pipeline) -> Result<(Program, Report), DriverError> {
+        verify(&program).map_err(DriverError::Input)?;
+        pipeline.check_order(&program)?;
+        let mut report = Report::default();
+        let mut dumps = match self.dump_dir {
+            Some(folder) => Some(Dumps::start(folder, &program).map_err(DriverError::Dump)?),
+            None => None,
+        };
+        let limit = self.stop_after.unwrap_or(usize::MAX);
+        for (index, pass) in pipeline.passes().enumerate().take(limit) {
+            self.print(self.print_before.has(pass.name()), "before", &pipeline.text_of(index), &program);
+            let mut done = pipeline.report_of(index);
+            program = self.run_pass(pass, program, &mut done)?;
+            self.print(self.print_after.has(pass.name()), "after", &done.pass, &program);
+            if let Some(dumps) = dumps.as_mut().filter(|_| done.changed) {
+                let written = dumps.write(index + 1, pass.name(), &done.pass, &done.timeless().to_string(), &program);
+                written.map_err(DriverError::Dump)?;
+            }
+            report.passes.push(done);
+        }
+        Ok((program, report))
+    }
+
+    fn run_pass(&self, pass: &dyn Pass, before: Program, report: &mut PassReport) -> Result<Program, DriverError> {
+        report.ops_before = before.op_count();
+        let mut program = before.clone();
+        let start = Instant::now();
+        let outcome = {
+            let mut cx = PassContext { timesteps: self.timesteps, report: &mut *report };
+            catch_unwind(AssertUnwindSafe(|| pass.run(&mut program, &mut cx)))
+        };
+        let failure = match outcome {
+            Ok(Err(PassError::Refused(why))) => {
+                return Err(DriverError::Refused { pass: report.pass.clone(), why });
+            }
+            Ok(Err(error)) => Some(Failure::Error(error)),
+            Err(panic) => Some(Failure::Panic(panic_message(panic.as_ref()))),
+            Ok(Ok(changed)) => {
+                program.update_rates();
+                check(pass, &before, &program, changed).err()
+            }
+        };
+        if let Some(failure) = failure {
+            let written = reproducer(self.dump_dir, &before, &report.pass, &failure.to_string());
+            let pass = report.pass.clone();
+            return Err(DriverError::Broken { pass, failure, reproducer: written.ok() });
+        }
+        report.seconds = start.elapsed().as_secs_f64();
+        report.changed = before.structural_hash() != program.structural_hash();
+        report.ops_after = program.op_count();
+        Ok(program)
+    }
+
+    fn print(&mut self, wanted: bool, when: &str, pass: &str, program: &Program) {
+        if let Some(print) = self.print.as_mut().filter(|_| wanted) {
+            print(&format!("// {when} {pass}\n{program}"));
+        }
+    }
+}
+
+/// Whether `pass` kept its word.
+fn check(pass: &dyn Pass, before: &Program, after: &Program, changed: Changed) -> Result<(), Failure> {
+    verify(after).map_err(Failure::Invalid)?;
+    let did = Changed::from(before.structural_hash() != after.structural_hash());
+    if did != changed {
+        let word = |changed| if changed == Changed::Yes { "something" } else { "nothing" };
+        return Err(Failure::Lied { said: word(changed), did: word(did) });
+    }
+    let ended = |property: &Property| property.holds(before) && !property.holds(after);
+    match Property::ALL.into_iter().find(|property| ended(property) && !pass.ends().contains(property)) {
+        None => Ok(()),
+        Some(property) => Err(Failure::Ended(property)),
+    }
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(message), _) => (*message).to_owned(),
+        (_, Some(message)) => message.clone(),
+        _ => "without a message".to_owned(),
+    }
+}

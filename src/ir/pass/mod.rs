@@ -1,0 +1,117 @@
+//! Passes: what rewrites a program, and the driver that runs them.
+//!
+//! - [`Pass`]: a rewrite of a program, with its options, how exact it is, and what it needs and ends.
+//! - [`Rule`]: a local rewrite, applied wherever it fits, that gives a reason where it does not.
+//! - [`Pipeline`]: passes in order, from text or a config file; badly ordered ones are refused.
+//! - [`Driver`]: runs a pipeline: verifies, hashes, times, dumps, and leaves a reproducer of what fails.
+//! - [`Report`]: what each pass did.
+
+mod config;
+mod driver;
+mod dump;
+mod glob;
+mod options;
+mod pipeline;
+mod property;
+mod registry;
+mod report;
+mod rule;
+
+pub use config::{Config, ConfigError};
+pub use driver::{Driver, DriverError, DumpPoints};
+pub use dump::{Header, header};
+pub use glob::{Globs, PatternError};
+pub use options::options_of;
+pub use pipeline::{OrderError, Pipeline, PipelineError};
+pub use property::Property;
+pub use registry::{PassInfo, Registry};
+pub use report::{PassReport, Report, RuleStats};
+pub use rule::{Mismatch, Rule, apply_rules};
+
+use crate::{GraphError, PatchError, Program};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::fmt;
+
+/// What a pass may do to results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Exactness {
+    /// The same bits.
+    Exact,
+    /// The same numbers up to rounding: sums in another order, products of another size.
+    Reassociating,
+    /// Other numbers, for speed or memory.
+    Lossy,
+}
+
+impl fmt::Display for Exactness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Exact => "exact",
+            Self::Reassociating => "reassociating",
+            Self::Lossy => "lossy",
+        })
+    }
+}
+
+/// Whether a pass changed the program. The driver checks that it is true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    No,
+    Yes,
+}
+
+impl From<bool> for Changed {
+    fn from(changed: bool) -> Self {
+        if changed { Self::Yes } else { Self::No }
+    }
+}
+
+/// A rewrite of a program.
+pub trait Pass: fmt::Debug {
+    /// As in pipeline text.
+    fn name(&self) -> &'static str;
+
+    /// The options that it was built with, all of them, as in pipeline text; see [`options_of`].
+    fn options(&self) -> Map<String, Value> {
+        Map::new()
+    }
+
+    /// What it may do to results.
+    fn exactness(&self) -> Exactness;
+
+    /// What must hold of the program for the pass to run.
+    fn requires(&self) -> &'static [Property] {
+        &[]
+    }
+
+    /// What may no longer hold of the program after it. All else that held before must.
+    fn ends(&self) -> &'static [Property] {
+        &[]
+    }
+
+    /// Rewrites `program`. Where it fails, the driver discards what it has done.
+    fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError>;
+}
+
+/// What a pass knows besides the program, and where it says what it did.
+pub struct PassContext<'a> {
+    /// The time of each step in 0…1000, if it is known (diffusers' `scheduler.timesteps`).
+    pub timesteps: Option<&'a [f32]>,
+    pub report: &'a mut PassReport,
+}
+
+/// Why a pass could not do its work.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum PassError {
+    #[error(transparent)]
+    Patch(#[from] PatchError),
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The program or the options do not allow it; says why and what to do.
+    #[error("{0}")]
+    Refused(String),
+    #[error("the rules {0} keep undoing each other: this is a bug of theirs")]
+    Diverging(String),
+}

@@ -1,0 +1,146 @@
+//! The options of passes: `(fora, interval=3, window=[100, 950])` to and from JSON.
+
+use serde::Serialize;
+use serde_json::{Map, Number, Value};
+
+/// The options of a pass from its serde form. What is null is left out.
+pub fn options_of(pass: &impl Serialize) -> Map<String, Value> {
+    match serde_json::to_value(pass) {
+        Ok(Value::Object(map)) => map.into_iter().filter(|(_, value)| !value.is_null()).collect(),
+        _ => Map::new(),
+    }
+}
+
+/// `options` as pipeline text, in parentheses unless there are none. The value of `positional` comes first, by itself.
+pub(super) fn print(options: &Map<String, Value>, positional: Option<&str>) -> String {
+    let first = positional.and_then(|key| options.get(key)).map(value_text);
+    let rest = options.iter().filter(|(key, _)| Some(key.as_str()) != positional);
+    let rest = rest.map(|(key, value)| format!("{key}={}", value_text(value)));
+    let all: Vec<String> = first.into_iter().chain(rest).collect();
+    if all.is_empty() { String::new() } else { format!("({})", all.join(",")) }
+}
+
+fn value_text(value: &Value) -> String {
+    match value {
+        Value::String(word) => word.clone(),
+        Value::Array(items) => {
+            let items: Vec<_> = items.iter().map(value_text).collect();
+            format!("[{}]", items.join(","))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// A pass as written: its name, and its options with the bare one under `""`.
+pub(super) struct Written {
+    pub name: String,
+    pub options: Map<String, Value>,
+}
+
+/// The key of a bare option.
+pub(super) const BARE: &str = "";
+
+/// Parses `name, name(option, key=value, key=[a,b])`; fails with what is wrong and the byte at which.
+pub(super) fn parse(text: &str) -> Result<Vec<Written>, (String, usize)> {
+    let mut parser = Parser { text, at: 0 };
+    let mut passes = vec![parser.pass()?];
+    while parser.accept(',') {
+        passes.push(parser.pass()?);
+    }
+    match parser.peek() {
+        None => Ok(passes),
+        Some(c) => Err(parser.error(format!("expected `,` or the end, found `{c}`"))),
+    }
+}
+
+struct Parser<'t> {
+    text: &'t str,
+    at: usize,
+}
+
+impl Parser<'_> {
+    fn pass(&mut self) -> Result<Written, (String, usize)> {
+        let name = self.word("the name of a pass")?;
+        let mut options = Map::new();
+        if self.accept('(') {
+            while !self.accept(')') {
+                if !options.is_empty() && !self.accept(',') {
+                    return Err(self.error("expected `,` or `)`"));
+                }
+                let at = self.at;
+                let word = self.word("an option")?;
+                let (key, value) = if self.accept('=') {
+                    (word, self.value()?)
+                } else if options.is_empty() {
+                    (BARE.to_owned(), scalar(&word))
+                } else {
+                    return Err((format!("only the first option can stand alone; `{word}` needs a value"), at));
+                };
+                if options.insert(key.clone(), value).is_some() {
+                    return Err((format!("the option `{key}` is given twice"), at));
+                }
+            }
+        }
+        Ok(Written { name, options })
+    }
+
+    fn value(&mut self) -> Result<Value, (String, usize)> {
+        if !self.accept('[') {
+            return self.word("a value").map(|word| scalar(&word));
+        }
+        let mut items = Vec::new();
+        while !self.accept(']') {
+            if !items.is_empty() && !self.accept(',') {
+                return Err(self.error("expected `,` or `]`"));
+            }
+            items.push(scalar(&self.word("a value")?));
+        }
+        Ok(Value::Array(items))
+    }
+
+    /// Everything up to the next punctuation, without surrounding space.
+    fn word(&mut self, what: &str) -> Result<String, (String, usize)> {
+        self.skip_space();
+        let rest = &self.text[self.at..];
+        let end = rest.find([',', '(', ')', '[', ']', '=']).unwrap_or(rest.len());
+        let word = rest[..end].trim_end();
+        if word.is_empty() || word.contains(char::is_whitespace) {
+            return Err(self.error(format!("expected {what}, found `{}`", if word.is_empty() { rest } else { word })));
+        }
+        self.at += end;
+        Ok(word.to_owned())
+    }
+
+    fn accept(&mut self, punct: char) -> bool {
+        let found = self.peek() == Some(punct);
+        if found {
+            self.at += punct.len_utf8();
+        }
+        found
+    }
+
+    fn peek(&mut self) -> Option<char> {
+        self.skip_space();
+        self.text[self.at..].chars().next()
+    }
+
+    fn skip_space(&mut self) {
+        let rest = &self.text[self.at..];
+        self.at += rest.len() - rest.trim_start().len();
+    }
+
+    fn error(&self, message: impl Into<String>) -> (String, usize) {
+        (message.into(), self.at)
+    }
+}
+
+/// A word as the JSON scalar that prints like it, else as a string: a mask of steps like `0110` stays text.
+fn scalar(word: &str) -> Value {
+    let number = word.parse::<Number>().ok().filter(|number| number.to_string() == word || word.contains('.'));
+    match (word, number) {
+        ("true", _) => Value::Bool(true),
+        ("false", _) => Value::Bool(false),
+        (_, Some(number)) => Value::Number(number),
+        _ => Value::String(word.to_owned()),
+    }
+}

@@ -1,0 +1,63 @@
+//! Which passes there are.
+
+use super::Pass;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+/// A pass that pipelines can name.
+#[derive(Clone, Copy)]
+pub struct PassInfo {
+    pub name: &'static str,
+    /// What it does, in a line.
+    pub summary: &'static str,
+    /// The option that may be given without its key, as the first.
+    pub positional: Option<&'static str>,
+    /// Builds the pass from its options; unknown ones are errors.
+    pub build: fn(Map<String, Value>) -> Result<Box<dyn Pass>, serde_json::Error>,
+}
+
+impl PassInfo {
+    /// A [`PassInfo::build`] for passes whose options are their fields.
+    pub fn from_options<P: Pass + DeserializeOwned + 'static>(
+        options: Map<String, Value>,
+    ) -> Result<Box<dyn Pass>, serde_json::Error> {
+        serde_json::from_value::<P>(Value::Object(options)).map(|pass| Box::new(pass) as Box<dyn Pass>)
+    }
+}
+
+/// The passes that pipelines can name.
+#[derive(Clone)]
+pub struct Registry {
+    passes: Vec<PassInfo>,
+}
+
+impl Registry {
+    /// A registry of these passes.
+    pub fn new(passes: &[PassInfo]) -> Self {
+        Self { passes: passes.to_vec() }
+    }
+
+    /// The same registry with another pass; one of the same name is replaced.
+    pub fn with(mut self, pass: PassInfo) -> Self {
+        self.passes.retain(|known| known.name != pass.name);
+        self.passes.push(pass);
+        self
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &PassInfo> {
+        self.passes.iter()
+    }
+
+    /// The pass called `name`.
+    pub fn find(&self, name: &str) -> Option<&PassInfo> {
+        self.passes.iter().find(|pass| pass.name == name)
+    }
+
+    /// The name nearest to one that is unknown, if any is near.
+    pub(super) fn nearest(&self, name: &str) -> Option<&'static str> {
+        let distance = |known: &&'static str| strsim::levenshtein(known, name);
+        let nearest = self.passes.iter().map(|pass| pass.name).min_by_key(distance)?;
+        (distance(&nearest) <= 1 + nearest.len() / 3).then_some(nearest)
+    }
+}

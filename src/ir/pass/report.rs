@@ -1,0 +1,109 @@
+//! What passes did.
+
+use super::{Changed, Exactness, options};
+use indexmap::IndexMap;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::fmt;
+
+/// What a pipeline did, pass by pass.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    pub passes: Vec<PassReport>,
+}
+
+/// What one pass did.
+#[derive(Clone, Debug, Serialize)]
+pub struct PassReport {
+    /// The pass as in pipeline text, with all its options, those included that it found out itself: it runs again alike.
+    pub pass: String,
+    #[serde(skip)]
+    positional: Option<&'static str>,
+    pub exactness: Exactness,
+    pub changed: bool,
+    /// Ops of all stages before and after.
+    pub ops_before: usize,
+    pub ops_after: usize,
+    pub seconds: f64,
+    /// By rule, in order of first use.
+    pub rules: IndexMap<&'static str, RuleStats>,
+    /// What is worth telling a user, line by line.
+    pub notes: Vec<String>,
+}
+
+/// How often a rule was tried and how often it fitted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RuleStats {
+    pub tries: usize,
+    pub hits: usize,
+}
+
+impl PassReport {
+    /// Of a pass that has not run.
+    pub(super) fn new(pass: String, positional: Option<&'static str>, exactness: Exactness) -> Self {
+        Self {
+            pass,
+            positional,
+            exactness,
+            changed: false,
+            ops_before: 0,
+            ops_after: 0,
+            seconds: 0.0,
+            rules: IndexMap::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Counts a try of `rule`.
+    pub fn count(&mut self, rule: &'static str, hit: Changed) {
+        let stats = self.rules.entry(rule).or_default();
+        stats.tries += 1;
+        stats.hits += usize::from(hit == Changed::Yes);
+    }
+
+    /// Says with which options the pass does the same again, where that takes more than its own: what it found out from
+    /// the [context](super::PassContext).
+    pub fn replay_with(&mut self, options: Map<String, Value>) {
+        let name = self.pass.split('(').next().unwrap_or_default();
+        self.pass = format!("{name}{}", options::print(&options, self.positional));
+    }
+
+    /// Adds a line worth telling a user.
+    pub fn note(&mut self, line: impl Into<String>) {
+        self.notes.push(line.into());
+    }
+
+    /// The report without times, which differ from run to run.
+    pub fn timeless(&self) -> impl fmt::Display + '_ {
+        fmt::from_fn(|f| self.write(f, false))
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>, times: bool) -> fmt::Result {
+        let outcome = if self.changed { format!("{} → {} ops", self.ops_before, self.ops_after) } else { "no change".into() };
+        write!(f, "{} | {} | {outcome}", self.pass, self.exactness)?;
+        if times {
+            write!(f, " | {:.1} ms", self.seconds * 1e3)?;
+        }
+        let rules = self.rules.iter().filter(|(_, stats)| stats.hits > 0);
+        let rules: Vec<_> = rules.map(|(rule, RuleStats { tries, hits })| format!("{rule} {hits}/{tries}")).collect();
+        if !rules.is_empty() {
+            write!(f, " | {}", rules.join(", "))?;
+        }
+        for note in &self.notes {
+            write!(f, "\n    {note}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for PassReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, true)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.passes.iter().try_for_each(|pass| writeln!(f, "{pass}"))
+    }
+}

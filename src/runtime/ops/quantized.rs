@@ -1,0 +1,185 @@
+//! Quantized values, by ops that every backend has.
+
+use super::{Target, extents};
+use crate::RunError;
+use crate::coded::{Coded, Codes};
+use crate::quantize::{columns, grid, quantize as quantize_on_host};
+use crate::value::{Value, burn_shape, float_dtype, int_dtype};
+use burn::tensor::ops::{FloatTensor, IntTensor};
+use burn::tensor::{Shape, Slice, TensorMetadata};
+use reflux_ir::op::{MatmulCodes, Quantize, Rescale};
+use reflux_ir::{DType, Fact, Granularity};
+
+/// So many products of two i8 codes add up to less than 2²⁴, below which every integer is an f32.
+const EXACT: usize = 512;
+
+/// See [`Quantize`]; `fact` is the type of `x`. What burn's ops cannot do is done on the host: it knows no f8e4m3, and no
+/// rows whose last group is short.
+pub fn quantize<B: Target>(
+    op: &Quantize,
+    x: FloatTensor<B>,
+    fact: &Fact,
+    device: &B::Device,
+) -> Result<Coded<B>, RunError> {
+    let columns = columns(&fact.shape);
+    let size = match op.scales.per {
+        Granularity::Tensor => fact.shape.elements(),
+        Granularity::Row => columns,
+        Granularity::Group(size) => size.into(),
+    };
+    let short = matches!(op.scales.per, Granularity::Group(_)) && !columns.is_multiple_of(size);
+    if op.dtype != DType::I8 || short || fact.shape.elements() == 0 {
+        let coded = Fact::new(op.dtype, fact.shape.clone()).scaled(op.scales);
+        let host = Value::<B>::Float(x).download(fact, "quantize")?;
+        return Ok(Coded::upload(quantize_on_host(&host, op), &coded, device));
+    }
+    let least = f64::from(op.quant_min.unwrap_or(-128));
+    let round = |x| rounded::<B>(x, op.scales.dtype);
+    let groups = Shape::new([fact.shape.elements() / size, size]);
+    let x = round(B::float_reshape(in_f32::<B>(x), groups));
+    let largest = B::float_max_dim(B::float_abs(x.clone()), 1);
+    let scales = round(B::float_div_scalar(largest, ((127.0 - least) / 2.0).into()));
+    // The threshold is of the scales' dtype too.
+    let scales = round(B::float_clamp_min(scales, op.eps.0.into()));
+    let codes = round(B::float_mul(x, round(B::float_recip(scales.clone()))));
+    let codes = B::float_clamp(B::float_round(codes), least.into(), 127.0.into());
+    let codes = B::int_reshape(B::float_into_int(codes, int_dtype(DType::I8)), burn_shape(&fact.shape));
+    let scales = B::float_reshape(scales, Shape::from(grid(&op.scales, &fact.shape)));
+    Ok(Coded { codes: Codes::Int(codes), scales, zeros: None })
+}
+
+/// See [`reflux_ir::op::Dequantize`]; `fact` is the type of `x`.
+pub fn dequantize<B: Target>(x: Coded<B>, fact: &Fact, dtype: DType) -> FloatTensor<B> {
+    let columns = columns(&fact.shape);
+    let rows = fact.shape.elements() / columns;
+    let group = match fact.scales.map(|scales| scales.per) {
+        Some(Granularity::Group(size)) => Some(usize::from(size)),
+        _ => None,
+    };
+    // A scale for each column, where scales are not simply those of a row.
+    let spread = |scales: FloatTensor<B>| {
+        let Some(size) = group else { return scales };
+        let groups = columns.div_ceil(size);
+        let scales = B::float_reshape(scales, Shape::new([rows, groups, 1]));
+        let scales = B::float_expand(scales, Shape::new([rows, groups, size]));
+        let scales = B::float_reshape(scales, Shape::new([rows, groups * size]));
+        B::float_slice(scales, &[Slice::from(..), Slice::from(0..columns)])
+    };
+    let mut numbers = match x.codes {
+        Codes::Int(codes) => B::int_into_float(codes, float_dtype(DType::F32)),
+        Codes::Float(codes) => in_f32::<B>(codes),
+    };
+    numbers = B::float_reshape(numbers, Shape::new([rows, columns]));
+    if fact.dtype == DType::U4 {
+        numbers = B::float_sub_scalar(numbers, 8.0.into());
+    }
+    numbers = B::float_mul(numbers, spread(x.scales));
+    if let Some(zeros) = x.zeros {
+        numbers = B::float_add(numbers, spread(zeros));
+    }
+    B::float_reshape(B::float_cast(numbers, float_dtype(dtype)), burn_shape(&fact.shape))
+}
+
+/// See [`MatmulCodes`].
+pub fn matmul<B: Target>(op: MatmulCodes, x: Value<B>, weight: Coded<B>, device: &B::Device) -> Value<B> {
+    match op {
+        MatmulCodes::MatmulI8 => Value::Int(B::matmul_i8(x.coded().ints(), weight.ints())),
+        MatmulCodes::MatmulF8 => {
+            let numbers = |x: Coded<B>| match x.codes {
+                Codes::Float(codes) => in_f32::<B>(codes),
+                Codes::Int(_) => unreachable!("inference gives f8e4m3 here"),
+            };
+            Value::Float(B::project(numbers(x.coded()), numbers(weight), None))
+        }
+        MatmulCodes::MatmulW8 => {
+            let x = x.float(device);
+            // Every code is a number of every float type.
+            let weight = B::int_into_float(weight.ints(), x.dtype().into());
+            Value::Float(B::project(x, weight, None))
+        }
+    }
+}
+
+/// `x · Wᵀ` of i8 codes with `W` `[out, in]`, in i32: f32 products of so few columns that they are exact, added up.
+pub fn matmul_i8<B: Target>(x: IntTensor<B>, weight: IntTensor<B>) -> IntTensor<B> {
+    let mut shape = x.shape().to_vec();
+    let features = shape.pop().expect("verified");
+    let rows: usize = shape.iter().product();
+    shape.push(weight.shape()[0]);
+    let x = B::int_reshape(x, Shape::new([rows, features]));
+    let part = |codes: &IntTensor<B>, start: usize| {
+        let columns = Slice::from(start..(start + EXACT).min(features));
+        let codes = B::int_slice(codes.clone(), &[Slice::from(..), columns]);
+        B::int_into_float(codes, float_dtype(DType::F32))
+    };
+    let products = (0..features).step_by(EXACT).map(|start| {
+        let product = B::float_matmul(part(&x, start), B::float_transpose(part(&weight, start)));
+        B::float_into_int(product, int_dtype(DType::I32))
+    });
+    B::int_reshape(products.reduce(B::int_add).expect("products have terms"), Shape::from(shape))
+}
+
+/// What a product of codes is to be multiplied by: f32 scales `[rows, 1]` or `[1, 1]`, and the dtype to round to.
+pub struct Factor<B: Target> {
+    pub scales: FloatTensor<B>,
+    pub dtype: DType,
+}
+
+/// See [`Rescale`]; `others` are the operands after `acc`, `inputs` the types of all, `fact` that of the result.
+pub fn rescale<B: Target>(
+    acc: Value<B>,
+    others: Vec<Value<B>>,
+    inputs: &[Fact],
+    fact: &Fact,
+    device: &B::Device,
+) -> FloatTensor<B> {
+    let quantized = Rescale::quantized(&inputs.iter().collect::<Vec<_>>());
+    let mut others = others.into_iter();
+    let mut factors = inputs[1..].iter().zip(others.by_ref().take(quantized)).map(|(fact, value)| Factor {
+        scales: value.coded().scales,
+        dtype: fact.scales.expect("a quantized value has scales").dtype,
+    });
+    let x = if quantized == 2 { factors.next() } else { None };
+    let weight = factors.next().expect("verified");
+    drop(factors);
+    let bias = others.next().map(|bias| bias.float(device));
+    B::rescale(acc, x, weight, bias, fact, device)
+}
+
+/// `acc · x · weight + bias` over rows, one op after the other.
+pub fn rescale_rows<B: Target>(
+    acc: Value<B>,
+    x: Option<Factor<B>>,
+    weight: Factor<B>,
+    bias: Option<FloatTensor<B>>,
+    fact: &Fact,
+    device: &B::Device,
+) -> FloatTensor<B> {
+    let columns = columns(&fact.shape);
+    let row = |x: FloatTensor<B>| {
+        let count = extents::<B>(&x).iter().product();
+        B::float_reshape(in_f32::<B>(x), Shape::new([1, count]))
+    };
+    let acc = match acc {
+        Value::Int(acc) => B::int_into_float(acc, float_dtype(DType::F32)),
+        acc => in_f32::<B>(acc.float(device)),
+    };
+    let mut y = B::float_reshape(acc, Shape::new([fact.shape.elements() / columns, columns]));
+    if let Some(x) = x {
+        y = rounded::<B>(B::float_mul(y, x.scales), x.dtype);
+    }
+    y = rounded::<B>(B::float_mul(y, row(weight.scales)), weight.dtype);
+    if let Some(bias) = bias {
+        y = rounded::<B>(B::float_add(y, row(bias)), weight.dtype);
+    }
+    B::float_reshape(B::float_cast(y, float_dtype(fact.dtype)), burn_shape(&fact.shape))
+}
+
+fn in_f32<B: Target>(x: FloatTensor<B>) -> FloatTensor<B> {
+    B::float_cast(x, float_dtype(DType::F32))
+}
+
+/// The f32 numbers `x` rounded to `dtype`, in f32.
+fn rounded<B: Target>(x: FloatTensor<B>, dtype: DType) -> FloatTensor<B> {
+    if dtype == DType::F32 { x } else { in_f32::<B>(B::float_cast(x, float_dtype(dtype))) }
+}

@@ -1,0 +1,332 @@
+//! Quantization of tensors in host memory: weights as they are loaded, and activations where the host holds them.
+
+use crate::f8e4m3;
+use half::{bf16, f16};
+use pulp::Arch;
+use rayon::prelude::*;
+use reflux_ir::op::Quantize;
+use reflux_ir::{DType, Fact, Granularity, HostTensor, Scales};
+
+/// Fewer elements than this are not worth handing to another thread.
+const CHUNK: usize = 1 << 14;
+
+/// A quantized tensor in host memory; see [`Scales`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quantized {
+    /// Row-major, a byte each: `i8` in two's complement, `f8e4m3` by its bits, `u4` as 0 … 15.
+    pub codes: Vec<u8>,
+    /// One, or one per row, or `[rows, groups]`. They are numbers of the scales' dtype.
+    pub scales: Vec<f32>,
+    /// As many zero points, of `u4`; none of other codes.
+    pub zeros: Vec<f32>,
+}
+
+/// How a weight of type `fact` is quantized, if it is; the thresholds are torchao's.
+pub fn weight_rule(fact: &Fact) -> Option<Quantize> {
+    let (quant_min, eps) = match fact.dtype {
+        DType::I8 => (Some(-128), f64::from(f32::EPSILON)),
+        _ => (None, 1e-12),
+    };
+    fact.scales.map(|scales| Quantize { dtype: fact.dtype, scales, quant_min, eps: eps.into() })
+}
+
+/// `x`, of any float dtype, under `rule`, whose `dtype` may be `u4` too: see [`Quantize`]. Rows are quantized in
+/// parallel, and beside `x` and the result no more than one row per thread is held.
+pub fn quantize(x: &HostTensor, rule: &Quantize) -> Quantized {
+    let columns = columns(&x.shape);
+    let width = columns * x.dtype.bytes();
+    quantize_rows([x.len() / columns, columns], rule, |row, out| {
+        read(x.dtype, &x.bytes[row * width..][..width], out);
+    })
+}
+
+/// The extent of the last axis, which is the length of a row.
+pub(crate) fn columns(shape: &[usize]) -> usize {
+    shape.last().copied().unwrap_or(1).max(1)
+}
+
+/// How scales of a value of `shape` lie: `[1, 1]`, `[rows, 1]` or `[rows, groups]`.
+pub(crate) fn grid(scales: &Scales, shape: &[usize]) -> [usize; 2] {
+    let columns = columns(shape);
+    let rows = shape.iter().product::<usize>() / columns;
+    match scales.per {
+        Granularity::Tensor => [1, 1],
+        Granularity::Row => [rows, 1],
+        Granularity::Group(size) => [rows, columns.div_ceil(size.into())],
+    }
+}
+
+/// [`quantize`] of `rows` rows of `columns` values that `read` writes.
+pub(crate) fn quantize_rows(
+    [rows, columns]: [usize; 2],
+    rule: &Quantize,
+    read: impl Fn(usize, &mut [f32]) + Sync,
+) -> Quantized {
+    match rule.scales.dtype {
+        DType::BF16 => Quantizer::new(rule, |x| bf16::from_f32(x).to_f32()).quantize([rows, columns], read),
+        DType::F16 => Quantizer::new(rule, |x| f16::from_f32(x).to_f32()).quantize([rows, columns], read),
+        _ => Quantizer::new(rule, |x| x).quantize([rows, columns], read),
+    }
+}
+
+fn read(dtype: DType, bytes: &[u8], out: &mut [f32]) {
+    let halves = bytes.as_chunks().0.iter().copied().map(u16::from_le_bytes);
+    match dtype {
+        DType::F32 => {
+            out.iter_mut().zip(bytes.as_chunks().0).for_each(|(x, &bytes)| *x = f32::from_le_bytes(bytes));
+        }
+        DType::BF16 => out.iter_mut().zip(halves).for_each(|(x, bits)| *x = bf16::from_bits(bits).to_f32()),
+        DType::F16 => out.iter_mut().zip(halves).for_each(|(x, bits)| *x = f16::from_bits(bits).to_f32()),
+        DType::I32 | DType::I8 | DType::F8E4M3 | DType::U4 => unreachable!("{dtype} is not quantized"),
+    }
+}
+
+/// A rule and what rounds to its scales' dtype, in which all of it is computed.
+struct Quantizer<R> {
+    codes: DType,
+    per: Granularity,
+    /// The least code of i8.
+    least: f32,
+    eps: f32,
+    round: R,
+}
+
+/// What the codes of a group are to be multiplied by, and what is added then.
+#[derive(Clone, Copy, Default)]
+struct Fit {
+    scale: f32,
+    zero: f32,
+}
+
+impl<R: Fn(f32) -> f32 + Sync> Quantizer<R> {
+    fn new(rule: &Quantize, round: R) -> Self {
+        // In f16 the threshold of f8e4m3 would be 0, and a row of zeros NaN.
+        let tiny = f16::MIN_POSITIVE_SUBNORMAL.to_f32();
+        let eps = round(rule.eps.0 as f32);
+        Self {
+            codes: rule.dtype,
+            per: rule.scales.per,
+            least: rule.quant_min.unwrap_or(-128).into(),
+            eps: if eps > 0.0 { eps } else { tiny },
+            round,
+        }
+    }
+
+    fn quantize(&self, [rows, columns]: [usize; 2], read: impl Fn(usize, &mut [f32]) + Sync) -> Quantized {
+        let arch = Arch::new();
+        let size = match self.per {
+            Granularity::Group(size) => columns.min(size.into()),
+            Granularity::Row | Granularity::Tensor => columns,
+        };
+        let groups = columns.div_ceil(size);
+        let share = CHUNK / columns + 1;
+        let row = || vec![0.0; columns];
+        let load = |row: usize, values: &mut [f32]| {
+            read(row, values);
+            values.iter_mut().for_each(|x| *x = (self.round)(*x));
+        };
+        let whole = (self.per == Granularity::Tensor).then(|| {
+            let extent = |values: &mut Vec<f32>, row| {
+                load(row, values);
+                arch.dispatch(|| Extent::of(values))
+            };
+            let rows = (0..rows).into_par_iter().with_min_len(share);
+            rows.map_init(row, extent).reduce(|| Extent::NONE, Extent::join)
+        });
+        let mut codes = vec![0; rows * columns];
+        let mut fits = vec![Fit::default(); rows * groups];
+        let places = codes.par_chunks_mut(columns).zip(fits.par_chunks_mut(groups)).enumerate();
+        places.with_min_len(share).for_each_init(row, |values, (row, (codes, fits))| {
+            load(row, values);
+            arch.dispatch(
+                #[inline(always)]
+                || {
+                    for ((values, codes), fit) in values.chunks(size).zip(codes.chunks_mut(size)).zip(fits) {
+                        let extent = match whole {
+                            Some(extent) => extent,
+                            None => Extent::of(values),
+                        };
+                        *fit = self.encode(extent, values, codes);
+                    }
+                },
+            );
+        });
+        if whole.is_some() {
+            fits.truncate(1);
+        }
+        let zeros =
+            if self.codes == DType::U4 { fits.iter().map(|fit| fit.zero).collect() } else { Vec::new() };
+        Quantized { codes, scales: fits.iter().map(|fit| fit.scale).collect(), zeros }
+    }
+
+    /// The codes of values that share a scale.
+    #[inline(always)]
+    fn encode(&self, extent: Extent, values: &[f32], codes: &mut [u8]) -> Fit {
+        let round = &self.round;
+        let places = codes.iter_mut().zip(values);
+        match self.codes {
+            DType::U4 => {
+                let scale = round(round(extent.max() - extent.min()) / 15.0);
+                let min = extent.min();
+                for (code, &x) in places {
+                    *code = nearest(round(round(x - min) / scale).clamp(0.0, 15.0));
+                }
+                Fit { scale, zero: round(min + round(8.0 * scale)) }
+            }
+            DType::F8E4M3 => {
+                let scale = self.threshold(round(extent.largest() / f8e4m3::MAX));
+                for (code, &x) in places {
+                    *code = f8e4m3::encode(round(x / scale));
+                }
+                Fit { scale, zero: 0.0 }
+            }
+            _ => {
+                let scale = self.threshold(round(extent.largest() / ((127.0 - self.least) / 2.0)));
+                let inverse = round(1.0 / scale);
+                for (code, &x) in places {
+                    *code = nearest(round(x * inverse).clamp(self.least, 127.0));
+                }
+                Fit { scale, zero: 0.0 }
+            }
+        }
+    }
+
+    /// NaN stays NaN, so that it shows in the result.
+    #[inline(always)]
+    fn threshold(&self, scale: f32) -> f32 {
+        if scale < self.eps { self.eps } else { scale }
+    }
+}
+
+/// The integer nearest to `x`, of two the even one, in two's complement; 0 of NaN. Adding 1.5 · 2²³ rounds to an integer
+/// and leaves it in the lowest bits, which is faster than to convert it.
+#[inline(always)]
+fn nearest(x: f32) -> u8 {
+    (x + 12_582_912.0).to_bits() as u8
+}
+
+/// The least and the largest of some values, as integers of the same order, with NaN beyond the infinities.
+#[derive(Clone, Copy)]
+struct Extent {
+    min: i32,
+    max: i32,
+}
+
+impl Extent {
+    const NONE: Self = Self { min: i32::MAX, max: i32::MIN };
+
+    #[inline(always)]
+    fn of(values: &[f32]) -> Self {
+        let mut extent = Self::NONE;
+        for &x in values {
+            let key = flip(x.to_bits() as i32);
+            extent = Self { min: extent.min.min(key), max: extent.max.max(key) };
+        }
+        extent
+    }
+
+    fn join(self, other: Self) -> Self {
+        Self { min: self.min.min(other.min), max: self.max.max(other.max) }
+    }
+
+    fn min(self) -> f32 {
+        f32::from_bits(flip(self.min) as u32)
+    }
+
+    fn max(self) -> f32 {
+        f32::from_bits(flip(self.max) as u32)
+    }
+
+    /// The largest absolute value.
+    fn largest(self) -> f32 {
+        let bits = |x: f32| x.abs().to_bits();
+        f32::from_bits(bits(self.min()).max(bits(self.max())))
+    }
+}
+
+/// From the bits of a float to an integer of the same order, and back.
+#[inline(always)]
+fn flip(bits: i32) -> i32 {
+    bits ^ ((bits >> 31) & i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(fact: &str, quant_min: Option<i8>, eps: f64) -> Quantize {
+        let (codes, scales) = fact.split_once('.').unwrap();
+        Quantize {
+            dtype: codes.parse().unwrap(),
+            scales: scales.parse().unwrap(),
+            quant_min,
+            eps: eps.into(),
+        }
+    }
+
+    fn quantized(shape: [usize; 2], values: &[f32], rule: &Quantize) -> Quantized {
+        quantize(&HostTensor::from_f32(shape, values), rule)
+    }
+
+    #[test]
+    fn halves_go_to_even_and_the_ends_are_clamped() {
+        // The scale is 1: 127.5 stands for 127.5 · 1.
+        let values = [127.5, -127.5, 0.5, 1.5, 2.5, -0.5, -1.5, -2.5];
+        let q = quantized([1, 8], &values, &rule("i8.row.f32", Some(-128), 1e-5));
+        assert_eq!(q.scales, [1.0]);
+        assert_eq!(
+            q.codes.iter().map(|&code| code as i8).collect::<Vec<_>>(),
+            [127, -128, 0, 2, 2, 0, -2, -2]
+        );
+        let q = quantized([1, 2], &[127.0, -127.0], &rule("i8.row.f32", Some(-127), 1e-5));
+        assert_eq!((q.codes, q.scales), (vec![127, 129], vec![1.0]));
+    }
+
+    #[test]
+    fn rows_and_groups_have_scales_of_their_own_and_a_tensor_has_one() {
+        let values = [127.0, 1.0, 254.0, 508.0, 0.0, 0.0];
+        let scales =
+            |per: &str| quantized([2, 3], &values, &rule(&format!("i8.{per}.f32"), Some(-127), 0.5)).scales;
+        assert_eq!(scales("tensor"), [4.0]);
+        assert_eq!(scales("row"), [2.0, 4.0]);
+        // The last group of a row is short; one of zeros has the threshold for a scale.
+        assert_eq!(scales("group2"), [1.0, 2.0, 4.0, 0.5]);
+        assert_eq!(scales("group64"), [2.0, 4.0]);
+    }
+
+    #[test]
+    fn u4_reaches_from_the_least_to_the_largest() {
+        let q = quantized(
+            [2, 4],
+            &[-1.0, 0.0, 1.0, 6.5, 3.0, 3.0, 3.0, 3.0],
+            &rule("u4.group4.f32", None, 1e-12),
+        );
+        // Steps of a half from −1 on; then a group of one value, which is its own zero point.
+        assert_eq!((q.scales, q.zeros), (vec![0.5, 0.0], vec![3.0, 3.0]));
+        assert_eq!(q.codes, [0, 2, 4, 15, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn each_operation_is_rounded_to_the_scales_dtype() {
+        let values: Vec<f32> = (0..300).map(|i| ((i * 7919) % 601) as f32 / 97.0 - 3.0).collect();
+        let q = quantized([1, 300], &values, &rule("i8.row.bf16", Some(-128), 1e-12));
+        let round = |x: f32| bf16::from_f32(x).to_f32();
+        let largest = values.iter().map(|x| round(x.abs())).fold(0.0, f32::max);
+        let scale = round(largest / 127.5);
+        assert_eq!(q.scales, [scale]);
+        for (code, x) in q.codes.iter().zip(values) {
+            let expected = round(round(x) * round(1.0 / scale)).round_ties_even().clamp(-128.0, 127.0);
+            assert_eq!(f32::from(*code as i8), expected, "{x}");
+        }
+    }
+
+    #[test]
+    fn a_nan_shows_in_the_scale_and_zeros_do_not_make_one() {
+        for codes in ["i8", "f8e4m3", "u4"] {
+            let rule = rule(&format!("{codes}.row.f16"), None, 1e-12);
+            let q = quantized([2, 3], &[1.0, f32::NAN, 2.0, 0.0, 0.0, 0.0], &rule);
+            assert!(q.scales[0].is_nan() && !q.scales[1].is_nan(), "{codes}");
+            assert_eq!(q.codes[3..], [0; 3], "{codes}");
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! Numeric twins: programs before and after passes, run on the burn executor with the same weights and inputs.
+//!
+//! Exact passes keep every bit, reassociating ones stay within 1e-5. Every twin also checks that the ops executed are
+//! those of the program as printed.
+
+mod common;
+
+use common::{emoji, relative_l2};
+use reflux_ir::pass::{Driver, Exactness, Pipeline, Report};
+use reflux_ir::op::Unary;
+use reflux_ir::{DType, HostTensor, ModulePath, Name, Op, Program, Stage, WeightSource, text};
+use reflux_models::noise::TorchGenerator;
+use reflux_models::weights::{RandomWeights, Weights};
+use reflux_models::{ModelConfig, Net, Sizes};
+use reflux_passes::registry;
+use reflux_runtime::{Device, load};
+use std::collections::{BTreeMap, HashMap};
+
+type Results = Vec<HashMap<Name, HostTensor>>;
+
+/// What a twin runs on: one program's inputs by name.
+type Inputs = Vec<(String, HostTensor)>;
+
+fn optimize(program: Program, passes: &str) -> (Program, Report) {
+    let pipeline = Pipeline::parse(passes, &registry()).unwrap();
+    let times: Vec<f32> = (0..program.schedule.len()).map(|step| 1000.0 - 60.0 * step as f32).collect();
+    Driver { timesteps: Some(&times), ..Driver::default() }.run(program, &pipeline).unwrap()
+}
+
+/// The results of every step of the program as it prints.
+fn run(program: &Program, weights: &dyn WeightSource, inputs: &Inputs) -> Results {
+    let printed = text::parse(&program.to_string()).unwrap();
+    assert_eq!(printed, *program, "what runs is what prints");
+    let mut executor = load(Device::Cpu, printed, weights).unwrap();
+    executor.set_profiling(true);
+    for (name, value) in inputs {
+        executor.bind(name, value).unwrap();
+    }
+    let results = (0..program.schedule.len())
+        .map(|step| {
+            if program.inputs.iter().any(|input| &*input.name == "step") {
+                executor.bind("step", &HostTensor::from_i32([], &[step as i32])).unwrap();
+            }
+            executor.step(step).unwrap()
+        })
+        .collect();
+    let executed: BTreeMap<_, _> = executor
+        .profile()
+        .unwrap()
+        .entries()
+        .into_iter()
+        .map(|entry| ((entry.stage.to_string(), entry.name.clone()), (entry.op, entry.calls)))
+        .collect();
+    assert_eq!(executed, expected_calls(program));
+    results
+}
+
+/// Every op of every stage that runs, and how often it must.
+fn expected_calls(program: &Program) -> BTreeMap<(String, Name), (&'static str, u64)> {
+    let mut calls = BTreeMap::new();
+    for (stage, graph) in program.stages() {
+        let times = match &stage {
+            Stage::Prepare(_) => 1,
+            Stage::Variant(name) => program.steps_of(name) as u64,
+        };
+        for id in graph.ids().filter(|&id| times > 0 && !graph.is_leaf(id)) {
+            let node = &graph[id];
+            if !matches!(node.op, Op::Input(_)) {
+                calls.insert((stage.to_string(), node.name.clone()), (node.op.name(), times));
+            }
+        }
+    }
+    calls
+}
+
+/// Noise for every float input.
+fn random_inputs(program: &Program, seed: u64) -> Inputs {
+    let mut generator = TorchGenerator::new(seed);
+    let floats = program.inputs.iter().filter(|input| input.fact.dtype.is_float());
+    floats
+        .map(|input| {
+            let noise = generator.randn_f32(input.fact.shape.elements());
+            (input.name.to_string(), HostTensor::from_f32(input.fact.shape.to_vec(), &noise))
+        })
+        .collect()
+}
+
+/// The largest relative distance between results of the same name and step.
+fn distance(a: &Results, b: &Results) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let pairs = a.iter().zip(b).flat_map(|(a, b)| b.iter().map(|(name, value)| (&a[name], value)));
+    pairs.map(|(a, b)| if a.bytes == b.bytes { 0.0 } else { relative_l2(a, b) }).fold(0.0, f64::max)
+}
+
+/// Runs `program` before and after `passes`, and asserts what their exactness promises.
+fn assert_twins(what: &str, program: &Program, passes: &str, weights: &dyn WeightSource) {
+    let inputs = random_inputs(program, 17);
+    let (optimized, report) = optimize(program.clone(), passes);
+    assert!(report.passes.iter().any(|pass| pass.changed), "{what}: {passes} changes nothing");
+    let exactness = report.passes.iter().map(|pass| pass.exactness).max().unwrap();
+    let tolerance = match exactness {
+        Exactness::Exact => 0.0,
+        Exactness::Reassociating => 1e-5,
+        Exactness::Lossy => panic!("{passes} promises nothing"),
+    };
+    let apart = distance(&run(&optimized, weights, &inputs), &run(program, weights, &inputs));
+    println!("{what}, {passes} ({exactness}): {apart:.2e}");
+    assert!(apart <= tolerance, "{what}, {passes}: {apart:.3e} exceeds {tolerance:.0e}");
+}
+
+/// The bundled transformer on small pictures.
+fn flux(batch: usize, steps: usize) -> (Program, Weights) {
+    let config = ModelConfig::read(&emoji()).unwrap();
+    let sizes = Sizes { batch, steps, text_tokens: 20, height: 32, width: 64 };
+    let weights = Weights::open(emoji().join(Net::Transformer.folder())).unwrap();
+    (config.lower(Net::Transformer, &sizes, DType::F32).unwrap(), weights)
+}
+
+/// A network with none of FLUX's names: two residual blocks of attention and an MLP, modulated by a time of each step.
+const OTHER: &str = "
+program other {
+  input %signal : f32[1,24,16] latent
+  input %clock : f32[5,1] schedule
+  input %hint : f32[1,24,8] prompt
+  input %step : i32[] latent
+  variant main (%signal, %clock, %hint, %step) -> (%out) {
+    %now = select %clock, %step : f32[1]
+    %waves = timestep_embedding %now {dim=32, max_period=100.0} : f32[1,32]
+    %gates = linear %waves, @clock.weight f32[16,32], @clock.bias f32[16] : f32[1,16]
+    %told = linear %hint, @hint.weight f32[16,8] : f32[1,24,16]
+    %z = add %signal, %told : f32[1,24,16]
+    repeat %i in 0..2 (%y.prev = %z) in layers.{i} {
+      %open = silu %gates : f32[1,16]
+      %gain = linear %open, @.weight f32[16,16] : f32[1,16] in .gain
+      %n = rms_norm %y.prev, @.weight f32[16] {eps=1e-5} : f32[1,24,16] in .norm
+      %q = linear %n, @.weight f32[16,16] : f32[1,24,16] in .q
+      %k = linear %n, @.weight f32[16,16] : f32[1,24,16] in .k
+      %v = linear %n, @.weight f32[16,16] : f32[1,24,16] in .v
+      %q4 = reshape %q {shape=[1, 24, 2, 8]} : f32[1,24,2,8]
+      %k4 = reshape %k {shape=[1, 24, 2, 8]} : f32[1,24,2,8]
+      %v4 = reshape %v {shape=[1, 24, 2, 8]} : f32[1,24,2,8]
+      %a4 = attention %q4, %k4, %v4 {scale=0.35} : f32[1,24,2,8]
+      %a = reshape %a4 {shape=[1, 24, 16]} : f32[1,24,16]
+      %o = linear %a, @.weight f32[16,16], @.bias f32[16] : f32[1,24,16] in .out
+      %go = mul %gain, %o : f32[1,24,16]
+      %m = add %y.prev, %go : f32[1,24,16]
+      %up = linear %m, @.weight f32[64,16] : f32[1,24,64] in .up
+      %act = gelu %up : f32[1,24,64]
+      %down = linear %act, @.weight f32[16,64] : f32[1,24,16] in .down
+      %y = add %down, %m : f32[1,24,16]
+      yield %y
+    }
+    %out = mul %y.1, %gates : f32[1,24,16]
+    return %out
+  }
+  schedule main*5
+}";
+
+fn other() -> Program {
+    text::parse(OTHER).unwrap()
+}
+
+/// Every way to write something twice.
+const REDUNDANT: &str = "
+program redundant {
+  input %x : bf16[4,6] latent
+  variant main (%x) -> (%y) {
+    %a = mul 1.0, %x : bf16[4,6]
+    %b = cast %a {dtype=f32} : f32[4,6]
+    %c = cast %b {dtype=bf16} : bf16[4,6]
+    %d = reshape %c {shape=[2, 12]} : bf16[2,12]
+    %e = reshape %d {shape=[4, 6]} : bf16[4,6]
+    %f = transpose %e {perm=[1, 0]} : bf16[6,4]
+    %g = transpose %f {perm=[1, 0]} : bf16[4,6]
+    %h = concat %g, %x {axis=0} : bf16[8,6]
+    %i = slice %h {axis=0, start=1, end=4} : bf16[3,6]
+    %j = slice %i {axis=0, start=1, end=3} : bf16[2,6]
+    %k = silu %j : bf16[2,6]
+    %l = silu %j : bf16[2,6]
+    %m = add 0.1 bf16, 0.2 bf16 : bf16[]
+    %n = sub %k, %m : bf16[2,6]
+    %y = div %n, %l : bf16[2,6]
+    return %y
+  }
+  schedule main
+}";
+
+#[test]
+fn canonicalize_is_exact() {
+    let redundant = text::parse(REDUNDANT).unwrap();
+    assert_twins("redundant", &redundant, "canonicalize", &RandomWeights::new(&redundant, 1));
+    let (flux, weights) = flux(1, 2);
+    assert_twins("flux", &flux, "canonicalize", &weights);
+}
+
+#[test]
+fn hoist_reassociates() {
+    let other = other();
+    assert_twins("other", &other, "hoist", &RandomWeights::new(&other, 2));
+    for batch in [1, 2] {
+        let (flux, weights) = flux(batch, 3);
+        assert_twins(&format!("flux, batch {batch}"), &flux, "hoist", &weights);
+        assert_twins(&format!("flux, batch {batch}"), &flux, reflux_passes::LOSSLESS, &weights);
+    }
+}
+
+/// Hoisting after quantizing keeps every code: scales are per row.
+#[test]
+fn hoist_of_quantized_products_keeps_their_integers() {
+    let (flux, weights) = flux(1, 3);
+    let inputs = random_inputs(&flux, 18);
+    let quantized = "canonicalize,quantize(int8dq)";
+    let step_by_step = optimize(flux.clone(), quantized).0;
+    let at_once = optimize(flux.clone(), &format!("{quantized},hoist,dce")).0;
+    assert_ne!(step_by_step.prepares.len(), at_once.prepares.len());
+    let (step_by_step, at_once) = (run(&step_by_step, &weights, &inputs), run(&at_once, &weights, &inputs));
+    assert_eq!(distance(&at_once, &step_by_step), 0.0);
+}
+
+#[test]
+fn dce_is_exact() {
+    let other = other();
+    let weights = RandomWeights::new(&other, 5);
+    for method in ["fora", "fora-paper", "pab", "fastercache"] {
+        let (cached, _) = optimize(other.clone(), &format!("hoist,cache({method},steps=11010)"));
+        let mut dead = cached;
+        let unread = dead.variants.values_mut().next().unwrap();
+        let out = unread.find("out").unwrap();
+        unread.add(Unary::Silu, &[out], "unread", ModulePath::root()).unwrap();
+        assert_twins(&format!("other with {method}"), &dead, "dce", &weights);
+    }
+    let (flux, weights) = flux(1, 5);
+    let (carried, _) = optimize(flux, "hoist,cache(fora,interval=3)");
+    assert_twins("flux with whole streams carried", &carried, "dce", &weights);
+}
+
+#[test]
+fn tap_is_exact_and_gives_the_values() {
+    let other = other();
+    let weights = RandomWeights::new(&other, 3);
+    let inputs = random_inputs(&other, 19);
+    let (tapped, _) = optimize(other.clone(), "tap(y.*)");
+    let (plain, tapped) = (run(&other, &weights, &inputs), run(&tapped, &weights, &inputs));
+    assert_eq!(distance(&tapped, &plain), 0.0);
+    assert_eq!(tapped[0].len(), 3);
+    assert_ne!(tapped[0]["y.0"], tapped[0]["y.1"]);
+    assert_ne!(tapped[0]["y.1"], tapped[1]["y.1"]);
+}
+
+/// A cache that reuses nothing changes nothing; one that does gives the plain results where it computes and others
+/// where it does not.
+#[test]
+fn steps_that_compute_are_exact() {
+    for (what, program) in [("other", other()), ("flux", flux(1, 5).0)] {
+        let weights: Box<dyn WeightSource> = match what {
+            "flux" => Box::new(flux(1, 5).1),
+            _ => Box::new(RandomWeights::new(&program, 4)),
+        };
+        let inputs = random_inputs(&program, 20);
+        let plain = run(&program, weights.as_ref(), &inputs);
+        for method in ["fora", "fora-paper", "pab", "fastercache"] {
+            let (unchanged, report) = optimize(program.clone(), &format!("cache({method},interval=1)"));
+            assert!(!report.passes[0].changed && unchanged == program, "{what}, {method} with interval 1");
+            let (cached, _) = optimize(program.clone(), &format!("cache({method},steps=11010),dce"));
+            let cached = run(&cached, weights.as_ref(), &inputs);
+            for (step, computes) in [true, true, false, true, false].into_iter().enumerate() {
+                assert_eq!(cached[step] == plain[step], computes, "{what}, {method}, step {step}");
+            }
+        }
+    }
+}
+
+/// What a step of FORA reuses is all that it reads of the past: the latents of that step do not matter to it, nor, in a
+/// batch, what the other picture is.
+#[test]
+fn a_reused_step_reads_neither_its_latents_nor_its_neighbour() {
+    let (program, weights) = flux(2, 3);
+    let (cached, _) = optimize(program.clone(), "canonicalize,hoist,cache(fora,steps=110),dce");
+    let step = |change: &dyn Fn(usize, &mut Vec<f32>)| {
+        let mut executor = load(Device::Cpu, cached.clone(), &weights).unwrap();
+        for (name, value) in random_inputs(&program, 21) {
+            executor.bind(&name, &value).unwrap();
+        }
+        let latents = program.inputs.iter().find(|input| &*input.name == "latents").unwrap();
+        let shape = latents.fact.shape.to_vec();
+        let velocities: Vec<Vec<f32>> = (0..3)
+            .map(|step| {
+                let mut values = TorchGenerator::new(step as u64).randn_f32(latents.fact.shape.elements());
+                change(step, &mut values);
+                executor.bind("latents", &HostTensor::from_f32(shape.clone(), &values)).unwrap();
+                executor.bind("step", &HostTensor::from_i32([], &[step as i32])).unwrap();
+                executor.step(step).unwrap()["velocity"].to_f32()
+            })
+            .collect();
+        velocities
+    };
+    let plain = step(&|_, _| {});
+    let changed = |step: usize| move |at: usize, values: &mut Vec<f32>| if at == step { values[0] += 1.0 };
+    assert_eq!(step(&changed(2))[2], plain[2], "the latents of a reused step");
+    let computed = step(&changed(1));
+    assert_ne!(computed[2], plain[2], "the latents of the step that it reuses");
+    let second = plain[2].len() / 2;
+    assert_eq!(computed[2][second..], plain[2][second..], "the other picture of the batch");
+}
+
+/// Two caches at once, FORA outside and PAB within the steps that it leaves: a step that neither reuses is exact.
+#[test]
+fn caches_compose() {
+    let (program, weights) = flux(1, 5);
+    let inputs = random_inputs(&program, 22);
+    let plain = run(&program, &weights, &inputs);
+    let (cached, report) =
+        optimize(program, "cache(fora,steps=11101),cache(pab,steps=1011),dce");
+    assert_eq!(cached.schedule.iter().map(|name| name.to_string()).collect::<Vec<_>>(), ["full", "reuse_2", "full", "reuse", "full"], "{report}");
+    let cached = run(&cached, &weights, &inputs);
+    let exact: Vec<bool> = cached.iter().zip(&plain).map(|(a, b)| a == b).collect();
+    assert_eq!(exact, [true, false, true, false, true]);
+}

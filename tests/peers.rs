@@ -1,0 +1,140 @@
+//! Optimized pipelines against Pruna's, diffusers' and torchao's on the bundled model (`tests/fixtures/README.md`): final
+//! latents of all three cases, from prompt and seed alone.
+
+mod common;
+
+use common::{Fixture, assert_close, emoji, relative_l2, repo};
+use reflux::models::read_json;
+use reflux::passes::registry;
+use reflux::{FluxPipeline, OpenOptions, Request};
+use reflux_ir::HostTensor;
+use reflux_ir::pass::Pipeline;
+use serde_json::Value;
+use std::sync::Arc;
+
+fn pipeline(passes: &str) -> FluxPipeline {
+    let passes = Pipeline::parse(passes, &registry()).unwrap();
+    let options = OpenOptions { passes: Some(Arc::new(passes)), ..OpenOptions::default() };
+    FluxPipeline::open_with(emoji(), options).unwrap()
+}
+
+/// The final latents of every case, by its number.
+fn final_latents(passes: &str) -> Vec<(u64, HostTensor)> {
+    let mut pipeline = pipeline(passes);
+    let cases: Value = read_json(&repo("tests/fixtures/cases.json")).unwrap();
+    let latents = |case: &Value| {
+        let number = |key: &str| case[key].as_u64().unwrap() as usize;
+        let request = Request::new(case["prompt"].as_str().unwrap())
+            .steps(number("steps"))
+            .seed(number("seed") as u64)
+            .size(number("width"), number("height"));
+        let (_, report) = pipeline.generate_with(&request, &mut |_| {}).unwrap();
+        (case["i"].as_u64().unwrap(), report.latents)
+    };
+    cases["cases"].as_array().unwrap().iter().map(latents).collect()
+}
+
+/// Runs every case with `passes` and compares with what `fixture` holds for it under `name.{i}`.
+fn assert_peer(passes: &str, fixture: &Fixture, name: &str, tolerance: f64) {
+    let plain = Fixture::open("pipeline.safetensors");
+    for (i, latents) in final_latents(passes) {
+        let expected = fixture.get(&format!("{name}.{i}.latents.step19"));
+        assert_close(&format!("{passes}, case {i}"), &latents, &expected, tolerance);
+        // The tolerance means something only if the peer's own error is larger.
+        let apart = relative_l2(&expected, &plain.get(&format!("{i}.latents.step19")));
+        assert!(apart > 4.0 * tolerance.min(1e-3), "case {i}: the peer is {apart:.1e} from the plain run");
+    }
+}
+
+#[test]
+fn fora_is_prunas() {
+    let fixture = Fixture::open("fora.safetensors");
+    for interval in 2..=4 {
+        let passes = format!("canonicalize,hoist,canonicalize,cache(fora,interval={interval}),dce");
+        assert_peer(&passes, &fixture, &format!("interval{interval}.start2"), 1e-4);
+    }
+}
+
+#[test]
+fn pab_is_prunas() {
+    let fixture = Fixture::open("pab.safetensors");
+    for interval in 2..=4 {
+        assert_peer(&format!("hoist,cache(pab,interval={interval}),dce"), &fixture, &format!("interval{interval}"), 1e-4);
+    }
+}
+
+#[test]
+fn fastercache_is_prunas() {
+    let fixture = Fixture::open("fastercache.safetensors");
+    for interval in 2..=4 {
+        assert_peer(&format!("cache(fastercache,interval={interval})"), &fixture, &format!("interval{interval}"), 1e-4);
+    }
+}
+
+/// One flipped rounding is amplified by the chain of steps: two runs of torchao's own rule differ by 1.2e-2. So codes and
+/// single linears are compared as well, in `tests/quantized.rs`.
+#[test]
+fn int8dq_is_torchaos() {
+    let fixture = Fixture::open("int8dq.safetensors");
+    assert_peer("quantize(int8dq)", &fixture, "none", 1.4e-2);
+    assert_peer("quantize(int8dq,exclude=norm+embedding)", &fixture, "norm+embedding", 1.3e-2);
+}
+
+/// The modules that are quantized are those that torchao quantizes under Pruna's filter.
+#[test]
+fn presets_are_prunas() {
+    let fixture: Value = read_json(&repo("tests/fixtures/int8dq.json")).unwrap();
+    for preset in ["none", "norm+embedding"] {
+        let config = reflux::models::ModelConfig::read(&emoji()).unwrap();
+        let sizes = reflux::models::Sizes { batch: 1, steps: 1, text_tokens: 32, height: 128, width: 128 };
+        let program = config.lower(reflux::models::Net::Transformer, &sizes, reflux_ir::DType::F32).unwrap();
+        let passes = Pipeline::parse(&format!("quantize(int8dq,exclude={preset})"), &registry()).unwrap();
+        let (program, _) = reflux_ir::pass::Driver::default().run(program, &passes).unwrap();
+        let graph = &program.variants["full"];
+        let products = graph.order().into_iter().filter(|&id| graph[id].op.name() == "matmul_i8");
+        let mut quantized: Vec<String> = products.map(|id| graph[id].path.to_string()).collect();
+        let mut expected: Vec<String> =
+            fixture["quantized"][preset].as_array().unwrap().iter().map(|name| name.as_str().unwrap().into()).collect();
+        quantized.sort();
+        expected.sort();
+        assert_eq!(quantized, expected, "{preset}");
+    }
+}
+
+/// What one image carries does not reach the next, and sizes and step counts may change in between.
+#[test]
+fn nothing_leaks_from_one_image_to_the_next() {
+    let passes = "canonicalize,hoist,cache(fora,interval=3),cache(fastercache,interval=2),dce";
+    let first = Request::new("grinning face").steps(7).size(64, 32);
+    let between = Request::new("large owl on a pink background").steps(9).size(48, 80);
+    let latents = |pipeline: &mut FluxPipeline, request: &Request| {
+        pipeline.generate_with(request, &mut |_| {}).unwrap().1.latents
+    };
+    let mut used = pipeline(passes);
+    let alone = latents(&mut used, &first);
+    latents(&mut used, &first.clone().seed(5));
+    assert_eq!(latents(&mut used, &first), alone, "after another picture of that size");
+    latents(&mut used, &between);
+    assert_eq!(latents(&mut used, &first), alone, "after a picture of another size");
+}
+
+/// True CFG computes twice a step. The two share a batch, each with a state of its own: with no negative prompt to differ
+/// by, both are the same, and guidance changes nothing.
+#[test]
+fn true_cfg_keeps_two_states() {
+    for passes in ["cache(fora,interval=2),dce", "cache(pab,interval=3)", "cache(fastercache)"] {
+        let mut pipeline = pipeline(&format!("canonicalize,hoist,{passes}"));
+        let mut latents = |request: Request| pipeline.generate_with(&request, &mut |_| {}).unwrap().1.latents;
+        let request = Request::new("a red apple on a blue background").steps(6).size(48, 32);
+        let plain = latents(request.clone());
+        let guided = |negative: &str, scale: f32| Request {
+            negative_prompt: Some(negative.into()),
+            true_cfg_scale: Some(scale),
+            ..request.clone()
+        };
+        let same = latents(guided("a red apple on a blue background", 4.0));
+        assert_close(&format!("{passes}, a prompt against itself"), &same, &plain, 1e-4);
+        let other = latents(guided("a small rocket on a yellow background", 4.0));
+        assert!(relative_l2(&other, &plain) > 1e-2, "{passes}: the negative prompt has no effect");
+    }
+}
