@@ -3,8 +3,8 @@
 use criterion::{BatchSize, Criterion, SamplingMode, criterion_group, criterion_main};
 use reflux::ir::pass::{Driver, Pipeline};
 use reflux::ir::{DType, HostTensor, Program};
-use reflux::models::scheduler::Schedule;
 use reflux::models::noise::TorchGenerator;
+use reflux::models::scheduler::Schedule;
 use reflux::models::weights::Weights;
 use reflux::models::{ModelConfig, Net, Sizes};
 use reflux::passes::{LOSSLESS, registry};
@@ -49,7 +49,9 @@ fn transformer(criterion: &mut Criterion) {
     let noise = noise(&program);
     let mut group = criterion.benchmark_group("transformer_20_steps");
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
-    for passes in ["", LOSSLESS, "hoist,cache(fora,interval=3),dce", "hoist,quantize(int8dq,exclude=norm+embedding)"] {
+    for passes in
+        ["", LOSSLESS, "hoist,cache(fora,interval=3),dce", "hoist,quantize(int8dq,exclude=norm+embedding)"]
+    {
         let mut executor = load(Device::Cpu, optimize(program.clone(), passes, &times), &weights).unwrap();
         let name = if passes.is_empty() { "unoptimized" } else { passes };
         group.bench_function(name, |bencher| bencher.iter(|| image(executor.as_mut(), &noise)));

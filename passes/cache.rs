@@ -9,7 +9,9 @@ mod split;
 pub use method::Method;
 pub use schedule::StepMask;
 
-use reflux_ir::pass::{Changed, Exactness, Pass, PassContext, PassError, Property, options_of};
+use reflux_ir::pass::{
+    Built, Changed, Exactness, Pass, PassContext, PassError, Property, counted, options_of,
+};
 use reflux_ir::{Name, Program, si};
 use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
@@ -33,7 +35,7 @@ pub struct Cache {
     pub start_step: Option<usize>,
     /// Only steps whose time in 0…1000 lies strictly between these reuse; for `pab` (100, 950) if not given, for
     /// `fastercache` (−1, 961).
-    pub window: Option<[f32; 2]>,
+    pub window: Option<[f64; 2]>,
     /// Of `fastercache`: how much of the last difference is added; 0.5 if not given.
     pub weight: Option<f64>,
     /// Which steps compute, one digit each, instead of the method's own rule: `11001`.
@@ -46,10 +48,11 @@ fn every_second() -> usize {
 
 impl Cache {
     /// The pass with these options, refused if the method has no such option or not that value.
-    pub(crate) fn build(options: Map<String, Value>) -> Result<Box<dyn Pass>, serde_json::Error> {
+    pub(crate) fn build(options: Map<String, Value>) -> Built {
         let cache: Self = serde_json::from_value(Value::Object(options))?;
         let Self { method, interval, start_step, window, weight, .. } = &cache;
-        let refuse = |option: &str| Err(serde_json::Error::custom(format!("{method} has no option `{option}`")));
+        let refuse =
+            |option: &str| Err(serde_json::Error::custom(format!("{method} has no option `{option}`")));
         if !(1..=5).contains(interval) {
             return Err(serde_json::Error::custom(format!("interval must be 1 to 5, not {interval}")));
         }
@@ -140,17 +143,22 @@ impl Pass for Cache {
         }
         let cost = |program: &Program, name: &Name| program.variants[name].total_cost();
         let full = cost(program, variant);
-        let reuse = split::split(program, variant, sites, &self.method.predictor(self.weight), &steps, &mask)?;
+        let reuse =
+            split::split(program, variant, sites, &self.method.predictor(self.weight), &steps, &mask)?;
         let computed = mask.computed();
         cx.report.note(format!("{computed} of {} steps compute {mask}", steps.len()));
         cx.report.note(format!(
-            "{} values reused at {}, {}B carried",
-            sites.len(),
+            "{} reused at {}, {}B carried",
+            counted(sites.len(), "value"),
             self.method.site(),
             si(program.carries.iter().map(|carry| carry.fact.bytes()).sum()),
         ));
         let left = cost(program, &reuse);
-        cx.report.note(format!("a step that computes: {}FLOP; one that reuses: {}FLOP", si(full.flops), si(left.flops)));
+        cx.report.note(format!(
+            "a step that computes: {}FLOP; one that reuses: {}FLOP",
+            si(full.flops),
+            si(left.flops)
+        ));
         Ok(Changed::Yes)
     }
 }

@@ -26,7 +26,7 @@ pub static RULES: &[Rule] = &[
     constants::FOLD,
 ];
 
-/// Applies [`RULES`] until none fits, and then computes equal values once. Bit for bit the same results.
+/// Applies its rules, listed in `RULES`, until none fits, and then computes equal values once. Bit for bit the same results.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Canonicalize {}

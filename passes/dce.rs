@@ -2,8 +2,8 @@
 
 mod narrow;
 
-use reflux_ir::pass::{Changed, Exactness, Pass, PassContext, PassError, PassReport};
-use reflux_ir::{Graph, Name, Program};
+use reflux_ir::pass::{Changed, Exactness, Pass, PassContext, PassError, PassReport, counted};
+use reflux_ir::{Graph, Name, Program, si};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
@@ -38,7 +38,12 @@ impl Pass for Dce {
         }
         let left = carried_bytes(program);
         if carried > 0 {
-            cx.report.note(format!("carries {left} bytes in {} values, was {carried}", program.carries.len()));
+            cx.report.note(format!(
+                "{}B carried in {}, was {}B",
+                si(left),
+                counted(program.carries.len(), "value"),
+                si(carried)
+            ));
         }
         Ok((program.structural_hash() != before).into())
     }
@@ -49,23 +54,19 @@ fn carried_bytes(program: &Program) -> u64 {
     program.carries.iter().map(|carry| carry.fact.bytes()).sum()
 }
 
-fn count(report: &mut PassReport, rule: &'static str, hits: usize) {
-    (0..hits).for_each(|_| report.count(rule, Changed::Yes));
-}
-
 fn drop_variants(program: &mut Program, report: &mut PassReport) {
     let before = program.variants.len();
     let scheduled: HashSet<_> = program.schedule.iter().cloned().collect();
     program.variants.retain(|name, _| scheduled.contains(name));
-    count(report, "unscheduled-variant", before - program.variants.len());
+    report.count_hits("unscheduled-variant", before - program.variants.len());
 }
 
 fn drop_ops(graph: &mut Graph, report: &mut PassReport) {
     let before = graph.op_count();
     graph.remove_unread();
-    count(report, "unread-op", before - graph.op_count());
+    report.count_hits("unread-op", before - graph.op_count());
     let inputs = graph.drop_unread_inputs();
-    count(report, "unread-input", inputs.len());
+    report.count_hits("unread-input", inputs.len());
 }
 
 /// Drops prepared and carried values that no stage reads.
@@ -79,11 +80,11 @@ fn drop_outputs(program: &mut Program, report: &mut PassReport) {
         dropped += graph.outputs().iter().filter(|output| !read.contains(&output.label)).count();
         graph.retain_outputs(|label| read.contains(label));
     }
-    count(report, "unread-prepared", dropped);
+    report.count_hits("unread-prepared", dropped);
     program.prepares.retain(|_, graph| !graph.outputs().is_empty());
     let unread: HashSet<Name> =
         program.carries.iter().map(|carry| carry.name.clone()).filter(|name| !read.contains(name)).collect();
     program.carries.retain(|carry| !unread.contains(&carry.name));
     program.variants.values_mut().for_each(|graph| graph.retain_outputs(|label| !unread.contains(label)));
-    count(report, "unread-carry", unread.len());
+    report.count_hits("unread-carry", unread.len());
 }

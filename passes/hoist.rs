@@ -5,7 +5,7 @@ mod plan;
 mod rewrite;
 
 use plan::Plan;
-use reflux_ir::pass::{Changed, Exactness, Pass, PassContext, PassError, Property};
+use reflux_ir::pass::{Changed, Exactness, Pass, PassContext, PassError, Property, counted};
 use reflux_ir::{Name, Program, si};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -46,13 +46,18 @@ impl Pass for Hoist {
             return Ok(Changed::No);
         }
         rewrite::hoist(program, &variant, &plan)?;
-        let after: HashSet<String> = weights_of(program, &variant).into_iter().map(|(name, ..)| name).collect();
+        let after: HashSet<String> =
+            weights_of(program, &variant).into_iter().map(|(name, ..)| name).collect();
         let left: Vec<_> = before.into_iter().filter(|(name, ..)| !after.contains(name)).collect();
         let parameters = left.iter().map(|(_, parameters, _)| parameters).sum();
         let bytes = left.iter().map(|(_, _, bytes)| bytes).sum();
         cx.report.note(format!("{}parameters ({}B) left the step", si(parameters), si(bytes)));
         for (stage, graph) in program.stages() {
-            cx.report.note(format!("{stage}: {} ops, {}FLOP", graph.op_count(), si(graph.total_cost().flops)));
+            cx.report.note(format!(
+                "{stage}: {}, {}FLOP",
+                counted(graph.op_count(), "op"),
+                si(graph.total_cost().flops)
+            ));
         }
         Ok(Changed::Yes)
     }

@@ -48,7 +48,8 @@ impl PrunaError {
 const CACHES: [&str; 3] = ["fora", "pab", "fastercache"];
 
 /// Modules outside the blocks that hold linears.
-const OUTSIDE_BLOCKS: [&str; 5] = ["time_text_embed", "x_embedder", "context_embedder", "norm_out", "proj_out"];
+const OUTSIDE_BLOCKS: [&str; 5] =
+    ["time_text_embed", "x_embedder", "context_embedder", "norm_out", "proj_out"];
 
 /// The pipeline that does what the `SmashConfig` in `table` asks for.
 ///
@@ -77,7 +78,10 @@ pub fn translate(table: &Map<String, Value>) -> Result<Translation, PrunaError> 
     caches.sort_by_key(|draft| CACHES.iter().position(|name| *name == draft.algorithm));
     if let (Some(draft), true) = (&mut quantize, compiles_blocks_alone(&algorithms)) {
         draft.set("torch_compile_target", "skip", with(draft.options.get("skip"), &OUTSIDE_BLOCKS))?;
-        notes.push("torch_compile_target = module_list: what is outside the blocks is not quantized, as in Pruna".into());
+        notes.push(
+            "torch_compile_target = module_list: what is outside the blocks is not quantized, as in Pruna"
+                .into(),
+        );
     }
     let drafts: Vec<Draft> = quantize.into_iter().chain(caches).collect();
     let mut passes = vec![json!("canonicalize"), json!("hoist"), json!("canonicalize")];
@@ -87,7 +91,8 @@ pub fn translate(table: &Map<String, Value>) -> Result<Translation, PrunaError> 
     let own = Map::from_iter([("version".into(), json!(1)), ("passes".into(), passes.into())]);
     let pipeline = Config::read(&own, &registry()).expect("each pass has been built").pipeline;
     let became = drafts.iter().enumerate();
-    let became = became.map(|(index, draft)| format!("{}: {}", draft.algorithm, pipeline.text_of(first + index)));
+    let became =
+        became.map(|(index, draft)| format!("{}: {}", draft.algorithm, pipeline.text_of(first + index)));
     let notes = became.chain(notes).collect();
     Ok(Translation { pipeline, notes })
 }
@@ -120,13 +125,19 @@ impl Draft {
     }
 }
 
-fn cache(algorithm: &Algorithm, options: &Map<String, Value>, notes: &mut Vec<String>) -> Result<Draft, PrunaError> {
+fn cache(
+    algorithm: &Algorithm,
+    options: &Map<String, Value>,
+    notes: &mut Vec<String>,
+) -> Result<Draft, PrunaError> {
     let mut draft = Draft::new(algorithm, "cache");
     draft.set(algorithm.name, "method", algorithm.name)?;
     for (option, value) in options {
         let key = algorithm.key(option);
         if option == "backbone_calls_per_step" {
-            notes.push(format!("{key}: not needed, both calls of true CFG are one batch with states of their own"));
+            notes.push(format!(
+                "{key}: not needed, both calls of true CFG are one batch with states of their own"
+            ));
         } else {
             draft.set(&key, option, value.clone())?;
         }
@@ -143,7 +154,8 @@ fn torchao(
     let mut draft = Draft::new(algorithm, "quantize");
     let key = |option| algorithm.key(option);
     if options.get("quant_type").is_some_and(|scheme| scheme == "int4dq") {
-        let why = "int4dq is no scheme of Reflux; int4wo has the same bits for weights, int8dq for activations";
+        let why =
+            "int4dq is no scheme of Reflux; int4wo has the same bits for weights, int8dq for activations";
         return Err(PrunaError::value(key("quant_type"), why));
     }
     let scheme = options.get("quant_type").cloned().unwrap_or("int8dq".into());
@@ -161,7 +173,8 @@ fn torchao(
     let key = key("target_modules");
     let targets = Targets::read(&key, targets)?;
     for pattern in &targets.elsewhere {
-        notes.push(format!("{key}: `{pattern}` names nothing of the transformer, and only that is quantized"));
+        notes
+            .push(format!("{key}: `{pattern}` names nothing of the transformer, and only that is quantized"));
     }
     let Some(include) = targets.include else {
         notes.push(format!("{key}: nothing is left to include, so nothing is quantized"));

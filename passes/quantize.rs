@@ -7,7 +7,7 @@ mod selection;
 pub use preset::Preset;
 pub use scheme::{Rule, Scheme};
 
-use reflux_ir::pass::{Changed, Exactness, Globs, Pass, PassContext, PassError, options_of};
+use reflux_ir::pass::{Built, Changed, Exactness, Globs, Pass, PassContext, PassError, options_of};
 use reflux_ir::{Program, Stage, ValueId};
 use selection::{Selection, Summary};
 use serde::de::Error as _;
@@ -33,7 +33,7 @@ pub struct Quantize {
     #[serde(default)]
     pub scheme: Scheme,
     /// How scales are computed.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Rule::is_default")]
     pub rule: Rule,
     #[serde(default, skip_serializing_if = "Preset::is_none")]
     pub exclude: Preset,
@@ -42,7 +42,7 @@ pub struct Quantize {
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_several")]
     pub skip: Vec<String>,
     /// Leave linears whose input has at most so many rows: a product of few rows is bound by reading the weights, and
-    /// quantizing its input only costs.
+    /// quantizing its input only costs. Hoisted modulations have a row for each step.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub keep_rows: usize,
 }
@@ -61,7 +61,7 @@ fn is_zero(number: &usize) -> bool {
 
 impl Quantize {
     /// The pass with these options, refused if a pattern is none.
-    pub(crate) fn build(options: Map<String, Value>) -> Result<Box<dyn Pass>, serde_json::Error> {
+    pub(crate) fn build(options: Map<String, Value>) -> Built {
         let quantize: Self = serde_json::from_value(Value::Object(options))?;
         quantize.globs().map_err(serde_json::Error::custom)?;
         Ok(Box::new(quantize))
@@ -69,7 +69,8 @@ impl Quantize {
 
     /// The patterns of `include` and of `skip`.
     fn globs(&self) -> Result<[Globs; 2], PassError> {
-        let globs = |patterns: &[String]| Globs::new(patterns).map_err(|error| PassError::Refused(error.to_string()));
+        let globs =
+            |patterns: &[String]| Globs::new(patterns).map_err(|error| PassError::Refused(error.to_string()));
         Ok([globs(&self.include)?, globs(&self.skip)?])
     }
 }

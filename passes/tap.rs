@@ -1,6 +1,6 @@
 //! Values inside the network, made visible.
 
-use reflux_ir::pass::{Changed, Exactness, Pass, PassContext, PassError, options_of};
+use reflux_ir::pass::{Changed, Exactness, Pass, PassContext, PassError, counted, options_of};
 use reflux_ir::{Graph, Name, Program, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -31,13 +31,18 @@ impl Pass for Tap {
         let Some(first) = program.variants.values().next() else { return Ok(Changed::No) };
         // Variants agree on their results, so a value must be in all of them.
         let everywhere = |name: &Name| program.variants.values().all(|graph| graph.find(name).is_some());
-        let names: Vec<Name> = self.matching(first).into_iter().filter(everywhere).collect();
+        let can_be_result = |name: &Name| everywhere(name) && !program.is_carried(name);
+        let names: Vec<Name> = self.matching(first).into_iter().filter(can_be_result).collect();
         if names.is_empty() {
-            return Err(PassError::Refused(format!("no value of every variant is called `{}`", self.values)));
+            return Err(PassError::Refused(format!(
+                "nothing called `{}` can be a result: that takes a value of every variant that is neither quantized nor \
+                 carried under that name",
+                self.values
+            )));
         }
         let mut added = 0;
-        for graph in program.variants.values_mut() {
-            for name in &names {
+        for name in &names {
+            for graph in program.variants.values_mut() {
                 let id = graph.find(name).expect("it is everywhere");
                 if !graph.outputs().iter().any(|output| output.label == *name) {
                     graph.output(name.clone(), id);
@@ -45,7 +50,9 @@ impl Pass for Tap {
                 }
             }
         }
-        cx.report.note(format!("{} values became results", names.len()));
+        if added > 0 {
+            cx.report.note(format!("{} made results", counted(added / program.variants.len(), "value")));
+        }
         Ok((added > 0).into())
     }
 }
@@ -57,7 +64,8 @@ impl Tap {
             Some(prefix) => graph[*id].name.starts_with(prefix),
             None => *graph[*id].name == *self.values,
         };
-        let values = graph.order().into_iter().filter(|&id| !graph.is_leaf(id));
+        let is_plain = |id: &ValueId| !graph.is_leaf(*id) && !graph[*id].fact.is_quantized();
+        let values = graph.order().into_iter().filter(is_plain);
         values.filter(is_meant).map(|id| graph[id].name.clone()).collect()
     }
 }

@@ -1,9 +1,10 @@
-use reflux_ir::pass::DriverError;
+use reflux_ir::pass::{ConfigError, DriverError, PipelineError};
 use reflux_ir::text::ParseError;
 use reflux_models::scheduler::SchedulerError;
 use reflux_models::tokenizer::TokenizerError;
 use reflux_models::weights::WeightsError;
 use reflux_models::{ModelError, PIXELS_PER_TOKEN};
+use reflux_passes::pruna::PrunaError;
 use reflux_runtime::{Device, RunError};
 use std::path::PathBuf;
 
@@ -22,6 +23,12 @@ pub enum Error {
     Run(#[from] RunError),
     #[error(transparent)]
     Passes(#[from] Box<DriverError>),
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    #[error("{}: {error}", path.display())]
+    Config { path: PathBuf, error: ConfigError },
+    #[error("{}: {error}", path.display())]
+    Pruna { path: PathBuf, error: PrunaError },
     #[error("{}: {error}", path.display())]
     Parse { path: PathBuf, error: ParseError },
     #[error("{what} must be a positive multiple of {PIXELS_PER_TOKEN} pixels, not {pixels}")]

@@ -1,1 +1,369 @@
+//! The cache pass: which steps reuse, which values, and what becomes of the step.
 
+#[path = "common/passes.rs"]
+mod passes;
+#[macro_use]
+#[path = "common/snapshot.rs"]
+mod snapshot;
+
+use passes::{
+    NET, NET_TIMES, assert_same, flux_dev_after, flux_dev_times, program, sketch, story_at, try_run_at,
+};
+use reflux_ir::pass::{DriverError, Pipeline, Report};
+use reflux_ir::{Name, Program};
+use std::fmt::Write;
+
+const METHODS: [&str; 4] = ["fora", "fora-paper", "pab", "fastercache"];
+
+/// Two residual updates, with an attention and without: both streams reach the result.
+fn attending(steps: usize) -> Program {
+    let text = sketch(
+        &["%x : f32[1,4,2,8] latent"],
+        "%a = attention %x, %x, %x {scale=1.0} : f32[1,4,2,8]
+         %h = add %x, %a : f32[1,4,2,8]
+         %f = gelu %h : f32[1,4,2,8]
+         %y = add %h, %f : f32[1,4,2,8]
+         return %y",
+    );
+    program(&text.replace("main*4", &format!("main*{steps}")))
+}
+
+fn run_at(program: &Program, passes: &str, times: &[f32]) -> (Program, Report) {
+    try_run_at(program, passes, Some(times)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Which steps of `cache(options)` compute, a digit each, at the times of FLUX.1-dev.
+fn mask(options: &str, side: usize, steps: usize) -> String {
+    let (after, _) = run_at(&attending(steps), &format!("cache({options})"), &flux_dev_times(side, steps));
+    after.schedule.iter().map(|variant| if **variant == *"reuse" { '0' } else { '1' }).collect()
+}
+
+/// The schedules of Pruna and of diffusers.
+#[test]
+fn schedules() {
+    let vectors = [
+        ("fora,interval=2", 1024, "1110101010101010101010101010"),
+        ("fora,interval=3", 1024, "1110010010010010010010010010"),
+        ("fora,interval=4", 1024, "1110001000100010001000100010"),
+        ("fora,interval=4,start_step=0", 1024, "1000100010001000100010001000"),
+        ("fora,interval=5,start_step=10", 512, "1111111111100001000010000100"),
+        ("fora-paper,interval=3", 1024, "1001001001001001001001001001"),
+        ("fora-paper,interval=3,start_step=1", 1024, "1100100100100100100100100100"),
+        ("pab,interval=2", 1024, "1111101010101010101010101010"),
+        ("pab,interval=3", 1024, "1111001001001001001001001001"),
+        ("pab,interval=4", 1024, "1111100010001000100010001000"),
+        ("pab,interval=2", 512, "1110101010101010101010101011"),
+        ("pab,interval=2,window=[100,900]", 1024, "1111111110101010101010101010"),
+        ("pab,interval=5,window=[-1,1001]", 1024, "1000010000100001000010000100"),
+        ("fastercache,interval=2,window=[100,900]", 1024, "1111111110101010101010101010"),
+        ("pab,steps=1100000000000000000000000001", 1024, "1100000000000000000000000001"),
+    ];
+    for (options, side, expected) in vectors {
+        assert_eq!(mask(options, side, 28), expected, "{options} {side}");
+    }
+    let counts = [
+        ("fora", 1024, 28, [15, 11, 9]),
+        ("fora", 512, 28, [15, 11, 9]),
+        ("fora", 1024, 50, [26, 18, 14]),
+        ("fora-paper", 1024, 28, [14, 10, 7]),
+        ("pab", 1024, 28, [16, 12, 10]),
+        ("pab", 1024, 50, [30, 23, 20]),
+        ("pab", 512, 28, [16, 12, 10]),
+        ("fastercache", 1024, 28, [16, 12, 10]),
+        ("fastercache", 1024, 50, [28, 21, 17]),
+    ];
+    for (method, side, steps, expected) in counts {
+        let computed =
+            |interval| mask(&format!("{method},interval={interval}"), side, steps).matches('1').count();
+        assert_eq!([2, 3, 4].map(computed), expected, "{method} {side} {steps}");
+    }
+}
+
+/// Every second step, unless something else is said; and a mask that is said replays what was found out.
+#[test]
+fn options_replay() {
+    let times = flux_dev_times(1024, 28);
+    for method in METHODS {
+        let (after, report) = run_at(&attending(28), &format!("cache({method})"), &times);
+        let (explicit, _) = run_at(&attending(28), &format!("cache({method},interval=2)"), &times);
+        assert_same(method, &explicit, &after);
+        let (replayed, again) = try_run_at(&attending(28), &report.passes[0].pass, None).unwrap();
+        assert_same(method, &replayed, &after);
+        assert_eq!(again.passes[0].timeless().to_string(), report.passes[0].timeless().to_string());
+    }
+}
+
+#[test]
+fn where_every_step_computes_nothing_changes() {
+    let times = flux_dev_times(1024, 28);
+    let all = "1".repeat(28);
+    let mut cases: Vec<String> = METHODS.iter().map(|method| format!("cache({method},interval=1)")).collect();
+    cases.extend(METHODS.iter().map(|method| format!("cache({method},steps={all})")));
+    cases.push("cache(pab,window=[500,500])".into());
+    for passes in cases {
+        let (after, report) = run_at(&attending(28), &passes, &times);
+        assert_same(&passes, &after, &attending(28));
+        assert!(!report.passes[0].changed);
+        assert_eq!(report.passes[0].notes, ["all 28 steps compute: nothing to reuse"]);
+    }
+    // So few steps that none is left.
+    assert_same("few", &run_at(&attending(3), "cache(fora,start_step=5)", &times).0, &attending(3));
+}
+
+#[test]
+fn methods_on_another_network() {
+    for method in METHODS {
+        let text = story_at(NET, &format!("cache({method})"), Some(&NET_TIMES));
+        snapshot!(format!("cache__net_{}", method.replace('-', "_")), text);
+    }
+}
+
+/// FORA outside, PAB inside: its steps are those that FORA leaves to compute.
+#[test]
+fn caches_compose() {
+    snapshot!("cache__net_fora_pab", story_at(NET, "cache(fora),cache(pab),dce", Some(&NET_TIMES)));
+    let (after, _) =
+        run_at(&attending(28), "cache(fora,interval=3),cache(pab,interval=2)", &flux_dev_times(1024, 28));
+    let steps: Vec<_> = after.schedule.iter().map(|variant| &**variant).collect();
+    let computed: Vec<_> = steps.iter().filter(|variant| **variant != "reuse").copied().collect();
+    // The fourth and the sixth of the eleven steps that FORA computes, and so on, are in PAB's window and odd.
+    let expected = "main main main reuse_2 main reuse_2 main reuse_2 main reuse_2 main";
+    assert_eq!(computed, expected.split(' ').collect::<Vec<_>>());
+    let fora: String = steps.iter().map(|variant| if *variant == "reuse" { '0' } else { '1' }).collect();
+    assert_eq!(fora, mask("fora,interval=3", 1024, 28));
+}
+
+/// Networks, what each method reuses of them, and what a step that reuses is then.
+const SITES: [(&str, &str); 10] = [
+    (
+        "two streams, of which one goes on into the other",
+        "%a = linear %x, @a f32[8,8] : f32[1,4,2,8]
+         %p = add %x, %a : f32[1,4,2,8]
+         %b = linear %z, @b f32[8,8] : f32[1,4,2,8]
+         %q = add %z, %b : f32[1,4,2,8]
+         %both = mul %p, %q : f32[1,4,2,8]
+         %c = linear %both, @c f32[8,8] : f32[1,4,2,8]
+         %r = add %p, %c : f32[1,4,2,8]
+         %y = silu %r : f32[1,4,2,8]
+         return %y",
+    ),
+    (
+        "two streams that both reach a result, of which one is a result itself",
+        "%a = linear %x, @a f32[8,8] : f32[1,4,2,8]
+         %p = add %x, %a : f32[1,4,2,8]
+         %b = linear %z, @b f32[8,8] : f32[1,4,2,8]
+         %q = add %z, %b : f32[1,4,2,8]
+         %y = silu %p : f32[1,4,2,8]
+         return %y, %q",
+    ),
+    (
+        "the stream on the right of the sum, a gate on the right of the update",
+        "%f = gelu %x : f32[1,4,2,8]
+         %g = silu %t : f32[1,4,2,8]
+         %gated = mul %f, %g : f32[1,4,2,8]
+         %y = add %gated, %x : f32[1,4,2,8]
+         return %y",
+    ),
+    (
+        "a gate that is made of the stream, so that nothing tells it from the update",
+        "%f = gelu %x : f32[1,4,2,8]
+         %g = silu %x : f32[1,4,2,8]
+         %gated = mul %g, %f : f32[1,4,2,8]
+         %y = add %x, %gated : f32[1,4,2,8]
+         return %y",
+    ),
+    (
+        "a residual within an update",
+        "%a = silu %x : f32[1,4,2,8]
+         %b = gelu %a : f32[1,4,2,8]
+         %c = add %a, %b : f32[1,4,2,8]
+         %y = add %x, %c : f32[1,4,2,8]
+         return %y",
+    ),
+    (
+        "sums that close no residual: of what is apart, of a value and itself, of two updates",
+        "%a = silu %x : f32[1,4,2,8]
+         %b = gelu %x : f32[1,4,2,8]
+         %c = add %a, %b : f32[1,4,2,8]
+         %d = add %c, %c : f32[1,4,2,8]
+         %e = add %z, %d : f32[1,4,2,8]
+         return %e",
+    ),
+    (
+        "a sum that no step changes",
+        "%a = silu %t : f32[1,4,2,8]
+         %b = add %t, %a : f32[1,4,2,8]
+         %c = gelu %x : f32[1,4,2,8]
+         %d = add %x, %c : f32[1,4,2,8]
+         %y = mul %d, %b : f32[1,4,2,8]
+         return %y",
+    ),
+    (
+        "an attention with its projection, of which two parts are read, and one that is a result",
+        "%a = attention %x, %x, %x {scale=1.0} : f32[1,4,2,8]
+         %flat = reshape %a {shape=[1, 4, 16]} : f32[1,4,16]
+         %proj = linear %flat, @w f32[16,16], @b f32[16] : f32[1,4,16]
+         %left = slice %proj {axis=1, start=0, end=2} : f32[1,2,16]
+         %right = slice %proj {axis=1, start=2, end=4} : f32[1,2,16]
+         %sum = add %left, %u : f32[1,2,16]
+         %product = mul %right, %u : f32[1,2,16]
+         %c = attention %z, %z, %z {scale=1.0} : f32[1,4,2,8]
+         return %sum, %product, %c",
+    ),
+    (
+        "attentions of which one is made of the other, and a value of both",
+        "%a = attention %x, %x, %x {scale=1.0} : f32[1,4,2,8]
+         %b = attention %a, %a, %a {scale=1.0} : f32[1,4,2,8]
+         %c = add %a, %b : f32[1,4,2,8]
+         %y = mul %c, %z : f32[1,4,2,8]
+         return %y",
+    ),
+    (
+        "an attention of the prompt, which is the same in every step",
+        "%a = attention %t, %t, %t {scale=1.0} : f32[1,4,2,8]
+         %y = mul %x, %a : f32[1,4,2,8]
+         return %y",
+    ),
+];
+
+#[test]
+fn sites() {
+    let inputs = [
+        "%x : f32[1,4,2,8] latent",
+        "%z : f32[1,4,2,8] latent",
+        "%u : f32[1,2,16] latent",
+        "%t : f32[1,4,2,8] prompt",
+    ];
+    let mut text = String::new();
+    for (case, body) in SITES {
+        let program = program(&sketch(&inputs, body));
+        writeln!(text, "# {case}\n{}\n", body.lines().map(str::trim).collect::<Vec<_>>().join("\n")).unwrap();
+        for method in ["fora", "fora-paper", "pab"] {
+            match try_run_at(&program, &format!("cache({method},steps=1010)"), None) {
+                Ok((after, _)) => writeln!(text, "=> {method}\n{}", variant(&after, "reuse")).unwrap(),
+                Err(DriverError::Refused { why, .. }) => writeln!(text, "=> {method}: {why}\n").unwrap(),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+    snapshot!("cache__sites", text);
+}
+
+/// The variant `name` as it prints.
+fn variant(program: &Program, name: &str) -> String {
+    let text = program.to_string();
+    let start = format!("  variant {name} (");
+    let lines = text.lines().skip_while(|line| !line.starts_with(&start));
+    lines.take_while(|line| *line != "  }").chain(["  }"]).map(|line| format!("{}\n", &line[2..])).collect()
+}
+
+/// A value that is a result already, and names that are taken, are carried under other names.
+#[test]
+fn names_that_are_taken() {
+    let text = sketch(
+        &["%x : f32[1,4,2,8] latent", "%a_before : f32[1,4,2,8] prompt"],
+        "%a_last = mul %x, %a_before : f32[1,4,2,8]
+         %a = attention %a_last, %x, %x {scale=1.0} : f32[1,4,2,8]
+         %y = add %x, %a : f32[1,4,2,8]
+         return %y, %a",
+    );
+    let mut snapshot = String::new();
+    for (passes, variants) in [("cache(fora)", ["main", "reuse"]), ("cache(fastercache)", ["main", "reuse"])]
+    {
+        let (after, _) = run_at(&program(&text), passes, &[900.0, 800.0, 700.0, 600.0]);
+        let carries =
+            after.carries.iter().map(|carry| format!("carry %{}\n", carry.name)).collect::<String>();
+        let variants = variants.map(|name| variant(&after, name)).concat();
+        writeln!(snapshot, "# {passes}\n{carries}{variants}").unwrap();
+    }
+    snapshot!("cache__names", snapshot);
+}
+
+#[test]
+fn refusals() {
+    let texts = [
+        "cache",
+        "cache(foraa)",
+        "cache(fora,interval=0)",
+        "cache(fora,interval=6)",
+        "cache(fora,interval=two)",
+        "cache(fora,start_step=11)",
+        "cache(pab,start_step=2)",
+        "cache(fora,window=[0,1])",
+        "cache(fora-paper,window=[0,1])",
+        "cache(pab,window=[0])",
+        "cache(pab,window=low)",
+        "cache(pab,weight=0.5)",
+        "cache(fora,weight=0.5)",
+        "cache(fastercache,weight=half)",
+        "cache(fora,steps=10x0)",
+        "cache(fora,step=1010)",
+    ];
+    let mut text = String::new();
+    for passes in texts {
+        let error = Pipeline::parse(passes, &reflux_passes::registry()).expect_err(passes);
+        writeln!(text, "# {passes}\n{error}\n").unwrap();
+    }
+    let with_two = NET.replace(
+        "  schedule main*6",
+        "  variant other (%x) -> (%out) {
+    %heads = reshape %x {shape=[1, 24, 2, 16]} : f32[1,24,2,16]
+    %attn = attention %heads, %heads, %heads {scale=0.25} : f32[1,24,2,16]
+    %out = reshape %attn {shape=[1, 24, 32]} : f32[1,24,32]
+    return %out
+  }
+  schedule main*3 other*3",
+    );
+    let plain = sketch(&["%x : f32[2] latent"], "%y = silu %x : f32[2]\nreturn %y");
+    let cases: [(&str, &str, Option<&[f32]>); 9] = [
+        (NET, "cache(pab)", None),
+        (NET, "cache(fastercache,interval=3)", None),
+        (NET, "cache(pab)", Some(&NET_TIMES[..5])),
+        (NET, "cache(fora,steps=1010)", None),
+        (NET, "cache(fora,steps=011111)", None),
+        (&plain, "cache(fora)", None),
+        (&plain, "cache(fora-paper)", None),
+        (&plain, "cache(pab)", Some(&NET_TIMES)),
+        (&with_two, "cache(pab)", Some(&NET_TIMES)),
+    ];
+    for (given, passes, times) in cases {
+        let error = try_run_at(&program(given), passes, times).expect_err(passes);
+        assert!(matches!(error, DriverError::Refused { .. }), "{error}");
+        writeln!(text, "# {passes}\n{error}\n").unwrap();
+    }
+    snapshot!("cache__refusals", text);
+}
+
+/// How many values FLUX.1-dev carries by each method, and how many bytes that takes.
+#[test]
+fn flux_dev_carries() {
+    // A value of all tokens; in double blocks, those of the text and of the image are one each.
+    let whole = (512 + 4096) * 3072 * 2;
+    let cases = [
+        ("fora", 1, whole),
+        ("fora-paper", 19 * 4 + 38, (19 * 2 + 38) * whole),
+        ("pab", 19 * 2 + 38, (19 + 38) * whole),
+        ("fastercache", (19 * 2 + 38) * 2, (19 + 38) * 2 * whole),
+    ];
+    for (method, values, bytes) in cases {
+        let (after, _) = flux_dev_after(&format!("cache({method})"));
+        let carried: u64 = after.carries.iter().map(|carry| carry.fact.bytes()).sum();
+        assert_eq!((after.carries.len(), carried), (values, bytes), "{method}");
+        // What nothing of the latents is left in, the latents do not enter.
+        let reuse = &after.variants["reuse"];
+        assert_eq!(reuse.find("latents").is_some(), method != "fora", "{method}");
+        let attends = |name: &str| after.variants[name].op_counts().contains_key("attention");
+        assert!(attends("full") && !attends("reuse"), "{method}");
+    }
+}
+
+#[test]
+fn flux_dev() {
+    let before = "canonicalize,hoist,canonicalize";
+    let (fora, _) =
+        flux_dev_after(&format!("{before},quantize(int8dq,exclude=norm+embedding),cache(fora,interval=3)"));
+    snapshot!("cache__flux_dev", fora);
+    let (pab, _) = flux_dev_after(&format!("{before},cache(pab)"));
+    snapshot!("cache__flux_dev_pab", pab);
+    assert_eq!(pab.steps_of(&Name::from("full")), 16);
+}

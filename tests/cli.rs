@@ -21,6 +21,13 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
+/// Runs reflux in `folder`, where it must succeed.
+fn succeed(folder: &Path, arguments: &[&str]) -> Output {
+    let output = reflux(folder, arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+    output
+}
+
 /// The names of all files below `folder`, sorted.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -38,6 +45,23 @@ fn overwrite(path: PathBuf, change: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = std::fs::read(&path).unwrap();
     change(&mut bytes);
     std::fs::write(path, bytes).unwrap();
+}
+
+/// Runs each of `cases`, which must be refused and leave nothing behind, and gives the messages.
+fn refusals(root: &Path, cases: &[&[&str]]) -> String {
+    let before = files(root);
+    let mut report = String::new();
+    for case in cases {
+        let device: &[&str] = if ["generate", "run"].contains(&case[0]) { &["--device", "cpu"] } else { &[] };
+        let output = reflux(root, &[case, device].concat());
+        let message = text(&output.stderr);
+        writeln!(report, "$ reflux {}\n{}", case.join(" "), message.trim_end()).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{case:?}: {message}");
+        assert!(!message.contains("panicked") && !message.contains("Reflux itself"), "{case:?}: {message}");
+        assert_eq!(text(&output.stdout), "", "{case:?}");
+        assert_eq!(files(root), before, "{case:?} left something behind");
+    }
+    report
 }
 
 #[test]
@@ -73,8 +97,6 @@ fn bad_input_is_one_message_and_exit_code_1() {
                    %y = mul %x, @w f32[2] : f32[2]\n    return %y\n  }\n  schedule main\n}\n";
     std::fs::write(root.join("good.ir"), program).unwrap();
     std::fs::write(root.join("notes.txt"), "no tensors").unwrap();
-    let before = files(root);
-
     let prompt = "a red apple";
     let cases: &[&[&str]] = &[
         &["generate"],
@@ -116,18 +138,7 @@ fn bad_input_is_one_message_and_exit_code_1() {
         &["run", "good.ir", "--weights", "truncated/transformer"],
         &["frobnicate"],
     ];
-    let mut report = String::new();
-    for case in cases {
-        let device: &[&str] = if ["generate", "run"].contains(&case[0]) { &["--device", "cpu"] } else { &[] };
-        let output = reflux(root, &[case, device].concat());
-        let message = text(&output.stderr);
-        writeln!(report, "$ reflux {}\n{}", case.join(" ").replace(prompt, "PROMPT"), message.trim_end())
-            .unwrap();
-        assert_eq!(output.status.code(), Some(1), "{case:?}: {message}");
-        assert!(!message.contains("panicked") && !message.contains("Reflux itself"), "{case:?}: {message}");
-        assert_eq!(text(&output.stdout), "", "{case:?}");
-        assert_eq!(files(root), before, "{case:?} left something behind");
-    }
+    let report = refusals(root, cases).replace(prompt, "PROMPT");
     // The one number that depends on the machine.
     let report: Vec<_> = report
         .lines()
@@ -179,11 +190,7 @@ fn several_pictures_are_numbered() {
 fn printed_programs_run() {
     let folder = tempfile::tempdir().unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let run = |arguments: &[&str]| {
-        let output = reflux(folder.path(), arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
-        text(&output.stdout)
-    };
+    let run = |arguments: &[&str]| text(&succeed(folder.path(), arguments).stdout);
     run(&["ir", "--net", "vae", "--dtype", "f32", "--width", "32", "--height", "48", "--out", "vae.ir"]);
     let weights = root.join("models/emoji/vae");
     let weights = weights.to_str().unwrap();
@@ -196,6 +203,247 @@ fn printed_programs_run() {
     let file =
         safetensors::SafeTensors::deserialize(Box::leak(bytes("a.safetensors").into_boxed_slice())).unwrap();
     assert_eq!(file.tensor("image").unwrap().shape(), [1, 3, 48, 32]);
+}
+
+/// A program with something to do for most passes.
+const SMALL: &str = "program small {
+  input %x : f32[4,64] latent
+  variant main (%x) -> (%y) {
+    %a = reshape %x {shape=[2, 2, 64]} : f32[2,2,64]
+    %b = reshape %a {shape=[4, 64]} : f32[4,64]
+    %h = linear %b, @.weight f32[64,64], @.bias f32[64] : f32[4,64] in up
+    %unused = gelu_tanh %h : f32[4,64]
+    %act = silu %h : f32[4,64]
+    %y = linear %act, @.weight f32[64,64] : f32[4,64] in down
+    return %y
+  }
+  schedule main*3
+}
+";
+
+/// The report without the times that passes took.
+fn timeless(report: &str) -> String {
+    let time = |part: &str| part.ends_with(" ms");
+    let line = |line: &str| line.split(" | ").filter(|part| !time(part)).collect::<Vec<_>>().join(" | ");
+    report.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Programs are compared as they print, without comments.
+fn printed(source: &str) -> String {
+    reflux::ir::text::parse(source).unwrap().to_string()
+}
+
+const EMOJI: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/emoji");
+const TINY: [&str; 6] = ["--width", "32", "--height", "32", "--steps", "6"];
+
+#[test]
+fn opt_gives_a_program_and_a_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    std::fs::write(root.join("small.ir"), SMALL).unwrap();
+    let passes = ["--passes", "canonicalize,quantize(int8dq,skip=up),dce"];
+    let output = succeed(root, &[&["opt", "small.ir"], &passes[..]].concat());
+    let (program, report) = (text(&output.stdout), timeless(&text(&output.stderr)));
+    snapshot!("cli__opt", format!("{program}\n{report}"));
+
+    let out = succeed(root, &[&["opt", "small.ir", "-o", "out.ir"], &passes[..]].concat());
+    assert_eq!(std::fs::read_to_string(root.join("out.ir")).unwrap(), program);
+    assert_eq!((text(&out.stdout), timeless(&text(&out.stderr))), (String::new(), report.clone()));
+    let preview = succeed(root, &[&["opt", "small.ir", "--preview"], &passes[..]].concat());
+    assert_eq!((timeless(&text(&preview.stdout)), text(&preview.stderr)), (report, String::new()));
+    let json = succeed(root, &[&["opt", "small.ir", "--json"], &passes[..]].concat());
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    let names = json["passes"].as_array().unwrap().iter().map(|pass| pass["pass"].as_str().unwrap());
+    assert_eq!(names.collect::<Vec<_>>(), ["canonicalize", "quantize(int8dq,skip=[up])", "dce"]);
+    assert!(json["passes"][2]["changed"] == true && json["passes"][1]["exactness"] == "lossy");
+
+    let stopped = [&["opt", "small.ir", "--stop-after", "1", "--print-after", "all"], &passes[..]].concat();
+    let stopped = succeed(root, &stopped);
+    let after_first = text(&stopped.stdout);
+    assert!(text(&stopped.stderr).starts_with(&format!("// after canonicalize\n{after_first}")));
+    assert!(!after_first.contains("quantize"));
+}
+
+#[test]
+fn dumps_replay() {
+    let folder = tempfile::tempdir().unwrap();
+    let dumps = folder.path().join("dumps");
+    let passes =
+        "canonicalize,hoist,canonicalize,quantize(int8dq,exclude=norm+embedding),cache(pab,interval=3),dce";
+    let arguments =
+        [&["opt", EMOJI, "--passes", passes, "--dump-dir", "dumps", "-o", "out.ir"], &TINY[..]].concat();
+    succeed(folder.path(), &arguments);
+    let dump = |path: &Path| std::fs::read_to_string(path).unwrap();
+    let (mut replayed, mut last) = (0, String::new());
+    for path in files(&dumps) {
+        last = dump(&path);
+        let replay = last.lines().find_map(|line| line.strip_prefix("// replay: reflux "));
+        let Some((input, passes)) = replay.and_then(|replay| replay.split_once(" --passes ")) else {
+            continue;
+        };
+        let passes = passes.trim_matches('\'');
+        let output = succeed(&dumps, &["opt", input.trim_start_matches("opt "), "--passes", passes]);
+        assert_eq!(text(&output.stdout), printed(&last), "{}", path.display());
+        replayed += 1;
+    }
+    assert!(replayed >= 4, "{:?}", files(&dumps));
+    assert_eq!(dump(&folder.path().join("out.ir")), printed(&last));
+}
+
+/// A reproducer says itself which passes to run; what has no such header runs the lossless ones.
+#[test]
+fn a_header_says_what_to_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    std::fs::write(root.join("plain.ir"), SMALL).unwrap();
+    let header = "// passes: quantize(int8wo)\n// fails with:\n// …\n";
+    std::fs::write(root.join("reproducer.ir"), format!("{header}{SMALL}")).unwrap();
+    let passes = |arguments: &[&str]| {
+        let report = text(&succeed(root, arguments).stderr);
+        let first = |line: &str| line.split(" | ").next().unwrap_or_default().to_owned();
+        report.lines().filter(|line| !line.starts_with(' ')).map(first).collect::<Vec<_>>().join(",")
+    };
+    assert_eq!(passes(&["opt", "plain.ir"]), reflux::passes::LOSSLESS);
+    assert_eq!(passes(&["opt", "reproducer.ir"]), "quantize(int8wo)");
+    assert_eq!(passes(&["opt", "reproducer.ir", "--passes", "dce"]), "dce");
+    assert_eq!(passes(&["opt", "reproducer.ir", "--passes", ""]), "");
+}
+
+#[test]
+fn a_preview_says_what_quantization_hits() {
+    let folder = tempfile::tempdir().unwrap();
+    let passes = "quantize(int8dq,exclude=norm+embedding)";
+    let output = succeed(folder.path(), &["opt", "flux-dev", "--preview", "--passes", passes]);
+    let preview = timeless(&text(&output.stdout));
+    assert!(preview.contains("419 of 504 linears quantized, 85 left"), "{preview}");
+    snapshot!("cli__preview", preview);
+    assert_eq!(files(folder.path()), Vec::<PathBuf>::new());
+}
+
+/// `ir --passes` and `opt` are two ways to one program, and an IR file can be told the times of its steps.
+#[test]
+fn passes_do_the_same_from_everywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let stdout = |arguments: &[&str]| text(&succeed(folder.path(), &[arguments, &TINY].concat()).stdout);
+    let plain = stdout(&["ir"]);
+    assert_eq!(stdout(&["ir", "--passes", ""]), plain);
+    assert_eq!(stdout(&["opt", EMOJI, "--passes", ""]), plain);
+    let passes = "canonicalize,cache(pab),dce";
+    let cached = stdout(&["ir", "--passes", passes]);
+    assert!(cached != plain && cached.contains("carry"), "{cached}");
+    assert_eq!(stdout(&["opt", EMOJI, "--passes", passes]), cached);
+    std::fs::write(folder.path().join("plain.ir"), plain).unwrap();
+    let file = succeed(folder.path(), &["opt", "plain.ir", "--model", EMOJI, "--passes", passes]);
+    assert_eq!(text(&file.stdout), cached);
+
+    let config = "version = 1\npasses = ['canonicalize', { pass = 'cache', method = 'pab' }, 'dce']";
+    std::fs::write(folder.path().join("own.toml"), config).unwrap();
+    assert_eq!(stdout(&["ir", "--passes-config", "own.toml"]), cached);
+    std::fs::write(folder.path().join("smash_config.json"), r#"{"cacher": "pab", "pab_interval": 3}"#)
+        .unwrap();
+    let smashed =
+        succeed(folder.path(), &[&["ir", "--passes-config", "smash_config.json"], &TINY[..]].concat());
+    let notes = text(&smashed.stderr);
+    assert!(notes.starts_with("note: pab: cache(pab,interval=3)\ncanonicalize | exact"), "{notes}");
+    assert_eq!(
+        text(&smashed.stdout),
+        stdout(&["ir", "--passes", "canonicalize,hoist,canonicalize,cache(pab,interval=3),dce"])
+    );
+}
+
+#[test]
+fn pictures_are_made_with_passes() {
+    let folder = tempfile::tempdir().unwrap();
+    let generate = ["generate", "owl", "--device", "cpu", "--json"];
+    let passes = ["--passes", "canonicalize,cache(fora),dce", "--dump-dir", "dumps"];
+    let output = succeed(folder.path(), &[&generate[..], &TINY, &passes].concat());
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["passes"][1]["pass"], "cache(fora,interval=2,steps=111010)");
+    let said = text(&output.stderr);
+    let line = "cache(fora,interval=2,steps=111010) | lossy | ";
+    assert!(
+        said.lines().any(|said| said.starts_with(line) && said.contains("; 4 of 6 steps compute")),
+        "{said}"
+    );
+    assert!(folder.path().join("dumps/002_cache.ir").is_file());
+    // Nothing is said of passes that nobody asked for, but where all is told.
+    let output = succeed(folder.path(), &[&generate[..], &TINY].concat());
+    assert_eq!(text(&output.stderr), "");
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["passes"].as_array().unwrap().len(), reflux::passes::LOSSLESS.split(',').count());
+}
+
+#[test]
+fn bad_passes_are_one_message_and_exit_code_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let write = |name: &str, text: &str| std::fs::write(root.join(name), text).unwrap();
+    write("small.ir", SMALL);
+    write("bad.ir", "program p {\n  variant main () -> () {\n    %x = linaer\n");
+    write("header.ir", &format!("// passes: dec\n{SMALL}"));
+    write("notes.txt", "no passes");
+    write("empty.json", "{}");
+    write("version.toml", "version = 2\npasses = 'dce'");
+    write("key.toml", "version = 1\npasses = 'dce'\npases = 'dce'");
+    write("passes.toml", "version = 1\npasses = ['dce', { method = 'fora' }]");
+    write("option.toml", "version = 1\npasses = [{ pass = 'cache', method = 'fora', intervall = 3 }]");
+    write("smash.json", r#"{"cacher": "fora", "fora_intervall": 3}"#);
+    write("int4dq.json", r#"{"torchao": {"quant_type": "int4dq"}}"#);
+    succeed(root, &[&["ir", "--out", "flux.ir"], &TINY[..]].concat());
+    let cases: &[&[&str]] = &[
+        &["opt"],
+        &["opt", "missing.ir"],
+        &["opt", "flux-dve"],
+        &["opt", "bad.ir"],
+        &["opt", "."],
+        &["opt", "header.ir"],
+        &["opt", "small.ir", "--out", "nowhere/out.ir"],
+        &["opt", "small.ir", "--out", "."],
+        &["opt", "small.ir", "--dump-dir", "notes.txt"],
+        &["opt", "small.ir", "--dump-dir", "notes.txt/dumps"],
+        &["opt", "small.ir", "--preview", "--out", "out.ir"],
+        &["opt", "small.ir", "--width", "32"],
+        &["opt", "small.ir", "--config", "flux-dev"],
+        &["opt", "flux-dev", "--config", "flux-dev"],
+        &["opt", "flux-dev", "--width", "33"],
+        &["opt", "flux-dev", "--steps", "1001"],
+        &["opt", "small.ir", "--passes", "canonicalise"],
+        &["opt", "small.ir", "--passes", "canonicalize,,dce"],
+        &["opt", "small.ir", "--passes", "cache(fora,interval=9)"],
+        &["opt", "small.ir", "--passes", "cache(flora)"],
+        &["opt", "small.ir", "--passes", "quantize(int8dq,exlude=norm)"],
+        &["opt", "small.ir", "--passes", "quantize(int8dq,skip=[up,x_embedder])"],
+        &["opt", "small.ir", "--passes", "cache(fora)"],
+        &["opt", "flux.ir", "--passes", "cache(pab),hoist,cache(fora)"],
+        &["opt", "flux.ir", "--passes", "cache(pab)"],
+        &["opt", "small.ir", "--passes", "dce", "--passes-config", "version.toml"],
+        &["opt", "small.ir", "--passes-config", "missing.toml"],
+        &["opt", "small.ir", "--passes-config", "notes.txt"],
+        &["opt", "small.ir", "--passes-config", "empty.json"],
+        &["opt", "small.ir", "--passes-config", "version.toml"],
+        &["opt", "small.ir", "--passes-config", "key.toml"],
+        &["opt", "small.ir", "--passes-config", "passes.toml"],
+        &["opt", "small.ir", "--passes-config", "option.toml"],
+        &["opt", "small.ir", "--passes-config", "smash.json"],
+        &["opt", "small.ir", "--passes-config", "int4dq.json"],
+        &["opt", "small.ir", "--print-after", "dcee"],
+        &["opt", "small.ir", "--print-before", "quantize"],
+        &["opt", "small.ir", "--stop-after", "all"],
+        &["ir", "--passes", "canonicalise"],
+        &["ir", "--print-after", "dce"],
+        &["ir", "--net", "vae", "--passes", "quantize(skip=conv_in)"],
+        &["generate", "owl", "--passes", "canonicalise"],
+        &["generate", "owl", "--passes", "cache(fora),cache(fora)"],
+        &["generate", "owl", "--dump-dir", "notes.txt"],
+        &["passes", "dce"],
+    ];
+    snapshot!("cli__bad_passes", refusals(root, cases));
+}
+
+#[test]
+fn passes_are_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    snapshot!("cli__passes", text(&succeed(folder.path(), &["passes"]).stdout));
 }
 
 #[test]

@@ -3,11 +3,12 @@
 //! Exact passes keep every bit, reassociating ones stay within 1e-5. Every twin also checks that the ops executed are
 //! those of the program as printed.
 
+#[allow(dead_code, reason = "twins need no fixtures")]
 mod common;
 
 use common::{emoji, relative_l2};
-use reflux_ir::pass::{Driver, Exactness, Pipeline, Report};
 use reflux_ir::op::Unary;
+use reflux_ir::pass::{Driver, Exactness, Pipeline, Report};
 use reflux_ir::{DType, HostTensor, ModulePath, Name, Op, Program, Stage, WeightSource, text};
 use reflux_models::noise::TorchGenerator;
 use reflux_models::weights::{RandomWeights, Weights};
@@ -295,7 +296,13 @@ fn a_reused_step_reads_neither_its_latents_nor_its_neighbour() {
         velocities
     };
     let plain = step(&|_, _| {});
-    let changed = |step: usize| move |at: usize, values: &mut Vec<f32>| if at == step { values[0] += 1.0 };
+    let changed = |step: usize| {
+        move |at: usize, values: &mut Vec<f32>| {
+            if at == step {
+                values[0] += 1.0
+            }
+        }
+    };
     assert_eq!(step(&changed(2))[2], plain[2], "the latents of a reused step");
     let computed = step(&changed(1));
     assert_ne!(computed[2], plain[2], "the latents of the step that it reuses");
@@ -309,9 +316,12 @@ fn caches_compose() {
     let (program, weights) = flux(1, 5);
     let inputs = random_inputs(&program, 22);
     let plain = run(&program, &weights, &inputs);
-    let (cached, report) =
-        optimize(program, "cache(fora,steps=11101),cache(pab,steps=1011),dce");
-    assert_eq!(cached.schedule.iter().map(|name| name.to_string()).collect::<Vec<_>>(), ["full", "reuse_2", "full", "reuse", "full"], "{report}");
+    let (cached, report) = optimize(program, "cache(fora,steps=11101),cache(pab,steps=1011),dce");
+    assert_eq!(
+        cached.schedule.iter().map(|name| name.to_string()).collect::<Vec<_>>(),
+        ["full", "reuse_2", "full", "reuse", "full"],
+        "{report}"
+    );
     let cached = run(&cached, &weights, &inputs);
     let exact: Vec<bool> = cached.iter().zip(&plain).map(|(a, b)| a == b).collect();
     assert_eq!(exact, [true, false, true, false, true]);

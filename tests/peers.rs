@@ -59,7 +59,12 @@ fn fora_is_prunas() {
 fn pab_is_prunas() {
     let fixture = Fixture::open("pab.safetensors");
     for interval in 2..=4 {
-        assert_peer(&format!("hoist,cache(pab,interval={interval}),dce"), &fixture, &format!("interval{interval}"), 1e-4);
+        assert_peer(
+            &format!("hoist,cache(pab,interval={interval}),dce"),
+            &fixture,
+            &format!("interval{interval}"),
+            1e-4,
+        );
     }
 }
 
@@ -67,7 +72,12 @@ fn pab_is_prunas() {
 fn fastercache_is_prunas() {
     let fixture = Fixture::open("fastercache.safetensors");
     for interval in 2..=4 {
-        assert_peer(&format!("cache(fastercache,interval={interval})"), &fixture, &format!("interval{interval}"), 1e-4);
+        assert_peer(
+            &format!("cache(fastercache,interval={interval})"),
+            &fixture,
+            &format!("interval{interval}"),
+            1e-4,
+        );
     }
 }
 
@@ -93,8 +103,12 @@ fn presets_are_prunas() {
         let graph = &program.variants["full"];
         let products = graph.order().into_iter().filter(|&id| graph[id].op.name() == "matmul_i8");
         let mut quantized: Vec<String> = products.map(|id| graph[id].path.to_string()).collect();
-        let mut expected: Vec<String> =
-            fixture["quantized"][preset].as_array().unwrap().iter().map(|name| name.as_str().unwrap().into()).collect();
+        let mut expected: Vec<String> = fixture["quantized"][preset]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|name| name.as_str().unwrap().into())
+            .collect();
         quantized.sort();
         expected.sort();
         assert_eq!(quantized, expected, "{preset}");

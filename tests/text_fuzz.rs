@@ -221,7 +221,8 @@ fn random_caching(choices: &mut Choices) -> Program {
             let mut value = squares[(first + at * step) % squares.len()];
             let carried = carried == (odd != 4);
             // Nothing quantized comes from outside.
-            if let Some(scales) = (if odd == 3 { "row.f16" } else { scales }).parse().ok().filter(|_| carried) {
+            if let Some(scales) = (if odd == 3 { "row.f16" } else { scales }).parse().ok().filter(|_| carried)
+            {
                 let codes = Quantize { dtype: DType::I8, scales, quant_min: None, eps: Real(1e-5) };
                 value = main.add(codes, &[value], format!("codes.{name}"), ModulePath::root()).unwrap();
             }

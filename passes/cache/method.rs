@@ -3,7 +3,7 @@
 use super::predictor::Predictor;
 use super::sites;
 use reflux_ir::pass::Property;
-use reflux_ir::{Graph, ValueId};
+use reflux_ir::{Graph, Rate, ValueId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -41,17 +41,19 @@ impl Method {
     }
 
     /// The window of time, exclusive, in which steps may reuse, if nothing else is said: Pruna's for FLUX.
-    pub(super) fn window(self) -> [f32; 2] {
+    pub(super) fn window(self) -> [f64; 2] {
         if self == Self::Fastercache { [-1.0, 961.0] } else { [100.0, 950.0] }
     }
 
     /// The values to reuse, in program order; none if the graph has nothing of the kind.
     pub(super) fn sites(self, graph: &Graph) -> Vec<ValueId> {
-        match self {
+        let sites = match self {
             Self::Fora => sites::last_residuals(graph),
             Self::ForaPaper => sites::residual_updates(graph),
             Self::Pab | Self::Fastercache => sites::attention_results(graph),
-        }
+        };
+        // What is the same in every step is for hoist.
+        sites.into_iter().filter(|&site| graph[site].fact.rate == Rate::Latent).collect()
     }
 
     /// What the sites are called.

@@ -24,7 +24,12 @@ impl Predictor {
     }
 
     /// Adds the prediction of `site` from `history`, newest first.
-    pub fn predict(self, patch: &mut Patch, site: ValueId, history: &[ValueId]) -> Result<ValueId, PassError> {
+    pub fn predict(
+        self,
+        patch: &mut Patch,
+        site: ValueId,
+        history: &[ValueId],
+    ) -> Result<ValueId, PassError> {
         let Self::Extrapolate { weight } = self else { return Ok(history[0]) };
         let node = &patch.graph()[site];
         let (name, path, dtype) = (node.name.clone(), node.path.clone(), node.fact.dtype);

@@ -30,7 +30,9 @@ impl StepMask {
             _ if self.0.len() != steps => {
                 Err(format!("steps={self} is for {} steps, there are {steps} to choose from", self.0.len()))
             }
-            Some(false) => Err(format!("steps={self}: the first step has nothing to reuse, so it must compute")),
+            Some(false) => {
+                Err(format!("steps={self}: the first step has nothing to reuse, so it must compute"))
+            }
             _ => Ok(self),
         }
     }
@@ -46,13 +48,13 @@ pub fn periodic(steps: usize, interval: usize, start: usize) -> StepMask {
 /// Steps of a time in the window, bounds excluded, compute if their number is a multiple of `interval`; others always
 /// do (diffusers, `PyramidAttentionBroadcastHook`). `FasterCacheBlockHook` differs in the first step alone, which in the
 /// window it does not compute, and then fails for want of something to reuse.
-pub fn windowed(times: &[f32], interval: usize, window: [f32; 2]) -> StepMask {
+pub fn windowed(times: &[f32], interval: usize, window: [f64; 2]) -> StepMask {
     let computes = |(step, time): (usize, &f32)| !is_within(*time, window) || step.is_multiple_of(interval);
     StepMask(times.iter().enumerate().map(computes).collect())
 }
 
-fn is_within(time: f32, [low, high]: [f32; 2]) -> bool {
-    low < time && time < high
+fn is_within(time: f32, [low, high]: [f64; 2]) -> bool {
+    (low as f32) < time && time < high as f32
 }
 
 impl fmt::Display for StepMask {
@@ -68,7 +70,9 @@ impl FromStr for StepMask {
         let digit = |c: char| match c {
             '1' => Ok(true),
             '0' => Ok(false),
-            _ => Err(format!("`{text}` is no mask of steps: 1 for each step that computes, 0 for one that reuses")),
+            _ => Err(format!(
+                "`{text}` is no mask of steps: 1 for each step that computes, 0 for one that reuses"
+            )),
         };
         text.chars().map(digit).collect::<Result<_, _>>().map(Self)
     }

@@ -48,7 +48,8 @@ pub fn attention_results(graph: &Graph) -> Vec<ValueId> {
         }
     }
     let is_read_outside = |id: &ValueId| {
-        graph.users(*id).any(|user| !module.contains(&user)) || graph.outputs().iter().any(|out| out.value == *id)
+        graph.users(*id).any(|user| !module.contains(&user))
+            || graph.outputs().iter().any(|out| out.value == *id)
     };
     let results: Vec<_> = module.iter().copied().filter(is_read_outside).collect();
     in_order(graph, &results)
@@ -61,7 +62,7 @@ struct Residual {
     update: ValueId,
 }
 
-/// Every sum of a value and something made of it that changes from step to step, in program order.
+/// Every sum of a value and something that a product makes of it, which changes from step to step, in program order.
 fn residuals(graph: &Graph) -> Vec<Residual> {
     let residual = |sum: ValueId| {
         let node = &graph[sum];
@@ -69,7 +70,9 @@ fn residuals(graph: &Graph) -> Vec<Residual> {
             return None;
         }
         let [a, b] = [graph.operands(sum)[0], graph.operands(sum)[1]];
-        let is_stream = |x, update| x != update && graph[x].fact.same_type(&node.fact) && graph.depends_on(update, x);
+        let is_stream = |x, update| {
+            x != update && graph[x].fact.same_type(&node.fact) && is_made_by_product(graph, update, x)
+        };
         match (is_stream(a, b), is_stream(b, a)) {
             (true, _) => Some(Residual { sum, stream: a, update: b }),
             (_, true) => Some(Residual { sum, stream: b, update: a }),
@@ -77,6 +80,25 @@ fn residuals(graph: &Graph) -> Vec<Residual> {
         }
     };
     graph.order().into_iter().filter_map(residual).collect()
+}
+
+/// Whether a product (or attention, or convolution) of `stream` is on the way to `update`. Element-wise work alone, as
+/// in `n + n · scale`, makes no block.
+fn is_made_by_product(graph: &Graph, update: ValueId, stream: ValueId) -> bool {
+    let mut open = vec![update];
+    let mut seen = HashSet::new();
+    while let Some(id) = open.pop() {
+        if id == stream || !seen.insert(id) || !graph.depends_on(id, stream) {
+            continue;
+        }
+        match graph[id].op {
+            Op::Linear(_) | Op::Matmul(_) | Op::MatmulCodes(_) | Op::Attention(_) | Op::Conv2d(_) => {
+                return true;
+            }
+            _ => open.extend(graph.operands(id)),
+        }
+    }
+    false
 }
 
 fn in_order(graph: &Graph, values: &[ValueId]) -> Vec<ValueId> {

@@ -30,7 +30,9 @@ pub fn split(
     let whole = program.variants[variant].clone();
     let reuse = free_variant(program, "reuse");
     let first = free_variant(program, "first");
-    for ((&step, computes), is_first) in steps.iter().zip(mask.iter()).zip(std::iter::once(true).chain(std::iter::repeat(false))) {
+    for ((&step, computes), is_first) in
+        steps.iter().zip(mask.iter()).zip(std::iter::once(true).chain(std::iter::repeat(false)))
+    {
         program.schedule[step] = match computes {
             true if is_first && predictor.history() > 1 => first.clone(),
             true => variant.clone(),
@@ -52,17 +54,16 @@ pub fn split(
 /// Declares what is carried, values of one stem next to each other.
 fn declare(program: &mut Program, variant: &Name, sites: &[ValueId], history: usize) -> Vec<Carried> {
     let graph = &program.variants[variant];
-    let name = |site: ValueId, age: usize| {
-        let name = &graph[site].name;
+    let shared = program.shared_names();
+    let name = |site: ValueId, age: usize| match history {
+        // The steps that reuse read what was the value under its own name.
+        1 => graph[site]
+            .name
+            .first_free(|name| !shared.contains(name) && graph.find(name).is_none_or(|known| known == site)),
         // The step that computes a value reads the earlier ones too, so these need names of their own.
-        let name = if history > 1 { name.suffixed(format_args!("_{}", ["last", "before"][age])) } else { name.clone() };
-        let is_free = |name: &Name| {
-            let declared = program.inputs.iter().chain(&program.carries).all(|declared| declared.name != *name);
-            declared && program.prepares.values().all(|graph| graph.outputs().iter().all(|out| out.label != *name))
-        };
-        name.first_free(is_free)
+        _ => program.free_name(&graph[site].name.suffixed(["_last", "_before"][age])),
     };
-    let carried: Vec<Carried> = sites
+    let mut carried: Vec<Carried> = sites
         .iter()
         .map(|&site| Carried {
             site,
@@ -70,9 +71,12 @@ fn declare(program: &mut Program, variant: &Name, sites: &[ValueId], history: us
             fact: Fact { rate: Rate::Latent, ..graph[site].fact.clone() },
         })
         .collect();
+    carried.sort_by_cached_key(|carried| sort_key(&carried.names[0]));
     let mut declarations: Vec<_> = carried
         .iter()
-        .flat_map(|carried| carried.names.iter().map(|name| Declaration { name: name.clone(), fact: carried.fact.clone() }))
+        .flat_map(|carried| {
+            carried.names.iter().map(|name| Declaration { name: name.clone(), fact: carried.fact.clone() })
+        })
         .collect();
     declarations.sort_by_cached_key(|declared| sort_key(&declared.name));
     program.carries.extend(declarations);
@@ -106,10 +110,21 @@ fn computing(mut graph: Graph, carried: &[Carried], is_first: bool) -> Result<Gr
 
 /// The graph with each site predicted; where a prediction counts as a value of its step, it is carried on.
 fn reusing(mut graph: Graph, carried: &[Carried], predictor: &Predictor) -> Result<Graph, PassError> {
+    // Sorted like the declarations too, so that they print as ranges; one called like its site takes its place below.
+    let read = carried.iter().flat_map(|carried| carried.names.iter().map(|name| (name, &carried.fact)));
+    let mut read: Vec<_> = read.filter(|(name, _)| graph.find(name).is_none()).collect();
+    read.sort_by_cached_key(|(name, _)| sort_key(name));
+    let mut patch = Patch::new(&mut graph, RULE);
+    patch.place_early();
+    for (name, fact) in read {
+        patch.input(name, fact.clone())?;
+    }
+    patch.apply()?;
     let mut outputs = Vec::new();
     for Carried { site, names, fact } in carried {
         let mut patch = Patch::new(&mut graph, RULE);
-        let history = names.iter().map(|name| patch.input(name, fact.clone())).collect::<Result<Vec<_>, _>>()?;
+        let history =
+            names.iter().map(|name| patch.input(name, fact.clone())).collect::<Result<Vec<_>, _>>()?;
         let predicted = predictor.predict(&mut patch, *site, &history)?;
         patch.shunt(*site, predicted);
         patch.apply()?;

@@ -21,10 +21,11 @@ pub const FOLD: Rule = Rule {
     },
 };
 
-/// The exact result, in f64: that of two f32 rounds to what f32 arithmetic gives.
+/// The exact result, in f64, of operands that are rounded to their type as the executor has them: that of two f32 rounds
+/// to what f32 arithmetic gives.
 fn value(graph: &Graph, id: ValueId) -> Option<f64> {
-    let operands: Vec<f64> =
-        graph.operands(id).into_iter().map(|operand| constant(graph, operand)).collect::<Option<_>>()?;
+    let operand = |id: ValueId| round(constant(graph, id)?, graph[id].fact.dtype).ok();
+    let operands: Vec<f64> = graph.operands(id).into_iter().map(operand).collect::<Option<_>>()?;
     match (&graph[id].op, &operands[..]) {
         (Op::Binary(op), &[a, b]) => Some(match op {
             Binary::Add => a + b,
@@ -49,5 +50,9 @@ fn round(value: f64, dtype: DType) -> Result<f64, Mismatch> {
     };
     // Integers wrap or saturate as the backend has it, which is not for us to say.
     let fits = dtype.is_float() || (rounded.fract() == 0.0 && rounded.abs() <= 127.0);
-    if rounded.is_finite() && fits { Ok(rounded) } else { Err(Mismatch::new("the result does not fit its type")) }
+    if rounded.is_finite() && fits {
+        Ok(rounded)
+    } else {
+        Err(Mismatch::new("the result does not fit its type"))
+    }
 }

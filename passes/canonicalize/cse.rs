@@ -37,8 +37,7 @@ pub fn share(graph: &mut Graph, report: &mut PassReport) -> Result<Changed, Pass
 
 fn merge(graph: &mut Graph, values: &[ValueId]) -> Result<(), PassError> {
     let nodes = || values.iter().map(|&id| &graph[id]);
-    let blocks: BTreeSet<_> =
-        nodes().map(|node| node.name.split_index().map(|(_, index)| index)).collect();
+    let blocks: BTreeSet<_> = nodes().map(|node| node.name.split_index().map(|(_, index)| index)).collect();
     if blocks.len() == 1 {
         let mut patch = Patch::new(graph, RULE);
         values[1..].iter().for_each(|&value| patch.shunt(value, values[0]));
@@ -46,7 +45,8 @@ fn merge(graph: &mut Graph, values: &[ValueId]) -> Result<(), PassError> {
     }
     let stem = |name: &Name| name.split_index().map_or_else(|| name.to_string(), |(stem, _)| stem.to_owned());
     let name = nodes().map(|node| stem(&node.name)).min_by_key(String::len).expect("there are several");
-    let path = nodes().map(|node| node.path.clone()).reduce(|a, b| common(&a, &b)).expect("there are several");
+    let path =
+        nodes().map(|node| node.path.clone()).reduce(|a, b| common(&a, &b)).expect("there are several");
     let (op, operands) = (graph[values[0]].op.clone(), graph.operands(values[0]));
     let mut patch = Patch::new(graph, RULE);
     patch.place_early();

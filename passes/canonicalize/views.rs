@@ -11,7 +11,12 @@ fn inner(graph: &Graph, id: ValueId) -> (ValueId, &Op) {
 }
 
 /// Puts `op` over `operands` in the place of `root`, under its name.
-fn replace(patch: &mut Patch, root: ValueId, op: impl Into<Op>, operands: &[ValueId]) -> Result<(), Mismatch> {
+fn replace(
+    patch: &mut Patch,
+    root: ValueId,
+    op: impl Into<Op>,
+    operands: &[ValueId],
+) -> Result<(), Mismatch> {
     let node = &patch.graph()[root];
     let (name, path) = (node.name.clone(), node.path.clone());
     let new = patch.add(op, operands, &name, path)?;
@@ -141,7 +146,8 @@ pub const CONCAT_OF_ONE: Rule = Rule {
         if !operands.iter().any(|&part| flattens(part)) {
             return Err(Mismatch::new("no part is a concatenation along that axis"));
         }
-        let parts = operands.iter().flat_map(|&part| if flattens(part) { graph.operands(part) } else { vec![part] });
+        let parts =
+            operands.iter().flat_map(|&part| if flattens(part) { graph.operands(part) } else { vec![part] });
         let (op, parts) = (Concat { axis: outer.axis }, parts.collect::<Vec<_>>());
         replace(patch, root, op, &parts)
     },

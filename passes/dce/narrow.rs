@@ -15,8 +15,14 @@ pub fn narrow_carries(program: &mut Program, report: &mut PassReport) -> Result<
             continue;
         };
         // The step that computes the value may have a slice of that name too: it is the one to carry.
-        let declared = program.inputs.iter().chain(&program.carries).any(|declared| declared.name == name);
-        let name = if declared { program.free_name(&name) } else { name };
+        let is_taken = program.shared_names().contains(&name)
+            || program.variants.values().any(|graph| {
+                // A reader's slices give up their names; its other values do not.
+                carried_input(graph, &wide)
+                    .zip(graph.find(&name))
+                    .is_some_and(|(carry, id)| !graph.users(carry).any(|user| user == id))
+            });
+        let name = if is_taken { program.free_name(&name) } else { name };
         let mut fact = None;
         for graph in program.variants.values_mut() {
             fact = fact.or(write_slice(graph, &wide, &slice, &name)?);

@@ -28,9 +28,10 @@ pub fn batched(graph: &Graph, id: ValueId, is_batched: impl Fn(ValueId) -> bool,
         Op::Concat(op) if operands.iter().all(|&operand| is_batched(operand)) => {
             Some(Concat { axis: behind(op.axis) }.into())
         }
-        Op::Transpose(op) => {
-            Some(Transpose { perm: std::iter::once(0).chain(op.perm.iter().map(|axis| axis + 1)).collect() }.into())
-        }
+        Op::Transpose(op) => Some(
+            Transpose { perm: std::iter::once(0).chain(op.perm.iter().map(|axis| axis + 1)).collect() }
+                .into(),
+        ),
         _ => None,
     }
 }

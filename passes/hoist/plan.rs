@@ -39,18 +39,23 @@ impl Plan {
         let order = graph.order();
         for &id in &order {
             if let Some(how) = plan.how(graph, id, &known) {
-                let rates = graph.operands(id).into_iter().filter_map(|operand| rate_outside(graph, operand, &known));
+                let rates =
+                    graph.operands(id).into_iter().filter_map(|operand| rate_outside(graph, operand, &known));
                 let rate = rates.max().unwrap_or(Rate::Weights).max(own_rate(graph, id));
                 known.insert(id, (how, rate));
             }
         }
         keep_cheap(graph, &order, &mut known);
         let is_read = |id: &ValueId| {
-            graph.users(*id).any(|user| !known.contains_key(&user)) || graph.outputs().iter().any(|out| out.value == *id)
+            graph.users(*id).any(|user| !known.contains_key(&user))
+                || graph.outputs().iter().any(|out| out.value == *id)
         };
         plan.frontier = order.iter().copied().filter(|id| known.contains_key(id) && is_read(id)).collect();
-        plan.leaving =
-            order.iter().filter_map(|id| known.remove_entry(id)).map(|(id, (how, rate))| (id, how, rate)).collect();
+        plan.leaving = order
+            .iter()
+            .filter_map(|id| known.remove_entry(id))
+            .map(|(id, (how, rate))| (id, how, rate))
+            .collect();
         plan
     }
 
@@ -70,11 +75,14 @@ impl Plan {
                 .then_some(How::Batched(None));
         }
         let is_batched = |operand: ValueId| matches!(known.get(&operand), Some((How::Batched(_), _)));
-        let is_available = |operand: &ValueId| graph[*operand].fact.rate < Rate::Latent || is_batched(*operand);
+        let is_available =
+            |operand: &ValueId| graph[*operand].fact.rate < Rate::Latent || is_batched(*operand);
         let rows = node.fact.shape.elements() / node.fact.shape.last().copied().unwrap_or(1).max(1);
-        (rows <= FEW_ROWS && operands.iter().all(is_available) && operands.iter().any(|&operand| is_batched(operand)))
-            .then(|| batched(graph, id, is_batched, self.steps))?
-            .map(|op| How::Batched(Some(op)))
+        (rows <= FEW_ROWS
+            && operands.iter().all(is_available)
+            && operands.iter().any(|&operand| is_batched(operand)))
+        .then(|| batched(graph, id, is_batched, self.steps))?
+        .map(|op| How::Batched(Some(op)))
     }
 }
 
@@ -131,10 +139,16 @@ fn is_element_wise(op: &Op) -> bool {
 /// Whether an operand of `id`, or what it is a view of, is read by the step besides.
 fn reads_what_stays_read(graph: &Graph, id: ValueId, known: &BTreeMap<ValueId, (How, Rate)>) -> bool {
     graph.operands(id).into_iter().filter(|&operand| !graph.is_leaf(operand)).any(|operand| {
-        let mut seen = operand;
-        while graph[seen].op.is_view() && known.contains_key(&seen) {
-            seen = graph.operands(seen)[0];
+        let (mut reader, mut seen) = (id, operand);
+        loop {
+            let is_other = |user: ValueId| user != reader && !known.contains_key(&user);
+            if !known.contains_key(&seen) || graph.users(seen).any(is_other) {
+                return true;
+            }
+            if !graph[seen].op.is_view() {
+                return false;
+            }
+            (reader, seen) = (seen, graph.operands(seen)[0]);
         }
-        !known.contains_key(&seen) || graph.users(seen).any(|user| user != id && !known.contains_key(&user))
     })
 }

@@ -51,16 +51,21 @@ fn groups(program: &Program, variant: &Name, plan: &Plan) -> Vec<Group> {
         let stem = stem.map_or_else(|| node.name.to_string(), |(stem, _)| stem.to_owned());
         by_stem.entry((stem, node.fact.clone(), rate, is_batched)).or_default().push(id);
     }
+    let shared = program.shared_names();
     let mut taken: Vec<Name> = Vec::new();
     by_stem
         .into_iter()
         .map(|((stem, _, rate, is_batched), members)| {
             // A value that is prepared as it is keeps its name; the step's own values keep theirs.
-            let name = match &members[..] {
-                [one] if !is_batched => graph[*one].name.clone(),
-                _ => program.free_name(&Name::from(format!("{stem}_{}", if is_batched { "steps" } else { "all" }))),
+            let (name, own) = match &members[..] {
+                [one] if !is_batched => (graph[*one].name.clone(), Some(*one)),
+                _ => (Name::from(format!("{stem}_{}", if is_batched { "steps" } else { "all" })), None),
             };
-            let name = name.first_free(|name| !taken.contains(name));
+            let is_free = |name: &Name| {
+                let is_own = own.is_some() && graph.find(name) == own && !shared.contains(name);
+                !taken.contains(name) && (is_own || program.free_name(name) == *name)
+            };
+            let name = name.first_free(is_free);
             taken.push(name.clone());
             Group { name, members, is_batched, rate }
         })
@@ -85,8 +90,11 @@ impl Mover<'_> {
             // The selected row of all steps is the table.
             How::Batched(None) => self.operand(operands[0], rate)?,
             How::AsIs => {
-                let operands =
-                    operands.iter().map(|&operand| self.operand(operand, rate)).collect::<Result<Vec<_>, _>>()?;
+                let operands = operands.iter().map(|&operand| self.operand(operand, rate)).collect::<Result<
+                    Vec<_>,
+                    _,
+                >>(
+                )?;
                 self.add(rate, node.op, &operands, &node.name, &node.path)?
             }
             How::Batched(Some(op)) => {
@@ -136,7 +144,13 @@ impl Mover<'_> {
             (_, Some((stage, value))) => self.across(stage, value, rate),
             (Op::Weight(weight), None) => Ok(self.stage(rate).weight(weight.tensor.clone(), node.fact)?),
             (Op::Constant(constant), None) => Ok(self.stage(rate).constant(constant.clone())?),
-            (_, None) => self.input(rate, &node.name, node.fact),
+            (_, None) => {
+                // The step may read what that very stage has prepared.
+                let prepared = self.stage(rate).outputs().iter().find(|output| output.label == node.name);
+                prepared
+                    .map(|output| output.value)
+                    .map_or_else(|| self.input(rate, &node.name, node.fact), Ok)
+            }
         }
     }
 
@@ -155,8 +169,10 @@ impl Mover<'_> {
             Some(output) => output.label.clone(),
             None if matches!(graph[value].op, Op::Input(_)) => graph[value].name.clone(),
             None => {
-                let label = graph[value].name.clone();
-                graph.output(label.clone(), value);
+                let name = graph[value].name.clone();
+                let shared = self.program.shared_names();
+                let label = name.first_free(|name| !shared.contains(name));
+                self.stage(stage).output(label.clone(), value);
                 label
             }
         };
@@ -168,11 +184,13 @@ impl Mover<'_> {
         let parts: Vec<_> = group.members.iter().map(|member| self.moved[member].1).collect();
         let value = match parts[..] {
             [one] => one,
-            _ => self.add(group.rate, Concat { axis: -1 }.into(), &parts, &group.name, &ModulePath::root())?,
+            _ => {
+                self.add(group.rate, Concat { axis: -1 }.into(), &parts, &group.name, &ModulePath::root())?
+            }
         };
         let graph = self.stage(group.rate);
         // It may be an output already, under its own name, for a later stage.
-        if !graph.outputs().iter().any(|output| output.label == group.name) {
+        if !graph.outputs().iter().any(|output| output.label == group.name && output.value == value) {
             graph.output(group.name.clone(), value);
         }
         Ok(graph[value].fact.clone())
@@ -189,7 +207,10 @@ fn read_prepared(graph: &mut Graph, plan: &Plan, groups: &[(Group, Fact)]) -> Re
                 let node = &patch.graph()[group.members[0]];
                 let name = match &group.members[..] {
                     [_] => node.name.clone(),
-                    _ => Name::from(format!("{}_now", node.name.split_index().map_or(&*node.name, |(stem, _)| stem))),
+                    _ => Name::from(format!(
+                        "{}_now",
+                        node.name.split_index().map_or(&*node.name, |(stem, _)| stem)
+                    )),
                 };
                 patch.add(Select {}, &[input, step], &name, ModulePath::root())?
             }

@@ -32,7 +32,8 @@ impl Algorithm {
         let option = |algorithm: &Self| key.strip_prefix(algorithm.name)?.strip_prefix('_');
         let all = ALGORITHMS.iter().filter_map(|algorithm| Some((algorithm, option(algorithm)?)));
         // `hqq_diffusers_backend` is an option of `hqq_diffusers`, not of `hqq`.
-        all.max_by_key(|(algorithm, _)| algorithm.name.len()).filter(|(algorithm, option)| algorithm.has(option))
+        all.max_by_key(|(algorithm, _)| algorithm.name.len())
+            .filter(|(algorithm, option)| algorithm.has(option))
     }
 
     /// Whether `option` is one of its options.
@@ -48,7 +49,8 @@ impl Algorithm {
 
 /// The known key nearest to one that is unknown, if any is near.
 pub fn nearest_key(key: &str) -> Option<String> {
-    let options = |algorithm: &'static Algorithm| algorithm.options.iter().map(|option| algorithm.key(option));
+    let options =
+        |algorithm: &'static Algorithm| algorithm.options.iter().map(|option| algorithm.key(option));
     let names = GROUPS.iter().copied().chain(ARGUMENTS.iter().map(|(name, _)| *name)).map(str::to_owned);
     let algorithms = ALGORITHMS.iter().map(|algorithm| algorithm.name.to_owned());
     nearest(key, names.chain(algorithms).chain(ALGORITHMS.iter().flat_map(options)))
@@ -62,8 +64,18 @@ pub fn nearest(word: &str, known: impl Iterator<Item = String>) -> Option<String
 
 /// Keys of the old form, whose values are names of algorithms.
 pub const GROUPS: [&str; 12] = [
-    "batcher", "cacher", "compiler", "decoder", "distiller", "distributer", "enhancer", "factorizer", "kernel", "pruner",
-    "quantizer", "recoverer",
+    "batcher",
+    "cacher",
+    "compiler",
+    "decoder",
+    "distiller",
+    "distributer",
+    "enhancer",
+    "factorizer",
+    "kernel",
+    "pruner",
+    "quantizer",
+    "recoverer",
 ];
 
 const UNSAVED: &str = "nothing to do, Reflux stores no smashed models";
@@ -103,7 +115,13 @@ static ALGORITHMS: &[Algorithm] = &[
     algorithm(
         "torch_compile",
         &[
-            "mode", "backend", "fullgraph", "dynamic", "target", "make_portable", "max_kv_cache_size",
+            "mode",
+            "backend",
+            "fullgraph",
+            "dynamic",
+            "target",
+            "make_portable",
+            "max_kv_cache_size",
             "seqlen_manual_cuda_graph",
         ],
         COMPILED,
@@ -117,7 +135,11 @@ static ALGORITHMS: &[Algorithm] = &[
         &["convert_to_f32", "rotate_method"],
         Role::Nothing("nothing to do, Reflux runs on one device"),
     ),
-    algorithm("qkv_diffusers", &[], Role::Nothing("comes with the pass `merge-linear`, which is not there yet")),
+    algorithm(
+        "qkv_diffusers",
+        &[],
+        Role::Nothing("comes with the pass `merge-linear`, which is not there yet"),
+    ),
     algorithm("half", &[], Role::Nothing("no matter of passes, `--dtype f16` computes in half precision")),
     algorithm(
         "padding_pruning",
@@ -127,13 +149,19 @@ static ALGORITHMS: &[Algorithm] = &[
     algorithm(
         "deepcache",
         &["interval"],
-        Role::Lacking("it caches blocks of a UNet, and FLUX has none; fora, pab and fastercache are for FLUX"),
+        Role::Lacking(
+            "it caches blocks of a UNet, and FLUX has none; fora, pab and fastercache are for FLUX",
+        ),
     ),
     algorithm("hqq_diffusers", &[], Role::Lacking("the nearest is torchao with quant_type = int4wo")),
     algorithm("diffusers_int8", &[], Role::Lacking("the nearest is torchao with quant_type = int8dq")),
     algorithm("torch_dynamic", &[], Role::Lacking("the nearest is torchao with quant_type = int8dq")),
     algorithm("quanto", &[], Role::Lacking("the nearest is torchao with quant_type = int8wo")),
-    algorithm("hyper", &[], Role::Lacking("it makes a model of few steps of one of many; FLUX.1-schnell is one")),
+    algorithm(
+        "hyper",
+        &[],
+        Role::Lacking("it makes a model of few steps of one of many; FLUX.1-schnell is one"),
+    ),
     algorithm("awq", &[], NOT_FLUX),
     algorithm("c_generate", &[], NOT_FLUX),
     algorithm("c_translate", &[], NOT_FLUX),

@@ -69,7 +69,8 @@ fn switch(mention: &mut Mention, value: &Value) -> Result<(), PrunaError> {
         Value::Object(options) => {
             mention.on = Some(true);
             for (key, value) in options.iter().filter(|(_, value)| !value.is_null()) {
-                let option = key.strip_prefix(algorithm.name).and_then(|key| key.strip_prefix('_')).unwrap_or(key);
+                let option =
+                    key.strip_prefix(algorithm.name).and_then(|key| key.strip_prefix('_')).unwrap_or(key);
                 if !algorithm.has(option) {
                     return Err(unknown(&algorithm.key(option)));
                 }

@@ -35,7 +35,10 @@ impl Targets {
         };
         let include = list("include")?.unwrap_or_else(|| vec!["*".into()]);
         if include.is_empty() {
-            return Err(PrunaError::value(key, "`include` is empty, so nothing would be quantized; leave torchao out"));
+            return Err(PrunaError::value(
+                key,
+                "`include` is empty, so nothing would be quantized; leave torchao out",
+            ));
         }
         let mut elsewhere = Vec::new();
         let mut within = |patterns: Vec<String>| -> Vec<String> {
@@ -73,7 +76,8 @@ fn within_transformer(pattern: &str) -> Option<String> {
     }
     // A rest that begins with a star matches all that the one without it does.
     let covered = |at: &usize| *at > 0 && is_star(at - 1) && reached.contains(&(at - 1));
-    let rests: Vec<String> = reached.iter().filter(|at| !covered(at)).map(|&at| parts[at..].concat()).collect();
+    let rests: Vec<String> =
+        reached.iter().filter(|at| !covered(at)).map(|&at| parts[at..].concat()).collect();
     match &rests[..] {
         [] => None,
         [rest] => Some(rest.clone()).filter(|rest| !rest.is_empty()),
@@ -88,7 +92,9 @@ fn parts(pattern: &str) -> Vec<&str> {
     while let Some(c) = rest.chars().next() {
         // A bracket that comes first is one of those meant: `[]]`, `[!]]`.
         let class = rest.strip_prefix('[').map(|class| class.strip_prefix('!').unwrap_or(class));
-        let close = class.and_then(|class| class.char_indices().skip(1).find(|(_, c)| *c == ']').map(|(at, _)| (class, at)));
+        let close = class.and_then(|class| {
+            class.char_indices().skip(1).find(|(_, c)| *c == ']').map(|(at, _)| (class, at))
+        });
         let end = close.map_or(c.len_utf8(), |(class, at)| rest.len() - class.len() + at + 1);
         let (part, after) = rest.split_at(end);
         parts.push(part);
@@ -119,7 +125,9 @@ mod tests {
         assert_eq!(within("*former.*.to_[qk]"), "{*former.*.to_[qk],*.to_[qk]}");
         assert_eq!(within("?ransformer.proj_out"), "proj_out");
         assert_eq!(within("[!x]ransformer[.]proj_out"), "proj_out");
-        for elsewhere in ["text_encoder.*", "transformer_2.*", "vae*", "transformer", "transformer.", "[ab]*", ""] {
+        for elsewhere in
+            ["text_encoder.*", "transformer_2.*", "vae*", "transformer", "transformer.", "[ab]*", ""]
+        {
             assert_eq!(within(elsewhere), "", "{elsewhere}");
         }
     }

@@ -19,15 +19,40 @@ pub enum Preset {
 
 /// Segments of the paths of normalisations, modulations among them.
 const NORM: [&str; 14] = [
-    "adaln_single", "caption_norm", "norm", "norm1", "norm1_context", "norm2", "norm2_context", "norm3", "norm_k",
-    "norm_q", "norm_v", "norm_final", "norm_out", "skip_norm",
+    "adaln_single",
+    "caption_norm",
+    "norm",
+    "norm1",
+    "norm1_context",
+    "norm2",
+    "norm2_context",
+    "norm3",
+    "norm_k",
+    "norm_q",
+    "norm_v",
+    "norm_final",
+    "norm_out",
+    "skip_norm",
 ];
 
 /// Segments of the paths of embedders.
 const EMBEDDING: [&str; 16] = [
-    "caption_projection", "condition_embedder", "context_embedder", "guidance_condition_pro", "guidance_embedder",
-    "ofs_embedding", "ofs_proj", "patch_embed", "pos_embed", "rope", "time_embedding", "time_proj", "time_text_embed",
-    "timestep_embedder", "text_embedder", "x_embedder",
+    "caption_projection",
+    "condition_embedder",
+    "context_embedder",
+    "guidance_condition_pro",
+    "guidance_embedder",
+    "ofs_embedding",
+    "ofs_proj",
+    "patch_embed",
+    "pos_embed",
+    "rope",
+    "time_embedding",
+    "time_proj",
+    "time_text_embed",
+    "timestep_embedder",
+    "text_embedder",
+    "x_embedder",
 ];
 
 impl Preset {

@@ -48,7 +48,8 @@ pub enum Rule {
 impl Scheme {
     /// The type of a weight, given what it is now.
     pub fn weight(self, rule: Rule, weight: &Fact) -> Fact {
-        let of = |dtype, per, scale| Fact::new(dtype, weight.shape.clone()).scaled(Scales { per, dtype: scale });
+        let of =
+            |dtype, per, scale| Fact::new(dtype, weight.shape.clone()).scaled(Scales { per, dtype: scale });
         match self {
             Self::Int8dq | Self::Int8wo => of(DType::I8, Granularity::Row, rule.scale(weight.dtype)),
             Self::Fp8dq => of(DType::F8E4M3, Granularity::Tensor, DType::F32),
@@ -81,7 +82,9 @@ impl Scheme {
     pub fn rewrite(self, rule: Rule, graph: &mut Graph, linear: ValueId) -> Result<(), PassError> {
         let (node, operands) = (graph[linear].clone(), graph.operands(linear));
         let ([x, weight], bias) = ([operands[0], operands[1]], &operands[2..]);
-        let Op::Weight(op::Weight { tensor }) = graph[weight].op.clone() else { unreachable!("it was selected") };
+        let Op::Weight(op::Weight { tensor }) = graph[weight].op.clone() else {
+            unreachable!("it was selected")
+        };
         let fact = self.weight(rule, &graph[weight].fact);
         let quantize = self.activation(rule, &graph[x].fact);
         let codes = quantize.as_ref().and_then(|op| {
@@ -102,10 +105,15 @@ impl Scheme {
                 build.add("", Rescale { dtype: node.fact.dtype }, &[&[product, weight], bias].concat())?
             }
             (_, Some(op)) => {
-                let matmul = if op.dtype == DType::I8 { MatmulCodes::MatmulI8 } else { MatmulCodes::MatmulF8 };
+                let matmul =
+                    if op.dtype == DType::I8 { MatmulCodes::MatmulI8 } else { MatmulCodes::MatmulF8 };
                 let codes = codes.map_or_else(|| build.quantize(op, x), Ok)?;
                 let product = build.add("_acc", matmul, &[codes, weight])?;
-                build.add("", Rescale { dtype: node.fact.dtype }, &[&[product, codes, weight], bias].concat())?
+                build.add(
+                    "",
+                    Rescale { dtype: node.fact.dtype },
+                    &[&[product, codes, weight], bias].concat(),
+                )?
             }
         };
         patch.shunt(linear, result);
@@ -133,6 +141,11 @@ impl Builder<'_, '_> {
 }
 
 impl Rule {
+    /// Whether it need not be written.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// The dtype of the scales of values in `dtype`.
     fn scale(self, dtype: DType) -> DType {
         match self {

@@ -2,7 +2,7 @@
 
 use super::{Quantize, Scheme};
 use indexmap::IndexMap;
-use reflux_ir::op::Op;
+use reflux_ir::op::{Op, Weight};
 use reflux_ir::pass::{Globs, PassError, PassReport};
 use reflux_ir::{Fact, Graph, ModulePath, ValueId, si};
 use std::fmt::Write as _;
@@ -17,10 +17,10 @@ pub struct Selection<'p> {
     pub skip: Globs,
 }
 
-/// What was chosen of all linears, module by module. A linear that several stages run is one.
+/// What was chosen of all linears, by module and weight. A linear that several stages run is one.
 #[derive(Default)]
 pub struct Summary {
-    modules: IndexMap<ModulePath, Module>,
+    modules: IndexMap<(ModulePath, String), Module>,
     /// Whether each pattern of `include` and of `skip` matches a linear.
     used: [Vec<bool>; 2],
 }
@@ -38,9 +38,7 @@ impl Selection<'_> {
         for id in graph.order() {
             let Op::Linear(_) = graph[id].op else { continue };
             let weight = graph.operands(id)[1];
-            if !matches!(graph[weight].op, Op::Weight(_)) {
-                continue;
-            }
+            let Op::Weight(Weight { tensor }) = &graph[weight].op else { continue };
             let path = graph[id].path.clone();
             summary.see(self, &path);
             let outcome = match self.refusal(graph, id) {
@@ -50,7 +48,9 @@ impl Selection<'_> {
             if outcome.is_ok() {
                 chosen.push(id);
             }
-            summary.modules.insert(path, Module { before: graph[weight].fact.clone(), outcome });
+            summary
+                .modules
+                .insert((path, tensor.clone()), Module { before: graph[weight].fact.clone(), outcome });
         }
         chosen
     }
@@ -65,7 +65,9 @@ impl Selection<'_> {
             () if pass.exclude.excludes(path) => Some("excluded by the preset"),
             () if !pass.include.is_empty() && !self.include.is_match(path) => Some("not included"),
             () if self.skip.is_match(path) => Some("skipped"),
-            () if features <= FEWEST_FEATURES && pass.scheme == Scheme::Int8dq => Some("16 input features or fewer"),
+            () if features <= FEWEST_FEATURES && pass.scheme == Scheme::Int8dq => {
+                Some("16 input features or fewer")
+            }
             () if rows <= pass.keep_rows => Some("few rows"),
             () => None,
         }
@@ -74,7 +76,10 @@ impl Selection<'_> {
 
 impl Summary {
     fn see(&mut self, selection: &Selection, path: &ModulePath) {
-        let lists = [(&selection.include, selection.pass.include.len()), (&selection.skip, selection.pass.skip.len())];
+        let lists = [
+            (&selection.include, selection.pass.include.len()),
+            (&selection.skip, selection.pass.skip.len()),
+        ];
         for (used, (globs, count)) in self.used.iter_mut().zip(lists) {
             used.resize(count, false);
             globs.matches(path).into_iter().for_each(|pattern| used[pattern] = true);
@@ -91,7 +96,8 @@ impl Summary {
         if unused.is_empty() {
             return Ok(());
         }
-        let example = self.modules.keys().next().map(|path| format!("; a module is called like `{path}`"));
+        let example =
+            self.modules.keys().next().map(|(path, _)| format!("; a module is called like `{path}`"));
         let why = format!("no linear matches {}{}", unused.join(", "), example.unwrap_or_default());
         Err(PassError::Refused(why))
     }
@@ -111,8 +117,9 @@ impl Summary {
             si(after)
         ));
         let mut kinds: IndexMap<(String, &Fact, String), usize> = IndexMap::new();
-        for (path, Module { before, outcome }) in &self.modules {
-            let outcome = outcome.as_ref().map_or_else(|reason| format!("stays: {reason}"), |fact| format!("→ {fact}"));
+        for ((path, _), Module { before, outcome }) in &self.modules {
+            let outcome =
+                outcome.as_ref().map_or_else(|reason| format!("stays: {reason}"), |fact| format!("→ {fact}"));
             *kinds.entry((kind(path), before, outcome)).or_default() += 1;
         }
         let width = kinds.keys().map(|(kind, ..)| kind.len()).max().unwrap_or(0);

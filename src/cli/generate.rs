@@ -1,5 +1,6 @@
 //! `reflux generate`
 
+use super::passes::{PassArgs, check_dump_dir, in_a_line};
 use super::progress::Progress;
 use super::{DTypeArg, DeviceArg, print, tensors};
 use crate::files::check_writable;
@@ -8,6 +9,7 @@ use crate::{Error, VERSION};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Latents travel as safetensors with this one tensor.
@@ -64,6 +66,11 @@ pub struct Args {
     /// [default: f32 on the processor, bf16 on a GPU]
     #[arg(long, value_enum)]
     dtype: Option<DTypeArg>,
+    #[command(flatten)]
+    passes: PassArgs,
+    /// Write the transformer's program into this folder, before the first pass and after each that changes it
+    #[arg(long, value_name = "DIR")]
+    dump_dir: Option<PathBuf>,
     /// Print what was done, and how long it took, as JSON
     #[arg(long)]
     json: bool,
@@ -95,6 +102,9 @@ pub fn generate(args: &Args) -> Result<(), Error> {
     for path in files.iter().chain(&args.save_latents) {
         check_writable(path)?;
     }
+    check_dump_dir(args.dump_dir.as_deref())?;
+    let passes = args.passes.pipeline()?.map(Arc::new);
+    let asked_for_passes = passes.is_some();
     let model = match &args.model {
         Some(model) => model.clone(),
         None => bundled_model()?,
@@ -103,7 +113,8 @@ pub fn generate(args: &Args) -> Result<(), Error> {
         device: Some(args.device.into()),
         dtype: args.dtype.map(Into::into),
         transformer: args.transformer.clone(),
-        ..OpenOptions::default()
+        passes,
+        dump_dir: args.dump_dir.clone(),
     };
     let mut pipeline = FluxPipeline::open_with(model, options)?;
     pipeline.set_profiling(args.profile);
@@ -114,6 +125,9 @@ pub fn generate(args: &Args) -> Result<(), Error> {
     progress.finish();
     for warning in &report.warnings {
         eprintln!("warning: {warning}");
+    }
+    for pass in report.passes.iter().filter(|_| asked_for_passes) {
+        eprintln!("{}", in_a_line(pass));
     }
     for (image, path) in images.iter().zip(&files) {
         image.save(path)?;

@@ -1,11 +1,14 @@
 //! `reflux ir`
 
-use super::{DTypeArg, write_result};
+use super::lowering::{Model, SizeArgs};
+use super::passes::DriveArgs;
+use super::write_result;
 use crate::Error;
-use crate::pipeline::{Defaults, bundled_model};
+use crate::files::check_writable;
+use crate::pipeline::bundled_model;
 use reflux_ir::text::PrintOptions;
-use reflux_ir::{DType, Program, export};
-use reflux_models::{ModelConfig, Net, PIXELS_PER_TOKEN, Sizes};
+use reflux_ir::{Program, export};
+use reflux_models::{ModelConfig, Net};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -30,22 +33,10 @@ pub struct Args {
     /// Print every block by itself
     #[arg(long)]
     unrolled: bool,
-    /// In pixels [default: the model's]
-    #[arg(long)]
-    width: Option<usize>,
-    /// In pixels [default: the model's]
-    #[arg(long)]
-    height: Option<usize>,
-    #[arg(long, default_value_t = 1)]
-    batch: usize,
-    /// [default: the model's]
-    #[arg(long)]
-    steps: Option<usize>,
-    /// T5 tokens [default: the model's]
-    #[arg(long)]
-    max_sequence_length: Option<usize>,
-    #[arg(long, value_enum, default_value = "bf16")]
-    dtype: DTypeArg,
+    #[command(flatten)]
+    sizes: SizeArgs,
+    #[command(flatten)]
+    drive: DriveArgs,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -78,33 +69,22 @@ enum Export {
 }
 
 pub fn ir(args: &Args) -> Result<(), Error> {
-    let (config, defaults) = match (&args.config, &args.model) {
-        (Some(name), _) => {
-            let config = ModelConfig::built_in(name).expect("clap knows the names");
-            let defaults = Defaults::of_family(&config);
-            (config, defaults)
-        }
-        (None, model) => {
-            let folder = model.clone().map_or_else(bundled_model, Ok)?;
-            let config = ModelConfig::read(&folder)?;
-            let defaults = Defaults::of(&folder, &config)?;
-            (config, defaults)
-        }
-    };
-    let sizes = Sizes {
-        batch: args.batch,
-        steps: args.steps.unwrap_or(defaults.steps),
-        text_tokens: args.max_sequence_length.unwrap_or(defaults.max_sequence_length),
-        height: args.height.unwrap_or(defaults.height),
-        width: args.width.unwrap_or(defaults.width),
-    };
-    for (what, pixels) in [("width", sizes.width), ("height", sizes.height)] {
-        if pixels == 0 || !pixels.is_multiple_of(PIXELS_PER_TOKEN) {
-            return Err(Error::Size { what, pixels });
-        }
+    if let Some(path) = &args.out {
+        check_writable(path)?;
     }
-    let dtype: DType = args.dtype.into();
-    let program = config.lower(args.net.into(), &sizes, dtype)?;
+    let pipeline = args.drive.passes.pipeline()?.unwrap_or_default();
+    let model = match (&args.config, &args.model) {
+        (Some(name), _) => Model::built_in(name).expect("clap knows the names"),
+        (None, Some(folder)) => Model::read(folder)?,
+        (None, None) => Model::read(&bundled_model()?)?,
+    };
+    let net = args.net.into();
+    let program = model.lower(net, &args.sizes)?;
+    // Only the transformer runs in steps.
+    let in_steps = net == Net::Transformer && !pipeline.is_empty();
+    let timesteps = in_steps.then(|| model.timesteps(&args.sizes)).transpose()?;
+    let (program, report) = args.drive.run(program, &pipeline, timesteps.as_deref())?;
+    eprint!("{report}");
     write_result(args.out.as_deref(), &render(&program, args))
 }
 

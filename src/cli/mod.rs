@@ -1,9 +1,13 @@
 //! The command line. Results go to standard output, everything else to standard error; what fails says so in one
 //! message and exits with 1.
 
+mod catalog;
 mod doctor;
 mod generate;
 mod ir;
+mod lowering;
+mod opt;
+mod passes;
 mod progress;
 mod run;
 mod tensors;
@@ -34,6 +38,10 @@ enum Command {
     Generate(generate::Args),
     /// Show a network's IR; needs no weights
     Ir(ir::Args),
+    /// Run passes on a program and say what they did; needs no weights
+    Opt(opt::Args),
+    /// List the passes and their options
+    Passes(catalog::Args),
     /// Execute a program of IR text
     Run(run::Args),
     /// Show what Reflux finds on this machine: devices, libraries, versions
@@ -69,6 +77,8 @@ pub fn main() -> ExitCode {
     let outcome = std::panic::catch_unwind(|| match cli.command {
         Command::Generate(args) => generate::generate(&args),
         Command::Ir(args) => ir::ir(&args),
+        Command::Opt(args) => opt::opt(&args),
+        Command::Passes(args) => catalog::passes(&args),
         Command::Run(args) => run::run(&args),
         Command::Doctor(args) => doctor::doctor(&args),
     });

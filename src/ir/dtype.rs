@@ -71,7 +71,9 @@ impl fmt::Display for DType {
 
 /// A name that is no element type; the message lists the ones there are.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is no element type (f32, f16, bf16, i32 and i8 are; quantized ones are written like i8.row.bf16)")]
+#[error(
+    "`{0}` is no element type (f32, f16, bf16, i32 and i8 are; quantized ones are written like i8.row.bf16)"
+)]
 pub struct UnknownDType(pub String);
 
 impl FromStr for DType {

@@ -381,10 +381,7 @@ impl PartialEq for Graph {
                 let node = &graph[id];
                 let operands: Vec<_> =
                     graph.operands(id).into_iter().map(|operand| written(graph, operand)).collect();
-                (
-                    written(graph, id),
-                    (node.op.clone(), operands, node.fact.clone(), node.path.clone()),
-                )
+                (written(graph, id), (node.op.clone(), operands, node.fact.clone(), node.path.clone()))
             };
             graph.dag.node_indices().map(ValueId).filter(|&id| !graph.is_idle(id)).map(line).collect()
         };

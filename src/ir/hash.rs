@@ -1,6 +1,7 @@
 //! Hashes of programs, to tell whether a pass changed one.
 
 use crate::{Graph, Program, ValueId};
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 fn hash_of(value: &impl Hash) -> u64 {
@@ -36,7 +37,8 @@ impl Program {
         };
         let prepares: Vec<_> =
             self.prepares.iter().map(|(rate, graph)| (*rate, graph.structural_hash())).collect();
-        let variants: Vec<_> =
+        // Programs are equal whatever the order of their variants.
+        let variants: BTreeMap<_, _> =
             self.variants.iter().map(|(name, graph)| (name, graph.structural_hash())).collect();
         hash_of(&(
             &self.name,

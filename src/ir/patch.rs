@@ -107,7 +107,8 @@ impl<'g> Patch<'g> {
             false => shunts.iter().map(|&(old, _)| self.graph[old].order.0).min(),
             true => {
                 let read = added.iter().flat_map(|&(id, _)| self.graph.operands(id));
-                read.filter(|&id| !self.graph.is_leaf(id)).map(|id| self.graph[id].order.0).max()
+                // What reads nothing stands in front of everything.
+                read.filter(|&id| !self.graph.is_leaf(id)).map(|id| self.graph[id].order.0).max().or(Some(0))
             }
         };
         for &(id, _) in &added {

@@ -87,14 +87,19 @@ impl Program {
         self.schedule.iter().filter(|variant| *variant == name).count()
     }
 
-    /// A name like `name` that no input, carried or prepared value has, nor any value of a graph.
-    pub fn free_name(&self, name: &Name) -> Name {
+    /// The names of inputs, carried and prepared values, and results: those that stages share.
+    pub fn shared_names(&self) -> HashSet<&Name> {
         let declared = self.inputs.iter().chain(&self.carries).map(|declared| &declared.name);
-        let prepared = self.prepares.values().flat_map(Graph::outputs).map(|output| &output.label);
-        let taken: HashSet<&Name> = declared.chain(prepared).collect();
-        let is_free =
-            |name: &Name| !taken.contains(name) && self.stages().all(|(_, graph)| graph.find(name).is_none());
-        name.first_free(is_free)
+        let outputs = self.stages().flat_map(|(_, graph)| graph.outputs()).map(|output| &output.label);
+        declared.chain(outputs).collect()
+    }
+
+    /// A name like `name` that is none of [`Program::shared_names`], and that no value of a graph has.
+    pub fn free_name(&self, name: &Name) -> Name {
+        let shared = self.shared_names();
+        name.first_free(|name| {
+            !shared.contains(name) && self.stages().all(|(_, graph)| graph.find(name).is_none())
+        })
     }
 
     /// Tells the readers of prepared values how often these change, where an edit has made that less often.

@@ -142,7 +142,10 @@ impl Checker<'_> {
             _ => {}
         }
         if !node.fact.is_well_formed() {
-            self.report(id, format!("{} has scales that it cannot have, or lacks those that it needs", node.fact));
+            self.report(
+                id,
+                format!("{} has scales that it cannot have, or lacks those that it needs", node.fact),
+            );
         }
         if let Stage::Prepare(rate) = self.stage
             && node.fact.rate > rate
@@ -255,7 +258,10 @@ impl Wiring<'_> {
                 let fact = &graph[output.value].fact;
                 match self.program.carries.iter().find(|carry| carry.name == output.label) {
                     None if !is_plain(fact) => {
-                        let message = format!("the result `%{}` is {fact}, which nothing outside can read", output.label);
+                        let message = format!(
+                            "the result `%{}` is {fact}, which nothing outside can read",
+                            output.label
+                        );
                         self.report(Some(&stage), message);
                     }
                     None => results.push((&output.label, fact.to_string())),

@@ -23,9 +23,10 @@ impl FluxPipeline {
         if let Some((_, program)) = self.optimized.as_ref().filter(|(known, _)| known == sizes) {
             return Ok(program.clone());
         }
-        let schedule = Schedule::new(&self.config.scheduler, sizes.steps, sizes.image_tokens())?;
+        // Sizes that the scheduler refuses are refused where the steps begin, after memory is checked.
+        let schedule = Schedule::new(&self.config.scheduler, sizes.steps, sizes.image_tokens()).ok();
         let mut driver = Driver {
-            timesteps: Some(&schedule.timesteps),
+            timesteps: schedule.as_ref().map(|schedule| &schedule.timesteps[..]),
             dump_dir: self.dump_dir.as_deref(),
             ..Driver::default()
         };

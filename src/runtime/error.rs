@@ -16,10 +16,6 @@ pub enum RunError {
     UnknownInput { name: String, inputs: Vec<Name> },
     #[error("input `%{name}` must be {expected}, not {found}")]
     InputType { name: Name, expected: Fact, found: Fact },
-    #[error(
-        "`%{name}` is {fact}: a program takes and returns numbers, and codes become them by `dequantize`"
-    )]
-    Codes { name: Name, fact: Fact },
     #[error("input `%{0}` has not been given")]
     MissingInput(Name),
     #[error("the program has {steps} steps; there is no step {step}")]

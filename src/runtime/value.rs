@@ -48,7 +48,7 @@ impl<B: Backend> Value<B> {
             Self::Scalar(value, dtype) => {
                 return Ok(HostTensor::from_f32([], &[value as f32]).cast(dtype));
             }
-            Self::Quantized(_) => unreachable!("programs that return codes are not loaded"),
+            Self::Quantized(_) => unreachable!("results are verified to be numbers"),
         };
         let failed = |message: String| RunError::Backend { line: line.to_owned(), message };
         let data = data.ok_or_else(|| failed("the result cannot be read".into()))?;

@@ -45,7 +45,10 @@ impl Operator for MatmulCodes {
                 x.dtype
             }
             Self::MatmulI8 | Self::MatmulF8 => {
-                ensure!(x.dtype == codes && x.is_quantized(), "the input must be a quantized {codes}, not {x}");
+                ensure!(
+                    x.dtype == codes && x.is_quantized(),
+                    "the input must be a quantized {codes}, not {x}"
+                );
                 if codes == DType::I8 { DType::I32 } else { DType::F32 }
             }
         };

@@ -47,7 +47,8 @@ impl Operator for Quantize {
             self.quant_min.is_none_or(|least| self.dtype == DType::I8 && matches!(least, -127 | -128)),
             "quant_min is -127 or -128, and of i8 only"
         );
-        ensure!(self.eps.0 > 0.0, "eps must be positive, not {}", self.eps.0);
+        let is_positive = self.eps.0 > 0.0;
+        ensure!(is_positive, "eps must be positive, not {}", self.eps.0);
         Ok(Fact::new(self.dtype, x.shape.clone()).scaled(self.scales))
     }
 

@@ -67,8 +67,13 @@ impl Config {
             Some(Value::Array(entries)) => {
                 let mut pipeline = Pipeline::new();
                 for entry in entries {
-                    let (name, options) = pass_entry(entry)?;
-                    pipeline.push_options(registry, &name, options)?;
+                    match entry {
+                        Value::String(text) => pipeline.append(Pipeline::parse(text, registry)?),
+                        entry => {
+                            let (name, options) = pass_entry(entry)?;
+                            pipeline.push_options(registry, &name, options)?;
+                        }
+                    }
                 }
                 pipeline
             }
@@ -78,15 +83,16 @@ impl Config {
     }
 }
 
-/// `"name"` or `{ pass = "name", option = value, … }`.
+/// `{ pass = "name", option = value, … }`.
 fn pass_entry(entry: &Value) -> Result<(String, Map<String, Value>), ConfigError> {
     match entry {
-        Value::String(name) => Ok((name.clone(), Map::new())),
         Value::Object(table) => {
             let mut options = table.clone();
             match options.shift_remove("pass") {
                 Some(Value::String(name)) => Ok((name, options)),
-                _ => Err(ConfigError::Shape("a pass with options needs its name, as `pass = \"cache\"`".into())),
+                _ => Err(ConfigError::Shape(
+                    "a pass with options needs its name, as `pass = \"cache\"`".into(),
+                )),
             }
         }
         other => Err(ConfigError::Shape(format!("{other} is no pass"))),

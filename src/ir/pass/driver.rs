@@ -55,7 +55,7 @@ pub enum DriverError {
     Refused { pass: String, why: String },
     /// A bug of the pass. The reproducer is a program that fails again.
     #[error("pass `{pass}` {failure}{}", reproduce(.reproducer))]
-    Broken { pass: String, failure: Failure, reproducer: Option<PathBuf> },
+    Broken { pass: String, failure: Box<Failure>, reproducer: Option<PathBuf> },
     #[error("the program given does not verify: {0}")]
     Input(VerifyError),
     #[error("cannot write dumps: {0}")]
@@ -73,7 +73,7 @@ pub enum Failure {
     Invalid(VerifyError),
     #[error("says that it changed {said}, but it changed {did}")]
     Lied { said: &'static str, did: &'static str },
-    #[error("ended {0}, which it does not declare")]
+    #[error("made it untrue {0}, without declaring so")]
     Ended(Property),
 }
 
@@ -84,7 +84,11 @@ fn reproduce(path: &Option<PathBuf>) -> String {
 
 impl Driver<'_> {
     /// Runs `pipeline` on `program`.
-    pub fn run(&mut self, mut program: Program, pipeline: &Pipeline) -> Result<(Program, Report), DriverError> {
+    pub fn run(
+        &mut self,
+        mut program: Program,
+        pipeline: &Pipeline,
+    ) -> Result<(Program, Report), DriverError> {
         verify(&program).map_err(DriverError::Input)?;
         pipeline.check_order(&program)?;
         let mut report = Report::default();
@@ -99,7 +103,8 @@ impl Driver<'_> {
             program = self.run_pass(pass, program, &mut done)?;
             self.print(self.print_after.has(pass.name()), "after", &done.pass, &program);
             if let Some(dumps) = dumps.as_mut().filter(|_| done.changed) {
-                let written = dumps.write(index + 1, pass.name(), &done.pass, &done.timeless().to_string(), &program);
+                let written =
+                    dumps.write(index + 1, pass.name(), &done.pass, &done.timeless().to_string(), &program);
                 written.map_err(DriverError::Dump)?;
             }
             report.passes.push(done);
@@ -107,7 +112,12 @@ impl Driver<'_> {
         Ok((program, report))
     }
 
-    fn run_pass(&self, pass: &dyn Pass, before: Program, report: &mut PassReport) -> Result<Program, DriverError> {
+    fn run_pass(
+        &self,
+        pass: &dyn Pass,
+        before: Program,
+        report: &mut PassReport,
+    ) -> Result<Program, DriverError> {
         report.ops_before = before.op_count();
         let mut program = before.clone();
         let start = Instant::now();
@@ -129,7 +139,7 @@ impl Driver<'_> {
         if let Some(failure) = failure {
             let written = reproducer(self.dump_dir, &before, &report.pass, &failure.to_string());
             let pass = report.pass.clone();
-            return Err(DriverError::Broken { pass, failure, reproducer: written.ok() });
+            return Err(DriverError::Broken { pass, failure: Box::new(failure), reproducer: written.ok() });
         }
         report.seconds = start.elapsed().as_secs_f64();
         report.changed = before.structural_hash() != program.structural_hash();

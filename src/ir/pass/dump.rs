@@ -39,7 +39,14 @@ impl Dumps {
     }
 
     /// Writes the program that pass `number` made, with what made it.
-    pub fn write(&mut self, number: usize, name: &str, pass: &str, summary: &str, program: &Program) -> io::Result<()> {
+    pub fn write(
+        &mut self,
+        number: usize,
+        name: &str,
+        pass: &str,
+        summary: &str,
+        program: &Program,
+    ) -> io::Result<()> {
         let file = format!("{number:03}_{name}.ir");
         let mut text = String::new();
         for (index, line) in summary.lines().enumerate() {

@@ -24,11 +24,14 @@ impl Globs {
     pub fn new(patterns: &[String]) -> Result<Self, PatternError> {
         let mut builder = GlobSetBuilder::new();
         for pattern in patterns {
-            let failed =
-                |error: globset::Error| PatternError { pattern: pattern.clone(), why: error.kind().to_string() };
+            let failed = |error: globset::Error| PatternError {
+                pattern: pattern.clone(),
+                why: error.kind().to_string(),
+            };
             builder.add(Glob::new(pattern).map_err(failed)?);
         }
-        let failed = |error: globset::Error| PatternError { pattern: patterns.join(" "), why: error.to_string() };
+        let failed =
+            |error: globset::Error| PatternError { pattern: patterns.join(" "), why: error.to_string() };
         builder.build().map(|set| Self { set }).map_err(failed)
     }
 

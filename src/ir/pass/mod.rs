@@ -18,14 +18,14 @@ mod report;
 mod rule;
 
 pub use config::{Config, ConfigError};
-pub use driver::{Driver, DriverError, DumpPoints};
+pub use driver::{Driver, DriverError, DumpPoints, Failure};
 pub use dump::{Header, header};
 pub use glob::{Globs, PatternError};
 pub use options::options_of;
 pub use pipeline::{OrderError, Pipeline, PipelineError};
 pub use property::Property;
-pub use registry::{PassInfo, Registry};
-pub use report::{PassReport, Report, RuleStats};
+pub use registry::{Built, PassInfo, Registry};
+pub use report::{PassReport, Report, RuleStats, counted};
 pub use rule::{Mismatch, Rule, apply_rules};
 
 use crate::{GraphError, PatchError, Program};
@@ -69,7 +69,7 @@ impl From<bool> for Changed {
 }
 
 /// A rewrite of a program.
-pub trait Pass: fmt::Debug {
+pub trait Pass: fmt::Debug + Send + Sync {
     /// As in pipeline text.
     fn name(&self) -> &'static str;
 

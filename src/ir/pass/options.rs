@@ -20,7 +20,7 @@ pub(super) fn print(options: &Map<String, Value>, positional: Option<&str>) -> S
     if all.is_empty() { String::new() } else { format!("({})", all.join(",")) }
 }
 
-fn value_text(value: &Value) -> String {
+pub(super) fn value_text(value: &Value) -> String {
     match value {
         Value::String(word) => word.clone(),
         Value::Array(items) => {
@@ -74,7 +74,10 @@ impl Parser<'_> {
                 } else if options.is_empty() {
                     (BARE.to_owned(), scalar(&word))
                 } else {
-                    return Err((format!("only the first option can stand alone; `{word}` needs a value"), at));
+                    return Err((
+                        format!("only the first option can stand alone; `{word}` needs a value"),
+                        at,
+                    ));
                 };
                 if options.insert(key.clone(), value).is_some() {
                     return Err((format!("the option `{key}` is given twice"), at));
@@ -93,19 +96,40 @@ impl Parser<'_> {
             if !items.is_empty() && !self.accept(',') {
                 return Err(self.error("expected `,` or `]`"));
             }
-            items.push(scalar(&self.word("a value")?));
+            items.push(scalar(&self.word_in("a value", true)?));
         }
         Ok(Value::Array(items))
     }
 
     /// Everything up to the next punctuation, without surrounding space.
     fn word(&mut self, what: &str) -> Result<String, (String, usize)> {
+        self.word_in(what, false)
+    }
+
+    /// A word, to which brackets and braces belong with all that they hold, as in `*.to_[qk]`. In a list it may start with
+    /// a bracket too.
+    fn word_in(&mut self, what: &str, in_list: bool) -> Result<String, (String, usize)> {
         self.skip_space();
         let rest = &self.text[self.at..];
-        let end = rest.find([',', '(', ')', '[', ']', '=']).unwrap_or(rest.len());
+        let mut depth = 0;
+        let is_end = |&(at, c): &(usize, char)| {
+            match c {
+                '{' => depth += 1,
+                '[' if in_list || at > 0 => depth += 1,
+                ']' | '}' if depth > 0 => depth -= 1,
+                _ => return depth == 0 && matches!(c, ',' | '(' | ')' | '[' | ']' | '='),
+            }
+            false
+        };
+        let end = rest.char_indices().find(is_end).map_or(rest.len(), |(at, _)| at);
         let word = rest[..end].trim_end();
         if word.is_empty() || word.contains(char::is_whitespace) {
-            return Err(self.error(format!("expected {what}, found `{}`", if word.is_empty() { rest } else { word })));
+            let found = match (rest, word) {
+                ("", _) => "the end".to_owned(),
+                (rest, "") => format!("`{rest}`"),
+                (_, word) => format!("`{word}`"),
+            };
+            return Err(self.error(format!("expected {what}, found {found}")));
         }
         self.at += end;
         Ok(word.to_owned())
@@ -134,9 +158,11 @@ impl Parser<'_> {
     }
 }
 
-/// A word as the JSON scalar that prints like it, else as a string: a mask of steps like `0110` stays text.
+/// A word as a JSON scalar, else as a string. A mask of steps is text: it may start with 0, and has many digits.
 fn scalar(word: &str) -> Value {
-    let number = word.parse::<Number>().ok().filter(|number| number.to_string() == word || word.contains('.'));
+    let is_digits = word.bytes().all(|byte| byte.is_ascii_digit());
+    let is_mask = is_digits && (word.len() > 15 || (word.starts_with('0') && word.len() > 1));
+    let number = word.parse::<Number>().ok().filter(|_| !is_mask);
     match (word, number) {
         ("true", _) => Value::Bool(true),
         ("false", _) => Value::Bool(false),

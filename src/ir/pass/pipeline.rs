@@ -56,7 +56,11 @@ impl Pipeline {
         if text.trim().is_empty() {
             return Ok(pipeline);
         }
-        let syntax = |(message, at)| PipelineError::Syntax { message, text: text.to_owned(), at };
+        let syntax = |(message, at): (String, usize)| PipelineError::Syntax {
+            message,
+            text: text.to_owned(),
+            at: text[..at].chars().count(),
+        };
         for options::Written { name, options } in options::parse(text).map_err(syntax)? {
             pipeline.push_options(registry, &name, options)?;
         }
@@ -78,7 +82,8 @@ impl Pipeline {
         let refused = |message: String| PipelineError::Options { pass: info.name, message };
         if let Some(bare) = options.shift_remove(options::BARE) {
             let Some(key) = info.positional else {
-                return Err(refused(format!("the option {bare} needs its name, as in `{}(name={bare})`", info.name)));
+                let bare = options::value_text(&bare);
+                return Err(refused(format!("`{bare}` is no option; options are given as `key=value`")));
             };
             if options.insert(key.to_owned(), bare).is_some() {
                 return Err(refused(format!("the option `{key}` is given twice")));
@@ -92,6 +97,11 @@ impl Pipeline {
     /// Appends a pass that need not be in any registry.
     pub fn push(&mut self, pass: impl Pass + 'static) {
         self.passes.push(Entry { pass: Box::new(pass), positional: None });
+    }
+
+    /// Appends the passes of another pipeline.
+    pub fn append(&mut self, mut other: Self) {
+        self.passes.append(&mut other.passes);
     }
 
     /// The passes in order.
@@ -130,10 +140,12 @@ impl Pipeline {
     /// The first pass of `order` that lacks something.
     fn first_conflict(&self, order: &[usize], program: &Program) -> Option<Conflict> {
         let mut ended: BTreeMap<Property, Option<usize>> = BTreeMap::new();
-        ended.extend(Property::ALL.into_iter().filter(|property| !property.holds(program)).map(|p| (p, None)));
+        ended
+            .extend(Property::ALL.into_iter().filter(|property| !property.holds(program)).map(|p| (p, None)));
         for &index in order {
             let pass = &self.passes[index].pass;
-            let lacking = pass.requires().iter().find_map(|property| Some((*property, *ended.get(property)?)));
+            let lacking =
+                pass.requires().iter().find_map(|property| Some((*property, *ended.get(property)?)));
             if let Some((property, ended_by)) = lacking {
                 return Some(Conflict { pass: index, property, ended_by });
             }
@@ -160,6 +172,7 @@ impl Pipeline {
         let upto = &order[..=pass];
         let fix = match self.first_conflict(upto, program) {
             None => format!("put `{pass_text}` before `{culprit_text}`"),
+            Some(_) if pass_text == culprit_text => format!("run `{pass_text}` once"),
             Some(_) => format!("`{pass_text}` and `{culprit_text}` cannot be combined, remove one of them"),
         };
         OrderError { pass: pass_text, property, because, fix }

@@ -29,16 +29,14 @@ impl Property {
     }
 }
 
-/// Whether all that `id` is made of, but for weights, comes out of attention.
+/// Whether all that `id` is made of, but for weights, is one attention: a sum of several is no result of a module.
 fn is_of_attention(graph: &Graph, id: ValueId) -> bool {
-    match graph[id].op {
-        Op::Attention(_) => true,
-        Op::Input(_) => false,
-        _ => {
-            let operands = graph.operands(id);
-            let mut made_of = operands.iter().filter(|&&operand| !graph.is_leaf(operand)).peekable();
-            made_of.peek().is_some() && made_of.all(|&operand| is_of_attention(graph, operand))
-        }
+    let operands = graph.operands(id);
+    let made_of: Vec<_> = operands.into_iter().filter(|&operand| !graph.is_leaf(operand)).collect();
+    match (&graph[id].op, &made_of[..]) {
+        (Op::Attention(_), _) => true,
+        (_, &[only]) => is_of_attention(graph, only),
+        _ => false,
     }
 }
 

@@ -13,14 +13,15 @@ pub struct PassInfo {
     /// The option that may be given without its key, as the first.
     pub positional: Option<&'static str>,
     /// Builds the pass from its options; unknown ones are errors.
-    pub build: fn(Map<String, Value>) -> Result<Box<dyn Pass>, serde_json::Error>,
+    pub build: fn(Map<String, Value>) -> Built,
 }
+
+/// A pass, or what is wrong with its options.
+pub type Built = Result<Box<dyn Pass>, serde_json::Error>;
 
 impl PassInfo {
     /// A [`PassInfo::build`] for passes whose options are their fields.
-    pub fn from_options<P: Pass + DeserializeOwned + 'static>(
-        options: Map<String, Value>,
-    ) -> Result<Box<dyn Pass>, serde_json::Error> {
+    pub fn from_options<P: Pass + DeserializeOwned + 'static>(options: Map<String, Value>) -> Built {
         serde_json::from_value::<P>(Value::Object(options)).map(|pass| Box::new(pass) as Box<dyn Pass>)
     }
 }

@@ -38,6 +38,11 @@ pub struct RuleStats {
     pub hits: usize,
 }
 
+/// `1 value`, `2 values`: for notes.
+pub fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 impl PassReport {
     /// Of a pass that has not run.
     pub(super) fn new(pass: String, positional: Option<&'static str>, exactness: Exactness) -> Self {
@@ -61,6 +66,13 @@ impl PassReport {
         stats.hits += usize::from(hit == Changed::Yes);
     }
 
+    /// Counts `hits` tries of `rule` that all fitted.
+    pub fn count_hits(&mut self, rule: &'static str, hits: usize) {
+        let stats = self.rules.entry(rule).or_default();
+        stats.tries += hits;
+        stats.hits += hits;
+    }
+
     /// Says with which options the pass does the same again, where that takes more than its own: what it found out from
     /// the [context](super::PassContext).
     pub fn replay_with(&mut self, options: Map<String, Value>) {
@@ -79,13 +91,18 @@ impl PassReport {
     }
 
     fn write(&self, f: &mut fmt::Formatter<'_>, times: bool) -> fmt::Result {
-        let outcome = if self.changed { format!("{} → {} ops", self.ops_before, self.ops_after) } else { "no change".into() };
+        let outcome = if self.changed {
+            format!("{} → {}", self.ops_before, counted(self.ops_after, "op"))
+        } else {
+            "no change".into()
+        };
         write!(f, "{} | {} | {outcome}", self.pass, self.exactness)?;
         if times {
             write!(f, " | {:.1} ms", self.seconds * 1e3)?;
         }
         let rules = self.rules.iter().filter(|(_, stats)| stats.hits > 0);
-        let rules: Vec<_> = rules.map(|(rule, RuleStats { tries, hits })| format!("{rule} {hits}/{tries}")).collect();
+        let rules: Vec<_> =
+            rules.map(|(rule, RuleStats { tries, hits })| format!("{rule} {hits}/{tries}")).collect();
         if !rules.is_empty() {
             write!(f, " | {}", rules.join(", "))?;
         }

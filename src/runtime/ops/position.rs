@@ -102,6 +102,7 @@ pub fn timestep_embedding<B: Target>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::value::burn_shape;
     use reflux_ir::op::Real;
 
     #[test]
@@ -111,6 +112,23 @@ mod tests {
         let distances = [-130, -64, -20, -8, -7, -1, 0, 1, 7, 8, 20, 64, 130];
         let expected = [15, 14, 10, 8, 7, 1, 0, 17, 23, 24, 26, 30, 31];
         assert_eq!(distances.map(|distance| bucket(&op, distance)), expected);
+    }
+
+    #[test]
+    fn timesteps_of_any_shape_are_embedded_alike() {
+        let op = TimestepEmbedding { dim: 6, max_period: Real::from(100.0) };
+        let timesteps = [0.0, 0.5, 1.0, 2.0, 30.0, 1000.0];
+        let embed = |shape: &[usize]| {
+            let t = burn_flex::FlexTensor::from_data(TensorData::new(timesteps.to_vec(), burn_shape(shape)));
+            let result = [shape, &[6]].concat();
+            let embedding = timestep_embedding::<burn_flex::Flex>(&op, t, &result, &burn_flex::FlexDevice);
+            assert_eq!(extents::<burn_flex::Flex>(&embedding), result);
+            embedding.storage::<f32>().to_vec()
+        };
+        let flat = embed(&[6]);
+        assert_eq!(flat[..6], [1.0, 1.0, 1.0, 0.0, 0.0, 0.0]);
+        assert_eq!(embed(&[3, 2]), flat);
+        assert_eq!(embed(&[3, 1, 2]), flat);
     }
 
     #[test]

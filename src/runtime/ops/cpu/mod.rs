@@ -14,8 +14,8 @@ use burn::tensor::{DType, Shape, Slice, TensorData};
 use burn_flex::{Flex, FlexDevice, FlexTensor};
 use pulp::Arch;
 use rayon::prelude::*;
-use reflux_ir::Fact;
 use reflux_ir::op::{Attention, Quantize, Unary};
+use reflux_ir::{DType as IrDType, Fact};
 use std::f64::consts::FRAC_2_PI;
 
 /// Fewer elements than this are not worth handing to another thread.
@@ -152,8 +152,17 @@ impl Target for Flex {
         fact: &Fact,
         device: &FlexDevice,
     ) -> FloatTensor<Self> {
-        quantized::rescale(&acc, x.as_ref(), &weight, bias.as_ref(), fact)
-            .unwrap_or_else(|| composed::rescale_rows::<Self>(acc, x, weight, bias, fact, device))
+        let dtypes = [weight.dtype, x.as_ref().map_or(IrDType::F32, |x| x.dtype), fact.dtype];
+        let all_f32 = dtypes == [IrDType::F32; 3];
+        match acc {
+            Value::Int(acc) if all_f32 && acc.dtype() == DType::I32 => {
+                quantized::rescale(acc, x, weight, bias, fact)
+            }
+            Value::Float(acc) if all_f32 && acc.dtype() == DType::F32 => {
+                quantized::rescale(acc, x, weight, bias, fact)
+            }
+            acc => composed::rescale_rows::<Self>(acc, x, weight, bias, fact, device),
+        }
     }
 }
 
@@ -196,7 +205,7 @@ fn map(x: FlexTensor, function: impl Fn(f32) -> f32 + Copy + Sync) -> FlexTensor
 
 /// Changes the elements of an f32 tensor, in row-major order; in its own memory, if nothing else reads it.
 fn in_place(x: FlexTensor, change: impl FnOnce(&mut [f32])) -> FlexTensor {
-    let mut x = x.to_contiguous();
+    let mut x = contiguous(x);
     if let Some(values) = x.try_storage_mut::<f32>() {
         change(values);
         return x;
@@ -204,6 +213,11 @@ fn in_place(x: FlexTensor, change: impl FnOnce(&mut [f32])) -> FlexTensor {
     let mut values = x.as_slice::<f32>().expect("made contiguous").to_vec();
     change(&mut values);
     FlexTensor::from_data(TensorData::new(values, Shape::from(x.layout().shape().to_vec())))
+}
+
+/// `x` in row-major order. It takes `x`, so that the result can be the only one to read the memory.
+fn contiguous(x: FlexTensor) -> FlexTensor {
+    x.to_contiguous()
 }
 
 #[inline(always)]
@@ -276,11 +290,13 @@ mod tests {
     }
 
     #[test]
-    fn a_shared_tensor_is_not_changed() {
+    fn only_a_tensor_that_nothing_else_reads_is_changed() {
         let x = tensor(&[1.0, -2.0], &[2]);
         let kept = x.clone();
-        let _ = Flex::unary(Unary::Silu, x);
+        let y = Flex::unary(Unary::Silu, x);
         assert_eq!(kept.storage::<f32>(), [1.0, -2.0]);
+        let place = y.storage::<f32>().as_ptr();
+        assert_eq!(Flex::unary(Unary::Silu, y).storage::<f32>().as_ptr(), place);
     }
 
     #[test]

@@ -1,16 +1,15 @@
 //! Quantized activations in one pass over memory each way, where burn's ops would take ten.
 
-use super::CHUNK;
+use super::{CHUNK, contiguous};
 use crate::coded::Coded;
 use crate::ops::quantized::Factor;
 use crate::quantize::{columns, quantize_rows};
-use crate::value::Value;
-use burn::tensor::{DType as BurnDType, Shape, TensorData};
+use burn::tensor::DType as BurnDType;
 use burn_flex::{Flex, FlexDevice, FlexTensor};
 use pulp::Arch;
 use rayon::prelude::*;
+use reflux_ir::Fact;
 use reflux_ir::op::Quantize;
-use reflux_ir::{DType, Fact};
 
 /// See [`Quantize`]; `x` is f32, `fact` its type.
 pub fn quantize(op: &Quantize, x: &FlexTensor, fact: &Fact, device: &FlexDevice) -> Coded<Flex> {
@@ -22,72 +21,74 @@ pub fn quantize(op: &Quantize, x: &FlexTensor, fact: &Fact, device: &FlexDevice)
     Coded::upload(host, &Fact::new(op.dtype, fact.shape.clone()).scaled(op.scales), device)
 }
 
-/// See [`reflux_ir::op::Rescale`], if all of it is f32.
+/// See [`reflux_ir::op::Rescale`]; `acc` is i32 or f32, all else f32. The result takes the place of `acc`, which has as
+/// many bytes.
 pub fn rescale(
-    acc: &Value<Flex>,
-    x: Option<&Factor<Flex>>,
-    weight: &Factor<Flex>,
-    bias: Option<&FlexTensor>,
+    acc: FlexTensor,
+    x: Option<Factor<Flex>>,
+    weight: Factor<Flex>,
+    bias: Option<FlexTensor>,
     fact: &Fact,
-) -> Option<FlexTensor> {
-    let dtypes = x.iter().map(|x| x.dtype).chain([weight.dtype, fact.dtype]);
-    if dtypes.into_iter().any(|dtype| dtype != DType::F32) {
-        return None;
-    }
+) -> FlexTensor {
     let columns = columns(&fact.shape);
-    let one_or_all = |x: &FlexTensor, count: usize| match x.to_contiguous().storage::<f32>() {
+    let rows = fact.shape.elements() / columns;
+    let one_or_all = |x: FlexTensor, count: usize| match contiguous(x).storage::<f32>() {
         [one] => vec![*one; count],
         all => all.to_vec(),
     };
-    let weight = one_or_all(&weight.scales, columns);
-    let bias = bias.map_or_else(|| vec![0.0; columns], |bias| one_or_all(bias, columns));
-    let x = match x {
-        Some(x) => one_or_all(&x.scales, fact.shape.elements() / columns),
-        None => vec![1.0; fact.shape.elements() / columns],
+    let factors = Factors {
+        rows: x.map_or_else(|| vec![1.0; rows], |x| one_or_all(x.scales, rows)),
+        columns: one_or_all(weight.scales, columns),
+        bias: bias.map_or_else(|| vec![0.0; columns], |bias| one_or_all(bias, columns)),
     };
-    let values = match acc {
-        Value::Int(acc) if acc.dtype() == BurnDType::I32 => {
-            rows(acc.to_contiguous().storage::<i32>(), |acc| acc as f32, &x, &weight, &bias)
-        }
-        Value::Float(acc) if acc.dtype() == BurnDType::F32 => {
-            rows(acc.to_contiguous().storage::<f32>(), |acc| acc, &x, &weight, &bias)
-        }
-        _ => return None,
-    };
-    Some(FlexTensor::from_data(TensorData::new(values, Shape::from(fact.shape.to_vec()))))
+    let mut acc = contiguous(acc);
+    match acc.dtype() {
+        BurnDType::I32 => factors.apply(acc.storage_mut::<i32>(), |acc| acc as f32, |y| y.to_bits() as i32),
+        _ => factors.apply(acc.storage_mut::<f32>(), |acc| acc, |y| y),
+    }
+    FlexTensor::from_arc(acc.data_arc(), acc.layout().clone(), BurnDType::F32)
 }
 
-/// `acc · x + bias` with a factor for each row and one for each column.
-fn rows<T: Copy + Sync>(
-    acc: &[T],
-    number: impl Fn(T) -> f32 + Copy + Sync,
-    x: &[f32],
-    weight: &[f32],
-    bias: &[f32],
-) -> Vec<f32> {
-    let arch = Arch::new();
-    let columns = weight.len();
-    let mut values = vec![0.0; acc.len()];
-    let rows = values.par_chunks_mut(columns).zip(acc.par_chunks(columns)).zip(x);
-    rows.with_min_len(CHUNK / columns + 1).for_each(|((values, acc), x)| {
-        arch.dispatch(
-            #[inline(always)]
-            || {
-                let columns = weight.iter().zip(bias);
-                for ((value, &acc), (weight, bias)) in values.iter_mut().zip(acc).zip(columns) {
-                    *value = number(acc) * x * weight + bias;
-                }
-            },
-        );
-    });
-    values
+/// `· rows · columns + bias`
+struct Factors {
+    rows: Vec<f32>,
+    columns: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+impl Factors {
+    /// `number` reads an element, `bits` writes one.
+    fn apply<T: Copy + Send>(
+        &self,
+        acc: &mut [T],
+        number: impl Fn(T) -> f32 + Sync,
+        bits: impl Fn(f32) -> T + Sync,
+    ) {
+        let arch = Arch::new();
+        let width = self.columns.len();
+        let rows = acc.par_chunks_mut(width).zip(&self.rows);
+        rows.with_min_len(CHUNK / width + 1).for_each(|(acc, &row)| {
+            arch.dispatch(
+                #[inline(always)]
+                || {
+                    // In this order: with `acc` in the middle of the zip it does not become vector code.
+                    let columns = self.columns.iter().zip(&self.bias);
+                    for (acc, (column, bias)) in acc.iter_mut().zip(columns) {
+                        *acc = bits(number(*acc) * row * column + bias);
+                    }
+                },
+            );
+        });
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::quantized;
-    use reflux_ir::op::Quantize;
+    use crate::ops::{Target, quantized};
+    use crate::value::Value;
+    use burn::tensor::{Shape, TensorData};
+    use reflux_ir::DType;
 
     fn tensor(values: Vec<f32>, shape: &[usize]) -> FlexTensor {
         FlexTensor::from_data(TensorData::new(values, Shape::from(shape.to_vec())))
@@ -130,7 +131,8 @@ mod tests {
             for (x, weight) in [(None, columns), (Some(rows), columns), (Some(1), 1)] {
                 for bias in [None, Some(bias.clone())] {
                     let x = || x.map(factor);
-                    let fast = rescale(&acc, x().as_ref(), &factor(weight), bias.as_ref(), &fact).unwrap();
+                    let fast =
+                        Flex::rescale(acc.clone(), x(), factor(weight), bias.clone(), &fact, &FlexDevice);
                     let composed = quantized::rescale_rows::<Flex>(
                         acc.clone(),
                         x(),

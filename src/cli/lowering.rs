@@ -1,0 +1,102 @@
+//! Networks from a model's configuration alone.
+
+use super::DTypeArg;
+use crate::Error;
+use crate::pipeline::Defaults;
+use reflux_ir::{DType, Program};
+use reflux_models::scheduler::Schedule;
+use reflux_models::{ModelConfig, Net, PIXELS_PER_TOKEN, Sizes};
+use std::path::Path;
+
+/// For which sizes.
+#[derive(clap::Args)]
+pub struct SizeArgs {
+    /// In pixels [default: the model's]
+    #[arg(long)]
+    width: Option<usize>,
+    /// In pixels [default: the model's]
+    #[arg(long)]
+    height: Option<usize>,
+    /// [default: 1]
+    #[arg(long)]
+    batch: Option<usize>,
+    /// [default: the model's]
+    #[arg(long)]
+    steps: Option<usize>,
+    /// T5 tokens [default: the model's]
+    #[arg(long)]
+    max_sequence_length: Option<usize>,
+    /// [default: bf16]
+    #[arg(long, value_enum)]
+    dtype: Option<DTypeArg>,
+}
+
+impl SizeArgs {
+    /// The first of the flags that is given.
+    pub fn given(&self) -> Option<&'static str> {
+        let flags = [
+            ("--width", self.width.is_some()),
+            ("--height", self.height.is_some()),
+            ("--batch", self.batch.is_some()),
+            ("--steps", self.steps.is_some()),
+            ("--max-sequence-length", self.max_sequence_length.is_some()),
+            ("--dtype", self.dtype.is_some()),
+        ];
+        flags.into_iter().find_map(|(flag, given)| given.then_some(flag))
+    }
+
+    fn resolve(&self, defaults: &Defaults) -> Result<Sizes, Error> {
+        let sizes = Sizes {
+            batch: self.batch.unwrap_or(1),
+            steps: self.steps.unwrap_or(defaults.steps),
+            text_tokens: self.max_sequence_length.unwrap_or(defaults.max_sequence_length),
+            height: self.height.unwrap_or(defaults.height),
+            width: self.width.unwrap_or(defaults.width),
+        };
+        for (what, pixels) in [("width", sizes.width), ("height", sizes.height)] {
+            if pixels == 0 || !pixels.is_multiple_of(PIXELS_PER_TOKEN) {
+                return Err(Error::Size { what, pixels });
+            }
+        }
+        Ok(sizes)
+    }
+}
+
+/// What a model is, without its weights.
+pub struct Model {
+    config: ModelConfig,
+    defaults: Defaults,
+}
+
+impl Model {
+    /// The built-in configuration called `name`.
+    pub fn built_in(name: &str) -> Option<Self> {
+        let config = ModelConfig::built_in(name)?;
+        let defaults = Defaults::of_family(&config);
+        Some(Self { config, defaults })
+    }
+
+    /// The model in a folder in diffusers layout.
+    pub fn read(folder: &Path) -> Result<Self, Error> {
+        let config = ModelConfig::read(folder)?;
+        let defaults = Defaults::of(folder, &config)?;
+        Ok(Self { config, defaults })
+    }
+
+    /// The program of a network.
+    pub fn lower(&self, net: Net, args: &SizeArgs) -> Result<Program, Error> {
+        let dtype = args.dtype.map_or(DType::BF16, DType::from);
+        Ok(self.config.lower(net, &args.resolve(&self.defaults)?, dtype)?)
+    }
+
+    /// The time of each step that [`Model::lower`] is for.
+    pub fn timesteps(&self, args: &SizeArgs) -> Result<Vec<f32>, Error> {
+        let sizes = args.resolve(&self.defaults)?;
+        self.timesteps_of(sizes.steps, sizes.image_tokens())
+    }
+
+    /// The time of each of `steps` steps, for pictures of so many tokens.
+    pub fn timesteps_of(&self, steps: usize, image_tokens: usize) -> Result<Vec<f32>, Error> {
+        Ok(Schedule::new(&self.config.scheduler, steps, image_tokens)?.timesteps)
+    }
+}

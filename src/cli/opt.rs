@@ -1,0 +1,129 @@
+//! `reflux opt`
+
+use super::lowering::{Model, SizeArgs};
+use super::passes::{DriveArgs, lossless};
+use super::{print, read_text, write_result};
+use crate::Error;
+use crate::files::check_writable;
+use reflux_ir::pass::{ConfigError, Pipeline, header};
+use reflux_ir::{Program, text};
+use reflux_models::{ModelConfig, Net};
+use reflux_passes::registry;
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// An IR file, a FLUX.1 model in diffusers layout, or a built-in configuration: flux-dev, flux-schnell. Of a model, it
+    /// is the transformer that is optimized
+    input: PathBuf,
+    #[command(flatten)]
+    drive: DriveArgs,
+    /// Where to write the program [default: standard output]
+    #[arg(long, short, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Print the report as JSON to standard output, instead of the program
+    #[arg(long)]
+    json: bool,
+    /// Print what the passes would do, and write nothing
+    #[arg(long, conflicts_with_all = ["out", "json", "dump_dir"])]
+    preview: bool,
+    /// The model that an IR file was made from, for the times of its steps
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    model: Option<PathBuf>,
+    /// The built-in configuration that an IR file was made from, for the times of its steps
+    #[arg(long, value_name = "NAME", value_parser = ModelConfig::BUILT_IN)]
+    config: Option<String>,
+    #[command(flatten)]
+    sizes: SizeArgs,
+}
+
+/// What to optimize.
+struct Input {
+    program: Program,
+    /// The time of each step, if it is known.
+    timesteps: Option<Vec<f32>>,
+    /// The passes that an IR file itself asks for, as reproducers do.
+    passes: Option<Pipeline>,
+}
+
+pub fn opt(args: &Args) -> Result<(), Error> {
+    if let Some(path) = &args.out {
+        check_writable(path)?;
+    }
+    let given = args.drive.passes.pipeline()?;
+    let Input { program, timesteps, passes } = input(args)?;
+    let pipeline = given.or(passes).unwrap_or_else(lossless);
+    let (program, report) = args.drive.run(program, &pipeline, timesteps.as_deref())?;
+    if args.preview {
+        return print(&report.to_string());
+    }
+    eprint!("{report}");
+    if args.json {
+        if let Some(path) = &args.out {
+            write_result(Some(path), &program.to_string())?;
+        }
+        let json = serde_json::to_string_pretty(&report).expect("a report is plain data");
+        return print(&format!("{json}\n"));
+    }
+    write_result(args.out.as_deref(), &program.to_string())
+}
+
+fn input(args: &Args) -> Result<Input, Error> {
+    let named = args.input.to_str().and_then(Model::built_in);
+    match named {
+        _ if args.input.is_dir() => of_model(&Model::read(&args.input)?, args),
+        Some(model) if !args.input.exists() => of_model(&model, args),
+        _ => of_file(args),
+    }
+}
+
+fn of_model(model: &Model, args: &Args) -> Result<Input, Error> {
+    let flags = [("--model", args.model.is_some()), ("--config", args.config.is_some())];
+    if let Some((flag, _)) = flags.into_iter().find(|(_, given)| *given) {
+        let input = args.input.display();
+        let message = format!("{flag} says what an IR file was made from; {input} is a model, leave it out");
+        return Err(Error::Usage(message));
+    }
+    let program = model.lower(Net::Transformer, &args.sizes)?;
+    Ok(Input { program, timesteps: Some(model.timesteps(&args.sizes)?), passes: None })
+}
+
+fn of_file(args: &Args) -> Result<Input, Error> {
+    let path = &args.input;
+    if !path.exists() {
+        let (path, names) = (path.display(), ModelConfig::BUILT_IN.join(", "));
+        let message =
+            format!("there is no {path}; give an IR file, the folder of a model, or one of {names}");
+        return Err(Error::Usage(message));
+    }
+    if let Some(flag) = args.sizes.given() {
+        let path = path.display();
+        return Err(Error::Usage(format!("{flag} is for models; {path} is a program and has its sizes")));
+    }
+    let source = read_text(path)?;
+    let program = text::parse(&source).map_err(|error| Error::Parse { path: path.clone(), error })?;
+    let passes = header(&source).map(|header| Pipeline::parse(&header.passes, &registry())).transpose();
+    let passes = passes.map_err(|error| {
+        let error = ConfigError::Pipeline(error);
+        Error::Config { path: path.clone(), error }
+    })?;
+    let timesteps = timesteps_of(&program, args)?;
+    Ok(Input { program, timesteps, passes })
+}
+
+/// The times of a program's steps, if the model that it was made from is given.
+fn timesteps_of(program: &Program, args: &Args) -> Result<Option<Vec<f32>>, Error> {
+    let model = match (&args.model, &args.config) {
+        (Some(folder), _) => Model::read(folder)?,
+        (None, Some(name)) => Model::built_in(name).expect("clap knows the names"),
+        (None, None) => return Ok(None),
+    };
+    let latents = program.inputs.iter().find(|input| *input.name == *"latents");
+    let Some([_, tokens, _]) = latents.map(|input| &input.fact.shape[..]) else {
+        let path = args.input.display();
+        let message =
+            format!("{path} has no input `latents` of three axes, so the times of its steps are unknown");
+        return Err(Error::Usage(message));
+    };
+    model.timesteps_of(program.schedule.len(), *tokens).map(Some)
+}

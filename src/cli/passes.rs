@@ -1,0 +1,127 @@
+//! Which passes to run, and what to see of them.
+
+use crate::Error;
+use clap::builder::NonEmptyStringValueParser;
+use reflux_ir::Program;
+use reflux_ir::pass::{Config, ConfigError, Driver, DumpPoints, PassReport, Pipeline, Report};
+use reflux_passes::{LOSSLESS, pruna, registry};
+use std::path::{Path, PathBuf};
+
+/// Which passes.
+#[derive(clap::Args)]
+pub struct PassArgs {
+    /// Passes in order, as in 'canonicalize,hoist,cache(fora,interval=3),dce'; '' for none
+    #[arg(long, value_name = "TEXT")]
+    passes: Option<String>,
+    /// Passes from a TOML or JSON file, Reflux's own or a SmashConfig of Pruna's
+    #[arg(long, value_name = "FILE", conflicts_with = "passes")]
+    passes_config: Option<PathBuf>,
+}
+
+impl PassArgs {
+    /// The passes asked for, if any are. What became of a foreign configuration is said on standard error.
+    pub fn pipeline(&self) -> Result<Option<Pipeline>, Error> {
+        match (&self.passes, &self.passes_config) {
+            (Some(text), _) => Ok(Some(Pipeline::parse(text, &registry())?)),
+            (None, Some(path)) => read_config(path).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+/// The pipeline that changes no result.
+pub fn lossless() -> Pipeline {
+    Pipeline::parse(LOSSLESS, &registry()).expect("it is written well")
+}
+
+fn read_config(path: &Path) -> Result<Pipeline, Error> {
+    let failed = |error: ConfigError| Error::Config { path: path.to_owned(), error };
+    let table = Config::table(&super::read_text(path)?).map_err(failed)?;
+    if Config::is_own(&table) {
+        return Config::read(&table, &registry()).map(|config| config.pipeline).map_err(failed);
+    }
+    let translation =
+        pruna::translate(&table).map_err(|error| Error::Pruna { path: path.to_owned(), error })?;
+    for note in &translation.notes {
+        eprintln!("note: {note}");
+    }
+    Ok(translation.pipeline)
+}
+
+/// Which passes, and what to see of them while they run.
+#[derive(clap::Args)]
+pub struct DriveArgs {
+    #[command(flatten)]
+    pub passes: PassArgs,
+    /// Write the program into this folder, before the first pass and after each that changes it
+    #[arg(long, value_name = "DIR")]
+    dump_dir: Option<PathBuf>,
+    /// Print the program before a pass to standard error; may be repeated
+    #[arg(long, value_name = "PASS|all", value_parser = NonEmptyStringValueParser::new())]
+    print_before: Vec<String>,
+    /// Print the program after a pass to standard error; may be repeated
+    #[arg(long, value_name = "PASS|all", value_parser = NonEmptyStringValueParser::new())]
+    print_after: Vec<String>,
+    /// Run only the first N passes
+    #[arg(long, value_name = "N")]
+    stop_after: Option<usize>,
+}
+
+impl DriveArgs {
+    /// Runs `pipeline` on `program`.
+    pub fn run(
+        &self,
+        program: Program,
+        pipeline: &Pipeline,
+        timesteps: Option<&[f32]>,
+    ) -> Result<(Program, Report), Error> {
+        check_dump_dir(self.dump_dir.as_deref())?;
+        let mut driver = Driver {
+            timesteps,
+            dump_dir: self.dump_dir.as_deref(),
+            print_before: points("--print-before", &self.print_before, pipeline)?,
+            print_after: points("--print-after", &self.print_after, pipeline)?,
+            print: Some(&mut |text| eprint!("{text}")),
+            stop_after: self.stop_after,
+        };
+        Ok(driver.run(program, pipeline)?)
+    }
+}
+
+/// The passes of `pipeline` that are called by `names`.
+fn points(flag: &str, names: &[String], pipeline: &Pipeline) -> Result<DumpPoints, Error> {
+    let registry = registry();
+    let there: Vec<_> = pipeline.passes().map(|pass| pass.name()).collect();
+    if let Some(name) = names.iter().find(|name| *name != "all" && !there.contains(&name.as_str())) {
+        if registry.find(name).is_none() {
+            // The error says which name was meant.
+            Pipeline::parse(name, &registry)?;
+        }
+        let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+        return Err(Error::Usage(format!("{flag} {name}: this pass does not run; those that do: {there}")));
+    }
+    Ok(match names {
+        [] => DumpPoints::None,
+        all if all.iter().any(|name| name == "all") => DumpPoints::All,
+        some => DumpPoints::Of(some.to_vec()),
+    })
+}
+
+/// Finds out before any work whether a folder for dumps could be there.
+pub fn check_dump_dir(folder: Option<&Path>) -> Result<(), Error> {
+    let Some(there) = folder.and_then(|folder| folder.ancestors().find(|path| path.exists())) else {
+        return Ok(());
+    };
+    if there.is_dir() {
+        return Ok(());
+    }
+    let error = std::io::Error::other("it is a file; --dump-dir needs a folder");
+    Err(Error::Write { path: there.to_owned(), error })
+}
+
+/// What a pass did, in a line: its summary and the first of its notes.
+pub fn in_a_line(report: &PassReport) -> String {
+    let text = report.to_string();
+    let lines: Vec<_> = text.lines().take(2).map(str::trim).collect();
+    lines.join("; ")
+}
