@@ -5,7 +5,9 @@
 //!    into variants, and after canonicalizing, which shares what blocks compute alike.
 //! 3. [`quantize`](Quantize) makes linears integer or f8 products. Before fusing, which works on the ops it inserts.
 //! 4. [`cache`](Cache) lets steps reuse results of earlier ones: variants of the step, carried values, a schedule.
-//! 5. [`dce`](Dce) drops what nothing reads any more.
+//! 5. [`merge-linear`](MergeLinear) makes linears of one input one product. After quantizing, which picks modules by
+//!    their paths, and after caches, which look for what a module results in.
+//! 6. [`dce`](Dce) drops what nothing reads any more.
 //!
 //! [`tap`](Tap) is for looking inside. To add a pass: write its file with an implementation of
 //! [`Pass`](reflux_ir::pass::Pass), add it to [`PASSES`], and write its test; `docs/adding-a-pass.md` walks through one.
@@ -14,6 +16,7 @@ mod cache;
 mod canonicalize;
 mod dce;
 mod hoist;
+mod merge_linear;
 pub mod pruna;
 mod quantize;
 mod tap;
@@ -22,6 +25,7 @@ pub use cache::{Cache, Method, StepMask};
 pub use canonicalize::Canonicalize;
 pub use dce::Dce;
 pub use hoist::Hoist;
+pub use merge_linear::MergeLinear;
 pub use quantize::{Preset, Quantize, Rule as QuantizationRule, Scheme};
 pub use tap::Tap;
 
@@ -52,6 +56,12 @@ pub static PASSES: &[PassInfo] = &[
         summary: "results reused from step to step: fora, fora-paper, pab, fastercache",
         positional: Some("method"),
         build: Cache::build,
+    },
+    PassInfo {
+        name: "merge-linear",
+        summary: "linears of a block that read the same value made one product",
+        positional: None,
+        build: PassInfo::from_options::<MergeLinear>,
     },
     PassInfo {
         name: "dce",

@@ -63,10 +63,15 @@ pub fn translate(table: &Map<String, Value>) -> Result<Translation, PrunaError> 
     let Smash { algorithms, mut notes } = Smash::read(table)?;
     let mut quantize = None;
     let mut caches = Vec::new();
+    let mut plain = Vec::new();
     for (algorithm, options) in &algorithms {
         match algorithm.role {
             Role::Cache => caches.push(cache(algorithm, options, &mut notes)?),
             Role::Quantize => quantize = torchao(algorithm, options, &mut notes)?,
+            Role::Pass(name) => {
+                notes.push(format!("{}: {name}", algorithm.name));
+                plain.push(json!(name));
+            }
             Role::Nothing(why) => {
                 let keys = options.keys().map(|option| algorithm.key(option));
                 let keys: Vec<_> = [algorithm.name.to_owned()].into_iter().chain(keys).collect();
@@ -87,6 +92,7 @@ pub fn translate(table: &Map<String, Value>) -> Result<Translation, PrunaError> 
     let mut passes = vec![json!("canonicalize"), json!("hoist"), json!("canonicalize")];
     let first = passes.len();
     passes.extend(drafts.iter().map(Draft::entry));
+    passes.extend(plain);
     passes.push(json!("dce"));
     let own = Map::from_iter([("version".into(), json!(1)), ("passes".into(), passes.into())]);
     let pipeline = Config::read(&own, &registry()).expect("each pass has been built").pipeline;

@@ -218,6 +218,24 @@ fn hoist_of_quantized_products_keeps_their_integers() {
     assert_eq!(distance(&at_once, &step_by_step), 0.0);
 }
 
+/// Merged products of codes keep every bit; those of numbers may be summed in another order.
+#[test]
+fn merge_linear_reassociates() {
+    let other = other();
+    assert_twins("other", &other, "merge-linear", &RandomWeights::new(&other, 6));
+    let (flux, weights) = flux(2, 2);
+    assert_twins("flux", &flux, "merge-linear", &weights);
+    let inputs = random_inputs(&flux, 23);
+    for scheme in ["int8dq", "int8dq,rule=f32", "int8wo", "fp8dqrow"] {
+        let apart = optimize(flux.clone(), &format!("quantize({scheme})")).0;
+        let (merged, report) = optimize(apart.clone(), "merge-linear");
+        assert!(report.passes[0].changed);
+        let distance = distance(&run(&merged, &weights, &inputs), &run(&apart, &weights, &inputs));
+        let tolerance = if scheme.starts_with("int8dq") { 0.0 } else { 1e-5 };
+        assert!(distance <= tolerance, "{scheme}: {distance:.3e}");
+    }
+}
+
 #[test]
 fn dce_is_exact() {
     let other = other();

@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use reflux_ir::op::Op;
 use reflux_ir::pass::{Changed, PassError, PassReport};
-use reflux_ir::{Graph, ModulePath, Name, Patch, ValueId};
+use reflux_ir::{Graph, Name, Patch, ValueId};
 use std::collections::BTreeSet;
 
 const RULE: &str = "cse";
@@ -45,18 +45,11 @@ fn merge(graph: &mut Graph, values: &[ValueId]) -> Result<(), PassError> {
     }
     let stem = |name: &Name| name.split_index().map_or_else(|| name.to_string(), |(stem, _)| stem.to_owned());
     let name = nodes().map(|node| stem(&node.name)).min_by_key(String::len).expect("there are several");
-    let path =
-        nodes().map(|node| node.path.clone()).reduce(|a, b| common(&a, &b)).expect("there are several");
+    let path = nodes().map(|node| node.path.clone()).reduce(|a, b| a.common(&b)).expect("there are several");
     let (op, operands) = (graph[values[0]].op.clone(), graph.operands(values[0]));
     let mut patch = Patch::new(graph, RULE);
     patch.place_early();
     let new = patch.add(op, &operands, &Name::from(name), path)?;
     values.iter().for_each(|&value| patch.shunt(value, new));
     Ok(patch.apply()?)
-}
-
-/// The innermost module that both are in.
-fn common(a: &ModulePath, b: &ModulePath) -> ModulePath {
-    let shared = a.segments().zip(b.segments()).take_while(|(a, b)| a == b).map(|(a, _)| a);
-    ModulePath::from(shared.collect::<Vec<_>>().join("."))
 }

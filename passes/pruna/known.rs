@@ -15,6 +15,8 @@ pub enum Role {
     Cache,
     /// The `quantize` pass.
     Quantize,
+    /// The pass of this name, which has no options.
+    Pass(&'static str),
     /// Nothing, and why.
     Nothing(&'static str),
     /// There is nothing to do it with, and what there is instead.
@@ -135,11 +137,7 @@ static ALGORITHMS: &[Algorithm] = &[
         &["convert_to_f32", "rotate_method"],
         Role::Nothing("nothing to do, Reflux runs on one device"),
     ),
-    algorithm(
-        "qkv_diffusers",
-        &[],
-        Role::Nothing("comes with the pass `merge-linear`, which is not there yet"),
-    ),
+    algorithm("qkv_diffusers", &[], Role::Pass("merge-linear")),
     algorithm("half", &[], Role::Nothing("no matter of passes, `--dtype f16` computes in half precision")),
     algorithm(
         "padding_pruning",

@@ -79,6 +79,12 @@ impl ModulePath {
         }
     }
 
+    /// The innermost module that both are in.
+    pub fn common(&self, other: &Self) -> Self {
+        let shared = self.segments().zip(other.segments()).take_while(|(a, b)| a == b).map(|(a, _)| a);
+        Self::from(shared.collect::<Vec<_>>().join("."))
+    }
+
     /// The segments, outermost first; none for the root.
     pub fn segments(&self) -> impl Iterator<Item = &str> {
         self.0.split('.').filter(|segment| !segment.is_empty())

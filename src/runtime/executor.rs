@@ -8,10 +8,10 @@ use crate::{Device, Profile, RunError, quantize, weight_rule};
 use burn_cuda::Cuda;
 use burn_flex::Flex;
 use reflux_ir::op::Op;
-use reflux_ir::{Fact, HostTensor, Name, Program, Rate, Stage, WeightSource, verify};
+use reflux_ir::{Fact, Graph, HostTensor, Name, Program, Rate, Stage, WeightSource, verify};
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A loaded program.
 pub trait Execute {
@@ -57,6 +57,8 @@ struct Executor<B: Target> {
     values: HashMap<Name, Value<B>>,
     /// Prepare stages that have to run again.
     stale: BTreeSet<Rate>,
+    /// What ran while the weights were read.
+    at_load: Profile,
     profile: Option<Profile>,
 }
 
@@ -72,7 +74,14 @@ impl<B: Target> Executor<B> {
         // By type too: one stage may read a tensor quantized, another as it is.
         let mut weights: HashMap<(String, Fact), Value<B>> = HashMap::new();
         let mut stages = Vec::new();
+        let mut values = HashMap::new();
+        let mut at_load = Profile::default();
         for (stage, graph) in program.stages() {
+            if stage == Stage::Prepare(Rate::Weights) && graph.inputs().is_empty() {
+                let prepared = prepare_weights(graph, source, &device, &mut at_load)?;
+                values.extend(prepared.into_iter().map(|(name, _, value)| (name, value)));
+                continue;
+            }
             let plan = Plan::new(graph);
             let mut leaves = Vec::new();
             for (tensor, fact, slot) in &plan.weights {
@@ -89,8 +98,12 @@ impl<B: Target> Executor<B> {
             }
             stages.push(LoadedStage { stage, plan, leaves });
         }
-        let stale = program.prepares.keys().copied().collect();
-        Ok(Self { program, device, stages, values: HashMap::new(), stale, profile: None })
+        let stale = stages.iter().filter_map(|loaded| match loaded.stage {
+            Stage::Prepare(rate) => Some(rate),
+            Stage::Variant(_) => None,
+        });
+        let stale = stale.collect();
+        Ok(Self { program, device, stages, values, stale, at_load, profile: None })
     }
 
     fn prepare(&mut self) -> Result<(), RunError> {
@@ -113,30 +126,87 @@ impl<B: Target> Executor<B> {
         for (slot, value) in &loaded.leaves {
             slots[*slot] = Some(value.clone());
         }
-        for instruction in &plan.instructions {
-            let operands = instruction
-                .operands
-                .iter()
-                .map(|&(slot, last)| if last { slots[slot].take() } else { slots[slot].clone() })
-                .map(|value| value.expect("operands are made before they are read"))
-                .collect();
-            let start = Instant::now();
-            let result = guarded(instruction, || execute(instruction, operands, &self.device))?;
-            if let Some(profile) = &mut self.profile {
-                let failed = |error: burn::tensor::backend::ExecutionError| RunError::Backend {
-                    line: describe(instruction),
-                    message: error.to_string(),
-                };
-                B::sync(&self.device).map_err(failed)?;
-                profile.record(stage, instruction, start.elapsed());
-            }
-            slots[instruction.result] = Some(result);
-        }
-        let output = |(name, fact, slot): &(Name, Fact, Slot)| {
-            (name.clone(), fact.clone(), slots[*slot].clone().expect("outputs outlive the graph"))
-        };
-        Ok(plan.outputs.iter().map(output).collect())
+        let profile = &mut self.profile;
+        interpret(
+            plan,
+            slots,
+            &self.device,
+            &mut |_| unreachable!("leaves are loaded"),
+            &mut |instruction, time| {
+                if let Some(profile) = profile {
+                    profile.record(stage, instruction, time()?);
+                }
+                Ok(())
+            },
+        )
     }
+}
+
+/// How long an instruction took, found by waiting for it.
+type Timer<'t> = &'t dyn Fn() -> Result<Duration, RunError>;
+
+/// Runs `plan` over what is in `slots`; weights that are not there are loaded when they are first read.
+fn interpret<B: Target>(
+    plan: &Plan,
+    mut slots: Vec<Option<Value<B>>>,
+    device: &B::Device,
+    load: &mut dyn FnMut(Slot) -> Result<Value<B>, RunError>,
+    observe: &mut dyn FnMut(&Instruction, Timer) -> Result<(), RunError>,
+) -> Result<Vec<(Name, Fact, Value<B>)>, RunError> {
+    for instruction in &plan.instructions {
+        let mut operands = Vec::with_capacity(instruction.operands.len());
+        for &(slot, last) in &instruction.operands {
+            let value = match slots[slot].take() {
+                Some(value) => value,
+                None => load(slot)?,
+            };
+            if !last {
+                slots[slot] = Some(value.clone());
+            }
+            operands.push(value);
+        }
+        let start = Instant::now();
+        let result = guarded(instruction, || execute(instruction, operands, device))?;
+        observe(instruction, &|| {
+            let failed = |error: burn::tensor::backend::ExecutionError| RunError::Backend {
+                line: describe(instruction),
+                message: error.to_string(),
+            };
+            B::sync(device).map_err(failed)?;
+            Ok(start.elapsed())
+        })?;
+        slots[instruction.result] = Some(result);
+    }
+    let mut output = |(name, fact, slot): &(Name, Fact, Slot)| {
+        let value = slots[*slot].clone().map_or_else(|| load(*slot), Ok)?;
+        Ok((name.clone(), fact.clone(), value))
+    };
+    plan.outputs.iter().map(&mut output).collect()
+}
+
+/// Runs `prepare weights`, which needs nothing but the checkpoint, while that is read: a weight is loaded when it is first
+/// read and gone after its last, so that what is put together is not in memory twice.
+fn prepare_weights<B: Target>(
+    graph: &Graph,
+    source: &dyn WeightSource,
+    device: &B::Device,
+    profile: &mut Profile,
+) -> Result<Vec<(Name, Fact, Value<B>)>, RunError> {
+    let plan = Plan::consuming_weights(graph);
+    let mut slots: Vec<Option<Value<B>>> = vec![None; plan.slots];
+    for (constant, slot) in &plan.constants {
+        slots[*slot] = Some(Value::Scalar(constant.value.0, constant.dtype));
+    }
+    let weights: HashMap<Slot, (&String, &Fact)> =
+        plan.weights.iter().map(|(tensor, fact, slot)| (*slot, (tensor, fact))).collect();
+    let mut load = |slot: Slot| {
+        let (tensor, fact) = weights[&slot];
+        load_weight(source, tensor, fact, device)
+    };
+    interpret(&plan, slots, device, &mut load, &mut |instruction, time| {
+        profile.record(&Stage::Prepare(Rate::Weights), instruction, time()?);
+        Ok(())
+    })
 }
 
 impl<B: Target> Execute for Executor<B> {
@@ -156,7 +226,11 @@ impl<B: Target> Execute for Executor<B> {
         }
         self.values.insert(input.name.clone(), Value::upload(value.cast(input.fact.dtype), &self.device));
         let rate = input.fact.rate;
-        self.stale.extend(self.program.prepares.keys().filter(|&&stage| stage >= rate));
+        let depends = |loaded: &LoadedStage<B>| match loaded.stage {
+            Stage::Prepare(stage) => Some(stage).filter(|&stage| stage >= rate),
+            Stage::Variant(_) => None,
+        };
+        self.stale.extend(self.stages.iter().filter_map(depends));
         Ok(())
     }
 
@@ -185,7 +259,7 @@ impl<B: Target> Execute for Executor<B> {
     }
 
     fn set_profiling(&mut self, on: bool) {
-        self.profile = on.then(Profile::default);
+        self.profile = on.then(|| self.at_load.clone());
     }
 
     fn profile(&self) -> Option<&Profile> {

@@ -1,7 +1,7 @@
 //! When a graph's values are made, read and freed.
 
 use reflux_ir::op::{Constant, Op};
-use reflux_ir::{Cost, Fact, Graph, ModulePath, Name, Program, ValueId};
+use reflux_ir::{Cost, Fact, Graph, ModulePath, Name, Program, Rate, Stage, ValueId};
 use std::collections::HashMap;
 
 /// Where a value is kept while its graph runs.
@@ -35,8 +35,17 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Plans a verified graph.
+    /// Plans a verified graph; its weights are kept from run to run.
     pub fn new(graph: &Graph) -> Self {
+        Self::keeping(graph, true)
+    }
+
+    /// Plans a verified graph that runs once: its weights are values like others.
+    pub fn consuming_weights(graph: &Graph) -> Self {
+        Self::keeping(graph, false)
+    }
+
+    fn keeping(graph: &Graph, weights: bool) -> Self {
         let order = graph.order();
         let slots: HashMap<ValueId, Slot> = order.iter().enumerate().map(|(slot, &id)| (id, slot)).collect();
         let mut plan = Self {
@@ -70,16 +79,17 @@ impl Plan {
             let fact = graph[output.value].fact.clone();
             plan.outputs.push((output.label.clone(), fact, slots[&output.value]));
         }
-        plan.mark_last_reads();
+        plan.mark_last_reads(weights);
         plan.measure(graph, &order);
         plan
     }
 
-    /// Walks backwards: the first read met of a slot is its last. Outputs and leaves outlive the graph.
-    fn mark_last_reads(&mut self) {
+    /// Walks backwards: the first read met of a slot is its last. Outputs and leaves outlive the graph; weights do if
+    /// `weights` says so.
+    fn mark_last_reads(&mut self, weights: bool) {
         let mut kept = vec![false; self.slots];
         let outputs = self.outputs.iter().map(|(_, _, slot)| *slot);
-        let leaves = self.weights.iter().map(|(_, _, slot)| *slot);
+        let leaves = self.weights.iter().filter(|_| weights).map(|(_, _, slot)| *slot);
         for slot in outputs.chain(leaves).chain(self.constants.iter().map(|(_, slot)| *slot)) {
             kept[slot] = true;
         }
@@ -118,9 +128,16 @@ fn scratch_bytes(op: &Op, graph: &Graph, id: ValueId) -> u64 {
     }
 }
 
-/// A lower bound of the memory that running `program` takes, in bytes: its weights, and the most results alive at once.
+/// A lower bound of the memory that running `program` takes, in bytes: its weights, those included that are prepared, and
+/// the most results alive at once.
 pub fn peak_bytes(program: &Program) -> u64 {
-    let weights = program.weights().values().map(|fact| fact.bytes()).fold(0, u64::saturating_add);
-    let results = program.stages().map(|(_, graph)| Plan::new(graph).peak_bytes).max().unwrap_or(0);
+    // What `prepare weights` reads is gone when it is done; what it makes are inputs of the other stages.
+    let stages = || program.stages().filter(|(stage, _)| *stage != Stage::Prepare(Rate::Weights));
+    let weights: HashMap<(&str, &Fact), u64> = stages()
+        .flat_map(|(_, graph)| graph.weights())
+        .map(|(name, fact)| ((name, fact), fact.bytes()))
+        .collect();
+    let weights = weights.into_values().fold(0, u64::saturating_add);
+    let results = stages().map(|(_, graph)| Plan::new(graph).peak_bytes).max().unwrap_or(0);
     weights.saturating_add(results)
 }

@@ -1,9 +1,11 @@
 use super::{InferError, Operator, axis_of, ensure};
-use crate::Fact;
+use crate::{Fact, Granularity};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
 /// The inputs one after the other along `axis` (negative: from the back); all other extents agree.
+///
+/// Quantized inputs stay what they are where each row has a scale of its own and rows are not joined.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Concat {
@@ -17,19 +19,32 @@ impl Operator for Concat {
         1..=usize::MAX
     }
 
+    fn takes_quantized(&self) -> bool {
+        true
+    }
+
     fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
         let first = inputs[0];
         let axis = axis_of(self.axis, first.shape.len())?;
         let mut shape = first.shape.to_vec();
+        let rows_stay =
+            first.scales.is_none_or(|scales| scales.per == Granularity::Row) && axis + 1 < shape.len();
+        ensure!(
+            first.scales.is_none() || rows_stay,
+            "{first} cannot be continued along axis {axis} without quantizing it again"
+        );
         for other in &inputs[1..] {
             let same = |i: usize| i == axis || other.shape[i] == first.shape[i];
             ensure!(
-                other.dtype == first.dtype && other.shape.len() == shape.len() && (0..shape.len()).all(same),
+                other.dtype == first.dtype
+                    && other.scales == first.scales
+                    && other.shape.len() == shape.len()
+                    && (0..shape.len()).all(same),
                 "{other} does not continue {first} along axis {axis}"
             );
             shape[axis] = shape[axis].saturating_add(other.shape[axis]);
         }
-        Ok(Fact::new(first.dtype, shape))
+        Ok(Fact { scales: first.scales, ..Fact::new(first.dtype, shape) })
     }
 
     fn flops(&self, _inputs: &[&Fact], _output: &Fact) -> u64 {

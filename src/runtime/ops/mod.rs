@@ -90,7 +90,12 @@ pub fn execute<B: Target>(
         Op::Upsample(op) => data::upsample::<B>(next().float(device), op.factor),
         Op::Concat(op) => {
             let axis = if op.axis < 0 { op.axis + fact.shape.len() as i64 } else { op.axis };
-            return Ok(data::concat(std::iter::once(next()).chain(operands).collect(), axis as usize));
+            let parts = std::iter::once(next()).chain(operands).collect();
+            return Ok(if fact.is_quantized() {
+                Value::Quantized(quantized::concat(parts, inputs, axis as usize))
+            } else {
+                data::concat(parts, axis as usize)
+            });
         }
     }))
 }

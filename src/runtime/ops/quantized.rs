@@ -48,6 +48,31 @@ pub fn quantize<B: Target>(
     Ok(Coded { codes: Codes::Int(codes), scales, zeros: None })
 }
 
+/// One after the other along `axis`, which is not the last; `facts` are the types of `parts`, whose rows have a scale each.
+pub fn concat<B: Target>(parts: Vec<Value<B>>, facts: &[Fact], axis: usize) -> Coded<B> {
+    let (mut ints, mut floats, mut scales) = (Vec::new(), Vec::new(), Vec::new());
+    for (part, fact) in parts.into_iter().zip(facts) {
+        let Value::Quantized(part) = part else { unreachable!("inference gives one kind here") };
+        match part.codes {
+            Codes::Int(codes) => ints.push(codes),
+            Codes::Float(codes) => floats.push(codes),
+        }
+        let rows = [&fact.shape[..fact.shape.len() - 1], &[1]].concat();
+        scales.push(B::float_reshape(part.scales, Shape::from(rows)));
+    }
+    let scales = B::float_cat(scales, axis);
+    let rows = extents::<B>(&scales).iter().product();
+    Coded {
+        codes: if floats.is_empty() {
+            Codes::Int(B::int_cat(ints, axis))
+        } else {
+            Codes::Float(B::float_cat(floats, axis))
+        },
+        scales: B::float_reshape(scales, Shape::new([rows, 1])),
+        zeros: None,
+    }
+}
+
 /// See [`reflux_ir::op::Dequantize`]; `fact` is the type of `x`.
 pub fn dequantize<B: Target>(x: Coded<B>, fact: &Fact, dtype: DType) -> FloatTensor<B> {
     let columns = columns(&fact.shape);

@@ -1,0 +1,155 @@
+//! Linears of one input as one product.
+
+mod products;
+
+use products::{Product, products};
+use reflux_ir::op::{Concat, Linear, Op, Rescale, Slice};
+use reflux_ir::pass::{Changed, Exactness, Pass, PassContext, PassError};
+use reflux_ir::{Fact, Graph, ModulePath, Name, Patch, Program, Rate, ValueId};
+use serde::{Deserialize, Serialize};
+
+const RULE: &str = "merge-linear";
+
+/// Makes linears of one block that read the same value one product over the columns of all of them: queries, keys and
+/// values, and in FLUX's single blocks the MLP's input too. (diffusers' `fuse_qkv_projections`, which keeps the separate
+/// weights besides.)
+///
+/// The weights are put together once, in `prepare weights`; the parts of the result are slices. Products of codes are
+/// merged with their scales, where each row has its own: the codes stay the same.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MergeLinear {}
+
+impl Pass for MergeLinear {
+    fn name(&self) -> &'static str {
+        "merge-linear"
+    }
+
+    /// A wider product may sum in another order.
+    fn exactness(&self) -> Exactness {
+        Exactness::Reassociating
+    }
+
+    fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
+        let mut changed = Changed::No;
+        let (mut before, mut after) = (0, 0);
+        let variants: Vec<Name> = program.variants.keys().cloned().collect();
+        for variant in &variants {
+            let (groups, alone) = products(&program.variants[variant]);
+            (0..alone).for_each(|_| cx.report.count(RULE, Changed::No));
+            let prepared = prepare(program, variant, &groups)?;
+            for (group, prepared) in groups.iter().zip(&prepared) {
+                (before, after) = (before + group.len(), after + 1);
+                merge(program.variants.get_mut(variant).expect("it is one of them"), group, prepared)?;
+                cx.report.count(RULE, Changed::Yes);
+                changed = Changed::Yes;
+            }
+        }
+        if changed == Changed::Yes {
+            cx.report.note(format!("{before} linears became {after}"));
+        }
+        Ok(changed)
+    }
+}
+
+/// The weights and biases of one group, as the variant reads them.
+struct Prepared {
+    weight: ValueId,
+    bias: Option<ValueId>,
+}
+
+/// Puts the weights of each group together, and the biases, and makes both inputs of the variant: weights first, so that
+/// those of a stack of blocks stand next to each other in its signature.
+fn prepare(
+    program: &mut Program,
+    variant: &Name,
+    groups: &[Vec<Product>],
+) -> Result<Vec<Prepared>, PassError> {
+    let mut weights = Vec::with_capacity(groups.len());
+    for group in groups {
+        weights.push(together(program, variant, group, "_weights", |product| Some(product.weight))?);
+    }
+    let mut biases = Vec::with_capacity(groups.len());
+    for group in groups {
+        biases.push(together(program, variant, group, "_biases", |product| product.bias)?);
+    }
+    let graph = program.variants.get_mut(variant).expect("it is one of them");
+    let mut input =
+        |prepared: Option<(Name, Fact)>| prepared.map(|(name, fact)| graph.input(name, fact)).transpose();
+    let weights = weights.into_iter().map(&mut input).collect::<Result<Vec<_>, _>>()?;
+    let biases = biases.into_iter().map(&mut input).collect::<Result<Vec<_>, _>>()?;
+    let prepared =
+        |(weight, bias): (Option<ValueId>, _)| Prepared { weight: weight.expect("all have weights"), bias };
+    Ok(weights.into_iter().zip(biases).map(prepared).collect())
+}
+
+/// Replaces the products of `group`, which read one value, by one and its slices.
+fn merge(graph: &mut Graph, group: &[Product], prepared: &Prepared) -> Result<(), PassError> {
+    let first = &group[0];
+    let (name, path) = (graph[first.input].name.suffixed("_linears"), block(graph, group));
+    let Prepared { weight, bias } = *prepared;
+    let dtype = graph[first.result].fact.dtype;
+    let mut patch = Patch::new(graph, RULE);
+    let whole = match first.codes {
+        None => {
+            let operands: Vec<_> = [first.input, weight].into_iter().chain(bias).collect();
+            patch.add(Linear {}, &operands, &name, path)?
+        }
+        Some(matmul) => {
+            let acc = patch.add(matmul, &[first.input, weight], &name.suffixed("_acc"), path.clone())?;
+            let x = patch.graph()[first.input].fact.is_quantized().then_some(first.input);
+            let operands: Vec<_> = std::iter::once(acc).chain(x).chain([weight]).chain(bias).collect();
+            patch.add(Rescale { dtype }, &operands, &name, path)?
+        }
+    };
+    let mut start = 0;
+    for product in group {
+        let node = patch.graph()[product.result].clone();
+        let end = start + node.fact.shape.last().expect("a linear has columns");
+        let part = patch.add(Slice { axis: -1, start, end }, &[whole], &node.name, node.path)?;
+        patch.shunt(product.result, part);
+        start = end;
+    }
+    Ok(patch.apply()?)
+}
+
+/// The innermost module that all products of `group` are in.
+fn block(graph: &Graph, group: &[Product]) -> ModulePath {
+    let paths = group.iter().map(|product| graph[product.result].path.clone());
+    paths.reduce(|a, b| a.common(&b)).expect("a group has products")
+}
+
+/// A tensor of each product of `group`, one below the other, as a prepared value: its name and fact; nothing if the
+/// products have no such tensor.
+fn together(
+    program: &mut Program,
+    variant: &Name,
+    group: &[Product],
+    suffix: &str,
+    tensor: impl Fn(&Product) -> Option<ValueId>,
+) -> Result<Option<(Name, Fact)>, PassError> {
+    let graph = &program.variants[variant];
+    let Some(leaves) = group.iter().map(tensor).collect::<Option<Vec<_>>>() else { return Ok(None) };
+    let tensors: Vec<(String, Fact)> =
+        leaves.iter().map(|&leaf| (graph[leaf].name.to_string(), graph[leaf].fact.clone())).collect();
+    let path = block(graph, group);
+    let name = program.free_name(&graph[group[0].input].name.suffixed(suffix));
+    let stage = program.prepares.entry(Rate::Weights).or_default();
+    let parts = tensors
+        .into_iter()
+        .map(|(tensor, fact)| stage.weight(tensor, fact))
+        .collect::<Result<Vec<_>, _>>()?;
+    // Another variant may have put them together already.
+    if let Some(known) = prepared(stage, &parts) {
+        return Ok(Some(known));
+    }
+    let whole = stage.add(Concat { axis: 0 }, &parts, name.clone(), path)?;
+    stage.output(name.clone(), whole);
+    Ok(Some((name, stage[whole].fact.clone())))
+}
+
+fn prepared(stage: &Graph, parts: &[ValueId]) -> Option<(Name, Fact)> {
+    let is_it = |id: ValueId| stage[id].op == Op::from(Concat { axis: 0 }) && stage.operands(id) == parts;
+    let output = stage.outputs().iter().find(|output| is_it(output.value))?;
+    Some((output.label.clone(), stage[output.value].fact.clone()))
+}
