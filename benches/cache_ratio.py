@@ -1,0 +1,51 @@
+#!/usr/bin/env python3
+"""How much less time the transformer takes with a cache: the denoising of four pictures in turn without and with it.
+
+Rounds take turns, so that both see the same machine; read the median of the rounds' ratios.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import tempfile
+from pathlib import Path
+
+PICTURES = 4
+BEHIND = "canonicalize,hoist,canonicalize"
+
+
+def denoising(reflux: str, passes: str) -> float:
+    """Seconds of denoising per picture."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [reflux, "generate", "a red apple on a blue background", "--json", "--num-images", str(PICTURES)]
+        command += ["--device", "cpu", "--passes", passes, "--out", str(Path(folder) / "out.png")]
+        report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return sum(stage["seconds"] for stage in report["stages"] if stage["stage"] == "denoise") / PICTURES
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--reflux", default="target/release/reflux", help="the binary")
+    parser.add_argument("--cache", default="cache(fora,interval=3)", help="the cache, as in pipeline text")
+    parser.add_argument("--rounds", type=int, default=9)
+    arguments = parser.parse_args()
+
+    pipelines = {
+        "no passes": "",
+        "lossless": f"{BEHIND},dce",
+        "cached": f"{BEHIND},{arguments.cache},dce",
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in pipelines}
+    for _ in range(arguments.rounds):
+        for name, passes in pipelines.items():
+            seconds[name].append(denoising(arguments.reflux, passes))
+    for name, values in seconds.items():
+        print(f"{name:<10} median {statistics.median(values):.3f} s, least {min(values):.3f} s")
+    for name in ("no passes", "lossless"):
+        ratios = [plain / cached for plain, cached in zip(seconds[name], seconds["cached"])]
+        print(f"{name} / cached: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+
+
+if __name__ == "__main__":
+    main()
