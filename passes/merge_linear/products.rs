@@ -67,8 +67,7 @@ fn product(graph: &Graph, id: ValueId) -> Option<Product> {
         Op::Rescale(_) => {
             let Op::MatmulCodes(matmul) = graph[operands[0]].op else { return None };
             let [input, weight] = [graph.operands(operands[0])[0], graph.operands(operands[0])[1]];
-            let rest = operands[1..].iter().copied().filter(|&operand| operand != input && operand != weight);
-            let [bias] = [rest.last()];
+            let bias = operands[1..].iter().copied().find(|&operand| operand != input && operand != weight);
             // The product is read by nothing else.
             (graph.users(operands[0]).count() == 1).then_some(())?;
             Product { input, codes: Some(matmul), weight, bias, result: id }
