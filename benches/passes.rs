@@ -45,7 +45,7 @@ fn transformer(criterion: &mut Criterion) {
     let sizes = Sizes { batch: 1, steps: 20, text_tokens: 32, height: 128, width: 128 };
     let program = config.lower(Net::Transformer, &sizes, DType::F32).unwrap();
     let times = Schedule::new(&config.scheduler, sizes.steps, sizes.image_tokens()).unwrap().timesteps;
-    let weights = Weights::open(&folder.join(Net::Transformer.folder())).unwrap();
+    let weights = Weights::open(folder.join(Net::Transformer.folder())).unwrap();
     let noise = noise(&program);
     let mut group = criterion.benchmark_group("transformer_20_steps");
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
