@@ -236,6 +236,30 @@ fn merge_linear_reassociates() {
     }
 }
 
+/// Quantizing is lossy by as much as its bits say, and no more: relative distances of results from the unquantized ones.
+#[test]
+fn quantize_stays_within_its_bits() {
+    let other = other();
+    let weights = RandomWeights::new(&other, 7);
+    let inputs = random_inputs(&other, 24);
+    let plain = run(&other, &weights, &inputs);
+    // Half a step of 1/127, of 2⁻³ and of 1/15, through two blocks.
+    for (scheme, tolerance) in [
+        ("int8dq", 2e-2),
+        ("int8dq,rule=f32", 2e-2),
+        ("int8wo", 1e-2),
+        ("fp8dq", 8e-2),
+        ("fp8dqrow", 8e-2),
+        ("fp8wo", 5e-2),
+        ("int4wo", 1.5e-1),
+    ] {
+        let (quantized, _) = optimize(other.clone(), &format!("quantize({scheme})"));
+        let distance = distance(&run(&quantized, &weights, &inputs), &plain);
+        println!("{scheme}: {distance:.2e} (at most {tolerance:.1e})");
+        assert!((1e-4..=tolerance).contains(&distance), "{scheme}: {distance:.3e}");
+    }
+}
+
 #[test]
 fn dce_is_exact() {
     let other = other();

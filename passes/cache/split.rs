@@ -30,11 +30,9 @@ pub fn split(
     let whole = program.variants[variant].clone();
     let reuse = free_variant(program, "reuse");
     let first = free_variant(program, "first");
-    for ((&step, computes), is_first) in
-        steps.iter().zip(mask.iter()).zip(std::iter::once(true).chain(std::iter::repeat(false)))
-    {
+    for (count, (&step, computes)) in steps.iter().zip(mask.iter()).enumerate() {
         program.schedule[step] = match computes {
-            true if is_first && predictor.history() > 1 => first.clone(),
+            true if count == 0 && predictor.history() > 1 => first.clone(),
             true => variant.clone(),
             false => reuse.clone(),
         };

@@ -90,11 +90,8 @@ impl Mover<'_> {
             // The selected row of all steps is the table.
             How::Batched(None) => self.operand(operands[0], rate)?,
             How::AsIs => {
-                let operands = operands.iter().map(|&operand| self.operand(operand, rate)).collect::<Result<
-                    Vec<_>,
-                    _,
-                >>(
-                )?;
+                let operands = operands.into_iter().map(|operand| self.operand(operand, rate));
+                let operands: Vec<_> = operands.collect::<Result<_, _>>()?;
                 self.add(rate, node.op, &operands, &node.name, &node.path)?
             }
             How::Batched(Some(op)) => {

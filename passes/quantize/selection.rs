@@ -5,7 +5,6 @@ use indexmap::IndexMap;
 use reflux_ir::op::{Op, Weight};
 use reflux_ir::pass::{Globs, PassError, PassReport};
 use reflux_ir::{Fact, Graph, ModulePath, ValueId, si};
-use std::fmt::Write as _;
 
 /// torchao leaves alone what has no more input features than this.
 const FEWEST_FEATURES: usize = 16;
@@ -116,18 +115,17 @@ impl Summary {
             si(before),
             si(after)
         ));
-        let mut kinds: IndexMap<(String, &Fact, String), usize> = IndexMap::new();
+        let mut kinds: IndexMap<(String, &Fact, String), Vec<&ModulePath>> = IndexMap::new();
         for ((path, _), Module { before, outcome }) in &self.modules {
             let outcome =
                 outcome.as_ref().map_or_else(|reason| format!("stays: {reason}"), |fact| format!("→ {fact}"));
-            *kinds.entry((kind(path), before, outcome)).or_default() += 1;
+            kinds.entry((kind(path), before, outcome)).or_default().push(path);
         }
         let width = kinds.keys().map(|(kind, ..)| kind.len()).max().unwrap_or(0);
-        for ((kind, before, outcome), count) in kinds {
-            let mut line = String::new();
-            // Writing to a string cannot fail.
-            let _ = write!(line, "{count:>4} × {kind:<width$}  {before} {outcome}");
-            report.note(line);
+        for ((kind, before, outcome), paths) in kinds {
+            // What is the only one of its kind goes by its own name.
+            let name = if let [only] = paths[..] { only.to_string() } else { kind };
+            report.note(format!("{:>4} × {name:<width$}  {before} {outcome}", paths.len()));
         }
     }
 }

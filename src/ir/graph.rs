@@ -271,6 +271,8 @@ impl Graph {
             Op::Weight(_) | Op::Constant(_) => {
                 self.first_read(ValueId(index)).unwrap_or(self.dag[index].order)
             }
+            // So does an input, at the front.
+            Op::Input(_) => (0, self.dag[index].order.1),
             _ => self.dag[index].order,
         };
         let mut waiting: HashMap<NodeIndex, usize> = HashMap::with_capacity(self.len());

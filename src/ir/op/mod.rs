@@ -6,12 +6,14 @@
 mod argmax;
 mod attention;
 mod binary;
+mod body;
 mod cast;
 mod concat;
 mod constant;
 mod conv2d;
 mod dequantize;
 mod embedding;
+mod gemm;
 mod group_norm;
 mod input;
 mod layer_norm;
@@ -27,6 +29,7 @@ mod reshape;
 mod rms_norm;
 mod rope;
 mod rope_table;
+mod rowwise;
 mod select;
 mod slice;
 mod timestep_embedding;
@@ -38,12 +41,14 @@ mod weight;
 pub use argmax::Argmax;
 pub use attention::Attention;
 pub use binary::Binary;
+pub use body::{Arg, Body, BodyBuilder, Term};
 pub use cast::Cast;
 pub use concat::Concat;
 pub use constant::Constant;
 pub use conv2d::Conv2d;
 pub use dequantize::Dequantize;
 pub use embedding::Embedding;
+pub use gemm::{Gemm, Segment};
 pub use group_norm::GroupNorm;
 pub use input::Input;
 pub use layer_norm::LayerNorm;
@@ -59,6 +64,7 @@ pub use reshape::Reshape;
 pub use rms_norm::RmsNorm;
 pub use rope::Rope;
 pub use rope_table::RopeTable;
+pub use rowwise::Rowwise;
 pub use select::Select;
 pub use slice::Slice;
 pub use timestep_embedding::TimestepEmbedding;
@@ -222,6 +228,8 @@ operators! {
     TimestepEmbedding, RopeTable, Rope, Embedding, Argmax, Select,
     // data movement
     Reshape, Transpose, Concat, Slice, Upsample,
+    // fused: formulas over the ops above
+    Rowwise, Gemm,
 }
 
 impl Op {

@@ -165,7 +165,7 @@ impl Pipeline {
             return OrderError { pass: pass_text, property, because, fix };
         };
         let culprit_text = self.text_of(culprit);
-        let because = format!("which `{culprit_text}` before it ends");
+        let because = format!("which `{culprit_text}`, before it, ends");
         // The fix is to let the pass come first, if it can.
         let mut order: Vec<usize> = (0..self.passes.len()).filter(|&index| index != pass).collect();
         order.insert(culprit, pass);

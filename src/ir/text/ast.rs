@@ -1,7 +1,8 @@
 //! The syntax tree between text and graphs: lines, and blocks of lines repeated with an index.
 
 use super::lexer::Span;
-use crate::{Fact, op::Real};
+use crate::Fact;
+use crate::op::{Op, Real};
 use serde_json::{Map, Number, Value};
 use std::fmt;
 
@@ -280,6 +281,8 @@ pub(super) struct Line {
     pub op: Spanned<String>,
     pub operands: Vec<Spanned<Operand>>,
     pub attributes: Spanned<Vec<(String, Attribute)>>,
+    /// The op itself, where it is written as a formula instead of operands and attributes.
+    pub fused: Option<Op>,
     pub fact: Spanned<Fact>,
     pub path: Template,
     /// Printed behind `//`; not part of what the line means.
@@ -293,6 +296,7 @@ impl PartialEq for Line {
             && self.op == other.op
             && self.operands == other.operands
             && self.attributes == other.attributes
+            && self.fused == other.fused
             && self.fact.node.same_type(&other.fact.node)
             && self.path == other.path
     }
@@ -363,6 +367,7 @@ impl Repeat {
                 node: line.attributes.node.iter().map(attribute).collect::<Option<_>>()?,
                 span: line.attributes.span,
             },
+            fused: line.fused.clone(),
             fact: line.fact.clone(),
             path: Template::plain(&line.path.at(index)?),
             comment: None,

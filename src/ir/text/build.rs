@@ -62,7 +62,11 @@ impl Builder<'_, '_> {
         };
         let operands =
             line.operands.iter().map(|operand| self.operand(operand, dtype)).collect::<Parsed<Vec<_>>>()?;
-        let op = match Op::from_text(&line.op.node, line.attribute_map()) {
+        let op = match &line.fused {
+            Some(op) => Some(Ok(op.clone())),
+            None => Op::from_text(&line.op.node, line.attribute_map()),
+        };
+        let op = match op {
             Some(Ok(op)) => op,
             Some(Err(error)) => {
                 let none = line.attributes.node.is_empty();

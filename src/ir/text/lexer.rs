@@ -50,7 +50,7 @@ impl fmt::Display for ParseError {
 pub(super) enum Token {
     /// Letters, digits, `_ . - +`, and `{…}` where it continues a word.
     Word(String),
-    /// One of ``% @ : , = ( ) { } [ ] *`` and `->`.
+    /// One of ``% @ : , = ( ) { } [ ] * /`` and `->`.
     Punct(&'static str),
     End,
 }
@@ -65,7 +65,7 @@ impl fmt::Display for Token {
     }
 }
 
-const PUNCTUATION: [&str; 13] = ["->", "%", "@", ":", ",", "=", "(", ")", "{", "}", "[", "]", "*"];
+const PUNCTUATION: [&str; 14] = ["->", "%", "@", ":", ",", "=", "(", ")", "{", "}", "[", "]", "*", "/"];
 
 fn is_word(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '.' | '-' | '+')

@@ -1,6 +1,7 @@
 //! Graphs into lines.
 
-use super::ast::{Attribute, Line, Operand, Template};
+use super::ast::{Line, Operand, Template};
+use super::formula::{FusedText, attributes};
 use super::print::{PrintOptions, write_line};
 use crate::{Cost, Graph, Op, ValueId, si};
 
@@ -37,16 +38,14 @@ fn line(graph: &Graph, id: ValueId, options: &PrintOptions) -> Line {
         },
         _ => Operand::Value(Template::plain(&graph[id].name)),
     };
-    let attributes = node.op.attributes();
-    let attributes: Vec<_> = attributes
-        .iter()
-        .filter_map(|(key, value)| Attribute::from_json(value).map(|value| (key.clone(), value)))
-        .collect();
+    let is_fused = FusedText::is_fused(node.op.name());
+    let attributes = if is_fused { Vec::new() } else { attributes(&node.op) };
     Line {
         name: Template::plain(&node.name).into(),
         op: node.op.name().to_owned().into(),
         operands: operands.iter().map(|id| operand(id).into()).collect(),
         attributes: attributes.into(),
+        fused: is_fused.then(|| node.op.clone()),
         fact: node.fact.clone().into(),
         path: Template::plain(&node.path),
         comment: comment(graph, id, options),

@@ -20,6 +20,9 @@
 //!
 //! - A line is `%name = op operands {attributes} : type in module.path`. An operand is a value `%x`, a weight
 //!   `@tensor type` (`@.bias` stands for `@module.path.bias`), or a number, typed like the first value of its line.
+//! - A fused op is written as its formula, which names the operands where it reads them:
+//!   `%n = rowwise layer_norm(%x, eps=1e-6) * (%scale + 1.0) + %shift : type`, and `%y = gemm PRODUCT {FORMULA} : type` with
+//!   `acc` for the product; several segments are `{columns: FORMULA, columns: FORMULA}`. `+` and `-` stand between spaces.
 //! - A type is `dtype[extents]`; that of codes names their scales too, as in `i8.row.bf16[3072,64]`.
 //! - In `repeat %i in a..b`, a value `%n` of the body is `%n.a`, …, `%n.(b-1)` outside it; `%h.prev` is the value `%h`
 //!   of the previous round, or the one given in parentheses in the first. Paths of the body start with the block's.
@@ -32,6 +35,7 @@
 
 mod ast;
 mod build;
+mod formula;
 mod lexer;
 mod lines;
 mod parse;
@@ -43,4 +47,5 @@ pub use lexer::{ParseError, Span};
 pub use parse::parse;
 pub use print::PrintOptions;
 
+pub(crate) use formula::{parse_body, written_attributes};
 pub(crate) use lines::line_of;

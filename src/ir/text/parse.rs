@@ -4,6 +4,7 @@ use super::ast::{
     Affine, Attribute, Carried, Line, Operand, PREVIOUS, Repeat, Segment, Spanned, Statement, Template,
 };
 use super::build::build_graph;
+use super::formula::FusedText;
 use super::lexer::{ParseError, Span, Token, tokens};
 use super::range;
 use crate::op::{Op, Real};
@@ -22,7 +23,7 @@ use std::ops::Range;
 /// ```
 pub fn parse(source: &str) -> Result<Program, ParseError> {
     let tokens = tokens(source)?;
-    let mut parser = Parser { source, tokens, at: 0, in_block: false, ops: 0, names: 0 };
+    let mut parser = Parser::new(source, tokens);
     let program = parser.program()?;
     match parser.peek() {
         Token::End => Ok(program),
@@ -51,6 +52,12 @@ pub(super) struct Parser<'s> {
     ops: usize,
     /// How many names the ranges so far stand for.
     names: usize,
+}
+
+impl<'s> Parser<'s> {
+    pub fn new(source: &'s str, tokens: Vec<(Token, Span)>) -> Self {
+        Self { source, tokens, at: 0, in_block: false, ops: 0, names: 0 }
+    }
 }
 
 impl Parser<'_> {
@@ -287,20 +294,34 @@ impl Parser<'_> {
         let name = Spanned { node: Template::plain(&name.node), span: name.span };
         self.punct("=")?;
         let (op, op_span) = self.word("an op")?;
-        if !Op::names().any(|known| known == op) || LEAVES.contains(&op.as_str()) {
-            return Err(self.error_at(op_span, unknown_op(&op)));
-        }
+        self.known_op(&op, op_span)?;
         let mut operands = Vec::new();
-        if matches!(self.peek(), Token::Punct("%" | "@") | Token::Word(_)) {
+        let mut fused = None;
+        if FusedText::is_fused(&op) {
+            let mut text = FusedText::parse(self, &op)?;
+            operands = std::mem::take(&mut text.operands);
+            fused = Some(text);
+        } else if matches!(self.peek(), Token::Punct("%" | "@") | Token::Word(_)) {
             operands = self.operands()?;
         }
         let attributes = self.attributes()?;
         self.punct(":")?;
         let fact = self.fact()?;
+        let columns = fact.node.shape.last().copied().unwrap_or(1);
+        let fused = fused.map(|text| text.op(fact.node.dtype, columns));
         let path = self.path()?.map_or_else(|| base.clone(), |path| path.below(base));
         resolve(&mut operands, &path);
         let op = Spanned { node: op, span: op_span };
-        Ok(Line { name, op, operands, attributes, fact, path, comment: None })
+        Ok(Line { name, op, operands, attributes, fused, fact, path, comment: None })
+    }
+
+    /// Refuses what is no op that can be written.
+    pub(super) fn known_op(&self, name: &str, span: Span) -> Parsed<()> {
+        if Op::names().any(|known| known == name) && !LEAVES.contains(&name) {
+            Ok(())
+        } else {
+            Err(self.error_at(span, unknown_op(name)))
+        }
     }
 
     /// `in module.path`, if it is there.
@@ -328,6 +349,26 @@ impl Parser<'_> {
             return Ok(self.values()?.into_iter().map(value).collect());
         }
         Ok(vec![self.leaf()?])
+    }
+
+    /// One operand, which is no range.
+    pub(super) fn one_operand(&mut self) -> Parsed<Spanned<Operand>> {
+        if self.accept("%") {
+            let name = self.template("a value name")?;
+            return Ok(Spanned { node: Operand::Value(name.node), span: name.span });
+        }
+        self.leaf()
+    }
+
+    /// Whether `key=` follows.
+    pub(super) fn is_key(&self) -> bool {
+        let next = self.tokens.get(self.at + 1).map(|(token, _)| token);
+        matches!(self.peek(), Token::Word(_)) && next == Some(&Token::Punct("="))
+    }
+
+    /// Passes over a token.
+    pub(super) fn advance(&mut self) {
+        self.at += 1;
     }
 
     /// `%name`, which may have holes, or `%stem.{a..b}` for several.
@@ -386,7 +427,7 @@ impl Parser<'_> {
         Ok(Spanned { node: attributes, span })
     }
 
-    fn attribute(&mut self, depth: usize) -> Parsed<Attribute> {
+    pub(super) fn attribute(&mut self, depth: usize) -> Parsed<Attribute> {
         const DEEPEST: usize = 8;
         if self.accept("[") {
             if depth == DEEPEST {
@@ -476,7 +517,7 @@ impl Parser<'_> {
         word.parse().map_err(|error: crate::UnknownDType| self.error_at(span, error.to_string()))
     }
 
-    fn integer(&mut self, what: &str) -> Parsed<usize> {
+    pub(super) fn integer(&mut self, what: &str) -> Parsed<usize> {
         let (word, span) = self.word(what)?;
         word.parse().map_err(|_| self.error_at(span, format!("expected {what}, found `{word}`")))
     }
@@ -546,21 +587,21 @@ impl Parser<'_> {
         }
     }
 
-    fn peek(&self) -> &Token {
+    pub(super) fn peek(&self) -> &Token {
         &self.tokens[self.at].0
     }
 
-    fn span(&self) -> Span {
+    pub(super) fn span(&self) -> Span {
         self.tokens[self.at].1
     }
 
-    fn accept(&mut self, punct: &str) -> bool {
+    pub(super) fn accept(&mut self, punct: &str) -> bool {
         let found = matches!(self.peek(), Token::Punct(found) if *found == punct);
         self.at += usize::from(found);
         found
     }
 
-    fn punct(&mut self, punct: &str) -> Parsed<()> {
+    pub(super) fn punct(&mut self, punct: &str) -> Parsed<()> {
         if self.accept(punct) {
             Ok(())
         } else {
@@ -568,7 +609,7 @@ impl Parser<'_> {
         }
     }
 
-    fn word(&mut self, what: &str) -> Parsed<(String, Span)> {
+    pub(super) fn word(&mut self, what: &str) -> Parsed<(String, Span)> {
         let span = self.span();
         match self.peek() {
             Token::Word(word) => {
@@ -590,7 +631,7 @@ impl Parser<'_> {
         }
     }
 
-    fn error(&self, message: impl Into<String>) -> ParseError {
+    pub(super) fn error(&self, message: impl Into<String>) -> ParseError {
         self.error_at(self.span(), message)
     }
 

@@ -1,6 +1,7 @@
 //! Programs into text.
 
 use super::ast::{Line, Operand, Repeat, Spanned, Statement, Template};
+use super::formula;
 use super::lines::lines;
 use super::range;
 use super::roll::roll;
@@ -142,7 +143,11 @@ fn write_indented(out: &mut String, indent: usize, line: &Line, base: &Template,
 
 /// Writes the line without its indentation and its end; its module path is written below `base`.
 pub(super) fn write_line(out: &mut String, line: &Line, base: &Template, options: &PrintOptions) {
-    let operands = operands(line, options);
+    let formula = line
+        .fused
+        .as_ref()
+        .and_then(|op| formula::written(op, &|index| written(&line.operands[index].node, line)));
+    let operands = formula.unwrap_or_else(|| operands(line, options));
     let attributes: Vec<_> =
         line.attributes.node.iter().map(|(key, value)| format!("{key}={value}")).collect();
     // Writing to a string cannot fail.
@@ -163,9 +168,9 @@ pub(super) fn write_line(out: &mut String, line: &Line, base: &Template, options
     }
 }
 
-/// The operands as a list. Values that count up are a range if they are three or more: two read better as they are.
-fn operands(line: &Line, options: &PrintOptions) -> String {
-    let written = |operand: &Operand| match operand {
+/// One operand of `line`.
+fn written(operand: &Operand, line: &Line) -> String {
+    match operand {
         Operand::Value(name) => format!("%{name}"),
         Operand::Weight { tensor, fact } => {
             let local = Some(tensor.relative_to(&line.path)).filter(|local| !local.is_empty());
@@ -173,7 +178,11 @@ fn operands(line: &Line, options: &PrintOptions) -> String {
         }
         Operand::Constant { value, dtype: None } => format!("{:?}", value.0),
         Operand::Constant { value, dtype: Some(dtype) } => format!("{:?} {dtype}", value.0),
-    };
+    }
+}
+
+/// The operands as a list. Values that count up are a range if they are three or more: two read better as they are.
+fn operands(line: &Line, options: &PrintOptions) -> String {
     let name = |operand: &Spanned<Operand>| match &operand.node {
         Operand::Value(name) if name.is_plain() => Some(Name::from(name.to_string())),
         _ => None,
@@ -183,7 +192,7 @@ fn operands(line: &Line, options: &PrintOptions) -> String {
     };
     let run = |run: &[Spanned<Operand>]| match name(&run[0]) {
         Some(first) if run.len() > 2 => range::written(&first, run.len()),
-        _ => run.iter().map(|operand| written(&operand.node)).collect::<Vec<_>>().join(", "),
+        _ => run.iter().map(|operand| written(&operand.node, line)).collect::<Vec<_>>().join(", "),
     };
     line.operands.chunk_by(fold).map(run).collect::<Vec<_>>().join(", ")
 }

@@ -80,7 +80,11 @@ struct Proposal {
 
 impl Proposal {
     fn line(&mut self, a: &Line, b: &Line, stem: &str) -> Option<Line> {
-        if a.op != b.op || !a.fact.node.same_type(&b.fact.node) || a.operands.len() != b.operands.len() {
+        if a.op != b.op
+            || a.fused != b.fused
+            || !a.fact.node.same_type(&b.fact.node)
+            || a.operands.len() != b.operands.len()
+        {
             return None;
         }
         let operands = a
@@ -94,6 +98,7 @@ impl Proposal {
             op: a.op.clone(),
             operands,
             attributes: self.attributes(&a.attributes.node, &b.attributes.node)?.into(),
+            fused: a.fused.clone(),
             fact: a.fact.clone(),
             path: self.template(&a.path, &b.path)?,
             comment: a.comment.clone(),

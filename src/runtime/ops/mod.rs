@@ -4,6 +4,7 @@ mod attention;
 mod cpu;
 mod data;
 mod elementwise;
+mod fused;
 mod matrix;
 mod norm;
 mod position;
@@ -17,8 +18,8 @@ use crate::plan::Instruction;
 use crate::value::{Value, float_dtype};
 use burn::tensor::Shape;
 use burn::tensor::ops::FloatTensor;
-use reflux_ir::DType;
 use reflux_ir::op::Op;
+use reflux_ir::{DType, Fact};
 
 /// Runs one instruction over its operands.
 ///
@@ -28,11 +29,28 @@ pub fn execute<B: Target>(
     operands: Vec<Value<B>>,
     device: &B::Device,
 ) -> Result<Value<B>, RunError> {
-    let Instruction { op, inputs, fact, .. } = instruction;
+    execute_op(&instruction.op, &instruction.inputs, &instruction.fact, operands, device)
+}
+
+/// Runs `op` over operands of the types `inputs`; its result is of type `fact`.
+fn execute_op<B: Target>(
+    op: &Op,
+    inputs: &[Fact],
+    fact: &Fact,
+    operands: Vec<Value<B>>,
+    device: &B::Device,
+) -> Result<Value<B>, RunError> {
+    if let Op::Rowwise(op) = op {
+        return B::rowwise(op, operands, inputs, fact, device);
+    }
+    if let Op::Gemm(op) = op {
+        return Ok(Value::Float(B::gemm(op, operands, inputs, fact, device)?));
+    }
     let mut operands = operands.into_iter();
     let mut next = || operands.next().expect("arity is verified");
     Ok(Value::Float(match op {
         Op::Input(_) | Op::Weight(_) | Op::Constant(_) => unreachable!("leaves are not executed"),
+        Op::Rowwise(_) | Op::Gemm(_) => unreachable!("run above"),
         Op::PositionIds(op) => return Ok(Value::upload(position::position_ids(op), device)),
         Op::RelativeBuckets(op) => return Ok(Value::upload(position::relative_buckets(op), device)),
         Op::RopeTable(op) => {

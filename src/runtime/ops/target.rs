@@ -1,15 +1,15 @@
 //! What differs between the backends that programs run on.
 
 use super::quantized::{self, Factor};
-use super::{attention, elementwise, matrix, position};
+use super::{attention, elementwise, fused, matrix, position};
 use crate::RunError;
 use crate::coded::Coded;
-use crate::value::Value;
+use crate::value::{Value, float_dtype};
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn_cuda::Cuda;
 use reflux_ir::Fact;
-use reflux_ir::op::{Attention, Quantize, Unary};
+use reflux_ir::op::{Attention, Gemm, Quantize, Rowwise, Unary};
 
 /// A burn backend that programs run on. The defaults are compositions of burn's own ops and hold everywhere; a backend
 /// overrides what it has better means for.
@@ -69,6 +69,33 @@ pub trait Target: Backend {
         device: &Self::Device,
     ) -> FloatTensor<Self> {
         quantized::rescale_rows::<Self>(acc, x, weight, bias, fact, device)
+    }
+
+    /// A formula, row by row, over operands of the types `inputs`; its result is of type `fact`.
+    fn rowwise(
+        op: &Rowwise,
+        operands: Vec<Value<Self>>,
+        inputs: &[Fact],
+        fact: &Fact,
+        device: &Self::Device,
+    ) -> Result<Value<Self>, RunError> {
+        let _ = fact;
+        let value = fused::evaluate::<Self>(&op.body, &operands, inputs, None, device)?;
+        Ok(match value {
+            Value::Quantized(_) => value,
+            value => Value::Float(Self::float_cast(value.float(device), float_dtype(op.dtype))),
+        })
+    }
+
+    /// A product and its epilogue, over operands of the types `inputs`; its result is of type `fact`.
+    fn gemm(
+        op: &Gemm,
+        operands: Vec<Value<Self>>,
+        inputs: &[Fact],
+        fact: &Fact,
+        device: &Self::Device,
+    ) -> Result<FloatTensor<Self>, RunError> {
+        fused::gemm::<Self>(op, operands, inputs, fact, device)
     }
 }
 

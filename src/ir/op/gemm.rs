@@ -1,0 +1,107 @@
+use super::rowwise::{in_order, result};
+use super::{Body, InferError, Op, Operator, Rowwise, ensure};
+use crate::{DType, Fact};
+use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
+
+/// A product with what is done to each element before it is written, its epilogue.
+///
+/// `product` is `linear(x, W, b)`, or `rescale(matmul_i8(x, W), x, W, b)` and the like, of N columns; it stays f32. The
+/// columns are divided into segments, each with a formula of its own over `acc`, its columns of the product, and over
+/// operands that broadcast to them. So a product of queries, keys, values and MLP applies the activation to the last only.
+/// The result is one value; slices of it are the segments.
+///
+/// Operands are in the order in which product and segments name them; the result is rounded to `dtype`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gemm {
+    pub product: Body,
+    pub segments: Vec<Segment>,
+    pub dtype: DType,
+}
+
+/// Neighbouring columns of a product, and what becomes of them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Segment {
+    pub columns: usize,
+    pub body: Body,
+}
+
+impl Gemm {
+    /// Whether `op` can be part of a product.
+    fn is_product(op: &Op) -> bool {
+        matches!(op, Op::Linear(_) | Op::MatmulCodes(_) | Op::Rescale(_))
+    }
+
+    /// The operands in the order in which the text names them.
+    pub fn operands(&self) -> Vec<usize> {
+        let mut operands = self.product.operands();
+        for segment in &self.segments {
+            for operand in segment.body.operands() {
+                if !operands.contains(&operand) {
+                    operands.push(operand);
+                }
+            }
+        }
+        operands
+    }
+
+    /// The fact of the product: f32 `[…, N]`.
+    pub fn product_fact(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
+        if let Some(term) = self.product.terms().iter().find(|term| !Self::is_product(&term.op)) {
+            return Err(InferError(format!("`{}` is no product", term.op.name())));
+        }
+        let product = self.product.infer_result(inputs, None)?;
+        ensure!(self.product.last().is_some() && product.dtype == DType::F32, "{product} is no product");
+        Ok(product)
+    }
+
+    /// The first column of each segment.
+    pub fn starts(&self) -> impl Iterator<Item = usize> {
+        self.segments.iter().scan(0, |start, segment| {
+            let first = *start;
+            *start += segment.columns;
+            Some(first)
+        })
+    }
+}
+
+impl Operator for Gemm {
+    const NAMES: &'static [&'static str] = &["gemm"];
+
+    fn arity(&self) -> RangeInclusive<usize> {
+        let operands = self.operands().len();
+        operands..=operands
+    }
+
+    fn takes_quantized(&self) -> bool {
+        true
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
+        in_order(self.operands())?;
+        let product = self.product_fact(inputs)?;
+        let (&columns, rows) = product.shape.split_last().expect("a product has columns");
+        let divided = self.segments.iter().map(|segment| segment.columns).fold(0, usize::saturating_add);
+        ensure!(divided == columns, "the segments have {divided} columns, the product {columns}");
+        for Segment { columns, body } in &self.segments {
+            let elementwise = |op: &Op| Rowwise::is_elementwise(op);
+            if let Some(term) = body.terms().iter().find(|term| !elementwise(&term.op)) {
+                return Err(InferError(format!("`{}` needs more than an element", term.op.name())));
+            }
+            let acc = Fact::new(DType::F32, [rows, &[*columns]].concat());
+            let made = body.infer_result(inputs, Some(&acc))?;
+            ensure!(made.shape == acc.shape, "a segment {} becomes {}", acc.shape, made.shape);
+        }
+        result(product, self.dtype)
+    }
+
+    fn flops(&self, inputs: &[&Fact], output: &Fact) -> u64 {
+        let Some((_, rows)) = output.shape.split_last() else { return 0 };
+        let epilogues = self.segments.iter().map(|Segment { columns, body }| {
+            body.flops(inputs, Some(&Fact::new(DType::F32, [rows, &[*columns]].concat())))
+        });
+        epilogues.fold(self.product.flops(inputs, None), u64::saturating_add)
+    }
+}

@@ -1,0 +1,72 @@
+use super::{Body, InferError, Op, Operator, ensure};
+use crate::{DType, Fact, Granularity};
+use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
+
+/// A formula evaluated row by row in one pass over memory: element-wise ops, norms over the last axis, rotations, and at
+/// the end possibly a quantization by rows. See [`Body`] for how it rounds.
+///
+/// Operands are in the order in which the formula names them, and it names each; they broadcast as its ops say. The
+/// result is rounded to `dtype`, unless it is codes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rowwise {
+    pub body: Body,
+    pub dtype: DType,
+}
+
+impl Rowwise {
+    /// Whether a row of the result of `op` is made of one row of each operand.
+    pub fn takes(op: &Op) -> bool {
+        match op {
+            Op::Unary(_) | Op::Binary(_) | Op::Cast(_) | Op::Constant(_) => true,
+            Op::LayerNorm(_) | Op::RmsNorm(_) | Op::Rope(_) => true,
+            Op::Quantize(quantize) => quantize.scales.per != Granularity::Tensor,
+            _ => false,
+        }
+    }
+
+    /// Whether `op` works element by element, so that any part of a row can be computed without the rest.
+    pub fn is_elementwise(op: &Op) -> bool {
+        matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Cast(_) | Op::Constant(_))
+    }
+}
+
+impl Operator for Rowwise {
+    const NAMES: &'static [&'static str] = &["rowwise"];
+
+    fn arity(&self) -> RangeInclusive<usize> {
+        let operands = self.body.operands().len();
+        operands..=operands
+    }
+
+    fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
+        in_order(self.body.operands())?;
+        if let Some(term) = self.body.terms().iter().find(|term| !Self::takes(&term.op)) {
+            return Err(InferError(format!("`{}` does not work row by row", term.op.name())));
+        }
+        result(self.body.infer_result(inputs, None)?, self.dtype)
+    }
+
+    fn flops(&self, inputs: &[&Fact], _output: &Fact) -> u64 {
+        self.body.flops(inputs, None)
+    }
+}
+
+/// Checks that operands are numbered as the formula names them.
+pub(super) fn in_order(operands: Vec<usize>) -> Result<(), InferError> {
+    let is_in_order = operands.iter().copied().eq(0..operands.len());
+    ensure!(is_in_order, "operands are numbered {operands:?}, not as the formula names them");
+    Ok(())
+}
+
+/// The fact of a fused op whose formula gives `body`.
+pub(super) fn result(body: Fact, dtype: DType) -> Result<Fact, InferError> {
+    if body.is_quantized() {
+        ensure!(body.dtype == dtype, "the formula gives {}, not {dtype}", body.dtype);
+        return Ok(body);
+    }
+    ensure!(body.dtype.is_float(), "a formula gives numbers, not {body}");
+    ensure!(dtype.is_float(), "the result of a formula is floating point, not {dtype}");
+    Ok(Fact { dtype, ..body })
+}

@@ -1,0 +1,238 @@
+//! Formulas of fused ops: `layer_norm(%x, eps=1e-6) * (%scale + 1.0) + %shift`.
+//!
+//! The text of an op names its operands where the formula reads them, so that a line says what it computes.
+
+use super::ast::{Attribute, Operand, Spanned};
+use super::lexer::{ParseError, Token, tokens};
+use super::parse::{Parsed, Parser};
+use crate::DType;
+use crate::op::{Arg, Binary, Body, BodyBuilder, Constant, Gemm, Op, Rowwise, Segment};
+
+/// The body that [`Body`]'s `Display` printed: `%0`, `%1`, … are its operands.
+pub(crate) fn parse_body(text: &str) -> Result<Body, ParseError> {
+    let mut parser = Parser::new(text, tokens(text)?);
+    let mut formula = Formula { parser: &mut parser, operands: Vec::new(), acc: true };
+    let body = formula.body()?;
+    let numbers = formula.operands.iter().map(|operand| match &operand.node {
+        Operand::Value(name) => name.to_string().parse().ok(),
+        _ => None,
+    });
+    let numbers: Option<Vec<usize>> = numbers.collect();
+    match (numbers, parser.peek()) {
+        (Some(numbers), Token::End) => Ok(body.renumbered(|index| numbers[index])),
+        (None, _) => Err(parser.error("operands of a body are numbers, as in `%0`")),
+        (_, other) => Err(parser.error(format!("expected the end of the formula, found {other}"))),
+    }
+}
+
+/// A fused op as written, with its operands. `dtype` is that of the line, which comes after.
+pub(super) struct FusedText {
+    pub operands: Vec<Spanned<Operand>>,
+    kind: Kind,
+}
+
+enum Kind {
+    Rowwise(Body),
+    Gemm { product: Body, segments: Vec<(Option<usize>, Body)> },
+}
+
+impl FusedText {
+    /// Whether ops called `name` are written as formulas.
+    pub fn is_fused(name: &str) -> bool {
+        matches!(name, "rowwise" | "gemm")
+    }
+
+    /// `FORMULA`, or `PRODUCT {columns: FORMULA, …}`.
+    pub fn parse(parser: &mut Parser, name: &str) -> Parsed<Self> {
+        let mut formula = Formula { parser, operands: Vec::new(), acc: false };
+        let first = formula.body()?;
+        if name == "rowwise" {
+            return Ok(Self { operands: formula.operands, kind: Kind::Rowwise(first) });
+        }
+        formula.acc = true;
+        let mut segments = Vec::new();
+        if formula.parser.accept("{") {
+            while !formula.parser.accept("}") {
+                if !segments.is_empty() {
+                    formula.parser.punct(",")?;
+                }
+                segments.push(formula.segment()?);
+            }
+        }
+        if segments.is_empty() {
+            segments.push((None, Body::of(Arg::Acc)));
+        }
+        Ok(Self { operands: formula.operands, kind: Kind::Gemm { product: first, segments } })
+    }
+
+    /// The op whose result is of type `dtype` and has `columns` columns.
+    pub fn op(self, dtype: DType, columns: usize) -> Op {
+        match self.kind {
+            Kind::Rowwise(body) => Rowwise { body, dtype }.into(),
+            Kind::Gemm { product, segments } => {
+                let segment =
+                    |(own, body): (Option<usize>, Body)| Segment { columns: own.unwrap_or(columns), body };
+                Gemm { product, segments: segments.into_iter().map(segment).collect(), dtype }.into()
+            }
+        }
+    }
+}
+
+/// What `op` computes, with operands as `operand` writes them; nothing if it is no fused op.
+pub(super) fn written(op: &Op, operand: &dyn Fn(usize) -> String) -> Option<String> {
+    match op {
+        Op::Rowwise(Rowwise { body, .. }) => Some(body.written(operand)),
+        Op::Gemm(Gemm { product, segments, .. }) => {
+            let product = product.written(operand);
+            Some(match &segments[..] {
+                [only] if only.body.result() == Arg::Acc => product,
+                [only] => format!("{product} {{{}}}", only.body.written(operand)),
+                several => {
+                    let segment =
+                        |Segment { columns, body }: &Segment| format!("{columns}: {}", body.written(operand));
+                    let segments: Vec<_> = several.iter().map(segment).collect();
+                    format!("{product} {{{}}}", segments.join(", "))
+                }
+            })
+        }
+        _ => None,
+    }
+}
+
+/// The attributes of an op as the text writes them: `key=value`.
+pub(crate) fn written_attributes(op: &Op) -> impl Iterator<Item = String> {
+    attributes(op).into_iter().map(|(key, value)| format!("{key}={value}"))
+}
+
+/// The attributes of an op.
+pub(super) fn attributes(op: &Op) -> Vec<(String, Attribute)> {
+    let written =
+        |(key, value): (&String, &serde_json::Value)| Some((key.clone(), Attribute::from_json(value)?));
+    op.attributes().iter().filter_map(written).collect()
+}
+
+/// A formula being parsed.
+struct Formula<'p, 's> {
+    parser: &'p mut Parser<'s>,
+    operands: Vec<Spanned<Operand>>,
+    /// Whether `acc` means something here.
+    acc: bool,
+}
+
+impl Formula<'_, '_> {
+    /// `columns: FORMULA`, or `FORMULA` of all columns.
+    fn segment(&mut self) -> Parsed<(Option<usize>, Body)> {
+        let columns = match self.parser.peek() {
+            Token::Word(word) if word.bytes().all(|byte| byte.is_ascii_digit()) => {
+                let columns = self.parser.integer("a number of columns")?;
+                self.parser.punct(":")?;
+                Some(columns)
+            }
+            _ => None,
+        };
+        Ok((columns, self.body()?))
+    }
+
+    fn body(&mut self) -> Parsed<Body> {
+        let mut builder = BodyBuilder::default();
+        let span = self.parser.span();
+        let result = self.sum(&mut builder, 0)?;
+        builder.finish(result).ok_or_else(|| self.parser.error_at(span, "the formula is too long"))
+    }
+
+    fn sum(&mut self, builder: &mut BodyBuilder, depth: usize) -> Parsed<Arg> {
+        let mut left = self.product(builder, depth)?;
+        loop {
+            let op = match self.parser.peek() {
+                Token::Word(word) if word == "+" => Binary::Add,
+                Token::Word(word) if word == "-" => Binary::Sub,
+                _ => return Ok(left),
+            };
+            self.parser.word("an operator")?;
+            let right = self.product(builder, depth)?;
+            left = builder.term(op, vec![left, right]);
+        }
+    }
+
+    fn product(&mut self, builder: &mut BodyBuilder, depth: usize) -> Parsed<Arg> {
+        let mut left = self.atom(builder, depth)?;
+        loop {
+            let op = match self.parser.peek() {
+                Token::Punct("*") => Binary::Mul,
+                Token::Punct("/") => Binary::Div,
+                _ => return Ok(left),
+            };
+            self.parser.advance();
+            let right = self.atom(builder, depth)?;
+            left = builder.term(op, vec![left, right]);
+        }
+    }
+
+    /// An operand, a number, `acc`, `op(…, key=value)`, or a sum in parentheses.
+    fn atom(&mut self, builder: &mut BodyBuilder, depth: usize) -> Parsed<Arg> {
+        const DEEPEST: usize = 64;
+        if depth == DEEPEST {
+            return Err(self.parser.error("the formula is nested too deeply"));
+        }
+        if self.parser.accept("(") {
+            let inner = self.sum(builder, depth + 1)?;
+            self.parser.punct(")")?;
+            return Ok(inner);
+        }
+        let is_leaf = match self.parser.peek() {
+            Token::Punct("%" | "@") => true,
+            Token::Word(word) => word.parse::<f64>().is_ok() && word != "inf" && word != "nan",
+            _ => false,
+        };
+        if is_leaf {
+            return self.leaf(builder);
+        }
+        let (word, span) = self.parser.word("an operand, a number or an op")?;
+        if word == "acc" {
+            let message = "`acc` is a product, which is written in front of the braces";
+            return if self.acc { Ok(Arg::Acc) } else { Err(self.parser.error_at(span, message)) };
+        }
+        self.call(builder, &word, span, depth)
+    }
+
+    fn leaf(&mut self, builder: &mut BodyBuilder) -> Parsed<Arg> {
+        let operand = self.parser.one_operand()?;
+        if let Operand::Constant { value, .. } = operand.node {
+            return Ok(builder.term(Constant { value, dtype: DType::F32 }, Vec::new()));
+        }
+        let known = self.operands.iter().position(|known| known.node == operand.node);
+        Ok(Arg::Operand(known.unwrap_or_else(|| {
+            self.operands.push(operand);
+            self.operands.len() - 1
+        })))
+    }
+
+    fn call(
+        &mut self,
+        builder: &mut BodyBuilder,
+        name: &str,
+        span: super::Span,
+        depth: usize,
+    ) -> Parsed<Arg> {
+        self.parser.known_op(name, span)?;
+        self.parser.punct("(")?;
+        let (mut args, mut attributes) = (Vec::new(), serde_json::Map::new());
+        while !self.parser.accept(")") {
+            if !args.is_empty() {
+                self.parser.punct(",")?;
+            }
+            if self.parser.is_key() {
+                let (key, _) = self.parser.word("an attribute")?;
+                self.parser.punct("=")?;
+                attributes.insert(key, self.parser.attribute(0)?.to_json());
+            } else {
+                args.push(self.sum(builder, depth + 1)?);
+            }
+        }
+        match Op::from_text(name, attributes) {
+            Some(Ok(op)) => Ok(builder.term(op, args)),
+            Some(Err(error)) => Err(self.parser.error_at(span, format!("`{name}`: {error}"))),
+            None => Err(self.parser.error_at(span, format!("unknown op `{name}`"))),
+        }
+    }
+}

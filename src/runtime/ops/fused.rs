@@ -1,0 +1,76 @@
+//! Fused ops, term by term: what their formulas mean, by the arms of the ops they are made of.
+
+use super::{Target, execute_op};
+use crate::RunError;
+use crate::value::{Value, float_dtype};
+use burn::tensor::Slice;
+use burn::tensor::ops::FloatTensor;
+use reflux_ir::op::{Arg, Body, Constant, Gemm, Op, Term};
+use reflux_ir::{DType, Fact};
+
+/// The result of `body`, in f32 or as codes. `facts` are those of the operands; `acc` is the product, if there is one.
+pub fn evaluate<B: Target>(
+    body: &Body,
+    operands: &[Value<B>],
+    facts: &[Fact],
+    acc: Option<(&Value<B>, &Fact)>,
+    device: &B::Device,
+) -> Result<Value<B>, RunError> {
+    let borrowed: Vec<&Fact> = facts.iter().collect();
+    let terms = body.infer(&borrowed, acc.map(|(_, fact)| fact)).expect("formulas are verified");
+    let mut values: Vec<Value<B>> = Vec::with_capacity(terms.len());
+    let read = |values: &[Value<B>], arg: Arg| match arg {
+        Arg::Operand(index) => (widened(operands[index].clone()), widened_fact(&facts[index])),
+        Arg::Acc => acc.map(|(value, fact)| (value.clone(), fact.clone())).expect("formulas are verified"),
+        Arg::Term(index) => (values[index].clone(), widened_fact(&terms[index])),
+    };
+    for (Term { op, args }, fact) in body.terms().iter().zip(&terms) {
+        let (args, inputs): (Vec<_>, Vec<_>) = args.iter().map(|&arg| read(&values, arg)).unzip();
+        values.push(match op {
+            Op::Constant(Constant { value, .. }) => Value::Scalar(value.0, DType::F32),
+            // Rounds, and stays f32.
+            Op::Cast(_) => widened(execute_op(op, &inputs, fact, args, device)?),
+            op => execute_op(op, &inputs, fact, args, device)?,
+        });
+    }
+    Ok(read(&values, body.result()).0)
+}
+
+/// The product and its epilogue, segment by segment.
+pub fn gemm<B: Target>(
+    op: &Gemm,
+    operands: Vec<Value<B>>,
+    facts: &[Fact],
+    fact: &Fact,
+    device: &B::Device,
+) -> Result<FloatTensor<B>, RunError> {
+    let product = evaluate(&op.product, &operands, facts, None, device)?;
+    let rows = &fact.shape[..fact.shape.len() - 1];
+    let mut parts = Vec::with_capacity(op.segments.len());
+    for (segment, start) in op.segments.iter().zip(op.starts()) {
+        let columns = Slice::from(start..start + segment.columns);
+        let mut ranges = vec![Slice::from(..); rows.len()];
+        ranges.push(columns);
+        let acc = match (&product, op.segments.len()) {
+            (whole, 1) => whole.clone(),
+            (whole, _) => Value::Float(B::float_slice(whole.clone().float(device), &ranges)),
+        };
+        let acc_fact = Fact::new(DType::F32, [rows, &[segment.columns]].concat());
+        parts.push(evaluate(&segment.body, &operands, facts, Some((&acc, &acc_fact)), device)?.float(device));
+    }
+    let last = rows.len();
+    let whole = if parts.len() == 1 { parts.remove(0) } else { B::float_cat(parts, last) };
+    Ok(B::float_cast(whole, float_dtype(op.dtype)))
+}
+
+fn widened<B: Target>(value: Value<B>) -> Value<B> {
+    match value {
+        Value::Float(x) => Value::Float(B::float_cast(x, float_dtype(DType::F32))),
+        other => other,
+    }
+}
+
+fn widened_fact(fact: &Fact) -> Fact {
+    let dtype = if fact.dtype.is_float() { DType::F32 } else { fact.dtype };
+    Fact { dtype, ..fact.clone() }
+}
