@@ -6,6 +6,7 @@
 //! - [`Patch`]: the only way to edit a graph, type-checked.
 //! - [`pass`]: passes over programs, pipelines of them, and the driver that runs them.
 //! - [`verify()`]: everything that must hold, checked at once.
+//! - [`Machine`]: how long ops take on known devices, estimated.
 //! - [`export`]: Graphviz DOT and Model Explorer JSON.
 //!
 //! ```
@@ -32,6 +33,7 @@ mod fact;
 mod graph;
 mod hash;
 mod host;
+mod machine;
 mod name;
 pub mod op;
 pub mod pass;
@@ -47,6 +49,7 @@ pub use dtype::{DType, UnknownDType};
 pub use fact::{Fact, Rate, Shape};
 pub use graph::{Graph, GraphError, Node, Output, Provenance, ValueId};
 pub use host::{HostTensor, WeightError, WeightSource};
+pub use machine::Machine;
 pub use name::{ModulePath, Name};
 pub use op::Op;
 pub use patch::{Patch, PatchError};

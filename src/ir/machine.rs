@@ -1,0 +1,282 @@
+//! How long ops take on known devices, estimated from shapes alone: a roofline.
+//!
+//! The estimate ranks what can be computed in several ways, and says where a step spends its time. It knows nothing of
+//! caches, of tails of a grid, of clocks that drop.
+
+mod work;
+
+use crate::op::Op;
+use crate::{Cost, DType, Fact, Graph, Program, Rate, Stage, ValueId};
+use serde::Deserialize;
+use std::num::NonZeroU64;
+use std::sync::LazyLock;
+use work::{Contraction, Kind, contractions};
+
+/// What a device reaches: a table of `src/ir/machine/`, which says where each number is from.
+///
+/// GFLOP/s are FLOP per nanosecond, GB/s are bytes per nanosecond.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Machine {
+    /// What the device is, for people.
+    pub description: String,
+    /// The least time of an op, in ns.
+    launch: u64,
+    /// GB/s, read and written.
+    bandwidth: NonZeroU64,
+    /// GFLOP/s of what is no contraction.
+    vector: NonZeroU64,
+    product: Products,
+    attention: Floats,
+}
+
+/// GFLOP/s of products by what they multiply.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Products {
+    f32: NonZeroU64,
+    /// f16 and bf16.
+    half: NonZeroU64,
+    i8: NonZeroU64,
+    f8e4m3: NonZeroU64,
+}
+
+/// GFLOP/s of attention by what it multiplies.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Floats {
+    f32: NonZeroU64,
+    /// f16 and bf16.
+    half: NonZeroU64,
+}
+
+static MACHINES: LazyLock<[Machine; 3]> = LazyLock::new(|| {
+    let tables = [
+        include_str!("machine/h100.toml"),
+        include_str!("machine/l40s.toml"),
+        include_str!("machine/cpu.toml"),
+    ];
+    tables.map(|table| toml::from_str(table).expect("a test reads every table"))
+});
+
+impl Machine {
+    /// The devices that there are tables of.
+    pub const NAMES: [&str; 3] = ["h100", "l40s", "cpu"];
+
+    /// The table of the device `name`, one of [`Machine::NAMES`].
+    pub fn named(name: &str) -> Option<&'static Self> {
+        let index = Self::NAMES.iter().position(|known| *known == name)?;
+        Some(&MACHINES[index])
+    }
+
+    /// The time in ns that `op` takes by itself, saturating: the longest of its contractions, its other arithmetic and its
+    /// memory traffic, which overlap, and the launch.
+    ///
+    /// Views and leaves take none, nor does what depends on the weights only: it runs before the first picture.
+    pub fn nanoseconds(&self, op: &Op, inputs: &[&Fact], output: &Fact) -> u64 {
+        let is_leaf = matches!(op, Op::Input(_) | Op::Weight(_) | Op::Constant(_));
+        if is_leaf || op.is_view() || output.rate == Rate::Weights {
+            return 0;
+        }
+        let Cost { flops, bytes } = op.cost(inputs, output);
+        let contractions = contractions(op, inputs, output);
+        let contracting = sum(contractions.iter().map(|part| part.flops.div_ceil(self.peak(part).get())));
+        let elementwise = flops.saturating_sub(sum(contractions.iter().map(|part| part.flops)));
+        let computing = contracting.max(elementwise.div_ceil(self.vector.get()));
+        computing.max(bytes.div_ceil(self.bandwidth.get())).saturating_add(self.launch)
+    }
+
+    /// GFLOP/s of `part`.
+    fn peak(&self, part: &Contraction) -> NonZeroU64 {
+        let Self { product, attention, .. } = self;
+        match (part.kind, part.dtype) {
+            (Kind::Product, DType::I8) => product.i8,
+            (Kind::Product, DType::F8E4M3) => product.f8e4m3,
+            (Kind::Product, DType::F16 | DType::BF16) => product.half,
+            (Kind::Product, _) => product.f32,
+            (Kind::Attention, DType::F16 | DType::BF16) => attention.half,
+            (Kind::Attention, _) => attention.f32,
+        }
+    }
+
+    /// The time in ns that the value `id` of `graph` takes: as [`Machine::nanoseconds`], but nothing for a `concat` whose
+    /// parts are all made by ops that can write them where they belong.
+    pub fn of_value(&self, graph: &Graph, id: ValueId) -> u64 {
+        let in_place = || graph.operands(id).into_iter().all(|part| writes_anywhere(graph, part));
+        match graph[id].op {
+            Op::Concat(_) if in_place() => 0,
+            ref op => self.nanoseconds(op, &graph.operand_facts(id), &graph[id].fact),
+        }
+    }
+
+    /// The time in ns that all ops of `graph` take, one after the other.
+    pub fn of_graph(&self, graph: &Graph) -> u64 {
+        sum(graph.ids().map(|id| self.of_value(graph, id)))
+    }
+
+    /// The time in ns of one picture: prepare stages once, each variant as often as the schedule runs it.
+    pub fn of_schedule(&self, program: &Program) -> u64 {
+        sum(program.stages().map(|(stage, graph)| {
+            let runs = match stage {
+                Stage::Prepare(_) => 1,
+                Stage::Variant(name) => program.steps_of(&name) as u64,
+            };
+            self.of_graph(graph).saturating_mul(runs)
+        }))
+    }
+}
+
+/// Whether what makes `id`, seen through views, can write it with any stride.
+fn writes_anywhere(graph: &Graph, id: ValueId) -> bool {
+    match graph[id].op {
+        Op::Gemm(_) | Op::Rowwise(_) | Op::Attention(_) => true,
+        ref op => op.is_view() && writes_anywhere(graph, graph.operands(id)[0]),
+    }
+}
+
+fn sum(parts: impl Iterator<Item = u64>) -> u64 {
+    parts.fold(0, u64::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::parse;
+
+    /// The time on the H100 of each value of a variant `main`, in program order.
+    fn times(inputs: &str, lines: &str, result: &str) -> Vec<(String, u64)> {
+        let names: Vec<_> = inputs.split(' ').filter(|word| word.starts_with('%')).collect();
+        let text = format!(
+            "program p {{ {inputs} variant main ({}) -> (%out) {{ {lines} return {result} }} schedule main }}",
+            names.join(", ")
+        );
+        let program = parse(&text).unwrap_or_else(|error| panic!("{error}"));
+        let (graph, h100) = (&program.variants["main"], Machine::named("h100").unwrap());
+        let time = |id| (graph.operand(id).to_string(), h100.of_value(graph, id));
+        let ops = graph.order().into_iter().filter(|&id| !graph.is_leaf(id));
+        ops.map(time).filter(|(name, _)| !names.contains(&name.as_str())).collect()
+    }
+
+    fn time(inputs: &str, line: &str) -> u64 {
+        match &times(inputs, &format!("%y = {line}"), "%y")[..] {
+            [(_, time)] => *time,
+            several => panic!("{several:?}"),
+        }
+    }
+
+    const X: &str = "input %x : bf16[1,4608,3072] latent";
+
+    #[test]
+    fn every_device_has_a_table() {
+        for name in Machine::NAMES {
+            assert!(!Machine::named(name).unwrap().description.is_empty());
+        }
+        assert_eq!(Machine::named("tpu"), None);
+    }
+
+    #[test]
+    fn products_take_what_the_tensor_cores_take() {
+        // 2 · 4608 · 3072 · 12288 = 347 892 350 976 FLOP: 511 607 ns at 680 TFLOP/s.
+        let line = "linear %x, @w bf16[12288,3072] : bf16[1,4608,12288]";
+        assert_eq!(time(X, line), 511_607 + 1_500);
+        // In f32, 6 957 848 ns at 50.
+        let x = "input %x : f32[1,4608,3072] latent";
+        let line = "linear %x, @w f32[12288,3072] : f32[1,4608,12288]";
+        assert_eq!(time(x, line), 6_957_848 + 1_500);
+        // Of codes 302 516 ns at 1150.
+        let x = "input %x : f8e4m3.row.f32[1,4608,3072] latent";
+        let line = "matmul_f8 %x, @w f8e4m3.row.f32[12288,3072] : f32[1,4608,12288]";
+        assert_eq!(time(x, line), 302_516 + 1_500);
+        // A weight's codes are widened: as in bf16.
+        let line = "matmul_w8 %x, @w i8.row.bf16[12288,3072] : bf16[1,4608,12288]";
+        assert_eq!(time(X, line), 511_607 + 1_500);
+    }
+
+    #[test]
+    fn thin_products_take_what_reading_the_weight_takes() {
+        // 2 · (18432 · 3072 + 3072 + 18432) = 113 289 216 bytes: 37 764 ns at 3 TB/s.
+        let line = "linear %x, @w bf16[18432,3072] : bf16[1,1,18432]";
+        assert_eq!(time("input %x : bf16[1,1,3072] latent", line), 37_764 + 1_500);
+    }
+
+    #[test]
+    fn attention_has_a_peak_of_its_own() {
+        // 4 · 4608² · 3072 = 260 919 263 232 FLOP: 447 546 ns at 583 TFLOP/s.
+        let x = "input %x : bf16[1,4608,24,128] latent";
+        assert_eq!(time(x, "attention %x, %x, %x {scale=0.1} : bf16[1,4608,24,128]"), 447_546 + 1_500);
+    }
+
+    #[test]
+    fn the_rest_takes_what_memory_takes() {
+        // 2 · 2 · 4608 · 3072 = 56 623 104 bytes: 18 875 ns.
+        assert_eq!(time(X, "silu %x : bf16[1,4608,3072]"), 18_875 + 1_500);
+        assert_eq!(time(X, "transpose %x {perm=[0, 2, 1]} : bf16[1,3072,4608]"), 18_875 + 1_500);
+        assert_eq!(time(X, "rowwise silu(%x) * 2.0 : bf16[1,4608,3072]"), 18_875 + 1_500);
+    }
+
+    #[test]
+    fn views_and_what_depends_on_weights_only_take_nothing() {
+        assert_eq!(time(X, "reshape %x {shape=[4608, 3072]} : bf16[4608,3072]"), 0);
+        assert_eq!(time(X, "slice %x {axis=2, start=0, end=64} : bf16[1,4608,64]"), 0);
+        assert_eq!(time(X, "concat @a bf16[64,8], @b bf16[64,8] {axis=0} : bf16[128,8]"), 0);
+    }
+
+    #[test]
+    fn the_epilogue_of_a_gemm_overlaps_with_its_product() {
+        // As the linear; the activation of 4608 · 12288 elements is far less than the product.
+        let line = "gemm linear(%x, @w bf16[12288,3072]) {gelu_tanh(acc)} : bf16[1,4608,12288]";
+        assert_eq!(time(X, line), 511_607 + 1_500);
+        // 347 892 350 976 FLOP of codes are 496 990 ns at 700 TFLOP/s, the scales are the epilogue's.
+        let x = "input %x : i8.row.f32[1,4608,3072] latent";
+        let codes =
+            "rescale(matmul_i8(%x, @w i8.row.f32[12288,3072]), %x, @w i8.row.f32[12288,3072], dtype=f32)";
+        let line = format!("gemm {codes} {{gelu_tanh(acc)}} : bf16[1,4608,12288]");
+        assert_eq!(time(x, &line), 496_990 + 1_500);
+    }
+
+    #[test]
+    fn a_concat_takes_nothing_where_its_parts_can_be_written_in_place() {
+        let x = "input %x : bf16[64,64] latent input %z : bf16[64,64] latent";
+        let time = |parts: &str| {
+            let lines = format!(
+                "%a = rowwise silu(%x) : bf16[64,64]
+                 %b = slice %a {{axis=1, start=0, end=32}} : bf16[64,32]
+                 %c = gemm linear(%z, @w bf16[64,64]) {{acc}} : bf16[64,64]
+                 %d = silu %z : bf16[64,64]
+                 %y = concat {parts} : bf16[64,96]"
+            );
+            times(x, &lines, "%y").into_iter().find(|(name, _)| name == "%y").unwrap().1
+        };
+        assert_eq!(time("%b, %c {axis=1}"), 0);
+        // 2 · 2 · 64 · 96 = 24 576 bytes.
+        assert_eq!(time("%b, %d {axis=1}"), 9 + 1_500);
+        assert_eq!(time("%b, %z {axis=1}"), 9 + 1_500);
+    }
+
+    #[test]
+    fn a_schedule_takes_its_prepares_once_and_its_variants_as_often_as_they_run() {
+        let text = "
+            program p {
+              input %x : f32[1000,1000] latent
+              input %t : f32[1000,1000] prompt
+              prepare prompt (%t) -> (%s) {
+                %s = silu %t : f32[1000,1000]
+                return %s
+              }
+              variant full (%x, %s) -> (%y) {
+                %y = add %x, %s : f32[1000,1000]
+                return %y
+              }
+              variant reuse (%x) -> (%y) {
+                return %x
+              }
+              schedule full reuse*3 full
+            }";
+        let program = parse(text).unwrap_or_else(|error| panic!("{error}"));
+        let h100 = Machine::named("h100").unwrap();
+        // 8 MB for silu, 12 MB for add.
+        assert_eq!(h100.of_graph(&program.variants["full"]), 4_000 + 1_500);
+        assert_eq!(h100.of_schedule(&program), (2_667 + 1_500) + 2 * (4_000 + 1_500));
+        assert_eq!(Machine::named("cpu").unwrap().of_schedule(&program), (533_334 + 1_000) + 2 * 801_000);
+    }
+}

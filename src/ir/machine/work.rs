@@ -1,0 +1,62 @@
+//! Which of an op's arithmetic runs on matrix units.
+
+use crate::op::{Arg, Body, Gemm, MatmulCodes, Op};
+use crate::{DType, Fact};
+
+/// A contraction, by itself or inside a fused op.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Contraction {
+    pub kind: Kind,
+    /// What its operands are multiplied in.
+    pub dtype: DType,
+    pub flops: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Product,
+    Attention,
+}
+
+/// The contractions that `op` consists of; what else it computes runs beside them, element by element.
+pub(super) fn contractions(op: &Op, inputs: &[&Fact], output: &Fact) -> Vec<Contraction> {
+    match op {
+        Op::Gemm(Gemm { product, .. }) => inside(product, inputs),
+        _ => kind(op).map(|kind| contraction(op, kind, inputs, output)).into_iter().collect(),
+    }
+}
+
+fn kind(op: &Op) -> Option<Kind> {
+    match op {
+        Op::Linear(_) | Op::Matmul(_) | Op::Conv2d(_) | Op::MatmulCodes(_) => Some(Kind::Product),
+        Op::Attention(_) => Some(Kind::Attention),
+        _ => None,
+    }
+}
+
+fn contraction(op: &Op, kind: Kind, inputs: &[&Fact], output: &Fact) -> Contraction {
+    let dtype = match op {
+        Op::MatmulCodes(MatmulCodes::MatmulI8) => DType::I8,
+        Op::MatmulCodes(MatmulCodes::MatmulF8) => DType::F8E4M3,
+        // Codes of a weight alone are widened to what they are multiplied with.
+        _ => inputs.first().map_or(DType::F32, |input| input.dtype),
+    };
+    Contraction { kind, dtype, flops: op.cost(inputs, output).flops }
+}
+
+/// The contractions among the terms of `body`. They multiply operands as they are, not widened as the terms after them.
+fn inside(body: &Body, operands: &[&Fact]) -> Vec<Contraction> {
+    let Ok(facts) = body.infer(operands, None) else { return Vec::new() };
+    let fact = |arg: &Arg| match *arg {
+        Arg::Operand(index) => operands.get(index).copied(),
+        Arg::Term(index) => facts.get(index),
+        Arg::Acc => None,
+    };
+    let terms = body.terms().iter().zip(&facts);
+    terms
+        .filter_map(|(term, output)| {
+            let inputs: Vec<_> = term.args.iter().map(fact).collect::<Option<_>>()?;
+            Some(contraction(&term.op, kind(&term.op)?, &inputs, output))
+        })
+        .collect()
+}
