@@ -282,7 +282,7 @@ pub(super) struct Line {
     pub operands: Vec<Spanned<Operand>>,
     pub attributes: Spanned<Vec<(String, Attribute)>>,
     /// The op itself, where it is written as a formula instead of operands and attributes.
-    pub fused: Option<Op>,
+    pub fused: Option<Box<Op>>,
     pub fact: Spanned<Fact>,
     pub path: Template,
     /// Printed behind `//`; not part of what the line means.

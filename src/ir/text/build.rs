@@ -63,7 +63,7 @@ impl Builder<'_, '_> {
         let operands =
             line.operands.iter().map(|operand| self.operand(operand, dtype)).collect::<Parsed<Vec<_>>>()?;
         let op = match &line.fused {
-            Some(op) => Some(Ok(op.clone())),
+            Some(op) => Some(Ok(Op::clone(op))),
             None => Op::from_text(&line.op.node, line.attribute_map()),
         };
         let op = match op {

@@ -45,7 +45,7 @@ fn line(graph: &Graph, id: ValueId, options: &PrintOptions) -> Line {
         op: node.op.name().to_owned().into(),
         operands: operands.iter().map(|id| operand(id).into()).collect(),
         attributes: attributes.into(),
-        fused: is_fused.then(|| node.op.clone()),
+        fused: is_fused.then(|| Box::new(node.op.clone())),
         fact: node.fact.clone().into(),
         path: Template::plain(&node.path),
         comment: comment(graph, id, options),

@@ -308,7 +308,7 @@ impl Parser<'_> {
         self.punct(":")?;
         let fact = self.fact()?;
         let columns = fact.node.shape.last().copied().unwrap_or(1);
-        let fused = fused.map(|text| text.op(fact.node.dtype, columns));
+        let fused = fused.map(|text| Box::new(text.op(fact.node.dtype, columns)));
         let path = self.path()?.map_or_else(|| base.clone(), |path| path.below(base));
         resolve(&mut operands, &path);
         let op = Spanned { node: op, span: op_span };
