@@ -9,11 +9,11 @@ mod snapshot;
 use passes::{NET, NET_TIMES, assert_same, pipeline, program, refusal, run, try_run_at};
 use reflux_ir::op::{Op, Unary};
 use reflux_ir::pass::{
-    Changed, Config, Driver, DriverError, DumpPoints, Exactness, Failure, Mismatch, Pass, PassContext,
-    PassError, PassInfo, Pipeline, Property, Rule, apply_rules, header,
+    Changed, Config, Driver, DriverError, DumpFormat, DumpPoints, Exactness, Failure, Mismatch, Pass,
+    PassContext, PassError, PassInfo, Pipeline, Property, Rule, apply_rules, header,
 };
 use reflux_ir::text::{PrintOptions, parse};
-use reflux_ir::{Declaration, Graph, ModulePath, Patch, Program, ValueId};
+use reflux_ir::{Declaration, Graph, Machine, ModulePath, Patch, Program, ValueId};
 use reflux_passes::registry;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
@@ -402,6 +402,32 @@ fn dumps_replay() {
     snapshot!("driver__dumps", headers);
 }
 
+/// Programs are drawn beside their text, or instead of it.
+#[test]
+fn dumps_have_formats() {
+    let folder = folder("formats");
+    let run = |formats: &[DumpFormat]| {
+        let mut driver = Driver {
+            dump_dir: Some(&folder),
+            dump_formats: formats,
+            machine: Machine::named("h100"),
+            ..Driver::default()
+        };
+        driver.run(program(NET), &pipeline("dce,canonicalize,hoist")).unwrap();
+    };
+    run(&[DumpFormat::Dot]);
+    assert_eq!(files(&folder), ["000_input.dot", "002_canonicalize.dot", "003_hoist.dot"]);
+    run(&[DumpFormat::Json, DumpFormat::Ir]);
+    let stems = ["000_input", "002_canonicalize", "003_hoist"];
+    let all = stems.iter().flat_map(|stem| ["dot", "ir", "json"].map(|kind| format!("{stem}.{kind}")));
+    assert_eq!(files(&folder), all.collect::<Vec<_>>());
+    let read = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
+    assert!(read("003_hoist.ir").contains("// replay: reflux opt 002_canonicalize.ir --passes 'hoist'"));
+    assert!(read("003_hoist.dot").contains("\\nattention\\n1.51 µs\""), "{}", read("003_hoist.dot"));
+    let json: Value = serde_json::from_str(&read("003_hoist.json")).unwrap();
+    assert_eq!(json["graphs"].as_array().unwrap().len(), 3);
+}
+
 fn pass_name(passes: &str, index: usize) -> String {
     pipeline(passes).passes().nth(index).unwrap().name().to_owned()
 }
@@ -570,7 +596,15 @@ fn hashes_of_equal_programs_are_equal() {
         ("lines in another order", HASHED.replace(lines, &swapped)),
         ("variants in another order", variants),
         ("steps one by one", HASHED.replace("reuse*2", "reuse reuse")),
-        ("with comments", base.print(&PrintOptions { costs: true, provenance: true, unrolled: true })),
+        (
+            "with comments",
+            base.print(&PrintOptions {
+                costs: true,
+                provenance: true,
+                unrolled: true,
+                machine: Machine::named("h100"),
+            }),
+        ),
     ];
     for (what, text) in texts {
         assert!(text != HASHED, "{what}");
@@ -690,8 +724,25 @@ fn reports() {
         assert!(printed.contains(&format!("{} | ", head.join(" | "))), "{printed}");
     }
     let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["passes"][0].get("estimate"), None);
     let cache = &json["passes"][6];
     assert_eq!(cache["pass"], "cache(pab,interval=2,steps=111011)");
     assert_eq!((&cache["exactness"], &cache["changed"]), (&"lossy".into(), &true.into()));
     assert_eq!(json["passes"][0]["rules"]["cse"]["hits"], 1);
+}
+
+/// With a machine, what a picture takes: before the first pass, after each, the same in between.
+#[test]
+fn reports_estimate() {
+    let machine = Machine::named("cpu").unwrap();
+    let mut driver = Driver { machine: Some(machine), ..Driver::default() };
+    let (last, report) = driver.run(program(NET), &pipeline("canonicalize,hoist,dce")).unwrap();
+    let estimates: Vec<_> = report.passes.iter().map(|pass| pass.estimate.unwrap()).collect();
+    assert_eq!(estimates[0].before, machine.of_schedule(&program(NET)));
+    assert!(estimates.windows(2).all(|pair| pair[0].after == pair[1].before));
+    assert!(estimates[1].after < estimates[1].before, "{report}");
+    assert_eq!(estimates[2].after, machine.of_schedule(&last));
+    snapshot!("driver__estimates", passes::log(&report));
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["passes"][2]["estimate"]["machine"], "cpu");
 }

@@ -6,7 +6,7 @@ mod snapshot;
 
 use reflux_ir::export::{dot, model_explorer, node_data};
 use reflux_ir::text::parse;
-use reflux_ir::{Op, Program};
+use reflux_ir::{Machine, Op, Program};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,11 +77,13 @@ fn is_leaf(op: &Op) -> bool {
 #[test]
 fn small_program() {
     let program = parse(SMALL).unwrap();
-    snapshot!("export__dot", dot(&program));
+    let h100 = Machine::named("h100");
+    snapshot!("export__dot", dot(&program, None));
+    snapshot!("export__dot_times", dot(&program, h100));
     // A node per line.
-    let json = model_explorer(&program).to_string().replace("{\"id\":\"", "\n{\"id\":\"");
+    let json = model_explorer(&program, h100).to_string().replace("{\"id\":\"", "\n{\"id\":\"");
     snapshot!("export__model_explorer", json);
-    snapshot!("export__node_data", node_data(&program, |cost| cost.flops).to_string());
+    snapshot!("export__node_data", node_data(&program, |graph, id| graph.cost(id).flops).to_string());
 }
 
 /// The quoted strings of a line of DOT.
@@ -92,7 +94,7 @@ fn quoted(line: &str) -> Vec<&str> {
 #[test]
 fn dot_names_every_node_once_and_joins_what_it_names() {
     for program in programs() {
-        let text = dot(&program);
+        let text = dot(&program, Machine::named("cpu"));
         assert_eq!(text.matches('{').count(), text.matches('}').count());
         let (mut nodes, mut clusters, mut edges) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
         for line in text.lines().map(str::trim).filter(|line| line.starts_with(['"', 's'])) {
@@ -124,8 +126,8 @@ fn dot_names_every_node_once_and_joins_what_it_names() {
 #[test]
 fn model_explorer_names_every_node_once_and_joins_what_it_names() {
     for program in programs() {
-        let json = model_explorer(&program);
-        let data = node_data(&program, |cost| cost.bytes);
+        let json = model_explorer(&program, None);
+        let data = node_data(&program, |graph, id| graph.cost(id).bytes);
         let graphs = json["graphs"].as_array().unwrap();
         assert_eq!(graphs.len(), program.stages().count());
         let ids: BTreeSet<_> = graphs.iter().map(|graph| graph["id"].as_str().unwrap()).collect();

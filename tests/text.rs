@@ -10,7 +10,7 @@ use programs::PROGRAMS;
 use reflux_ir::op::{Attention, LayerNorm, Real, RelativeBuckets};
 use reflux_ir::text::{PrintOptions, parse};
 use reflux_ir::{DType, DType::F32};
-use reflux_ir::{Fact, Granularity, Graph, Name, Op, Program, Rate, Scales, Scope, verify};
+use reflux_ir::{Fact, Granularity, Graph, Machine, Name, Op, Program, Rate, Scales, Scope, verify};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -702,9 +702,11 @@ fn constants_are_told_apart() {
 #[test]
 fn costs_are_comments() {
     let program = parse(PROGRAMS[3]).unwrap();
-    let text = program.print(&PrintOptions { costs: true, ..PrintOptions::default() });
-    snapshot!("text__costs", text);
-    assert_eq!(parse(&text).unwrap(), program);
+    for (name, machine) in [("text__costs", None), ("text__times", Machine::named("h100"))] {
+        let text = program.print(&PrintOptions { costs: true, machine, ..PrintOptions::default() });
+        snapshot!(name, text);
+        assert_eq!(parse(&text).unwrap(), program);
+    }
 }
 
 /// A graph that only the API can build prints what parses back, or the verifier says why not.

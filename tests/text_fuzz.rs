@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use reflux_ir::op::{Dequantize, Quantize, Real, Unary};
 use reflux_ir::text::{PrintOptions, parse};
 use reflux_ir::{DType, DType::F32, Declaration, Fact, Graph, ModulePath, Name, Op, Program, Rate, ValueId};
-use reflux_ir::{export, verify};
+use reflux_ir::{Machine, export, verify};
 
 /// Words of the format, and numbers that it should not take at their word.
 const WORDS: &[&str] = &[
@@ -148,7 +148,8 @@ fn check_program(program: &Program) {
     let parsed = parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     assert_eq!(parsed, *program, "\n{text}");
     assert_eq!(parsed.to_string(), text);
-    let options = PrintOptions { unrolled: true, costs: true, provenance: true };
+    let options =
+        PrintOptions { unrolled: true, costs: true, provenance: true, machine: Machine::named("cpu") };
     let unrolled = program.print(&options);
     assert_eq!(
         parse(&unrolled).unwrap_or_else(|error| panic!("{error}\n{unrolled}")),
@@ -156,7 +157,7 @@ fn check_program(program: &Program) {
         "\n{unrolled}"
     );
     let _ = verify(program).map_err(|error| error.to_string());
-    let _ = (export::dot(program), export::model_explorer(program));
+    let _ = (export::dot(program, options.machine), export::model_explorer(program, None));
 }
 
 /// `text` after some of its tokens were dropped, doubled, swapped, or replaced by words.

@@ -7,7 +7,7 @@ use crate::Error;
 use crate::files::check_writable;
 use crate::pipeline::bundled_model;
 use reflux_ir::text::PrintOptions;
-use reflux_ir::{Program, export};
+use reflux_ir::{Graph, Program, export};
 use reflux_models::{ModelConfig, Net};
 use std::path::PathBuf;
 
@@ -27,7 +27,7 @@ pub struct Args {
     /// Where to write it [default: standard output]
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Add the FLOP and bytes of each op
+    /// Add the FLOP and bytes of each op and stage, and with --cost their times
     #[arg(long)]
     costs: bool,
     /// Print every block by itself
@@ -64,7 +64,7 @@ enum Export {
     Dot,
     /// Model Explorer's graph
     Json,
-    /// Model Explorer's node data: FLOP per op, to colour that graph with
+    /// Model Explorer's node data, to colour that graph with: FLOP per op, or with --cost ns
     Costs,
 }
 
@@ -89,13 +89,18 @@ pub fn ir(args: &Args) -> Result<(), Error> {
 }
 
 fn render(program: &Program, args: &Args) -> String {
+    let Args { costs, unrolled, .. } = *args;
+    let machine = args.drive.machine();
     match args.export {
-        None => {
-            let options = PrintOptions { costs: args.costs, provenance: false, unrolled: args.unrolled };
-            program.print(&options)
+        None => program.print(&PrintOptions { costs, machine, unrolled, ..PrintOptions::default() }),
+        Some(Export::Dot) => export::dot(program, machine),
+        Some(Export::Json) => format!("{:#}\n", export::model_explorer(program, machine)),
+        Some(Export::Costs) => {
+            let cost = |graph: &Graph, id| match machine {
+                Some(machine) => machine.of_value(graph, id),
+                None => graph.cost(id).flops,
+            };
+            format!("{:#}\n", export::node_data(program, cost))
         }
-        Some(Export::Dot) => export::dot(program),
-        Some(Export::Json) => format!("{:#}\n", export::model_explorer(program)),
-        Some(Export::Costs) => format!("{:#}\n", export::node_data(program, |cost| cost.flops)),
     }
 }

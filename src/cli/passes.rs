@@ -1,9 +1,9 @@
 //! Which passes to run, and what to see of them.
 
 use crate::Error;
-use clap::builder::NonEmptyStringValueParser;
-use reflux_ir::Program;
-use reflux_ir::pass::{Config, ConfigError, Driver, DumpPoints, PassReport, Pipeline, Report};
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
+use reflux_ir::pass::{Config, ConfigError, Driver, DumpFormat, DumpPoints, PassReport, Pipeline, Report};
+use reflux_ir::{Machine, Program};
 use reflux_passes::{LOSSLESS, pruna, registry};
 use std::path::{Path, PathBuf};
 
@@ -56,6 +56,13 @@ pub struct DriveArgs {
     /// Write the program into this folder, before the first pass and after each that changes it
     #[arg(long, value_name = "DIR")]
     dump_dir: Option<PathBuf>,
+    /// As what to write it there; may be repeated [default: ir]
+    #[arg(long, value_enum, value_name = "FORMAT", requires = "dump_dir")]
+    dump_format: Vec<DumpFormatArg>,
+    /// Say how long a picture takes on this device before and after each pass, estimated from shapes alone; also in
+    /// dumps, exports and --costs
+    #[arg(long, value_name = "DEVICE", value_parser = machines())]
+    cost: Option<&'static Machine>,
     /// Print the program before a pass to standard error; may be repeated
     #[arg(long, value_name = "PASS|all", value_parser = NonEmptyStringValueParser::new())]
     print_before: Vec<String>,
@@ -67,7 +74,38 @@ pub struct DriveArgs {
     stop_after: Option<usize>,
 }
 
+/// `--dump-format`
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum DumpFormatArg {
+    /// IR text
+    Ir,
+    /// Graphviz: render it with `dot -Tsvg`
+    Dot,
+    /// Model Explorer's graph
+    Json,
+}
+
+impl From<DumpFormatArg> for DumpFormat {
+    fn from(arg: DumpFormatArg) -> Self {
+        match arg {
+            DumpFormatArg::Ir => Self::Ir,
+            DumpFormatArg::Dot => Self::Dot,
+            DumpFormatArg::Json => Self::Json,
+        }
+    }
+}
+
+/// Reads the name of a device.
+fn machines() -> impl TypedValueParser<Value = &'static Machine> {
+    PossibleValuesParser::new(Machine::NAMES).map(|name| Machine::named(&name).expect("clap knows the names"))
+}
+
 impl DriveArgs {
+    /// The device to estimate times on, if one is given.
+    pub fn machine(&self) -> Option<&'static Machine> {
+        self.cost
+    }
+
     /// Runs `pipeline` on `program`.
     pub fn run(
         &self,
@@ -76,9 +114,12 @@ impl DriveArgs {
         timesteps: Option<&[f32]>,
     ) -> Result<(Program, Report), Error> {
         check_dump_dir(self.dump_dir.as_deref())?;
+        let dump_formats: Vec<_> = self.dump_format.iter().copied().map(DumpFormat::from).collect();
         let mut driver = Driver {
             timesteps,
             dump_dir: self.dump_dir.as_deref(),
+            dump_formats: &dump_formats,
+            machine: self.cost,
             print_before: points("--print-before", &self.print_before, pipeline)?,
             print_after: points("--print-after", &self.print_after, pipeline)?,
             print: Some(&mut |text| eprint!("{text}")),

@@ -44,7 +44,7 @@ mod scope;
 pub mod text;
 mod verify;
 
-pub use cost::{Cost, si};
+pub use cost::{Cost, duration, si};
 pub use dtype::{DType, UnknownDType};
 pub use fact::{Fact, Rate, Shape};
 pub use graph::{Graph, GraphError, Node, Output, Provenance, ValueId};

@@ -1,15 +1,16 @@
 //! Model Explorer: its graph JSON, and the node-data JSON that colours it by cost.
 
 use crate::op::Op;
-use crate::{Graph, Program, Stage, ValueId};
+use crate::{Graph, Machine, Program, Stage, ValueId};
 use serde_json::{Map, Value, json};
 
-/// The program as Model Explorer's graph JSON, a graph per stage: module path → namespace, types → output metadata.
-pub fn model_explorer(program: &Program) -> Value {
+/// The program as Model Explorer's graph JSON, a graph per stage: module path → namespace, types → output metadata. With
+/// a machine, ops have their estimated time in ns besides their FLOP and bytes.
+pub fn model_explorer(program: &Program, machine: Option<&Machine>) -> Value {
     let graphs: Vec<_> = program
         .stages()
         .map(|(stage, graph)| {
-            let nodes: Vec<_> = graph.order().into_iter().map(|id| node(graph, id)).collect();
+            let nodes: Vec<_> = graph.order().into_iter().map(|id| node(graph, id, machine)).collect();
             let outputs = graph.outputs().iter().map(|output| {
                 json!({
                     "id": format!("-> {}", output.label),
@@ -24,14 +25,14 @@ pub fn model_explorer(program: &Program) -> Value {
     json!({ "label": program.name.to_string(), "graphs": graphs })
 }
 
-/// The cost of each op as Model Explorer's node-data JSON: FLOP by `flops`, memory traffic by `bytes`.
-pub fn node_data(program: &Program, what: fn(crate::Cost) -> u64) -> Value {
+/// What `cost` says of each value as Model Explorer's node-data JSON: its FLOP, its bytes, its time on a machine.
+pub fn node_data(program: &Program, cost: impl Fn(&Graph, ValueId) -> u64) -> Value {
     let mut data = Map::new();
     for (stage, graph) in program.stages() {
         let results: Map<String, Value> = graph
             .order()
             .into_iter()
-            .map(|id| (key(graph, id), what(graph.cost(id))))
+            .map(|id| (key(graph, id), cost(graph, id)))
             .filter(|(_, cost)| *cost > 0)
             .map(|(key, cost)| (key, json!({ "value": cost })))
             .collect();
@@ -49,7 +50,7 @@ fn key(graph: &Graph, id: ValueId) -> String {
     graph.operand(id).to_string()
 }
 
-fn node(graph: &Graph, id: ValueId) -> Value {
+fn node(graph: &Graph, id: ValueId, machine: Option<&Machine>) -> Value {
     let node = &graph[id];
     let mut attrs: Vec<_> = node
         .op
@@ -61,10 +62,9 @@ fn node(graph: &Graph, id: ValueId) -> Value {
         })
         .collect();
     let cost = graph.cost(id);
-    attrs.extend(
-        [("flops", cost.flops), ("bytes", cost.bytes)]
-            .map(|(key, count)| json!({ "key": key, "value": count.to_string() })),
-    );
+    let time = machine.map(|machine| ("ns", machine.of_value(graph, id)));
+    let costs = [("flops", cost.flops), ("bytes", cost.bytes)].into_iter().chain(time);
+    attrs.extend(costs.map(|(key, count)| json!({ "key": key, "value": count.to_string() })));
     let namespace: Vec<_> = match &node.op {
         // A weight belongs to the module that its name starts with.
         Op::Weight(weight) => {

@@ -1,8 +1,10 @@
 //! The one way to run passes.
 
-use super::dump::{Dumps, reproducer};
-use super::{Changed, OrderError, Pass, PassContext, PassError, PassReport, Pipeline, Property, Report};
-use crate::{Program, VerifyError, verify};
+use super::dump::{DumpFormat, Dumps, reproducer};
+use super::{
+    Changed, Estimate, OrderError, Pass, PassContext, PassError, PassReport, Pipeline, Property, Report,
+};
+use crate::{Machine, Program, VerifyError, verify};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -15,6 +17,10 @@ pub struct Driver<'a> {
     pub timesteps: Option<&'a [f32]>,
     /// Where to write the program before the first pass and after each that changed it, as `NNN_pass.ir`.
     pub dump_dir: Option<&'a Path>,
+    /// As what to write it there; as IR text if this is empty.
+    pub dump_formats: &'a [DumpFormat],
+    /// On which machine to say, in reports and dumps, how long programs take.
+    pub machine: Option<&'static Machine>,
     /// Where to print the program before a pass.
     pub print_before: DumpPoints,
     /// Where to print the program after a pass.
@@ -93,7 +99,10 @@ impl Driver<'_> {
         pipeline.check_order(&program)?;
         let mut report = Report::default();
         let mut dumps = match self.dump_dir {
-            Some(folder) => Some(Dumps::start(folder, &program).map_err(DriverError::Dump)?),
+            Some(folder) => {
+                let dumps = Dumps::start(folder, self.dump_formats, self.machine, &program);
+                Some(dumps.map_err(DriverError::Dump)?)
+            }
             None => None,
         };
         let limit = self.stop_after.unwrap_or(usize::MAX);
@@ -144,6 +153,10 @@ impl Driver<'_> {
         report.seconds = start.elapsed().as_secs_f64();
         report.changed = before.structural_hash() != program.structural_hash();
         report.ops_after = program.op_count();
+        report.estimate = self.machine.map(|machine| {
+            let [before, after] = [&before, &program].map(|program| machine.of_schedule(program));
+            Estimate { machine: machine.name, before, after }
+        });
         Ok(program)
     }
 

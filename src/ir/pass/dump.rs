@@ -1,7 +1,7 @@
 //! Programs on disk, between passes.
 
-use crate::Program;
 use crate::text::PrintOptions;
+use crate::{Machine, Program, export};
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,20 +22,50 @@ pub fn header(text: &str) -> Option<Header> {
     Some(Header { passes: passes.to_owned() })
 }
 
-/// Writes `NNN_pass.ir` files into a folder.
-pub(super) struct Dumps {
-    folder: PathBuf,
-    /// The last file written: what the next pass replays from.
+/// As what a program is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DumpFormat {
+    /// IR text, with what became of what, and the line that replays the pass.
+    Ir,
+    /// Graphviz.
+    Dot,
+    /// Model Explorer's graph.
+    Json,
+}
+
+impl DumpFormat {
+    /// What the names of its files end with.
+    const fn extension(self) -> &'static str {
+        match self {
+            Self::Ir => "ir",
+            Self::Dot => "dot",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// Writes `NNN_pass.ir` files and the like into a folder.
+pub(super) struct Dumps<'a> {
+    folder: &'a Path,
+    formats: &'a [DumpFormat],
+    machine: Option<&'a Machine>,
+    /// The last file of IR text: what the next pass replays from.
     last: String,
 }
 
-impl Dumps {
+impl<'a> Dumps<'a> {
     /// Starts with the program before all passes.
-    pub fn start(folder: &Path, program: &Program) -> io::Result<Self> {
+    pub fn start(
+        folder: &'a Path,
+        formats: &'a [DumpFormat],
+        machine: Option<&'a Machine>,
+        program: &Program,
+    ) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
-        let last = "000_input.ir".to_owned();
-        write(&folder.join(&last), &format!("// 000 input\n{}", text_of(program)))?;
-        Ok(Self { folder: folder.to_owned(), last })
+        let formats = if formats.is_empty() { &[DumpFormat::Ir] } else { formats };
+        let mut dumps = Self { folder, formats, machine, last: String::new() };
+        dumps.write_formats("000_input", "// 000 input\n", program)?;
+        Ok(dumps)
     }
 
     /// Writes the program that pass `number` made, with what made it.
@@ -47,16 +77,29 @@ impl Dumps {
         summary: &str,
         program: &Program,
     ) -> io::Result<()> {
-        let file = format!("{number:03}_{name}.ir");
         let mut text = String::new();
         for (index, line) in summary.lines().enumerate() {
             let prefix = if index == 0 { format!("{number:03} ") } else { String::new() };
             let _ = writeln!(text, "// {prefix}{}", line.trim_start());
         }
         let _ = writeln!(text, "// replay: reflux opt {} --passes '{pass}'", self.last);
-        text += &text_of(program);
-        write(&self.folder.join(&file), &text)?;
-        self.last = file;
+        self.write_formats(&format!("{number:03}_{name}"), &text, program)
+    }
+
+    /// Writes `program` in every format; `comments` go with the text.
+    fn write_formats(&mut self, name: &str, comments: &str, program: &Program) -> io::Result<()> {
+        for format in self.formats {
+            let file = format!("{name}.{}", format.extension());
+            let text = match format {
+                DumpFormat::Ir => format!("{comments}{}", text_of(program)),
+                DumpFormat::Dot => export::dot(program, self.machine),
+                DumpFormat::Json => format!("{:#}\n", export::model_explorer(program, self.machine)),
+            };
+            write(&self.folder.join(&file), &text)?;
+            if *format == DumpFormat::Ir {
+                self.last = file;
+            }
+        }
         Ok(())
     }
 }
@@ -86,7 +129,8 @@ pub(super) fn reproducer(
 
 /// Writes a file whole or not at all.
 fn write(path: &Path, text: &str) -> io::Result<()> {
-    let unfinished = path.with_extension("ir.unfinished");
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".unfinished");
     std::fs::write(&unfinished, text)
         .and_then(|()| std::fs::rename(&unfinished, path))
         .inspect_err(|_| drop(std::fs::remove_file(&unfinished)))

@@ -19,13 +19,13 @@ mod rule;
 
 pub use config::{Config, ConfigError};
 pub use driver::{Driver, DriverError, DumpPoints, Failure};
-pub use dump::{Header, header};
+pub use dump::{DumpFormat, Header, header};
 pub use glob::{Globs, PatternError};
 pub use options::options_of;
 pub use pipeline::{OrderError, Pipeline, PipelineError};
 pub use property::Property;
 pub use registry::{Built, PassInfo, Registry};
-pub use report::{PassReport, Report, RuleStats, counted};
+pub use report::{Estimate, PassReport, Report, RuleStats, counted};
 pub use rule::{Mismatch, Rule, apply_rules};
 
 use crate::{GraphError, PatchError, Program};

@@ -24,11 +24,29 @@ pub struct PassReport {
     /// Ops of all stages before and after.
     pub ops_before: usize,
     pub ops_after: usize,
+    /// What a picture takes before and after, if the driver was told on which machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<Estimate>,
     pub seconds: f64,
     /// By rule, in order of first use.
     pub rules: IndexMap<&'static str, RuleStats>,
     /// What is worth telling a user, line by line.
     pub notes: Vec<String>,
+}
+
+/// The time of a program's schedule on a [`Machine`](crate::Machine), in ns, before a pass and after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Estimate {
+    pub machine: &'static str,
+    pub before: u64,
+    pub after: u64,
+}
+
+impl fmt::Display for Estimate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [before, after] = [self.before, self.after].map(|nanoseconds| nanoseconds as f64 / 1e6);
+        write!(f, "{before:.1} → {after:.1} ms")
+    }
 }
 
 /// How often a rule was tried and how often it fitted.
@@ -53,6 +71,7 @@ impl PassReport {
             changed: false,
             ops_before: 0,
             ops_after: 0,
+            estimate: None,
             seconds: 0.0,
             rules: IndexMap::new(),
             notes: Vec::new(),
@@ -97,6 +116,9 @@ impl PassReport {
             "no change".into()
         };
         write!(f, "{} | {} | {outcome}", self.pass, self.exactness)?;
+        if let Some(estimate) = self.estimate {
+            write!(f, " | {estimate}")?;
+        }
         if times {
             write!(f, " | {:.1} ms", self.seconds * 1e3)?;
         }

@@ -3,7 +3,7 @@
 use super::ast::{Line, Operand, Template};
 use super::formula::{FusedText, attributes};
 use super::print::{PrintOptions, write_line};
-use crate::{Cost, Graph, Op, ValueId, si};
+use crate::{Cost, Graph, Op, ValueId};
 
 /// The lines of a graph in program order: every op but inputs, weights and constants.
 pub(super) fn lines(graph: &Graph, options: &PrintOptions) -> Vec<Line> {
@@ -56,7 +56,7 @@ fn comment(graph: &Graph, id: ValueId, options: &PrintOptions) -> Option<String>
     let mut parts = Vec::new();
     let cost = if options.costs { graph.cost(id) } else { Cost::default() };
     if cost != Cost::default() {
-        parts.push(format!("{}FLOP, {}B", si(cost.flops), si(cost.bytes)));
+        parts.push(options.cost(cost, |machine| machine.of_value(graph, id)));
     }
     if let Some(provenance) = graph[id].provenance.as_ref().filter(|_| options.provenance) {
         let from: Vec<_> = provenance.from.iter().map(|name| format!("%{name}")).collect();

@@ -5,14 +5,16 @@ use super::formula;
 use super::lines::lines;
 use super::range;
 use super::roll::roll;
-use crate::{Declaration, Graph, Name, Op, Program, Stage, ValueId};
+use crate::{Cost, Declaration, Graph, Machine, Name, Op, Program, Stage, ValueId, duration, si};
 use std::fmt::{self, Write};
 
 /// What to print besides the program itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PrintOptions {
-    /// FLOP and bytes of each op, as a comment.
+    /// FLOP and bytes of each op and each stage, as comments.
     pub costs: bool,
+    /// With `costs`, also the time that it takes on this device, and the schedule's.
+    pub machine: Option<&'static Machine>,
     /// What each rewritten value replaced, as a comment.
     pub provenance: bool,
     /// Every block and every name by itself instead of repeated blocks once and ranges of names.
@@ -20,6 +22,12 @@ pub struct PrintOptions {
 }
 
 impl PrintOptions {
+    /// How costs read.
+    pub(super) fn cost(&self, cost: Cost, time: impl Fn(&Machine) -> u64) -> String {
+        let time = self.machine.map(|machine| format!(", {}", duration(time(machine)))).unwrap_or_default();
+        format!("{}FLOP, {}B{time}", si(cost.flops), si(cost.bytes))
+    }
+
     /// Whether the names print as a range.
     fn fold(&self, name: &Name, next: &Name) -> bool {
         !self.unrolled && range::follows(name, next)
@@ -48,8 +56,11 @@ impl Program {
         for (stage, graph) in self.stages() {
             write_graph(out, &stage, graph, options)?;
         }
-        writeln!(out, "  schedule{}", run_lengths(&self.schedule))?;
-        writeln!(out, "}}")
+        write!(out, "  schedule{}", run_lengths(&self.schedule))?;
+        if let Some(machine) = options.machine.filter(|_| options.costs) {
+            write!(out, "  // {} on {}", duration(machine.of_schedule(self)), machine.name)?;
+        }
+        writeln!(out, "\n}}")
     }
 }
 
@@ -86,6 +97,10 @@ fn write_graph(out: &mut String, stage: &Stage, graph: &Graph, options: &PrintOp
             Statement::Line(line) => write_indented(out, 4, line, &Template::empty(), options),
             Statement::Repeat(repeat) => write_repeat(out, repeat, options)?,
         }
+    }
+    if options.costs {
+        let total = options.cost(graph.total_cost(), |machine| machine.of_graph(graph));
+        writeln!(out, "    // total: {total}")?;
     }
     writeln!(out, "    return {}", results(graph, options))?;
     writeln!(out, "  }}")
