@@ -7,6 +7,7 @@
 //! - [`pass`]: passes over programs, pipelines of them, and the driver that runs them.
 //! - [`verify()`]: everything that must hold, checked at once.
 //! - [`Machine`]: how long ops take on known devices, estimated.
+//! - [`ProgramDiff`]: what differs between two programs.
 //! - [`export`]: Graphviz DOT and Model Explorer JSON.
 //!
 //! ```
@@ -27,6 +28,7 @@
 //! ```
 
 mod cost;
+mod diff;
 mod dtype;
 pub mod export;
 mod fact;
@@ -45,6 +47,7 @@ pub mod text;
 mod verify;
 
 pub use cost::{Cost, duration, si};
+pub use diff::{DiffLayout, DiffOptions, ProgramDiff, ValueCounts};
 pub use dtype::{DType, UnknownDType};
 pub use fact::{Fact, Rate, Shape};
 pub use graph::{Graph, GraphError, Node, Output, Provenance, ValueId};

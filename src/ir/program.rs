@@ -13,7 +13,7 @@ pub struct Declaration {
 }
 
 /// One of the graphs of a program.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stage {
     /// Runs once, when the values of its rate are known.
     Prepare(Rate),
@@ -69,6 +69,14 @@ impl Program {
     pub fn stages(&self) -> impl Iterator<Item = (Stage, &Graph)> {
         let prepares = self.prepares.iter().map(|(&rate, graph)| (Stage::Prepare(rate), graph));
         prepares.chain(self.variants.iter().map(|(name, graph)| (Stage::Variant(name.clone()), graph)))
+    }
+
+    /// The graph of `stage`, if the program has one.
+    pub fn graph(&self, stage: &Stage) -> Option<&Graph> {
+        match stage {
+            Stage::Prepare(rate) => self.prepares.get(rate),
+            Stage::Variant(name) => self.variants.get(name),
+        }
     }
 
     /// All graphs, to be edited.

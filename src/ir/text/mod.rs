@@ -40,6 +40,7 @@ mod lexer;
 mod lines;
 mod parse;
 mod print;
+mod printed;
 mod range;
 mod roll;
 
@@ -49,3 +50,4 @@ pub use print::PrintOptions;
 
 pub(crate) use formula::{parse_body, written_attributes};
 pub(crate) use lines::line_of;
+pub(crate) use printed::{About, Part, Printed, Section};

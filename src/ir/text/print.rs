@@ -3,6 +3,7 @@
 use super::ast::{Line, Operand, Repeat, Spanned, Statement, Template};
 use super::formula;
 use super::lines::lines;
+use super::printed::{About, Part, Section};
 use super::range;
 use super::roll::roll;
 use crate::{Cost, Declaration, Graph, Machine, Name, Op, Program, Stage, ValueId, duration, si};
@@ -43,39 +44,42 @@ impl fmt::Display for Program {
 impl Program {
     /// The program as text.
     pub fn print(&self, options: &PrintOptions) -> String {
-        let mut text = String::new();
-        // Writing to a string cannot fail.
-        let _ = self.write(&mut text, options);
-        text
+        let lines = self.sections(options).into_iter().flat_map(|section| section.lines);
+        lines.map(|line| line.text + "\n").collect()
     }
 
-    fn write(&self, out: &mut String, options: &PrintOptions) -> fmt::Result {
-        writeln!(out, "program {} {{", self.name)?;
-        write_declarations(out, "input", &self.inputs, options)?;
-        write_declarations(out, "carry", &self.carries, options)?;
-        for (stage, graph) in self.stages() {
-            write_graph(out, &stage, graph, options)?;
-        }
-        write!(out, "  schedule{}", run_lengths(&self.schedule))?;
-        if let Some(machine) = options.machine.filter(|_| options.costs) {
-            write!(out, "  // {} on {}", duration(machine.of_schedule(self)), machine.name)?;
-        }
-        writeln!(out, "\n}}")
+    /// The lines of that text, part by part.
+    pub(crate) fn sections(&self, options: &PrintOptions) -> Vec<Section> {
+        let mut declared = Section::new(Part::Declarations);
+        declared.push(About::Program, format!("program {} {{", self.name));
+        declare(&mut declared, "input", About::Input, &self.inputs, options);
+        declare(&mut declared, "carry", About::Carry, &self.carries, options);
+        let mut schedule = Section::new(Part::Schedule);
+        let time = options
+            .machine
+            .filter(|_| options.costs)
+            .map(|machine| format!("  // {} on {}", duration(machine.of_schedule(self)), machine.name));
+        let steps = run_lengths(&self.schedule);
+        schedule.push(About::Schedule, format!("  schedule{steps}{}", time.unwrap_or_default()));
+        schedule.push(About::ProgramEnd, "}");
+        let stages = self.stages().map(|(stage, graph)| section(stage, graph, options));
+        std::iter::once(declared).chain(stages).chain([schedule]).collect()
     }
 }
 
-fn write_declarations(
-    out: &mut String,
+fn declare(
+    out: &mut Section,
     keyword: &str,
+    about: fn(Name) -> About,
     declarations: &[Declaration],
     options: &PrintOptions,
-) -> fmt::Result {
+) {
     let agree = |a: &Declaration, b: &Declaration| a.fact == b.fact && options.fold(&a.name, &b.name);
     for run in declarations.chunk_by(agree) {
         let Declaration { name, fact } = &run[0];
-        writeln!(out, "  {keyword} {} : {fact} {}", range::written(name, run.len()), fact.rate)?;
+        let names = range::written(name, run.len());
+        out.push(about(name.clone()), format!("  {keyword} {names} : {fact} {}", fact.rate));
     }
-    Ok(())
 }
 
 /// `full full reuse` as ` full*2 reuse`.
@@ -85,25 +89,28 @@ fn run_lengths(schedule: &[Name]) -> String {
         .collect()
 }
 
-fn write_graph(out: &mut String, stage: &Stage, graph: &Graph, options: &PrintOptions) -> fmt::Result {
+fn section(stage: Stage, graph: &Graph, options: &PrintOptions) -> Section {
     let inputs: Vec<_> = graph.inputs().iter().map(|&id| &graph[id].name).collect();
     let labels: Vec<_> = graph.outputs().iter().map(|output| &output.label).collect();
-    writeln!(out, "  {stage} ({}) -> ({}) {{", names(&inputs, options), names(&labels, options))?;
+    let signature = format!("  {stage} ({}) -> ({}) {{", names(&inputs, options), names(&labels, options));
+    let mut out = Section::new(Part::Stage(stage));
+    out.push(About::Signature, signature);
     let lines = lines(graph, options);
     let statements =
         if options.unrolled { lines.into_iter().map(Statement::Line).collect() } else { roll(lines) };
     for statement in &statements {
         match statement {
-            Statement::Line(line) => write_indented(out, 4, line, &Template::empty(), options),
-            Statement::Repeat(repeat) => write_repeat(out, repeat, options)?,
+            Statement::Line(line) => push_line(&mut out, 4, line, &Template::empty(), options),
+            Statement::Repeat(repeat) => push_repeat(&mut out, repeat, options),
         }
     }
     if options.costs {
         let total = options.cost(graph.total_cost(), |machine| machine.of_graph(graph));
-        writeln!(out, "    // total: {total}")?;
+        out.push(About::Total, format!("    // total: {total}"));
     }
-    writeln!(out, "    return {}", results(graph, options))?;
-    writeln!(out, "  }}")
+    out.push(About::Return, format!("    return {}", results(graph, options)));
+    out.push(About::End, "  }");
+    out
 }
 
 /// The names as a list, those that count up as ranges: `%x, %attn.{0..19}`.
@@ -126,34 +133,35 @@ fn results(graph: &Graph, options: &PrintOptions) -> String {
     values.chunk_by(|&a, &b| fold(a, b)).map(written).collect::<Vec<_>>().join(", ")
 }
 
-fn write_repeat(out: &mut String, repeat: &Repeat, options: &PrintOptions) -> fmt::Result {
-    write!(out, "    repeat %i in {}..{}", repeat.start, repeat.end)?;
+fn push_repeat(out: &mut Section, repeat: &Repeat, options: &PrintOptions) {
+    let module = repeat.path.to_string();
+    let mut header = format!("    repeat %i in {}..{}", repeat.start, repeat.end);
     let carried: Vec<_> = repeat
         .carried
         .iter()
         .map(|carried| format!("%{}.prev = %{}", carried.stem, carried.first.node))
         .collect();
     if !carried.is_empty() {
-        write!(out, " ({})", carried.join(", "))?;
+        header += &format!(" ({})", carried.join(", "));
     }
-    if !repeat.path.0.is_empty() {
-        write!(out, " in {}", repeat.path)?;
+    if !module.is_empty() {
+        header += &format!(" in {module}");
     }
-    writeln!(out, " {{")?;
+    out.push(About::Repeat(module.clone()), header + " {");
     for line in &repeat.body {
-        write_indented(out, 6, line, &repeat.path, options);
+        push_line(out, 6, line, &repeat.path, options);
     }
     let yields: Vec<_> = repeat.carried.iter().map(|carried| format!("%{}", carried.stem)).collect();
     if !yields.is_empty() {
-        writeln!(out, "      yield {}", yields.join(", "))?;
+        out.push(About::Yield(module.clone()), format!("      yield {}", yields.join(", ")));
     }
-    writeln!(out, "    }}")
+    out.push(About::RepeatEnd(module), "    }");
 }
 
-fn write_indented(out: &mut String, indent: usize, line: &Line, base: &Template, options: &PrintOptions) {
-    out.extend(std::iter::repeat_n(' ', indent));
-    write_line(out, line, base, options);
-    out.push('\n');
+fn push_line(out: &mut Section, indent: usize, line: &Line, base: &Template, options: &PrintOptions) {
+    let mut text = " ".repeat(indent);
+    write_line(&mut text, line, base, options);
+    out.push(About::Value(line.name.node.to_string().into()), text);
 }
 
 /// Writes the line without its indentation and its end; its module path is written below `base`.

@@ -1,0 +1,145 @@
+//! What differs between two programs, value by value.
+
+mod layout;
+
+use crate::text::{Part, PrintOptions, Printed, Section, line_of};
+use crate::{Graph, Name, Op, Program, Stage};
+use similar::{Algorithm, DiffOp, capture_diff_slices};
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::Hash;
+
+pub use layout::{DiffLayout, DiffOptions};
+
+/// The text of two programs, laid side by side: lines that are about the same value of the same stage are one row.
+///
+/// What is compared is the text as it prints, with repeated blocks once; a line may differ only because a value that it
+/// reads has left its block. [`ProgramDiff::counts`] does not count that.
+///
+/// ```
+/// let read = |attribute: &str| reflux_ir::text::parse(&format!(
+///     "program p {{ input %x : f32[2,4] latent variant main (%x) -> (%y) {{
+///        %y = layer_norm %x {{eps={attribute}}} : f32[2,4] return %y }} schedule main }}"));
+/// let (a, b) = (read("1e-6")?, read("1e-5")?);
+/// let diff = reflux_ir::ProgramDiff::new(["a", "b"], [&a, &b]);
+/// assert!(diff.to_string().contains("
+/// -    %y = layer_norm %x {eps=1e-6} : f32[2,4]
+/// +    %y = layer_norm %x {eps=1e-5} : f32[2,4]
+/// "));
+/// # Ok::<(), reflux_ir::text::ParseError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ProgramDiff {
+    names: [String; 2],
+    rows: Vec<Row>,
+    counts: Vec<(Stage, ValueCounts)>,
+}
+
+/// How many values of a stage differ. Those of repeated blocks count in every round.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ValueCounts {
+    /// Only the second program has a value of this name.
+    pub added: usize,
+    /// Only the first has.
+    pub removed: usize,
+    /// Both have, but made otherwise: another op, attribute, operand, type or module.
+    pub changed: usize,
+}
+
+/// A line of one program, or one of each about the same.
+#[derive(Clone, Debug)]
+enum Row {
+    Same(Printed),
+    Changed(Printed, Printed),
+    Removed(Printed),
+    Added(Printed),
+}
+
+impl ProgramDiff {
+    /// Compares `programs`, which are called `names` in what is printed.
+    pub fn new(names: [&str; 2], programs: [&Program; 2]) -> Self {
+        let [a, b] = programs.map(|program| program.sections(&PrintOptions::default()));
+        let (mut rows, mut counts) = (Vec::new(), Vec::new());
+        let part = |section: &Section| section.part.clone();
+        for pair in align(&a, &b, part) {
+            let [a, b] = pair.map(|section| section.map_or(&[][..], |section| &section.lines));
+            rows.extend(align(a, b, |line| line.about.clone()).into_iter().map(Row::of));
+            if let [Some(Section { part: Part::Stage(stage), .. }), _]
+            | [_, Some(Section { part: Part::Stage(stage), .. })] = pair
+            {
+                counts.push((stage.clone(), ValueCounts::of(programs.map(|program| program.graph(stage)))));
+            }
+        }
+        counts.retain(|(_, counts)| *counts != ValueCounts::default());
+        Self { names: names.map(str::to_owned), rows, counts }
+    }
+
+    /// Whether the programs print the same.
+    pub fn is_empty(&self) -> bool {
+        self.rows.iter().all(|row| matches!(row, Row::Same(_)))
+    }
+
+    /// How many values differ in each stage, in the order in which stages run; stages without any are left out.
+    pub fn counts(&self) -> impl Iterator<Item = (&Stage, ValueCounts)> {
+        self.counts.iter().map(|(stage, counts)| (stage, *counts))
+    }
+
+    /// The diff as text.
+    pub fn display(&self, options: DiffOptions) -> impl fmt::Display + '_ {
+        fmt::from_fn(move |f| layout::write(self, options, f))
+    }
+}
+
+impl fmt::Display for ProgramDiff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        layout::write(self, DiffOptions::default(), f)
+    }
+}
+
+impl Row {
+    /// The row of a line of the first program, of the second, or of both.
+    fn of(pair: [Option<&Printed>; 2]) -> Self {
+        match pair.map(Option::<&Printed>::cloned) {
+            [Some(a), Some(b)] if a.text == b.text => Self::Same(a),
+            [Some(a), Some(b)] => Self::Changed(a, b),
+            [Some(a), None] => Self::Removed(a),
+            [None, b] => Self::Added(b.expect("a pair has one at least")),
+        }
+    }
+}
+
+impl ValueCounts {
+    /// Of a stage as both programs have it; one may not.
+    fn of(graphs: [Option<&Graph>; 2]) -> Self {
+        let [a, b] = graphs.map(|graph| graph.map(lines_by_name).unwrap_or_default());
+        let common = |line: &(&&Name, &String)| b.contains_key(*line.0);
+        Self {
+            added: b.keys().filter(|name| !a.contains_key(*name)).count(),
+            removed: a.keys().filter(|name| !b.contains_key(*name)).count(),
+            changed: a.iter().filter(common).filter(|(name, line)| b[*name] != **line).count(),
+        }
+    }
+}
+
+/// Every op as it prints by itself.
+fn lines_by_name(graph: &Graph) -> HashMap<&Name, String> {
+    let is_op = |id: &_| !graph.is_leaf(*id) && !matches!(graph[*id].op, Op::Input(_));
+    graph.ids().filter(is_op).map(|id| (&graph[id].name, line_of(graph, id))).collect()
+}
+
+/// The items of `a` and `b` in order: in pairs where their keys are equal, else by themselves.
+fn align<'t, T, K: Hash + Ord>(a: &'t [T], b: &'t [T], key: impl Fn(&T) -> K) -> Vec<[Option<&'t T>; 2]> {
+    let [a_keys, b_keys] = [a, b].map(|items| items.iter().map(&key).collect::<Vec<_>>());
+    let mut pairs = Vec::with_capacity(a.len().max(b.len()));
+    for op in capture_diff_slices(Algorithm::Patience, &a_keys, &b_keys) {
+        let (a, b) = (&a[op.old_range()], &b[op.new_range()]);
+        match op {
+            DiffOp::Equal { .. } => pairs.extend(a.iter().zip(b).map(|(a, b)| [Some(a), Some(b)])),
+            _ => {
+                pairs.extend(a.iter().map(|a| [Some(a), None]));
+                pairs.extend(b.iter().map(|b| [None, Some(b)]));
+            }
+        }
+    }
+    pairs
+}
