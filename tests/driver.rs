@@ -746,3 +746,22 @@ fn reports_estimate() {
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["passes"][2]["estimate"]["machine"], "cpu");
 }
+
+/// Every rule that was tried has a line below its pass: tries, hits, and a time, if its pass measures it.
+#[test]
+fn rules_are_tabulated() {
+    let (_, report) = run(&program(NET), "canonicalize,hoist,canonicalize,dce");
+    assert!(report.passes[2].rules["slice-of-slice"].seconds > 0.0);
+    let table = report.rules().to_string();
+    let time = |word: &str| word.parse::<f64>().map_or(word.to_owned(), |_| "TIME".to_owned());
+    let row = |line: &str| match line.rsplit_once(' ') {
+        Some((row, last)) => format!("{} {}", row.trim_end(), time(last)),
+        None => line.to_owned(),
+    };
+    snapshot!("driver__rules", table.lines().map(row).collect::<Vec<_>>().join("\n"));
+    let json = serde_json::to_value(&report).unwrap();
+    assert!(json["passes"][0]["rules"]["cse"]["seconds"].as_f64().unwrap() > 0.0);
+    // Passes without rules are left out.
+    let (_, report) = run(&program(NET), "hoist");
+    assert_eq!(report.rules().to_string(), "");
+}

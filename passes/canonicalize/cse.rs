@@ -5,12 +5,20 @@ use reflux_ir::op::Op;
 use reflux_ir::pass::{Changed, PassError, PassReport};
 use reflux_ir::{Graph, Name, Patch, ValueId};
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 const RULE: &str = "cse";
 
 /// Shares equal values, in program order. What blocks of a stack compute alike moves in front of the first of them and
 /// loses its index, so that the blocks stay alike.
 pub fn share(graph: &mut Graph, report: &mut PassReport) -> Result<Changed, PassError> {
+    let start = Instant::now();
+    let changed = share_all(graph, report);
+    report.spend(RULE, start.elapsed());
+    changed
+}
+
+fn share_all(graph: &mut Graph, report: &mut PassReport) -> Result<Changed, PassError> {
     let mut changed = Changed::No;
     // Sharing operands makes their users equal, which the next round finds.
     loop {

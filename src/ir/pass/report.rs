@@ -5,6 +5,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::fmt;
+use std::time::Duration;
 
 /// What a pipeline did, pass by pass.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -49,11 +50,13 @@ impl fmt::Display for Estimate {
     }
 }
 
-/// How often a rule was tried and how often it fitted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+/// How often a rule was tried, how often it fitted, and how long that took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct RuleStats {
     pub tries: usize,
     pub hits: usize,
+    /// Of all tries, and of the rewrites where they fitted; zero where the pass does not measure.
+    pub seconds: f64,
 }
 
 /// `1 value`, `2 values`: for notes.
@@ -83,6 +86,11 @@ impl PassReport {
         let stats = self.rules.entry(rule).or_default();
         stats.tries += 1;
         stats.hits += usize::from(hit == Changed::Yes);
+    }
+
+    /// Adds to the time spent on `rule`.
+    pub fn spend(&mut self, rule: &'static str, time: Duration) {
+        self.rules.entry(rule).or_default().seconds += time.as_secs_f64();
     }
 
     /// Counts `hits` tries of `rule` that all fitted.
@@ -124,7 +132,7 @@ impl PassReport {
         }
         let rules = self.rules.iter().filter(|(_, stats)| stats.hits > 0);
         let rules: Vec<_> =
-            rules.map(|(rule, RuleStats { tries, hits })| format!("{rule} {hits}/{tries}")).collect();
+            rules.map(|(rule, RuleStats { tries, hits, .. })| format!("{rule} {hits}/{tries}")).collect();
         if !rules.is_empty() {
             write!(f, " | {}", rules.join(", "))?;
         }
@@ -138,6 +146,23 @@ impl PassReport {
 impl fmt::Display for PassReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write(f, true)
+    }
+}
+
+impl Report {
+    /// A table of every rule that passes have tried: how often, how often it fitted, and the time it took.
+    pub fn rules(&self) -> impl fmt::Display + '_ {
+        fmt::from_fn(|f| {
+            for pass in self.passes.iter().filter(|pass| !pass.rules.is_empty()) {
+                writeln!(f, "{:<32} {:>8} {:>8} {:>10}", pass.pass, "tries", "hits", "ms")?;
+                for (rule, RuleStats { tries, hits, seconds }) in &pass.rules {
+                    let time =
+                        if *seconds > 0.0 { format!("{:.3}", seconds * 1e3) } else { "–".to_owned() };
+                    writeln!(f, "  {rule:<30} {tries:>8} {hits:>8} {time:>10}")?;
+                }
+            }
+            Ok(())
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{Changed, PassError, PassReport};
 use crate::{Graph, GraphError, Patch, PatchError, ValueId};
 use std::borrow::Cow;
+use std::time::Instant;
 
 /// A local rewrite of the values whose op is one of `roots`.
 ///
@@ -68,11 +69,14 @@ pub fn apply_rules(graph: &mut Graph, rules: &[Rule], report: &mut PassReport) -
                 if !rule.roots.contains(&node.op.name()) {
                     continue;
                 }
+                let start = Instant::now();
                 let mut patch = Patch::new(graph, rule.name);
                 let fits = (rule.rewrite)(&mut patch, id).is_ok();
                 report.count(rule.name, fits.into());
+                let applied = if fits { patch.apply() } else { Ok(()) };
+                report.spend(rule.name, start.elapsed());
+                applied?;
                 if fits {
-                    patch.apply()?;
                     (settled, changed) = (false, Changed::Yes);
                     fuel = fuel.checked_sub(1).ok_or_else(|| PassError::Diverging(names(rules)))?;
                 }
