@@ -1,5 +1,6 @@
 //! `reflux ir`
 
+use super::diff;
 use super::lowering::{Model, SizeArgs};
 use super::passes::DriveArgs;
 use super::write_result;
@@ -12,7 +13,22 @@ use reflux_models::{ModelConfig, Net};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    show: ShowArgs,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Show in which values two programs differ; succeeds whether they do or not
+    Diff(diff::Args),
+}
+
+#[derive(clap::Args)]
+struct ShowArgs {
     /// A FLUX.1 model in diffusers layout; only its config files are read [default: the bundled one]
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
     model: Option<PathBuf>,
@@ -39,8 +55,9 @@ pub struct Args {
     drive: DriveArgs,
 }
 
+/// `--net`
 #[derive(Clone, Copy, clap::ValueEnum)]
-enum NetArg {
+pub enum NetArg {
     Transformer,
     T5,
     Clip,
@@ -69,6 +86,13 @@ enum Export {
 }
 
 pub fn ir(args: &Args) -> Result<(), Error> {
+    match &args.command {
+        None => show(&args.show),
+        Some(Command::Diff(args)) => diff::diff(args),
+    }
+}
+
+fn show(args: &ShowArgs) -> Result<(), Error> {
     if let Some(path) = &args.out {
         check_writable(path)?;
     }
@@ -88,8 +112,8 @@ pub fn ir(args: &Args) -> Result<(), Error> {
     write_result(args.out.as_deref(), &render(&program, args))
 }
 
-fn render(program: &Program, args: &Args) -> String {
-    let Args { costs, unrolled, .. } = *args;
+fn render(program: &Program, args: &ShowArgs) -> String {
+    let ShowArgs { costs, unrolled, .. } = *args;
     let machine = args.drive.machine();
     match args.export {
         None => program.print(&PrintOptions { costs, machine, unrolled, ..PrintOptions::default() }),

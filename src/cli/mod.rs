@@ -2,8 +2,10 @@
 //! message and exits with 1.
 
 mod catalog;
+mod diff;
 mod doctor;
 mod generate;
+mod input;
 mod ir;
 mod lowering;
 mod opt;
@@ -36,7 +38,7 @@ struct Cli {
 enum Command {
     /// Make pictures of prompts
     Generate(generate::Args),
-    /// Show a network's IR; needs no weights
+    /// Show a network's IR, or compare two; needs no weights
     Ir(ir::Args),
     /// Run passes on a program and say what they did; needs no weights
     Opt(opt::Args),

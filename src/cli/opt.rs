@@ -1,15 +1,16 @@
 //! `reflux opt`
 
+use super::input::{Input, parse};
 use super::lowering::{Model, SizeArgs};
 use super::passes::{DriveArgs, lossless};
 use super::{print, read_text, write_result};
 use crate::Error;
 use crate::files::check_writable;
+use reflux_ir::Program;
 use reflux_ir::pass::{ConfigError, Pipeline, header};
-use reflux_ir::{Program, text};
 use reflux_models::{ModelConfig, Net};
 use reflux_passes::registry;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -24,6 +25,9 @@ pub struct Args {
     /// Print the report as JSON to standard output, instead of the program
     #[arg(long)]
     json: bool,
+    /// Also print how often each rule was tried, how often it fitted, and how long that took
+    #[arg(long)]
+    rules: bool,
     /// Print what the passes would do, and write nothing
     #[arg(long, conflicts_with_all = ["out", "json", "dump_dir"])]
     preview: bool,
@@ -38,7 +42,7 @@ pub struct Args {
 }
 
 /// What to optimize.
-struct Input {
+struct Source {
     program: Program,
     /// The time of each step, if it is known.
     timesteps: Option<Vec<f32>>,
@@ -51,13 +55,14 @@ pub fn opt(args: &Args) -> Result<(), Error> {
         check_writable(path)?;
     }
     let given = args.drive.passes.pipeline()?;
-    let Input { program, timesteps, passes } = input(args)?;
+    let Source { program, timesteps, passes } = source(args)?;
     let pipeline = given.or(passes).unwrap_or_else(lossless);
     let (program, report) = args.drive.run(program, &pipeline, timesteps.as_deref())?;
+    let table = if args.rules { report.rules().to_string() } else { String::new() };
     if args.preview {
-        return print(&report.to_string());
+        return print(&format!("{report}{table}"));
     }
-    eprint!("{report}");
+    eprint!("{report}{table}");
     if args.json {
         if let Some(path) = &args.out {
             write_result(Some(path), &program.to_string())?;
@@ -68,47 +73,37 @@ pub fn opt(args: &Args) -> Result<(), Error> {
     write_result(args.out.as_deref(), &program.to_string())
 }
 
-fn input(args: &Args) -> Result<Input, Error> {
-    let named = args.input.to_str().and_then(Model::built_in);
-    match named {
-        _ if args.input.is_dir() => of_model(&Model::read(&args.input)?, args),
-        Some(model) if !args.input.exists() => of_model(&model, args),
-        _ => of_file(args),
+fn source(args: &Args) -> Result<Source, Error> {
+    match Input::of(&args.input)? {
+        input @ Input::Model(_) => of_model(&input, args),
+        input @ Input::File(path) => {
+            input.refuse_sizes(&args.sizes)?;
+            of_file(path, args)
+        }
     }
 }
 
-fn of_model(model: &Model, args: &Args) -> Result<Input, Error> {
+fn of_model(input: &Input, args: &Args) -> Result<Source, Error> {
     let flags = [("--model", args.model.is_some()), ("--config", args.config.is_some())];
     if let Some((flag, _)) = flags.into_iter().find(|(_, given)| *given) {
         let input = args.input.display();
         let message = format!("{flag} says what an IR file was made from; {input} is a model, leave it out");
         return Err(Error::Usage(message));
     }
-    let program = model.lower(Net::Transformer, &args.sizes)?;
-    Ok(Input { program, timesteps: Some(model.timesteps(&args.sizes)?), passes: None })
+    let (program, timesteps) = input.program(Net::Transformer, &args.sizes)?;
+    Ok(Source { program, timesteps, passes: None })
 }
 
-fn of_file(args: &Args) -> Result<Input, Error> {
-    let path = &args.input;
-    if !path.exists() {
-        let (path, names) = (path.display(), ModelConfig::BUILT_IN.join(", "));
-        let message =
-            format!("there is no {path}; give an IR file, the folder of a model, or one of {names}");
-        return Err(Error::Usage(message));
-    }
-    if let Some(flag) = args.sizes.given() {
-        let path = path.display();
-        return Err(Error::Usage(format!("{flag} is for models; {path} is a program and has its sizes")));
-    }
+fn of_file(path: &Path, args: &Args) -> Result<Source, Error> {
     let source = read_text(path)?;
-    let program = text::parse(&source).map_err(|error| Error::Parse { path: path.clone(), error })?;
+    let program = parse(path, &source)?;
     let passes = header(&source).map(|header| Pipeline::parse(&header.passes, &registry())).transpose();
     let passes = passes.map_err(|error| {
         let error = ConfigError::Pipeline(error);
-        Error::Config { path: path.clone(), error }
+        Error::Config { path: path.to_owned(), error }
     })?;
     let timesteps = timesteps_of(&program, args)?;
-    Ok(Input { program, timesteps, passes })
+    Ok(Source { program, timesteps, passes })
 }
 
 /// The times of a program's steps, if the model that it was made from is given.

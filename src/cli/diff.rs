@@ -1,0 +1,70 @@
+//! `reflux ir diff`
+
+use super::input::Input;
+use super::ir::NetArg;
+use super::lowering::SizeArgs;
+use super::print;
+use crate::Error;
+use reflux_ir::pass::{Driver, Pipeline};
+use reflux_ir::{DiffLayout, DiffOptions, Program, ProgramDiff};
+use reflux_passes::registry;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+/// Columns where standard output is no terminal.
+const COLUMNS: usize = 160;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// An IR file, a FLUX.1 model in diffusers layout, or a built-in configuration: flux-dev, flux-schnell
+    a: PathBuf,
+    /// What to compare it with
+    b: PathBuf,
+    /// Passes to run on A first, as in 'canonicalize,hoist'
+    #[arg(long, value_name = "TEXT")]
+    passes_a: Option<String>,
+    /// Passes to run on B first
+    #[arg(long, value_name = "TEXT")]
+    passes_b: Option<String>,
+    /// In two columns
+    #[arg(long)]
+    side_by_side: bool,
+    /// Equal lines to show around what differs
+    #[arg(long, value_name = "LINES", default_value = "2")]
+    context: usize,
+    /// Of models, the network to compare
+    #[arg(long, value_enum, default_value = "transformer")]
+    net: NetArg,
+    #[command(flatten)]
+    sizes: SizeArgs,
+}
+
+pub fn diff(args: &Args) -> Result<(), Error> {
+    let inputs = [Input::of(&args.a)?, Input::of(&args.b)?];
+    if let [Input::File(_), file @ Input::File(_)] = &inputs {
+        file.refuse_sizes(&args.sizes)?;
+    }
+    let [a, b] = inputs;
+    let (a, a_name) = side(args, &a, &args.a, args.passes_a.as_deref())?;
+    let (b, b_name) = side(args, &b, &args.b, args.passes_b.as_deref())?;
+    let out = std::io::stdout();
+    let width = terminal_size::terminal_size_of(&out).map_or(COLUMNS, |(width, _)| width.0.into());
+    let options = DiffOptions {
+        layout: if args.side_by_side { DiffLayout::SideBySide { width } } else { DiffLayout::Unified },
+        context: args.context,
+        // https://no-color.org
+        colour: out.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+    };
+    print(&ProgramDiff::new([&a_name, &b_name], [&a, &b]).display(options).to_string())
+}
+
+/// One of the two programs, after `passes`, and what it is called.
+fn side(args: &Args, input: &Input, name: &Path, passes: Option<&str>) -> Result<(Program, String), Error> {
+    let pipeline = Pipeline::parse(passes.unwrap_or_default(), &registry())?;
+    let (program, timesteps) = input.program(args.net.into(), &args.sizes)?;
+    let mut driver = Driver { timesteps: timesteps.as_deref(), ..Driver::default() };
+    let (program, _) = driver.run(program, &pipeline)?;
+    let name = name.display();
+    let name = if pipeline.is_empty() { name.to_string() } else { format!("{name} after {pipeline}") };
+    Ok((program, name))
+}

@@ -1,0 +1,63 @@
+//! What commands are given to work on: an IR file, the folder of a model, or the name of a built-in configuration.
+
+use super::lowering::{Model, SizeArgs};
+use super::read_text;
+use crate::Error;
+use reflux_ir::{Program, text};
+use reflux_models::{ModelConfig, Net};
+use std::path::Path;
+
+/// What an argument means.
+pub enum Input<'a> {
+    Model(Box<Model>),
+    /// A file of IR text.
+    File(&'a Path),
+}
+
+impl<'a> Input<'a> {
+    /// A folder is a model; a name is a built-in configuration, unless a file is called so.
+    pub fn of(argument: &'a Path) -> Result<Self, Error> {
+        if argument.is_dir() {
+            return Ok(Self::Model(Box::new(Model::read(argument)?)));
+        }
+        if argument.exists() {
+            return Ok(Self::File(argument));
+        }
+        let named = argument.to_str().and_then(Model::built_in);
+        named.map(|model| Self::Model(Box::new(model))).ok_or_else(|| {
+            let (path, names) = (argument.display(), ModelConfig::BUILT_IN.join(", "));
+            Error::Usage(format!(
+                "there is no {path}; give an IR file, the folder of a model, or one of {names}"
+            ))
+        })
+    }
+
+    /// The program: that of the file, or of the model's network `net`, and the times of its steps, if it has any.
+    pub fn program(&self, net: Net, sizes: &SizeArgs) -> Result<(Program, Option<Vec<f32>>), Error> {
+        match self {
+            Self::Model(model) => {
+                let program = model.lower(net, sizes)?;
+                // Only the transformer runs in steps.
+                let timesteps = (net == Net::Transformer).then(|| model.timesteps(sizes)).transpose()?;
+                Ok((program, timesteps))
+            }
+            Self::File(path) => Ok((parse(path, &read_text(path)?)?, None)),
+        }
+    }
+
+    /// Refuses flags that say for which sizes to lower a model, where there is none.
+    pub fn refuse_sizes(&self, sizes: &SizeArgs) -> Result<(), Error> {
+        match (self, sizes.given()) {
+            (Self::File(path), Some(flag)) => {
+                let path = path.display();
+                Err(Error::Usage(format!("{flag} is for models; {path} is a program and has its sizes")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The program of the IR text `source`, which was read from `path`.
+pub fn parse(path: &Path, source: &str) -> Result<Program, Error> {
+    text::parse(source).map_err(|error| Error::Parse { path: path.to_owned(), error })
+}
