@@ -7,7 +7,8 @@
 //! 4. [`cache`](Cache) lets steps reuse results of earlier ones: variants of the step, carried values, a schedule.
 //! 5. [`merge-linear`](MergeLinear) makes linears of one input one product. After quantizing, which picks modules by
 //!    their paths, and after caches, which look for what a module results in.
-//! 6. [`dce`](Dce) drops what nothing reads any more.
+//! 6. [`fuse`](Fuse) makes few kernels of many ops, whatever the passes before it have left.
+//! 7. [`dce`](Dce) drops what nothing reads any more.
 //!
 //! [`tap`](Tap) is for looking inside. To add a pass: write its file with an implementation of
 //! [`Pass`](reflux_ir::pass::Pass), add it to [`PASSES`], and write its test; `docs/adding-a-pass.md` walks through one.
@@ -15,6 +16,7 @@
 mod cache;
 mod canonicalize;
 mod dce;
+pub mod fuse;
 mod hoist;
 mod merge_linear;
 pub mod pruna;
@@ -24,6 +26,7 @@ mod tap;
 pub use cache::{Cache, Method, StepMask};
 pub use canonicalize::Canonicalize;
 pub use dce::Dce;
+pub use fuse::{Extraction, Fuse};
 pub use hoist::Hoist;
 pub use merge_linear::MergeLinear;
 pub use quantize::{Preset, Quantize, Rule as QuantizationRule, Scheme};
@@ -62,6 +65,12 @@ pub static PASSES: &[PassInfo] = &[
         summary: "linears of a block that read the same value made one product",
         positional: None,
         build: PassInfo::from_options::<MergeLinear>,
+    },
+    PassInfo {
+        name: "fuse",
+        summary: "norms, products and what follows them as few kernels, by equality saturation",
+        positional: None,
+        build: PassInfo::from_options::<Fuse>,
     },
     PassInfo {
         name: "dce",

@@ -236,6 +236,65 @@ fn merge_linear_reassociates() {
     }
 }
 
+/// Everything before fusing, so that what it can do shows.
+const PREPARED: &str = "canonicalize,hoist,canonicalize,merge-linear";
+
+/// Fused ops of f32 programs compute what single ones do, whichever of the equal terms are taken.
+#[test]
+fn fuse_reassociates() {
+    let other = other();
+    let (flux, weights) = flux(2, 2);
+    for fuse in ["fuse", "fuse(extract=worst)", "fuse(device=cpu)"] {
+        assert_twins("other", &other, fuse, &RandomWeights::new(&other, 8));
+        let prepared = optimize(flux.clone(), PREPARED).0;
+        assert_twins("flux", &prepared, fuse, &weights);
+        assert_twins("flux as it is lowered", &flux, fuse, &weights);
+    }
+}
+
+/// Fusing quantized programs keeps every bit: the integers are the same, and so is all arithmetic around them.
+#[test]
+fn fuse_of_quantized_programs_is_exact() {
+    let (flux, weights) = flux(1, 2);
+    let inputs = random_inputs(&flux, 25);
+    for quantize in [
+        "quantize(int8dq,rule=f32)",
+        "quantize(int8dq,exclude=norm+embedding)",
+        "quantize(int8dq,skip=[*.attn])",
+        "quantize(int8wo)",
+        "quantize(fp8dqrow)",
+        "quantize(fp8dq)",
+        "quantize(int4wo)",
+    ] {
+        let quantized =
+            optimize(flux.clone(), &format!("canonicalize,hoist,canonicalize,{quantize},merge-linear")).0;
+        let expected = run(&quantized, &weights, &inputs);
+        for fuse in ["fuse", "fuse(extract=worst)"] {
+            let (fused, report) = optimize(quantized.clone(), fuse);
+            assert!(report.passes[0].changed);
+            assert_eq!(distance(&run(&fused, &weights, &inputs), &expected), 0.0, "{quantize},{fuse}");
+        }
+    }
+}
+
+/// Every variant of a step is fused: with caches, and with caches of quantized programs.
+#[test]
+fn fuse_goes_with_caches() {
+    let (flux, weights) = flux(1, 6);
+    let inputs = random_inputs(&flux, 26);
+    for cache in ["cache(fora,interval=2)", "cache(pab)", "cache(fastercache)", "cache(fora-paper)"] {
+        for quantize in ["", "quantize(int8dq),"] {
+            let before = format!("canonicalize,hoist,canonicalize,{quantize}{cache},merge-linear");
+            let (cached, _) = optimize(flux.clone(), &before);
+            let (fused, _) = optimize(cached.clone(), "fuse,dce");
+            let apart = distance(&run(&fused, &weights, &inputs), &run(&cached, &weights, &inputs));
+            let tolerance = if quantize.is_empty() { 1e-5 } else { 0.0 };
+            println!("{before}: {apart:.2e}");
+            assert!(apart <= tolerance, "{before}: {apart:.3e}");
+        }
+    }
+}
+
 /// Quantizing is lossy by as much as its bits say, and no more: relative distances of results from the unquantized ones.
 #[test]
 fn quantize_stays_within_its_bits() {

@@ -152,6 +152,13 @@ impl Fact {
         self.dtype == other.dtype && self.scales == other.scales && self.shape == other.shape
     }
 
+    /// The type as a formula reads the value: numbers are f32, and so are the scales of codes.
+    pub fn widened(&self) -> Self {
+        let dtype = if self.dtype.is_float() { DType::F32 } else { self.dtype };
+        let scales = self.scales.map(|scales| Scales { dtype: DType::F32, ..scales });
+        Self { dtype, scales, ..self.clone() }
+    }
+
     /// Type and rate, `f32[2] per latent`: for errors where the rate may be what is wrong.
     pub(crate) fn described(&self) -> String {
         format!("{self} per {}", self.rate)

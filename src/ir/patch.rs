@@ -12,11 +12,19 @@ use std::collections::HashMap;
 pub struct Patch<'g> {
     graph: &'g mut Graph,
     rule: &'static str,
-    /// The new values, and what they are to be called.
-    added: Vec<(ValueId, Name)>,
+    added: Vec<Added>,
     shunts: Vec<(ValueId, ValueId)>,
     /// Whether the new values stand right behind what they read, and not where the old ones stood.
     early: bool,
+}
+
+/// A new value.
+struct Added {
+    id: ValueId,
+    /// What it is to be called.
+    name: Name,
+    /// The values that it stands for; `None`: all that the patch replaces.
+    from: Option<Vec<Name>>,
 }
 
 /// Why a patch was refused. The graph is as it was.
@@ -50,12 +58,35 @@ impl<'g> Patch<'g> {
         name: &Name,
         path: ModulePath,
     ) -> Result<ValueId, PatchError> {
+        self.add_op(op.into(), operands, name, path, None)
+    }
+
+    /// Like [`Patch::add`], for an op that stands for `from` and not for all that the patch replaces.
+    pub fn add_from(
+        &mut self,
+        op: impl Into<Op>,
+        operands: &[ValueId],
+        name: &Name,
+        path: ModulePath,
+        from: Vec<Name>,
+    ) -> Result<ValueId, PatchError> {
+        self.add_op(op.into(), operands, name, path, Some(from))
+    }
+
+    fn add_op(
+        &mut self,
+        op: Op,
+        operands: &[ValueId],
+        name: &Name,
+        path: ModulePath,
+        from: Option<Vec<Name>>,
+    ) -> Result<ValueId, PatchError> {
         let (free, before) = (self.free_name(name), self.graph.len());
         let added = self.graph.add(op, operands, free, path);
         let id = added.map_err(|source| PatchError::Graph { rule: self.rule, source })?;
         // A constant may have been there already.
         if self.graph.len() > before {
-            self.added.push((id, name.clone()));
+            self.added.push(Added { id, name: name.clone(), from });
         }
         Ok(id)
     }
@@ -67,7 +98,7 @@ impl<'g> Patch<'g> {
         }
         let added = self.graph.input(self.free_name(name), fact);
         let id = added.map_err(|source| PatchError::Graph { rule: self.rule, source })?;
-        self.added.push((id, name.clone()));
+        self.added.push(Added { id, name: name.clone(), from: None });
         Ok(id)
     }
 
@@ -77,7 +108,8 @@ impl<'g> Patch<'g> {
         let added = self.graph.weight(tensor, fact);
         let id = added.map_err(|source| PatchError::Graph { rule: self.rule, source })?;
         if self.graph.len() > before {
-            self.added.push((id, self.graph[id].name.clone()));
+            let name = self.graph[id].name.clone();
+            self.added.push(Added { id, name, from: None });
         }
         Ok(id)
     }
@@ -106,14 +138,15 @@ impl<'g> Patch<'g> {
         let place = match self.early {
             false => shunts.iter().map(|&(old, _)| self.graph[old].order.0).min(),
             true => {
-                let read = added.iter().flat_map(|&(id, _)| self.graph.operands(id));
+                let read = added.iter().flat_map(|added| self.graph.operands(added.id));
                 // What reads nothing stands in front of everything.
                 read.filter(|&id| !self.graph.is_leaf(id)).map(|id| self.graph[id].order.0).max().or(Some(0))
             }
         };
-        for &(id, _) in &added {
-            let node = &mut self.graph.dag[id.0];
-            node.provenance = Some(Provenance { rule: self.rule, from: from.clone() });
+        for added in &added {
+            let node = &mut self.graph.dag[added.id.0];
+            let from = added.from.as_ref().unwrap_or(&from).clone();
+            node.provenance = Some(Provenance { rule: self.rule, from });
             node.order.0 = place.unwrap_or(node.order.0);
         }
         for &(old, new) in &shunts {
@@ -122,7 +155,7 @@ impl<'g> Patch<'g> {
         for (old, _) in shunts {
             self.graph.remove_dead(old);
         }
-        for (id, name) in added {
+        for Added { id, name, .. } in added {
             self.graph.rename(id, name);
         }
         Ok(())
@@ -140,7 +173,7 @@ impl<'g> Patch<'g> {
                     new_fact: Box::new(new_node.fact.clone()),
                 });
             }
-            let is_new = |user: ValueId| self.added.iter().any(|&(id, _)| id == user);
+            let is_new = |user: ValueId| self.added.iter().any(|added| added.id == user);
             let reads_itself = |user: ValueId| !is_new(user) && self.graph.reaches(user, new);
             if self.graph.users(old).any(reads_itself) {
                 return Err(PatchError::Cycle { rule: self.rule, value: old_node.name.clone() });
@@ -152,7 +185,7 @@ impl<'g> Patch<'g> {
 
 impl Drop for Patch<'_> {
     fn drop(&mut self) {
-        for (id, _) in self.added.drain(..).rev() {
+        for Added { id, .. } in self.added.drain(..).rev() {
             self.graph.remove(id);
         }
     }

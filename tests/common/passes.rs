@@ -58,7 +58,7 @@ pub fn program(text: &str) -> Program {
 /// The text of a program of one variant `main`, from the lines of its body and the declarations of inputs, of which it
 /// takes those that the lines read. What it returns are its results, under their own names.
 pub fn sketch(inputs: &[&str], body: &str) -> String {
-    let words: Vec<_> = body.split([' ', ',', ')', '\n']).collect();
+    let words: Vec<_> = body.split([' ', ',', '(', ')', '{', '}', '\n']).collect();
     let declared: Vec<_> = inputs.iter().filter_map(|input| input.split_once(" : ")).collect();
     let declared: Vec<_> = declared.into_iter().filter(|(name, _)| words.contains(name)).collect();
     let names: Vec<_> = declared.iter().map(|(name, _)| *name).collect();

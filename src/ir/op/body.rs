@@ -1,7 +1,7 @@
 //! Formulas: what a fused op computes, written over the same ops.
 
 use super::{Binary, Constant, InferError, Op, ensure};
-use crate::{DType, Fact};
+use crate::Fact;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
@@ -99,7 +99,7 @@ impl Body {
         for (index, Term { op, args }) in self.terms.iter().enumerate() {
             let inputs = args
                 .iter()
-                .map(|&arg| fact_of(arg, operands, acc, &facts).map(widened))
+                .map(|&arg| fact_of(arg, operands, acc, &facts).map(Fact::widened))
                 .collect::<Result<Vec<_>, _>>()?;
             let fact = op.infer(&inputs.iter().collect::<Vec<_>>());
             let fact = fact.map_err(|error| InferError(format!("`{}`: {error}", op.name())))?;
@@ -115,7 +115,10 @@ impl Body {
     /// The fact of the result: see [`Body::infer`].
     pub fn infer_result(&self, operands: &[&Fact], acc: Option<&Fact>) -> Result<Fact, InferError> {
         let facts = self.infer(operands, acc)?;
-        fact_of(self.result, operands, acc, &facts).map(widened)
+        match self.result {
+            Arg::Term(index) => Ok(facts[index].clone()),
+            arg => fact_of(arg, operands, acc, &facts).map(Fact::widened),
+        }
     }
 
     /// Floating-point operations of all terms.
@@ -124,7 +127,7 @@ impl Body {
         let flops = self.terms.iter().zip(&facts).map(|(Term { op, args }, fact)| {
             let inputs: Vec<_> = args
                 .iter()
-                .filter_map(|&arg| fact_of(arg, operands, acc, &facts).ok().map(widened))
+                .filter_map(|&arg| fact_of(arg, operands, acc, &facts).ok().map(Fact::widened))
                 .collect();
             op.cost(&inputs.iter().collect::<Vec<_>>(), fact).flops
         });
@@ -191,12 +194,6 @@ fn fact_of<'f>(
         Arg::Term(index) => terms.get(index),
     };
     fact.ok_or_else(|| InferError(format!("the formula reads {arg:?}, which is not there")))
-}
-
-/// A fact as a body's term reads it: numbers are f32.
-fn widened(fact: &Fact) -> Fact {
-    let dtype = if fact.dtype.is_float() { DType::F32 } else { fact.dtype };
-    Fact { dtype, ..fact.clone() }
 }
 
 /// How tightly an infix op binds.

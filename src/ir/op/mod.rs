@@ -76,7 +76,7 @@ pub use weight::Weight;
 use crate::{Cost, Fact, Rate};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::hash::Hash;
 use std::ops::RangeInclusive;
 
@@ -262,6 +262,35 @@ impl Op {
             return Cost::default();
         }
         Cost { flops: self.flops(inputs, output), bytes: self.bytes(inputs, output) }
+    }
+}
+
+impl Op {
+    /// What a fused op computes, with its operands as `operand` writes them; nothing if it is no fused op.
+    pub fn formula(&self, operand: &dyn Fn(usize) -> String) -> Option<String> {
+        crate::text::formula(self, operand)
+    }
+
+    /// The op over operands, as a term: `mul(x, y)`, `layer_norm(x, eps=1e-6)`, `rowwise[x * y]`.
+    pub fn term(&self, operands: &[String]) -> String {
+        if let Some(formula) = self.formula(&|index| operands[index].clone()) {
+            return format!("{}[{formula}]", self.name());
+        }
+        let attributes = crate::text::written_attributes(self);
+        let parts: Vec<String> = operands.iter().cloned().chain(attributes).collect();
+        format!("{}({})", self.name(), parts.join(", "))
+    }
+}
+
+/// The op without its operands: `mul`, `layer_norm{eps=1e-6}`, `rowwise[%0 * %1]`.
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        if let Some(formula) = self.formula(&|index| format!("%{index}")) {
+            return write!(f, "[{formula}]");
+        }
+        let attributes: Vec<_> = crate::text::written_attributes(self).collect();
+        if attributes.is_empty() { Ok(()) } else { write!(f, "{{{}}}", attributes.join(", ")) }
     }
 }
 

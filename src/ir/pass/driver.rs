@@ -2,7 +2,8 @@
 
 use super::dump::{DumpFormat, Dumps, reproducer};
 use super::{
-    Changed, Estimate, OrderError, Pass, PassContext, PassError, PassReport, Pipeline, Property, Report,
+    Allowance, Changed, Estimate, OrderError, Pass, PassContext, PassError, PassReport, Pipeline, Property,
+    Report,
 };
 use crate::{Machine, Program, VerifyError, verify};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,6 +30,8 @@ pub struct Driver<'a> {
     pub print: Option<&'a mut dyn FnMut(&str)>,
     /// Run only so many passes.
     pub stop_after: Option<usize>,
+    /// How often rules may be applied in the pass after which to stop.
+    pub allowance: Allowance,
 }
 
 /// Passes before or after which to print.
@@ -109,7 +112,8 @@ impl Driver<'_> {
         for (index, pass) in pipeline.passes().enumerate().take(limit) {
             self.print(self.print_before.has(pass.name()), "before", &pipeline.text_of(index), &program);
             let mut done = pipeline.report_of(index);
-            program = self.run_pass(pass, program, &mut done)?;
+            let allowance = if index + 1 == limit { self.allowance.clone() } else { Allowance::default() };
+            program = self.run_pass(pass, program, allowance, &mut done)?;
             self.print(self.print_after.has(pass.name()), "after", &done.pass, &program);
             if let Some(dumps) = dumps.as_mut().filter(|_| done.changed) {
                 let written =
@@ -125,13 +129,14 @@ impl Driver<'_> {
         &self,
         pass: &dyn Pass,
         before: Program,
+        allowance: Allowance,
         report: &mut PassReport,
     ) -> Result<Program, DriverError> {
         report.ops_before = before.op_count();
         let mut program = before.clone();
         let start = Instant::now();
         let outcome = {
-            let mut cx = PassContext { timesteps: self.timesteps, report: &mut *report };
+            let mut cx = PassContext { timesteps: self.timesteps, report: &mut *report, allowance };
             catch_unwind(AssertUnwindSafe(|| pass.run(&mut program, &mut cx)))
         };
         let failure = match outcome {

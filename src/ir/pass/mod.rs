@@ -6,6 +6,8 @@
 //! - [`Driver`]: runs a pipeline: verifies, hashes, times, dumps, and leaves a reproducer of what fails.
 //! - [`Report`]: what each pass did.
 
+mod allowance;
+mod bisect;
 mod config;
 mod driver;
 mod dump;
@@ -17,6 +19,8 @@ mod registry;
 mod report;
 mod rule;
 
+pub use allowance::Allowance;
+pub use bisect::{Application, BisectError, Culprit, bisect};
 pub use config::{Config, ConfigError};
 pub use driver::{Driver, DriverError, DumpPoints, Failure};
 pub use dump::{DumpFormat, Header, header};
@@ -28,7 +32,7 @@ pub use registry::{Built, PassInfo, Registry};
 pub use report::{Estimate, PassReport, Report, RuleStats, counted};
 pub use rule::{Mismatch, Rule, apply_rules};
 
-use crate::{GraphError, PatchError, Program};
+use crate::{GraphError, Name, PatchError, Program};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::fmt;
@@ -91,8 +95,34 @@ pub trait Pass: fmt::Debug + Send + Sync {
         &[]
     }
 
+    /// Why what it makes of `program` is what was there, for passes that can tell.
+    ///
+    /// # Errors
+    /// If the program or the options do not allow the pass.
+    fn explain(&self, _program: &Program) -> Result<Vec<Explanation>, PassError> {
+        Ok(Vec::new())
+    }
+
     /// Rewrites `program`. Where it fails, the driver discards what it has done.
     fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError>;
+}
+
+/// Why a value is what it was before a pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    pub value: Name,
+    /// The value before, as a term over the values that it is made of.
+    pub before: String,
+    /// The rules that were applied, each with the term that it made, which is all of the value or a part of it.
+    pub steps: Vec<(String, String)>,
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "%{} = {}", self.value, self.before)?;
+        let width = self.steps.iter().map(|(rule, _)| rule.len()).max().unwrap_or(0);
+        self.steps.iter().try_for_each(|(rule, term)| write!(f, "\n    {rule:<width$} → {term}"))
+    }
 }
 
 /// What a pass knows besides the program, and where it says what it did.
@@ -100,6 +130,8 @@ pub struct PassContext<'a> {
     /// The time of each step in 0…1000, if it is known (diffusers' `scheduler.timesteps`).
     pub timesteps: Option<&'a [f32]>,
     pub report: &'a mut PassReport,
+    /// How often rules may be applied.
+    pub allowance: Allowance,
 }
 
 /// Why a pass could not do its work.

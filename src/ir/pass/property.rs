@@ -1,7 +1,7 @@
 //! What passes need of a program, and end.
 
 use crate::op::Op;
-use crate::{Graph, Program, ValueId};
+use crate::{Graph, Program, Rate, ValueId};
 use std::fmt;
 
 /// Something that holds of a program or does not, read off the program itself.
@@ -31,13 +31,18 @@ impl Property {
 
 /// Whether all that `id` is made of, but for weights, is one attention: a sum of several is no result of a module.
 fn is_of_attention(graph: &Graph, id: ValueId) -> bool {
-    let operands = graph.operands(id);
-    let made_of: Vec<_> = operands.into_iter().filter(|&operand| !graph.is_leaf(operand)).collect();
-    match (&graph[id].op, &made_of[..]) {
-        (Op::Attention(_), _) => true,
-        (_, &[only]) => is_of_attention(graph, only),
-        _ => false,
+    attention_of(graph, id).is_some()
+}
+
+/// The attention that `id` is made of, if it is the only one and there is nothing else.
+fn attention_of(graph: &Graph, id: ValueId) -> Option<ValueId> {
+    if let Op::Attention(_) = graph[id].op {
+        return Some(id);
     }
+    let made_of = graph.operands(id).into_iter().filter(|&operand| graph[operand].fact.rate > Rate::Weights);
+    let mut attentions = made_of.map(|operand| attention_of(graph, operand));
+    let first = attentions.next()??;
+    attentions.all(|other| other == Some(first)).then_some(first)
 }
 
 impl fmt::Display for Property {

@@ -100,6 +100,13 @@ impl PassReport {
         stats.hits += hits;
     }
 
+    /// Counts `tries` of `rule`, of which `hits` fitted.
+    pub fn count_all(&mut self, rule: &'static str, tries: usize, hits: usize) {
+        let stats = self.rules.entry(rule).or_default();
+        stats.tries += tries;
+        stats.hits += hits;
+    }
+
     /// Says with which options the pass does the same again, where that takes more than its own: what it found out from
     /// the [context](super::PassContext).
     pub fn replay_with(&mut self, options: Map<String, Value>) {

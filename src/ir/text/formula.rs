@@ -79,7 +79,7 @@ impl FusedText {
 }
 
 /// What `op` computes, with operands as `operand` writes them; nothing if it is no fused op.
-pub(super) fn written(op: &Op, operand: &dyn Fn(usize) -> String) -> Option<String> {
+pub(crate) fn formula(op: &Op, operand: &dyn Fn(usize) -> String) -> Option<String> {
     match op {
         Op::Rowwise(Rowwise { body, .. }) => Some(body.written(operand)),
         Op::Gemm(Gemm { product, segments, .. }) => {

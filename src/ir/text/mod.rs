@@ -48,6 +48,6 @@ pub use lexer::{ParseError, Span};
 pub use parse::parse;
 pub use print::PrintOptions;
 
-pub(crate) use formula::{parse_body, written_attributes};
+pub(crate) use formula::{formula, parse_body, written_attributes};
 pub(crate) use lines::line_of;
 pub(crate) use printed::{About, Part, Printed, Section};

@@ -169,7 +169,7 @@ pub(super) fn write_line(out: &mut String, line: &Line, base: &Template, options
     let formula = line
         .fused
         .as_ref()
-        .and_then(|op| formula::written(op, &|index| written(&line.operands[index].node, line)));
+        .and_then(|op| formula::formula(op, &|index| written(&line.operands[index].node, line)));
     let operands = formula.unwrap_or_else(|| operands(line, options));
     let attributes: Vec<_> =
         line.attributes.node.iter().map(|(key, value)| format!("{key}={value}")).collect();

@@ -20,9 +20,9 @@ pub fn evaluate<B: Target>(
     let terms = body.infer(&borrowed, acc.map(|(_, fact)| fact)).expect("formulas are verified");
     let mut values: Vec<Value<B>> = Vec::with_capacity(terms.len());
     let read = |values: &[Value<B>], arg: Arg| match arg {
-        Arg::Operand(index) => (widened(operands[index].clone()), widened_fact(&facts[index])),
+        Arg::Operand(index) => (widened(operands[index].clone()), facts[index].widened()),
         Arg::Acc => acc.map(|(value, fact)| (value.clone(), fact.clone())).expect("formulas are verified"),
-        Arg::Term(index) => (values[index].clone(), widened_fact(&terms[index])),
+        Arg::Term(index) => (values[index].clone(), terms[index].widened()),
     };
     for (Term { op, args }, fact) in body.terms().iter().zip(&terms) {
         let (args, inputs): (Vec<_>, Vec<_>) = args.iter().map(|&arg| read(&values, arg)).unzip();
@@ -68,9 +68,4 @@ fn widened<B: Target>(value: Value<B>) -> Value<B> {
         Value::Float(x) => Value::Float(B::float_cast(x, float_dtype(DType::F32))),
         other => other,
     }
-}
-
-fn widened_fact(fact: &Fact) -> Fact {
-    let dtype = if fact.dtype.is_float() { DType::F32 } else { fact.dtype };
-    Fact { dtype, ..fact.clone() }
 }

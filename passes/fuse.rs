@@ -1,0 +1,163 @@
+//! Ops into the few kernels that a machine should run, by equality saturation.
+
+mod explain;
+mod extract;
+mod plan;
+mod region;
+mod rules;
+mod term;
+
+pub use explain::Proof;
+pub use extract::Extraction;
+pub use rules::{Classes, FuseRule, Level, Match, RULES, Tree};
+
+use egg::StopReason;
+use indexmap::IndexMap;
+use plan::{Found, Plan, Planner};
+use reflux_ir::pass::{
+    Allowance, Changed, Exactness, Explanation, Pass, PassContext, PassError, counted, options_of,
+};
+use reflux_ir::{Machine, Program};
+use region::{Outline, regions};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Fuses what belongs together, block by block: norms with modulation and quantization into [`Rowwise`] ops, products with
+/// bias, activation, gate and residual into [`Gemm`]s. What a kernel would compute twice or keep from memory, the estimated
+/// time on `device` decides.
+///
+/// The ops of a block, the values they read aside, are put into an e-graph; rules say which of its terms are equal; and of
+/// all programs that the e-graph holds then, the one that costs least is taken. Blocks that are alike are fused alike.
+///
+/// [`Rowwise`]: reflux_ir::op::Rowwise
+/// [`Gemm`]: reflux_ir::op::Gemm
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fuse {
+    /// The machine whose times decide.
+    #[serde(default = "default_device")]
+    pub device: String,
+    #[serde(default)]
+    pub extract: Extraction,
+    /// The equalities that it knows: [`RULES`], unless a library user has others.
+    #[serde(skip, default = "default_rules")]
+    pub rules: &'static [FuseRule],
+}
+
+fn default_rules() -> &'static [FuseRule] {
+    RULES
+}
+
+fn default_device() -> String {
+    "h100".to_owned()
+}
+
+impl Default for Fuse {
+    fn default() -> Self {
+        Self { device: default_device(), extract: Extraction::default(), rules: RULES }
+    }
+}
+
+impl Pass for Fuse {
+    fn name(&self) -> &'static str {
+        "fuse"
+    }
+
+    fn options(&self) -> Map<String, Value> {
+        let mut options = options_of(self);
+        if self.extract == Extraction::default() {
+            options.remove("extract");
+        }
+        options
+    }
+
+    /// Values that stay inside a fused op are not rounded to the dtype of the program.
+    fn exactness(&self) -> Exactness {
+        Exactness::Reassociating
+    }
+
+    fn explain(&self, program: &Program) -> Result<Vec<Explanation>, PassError> {
+        Ok(self.proofs(program)?.iter_mut().map(Proof::explanation).collect())
+    }
+
+    fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
+        let planner = self.planner(cx.allowance.clone())?;
+        let mut plans: IndexMap<Outline, (Plan, usize)> = IndexMap::new();
+        let mut changed = false;
+        for graph in program.variants.values_mut() {
+            let mut replaced = HashMap::new();
+            for region in regions(graph) {
+                let (plan, uses) = plans
+                    .entry(region.outline.clone())
+                    .or_insert_with_key(|outline| (planner.plan(outline), 0));
+                *uses += 1;
+                changed |= plan.apply(graph, &region, &mut replaced)?;
+            }
+        }
+        for (rule, tally) in planner.tallies.lock().expect("no rule panics").iter() {
+            cx.report.count_all(rule, tally.tries, tally.hits);
+        }
+        for (outline, (plan, uses)) in &plans {
+            cx.report.note(describe(outline, plan, *uses));
+        }
+        Ok(changed.into())
+    }
+}
+
+impl Fuse {
+    /// Proofs that what the pass makes of `program` is what was there: one for each value that a rule made, of one block of
+    /// each kind.
+    ///
+    /// # Errors
+    /// If there is no cost table of the device.
+    pub fn proofs(&self, program: &Program) -> Result<Vec<Proof>, PassError> {
+        let planner = self.planner(Allowance::default())?;
+        let mut plans: IndexMap<Outline, Vec<Proof>> = IndexMap::new();
+        for region in program.variants.values().flat_map(regions) {
+            plans.entry(region.outline).or_insert_with_key(|outline| {
+                explain::proofs(outline, &planner.plan(outline), &region.names, planner.rules)
+            });
+        }
+        Ok(plans.into_values().flatten().collect())
+    }
+
+    fn planner(&self, allowance: Allowance) -> Result<Planner<'_>, PassError> {
+        let Some(machine) = Machine::named(&self.device) else {
+            let names = Machine::NAMES.join(", ");
+            let message = format!("there is no cost table of `{}`; there are {names}", self.device);
+            return Err(PassError::Refused(message));
+        };
+        Ok(Planner {
+            rules: self.rules,
+            machine,
+            extraction: self.extract,
+            tallies: Arc::default(),
+            allowance,
+        })
+    }
+}
+
+/// What became of the regions of one outline, in a line.
+fn describe(outline: &Outline, plan: &Plan, uses: usize) -> String {
+    let Found { stop, classes, terms, rounds, extracted } = &plan.found;
+    let micro = |price: extract::Price| format!("{:.1}", price.nanoseconds as f64 / 1e3);
+    let mut line = format!(
+        "{}: {} → {}, {} µs (greedy {}, as a tree {}); {terms} terms in {classes} classes after {}",
+        counted(uses, "region"),
+        outline.ops.len(),
+        counted(plan.ops.len(), "op"),
+        micro(extracted.price),
+        micro(extracted.greedy),
+        micro(extracted.tree),
+        counted(*rounds, "round"),
+    );
+    if !matches!(stop, StopReason::Saturated) {
+        line += &format!("; NOT SATURATED: {stop:?}");
+    }
+    if extracted.is_cut_short {
+        line += "; the search for the cheapest terms was cut short";
+    }
+    line
+}

@@ -1,0 +1,462 @@
+//! Choosing one term per class so that all that is needed costs least.
+//!
+//! Classes share: a term that two others read is paid once. So the cheapest term of each class by itself, which is what
+//! egg's own extractor finds, need not be the cheapest for all of them together: a gemm whose epilogue serves one reader
+//! pays only if the others read it too. The choice is exact: terms that another one of their class can always replace are
+//! dropped first, and what is left is searched by branch and bound.
+
+use super::term::{Term, Terms, What};
+use egg::Id;
+use fixedbitset::FixedBitSet;
+use reflux_ir::op::Op;
+use reflux_ir::{Fact, Machine};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Add;
+use std::rc::Rc;
+
+/// What terms cost: estimated nanoseconds, and among equals how many ops that are not fused, then how many ops.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Price {
+    pub nanoseconds: u64,
+    pub unfused: u64,
+    pub ops: u64,
+}
+
+impl Add for Price {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            nanoseconds: self.nanoseconds.saturating_add(other.nanoseconds),
+            unfused: self.unfused.saturating_add(other.unfused),
+            ops: self.ops.saturating_add(other.ops),
+        }
+    }
+}
+
+impl Price {
+    const MOST: Self = Self { nanoseconds: u64::MAX, unfused: u64::MAX, ops: u64::MAX };
+}
+
+/// Which terms to look for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Extraction {
+    /// Those that cost least together.
+    #[default]
+    Best,
+    /// Those that cost most: results must not depend on what the costs say, and tests see to it.
+    Worst,
+}
+
+/// The term of each class that is needed, and what they cost.
+#[derive(Debug)]
+pub struct Extracted {
+    /// By class; operands are classes.
+    pub terms: BTreeMap<Id, Term>,
+    /// Of the terms, each once.
+    pub price: Price,
+    /// Of the terms that are cheapest by themselves, each once, and as often as they are read.
+    pub greedy: Price,
+    pub tree: Price,
+    /// Whether the search ended before it had seen all: the terms are the best that were found.
+    pub is_cut_short: bool,
+}
+
+/// How many choices a search may make.
+const MOST_CHOICES: usize = 2_000;
+
+/// The terms that make `roots`.
+pub fn extract(terms: &Terms, roots: &[Id], machine: &Machine, extraction: Extraction) -> Extracted {
+    let problem = Problem::new(terms, roots, machine);
+    let (greedy, tree) = problem.greedy();
+    let greedy_price = problem.price_of(&greedy);
+    let (chosen, is_cut_short) = match extraction {
+        Extraction::Best => Search::run(&problem, greedy),
+        Extraction::Worst => (problem.worst(), false),
+    };
+    let price = problem.price_of(&chosen);
+    let terms =
+        problem.needed(&chosen).into_iter().map(|class| (problem.ids[class], chosen[&class].term.clone()));
+    Extracted { terms: terms.collect(), price, greedy: greedy_price, tree, is_cut_short }
+}
+
+/// A term that may be chosen.
+#[derive(Clone, Debug)]
+struct Candidate {
+    term: Term,
+    price: Price,
+    /// The classes of its operands, each once.
+    needs: Vec<usize>,
+}
+
+/// The candidate that is chosen, by class.
+type Choice = BTreeMap<usize, Rc<Candidate>>;
+
+#[derive(Clone)]
+struct Problem {
+    ids: Rc<[Id]>,
+    /// Candidates by class, cheapest first.
+    classes: Vec<Vec<Rc<Candidate>>>,
+    /// What is needed in any case.
+    roots: FixedBitSet,
+}
+
+impl Problem {
+    fn new(terms: &Terms, roots: &[Id], machine: &Machine) -> Self {
+        let mut ids: Vec<Id> = terms.classes().map(|class| class.id).collect();
+        ids.sort();
+        let place = |id: Id| ids.binary_search(&terms.find(id)).expect("classes have their operands");
+        let pricing = Pricing::new(terms, machine);
+        let mut classes: Vec<Vec<Rc<Candidate>>> = Vec::with_capacity(ids.len());
+        for (class, &id) in ids.iter().enumerate() {
+            let candidate = |term: &Term| {
+                let needs: BTreeSet<usize> = term.operands.iter().map(|&id| place(id)).collect();
+                Candidate {
+                    term: term.clone(),
+                    price: pricing.price(term),
+                    needs: needs.into_iter().collect(),
+                }
+            };
+            let mut candidates: Vec<_> = terms[id].nodes.iter().map(candidate).collect();
+            candidates.retain(|candidate| !candidate.needs.contains(&class));
+            candidates.sort_by(|a, b| (a.price, &a.term).cmp(&(b.price, &b.term)));
+            classes.push(candidates.into_iter().map(Rc::new).collect());
+        }
+        let roots = roots.iter().map(|&id| place(id)).collect();
+        Self { roots, ids: ids.into(), classes }
+    }
+
+    /// For each class the candidate that is cheapest if nothing is shared, and what the roots cost then.
+    fn greedy(&self) -> (Choice, Price) {
+        let mut best: BTreeMap<usize, (Price, Rc<Candidate>)> = BTreeMap::new();
+        loop {
+            let mut changed = false;
+            for (class, candidates) in self.classes.iter().enumerate() {
+                for candidate in candidates {
+                    let needs = candidate.needs.iter().map(|need| best.get(need).map(|(price, _)| *price));
+                    let total = needs.fold(Some(candidate.price), |sum, price| Some(sum? + price?));
+                    let known = best.get(&class).map_or(Price::MOST, |(price, _)| *price);
+                    if let Some(total) = total.filter(|&total| total < known) {
+                        best.insert(class, (total, Rc::clone(candidate)));
+                        changed = true;
+                    }
+                }
+            }
+            if !changed {
+                break;
+            }
+        }
+        let tree = self.roots.ones().map(|root| best[&root].0).fold(Price::default(), Add::add);
+        (best.into_iter().map(|(class, (_, candidate))| (class, candidate)).collect(), tree)
+    }
+
+    /// The classes that the roots need under `choice`.
+    fn needed(&self, choice: &Choice) -> BTreeSet<usize> {
+        let mut needed = BTreeSet::new();
+        let mut open: Vec<usize> = self.roots.ones().collect();
+        while let Some(class) = open.pop() {
+            if needed.insert(class) {
+                open.extend(&choice[&class].needs);
+            }
+        }
+        needed
+    }
+
+    fn price_of(&self, choice: &Choice) -> Price {
+        let prices = self.needed(choice).into_iter().map(|class| choice[&class].price);
+        prices.fold(Price::default(), Add::add)
+    }
+
+    /// A choice of terms that cost much, for tests: for each class the term that is dearest with all that it is made of, as a
+    /// tree.
+    fn worst(&self) -> Choice {
+        let mut choice = BTreeMap::new();
+        for root in self.roots.ones() {
+            let found = self.worst_of(root, &mut choice, &mut BTreeSet::new());
+            assert!(found.is_some(), "every class has a term of leaves");
+        }
+        choice.into_iter().map(|(class, (_, candidate))| (class, candidate)).collect()
+    }
+
+    /// What the dearest tree of `class` costs that has none of the classes `above` in it.
+    fn worst_of(
+        &self,
+        class: usize,
+        choice: &mut BTreeMap<usize, (Price, Rc<Candidate>)>,
+        above: &mut BTreeSet<usize>,
+    ) -> Option<Price> {
+        if let Some((price, _)) = choice.get(&class) {
+            return Some(*price);
+        }
+        if !above.insert(class) {
+            return None;
+        }
+        let mut dearest: Option<(Price, Rc<Candidate>)> = None;
+        for candidate in &self.classes[class] {
+            let needs = candidate.needs.iter().map(|&need| self.worst_of(need, choice, above));
+            let tree = needs.fold(Some(candidate.price), |sum, price| Some(sum? + price?));
+            if let Some(price) = tree.filter(|price| dearest.as_ref().is_none_or(|(most, _)| price > most)) {
+                dearest = Some((price, Rc::clone(candidate)));
+            }
+        }
+        above.remove(&class);
+        let dearest = dearest?;
+        let price = dearest.0;
+        choice.insert(class, dearest);
+        Some(price)
+    }
+
+    /// The classes that `from` may need, whatever is chosen, themselves included; `without` is left out, with what only it
+    /// needs.
+    fn reachable(&self, from: impl Iterator<Item = usize>, without: Option<usize>) -> FixedBitSet {
+        let mut seen = FixedBitSet::with_capacity(self.classes.len());
+        let mut open: Vec<usize> = from.collect();
+        while let Some(class) = open.pop() {
+            if Some(class) != without && !seen.put(class) {
+                open.extend(self.classes[class].iter().flat_map(|candidate| &candidate.needs));
+            }
+        }
+        seen
+    }
+
+    /// By class, the classes without which it cannot be made, itself included. Of what the roots cannot reach, nothing is
+    /// said.
+    fn always_needed(&self) -> Vec<FixedBitSet> {
+        let reached = self.reachable(self.roots.ones(), None);
+        // From too much to what is left when every candidate had its say.
+        let mut always = vec![reached.clone(); self.classes.len()];
+        loop {
+            let mut changed = false;
+            for class in reached.ones() {
+                let candidates = self.classes[class].iter().map(|candidate| below(candidate, &always));
+                let mut needed = candidates.reduce(|a, b| &a & &b).unwrap_or_default();
+                needed.grow_and_insert(class);
+                if needed.count_ones(..) < always[class].count_ones(..) {
+                    always[class] = needed;
+                    changed = true;
+                }
+            }
+            if !changed {
+                return always;
+            }
+        }
+    }
+
+    /// The price of the cheapest candidate of `class`.
+    fn least(&self, class: usize) -> Price {
+        self.classes[class].iter().map(|candidate| candidate.price).min().unwrap_or_default()
+    }
+
+    /// Makes roots of all that is needed in any case, and drops candidates that another one of their class can always
+    /// replace: all that it needs is needed without it or for the other one too, and it costs no more than the other one
+    /// and what would not be needed any more.
+    fn presolve(&mut self) {
+        loop {
+            let always = self.always_needed();
+            let due = self.roots.ones().fold(self.roots.clone(), |due, root| &due | &always[root]);
+            self.roots = due;
+            let mut dropped = false;
+            for class in self.reachable(self.roots.ones(), None).ones() {
+                let before = self.classes[class].len();
+                if before > 1 {
+                    self.classes[class] = self.undominated(class, &always);
+                }
+                dropped |= self.classes[class].len() < before;
+            }
+            if !dropped {
+                return;
+            }
+        }
+    }
+
+    fn undominated(&self, class: usize, always: &[FixedBitSet]) -> Vec<Rc<Candidate>> {
+        // What only this class needs.
+        let mut own = self.reachable(self.roots.ones(), None);
+        own.difference_with(&self.reachable(self.roots.ones(), Some(class)));
+        let replaces = |better: &Candidate, worse: &Candidate| {
+            let needed = below(worse, always);
+            if !better.needs.iter().all(|&need| needed.contains(need) || self.roots.contains(need)) {
+                return false;
+            }
+            let mut spared = &needed & &own;
+            spared.difference_with(&self.reachable(better.needs.iter().copied(), None));
+            let spared = spared.ones().filter(|&other| other != class).map(|other| self.least(other));
+            better.price <= spared.fold(worse.price, Add::add)
+        };
+        let mut kept: Vec<Rc<Candidate>> = Vec::new();
+        for candidate in &self.classes[class] {
+            let is_made_of_itself = candidate.needs.iter().any(|&need| always[need].contains(class));
+            if is_made_of_itself || kept.iter().any(|better| replaces(better, candidate)) {
+                continue;
+            }
+            kept.retain(|worse| !replaces(candidate, worse));
+            kept.push(Rc::clone(candidate));
+        }
+        kept
+    }
+
+    /// What the roots cost at least.
+    fn bound(&self) -> Price {
+        self.roots.ones().map(|class| self.least(class)).fold(Price::default(), Add::add)
+    }
+}
+
+/// The classes without which `candidate` cannot be made.
+fn below(candidate: &Candidate, always: &[FixedBitSet]) -> FixedBitSet {
+    candidate.needs.iter().fold(FixedBitSet::default(), |needed, &need| &needed | &always[need])
+}
+
+/// Branch and bound over problems, each simplified, and taken apart where it falls apart, before it is divided.
+#[derive(Default)]
+struct Search {
+    choices: usize,
+}
+
+impl Search {
+    /// The cheapest choice, and whether the search was cut short; `greedy` is the one to beat.
+    fn run(problem: &Problem, greedy: Choice) -> (Choice, bool) {
+        let mut search = Self::default();
+        let found = search.best(problem.clone(), problem.price_of(&greedy));
+        (found.unwrap_or(greedy), search.choices >= MOST_CHOICES)
+    }
+
+    /// The cheapest choice, if one costs less than `limit`.
+    fn best(&mut self, mut problem: Problem, limit: Price) -> Option<Choice> {
+        problem.presolve();
+        if problem.bound() >= limit || self.choices >= MOST_CHOICES {
+            return None;
+        }
+        let found = match &problem.parts()[..] {
+            [] => {
+                let chosen = problem.roots.ones().map(|class| (class, Rc::clone(&problem.classes[class][0])));
+                Some(chosen.collect()).filter(is_acyclic)
+            }
+            [_] => self.best_divided(&problem, limit),
+            parts => self.best_of_parts(problem.clone(), parts),
+        };
+        found.filter(|choice| problem.price_of(choice) < limit)
+    }
+
+    /// Tries the candidates of one class in turn.
+    fn best_divided(&mut self, problem: &Problem, mut limit: Price) -> Option<Choice> {
+        // Users tend to come after what they use, and decide what is to be chosen of that.
+        let class = problem.roots.ones().filter(|&class| problem.classes[class].len() != 1).last()?;
+        let mut best = None;
+        for candidate in &problem.classes[class] {
+            self.choices += 1;
+            let mut divided = problem.clone();
+            divided.classes[class] = vec![Rc::clone(candidate)];
+            if let Some(choice) = self.best(divided, limit) {
+                limit = problem.price_of(&choice);
+                best = Some(choice);
+            }
+        }
+        best
+    }
+
+    /// Decides each part while the others stand as they may: what is best for one does not depend on them.
+    fn best_of_parts(&mut self, mut problem: Problem, parts: &[FixedBitSet]) -> Option<Choice> {
+        let (greedy, _) = problem.greedy();
+        let settle = |problem: &mut Problem, part: &FixedBitSet, choice: &Choice| {
+            for class in part.ones() {
+                problem.classes[class] =
+                    choice.get(&class).or(greedy.get(&class)).into_iter().cloned().collect();
+            }
+        };
+        for part in parts {
+            let mut alone = problem.clone();
+            for other in parts.iter().filter(|other| *other != part) {
+                settle(&mut alone, other, &greedy);
+            }
+            let (standing, _) = alone.greedy();
+            let found = self.best(alone.clone(), alone.price_of(&standing));
+            settle(&mut problem, part, &found.unwrap_or(standing));
+        }
+        let (choice, _) = problem.greedy();
+        Some(choice)
+    }
+}
+
+impl Problem {
+    /// The classes whose choices depend on each other, part by part; what is needed in any case joins nothing.
+    fn parts(&self) -> Vec<FixedBitSet> {
+        let mut parts: Vec<FixedBitSet> = Vec::new();
+        for class in self.roots.ones().filter(|&class| self.classes[class].len() != 1) {
+            let mut part = FixedBitSet::with_capacity(self.classes.len());
+            let mut open = vec![class];
+            while let Some(class) = open.pop() {
+                if !part.put(class) {
+                    let needs = self.classes[class].iter().flat_map(|candidate| &candidate.needs);
+                    open.extend(needs.filter(|&&need| !self.roots.contains(need)));
+                }
+            }
+            let (joined, apart): (Vec<_>, Vec<_>) =
+                parts.into_iter().partition(|other: &FixedBitSet| !other.is_disjoint(&part));
+            joined.iter().for_each(|other| part.union_with(other));
+            parts = apart;
+            parts.push(part);
+        }
+        parts
+    }
+}
+
+/// Whether nothing that is chosen is made of itself.
+fn is_acyclic(choice: &Choice) -> bool {
+    let mut made: BTreeSet<usize> = BTreeSet::new();
+    loop {
+        let can_be_made = |(class, candidate): (&usize, &Rc<Candidate>)| {
+            (!made.contains(class) && candidate.needs.iter().all(|need| made.contains(need)))
+                .then_some(*class)
+        };
+        let found: Vec<usize> = choice.iter().filter_map(can_be_made).collect();
+        if found.is_empty() {
+            return made.len() == choice.len();
+        }
+        made.extend(found);
+    }
+}
+
+/// What terms cost on a machine.
+struct Pricing<'e> {
+    terms: &'e Terms,
+    machine: &'e Machine,
+    /// The classes that a fused op makes, or a view of one: such an op can write into a part of a larger tensor.
+    in_place: BTreeSet<Id>,
+}
+
+impl<'e> Pricing<'e> {
+    fn new(terms: &'e Terms, machine: &'e Machine) -> Self {
+        let mut pricing = Self { terms, machine, in_place: BTreeSet::new() };
+        loop {
+            let is_made_in_place = |term: &Term| match &term.what {
+                What::Op(Op::Gemm(_) | Op::Rowwise(_) | Op::Attention(_)) => true,
+                What::Op(op) if op.is_view() => pricing.is_in_place(term.operands[0]),
+                _ => false,
+            };
+            let found = terms.classes().filter(|class| class.nodes.iter().any(is_made_in_place));
+            let found: BTreeSet<Id> = found.map(|class| class.id).collect();
+            if found.len() == pricing.in_place.len() {
+                return pricing;
+            }
+            pricing.in_place = found;
+        }
+    }
+
+    fn is_in_place(&self, id: Id) -> bool {
+        self.in_place.contains(&self.terms.find(id))
+    }
+
+    fn price(&self, term: &Term) -> Price {
+        let What::Op(op) = &term.what else { return Price::default() };
+        if matches!(op, Op::Constant(_)) || op.is_view() {
+            return Price::default();
+        }
+        let facts: Vec<&Fact> = term.operands.iter().map(|&id| &self.terms[id].data.fact).collect();
+        let Ok(output) = op.infer(&facts) else { return Price::MOST };
+        let is_free = matches!(op, Op::Concat(_)) && term.operands.iter().all(|&id| self.is_in_place(id));
+        let nanoseconds = if is_free { 0 } else { self.machine.nanoseconds(op, &facts, &output) };
+        let is_fused = matches!(op, Op::Gemm(_) | Op::Rowwise(_) | Op::Attention(_) | Op::Concat(_));
+        Price { nanoseconds, unfused: u64::from(!is_fused), ops: 1 }
+    }
+}

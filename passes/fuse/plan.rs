@@ -1,0 +1,328 @@
+//! What becomes of the regions of one outline, and putting it into a graph.
+
+use super::extract::{Extracted, Extraction, extract};
+use super::region::{Names, Outline, OutlinedOp, Region, Source};
+use super::rules::{FuseRule, Tallies, rewrites};
+use super::term::{Facts, Term, Terms, What};
+use egg::{Id, Runner, SimpleScheduler, StopReason};
+use reflux_ir::op::{Gemm, Op};
+use reflux_ir::pass::{Allowance, PassError};
+use reflux_ir::{Graph, Machine, ModulePath, Name, Patch, ValueId};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+/// The rule that patches name.
+pub const RULE: &str = "fuse";
+
+/// No run of egg needs as much: rules are directional and regions are small.
+const MOST_ROUNDS: usize = 32;
+const MOST_TERMS: usize = 20_000;
+
+/// The fused form of an outline.
+pub struct Plan {
+    /// In an order in which they can be computed.
+    pub ops: Vec<PlannedOp>,
+    /// What the outputs of the outline are now.
+    pub outputs: Vec<Source>,
+    pub found: Found,
+}
+
+/// What saturation and extraction came to.
+pub struct Found {
+    pub stop: StopReason,
+    pub classes: usize,
+    pub terms: usize,
+    pub rounds: usize,
+    pub extracted: Extracted,
+}
+
+pub struct PlannedOp {
+    pub op: Op,
+    pub operands: Vec<Source>,
+    pub called: Called,
+    /// The ops of the outline that it stands for.
+    pub from: BTreeSet<usize>,
+}
+
+/// What a planned op is called.
+pub enum Called {
+    /// Like the op of the outline whose value it is.
+    Original(usize),
+    /// After a value that it is made of, with a suffix.
+    After(Source, &'static str),
+}
+
+/// An e-graph of `outline`, and the class of each of its ops.
+pub fn terms_of(outline: &Outline, name: impl Fn(usize) -> Name, explain: bool) -> (Terms, Vec<Id>) {
+    let facts = outline.leaves.iter().enumerate().map(|(leaf, fact)| (name(leaf), fact.clone()));
+    let mut terms = Terms::new(Facts::new(facts));
+    if explain {
+        terms = terms.with_explanations_enabled();
+    }
+    let mut ids: Vec<Id> = Vec::with_capacity(outline.ops.len());
+    for OutlinedOp { op, operands, .. } in &outline.ops {
+        let operand = |source: &Source| match source {
+            Source::Leaf(leaf) => terms.add(Term::leaf(name(*leaf))),
+            Source::Constant(constant) => terms.add(Term::op(constant.clone(), Vec::new())),
+            Source::Op(index) => ids[*index],
+        };
+        let operands = operands.iter().map(operand).collect();
+        let id = terms.add(Term::op(op.clone(), operands));
+        ids.push(id);
+    }
+    terms.rebuild();
+    (terms, ids)
+}
+
+/// Applies `rules` to `terms` until they tell nothing new.
+pub fn saturate(
+    terms: Terms,
+    rules: &[FuseRule],
+    tallies: &Tallies,
+    allowance: &Allowance,
+) -> Runner<Term, Facts> {
+    // No clock: what is found must not depend on how fast the machine is.
+    Runner::new(Facts::default())
+        .with_egraph(terms)
+        .with_scheduler(SimpleScheduler)
+        .with_iter_limit(MOST_ROUNDS)
+        .with_node_limit(MOST_TERMS)
+        .with_time_limit(Duration::MAX)
+        .run(&rewrites(rules, tallies, allowance))
+}
+
+/// How outlines are planned.
+pub struct Planner<'a> {
+    pub rules: &'a [FuseRule],
+    pub machine: &'a Machine,
+    pub extraction: Extraction,
+    pub tallies: Tallies,
+    pub allowance: Allowance,
+}
+
+impl Planner<'_> {
+    /// The fused form of `outline`.
+    pub fn plan(&self, outline: &Outline) -> Plan {
+        let (terms, ids) = terms_of(outline, leaf_name, false);
+        let runner = saturate(terms, self.rules, &self.tallies, &self.allowance);
+        let terms = &runner.egraph;
+        let class = |index: usize| terms.find(ids[index]);
+        let roots: Vec<Id> = outline.outputs.iter().map(|&index| class(index)).collect();
+        let extracted = extract(terms, &roots, self.machine, self.extraction);
+        let mut build = Build::new(outline, terms, &ids, &extracted.terms);
+        let outputs = roots.iter().map(|&root| build.source(root)).collect();
+        let ops = build.ops;
+        let found = Found {
+            stop: runner.stop_reason.clone().expect("it has stopped"),
+            classes: terms.number_of_classes(),
+            terms: terms.total_size(),
+            rounds: runner.iterations.len(),
+            extracted,
+        };
+        Plan { ops, outputs, found }
+    }
+}
+
+/// What leaf `index` of an outline is called in its e-graph.
+fn leaf_name(index: usize) -> Name {
+    Name::from(format!("leaf_{index}"))
+}
+
+/// A plan under construction.
+struct Build<'a> {
+    outline: &'a Outline,
+    chosen: &'a BTreeMap<Id, Term>,
+    /// The first op of the outline that is of the class.
+    originals: HashMap<Id, usize>,
+    leaves: HashMap<Name, usize>,
+    /// The class of each op of the outline.
+    classes: Vec<Id>,
+    ops: Vec<PlannedOp>,
+    done: HashMap<Id, Source>,
+    terms: &'a Terms,
+}
+
+impl<'a> Build<'a> {
+    fn new(outline: &'a Outline, terms: &'a Terms, ids: &[Id], chosen: &'a BTreeMap<Id, Term>) -> Self {
+        let classes: Vec<Id> = ids.iter().map(|&id| terms.find(id)).collect();
+        let mut originals = HashMap::new();
+        for (index, &class) in classes.iter().enumerate() {
+            originals.entry(class).or_insert(index);
+        }
+        let leaves = (0..outline.leaves.len()).map(|leaf| (leaf_name(leaf), leaf)).collect();
+        Self { outline, chosen, originals, leaves, classes, ops: Vec::new(), done: HashMap::new(), terms }
+    }
+
+    /// What the class is in the plan; adds what it is made of.
+    fn source(&mut self, id: Id) -> Source {
+        let class = self.terms.find(id);
+        if let Some(source) = self.done.get(&class) {
+            return source.clone();
+        }
+        let term = &self.chosen[&class];
+        let source = match &term.what {
+            What::Leaf(name) => Source::Leaf(self.leaves[name]),
+            What::Op(Op::Constant(constant)) => Source::Constant(constant.clone()),
+            What::Op(op) => {
+                let operands = term.operands.iter().map(|&id| self.source(id)).collect();
+                let called = self.called(class, op, &term.operands);
+                let from = self.stands_for(&called, &term.operands);
+                self.ops.push(PlannedOp { op: op.clone(), operands, called, from });
+                Source::Op(self.ops.len() - 1)
+            }
+        };
+        self.done.insert(class, source.clone());
+        source
+    }
+
+    /// What the term `op` of `class` is called: of what no op of the outline computes, a gemm after the product that it holds,
+    /// anything else after the first operand of the op that was split.
+    fn called(&self, class: Id, op: &Op, operands: &[Id]) -> Called {
+        if let Some(&original) = self.originals.get(&class) {
+            return Called::Original(original);
+        }
+        if let Some(product) = self.product_of(op, operands) {
+            return Called::After(Source::Op(product), "gemm");
+        }
+        let single = self.terms[class].nodes.iter().find_map(|term| match &term.what {
+            What::Op(op) if !matches!(op, Op::Gemm(_) | Op::Rowwise(_)) => {
+                Some((op.name(), term.operands[0]))
+            }
+            _ => None,
+        });
+        let (suffix, operand) = single.unwrap_or((op.name(), operands[0]));
+        let operand = self.terms.find(operand);
+        let leaf = || match &self.terms[operand].nodes[0].what {
+            What::Leaf(name) => Source::Leaf(self.leaves[name]),
+            What::Op(_) => Source::Op(0),
+        };
+        Called::After(self.originals.get(&operand).map_or_else(leaf, |&index| Source::Op(index)), suffix)
+    }
+
+    /// The op of the outline that is the product of the gemm `op`: a linear or a rescale that reads the same weight.
+    fn product_of(&self, op: &Op, operands: &[Id]) -> Option<usize> {
+        let Op::Gemm(Gemm { product, .. }) = op else { return None };
+        let operands: BTreeSet<Id> =
+            product.operands().into_iter().map(|index| self.terms.find(operands[index])).collect();
+        let reads_same = |OutlinedOp { op, operands: sources, .. }: &OutlinedOp| {
+            let is_product = matches!(op, Op::Linear(_) | Op::Rescale(_));
+            let weights = sources.iter().filter_map(|source| match source {
+                Source::Leaf(leaf) => self.terms.lookup(Term::leaf(leaf_name(*leaf))),
+                _ => None,
+            });
+            let weights: Vec<Id> = weights.map(|id| self.terms.find(id)).collect();
+            is_product && !weights.is_empty() && weights.iter().all(|id| operands.contains(id))
+        };
+        self.outline.ops.iter().position(reads_same)
+    }
+
+    /// The ops between that one and the operands, which are there still.
+    fn stands_for(&self, called: &Called, operands: &[Id]) -> BTreeSet<usize> {
+        let kept: BTreeSet<Id> = operands.iter().map(|&id| self.terms.find(id)).collect();
+        let from = match called {
+            Called::Original(index) | Called::After(Source::Op(index), _) => Some(*index),
+            Called::After(..) => None,
+        };
+        let (mut found, mut open) = (BTreeSet::new(), Vec::from_iter(from));
+        while let Some(index) = open.pop() {
+            if found.insert(index) {
+                let sources = self.outline.ops[index].operands.iter();
+                open.extend(sources.filter_map(|source| match source {
+                    Source::Op(index) if !kept.contains(&self.classes[*index]) => Some(*index),
+                    _ => None,
+                }));
+            }
+        }
+        found
+    }
+}
+
+impl Called {
+    /// The name and the module path among the values of a region.
+    fn name(&self, names: &Names) -> (Name, ModulePath) {
+        match self {
+            Self::Original(index) => names.ops[*index].clone(),
+            Self::After(Source::Op(index), suffix) => {
+                let (name, path) = &names.ops[*index];
+                (name.suffixed(format_args!("_{suffix}")), path.clone())
+            }
+            Self::After(source, suffix) => {
+                let leaf =
+                    if let Source::Leaf(leaf) = source { &names.leaves[*leaf] } else { &names.ops[0].0 };
+                let stem = leaf.split_index().map_or(&**leaf, |(stem, _)| stem);
+                // In a block of a stack, what is made there has the block's index.
+                let index =
+                    names.ops[0].0.split_index().map(|(_, index)| format!(".{index}")).unwrap_or_default();
+                (Name::from(format!("{stem}_{suffix}{index}")), names.block.clone())
+            }
+        }
+    }
+}
+
+impl Plan {
+    /// Whether the plan is the outline as it is.
+    fn is_as_it_was(&self, outline: &Outline) -> bool {
+        let same = |op: &PlannedOp| {
+            let Called::Original(index) = op.called else { return false };
+            let original = &outline.ops[index];
+            original.op == op.op && self.originals(&op.operands).as_ref() == Some(&original.operands)
+        };
+        self.ops.iter().all(same)
+    }
+
+    /// The sources as the outline numbers them, if it has them all.
+    fn originals(&self, sources: &[Source]) -> Option<Vec<Source>> {
+        let original = |source: &Source| match source {
+            Source::Op(index) => match self.ops[*index].called {
+                Called::Original(index) => Some(Source::Op(index)),
+                Called::After(..) => None,
+            },
+            other => Some(other.clone()),
+        };
+        sources.iter().map(original).collect()
+    }
+
+    /// Puts the plan in the place of `region`, whose outline it is of. `replaced` says what became of the values that
+    /// regions before it gave, and learns what becomes of its own. Says whether that changed anything.
+    pub fn apply(
+        &self,
+        graph: &mut Graph,
+        region: &Region,
+        replaced: &mut HashMap<ValueId, ValueId>,
+    ) -> Result<bool, PassError> {
+        if self.is_as_it_was(&region.outline) {
+            return Ok(false);
+        }
+        let leaf = |leaf: usize| *replaced.get(&region.leaves[leaf]).unwrap_or(&region.leaves[leaf]);
+        let mut patch = Patch::new(graph, RULE);
+        let mut new: Vec<ValueId> = Vec::with_capacity(self.ops.len());
+        for PlannedOp { op, operands, called, from } in &self.ops {
+            let mut ids = Vec::with_capacity(operands.len());
+            for source in operands {
+                ids.push(match source {
+                    Source::Leaf(index) => leaf(*index),
+                    Source::Op(index) => new[*index],
+                    Source::Constant(constant) => {
+                        patch.add(constant.clone(), &[], &Name::from("constant"), ModulePath::root())?
+                    }
+                });
+            }
+            let (name, path) = called.name(&region.names);
+            let from = from.iter().map(|&index| patch.graph()[region.values[index]].name.clone()).collect();
+            new.push(patch.add_from(op.clone(), &ids, &name, path, from)?);
+        }
+        let mut shunts = Vec::with_capacity(self.outputs.len());
+        for (output, &index) in self.outputs.iter().zip(&region.outline.outputs) {
+            let value = match output {
+                Source::Op(op) => new[*op],
+                Source::Leaf(index) => leaf(*index),
+                Source::Constant(_) => continue,
+            };
+            shunts.push((region.values[index], value));
+        }
+        shunts.iter().for_each(|&(old, value)| patch.shunt(old, value));
+        patch.apply()?;
+        replaced.extend(shunts);
+        Ok(true)
+    }
+}

@@ -1,0 +1,118 @@
+//! Cutting a graph into regions, and what two regions must share to be fused alike.
+
+use indexmap::{IndexMap, IndexSet};
+use reflux_ir::op::{Constant, Op};
+use reflux_ir::{Fact, Graph, ModulePath, Name, Rate, ValueId};
+
+/// A part of a graph that is fused by itself: the ops of one block of a repeated stack, or those of none.
+pub struct Region {
+    pub outline: Outline,
+    /// The values from outside, as the outline numbers them.
+    pub leaves: Vec<ValueId>,
+    /// The ops, as the outline numbers them.
+    pub values: Vec<ValueId>,
+    pub names: Names,
+}
+
+/// What the values of a region are called before any region is fused.
+pub struct Names {
+    pub leaves: Vec<Name>,
+    pub ops: Vec<(Name, ModulePath)>,
+    /// The module that all ops are in.
+    pub block: ModulePath,
+}
+
+/// What a region computes, whatever its values are called: regions of one outline are fused alike.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Outline {
+    pub leaves: Vec<Fact>,
+    /// In program order.
+    pub ops: Vec<OutlinedOp>,
+    /// Which ops are read outside the region.
+    pub outputs: Vec<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct OutlinedOp {
+    pub op: Op,
+    pub operands: Vec<Source>,
+    pub fact: Fact,
+}
+
+/// What an op of an outline reads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Source {
+    Leaf(usize),
+    Constant(Constant),
+    Op(usize),
+}
+
+/// The regions of a graph, in program order of their first ops.
+///
+/// A block is what shares a module path up to its first number: `transformer_blocks.3`. Views of values from outside count
+/// as outside: where in a tensor a block's part lies is nothing that its plan depends on.
+pub fn regions(graph: &Graph) -> Vec<Region> {
+    let order = graph.order();
+    let mut blocks: IndexMap<String, IndexSet<ValueId>> = IndexMap::new();
+    for &id in &order {
+        if !graph.is_leaf(id) && !matches!(graph[id].op, Op::Input(_)) {
+            blocks.entry(block_of(&graph[id].path)).or_default().insert(id);
+        }
+    }
+    blocks.into_values().filter_map(|block| region(graph, block)).collect()
+}
+
+/// `blocks.3` of `blocks.3.attn.to_q`; nothing if no segment is a number.
+fn block_of(path: &ModulePath) -> String {
+    let segments: Vec<&str> = path.segments().collect();
+    let number = segments.iter().position(|segment| segment.bytes().all(|byte| byte.is_ascii_digit()));
+    number.map(|at| segments[..=at].join(".")).unwrap_or_default()
+}
+
+/// What a plan may know of a fact: whether it is a weight's, but not when else it changes.
+fn known(fact: &Fact) -> Fact {
+    let rate = if fact.rate == Rate::Weights { Rate::Weights } else { Rate::Latent };
+    fact.clone().at(rate)
+}
+
+fn region(graph: &Graph, block: IndexSet<ValueId>) -> Option<Region> {
+    let mut values: IndexSet<ValueId> = IndexSet::new();
+    for &id in &block {
+        let is_outside = |operand: &ValueId| !values.contains(operand);
+        let is_view_of_outside = graph[id].op.is_view() && graph.operands(id).iter().all(is_outside);
+        if !is_view_of_outside {
+            values.insert(id);
+        }
+    }
+    let mut leaves: IndexSet<ValueId> = IndexSet::new();
+    let mut ops = Vec::with_capacity(values.len());
+    for &id in &values {
+        let source = |operand: ValueId| match (&graph[operand].op, values.get_index_of(&operand)) {
+            (Op::Constant(constant), _) => Source::Constant(constant.clone()),
+            (_, Some(index)) => Source::Op(index),
+            _ => Source::Leaf(leaves.insert_full(operand).0),
+        };
+        let operands = graph.operands(id).into_iter().map(source).collect();
+        ops.push(OutlinedOp { op: graph[id].op.clone(), operands, fact: known(&graph[id].fact) });
+    }
+    let is_read_outside = |id: ValueId| {
+        graph.users(id).any(|user| !values.contains(&user))
+            || graph.outputs().iter().any(|output| output.value == id)
+    };
+    let outputs =
+        values.iter().enumerate().filter(|(_, id)| is_read_outside(**id)).map(|(at, _)| at).collect();
+    let facts = leaves.iter().map(|&id| known(&graph[id].fact)).collect();
+    let outline = Outline { leaves: facts, ops, outputs };
+    let paths = values.iter().map(|&id| graph[id].path.clone());
+    let names = Names {
+        leaves: leaves.iter().map(|&id| graph[id].name.clone()).collect(),
+        ops: values.iter().map(|&id| (graph[id].name.clone(), graph[id].path.clone())).collect(),
+        block: paths.reduce(|a, b| a.common(&b)).unwrap_or_else(ModulePath::root),
+    };
+    (!values.is_empty()).then(|| Region {
+        outline,
+        leaves: leaves.into_iter().collect(),
+        values: values.into_iter().collect(),
+        names,
+    })
+}

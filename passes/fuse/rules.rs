@@ -1,0 +1,392 @@
+//! The equalities that fusing knows, and how they are found and applied. `README.md` beside this file says what a rule
+//! must be.
+
+mod build;
+mod concat;
+mod gemm;
+mod rowwise;
+mod segment;
+
+use super::term::{Facts, Term, Terms, What};
+use egg::{
+    Applier, ENodeOrVar, Id, Language, PatternAst, RecExpr, SearchMatches, Searcher, Subst, Symbol, Var,
+};
+use indexmap::IndexMap;
+use reflux_ir::Fact;
+use reflux_ir::op::{Constant, Op};
+use reflux_ir::pass::{Allowance, Mismatch};
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+/// Every rule. The first three make fused ops of single ones, the others let them absorb their neighbours.
+pub static RULES: &[FuseRule] = &[
+    rowwise::OP_TO_ROWWISE,
+    gemm::LINEAR_TO_GEMM,
+    gemm::RESCALE_TO_GEMM,
+    rowwise::ROWWISE_ABSORBS_ROWWISE,
+    gemm::GEMM_ABSORBS_ROWWISE,
+    segment::SEGMENT_ABSORBS_ROWWISE,
+    segment::SEGMENTS_BESIDE,
+    concat::ROPE_OF_CONCAT,
+];
+
+/// A directional equality: a term of the form of `spine` is equal to what `rewrite` makes of it.
+#[derive(Clone, Copy, Debug)]
+pub struct FuseRule {
+    /// A fact: `gemm-absorbs-rowwise`.
+    pub name: &'static str,
+    /// What becomes what.
+    pub pattern: &'static str,
+    /// The ops that the rule looks at: names of those at the root, of those at one of the root's operands, and so on down.
+    pub spine: &'static [&'static [&'static str]],
+    pub rewrite: fn(&Classes, &Match) -> Result<Vec<Tree>, Mismatch>,
+}
+
+/// A place where a rule may fit: ops from the root down, each an operand of the one above.
+#[derive(Clone, Debug)]
+pub struct Match {
+    pub levels: Vec<Level>,
+}
+
+/// One op of a [`Match`].
+#[derive(Clone, Debug)]
+pub struct Level {
+    pub op: Op,
+    pub operands: Vec<Id>,
+    /// Which operand the next level is.
+    pub at: usize,
+}
+
+/// A replacement: ops down to classes that are there.
+#[derive(Clone, Debug)]
+pub enum Tree {
+    Class(Id),
+    Op(Op, Vec<Tree>),
+}
+
+impl Tree {
+    /// `op` over classes.
+    pub fn over(op: impl Into<Op>, operands: Vec<Id>) -> Self {
+        Self::Op(op.into(), operands.into_iter().map(Self::Class).collect())
+    }
+
+    /// `op` over terms.
+    pub fn of(op: impl Into<Op>, operands: Vec<Tree>) -> Self {
+        Self::Op(op.into(), operands)
+    }
+}
+
+/// What rules may know of the e-graph.
+#[derive(Debug)]
+pub struct Classes<'e> {
+    terms: &'e Terms,
+}
+
+impl<'e> Classes<'e> {
+    pub(super) fn new(terms: &'e Terms) -> Self {
+        Self { terms }
+    }
+
+    pub fn fact(&self, id: Id) -> &'e Fact {
+        &self.terms[id].data.fact
+    }
+
+    /// The number that the class is, if it is one.
+    pub fn constant(&self, id: Id) -> Option<&'e Constant> {
+        self.terms[id].data.constant.as_ref()
+    }
+
+    /// The class as it is called now: classes that were united have one name.
+    pub fn find(&self, id: Id) -> Id {
+        self.terms.find(id)
+    }
+
+    /// Every op that is called `name`, with its class and operands, in a fixed order.
+    pub fn ops(&self, name: &'static str) -> Vec<(Id, &'e Op, &'e [Id])> {
+        let mut found: Vec<_> = self
+            .terms
+            .classes()
+            .flat_map(|class| class.nodes.iter().map(move |term| (class.id, term)))
+            .filter_map(|(id, term)| match &term.what {
+                What::Op(op) if op.name() == name => Some((id, op, term.operands.as_slice())),
+                _ => None,
+            })
+            .collect();
+        found.sort();
+        found
+    }
+
+    /// The fact of a replacement, if its ops accept their operands.
+    fn infer(&self, tree: &Tree) -> Result<Fact, Mismatch> {
+        match tree {
+            Tree::Class(id) => Ok(self.fact(*id).clone()),
+            Tree::Op(op, operands) => {
+                let facts = operands.iter().map(|tree| self.infer(tree)).collect::<Result<Vec<_>, _>>()?;
+                op.infer(&facts.iter().collect::<Vec<_>>()).map_err(|error| Mismatch::new(error.to_string()))
+            }
+        }
+    }
+}
+
+impl FuseRule {
+    /// The replacements of `found`, which are of its type.
+    pub fn replacements(&self, classes: &Classes, found: &Match) -> Result<Vec<Tree>, Mismatch> {
+        let replacements = (self.rewrite)(classes, found)?;
+        let root = classes.infer(&found.tree())?;
+        for tree in &replacements {
+            let fact = classes.infer(tree)?;
+            if !fact.same_type(&root) {
+                return Err(Mismatch::new(format!("the result would be {fact} instead of {root}")));
+            }
+        }
+        Ok(replacements)
+    }
+
+    /// The places in class `id` where the ops are those of the rule.
+    pub(super) fn matches(&self, terms: &Terms, id: Id) -> Vec<Match> {
+        levels(terms, id, self.spine).into_iter().map(|levels| Match { levels }).collect()
+    }
+}
+
+/// The ways down from class `id` along `spine`.
+fn levels(terms: &Terms, id: Id, spine: &[&[&str]]) -> Vec<Vec<Level>> {
+    let Some((names, below)) = spine.split_first() else { return vec![Vec::new()] };
+    let mut found = Vec::new();
+    for term in &terms[id].nodes {
+        let What::Op(op) = &term.what else { continue };
+        if !names.contains(&op.name()) {
+            continue;
+        }
+        let level = |at| Level { op: op.clone(), operands: term.operands.clone(), at };
+        if below.is_empty() {
+            found.push(vec![level(0)]);
+            continue;
+        }
+        for (at, &operand) in term.operands.iter().enumerate() {
+            let rest = levels(terms, operand, below).into_iter();
+            found.extend(rest.map(|rest| std::iter::once(level(at)).chain(rest).collect()));
+        }
+    }
+    found
+}
+
+impl Match {
+    /// The match as a term.
+    fn tree(&self) -> Tree {
+        let mut below: Option<Tree> = None;
+        for Level { op, operands, at } in self.levels.iter().rev() {
+            let mut operands: Vec<Tree> = operands.iter().copied().map(Tree::Class).collect();
+            if let Some(below) = below {
+                operands[*at] = below;
+            }
+            below = Some(Tree::Op(op.clone(), operands));
+        }
+        below.expect("a spine has an op")
+    }
+
+    /// The inverse of the pattern that [`pattern`] makes of a match.
+    fn from_pattern(ast: &PatternAst<Term>, subst: &Subst) -> Self {
+        let nodes = ast.as_ref();
+        let mut levels = Vec::new();
+        let mut next = nodes.last();
+        while let Some(ENodeOrVar::ENode(term)) = next {
+            let What::Op(op) = &term.what else { break };
+            let inner =
+                term.operands.iter().position(|&id| matches!(nodes[usize::from(id)], ENodeOrVar::ENode(_)));
+            let class = |&id: &Id| match &nodes[usize::from(id)] {
+                ENodeOrVar::Var(var) => subst[*var],
+                // What the next level is; nothing reads it.
+                ENodeOrVar::ENode(_) => Id::from(0),
+            };
+            let operands = term.operands.iter().map(class).collect();
+            levels.push(Level { op: op.clone(), operands, at: inner.unwrap_or(0) });
+            next = inner.map(|at| &nodes[usize::from(term.operands[at])]);
+        }
+        Self { levels }
+    }
+}
+
+/// A term as egg's patterns write it, its classes as variables.
+fn pattern(tree: &Tree) -> (PatternAst<Term>, Subst) {
+    fn add(tree: &Tree, ast: &mut PatternAst<Term>, subst: &mut Subst) -> Id {
+        match tree {
+            Tree::Class(id) => {
+                let var = Var::from_u32(u32::try_from(usize::from(*id)).expect("classes are few"));
+                subst.insert(var, *id);
+                ast.add(ENodeOrVar::Var(var))
+            }
+            Tree::Op(op, operands) => {
+                let operands = operands.iter().map(|tree| add(tree, ast, subst)).collect();
+                ast.add(ENodeOrVar::ENode(Term::op(op.clone(), operands)))
+            }
+        }
+    }
+    let (mut ast, mut subst) = (RecExpr::default(), Subst::default());
+    add(tree, &mut ast, &mut subst);
+    (ast, subst)
+}
+
+/// How often a rule was tried, how often it told something new, and how long that took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    pub tries: usize,
+    pub hits: usize,
+    pub seconds: f64,
+}
+
+/// Tallies by rule, shared by the rules of a run.
+pub type Tallies = Arc<Mutex<IndexMap<&'static str, Tally>>>;
+
+/// A rule as egg runs it.
+#[derive(Clone)]
+struct Running {
+    rule: FuseRule,
+    tallies: Tallies,
+    allowance: Allowance,
+}
+
+/// `rules` as egg's rewrites, applied as often as is allowed.
+pub fn rewrites(
+    rules: &[FuseRule],
+    tallies: &Tallies,
+    allowance: &Allowance,
+) -> Vec<egg::Rewrite<Term, Facts>> {
+    let rewrite = |&rule: &FuseRule| {
+        let running = Running { rule, tallies: Arc::clone(tallies), allowance: allowance.clone() };
+        egg::Rewrite::new(rule.name, running.clone(), running).expect("rules have no variables")
+    };
+    rules.iter().map(rewrite).collect()
+}
+
+impl Running {
+    fn tally(&self, update: impl FnOnce(&mut Tally)) {
+        let mut tallies = self.tallies.lock().expect("no rule panics while it counts");
+        update(tallies.entry(self.rule.name).or_default());
+    }
+}
+
+impl Searcher<Term, Facts> for Running {
+    fn search_eclass_with_limit(
+        &self,
+        terms: &Terms,
+        id: Id,
+        limit: usize,
+    ) -> Option<SearchMatches<'_, Term>> {
+        self.matches_of(terms, id).into_iter().take(limit).next()
+    }
+
+    fn search_with_limit(&self, terms: &Terms, limit: usize) -> Vec<SearchMatches<'_, Term>> {
+        let start = Instant::now();
+        let mut ids: Vec<Id> = terms.classes().map(|class| class.id).collect();
+        ids.sort();
+        let found = ids.into_iter().flat_map(|id| self.matches_of(terms, id)).take(limit).collect();
+        self.tally(|tally| tally.seconds += start.elapsed().as_secs_f64());
+        found
+    }
+
+    fn vars(&self) -> Vec<Var> {
+        Vec::new()
+    }
+}
+
+impl Running {
+    fn matches_of(&self, terms: &Terms, id: Id) -> Vec<SearchMatches<'static, Term>> {
+        let matches = self.rule.matches(terms, id).into_iter();
+        let found = matches.map(|found| {
+            let (ast, subst) = pattern(&found.tree());
+            SearchMatches { eclass: id, substs: vec![subst], ast: Some(Cow::Owned(ast)) }
+        });
+        found.collect()
+    }
+}
+
+impl Applier<Term, Facts> for Running {
+    fn apply_matches(&self, terms: &mut Terms, matches: &[SearchMatches<Term>], name: Symbol) -> Vec<Id> {
+        let apply = |found: &SearchMatches<Term>| {
+            let ast = found.ast.as_deref().expect("the search gives terms");
+            self.apply_one(terms, found.eclass, &found.substs[0], Some(ast), name)
+        };
+        matches.iter().flat_map(apply).collect()
+    }
+
+    fn apply_one(
+        &self,
+        terms: &mut Terms,
+        _id: Id,
+        subst: &Subst,
+        ast: Option<&PatternAst<Term>>,
+        name: Symbol,
+    ) -> Vec<Id> {
+        let start = Instant::now();
+        let ast = ast.expect("the search gives terms");
+        let replacements = self
+            .rule
+            .replacements(&Classes::new(terms), &Match::from_pattern(ast, subst))
+            .unwrap_or_default();
+        let mut united = Vec::new();
+        for tree in replacements {
+            let (to, more) = pattern(&tree);
+            let mut subst = subst.clone();
+            more_into(&mut subst, &to, &more);
+            let place = || format!("{} → {}", shown(terms, ast, &subst), shown(terms, &to, &subst));
+            if is_known(terms, ast, &to, &subst) || !self.allowance.take(self.rule.name, place) {
+                continue;
+            }
+            let (id, is_new) = terms.union_instantiations(ast, &to, &subst, name);
+            united.extend(is_new.then_some(id));
+        }
+        self.tally(|tally| {
+            tally.tries += 1;
+            tally.hits += united.len();
+            tally.seconds += start.elapsed().as_secs_f64();
+        });
+        united
+    }
+}
+
+/// Adds the variables of `ast` from `more`.
+fn more_into(subst: &mut Subst, ast: &PatternAst<Term>, more: &Subst) {
+    for node in ast.as_ref() {
+        if let ENodeOrVar::Var(var) = node {
+            subst.insert(*var, more[*var]);
+        }
+    }
+}
+
+/// A term with the classes that it reads by their numbers or, if they are values from outside, by their names.
+fn shown(terms: &Terms, ast: &PatternAst<Term>, subst: &Subst) -> String {
+    let mut texts: Vec<String> = Vec::with_capacity(ast.as_ref().len());
+    for node in ast.as_ref() {
+        texts.push(match node {
+            ENodeOrVar::Var(var) => {
+                let leaf = terms[subst[*var]].nodes.iter().find(|term| term.operands.is_empty());
+                leaf.map_or_else(|| format!("%{}", subst[*var]), Term::to_string)
+            }
+            ENodeOrVar::ENode(term) => {
+                let operands: Vec<_> =
+                    term.operands.iter().map(|&id| texts[usize::from(id)].clone()).collect();
+                format!("{term}({})", operands.join(", "))
+            }
+        });
+    }
+    texts.pop().unwrap_or_default()
+}
+
+/// Whether the e-graph has both terms, in one class.
+fn is_known(terms: &Terms, from: &PatternAst<Term>, to: &PatternAst<Term>, subst: &Subst) -> bool {
+    let look_up = |ast: &PatternAst<Term>| {
+        let mut ids: Vec<Id> = Vec::with_capacity(ast.as_ref().len());
+        for node in ast.as_ref() {
+            ids.push(match node {
+                ENodeOrVar::Var(var) => terms.find(subst[*var]),
+                ENodeOrVar::ENode(term) => {
+                    terms.lookup(term.clone().map_children(|child| ids[usize::from(child)]))?
+                }
+            });
+        }
+        ids.last().map(|&id| terms.find(id))
+    };
+    let from = look_up(from);
+    from.is_some() && from == look_up(to)
+}

@@ -1,0 +1,78 @@
+//! Products with epilogues.
+
+use super::FuseRule;
+use super::build::{Operands, as_gemm, as_rowwise, finish, is_elementwise};
+use reflux_ir::DType;
+use reflux_ir::op::{Arg, Body, BodyBuilder, Gemm, Op, Rescale, Segment};
+use reflux_ir::pass::Mismatch;
+
+/// `linear(x, W, b) → gemm linear(%0, %1, %2)`
+pub const LINEAR_TO_GEMM: FuseRule = FuseRule {
+    name: "linear-to-gemm",
+    pattern: "linear(x, W, b) → gemm[linear(%0, %1, %2)]",
+    spine: &[&["linear"]],
+    rewrite: |classes, found| {
+        let level = &found.levels[0];
+        let (mut operands, mut builder) = (Operands::default(), BodyBuilder::default());
+        let args = level.operands.iter().map(|&id| Arg::Operand(operands.operand(id))).collect();
+        let result = builder.term(level.op.clone(), args);
+        let product = finish(builder, result)?;
+        let columns = columns(&product, &level.operands, classes)?;
+        let dtype = classes.fact(level.operands[0]).dtype;
+        Ok(vec![operands.gemm(product, vec![Segment { columns, body: Body::of(Arg::Acc) }], dtype)])
+    },
+};
+
+/// `rescale(matmul_i8(x, W), x, W, b) → gemm rescale(matmul_i8(%0, %1), %0, %1, %2)`, and so for other codes.
+pub const RESCALE_TO_GEMM: FuseRule = FuseRule {
+    name: "rescale-to-gemm",
+    pattern: "rescale(matmul_i8(x, W), x, W, b) → gemm[rescale(matmul_i8(%0, %1), %0, %1, %2)]",
+    spine: &[&["rescale"], &["matmul_i8", "matmul_f8", "matmul_w8"]],
+    rewrite: |classes, found| {
+        let [rescale, matmul] = &found.levels[..] else { return Err(Mismatch::new("two ops are due")) };
+        let Op::Rescale(Rescale { dtype }) = rescale.op else {
+            return Err(Mismatch::new("this is no rescale"));
+        };
+        if rescale.at != 0 {
+            return Err(Mismatch::new("the product is not what is rescaled"));
+        }
+        let (mut operands, mut builder) = (Operands::default(), BodyBuilder::default());
+        let args = matmul.operands.iter().map(|&id| Arg::Operand(operands.operand(id))).collect();
+        let mut args = vec![builder.term(matmul.op.clone(), args)];
+        args.extend(rescale.operands[1..].iter().map(|&id| Arg::Operand(operands.operand(id))));
+        let result = builder.term(Rescale { dtype: DType::F32 }, args);
+        let product = finish(builder, result)?;
+        let weight = classes.fact(matmul.operands[1]);
+        let columns = weight.shape[0];
+        Ok(vec![operands.gemm(product, vec![Segment { columns, body: Body::of(Arg::Acc) }], dtype)])
+    },
+};
+
+/// `rowwise[f(%i)](…, gemm[P]{g}, …) → gemm[P]{f(g)}`
+pub const GEMM_ABSORBS_ROWWISE: FuseRule = FuseRule {
+    name: "gemm-absorbs-rowwise",
+    pattern: "rowwise[f(%i)](gemm[P]{g}) → gemm[P]{f(g)}, f element by element",
+    spine: &[&["rowwise"], &["gemm"]],
+    rewrite: |_, found| {
+        let [outer, inner] = &found.levels[..] else { return Err(Mismatch::new("two ops are due")) };
+        let (f, gemm) = (as_rowwise(&outer.op)?, as_gemm(&inner.op)?);
+        if !is_elementwise(&f.body) {
+            return Err(Mismatch::new("the formula needs whole rows, and a gemm has but tiles of them"));
+        }
+        let Gemm { product, segments, .. } = gemm;
+        let [Segment { columns, body: g }] = &segments[..] else {
+            return Err(Mismatch::new("the gemm has several segments; only a slice of one can be absorbed"));
+        };
+        let mut operands = Operands::default();
+        let product = operands.renumber(product, &inner.operands);
+        let body = operands.compose(&f.body, outer, g, inner)?;
+        Ok(vec![operands.gemm(product, vec![Segment { columns: *columns, body }], f.dtype)])
+    },
+};
+
+/// How many columns the linear `product` has.
+fn columns(product: &Body, ids: &[egg::Id], classes: &super::Classes) -> Result<usize, Mismatch> {
+    let facts: Vec<_> = ids.iter().map(|&id| classes.fact(id)).collect();
+    let fact = product.infer_result(&facts, None).map_err(|error| Mismatch::new(error.to_string()))?;
+    fact.shape.last().copied().ok_or_else(|| Mismatch::new("a product has columns"))
+}

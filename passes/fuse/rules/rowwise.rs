@@ -1,0 +1,82 @@
+//! Rowwise ops out of single ones, and out of each other.
+
+use super::build::{Operands, as_rowwise, finish, is_elementwise};
+use super::{FuseRule, Match};
+use reflux_ir::op::{Arg, Body, BodyBuilder, Cast, Op, Rowwise};
+use reflux_ir::pass::Mismatch;
+use reflux_ir::{DType, Fact};
+
+/// `mul(x, y) → rowwise %0 * %1`, and so for every op that works row by row.
+pub const OP_TO_ROWWISE: FuseRule = FuseRule {
+    name: "op-to-rowwise",
+    pattern: "op(x, …) → rowwise[op(%0, …)]",
+    spine: &[&[
+        "silu",
+        "gelu",
+        "gelu_tanh",
+        "quick_gelu",
+        "add",
+        "sub",
+        "mul",
+        "div",
+        "cast",
+        "layer_norm",
+        "rms_norm",
+        "rope",
+        "quantize",
+    ]],
+    rewrite: |classes, found| {
+        let Match { levels } = found;
+        let (op, ids) = (&levels[0].op, &levels[0].operands);
+        let facts: Vec<&Fact> = ids.iter().map(|&id| classes.fact(id)).collect();
+        if let Some(fact) = facts.iter().find(|fact| !fact.dtype.is_float() || fact.is_quantized()) {
+            return Err(Mismatch::new(format!("formulas are over floating-point numbers, not {fact}")));
+        }
+        if !Rowwise::takes(op) {
+            return Err(Mismatch::new(format!("`{}` needs more than a row", op.name())));
+        }
+        let result = op.infer(&facts).map_err(|error| Mismatch::new(error.to_string()))?;
+        if !result.dtype.is_float() && !result.is_quantized() {
+            return Err(Mismatch::new(format!("a formula gives numbers or codes, not {result}")));
+        }
+        let (mut operands, mut builder) = (Operands::default(), BodyBuilder::default());
+        let args: Vec<Arg> = ids.iter().map(|&id| operands.read(classes, &mut builder, id)).collect();
+        // Formulas are f32 all through.
+        let body = match op {
+            Op::Cast(Cast { dtype: DType::F32 }) => Body::of(args[0]),
+            op => {
+                let result = builder.term(op.clone(), args);
+                finish(builder, result)?
+            }
+        };
+        if body.operands().is_empty() {
+            return Err(Mismatch::new("it reads nothing but numbers"));
+        }
+        Ok(vec![operands.rowwise(body, result.dtype)])
+    },
+};
+
+/// `rowwise[f(…, %i, …)](…, rowwise[g(…)](…), …) → rowwise[f(…, g(…), …)](…)`
+pub const ROWWISE_ABSORBS_ROWWISE: FuseRule = FuseRule {
+    name: "rowwise-absorbs-rowwise",
+    pattern: "rowwise[f(%i)](rowwise[g](x)) → rowwise[f(g)](x)",
+    spine: &[&["rowwise"], &["rowwise"]],
+    rewrite: |classes, found| {
+        let [outer, inner] = &found.levels[..] else { return Err(Mismatch::new("two rowwise ops are due")) };
+        let (f, g) = (as_rowwise(&outer.op)?, as_rowwise(&inner.op)?);
+        let facts = |ids: &[egg::Id]| ids.iter().map(|&id| classes.fact(id)).collect::<Vec<_>>();
+        let inner_fact =
+            inner.op.infer(&facts(&inner.operands)).map_err(|error| Mismatch::new(error.to_string()))?;
+        if inner_fact.is_quantized() {
+            return Err(Mismatch::new("codes are no numbers of a formula"));
+        }
+        let mut operands = Operands::default();
+        let body = operands.compose(&f.body, outer, &g.body, inner)?;
+        let tree = operands.rowwise(body, f.dtype);
+        let is_whole_row = classes.infer(&tree)?.shape == inner_fact.shape;
+        if !is_whole_row && !is_elementwise(&g.body) {
+            return Err(Mismatch::new("what every row shares would be normalised again in each"));
+        }
+        Ok(vec![tree])
+    },
+};

@@ -1,0 +1,96 @@
+//! Segments of a gemm: column ranges with epilogues of their own.
+
+use super::build::{Operands, as_gemm, as_rowwise, is_elementwise};
+use super::{FuseRule, Level, Tree};
+use reflux_ir::op::{Body, Gemm, Op, Segment, Slice};
+use reflux_ir::pass::Mismatch;
+use std::ops::Range;
+
+/// `rowwise[f(%i)](…, slice(gemm[P]{…, g, …}), …) → slice(gemm[P]{…, f(g), …})`
+pub const SEGMENT_ABSORBS_ROWWISE: FuseRule = FuseRule {
+    name: "segment-absorbs-rowwise",
+    pattern: "rowwise[f(%i)](slice(gemm[P]{…, g, …})) → slice(gemm[P]{…, f(g), …}), f element by element",
+    spine: &[&["rowwise"], &["slice"], &["gemm"]],
+    rewrite: |classes, found| {
+        let [outer, slice, inner] = &found.levels[..] else { return Err(Mismatch::new("three ops are due")) };
+        let (f, gemm) = (as_rowwise(&outer.op)?, as_gemm(&inner.op)?);
+        if !is_elementwise(&f.body) {
+            return Err(Mismatch::new("the formula needs whole rows, and a gemm has but tiles of them"));
+        }
+        if f.dtype != gemm.dtype {
+            return Err(Mismatch::new(format!("the formula gives {}, the gemm {}", f.dtype, gemm.dtype)));
+        }
+        let range = columns_of(&slice.op, classes, inner)?;
+        let mut operands = Operands::default();
+        let product = operands.renumber(&gemm.product, &inner.operands);
+        let mut segments = Vec::with_capacity(gemm.segments.len() + 2);
+        for (columns, part) in cut(gemm, &range) {
+            let body = match range.contains(&columns.start) {
+                true => operands.compose(&f.body, outer, part, inner)?,
+                false => operands.renumber(part, &inner.operands),
+            };
+            segments.push(Segment { columns: columns.len(), body });
+        }
+        let Op::Slice(slice) = slice.op.clone() else { return Err(Mismatch::new("this is no slice")) };
+        Ok(vec![Tree::of(slice, vec![operands.gemm(product, segments, gemm.dtype)])])
+    },
+};
+
+/// `slice(gemm[P]{…, g, …}) → slice(gemm[P]{…, g, …})` of another gemm that differs in other segments only.
+pub const SEGMENTS_BESIDE: FuseRule = FuseRule {
+    name: "segments-beside",
+    pattern: "slice(gemm[P]{g, h}) → slice(gemm[P]{g, h′}), of the columns of g",
+    spine: &[&["slice"], &["gemm"]],
+    rewrite: |classes, found| {
+        let [slice, level] = &found.levels[..] else { return Err(Mismatch::new("two ops are due")) };
+        let gemm = as_gemm(&level.op)?;
+        let range = columns_of(&slice.op, classes, level)?;
+        let mut replacements = Vec::new();
+        for (class, other, ids) in classes.ops("gemm") {
+            let Op::Gemm(other) = other else { continue };
+            let here = written(gemm, &range, &level.operands, classes);
+            if other != gemm && here.is_some() && here == written(other, &range, ids, classes) {
+                replacements.push(Tree::of(slice.op.clone(), vec![Tree::Class(class)]));
+            }
+        }
+        if replacements.is_empty() {
+            return Err(Mismatch::new("no other gemm of this product has the same segment there"));
+        }
+        Ok(replacements)
+    },
+};
+
+/// The columns that `slice` takes of the gemm of `level`.
+fn columns_of(slice: &Op, classes: &super::Classes, level: &Level) -> Result<Range<usize>, Mismatch> {
+    let facts: Vec<_> = level.operands.iter().map(|&id| classes.fact(id)).collect();
+    let whole = level.op.infer(&facts).map_err(|error| Mismatch::new(error.to_string()))?;
+    match slice {
+        &Op::Slice(Slice { axis, start, end }) if axis == -1 || axis == whole.shape.len() as i64 - 1 => {
+            Ok(start..end)
+        }
+        _ => Err(Mismatch::new("the slice takes rows, not columns")),
+    }
+}
+
+/// The segments of `gemm`, those that `range` cuts in two; each with its columns.
+fn cut<'g>(gemm: &'g Gemm, range: &Range<usize>) -> Vec<(Range<usize>, &'g Body)> {
+    let mut parts = Vec::new();
+    for (Segment { columns, body }, start) in gemm.segments.iter().zip(gemm.starts()) {
+        let end = start + columns;
+        let inside = |edge: usize| edge.clamp(start, end);
+        let edges = [start, inside(range.start), inside(range.end), end];
+        let ranges = edges.windows(2).map(|edge| edge[0]..edge[1]).filter(|part| !part.is_empty());
+        parts.extend(ranges.map(|part| (part, body)));
+    }
+    parts
+}
+
+/// What `gemm` computes in `range`, with operands by their classes: the same text, the same values.
+fn written(gemm: &Gemm, range: &Range<usize>, ids: &[egg::Id], classes: &super::Classes) -> Option<String> {
+    let name = |index: usize| format!("%{}", classes.find(ids[index]));
+    let inside = cut(gemm, range).into_iter().filter(|(columns, _)| range.contains(&columns.start));
+    let parts: Vec<_> =
+        inside.map(|(columns, body)| format!("{columns:?}: {}", body.written(&name))).collect();
+    (!parts.is_empty())
+        .then(|| format!("{} {:?} {}", gemm.product.written(&name), gemm.dtype, parts.join(", ")))
+}

@@ -1,0 +1,129 @@
+//! The language of the e-graph: the IR's own ops over values from outside, with the IR's own facts as analysis.
+
+use egg::{Analysis, DidMerge, EGraph, FromOp, FromOpError, Id, Language};
+use reflux_ir::op::{Constant, Op};
+use reflux_ir::{Fact, Name};
+use serde_json::Map;
+use std::collections::HashMap;
+use std::fmt;
+
+/// An op over classes, or a value that comes from outside.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Term {
+    pub what: What,
+    pub operands: Vec<Id>,
+}
+
+/// What a term is, its operands aside.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum What {
+    /// A value that is made elsewhere; its fact is the analysis's to know.
+    Leaf(Name),
+    Op(Op),
+}
+
+impl Term {
+    /// A value from outside.
+    pub fn leaf(name: Name) -> Self {
+        Self { what: What::Leaf(name), operands: Vec::new() }
+    }
+
+    /// `op` over `operands`.
+    pub fn op(op: impl Into<Op>, operands: Vec<Id>) -> Self {
+        Self { what: What::Op(op.into()), operands }
+    }
+}
+
+impl Language for Term {
+    type Discriminant = What;
+
+    fn discriminant(&self) -> What {
+        self.what.clone()
+    }
+
+    /// Attributes count: an op with other attributes is another op.
+    fn matches(&self, other: &Self) -> bool {
+        self.what == other.what && self.operands.len() == other.operands.len()
+    }
+
+    fn children(&self) -> &[Id] {
+        &self.operands
+    }
+
+    fn children_mut(&mut self) -> &mut [Id] {
+        &mut self.operands
+    }
+}
+
+/// Of leaves and of ops without attributes, which is as much as a word says: for terms written down in tests.
+impl FromOp for Term {
+    type Error = FromOpError;
+
+    fn from_op(word: &str, operands: Vec<Id>) -> Result<Self, FromOpError> {
+        match (word.strip_prefix('%'), Op::from_text(word, Map::new())) {
+            (Some(name), _) if operands.is_empty() => Ok(Self::leaf(name.into())),
+            (None, Some(Ok(op))) => Ok(Self::op(op, operands)),
+            _ => Err(FromOpError::new(word, operands)),
+        }
+    }
+}
+
+/// As explanations write it: `mul`, `%x`, `layer_norm{eps=1e-6}`, `rowwise[%0 * %1]`.
+impl fmt::Display for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.what {
+            What::Leaf(name) => write!(f, "%{name}"),
+            What::Op(Op::Constant(Constant { value, .. })) => write!(f, "{:?}", value.0),
+            What::Op(op) => f.write_str(&op.to_string()),
+        }
+    }
+}
+
+/// What is known of a class.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    pub fact: Fact,
+    /// The number that the class is, if it is one.
+    pub constant: Option<Constant>,
+}
+
+/// The analysis: every class has a fact, which its ops infer. A rule that is wrong about types fails where it unites.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    leaves: HashMap<Name, Fact>,
+}
+
+impl Facts {
+    /// Of an e-graph whose leaves are of these types.
+    pub fn new(leaves: impl IntoIterator<Item = (Name, Fact)>) -> Self {
+        Self { leaves: leaves.into_iter().collect() }
+    }
+}
+
+/// The e-graph of a region.
+pub type Terms = EGraph<Term, Facts>;
+
+impl Analysis<Term> for Facts {
+    type Data = Known;
+
+    fn make(terms: &mut Terms, term: &Term, _id: Id) -> Known {
+        match &term.what {
+            What::Leaf(name) => Known { fact: terms.analysis.leaves[name].clone(), constant: None },
+            What::Op(op) => {
+                let facts: Vec<&Fact> = term.operands.iter().map(|&id| &terms[id].data.fact).collect();
+                // Rules infer a replacement before they add it; here it cannot fail but by a bug of theirs.
+                let fact = op.infer(&facts).unwrap_or_else(|error| panic!("`{term}` does not type: {error}"));
+                let constant = if let Op::Constant(constant) = op { Some(constant.clone()) } else { None };
+                Known { fact, constant }
+            }
+        }
+    }
+
+    fn merge(&mut self, known: &mut Known, other: Known) -> DidMerge {
+        assert!(known.fact.same_type(&other.fact), "{} and {} were said to be equal", known.fact, other.fact);
+        let rate = known.fact.rate.min(other.fact.rate);
+        let changed = (known.fact.rate != rate, other.fact.rate != rate);
+        known.fact.rate = rate;
+        DidMerge(changed.0, changed.1)
+    }
+}

@@ -1,0 +1,45 @@
+//! How often rules may be applied, for finding the application that breaks something.
+
+use std::sync::{Arc, Mutex};
+
+/// Counts the applications of one rule, and ends them when so many were allowed. Other rules are not held back.
+///
+/// Cloned allowances share their count.
+#[derive(Clone, Debug, Default)]
+pub struct Allowance {
+    limit: Option<Arc<Mutex<Limit>>>,
+}
+
+#[derive(Debug)]
+struct Limit {
+    rule: String,
+    left: usize,
+    /// Where the rule was applied last.
+    last: Option<String>,
+}
+
+impl Allowance {
+    /// The first `count` applications of `rule`.
+    pub fn of(rule: impl Into<String>, count: usize) -> Self {
+        let limit = Limit { rule: rule.into(), left: count, last: None };
+        Self { limit: Some(Arc::new(Mutex::new(limit))) }
+    }
+
+    /// Whether `rule` may be applied once more; if so, it is counted. `place` says where.
+    pub fn take(&self, rule: &str, place: impl FnOnce() -> String) -> bool {
+        let Some(limit) = &self.limit else { return true };
+        let mut limit = limit.lock().expect("nothing panics while it counts");
+        if limit.rule != rule {
+            return true;
+        }
+        let Some(left) = limit.left.checked_sub(1) else { return false };
+        limit.left = left;
+        limit.last = Some(place());
+        true
+    }
+
+    /// Where the rule was applied last.
+    pub fn last(&self) -> Option<String> {
+        self.limit.as_ref()?.lock().expect("nothing panics while it counts").last.clone()
+    }
+}

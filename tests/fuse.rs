@@ -1,0 +1,332 @@
+//! The fuse pass: which ops become one, what it costs, and why it is the same.
+
+#[path = "common/passes.rs"]
+mod passes;
+#[macro_use]
+#[path = "common/snapshot.rs"]
+mod snapshot;
+
+use passes::{
+    NET, assert_settled, assert_unchanged, flux_dev, flux_dev_after, flux_dev_times, log, only, program, run,
+    sketch, story, try_run_at,
+};
+use reflux_ir::pass::{Pass, Report};
+use reflux_ir::{Graph, Machine, Op, Program, Rate};
+use reflux_passes::fuse::{Fuse, RULES};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// What a block's parts can read; none of the names are FLUX's.
+const INPUTS: [&str; 6] = [
+    "%x : f32[1,32,64] latent",
+    "%y : f32[1,8,64] latent",
+    "%gain : f32[1,1,64] latent",
+    "%gain3 : f32[1,1,192] latent",
+    "%ids : i32[4] latent",
+    "%angles : f32[2,40,8] prompt",
+];
+
+/// A case and the lines of its program.
+type Case = (&'static str, &'static str);
+
+const CASES: [Case; 8] = [
+    (
+        "norm",
+        "%n = layer_norm %x {eps=1e-6} : f32[1,32,64] in block.0
+         %f = add %gain, 1.0 : f32[1,1,64] in block.0
+         %s = mul %n, %f : f32[1,32,64] in block.0
+         %m = add %s, %gain : f32[1,32,64] in block.0
+         return %m",
+    ),
+    (
+        "quantize",
+        "%n = rms_norm %x, @.weight f32[64] {eps=1e-6} : f32[1,32,64] in block.0
+         %q = quantize %n {dtype=i8, scales=row.f32, quant_min=-127, eps=1e-5} : i8.row.f32[1,32,64] in block.0
+         %a = matmul_i8 %q, @.weight i8.row.f32[64,64] : i32[1,32,64] in block.0
+         %l = rescale %a, %q, @.weight i8.row.f32[64,64] {dtype=f32} : f32[1,32,64] in block.0
+         %g = gelu_tanh %l : f32[1,32,64] in block.0
+         return %g",
+    ),
+    (
+        "residual",
+        "%l = linear %x, @.weight f32[64,64], @.bias f32[64] : f32[1,32,64] in block.0
+         %g = mul %gain, %l : f32[1,32,64] in block.0
+         %r = add %x, %g : f32[1,32,64] in block.0
+         return %r",
+    ),
+    // The activation joins the product only as all its other readers do too.
+    (
+        "segments",
+        "%l = linear %x, @.weight f32[192,64], @.bias f32[192] : f32[1,32,192] in block.0
+         %a = slice %l {axis=-1, start=0, end=64} : f32[1,32,64] in block.0
+         %b = slice %l {axis=-1, start=64, end=192} : f32[1,32,128] in block.0
+         %c = gelu_tanh %b : f32[1,32,128] in block.0
+         %d = rms_norm %a, @.norm f32[64] {eps=1e-6} : f32[1,32,64] in block.0
+         return %a, %c, %d",
+    ),
+    (
+        "streams",
+        "%a = reshape %y {shape=[1, 8, 4, 16]} : f32[1,8,4,16] in block.0
+         %b = reshape %x {shape=[1, 32, 4, 16]} : f32[1,32,4,16] in block.0
+         %an = rms_norm %a, @.a f32[16] {eps=1e-6} : f32[1,8,4,16] in block.0
+         %bn = rms_norm %b, @.b f32[16] {eps=1e-6} : f32[1,32,4,16] in block.0
+         %c = concat %an, %bn {axis=1} : f32[1,40,4,16] in block.0
+         %r = rope %c, %angles : f32[1,40,4,16] in block.0
+         return %r",
+    ),
+    // A value that two read is computed once, for it costs less to read it than to compute it again.
+    (
+        "shared",
+        "%l = linear %x, @.weight f32[64,64] : f32[1,32,64] in block.0
+         %g = mul %l, %gain : f32[1,32,64] in block.0
+         %r = add %x, %g : f32[1,32,64] in block.0
+         %n = layer_norm %r {eps=1e-6} : f32[1,32,64] in block.0
+         %o = linear %n, @.out f32[64,64] : f32[1,32,64] in block.0
+         %s = add %o, %r : f32[1,32,64] in block.0
+         return %s",
+    ),
+    // Blocks are fused by themselves, and what is in none is too.
+    (
+        "blocks",
+        "%a = silu %x : f32[1,32,64] in block.0
+         %b = silu %a : f32[1,32,64] in block.0
+         %c = silu %b : f32[1,32,64] in block.1
+         %d = silu %c : f32[1,32,64] in block.1
+         %e = silu %d : f32[1,32,64]
+         return %e",
+    ),
+    // So small a product costs less than another kernel.
+    (
+        "two_readers",
+        "%l = linear %x, @.weight f32[64,64] : f32[1,32,64] in block.0
+         %a = silu %l : f32[1,32,64] in block.0
+         %b = gelu %l : f32[1,32,64] in block.0
+         return %a, %b",
+    ),
+];
+
+#[test]
+fn what_becomes_one() {
+    for (case, lines) in CASES {
+        let text = sketch(&INPUTS, lines);
+        assert_settled(case, &program(&text), "fuse");
+        snapshot!(format!("fuse__{case}"), story(&text, "fuse"));
+    }
+}
+
+#[test]
+fn what_stays_as_it_is() {
+    let cases: [Case; 5] = [
+        ("integers", "%a = add %ids, %ids : i32[4]\n%b = mul %a, %a : i32[4]\nreturn %b"),
+        (
+            "views",
+            "%a = slice %x {axis=1, start=0, end=8} : f32[1,8,64]\n%b = concat %a, %y {axis=1} : f32[1,16,64]\nreturn %b",
+        ),
+        (
+            "attention",
+            "%a = reshape %x {shape=[1, 32, 4, 16]} : f32[1,32,4,16]\n%b = attention %a, %a, %a {scale=0.25} : f32[1,32,4,16]\nreturn %b",
+        ),
+        ("conversions to integers", "%a = cast %x {dtype=i32} : i32[1,32,64]\nreturn %a"),
+        (
+            "fused already",
+            "%a = rowwise silu(%x) * %gain : f32[1,32,64]\n%b = gemm linear(%a, @w f32[64,64]) {%x + acc} : f32[1,32,64]\nreturn %b",
+        ),
+    ];
+    for (case, lines) in cases {
+        assert_unchanged(case, &program(&sketch(&INPUTS, lines)), "fuse");
+    }
+    // One scale for a whole tensor is known only when all of it is.
+    let text = "%a = quantize %x {dtype=i8, scales=tensor.f32, eps=1e-5} : i8.tensor.f32[1,32,64]
+         %b = dequantize %a {dtype=f32} : f32[1,32,64]\nreturn %b";
+    assert_unchanged("a scale of the whole tensor", &program(&sketch(&INPUTS, text)), "fuse");
+}
+
+/// A product of two readers is computed once, unless that costs more.
+#[test]
+fn costs_decide() {
+    let large = ["%x : f32[1,4096,3072] latent"];
+    let lines = "%l = linear %x, @.weight f32[3072,3072] : f32[1,4096,3072] in block.0
+         %a = silu %l : f32[1,4096,3072] in block.0
+         %b = gelu %l : f32[1,4096,3072] in block.0
+         return %a, %b";
+    let gemms = |program: &Program| run(program, "fuse").0.variants["main"].op_counts()["gemm"];
+    assert_eq!(gemms(&program(&sketch(&large, lines))), 1);
+    // A small one costs less than reading its result again.
+    assert_eq!(gemms(&program(&sketch(&INPUTS, CASES[7].1))), 2);
+    // The dearest terms are other ones, and cost more.
+    for (case, lines) in CASES {
+        let before = program(&sketch(&INPUTS, lines));
+        let cost = |program: &Program| Machine::named("h100").unwrap().of_graph(&program.variants["main"]);
+        let (best, worst) = (run(&before, "fuse").0, run(&before, "fuse(extract=worst)").0);
+        assert!(cost(&best) <= cost(&before), "{case}");
+        assert!(cost(&best) < cost(&worst), "{case}: {best}\n{worst}");
+    }
+}
+
+/// Everything before fusing.
+const PREPARED: &str = "canonicalize,hoist,canonicalize,merge-linear";
+const QUANTIZED: &str =
+    "canonicalize,hoist,canonicalize,quantize(int8dq,exclude=norm+embedding),merge-linear";
+
+/// A net with names and shapes of its own, and FLUX with every kind of quantization and cache in any combination: after
+/// fusing, no step has an op that works element by element by itself, no norm, and no linear.
+#[test]
+fn nothing_element_wise_stands_by_itself() {
+    let net = run(&program(NET), "hoist,merge-linear,fuse,dce").0;
+    assert_all_fused("net", &net);
+    let times = flux_dev_times(1024, 8);
+    let flux = flux_dev(1024, 8);
+    for quantize in [
+        "",
+        "quantize(int8dq),",
+        "quantize(int8dq,exclude=norm+embedding),",
+        "quantize(int8wo),",
+        "quantize(fp8dqrow,skip=[*.1.attn]),",
+    ] {
+        for cache in [
+            "",
+            "cache(fora),",
+            "cache(pab),",
+            "cache(fastercache),",
+            "cache(fora-paper),",
+            "cache(fora),cache(pab),",
+        ] {
+            let passes = format!("canonicalize,hoist,canonicalize,{quantize}{cache}merge-linear,fuse,dce");
+            let (fused, report) =
+                try_run_at(&flux, &passes, Some(&times)).unwrap_or_else(|e| panic!("{passes}: {e}"));
+            assert_all_fused(&passes, &fused);
+            assert_saturated(&passes, &report);
+        }
+    }
+}
+
+fn assert_all_fused(case: &str, program: &Program) {
+    for (name, graph) in &program.variants {
+        for (op, count) in op_counts(graph) {
+            let stays = ["rowwise", "gemm", "attention", "select", "slice", "reshape", "concat"];
+            assert!(stays.contains(&op), "{case}, variant {name}: {count} × {op}");
+        }
+    }
+}
+
+/// Each run of egg must end because nothing new can be said, and each search because all was seen.
+fn assert_saturated(case: &str, report: &Report) {
+    let notes: Vec<_> = report.passes.iter().flat_map(|pass| &pass.notes).collect();
+    let regions: Vec<_> = notes.iter().filter(|note| note.contains("terms in")).collect();
+    assert!(!regions.is_empty(), "{case}");
+    for note in regions {
+        assert!(!note.contains("NOT SATURATED") && !note.contains("cut short"), "{case}: {note}");
+    }
+}
+
+/// Ops by kind, without what is no op: inputs, weights and numbers.
+fn op_counts(graph: &Graph) -> BTreeMap<&'static str, usize> {
+    let mut counts = BTreeMap::new();
+    for id in graph.ids().filter(|&id| !graph.is_leaf(id) && !matches!(graph[id].op, Op::Input(_))) {
+        *counts.entry(graph[id].op.name()).or_default() += 1;
+    }
+    counts
+}
+
+/// The step of FLUX.1-dev, op by op: a fusion that stops firing shows here.
+#[test]
+fn ops_of_a_step() {
+    let mut text = String::new();
+    for (name, passes) in [("bf16", PREPARED), ("int8dq, norm+embedding excluded", QUANTIZED)] {
+        for passes in [passes.to_owned(), format!("{passes},fuse,dce")] {
+            let (program, report) = flux_dev_after(&passes);
+            let ops: Vec<_> = op_counts(&program.variants["full"])
+                .iter()
+                .map(|(op, count)| format!("{count} {op}"))
+                .collect();
+            let time = Machine::named("h100").unwrap().of_graph(&program.variants["full"]) as f64 / 1e6;
+            writeln!(text, "# {name}: {passes}\n{}\n{time:.1} ms on an H100, estimated", ops.join(", "))
+                .unwrap();
+            if passes.ends_with("dce") {
+                writeln!(text, "=> {}", report.passes[report.passes.len() - 2].timeless()).unwrap();
+                assert_saturated(name, &report);
+            }
+            text.push('\n');
+        }
+    }
+    snapshot!("fuse__ops_of_a_step", text);
+}
+
+#[test]
+fn flux_dev_fused() {
+    let (program, report) = flux_dev_after(&format!("{PREPARED},fuse,dce"));
+    snapshot!("fuse__flux_dev", format!("{}\n{program}", log(&report)));
+    let (again, report) = run(&program, "fuse,dce");
+    assert!(report.passes.iter().all(|pass| !pass.changed), "{report}\n{again}");
+    let (program, report) = flux_dev_after(&format!("{QUANTIZED},fuse,dce"));
+    snapshot!("fuse__flux_dev_int8dq", format!("{}\n{program}", log(&report)));
+}
+
+/// Every rule is of use.
+#[test]
+fn every_rule_fires() {
+    let mut unused: Vec<&str> = RULES.iter().map(|rule| rule.name).collect();
+    for passes in [PREPARED, QUANTIZED] {
+        let (_, report) = flux_dev_after(&format!("{passes},fuse"));
+        let fuse = report.passes.last().unwrap();
+        unused.retain(|rule| fuse.rules[rule].hits == 0);
+    }
+    assert!(unused.is_empty(), "{unused:?}");
+}
+
+/// Every fused value has a proof, and every proof holds: egg checks its form, and each step is what its rule makes of the
+/// term before.
+#[test]
+fn proofs_hold() {
+    let mut text = String::new();
+    for passes in [PREPARED, QUANTIZED] {
+        let (before, _) = flux_dev_after(passes);
+        let (after, _) = run(&before, "fuse");
+        let mut proofs = Fuse::default().proofs(&before).unwrap();
+        proofs.iter_mut().for_each(|proof| proof.check());
+        // One block of each kind is proven: the first.
+        let graph = &after.variants["full"];
+        let is_fused = |op: &Op| matches!(op, Op::Gemm(_) | Op::Rowwise(_));
+        let before = &before.variants["full"];
+        for id in graph.ids().filter(|&id| is_fused(&graph[id].op) && before.find(&graph[id].name).is_some())
+        {
+            let name = &graph[id].name;
+            let is_first = name.split_index().is_none_or(|(_, index)| index == 0);
+            assert!(!is_first || proofs.iter().any(|proof| proof.value == *name), "%{name} has no proof");
+        }
+        if passes == PREPARED {
+            proofs.iter_mut().for_each(|proof| writeln!(text, "{}\n", proof.explanation()).unwrap());
+        }
+    }
+    snapshot!("fuse__proofs", text);
+}
+
+/// Where fusing explains itself is the pass's own doing, for whoever asks.
+#[test]
+fn explanations_are_of_the_pass() {
+    let before = program(&sketch(&INPUTS, CASES[2].1));
+    let explanations = Fuse::default().explain(&before).unwrap();
+    let values: Vec<_> = explanations.iter().map(|explanation| explanation.value.to_string()).collect();
+    assert_eq!(values, ["r"]);
+}
+
+#[test]
+fn a_device_without_a_table_is_refused() {
+    let before = program(&sketch(&INPUTS, CASES[0].1));
+    let refusal = passes::refusal(&before, "fuse(device=abacus)");
+    assert_eq!(
+        refusal,
+        "pass `fuse(device=abacus)`: there is no cost table of `abacus`; there are h100, l40s, cpu"
+    );
+}
+
+/// What runs once is left as it is.
+#[test]
+fn prepare_stages_stay() {
+    let (before, _) = flux_dev_after(PREPARED);
+    let (after, _) = run(&before, "fuse");
+    for rate in [Rate::Weights, Rate::Prompt, Rate::Schedule] {
+        assert!(before.prepares[&rate] == after.prepares[&rate]);
+    }
+    assert!(only(&run(&before, "fuse").1).changed);
+}
