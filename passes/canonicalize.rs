@@ -44,9 +44,7 @@ impl Pass for Canonicalize {
         let mut changed = Changed::No;
         for (_, graph) in program.stages_mut() {
             // Sharing can bring together what a rule waits for, and the other way round.
-            while apply_rules(graph, RULES, cx.report)? == Changed::Yes
-                || cse::share(graph, cx.report)? == Changed::Yes
-            {
+            while apply_rules(graph, RULES, cx)? == Changed::Yes || cse::share(graph, cx)? == Changed::Yes {
                 changed = Changed::Yes;
             }
         }

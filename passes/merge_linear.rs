@@ -35,7 +35,8 @@ impl Pass for MergeLinear {
         let (mut before, mut after) = (0, 0);
         let variants: Vec<Name> = program.variants.keys().cloned().collect();
         for variant in &variants {
-            let (groups, alone) = products(&program.variants[variant]);
+            let (mut groups, alone) = products(&program.variants[variant]);
+            groups.retain(|group| cx.allowance.take(RULE, || names(&program.variants[variant], group)));
             (0..alone).for_each(|_| cx.report.count(RULE, Changed::No));
             let prepared = prepare(program, variant, &groups)?;
             for (group, prepared) in groups.iter().zip(&prepared) {
@@ -50,6 +51,11 @@ impl Pass for MergeLinear {
         }
         Ok(changed)
     }
+}
+
+/// The results of the products.
+fn names(graph: &Graph, group: &[Product]) -> String {
+    group.iter().map(|product| format!("%{}", graph[product.result].name)).collect::<Vec<_>>().join(", ")
 }
 
 /// The weights and biases of one group, as the variant reads them.

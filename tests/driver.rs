@@ -291,7 +291,7 @@ const BROKEN: [(&str, Act, IsIt); 9] = [
     ),
     (
         "diverges",
-        |program, cx| apply_rules(&mut program.variants[0], &TURNS, cx.report),
+        |program, cx| apply_rules(&mut program.variants[0], &TURNS, cx),
         |failure| matches!(failure, Failure::Error(PassError::Diverging(rules)) if rules == "there, back"),
     ),
 ];

@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 use reflux_ir::op::Op;
-use reflux_ir::pass::{Changed, PassError, PassReport};
+use reflux_ir::pass::{Changed, PassContext, PassError};
 use reflux_ir::{Graph, Name, Patch, ValueId};
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -11,14 +11,14 @@ const RULE: &str = "cse";
 
 /// Shares equal values, in program order. What blocks of a stack compute alike moves in front of the first of them and
 /// loses its index, so that the blocks stay alike.
-pub fn share(graph: &mut Graph, report: &mut PassReport) -> Result<Changed, PassError> {
+pub fn share(graph: &mut Graph, cx: &mut PassContext) -> Result<Changed, PassError> {
     let start = Instant::now();
-    let changed = share_all(graph, report);
-    report.spend(RULE, start.elapsed());
+    let changed = share_all(graph, cx);
+    cx.report.spend(RULE, start.elapsed());
     changed
 }
 
-fn share_all(graph: &mut Graph, report: &mut PassReport) -> Result<Changed, PassError> {
+fn share_all(graph: &mut Graph, cx: &mut PassContext) -> Result<Changed, PassError> {
     let mut changed = Changed::No;
     // Sharing operands makes their users equal, which the next round finds.
     loop {
@@ -30,17 +30,22 @@ fn share_all(graph: &mut Graph, report: &mut PassReport) -> Result<Changed, Pass
             }
         }
         let tried = equal.len();
-        let shared: Vec<_> = equal.into_values().filter(|values| values.len() > 1).collect();
-        report.rules.entry(RULE).or_default().tries += tried - shared.len();
+        let mut shared: Vec<_> = equal.into_values().filter(|values| values.len() > 1).collect();
+        cx.report.rules.entry(RULE).or_default().tries += tried - shared.len();
+        shared.retain(|values| cx.allowance.take(RULE, || names(graph, values)));
         if shared.is_empty() {
             return Ok(changed);
         }
         for values in shared {
             merge(graph, &values)?;
-            report.count(RULE, Changed::Yes);
+            cx.report.count(RULE, Changed::Yes);
             changed = Changed::Yes;
         }
     }
+}
+
+fn names(graph: &Graph, values: &[ValueId]) -> String {
+    values.iter().map(|&id| format!("%{}", graph[id].name)).collect::<Vec<_>>().join(", ")
 }
 
 fn merge(graph: &mut Graph, values: &[ValueId]) -> Result<(), PassError> {

@@ -1,6 +1,7 @@
 //! Local rewrites, applied wherever they fit.
 
-use super::{Changed, PassError, PassReport};
+use super::{Changed, PassContext, PassError};
+use crate::text::line_of;
 use crate::{Graph, GraphError, Patch, PatchError, ValueId};
 use std::borrow::Cow;
 use std::time::Instant;
@@ -57,7 +58,7 @@ impl From<GraphError> for Mismatch {
 ///
 /// # Errors
 /// A replacement of another type, or rules that undo each other.
-pub fn apply_rules(graph: &mut Graph, rules: &[Rule], report: &mut PassReport) -> Result<Changed, PassError> {
+pub fn apply_rules(graph: &mut Graph, rules: &[Rule], cx: &mut PassContext) -> Result<Changed, PassError> {
     // Every rule shrinks the graph or settles an order, so a value is rewritten a few times at most.
     let mut fuel = 16 * (graph.len() + 16);
     let mut changed = Changed::No;
@@ -70,11 +71,12 @@ pub fn apply_rules(graph: &mut Graph, rules: &[Rule], report: &mut PassReport) -
                     continue;
                 }
                 let start = Instant::now();
+                let line = line_of(graph, id);
                 let mut patch = Patch::new(graph, rule.name);
-                let fits = (rule.rewrite)(&mut patch, id).is_ok();
-                report.count(rule.name, fits.into());
+                let fits = (rule.rewrite)(&mut patch, id).is_ok() && cx.allowance.take(rule.name, || line);
+                cx.report.count(rule.name, fits.into());
                 let applied = if fits { patch.apply() } else { Ok(()) };
-                report.spend(rule.name, start.elapsed());
+                cx.report.spend(rule.name, start.elapsed());
                 applied?;
                 if fits {
                     (settled, changed) = (false, Changed::Yes);
