@@ -7,9 +7,8 @@ use super::passes::{PassArgs, lossless};
 use super::print;
 use super::steps::{STEP, random_inputs};
 use crate::Error;
-use reflux_ir::diff::{Diff, Style};
 use reflux_ir::pass::{BisectError, Culprit, bisect as find};
-use reflux_ir::{HostTensor, Name, Program, WeightSource};
+use reflux_ir::{HostTensor, Name, Program, ProgramDiff, WeightSource};
 use reflux_models::Net;
 use reflux_models::weights::{RandomWeights, Weights};
 use reflux_runtime::{Device, load};
@@ -49,7 +48,7 @@ pub fn bisect(args: &Args) -> Result<(), Error> {
         Some(path) => Box::new(Weights::open(&path)?),
         None => Box::new(RandomWeights::new(&program, args.seed)),
     };
-    let inputs = random_inputs(&program, args.seed);
+    let inputs = random_inputs(&program, &[], args.seed);
     let runner = Runner { device: args.device.into(), weights: weights.as_ref(), inputs };
     let expected = runner.run(&program)?;
     let mut check = |candidate: &Program| -> Result<bool, Error> {
@@ -59,9 +58,10 @@ pub fn bisect(args: &Args) -> Result<(), Error> {
     };
     match find(&program, &pipeline, timesteps.as_deref(), &mut check) {
         Ok(culprit) => print(&describe(&culprit)),
-        Err(BisectError::AllPass) => {
-            print(&format!("after all passes, results are within {:e} of the program as given\n", args.tolerance))
-        }
+        Err(BisectError::AllPass) => print(&format!(
+            "after all passes, results are within {:e} of the program as given\n",
+            args.tolerance
+        )),
         Err(BisectError::GivenFails) => {
             Err(Error::Usage("two runs of the program as given differ; nothing can be bisected".into()))
         }
@@ -101,7 +101,9 @@ impl Runner<'_> {
 /// is as far as can be.
 fn distance(found: &Results, expected: &Results) -> f64 {
     let pairs = found.iter().zip(expected).flat_map(|(found, expected)| {
-        expected.iter().map(|(name, value)| found.get(name).map_or(f64::INFINITY, |found| apart(found, value)))
+        expected
+            .iter()
+            .map(|(name, value)| found.get(name).map_or(f64::INFINITY, |found| apart(found, value)))
     });
     pairs.fold(0.0, |most, apart| if apart.is_nan() { f64::INFINITY } else { apart.max(most) })
 }
@@ -128,7 +130,7 @@ fn describe(culprit: &Culprit) -> String {
             );
         }
     }
-    let diff = Diff::new(&culprit.before, &culprit.after);
-    let _ = write!(text, "{}", diff.display(Style::Unified));
+    let diff = ProgramDiff::new(["without it", "with it"], [&culprit.before, &culprit.after]);
+    let _ = write!(text, "{diff}");
     text
 }

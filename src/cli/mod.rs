@@ -1,6 +1,7 @@
 //! The command line. Results go to standard output, everything else to standard error; what fails says so in one
 //! message and exits with 1.
 
+mod bisect;
 mod catalog;
 mod diff;
 mod doctor;
@@ -12,6 +13,7 @@ mod opt;
 mod passes;
 mod progress;
 mod run;
+mod steps;
 mod tensors;
 
 use crate::Error;
@@ -42,6 +44,8 @@ enum Command {
     Ir(ir::Args),
     /// Run passes on a program and say what they did; needs no weights
     Opt(opt::Args),
+    /// Find the pass, and in it the application of a rule, that changes results by more than it may
+    Bisect(bisect::Args),
     /// List the passes and their options
     Passes(catalog::Args),
     /// Execute a program of IR text
@@ -80,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::generate(&args),
         Command::Ir(args) => ir::ir(&args),
         Command::Opt(args) => opt::opt(&args),
+        Command::Bisect(args) => bisect::bisect(&args),
         Command::Passes(args) => catalog::passes(&args),
         Command::Run(args) => run::run(&args),
         Command::Doctor(args) => doctor::doctor(&args),

@@ -58,11 +58,13 @@ pub fn opt(args: &Args) -> Result<(), Error> {
     let Source { program, timesteps, passes } = source(args)?;
     let pipeline = given.or(passes).unwrap_or_else(lossless);
     let (program, report) = args.drive.run(program, &pipeline, timesteps.as_deref())?;
-    let table = if args.rules { report.rules().to_string() } else { String::new() };
+    let mut more = if args.rules { report.rules().to_string() } else { String::new() };
+    let explanations = report.passes.iter().flat_map(|pass| &pass.explanations);
+    more.extend(explanations.map(|explanation| format!("{explanation}\n")));
     if args.preview {
-        return print(&format!("{report}{table}"));
+        return print(&format!("{report}{more}"));
     }
-    eprint!("{report}{table}");
+    eprint!("{report}{more}");
     if args.json {
         if let Some(path) = &args.out {
             write_result(Some(path), &program.to_string())?;

@@ -69,6 +69,9 @@ pub struct DriveArgs {
     /// Print the program after a pass to standard error; may be repeated
     #[arg(long, value_name = "PASS|all", value_parser = NonEmptyStringValueParser::new())]
     print_after: Vec<String>,
+    /// Also print, for each value that rules made of others, by which rules it is the same
+    #[arg(long)]
+    explain: bool,
     /// Run only the first N passes
     #[arg(long, value_name = "N")]
     stop_after: Option<usize>,
@@ -124,6 +127,8 @@ impl DriveArgs {
             print_after: points("--print-after", &self.print_after, pipeline)?,
             print: Some(&mut |text| eprint!("{text}")),
             stop_after: self.stop_after,
+            explain: self.explain,
+            ..Driver::default()
         };
         Ok(driver.run(program, pipeline)?)
     }

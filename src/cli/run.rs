@@ -1,18 +1,15 @@
 //! `reflux run`
 
+use super::steps::{STEP, random_inputs};
 use super::{DeviceArg, print, read_text, tensors};
 use crate::Error;
 use crate::files::check_writable;
-use reflux_ir::{Declaration, HostTensor, Program, WeightError, WeightSource, text};
-use reflux_models::noise::TorchGenerator;
+use reflux_ir::{HostTensor, Program, WeightError, WeightSource, text};
 use reflux_models::weights::{RandomWeights, Weights};
 use reflux_runtime::{Execute, load};
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Instant;
-
-/// The input that tells a program which step it runs; given by `run` where the inputs do not hold it.
-const STEP: &str = "step";
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -70,13 +67,8 @@ fn given_inputs(args: &Args, program: &Program) -> Result<Vec<(String, HostTenso
         None => Vec::new(),
     };
     if let Some(seed) = args.random {
-        let mut generator = TorchGenerator::new(seed);
-        for Declaration { name, fact } in program.inputs.iter().filter(|input| input.fact.dtype.is_float()) {
-            if !inputs.iter().any(|(given, _)| *given == **name) {
-                let noise = generator.randn_f32(fact.shape.elements());
-                inputs.push((name.to_string(), HostTensor::from_f32(fact.shape.to_vec(), &noise)));
-            }
-        }
+        let drawn = random_inputs(program, &inputs, seed);
+        inputs.extend(drawn);
     }
     Ok(inputs)
 }

@@ -34,6 +34,12 @@ impl Name {
     }
 }
 
+impl serde::Serialize for Name {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self)
+    }
+}
+
 impl<T: AsRef<str>> From<T> for Name {
     fn from(name: T) -> Self {
         Self(Arc::from(name.as_ref()))

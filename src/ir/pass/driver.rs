@@ -30,6 +30,8 @@ pub struct Driver<'a> {
     pub print: Option<&'a mut dyn FnMut(&str)>,
     /// Run only so many passes.
     pub stop_after: Option<usize>,
+    /// Whether passes are to explain what they make.
+    pub explain: bool,
     /// How often rules may be applied in the pass after which to stop.
     pub allowance: Allowance,
 }
@@ -112,6 +114,13 @@ impl Driver<'_> {
         for (index, pass) in pipeline.passes().enumerate().take(limit) {
             self.print(self.print_before.has(pass.name()), "before", &pipeline.text_of(index), &program);
             let mut done = pipeline.report_of(index);
+            if self.explain {
+                let refused = |error: PassError| DriverError::Refused {
+                    pass: pipeline.text_of(index),
+                    why: error.to_string(),
+                };
+                done.explanations = pass.explain(&program).map_err(refused)?;
+            }
             let allowance = if index + 1 == limit { self.allowance.clone() } else { Allowance::default() };
             program = self.run_pass(pass, program, allowance, &mut done)?;
             self.print(self.print_after.has(pass.name()), "after", &done.pass, &program);

@@ -108,7 +108,7 @@ pub trait Pass: fmt::Debug + Send + Sync {
 }
 
 /// Why a value is what it was before a pass.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
     pub value: Name,
     /// The value before, as a term over the values that it is made of.

@@ -1,6 +1,6 @@
 //! What passes did.
 
-use super::{Changed, Exactness, options};
+use super::{Changed, Exactness, Explanation, options};
 use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -33,6 +33,9 @@ pub struct PassReport {
     pub rules: IndexMap<&'static str, RuleStats>,
     /// What is worth telling a user, line by line.
     pub notes: Vec<String>,
+    /// Why values are what they were, if the driver was asked to have it explained.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub explanations: Vec<Explanation>,
 }
 
 /// The time of a program's schedule on a [`Machine`](crate::Machine), in ns, before a pass and after it.
@@ -78,6 +81,7 @@ impl PassReport {
             seconds: 0.0,
             rules: IndexMap::new(),
             notes: Vec::new(),
+            explanations: Vec::new(),
         }
     }
 

@@ -1,0 +1,24 @@
+//! What running a program step by step takes.
+
+use reflux_ir::{Declaration, HostTensor, Program};
+use reflux_models::noise::TorchGenerator;
+
+/// The input that tells a program which step it runs; given by whoever runs it, where the inputs do not hold it.
+pub const STEP: &str = "step";
+
+/// Noise for every float input of `program` that is not `given`.
+pub fn random_inputs(
+    program: &Program,
+    given: &[(String, HostTensor)],
+    seed: u64,
+) -> Vec<(String, HostTensor)> {
+    let mut generator = TorchGenerator::new(seed);
+    let is_given = |input: &Declaration| given.iter().any(|(name, _)| *name == *input.name);
+    let wanted = program.inputs.iter().filter(|input| input.fact.dtype.is_float() && !is_given(input));
+    wanted
+        .map(|Declaration { name, fact }| {
+            let noise = generator.randn_f32(fact.shape.elements());
+            (name.to_string(), HostTensor::from_f32(fact.shape.to_vec(), &noise))
+        })
+        .collect()
+}

@@ -1,0 +1,145 @@
+//! Bisecting: which pass, and which application of which rule, breaks a check.
+
+#[path = "common/passes.rs"]
+mod passes;
+
+use passes::{program, sketch};
+use reflux_ir::op::Binary;
+use reflux_ir::pass::{
+    BisectError, Changed, Culprit, Exactness, Mismatch, Pass, PassContext, PassError, PassInfo, Pipeline,
+    Registry, Rule, apply_rules, bisect,
+};
+use reflux_ir::{Patch, Program, ValueId};
+use reflux_passes::fuse::{Classes, Fuse, FuseRule, Match, RULES, Tree};
+use std::convert::Infallible;
+
+const INPUTS: [&str; 2] = ["%x : f32[1,32,64] latent", "%gain : f32[1,1,64] latent"];
+
+const LINES: &str = "
+    %a = mul %x, %gain : f32[1,32,64] in block.0
+    %b = add %a, %gain : f32[1,32,64] in block.0
+    %c = add %b, %x : f32[1,32,64] in block.0
+    %d = sub %c, %a : f32[1,32,64] in block.0
+    return %d";
+
+/// `add(x, y) → sub(x, y)`, which is wrong.
+const ADD_TO_SUB: Rule = Rule {
+    name: "add-to-sub",
+    pattern: "add(x, y) → sub(x, y)",
+    roots: &["add"],
+    rewrite: |patch: &mut Patch, root: ValueId| -> Result<(), Mismatch> {
+        let graph = patch.graph();
+        let (node, operands) = (graph[root].clone(), graph.operands(root));
+        let new = patch.add(Binary::Sub, &operands, &node.name, node.path)?;
+        patch.shunt(root, new);
+        Ok(())
+    },
+};
+
+#[derive(Clone, Copy, Debug)]
+struct Wrong;
+
+impl Pass for Wrong {
+    fn name(&self) -> &'static str {
+        "wrong"
+    }
+
+    fn exactness(&self) -> Exactness {
+        Exactness::Exact
+    }
+
+    fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
+        apply_rules(&mut program.variants[0], &[ADD_TO_SUB], cx)
+    }
+}
+
+/// `linear(x, W) → x`, which is wrong, and cheap.
+const NO_LINEAR: FuseRule = FuseRule {
+    name: "no-linear",
+    pattern: "linear(x, W) → x",
+    spine: &[&["linear"]],
+    rewrite: |_: &Classes, found: &Match| Ok(vec![Tree::Class(found.levels[0].operands[0])]),
+};
+
+static WITH_WRONG: [FuseRule; 9] = {
+    let mut rules = [NO_LINEAR; 9];
+    let mut at = 0;
+    while at < 8 {
+        rules[at] = RULES[at];
+        at += 1;
+    }
+    rules
+};
+
+fn registry() -> Registry {
+    reflux_passes::registry()
+        .with(PassInfo {
+            name: "wrong",
+            summary: "changes what it must not",
+            positional: None,
+            build: |_| Ok(Box::new(Wrong)),
+        })
+        .with(PassInfo {
+            name: "fuse-wrong",
+            summary: "fuses by a rule that is no equality",
+            positional: None,
+            build: |_| Ok(Box::new(Fuse { rules: &WITH_WRONG, ..Fuse::default() })),
+        })
+}
+
+/// Bisects `passes`; a program holds if `holds` says so.
+fn find(
+    before: &Program,
+    passes: &str,
+    holds: impl Fn(&Program) -> bool,
+) -> Result<Culprit, BisectError<Infallible>> {
+    let pipeline = Pipeline::parse(passes, &registry()).unwrap();
+    bisect(before, &pipeline, None, &mut |program| Ok(holds(program)))
+}
+
+fn subtractions(program: &Program) -> usize {
+    program.variants["main"].op_counts().get("sub").copied().unwrap_or(0)
+}
+
+#[test]
+fn the_pass_and_the_application_are_found() {
+    let before = program(&sketch(&INPUTS, LINES));
+    // The second application is one too many.
+    let culprit = find(&before, "canonicalize,wrong,dce", |program| subtractions(program) < 3).unwrap();
+    assert_eq!((culprit.number, culprit.pass.as_str()), (2, "wrong"));
+    let application = culprit.application.unwrap();
+    assert_eq!((application.rule.as_str(), application.number, application.of), ("add-to-sub", 2, 2));
+    assert!(application.place.starts_with("%c = add %b, %x"), "{}", application.place);
+    assert_eq!([subtractions(&culprit.before), subtractions(&culprit.after)], [2, 3]);
+}
+
+/// Among the equalities of an e-graph the wrong one is found, not the ones that build on it.
+#[test]
+fn the_wrong_equality_is_found() {
+    let lines = "
+        %l = linear %x, @.weight f32[64,64] : f32[1,32,64] in block.0
+        %n = layer_norm %l {eps=1e-6} : f32[1,32,64] in block.0
+        %m = linear %n, @.out f32[64,64] : f32[1,32,64] in block.0
+        %r = add %m, %x : f32[1,32,64] in block.0
+        return %r";
+    let before = program(&sketch(&INPUTS, lines));
+    let products = |program: &Program| {
+        let counts = program.variants["main"].op_counts();
+        ["linear", "gemm"].iter().filter_map(|op| counts.get(op)).sum::<usize>()
+    };
+    let culprit = find(&before, "canonicalize,fuse-wrong", |program| products(program) > 0).unwrap();
+    assert_eq!(culprit.number, 2);
+    let application = culprit.application.unwrap();
+    assert_eq!((application.rule.as_str(), application.number, application.of), ("no-linear", 2, 2));
+    assert!(application.place.starts_with("linear("), "{}", application.place);
+    assert_eq!([products(&culprit.before), products(&culprit.after)], [1, 0]);
+}
+
+#[test]
+fn what_cannot_be_bisected() {
+    let before = program(&sketch(&INPUTS, LINES));
+    assert!(matches!(find(&before, "canonicalize", |_| true), Err(BisectError::AllPass)));
+    assert!(matches!(find(&before, "canonicalize", |_| false), Err(BisectError::GivenFails)));
+    let order = find(&before, "cache(fora),hoist", |program| program.variants.len() == 1);
+    assert!(matches!(order, Err(BisectError::Driver(_))));
+}
