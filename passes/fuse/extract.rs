@@ -10,6 +10,7 @@ use egg::Id;
 use fixedbitset::FixedBitSet;
 use reflux_ir::op::Op;
 use reflux_ir::{Fact, Machine};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Add;
 use std::rc::Rc;
@@ -196,7 +197,10 @@ impl Problem {
         for candidate in &self.classes[class] {
             let needs = candidate.needs.iter().map(|&need| self.worst_of(need, choice, above));
             let tree = needs.fold(Some(candidate.price), |sum, price| Some(sum? + price?));
-            if let Some(price) = tree.filter(|price| dearest.as_ref().is_none_or(|(most, _)| price > most)) {
+            // Of two that cost the same, the fused one is the one that can be wrong.
+            let rank = |price: &Price| (price.nanoseconds, Reverse(price.unfused));
+            let is_dearer = |price: &Price| dearest.as_ref().is_none_or(|(most, _)| rank(price) > rank(most));
+            if let Some(price) = tree.filter(is_dearer) {
                 dearest = Some((price, Rc::clone(candidate)));
             }
         }
