@@ -42,7 +42,7 @@ enum Command {
     Ir(ir::Args),
     /// Run passes on a program and say what they did; needs no weights
     Opt(opt::Args),
-    /// List the passes and their options
+    /// List the passes, explain one, or say why a rule does not apply somewhere
     Passes(catalog::Args),
     /// Execute a program of IR text
     Run(run::Args),
