@@ -13,6 +13,7 @@ use reflux_ir::pass::{
     Built, Changed, Exactness, Pass, PassContext, PassError, Property, counted, options_of,
 };
 use reflux_ir::{Name, Program, si};
+use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -24,11 +25,12 @@ use serde_json::{Map, Value};
 ///
 /// Two caches compose: the second applies to the steps that the first leaves to compute, and counts only those, as
 /// diffusers' hooks would inside Pruna's FORA.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cache {
+    /// Which steps reuse, which values, and how they are predicted.
     pub method: Method,
-    /// Every so manieth step computes, 1 to 5; 2 if not given.
+    /// Every so manieth step computes, 1 to 5.
     #[serde(default = "every_second")]
     pub interval: usize,
     /// The steps before it compute, 0 to 10; for `fora` 2 if not given, for `fora-paper` 0.
@@ -39,6 +41,7 @@ pub struct Cache {
     /// Of `fastercache`: how much of the last difference is added; 0.5 if not given.
     pub weight: Option<f64>,
     /// Which steps compute, one digit each, instead of the method's own rule: `11001`.
+    #[schemars(with = "Option<String>")]
     pub steps: Option<StepMask>,
 }
 

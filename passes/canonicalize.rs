@@ -5,8 +5,11 @@ mod cse;
 mod elementwise;
 mod views;
 
-use reflux_ir::Program;
-use reflux_ir::pass::{Changed, Exactness, Pass, PassContext, PassError, Rule, apply_rules};
+use reflux_ir::pass::{
+    Changed, Exactness, Mismatch, Pass, PassContext, PassError, Rule, RuleInfo, apply_rules, try_rule,
+};
+use reflux_ir::{Graph, Program, ValueId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Every rule, each directional: it makes the graph smaller, or settles an order for good.
@@ -26,8 +29,8 @@ pub static RULES: &[Rule] = &[
     constants::FOLD,
 ];
 
-/// Applies its rules, listed in `RULES`, until none fits, and then computes equal values once. Bit for bit the same results.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+/// Applies its rules until none fits, and then computes equal values once. Bit for bit the same results.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Canonicalize {}
 
@@ -49,5 +52,17 @@ impl Pass for Canonicalize {
             }
         }
         Ok(changed)
+    }
+
+    fn rules(&self) -> Vec<RuleInfo> {
+        RULES.iter().map(Rule::info).chain([cse::RULE]).collect()
+    }
+
+    fn why(&self, graph: &Graph, rule: &str, value: ValueId) -> Option<Result<(), Mismatch>> {
+        if rule == cse::RULE.name {
+            Some(cse::why(graph, value))
+        } else {
+            try_rule(RULES, rule, graph, value)
+        }
     }
 }

@@ -2,15 +2,29 @@
 
 mod narrow;
 
-use reflux_ir::pass::{Changed, Exactness, Pass, PassContext, PassError, PassReport, counted};
+use reflux_ir::pass::{Changed, Exactness, Pass, PassContext, PassError, PassReport, RuleInfo, counted};
 use reflux_ir::{Graph, Name, Program, si};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
+
+const UNSCHEDULED_VARIANT: RuleInfo =
+    RuleInfo { name: "unscheduled-variant", pattern: "a variant that no step runs → nothing" };
+const UNREAD_OP: RuleInfo =
+    RuleInfo { name: "unread-op", pattern: "an op that no result is made of → nothing" };
+const UNREAD_INPUT: RuleInfo = RuleInfo {
+    name: "unread-input",
+    pattern: "an input of a stage that the stage does not read → nothing",
+};
+const UNREAD_PREPARED: RuleInfo =
+    RuleInfo { name: "unread-prepared", pattern: "a prepared value that no stage reads → nothing" };
+const UNREAD_CARRY: RuleInfo =
+    RuleInfo { name: "unread-carry", pattern: "a carried value that no step reads → nothing" };
 
 /// Drops what nothing reads, across stages: ops, inputs of stages, prepared and carried values, variants that the
 /// schedule does not run; and carries of a value only what is read of it. Inputs of the program stay: they are its
 /// interface.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Dce {}
 
@@ -47,6 +61,10 @@ impl Pass for Dce {
         }
         Ok((program.structural_hash() != before).into())
     }
+
+    fn rules(&self) -> Vec<RuleInfo> {
+        vec![UNSCHEDULED_VARIANT, narrow::RULE, UNREAD_OP, UNREAD_INPUT, UNREAD_PREPARED, UNREAD_CARRY]
+    }
 }
 
 /// Bytes of all carried values.
@@ -58,15 +76,15 @@ fn drop_variants(program: &mut Program, report: &mut PassReport) {
     let before = program.variants.len();
     let scheduled: HashSet<_> = program.schedule.iter().cloned().collect();
     program.variants.retain(|name, _| scheduled.contains(name));
-    report.count_hits("unscheduled-variant", before - program.variants.len());
+    report.count_hits(UNSCHEDULED_VARIANT.name, before - program.variants.len());
 }
 
 fn drop_ops(graph: &mut Graph, report: &mut PassReport) {
     let before = graph.op_count();
     graph.remove_unread();
-    report.count_hits("unread-op", before - graph.op_count());
+    report.count_hits(UNREAD_OP.name, before - graph.op_count());
     let inputs = graph.drop_unread_inputs();
-    report.count_hits("unread-input", inputs.len());
+    report.count_hits(UNREAD_INPUT.name, inputs.len());
 }
 
 /// Drops prepared and carried values that no stage reads.
@@ -80,11 +98,11 @@ fn drop_outputs(program: &mut Program, report: &mut PassReport) {
         dropped += graph.outputs().iter().filter(|output| !read.contains(&output.label)).count();
         graph.retain_outputs(|label| read.contains(label));
     }
-    report.count_hits("unread-prepared", dropped);
+    report.count_hits(UNREAD_PREPARED.name, dropped);
     program.prepares.retain(|_, graph| !graph.outputs().is_empty());
     let unread: HashSet<Name> =
         program.carries.iter().map(|carry| carry.name.clone()).filter(|name| !read.contains(name)).collect();
     program.carries.retain(|carry| !unread.contains(&carry.name));
     program.variants.values_mut().for_each(|graph| graph.retain_outputs(|label| !unread.contains(label)));
-    report.count_hits("unread-carry", unread.len());
+    report.count_hits(UNREAD_CARRY.name, unread.len());
 }

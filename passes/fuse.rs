@@ -15,30 +15,31 @@ use egg::StopReason;
 use indexmap::IndexMap;
 use plan::{Found, Plan, Planner};
 use reflux_ir::pass::{
-    Allowance, Changed, Exactness, Explanation, Pass, PassContext, PassError, counted, options_of,
+    Allowance, Changed, Exactness, Explanation, Mismatch, Pass, PassContext, PassError, RuleInfo, counted,
+    options_of,
 };
-use reflux_ir::{Machine, Program};
+use reflux_ir::{Graph, Machine, Program, ValueId};
 use region::{Outline, regions};
+use rules::Tallies;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Fuses what belongs together, block by block: norms with modulation and quantization into [`Rowwise`] ops, products with
-/// bias, activation, gate and residual into [`Gemm`]s. What a kernel would compute twice or keep from memory, the estimated
+/// Fuses what belongs together, block by block: norms with modulation and quantization into `rowwise` ops, products with
+/// bias, activation, gate and residual into `gemm`s. What a kernel would compute twice or keep from memory, the estimated
 /// time on `device` decides.
 ///
 /// The ops of a block, the values they read aside, are put into an e-graph; rules say which of its terms are equal; and of
 /// all programs that the e-graph holds then, the one that costs least is taken. Blocks that are alike are fused alike.
-///
-/// [`Rowwise`]: reflux_ir::op::Rowwise
-/// [`Gemm`]: reflux_ir::op::Gemm
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Fuse {
-    /// The machine whose times decide.
+    /// The machine whose times decide: h100, l40s or cpu.
     #[serde(default = "default_device")]
     pub device: String,
+    /// Which of the equal programs to take.
     #[serde(default)]
     pub extract: Extraction,
     /// The equalities that it knows: [`RULES`], unless a library user has others.
@@ -78,6 +79,24 @@ impl Pass for Fuse {
         Exactness::Reassociating
     }
 
+    fn rules(&self) -> Vec<RuleInfo> {
+        self.rules.iter().map(|rule| RuleInfo { name: rule.name, pattern: rule.pattern }).collect()
+    }
+
+    /// Whether the rule fits at the value, or at a term that the other rules say is equal to it.
+    fn why(&self, graph: &Graph, rule: &str, value: ValueId) -> Option<Result<(), Mismatch>> {
+        let rule = self.rules.iter().find(|known| known.name == rule)?;
+        let all = regions(graph);
+        let found =
+            all.iter().find_map(|region| Some((region, region.values.iter().position(|&id| id == value)?)));
+        let Some((region, index)) = found else {
+            return Some(Err(Mismatch::new("it comes from outside, or is a view of what does")));
+        };
+        let (terms, ids) = plan::terms_of(&region.outline, plan::leaf_name, false);
+        let terms = plan::saturate(terms, self.rules, &Tallies::default(), &Allowance::default()).egraph;
+        Some(rule.answer(&terms, ids[index]))
+    }
+
     fn explain(&self, program: &Program) -> Result<Vec<Explanation>, PassError> {
         Ok(self.proofs(program)?.iter_mut().map(Proof::explanation).collect())
     }
@@ -98,6 +117,7 @@ impl Pass for Fuse {
         }
         for (rule, tally) in planner.tallies.lock().expect("no rule panics").iter() {
             cx.report.count_all(rule, tally.tries, tally.hits);
+            cx.report.spend(rule, tally.time);
         }
         for (outline, (plan, uses)) in &plans {
             cx.report.note(describe(outline, plan, *uses));

@@ -7,6 +7,7 @@ mod rewrite;
 use plan::Plan;
 use reflux_ir::pass::{Changed, Exactness, Pass, PassContext, PassError, Property, counted};
 use reflux_ir::{Name, Program, si};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
@@ -20,7 +21,7 @@ use std::collections::HashSet;
 ///
 /// Values of one stem (`mod.0`, `mod.1`, …) are prepared as one tensor, side by side along the last axis.
 /// Views stay in the step, where they cost nothing; so does `dequantize`, whose result is larger than its input.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Hoist {}
 

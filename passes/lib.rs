@@ -32,7 +32,7 @@ pub use merge_linear::MergeLinear;
 pub use quantize::{Preset, Quantize, Rule as QuantizationRule, Scheme};
 pub use tap::Tap;
 
-use reflux_ir::pass::{PassInfo, Registry};
+use reflux_ir::pass::{About, PassInfo, Registry};
 
 /// Every pass that pipelines can name.
 pub static PASSES: &[PassInfo] = &[
@@ -40,48 +40,64 @@ pub static PASSES: &[PassInfo] = &[
         name: "canonicalize",
         summary: "one form for views, casts and constants; equal values computed once",
         positional: None,
+        example: "canonicalize",
+        about: About::of::<Canonicalize>,
         build: PassInfo::from_options::<Canonicalize>,
     },
     PassInfo {
         name: "hoist",
         summary: "out of the step what does not depend on the latents, all steps at once",
         positional: None,
+        example: "hoist",
+        about: About::of::<Hoist>,
         build: PassInfo::from_options::<Hoist>,
     },
     PassInfo {
         name: "quantize",
         summary: "linears in int8, f8 or int4, by scheme, with modules excluded",
         positional: Some("scheme"),
+        example: "quantize(int8dq,exclude=norm+embedding)",
+        about: About::of::<Quantize>,
         build: Quantize::build,
     },
     PassInfo {
         name: "cache",
         summary: "results reused from step to step: fora, fora-paper, pab, fastercache",
         positional: Some("method"),
+        example: "cache(fora,interval=3)",
+        about: About::of::<Cache>,
         build: Cache::build,
     },
     PassInfo {
         name: "merge-linear",
         summary: "linears of a block that read the same value made one product",
         positional: None,
+        example: "merge-linear",
+        about: About::of::<MergeLinear>,
         build: PassInfo::from_options::<MergeLinear>,
     },
     PassInfo {
         name: "fuse",
         summary: "norms, products and what follows them as few kernels, by equality saturation",
         positional: None,
+        example: "fuse(device=h100)",
+        about: About::of::<Fuse>,
         build: PassInfo::from_options::<Fuse>,
     },
     PassInfo {
         name: "dce",
         summary: "what nothing reads dropped, carried values narrowed to what is read",
         positional: None,
+        example: "dce",
+        about: About::of::<Dce>,
         build: PassInfo::from_options::<Dce>,
     },
     PassInfo {
         name: "tap",
         summary: "values inside the network made results, for looking at them",
         positional: Some("values"),
+        example: "tap(h.*)",
+        about: About::of::<Tap>,
         build: PassInfo::from_options::<Tap>,
     },
 ];

@@ -2,13 +2,18 @@
 
 mod products;
 
-use products::{Product, products};
+use products::{Product, products, why};
 use reflux_ir::op::{Concat, Linear, Op, Rescale, Slice};
-use reflux_ir::pass::{Changed, Exactness, Pass, PassContext, PassError};
+use reflux_ir::pass::{Changed, Exactness, Mismatch, Pass, PassContext, PassError, RuleInfo};
 use reflux_ir::{Fact, Graph, ModulePath, Name, Patch, Program, Rate, ValueId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::time::Instant;
 
-const RULE: &str = "merge-linear";
+const RULE: RuleInfo = RuleInfo {
+    name: "merge-linear",
+    pattern: "linear(x, V), linear(x, W) → slices of linear(x, concat(V, W)), within a block",
+};
 
 /// Makes linears of one block that read the same value one product over the columns of all of them: queries, keys and
 /// values, and in FLUX's single blocks the MLP's input too. (diffusers' `fuse_qkv_projections`, which keeps the separate
@@ -16,7 +21,7 @@ const RULE: &str = "merge-linear";
 ///
 /// The weights are put together once, in `prepare weights`; the parts of the result are slices. Products of codes are
 /// merged with their scales, where each row has its own: the codes stay the same.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MergeLinear {}
 
@@ -31,25 +36,35 @@ impl Pass for MergeLinear {
     }
 
     fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
+        let start = Instant::now();
         let mut changed = Changed::No;
         let (mut before, mut after) = (0, 0);
         let variants: Vec<Name> = program.variants.keys().cloned().collect();
         for variant in &variants {
             let (mut groups, alone) = products(&program.variants[variant]);
-            groups.retain(|group| cx.allowance.take(RULE, || names(&program.variants[variant], group)));
-            (0..alone).for_each(|_| cx.report.count(RULE, Changed::No));
+            groups.retain(|group| cx.allowance.take(RULE.name, || names(&program.variants[variant], group)));
+            (0..alone).for_each(|_| cx.report.count(RULE.name, Changed::No));
             let prepared = prepare(program, variant, &groups)?;
             for (group, prepared) in groups.iter().zip(&prepared) {
                 (before, after) = (before + group.len(), after + 1);
                 merge(program.variants.get_mut(variant).expect("it is one of them"), group, prepared)?;
-                cx.report.count(RULE, Changed::Yes);
+                cx.report.count(RULE.name, Changed::Yes);
                 changed = Changed::Yes;
             }
         }
+        cx.report.spend(RULE.name, start.elapsed());
         if changed == Changed::Yes {
             cx.report.note(format!("{before} linears became {after}"));
         }
         Ok(changed)
+    }
+
+    fn rules(&self) -> Vec<RuleInfo> {
+        vec![RULE]
+    }
+
+    fn why(&self, graph: &Graph, rule: &str, value: ValueId) -> Option<Result<(), Mismatch>> {
+        (rule == RULE.name).then(|| why(graph, value))
     }
 }
 
@@ -95,7 +110,7 @@ fn merge(graph: &mut Graph, group: &[Product], prepared: &Prepared) -> Result<()
     let (name, path) = (graph[first.input].name.suffixed("_linears"), block(graph, group));
     let Prepared { weight, bias } = *prepared;
     let dtype = graph[first.result].fact.dtype;
-    let mut patch = Patch::new(graph, RULE);
+    let mut patch = Patch::new(graph, RULE.name);
     let whole = match first.codes {
         None => {
             let operands: Vec<_> = [first.input, weight].into_iter().chain(bias).collect();

@@ -9,6 +9,7 @@ pub use scheme::{Rule, Scheme};
 
 use reflux_ir::pass::{Built, Changed, Exactness, Globs, Pass, PassContext, PassError, options_of};
 use reflux_ir::{Program, Stage, ValueId};
+use schemars::JsonSchema;
 use selection::{Selection, Summary};
 use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
@@ -27,23 +28,32 @@ use serde_json::{Map, Value};
 ///
 /// Which linears: those of `include` (all if empty) that neither `exclude` nor `skip` names. `exclude` is a [`Preset`] of
 /// torchao's integration in Pruna; `include` and `skip` are lists of patterns of module paths, see [`Globs`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Quantize {
+    /// What is quantized, and to what.
     #[serde(default)]
     pub scheme: Scheme,
     /// How scales are computed.
     #[serde(default, skip_serializing_if = "Rule::is_default")]
+    #[schemars(!skip_serializing_if)]
     pub rule: Rule,
+    /// Modules to leave as they are, by what they are for.
     #[serde(default, skip_serializing_if = "Preset::is_none")]
+    #[schemars(!skip_serializing_if)]
     pub exclude: Preset,
+    /// Patterns of module paths: only these are quantized; all are if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_several")]
+    #[schemars(!skip_serializing_if)]
     pub include: Vec<String>,
+    /// Patterns of module paths to leave as they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_several")]
+    #[schemars(!skip_serializing_if)]
     pub skip: Vec<String>,
     /// Leave linears whose input has at most so many rows: a product of few rows is bound by reading the weights, and
     /// quantizing its input only costs. Hoisted modulations have a row for each step.
     #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(!skip_serializing_if)]
     pub keep_rows: usize,
 }
 

@@ -2,15 +2,17 @@
 
 use reflux_ir::pass::{Changed, Exactness, Pass, PassContext, PassError, counted, options_of};
 use reflux_ir::{Graph, Name, Program, ValueId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Makes the values called `values` results of every variant, under their own names, so that a run gives them back.
 ///
 /// `*` at the end stands for anything: `tap(h.*)` gives the stream behind every block of that stack.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tap {
+    /// A name, or the beginning of several with `*` behind it.
     pub values: String,
 }
 

@@ -1,4 +1,4 @@
-use reflux_ir::pass::{ConfigError, DriverError, PipelineError};
+use reflux_ir::pass::{ConfigError, DriverError, PipelineError, WhyError};
 use reflux_ir::text::ParseError;
 use reflux_models::scheduler::SchedulerError;
 use reflux_models::tokenizer::TokenizerError;
@@ -25,6 +25,8 @@ pub enum Error {
     Passes(#[from] Box<DriverError>),
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
+    #[error(transparent)]
+    Why(#[from] WhyError),
     #[error("{}: {error}", path.display())]
     Config { path: PathBuf, error: ConfigError },
     #[error("{}: {error}", path.display())]

@@ -6,10 +6,11 @@ mod passes;
 use passes::{program, sketch};
 use reflux_ir::op::Binary;
 use reflux_ir::pass::{
-    BisectError, Changed, Culprit, Exactness, Mismatch, Pass, PassContext, PassError, PassInfo, Pipeline,
-    Registry, Rule, apply_rules, bisect,
+    About, BisectError, Changed, Culprit, Exactness, Mismatch, Pass, PassContext, PassError, PassInfo,
+    Pipeline, Registry, Rule, apply_rules, bisect,
 };
 use reflux_ir::{Patch, Program, ValueId};
+use reflux_passes::Canonicalize;
 use reflux_passes::fuse::{Classes, Fuse, FuseRule, Match, RULES, Tree};
 use std::convert::Infallible;
 
@@ -77,12 +78,16 @@ fn registry() -> Registry {
             name: "wrong",
             summary: "changes what it must not",
             positional: None,
+            example: "wrong",
+            about: About::of::<Canonicalize>,
             build: |_| Ok(Box::new(Wrong)),
         })
         .with(PassInfo {
             name: "fuse-wrong",
             summary: "fuses by a rule that is no equality",
             positional: None,
+            example: "fuse-wrong",
+            about: About::of::<Fuse>,
             build: |_| Ok(Box::new(Fuse { rules: &WITH_WRONG, ..Fuse::default() })),
         })
 }

@@ -9,7 +9,7 @@ mod snapshot;
 use passes::{NET, NET_TIMES, assert_same, pipeline, program, refusal, run, try_run_at};
 use reflux_ir::op::{Op, Unary};
 use reflux_ir::pass::{
-    Changed, Config, Driver, DriverError, DumpFormat, DumpPoints, Exactness, Failure, Mismatch, Pass,
+    About, Changed, Config, Driver, DriverError, DumpFormat, DumpPoints, Exactness, Failure, Mismatch, Pass,
     PassContext, PassError, PassInfo, Pipeline, Property, Rule, apply_rules, header,
 };
 use reflux_ir::text::{PrintOptions, parse};
@@ -117,7 +117,14 @@ fn registries_grow() {
         assert_eq!(options.keys().collect::<Vec<_>>(), ["how"]);
         Ok(Box::new(Acts { deed: "nothing", act: |_, _| Ok(Changed::No) }))
     }
-    let acts = PassInfo { name: "acts", summary: "", positional: Some("how"), build };
+    let acts = PassInfo {
+        name: "acts",
+        summary: "",
+        positional: Some("how"),
+        example: "acts(well)",
+        about: About::of::<()>,
+        build,
+    };
     let hoist = PassInfo { name: "hoist", ..acts };
     let registry = registry().with(acts).with(hoist);
     let names: Vec<_> = registry.iter().map(|pass| pass.name).collect();

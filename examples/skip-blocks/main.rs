@@ -7,7 +7,7 @@
 
 mod skip_blocks;
 
-use reflux::ir::pass::{PassInfo, Pipeline};
+use reflux::ir::pass::{About, PassInfo, Pipeline};
 use reflux::passes::registry;
 use reflux::{FluxPipeline, OpenOptions, Request, bundled_model};
 use skip_blocks::SkipBlocks;
@@ -20,6 +20,8 @@ const SKIP_BLOCKS: PassInfo = PassInfo {
     name: "skip-blocks",
     summary: "residual blocks left out, by module path",
     positional: Some("blocks"),
+    example: "skip-blocks(single_transformer_blocks.2)",
+    about: About::of::<SkipBlocks>,
     build: PassInfo::from_options::<SkipBlocks>,
 };
 

@@ -3,11 +3,12 @@
 use reflux::ir::op::Binary;
 use reflux::ir::pass::{Changed, Exactness, Globs, Pass, PassContext, PassError, options_of};
 use reflux::ir::{Graph, Op, Patch, Program, ValueId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Replaces `x + f(x)` by `x` in the modules that `blocks` matches.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SkipBlocks {
     /// A pattern of module paths, like `single_transformer_blocks.[23]`.

@@ -4,6 +4,7 @@ use super::predictor::Predictor;
 use super::sites;
 use reflux_ir::pass::Property;
 use reflux_ir::{Graph, Rate, ValueId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -13,7 +14,7 @@ use std::fmt;
 /// | `fora-paper` | periodic | what each block adds to its residual, before the gate | hold |
 /// | `pab` | periodic in a window of time | results of attention modules | hold |
 /// | `fastercache` | periodic in a window of time | results of attention modules | extrapolate |
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
     /// FORA as Pruna has it (`algorithms/fora.py`): whole blocks reused, residual included, so that of a step only what

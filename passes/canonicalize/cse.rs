@@ -2,19 +2,20 @@
 
 use indexmap::IndexMap;
 use reflux_ir::op::Op;
-use reflux_ir::pass::{Changed, PassContext, PassError};
+use reflux_ir::pass::{Changed, Mismatch, PassContext, PassError, RuleInfo};
 use reflux_ir::{Graph, Name, Patch, ValueId};
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-const RULE: &str = "cse";
+pub const RULE: RuleInfo =
+    RuleInfo { name: "cse", pattern: "op(x), op(x) → op(x), the same op over the same operands once" };
 
 /// Shares equal values, in program order. What blocks of a stack compute alike moves in front of the first of them and
 /// loses its index, so that the blocks stay alike.
 pub fn share(graph: &mut Graph, cx: &mut PassContext) -> Result<Changed, PassError> {
     let start = Instant::now();
     let changed = share_all(graph, cx);
-    cx.report.spend(RULE, start.elapsed());
+    cx.report.spend(RULE.name, start.elapsed());
     changed
 }
 
@@ -31,14 +32,14 @@ fn share_all(graph: &mut Graph, cx: &mut PassContext) -> Result<Changed, PassErr
         }
         let tried = equal.len();
         let mut shared: Vec<_> = equal.into_values().filter(|values| values.len() > 1).collect();
-        cx.report.rules.entry(RULE).or_default().tries += tried - shared.len();
-        shared.retain(|values| cx.allowance.take(RULE, || names(graph, values)));
+        cx.report.rules.entry(RULE.name).or_default().tries += tried - shared.len();
+        shared.retain(|values| cx.allowance.take(RULE.name, || names(graph, values)));
         if shared.is_empty() {
             return Ok(changed);
         }
         for values in shared {
             merge(graph, &values)?;
-            cx.report.count(RULE, Changed::Yes);
+            cx.report.count(RULE.name, Changed::Yes);
             changed = Changed::Yes;
         }
     }
@@ -52,7 +53,7 @@ fn merge(graph: &mut Graph, values: &[ValueId]) -> Result<(), PassError> {
     let nodes = || values.iter().map(|&id| &graph[id]);
     let blocks: BTreeSet<_> = nodes().map(|node| node.name.split_index().map(|(_, index)| index)).collect();
     if blocks.len() == 1 {
-        let mut patch = Patch::new(graph, RULE);
+        let mut patch = Patch::new(graph, RULE.name);
         values[1..].iter().for_each(|&value| patch.shunt(value, values[0]));
         return Ok(patch.apply()?);
     }
@@ -60,9 +61,33 @@ fn merge(graph: &mut Graph, values: &[ValueId]) -> Result<(), PassError> {
     let name = nodes().map(|node| stem(&node.name)).min_by_key(String::len).expect("there are several");
     let path = nodes().map(|node| node.path.clone()).reduce(|a, b| a.common(&b)).expect("there are several");
     let (op, operands) = (graph[values[0]].op.clone(), graph.operands(values[0]));
-    let mut patch = Patch::new(graph, RULE);
+    let mut patch = Patch::new(graph, RULE.name);
     patch.place_early();
     let new = patch.add(op, &operands, &Name::from(name), path)?;
     values.iter().for_each(|&value| patch.shunt(value, new));
     Ok(patch.apply()?)
+}
+
+/// Whether another value is equal to `value`, and if not, which comes near.
+pub fn why(graph: &Graph, value: ValueId) -> Result<(), Mismatch> {
+    let (op, operands) = (&graph[value].op, graph.operands(value));
+    if matches!(op, Op::Input(_) | Op::Weight(_) | Op::Constant(_)) {
+        return Err(Mismatch::new("it is not computed"));
+    }
+    let others = || graph.order().into_iter().filter(|&other| other != value);
+    let alike: Vec<_> = others().filter(|&other| graph[other].op == *op).collect();
+    let equal_operands = |other: ValueId| {
+        graph.operands(other).iter().zip(&operands).filter(|(other, own)| other == own).count()
+    };
+    match alike.iter().copied().max_by_key(|&other| (equal_operands(other), std::cmp::Reverse(other))) {
+        Some(other) if graph.operands(other) == operands => Ok(()),
+        Some(other) => Err(Mismatch::at(other, "the nearest is the same op, of other operands")),
+        None => {
+            let of_name = others().find(|&other| graph[other].op.name() == op.name());
+            Err(match of_name {
+                Some(other) => Mismatch::at(other, "the nearest has other attributes"),
+                None => Mismatch::new(format!("there is no other `{}`", op.name())),
+            })
+        }
+    }
 }

@@ -1,17 +1,20 @@
 //! Carrying only what is read.
 
 use reflux_ir::op::Slice;
-use reflux_ir::pass::{Changed, PassError, PassReport};
+use reflux_ir::pass::{Changed, PassError, PassReport, RuleInfo};
 use reflux_ir::{Declaration, Graph, Name, Op, Patch, Program, Rate, ValueId};
 
-const RULE: &str = "narrow-carry";
+pub const RULE: RuleInfo = RuleInfo {
+    name: "narrow-carry",
+    pattern: "carry x, of which every reader takes one slice → carry slice(x)",
+};
 
 /// Where every reader of a carried value takes the same slice of it, that slice is carried.
 pub fn narrow_carries(program: &mut Program, report: &mut PassReport) -> Result<(), PassError> {
     for index in 0..program.carries.len() {
         let wide = program.carries[index].name.clone();
         let Some((slice, name)) = only_slice(program, &wide) else {
-            report.count(RULE, Changed::No);
+            report.count(RULE.name, Changed::No);
             continue;
         };
         // The step that computes the value may have a slice of that name too: it is the one to carry.
@@ -32,7 +35,7 @@ pub fn narrow_carries(program: &mut Program, report: &mut PassReport) -> Result<
             read_slice(graph, &wide, &name, &fact)?;
         }
         program.carries[index] = Declaration { name, fact };
-        report.count(RULE, Changed::Yes);
+        report.count(RULE.name, Changed::Yes);
     }
     Ok(())
 }
@@ -85,7 +88,7 @@ fn write_slice(
 fn read_slice(graph: &mut Graph, wide: &Name, name: &Name, fact: &reflux_ir::Fact) -> Result<(), PassError> {
     let Some(id) = carried_input(graph, wide) else { return Ok(()) };
     let slices: Vec<_> = graph.users(id).collect();
-    let mut patch = Patch::new(graph, RULE);
+    let mut patch = Patch::new(graph, RULE.name);
     let input = patch.input(name, fact.clone())?;
     slices.into_iter().for_each(|slice| patch.shunt(slice, input));
     patch.apply()?;

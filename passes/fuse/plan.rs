@@ -124,7 +124,7 @@ impl Planner<'_> {
 }
 
 /// What leaf `index` of an outline is called in its e-graph.
-fn leaf_name(index: usize) -> Name {
+pub fn leaf_name(index: usize) -> Name {
     Name::from(format!("leaf_{index}"))
 }
 

@@ -17,7 +17,7 @@ use reflux_ir::op::{Constant, Op};
 use reflux_ir::pass::{Allowance, Mismatch};
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Every rule. The first three make fused ops of single ones, the others let them absorb their neighbours.
 pub static RULES: &[FuseRule] = &[
@@ -143,6 +143,27 @@ impl FuseRule {
         Ok(replacements)
     }
 
+    /// Whether the rule fits somewhere in class `id`; if not, what is in the way where it comes nearest.
+    pub(super) fn answer(&self, terms: &Terms, id: Id) -> Result<(), Mismatch> {
+        let classes = Classes::new(terms);
+        let mut nearest = None;
+        for found in self.matches(terms, terms.find(id)) {
+            match self.replacements(&classes, &found) {
+                Ok(_) => return Ok(()),
+                Err(mismatch) => drop(nearest.get_or_insert(mismatch)),
+            }
+        }
+        Err(nearest.unwrap_or_else(|| {
+            let fits = |&depth: &usize| !levels(terms, terms.find(id), &self.spine[..depth]).is_empty();
+            let depth = (1..self.spine.len()).rev().find(fits).unwrap_or(0);
+            let due = self.spine[depth].join(" or ");
+            Mismatch::new(match depth {
+                0 => format!("the value is no {due}"),
+                _ => format!("no operand of the {} is a {due}", self.spine[depth - 1].join(" or ")),
+            })
+        }))
+    }
+
     /// The places in class `id` where the ops are those of the rule.
     pub(super) fn matches(&self, terms: &Terms, id: Id) -> Vec<Match> {
         levels(terms, id, self.spine).into_iter().map(|levels| Match { levels }).collect()
@@ -232,7 +253,7 @@ fn pattern(tree: &Tree) -> (PatternAst<Term>, Subst) {
 pub struct Tally {
     pub tries: usize,
     pub hits: usize,
-    pub seconds: f64,
+    pub time: Duration,
 }
 
 /// Tallies by rule, shared by the rules of a run.
@@ -281,7 +302,7 @@ impl Searcher<Term, Facts> for Running {
         let mut ids: Vec<Id> = terms.classes().map(|class| class.id).collect();
         ids.sort();
         let found = ids.into_iter().flat_map(|id| self.matches_of(terms, id)).take(limit).collect();
-        self.tally(|tally| tally.seconds += start.elapsed().as_secs_f64());
+        self.tally(|tally| tally.time += start.elapsed());
         found
     }
 
@@ -339,7 +360,7 @@ impl Applier<Term, Facts> for Running {
         self.tally(|tally| {
             tally.tries += 1;
             tally.hits += united.len();
-            tally.seconds += start.elapsed().as_secs_f64();
+            tally.time += start.elapsed();
         });
         united
     }

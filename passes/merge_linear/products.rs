@@ -2,6 +2,7 @@
 
 use indexmap::IndexMap;
 use reflux_ir::op::{MatmulCodes, Op};
+use reflux_ir::pass::Mismatch;
 use reflux_ir::{DType, Granularity, Graph, Scales, ValueId};
 
 /// Products of so few rows are bound by reading their weights, together or apart.
@@ -24,16 +25,8 @@ type Key = (ValueId, Option<MatmulCodes>, DType, Option<Scales>, bool);
 
 /// The products that can be one, group by group in program order, and how many others there are.
 pub fn products(graph: &Graph) -> (Vec<Vec<Product>>, usize) {
-    let mut by_input: IndexMap<Key, Vec<Product>> = IndexMap::new();
     let mut alone = 0;
-    for id in graph.order() {
-        if let Some(product) = product(graph, id) {
-            let weight = &graph[product.weight].fact;
-            let key = (product.input, product.codes, weight.dtype, weight.scales, product.bias.is_some());
-            by_input.entry(key).or_default().push(product);
-        }
-    }
-    let mut groups: Vec<Vec<Product>> = by_input.into_values().collect();
+    let mut groups = by_input(graph);
     // Those of one stack next to each other.
     groups.sort_by_cached_key(|group| {
         let name = &graph[group[0].input].name;
@@ -47,14 +40,47 @@ pub fn products(graph: &Graph) -> (Vec<Vec<Product>>, usize) {
     (groups, alone)
 }
 
+/// Products of one input, in so far as they are of one kind.
+fn by_input(graph: &Graph) -> Vec<Vec<Product>> {
+    let mut by_input: IndexMap<Key, Vec<Product>> = IndexMap::new();
+    for product in graph.order().into_iter().filter_map(|id| product(graph, id).ok()) {
+        let weight = &graph[product.weight].fact;
+        let key = (product.input, product.codes, weight.dtype, weight.scales, product.bias.is_some());
+        by_input.entry(key).or_default().push(product);
+    }
+    by_input.into_values().collect()
+}
+
 /// Whether the products are of one block: what many blocks make of one value, like modulations, stays apart.
 fn is_one_block(graph: &Graph, group: &[Product]) -> bool {
     let paths = group.iter().map(|product| graph[product.result].path.clone());
     paths.reduce(|a, b| a.common(&b)).is_some_and(|shared| !shared.is_empty())
 }
 
+/// Whether the product whose result is `value` can be one with others, and what is in its way if it cannot.
+pub fn why(graph: &Graph, value: ValueId) -> Result<(), Mismatch> {
+    let own = product(graph, value)?;
+    let groups = by_input(graph);
+    let is_own = |group: &&Vec<Product>| group.iter().any(|product| product.result == value);
+    let group = groups.iter().find(is_own).expect("a product is in a group");
+    if group.len() > 1 {
+        let other = group.iter().map(|product| product.result).find(|&result| result != value);
+        let other = other.expect("there are several");
+        let apart = "a product of the same input is in no common block, and what many blocks make of one value stays apart";
+        return if is_one_block(graph, group) { Ok(()) } else { Err(Mismatch::at(other, apart)) };
+    }
+    let of_input = groups.iter().flatten().filter(|product| product.input == own.input);
+    match of_input.map(|product| product.result).find(|&result| result != value) {
+        Some(other) => {
+            let kind = "the other product of its input differs in kind: in its bias, in the type or scales of its weight";
+            Err(Mismatch::at(other, kind))
+        }
+        None => Err(Mismatch::at(own.input, "nothing else is a product of its input")),
+    }
+}
+
 /// The product whose result is `id`.
-fn product(graph: &Graph, id: ValueId) -> Option<Product> {
+fn product(graph: &Graph, id: ValueId) -> Result<Product, Mismatch> {
     let operands = graph.operands(id);
     let product = match &graph[id].op {
         Op::Linear(_) => Product {
@@ -65,19 +91,37 @@ fn product(graph: &Graph, id: ValueId) -> Option<Product> {
             result: id,
         },
         Op::Rescale(_) => {
-            let Op::MatmulCodes(matmul) = graph[operands[0]].op else { return None };
+            let Op::MatmulCodes(matmul) = graph[operands[0]].op else {
+                return Err(Mismatch::at(operands[0], "what is rescaled is no product of codes"));
+            };
+            if graph.users(operands[0]).count() > 1 {
+                return Err(Mismatch::at(
+                    operands[0],
+                    "something else reads the product before it is rescaled",
+                ));
+            }
             let [input, weight] = [graph.operands(operands[0])[0], graph.operands(operands[0])[1]];
             let bias = operands[1..].iter().copied().find(|&operand| operand != input && operand != weight);
-            // The product is read by nothing else.
-            (graph.users(operands[0]).count() == 1).then_some(())?;
             Product { input, codes: Some(matmul), weight, bias, result: id }
         }
-        _ => return None,
+        _ => {
+            return Err(Mismatch::new(
+                "the rule starts from `linear`, or from the `rescale` of a product of codes",
+            ));
+        }
     };
     let x = &graph[product.input].fact;
     let rows = x.shape.elements() / x.shape.last().copied().unwrap_or(1).max(1);
-    let is_leaf = |id: ValueId| matches!(graph[id].op, Op::Weight(_));
-    let per_row = graph[product.weight].fact.scales.is_none_or(|scales| scales.per == Granularity::Row);
-    let fits = rows > FEW_ROWS && is_leaf(product.weight) && product.bias.is_none_or(is_leaf) && per_row;
-    fits.then_some(product)
+    if rows <= FEW_ROWS {
+        let reason = "its input has too few rows: reading the weights takes the time, together or apart";
+        return Err(Mismatch::at(product.input, reason));
+    }
+    let is_leaf = |id: &ValueId| matches!(graph[*id].op, Op::Weight(_));
+    if let Some(made) = [product.weight].into_iter().chain(product.bias).find(|id| !is_leaf(id)) {
+        return Err(Mismatch::at(made, "its weight or bias is no tensor of the checkpoint"));
+    }
+    if graph[product.weight].fact.scales.is_some_and(|scales| scales.per != Granularity::Row) {
+        return Err(Mismatch::at(product.weight, "the rows of its weight have no scales of their own"));
+    }
+    Ok(product)
 }

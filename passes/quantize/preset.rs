@@ -1,18 +1,23 @@
 //! Which modules not to quantize, by what they are called.
 
 use reflux_ir::ModulePath;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Modules to leave as they are, by name (Pruna 0.3, `algorithms/torchao.py`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Preset {
+    /// No module.
     #[default]
     #[serde(rename = "none")]
     Nothing,
+    /// Normalisations, and what modulates them.
     #[serde(rename = "norm")]
     Norm,
+    /// Embedders of images, text, times and positions.
     #[serde(rename = "embedding")]
     Embedding,
+    /// Both.
     #[serde(rename = "norm+embedding")]
     NormAndEmbedding,
 }

@@ -3,6 +3,7 @@
 use reflux_ir::op::{self, Dequantize, Linear, MatmulCodes, Op, Quantize, Rescale};
 use reflux_ir::pass::PassError;
 use reflux_ir::{DType, Fact, Granularity, Graph, Node, Patch, PatchError, Scales, ValueId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -15,7 +16,7 @@ const EPS: f64 = f32::EPSILON as f64;
 const EPS_F8: f64 = 1e-12;
 
 /// A scheme, by its name in torchao's integrations: `dq` quantizes activations and weights, `wo` weights only.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Scheme {
     /// Both in i8: a scale per token and per output channel.
@@ -34,7 +35,7 @@ pub enum Scheme {
 }
 
 /// How the scales of i8 values are computed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rule {
     /// torchao 0.12 to 0.16, which Pruna uses: scales in the dtype of the values, activations by max/127 with a least

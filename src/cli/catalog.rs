@@ -1,57 +1,74 @@
 //! `reflux passes`
 
+use super::input::Input;
+use super::lowering::SizeArgs;
 use super::print;
 use crate::Error;
-use reflux_ir::pass::PassInfo;
+use reflux_ir::pass::{Driver, Pipeline, Question, why};
+use reflux_models::Net;
 use reflux_passes::registry;
-use serde_json::{Map, Value};
-use std::fmt::Write;
+use std::path::PathBuf;
 
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
 
-pub fn passes(_: &Args) -> Result<(), Error> {
-    let mut text = String::new();
-    for pass in registry().iter() {
-        let PassInfo { name, summary, .. } = pass;
-        let exactness = exactness(pass);
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{name:<14}{exactness:<15}{summary}");
-        for option in options(pass) {
-            let values = alternatives(pass, &option, Value::String(NO_SUCH.into())).join(", ");
-            let values = if values.is_empty() { values } else { format!(": {values}") };
-            let first = if pass.positional == Some(&option) {
-                ", may be given as the first, without its name"
-            } else {
-                ""
-            };
-            let _ = writeln!(text, "{:14}{option}{values}{first}", "");
-        }
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Every pass in a line, with its options
+    List,
+    /// All that is known of a pass: what it does, its options, its rules, an example
+    Explain {
+        /// The pass, as in pipelines
+        name: String,
+    },
+    /// Say whether a rule applies at a value of a program, and why not if it does not; succeeds either way
+    Why(WhyArgs),
+}
+
+#[derive(clap::Args)]
+struct WhyArgs {
+    /// A rule of a pass, as `reflux passes explain` lists them
+    rule: String,
+    /// A value of the program, as in %img_mod.0
+    value: String,
+    /// An IR file, a FLUX.1 model in diffusers layout, or a built-in configuration: flux-dev, flux-schnell. Of a model, it
+    /// is the transformer
+    input: PathBuf,
+    /// Passes to run on the program first, as in 'canonicalize,hoist'
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    passes: String,
+    /// The stage that the value is of, as in reuse or 'prepare prompt' [default: the only one that computes it]
+    #[arg(long)]
+    stage: Option<String>,
+    #[command(flatten)]
+    sizes: SizeArgs,
+}
+
+pub fn passes(args: &Args) -> Result<(), Error> {
+    match &args.command {
+        None | Some(Command::List) => print(&registry().list().to_string()),
+        Some(Command::Explain { name }) => explain(name),
+        Some(Command::Why(args)) => ask(args),
     }
-    print(&text)
 }
 
-/// A name that neither options nor their values have.
-const NO_SUCH: &str = "?";
-
-/// The names of a pass's options: it says them where it refuses one, so this list cannot be out of date.
-fn options(pass: &PassInfo) -> Vec<String> {
-    alternatives(pass, NO_SUCH, Value::Null)
+fn explain(name: &str) -> Result<(), Error> {
+    let registry = registry();
+    let pass = registry.get(name)?;
+    print(&registry.explain(pass).to_string())
 }
 
-/// What a pass says it would take instead of an option, or of its value.
-fn alternatives(pass: &PassInfo, option: &str, value: Value) -> Vec<String> {
-    let Err(error) = (pass.build)(Map::from_iter([(option.to_owned(), value)])) else { return Vec::new() };
-    let message = error.to_string();
-    let Some((_, alternatives)) = message.split_once(", expected ") else { return Vec::new() };
-    alternatives.split('`').skip(1).step_by(2).map(str::to_owned).collect()
-}
-
-/// How exact a pass is, built with no more options than it needs.
-fn exactness(pass: &PassInfo) -> String {
-    let value = |option| alternatives(pass, option, Value::String(NO_SUCH.into())).into_iter().next();
-    let needed =
-        pass.positional.map(|option| (option.to_owned(), value(option).unwrap_or(NO_SUCH.into()).into()));
-    let built = (pass.build)(Map::from_iter(needed));
-    built.map(|pass| pass.exactness().to_string()).unwrap_or_default()
+fn ask(args: &WhyArgs) -> Result<(), Error> {
+    let registry = registry();
+    let pipeline = Pipeline::parse(&args.passes, &registry)?;
+    let input = Input::of(&args.input)?;
+    input.refuse_sizes(&args.sizes)?;
+    let (program, timesteps) = input.program(Net::Transformer, &args.sizes)?;
+    let mut driver = Driver { timesteps: timesteps.as_deref(), ..Driver::default() };
+    let (program, _) = driver.run(program, &pipeline)?;
+    let question = Question { rule: &args.rule, value: &args.value, stage: args.stage.as_deref() };
+    print(&why(&registry, &pipeline, &program, question)?.to_string())
 }

@@ -46,7 +46,7 @@ enum Command {
     Opt(opt::Args),
     /// Find the pass, and in it the application of a rule, that changes results by more than it may
     Bisect(bisect::Args),
-    /// List the passes and their options
+    /// List the passes, explain one, or say why a rule does not apply somewhere
     Passes(catalog::Args),
     /// Execute a program of IR text
     Run(run::Args),

@@ -6,11 +6,13 @@
 //! - [`Driver`]: runs a pipeline: verifies, hashes, times, dumps, and leaves a reproducer of what fails.
 //! - [`Report`]: what each pass did.
 
+mod about;
 mod allowance;
 mod bisect;
 mod config;
 mod driver;
 mod dump;
+mod explain;
 mod glob;
 mod options;
 mod pipeline;
@@ -18,7 +20,9 @@ mod property;
 mod registry;
 mod report;
 mod rule;
+mod why;
 
+pub use about::{About, OptionInfo, OptionValue};
 pub use allowance::Allowance;
 pub use bisect::{Application, BisectError, Culprit, bisect};
 pub use config::{Config, ConfigError};
@@ -30,9 +34,10 @@ pub use pipeline::{OrderError, Pipeline, PipelineError};
 pub use property::Property;
 pub use registry::{Built, PassInfo, Registry};
 pub use report::{Estimate, PassReport, Report, RuleStats, counted};
-pub use rule::{Mismatch, Rule, apply_rules};
+pub use rule::{Mismatch, Rule, RuleInfo, apply_rules, try_rule};
+pub use why::{Obstacle, Question, Why, WhyError, why};
 
-use crate::{GraphError, Name, PatchError, Program};
+use crate::{Graph, GraphError, Name, PatchError, Program, ValueId};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::fmt;
@@ -105,6 +110,20 @@ pub trait Pass: fmt::Debug + Send + Sync {
 
     /// Rewrites `program`. Where it fails, the driver discards what it has done.
     fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError>;
+
+    /// The rules that it consists of, if it does: those that its report counts.
+    fn rules(&self) -> Vec<RuleInfo> {
+        Vec::new()
+    }
+
+    /// Whether the rule called `rule` applies at `value` of `graph`, and where it does not, what is in its way: of several
+    /// things, what comes nearest to a fit. Nothing if the pass has no such rule, or one that cannot be asked.
+    ///
+    /// For passes made of [`Rule`]s, this is [`try_rule`].
+    fn why(&self, graph: &Graph, rule: &str, value: ValueId) -> Option<Result<(), Mismatch>> {
+        let _ = (graph, rule, value);
+        None
+    }
 }
 
 /// Why a value is what it was before a pass.

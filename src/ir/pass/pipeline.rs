@@ -74,11 +74,7 @@ impl Pipeline {
         name: &str,
         mut options: serde_json::Map<String, serde_json::Value>,
     ) -> Result<(), PipelineError> {
-        let Some(info) = registry.find(name) else {
-            let known: Vec<_> = registry.iter().map(|pass| pass.name).collect();
-            let nearest = registry.nearest(name);
-            return Err(PipelineError::Unknown { name: name.to_owned(), nearest, known: known.join(", ") });
-        };
+        let info = registry.get(name)?;
         let refused = |message: String| PipelineError::Options { pass: info.name, message };
         if let Some(bare) = options.shift_remove(options::BARE) {
             let Some(key) = info.positional else {

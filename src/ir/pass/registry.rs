@@ -1,6 +1,6 @@
 //! Which passes there are.
 
-use super::Pass;
+use super::{About, Pass, PipelineError};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -12,6 +12,10 @@ pub struct PassInfo {
     pub summary: &'static str,
     /// The option that may be given without its key, as the first.
     pub positional: Option<&'static str>,
+    /// The pass as pipeline text, with options that show what it is for.
+    pub example: &'static str,
+    /// What its struct says of it and of its options: [`About::of`] it.
+    pub about: fn() -> About,
     /// Builds the pass from its options; unknown ones are errors.
     pub build: fn(Map<String, Value>) -> Built,
 }
@@ -55,10 +59,19 @@ impl Registry {
         self.passes.iter().find(|pass| pass.name == name)
     }
 
-    /// The name nearest to one that is unknown, if any is near.
-    pub(super) fn nearest(&self, name: &str) -> Option<&'static str> {
-        let distance = |known: &&'static str| strsim::levenshtein(known, name);
-        let nearest = self.passes.iter().map(|pass| pass.name).min_by_key(distance)?;
-        (distance(&nearest) <= 1 + nearest.len() / 3).then_some(nearest)
+    /// The pass called `name`, or the error that there is none.
+    pub fn get(&self, name: &str) -> Result<&PassInfo, PipelineError> {
+        self.find(name).ok_or_else(|| {
+            let known: Vec<_> = self.iter().map(|pass| pass.name).collect();
+            let nearest = nearest(known.iter().copied(), name);
+            PipelineError::Unknown { name: name.to_owned(), nearest, known: known.join(", ") }
+        })
     }
+}
+
+/// The one of `names` that `name` was meant to be, if any is near.
+pub(super) fn nearest<'n>(names: impl Iterator<Item = &'n str>, name: &str) -> Option<&'n str> {
+    let distance = |known: &&str| strsim::levenshtein(known, name);
+    let nearest = names.min_by_key(distance)?;
+    (distance(&nearest) <= 1 + nearest.len() / 3).then_some(nearest)
 }

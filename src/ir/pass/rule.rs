@@ -21,6 +21,21 @@ pub struct Rule {
     pub rewrite: fn(&mut Patch, ValueId) -> Result<(), Mismatch>,
 }
 
+/// A rule, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuleInfo {
+    pub name: &'static str,
+    /// What becomes what.
+    pub pattern: &'static str,
+}
+
+impl Rule {
+    /// The rule, for people.
+    pub const fn info(&self) -> RuleInfo {
+        RuleInfo { name: self.name, pattern: self.pattern }
+    }
+}
+
 /// Why a rule does not fit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
@@ -88,6 +103,21 @@ pub fn apply_rules(graph: &mut Graph, rules: &[Rule], cx: &mut PassContext) -> R
             return Ok(changed);
         }
     }
+}
+
+/// Whether the one of `rules` called `name` applies at `value`, and why not if it does not; nothing if none is called so.
+pub fn try_rule(rules: &[Rule], name: &str, graph: &Graph, value: ValueId) -> Option<Result<(), Mismatch>> {
+    let rule = rules.iter().find(|rule| rule.name == name)?;
+    let op = graph[value].op.name();
+    if !rule.roots.contains(&op) {
+        let roots: Vec<_> = rule.roots.iter().map(|root| format!("`{root}`")).collect();
+        let reason = format!("the rule starts from {}, this is `{op}`", roots.join(" or "));
+        return Some(Err(Mismatch::new(reason)));
+    }
+    let mut graph = graph.clone();
+    let mut patch = Patch::new(&mut graph, rule.name);
+    let applied = (rule.rewrite)(&mut patch, value).and_then(|()| Ok(patch.apply()?));
+    Some(applied)
 }
 
 fn names(rules: &[Rule]) -> String {

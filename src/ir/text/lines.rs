@@ -15,6 +15,17 @@ pub(super) fn lines(graph: &Graph, options: &PrintOptions) -> Vec<Line> {
         .collect()
 }
 
+impl Graph {
+    /// The value as it prints, on one line: an op with its operands, an input or a weight with its type.
+    pub fn line(&self, id: ValueId) -> String {
+        match self[id].op {
+            Op::Input(_) | Op::Weight(_) => format!("{} : {}", self.operand(id), self[id].fact),
+            Op::Constant(_) => self.operand(id).to_string(),
+            _ => line_of(self, id),
+        }
+    }
+}
+
 /// The op as it is printed, on one line.
 pub(crate) fn line_of(graph: &Graph, id: ValueId) -> String {
     let mut text = String::new();
