@@ -103,7 +103,7 @@ pub static PASSES: &[PassInfo] = &[
 ];
 
 /// The pipeline that changes no result: what runs where nothing is asked for.
-pub const LOSSLESS: &str = "canonicalize,hoist,canonicalize,dce";
+pub const LOSSLESS: &str = "canonicalize,hoist,canonicalize,merge-linear,fuse,dce";
 
 /// A registry of [`PASSES`].
 pub fn registry() -> Registry {

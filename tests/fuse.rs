@@ -10,9 +10,9 @@ use passes::{
     NET, assert_settled, assert_unchanged, flux_dev, flux_dev_after, flux_dev_times, log, only, program, run,
     sketch, story, try_run_at,
 };
-use reflux_ir::pass::{Pass, Report};
+use reflux_ir::pass::{Driver, Pass, Pipeline, Report};
 use reflux_ir::{Graph, Machine, Op, Program, Rate};
-use reflux_passes::fuse::{Fuse, RULES};
+use reflux_passes::fuse::{Fuse, FuseRule, RULES};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -260,6 +260,32 @@ fn flux_dev_fused() {
     assert!(report.passes.iter().all(|pass| !pass.changed), "{report}\n{again}");
     let (program, report) = flux_dev_after(&format!("{QUANTIZED},fuse,dce"));
     snapshot!("fuse__flux_dev_int8dq", format!("{}\n{program}", log(&report)));
+}
+
+/// What each rule is worth: a step's time on an H100, estimated, without it.
+#[test]
+fn what_rules_are_worth() {
+    let mut text = String::new();
+    for (name, passes) in [("bf16", PREPARED), ("int8dq, norm+embedding excluded", QUANTIZED)] {
+        let (before, _) = flux_dev_after(passes);
+        let time = |program: &Program| {
+            Machine::named("h100").unwrap().of_graph(&program.variants["full"]) as f64 / 1e6
+        };
+        let fused = |rules: Vec<FuseRule>| {
+            let mut pipeline = Pipeline::new();
+            pipeline.push(Fuse { rules: rules.leak(), ..Fuse::default() });
+            time(&Driver::default().run(before.clone(), &pipeline).unwrap().0)
+        };
+        let all = fused(RULES.to_vec());
+        writeln!(text, "# {name}: {:.1} ms before, {all:.1} ms after", time(&before)).unwrap();
+        for rule in RULES {
+            let without = fused(RULES.iter().filter(|other| other.name != rule.name).copied().collect());
+            assert!(without >= all, "{} makes it slower", rule.name);
+            writeln!(text, "{:<24} {:>5.1} ms more without it", rule.name, without - all).unwrap();
+        }
+        text.push('\n');
+    }
+    snapshot!("fuse__worth", text);
 }
 
 /// Every rule is of use.

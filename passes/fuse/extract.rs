@@ -96,7 +96,7 @@ struct Candidate {
 /// The candidate that is chosen, by class.
 type Choice = BTreeMap<usize, Rc<Candidate>>;
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Problem {
     ids: Rc<[Id]>,
     /// Candidates by class, cheapest first.
@@ -282,11 +282,14 @@ impl Problem {
         own.difference_with(&self.reachable(self.roots.ones(), Some(class)));
         let replaces = |better: &Candidate, worse: &Candidate| {
             let needed = below(worse, always);
-            if !better.needs.iter().all(|&need| needed.contains(need) || self.roots.contains(need)) {
+            let reached = self.reachable(better.needs.iter().copied(), None);
+            // What may be made of the class itself could be out of the question, as things are chosen.
+            let is_there = |&need: &usize| needed.contains(need) || self.roots.contains(need);
+            if reached.contains(class) || !better.needs.iter().all(is_there) {
                 return false;
             }
             let mut spared = &needed & &own;
-            spared.difference_with(&self.reachable(better.needs.iter().copied(), None));
+            spared.difference_with(&reached);
             let spared = spared.ones().filter(|&other| other != class).map(|other| self.least(other));
             better.price <= spared.fold(worse.price, Add::add)
         };
@@ -385,8 +388,21 @@ impl Search {
 }
 
 impl Problem {
-    /// The classes whose choices depend on each other, part by part; what is needed in any case joins nothing.
+    /// Whether something could be made of itself, as things may be chosen.
+    fn is_cyclic(&self) -> bool {
+        let reached = self.reachable(self.roots.ones(), None);
+        let needs =
+            |class: usize| self.classes[class].iter().flat_map(|candidate| candidate.needs.iter().copied());
+        reached.ones().any(|class| self.reachable(needs(class), None).contains(class))
+    }
+
+    /// The classes whose choices depend on each other, part by part; what is needed in any case joins nothing, unless it
+    /// could close a cycle.
     fn parts(&self) -> Vec<FixedBitSet> {
+        let contested = self.roots.ones().filter(|&class| self.classes[class].len() != 1);
+        if contested.count() > 1 && self.is_cyclic() {
+            return vec![self.reachable(self.roots.ones(), None)];
+        }
         let mut parts: Vec<FixedBitSet> = Vec::new();
         for class in self.roots.ones().filter(|&class| self.classes[class].len() != 1) {
             let mut part = FixedBitSet::with_capacity(self.classes.len());
@@ -464,5 +480,80 @@ impl<'e> Pricing<'e> {
         let nanoseconds = if is_free { 0 } else { self.machine.nanoseconds(op, &facts, &output) };
         let is_fused = matches!(op, Op::Gemm(_) | Op::Rowwise(_) | Op::Attention(_) | Op::Concat(_));
         Price { nanoseconds, unfused: u64::from(!is_fused), ops: 1 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A problem of `classes` classes, each of up to three candidates that may need any classes, later ones too.
+    fn random(state: &mut u64, classes: usize) -> Problem {
+        let mut below = |bound: u64| {
+            *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (*state >> 33) % bound
+        };
+        let mut candidates = |class: usize| -> Vec<Rc<Candidate>> {
+            let mut all: Vec<Candidate> = (0..1 + below(3))
+                .map(|index| {
+                    // The first candidate needs earlier classes only, so that every class can be made.
+                    let reach = if index == 0 { class } else { classes } as u64;
+                    let needs: BTreeSet<usize> =
+                        (0..below(4)).filter(|_| reach > 0).map(|_| below(reach) as usize).collect();
+                    let price = Price { nanoseconds: below(20), ..Price::default() };
+                    let term = Term::leaf(format!("c{class}_{index}").into());
+                    Candidate {
+                        term,
+                        price,
+                        needs: needs.into_iter().filter(|&need| need != class).collect(),
+                    }
+                })
+                .collect();
+            all.sort_by(|a, b| (a.price, &a.term).cmp(&(b.price, &b.term)));
+            all.into_iter().map(Rc::new).collect()
+        };
+        let classes: Vec<_> = (0..classes).map(&mut candidates).collect();
+        let roots = [classes.len() - 1, classes.len() / 2].into_iter().collect();
+        Problem { ids: (0..classes.len()).map(Id::from).collect(), classes, roots }
+    }
+
+    /// The least price of all choices that can be made, by trying them all.
+    fn exhaustive(problem: &Problem, choice: &mut Choice, class: usize) -> Price {
+        if class == problem.classes.len() {
+            let needed = problem.needed(choice);
+            let chosen: Choice = choice
+                .iter()
+                .filter(|(class, _)| needed.contains(class))
+                .map(|(&class, c)| (class, Rc::clone(c)))
+                .collect();
+            return if is_acyclic(&chosen) { problem.price_of(choice) } else { Price::MOST };
+        }
+        let prices = problem.classes[class].iter().map(|candidate| {
+            choice.insert(class, Rc::clone(candidate));
+            exhaustive(problem, choice, class + 1)
+        });
+        prices.min().unwrap_or(Price::MOST)
+    }
+
+    #[test]
+    fn the_cheapest_choice_is_found() {
+        let (mut state, mut beaten) = (7, 0);
+        for round in 0..400 {
+            let problem = random(&mut state, 3 + round % 7);
+            let (greedy, _) = problem.greedy();
+            let greedy_price = problem.price_of(&greedy);
+            let (found, is_cut_short) = Search::run(&problem, greedy);
+            let needed = problem.needed(&found);
+            let chosen: Choice = found
+                .iter()
+                .filter(|(class, _)| needed.contains(class))
+                .map(|(&class, c)| (class, Rc::clone(c)))
+                .collect();
+            assert!(is_acyclic(&chosen) && !is_cut_short);
+            let best = exhaustive(&problem, &mut Choice::new(), 0);
+            assert_eq!(problem.price_of(&found), best, "round {round}: {problem:?}");
+            beaten += usize::from(best < greedy_price);
+        }
+        assert!(beaten > 20, "greedy choices are as good nearly always: {beaten}");
     }
 }
