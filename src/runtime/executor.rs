@@ -1,7 +1,7 @@
 //! Runs a program on one backend.
 
 use crate::coded::Coded;
-use crate::ops::{Target, execute};
+use crate::ops::{GraphRunner, Target, Unplanned, execute};
 use crate::plan::{Instruction, Plan, Slot};
 use crate::value::Value;
 use crate::{Device, Profile, RunError, quantize, weight_rule};
@@ -33,6 +33,9 @@ pub trait Execute {
 
     /// What has been measured, if profiling is on.
     fn profile(&self) -> Option<&Profile>;
+
+    /// Variants that the backend's own engine does not run, and why: they run op by op, slower.
+    fn fallbacks(&self) -> &[String];
 }
 
 /// Loads `program` and its weights onto `device`. Weights are read one at a time.
@@ -60,12 +63,15 @@ struct Executor<B: Target> {
     /// What ran while the weights were read.
     at_load: Profile,
     profile: Option<Profile>,
+    fallbacks: Vec<String>,
 }
 
 struct LoadedStage<B: Target> {
     stage: Stage,
     plan: Plan,
     leaves: Vec<(Slot, Value<B>)>,
+    /// Runs the stage as a whole, where the backend can.
+    runner: Option<Box<dyn GraphRunner<B>>>,
 }
 
 impl<B: Target> Executor<B> {
@@ -76,6 +82,7 @@ impl<B: Target> Executor<B> {
         let mut stages = Vec::new();
         let mut values = HashMap::new();
         let mut at_load = Profile::default();
+        let mut fallbacks = Vec::new();
         for (stage, graph) in program.stages() {
             if stage == Stage::Prepare(Rate::Weights) && graph.inputs().is_empty() {
                 let prepared = prepare_weights(graph, source, &device, &mut at_load)?;
@@ -96,14 +103,18 @@ impl<B: Target> Executor<B> {
             for (constant, slot) in &plan.constants {
                 leaves.push((*slot, Value::Scalar(constant.value.0, constant.dtype)));
             }
-            stages.push(LoadedStage { stage, plan, leaves });
+            let runner = match &stage {
+                Stage::Prepare(_) => None,
+                Stage::Variant(_) => runner(&stage, graph, &leaves, &device, &mut fallbacks)?,
+            };
+            stages.push(LoadedStage { stage, plan, leaves, runner });
         }
         let stale = stages.iter().filter_map(|loaded| match loaded.stage {
             Stage::Prepare(rate) => Some(rate),
             Stage::Variant(_) => None,
         });
         let stale = stale.collect();
-        Ok(Self { program, device, stages, values, stale, at_load, profile: None })
+        Ok(Self { program, device, stages, values, stale, at_load, profile: None, fallbacks })
     }
 
     fn prepare(&mut self) -> Result<(), RunError> {
@@ -118,6 +129,20 @@ impl<B: Target> Executor<B> {
     fn run(&mut self, stage: &Stage) -> Result<Vec<(Name, Fact, Value<B>)>, RunError> {
         let loaded = self.stages.iter().find(|loaded| loaded.stage == *stage).expect("verified schedule");
         let plan = &loaded.plan;
+        if let Some(runner) = &loaded.runner {
+            let Some(profile) = &mut self.profile else { return runner.run(&self.values, None) };
+            let mut times: HashMap<String, Duration> = HashMap::new();
+            let made = runner.run(
+                &self.values,
+                Some(&mut |value, time| *times.entry(value.to_owned()).or_default() += time),
+            )?;
+            for instruction in &plan.instructions {
+                // What is but seen differently takes no time.
+                let time = times.get(&*instruction.name).copied().unwrap_or_default();
+                profile.record(stage, instruction, time);
+            }
+            return Ok(made);
+        }
         let mut slots: Vec<Option<Value<B>>> = vec![None; plan.slots];
         for (name, slot) in &plan.inputs {
             let value = self.values.get(name).ok_or_else(|| RunError::MissingInput(name.clone()))?;
@@ -264,6 +289,32 @@ impl<B: Target> Execute for Executor<B> {
 
     fn profile(&self) -> Option<&Profile> {
         self.profile.as_ref()
+    }
+
+    fn fallbacks(&self) -> &[String] {
+        &self.fallbacks
+    }
+}
+
+/// The backend's own way to run `graph`, if it has one; what keeps it from that is added to `fallbacks`.
+fn runner<B: Target>(
+    stage: &Stage,
+    graph: &Graph,
+    leaves: &[(Slot, Value<B>)],
+    device: &B::Device,
+    fallbacks: &mut Vec<String>,
+) -> Result<Option<Box<dyn GraphRunner<B>>>, RunError> {
+    // Slots are numbered in program order.
+    let order = graph.order();
+    let weights = leaves.iter().map(|(slot, value)| (order[*slot], value.clone())).collect();
+    match B::runner(graph, weights, device) {
+        Ok(runner) => Ok(Some(runner)),
+        Err(Unplanned::OpByOp) => Ok(None),
+        Err(Unplanned::Unsupported(why)) => {
+            fallbacks.push(format!("{stage} runs on burn's kernels: {why}"));
+            Ok(None)
+        }
+        Err(Unplanned::Failed(error)) => Err(error),
     }
 }
 

@@ -5,6 +5,7 @@
 //! is returned, or reused in place, as early as can be.
 
 mod coded;
+pub mod cuda;
 mod device;
 mod error;
 mod executor;

@@ -11,7 +11,7 @@ mod position;
 mod quantized;
 mod target;
 
-pub use target::Target;
+pub use target::{GraphRunner, Made, Target, Unplanned};
 
 use crate::RunError;
 use crate::plan::Instruction;

@@ -8,12 +8,24 @@ use crate::value::{Value, float_dtype};
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn_cuda::Cuda;
-use reflux_ir::Fact;
 use reflux_ir::op::{Attention, Gemm, Quantize, Rowwise, Unary};
+use reflux_ir::{Fact, Graph, Name, ValueId};
+use std::collections::HashMap;
+use std::time::Duration;
 
 /// A burn backend that programs run on. The defaults are compositions of burn's own ops and hold everywhere; a backend
 /// overrides what it has better means for.
 pub trait Target: Backend {
+    /// A way to run all of `graph`, whose weights are `weights`, faster than op by op.
+    fn runner(
+        graph: &Graph,
+        weights: HashMap<ValueId, Value<Self>>,
+        device: &Self::Device,
+    ) -> Result<Box<dyn GraphRunner<Self>>, Unplanned> {
+        let _ = (graph, weights, device);
+        Err(Unplanned::OpByOp)
+    }
+
     /// `function` of each element.
     fn unary(function: Unary, x: FloatTensor<Self>) -> FloatTensor<Self> {
         elementwise::unary::<Self>(function, x)
@@ -99,4 +111,35 @@ pub trait Target: Backend {
     }
 }
 
-impl Target for Cuda {}
+/// A result of a graph.
+pub type Made<B> = (Name, Fact, Value<B>);
+
+/// A graph that runs as a whole.
+pub trait GraphRunner<B: Backend> {
+    /// Runs the graph over its inputs by name. With `observe`, waits for each op and tells how long it took.
+    fn run(
+        &self,
+        inputs: &HashMap<Name, Value<B>>,
+        observe: Option<&mut dyn FnMut(&str, Duration)>,
+    ) -> Result<Vec<Made<B>>, RunError>;
+}
+
+/// Why a graph runs op by op.
+pub enum Unplanned {
+    /// The backend has nothing else.
+    OpByOp,
+    /// It has, but not for this graph: which op, and what it lacks.
+    Unsupported(String),
+    /// It has, and it does not work.
+    Failed(RunError),
+}
+
+impl Target for Cuda {
+    fn runner(
+        graph: &Graph,
+        weights: HashMap<ValueId, Value<Self>>,
+        device: &Self::Device,
+    ) -> Result<Box<dyn GraphRunner<Self>>, Unplanned> {
+        crate::cuda::runner(graph, weights, device)
+    }
+}

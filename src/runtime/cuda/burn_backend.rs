@@ -1,0 +1,122 @@
+//! The engine over burn's memory.
+
+use super::{Addresses, Engine, plan};
+use crate::RunError;
+use crate::ops::{GraphRunner, Made, Unplanned};
+use crate::value::{Value, burn_shape, float_dtype, int_dtype};
+use burn::tensor::backend::Backend;
+use burn_cuda::{Cuda, CudaDevice};
+use reflux_ir::{Graph, Name, ValueId};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// A graph on the engine, its weights on burn's device.
+struct OnBurn {
+    engine: Engine,
+    graph: Graph,
+    weights: HashMap<ValueId, Value<Cuda>>,
+    device: CudaDevice,
+}
+
+/// Plans `graph` for the engine; `weights` are its weights.
+pub fn runner(
+    graph: &Graph,
+    weights: HashMap<ValueId, Value<Cuda>>,
+    device: &CudaDevice,
+) -> Result<Box<dyn GraphRunner<Cuda>>, Unplanned> {
+    let plan = plan(graph).map_err(|why| Unplanned::Unsupported(why.to_string()))?;
+    let info = crate::Device::Cuda.probe().map_err(|error| Unplanned::Failed(error.into()))?;
+    let capability = info.compute_capability.unwrap_or((8, 0));
+    if capability < (8, 0) {
+        return Err(Unplanned::Unsupported("the GPU is older than sm_80".into()));
+    }
+    let bias = |value: ValueId| match weights.get(&value) {
+        Some(value) => address(value, false),
+        None => Err(lost("a bias")),
+    };
+    let engine = Engine::new(plan, capability, &bias).map_err(Unplanned::Failed)?;
+    Ok(Box::new(OnBurn { engine, graph: graph.clone(), weights, device: device.clone() }))
+}
+
+/// The device address of a value, or of the scales of its codes. It holds as long as the value does.
+fn address(value: &Value<Cuda>, scales: bool) -> Result<u64, RunError> {
+    let tensor = match value {
+        Value::Float(tensor) | Value::Int(tensor) => tensor,
+        Value::Quantized(coded) if scales => &coded.scales,
+        Value::Quantized(coded) => match &coded.codes {
+            crate::coded::Codes::Int(codes) => codes,
+            crate::coded::Codes::Float(_) => return Err(lost("codes that are held as numbers")),
+        },
+        Value::Scalar(..) => return Err(lost("a number")),
+    };
+    if !tensor.is_contiguous() {
+        return Err(lost("a tensor in several pieces"));
+    }
+    let resource = tensor.client.get_resource(tensor.handle.clone()).map_err(|error| RunError::Backend {
+        line: "the address of a tensor".into(),
+        message: format!("{error:?}"),
+    })?;
+    Ok(resource.resource().ptr)
+}
+
+fn lost(what: &str) -> RunError {
+    RunError::Backend { line: "the CUDA engine".into(), message: format!("{what} has no address") }
+}
+
+struct Places<'a> {
+    values: HashMap<ValueId, &'a Value<Cuda>>,
+    outputs: &'a [Value<Cuda>],
+}
+
+impl Addresses for Places<'_> {
+    fn given(&self, value: ValueId, scales: bool) -> Result<u64, RunError> {
+        address(self.values.get(&value).ok_or_else(|| lost("a value"))?, scales)
+    }
+
+    fn output(&self, index: usize) -> Result<u64, RunError> {
+        address(&self.outputs[index], false)
+    }
+}
+
+impl GraphRunner<Cuda> for OnBurn {
+    fn run(
+        &self,
+        inputs: &HashMap<Name, Value<Cuda>>,
+        observe: Option<&mut dyn FnMut(&str, Duration)>,
+    ) -> Result<Vec<Made<Cuda>>, RunError> {
+        let mut values: HashMap<ValueId, &Value<Cuda>> =
+            self.weights.iter().map(|(&id, value)| (id, value)).collect();
+        for &id in self.graph.inputs() {
+            let name = &self.graph[id].name;
+            values.insert(id, inputs.get(name).ok_or_else(|| RunError::MissingInput(name.clone()))?);
+        }
+        let empty = |value: ValueId| {
+            let fact = &self.graph[value].fact;
+            let shape = burn_shape(&fact.shape);
+            match fact.dtype.is_float() {
+                true => Value::Float(<Cuda as burn::tensor::ops::FloatTensorOps<Cuda>>::float_empty(
+                    shape,
+                    &self.device,
+                    float_dtype(fact.dtype),
+                )),
+                false => Value::Int(<Cuda as burn::tensor::ops::IntTensorOps<Cuda>>::int_empty(
+                    shape,
+                    &self.device,
+                    int_dtype(fact.dtype),
+                )),
+            }
+        };
+        let outputs: Vec<Value<Cuda>> =
+            self.graph.outputs().iter().map(|output| empty(output.value)).collect();
+        // What burn has still to do, the engine reads.
+        <Cuda as Backend>::sync(&self.device).map_err(|error| RunError::Backend {
+            line: "before a step".into(),
+            message: error.to_string(),
+        })?;
+        self.engine.run(&Places { values, outputs: &outputs }, observe)?;
+        let made = self.graph.outputs().iter().zip(outputs);
+        Ok(made
+            .map(|(output, value)| (output.label.clone(), self.graph[output.value].fact.clone(), value))
+            .collect())
+    }
+}

@@ -1,0 +1,129 @@
+//! Kernel text to machine code, through NVRTC and a cache on disk.
+
+use cudarc::nvrtc::{result, sys};
+use sha2::{Digest, Sha256};
+use std::ffi::{CStr, CString};
+use std::path::PathBuf;
+
+/// Why a kernel could not be compiled: a bug of its generator, or a broken installation.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the kernel `{name}` does not compile for {arch}: {log}")]
+pub struct CompileError {
+    pub name: String,
+    pub arch: String,
+    pub log: String,
+}
+
+/// Compiles for one architecture.
+#[derive(Clone, Debug)]
+pub struct Compiler {
+    /// As NVRTC names it: `sm_90a`.
+    arch: String,
+    /// Where compiled kernels are kept; `None` keeps none.
+    cache: Option<PathBuf>,
+}
+
+impl Compiler {
+    /// For a device of this compute capability. Of Hopper the instructions of its own count.
+    pub fn new((major, minor): (u32, u32)) -> Self {
+        let suffix = if (major, minor) == (9, 0) { "a" } else { "" };
+        Self { arch: format!("sm_{major}{minor}{suffix}"), cache: cache_folder() }
+    }
+
+    /// Whether NVRTC can be loaded.
+    pub fn is_present() -> bool {
+        // SAFETY: this only tries to load a shared library.
+        unsafe { sys::is_culib_present() }
+    }
+
+    /// For `arch`, without a cache.
+    pub fn of_arch(arch: &str) -> Self {
+        Self { arch: arch.to_owned(), cache: None }
+    }
+
+    /// The cubin of `text`, whose one kernel is called `name`.
+    pub fn compile(&self, name: &str, text: &str) -> Result<Vec<u8>, CompileError> {
+        let key: String = Sha256::digest(format!("{}\n{}\n{text}", nvrtc_version(), self.arch))
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let kept = self.cache.as_ref().map(|folder| folder.join(format!("{key}.cubin")));
+        if let Some(cubin) =
+            kept.as_ref().and_then(|path| std::fs::read(path).ok()).filter(|cubin| !cubin.is_empty())
+        {
+            return Ok(cubin);
+        }
+        let cubin = self.run(name, text)?;
+        if let Some(path) = kept {
+            keep(&path, &cubin);
+        }
+        Ok(cubin)
+    }
+
+    fn run(&self, name: &str, text: &str) -> Result<Vec<u8>, CompileError> {
+        let failed = |log: String| CompileError { name: name.to_owned(), arch: self.arch.clone(), log };
+        let text = CString::new(text).map_err(|error| failed(error.to_string()))?;
+        let program = result::create_program(&text, None).map_err(|error| failed(format!("{error:?}")))?;
+        let options = [format!("--gpu-architecture={}", self.arch), "--std=c++17".to_owned()];
+        // SAFETY: the program was created above and is destroyed once, below; what it writes goes to buffers of the size
+        // that it said.
+        let compiled = unsafe {
+            let outcome = result::compile_program(program, &options);
+            let cubin = match outcome {
+                Ok(()) => cubin_of(program).map_err(|error| failed(format!("{error:?}"))),
+                Err(error) => {
+                    let log = result::get_program_log(program).unwrap_or_default();
+                    let log = CStr::from_ptr(log.as_ptr()).to_string_lossy().into_owned();
+                    Err(failed(format!("{error:?}\n{log}")))
+                }
+            };
+            let _ = result::destroy_program(program);
+            cubin
+        };
+        compiled
+    }
+}
+
+/// # Safety
+/// `program` is a compiled program that is not destroyed yet.
+unsafe fn cubin_of(program: sys::nvrtcProgram) -> Result<Vec<u8>, result::NvrtcError> {
+    let mut size = 0;
+    // SAFETY: as above; NVRTC writes one number, and then as many bytes as it said.
+    unsafe {
+        sys::nvrtcGetCUBINSize(program, &raw mut size).result()?;
+        let mut cubin = vec![0u8; size];
+        sys::nvrtcGetCUBIN(program, cubin.as_mut_ptr().cast()).result()?;
+        Ok(cubin)
+    }
+}
+
+fn nvrtc_version() -> String {
+    let (mut major, mut minor) = (0, 0);
+    // SAFETY: NVRTC writes one number to each pointer.
+    let outcome = unsafe { sys::nvrtcVersion(&raw mut major, &raw mut minor) };
+    outcome.result().map(|()| format!("{major}.{minor}")).unwrap_or_default()
+}
+
+/// `$XDG_CACHE_HOME/reflux/kernels`, or `~/.cache/reflux/kernels`.
+fn cache_folder() -> Option<PathBuf> {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let base = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .or_else(home)?;
+    Some(base.join("reflux/kernels"))
+}
+
+/// A cache that cannot be written only costs time.
+fn keep(path: &std::path::Path, cubin: &[u8]) {
+    let unfinished = path.with_extension(format!("{}.unfinished", std::process::id()));
+    let written = path
+        .parent()
+        .map_or(Ok(()), std::fs::create_dir_all)
+        .and_then(|()| std::fs::write(&unfinished, cubin));
+    let kept = written.and_then(|()| std::fs::rename(&unfinished, path));
+    if let Err(error) = kept {
+        let _ = std::fs::remove_file(&unfinished);
+        tracing::debug!("the kernel cache cannot be written: {}: {error}", path.display());
+    }
+}

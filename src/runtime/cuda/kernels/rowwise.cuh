@@ -1,0 +1,149 @@
+// What kernels of formulas are made of. A row of C elements is held by T threads: each has K chunks of V neighbours, the
+// first of them at lane * V. Elements beyond the end of a row are zero and are not stored.
+
+struct __align__(2) bf16 { unsigned short bits; };
+struct __align__(2) f16 { unsigned short bits; };
+
+#define EACH(N) _Pragma("unroll") for (int e = 0; e < (N); ++e)
+
+__device__ __forceinline__ float to_float(float x) { return x; }
+__device__ __forceinline__ float to_float(int x) { return (float)x; }
+__device__ __forceinline__ float to_float(signed char x) { return (float)x; }
+__device__ __forceinline__ float to_float(bf16 x) { return __uint_as_float((unsigned)x.bits << 16); }
+__device__ __forceinline__ float to_float(f16 x) {
+  float y;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x.bits));
+  return y;
+}
+
+__device__ __forceinline__ void from_float(float& y, float x) { y = x; }
+__device__ __forceinline__ void from_float(bf16& y, float x) { asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y.bits) : "f"(x)); }
+__device__ __forceinline__ void from_float(f16& y, float x) { asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y.bits) : "f"(x)); }
+
+__device__ __forceinline__ float round_to_f32(float x) { return x; }
+__device__ __forceinline__ float round_to_bf16(float x) { bf16 y; from_float(y, x); return to_float(y); }
+__device__ __forceinline__ float round_to_f16(float x) { f16 y; from_float(y, x); return to_float(y); }
+
+__device__ __forceinline__ float silu(float x) { return x / (1.0f + __expf(-x)); }
+__device__ __forceinline__ float quick_gelu(float x) { return x / (1.0f + __expf(-1.702f * x)); }
+__device__ __forceinline__ float gelu(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678f)); }
+// 1/2 (1 + tanh u) is the logistic function of 2u.
+__device__ __forceinline__ float gelu_tanh(float x) {
+  return x / (1.0f + __expf(-1.5957691f * (x + 0.044715f * x * x * x)));
+}
+
+// V neighbours moved as one.
+template <class T, int V> struct __align__(sizeof(T) * V) Pack { T at[V]; };
+
+template <int N> __device__ __forceinline__ void repeat(float (&y)[N], float x) { EACH(N) y[e] = x; }
+
+template <int C, int T, int V, int K, class X>
+__device__ __forceinline__ void load(float (&y)[V * K], const X* x, int lane) {
+#pragma unroll
+  for (int k = 0; k < K; ++k) {
+    const int j = (k * T + lane) * V;
+    if (C % (T * V) == 0 || j < C) {
+      const Pack<X, V> pack = *reinterpret_cast<const Pack<X, V>*>(x + j);
+      EACH(V) y[k * V + e] = to_float(pack.at[e]);
+    } else {
+      EACH(V) y[k * V + e] = 0.0f;
+    }
+  }
+}
+
+template <int C, int T, int V, int K, class Y>
+__device__ __forceinline__ void store(Y* y, const float (&x)[V * K], int lane) {
+#pragma unroll
+  for (int k = 0; k < K; ++k) {
+    const int j = (k * T + lane) * V;
+    if (C % (T * V) == 0 || j < C) {
+      Pack<Y, V> pack;
+      EACH(V) from_float(pack.at[e], x[k * V + e]);
+      *reinterpret_cast<Pack<Y, V>*>(y + j) = pack;
+    }
+  }
+}
+
+struct Sum { __device__ __forceinline__ float operator()(float a, float b) const { return a + b; } };
+struct Max { __device__ __forceinline__ float operator()(float a, float b) const { return fmaxf(a, b); } };
+
+// Over the T threads of a row; each gets the result.
+template <int T, class F> __device__ __forceinline__ float reduce(float x, F f) {
+#pragma unroll
+  for (int step = 16; step > 0; step /= 2) x = f(x, __shfl_xor_sync(0xffffffffu, x, step));
+  if (T > 32) {
+    __shared__ float parts[32];
+    const int warp = threadIdx.x / 32;
+    __syncthreads();
+    if (threadIdx.x % 32 == 0) parts[warp] = x;
+    __syncthreads();
+    x = parts[0];
+#pragma unroll
+    for (int other = 1; other < T / 32; ++other) x = f(x, parts[other]);
+  }
+  return x;
+}
+
+// Whether element e of a thread is part of the row.
+template <int C, int T, int V> __device__ __forceinline__ bool is_inside(int e, int lane) {
+  return C % (T * V) == 0 || ((e / V) * T + lane) * V < C;
+}
+
+template <int C, int T, int V, int K>
+__device__ __forceinline__ void standardize(float (&y)[V * K], const float (&x)[V * K], float eps, int lane) {
+  float sum = 0.0f;
+  EACH(V * K) if (is_inside<C, T, V>(e, lane)) sum += x[e];
+  const float mean = reduce<T>(sum, Sum()) * (1.0f / C);
+  float squares = 0.0f;
+  EACH(V * K) if (is_inside<C, T, V>(e, lane)) squares += (x[e] - mean) * (x[e] - mean);
+  const float factor = rsqrtf(reduce<T>(squares, Sum()) * (1.0f / C) + eps);
+  EACH(V * K) y[e] = (x[e] - mean) * factor;
+}
+
+template <int C, int T, int V, int K>
+__device__ __forceinline__ void divide_by_rms(float (&y)[V * K], const float (&x)[V * K], float eps, int lane) {
+  float squares = 0.0f;
+  EACH(V * K) if (is_inside<C, T, V>(e, lane)) squares += x[e] * x[e];
+  const float factor = rsqrtf(reduce<T>(squares, Sum()) * (1.0f / C) + eps);
+  EACH(V * K) y[e] = x[e] * factor;
+}
+
+template <int C, int T, int V, int K>
+__device__ __forceinline__ void rotate(float (&y)[V * K], const float (&x)[V * K], const float* cosines, const float* sines, int lane) {
+#pragma unroll
+  for (int k = 0; k < K; ++k) {
+    const int j = (k * T + lane) * V;
+#pragma unroll
+    for (int v = 0; v < V; v += 2) {
+      const int e = k * V + v;
+      const bool inside = C % (T * V) == 0 || j < C;
+      const float c = inside ? cosines[(j + v) / 2] : 0.0f, s = inside ? sines[(j + v) / 2] : 0.0f;
+      y[e] = x[e] * c - x[e + 1] * s;
+      y[e + 1] = x[e + 1] * c + x[e] * s;
+    }
+  }
+}
+
+// torchao's symmetric rule, all of it rounded to the scales' dtype: see reflux_ir::op::Quantize.
+template <int C, int T, int V, int K, class R>
+__device__ __forceinline__ void quantize_i8(signed char* codes, float* scales, const float (&x)[V * K], float divisor, float eps, float least, R round, int lane) {
+  float y[V * K];
+  float largest = 0.0f;
+  EACH(V * K) {
+    y[e] = round(x[e]);
+    if (is_inside<C, T, V>(e, lane)) largest = fmaxf(largest, fabsf(y[e]));
+  }
+  largest = reduce<T>(largest, Max());
+  const float scale = fmaxf(round(__fdiv_rn(largest, divisor)), round(eps));
+  const float inverse = round(__fdiv_rn(1.0f, scale));
+  if (lane == 0) scales[0] = scale;
+#pragma unroll
+  for (int k = 0; k < K; ++k) {
+    const int j = (k * T + lane) * V;
+    if (C % (T * V) == 0 || j < C) {
+      Pack<signed char, V> pack;
+      EACH(V) pack.at[e] = (signed char)fminf(fmaxf(rintf(round(__fmul_rn(y[k * V + e], inverse))), least), 127.0f);
+      *reinterpret_cast<Pack<signed char, V>*>(codes + j) = pack;
+    }
+  }
+}

@@ -1,0 +1,143 @@
+//! Products by cuBLASLt.
+
+use super::plan::{Matmul, MatmulKind};
+use cudarc::cublaslt::{result, sys};
+use std::ffi::c_void;
+
+/// A handle with memory to work in, and what was made ready for each product.
+pub struct Blas {
+    handle: sys::cublasLtHandle_t,
+    workspace: u64,
+    workspace_bytes: usize,
+}
+
+/// A product made ready: layouts and the algorithm that the library thinks best.
+pub struct Ready {
+    description: sys::cublasLtMatmulDesc_t,
+    weight: sys::cublasLtMatrixLayout_t,
+    x: sys::cublasLtMatrixLayout_t,
+    y: sys::cublasLtMatrixLayout_t,
+    algorithm: sys::cublasLtMatmulAlgo_t,
+    kind: MatmulKind,
+}
+
+impl Blas {
+    /// `workspace` is device memory of `bytes`, which outlives this.
+    pub fn new(workspace: u64, bytes: usize) -> Result<Self, result::CublasError> {
+        Ok(Self { handle: result::create_handle()?, workspace, workspace_bytes: bytes })
+    }
+
+    /// The library's matrices are column-major: `yᵀ = W · xᵀ`, with `W` transposed as it lies. `bias` is the address of the
+    /// bias, if there is one.
+    pub fn prepare(&self, matmul: &Matmul, bias: Option<u64>) -> Result<Ready, result::CublasError> {
+        use sys::cublasComputeType_t::{CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32I};
+        use sys::cublasLtEpilogue_t::{CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU_BIAS};
+        use sys::cublasLtMatmulDescAttributes_t as Attribute;
+        use sys::cudaDataType_t::{CUDA_R_8I, CUDA_R_16BF, CUDA_R_32F, CUDA_R_32I};
+        let (compute, scale, input, output) = match matmul.kind {
+            MatmulKind::Bf16 => (CUBLAS_COMPUTE_32F, CUDA_R_32F, CUDA_R_16BF, CUDA_R_16BF),
+            MatmulKind::I8 => (CUBLAS_COMPUTE_32I, CUDA_R_32I, CUDA_R_8I, CUDA_R_32I),
+        };
+        let Matmul { m, n, k, .. } = *matmul;
+        let layout = |kind, rows: usize, columns: usize, stride: usize| {
+            result::create_matrix_layout(kind, rows as u64, columns as u64, stride as i64)
+        };
+        let description = result::create_matmul_desc(compute, scale)?;
+        let (weight, x) = (layout(input, k, n, matmul.weight_stride)?, layout(input, k, m, matmul.x_stride)?);
+        let y = layout(output, n, m, matmul.y_stride)?;
+        let set = |attribute, value: *const c_void, bytes| {
+            // SAFETY: the description was made above; the library reads `bytes` bytes at `value`, which are those of a
+            // value of the attribute's type.
+            unsafe { result::set_matmul_desc_attribute(description, attribute, value, bytes) }
+        };
+        // CUBLAS_OP_T of cublas_api.h.
+        let transposed = 1i32;
+        set(
+            Attribute::CUBLASLT_MATMUL_DESC_TRANSA,
+            (&raw const transposed).cast(),
+            size_of_val(&transposed),
+        )?;
+        if let Some(bias) = bias {
+            let epilogue = if matmul.gelu { CUBLASLT_EPILOGUE_GELU_BIAS } else { CUBLASLT_EPILOGUE_BIAS };
+            set(
+                Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE,
+                (&raw const epilogue).cast(),
+                size_of_val(&epilogue),
+            )?;
+            set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, (&raw const bias).cast(), size_of_val(&bias))?;
+        }
+        let preference = result::create_matmul_pref()?;
+        let bytes = self.workspace_bytes;
+        // SAFETY: everything was made above and is not destroyed yet; the attribute is a `size_t`.
+        let found = unsafe {
+            result::set_matmul_pref_attribute(
+                preference,
+                sys::cublasLtMatmulPreferenceAttributes_t::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                (&raw const bytes).cast(),
+                size_of_val(&bytes),
+            )?;
+            let found =
+                result::get_matmul_algo_heuristic(self.handle, description, weight, x, y, y, preference);
+            result::destroy_matmul_pref(preference)?;
+            found?
+        };
+        Ok(Ready { description, weight, x, y, algorithm: found.algo, kind: matmul.kind })
+    }
+
+    /// Enqueues a product on `stream`.
+    ///
+    /// # Safety
+    /// The addresses are those of matrices as `ready` was made for, which stay until the stream is through with them.
+    pub unsafe fn run(
+        &self,
+        ready: &Ready,
+        [x, weight, y]: [u64; 3],
+        stream: cudarc::driver::sys::CUstream,
+    ) -> Result<(), result::CublasError> {
+        let (one, zero, one_int, zero_int) = (1.0f32, 0.0f32, 1i32, 0i32);
+        let (alpha, beta): (*const c_void, *const c_void) = match ready.kind {
+            MatmulKind::Bf16 => ((&raw const one).cast(), (&raw const zero).cast()),
+            MatmulKind::I8 => ((&raw const one_int).cast(), (&raw const zero_int).cast()),
+        };
+        // SAFETY: the caller vouches for the addresses; everything else is alive.
+        unsafe {
+            result::matmul(
+                self.handle,
+                ready.description,
+                alpha,
+                beta,
+                weight as *const c_void,
+                ready.weight,
+                x as *const c_void,
+                ready.x,
+                y as *const c_void,
+                ready.y,
+                y as *mut c_void,
+                ready.y,
+                &raw const ready.algorithm,
+                self.workspace as *mut c_void,
+                self.workspace_bytes,
+                stream.cast(),
+            )
+        }
+    }
+}
+
+impl Drop for Blas {
+    fn drop(&mut self) {
+        // SAFETY: the handle is destroyed once, here. A failure leaves nothing to do.
+        let _ = unsafe { result::destroy_handle(self.handle) };
+    }
+}
+
+impl Drop for Ready {
+    fn drop(&mut self) {
+        // SAFETY: each is destroyed once, here.
+        unsafe {
+            let _ = result::destroy_matrix_layout(self.weight);
+            let _ = result::destroy_matrix_layout(self.x);
+            let _ = result::destroy_matrix_layout(self.y);
+            let _ = result::destroy_matmul_desc(self.description);
+        }
+    }
+}

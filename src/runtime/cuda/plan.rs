@@ -1,0 +1,532 @@
+//! A graph as launches over buffers.
+
+use super::source::{self, Kernel, Pointer, Product, Target, Unsupported};
+use super::view::View;
+use reflux_ir::op::{Arg, Body, Gemm, MatmulCodes, Op, Rowwise, Segment, Slice, Term, Unary};
+use reflux_ir::{DType, Fact, Graph, Name, ValueId};
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// Kernels to launch in order, and where what they read and write is.
+pub struct Plan {
+    pub buffers: Vec<Buffer>,
+    pub launches: Vec<Launch>,
+    /// Bytes of all buffers of results inside the graph.
+    pub arena: usize,
+}
+
+/// Memory that launches point into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Buffer {
+    pub place: Place,
+    pub bytes: usize,
+}
+
+/// Whose memory it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The plan's own, at this byte of its arena.
+    Arena(usize),
+    /// That of an input or a weight; of codes or of their scales.
+    Given { value: ValueId, scales: bool },
+    /// That of the graph's result of this number.
+    Output(usize),
+}
+
+pub enum Launch {
+    Kernel { value: Name, kernel: Kernel },
+    Matmul { value: Name, matmul: Matmul },
+}
+
+/// `y = x · Wᵀ (+ bias)`, all row-major: `x` `[m, k]`, `W` `[n, k]`, `y` `[m, n]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Matmul {
+    pub kind: MatmulKind,
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    pub x: Pointer,
+    pub x_stride: usize,
+    pub weight: Pointer,
+    pub weight_stride: usize,
+    pub y: Pointer,
+    pub y_stride: usize,
+    pub bias: Option<Pointer>,
+    /// Whether `y` is the tanh GELU of that.
+    pub gelu: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MatmulKind {
+    /// bf16 by bf16, in f32, to bf16.
+    Bf16,
+    /// i8 by i8, to i32.
+    I8,
+}
+
+/// Where a value is: its numbers, or its codes and their scales.
+#[derive(Clone, Debug)]
+struct Stored {
+    data: View,
+    scales: Option<View>,
+}
+
+/// Plans `graph` for kernels of our own.
+///
+/// # Errors
+/// If it has an op that none of them computes; the message says which.
+pub fn plan(graph: &Graph) -> Result<Plan, Unsupported> {
+    let mut planner = Planner {
+        graph,
+        stored: HashMap::new(),
+        buffers: Vec::new(),
+        launches: Vec::new(),
+        reserved: HashMap::new(),
+    };
+    planner.reserve_outputs();
+    for id in graph.order() {
+        planner.value(id).map_err(|Unsupported(why)| Unsupported(format!("%{}: {why}", graph[id].name)))?;
+    }
+    planner.copy_outputs()?;
+    Ok(planner.finish())
+}
+
+struct Planner<'g> {
+    graph: &'g Graph,
+    stored: HashMap<ValueId, Stored>,
+    buffers: Vec<Buffer>,
+    launches: Vec<Launch>,
+    /// Where values are to be made: in a result of the graph, or in a part of a concatenation.
+    reserved: HashMap<ValueId, View>,
+}
+
+impl Planner<'_> {
+    fn buffer(&mut self, place: Place, bytes: usize) -> usize {
+        self.buffers.push(Buffer { place, bytes });
+        self.buffers.len() - 1
+    }
+
+    /// A place of our own for `shape`.
+    fn room(&mut self, shape: &[usize], dtype: DType) -> View {
+        let bytes = shape.iter().product::<usize>() * dtype.bytes();
+        let buffer = self.buffer(Place::Arena(0), bytes);
+        View::whole(buffer, shape, dtype)
+    }
+
+    /// Where the value of `id`, of type `fact`, is to be made.
+    fn target(&mut self, id: ValueId, fact: &Fact) -> Target {
+        let data = self.reserved.get(&id).cloned().unwrap_or_else(|| self.room(&fact.shape, fact.dtype));
+        let scales = fact.is_quantized().then(|| {
+            let rows = &fact.shape[..fact.shape.len() - 1];
+            self.room(rows, DType::F32)
+        });
+        Target { data, scales }
+    }
+
+    /// Has what the graph results in made in the memory of the results.
+    fn reserve_outputs(&mut self) {
+        for (index, output) in self.graph.outputs().iter().enumerate() {
+            let fact = &self.graph[output.value].fact;
+            let buffer = self.buffer(Place::Output(index), fact.bytes() as usize);
+            let is_made = is_kernel(&self.graph[output.value].op)
+                || matches!(self.graph[output.value].op, Op::Concat(_));
+            if is_made && !self.reserved.contains_key(&output.value) {
+                self.reserved.insert(output.value, View::whole(buffer, &fact.shape, fact.dtype));
+            }
+        }
+        // Parts of a concatenation are made where it is, innermost first.
+        for id in self.graph.order().into_iter().rev() {
+            self.reserve_parts(id);
+        }
+    }
+
+    fn reserve_parts(&mut self, id: ValueId) {
+        let Op::Concat(concat) = &self.graph[id].op else { return };
+        let fact = self.graph[id].fact.clone();
+        if fact.is_quantized() {
+            return;
+        }
+        let axis = if concat.axis < 0 { concat.axis + fact.shape.len() as i64 } else { concat.axis } as usize;
+        let whole = match self.reserved.get(&id) {
+            Some(view) => view.clone(),
+            None => self.room(&fact.shape, fact.dtype),
+        };
+        self.reserved.insert(id, whole.clone());
+        let mut start = 0;
+        for operand in self.graph.operands(id) {
+            let end = start + self.graph[operand].fact.shape[axis];
+            let part = whole.slice(axis, start, end);
+            start = end;
+            // Through reshapes, to what makes the part for this reader alone.
+            let (mut made, mut view) = (operand, part);
+            while let Op::Reshape(_) = self.graph[made].op {
+                let inner = self.graph.operands(made)[0];
+                let Some(reshaped) = view.reshape(&self.graph[inner].fact.shape) else { break };
+                if self.graph.users(made).count() > 1 {
+                    break;
+                }
+                (made, view) = (inner, reshaped);
+            }
+            let is_alone = self.graph.users(made).count() == 1
+                && self.graph.outputs().iter().all(|output| output.value != made);
+            if is_kernel(&self.graph[made].op) && is_alone && !self.reserved.contains_key(&made) {
+                self.reserved.insert(made, view);
+            }
+        }
+    }
+
+    fn value(&mut self, id: ValueId) -> Result<(), Unsupported> {
+        let node = &self.graph[id];
+        let (op, fact) = (node.op.clone(), node.fact.clone());
+        let operands = self.graph.operands(id);
+        let stored = match &op {
+            Op::Constant(_) => return Ok(()),
+            Op::Input(_) | Op::Weight(_) => self.given(id, &fact)?,
+            Op::Slice(Slice { axis, start, end }) => {
+                let data = self.data(operands[0])?;
+                let axis = if *axis < 0 { axis + data.shape.len() as i64 } else { *axis } as usize;
+                Stored { data: data.slice(axis, *start, *end), scales: None }
+            }
+            Op::Reshape(reshape) => {
+                let data = self.data(operands[0])?;
+                match data.reshape(&reshape.shape) {
+                    Some(data) => Stored { data, scales: None },
+                    None => {
+                        let copy = self.copied(id, &data)?;
+                        let data = copy.reshape(&reshape.shape).expect("a copy has no gaps");
+                        Stored { data, scales: None }
+                    }
+                }
+            }
+            Op::Concat(concat) if !fact.is_quantized() => {
+                let axis = if concat.axis < 0 { concat.axis + fact.shape.len() as i64 } else { concat.axis }
+                    as usize;
+                let whole = self.reserved[&id].clone();
+                let mut start = 0;
+                for operand in operands {
+                    let end = start + self.graph[operand].fact.shape[axis];
+                    let part = whole.slice(axis, start, end);
+                    start = end;
+                    let data = self.data(operand)?;
+                    if data != part {
+                        self.copy(id, &data, part)?;
+                    }
+                }
+                Stored { data: whole, scales: None }
+            }
+            Op::Select(_) => {
+                let (table, index) = (self.data(operands[0])?, self.data(operands[1])?);
+                if !index.shape.is_empty() || !table.is_contiguous() {
+                    return Err(Unsupported("only a row of a whole table is selected here".into()));
+                }
+                let target = self.target(id, &fact);
+                self.push(id, select(&table, &index, &target.data)?);
+                Stored { data: target.data, scales: None }
+            }
+            Op::Rowwise(Rowwise { body, .. }) => {
+                let views = operands.iter().map(|&id| self.data(id)).collect::<Result<Vec<_>, _>>()?;
+                let target = self.target(id, &fact);
+                self.push(id, source::rowwise(body, &views, None, &target)?);
+                Stored { data: target.data, scales: target.scales }
+            }
+            Op::Gemm(gemm) => self.gemm(id, gemm, &operands, &fact)?,
+            Op::Attention(attention) => {
+                let views = operands.iter().map(|&id| self.data(id)).collect::<Result<Vec<_>, _>>()?;
+                let target = self.target(id, &fact);
+                self.push(id, super::attention::kernel(attention, &views, &target.data)?);
+                Stored { data: target.data, scales: None }
+            }
+            other => return Err(Unsupported(format!("`{}` has no kernel here", other.name()))),
+        };
+        self.stored.insert(id, stored);
+        Ok(())
+    }
+
+    fn given(&mut self, id: ValueId, fact: &Fact) -> Result<Stored, Unsupported> {
+        if fact.is_quantized() && fact.dtype != DType::I8 {
+            return Err(Unsupported(format!("{fact} is not held here")));
+        }
+        let bytes = fact.shape.elements() * fact.dtype.bytes();
+        let data = self.buffer(Place::Given { value: id, scales: false }, bytes);
+        let scales = fact.is_quantized().then(|| {
+            let rows = &fact.shape[..fact.shape.len() - 1];
+            let place = Place::Given { value: id, scales: true };
+            let buffer = self.buffer(place, rows.iter().product::<usize>() * 4);
+            View::whole(buffer, rows, DType::F32)
+        });
+        Ok(Stored { data: View::whole(data, &fact.shape, fact.dtype), scales })
+    }
+
+    fn data(&self, id: ValueId) -> Result<View, Unsupported> {
+        match self.stored.get(&id) {
+            Some(stored) => Ok(stored.data.clone()),
+            None => Err(Unsupported(format!("{} is no value in memory", self.graph.operand(id)))),
+        }
+    }
+
+    fn scales(&self, id: ValueId) -> Result<View, Unsupported> {
+        let scales = self.stored.get(&id).and_then(|stored| stored.scales.clone());
+        scales.ok_or_else(|| Unsupported(format!("{} has no scale per row", self.graph.operand(id))))
+    }
+
+    fn push(&mut self, id: ValueId, kernel: Kernel) {
+        self.launches.push(Launch::Kernel { value: self.graph[id].name.clone(), kernel });
+    }
+
+    fn copy(&mut self, id: ValueId, from: &View, to: View) -> Result<(), Unsupported> {
+        let body = Body::of(Arg::Operand(0));
+        let target = Target { data: to, scales: None };
+        let kernel = source::rowwise(&body, std::slice::from_ref(from), None, &target)?;
+        self.push(id, kernel);
+        Ok(())
+    }
+
+    /// A copy of `view` without gaps.
+    fn copied(&mut self, id: ValueId, view: &View) -> Result<View, Unsupported> {
+        let room = self.room(&view.shape, view.dtype);
+        self.copy(id, view, room.clone())?;
+        Ok(room)
+    }
+
+    /// Results that were not made where they go.
+    fn copy_outputs(&mut self) -> Result<(), Unsupported> {
+        for (index, output) in self.graph.outputs().to_vec().into_iter().enumerate() {
+            let fact = self.graph[output.value].fact.clone();
+            let buffer = self.buffers.iter().position(|buffer| buffer.place == Place::Output(index));
+            let whole = View::whole(buffer.expect("reserved"), &fact.shape, fact.dtype);
+            let data = self.data(output.value)?;
+            if data != whole {
+                self.copy(output.value, &data, whole)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn gemm(
+        &mut self,
+        id: ValueId,
+        op: &Gemm,
+        operands: &[ValueId],
+        fact: &Fact,
+    ) -> Result<Stored, Unsupported> {
+        let target = self.target(id, fact);
+        let operand = |arg: &Arg| match arg {
+            Arg::Operand(index) => Ok(operands[*index]),
+            other => Err(Unsupported(format!("a product does not read {other:?}"))),
+        };
+        let matrix = |view: &View| {
+            view.rows().ok_or_else(|| Unsupported("rows of a product are at several distances".into()))
+        };
+        match op.product.terms() {
+            [Term { op: Op::Linear(_), args }] => {
+                let (x, weight) = (self.data(operand(&args[0])?)?, self.data(operand(&args[1])?)?);
+                if x.dtype != DType::BF16 || fact.dtype != DType::BF16 && op.segments.len() > 1 {
+                    return Err(Unsupported(format!("products of {} are not computed here", x.dtype)));
+                }
+                let bias = args.get(2).map(|arg| self.data(operand(arg)?)).transpose()?;
+                let ([m, k, x_stride], [n, _, weight_stride]) = (matrix(&x)?, matrix(&weight)?);
+                // Numbers that are rounded to bf16 on the way, where the result is not.
+                let y = if fact.dtype == DType::BF16 {
+                    target.data.clone()
+                } else {
+                    self.room(&fact.shape, DType::BF16)
+                };
+                let [_, _, y_stride] = matrix(&y)?;
+                let gelu = matches!(&op.segments[..], [only] if is_gelu_of_acc(&only.body)) && bias.is_some();
+                let matmul = Matmul {
+                    kind: MatmulKind::Bf16,
+                    m,
+                    n,
+                    k,
+                    x: Pointer::to(&x),
+                    x_stride,
+                    weight: Pointer::to(&weight),
+                    weight_stride,
+                    y: Pointer::to(&y),
+                    y_stride,
+                    bias: bias.as_ref().map(Pointer::to),
+                    gelu,
+                };
+                self.launches.push(Launch::Matmul { value: self.graph[id].name.clone(), matmul });
+                if !gelu {
+                    let in_place = y == target.data;
+                    self.epilogues(
+                        id,
+                        op,
+                        operands,
+                        &target.data,
+                        |part| Product::Numbers(part(&y)),
+                        in_place,
+                    )?;
+                }
+            }
+            [
+                Term { op: Op::MatmulCodes(MatmulCodes::MatmulI8), args: codes },
+                Term { op: Op::Rescale(_), args },
+            ] => {
+                let (x, weight) = (operand(&codes[0])?, operand(&codes[1])?);
+                let bias = args.get(3).map(|arg| self.data(operand(arg)?)).transpose()?;
+                let (x_scales, weight_scales) = (self.scales(x)?, self.scales(weight)?);
+                let (x, weight) = (self.data(x)?, self.data(weight)?);
+                let ([m, k, x_stride], [n, _, weight_stride]) = (matrix(&x)?, matrix(&weight)?);
+                let sums = self.room(&fact.shape, DType::I32);
+                let matmul = Matmul {
+                    kind: MatmulKind::I8,
+                    m,
+                    n,
+                    k,
+                    x: Pointer::to(&x),
+                    x_stride,
+                    weight: Pointer::to(&weight),
+                    weight_stride,
+                    y: Pointer::to(&sums),
+                    y_stride: n,
+                    bias: None,
+                    gelu: false,
+                };
+                self.launches.push(Launch::Matmul { value: self.graph[id].name.clone(), matmul });
+                let product = |part: &dyn Fn(&View) -> View| Product::Codes {
+                    sums: part(&sums),
+                    row_scales: x_scales.clone(),
+                    column_scales: part(&weight_scales),
+                    bias: bias.as_ref().map(part),
+                };
+                self.epilogues(id, op, operands, &target.data, product, false)?;
+            }
+            _ => return Err(Unsupported("this product is not computed here".into())),
+        }
+        Ok(Stored { data: target.data, scales: None })
+    }
+
+    /// A kernel for each segment, but for those that are the product as it is, where it is in its place already.
+    fn epilogues(
+        &mut self,
+        id: ValueId,
+        op: &Gemm,
+        operands: &[ValueId],
+        whole: &View,
+        product: impl Fn(&dyn Fn(&View) -> View) -> Product,
+        in_place: bool,
+    ) -> Result<(), Unsupported> {
+        for (Segment { columns, body }, start) in op.segments.iter().zip(op.starts()) {
+            if in_place && body.result() == Arg::Acc {
+                continue;
+            }
+            let part = |view: &View| view.slice(view.shape.len() - 1, start, start + columns);
+            let mut views = Vec::with_capacity(operands.len());
+            for &operand in operands {
+                // Codes and products are no operands of a formula.
+                views.push(self.data(operand)?);
+            }
+            let read = body.operands();
+            let numbered =
+                body.renumbered(|index| read.iter().position(|&known| known == index).expect("it is read"));
+            let views: Vec<View> = read.iter().map(|&index| views[index].clone()).collect();
+            let target = Target { data: part(whole), scales: None };
+            let kernel = source::rowwise(&numbered, &views, Some(&product(&part)), &target)?;
+            self.push(id, kernel);
+        }
+        Ok(())
+    }
+
+    /// Gives the buffers of the arena their places: as low as can be beside those that are needed at the same time.
+    fn finish(mut self) -> Plan {
+        let mut lives: HashMap<usize, (usize, usize)> = HashMap::new();
+        for (at, launch) in self.launches.iter().enumerate() {
+            for buffer in launch.buffers() {
+                lives.entry(buffer).and_modify(|life| life.1 = at).or_insert((at, at));
+            }
+        }
+        let mut order: Vec<usize> =
+            (0..self.buffers.len()).filter(|index| lives.contains_key(index)).collect();
+        order.retain(|&index| matches!(self.buffers[index].place, Place::Arena(_)));
+        // Large ones first: small ones fit between them.
+        order.sort_by_key(|&index| (std::cmp::Reverse(self.buffers[index].bytes), index));
+        let (mut placed, mut arena): (Vec<(usize, usize, usize)>, usize) = (Vec::new(), 0);
+        for index in order {
+            let (bytes, (first, last)) = (self.buffers[index].bytes.next_multiple_of(256), lives[&index]);
+            let mut beside: Vec<(usize, usize)> = placed
+                .iter()
+                .filter(|(other, ..)| lives[other].0 <= last && first <= lives[other].1)
+                .map(|&(_, start, end)| (start, end))
+                .collect();
+            beside.sort_unstable();
+            let mut start = 0;
+            for (from, to) in beside {
+                if start + bytes <= from {
+                    break;
+                }
+                start = start.max(to);
+            }
+            placed.push((index, start, start + bytes));
+            arena = arena.max(start + bytes);
+            self.buffers[index].place = Place::Arena(start);
+        }
+        Plan { buffers: self.buffers, launches: self.launches, arena }
+    }
+}
+
+impl Plan {
+    /// The first and the last launch that each buffer of the arena is for, and its bytes there.
+    pub fn lives(&self) -> Vec<(usize, usize, Range<usize>)> {
+        let life = |(index, buffer): (usize, &Buffer)| {
+            let Place::Arena(start) = buffer.place else { return None };
+            let uses =
+                self.launches.iter().enumerate().filter(|(_, launch)| launch.buffers().contains(&index));
+            let at: Vec<usize> = uses.map(|(at, _)| at).collect();
+            Some((*at.first()?, *at.last()?, start..start + buffer.bytes))
+        };
+        self.buffers.iter().enumerate().filter_map(life).collect()
+    }
+}
+
+impl Launch {
+    /// The value that it makes, or a part of it.
+    pub fn value(&self) -> &Name {
+        match self {
+            Self::Kernel { value, .. } | Self::Matmul { value, .. } => value,
+        }
+    }
+
+    /// The buffers that it reads and writes.
+    fn buffers(&self) -> Vec<usize> {
+        match self {
+            Self::Kernel { kernel, .. } => kernel.pointers.iter().map(|pointer| pointer.buffer).collect(),
+            Self::Matmul { matmul, .. } => {
+                let pointers = [matmul.x, matmul.weight, matmul.y].into_iter().chain(matmul.bias);
+                pointers.map(|pointer| pointer.buffer).collect()
+            }
+        }
+    }
+}
+
+/// Whether a kernel of ours makes the value, wherever it is told to.
+fn is_kernel(op: &Op) -> bool {
+    matches!(op, Op::Rowwise(_) | Op::Gemm(_) | Op::Attention(_) | Op::Select(_))
+}
+
+fn is_gelu_of_acc(body: &Body) -> bool {
+    matches!(body.terms(), [Term { op: Op::Unary(Unary::GeluTanh), args }] if args[..] == [Arg::Acc])
+}
+
+/// A kernel that copies row `index` of `table` to `to`.
+fn select(table: &View, index: &View, to: &View) -> Result<Kernel, Unsupported> {
+    let bytes = to.shape.iter().product::<usize>() * to.dtype.bytes();
+    if !to.is_contiguous() || !bytes.is_multiple_of(4) {
+        return Err(Unsupported("a selected row does not lie in one piece".into()));
+    }
+    let words = bytes / 4;
+    let body = format!(
+        "(const unsigned* __restrict__ table, const int* __restrict__ index, unsigned* __restrict__ row) {{\n  \
+         const int i = blockIdx.x * 256 + threadIdx.x;\n  if (i < {words}) row[i] = table[index[0] * {words}LL + i];\n}}\n"
+    );
+    let name = format!("select_{:016x}", super::hash(&body));
+    Ok(Kernel {
+        text: format!("extern \"C\" __global__ void __launch_bounds__(256) {name}{body}"),
+        name,
+        grid: [words.div_ceil(256) as u32, 1, 1],
+        block: 256,
+        shared: 0,
+        pointers: vec![Pointer::to(table), Pointer::to(index), Pointer::to(to)],
+    })
+}

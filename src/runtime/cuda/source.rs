@@ -1,0 +1,454 @@
+//! CUDA text of formulas: one kernel for each formula and each way in which its operands lie.
+//!
+//! A row is taken by a warp or by a block and is in registers from the first load to the last store, so a formula costs one
+//! pass over memory however many terms it has. Everything is computed in f32 (see [`reflux_ir::op::Body`]).
+
+use super::view::View;
+use reflux_ir::op::{Arg, Binary, Body, Cast, Constant, LayerNorm, Op, Quantize, RmsNorm, Term, Unary};
+use reflux_ir::{DType, Granularity};
+use std::fmt::Write;
+
+/// Functions that the kernels share.
+const PRELUDE: &str = include_str!("kernels/rowwise.cuh");
+
+/// A kernel and how to launch it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// Of the function, and of the file that it is in.
+    pub name: String,
+    pub text: String,
+    pub grid: [u32; 3],
+    pub block: u32,
+    /// Dynamic shared memory in bytes.
+    pub shared: u32,
+    /// What its pointers point to, in order.
+    pub pointers: Vec<Pointer>,
+}
+
+/// A place in a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pointer {
+    pub buffer: usize,
+    /// In bytes, from the start of the buffer.
+    pub offset: usize,
+}
+
+impl Pointer {
+    /// The first element of a view.
+    pub fn to(view: &View) -> Self {
+        Self { buffer: view.buffer, offset: view.offset * view.dtype.bytes() }
+    }
+}
+
+/// What `acc` stands for in a formula.
+#[derive(Clone, Debug)]
+pub enum Product {
+    /// Numbers, wherever they lie.
+    Numbers(View),
+    /// Sums of codes, and what they are multiplied by: a scale per row, one per column, and what is added.
+    Codes { sums: View, row_scales: View, column_scales: View, bias: Option<View> },
+}
+
+/// Where the result goes: numbers, or codes with their scales, one per row.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub data: View,
+    pub scales: Option<View>,
+}
+
+/// Why there is no kernel for something.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unsupported(pub String);
+
+fn unsupported<T>(why: impl Into<String>) -> Result<T, Unsupported> {
+    Err(Unsupported(why.into()))
+}
+
+/// A kernel that writes `body` to `target`. `operands` are where its operands lie.
+pub fn rowwise(
+    body: &Body,
+    operands: &[View],
+    acc: Option<&Product>,
+    target: &Target,
+) -> Result<Kernel, Unsupported> {
+    let mut writer = Writer::new(operands, acc, target)?;
+    writer.body(body)?;
+    Ok(writer.finish())
+}
+
+/// How the elements of a row are divided among threads.
+#[derive(Clone, Copy, Debug)]
+struct Layout {
+    columns: usize,
+    /// Threads of a row: 32, or a block.
+    threads: usize,
+    /// Neighbours that a thread takes at once.
+    vector: usize,
+    /// How many times a thread takes as many.
+    chunks: usize,
+}
+
+impl Layout {
+    fn new(columns: usize, vector: usize) -> Self {
+        let share = columns.div_ceil(32).next_power_of_two();
+        let threads = if columns <= 256 { 32 } else { share.clamp(64, 1024) };
+        Self { columns, threads, vector, chunks: columns.div_ceil(threads * vector) }
+    }
+
+    fn elements(&self) -> usize {
+        self.vector * self.chunks
+    }
+
+    /// Whether the last chunk has elements beyond the row's end.
+    fn is_ragged(&self) -> bool {
+        !self.columns.is_multiple_of(self.threads * self.vector)
+    }
+
+    fn rows_per_block(&self) -> usize {
+        if self.threads == 32 { 4 } else { 1 }
+    }
+}
+
+struct Writer<'a> {
+    operands: &'a [View],
+    acc: Option<&'a Product>,
+    target: &'a Target,
+    layout: Layout,
+    /// Of the result.
+    shape: Vec<usize>,
+    parameters: Vec<String>,
+    pointers: Vec<Pointer>,
+    code: String,
+    /// The array that holds each operand, once it is loaded.
+    loaded: Vec<Option<String>>,
+    acc_array: Option<String>,
+    /// The array of each term.
+    terms: Vec<String>,
+    arrays: usize,
+}
+
+impl<'a> Writer<'a> {
+    fn new(operands: &'a [View], acc: Option<&'a Product>, target: &'a Target) -> Result<Self, Unsupported> {
+        let shape = target.data.shape.clone();
+        let Some(&columns) = shape.last() else { return unsupported("a scalar has no rows") };
+        let acc_views: Vec<&View> = match acc {
+            None => Vec::new(),
+            Some(Product::Numbers(view)) => vec![view],
+            Some(Product::Codes { sums, column_scales, bias, .. }) => {
+                [sums, column_scales].into_iter().chain(bias).collect()
+            }
+        };
+        let views: Vec<&View> = operands.iter().chain(acc_views).chain([&target.data]).collect();
+        // As many neighbours at once as all views allow: 16 bytes of the widest type that is moved in bulk.
+        let fits = |vector: &usize| {
+            columns.is_multiple_of(*vector)
+                && views.iter().all(|view| {
+                    let last = view.strides.last().copied().unwrap_or(0);
+                    let outer = view.strides[..view.strides.len().saturating_sub(1)].iter();
+                    let is_aligned = |stride: &usize| stride.is_multiple_of(*vector);
+                    let repeats = view.shape.last().is_none_or(|&extent| extent == 1);
+                    repeats || last == 1 && outer.copied().all(|s| is_aligned(&s)) && is_aligned(&view.offset)
+                })
+        };
+        let vector = [8, 4, 2, 1].into_iter().find(fits).unwrap_or(1);
+        // A warp's row leaves no thread idle.
+        let vector =
+            if columns <= 256 { vector.min(columns.div_ceil(32).next_power_of_two().max(2)) } else { vector };
+        let vector = if columns.is_multiple_of(vector) { vector } else { 1 };
+        Ok(Self {
+            operands,
+            acc,
+            target,
+            layout: Layout::new(columns, vector),
+            shape,
+            parameters: Vec::new(),
+            pointers: Vec::new(),
+            code: String::new(),
+            loaded: vec![None; operands.len()],
+            acc_array: None,
+            terms: Vec::new(),
+            arrays: 0,
+        })
+    }
+
+    fn line(&mut self, text: &str) {
+        self.code.push_str("  ");
+        self.code.push_str(text);
+        self.code.push('\n');
+    }
+
+    /// A pointer to the view's part of this row: its name.
+    fn row_pointer(&mut self, view: &View, strides: &[usize], is_written: bool) -> String {
+        let name = format!("p{}", self.pointers.len());
+        let kind =
+            if is_written { c_type(view.dtype).to_owned() } else { format!("const {}", c_type(view.dtype)) };
+        // An epilogue may work where the product lies.
+        let is_alone = !is_written && view.buffer != self.target.data.buffer;
+        self.parameters.push(format!("{kind}*{} {name}", if is_alone { " __restrict__" } else { "" }));
+        self.pointers.push(Pointer::to(view));
+        let leading = &strides[..strides.len() - 1];
+        let offset: Vec<String> = leading
+            .iter()
+            .enumerate()
+            .filter(|(_, stride)| **stride > 0)
+            .map(|(axis, stride)| format!("i{axis} * {stride}LL"))
+            .collect();
+        if !offset.is_empty() {
+            self.line(&format!("{name} += {};", offset.join(" + ")));
+        }
+        name
+    }
+
+    /// A new array for the elements of a row that a thread has: its name.
+    fn array(&mut self) -> String {
+        self.arrays += 1;
+        let name = format!("v{}", self.arrays);
+        self.line(&format!("float {name}[{}];", self.layout.elements()));
+        name
+    }
+
+    /// Loads what is under the result's shape at `view`: the name of its array.
+    fn load(&mut self, view: &View) -> Result<String, Unsupported> {
+        if !matches!(view.dtype, DType::F32 | DType::F16 | DType::BF16) {
+            return unsupported(format!("a formula reads numbers, not {}", view.dtype));
+        }
+        let strides = view.broadcast(&self.shape);
+        let array = self.array();
+        let pointer = self.row_pointer(view, &strides, false);
+        let Layout { columns, threads, vector, chunks } = self.layout;
+        match strides.last() {
+            Some(0) => self.line(&format!("repeat<{}>({array}, to_float({pointer}[0]));", vector * chunks)),
+            Some(1) => {
+                self.line(&format!(
+                    "load<{columns}, {threads}, {vector}, {chunks}>({array}, {pointer}, lane);"
+                ));
+            }
+            _ => return unsupported("a row's elements do not lie next to each other"),
+        }
+        Ok(array)
+    }
+
+    fn read(&mut self, arg: Arg) -> Result<String, Unsupported> {
+        match arg {
+            Arg::Term(index) => Ok(self.terms[index].clone()),
+            Arg::Operand(index) => {
+                if let Some(array) = &self.loaded[index] {
+                    return Ok(array.clone());
+                }
+                let array = self.load(&self.operands[index].clone())?;
+                self.loaded[index] = Some(array.clone());
+                Ok(array)
+            }
+            Arg::Acc => {
+                if let Some(array) = &self.acc_array {
+                    return Ok(array.clone());
+                }
+                let array = match self.acc.expect("a gemm has a product") {
+                    Product::Numbers(view) => self.load(view)?,
+                    product => self.load_codes(product)?,
+                };
+                self.acc_array = Some(array.clone());
+                Ok(array)
+            }
+        }
+    }
+
+    fn load_codes(&mut self, product: &Product) -> Result<String, Unsupported> {
+        let Product::Codes { sums, row_scales, column_scales, bias } = product else {
+            return unsupported("these are no codes");
+        };
+        let Layout { columns, threads, vector, chunks } = self.layout;
+        let array = self.array();
+        let strides = sums.broadcast(&self.shape);
+        let pointer = self.row_pointer(sums, &strides, false);
+        self.line(&format!("load<{columns}, {threads}, {vector}, {chunks}>({array}, {pointer}, lane);"));
+        let row_strides = [row_scales.broadcast(&self.shape[..self.shape.len() - 1]), vec![0]].concat();
+        let scale = self.row_pointer(row_scales, &row_strides, false);
+        let columns_array = self.load(column_scales)?;
+        let elements = self.layout.elements();
+        self.line(&format!("float row_scale = {scale}[0];"));
+        self.line(&format!("EACH({elements}) {array}[e] = {array}[e] * row_scale * {columns_array}[e];"));
+        if let Some(bias) = bias {
+            let bias = self.load(bias)?;
+            self.line(&format!("EACH({elements}) {array}[e] += {bias}[e];"));
+        }
+        Ok(array)
+    }
+
+    fn body(&mut self, body: &Body) -> Result<(), Unsupported> {
+        let mut stored = false;
+        for Term { op, args } in body.terms() {
+            if let Op::Quantize(op) = op {
+                let x = self.read(args[0])?;
+                self.quantize(op, &x)?;
+                (stored, _) = (true, self.terms.push(String::new()));
+                continue;
+            }
+            let array = self.term(op, args)?;
+            self.terms.push(array);
+        }
+        if !stored {
+            let result = self.read(body.result())?;
+            let target = self.target.data.clone();
+            let pointer = self.row_pointer(&target, &target.strides.clone(), true);
+            let Layout { columns, threads, vector, chunks } = self.layout;
+            self.line(&format!(
+                "store<{columns}, {threads}, {vector}, {chunks}>({pointer}, {result}, lane);"
+            ));
+        }
+        Ok(())
+    }
+
+    fn term(&mut self, op: &Op, args: &[Arg]) -> Result<String, Unsupported> {
+        let elements = self.layout.elements();
+        if let Op::Rope(_) = op {
+            return self.rope(args);
+        }
+        let operands = args.iter().map(|&arg| self.read(arg)).collect::<Result<Vec<_>, _>>()?;
+        let array = self.array();
+        let Layout { columns, threads, vector, chunks } = self.layout;
+        let geometry = format!("{columns}, {threads}, {vector}, {chunks}");
+        match op {
+            Op::Constant(Constant { value, .. }) => {
+                self.line(&format!("repeat<{elements}>({array}, {:?}f);", value.0 as f32));
+            }
+            Op::Unary(function) => {
+                let name = match function {
+                    Unary::Silu => "silu",
+                    Unary::Gelu => "gelu",
+                    Unary::GeluTanh => "gelu_tanh",
+                    Unary::QuickGelu => "quick_gelu",
+                };
+                self.line(&format!("EACH({elements}) {array}[e] = {name}({}[e]);", operands[0]));
+            }
+            Op::Binary(op) => {
+                let (a, b) = (&operands[0], &operands[1]);
+                let value = match op {
+                    Binary::Add => format!("{a}[e] + {b}[e]"),
+                    Binary::Sub => format!("{a}[e] - {b}[e]"),
+                    Binary::Mul => format!("{a}[e] * {b}[e]"),
+                    Binary::Div => format!("{a}[e] / {b}[e]"),
+                    Binary::Equal => format!("{a}[e] == {b}[e] ? 1.0f : 0.0f"),
+                };
+                self.line(&format!("EACH({elements}) {array}[e] = {value};"));
+            }
+            Op::Cast(Cast { dtype }) => {
+                let round = rounding(*dtype)?;
+                self.line(&format!("EACH({elements}) {array}[e] = {round}({}[e]);", operands[0]));
+            }
+            Op::LayerNorm(LayerNorm { eps }) => {
+                self.line(&format!(
+                    "standardize<{geometry}>({array}, {}, {:?}f, lane);",
+                    operands[0], eps.0 as f32
+                ));
+                if let [_, weight, bias] = &operands[..] {
+                    self.line(&format!(
+                        "EACH({elements}) {array}[e] = {array}[e] * {weight}[e] + {bias}[e];"
+                    ));
+                }
+            }
+            Op::RmsNorm(RmsNorm { eps }) => {
+                self.line(&format!(
+                    "divide_by_rms<{geometry}>({array}, {}, {:?}f, lane);",
+                    operands[0], eps.0 as f32
+                ));
+                self.line(&format!("EACH({elements}) {array}[e] *= {}[e];", operands[1]));
+            }
+            other => return unsupported(format!("`{}` has no kernel", other.name())),
+        }
+        Ok(array)
+    }
+
+    /// Rotations of neighbouring pairs; the table `[2, tokens, dim / 2]` is read where this row's token is.
+    fn rope(&mut self, args: &[Arg]) -> Result<String, Unsupported> {
+        let x = self.read(args[0])?;
+        let Arg::Operand(table) = args[1] else { return unsupported("the table of a rotation is computed") };
+        let table = self.operands[table].clone();
+        let Layout { columns, threads, vector, chunks } = self.layout;
+        if vector < 2 || self.shape.len() < 3 || table.strides.last() != Some(&1) {
+            return unsupported("pairs to rotate do not lie next to each other");
+        }
+        let mut strides = vec![0; self.shape.len()];
+        strides[self.shape.len() - 3] = table.strides[1];
+        let array = self.array();
+        let pointer = self.row_pointer(&table, &strides, false);
+        let half = table.strides[0];
+        self.line(&format!(
+            "rotate<{columns}, {threads}, {vector}, {chunks}>({array}, {x}, {pointer}, {pointer} + {half}, lane);"
+        ));
+        Ok(array)
+    }
+
+    fn quantize(&mut self, op: &Quantize, x: &str) -> Result<(), Unsupported> {
+        let Some(scales) = self.target.scales.clone() else {
+            return unsupported("codes have no place for scales");
+        };
+        if op.dtype != DType::I8 || op.scales.per != Granularity::Row {
+            return unsupported(format!("{} with {} scales are not quantized here", op.dtype, op.scales));
+        }
+        let least = op.quant_min.unwrap_or(-128);
+        let round = rounding(op.scales.dtype)?;
+        let Layout { columns, threads, vector, chunks } = self.layout;
+        let target = self.target.data.clone();
+        let codes = self.row_pointer(&target, &target.strides.clone(), true);
+        let strides = [scales.broadcast(&self.shape[..self.shape.len() - 1]), vec![0]].concat();
+        let scale = self.row_pointer(&scales, &strides, true);
+        let divisor = (127.0 - f32::from(least)) / 2.0;
+        self.line(&format!(
+            "quantize_i8<{columns}, {threads}, {vector}, {chunks}>({codes}, {scale}, {x}, {divisor:?}f, {:?}f, {:?}f, {round}, lane);",
+            op.eps.0 as f32, f32::from(least)
+        ));
+        Ok(())
+    }
+
+    fn finish(self) -> Kernel {
+        let rows: usize = self.shape[..self.shape.len() - 1].iter().product();
+        let per_block = self.layout.rows_per_block();
+        let threads = self.layout.threads;
+        let mut head = String::new();
+        // Writing to a string cannot fail.
+        let _ = writeln!(head, "  const int lane = threadIdx.x % {threads};");
+        let _ = writeln!(head, "  long long row = blockIdx.x * {per_block}LL + threadIdx.x / {threads};");
+        let _ = writeln!(head, "  if (row >= {rows}LL) return;");
+        for axis in (0..self.shape.len() - 1).rev() {
+            let _ = writeln!(
+                head,
+                "  const long long i{axis} = row % {}; row /= {};",
+                self.shape[axis], self.shape[axis]
+            );
+        }
+        let body = format!("({}) {{\n{head}{}}}\n", self.parameters.join(", "), self.code);
+        let name = format!("rowwise_{:016x}", super::hash(&body));
+        let block = u32::try_from(threads * per_block).expect("blocks are small");
+        Kernel {
+            text: format!("{PRELUDE}\nextern \"C\" __global__ void __launch_bounds__({block}) {name}{body}"),
+            name,
+            grid: [u32::try_from(rows.div_ceil(per_block)).expect("rows are few"), 1, 1],
+            block,
+            shared: 0,
+            pointers: self.pointers,
+        }
+    }
+}
+
+fn c_type(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "float",
+        DType::F16 => "f16",
+        DType::BF16 => "bf16",
+        DType::I32 => "int",
+        DType::I8 => "signed char",
+        DType::F8E4M3 | DType::U4 => "unsigned char",
+    }
+}
+
+/// The function that rounds to a dtype and stays f32.
+fn rounding(dtype: DType) -> Result<&'static str, Unsupported> {
+    match dtype {
+        DType::F32 => Ok("round_to_f32"),
+        DType::BF16 => Ok("round_to_bf16"),
+        DType::F16 => Ok("round_to_f16"),
+        other => unsupported(format!("numbers are not rounded to {other}")),
+    }
+}

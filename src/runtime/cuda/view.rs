@@ -1,0 +1,120 @@
+//! Where values lie on the device.
+
+use reflux_ir::DType;
+
+/// A part of a buffer, seen as a tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// The buffer's number in its plan.
+    pub buffer: usize,
+    /// In elements, from the start of the buffer.
+    pub offset: usize,
+    pub shape: Vec<usize>,
+    /// In elements.
+    pub strides: Vec<usize>,
+    pub dtype: DType,
+}
+
+impl View {
+    /// All of a buffer, in row-major order.
+    pub fn whole(buffer: usize, shape: &[usize], dtype: DType) -> Self {
+        let mut strides = vec![1; shape.len()];
+        for axis in (1..shape.len()).rev() {
+            strides[axis - 1] = strides[axis] * shape[axis];
+        }
+        Self { buffer, offset: 0, shape: shape.to_vec(), strides, dtype }
+    }
+
+    /// Elements `start..end` along `axis`.
+    pub fn slice(&self, axis: usize, start: usize, end: usize) -> Self {
+        let mut part = self.clone();
+        part.offset += start * self.strides[axis];
+        part.shape[axis] = end - start;
+        part
+    }
+
+    /// The same elements under another shape, if they can be seen so where they lie.
+    pub fn reshape(&self, shape: &[usize]) -> Option<Self> {
+        // Runs of axes that lie behind each other without gaps, innermost last: extent and stride.
+        let mut runs: Vec<(usize, usize)> = Vec::new();
+        for (&extent, &stride) in self.shape.iter().zip(&self.strides).filter(|(extent, _)| **extent != 1) {
+            match runs.last_mut() {
+                Some((length, step)) if *step == extent * stride => {
+                    (*length, *step) = (*length * extent, stride)
+                }
+                _ => runs.push((extent, stride)),
+            }
+        }
+        let mut strides = vec![0; shape.len()];
+        let mut runs = runs.into_iter().rev();
+        let (mut left, mut stride) = runs.next().unwrap_or((1, 1));
+        for axis in (0..shape.len()).rev() {
+            if shape[axis] == 1 {
+                strides[axis] = stride;
+                continue;
+            }
+            if left == 1 {
+                (left, stride) = runs.next()?;
+            }
+            if !left.is_multiple_of(shape[axis]) {
+                return None;
+            }
+            strides[axis] = stride;
+            (left, stride) = (left / shape[axis], stride * shape[axis]);
+        }
+        Some(Self { shape: shape.to_vec(), strides, ..self.clone() })
+    }
+
+    /// The strides under a result of `shape`, 0 along axes that repeat.
+    pub fn broadcast(&self, shape: &[usize]) -> Vec<usize> {
+        let added = shape.len() - self.shape.len();
+        let own = self
+            .shape
+            .iter()
+            .zip(&self.strides)
+            .map(|(&extent, &stride)| if extent == 1 { 0 } else { stride });
+        std::iter::repeat_n(0, added).chain(own).collect()
+    }
+
+    /// Whether it is row-major without gaps.
+    pub fn is_contiguous(&self) -> bool {
+        let whole = Self::whole(self.buffer, &self.shape, self.dtype);
+        let matter = |strides: &[usize]| -> Vec<usize> {
+            strides
+                .iter()
+                .zip(&self.shape)
+                .filter(|(_, extent)| **extent != 1)
+                .map(|(&stride, _)| stride)
+                .collect()
+        };
+        matter(&self.strides) == matter(&whole.strides)
+    }
+
+    /// As a matrix over the last axis: rows, columns and the distance of rows, if the rows are at one distance.
+    pub fn rows(&self) -> Option<[usize; 3]> {
+        let (&columns, leading) = self.shape.split_last()?;
+        let rows: usize = leading.iter().product();
+        let flat = self.reshape(&[rows, columns])?;
+        (flat.strides[1] == 1 || columns == 1).then_some([rows, columns, flat.strides[0]])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_are_seen_under_other_shapes_where_they_can() {
+        let whole = View::whole(0, &[2, 8, 96], DType::BF16);
+        let heads = whole.slice(2, 32, 64).reshape(&[2, 8, 4, 8]).unwrap();
+        assert_eq!((heads.offset, heads.strides.clone()), (32, vec![768, 96, 8, 1]));
+        assert!(!heads.is_contiguous());
+        assert_eq!(heads.reshape(&[2, 8, 32]).unwrap(), whole.slice(2, 32, 64));
+        assert_eq!(heads.reshape(&[16, 4, 8]).unwrap().strides, [96, 8, 1]);
+        // Rows of a slice do not follow each other.
+        assert_eq!(heads.reshape(&[2, 256]), None);
+        assert_eq!(whole.slice(1, 2, 4).rows(), None);
+        assert_eq!(View::whole(0, &[1, 8, 96], DType::F32).slice(1, 2, 4).rows(), Some([2, 96, 96]));
+        assert_eq!(View::whole(0, &[1, 1, 5], DType::F32).broadcast(&[3, 4, 5]), [0, 0, 1]);
+    }
+}

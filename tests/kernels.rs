@@ -1,0 +1,133 @@
+//! Every kernel that the CUDA engine makes of FLUX compiles for every architecture, without a GPU.
+//!
+//! Needs NVRTC on the loader's path (PyPI's nvidia-cuda-nvrtc will do). Without it nothing is tested, unless
+//! REFLUX_REQUIRE_NVRTC is set, as the gate does: then that is a failure.
+
+use reflux_ir::pass::{Driver, Pipeline};
+use reflux_ir::{DType, Program};
+use reflux_models::scheduler::Schedule;
+use reflux_models::{ModelConfig, Net, Sizes};
+use reflux_passes::registry;
+use reflux_runtime::cuda::{Compiler, Launch, Plan, plan};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_89", "sm_90a"];
+
+const PIPELINES: [&str; 4] = [
+    "canonicalize,hoist,canonicalize,merge-linear,fuse,dce",
+    "canonicalize,hoist,canonicalize,quantize(int8dq,exclude=norm+embedding),merge-linear,fuse,dce",
+    "canonicalize,hoist,canonicalize,quantize(int8dq),cache(fora,interval=3),merge-linear,fuse,dce",
+    "canonicalize,hoist,canonicalize,cache(pab),merge-linear,fuse,dce",
+];
+
+fn models() -> [(&'static str, ModelConfig, Sizes); 2] {
+    let emoji = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/emoji");
+    [
+        (
+            "FLUX.1-dev",
+            ModelConfig::built_in("flux-dev").unwrap(),
+            Sizes { batch: 1, steps: 28, text_tokens: 512, height: 1024, width: 1024 },
+        ),
+        (
+            "the bundled model",
+            ModelConfig::read(&emoji).unwrap(),
+            Sizes { batch: 2, steps: 6, text_tokens: 30, height: 96, width: 160 },
+        ),
+    ]
+}
+
+/// The plans of all variants of `model` after `passes`.
+fn plans(model: &ModelConfig, sizes: &Sizes, passes: &str) -> Vec<(Program, String, Plan)> {
+    let program = model.lower(Net::Transformer, sizes, DType::BF16).unwrap();
+    let tokens = (sizes.height / 16) * (sizes.width / 16);
+    let times = Schedule::new(&model.scheduler, sizes.steps, tokens).unwrap().timesteps;
+    let pipeline = Pipeline::parse(passes, &registry()).unwrap();
+    let (program, _) =
+        Driver { timesteps: Some(&times), ..Driver::default() }.run(program, &pipeline).unwrap();
+    let variants: Vec<_> = program.variants.keys().map(ToString::to_string).collect();
+    variants
+        .into_iter()
+        .map(|name| {
+            let planned =
+                plan(&program.variants[name.as_str()]).unwrap_or_else(|error| panic!("{passes}: {error}"));
+            (program.clone(), name, planned)
+        })
+        .collect()
+}
+
+/// The engine has a kernel for everything that a step does, and its memory is laid out well.
+#[test]
+fn steps_are_planned() {
+    for (name, model, sizes) in models() {
+        for passes in PIPELINES {
+            for (program, variant, plan) in plans(&model, &sizes, passes) {
+                let graph = &program.variants[variant.as_str()];
+                let launches: BTreeMap<String, usize> =
+                    plan.launches.iter().fold(BTreeMap::new(), |mut counts, launch| {
+                        *counts.entry(launch.value().to_string()).or_default() += 1;
+                        counts
+                    });
+                // What is executed is what is printed: every op but views has its launches, and nothing else has.
+                for id in graph.ids().filter(|&id| !graph.is_leaf(id)) {
+                    let is_run = ["rowwise", "gemm", "attention", "select"].contains(&graph[id].op.name());
+                    assert!(
+                        !is_run || launches.contains_key(&*graph[id].name),
+                        "{name}, {passes}: %{}",
+                        graph[id].name
+                    );
+                }
+                let known = |value: &String| graph.find(value).is_some();
+                assert!(launches.keys().all(known), "{name}, {passes}");
+                assert_disjoint(&plan);
+                println!(
+                    "{name}, {variant}, {passes}: {} launches, {} MiB",
+                    plan.launches.len(),
+                    plan.arena >> 20
+                );
+            }
+        }
+    }
+}
+
+/// No two buffers that are needed at one time share a byte.
+fn assert_disjoint(plan: &Plan) {
+    let lives = plan.lives();
+    for (index, (first, last, bytes)) in lives.iter().enumerate() {
+        for (other_first, other_last, other) in &lives[index + 1..] {
+            let at_one_time = first <= other_last && other_first <= last;
+            let apart = bytes.end <= other.start || other.end <= bytes.start;
+            assert!(!at_one_time || apart, "{bytes:?} and {other:?}");
+        }
+    }
+}
+
+#[test]
+fn every_kernel_compiles() {
+    if !Compiler::is_present() {
+        assert!(std::env::var_os("REFLUX_REQUIRE_NVRTC").is_none(), "NVRTC cannot be loaded");
+        println!("NVRTC is not there: nothing was compiled");
+        return;
+    }
+    let mut kernels: BTreeMap<String, String> = BTreeMap::new();
+    for (_, model, sizes) in models() {
+        for passes in PIPELINES {
+            for (.., plan) in plans(&model, &sizes, passes) {
+                for launch in plan.launches {
+                    if let Launch::Kernel { kernel, .. } = launch {
+                        kernels.insert(kernel.text, kernel.name);
+                    }
+                }
+            }
+        }
+    }
+    println!("{} kernels", kernels.len());
+    assert!(kernels.len() > 10);
+    for arch in ARCHITECTURES {
+        let compiler = Compiler::of_arch(arch);
+        for (text, name) in &kernels {
+            let cubin = compiler.compile(name, text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+            assert!(!cubin.is_empty());
+        }
+    }
+}
