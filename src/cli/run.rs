@@ -49,6 +49,9 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let start = Instant::now();
     let mut executor = load(args.device.into(), program, weights.as_ref())?;
     eprintln!("loaded in {:.2} s", start.elapsed().as_secs_f64());
+    for note in executor.fallbacks() {
+        eprintln!("note: {note}");
+    }
     executor.set_profiling(args.profile);
     for (name, tensor) in &inputs {
         executor.bind(name, tensor)?;

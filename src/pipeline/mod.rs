@@ -236,6 +236,7 @@ impl FluxPipeline {
             }
             let mut executor = load(self.device, program, &weights)?;
             executor.set_profiling(self.profiling);
+            self.warnings.extend(executor.fallbacks().iter().cloned());
             self.loaded.insert(net, (sizes, executor));
         }
         Ok(self.loaded.get_mut(&net).expect("just loaded").1.as_mut())

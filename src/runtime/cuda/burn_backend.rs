@@ -6,6 +6,7 @@ use crate::ops::{GraphRunner, Made, Unplanned};
 use crate::value::{Value, burn_shape, float_dtype, int_dtype};
 use burn::tensor::backend::Backend;
 use burn_cuda::{Cuda, CudaDevice};
+use reflux_ir::op::Op;
 use reflux_ir::{Graph, Name, ValueId};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -24,6 +25,11 @@ pub fn runner(
     weights: HashMap<ValueId, Value<Cuda>>,
     device: &CudaDevice,
 ) -> Result<Box<dyn GraphRunner<Cuda>>, Unplanned> {
+    // Networks that no pass has fused are meant to run op by op.
+    let is_fused = graph.ids().any(|id| matches!(graph[id].op, Op::Gemm(_) | Op::Rowwise(_)));
+    if !is_fused {
+        return Err(Unplanned::OpByOp);
+    }
     let plan = plan(graph).map_err(|why| Unplanned::Unsupported(why.to_string()))?;
     let info = crate::Device::Cuda.probe().map_err(|error| Unplanned::Failed(error.into()))?;
     let capability = info.compute_capability.unwrap_or((8, 0));

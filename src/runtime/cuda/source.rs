@@ -100,11 +100,6 @@ impl Layout {
         self.vector * self.chunks
     }
 
-    /// Whether the last chunk has elements beyond the row's end.
-    fn is_ragged(&self) -> bool {
-        !self.columns.is_multiple_of(self.threads * self.vector)
-    }
-
     fn rows_per_block(&self) -> usize {
         if self.threads == 32 { 4 } else { 1 }
     }
