@@ -435,7 +435,27 @@ fn bad_passes_are_one_message_and_exit_code_1() {
         &["generate", "owl", "--passes", "canonicalise"],
         &["generate", "owl", "--passes", "cache(fora),cache(fora)"],
         &["generate", "owl", "--dump-dir", "notes.txt"],
+        &["opt", "small.ir", "--cost", "tpu"],
+        &["opt", "small.ir", "--dump-format", "dot"],
         &["passes", "dce"],
+        &["passes", "explain"],
+        &["passes", "explain", "cashe"],
+        &["passes", "why", "cse", "y"],
+        &["passes", "why", "csee", "y", "small.ir"],
+        &["passes", "why", "unread-op", "y", "small.ir"],
+        &["passes", "why", "cse", "z", "small.ir"],
+        &["passes", "why", "cse", "s_attn", "flux.ir"],
+        &["passes", "why", "cse", "y", "small.ir", "--stage", "full"],
+        &["passes", "why", "cse", "y", "small.ir", "--passes", "canonicalise"],
+        &["passes", "why", "cse", "y", "small.ir", "--width", "32"],
+        &["ir", "diff", "small.ir"],
+        &["ir", "diff", "small.ir", "missing.ir"],
+        &["ir", "diff", "bad.ir", "small.ir"],
+        &["ir", "diff", "small.ir", "small.ir", "--passes-b", "cache(fora)"],
+        &["ir", "diff", "small.ir", "small.ir", "--passes-a", "canonicalise"],
+        &["ir", "diff", "small.ir", "small.ir", "--width", "32"],
+        &["ir", "diff", "flux-dev", "flux-dev", "--width", "33"],
+        &["ir", "--costs", "diff", "small.ir", "small.ir"],
     ];
     snapshot!("cli__bad_passes", refusals(root, cases));
 }
@@ -443,7 +463,81 @@ fn bad_passes_are_one_message_and_exit_code_1() {
 #[test]
 fn passes_are_listed() {
     let folder = tempfile::tempdir().unwrap();
-    snapshot!("cli__passes", text(&succeed(folder.path(), &["passes"]).stdout));
+    let stdout = |arguments: &[&str]| text(&succeed(folder.path(), arguments).stdout);
+    snapshot!("cli__passes", stdout(&["passes"]));
+    assert_eq!(stdout(&["passes", "list"]), stdout(&["passes"]));
+    assert!(stdout(&["passes", "explain", "cache"]).starts_with("cache | lossy\n"));
+}
+
+/// Whether a rule applies is an answer either way, and about the program as the passes leave it.
+#[test]
+fn rules_say_why() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("small.ir"), SMALL).unwrap();
+    let why = |more: &[&str]| {
+        text(&succeed(folder.path(), &[&["passes", "why", "reshape-of-reshape"], more].concat()).stdout)
+    };
+    let before = why(&["%b", "small.ir"]);
+    assert!(before.contains("\nIt applies in variant main at\n    %b = reshape %a "), "{before}");
+    let model = why(&["s_attn.0", EMOJI, "--passes", "canonicalize", "--stage", "full", "--width", "32"]);
+    assert!(model.contains("\nIt does not apply in variant full at\n    %s_attn.0 = reshape "), "{model}");
+    assert!(model.contains("\nbecause the operand is no reshape"), "{model}");
+}
+
+/// What differs is shown, and that it does is no failure. Escape codes are for terminals.
+#[test]
+fn programs_are_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    std::fs::write(root.join("a.ir"), SMALL).unwrap();
+    std::fs::write(root.join("b.ir"), SMALL.replace("silu", "gelu")).unwrap();
+    let diff = |arguments: &[&str]| text(&succeed(root, &[&["ir", "diff"], arguments].concat()).stdout);
+    snapshot!("cli__diff", diff(&["a.ir", "b.ir", "--passes-a", "dce", "--context", "1"]));
+    assert_eq!(diff(&["a.ir", "a.ir"]), "a.ir and a.ir are the same program\n");
+    let beside = diff(&["a.ir", "b.ir", "--side-by-side"]);
+    assert!(beside.contains(" | ") && !beside.contains('\u{1b}'), "{beside}");
+    assert!(beside.lines().all(|line| line.chars().count() <= 160), "{beside}");
+    let hoisted = diff(&["flux-dev", "flux-dev", "--passes-b", "hoist", "--width", "256", "--height", "256"]);
+    assert!(
+        hoisted.starts_with("--- flux-dev\n+++ flux-dev after hoist\n    prepare weights: "),
+        "{hoisted}"
+    );
+    assert!(diff(&["flux-dev", "flux-schnell", "--net", "t5"]).contains("variant"));
+    // `diff` is a command of `ir`, which shows a program without one.
+    let vae = succeed(root, &["ir", "--config", "flux-dev", "--net", "vae", "-o", "vae.ir"]);
+    assert!(vae.stdout.is_empty());
+    assert_eq!(diff(&["vae.ir", "flux-dev", "--net", "vae"]), "vae.ir and flux-dev are the same program\n");
+}
+
+#[test]
+fn times_are_estimated() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    std::fs::write(root.join("small.ir"), SMALL).unwrap();
+    let stdout = |arguments: &[&str]| text(&succeed(root, arguments).stdout);
+    let opt = ["opt", "small.ir", "--passes", "canonicalize,dce", "--preview", "--rules", "--cost", "cpu"];
+    let report = stdout(&opt);
+    let first = report.lines().next().unwrap();
+    assert!(first.starts_with("canonicalize | exact | 6 → 4 ops | 0.0 → 0.0 ms | "), "{report}");
+    let row = report.lines().find(|line| line.starts_with("  reshape-of-reshape ")).unwrap();
+    assert_eq!(row.split_whitespace().count(), 4, "{report}");
+    let json = succeed(root, &["opt", "small.ir", "--json", "--cost", "h100"]).stdout;
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    let estimate = &json["passes"][0]["estimate"];
+    assert!(estimate["machine"] == "h100" && estimate["after"].as_u64() <= estimate["before"].as_u64());
+
+    let ir = |more: &[&str]| stdout(&[&["ir", "--cost", "l40s"], &TINY[..], more].concat());
+    let costs = ir(&["--costs"]);
+    assert!(costs.contains("    // total: ") && costs.contains(" on l40s\n}"), "{costs}");
+    assert_eq!(printed(&costs), ir(&[]));
+    assert!(ir(&["--export", "dot"]).contains("fillcolor=\"#e8590c\""));
+    assert!(ir(&["--export", "json"]).contains("\"key\": \"ns\""));
+    assert_ne!(ir(&["--export", "costs"]), stdout(&[&["ir", "--export", "costs"], &TINY[..]].concat()));
+
+    let dumps = ["--dump-dir", "dumps", "--dump-format", "dot", "--dump-format", "ir"];
+    succeed(root, &[&["opt", "small.ir", "--passes", "canonicalize"], &dumps[..]].concat());
+    let names = ["000_input.dot", "000_input.ir", "001_canonicalize.dot", "001_canonicalize.ir"];
+    assert_eq!(files(&root.join("dumps")), names.map(|name| root.join("dumps").join(name)));
 }
 
 #[test]

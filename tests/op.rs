@@ -84,6 +84,10 @@ const GOOD: &[&str] = &[
     "concat @a i32[2,3], @b i32[4,3] {axis=-2} : i32[6,3]",
     "slice @x f32[2,8] {axis=-1, start=2, end=7} : f32[2,5]",
     "upsample @x f32[1,2,3,4] {factor=3} : f32[1,2,9,12]",
+    "rowwise silu(@x bf16[2,8]) * @g bf16[8] : bf16[2,8]",
+    "rowwise quantize(@x bf16[2,8], dtype=i8, scales=row.f32, eps=1e-5) : i8.row.f32[2,8]",
+    "gemm linear(@x bf16[2,8], @w bf16[4,8]) {acc} : bf16[2,4]",
+    "gemm rescale(matmul_i8(@x i8.row.f32[2,8], @w i8.row.f32[4,8]), @x i8.row.f32[2,8], @w i8.row.f32[4,8], dtype=f32) {1: acc, 3: silu(acc)} : f32[2,4]",
 ];
 
 /// Lines that are not, whatever type they give.
@@ -227,6 +231,15 @@ const BAD: &[&str] = &[
     "upsample @x f32[2,3,4] {factor=2}",
     "upsample @x f32[1,2,3,4] {factor=0}",
     "upsample @x f32[1,2,3,4] {factor=18446744073709551615}",
+    "rowwise silu(@x bf16[2,8]) * @g bf16[3]",
+    "rowwise linear(@x f32[2,8], @w f32[4,8])",
+    "rowwise quantize(@x f32[2,8], dtype=i8, scales=tensor.f32, eps=1e-5)",
+    "rowwise @x i32[2]",
+    "gemm linear(@x bf16[2,8], @w bf16[4,7]) {acc}",
+    "gemm silu(@x f32[2,8]) {acc}",
+    "gemm linear(@x f32[2,8], @w f32[4,8]) {1: acc, 2: acc}",
+    "gemm linear(@x f32[2,8], @w f32[4,8]) {4: layer_norm(acc, eps=1e-6)}",
+    "gemm linear(@x f32[2,8], @w f32[4,8]) {4: acc + @g f32[3,1,1]}",
 ];
 
 #[test]
@@ -331,6 +344,14 @@ fn costs() {
             10 * 4 + 2 * 4 + 5 * 4 + 5 * 4 + 10 * 4,
         ),
         ("rescale @y bf16[2,5], @w i8.row.bf16[5,3] {dtype=bf16} : bf16[2,5]", 10, (10 + 5 + 10) * 2),
+        // Four FLOP of an activation and two to an element; each operand is read once, wherever the formula names it.
+        ("rowwise silu(@x bf16[2,8]) * @x bf16[2,8] + @g bf16[8] : bf16[2,8]", 6 * 16, (16 + 8 + 16) * 2),
+        // The product, and an activation of three of its four columns.
+        (
+            "gemm linear(@x bf16[2,8], @w bf16[4,8]) {1: acc, 3: silu(acc)} : bf16[2,4]",
+            2 * 8 * 8 + 4 * 6,
+            (16 + 32 + 8) * 2,
+        ),
         // Look-ups read the index and what it chooses.
         ("select @x f32[30,4,5], @i i32[] : f32[4,5]", 0, 4 + 2 * 20 * 4),
         ("embedding @ids i32[2,7], @table f16[100,8] : f16[2,7,8]", 0, 14 * 4 + 2 * 112 * 2),

@@ -1,7 +1,7 @@
 //! Programs that are written well.
 
 /// Programs in the very form in which they print. Between them they use every op and every piece of syntax.
-pub const PROGRAMS: [&str; 5] = [
+pub const PROGRAMS: [&str; 6] = [
     // Prepare stages, carried values, variants, a schedule; outputs that are inputs, weights and numbers.
     "\
 program stages-1.0 {
@@ -139,6 +139,23 @@ program chains {
     return %b.8
   }
   schedule main
+}
+",
+    // Fused ops: formulas over their operands, alone and after products, by columns, down to codes.
+    "\
+program fused {
+  input %x : bf16[4,8] latent
+  input %gain : bf16[8] prompt
+  variant main (%x, %gain) -> (%y, %z) {
+    %n = rowwise layer_norm(%x, eps=1e-6) * (%gain + 1.0) + %gain : bf16[4,8] in norm
+    %codes = rowwise quantize(silu(%n), dtype=i8, scales=row.bf16, eps=1e-5) : i8.row.bf16[4,8] in norm
+    %g = gemm linear(%n, @.weight bf16[12,8], @.bias bf16[12]) {8: gelu_tanh(acc), 4: acc} : bf16[4,12] in up
+    %part = slice %g {axis=1, start=0, end=8} : bf16[4,8]
+    %y = gemm linear(%part, @.weight bf16[8,8]) {%x + %gain * acc} : bf16[4,8] in down
+    %z = dequantize %codes {dtype=bf16} : bf16[4,8]
+    return %y, %z
+  }
+  schedule main*2
 }
 ",
 ];

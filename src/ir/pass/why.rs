@@ -143,7 +143,7 @@ fn unknown_value(stages: &[(Stage, &Graph)], value: &str) -> WhyError {
     };
     let rounds = names().filter_map(|name| name.split_index()).filter(|(stem, _)| *stem == value);
     match rounds.map(|(_, index)| index).min() {
-        Some(first) => WhyError::Repeated { value: value.to_owned(), first: first as usize },
+        Some(first) => WhyError::Repeated { value: value.to_owned(), first },
         None => {
             let nearest = nearest(names().map(|name| &**name), value).map(|name| format!("%{name}"));
             WhyError::UnknownValue { value: value.to_owned(), nearest }
