@@ -128,10 +128,10 @@ impl Planner<'_> {
         for (index, output) in self.graph.outputs().iter().enumerate() {
             let fact = &self.graph[output.value].fact;
             let buffer = self.buffer(Place::Output(index), fact.bytes() as usize);
-            let is_made = is_kernel(&self.graph[output.value].op)
-                || matches!(self.graph[output.value].op, Op::Concat(_));
-            if is_made && !self.reserved.contains_key(&output.value) {
-                self.reserved.insert(output.value, View::whole(buffer, &fact.shape, fact.dtype));
+            let (made, view) = self.maker(output.value, View::whole(buffer, &fact.shape, fact.dtype));
+            let is_made = is_kernel(&self.graph[made].op) || matches!(self.graph[made].op, Op::Concat(_));
+            if is_made && !self.reserved.contains_key(&made) {
+                self.reserved.insert(made, view);
             }
         }
         // Parts of a concatenation are made where it is, innermost first.
@@ -157,22 +157,28 @@ impl Planner<'_> {
             let end = start + self.graph[operand].fact.shape[axis];
             let part = whole.slice(axis, start, end);
             start = end;
-            // Through reshapes, to what makes the part for this reader alone.
-            let (mut made, mut view) = (operand, part);
-            while let Op::Reshape(_) = self.graph[made].op {
-                let inner = self.graph.operands(made)[0];
-                let Some(reshaped) = view.reshape(&self.graph[inner].fact.shape) else { break };
-                if self.graph.users(made).count() > 1 {
-                    break;
-                }
-                (made, view) = (inner, reshaped);
-            }
+            // It is made for this reader alone.
+            let (made, view) = self.maker(operand, part);
             let is_alone = self.graph.users(made).count() == 1
                 && self.graph.outputs().iter().all(|output| output.value != made);
             if is_kernel(&self.graph[made].op) && is_alone && !self.reserved.contains_key(&made) {
                 self.reserved.insert(made, view);
             }
         }
+    }
+
+    /// What makes `id`, seen through reshapes that nothing else reads, and how it sees `view`, which `id` is to be in.
+    fn maker(&self, id: ValueId, view: View) -> (ValueId, View) {
+        let (mut made, mut view) = (id, view);
+        while let Op::Reshape(_) = self.graph[made].op {
+            let inner = self.graph.operands(made)[0];
+            let is_alone = made == id || self.graph.users(made).count() == 1;
+            match view.reshape(&self.graph[inner].fact.shape).filter(|_| is_alone) {
+                Some(reshaped) => (made, view) = (inner, reshaped),
+                None => break,
+            }
+        }
+        (made, view)
     }
 
     fn value(&mut self, id: ValueId) -> Result<(), Unsupported> {
@@ -208,7 +214,7 @@ impl Planner<'_> {
                     let part = whole.slice(axis, start, end);
                     start = end;
                     let data = self.data(operand)?;
-                    if data != part {
+                    if !data.is_same_place(&part) {
                         self.copy(id, &data, part)?;
                     }
                 }
@@ -295,7 +301,7 @@ impl Planner<'_> {
             let buffer = self.buffers.iter().position(|buffer| buffer.place == Place::Output(index));
             let whole = View::whole(buffer.expect("reserved"), &fact.shape, fact.dtype);
             let data = self.data(output.value)?;
-            if data != whole {
+            if !data.is_same_place(&whole) {
                 self.copy(output.value, &data, whole)?;
             }
         }
@@ -324,15 +330,15 @@ impl Planner<'_> {
                     return Err(Unsupported(format!("products of {} are not computed here", x.dtype)));
                 }
                 let bias = args.get(2).map(|arg| self.data(operand(arg)?)).transpose()?;
+                // Rows of several pictures may be at several distances.
+                let x = if x.rows().is_some() { x } else { self.copied(id, &x)? };
                 let ([m, k, x_stride], [n, _, weight_stride]) = (matrix(&x)?, matrix(&weight)?);
-                // Numbers that are rounded to bf16 on the way, where the result is not.
-                let y = if fact.dtype == DType::BF16 {
-                    target.data.clone()
-                } else {
-                    self.room(&fact.shape, DType::BF16)
-                };
+                let in_place = fact.dtype == DType::BF16 && target.data.rows().is_some();
+                // Elsewhere, numbers are rounded to bf16 on the way.
+                let y = if in_place { target.data.clone() } else { self.room(&fact.shape, DType::BF16) };
                 let [_, _, y_stride] = matrix(&y)?;
-                let gelu = matches!(&op.segments[..], [only] if is_gelu_of_acc(&only.body)) && bias.is_some();
+                let is_gelu = matches!(&op.segments[..], [only] if is_gelu_of_acc(&only.body));
+                let gelu = is_gelu && bias.is_some() && in_place;
                 let matmul = Matmul {
                     kind: MatmulKind::Bf16,
                     m,
@@ -349,7 +355,6 @@ impl Planner<'_> {
                 };
                 self.launches.push(Launch::Matmul { value: self.graph[id].name.clone(), matmul });
                 if !gelu {
-                    let in_place = y == target.data;
                     self.epilogues(
                         id,
                         op,

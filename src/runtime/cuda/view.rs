@@ -78,16 +78,17 @@ impl View {
 
     /// Whether it is row-major without gaps.
     pub fn is_contiguous(&self) -> bool {
-        let whole = Self::whole(self.buffer, &self.shape, self.dtype);
-        let matter = |strides: &[usize]| -> Vec<usize> {
-            strides
-                .iter()
-                .zip(&self.shape)
-                .filter(|(_, extent)| **extent != 1)
-                .map(|(&stride, _)| stride)
-                .collect()
+        self.is_same_place(&Self { offset: self.offset, ..Self::whole(self.buffer, &self.shape, self.dtype) })
+    }
+
+    /// Whether both are the same elements in the same order; along an axis of one, a stride says nothing.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        let matter = |view: &Self| -> Vec<usize> {
+            let strides = view.strides.iter().zip(&view.shape).filter(|(_, extent)| **extent != 1);
+            strides.map(|(&stride, _)| stride).collect()
         };
-        matter(&self.strides) == matter(&whole.strides)
+        (self.buffer, self.offset, &self.shape, matter(self))
+            == (other.buffer, other.offset, &other.shape, matter(other))
     }
 
     /// As a matrix over the last axis: rows, columns and the distance of rows, if the rows are at one distance.
