@@ -10,8 +10,8 @@ use reflux::models::{ModelConfig, Net, Sizes};
 use reflux::passes::{LOSSLESS, registry};
 use reflux::runtime::{Device, Execute, load};
 
-const EVERYTHING: &str =
-    "canonicalize,hoist,canonicalize,quantize(int8dq,exclude=norm+embedding),cache(fora,interval=3),dce";
+const EVERYTHING: &str = "canonicalize,hoist,canonicalize,quantize(int8dq,exclude=norm+embedding),\
+                          cache(fora,interval=3),merge-linear,fuse,dce";
 
 fn optimize(program: Program, passes: &str, timesteps: &[f32]) -> Program {
     let pipeline = Pipeline::parse(passes, &registry()).unwrap();
@@ -26,7 +26,7 @@ fn flux_dev(criterion: &mut Criterion) {
     let times = Schedule::new(&config.scheduler, sizes.steps, sizes.image_tokens()).unwrap().timesteps;
     let mut group = criterion.benchmark_group("passes_on_flux_dev");
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
-    for passes in [LOSSLESS, EVERYTHING, "cache(fastercache),dce"] {
+    for passes in [LOSSLESS, EVERYTHING, "cache(fastercache),dce", "merge-linear,fuse"] {
         group.bench_function(passes, |bencher| {
             bencher.iter_batched(
                 || program.clone(),
@@ -49,9 +49,7 @@ fn transformer(criterion: &mut Criterion) {
     let noise = noise(&program);
     let mut group = criterion.benchmark_group("transformer_20_steps");
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
-    for passes in
-        ["", LOSSLESS, "hoist,cache(fora,interval=3),dce", "hoist,quantize(int8dq,exclude=norm+embedding)"]
-    {
+    for passes in ["", "hoist", LOSSLESS, "hoist,cache(fora,interval=3),dce", EVERYTHING] {
         let mut executor = load(Device::Cpu, optimize(program.clone(), passes, &times), &weights).unwrap();
         let name = if passes.is_empty() { "unoptimized" } else { passes };
         group.bench_function(name, |bencher| bencher.iter(|| image(executor.as_mut(), &noise)));
