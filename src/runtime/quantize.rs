@@ -35,8 +35,8 @@ pub fn weight_rule(fact: &Fact) -> Option<Quantize> {
 pub fn quantize(x: &HostTensor, rule: &Quantize) -> Quantized {
     let columns = columns(&x.shape);
     let width = columns * x.dtype.bytes();
-    quantize_rows([x.len() / columns, columns], rule, |row, out| {
-        read(x.dtype, &x.bytes[row * width..][..width], out);
+    quantize_rows([x.len() / columns, columns], rule, || {
+        |row, out: &mut [f32]| read(x.dtype, &x.bytes[row * width..][..width], out)
     })
 }
 
@@ -56,16 +56,16 @@ pub(crate) fn grid(scales: &Scales, shape: &[usize]) -> [usize; 2] {
     }
 }
 
-/// [`quantize`] of `rows` rows of `columns` values that `read` writes.
-pub(crate) fn quantize_rows(
+/// [`quantize`] of `rows` rows of `columns` values, each written by what `reader` makes for each thread.
+pub(crate) fn quantize_rows<R: FnMut(usize, &mut [f32])>(
     [rows, columns]: [usize; 2],
     rule: &Quantize,
-    read: impl Fn(usize, &mut [f32]) + Sync,
+    reader: impl Fn() -> R + Sync,
 ) -> Quantized {
     match rule.scales.dtype {
-        DType::BF16 => Quantizer::new(rule, round_to_bf16).quantize([rows, columns], read),
-        DType::F16 => Quantizer::new(rule, |x| f16::from_f32(x).to_f32()).quantize([rows, columns], read),
-        _ => Quantizer::new(rule, |x| x).quantize([rows, columns], read),
+        DType::BF16 => Quantizer::new(rule, round_to_bf16).quantize([rows, columns], reader),
+        DType::F16 => Quantizer::new(rule, |x| f16::from_f32(x).to_f32()).quantize([rows, columns], reader),
+        _ => Quantizer::new(rule, |x| x).quantize([rows, columns], reader),
     }
 }
 
@@ -120,7 +120,11 @@ impl<R: Fn(f32) -> f32 + Sync> Quantizer<R> {
         }
     }
 
-    fn quantize(&self, [rows, columns]: [usize; 2], read: impl Fn(usize, &mut [f32]) + Sync) -> Quantized {
+    fn quantize<F: FnMut(usize, &mut [f32])>(
+        &self,
+        [rows, columns]: [usize; 2],
+        reader: impl Fn() -> F + Sync,
+    ) -> Quantized {
         let arch = Arch::new();
         let size = match self.per {
             Granularity::Group(size) => columns.min(size.into()),
@@ -128,24 +132,24 @@ impl<R: Fn(f32) -> f32 + Sync> Quantizer<R> {
         };
         let groups = columns.div_ceil(size);
         let share = CHUNK / columns + 1;
-        let row = || vec![0.0; columns];
-        let load = |row: usize, values: &mut [f32]| {
+        let init = || (reader(), vec![0.0; columns]);
+        let load = |read: &mut F, row: usize, values: &mut [f32]| {
             read(row, values);
             values.iter_mut().for_each(|x| *x = (self.round)(*x));
         };
         let whole = (self.per == Granularity::Tensor).then(|| {
-            let extent = |values: &mut Vec<f32>, row| {
-                load(row, values);
+            let extent = |(read, values): &mut (F, Vec<f32>), row| {
+                load(read, row, values);
                 arch.dispatch(|| Extent::of(values))
             };
             let rows = (0..rows).into_par_iter().with_min_len(share);
-            rows.map_init(row, extent).reduce(|| Extent::NONE, Extent::join)
+            rows.map_init(init, extent).reduce(|| Extent::NONE, Extent::join)
         });
         let mut codes = vec![0; rows * columns];
         let mut fits = vec![Fit::default(); rows * groups];
         let places = codes.par_chunks_mut(columns).zip(fits.par_chunks_mut(groups)).enumerate();
-        places.with_min_len(share).for_each_init(row, |values, (row, (codes, fits))| {
-            load(row, values);
+        places.with_min_len(share).for_each_init(init, |(read, values), (row, (codes, fits))| {
+            load(read, row, values);
             arch.dispatch(
                 #[inline(always)]
                 || {

@@ -5,11 +5,11 @@ use crate::RunError;
 use crate::value::{Value, float_dtype};
 use burn::tensor::Slice;
 use burn::tensor::ops::FloatTensor;
-use reflux_ir::op::{Arg, Body, Constant, Gemm, Op, Term};
+use reflux_ir::op::{Arg, Body, Constant, Gemm, Op, Rowwise, Term};
 use reflux_ir::{DType, Fact};
 
 /// The result of `body`, in f32 or as codes. `facts` are those of the operands; `acc` is the product, if there is one.
-pub fn evaluate<B: Target>(
+fn evaluate<B: Target>(
     body: &Body,
     operands: &[Value<B>],
     facts: &[Fact],
@@ -34,6 +34,20 @@ pub fn evaluate<B: Target>(
         });
     }
     Ok(read(&values, body.result()).0)
+}
+
+/// The formula, its result rounded.
+pub fn rowwise<B: Target>(
+    op: &Rowwise,
+    operands: Vec<Value<B>>,
+    facts: &[Fact],
+    device: &B::Device,
+) -> Result<Value<B>, RunError> {
+    let value = evaluate(&op.body, &operands, facts, None, device)?;
+    Ok(match value {
+        Value::Quantized(_) => value,
+        value => Value::Float(B::float_cast(value.float(device), float_dtype(op.dtype))),
+    })
 }
 
 /// The product and its epilogue, segment by segment.

@@ -46,6 +46,17 @@ fn execute_op<B: Target>(
     if let Op::Gemm(op) = op {
         return Ok(Value::Float(B::gemm(op, operands, inputs, fact, device)?));
     }
+    B::by_itself(op, operands, fact).or_else(|operands| composed_op(op, inputs, fact, operands, device))
+}
+
+/// Runs `op`, which is not fused, by burn's ops and what the backend has better means for: the reference.
+fn composed_op<B: Target>(
+    op: &Op,
+    inputs: &[Fact],
+    fact: &Fact,
+    operands: Vec<Value<B>>,
+    device: &B::Device,
+) -> Result<Value<B>, RunError> {
     let mut operands = operands.into_iter();
     let mut next = || operands.next().expect("arity is verified");
     Ok(Value::Float(match op {
@@ -60,8 +71,8 @@ fn execute_op<B: Target>(
         Op::TimestepEmbedding(op) => {
             position::timestep_embedding::<B>(op, next().float(device), &fact.shape, device)
         }
-        Op::Rope(_) => B::rope(next().float(device), next().float(device)),
-        Op::Unary(op) => B::unary(*op, next().float(device)),
+        Op::Rope(_) => position::rope::<B>(next().float(device), next().float(device)),
+        Op::Unary(op) => elementwise::unary::<B>(*op, next().float(device)),
         Op::Binary(op) => return elementwise::binary(*op, next(), next(), device),
         Op::Cast(op) => return Ok(elementwise::cast(next(), op.dtype, device)),
         Op::Linear(_) => {
@@ -75,10 +86,11 @@ fn execute_op<B: Target>(
         }
         Op::Attention(op) => {
             let (q, k, v) = (next().float(device), next().float(device), next().float(device));
-            B::scaled_dot_product_attention(op, q, k, v, operands.next().map(|bias| bias.float(device)))
+            attention::composed::<B>(op, q, k, v, operands.next().map(|bias| bias.float(device)))
         }
         Op::Quantize(op) => {
-            return Ok(Value::Quantized(B::encode(op, next().float(device), &inputs[0], device)?));
+            let coded = quantized::quantize::<B>(op, next().float(device), &inputs[0], device)?;
+            return Ok(Value::Quantized(coded));
         }
         Op::Dequantize(op) => quantized::dequantize::<B>(next().coded(), &inputs[0], op.dtype),
         Op::MatmulCodes(op) => return Ok(quantized::matmul(*op, next(), next().coded(), device)),

@@ -1,14 +1,13 @@
 //! What differs between the backends that programs run on.
 
 use super::quantized::{self, Factor};
-use super::{attention, elementwise, fused, matrix, position};
+use super::{fused, matrix};
 use crate::RunError;
-use crate::coded::Coded;
-use crate::value::{Value, float_dtype};
+use crate::value::Value;
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn_cuda::Cuda;
-use reflux_ir::op::{Attention, Gemm, Quantize, Rowwise, Unary};
+use reflux_ir::op::{Gemm, Op, Rowwise};
 use reflux_ir::{Fact, Graph, Name, ValueId};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -26,9 +25,11 @@ pub trait Target: Backend {
         Err(Unplanned::OpByOp)
     }
 
-    /// `function` of each element.
-    fn unary(function: Unary, x: FloatTensor<Self>) -> FloatTensor<Self> {
-        elementwise::unary::<Self>(function, x)
+    /// Runs `op`, which is not fused, by other means than burn's ops; its result is of type `fact`. The operands back, if
+    /// there are none for it or for them.
+    fn by_itself(op: &Op, operands: Vec<Value<Self>>, fact: &Fact) -> Result<Value<Self>, Vec<Value<Self>>> {
+        let _ = (op, fact);
+        Err(operands)
     }
 
     /// `x · Wᵀ + b` with `W` `[out, in]`.
@@ -38,32 +39,6 @@ pub trait Target: Backend {
         bias: Option<FloatTensor<Self>>,
     ) -> FloatTensor<Self> {
         matrix::linear::<Self>(x, weight, bias)
-    }
-
-    /// Rotates pairs of `x` `[batch, tokens, heads, dim]` by the f32 table `[2, tokens, dim / 2]`.
-    fn rope(x: FloatTensor<Self>, table: FloatTensor<Self>) -> FloatTensor<Self> {
-        position::rope::<Self>(x, table)
-    }
-
-    /// `op` over `[batch, tokens, heads, dim]`.
-    fn scaled_dot_product_attention(
-        op: &Attention,
-        q: FloatTensor<Self>,
-        k: FloatTensor<Self>,
-        v: FloatTensor<Self>,
-        bias: Option<FloatTensor<Self>>,
-    ) -> FloatTensor<Self> {
-        attention::composed::<Self>(op, q, k, v, bias)
-    }
-
-    /// The codes of `x`, a value of type `fact`.
-    fn encode(
-        op: &Quantize,
-        x: FloatTensor<Self>,
-        fact: &Fact,
-        device: &Self::Device,
-    ) -> Result<Coded<Self>, RunError> {
-        quantized::quantize::<Self>(op, x, fact, device)
     }
 
     /// `x · Wᵀ` of i8 codes with `W` `[out, in]`, exactly, in i32.
@@ -92,11 +67,7 @@ pub trait Target: Backend {
         device: &Self::Device,
     ) -> Result<Value<Self>, RunError> {
         let _ = fact;
-        let value = fused::evaluate::<Self>(&op.body, &operands, inputs, None, device)?;
-        Ok(match value {
-            Value::Quantized(_) => value,
-            value => Value::Float(Self::float_cast(value.float(device), float_dtype(op.dtype))),
-        })
+        fused::rowwise::<Self>(op, operands, inputs, device)
     }
 
     /// A product and its epilogue, over operands of the types `inputs`; its result is of type `fact`.

@@ -1,85 +1,115 @@
-//! Quantized activations in one pass over memory each way, where burn's ops would take ten.
+//! What products of codes stand for.
 
-use super::{CHUNK, contiguous};
-use crate::coded::Coded;
+use super::tiles::for_each;
 use crate::ops::quantized::Factor;
-use crate::quantize::{columns, quantize_rows};
+use crate::quantize::columns;
+use crate::value::burn_shape;
 use burn::tensor::DType as BurnDType;
-use burn_flex::{Flex, FlexDevice, FlexTensor};
+use burn_flex::{Flex, FlexTensor};
 use pulp::Arch;
-use rayon::prelude::*;
 use reflux_ir::Fact;
-use reflux_ir::op::Quantize;
+use std::ops::Range;
 
-/// See [`Quantize`]; `x` is f32, `fact` its type.
-pub fn quantize(op: &Quantize, x: &FlexTensor, fact: &Fact, device: &FlexDevice) -> Coded<Flex> {
-    let x = x.to_contiguous();
-    let (values, columns) = (x.storage::<f32>(), columns(&fact.shape));
-    let host = quantize_rows([values.len() / columns, columns], op, |row, out| {
-        out.copy_from_slice(&values[row * columns..][..columns]);
-    });
-    Coded::upload(host, &Fact::new(op.dtype, fact.shape.clone()).scaled(op.scales), device)
+/// Elements that are worth handing to another thread.
+const SHARE: usize = 1 << 15;
+
+/// What a product is to be multiplied by and what is added: see [`reflux_ir::op::Rescale`].
+pub struct Factors {
+    /// Of the rows of the product.
+    rows: Vec<f32>,
+    /// Of its columns.
+    columns: Vec<f32>,
+    bias: Vec<f32>,
 }
 
-/// See [`reflux_ir::op::Rescale`]; `acc` is i32 or f32, all else f32. The result takes the place of `acc`, which has as
-/// many bytes.
+impl Factors {
+    /// Of a product of `rows` and `columns`; all scales are f32.
+    pub fn new(
+        x: Option<&FlexTensor>,
+        weight: &FlexTensor,
+        bias: Option<&FlexTensor>,
+        [rows, columns]: [usize; 2],
+    ) -> Self {
+        let one_or_all = |x: &FlexTensor, count: usize| match x.to_contiguous().storage::<f32>() {
+            [one] => vec![*one; count],
+            all => all.to_vec(),
+        };
+        Self {
+            rows: x.map_or_else(|| vec![1.0; rows], |x| one_or_all(x, rows)),
+            columns: one_or_all(weight, columns),
+            bias: bias.map_or_else(|| vec![0.0; columns], |bias| one_or_all(bias, columns)),
+        }
+    }
+
+    /// `y = acc · row · columns + bias` for some columns of a row.
+    #[inline(always)]
+    pub fn apply<T: Rescaled>(&self, row: usize, columns: Range<usize>, acc: &[T], y: &mut [f32]) {
+        let row = self.rows[row];
+        let factors = self.columns[columns.clone()].iter().zip(&self.bias[columns]);
+        for ((y, acc), (column, bias)) in y.iter_mut().zip(acc).zip(factors) {
+            *y = acc.number() * row * column + bias;
+        }
+    }
+}
+
+/// What products are made of.
+pub trait Rescaled: Copy + Sync {
+    fn number(self) -> f32;
+}
+
+impl Rescaled for f32 {
+    #[inline(always)]
+    fn number(self) -> f32 {
+        self
+    }
+}
+
+impl Rescaled for i32 {
+    #[inline(always)]
+    fn number(self) -> f32 {
+        self as f32
+    }
+}
+
+/// See [`reflux_ir::op::Rescale`]; `acc` is i32 or f32, all else f32.
 pub fn rescale(
-    acc: FlexTensor,
+    acc: &FlexTensor,
     x: Option<Factor<Flex>>,
     weight: Factor<Flex>,
     bias: Option<FlexTensor>,
     fact: &Fact,
 ) -> FlexTensor {
     let columns = columns(&fact.shape);
-    let rows = fact.shape.elements() / columns;
-    let one_or_all = |x: FlexTensor, count: usize| match contiguous(x).storage::<f32>() {
-        [one] => vec![*one; count],
-        all => all.to_vec(),
-    };
-    let factors = Factors {
-        rows: x.map_or_else(|| vec![1.0; rows], |x| one_or_all(x.scales, rows)),
-        columns: one_or_all(weight.scales, columns),
-        bias: bias.map_or_else(|| vec![0.0; columns], |bias| one_or_all(bias, columns)),
-    };
-    let mut acc = contiguous(acc);
+    let shape = [fact.shape.elements() / columns, columns];
+    let factors = Factors::new(x.as_ref().map(|x| &x.scales), &weight.scales, bias.as_ref(), shape);
+    let mut y = FlexTensor::empty(burn_shape(&fact.shape), BurnDType::F32);
+    let acc = acc.to_contiguous();
     match acc.dtype() {
-        BurnDType::I32 => factors.apply(acc.storage_mut::<i32>(), |acc| acc as f32, |y| y.to_bits() as i32),
-        _ => factors.apply(acc.storage_mut::<f32>(), |acc| acc, |y| y),
+        BurnDType::I32 => rescale_rows(&factors, acc.storage::<i32>(), y.storage_mut()),
+        _ => rescale_rows(&factors, acc.storage::<f32>(), y.storage_mut()),
     }
-    FlexTensor::from_arc(acc.data_arc(), acc.layout().clone(), BurnDType::F32)
+    y
 }
 
-/// `· rows · columns + bias`
-struct Factors {
-    rows: Vec<f32>,
-    columns: Vec<f32>,
-    bias: Vec<f32>,
-}
-
-impl Factors {
-    /// `number` reads an element, `bits` writes one.
-    fn apply<T: Copy + Send>(
-        &self,
-        acc: &mut [T],
-        number: impl Fn(T) -> f32 + Sync,
-        bits: impl Fn(f32) -> T + Sync,
-    ) {
-        let arch = Arch::new();
-        let width = self.columns.len();
-        let rows = acc.par_chunks_mut(width).zip(&self.rows);
-        rows.with_min_len(CHUNK / width + 1).for_each(|(acc, &row)| {
+fn rescale_rows<T: Rescaled>(factors: &Factors, acc: &[T], y: &mut [f32]) {
+    let columns = factors.columns.len();
+    let rows = SHARE.div_ceil(columns);
+    let parts: Vec<_> = y.chunks_mut(rows * columns).zip(acc.chunks(rows * columns)).enumerate().collect();
+    let arch = Arch::new();
+    for_each(
+        parts,
+        || (),
+        |(), (part, (y, acc))| {
             arch.dispatch(
                 #[inline(always)]
                 || {
-                    // In this order: with `acc` in the middle of the zip it does not become vector code.
-                    let columns = self.columns.iter().zip(&self.bias);
-                    for (acc, (column, bias)) in acc.iter_mut().zip(columns) {
-                        *acc = bits(number(*acc) * row * column + bias);
+                    for (row, (y, acc)) in y.chunks_mut(columns).zip(acc.chunks(columns)).enumerate() {
+                        factors.apply(part * rows + row, 0..columns, acc, y);
                     }
                 },
             );
-        });
-    }
+        },
+    );
 }
 
 #[cfg(test)]
@@ -88,7 +118,9 @@ mod tests {
     use crate::ops::{Target, quantized};
     use crate::value::Value;
     use burn::tensor::{Shape, TensorData};
+    use burn_flex::FlexDevice;
     use reflux_ir::DType;
+    use reflux_ir::op::Quantize;
 
     fn tensor(values: Vec<f32>, shape: &[usize]) -> FlexTensor {
         FlexTensor::from_data(TensorData::new(values, Shape::from(shape.to_vec())))
@@ -110,7 +142,9 @@ mod tests {
                     eps: 1e-5.into(),
                 };
                 let x = tensor(values(780), &fact.shape);
-                let fast = quantize(&op, &x, &fact, &FlexDevice);
+                let coded = Fact::new(DType::I8, fact.shape.clone()).scaled(op.scales);
+                let fast = Flex::by_itself(&op.clone().into(), vec![Value::Float(x.clone())], &coded);
+                let fast = fast.unwrap().coded();
                 let composed = quantized::quantize::<Flex>(&op, x, &fact, &FlexDevice).unwrap();
                 assert_eq!(fast.scales.layout().shape(), composed.scales.layout().shape());
                 assert_eq!(fast.scales.storage::<f32>(), composed.scales.storage::<f32>(), "{scales}");

@@ -1,0 +1,414 @@
+//! Formulas evaluated row by row, each row in the cache.
+//!
+//! Every op that works row by row runs here, by itself as in a formula of many, so that fusing ops does not change a bit.
+
+use super::functions::{binary, divide_by_rms, rotate, standardize, unary};
+use super::rows::{Rows, View, Width};
+use crate::value::Value;
+use burn::tensor::DType as BurnDType;
+use burn_flex::{Flex, FlexTensor};
+use pulp::Arch;
+use reflux_ir::DType;
+use reflux_ir::op::{Arg, Binary, Cast, Constant, LayerNorm, Op, RmsNorm, Rowwise, Term, Unary};
+
+/// Columns to evaluate at once where a row need not be seen whole, so that what is between terms stays in the cache.
+const STRIP: usize = 1024;
+
+/// A formula made ready to run on the operands at hand. It results in f32; a `quantize` is no part of it.
+pub struct Formula<'a> {
+    rows: Rows<'a>,
+    steps: Vec<Step<Place>>,
+    constants: Vec<f32>,
+    slots: usize,
+    /// Columns that are evaluated at once.
+    strip: usize,
+    /// Whether a row can be evaluated in parts.
+    is_elementwise: bool,
+    arch: Arch,
+}
+
+/// What the rows of a formula are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// Those of the result.
+    Rows,
+    /// As many of the result's as can be taken as one, if no term has to see where they end.
+    Longest,
+}
+
+struct Step<S> {
+    function: Function,
+    args: Vec<S>,
+    /// `None` for the place of the result.
+    out: Option<usize>,
+}
+
+enum Function {
+    Copy,
+    /// The one element of a view that has no more of a row, for each column.
+    Repeat,
+    Unary(Unary),
+    Binary(Binary),
+    /// By the epsilon.
+    Standardize(f32),
+    DivideByRms(f32),
+    /// By half as many cosines and sines.
+    Rotate,
+}
+
+/// What a step reads while it runs.
+#[derive(Clone, Copy)]
+enum Place {
+    View(usize),
+    Constant(usize),
+    Slot(usize),
+    /// What is where the result goes, until the last step writes there.
+    Result,
+}
+
+/// What a thread evaluates formulas in.
+#[derive(Default)]
+pub struct Workspace {
+    starts: Vec<usize>,
+    constants: Vec<Vec<f32>>,
+    slots: Vec<Vec<f32>>,
+}
+
+impl<'a> Formula<'a> {
+    /// `result` of `terms` for a result of `shape`. `place` is what will be found where the result goes. `None` if that is
+    /// beyond this file.
+    pub fn new(
+        terms: &[Term],
+        result: Arg,
+        operands: &'a [Value<Flex>],
+        place: Option<Arg>,
+        shape: &[usize],
+        cut: Cut,
+    ) -> Option<Self> {
+        let is_elementwise = terms.iter().all(|term| Rowwise::is_elementwise(&term.op));
+        let mut steps = Steps::new(operands, place, shape);
+        let table_of = |term: &Term| matches!(term.op, Op::Rope(_)).then_some(term.args.get(1).copied());
+        for arg in terms.iter().filter_map(table_of) {
+            steps.see_table(arg?)?;
+        }
+        for term in terms {
+            let plain = if let Op::Rope(_) = term.op { &term.args[..1] } else { &term.args[..] };
+            plain.iter().try_for_each(|&arg| steps.see(arg))?;
+        }
+        steps.see(result)?;
+        let longest = is_elementwise && cut == Cut::Longest;
+        let rows = Rows::new(shape, std::mem::take(&mut steps.views), longest)?;
+        steps.widths = (0..rows.len()).map(|view| rows.width(view)).collect();
+        terms.iter().try_for_each(|term| steps.add(term))?;
+        let (steps, constants) = steps.finish(result);
+        let (steps, slots) = placed(steps);
+        let strip = if is_elementwise { STRIP.min(rows.columns) } else { rows.columns };
+        Some(Self { rows, steps, constants, slots, strip, is_elementwise, arch: Arch::new() })
+    }
+
+    /// Whether the result is what its place has in it already.
+    pub fn is_nothing(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// The length of a row.
+    pub fn columns(&self) -> usize {
+        self.rows.columns
+    }
+
+    /// Whether a row can be evaluated in parts.
+    pub fn is_elementwise(&self) -> bool {
+        self.is_elementwise
+    }
+
+    pub fn workspace(&self) -> Workspace {
+        Workspace {
+            starts: vec![0; self.rows.len()],
+            constants: self.constants.iter().map(|&value| vec![value; self.strip]).collect(),
+            slots: vec![vec![0.0; self.strip]; self.slots],
+        }
+    }
+
+    /// Writes the columns from `column` on of row `row` to `place`. `workspace` is of this formula.
+    pub fn evaluate(&self, workspace: &mut Workspace, row: usize, column: usize, place: &mut [f32]) {
+        self.arch.dispatch(
+            #[inline(always)]
+            || {
+                self.rows.locate(row, &mut workspace.starts);
+                for (strip, place) in place.chunks_mut(self.strip).enumerate() {
+                    for step in &self.steps {
+                        self.step(step, workspace, column + strip * self.strip, place);
+                    }
+                }
+            },
+        );
+    }
+
+    #[inline(always)]
+    fn step(&self, step: &Step<Place>, workspace: &mut Workspace, column: usize, place: &mut [f32]) {
+        let width = place.len();
+        match step.out {
+            None => self.apply(step, workspace, column, place),
+            Some(slot) => {
+                // Out of the workspace while it is written, which the arguments are read from.
+                let mut out = std::mem::take(&mut workspace.slots[slot]);
+                match step.args[..] {
+                    [Place::Result] => out[..width].copy_from_slice(place),
+                    _ => self.apply(step, workspace, column, &mut out[..width]),
+                }
+                workspace.slots[slot] = out;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn apply(&self, step: &Step<Place>, workspace: &Workspace, column: usize, y: &mut [f32]) {
+        let read = |index: usize, width: usize| match step.args[index] {
+            Place::View(view) => &self.rows.read(view, workspace.starts[view], column)[..width],
+            Place::Constant(index) => &workspace.constants[index][..width],
+            Place::Slot(slot) => &workspace.slots[slot][..width],
+            Place::Result => unreachable!("only a copy reads it"),
+        };
+        let width = y.len();
+        match step.function {
+            Function::Copy => y.copy_from_slice(read(0, width)),
+            Function::Repeat => y.fill(read(0, 1)[0]),
+            Function::Unary(function) => unary(function, read(0, width), y),
+            Function::Binary(op) => binary(op, read(0, width), read(1, width), y),
+            Function::Standardize(eps) => standardize(eps, read(0, width), y),
+            Function::DivideByRms(eps) => divide_by_rms(eps, read(0, width), y),
+            Function::Rotate => rotate(read(0, width), read(1, width / 2), read(2, width / 2), y),
+        }
+    }
+}
+
+/// What a step reads while steps are put together.
+#[derive(Clone, Copy, PartialEq)]
+enum Source {
+    View(usize),
+    Constant(usize),
+    /// What the step of this number makes.
+    Step(usize),
+    Result,
+}
+
+/// Steps being put together.
+struct Steps<'a, 'o> {
+    operands: &'a [Value<Flex>],
+    place: Option<Arg>,
+    shape: &'o [usize],
+    views: Vec<View<'a>>,
+    /// Of the views.
+    widths: Vec<Width>,
+    /// What the formula's operands, the product included, are read from.
+    known: Vec<(Arg, Source)>,
+    /// The cosines of each rope table; its sines are the next view.
+    tables: Vec<(Arg, usize)>,
+    constants: Vec<f32>,
+    steps: Vec<Step<Source>>,
+    /// What each step makes: a row, or an element repeated.
+    made: Vec<Width>,
+    /// What each term is.
+    terms: Vec<Source>,
+}
+
+impl<'a, 'o> Steps<'a, 'o> {
+    fn new(operands: &'a [Value<Flex>], place: Option<Arg>, shape: &'o [usize]) -> Self {
+        Self {
+            operands,
+            place,
+            shape,
+            views: Vec::new(),
+            widths: Vec::new(),
+            known: Vec::new(),
+            tables: Vec::new(),
+            constants: Vec::new(),
+            steps: Vec::new(),
+            made: Vec::new(),
+            terms: Vec::new(),
+        }
+    }
+
+    fn tensor(&self, index: usize) -> Option<&'a FlexTensor> {
+        match self.operands.get(index)? {
+            Value::Float(x) if x.dtype() == BurnDType::F32 => Some(x),
+            _ => None,
+        }
+    }
+
+    fn see_table(&mut self, arg: Arg) -> Option<()> {
+        let Arg::Operand(index) = arg else { return None };
+        if !self.tables.iter().any(|(known, _)| *known == arg) {
+            self.tables.push((arg, self.views.len()));
+            self.views.extend(View::of_table(self.tensor(index)?, self.shape)?);
+        }
+        Some(())
+    }
+
+    fn see(&mut self, arg: Arg) -> Option<()> {
+        let is_known = self.known.iter().any(|(known, _)| *known == arg);
+        if is_known || matches!(arg, Arg::Term(_)) {
+            return Some(());
+        }
+        let source = match arg {
+            _ if self.place == Some(arg) => Source::Result,
+            Arg::Operand(index) => match self.operands.get(index)? {
+                &Value::Scalar(value, DType::F32) => self.constant(value),
+                _ => {
+                    self.views.push(View::of(self.tensor(index)?, self.shape)?);
+                    Source::View(self.views.len() - 1)
+                }
+            },
+            Arg::Acc | Arg::Term(_) => return None,
+        };
+        self.known.push((arg, source));
+        Some(())
+    }
+
+    fn constant(&mut self, value: f64) -> Source {
+        self.constants.push(value as f32);
+        Source::Constant(self.constants.len() - 1)
+    }
+
+    fn push(&mut self, function: Function, args: Vec<Source>) -> Source {
+        let is_row = args.iter().any(|&arg| self.width(arg) == Width::Each);
+        let repeats = matches!(function, Function::Repeat) || !is_row;
+        self.made.push(if repeats { Width::One } else { Width::Each });
+        self.steps.push(Step { function, args, out: None });
+        Source::Step(self.steps.len() - 1)
+    }
+
+    fn width(&self, source: Source) -> Width {
+        match source {
+            Source::View(view) => self.widths[view],
+            Source::Constant(_) => Width::One,
+            Source::Step(step) => self.made[step],
+            Source::Result => Width::Each,
+        }
+    }
+
+    /// What is read for `arg`: as many elements as there are columns.
+    fn read(&mut self, arg: Arg) -> Source {
+        if let Arg::Term(index) = arg {
+            return self.terms[index];
+        }
+        let known = self.known.iter().position(|(known, _)| *known == arg).expect("seen before");
+        let source = self.known[known].1;
+        let ready = match source {
+            Source::View(view) if self.widths[view] == Width::One => {
+                self.push(Function::Repeat, vec![source])
+            }
+            // Before anything is written there.
+            Source::Result => self.push(Function::Copy, vec![source]),
+            _ => source,
+        };
+        self.known[known].1 = ready;
+        ready
+    }
+
+    fn add(&mut self, term: &Term) -> Option<()> {
+        let source = match (&term.op, &term.args[..]) {
+            (Op::Constant(Constant { value, .. }), []) => self.constant(value.0),
+            (Op::Cast(Cast { dtype: DType::F32 }), &[x]) => self.read(x),
+            (Op::Unary(function), &[x]) if *function != Unary::Gelu => {
+                let x = self.read(x);
+                self.push(Function::Unary(*function), vec![x])
+            }
+            (Op::Binary(op), &[a, b]) => {
+                let args = vec![self.read(a), self.read(b)];
+                self.push(Function::Binary(*op), args)
+            }
+            (Op::LayerNorm(LayerNorm { eps }), &[x]) => self.norm(Function::Standardize(eps.0 as f32), x)?,
+            (Op::LayerNorm(LayerNorm { eps }), &[x, weight, bias]) => {
+                let y = self.norm(Function::Standardize(eps.0 as f32), x)?;
+                let args = vec![y, self.read(weight)];
+                let scaled = self.push(Function::Binary(Binary::Mul), args);
+                let args = vec![scaled, self.read(bias)];
+                self.push(Function::Binary(Binary::Add), args)
+            }
+            (Op::RmsNorm(RmsNorm { eps }), &[x, weight]) => {
+                let y = self.norm(Function::DivideByRms(eps.0 as f32), x)?;
+                let args = vec![y, self.read(weight)];
+                self.push(Function::Binary(Binary::Mul), args)
+            }
+            (Op::Rope(_), &[x, table]) => {
+                let x = self.whole_row(x)?;
+                let cos = self.tables.iter().find(|(known, _)| *known == table).expect("seen before").1;
+                self.push(Function::Rotate, vec![x, Source::View(cos), Source::View(cos + 1)])
+            }
+            _ => return None,
+        };
+        self.terms.push(source);
+        Some(())
+    }
+
+    fn norm(&mut self, function: Function, x: Arg) -> Option<Source> {
+        let x = self.whole_row(x)?;
+        Some(self.push(function, vec![x]))
+    }
+
+    /// What is read for `x`, which must be a row and not one element that stands for it.
+    fn whole_row(&mut self, x: Arg) -> Option<Source> {
+        let x = self.read(x);
+        (self.width(x) == Width::Each || self.shape.last() == Some(&1)).then_some(x)
+    }
+
+    /// The steps, the last of which makes `result`, and the constants. No steps, if `result` is where it goes already.
+    fn finish(mut self, result: Arg) -> (Vec<Step<Source>>, Vec<f32>) {
+        let source = self.read(result);
+        if self.steps.is_empty() || source != Source::Step(self.steps.len() - 1) {
+            self.push(Function::Copy, vec![source]);
+        }
+        if let [Step { args, .. }] = &self.steps[..]
+            && args[..] == [Source::Result]
+        {
+            self.steps.clear();
+        }
+        (self.steps, self.constants)
+    }
+}
+
+/// The steps with a slot for what each makes, but for the last, and how many slots that takes. A slot is used again when
+/// what is in it has been read for the last time.
+fn placed(steps: Vec<Step<Source>>) -> (Vec<Step<Place>>, usize) {
+    let count = steps.len();
+    let mut last_reads = vec![0; count];
+    for (index, step) in steps.iter().enumerate() {
+        for &arg in &step.args {
+            if let Source::Step(made) = arg {
+                last_reads[made] = index;
+            }
+        }
+    }
+    let (mut slots, mut free): (usize, Vec<usize>) = (0, Vec::new());
+    let mut slot_of: Vec<usize> = Vec::with_capacity(count);
+    let placed = steps.into_iter().enumerate().map(|(index, Step { function, args, .. })| {
+        let out = (index + 1 < count).then(|| {
+            free.pop().unwrap_or_else(|| {
+                slots += 1;
+                slots - 1
+            })
+        });
+        let place = |arg: &Source| match *arg {
+            Source::View(view) => Place::View(view),
+            Source::Constant(index) => Place::Constant(index),
+            Source::Step(made) => Place::Slot(slot_of[made]),
+            Source::Result => Place::Result,
+        };
+        let places = args.iter().map(place).collect();
+        let mut done: Vec<usize> = Vec::new();
+        for arg in args {
+            match arg {
+                Source::Step(made) if last_reads[made] == index => done.push(slot_of[made]),
+                _ => {}
+            }
+        }
+        done.sort_unstable();
+        done.dedup();
+        free.extend(done);
+        slot_of.push(out.unwrap_or(usize::MAX));
+        Step { function, args: places, out }
+    });
+    let placed = placed.collect();
+    (placed, slots)
+}

@@ -1,0 +1,163 @@
+//! What formulas are made of, over runs of memory. Loops without branches and inlined throughout, so that they become vector
+//! code in whoever dispatches them.
+
+use reflux_ir::op::{Binary, Unary};
+use std::f64::consts::FRAC_2_PI;
+
+/// `y = function(x)`; of all but [`Unary::Gelu`].
+#[inline(always)]
+pub fn unary(function: Unary, x: &[f32], y: &mut [f32]) {
+    // ½ (1 + tanh u) = σ(2u)
+    let scale = (2.0 * FRAC_2_PI.sqrt()) as f32;
+    match function {
+        Unary::Silu => map(x, y, |x| x * sigmoid(x)),
+        Unary::QuickGelu => map(x, y, |x| x * sigmoid(1.702 * x)),
+        Unary::GeluTanh => map(x, y, |x| x * sigmoid(scale * (x + 0.044_715 * x * x * x))),
+        Unary::Gelu => unreachable!("formulas with the error function are not taken"),
+    }
+}
+
+/// `y = a · b` and the like.
+#[inline(always)]
+pub fn binary(op: Binary, a: &[f32], b: &[f32], y: &mut [f32]) {
+    match op {
+        Binary::Add => zip(a, b, y, |a, b| a + b),
+        Binary::Sub => zip(a, b, y, |a, b| a - b),
+        Binary::Mul => zip(a, b, y, |a, b| a * b),
+        Binary::Div => zip(a, b, y, |a, b| a / b),
+        Binary::Equal => zip(a, b, y, |a, b| if a == b { 1.0 } else { 0.0 }),
+    }
+}
+
+#[inline(always)]
+fn map(x: &[f32], y: &mut [f32], function: impl Fn(f32) -> f32) {
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y = function(x);
+    }
+}
+
+#[inline(always)]
+fn zip(a: &[f32], b: &[f32], y: &mut [f32], function: impl Fn(f32, f32) -> f32) {
+    for ((y, &a), &b) in y.iter_mut().zip(a).zip(b) {
+        *y = function(a, b);
+    }
+}
+
+/// `y = (x − mean) / √(var + eps)`
+#[inline(always)]
+pub fn standardize(eps: f32, x: &[f32], y: &mut [f32]) {
+    let Moments { mean, scale } = Moments::of(eps, x);
+    map(x, y, |x| (x - mean) * scale);
+}
+
+/// The mean of some values, and what brings them to a variance of one.
+pub struct Moments {
+    pub mean: f32,
+    pub scale: f32,
+}
+
+impl Moments {
+    #[inline(always)]
+    pub fn of(eps: f32, x: &[f32]) -> Self {
+        let mean = sum(x, |x| x) / x.len() as f32;
+        let variance = sum(x, |x| (x - mean) * (x - mean)) / x.len() as f32;
+        Self { mean, scale: 1.0 / (variance + eps).sqrt() }
+    }
+}
+
+/// `y = x / √(mean(x²) + eps)`
+#[inline(always)]
+pub fn divide_by_rms(eps: f32, x: &[f32], y: &mut [f32]) {
+    let scale = 1.0 / (sum(x, |x| x * x) / x.len() as f32 + eps).sqrt();
+    map(x, y, |x| x * scale);
+}
+
+/// Rotates neighbouring pairs of `x` by angles of which half as many cosines and sines are given.
+#[inline(always)]
+pub fn rotate(x: &[f32], cos: &[f32], sin: &[f32], y: &mut [f32]) {
+    let pairs = y.as_chunks_mut::<2>().0.iter_mut().zip(x.as_chunks::<2>().0);
+    for ((y, &[a, b]), (cos, sin)) in pairs.zip(cos.iter().zip(sin)) {
+        *y = [a * cos - b * sin, b * cos + a * sin];
+    }
+}
+
+/// In the place of the scores `x`, their softmax.
+#[inline(always)]
+pub fn softmax(x: &mut [f32]) {
+    let largest = fold(x, f32::NEG_INFINITY, |x| x, f32::max);
+    for x in x.iter_mut() {
+        *x = exp(*x - largest);
+    }
+    let scale = 1.0 / sum(x, |x| x);
+    for x in x.iter_mut() {
+        *x *= scale;
+    }
+}
+
+#[inline(always)]
+fn sum(x: &[f32], of: impl Fn(f32) -> f32) -> f32 {
+    fold(x, 0.0, of, |a, b| a + b)
+}
+
+/// `of` each of `x` put together by `join`: neighbours by different lanes of vectors, and the lanes in the end.
+#[inline(always)]
+fn fold(x: &[f32], start: f32, of: impl Fn(f32) -> f32, join: impl Fn(f32, f32) -> f32) -> f32 {
+    const LANES: usize = 32;
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    let mut lanes = [start; LANES];
+    for chunk in chunks {
+        for (lane, &x) in lanes.iter_mut().zip(chunk) {
+            *lane = join(*lane, of(x));
+        }
+    }
+    for (lane, &x) in lanes.iter_mut().zip(rest) {
+        *lane = join(*lane, of(x));
+    }
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            lanes[lane] = join(lanes[lane], lanes[lane + width]);
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+#[inline(always)]
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
+/// `eˣ` within 2 ulp, without branches, so that loops over it become vector code (Cephes, `expf.c`).
+#[inline(always)]
+fn exp(x: f32) -> f32 {
+    // Beyond these the result is 0 or ∞ to within what a sigmoid can tell.
+    let x = x.clamp(-87.3, 88.7);
+    // Adding 1.5 · 2²³ rounds to an integer and leaves it in the lowest bits; a conversion would cost more than the rest.
+    const ROUND: f32 = 12_582_912.0;
+    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let power = shifted - ROUND;
+    // ln 2 in two parts, the first of few bits, so that its product is exact.
+    let x = x - power * (355.0 / 512.0) + power * 2.121_944_4e-4;
+    let mut polynomial = 1.987_569_2e-4;
+    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+        polynomial = polynomial * x + coefficient;
+    }
+    let fraction = polynomial * x * x + x + 1.0;
+    let exponent = shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127);
+    f32::from_bits(exponent << 23) * fraction
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_within_two_ulp() {
+        for x in (-87_000..88_000).map(|i| i as f32 / 1000.0) {
+            let exact = f64::from(x).exp();
+            let ulp = f64::from(f32::EPSILON) * exact;
+            assert!((f64::from(exp(x)) - exact).abs() <= 2.0 * ulp, "exp({x})");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Products and what is done to each element before it leaves the cache.
+
+use super::formula::{Cut, Formula, Workspace};
+use super::matrix::Matrix;
+use super::product::{Number, tile_size};
+use super::quantized::Factors;
+use super::rowwise::in_runs;
+use super::tiles::{for_each, tiles};
+use crate::coded::Codes;
+use crate::value::Value;
+use burn::tensor::{DType as BurnDType, Shape};
+use burn_flex::{Flex, FlexTensor};
+use pulp::Arch;
+use reflux_ir::op::{Arg, Body, Gemm, MatmulCodes, Op, Term};
+use reflux_ir::{DType, Fact};
+use std::ops::Range;
+
+/// `op` over operands of the types `inputs`; its result is of type `fact`. The operands back, if this does not take them or
+/// the formulas.
+pub fn run(
+    op: &Gemm,
+    operands: Vec<Value<Flex>>,
+    inputs: &[Fact],
+    fact: &Fact,
+) -> Result<FlexTensor, Vec<Value<Flex>>> {
+    let operands: Vec<_> = operands.into_iter().map(in_runs).collect();
+    let fused = || {
+        let product = Product::of(&op.product, &operands, inputs)?;
+        let epilogue = Epilogue::of(op, &operands, fact)?;
+        Some(multiply(product, &epilogue, &fact.shape))
+    };
+    match fused() {
+        Some(y) if fact.dtype == DType::F32 => Ok(y),
+        _ => Err(operands),
+    }
+}
+
+/// `x · Wᵀ + b` with `W` `[out, in]`. `None` if the operands are not f32, or not where this finds them.
+pub fn linear(x: &FlexTensor, weight: &FlexTensor, bias: Option<&FlexTensor>) -> Option<FlexTensor> {
+    let mut shape = x.layout().shape().to_vec();
+    *shape.last_mut()? = weight.layout().shape()[0];
+    let product = Product::linear(x, weight, bias)?;
+    Some(multiply(product, &Epilogue { segments: Vec::new() }, &shape))
+}
+
+enum Product<'a> {
+    F32 { x: Matrix<'a, f32>, weight: Matrix<'a, f32>, bias: Option<&'a [f32]> },
+    I8 { x: Matrix<'a, i8>, weight: Matrix<'a, i8>, factors: Factors },
+}
+
+impl<'a> Product<'a> {
+    fn of(body: &Body, operands: &'a [Value<Flex>], inputs: &[Fact]) -> Option<Self> {
+        let index = |arg: &Arg| if let Arg::Operand(index) = *arg { Some(index) } else { None };
+        let float = |arg: &Arg| match &operands[index(arg)?] {
+            Value::Float(x) => Some(x),
+            _ => None,
+        };
+        match body.terms() {
+            [Term { op: Op::Linear(_), args }] => {
+                let bias = match args.get(2) {
+                    Some(bias) => Some(float(bias)?),
+                    None => None,
+                };
+                Self::linear(float(&args[0])?, float(&args[1])?, bias)
+            }
+            [
+                Term { op: Op::MatmulCodes(MatmulCodes::MatmulI8), args: codes },
+                Term { op: Op::Rescale(rescale), args },
+            ] if args[0] == Arg::Term(0) && args[1..3] == codes[..] && rescale.dtype == DType::F32 => {
+                let quantized = |arg: &Arg| match &operands[index(arg)?] {
+                    Value::Quantized(coded) => match &coded.codes {
+                        Codes::Int(ints) => {
+                            let scales = inputs[index(arg)?].scales?;
+                            (scales.dtype == DType::F32).then_some((ints, &coded.scales))
+                        }
+                        Codes::Float(_) => None,
+                    },
+                    _ => None,
+                };
+                let ((x, x_scales), (weight, weight_scales)) = (quantized(&codes[0])?, quantized(&codes[1])?);
+                let bias = match args.get(3) {
+                    Some(bias) => Some(float(bias)?),
+                    None => None,
+                };
+                let (x, weight) = (Matrix::of(x)?, Matrix::of(weight)?);
+                let factors = Factors::new(Some(x_scales), weight_scales, bias, [x.rows, weight.rows]);
+                Some(Self::I8 { x, weight, factors })
+            }
+            _ => None,
+        }
+    }
+
+    fn linear(x: &'a FlexTensor, weight: &'a FlexTensor, bias: Option<&'a FlexTensor>) -> Option<Self> {
+        if x.dtype() != BurnDType::F32
+            || x.layout().num_elements() == 0
+            || weight.layout().num_elements() == 0
+        {
+            return None;
+        }
+        let bias = match bias {
+            Some(bias) => Some(bias.as_slice::<f32>()?),
+            None => None,
+        };
+        Some(Self::F32 { x: Matrix::of(x)?, weight: Matrix::of(weight)?, bias })
+    }
+}
+
+/// What is done to the columns of a product, segment by segment. Columns without one stay as they are.
+struct Epilogue<'a> {
+    segments: Vec<(Range<usize>, Formula<'a>)>,
+}
+
+impl<'a> Epilogue<'a> {
+    fn of(op: &Gemm, operands: &'a [Value<Flex>], fact: &Fact) -> Option<Self> {
+        let (_, rows) = fact.shape.split_last()?;
+        let mut segments = Vec::with_capacity(op.segments.len());
+        for (segment, start) in op.segments.iter().zip(op.starts()) {
+            let shape = [rows, &[segment.columns]].concat();
+            let body = &segment.body;
+            let formula =
+                Formula::new(body.terms(), body.result(), operands, Some(Arg::Acc), &shape, Cut::Rows)?;
+            if !formula.is_nothing() {
+                segments.push((start..start + segment.columns, formula));
+            }
+        }
+        Some(Self { segments })
+    }
+
+    fn workspaces(&self) -> Vec<Workspace> {
+        self.segments.iter().map(|(_, formula)| formula.workspace()).collect()
+    }
+
+    /// Puts in the place of `columns` of a row what becomes of them.
+    fn apply(&self, workspaces: &mut [Workspace], row: usize, columns: &Range<usize>, y: &mut [f32]) {
+        for ((segment, formula), workspace) in self.segments.iter().zip(workspaces) {
+            let (start, end) = (segment.start.max(columns.start), segment.end.min(columns.end));
+            if start < end {
+                let place = &mut y[start - columns.start..end - columns.start];
+                formula.evaluate(workspace, row, start - segment.start, place);
+            }
+        }
+    }
+}
+
+/// The product and its epilogue, of a result of `shape`.
+fn multiply(product: Product, epilogue: &Epilogue, shape: &[usize]) -> FlexTensor {
+    let mut y = FlexTensor::empty(Shape::from(shape.to_vec()), BurnDType::F32);
+    match product {
+        Product::F32 { x, weight, bias } => tile_by_tile(
+            x,
+            weight,
+            epilogue,
+            y.storage_mut(),
+            #[inline(always)]
+            |_, columns, acc, y| match bias {
+                None => y.copy_from_slice(acc),
+                Some(bias) => {
+                    for ((y, acc), bias) in y.iter_mut().zip(acc).zip(&bias[columns.clone()]) {
+                        *y = acc + bias;
+                    }
+                }
+            },
+        ),
+        Product::I8 { x, weight, factors } => tile_by_tile(
+            x,
+            weight,
+            epilogue,
+            y.storage_mut(),
+            #[inline(always)]
+            |row, columns, acc, y| factors.apply(row, columns.clone(), acc, y),
+        ),
+    }
+    y
+}
+
+/// Writes to `y` what `finish` makes of some columns of a row of `x · Wᵀ`, and the epilogue of that.
+fn tile_by_tile<T: Number>(
+    x: Matrix<T>,
+    weight: Matrix<T>,
+    epilogue: &Epilogue,
+    y: &mut [f32],
+    finish: impl Fn(usize, &Range<usize>, &[T::Sum], &mut [f32]) + Sync,
+) {
+    let size = tile_size([x.rows, weight.rows, x.columns]);
+    let arch = Arch::new();
+    for_each(
+        tiles(y, weight.rows, size),
+        || (vec![T::Sum::default(); size[0] * size[1]], epilogue.workspaces()),
+        |(acc, workspaces), tile| {
+            let mut acc: Vec<_> = acc.chunks_mut(tile.columns.len()).take(tile.rows.len()).collect();
+            T::multiply(x.rows(tile.rows.clone()), weight.rows(tile.columns.clone()), &mut acc);
+            for ((row, acc), y) in tile.rows.zip(acc).zip(tile.places) {
+                arch.dispatch(
+                    #[inline(always)]
+                    || finish(row, &tile.columns, acc, y),
+                );
+                epilogue.apply(workspaces, row, &tile.columns, y);
+            }
+        },
+    );
+}
