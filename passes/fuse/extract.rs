@@ -137,8 +137,9 @@ impl Problem {
             let mut changed = false;
             for (class, candidates) in self.classes.iter().enumerate() {
                 for candidate in candidates {
-                    let needs = candidate.needs.iter().map(|need| best.get(need).map(|(price, _)| *price));
-                    let total = needs.fold(Some(candidate.price), |sum, price| Some(sum? + price?));
+                    let mut needs =
+                        candidate.needs.iter().map(|need| best.get(need).map(|(price, _)| *price));
+                    let total = needs.try_fold(candidate.price, |sum, price| Some(sum + price?));
                     let known = best.get(&class).map_or(Price::MOST, |(price, _)| *price);
                     if let Some(total) = total.filter(|&total| total < known) {
                         best.insert(class, (total, Rc::clone(candidate)));
@@ -197,8 +198,8 @@ impl Problem {
         }
         let mut dearest: Option<(Price, Rc<Candidate>)> = None;
         for candidate in &self.classes[class] {
-            let needs = candidate.needs.iter().map(|&need| self.worst_of(need, choice, above));
-            let tree = needs.fold(Some(candidate.price), |sum, price| Some(sum? + price?));
+            let mut needs = candidate.needs.iter().map(|&need| self.worst_of(need, choice, above));
+            let tree = needs.try_fold(candidate.price, |sum, price| Some(sum + price?));
             // Of two that cost the same, the fused one is the one that can be wrong.
             let rank = |price: &Price| (price.nanoseconds, Reverse(price.unfused));
             let is_dearer = |price: &Price| dearest.as_ref().is_none_or(|(most, _)| rank(price) > rank(most));
@@ -350,7 +351,7 @@ impl Search {
     /// Tries the candidates of one class in turn.
     fn best_divided(&mut self, problem: &Problem, mut limit: Price) -> Option<Choice> {
         // Users tend to come after what they use, and decide what is to be chosen of that.
-        let class = problem.roots.ones().filter(|&class| problem.classes[class].len() != 1).last()?;
+        let class = problem.roots.ones().rfind(|&class| problem.classes[class].len() != 1)?;
         let mut best = None;
         for candidate in &problem.classes[class] {
             self.choices += 1;

@@ -196,10 +196,13 @@ impl Formula<'_, '_> {
     }
 
     fn leaf(&mut self, builder: &mut BodyBuilder) -> Parsed<Arg> {
-        let operand = self.parser.one_operand()?;
-        if let Operand::Constant { value, .. } = operand.node {
-            return Ok(builder.term(Constant { value, dtype: DType::F32 }, Vec::new()));
+        // Numbers of formulas are f32: a word behind one is an operator.
+        if let Token::Word(word) = self.parser.peek() {
+            let value: f64 = word.parse().expect("seen to be a number");
+            self.parser.advance();
+            return Ok(builder.term(Constant { value: value.into(), dtype: DType::F32 }, Vec::new()));
         }
+        let operand = self.parser.one_operand()?;
         let known = self.operands.iter().position(|known| known.node == operand.node);
         Ok(Arg::Operand(known.unwrap_or_else(|| {
             self.operands.push(operand);

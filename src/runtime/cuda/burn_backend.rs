@@ -2,14 +2,13 @@
 
 use super::{Addresses, Engine, plan};
 use crate::RunError;
-use crate::ops::{GraphRunner, Made, Unplanned};
+use crate::ops::{GraphRunner, Made, Observer, Unplanned};
 use crate::value::{Value, burn_shape, float_dtype, int_dtype};
 use burn::tensor::backend::Backend;
 use burn_cuda::{Cuda, CudaDevice};
 use reflux_ir::op::Op;
 use reflux_ir::{Graph, Name, ValueId};
 use std::collections::HashMap;
-use std::time::Duration;
 
 /// A graph on the engine, its weights on burn's device.
 struct OnBurn {
@@ -30,17 +29,18 @@ pub fn runner(
     if !is_fused {
         return Err(Unplanned::OpByOp);
     }
+    // What burn puts together of codes does not lie in one piece, as the kernels need it.
+    if let Some(id) = graph.ids().find(|&id| graph[id].fact.is_quantized()) {
+        let why = format!("%{}: codes are not read where burn keeps them", graph[id].name);
+        return Err(Unplanned::Unsupported(why));
+    }
     let plan = plan(graph).map_err(|why| Unplanned::Unsupported(why.to_string()))?;
     let info = crate::Device::Cuda.probe().map_err(|error| Unplanned::Failed(error.into()))?;
     let capability = info.compute_capability.unwrap_or((8, 0));
     if capability < (8, 0) {
         return Err(Unplanned::Unsupported("the GPU is older than sm_80".into()));
     }
-    let bias = |value: ValueId| match weights.get(&value) {
-        Some(value) => address(value, false),
-        None => Err(lost("a bias")),
-    };
-    let engine = Engine::new(plan, capability, &bias).map_err(Unplanned::Failed)?;
+    let engine = Engine::new(plan, capability).map_err(Unplanned::Failed)?;
     Ok(Box::new(OnBurn { engine, graph: graph.clone(), weights, device: device.clone() }))
 }
 
@@ -88,7 +88,7 @@ impl GraphRunner<Cuda> for OnBurn {
     fn run(
         &self,
         inputs: &HashMap<Name, Value<Cuda>>,
-        observe: Option<&mut dyn FnMut(&str, Duration)>,
+        observe: Option<Observer>,
     ) -> Result<Vec<Made<Cuda>>, RunError> {
         let mut values: HashMap<ValueId, &Value<Cuda>> =
             self.weights.iter().map(|(&id, value)| (id, value)).collect();

@@ -67,7 +67,7 @@ impl Compiler {
         let options = [format!("--gpu-architecture={}", self.arch), "--std=c++17".to_owned()];
         // SAFETY: the program was created above and is destroyed once, below; what it writes goes to buffers of the size
         // that it said.
-        let compiled = unsafe {
+        unsafe {
             let outcome = result::compile_program(program, &options);
             let cubin = match outcome {
                 Ok(()) => cubin_of(program).map_err(|error| failed(format!("{error:?}"))),
@@ -79,8 +79,7 @@ impl Compiler {
             };
             let _ = result::destroy_program(program);
             cubin
-        };
-        compiled
+        }
     }
 }
 

@@ -27,9 +27,8 @@ impl Blas {
         Ok(Self { handle: result::create_handle()?, workspace, workspace_bytes: bytes })
     }
 
-    /// The library's matrices are column-major: `yᵀ = W · xᵀ`, with `W` transposed as it lies. `bias` is the address of the
-    /// bias, if there is one.
-    pub fn prepare(&self, matmul: &Matmul, bias: Option<u64>) -> Result<Ready, result::CublasError> {
+    /// The library's matrices are column-major: `yᵀ = W · xᵀ`, with `W` transposed as it lies.
+    pub fn prepare(&self, matmul: &Matmul) -> Result<Ready, result::CublasError> {
         use sys::cublasComputeType_t::{CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32I};
         use sys::cublasLtEpilogue_t::{CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU_BIAS};
         use sys::cublasLtMatmulDescAttributes_t as Attribute;
@@ -57,14 +56,15 @@ impl Blas {
             (&raw const transposed).cast(),
             size_of_val(&transposed),
         )?;
-        if let Some(bias) = bias {
+        if matmul.bias.is_some() {
             let epilogue = if matmul.gelu { CUBLASLT_EPILOGUE_GELU_BIAS } else { CUBLASLT_EPILOGUE_BIAS };
             set(
                 Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE,
                 (&raw const epilogue).cast(),
                 size_of_val(&epilogue),
             )?;
-            set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, (&raw const bias).cast(), size_of_val(&bias))?;
+            // Any place as well aligned will do until there is one: algorithms are chosen by that.
+            set_bias(description, self.workspace)?;
         }
         let preference = result::create_matmul_pref()?;
         let bytes = self.workspace_bytes;
@@ -92,8 +92,12 @@ impl Blas {
         &self,
         ready: &Ready,
         [x, weight, y]: [u64; 3],
+        bias: Option<u64>,
         stream: cudarc::driver::sys::CUstream,
     ) -> Result<(), result::CublasError> {
+        if let Some(bias) = bias {
+            set_bias(ready.description, bias)?;
+        }
         let (one, zero, one_int, zero_int) = (1.0f32, 0.0f32, 1i32, 0i32);
         let (alpha, beta): (*const c_void, *const c_void) = match ready.kind {
             MatmulKind::Bf16 => ((&raw const one).cast(), (&raw const zero).cast()),
@@ -121,6 +125,14 @@ impl Blas {
             )
         }
     }
+}
+
+/// Says where the bias of a product is.
+fn set_bias(description: sys::cublasLtMatmulDesc_t, address: u64) -> Result<(), result::CublasError> {
+    let attribute = sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER;
+    let (value, bytes) = ((&raw const address).cast(), size_of_val(&address));
+    // SAFETY: descriptions live as long as what they are of; the attribute is an address.
+    unsafe { result::set_matmul_desc_attribute(description, attribute, value, bytes) }
 }
 
 impl Drop for Blas {

@@ -16,6 +16,7 @@ pub use compile::{CompileError, Compiler};
 pub use plan::{Launch, Place, Plan, plan};
 
 use crate::RunError;
+use crate::ops::Observer;
 use cudarc::driver::sys::CUfunction_attribute;
 use cudarc::driver::{CudaContext, CudaFunction, CudaStream, LaunchConfig, PushKernelArg};
 use matmul::{Blas, Ready};
@@ -24,7 +25,6 @@ use source::Pointer;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Memory that cuBLASLt may work in, in bytes; NVIDIA's advice for Hopper is 32 MiB.
 const WORKSPACE: usize = 64 << 20;
@@ -67,11 +67,7 @@ fn failed(what: &str, error: impl std::fmt::Debug) -> RunError {
 
 impl Engine {
     /// Compiles the kernels of `plan`, in parallel, and makes room for its values.
-    pub fn new(
-        plan: Plan,
-        capability: (u32, u32),
-        bias: &dyn Fn(ValueId) -> Result<u64, RunError>,
-    ) -> Result<Self, RunError> {
+    pub fn new(plan: Plan, capability: (u32, u32)) -> Result<Self, RunError> {
         let context = CudaContext::new(0).map_err(|error| failed("the CUDA context", error))?;
         // The engine's stream is the only one that touches what it launches over; waits are its own.
         // SAFETY: no slice of this context is used on two streams at once.
@@ -100,13 +96,7 @@ impl Engine {
                     Prepared::Kernel(functions[&kernel.text].clone(), config)
                 }
                 Launch::Matmul { value, matmul } => {
-                    let bias = matmul.bias.map(|pointer| match plan.buffers[pointer.buffer].place {
-                        Place::Given { value, .. } => {
-                            bias(value).map(|address| address + pointer.offset as u64)
-                        }
-                        _ => Err(failed(&format!("%{value}"), "a bias is no weight")),
-                    });
-                    let ready = blas.prepare(matmul, bias.transpose()?);
+                    let ready = blas.prepare(matmul);
                     Prepared::Matmul(ready.map_err(|error| failed(&format!("%{value} in cuBLASLt"), error))?)
                 }
             });
@@ -121,11 +111,7 @@ impl Engine {
 
     /// Runs the plan over memory at `addresses` and waits for it. With `observe`, waits after each launch and tells how long
     /// it took.
-    pub fn run(
-        &self,
-        addresses: &dyn Addresses,
-        observe: Option<&mut dyn FnMut(&str, Duration)>,
-    ) -> Result<(), RunError> {
+    pub fn run(&self, addresses: &dyn Addresses, observe: Option<Observer>) -> Result<(), RunError> {
         use cudarc::driver::DevicePtr;
         self.context.bind_to_thread().map_err(|error| failed("the CUDA context", error))?;
         let arena = self.arena.device_ptr(&self.stream).0;
@@ -154,7 +140,9 @@ impl Engine {
                 (Launch::Matmul { value, matmul }, Prepared::Matmul(ready)) => {
                     let places = [at(&matmul.x), at(&matmul.weight), at(&matmul.y)];
                     // SAFETY: as above.
-                    let outcome = unsafe { self.blas.run(ready, places, self.stream.cu_stream()) };
+                    let outcome = unsafe {
+                        self.blas.run(ready, places, matmul.bias.as_ref().map(at), self.stream.cu_stream())
+                    };
                     (value, outcome.map_err(|error| failed(&format!("%{value}"), error)))
                 }
                 _ => unreachable!("prepared in the order of the launches"),

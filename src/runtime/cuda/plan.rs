@@ -1,6 +1,6 @@
 //! A graph as launches over buffers.
 
-use super::source::{self, Kernel, Pointer, Product, Target, Unsupported};
+use super::source::{self, Codes, Kernel, Pointer, Product, Target, Unsupported};
 use super::view::View;
 use reflux_ir::op::{Arg, Body, Gemm, MatmulCodes, Op, Rowwise, Segment, Slice, Term, Unary};
 use reflux_ir::{DType, Fact, Graph, Name, ValueId};
@@ -390,11 +390,13 @@ impl Planner<'_> {
                     gelu: false,
                 };
                 self.launches.push(Launch::Matmul { value: self.graph[id].name.clone(), matmul });
-                let product = |part: &dyn Fn(&View) -> View| Product::Codes {
-                    sums: part(&sums),
-                    row_scales: x_scales.clone(),
-                    column_scales: part(&weight_scales),
-                    bias: bias.as_ref().map(part),
+                let product = |part: &dyn Fn(&View) -> View| {
+                    Product::Codes(Box::new(Codes {
+                        sums: part(&sums),
+                        row_scales: x_scales.clone(),
+                        column_scales: part(&weight_scales),
+                        bias: bias.as_ref().map(part),
+                    }))
                 };
                 self.epilogues(id, op, operands, &target.data, product, false)?;
             }

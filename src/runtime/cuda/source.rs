@@ -45,8 +45,19 @@ impl Pointer {
 pub enum Product {
     /// Numbers, wherever they lie.
     Numbers(View),
-    /// Sums of codes, and what they are multiplied by: a scale per row, one per column, and what is added.
-    Codes { sums: View, row_scales: View, column_scales: View, bias: Option<View> },
+    /// Sums of codes, to be rescaled.
+    Codes(Box<Codes>),
+}
+
+/// Sums of codes, and what turns them into numbers.
+#[derive(Clone, Debug)]
+pub struct Codes {
+    pub sums: View,
+    /// One scale per row, and one per column.
+    pub row_scales: View,
+    pub column_scales: View,
+    /// What is added to the columns.
+    pub bias: Option<View>,
 }
 
 /// Where the result goes: numbers, or codes with their scales, one per row.
@@ -130,8 +141,8 @@ impl<'a> Writer<'a> {
         let acc_views: Vec<&View> = match acc {
             None => Vec::new(),
             Some(Product::Numbers(view)) => vec![view],
-            Some(Product::Codes { sums, column_scales, bias, .. }) => {
-                [sums, column_scales].into_iter().chain(bias).collect()
+            Some(Product::Codes(codes)) => {
+                [&codes.sums, &codes.column_scales].into_iter().chain(&codes.bias).collect()
             }
         };
         let views: Vec<&View> = operands.iter().chain(acc_views).chain([&target.data]).collect();
@@ -241,7 +252,7 @@ impl<'a> Writer<'a> {
                 }
                 let array = match self.acc.expect("a gemm has a product") {
                     Product::Numbers(view) => self.load(view)?,
-                    product => self.load_codes(product)?,
+                    Product::Codes(codes) => self.load_codes(codes)?,
                 };
                 self.acc_array = Some(array.clone());
                 Ok(array)
@@ -249,10 +260,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn load_codes(&mut self, product: &Product) -> Result<String, Unsupported> {
-        let Product::Codes { sums, row_scales, column_scales, bias } = product else {
-            return unsupported("these are no codes");
-        };
+    fn load_codes(&mut self, codes: &Codes) -> Result<String, Unsupported> {
+        let Codes { sums, row_scales, column_scales, bias } = codes;
         let Layout { columns, threads, vector, chunks } = self.layout;
         let array = self.array();
         let strides = sums.broadcast(&self.shape);

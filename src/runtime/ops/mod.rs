@@ -11,7 +11,7 @@ mod position;
 mod quantized;
 mod target;
 
-pub use target::{GraphRunner, Made, Target, Unplanned};
+pub use target::{GraphRunner, Made, Observer, Target, Unplanned};
 
 use crate::RunError;
 use crate::plan::Instruction;

@@ -85,13 +85,16 @@ pub trait Target: Backend {
 /// A result of a graph.
 pub type Made<B> = (Name, Fact, Value<B>);
 
+/// Is told of each op, by its value's name, how long it took.
+pub type Observer<'o> = &'o mut dyn FnMut(&str, Duration);
+
 /// A graph that runs as a whole.
 pub trait GraphRunner<B: Backend> {
     /// Runs the graph over its inputs by name. With `observe`, waits for each op and tells how long it took.
     fn run(
         &self,
         inputs: &HashMap<Name, Value<B>>,
-        observe: Option<&mut dyn FnMut(&str, Duration)>,
+        observe: Option<Observer>,
     ) -> Result<Vec<Made<B>>, RunError>;
 }
 
