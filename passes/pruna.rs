@@ -6,7 +6,7 @@ mod targets;
 
 use crate::{PASSES, registry};
 use known::{Algorithm, Role};
-use reflux_ir::pass::{Config, PassInfo, Pipeline};
+use reflux_ir::pass::{Config, PassInfo, Pipeline, did_you_mean};
 use serde_json::{Map, Value, json};
 use smash::Smash;
 use targets::Targets;
@@ -32,10 +32,6 @@ pub enum PrunaError {
     Off { key: String, algorithm: &'static str },
     #[error("`{algorithm}` has no counterpart in Reflux: {why}")]
     Lacking { algorithm: &'static str, why: &'static str },
-}
-
-fn did_you_mean(nearest: &Option<String>) -> String {
-    nearest.as_ref().map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default()
 }
 
 impl PrunaError {

@@ -20,6 +20,13 @@ fn ask_of(program: &Program, rule: &str, value: &str, stage: Option<&str>) -> Re
     why(&registry(), &Pipeline::new(), program, Question { rule, value, stage })
 }
 
+/// What is answered for each rule and value.
+fn answers(program: &Program, questions: &[(&str, &str)]) -> String {
+    let answer =
+        |(rule, value): &(&str, &str)| format!("# {rule} {value}\n{}\n", ask(program, rule, value).unwrap());
+    questions.iter().map(answer).collect()
+}
+
 /// The documentation of every pass, as `reflux passes` has it.
 #[test]
 fn passes_explain_themselves() {
@@ -85,8 +92,7 @@ const LINES: &str = "
 #[test]
 fn rules_say_why() {
     let program = program(&sketch(INPUTS, LINES));
-    let mut text = String::new();
-    for (rule, value) in [
+    let questions = [
         ("slice-of-all", "all"),
         ("slice-of-all", "%part"),
         ("slice-of-slice", "%part"),
@@ -114,9 +120,8 @@ fn rules_say_why() {
         ("merge-linear", "%acc"),
         ("merge-linear", "%num"),
         ("merge-linear", "%sum"),
-    ] {
-        writeln!(text, "# {rule} {value}\n{}", ask(&program, rule, value).unwrap()).unwrap();
-    }
+    ];
+    let text = answers(&program, &questions);
     snapshot!("explain__why", text);
 }
 
@@ -124,8 +129,7 @@ fn rules_say_why() {
 #[test]
 fn equalities_say_why() {
     let (program, _) = flux_dev_after("canonicalize,hoist,canonicalize,merge-linear");
-    let mut text = String::new();
-    for (rule, value) in [
+    let questions = [
         ("op-to-rowwise", "n_norm.0"),
         ("op-to-rowwise", "n_linears.0"),
         ("linear-to-gemm", "proj.0"),
@@ -139,9 +143,8 @@ fn equalities_say_why() {
         ("rescale-to-gemm", "proj.0"),
         ("rowwise-absorbs-rowwise", "velocity"),
         ("op-to-rowwise", "img_shift1.0"),
-    ] {
-        writeln!(text, "# {rule} {value}\n{}", ask(&program, rule, value).unwrap()).unwrap();
-    }
+    ];
+    let text = answers(&program, &questions);
     snapshot!("explain__equalities", text);
 }
 

@@ -1,6 +1,6 @@
 //! Slices, reshapes, transposes and concatenations of each other.
 
-use reflux_ir::op::{Concat, Op, Reshape, Slice, Transpose};
+use reflux_ir::op::{Concat, Op, Reshape, Slice, Transpose, axis_index};
 use reflux_ir::pass::{Mismatch, Rule};
 use reflux_ir::{Graph, Patch, ValueId};
 
@@ -24,11 +24,6 @@ fn replace(
     Ok(())
 }
 
-/// The axis counted from the front.
-fn axis(axis: i64, rank: usize) -> usize {
-    if axis < 0 { (axis + rank as i64) as usize } else { axis as usize }
-}
-
 pub const SLICE_OF_SLICE: Rule = Rule {
     name: "slice-of-slice",
     pattern: "slice(slice(x, a..b), c..d) → slice(x, a+c..a+d), along one axis",
@@ -40,7 +35,7 @@ pub const SLICE_OF_SLICE: Rule = Rule {
             return Err(Mismatch::at(operand, "the operand is no slice"));
         };
         let rank = graph[operand].fact.shape.len();
-        if axis(outer.axis, rank) != axis(inner.axis, rank) {
+        if axis_index(outer.axis, rank) != axis_index(inner.axis, rank) {
             return Err(Mismatch::new("the slices are along different axes"));
         }
         let (start, end) = (inner.start + outer.start, inner.start + outer.end);
@@ -59,8 +54,8 @@ pub const SLICE_OF_CONCAT: Rule = Rule {
         let (Op::Slice(slice), Op::Concat(concat)) = (&graph[root].op, inner_op) else {
             return Err(Mismatch::at(operand, "the operand is no concatenation"));
         };
-        let along = axis(slice.axis, graph[operand].fact.shape.len());
-        if along != axis(concat.axis, graph[operand].fact.shape.len()) {
+        let along = axis_index(slice.axis, graph[operand].fact.shape.len());
+        if along != axis_index(concat.axis, graph[operand].fact.shape.len()) {
             return Err(Mismatch::new("the slice is along another axis than the concatenation"));
         }
         let mut offset = 0;
@@ -142,7 +137,7 @@ pub const CONCAT_OF_ONE: Rule = Rule {
         }
         let rank = graph[root].fact.shape.len();
         let Op::Concat(outer) = &graph[root].op else { unreachable!("it is the root") };
-        let flattens = |part: ValueId| matches!(&graph[part].op, Op::Concat(op) if axis(op.axis, rank) == axis(outer.axis, rank));
+        let flattens = |part: ValueId| matches!(&graph[part].op, Op::Concat(op) if axis_index(op.axis, rank) == axis_index(outer.axis, rank));
         if !operands.iter().any(|&part| flattens(part)) {
             return Err(Mismatch::new("no part is a concatenation along that axis"));
         }

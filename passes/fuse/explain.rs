@@ -140,14 +140,7 @@ impl Prover<'_> {
             given.insert(name.clone(), fact);
             return expr.add(Term::leaf(name));
         }
-        let mut operands = Vec::with_capacity(op.operands.len());
-        for source in &op.operands {
-            operands.push(match source {
-                Source::Op(at) => self.planned(*at, false, expr, given),
-                other => self.leaf(other, expr, given),
-            });
-        }
-        expr.add(Term::op(op.op.clone(), operands))
+        self.term(&op.op, &op.operands, expr, given, |at, expr, given| self.planned(at, false, expr, given))
     }
 
     /// Op `index` of the outline as a term, down to the values that are `given`.
@@ -163,26 +156,30 @@ impl Prover<'_> {
             return expr.add(Term::leaf(name.clone()));
         }
         let op = &self.outline.ops[index];
-        let mut operands = Vec::with_capacity(op.operands.len());
-        for source in &op.operands {
-            operands.push(match source {
-                Source::Op(index) => self.outlined(*index, false, expr, given),
-                other => self.leaf(other, expr, given),
-            });
-        }
-        expr.add(Term::op(op.op.clone(), operands))
+        self.term(&op.op, &op.operands, expr, given, |at, expr, given| self.outlined(at, false, expr, given))
     }
 
-    /// A value from outside, or a number.
-    fn leaf(&self, source: &Source, expr: &mut RecExpr<Term>, given: &mut HashMap<Name, Fact>) -> Id {
-        match source {
-            Source::Leaf(leaf) => {
-                let name = self.names.leaves[*leaf].clone();
-                given.insert(name.clone(), self.outline.leaves[*leaf].clone());
-                expr.add(Term::leaf(name))
-            }
-            Source::Constant(constant) => expr.add(Term::op(constant.clone(), Vec::new())),
-            Source::Op(_) => unreachable!("ops are terms of their own"),
+    /// `op` over values from outside, which are `given` then, numbers, and what `inner` makes of ops.
+    fn term(
+        &self,
+        op: &Op,
+        operands: &[Source],
+        expr: &mut RecExpr<Term>,
+        given: &mut HashMap<Name, Fact>,
+        inner: impl Fn(usize, &mut RecExpr<Term>, &mut HashMap<Name, Fact>) -> Id,
+    ) -> Id {
+        let mut ids = Vec::with_capacity(operands.len());
+        for source in operands {
+            ids.push(match source {
+                Source::Op(at) => inner(*at, expr, given),
+                Source::Leaf(leaf) => {
+                    let name = self.names.leaves[*leaf].clone();
+                    given.insert(name.clone(), self.outline.leaves[*leaf].clone());
+                    expr.add(Term::leaf(name))
+                }
+                Source::Constant(constant) => expr.add(Term::op(constant.clone(), Vec::new())),
+            });
         }
+        expr.add(Term::op(op.clone(), ids))
     }
 }

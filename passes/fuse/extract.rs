@@ -453,7 +453,7 @@ impl<'e> Pricing<'e> {
         let mut pricing = Self { terms, machine, in_place: BTreeSet::new() };
         loop {
             let is_made_in_place = |term: &Term| match &term.what {
-                What::Op(Op::Gemm(_) | Op::Rowwise(_) | Op::Attention(_)) => true,
+                What::Op(op) if op.writes_anywhere() => true,
                 What::Op(op) if op.is_view() => pricing.is_in_place(term.operands[0]),
                 _ => false,
             };
@@ -479,7 +479,7 @@ impl<'e> Pricing<'e> {
         let Ok(output) = op.infer(&facts) else { return Price::MOST };
         let is_free = matches!(op, Op::Concat(_)) && term.operands.iter().all(|&id| self.is_in_place(id));
         let nanoseconds = if is_free { 0 } else { self.machine.nanoseconds(op, &facts, &output) };
-        let is_fused = matches!(op, Op::Gemm(_) | Op::Rowwise(_) | Op::Attention(_) | Op::Concat(_));
+        let is_fused = op.writes_anywhere() || matches!(op, Op::Concat(_));
         Price { nanoseconds, unfused: u64::from(!is_fused), ops: 1 }
     }
 }

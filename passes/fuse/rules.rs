@@ -58,6 +58,14 @@ pub struct Level {
     pub at: usize,
 }
 
+impl Level {
+    /// The fact of the op's result.
+    pub fn fact(&self, classes: &Classes) -> Result<Fact, Mismatch> {
+        let facts: Vec<&Fact> = self.operands.iter().map(|&id| classes.fact(id)).collect();
+        self.op.infer(&facts).map_err(|error| Mismatch::new(error.to_string()))
+    }
+}
+
 /// A replacement: ops down to classes that are there.
 #[derive(Clone, Debug)]
 pub enum Tree {
@@ -285,6 +293,15 @@ impl Running {
         let mut tallies = self.tallies.lock().expect("no rule panics while it counts");
         update(tallies.entry(self.rule.name).or_default());
     }
+
+    fn matches_of(&self, terms: &Terms, id: Id) -> Vec<SearchMatches<'static, Term>> {
+        let matches = self.rule.matches(terms, id).into_iter();
+        let found = matches.map(|found| {
+            let (ast, subst) = pattern(&found.tree());
+            SearchMatches { eclass: id, substs: vec![subst], ast: Some(Cow::Owned(ast)) }
+        });
+        found.collect()
+    }
 }
 
 impl Searcher<Term, Facts> for Running {
@@ -308,17 +325,6 @@ impl Searcher<Term, Facts> for Running {
 
     fn vars(&self) -> Vec<Var> {
         Vec::new()
-    }
-}
-
-impl Running {
-    fn matches_of(&self, terms: &Terms, id: Id) -> Vec<SearchMatches<'static, Term>> {
-        let matches = self.rule.matches(terms, id).into_iter();
-        let found = matches.map(|found| {
-            let (ast, subst) = pattern(&found.tree());
-            SearchMatches { eclass: id, substs: vec![subst], ast: Some(Cow::Owned(ast)) }
-        });
-        found.collect()
     }
 }
 

@@ -5,7 +5,7 @@ use super::input::Input;
 use super::lowering::SizeArgs;
 use super::passes::{PassArgs, lossless};
 use super::print;
-use super::steps::{STEP, random_inputs};
+use super::steps::{bind_step, random_inputs};
 use crate::Error;
 use reflux_ir::pass::{BisectError, Culprit, bisect as find};
 use reflux_ir::{HostTensor, Name, Program, ProgramDiff, WeightSource};
@@ -85,12 +85,9 @@ impl Runner<'_> {
         for (name, tensor) in &self.inputs {
             executor.bind(name, tensor)?;
         }
-        let counts = program.inputs.iter().any(|input| *input.name == *STEP);
         let mut results = Vec::with_capacity(program.schedule.len());
         for step in 0..program.schedule.len() {
-            if counts {
-                executor.bind(STEP, &HostTensor::from_i32([], &[step as i32]))?;
-            }
+            bind_step(executor.as_mut(), step)?;
             results.push(executor.step(step)?);
         }
         Ok(results)

@@ -4,7 +4,7 @@ use super::input::Input;
 use super::lowering::SizeArgs;
 use super::print;
 use crate::Error;
-use reflux_ir::pass::{Driver, Pipeline, Question, why};
+use reflux_ir::pass::{Pipeline, Question, why};
 use reflux_models::Net;
 use reflux_passes::registry;
 use std::path::PathBuf;
@@ -66,9 +66,7 @@ fn ask(args: &WhyArgs) -> Result<(), Error> {
     let pipeline = Pipeline::parse(&args.passes, &registry)?;
     let input = Input::of(&args.input)?;
     input.refuse_sizes(&args.sizes)?;
-    let (program, timesteps) = input.program(Net::Transformer, &args.sizes)?;
-    let mut driver = Driver { timesteps: timesteps.as_deref(), ..Driver::default() };
-    let (program, _) = driver.run(program, &pipeline)?;
+    let program = input.program_after(&pipeline, Net::Transformer, &args.sizes)?;
     let question = Question { rule: &args.rule, value: &args.value, stage: args.stage.as_deref() };
     print(&why(&registry, &pipeline, &program, question)?.to_string())
 }

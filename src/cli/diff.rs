@@ -5,7 +5,7 @@ use super::ir::NetArg;
 use super::lowering::SizeArgs;
 use super::print;
 use crate::Error;
-use reflux_ir::pass::{Driver, Pipeline};
+use reflux_ir::pass::Pipeline;
 use reflux_ir::{DiffLayout, DiffOptions, Program, ProgramDiff};
 use reflux_passes::registry;
 use std::io::IsTerminal;
@@ -61,9 +61,7 @@ pub fn diff(args: &Args) -> Result<(), Error> {
 /// One of the two programs, after `passes`, and what it is called.
 fn side(args: &Args, input: &Input, name: &Path, passes: Option<&str>) -> Result<(Program, String), Error> {
     let pipeline = Pipeline::parse(passes.unwrap_or_default(), &registry())?;
-    let (program, timesteps) = input.program(args.net.into(), &args.sizes)?;
-    let mut driver = Driver { timesteps: timesteps.as_deref(), ..Driver::default() };
-    let (program, _) = driver.run(program, &pipeline)?;
+    let program = input.program_after(&pipeline, args.net.into(), &args.sizes)?;
     let name = name.display();
     let name = if pipeline.is_empty() { name.to_string() } else { format!("{name} after {pipeline}") };
     Ok((program, name))

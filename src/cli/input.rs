@@ -3,6 +3,7 @@
 use super::lowering::{Model, SizeArgs};
 use super::read_text;
 use crate::Error;
+use reflux_ir::pass::{Driver, Pipeline};
 use reflux_ir::{Program, text};
 use reflux_models::{ModelConfig, Net};
 use std::path::Path;
@@ -43,6 +44,13 @@ impl<'a> Input<'a> {
             }
             Self::File(path) => Ok((parse(path, &read_text(path)?)?, None)),
         }
+    }
+
+    /// That program after the passes of `pipeline`.
+    pub fn program_after(&self, pipeline: &Pipeline, net: Net, sizes: &SizeArgs) -> Result<Program, Error> {
+        let (program, timesteps) = self.program(net, sizes)?;
+        let mut driver = Driver { timesteps: timesteps.as_deref(), ..Driver::default() };
+        Ok(driver.run(program, pipeline)?.0)
     }
 
     /// Refuses flags that say for which sizes to lower a model, where there is none.

@@ -1,10 +1,11 @@
 //! `reflux run`
 
-use super::steps::{STEP, random_inputs};
+use super::input::parse;
+use super::steps::{bind_step, random_inputs};
 use super::{DeviceArg, print, read_text, tensors};
 use crate::Error;
 use crate::files::check_writable;
-use reflux_ir::{HostTensor, Program, WeightError, WeightSource, text};
+use reflux_ir::{HostTensor, Program, WeightError, WeightSource};
 use reflux_models::weights::{RandomWeights, Weights};
 use reflux_runtime::{Execute, load};
 use std::fmt::Write;
@@ -38,8 +39,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     if let Some(path) = &args.outputs {
         check_writable(path)?;
     }
-    let source = read_text(&args.program)?;
-    let program = text::parse(&source).map_err(|error| Error::Parse { path: args.program.clone(), error })?;
+    let program = parse(&args.program, &read_text(&args.program)?)?;
     let inputs = given_inputs(args, &program)?;
     let weights: Box<dyn WeightSource> = match (&args.weights, args.random) {
         (Some(path), _) => Box::new(checked_weights(&program, path)?),
@@ -95,12 +95,9 @@ impl WeightSource for NoWeights {
 /// The results of every step, in the program's order.
 fn run_schedule(executor: &mut dyn Execute) -> Result<Vec<(String, HostTensor)>, Error> {
     let steps = executor.program().schedule.len();
-    let counts = executor.program().inputs.iter().any(|input| *input.name == *STEP);
     let mut outputs = Vec::new();
     for step in 0..steps {
-        if counts {
-            executor.bind(STEP, &HostTensor::from_i32([], &[step as i32]))?;
-        }
+        bind_step(executor, step)?;
         let start = Instant::now();
         let mut results: Vec<_> = executor.step(step)?.into_iter().collect();
         eprintln!("step {step}: {:.1} ms", start.elapsed().as_secs_f64() * 1e3);

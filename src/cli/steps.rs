@@ -2,9 +2,16 @@
 
 use reflux_ir::{Declaration, HostTensor, Program};
 use reflux_models::noise::TorchGenerator;
+use reflux_runtime::{Execute, RunError};
 
-/// The input that tells a program which step it runs; given by whoever runs it, where the inputs do not hold it.
-pub const STEP: &str = "step";
+/// The input that tells a program which step it runs.
+const STEP: &str = "step";
+
+/// Tells `executor` that `step` comes next, if its program reads which one that is.
+pub fn bind_step(executor: &mut dyn Execute, step: usize) -> Result<(), RunError> {
+    let counts = executor.program().inputs.iter().any(|input| *input.name == *STEP);
+    if counts { executor.bind(STEP, &HostTensor::from_i32([], &[step as i32])) } else { Ok(()) }
+}
 
 /// Noise for every float input of `program` that is not `given`.
 pub fn random_inputs(

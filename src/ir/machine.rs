@@ -134,7 +134,7 @@ impl Machine {
 /// Whether what makes `id`, seen through views, can write it with any stride.
 fn writes_anywhere(graph: &Graph, id: ValueId) -> bool {
     match graph[id].op {
-        Op::Gemm(_) | Op::Rowwise(_) | Op::Attention(_) => true,
+        ref op if op.writes_anywhere() => true,
         ref op => op.is_view() && writes_anywhere(graph, graph.operands(id)[0]),
     }
 }

@@ -17,7 +17,7 @@ pub const LINEAR_TO_GEMM: FuseRule = FuseRule {
         let args = level.operands.iter().map(|&id| Arg::Operand(operands.operand(id))).collect();
         let result = builder.term(level.op.clone(), args);
         let product = finish(builder, result)?;
-        let columns = columns(&product, &level.operands, classes)?;
+        let columns = classes.fact(level.operands[1]).shape[0];
         let dtype = classes.fact(level.operands[0]).dtype;
         Ok(vec![operands.gemm(product, vec![Segment { columns, body: Body::of(Arg::Acc) }], dtype)])
     },
@@ -42,8 +42,7 @@ pub const RESCALE_TO_GEMM: FuseRule = FuseRule {
         args.extend(rescale.operands[1..].iter().map(|&id| Arg::Operand(operands.operand(id))));
         let result = builder.term(Rescale { dtype: DType::F32 }, args);
         let product = finish(builder, result)?;
-        let weight = classes.fact(matmul.operands[1]);
-        let columns = weight.shape[0];
+        let columns = classes.fact(matmul.operands[1]).shape[0];
         Ok(vec![operands.gemm(product, vec![Segment { columns, body: Body::of(Arg::Acc) }], dtype)])
     },
 };
@@ -69,10 +68,3 @@ pub const GEMM_ABSORBS_ROWWISE: FuseRule = FuseRule {
         Ok(vec![operands.gemm(product, vec![Segment { columns: *columns, body }], f.dtype)])
     },
 };
-
-/// How many columns the linear `product` has.
-fn columns(product: &Body, ids: &[egg::Id], classes: &super::Classes) -> Result<usize, Mismatch> {
-    let facts: Vec<_> = ids.iter().map(|&id| classes.fact(id)).collect();
-    let fact = product.infer_result(&facts, None).map_err(|error| Mismatch::new(error.to_string()))?;
-    fact.shape.last().copied().ok_or_else(|| Mismatch::new("a product has columns"))
-}

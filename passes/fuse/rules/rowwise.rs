@@ -35,7 +35,7 @@ pub const OP_TO_ROWWISE: FuseRule = FuseRule {
         if !Rowwise::takes(op) {
             return Err(Mismatch::new(format!("`{}` needs more than a row", op.name())));
         }
-        let result = op.infer(&facts).map_err(|error| Mismatch::new(error.to_string()))?;
+        let result = levels[0].fact(classes)?;
         if !result.dtype.is_float() && !result.is_quantized() {
             return Err(Mismatch::new(format!("a formula gives numbers or codes, not {result}")));
         }
@@ -64,9 +64,7 @@ pub const ROWWISE_ABSORBS_ROWWISE: FuseRule = FuseRule {
     rewrite: |classes, found| {
         let [outer, inner] = &found.levels[..] else { return Err(Mismatch::new("two rowwise ops are due")) };
         let (f, g) = (as_rowwise(&outer.op)?, as_rowwise(&inner.op)?);
-        let facts = |ids: &[egg::Id]| ids.iter().map(|&id| classes.fact(id)).collect::<Vec<_>>();
-        let inner_fact =
-            inner.op.infer(&facts(&inner.operands)).map_err(|error| Mismatch::new(error.to_string()))?;
+        let inner_fact = inner.fact(classes)?;
         if inner_fact.is_quantized() {
             return Err(Mismatch::new("codes are no numbers of a formula"));
         }

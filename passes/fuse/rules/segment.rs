@@ -2,7 +2,7 @@
 
 use super::build::{Operands, as_gemm, as_rowwise, is_elementwise};
 use super::{FuseRule, Level, Tree};
-use reflux_ir::op::{Body, Gemm, Op, Segment, Slice};
+use reflux_ir::op::{Body, Gemm, Op, Segment, Slice, axis_index};
 use reflux_ir::pass::Mismatch;
 use std::ops::Range;
 
@@ -45,10 +45,10 @@ pub const SEGMENTS_BESIDE: FuseRule = FuseRule {
         let [slice, level] = &found.levels[..] else { return Err(Mismatch::new("two ops are due")) };
         let gemm = as_gemm(&level.op)?;
         let range = columns_of(&slice.op, classes, level)?;
+        let here = written(gemm, &range, &level.operands, classes);
         let mut replacements = Vec::new();
         for (class, other, ids) in classes.ops("gemm") {
             let Op::Gemm(other) = other else { continue };
-            let here = written(gemm, &range, &level.operands, classes);
             if other != gemm && here.is_some() && here == written(other, &range, ids, classes) {
                 replacements.push(Tree::of(slice.op.clone(), vec![Tree::Class(class)]));
             }
@@ -62,12 +62,9 @@ pub const SEGMENTS_BESIDE: FuseRule = FuseRule {
 
 /// The columns that `slice` takes of the gemm of `level`.
 fn columns_of(slice: &Op, classes: &super::Classes, level: &Level) -> Result<Range<usize>, Mismatch> {
-    let facts: Vec<_> = level.operands.iter().map(|&id| classes.fact(id)).collect();
-    let whole = level.op.infer(&facts).map_err(|error| Mismatch::new(error.to_string()))?;
+    let rank = level.fact(classes)?.shape.len();
     match slice {
-        &Op::Slice(Slice { axis, start, end }) if axis == -1 || axis == whole.shape.len() as i64 - 1 => {
-            Ok(start..end)
-        }
+        &Op::Slice(Slice { axis, start, end }) if axis_index(axis, rank) + 1 == rank => Ok(start..end),
         _ => Err(Mismatch::new("the slice takes rows, not columns")),
     }
 }

@@ -28,6 +28,13 @@ pub struct Segment {
     pub body: Body,
 }
 
+impl Segment {
+    /// The fact of its columns of the product, whose rows are `rows`.
+    pub fn acc(&self, rows: &[usize]) -> Fact {
+        Fact::new(DType::F32, [rows, &[self.columns]].concat())
+    }
+}
+
 impl Gemm {
     /// Whether `op` can be part of a product.
     fn is_product(op: &Op) -> bool {
@@ -85,13 +92,13 @@ impl Operator for Gemm {
         let (&columns, rows) = product.shape.split_last().expect("a product has columns");
         let divided = self.segments.iter().map(|segment| segment.columns).fold(0, usize::saturating_add);
         ensure!(divided == columns, "the segments have {divided} columns, the product {columns}");
-        for Segment { columns, body } in &self.segments {
+        for segment in &self.segments {
             let elementwise = |op: &Op| Rowwise::is_elementwise(op);
-            if let Some(term) = body.terms().iter().find(|term| !elementwise(&term.op)) {
+            if let Some(term) = segment.body.terms().iter().find(|term| !elementwise(&term.op)) {
                 return Err(InferError(format!("`{}` needs more than an element", term.op.name())));
             }
-            let acc = Fact::new(DType::F32, [rows, &[*columns]].concat());
-            let made = body.infer_result(inputs, Some(&acc))?;
+            let acc = segment.acc(rows);
+            let made = segment.body.infer_result(inputs, Some(&acc))?;
             ensure!(made.shape == acc.shape, "a segment {} becomes {}", acc.shape, made.shape);
         }
         result(product, self.dtype)
@@ -99,9 +106,8 @@ impl Operator for Gemm {
 
     fn flops(&self, inputs: &[&Fact], output: &Fact) -> u64 {
         let Some((_, rows)) = output.shape.split_last() else { return 0 };
-        let epilogues = self.segments.iter().map(|Segment { columns, body }| {
-            body.flops(inputs, Some(&Fact::new(DType::F32, [rows, &[*columns]].concat())))
-        });
+        let epilogues =
+            self.segments.iter().map(|segment| segment.body.flops(inputs, Some(&segment.acc(rows))));
         epilogues.fold(self.product.flops(inputs, None), u64::saturating_add)
     }
 }

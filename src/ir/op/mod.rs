@@ -266,6 +266,11 @@ impl Op {
 }
 
 impl Op {
+    /// Whether kernels of the op can write their result with any stride, into a part of a larger tensor.
+    pub fn writes_anywhere(&self) -> bool {
+        matches!(self, Self::Gemm(_) | Self::Rowwise(_) | Self::Attention(_))
+    }
+
     /// What a fused op computes, with its operands as `operand` writes them; nothing if it is no fused op.
     pub fn formula(&self, operand: &dyn Fn(usize) -> String) -> Option<String> {
         crate::text::formula(self, operand)
@@ -294,11 +299,16 @@ impl fmt::Display for Op {
     }
 }
 
-/// Normalises `axis` against `rank`, counting from the back if negative.
+/// The number of `axis` in `0..rank`, counted from the back if negative. Of verified ops, it is there.
+pub fn axis_index(axis: i64, rank: usize) -> usize {
+    (if axis < 0 { axis + rank as i64 } else { axis }) as usize
+}
+
+/// Like [`axis_index`], of an op that is still to be verified.
 fn axis_of(axis: i64, rank: usize) -> Result<usize, InferError> {
-    let index = if axis < 0 { axis + rank as i64 } else { axis };
-    ensure!((0..rank as i64).contains(&index), "axis {axis} is outside a value of rank {rank}");
-    Ok(index as usize)
+    let ranks = rank as i64;
+    ensure!((-ranks..ranks).contains(&axis), "axis {axis} is outside a value of rank {rank}");
+    Ok(axis_index(axis, rank))
 }
 
 /// Checks that an operand is a float, naming it in the error.

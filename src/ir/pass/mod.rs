@@ -32,7 +32,7 @@ pub use glob::{Globs, PatternError};
 pub use options::options_of;
 pub use pipeline::{OrderError, Pipeline, PipelineError};
 pub use property::Property;
-pub use registry::{Built, PassInfo, Registry};
+pub use registry::{Built, PassInfo, Registry, did_you_mean};
 pub use report::{Estimate, PassReport, Report, RuleStats, counted};
 pub use rule::{Mismatch, Rule, RuleInfo, apply_rules, try_rule};
 pub use why::{Obstacle, Question, Why, WhyError, why};

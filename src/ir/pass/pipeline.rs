@@ -1,6 +1,6 @@
 //! Passes in order.
 
-use super::{Exactness, Pass, PassReport, Property, Registry, options};
+use super::{Exactness, Pass, PassReport, Property, Registry, did_you_mean, options};
 use crate::Program;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,10 +28,6 @@ pub enum PipelineError {
     Unknown { name: String, nearest: Option<&'static str>, known: String },
     #[error("pass `{pass}`: {message}")]
     Options { pass: &'static str, message: String },
-}
-
-fn did_you_mean(nearest: &Option<&'static str>) -> String {
-    nearest.map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default()
 }
 
 /// Passes that cannot run in the order given.

@@ -3,6 +3,7 @@
 use super::{About, Pass, PipelineError};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use std::fmt;
 
 /// A pass that pipelines can name.
 #[derive(Clone, Copy)]
@@ -74,4 +75,9 @@ pub(super) fn nearest<'n>(names: impl Iterator<Item = &'n str>, name: &str) -> O
     let distance = |known: &&str| strsim::levenshtein(known, name);
     let nearest = names.min_by_key(distance)?;
     (distance(&nearest) <= 1 + nearest.len() / 3).then_some(nearest)
+}
+
+/// The name that was meant, as messages about one that is not there say it.
+pub fn did_you_mean(nearest: &Option<impl fmt::Display>) -> String {
+    nearest.as_ref().map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default()
 }

@@ -87,9 +87,7 @@ impl PassReport {
 
     /// Counts a try of `rule`.
     pub fn count(&mut self, rule: &'static str, hit: Changed) {
-        let stats = self.rules.entry(rule).or_default();
-        stats.tries += 1;
-        stats.hits += usize::from(hit == Changed::Yes);
+        self.count_all(rule, 1, usize::from(hit == Changed::Yes));
     }
 
     /// Adds to the time spent on `rule`.
@@ -99,9 +97,7 @@ impl PassReport {
 
     /// Counts `hits` tries of `rule` that all fitted.
     pub fn count_hits(&mut self, rule: &'static str, hits: usize) {
-        let stats = self.rules.entry(rule).or_default();
-        stats.tries += hits;
-        stats.hits += hits;
+        self.count_all(rule, hits, hits);
     }
 
     /// Counts `tries` of `rule`, of which `hits` fitted.

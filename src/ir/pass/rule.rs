@@ -86,9 +86,9 @@ pub fn apply_rules(graph: &mut Graph, rules: &[Rule], cx: &mut PassContext) -> R
                     continue;
                 }
                 let start = Instant::now();
-                let line = line_of(graph, id);
                 let mut patch = Patch::new(graph, rule.name);
-                let fits = (rule.rewrite)(&mut patch, id).is_ok() && cx.allowance.take(rule.name, || line);
+                let fits = (rule.rewrite)(&mut patch, id).is_ok()
+                    && cx.allowance.take(rule.name, || line_of(patch.graph(), id));
                 cx.report.count(rule.name, fits.into());
                 let applied = if fits { patch.apply() } else { Ok(()) };
                 cx.report.spend(rule.name, start.elapsed());

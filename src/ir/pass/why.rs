@@ -1,6 +1,6 @@
 //! Why a rule applies somewhere, or does not.
 
-use super::registry::nearest;
+use super::registry::{did_you_mean, nearest};
 use super::{Mismatch, Pass, Pipeline, Registry, RuleInfo};
 use crate::{Graph, Op, Program, Stage, ValueId};
 use std::fmt;
@@ -50,10 +50,6 @@ pub enum WhyError {
     Repeated { value: String, first: usize },
     #[error("`%{value}` is in several stages: {stages}; say in which with --stage")]
     SeveralStages { value: String, stages: String },
-}
-
-fn did_you_mean(nearest: &Option<String>) -> String {
-    nearest.as_ref().map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default()
 }
 
 /// Whether a rule applies at a value of `program`.

@@ -1,6 +1,6 @@
 //! The engine over burn's memory.
 
-use super::{Addresses, Engine, plan};
+use super::{Addresses, Engine, failed, plan};
 use crate::RunError;
 use crate::ops::{GraphRunner, Made, Observer, Unplanned};
 use crate::value::{Value, burn_shape, float_dtype, int_dtype};
@@ -14,7 +14,10 @@ use std::collections::HashMap;
 struct OnBurn {
     engine: Engine,
     graph: Graph,
-    weights: HashMap<ValueId, Value<Cuda>>,
+    /// Alive as long as the engine reads them.
+    _weights: HashMap<ValueId, Value<Cuda>>,
+    /// Those of the weights, which stay where they are, and of the scales of their codes.
+    addresses: HashMap<(ValueId, bool), u64>,
     device: CudaDevice,
 }
 
@@ -41,7 +44,19 @@ pub fn runner(
         return Err(Unplanned::Unsupported("the GPU is older than sm_80".into()));
     }
     let engine = Engine::new(plan, capability).map_err(Unplanned::Failed)?;
-    Ok(Box::new(OnBurn { engine, graph: graph.clone(), weights, device: device.clone() }))
+    let held = weights.iter().filter(|(id, _)| matches!(graph[**id].op, Op::Weight(_)));
+    let addresses = held.flat_map(|(&id, value)| {
+        let parts = if matches!(value, Value::Quantized(_)) { &[false, true][..] } else { &[false] };
+        parts.iter().map(move |&scales| Ok(((id, scales), address(value, scales)?)))
+    });
+    let addresses = addresses.collect::<Result<_, _>>().map_err(Unplanned::Failed)?;
+    Ok(Box::new(OnBurn {
+        engine,
+        graph: graph.clone(),
+        _weights: weights,
+        addresses,
+        device: device.clone(),
+    }))
 }
 
 /// The device address of a value, or of the scales of its codes. It holds as long as the value does.
@@ -58,11 +73,8 @@ fn address(value: &Value<Cuda>, scales: bool) -> Result<u64, RunError> {
     if !tensor.is_contiguous() {
         return Err(lost("a tensor in several pieces"));
     }
-    let resource = tensor.client.get_resource(tensor.handle.clone()).map_err(|error| RunError::Backend {
-        line: "the address of a tensor".into(),
-        message: format!("{error:?}"),
-    })?;
-    Ok(resource.resource().ptr)
+    let resource = tensor.client.get_resource(tensor.handle.clone());
+    Ok(resource.map_err(|error| failed("the address of a tensor", error))?.resource().ptr)
 }
 
 fn lost(what: &str) -> RunError {
@@ -70,13 +82,17 @@ fn lost(what: &str) -> RunError {
 }
 
 struct Places<'a> {
-    values: HashMap<ValueId, &'a Value<Cuda>>,
+    weights: &'a HashMap<(ValueId, bool), u64>,
+    inputs: HashMap<ValueId, &'a Value<Cuda>>,
     outputs: &'a [Value<Cuda>],
 }
 
 impl Addresses for Places<'_> {
     fn given(&self, value: ValueId, scales: bool) -> Result<u64, RunError> {
-        address(self.values.get(&value).ok_or_else(|| lost("a value"))?, scales)
+        match self.weights.get(&(value, scales)) {
+            Some(&address) => Ok(address),
+            None => address(self.inputs.get(&value).ok_or_else(|| lost("a value"))?, scales),
+        }
     }
 
     fn output(&self, index: usize) -> Result<u64, RunError> {
@@ -90,12 +106,11 @@ impl GraphRunner<Cuda> for OnBurn {
         inputs: &HashMap<Name, Value<Cuda>>,
         observe: Option<Observer>,
     ) -> Result<Vec<Made<Cuda>>, RunError> {
-        let mut values: HashMap<ValueId, &Value<Cuda>> =
-            self.weights.iter().map(|(&id, value)| (id, value)).collect();
-        for &id in self.graph.inputs() {
+        let given = self.graph.inputs().iter().map(|&id| {
             let name = &self.graph[id].name;
-            values.insert(id, inputs.get(name).ok_or_else(|| RunError::MissingInput(name.clone()))?);
-        }
+            Ok((id, inputs.get(name).ok_or_else(|| RunError::MissingInput(name.clone()))?))
+        });
+        let inputs = given.collect::<Result<_, RunError>>()?;
         let empty = |value: ValueId| {
             let fact = &self.graph[value].fact;
             let shape = burn_shape(&fact.shape);
@@ -119,7 +134,7 @@ impl GraphRunner<Cuda> for OnBurn {
             line: "before a step".into(),
             message: error.to_string(),
         })?;
-        self.engine.run(&Places { values, outputs: &outputs }, observe)?;
+        self.engine.run(&Places { weights: &self.addresses, inputs, outputs: &outputs }, observe)?;
         let made = self.graph.outputs().iter().zip(outputs);
         Ok(made
             .map(|(output, value)| (output.label.clone(), self.graph[output.value].fact.clone(), value))

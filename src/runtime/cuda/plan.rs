@@ -2,7 +2,7 @@
 
 use super::source::{self, Codes, Kernel, Pointer, Product, Target, Unsupported};
 use super::view::View;
-use reflux_ir::op::{Arg, Body, Gemm, MatmulCodes, Op, Rowwise, Segment, Slice, Term, Unary};
+use reflux_ir::op::{Arg, Body, Gemm, MatmulCodes, Op, Rowwise, Segment, Slice, Term, Unary, axis_index};
 use reflux_ir::{DType, Fact, Graph, Name, ValueId};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -54,6 +54,19 @@ pub struct Matmul {
     pub bias: Option<Pointer>,
     /// Whether `y` is the tanh GELU of that.
     pub gelu: bool,
+}
+
+impl Matmul {
+    /// `y = x · Wᵀ` of what lies at these views.
+    fn new(kind: MatmulKind, [x, weight, y]: [&View; 3]) -> Result<Self, Unsupported> {
+        let matrix = |view: &View| {
+            view.rows().ok_or_else(|| Unsupported("rows of a product are at several distances".into()))
+        };
+        let ([m, k, x_stride], [n, _, weight_stride]) = (matrix(x)?, matrix(weight)?);
+        let [_, _, y_stride] = matrix(y)?;
+        let [x, weight, y] = [x, weight, y].map(Pointer::to);
+        Ok(Self { kind, m, n, k, x, x_stride, weight, weight_stride, y, y_stride, bias: None, gelu: false })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -146,7 +159,7 @@ impl Planner<'_> {
         if fact.is_quantized() {
             return;
         }
-        let axis = if concat.axis < 0 { concat.axis + fact.shape.len() as i64 } else { concat.axis } as usize;
+        let axis = axis_index(concat.axis, fact.shape.len());
         let whole = match self.reserved.get(&id) {
             Some(view) => view.clone(),
             None => self.room(&fact.shape, fact.dtype),
@@ -190,7 +203,7 @@ impl Planner<'_> {
             Op::Input(_) | Op::Weight(_) => self.given(id, &fact)?,
             Op::Slice(Slice { axis, start, end }) => {
                 let data = self.data(operands[0])?;
-                let axis = if *axis < 0 { axis + data.shape.len() as i64 } else { *axis } as usize;
+                let axis = axis_index(*axis, data.shape.len());
                 Stored { data: data.slice(axis, *start, *end), scales: None }
             }
             Op::Reshape(reshape) => {
@@ -205,8 +218,7 @@ impl Planner<'_> {
                 }
             }
             Op::Concat(concat) if !fact.is_quantized() => {
-                let axis = if concat.axis < 0 { concat.axis + fact.shape.len() as i64 } else { concat.axis }
-                    as usize;
+                let axis = axis_index(concat.axis, fact.shape.len());
                 let whole = self.reserved[&id].clone();
                 let mut start = 0;
                 for operand in operands {
@@ -230,15 +242,13 @@ impl Planner<'_> {
                 Stored { data: target.data, scales: None }
             }
             Op::Rowwise(Rowwise { body, .. }) => {
-                let views = operands.iter().map(|&id| self.data(id)).collect::<Result<Vec<_>, _>>()?;
-                let target = self.target(id, &fact);
+                let (views, target) = (self.views(&operands)?, self.target(id, &fact));
                 self.push(id, source::rowwise(body, &views, None, &target)?);
                 Stored { data: target.data, scales: target.scales }
             }
             Op::Gemm(gemm) => self.gemm(id, gemm, &operands, &fact)?,
             Op::Attention(attention) => {
-                let views = operands.iter().map(|&id| self.data(id)).collect::<Result<Vec<_>, _>>()?;
-                let target = self.target(id, &fact);
+                let (views, target) = (self.views(&operands)?, self.target(id, &fact));
                 self.push(id, super::attention::kernel(attention, &views, &target.data)?);
                 Stored { data: target.data, scales: None }
             }
@@ -270,6 +280,10 @@ impl Planner<'_> {
         }
     }
 
+    fn views(&self, ids: &[ValueId]) -> Result<Vec<View>, Unsupported> {
+        ids.iter().map(|&id| self.data(id)).collect()
+    }
+
     fn scales(&self, id: ValueId) -> Result<View, Unsupported> {
         let scales = self.stored.get(&id).and_then(|stored| stored.scales.clone());
         scales.ok_or_else(|| Unsupported(format!("{} has no scale per row", self.graph.operand(id))))
@@ -277,6 +291,10 @@ impl Planner<'_> {
 
     fn push(&mut self, id: ValueId, kernel: Kernel) {
         self.launches.push(Launch::Kernel { value: self.graph[id].name.clone(), kernel });
+    }
+
+    fn push_matmul(&mut self, id: ValueId, matmul: Matmul) {
+        self.launches.push(Launch::Matmul { value: self.graph[id].name.clone(), matmul });
     }
 
     fn copy(&mut self, id: ValueId, from: &View, to: View) -> Result<(), Unsupported> {
@@ -320,9 +338,6 @@ impl Planner<'_> {
             Arg::Operand(index) => Ok(operands[*index]),
             other => Err(Unsupported(format!("a product does not read {other:?}"))),
         };
-        let matrix = |view: &View| {
-            view.rows().ok_or_else(|| Unsupported("rows of a product are at several distances".into()))
-        };
         match op.product.terms() {
             [Term { op: Op::Linear(_), args }] => {
                 let (x, weight) = (self.data(operand(&args[0])?)?, self.data(operand(&args[1])?)?);
@@ -332,28 +347,14 @@ impl Planner<'_> {
                 let bias = args.get(2).map(|arg| self.data(operand(arg)?)).transpose()?;
                 // Rows of several pictures may be at several distances.
                 let x = if x.rows().is_some() { x } else { self.copied(id, &x)? };
-                let ([m, k, x_stride], [n, _, weight_stride]) = (matrix(&x)?, matrix(&weight)?);
                 let in_place = fact.dtype == DType::BF16 && target.data.rows().is_some();
                 // Elsewhere, numbers are rounded to bf16 on the way.
                 let y = if in_place { target.data.clone() } else { self.room(&fact.shape, DType::BF16) };
-                let [_, _, y_stride] = matrix(&y)?;
                 let is_gelu = matches!(&op.segments[..], [only] if is_gelu_of_acc(&only.body));
                 let gelu = is_gelu && bias.is_some() && in_place;
-                let matmul = Matmul {
-                    kind: MatmulKind::Bf16,
-                    m,
-                    n,
-                    k,
-                    x: Pointer::to(&x),
-                    x_stride,
-                    weight: Pointer::to(&weight),
-                    weight_stride,
-                    y: Pointer::to(&y),
-                    y_stride,
-                    bias: bias.as_ref().map(Pointer::to),
-                    gelu,
-                };
-                self.launches.push(Launch::Matmul { value: self.graph[id].name.clone(), matmul });
+                let matmul = Matmul::new(MatmulKind::Bf16, [&x, &weight, &y])?;
+                let bias = bias.as_ref().map(Pointer::to);
+                self.push_matmul(id, Matmul { bias, gelu, ..matmul });
                 if !gelu {
                     self.epilogues(
                         id,
@@ -373,23 +374,8 @@ impl Planner<'_> {
                 let bias = args.get(3).map(|arg| self.data(operand(arg)?)).transpose()?;
                 let (x_scales, weight_scales) = (self.scales(x)?, self.scales(weight)?);
                 let (x, weight) = (self.data(x)?, self.data(weight)?);
-                let ([m, k, x_stride], [n, _, weight_stride]) = (matrix(&x)?, matrix(&weight)?);
                 let sums = self.room(&fact.shape, DType::I32);
-                let matmul = Matmul {
-                    kind: MatmulKind::I8,
-                    m,
-                    n,
-                    k,
-                    x: Pointer::to(&x),
-                    x_stride,
-                    weight: Pointer::to(&weight),
-                    weight_stride,
-                    y: Pointer::to(&sums),
-                    y_stride: n,
-                    bias: None,
-                    gelu: false,
-                };
-                self.launches.push(Launch::Matmul { value: self.graph[id].name.clone(), matmul });
+                self.push_matmul(id, Matmul::new(MatmulKind::I8, [&x, &weight, &sums])?);
                 let product = |part: &dyn Fn(&View) -> View| {
                     Product::Codes(Box::new(Codes {
                         sums: part(&sums),
@@ -415,22 +401,19 @@ impl Planner<'_> {
         product: impl Fn(&dyn Fn(&View) -> View) -> Product,
         in_place: bool,
     ) -> Result<(), Unsupported> {
+        // Codes and products are no operands of a formula.
+        let views = self.views(operands)?;
         for (Segment { columns, body }, start) in op.segments.iter().zip(op.starts()) {
             if in_place && body.result() == Arg::Acc {
                 continue;
             }
             let part = |view: &View| view.slice(view.shape.len() - 1, start, start + columns);
-            let mut views = Vec::with_capacity(operands.len());
-            for &operand in operands {
-                // Codes and products are no operands of a formula.
-                views.push(self.data(operand)?);
-            }
             let read = body.operands();
             let numbered =
                 body.renumbered(|index| read.iter().position(|&known| known == index).expect("it is read"));
-            let views: Vec<View> = read.iter().map(|&index| views[index].clone()).collect();
+            let read: Vec<View> = read.iter().map(|&index| views[index].clone()).collect();
             let target = Target { data: part(whole), scales: None };
-            let kernel = source::rowwise(&numbered, &views, Some(&product(&part)), &target)?;
+            let kernel = source::rowwise(&numbered, &read, Some(&product(&part)), &target)?;
             self.push(id, kernel);
         }
         Ok(())

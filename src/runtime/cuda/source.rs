@@ -6,7 +6,7 @@
 use super::view::View;
 use reflux_ir::op::{Arg, Binary, Body, Cast, Constant, LayerNorm, Op, Quantize, RmsNorm, Term, Unary};
 use reflux_ir::{DType, Granularity};
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 /// Functions that the kernels share.
 const PRELUDE: &str = include_str!("kernels/rowwise.cuh");
@@ -116,6 +116,14 @@ impl Layout {
     }
 }
 
+/// As template arguments of the prelude's functions.
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { columns, threads, vector, chunks } = self;
+        write!(f, "{columns}, {threads}, {vector}, {chunks}")
+    }
+}
+
 struct Writer<'a> {
     operands: &'a [View],
     acc: Option<&'a Product>,
@@ -222,13 +230,11 @@ impl<'a> Writer<'a> {
         let strides = view.broadcast(&self.shape);
         let array = self.array();
         let pointer = self.row_pointer(view, &strides, false);
-        let Layout { columns, threads, vector, chunks } = self.layout;
+        let layout = self.layout;
         match strides.last() {
-            Some(0) => self.line(&format!("repeat<{}>({array}, to_float({pointer}[0]));", vector * chunks)),
+            Some(0) => self.line(&format!("repeat<{}>({array}, to_float({pointer}[0]));", layout.elements())),
             Some(1) => {
-                self.line(&format!(
-                    "load<{columns}, {threads}, {vector}, {chunks}>({array}, {pointer}, lane);"
-                ));
+                self.line(&format!("load<{layout}>({array}, {pointer}, lane);"));
             }
             _ => return unsupported("a row's elements do not lie next to each other"),
         }
@@ -262,11 +268,11 @@ impl<'a> Writer<'a> {
 
     fn load_codes(&mut self, codes: &Codes) -> Result<String, Unsupported> {
         let Codes { sums, row_scales, column_scales, bias } = codes;
-        let Layout { columns, threads, vector, chunks } = self.layout;
+        let layout = self.layout;
         let array = self.array();
         let strides = sums.broadcast(&self.shape);
         let pointer = self.row_pointer(sums, &strides, false);
-        self.line(&format!("load<{columns}, {threads}, {vector}, {chunks}>({array}, {pointer}, lane);"));
+        self.line(&format!("load<{layout}>({array}, {pointer}, lane);"));
         let row_strides = [row_scales.broadcast(&self.shape[..self.shape.len() - 1]), vec![0]].concat();
         let scale = self.row_pointer(row_scales, &row_strides, false);
         let columns_array = self.load(column_scales)?;
@@ -296,10 +302,8 @@ impl<'a> Writer<'a> {
             let result = self.read(body.result())?;
             let target = self.target.data.clone();
             let pointer = self.row_pointer(&target, &target.strides.clone(), true);
-            let Layout { columns, threads, vector, chunks } = self.layout;
-            self.line(&format!(
-                "store<{columns}, {threads}, {vector}, {chunks}>({pointer}, {result}, lane);"
-            ));
+            let layout = self.layout;
+            self.line(&format!("store<{layout}>({pointer}, {result}, lane);"));
         }
         Ok(())
     }
@@ -311,8 +315,7 @@ impl<'a> Writer<'a> {
         }
         let operands = args.iter().map(|&arg| self.read(arg)).collect::<Result<Vec<_>, _>>()?;
         let array = self.array();
-        let Layout { columns, threads, vector, chunks } = self.layout;
-        let geometry = format!("{columns}, {threads}, {vector}, {chunks}");
+        let layout = self.layout;
         match op {
             Op::Constant(Constant { value, .. }) => {
                 self.line(&format!("repeat<{elements}>({array}, {:?}f);", value.0 as f32));
@@ -343,7 +346,7 @@ impl<'a> Writer<'a> {
             }
             Op::LayerNorm(LayerNorm { eps }) => {
                 self.line(&format!(
-                    "standardize<{geometry}>({array}, {}, {:?}f, lane);",
+                    "standardize<{layout}>({array}, {}, {:?}f, lane);",
                     operands[0], eps.0 as f32
                 ));
                 if let [_, weight, bias] = &operands[..] {
@@ -354,7 +357,7 @@ impl<'a> Writer<'a> {
             }
             Op::RmsNorm(RmsNorm { eps }) => {
                 self.line(&format!(
-                    "divide_by_rms<{geometry}>({array}, {}, {:?}f, lane);",
+                    "divide_by_rms<{layout}>({array}, {}, {:?}f, lane);",
                     operands[0], eps.0 as f32
                 ));
                 self.line(&format!("EACH({elements}) {array}[e] *= {}[e];", operands[1]));
@@ -369,8 +372,8 @@ impl<'a> Writer<'a> {
         let x = self.read(args[0])?;
         let Arg::Operand(table) = args[1] else { return unsupported("the table of a rotation is computed") };
         let table = self.operands[table].clone();
-        let Layout { columns, threads, vector, chunks } = self.layout;
-        if vector < 2 || self.shape.len() < 3 || table.strides.last() != Some(&1) {
+        let layout = self.layout;
+        if layout.vector < 2 || self.shape.len() < 3 || table.strides.last() != Some(&1) {
             return unsupported("pairs to rotate do not lie next to each other");
         }
         let mut strides = vec![0; self.shape.len()];
@@ -378,9 +381,7 @@ impl<'a> Writer<'a> {
         let array = self.array();
         let pointer = self.row_pointer(&table, &strides, false);
         let half = table.strides[0];
-        self.line(&format!(
-            "rotate<{columns}, {threads}, {vector}, {chunks}>({array}, {x}, {pointer}, {pointer} + {half}, lane);"
-        ));
+        self.line(&format!("rotate<{layout}>({array}, {x}, {pointer}, {pointer} + {half}, lane);"));
         Ok(array)
     }
 
@@ -393,15 +394,16 @@ impl<'a> Writer<'a> {
         }
         let least = op.quant_min.unwrap_or(-128);
         let round = rounding(op.scales.dtype)?;
-        let Layout { columns, threads, vector, chunks } = self.layout;
+        let layout = self.layout;
         let target = self.target.data.clone();
         let codes = self.row_pointer(&target, &target.strides.clone(), true);
         let strides = [scales.broadcast(&self.shape[..self.shape.len() - 1]), vec![0]].concat();
         let scale = self.row_pointer(&scales, &strides, true);
         let divisor = (127.0 - f32::from(least)) / 2.0;
         self.line(&format!(
-            "quantize_i8<{columns}, {threads}, {vector}, {chunks}>({codes}, {scale}, {x}, {divisor:?}f, {:?}f, {:?}f, {round}, lane);",
-            op.eps.0 as f32, f32::from(least)
+            "quantize_i8<{layout}>({codes}, {scale}, {x}, {divisor:?}f, {:?}f, {:?}f, {round}, lane);",
+            op.eps.0 as f32,
+            f32::from(least)
         ));
         Ok(())
     }

@@ -5,7 +5,7 @@ use crate::RunError;
 use crate::value::{Value, burn_shape};
 use burn::tensor::ops::{FloatTensor, IntTensor, InterpolateMode, InterpolateOptions};
 use burn::tensor::{Shape, Slice as BurnSlice, TensorData, TensorMetadata};
-use reflux_ir::op::Slice;
+use reflux_ir::op::{Slice, axis_index};
 use reflux_ir::{Fact, HostTensor};
 
 /// Rows `ids` of `table`.
@@ -88,7 +88,7 @@ pub fn transpose<B: Target>(x: Value<B>, perm: &[usize]) -> Value<B> {
 /// See [`Slice`].
 pub fn slice<B: Target>(x: Value<B>, op: &Slice) -> Value<B> {
     let ranges = |rank: usize| -> Vec<BurnSlice> {
-        let axis = if op.axis < 0 { op.axis + rank as i64 } else { op.axis } as usize;
+        let axis = axis_index(op.axis, rank);
         (0..rank)
             .map(|i| if i == axis { BurnSlice::from(op.start..op.end) } else { BurnSlice::from(..) })
             .collect()

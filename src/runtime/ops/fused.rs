@@ -69,8 +69,8 @@ pub fn gemm<B: Target>(
             (whole, 1) => whole.clone(),
             (whole, _) => Value::Float(B::float_slice(whole.clone().float(device), &ranges)),
         };
-        let acc_fact = Fact::new(DType::F32, [rows, &[segment.columns]].concat());
-        parts.push(evaluate(&segment.body, &operands, facts, Some((&acc, &acc_fact)), device)?.float(device));
+        let acc = Some((&acc, &segment.acc(rows)));
+        parts.push(evaluate(&segment.body, &operands, facts, acc, device)?.float(device));
     }
     let last = rows.len();
     let whole = if parts.len() == 1 { parts.remove(0) } else { B::float_cat(parts, last) };

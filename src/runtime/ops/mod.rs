@@ -18,7 +18,7 @@ use crate::plan::Instruction;
 use crate::value::{Value, float_dtype};
 use burn::tensor::Shape;
 use burn::tensor::ops::FloatTensor;
-use reflux_ir::op::Op;
+use reflux_ir::op::{Op, axis_index};
 use reflux_ir::{DType, Fact};
 
 /// Runs one instruction over its operands.
@@ -40,16 +40,11 @@ fn execute_op<B: Target>(
     operands: Vec<Value<B>>,
     device: &B::Device,
 ) -> Result<Value<B>, RunError> {
-    if let Op::Rowwise(op) = op {
-        return B::rowwise(op, operands, inputs, fact, device);
-    }
-    if let Op::Gemm(op) = op {
-        return Ok(Value::Float(B::gemm(op, operands, inputs, fact, device)?));
-    }
-    B::by_itself(op, operands, fact).or_else(|operands| composed_op(op, inputs, fact, operands, device))
+    B::by_itself(op, inputs, fact, operands)
+        .or_else(|operands| composed_op(op, inputs, fact, operands, device))
 }
 
-/// Runs `op`, which is not fused, by burn's ops and what the backend has better means for: the reference.
+/// Runs `op` by burn's ops and what the backend has better means for: the reference.
 fn composed_op<B: Target>(
     op: &Op,
     inputs: &[Fact],
@@ -61,7 +56,8 @@ fn composed_op<B: Target>(
     let mut next = || operands.next().expect("arity is verified");
     Ok(Value::Float(match op {
         Op::Input(_) | Op::Weight(_) | Op::Constant(_) => unreachable!("leaves are not executed"),
-        Op::Rowwise(_) | Op::Gemm(_) => unreachable!("run above"),
+        Op::Rowwise(op) => return fused::rowwise(op, operands.collect(), inputs, device),
+        Op::Gemm(op) => fused::gemm(op, operands.collect(), inputs, fact, device)?,
         Op::PositionIds(op) => return Ok(Value::upload(position::position_ids(op), device)),
         Op::RelativeBuckets(op) => return Ok(Value::upload(position::relative_buckets(op), device)),
         Op::RopeTable(op) => {
@@ -119,12 +115,12 @@ fn composed_op<B: Target>(
         Op::Slice(op) => return Ok(data::slice(next(), op)),
         Op::Upsample(op) => data::upsample::<B>(next().float(device), op.factor),
         Op::Concat(op) => {
-            let axis = if op.axis < 0 { op.axis + fact.shape.len() as i64 } else { op.axis };
+            let axis = axis_index(op.axis, fact.shape.len());
             let parts = std::iter::once(next()).chain(operands).collect();
             return Ok(if fact.is_quantized() {
-                Value::Quantized(quantized::concat(parts, inputs, axis as usize))
+                Value::Quantized(quantized::concat(parts, inputs, axis))
             } else {
-                data::concat(parts, axis as usize)
+                data::concat(parts, axis)
             });
         }
     }))

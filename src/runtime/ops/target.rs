@@ -1,13 +1,13 @@
 //! What differs between the backends that programs run on.
 
+use super::matrix;
 use super::quantized::{self, Factor};
-use super::{fused, matrix};
 use crate::RunError;
 use crate::value::Value;
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn_cuda::Cuda;
-use reflux_ir::op::{Gemm, Op, Rowwise};
+use reflux_ir::op::Op;
 use reflux_ir::{Fact, Graph, Name, ValueId};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -25,10 +25,15 @@ pub trait Target: Backend {
         Err(Unplanned::OpByOp)
     }
 
-    /// Runs `op`, which is not fused, by other means than burn's ops; its result is of type `fact`. The operands back, if
-    /// there are none for it or for them.
-    fn by_itself(op: &Op, operands: Vec<Value<Self>>, fact: &Fact) -> Result<Value<Self>, Vec<Value<Self>>> {
-        let _ = (op, fact);
+    /// Runs `op` over operands of the types `inputs` by other means than burn's ops; its result is of type `fact`. The
+    /// operands back, if there are none for it or for them.
+    fn by_itself(
+        op: &Op,
+        inputs: &[Fact],
+        fact: &Fact,
+        operands: Vec<Value<Self>>,
+    ) -> Result<Value<Self>, Vec<Value<Self>>> {
+        let _ = (op, inputs, fact);
         Err(operands)
     }
 
@@ -56,29 +61,6 @@ pub trait Target: Backend {
         device: &Self::Device,
     ) -> FloatTensor<Self> {
         quantized::rescale_rows::<Self>(acc, x, weight, bias, fact, device)
-    }
-
-    /// A formula, row by row, over operands of the types `inputs`; its result is of type `fact`.
-    fn rowwise(
-        op: &Rowwise,
-        operands: Vec<Value<Self>>,
-        inputs: &[Fact],
-        fact: &Fact,
-        device: &Self::Device,
-    ) -> Result<Value<Self>, RunError> {
-        let _ = fact;
-        fused::rowwise::<Self>(op, operands, inputs, device)
-    }
-
-    /// A product and its epilogue, over operands of the types `inputs`; its result is of type `fact`.
-    fn gemm(
-        op: &Gemm,
-        operands: Vec<Value<Self>>,
-        inputs: &[Fact],
-        fact: &Fact,
-        device: &Self::Device,
-    ) -> Result<FloatTensor<Self>, RunError> {
-        fused::gemm::<Self>(op, operands, inputs, fact, device)
     }
 }
 

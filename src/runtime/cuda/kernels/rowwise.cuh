@@ -37,12 +37,17 @@ template <class T, int V> struct __align__(sizeof(T) * V) Pack { T at[V]; };
 
 template <int N> __device__ __forceinline__ void repeat(float (&y)[N], float x) { EACH(N) y[e] = x; }
 
+// Whether element e of a thread is part of the row.
+template <int C, int T, int V> __device__ __forceinline__ bool is_inside(int e, int lane) {
+  return C % (T * V) == 0 || ((e / V) * T + lane) * V < C;
+}
+
 template <int C, int T, int V, int K, class X>
 __device__ __forceinline__ void load(float (&y)[V * K], const X* x, int lane) {
 #pragma unroll
   for (int k = 0; k < K; ++k) {
     const int j = (k * T + lane) * V;
-    if (C % (T * V) == 0 || j < C) {
+    if (is_inside<C, T, V>(k * V, lane)) {
       const Pack<X, V> pack = *reinterpret_cast<const Pack<X, V>*>(x + j);
       EACH(V) y[k * V + e] = to_float(pack.at[e]);
     } else {
@@ -56,7 +61,7 @@ __device__ __forceinline__ void store(Y* y, const float (&x)[V * K], int lane) {
 #pragma unroll
   for (int k = 0; k < K; ++k) {
     const int j = (k * T + lane) * V;
-    if (C % (T * V) == 0 || j < C) {
+    if (is_inside<C, T, V>(k * V, lane)) {
       Pack<Y, V> pack;
       EACH(V) from_float(pack.at[e], x[k * V + e]);
       *reinterpret_cast<Pack<Y, V>*>(y + j) = pack;
@@ -82,11 +87,6 @@ template <int T, class F> __device__ __forceinline__ float reduce(float x, F f) 
     for (int other = 1; other < T / 32; ++other) x = f(x, parts[other]);
   }
   return x;
-}
-
-// Whether element e of a thread is part of the row.
-template <int C, int T, int V> __device__ __forceinline__ bool is_inside(int e, int lane) {
-  return C % (T * V) == 0 || ((e / V) * T + lane) * V < C;
 }
 
 template <int C, int T, int V, int K>
@@ -116,7 +116,7 @@ __device__ __forceinline__ void rotate(float (&y)[V * K], const float (&x)[V * K
 #pragma unroll
     for (int v = 0; v < V; v += 2) {
       const int e = k * V + v;
-      const bool inside = C % (T * V) == 0 || j < C;
+      const bool inside = is_inside<C, T, V>(e, lane);
       const float c = inside ? cosines[(j + v) / 2] : 0.0f, s = inside ? sines[(j + v) / 2] : 0.0f;
       y[e] = x[e] * c - x[e + 1] * s;
       y[e + 1] = x[e + 1] * c + x[e] * s;
@@ -140,7 +140,7 @@ __device__ __forceinline__ void quantize_i8(signed char* codes, float* scales, c
 #pragma unroll
   for (int k = 0; k < K; ++k) {
     const int j = (k * T + lane) * V;
-    if (C % (T * V) == 0 || j < C) {
+    if (is_inside<C, T, V>(k * V, lane)) {
       Pack<signed char, V> pack;
       EACH(V) pack.at[e] = (signed char)fminf(fmaxf(rintf(round(__fmul_rn(y[k * V + e], inverse))), least), 127.0f);
       *reinterpret_cast<Pack<signed char, V>*>(codes + j) = pack;

@@ -55,12 +55,10 @@ impl<'a> Product<'a> {
             Value::Float(x) => Some(x),
             _ => None,
         };
+        let optional = |arg: Option<&Arg>| arg.map_or(Some(None), |arg| float(arg).map(Some));
         match body.terms() {
             [Term { op: Op::Linear(_), args }] => {
-                let bias = match args.get(2) {
-                    Some(bias) => Some(float(bias)?),
-                    None => None,
-                };
+                let bias = optional(args.get(2))?;
                 Self::linear(float(&args[0])?, float(&args[1])?, bias)
             }
             [
@@ -78,10 +76,7 @@ impl<'a> Product<'a> {
                     _ => None,
                 };
                 let ((x, x_scales), (weight, weight_scales)) = (quantized(&codes[0])?, quantized(&codes[1])?);
-                let bias = match args.get(3) {
-                    Some(bias) => Some(float(bias)?),
-                    None => None,
-                };
+                let bias = optional(args.get(3))?;
                 let (x, weight) = (Matrix::of(x)?, Matrix::of(weight)?);
                 let factors = Factors::new(Some(x_scales), weight_scales, bias, [x.rows, weight.rows]);
                 Some(Self::I8 { x, weight, factors })

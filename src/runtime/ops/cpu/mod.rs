@@ -16,20 +16,26 @@ mod rowwise;
 mod tiles;
 mod upsample;
 
+use super::Target;
 use super::quantized::{self as composed, Factor};
-use super::{Target, fused};
-use crate::RunError;
 use crate::value::Value;
 use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn::tensor::{DType, Shape};
 use burn_flex::{Flex, FlexDevice, FlexTensor};
 use matrix::Matrix;
-use reflux_ir::op::{Arg, Gemm, Op, Rowwise, Term};
+use reflux_ir::op::{Arg, Op, Rowwise, Term};
 use reflux_ir::{DType as IrDType, Fact};
 
 impl Target for Flex {
-    fn by_itself(op: &Op, operands: Vec<Value<Self>>, fact: &Fact) -> Result<Value<Self>, Vec<Value<Self>>> {
+    fn by_itself(
+        op: &Op,
+        inputs: &[Fact],
+        fact: &Fact,
+        operands: Vec<Value<Self>>,
+    ) -> Result<Value<Self>, Vec<Value<Self>>> {
         match op {
+            Op::Rowwise(op) => rowwise::run(op.body.terms(), op.body.result(), operands, fact),
+            Op::Gemm(op) => gemm::run(op, operands, inputs, fact).map(Value::Float),
             op if Rowwise::takes(op) || matches!(op, Op::Quantize(_)) => {
                 let args = (0..operands.len()).map(Arg::Operand).collect();
                 rowwise::run(&[Term { op: op.clone(), args }], Arg::Term(0), operands, fact)
@@ -37,28 +43,6 @@ impl Target for Flex {
             op if fact.dtype == IrDType::F32 && fact.shape.elements() > 0 => image_or_heads(op, operands),
             _ => Err(operands),
         }
-    }
-
-    fn rowwise(
-        op: &Rowwise,
-        operands: Vec<Value<Self>>,
-        inputs: &[Fact],
-        fact: &Fact,
-        device: &FlexDevice,
-    ) -> Result<Value<Self>, RunError> {
-        rowwise::run(op.body.terms(), op.body.result(), operands, fact)
-            .or_else(|operands| fused::rowwise::<Self>(op, operands, inputs, device))
-    }
-
-    fn gemm(
-        op: &Gemm,
-        operands: Vec<Value<Self>>,
-        inputs: &[Fact],
-        fact: &Fact,
-        device: &FlexDevice,
-    ) -> Result<FlexTensor, RunError> {
-        gemm::run(op, operands, inputs, fact)
-            .or_else(|operands| fused::gemm::<Self>(op, operands, inputs, fact, device))
     }
 
     fn project(x: FlexTensor, weight: FlexTensor, bias: Option<FlexTensor>) -> FlexTensor {

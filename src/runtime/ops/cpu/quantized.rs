@@ -143,7 +143,7 @@ mod tests {
                 };
                 let x = tensor(values(780), &fact.shape);
                 let coded = Fact::new(DType::I8, fact.shape.clone()).scaled(op.scales);
-                let fast = Flex::by_itself(&op.clone().into(), vec![Value::Float(x.clone())], &coded);
+                let fast = Flex::by_itself(&op.clone().into(), &[], &coded, vec![Value::Float(x.clone())]);
                 let fast = fast.unwrap().coded();
                 let composed = quantized::quantize::<Flex>(&op, x, &fact, &FlexDevice).unwrap();
                 assert_eq!(fast.scales.layout().shape(), composed.scales.layout().shape());

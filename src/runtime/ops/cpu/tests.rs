@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::coded::{Coded, Codes};
-use crate::ops::{composed_op, elementwise, fused, matrix};
+use crate::ops::{composed_op, elementwise, execute_op, fused, matrix};
 use crate::plan::{Instruction, Plan};
 use crate::value::burn_shape;
 use burn::tensor::TensorData;
@@ -79,7 +79,7 @@ fn operand(fact: &Fact, seed: u32) -> Value<Flex> {
         Some(scales) => {
             let (dtype, eps) = (fact.dtype, 1e-5.into());
             let op = Quantize { dtype, scales, quant_min: Some(-127), eps };
-            Flex::by_itself(&op.into(), vec![x], fact).unwrap()
+            Flex::by_itself(&op.into(), &[], fact, vec![x]).unwrap()
         }
     }
 }
@@ -232,7 +232,7 @@ fn what_is_not_taken_is_left_to_the_ops() {
         let Op::Rowwise(op) = &case.op else { unreachable!() };
         let result = rowwise::run(op.body.terms(), op.body.result(), case.operands.clone(), &case.fact);
         assert!(result.is_err(), "{line}");
-        Flex::rowwise(op, case.operands, &case.inputs, &case.fact, &FlexDevice).unwrap();
+        execute_op(&case.op, &case.inputs, &case.fact, case.operands, &FlexDevice).unwrap();
     }
 }
 
@@ -241,7 +241,7 @@ fn an_operand_gives_its_memory_only_if_nothing_else_reads_it() {
     let x = tensor(&[2, 3], 1);
     let (kept, before) = (x.clone(), numbers(&x));
     let fact = Fact::new(IrDType::F32, [2, 3]);
-    let silu = |x| match Flex::by_itself(&Unary::Silu.into(), vec![Value::Float(x)], &fact) {
+    let silu = |x| match Flex::by_itself(&Unary::Silu.into(), &[], &fact, vec![Value::Float(x)]) {
         Ok(Value::Float(y)) => y,
         _ => unreachable!(),
     };
@@ -301,7 +301,7 @@ fn ops_on_images_and_heads_are_the_composed_ones() {
     for &(types, line) in OPS {
         let case = Case::new(types, line);
         let Case { op, inputs, fact, operands } = &case;
-        let Ok(Value::Float(fast)) = Flex::by_itself(op, operands.clone(), fact) else {
+        let Ok(Value::Float(fast)) = Flex::by_itself(op, inputs, fact, operands.clone()) else {
             panic!("{line} is not run")
         };
         let composed = composed_op(op, inputs, fact, operands.clone(), &FlexDevice).unwrap();
