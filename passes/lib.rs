@@ -8,7 +8,8 @@
 //! 5. [`merge-linear`](MergeLinear) makes linears of one input one product. After quantizing, which picks modules by
 //!    their paths, and after caches, which look for what a module results in.
 //! 6. [`fuse`](Fuse) makes few kernels of many ops, whatever the passes before it have left.
-//! 7. [`dce`](Dce) drops what nothing reads any more.
+//! 7. [`pack`](Pack) lays out weights as the processor's products read them. Last of those that look for weights.
+//! 8. [`dce`](Dce) drops what nothing reads any more.
 //!
 //! [`tap`](Tap) is for looking inside. To add a pass: write its file with an implementation of
 //! [`Pass`](reflux_ir::pass::Pass), add it to [`PASSES`], and write its test; `docs/adding-a-pass.md` walks through one.
@@ -19,6 +20,7 @@ mod dce;
 pub mod fuse;
 mod hoist;
 mod merge_linear;
+mod pack;
 pub mod pruna;
 mod quantize;
 mod tap;
@@ -29,6 +31,7 @@ pub use dce::Dce;
 pub use fuse::{Extraction, Fuse};
 pub use hoist::Hoist;
 pub use merge_linear::MergeLinear;
+pub use pack::Pack;
 pub use quantize::{Preset, Quantize, Rule as QuantizationRule, Scheme};
 pub use tap::Tap;
 
@@ -85,6 +88,14 @@ pub static PASSES: &[PassInfo] = &[
         build: PassInfo::from_options::<Fuse>,
     },
     PassInfo {
+        name: "pack",
+        summary: "weights of f32 products laid out in panels, for the processor",
+        positional: None,
+        example: "pack",
+        about: About::of::<Pack>,
+        build: PassInfo::from_options::<Pack>,
+    },
+    PassInfo {
         name: "dce",
         summary: "what nothing reads dropped, carried values narrowed to what is read",
         positional: None,
@@ -102,8 +113,11 @@ pub static PASSES: &[PassInfo] = &[
     },
 ];
 
-/// The pipeline that changes no result: what runs where nothing is asked for.
+/// The pipeline that changes no result: what runs on a GPU where nothing is asked for.
 pub const LOSSLESS: &str = "canonicalize,hoist,canonicalize,merge-linear,fuse,dce";
+
+/// [`LOSSLESS`] for the processor, whose products read weights in panels.
+pub const LOSSLESS_CPU: &str = "canonicalize,hoist,canonicalize,merge-linear,fuse(device=cpu),pack,dce";
 
 /// A registry of [`PASSES`].
 pub fn registry() -> Registry {

@@ -372,7 +372,7 @@ fn pictures_are_made_with_passes() {
     let output = succeed(folder.path(), &[&generate[..], &TINY].concat());
     assert_eq!(text(&output.stderr), "");
     let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(summary["passes"].as_array().unwrap().len(), reflux::passes::LOSSLESS.split(',').count());
+    assert_eq!(summary["passes"].as_array().unwrap().len(), reflux::passes::LOSSLESS_CPU.split(',').count());
 }
 
 #[test]

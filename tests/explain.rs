@@ -118,6 +118,10 @@ fn rules_say_why() {
         ("merge-linear", "%a"),
         ("merge-linear", "%thin"),
         ("merge-linear", "%acc"),
+        ("pack", "%q"),
+        ("pack", "%made"),
+        ("pack", "%num"),
+        ("pack", "%sum"),
         ("merge-linear", "%num"),
         ("merge-linear", "%sum"),
     ];

@@ -236,6 +236,20 @@ fn merge_linear_reassociates() {
     }
 }
 
+/// Panels are summed in another order than rows, alone and in fused products.
+#[test]
+fn pack_reassociates() {
+    let other = other();
+    assert_twins("other", &other, "pack", &RandomWeights::new(&other, 9));
+    for batch in [1, 3] {
+        let (flux, weights) = flux(batch, 2);
+        assert_twins("flux as it is lowered", &flux, "pack", &weights);
+        assert_twins("flux", &flux, reflux_passes::LOSSLESS_CPU, &weights);
+        let fused = optimize(flux.clone(), &format!("{PREPARED},fuse")).0;
+        assert_twins("fused flux", &fused, "pack,dce", &weights);
+    }
+}
+
 /// Everything before fusing, so that what it can do shows.
 const PREPARED: &str = "canonicalize,hoist,canonicalize,merge-linear";
 

@@ -27,6 +27,29 @@ fn program(body: &str) -> String {
     )
 }
 
+/// Which side of an operator a constant is on is part of the formula.
+#[test]
+fn formulas_keep_their_constants_where_they_are() {
+    let mut programs = Vec::new();
+    for formula in [
+        "0.5 - %x",
+        "%x - 0.5",
+        "1.0 / %x",
+        "%x / 2.0",
+        "2.0 - (0.5 - %x)",
+        "(2.0 - 0.5) - %x",
+        "0.5 - %x * (1.0 / %z)",
+        "silu(1e-6 - %x) - -3.0",
+    ] {
+        let text = program(&format!("%y = rowwise {formula} : f32[2,4]"));
+        let parsed = parse(&text).unwrap_or_else(|error| panic!("{formula}: {error}"));
+        let printed = parsed.to_string();
+        assert_eq!(parse(&printed).unwrap(), parsed, "{formula}");
+        assert!(!programs.contains(&parsed), "{formula} reads like another formula");
+        programs.push(parsed);
+    }
+}
+
 /// Values carried per block, as cache passes make them: blocks that write them, that read them by index, of which only
 /// the first or the last ones do either.
 const CACHING: &str = "\

@@ -72,6 +72,9 @@ pub fn main() -> ExitCode {
         .with_env_filter(tracing_subscriber::EnvFilter::from_env("REFLUX_LOG"))
         .with_writer(std::io::stderr)
         .init();
+    // This thread is one of those that share work: to hand all of it over, and wait, would cost every small op two switches.
+    // The pool is nobody else's yet, so this does not fail; and were it to fail, only time would be lost.
+    let _ = rayon::ThreadPoolBuilder::new().use_current_thread().build_global();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -37,7 +37,8 @@ pub struct OpenOptions {
     pub dtype: Option<DType>,
     /// The transformer's weights, if not those of the folder: a file (of diffusers' or BFL's names) or a folder.
     pub transformer: Option<PathBuf>,
-    /// What to run on the transformer before it is loaded; [`reflux_passes::LOSSLESS`] if not given.
+    /// What to run on the transformer before it is loaded; if not given, [`reflux_passes::LOSSLESS_CPU`] on the
+    /// processor and [`reflux_passes::LOSSLESS`] on a GPU.
     pub passes: Option<Arc<Pipeline>>,
     /// Where to write the transformer's program between passes.
     pub dump_dir: Option<PathBuf>,
@@ -95,7 +96,7 @@ impl FluxPipeline {
             device,
             dtype,
             transformer: options.transformer,
-            passes: options.passes.unwrap_or_else(|| Arc::new(optimize::lossless())),
+            passes: options.passes.unwrap_or_else(|| Arc::new(optimize::lossless(device))),
             dump_dir: options.dump_dir,
             optimized: None,
             pass_reports: Vec::new(),

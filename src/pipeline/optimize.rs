@@ -6,11 +6,16 @@ use reflux_ir::Program;
 use reflux_ir::pass::{Driver, Pipeline};
 use reflux_models::scheduler::Schedule;
 use reflux_models::{Net, Sizes};
-use reflux_passes::{LOSSLESS, registry};
+use reflux_passes::{LOSSLESS, LOSSLESS_CPU, registry};
+use reflux_runtime::Device;
 
 /// The passes that run where nothing is asked for.
-pub(super) fn lossless() -> Pipeline {
-    Pipeline::parse(LOSSLESS, &registry()).expect("it is written well")
+pub(super) fn lossless(device: Device) -> Pipeline {
+    let passes = match device {
+        Device::Cpu => LOSSLESS_CPU,
+        Device::Cuda => LOSSLESS,
+    };
+    Pipeline::parse(passes, &registry()).expect("it is written well")
 }
 
 impl FluxPipeline {

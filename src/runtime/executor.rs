@@ -86,7 +86,7 @@ impl<B: Target> Executor<B> {
         for (stage, graph) in program.stages() {
             if stage == Stage::Prepare(Rate::Weights) && graph.inputs().is_empty() {
                 let prepared = prepare_weights(graph, source, &device, &mut at_load)?;
-                values.extend(prepared.into_iter().map(|(name, _, value)| (name, value)));
+                values.extend(prepared.into_iter().map(|(name, _, value)| (name, B::kept(value))));
                 continue;
             }
             let plan = Plan::new(graph);
@@ -120,7 +120,7 @@ impl<B: Target> Executor<B> {
     fn prepare(&mut self) -> Result<(), RunError> {
         while let Some(rate) = self.stale.first().copied() {
             let prepared = self.run(&Stage::Prepare(rate))?;
-            self.values.extend(prepared.into_iter().map(|(name, _, value)| (name, value)));
+            self.values.extend(prepared.into_iter().map(|(name, _, value)| (name, B::kept(value))));
             self.stale.remove(&rate);
         }
         Ok(())

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
 /// `x · Wᵀ + b`: `x` is `[…, in]`, `W` `[out, in]`, the optional `b` `[out]`; the result is `[…, out]`.
+///
+/// `W` may also lie in panels of `w` neighbouring rows, `[out / w, in, w]`: row `p · w + i` of it is `W[p, :, i]`. So a
+/// product reads what it multiplies next in one run of memory.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Linear {}
@@ -18,7 +21,14 @@ impl Operator for Linear {
     fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
         let (x, weight) = (inputs[0], inputs[1]);
         float("the input", x)?;
-        ensure!(weight.shape.len() == 2, "the weight must be [out, in], not {}", weight.shape);
+        let out = match weight.shape[..] {
+            [out, _] => out,
+            [panels, _, rows] => panels.saturating_mul(rows),
+            _ => {
+                let message = format!("the weight must be [out, in], or panels of it, not {}", weight.shape);
+                return Err(InferError(message));
+            }
+        };
         ensure!(
             x.shape.last() == Some(&weight.shape[1]),
             "an input {} does not end in the weight's {} columns",
@@ -26,16 +36,11 @@ impl Operator for Linear {
             weight.shape[1]
         );
         if let Some(bias) = inputs.get(2) {
-            ensure!(
-                *bias.shape == weight.shape[..1],
-                "the bias must be [{}], not {}",
-                weight.shape[0],
-                bias.shape
-            );
+            ensure!(*bias.shape == [out], "the bias must be [{out}], not {}", bias.shape);
         }
         one_dtype(inputs)?;
         let mut shape = x.shape.to_vec();
-        *shape.last_mut().expect("checked above") = weight.shape[0];
+        *shape.last_mut().expect("checked above") = out;
         Ok(Fact::new(x.dtype, shape))
     }
 

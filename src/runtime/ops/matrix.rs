@@ -5,7 +5,7 @@ use burn::tensor::Shape;
 use burn::tensor::ops::{ConvOptions, FloatTensor};
 use reflux_ir::op::Conv2d;
 
-/// `x · Wᵀ + b`
+/// See [`reflux_ir::op::Linear`].
 pub fn linear<B: Target>(
     x: FloatTensor<B>,
     weight: FloatTensor<B>,
@@ -14,6 +14,12 @@ pub fn linear<B: Target>(
     let mut shape = extents::<B>(&x);
     let features = shape.pop().expect("verified");
     let rows: usize = shape.iter().product();
+    let weight = match extents::<B>(&weight)[..] {
+        [panels, _, rows] => {
+            B::float_reshape(B::float_swap_dims(weight, 1, 2), Shape::new([panels * rows, features]))
+        }
+        _ => weight,
+    };
     let out = extents::<B>(&weight)[0];
     let flat = B::float_reshape(x, Shape::new([rows, features]));
     let mut y = B::float_matmul(flat, B::float_transpose(weight));

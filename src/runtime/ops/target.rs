@@ -25,6 +25,11 @@ pub trait Target: Backend {
         Err(Unplanned::OpByOp)
     }
 
+    /// `value` as it is best kept for being read at every step.
+    fn kept(value: Value<Self>) -> Value<Self> {
+        value
+    }
+
     /// Runs `op` over operands of the types `inputs` by other means than burn's ops; its result is of type `fact`. The
     /// operands back, if there are none for it or for them.
     fn by_itself(
@@ -37,7 +42,7 @@ pub trait Target: Backend {
         Err(operands)
     }
 
-    /// `x · Wᵀ + b` with `W` `[out, in]`.
+    /// See [`reflux_ir::op::Linear`].
     fn project(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,

@@ -130,11 +130,10 @@ impl WithSimd for Mix<'_, '_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let width = panel::width::<S>();
-        let mut panel = vec![0.0; self.v.rows * width];
-        for start in (0..self.v.columns).step_by(width) {
-            let columns = start..(start + width).min(self.v.columns);
-            for (index, place) in panel.chunks_exact_mut(width).enumerate() {
+        let mut panel = vec![0.0; self.v.rows * panel::WIDTH];
+        for start in (0..self.v.columns).step_by(panel::WIDTH) {
+            let columns = start..(start + panel::WIDTH).min(self.v.columns);
+            for (index, place) in panel.chunks_exact_mut(panel::WIDTH).enumerate() {
                 place[..columns.len()].copy_from_slice(&self.v.row(index)[columns.clone()]);
             }
             panel::multiply(simd, self.weights, &panel, |row, sums| {

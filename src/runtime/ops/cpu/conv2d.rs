@@ -65,16 +65,15 @@ impl Window {
     /// The panel of as many pixels of the result as it has columns, from (`row`, `column`) on: for each element of a kernel
     /// a row of what it meets there, zeros outside of the image `x`.
     #[inline(always)]
-    fn pack<S: Simd>(self, x: &[f32], row: usize, column: usize, panel: &mut [f32]) {
-        let width = panel::width::<S>();
-        let mut places = panel.chunks_exact_mut(width);
+    fn pack(self, x: &[f32], row: usize, column: usize, panel: &mut [f32]) {
+        let mut places = panel.chunks_exact_mut(panel::WIDTH);
         for channel in x.chunks_exact(self.height * self.width) {
             for dy in 0..self.kernel_height {
                 let y = (row + dy).wrapping_sub(self.padding);
                 let line = if y < self.height { &channel[y * self.width..][..self.width] } else { &[] };
                 for (dx, place) in places.by_ref().take(self.kernel_width).enumerate() {
                     let start = (column + dx).wrapping_sub(self.padding);
-                    match line.get(start..start.wrapping_add(width)) {
+                    match line.get(start..start.wrapping_add(panel::WIDTH)) {
                         Some(run) => place.copy_from_slice(run),
                         None => {
                             for (index, x) in place.iter_mut().enumerate() {
@@ -103,11 +102,11 @@ impl WithSimd for Convolve<'_, '_> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         let columns = self.window.columns();
-        let mut panel = vec![0.0; self.kernels.columns * panel::width::<S>()];
+        let mut panel = vec![0.0; self.kernels.columns * panel::WIDTH];
         let pixels = self.tile.columns.clone();
         for first in pixels.clone().step_by(columns) {
-            for column in (0..columns).step_by(panel::width::<S>()) {
-                self.window.pack::<S>(self.x, first / columns, column, &mut panel);
+            for column in (0..columns).step_by(panel::WIDTH) {
+                self.window.pack(self.x, first / columns, column, &mut panel);
                 let start = first - pixels.start + column;
                 let end = first - pixels.start + columns;
                 panel::multiply(simd, self.kernels, &panel, |channel, sums| {

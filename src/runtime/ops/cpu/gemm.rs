@@ -2,7 +2,8 @@
 
 use super::formula::{Cut, Formula, Workspace};
 use super::matrix::Matrix;
-use super::product::{Number, tile_size};
+use super::panel::{self, Panels};
+use super::product::{HEIGHT, Number, tile_size};
 use super::quantized::Factors;
 use super::rowwise::in_runs;
 use super::tiles::{for_each, tiles};
@@ -35,16 +36,17 @@ pub fn run(
     }
 }
 
-/// `x · Wᵀ + b` with `W` `[out, in]`. `None` if the operands are not f32, or not where this finds them.
+/// See [`reflux_ir::op::Linear`]. `None` if the operands are not f32, or not where this finds them.
 pub fn linear(x: &FlexTensor, weight: &FlexTensor, bias: Option<&FlexTensor>) -> Option<FlexTensor> {
     let mut shape = x.layout().shape().to_vec();
-    *shape.last_mut()? = weight.layout().shape()[0];
     let product = Product::linear(x, weight, bias)?;
+    *shape.last_mut()? = product.columns();
     Some(multiply(product, &Epilogue { segments: Vec::new() }, &shape))
 }
 
 enum Product<'a> {
     F32 { x: Matrix<'a, f32>, weight: Matrix<'a, f32>, bias: Option<&'a [f32]> },
+    Panels { x: Matrix<'a, f32>, weight: Panels<'a>, bias: Option<&'a [f32]> },
     I8 { x: Matrix<'a, i8>, weight: Matrix<'a, i8>, factors: Factors },
 }
 
@@ -96,7 +98,19 @@ impl<'a> Product<'a> {
             Some(bias) => Some(bias.as_slice::<f32>()?),
             None => None,
         };
-        Some(Self::F32 { x: Matrix::of(x)?, weight: Matrix::of(weight)?, bias })
+        let x = Matrix::of(x)?;
+        match weight.layout().shape().len() {
+            2 => Some(Self::F32 { x, weight: Matrix::of(weight)?, bias }),
+            _ => Some(Self::Panels { x, weight: Panels::of(weight)?, bias }),
+        }
+    }
+
+    fn columns(&self) -> usize {
+        match self {
+            Self::F32 { weight, .. } => weight.rows,
+            Self::Panels { weight, .. } => weight.rows(),
+            Self::I8 { weight, .. } => weight.rows,
+        }
     }
 }
 
@@ -140,50 +154,70 @@ impl<'a> Epilogue<'a> {
 /// The product and its epilogue, of a result of `shape`.
 fn multiply(product: Product, epilogue: &Epilogue, shape: &[usize]) -> FlexTensor {
     let mut y = FlexTensor::empty(Shape::from(shape.to_vec()), BurnDType::F32);
+    let (columns, place) = (product.columns(), y.storage_mut());
     match product {
-        Product::F32 { x, weight, bias } => tile_by_tile(
-            x,
-            weight,
-            epilogue,
-            y.storage_mut(),
-            #[inline(always)]
-            |_, columns, acc, y| match bias {
-                None => y.copy_from_slice(acc),
-                Some(bias) => {
-                    for ((y, acc), bias) in y.iter_mut().zip(acc).zip(&bias[columns.clone()]) {
-                        *y = acc + bias;
-                    }
-                }
-            },
-        ),
-        Product::I8 { x, weight, factors } => tile_by_tile(
-            x,
-            weight,
-            epilogue,
-            y.storage_mut(),
-            #[inline(always)]
-            |row, columns, acc, y| factors.apply(row, columns.clone(), acc, y),
-        ),
+        Product::F32 { x, weight, bias } => {
+            let size = tile_size([x.rows, columns, x.columns], HEIGHT);
+            let multiply = |rows, columns, acc: &mut [&mut [f32]]| {
+                f32::multiply(x.rows(rows), weight.rows(columns), acc);
+            };
+            tile_by_tile(size, columns, multiply, with_bias(bias), epilogue, place);
+        }
+        Product::Panels { x, weight, bias } => {
+            let size = tile_size([x.rows, columns, x.columns], panel::HEIGHT);
+            let multiply =
+                |rows, columns, acc: &mut [&mut [f32]]| weight.multiply(x.rows(rows), columns, acc);
+            tile_by_tile(size, columns, multiply, with_bias(bias), epilogue, place);
+        }
+        Product::I8 { x, weight, factors } => {
+            let size = tile_size([x.rows, columns, x.columns], HEIGHT);
+            let multiply = |rows, columns, acc: &mut [&mut [i32]]| {
+                i8::multiply(x.rows(rows), weight.rows(columns), acc);
+            };
+            tile_by_tile(
+                size,
+                columns,
+                multiply,
+                #[inline(always)]
+                |row, columns, acc, y| factors.apply(row, columns.clone(), acc, y),
+                epilogue,
+                place,
+            );
+        }
     }
     y
 }
 
-/// Writes to `y` what `finish` makes of some columns of a row of `x · Wᵀ`, and the epilogue of that.
-fn tile_by_tile<T: Number>(
-    x: Matrix<T>,
-    weight: Matrix<T>,
+/// What is made of sums before the epilogue.
+fn with_bias(bias: Option<&[f32]>) -> impl Fn(usize, &Range<usize>, &[f32], &mut [f32]) {
+    #[inline(always)]
+    move |_, columns, acc, y| match bias {
+        None => y.copy_from_slice(acc),
+        Some(bias) => {
+            for ((y, acc), bias) in y.iter_mut().zip(acc).zip(&bias[columns.clone()]) {
+                *y = acc + bias;
+            }
+        }
+    }
+}
+
+/// Writes to `y` what `finish` makes of some columns of a row of the product, and the epilogue of that. `multiply` makes the
+/// sums of some rows and some of the `columns`; tiles are of `size`.
+fn tile_by_tile<Sum: Copy + Default + Send>(
+    size: [usize; 2],
+    columns: usize,
+    multiply: impl Fn(Range<usize>, Range<usize>, &mut [&mut [Sum]]) + Sync,
+    finish: impl Fn(usize, &Range<usize>, &[Sum], &mut [f32]) + Sync,
     epilogue: &Epilogue,
     y: &mut [f32],
-    finish: impl Fn(usize, &Range<usize>, &[T::Sum], &mut [f32]) + Sync,
 ) {
-    let size = tile_size([x.rows, weight.rows, x.columns]);
     let arch = Arch::new();
     for_each(
-        tiles(y, weight.rows, size),
-        || (vec![T::Sum::default(); size[0] * size[1]], epilogue.workspaces()),
+        tiles(y, columns, size),
+        || (vec![Sum::default(); size[0] * size[1]], epilogue.workspaces()),
         |(acc, workspaces), tile| {
             let mut acc: Vec<_> = acc.chunks_mut(tile.columns.len()).take(tile.rows.len()).collect();
-            T::multiply(x.rows(tile.rows.clone()), weight.rows(tile.columns.clone()), &mut acc);
+            multiply(tile.rows.clone(), tile.columns.clone(), &mut acc);
             for ((row, acc), y) in tile.rows.zip(acc).zip(tile.places) {
                 arch.dispatch(
                     #[inline(always)]

@@ -3,6 +3,7 @@
 
 mod attention;
 mod conv2d;
+mod data;
 mod formula;
 mod functions;
 mod gemm;
@@ -18,15 +19,23 @@ mod upsample;
 
 use super::Target;
 use super::quantized::{self as composed, Factor};
-use crate::value::Value;
+use crate::value::{Value, burn_shape};
 use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn::tensor::{DType, Shape};
 use burn_flex::{Flex, FlexDevice, FlexTensor};
 use matrix::Matrix;
-use reflux_ir::op::{Arg, Op, Rowwise, Term};
+use reflux_ir::op::{Arg, Op, Rowwise, Term, axis_index};
 use reflux_ir::{DType as IrDType, Fact};
 
 impl Target for Flex {
+    /// As a run of memory, which ops would make of it each time.
+    fn kept(value: Value<Self>) -> Value<Self> {
+        match value {
+            Value::Float(x) if !x.layout().is_contiguous() => Value::Float(x.to_contiguous()),
+            value => value,
+        }
+    }
+
     fn by_itself(
         op: &Op,
         inputs: &[Fact],
@@ -40,7 +49,7 @@ impl Target for Flex {
                 let args = (0..operands.len()).map(Arg::Operand).collect();
                 rowwise::run(&[Term { op: op.clone(), args }], Arg::Term(0), operands, fact)
             }
-            op if fact.dtype == IrDType::F32 && fact.shape.elements() > 0 => image_or_heads(op, operands),
+            op if fact.dtype == IrDType::F32 && fact.shape.elements() > 0 => of_numbers(op, operands, fact),
             _ => Err(operands),
         }
     }
@@ -86,15 +95,18 @@ impl Target for Flex {
     }
 }
 
-/// Ops on images and on heads, whose operands are all f32; or their operands back.
-fn image_or_heads(op: &Op, operands: Vec<Value<Flex>>) -> Result<Value<Flex>, Vec<Value<Flex>>> {
-    if !operands.iter().all(|operand| matches!(operand, Value::Float(_))) {
+/// Ops on images and on heads, and data movement, whose operands are all f32; or their operands back.
+fn of_numbers(op: &Op, operands: Vec<Value<Flex>>, fact: &Fact) -> Result<Value<Flex>, Vec<Value<Flex>>> {
+    let is_f32 = |operand: &Value<Flex>| matches!(operand, Value::Float(x) if x.dtype() == DType::F32);
+    if !operands.iter().all(is_f32) {
         return Err(operands);
     }
     let mut tensors: Vec<FlexTensor> = operands.into_iter().map(|x| x.float(&FlexDevice)).collect();
     let made = match (op, &mut tensors[..]) {
         (Op::Conv2d(op), [x, kernels, bias @ ..]) => conv2d::conv2d(op, x, kernels, bias.first()),
         (Op::Attention(op), [q, k, v, bias @ ..]) => attention::attention(op, [q, k, v], bias.first()),
+        (Op::Reshape(_), [x]) => Some(data::reshape(x, &burn_shape(&fact.shape))),
+        (Op::Concat(op), parts) => Some(data::concat(parts, axis_index(op.axis, fact.shape.len()))),
         (Op::Upsample(op), [x]) => Some(upsample::upsample(x, op.factor)),
         (Op::GroupNorm(op), [x, weight, bias]) => {
             group_norm::group_norm(op, x, weight, bias);

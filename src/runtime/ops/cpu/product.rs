@@ -14,8 +14,8 @@ use std::ops::Range;
 /// Columns of a block of results.
 const COLUMNS: usize = 4;
 
-/// Rows of a tile: with 256 columns they stay in the first-level cache while the weights pass by.
-const HEIGHT: usize = 24;
+/// Most rows of a tile: with 256 columns they stay in the first-level cache while the weights pass by.
+pub const HEIGHT: usize = 24;
 
 /// Multiply-adds below which a product is not worth dividing between threads.
 const SHARE: usize = 1 << 18;
@@ -91,7 +91,7 @@ fn dots<K: Kernel, const N: usize>(
 
 /// Writes `x · Wᵀ` to `y`, row-major.
 pub fn product<T: Number>(x: Matrix<T>, weight: Matrix<T>, y: &mut [T::Sum]) {
-    let tiles = tiles(y, weight.rows, tile_size([x.rows, weight.rows, x.columns]));
+    let tiles = tiles(y, weight.rows, tile_size([x.rows, weight.rows, x.columns], HEIGHT));
     for_each(
         tiles,
         || (),
@@ -101,10 +101,10 @@ pub fn product<T: Number>(x: Matrix<T>, weight: Matrix<T>, y: &mut [T::Sum]) {
     );
 }
 
-/// The height and width of tiles: a few tiles for each thread, unless they would be too small.
-pub fn tile_size([rows, columns, features]: [usize; 3]) -> [usize; 2] {
+/// The height, at most `most`, and the width of tiles: a few tiles for each thread, unless they would be too small.
+pub fn tile_size([rows, columns, features]: [usize; 3], most: usize) -> [usize; 2] {
     let shares = (rows * columns * features / SHARE).clamp(1, 4 * rayon::current_num_threads());
-    let bands = rows.div_ceil(HEIGHT);
+    let bands = rows.div_ceil(most);
     let height = rows.div_ceil(bands).next_multiple_of(2 * single::ROWS);
     let width = columns.div_ceil(shares.div_ceil(bands)).next_multiple_of(4 * COLUMNS);
     [height, width]

@@ -265,6 +265,23 @@ fn products_are_the_composed_ones() {
     }
 }
 
+/// Panels hold what rows hold, and rows left over in every number.
+#[test]
+fn products_of_panels_are_the_composed_ones() {
+    for rows in 1..=14 {
+        for [panels, features] in [[1, 1], [3, 17], [40, 256]] {
+            let x = tensor(&[rows, features], 1);
+            let (weight, bias) = (tensor(&[panels, features, panel::WIDTH], 2), tensor(&[16 * panels], 3));
+            for bias in [None, Some(bias)] {
+                let composed = matrix::linear::<Flex>(x.clone(), weight.clone(), bias.clone());
+                assert!(gemm::linear(&x, &weight, bias.as_ref()).is_some());
+                let fast = Flex::project(x.clone(), weight.clone(), bias);
+                assert_close("linear", &fast, &composed, 1e-6);
+            }
+        }
+    }
+}
+
 #[test]
 fn products_of_slices_are_those_of_copies() {
     let (x, weight) = (tensor(&[1, 9, 40], 1), tensor(&[7, 16], 2));

@@ -1,0 +1,171 @@
+//! Weights laid out as the processor's products read them.
+
+use reflux_ir::op::{Arg, Op, Reshape, Term, Transpose};
+use reflux_ir::pass::{Changed, Exactness, Mismatch, Pass, PassContext, PassError, RuleInfo, counted};
+use reflux_ir::{DType, Fact, Graph, ModulePath, Name, Patch, Program, Rate, ValueId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::time::Instant;
+
+const RULE: RuleInfo = RuleInfo {
+    name: "pack",
+    pattern: "linear(x, W) → linear(x, panels of W), by itself or in a gemm, of f32 weights",
+};
+
+/// Rows of a weight to a panel: those of two vectors of AVX2, or of one of AVX-512.
+const WIDTH: usize = 16;
+
+/// Lays out the weights of f32 products in panels of 16 neighbouring rows, `[out / 16, in, 16]`, once, in `prepare weights`.
+/// The processor's products then read them in one run of memory, with no sums across a vector. (BLAS packs at every call;
+/// tract's `OptMatMulPack` and oneDNN's reorders are this pass.)
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Pack {}
+
+impl Pass for Pack {
+    fn name(&self) -> &'static str {
+        "pack"
+    }
+
+    /// The kernel of panels sums in another order.
+    fn exactness(&self) -> Exactness {
+        Exactness::Reassociating
+    }
+
+    fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
+        let start = Instant::now();
+        let mut packed = 0;
+        let variants: Vec<Name> = program.variants.keys().cloned().collect();
+        for variant in &variants {
+            for product in program.variants[variant].order() {
+                let graph = &program.variants[variant];
+                let Ok(weight) = weight(graph, product) else { continue };
+                let Some(made) = Source::of(program, graph, weight) else { continue };
+                if !cx.allowance.take(RULE.name, || format!("%{}", graph[product].name)) {
+                    continue;
+                }
+                let node = &graph[product];
+                let (name, path) = (node.name.suffixed("_panels"), node.path.clone());
+                let (name, fact) = panels(program, made, &name, path)?;
+                read(
+                    program.variants.get_mut(variant).expect("it is one of them"),
+                    product,
+                    weight,
+                    &name,
+                    fact,
+                )?;
+                cx.report.count(RULE.name, Changed::Yes);
+                packed += 1;
+            }
+        }
+        cx.report.spend(RULE.name, start.elapsed());
+        if packed > 0 {
+            cx.report.note(format!("{} packed", counted(packed, "product")));
+        }
+        Ok((packed > 0).into())
+    }
+
+    fn rules(&self) -> Vec<RuleInfo> {
+        vec![RULE]
+    }
+
+    fn why(&self, graph: &Graph, rule: &str, value: ValueId) -> Option<Result<(), Mismatch>> {
+        (rule == RULE.name).then(|| weight(graph, value).map(|_| ()))
+    }
+}
+
+/// The weight of the product whose result is `id`, if it can be packed.
+fn weight(graph: &Graph, id: ValueId) -> Result<ValueId, Mismatch> {
+    let operands = graph.operands(id);
+    let weight = match &graph[id].op {
+        Op::Linear(_) => operands[1],
+        Op::Gemm(gemm) => match gemm.product.terms() {
+            [Term { op: Op::Linear(_), args }] => match args[1] {
+                Arg::Operand(index) => operands[index],
+                _ => return Err(Mismatch::new("its weight is made where it is multiplied")),
+            },
+            _ => return Err(Mismatch::new("it multiplies codes, whose kernel reads rows")),
+        },
+        _ => return Err(Mismatch::new("the rule starts from `linear`, by itself or in a `gemm`")),
+    };
+    let fact = &graph[weight].fact;
+    let reason = match fact.shape[..] {
+        [_, _, _] => "its weight lies in panels already",
+        [out, _] if out % WIDTH != 0 => "the rows of its weight do not fill panels of 16",
+        _ if fact.dtype != DType::F32 => "its weight is not f32",
+        _ if !matches!(graph[weight].op, Op::Weight(_) | Op::Input(_)) || fact.rate != Rate::Weights => {
+            "its weight is not known before the step"
+        }
+        _ => return Ok(weight),
+    };
+    Err(Mismatch::at(weight, reason))
+}
+
+/// Where a weight comes from.
+enum Source {
+    Tensor(Name, Fact),
+    /// A result of `prepare weights`.
+    Prepared(ValueId),
+}
+
+impl Source {
+    fn of(program: &Program, graph: &Graph, weight: ValueId) -> Option<Self> {
+        let node = &graph[weight];
+        if matches!(node.op, Op::Weight(_)) {
+            return Some(Self::Tensor(node.name.clone(), node.fact.clone()));
+        }
+        let outputs = program.prepares.get(&Rate::Weights)?.outputs();
+        let output = outputs.iter().find(|output| output.label == node.name)?;
+        Some(Self::Prepared(output.value))
+    }
+}
+
+/// The panels of a weight as a prepared value: its name and fact. They are made once for all variants.
+fn panels(
+    program: &mut Program,
+    source: Source,
+    name: &Name,
+    path: ModulePath,
+) -> Result<(Name, Fact), PassError> {
+    let free = program.free_name(name);
+    let stage = program.prepares.entry(Rate::Weights).or_default();
+    let rows = match source {
+        Source::Tensor(tensor, fact) => stage.weight(&*tensor, fact)?,
+        Source::Prepared(value) => value,
+    };
+    let reshape = |shape: Vec<usize>| Op::from(Reshape { shape: shape.into() });
+    let transpose = Op::from(Transpose { perm: vec![0, 2, 1] });
+    let is_made = |id: ValueId| stage[id].op == transpose && stage.operands(stage.operands(id)[0]) == [rows];
+    if let Some(output) = stage.outputs().iter().find(|output| is_made(output.value)) {
+        return Ok((output.label.clone(), stage[output.value].fact.clone()));
+    }
+    let [out, features] = stage[rows].fact.shape[..] else { unreachable!("a weight is a matrix") };
+    let split = stage.add(
+        reshape(vec![out / WIDTH, WIDTH, features]),
+        &[rows],
+        free.suffixed("_rows"),
+        path.clone(),
+    )?;
+    let panels = stage.add(transpose, &[split], free.clone(), path)?;
+    stage.output(free.clone(), panels);
+    Ok((free, stage[panels].fact.clone()))
+}
+
+/// Lets `product` read its weight as the input `name`.
+fn read(
+    graph: &mut Graph,
+    product: ValueId,
+    weight: ValueId,
+    name: &Name,
+    fact: Fact,
+) -> Result<(), PassError> {
+    let node = graph[product].clone();
+    let operands = graph.operands(product);
+    let mut patch = Patch::new(graph, RULE.name);
+    let panels = patch.input(name, fact)?;
+    let operands: Vec<_> =
+        operands.into_iter().map(|operand| if operand == weight { panels } else { operand }).collect();
+    let packed = patch.add(node.op, &operands, &node.name, node.path)?;
+    patch.shunt(product, packed);
+    Ok(patch.apply()?)
+}

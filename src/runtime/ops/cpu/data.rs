@@ -1,0 +1,129 @@
+//! Data movement: as little of it as strides allow.
+
+use burn::tensor::{DType, Shape};
+use burn_flex::{FlexTensor, Layout};
+
+/// `x` under another shape of as many elements: the same memory seen differently if strides can say it, else a copy.
+pub fn reshape(x: &FlexTensor, shape: &[usize]) -> FlexTensor {
+    let layout = x.layout();
+    match strides(layout, shape) {
+        Some(strides) => {
+            let shape = Shape::from(shape.to_vec());
+            x.clone().with_layout(Layout::new(shape, strides, layout.start_offset()))
+        }
+        None => x.reshape(Shape::from(shape.to_vec())),
+    }
+}
+
+/// The strides under which what `layout` describes is of `shape`, if there are any.
+fn strides(layout: &Layout, shape: &[usize]) -> Option<Vec<isize>> {
+    // Neighbouring axes that lie like one, innermost first.
+    let mut runs: Vec<(usize, isize)> = Vec::new();
+    for (&extent, &stride) in
+        layout.shape().iter().zip(layout.strides()).rev().filter(|(extent, _)| **extent != 1)
+    {
+        match runs.last_mut() {
+            Some((run, inner)) if stride == *inner * *run as isize => *run *= extent,
+            _ => runs.push((extent, stride)),
+        }
+    }
+    let mut runs = runs.into_iter();
+    let (mut left, mut next) = runs.next().unwrap_or((1, 1));
+    let mut strides = vec![1; shape.len()];
+    for (place, &extent) in strides.iter_mut().zip(shape).rev() {
+        if left == 1 && extent != 1 {
+            (left, next) = runs.next()?;
+        }
+        if extent == 0 || left % extent != 0 {
+            return None;
+        }
+        *place = next;
+        left /= extent;
+        next *= extent as isize;
+    }
+    Some(strides)
+}
+
+/// The f32 `parts` one after the other along `axis`, run by run of what lies together in them.
+pub fn concat(parts: &[FlexTensor], axis: usize) -> FlexTensor {
+    let mut shape = parts[0].layout().shape().to_vec();
+    let inner: usize = shape[axis + 1..].iter().product();
+    shape[axis] = parts.iter().map(|part| part.layout().shape()[axis]).sum();
+    let columns = shape[axis] * inner;
+    let mut y = FlexTensor::empty(Shape::from(shape), DType::F32);
+    let places = y.storage_mut::<f32>();
+    let mut first = 0;
+    for part in parts {
+        let width = part.layout().shape()[axis] * inner;
+        let (values, blocks) = (part.storage::<f32>(), part.layout().strided_blocks());
+        let len = blocks.block_len();
+        for (block, start) in blocks.block_starts().enumerate().take_while(|_| len > 0) {
+            // A block is part of a row of the result, or several of them whole.
+            for (index, run) in values[start..start + len].chunks(width).enumerate() {
+                let (row, column) = ((block * len) / width + index, (block * len) % width);
+                places[row * columns + first + column..][..run.len()].copy_from_slice(run);
+            }
+        }
+        first += width;
+    }
+    y
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::TensorData;
+
+    fn numbers(shape: &[usize]) -> FlexTensor {
+        let values: Vec<f32> = (0..shape.iter().product()).map(|i: usize| i as f32).collect();
+        FlexTensor::from_data(TensorData::new(values, Shape::from(shape.to_vec())))
+    }
+
+    fn values(x: &FlexTensor) -> Vec<f32> {
+        x.to_contiguous().storage::<f32>().to_vec()
+    }
+
+    #[test]
+    fn reshapes_are_views_where_strides_can_say_it() {
+        let x = numbers(&[2, 6, 8]);
+        // Of, into; whether it can be seen so.
+        let cases = [
+            (x.clone(), vec![12, 8], true),
+            (x.clone(), vec![2, 3, 1, 16], true),
+            (x.narrow(2, 4, 4), vec![2, 6, 2, 2], true),
+            (x.narrow(2, 4, 4), vec![12, 1, 4], true),
+            (x.narrow(2, 4, 4), vec![2, 24], false),
+            (x.narrow(1, 2, 3), vec![2, 24], true),
+            (x.narrow(1, 2, 3), vec![6, 8], false),
+            (x.transpose(1, 2), vec![2, 8, 3, 2], true),
+            (x.transpose(1, 2), vec![2, 48], false),
+            (numbers(&[1]), vec![1, 1], true),
+            (x.narrow(1, 0, 0), vec![0, 8], false),
+        ];
+        for (x, shape, is_view) in cases {
+            let y = reshape(&x, &shape);
+            assert_eq!(y.layout().shape().to_vec(), shape);
+            assert_eq!(values(&y), values(&x), "{:?} as {shape:?}", x.layout());
+            assert_eq!(strides(x.layout(), &shape).is_some(), is_view, "{:?} as {shape:?}", x.layout());
+        }
+    }
+
+    #[test]
+    fn parts_are_taken_from_where_they_lie() {
+        let x = numbers(&[2, 6, 8]);
+        let cases = [
+            (vec![x.clone(), x.narrow(1, 2, 3)], 1),
+            (vec![x.narrow(2, 1, 3), x.narrow(2, 4, 4)], 2),
+            (vec![x.transpose(1, 2), x.transpose(1, 2)], 1),
+            (vec![x.narrow(2, 0, 2), x.narrow(2, 2, 6), x.narrow(2, 0, 0)], 2),
+            (vec![x.narrow(1, 1, 2), x.narrow(1, 1, 2)], 0),
+            (vec![reshape(&x.narrow(2, 4, 4), &[2, 6, 2, 2]), reshape(&x.narrow(2, 0, 4), &[2, 6, 2, 2])], 1),
+        ];
+        for (parts, axis) in cases {
+            let y = concat(&parts, axis);
+            let expected = burn_flex::ops::cat::cat(parts, axis);
+            assert_eq!(y.layout().shape(), expected.layout().shape());
+            assert_eq!(values(&y), values(&expected));
+        }
+    }
+}
