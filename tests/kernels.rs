@@ -8,11 +8,16 @@ use reflux_ir::{DType, Program};
 use reflux_models::scheduler::Schedule;
 use reflux_models::{ModelConfig, Net, Sizes};
 use reflux_passes::registry;
-use reflux_runtime::cuda::{Compiler, Launch, Plan, plan};
+use reflux_runtime::cuda::{Compiler, Gpu, Launch, Plan, plan};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_89", "sm_90a"];
+/// An A100, an L40S and an H100.
+const GPUS: [(&str, Gpu); 3] = [
+    ("sm_80", Gpu { capability: (8, 0), processors: 108 }),
+    ("sm_89", Gpu { capability: (8, 9), processors: 142 }),
+    ("sm_90a", Gpu { capability: (9, 0), processors: 132 }),
+];
 
 const PIPELINES: [&str; 4] = [
     "canonicalize,hoist,canonicalize,merge-linear,fuse,dce",
@@ -37,8 +42,8 @@ fn models() -> [(&'static str, ModelConfig, Sizes); 2] {
     ]
 }
 
-/// The plans of all variants of `model` after `passes`.
-fn plans(model: &ModelConfig, sizes: &Sizes, passes: &str) -> Vec<(Program, String, Plan)> {
+/// The plans of all variants of `model` after `passes`, for `gpu`.
+fn plans(model: &ModelConfig, sizes: &Sizes, passes: &str, gpu: Gpu) -> Vec<(Program, String, Plan)> {
     let program = model.lower(Net::Transformer, sizes, DType::BF16).unwrap();
     let tokens = (sizes.height / 16) * (sizes.width / 16);
     let times = Schedule::new(&model.scheduler, sizes.steps, tokens).unwrap().timesteps;
@@ -49,8 +54,8 @@ fn plans(model: &ModelConfig, sizes: &Sizes, passes: &str) -> Vec<(Program, Stri
     variants
         .into_iter()
         .map(|name| {
-            let planned =
-                plan(&program.variants[name.as_str()]).unwrap_or_else(|error| panic!("{passes}: {error}"));
+            let planned = plan(&program.variants[name.as_str()], gpu)
+                .unwrap_or_else(|error| panic!("{passes}: {error}"));
             (program.clone(), name, planned)
         })
         .collect()
@@ -61,7 +66,9 @@ fn plans(model: &ModelConfig, sizes: &Sizes, passes: &str) -> Vec<(Program, Stri
 fn steps_are_planned() {
     for (name, model, sizes) in models() {
         for passes in PIPELINES {
-            for (program, variant, plan) in plans(&model, &sizes, passes) {
+            for (gpu, (program, variant, plan)) in GPUS.iter().flat_map(|(gpu, at)| {
+                plans(&model, &sizes, passes, *at).into_iter().map(move |plan| (gpu, plan))
+            }) {
                 let graph = &program.variants[variant.as_str()];
                 let launches: BTreeMap<String, usize> =
                     plan.launches.iter().fold(BTreeMap::new(), |mut counts, launch| {
@@ -81,7 +88,7 @@ fn steps_are_planned() {
                 assert!(launches.keys().all(known), "{name}, {passes}");
                 assert_disjoint(&plan);
                 println!(
-                    "{name}, {variant}, {passes}: {} launches, {} MiB",
+                    "{name}, {variant}, {passes}, {gpu}: {} launches, {} MiB",
                     plan.launches.len(),
                     plan.arena >> 20
                 );
@@ -109,21 +116,21 @@ fn every_kernel_compiles() {
         println!("NVRTC is not there: nothing was compiled");
         return;
     }
-    let mut kernels: BTreeMap<String, String> = BTreeMap::new();
-    for (_, model, sizes) in models() {
-        for passes in PIPELINES {
-            for (.., plan) in plans(&model, &sizes, passes) {
-                for launch in plan.launches {
-                    if let Launch::Kernel { kernel, .. } = launch {
-                        kernels.insert(kernel.text, kernel.name);
+    for (arch, gpu) in GPUS {
+        let mut kernels: BTreeMap<String, String> = BTreeMap::new();
+        for (_, model, sizes) in models() {
+            for passes in PIPELINES {
+                for (.., plan) in plans(&model, &sizes, passes, gpu) {
+                    for launch in plan.launches {
+                        if let Launch::Kernel { kernel, .. } = launch {
+                            kernels.insert(kernel.text, kernel.name);
+                        }
                     }
                 }
             }
         }
-    }
-    println!("{} kernels", kernels.len());
-    assert!(kernels.len() > 10);
-    for arch in ARCHITECTURES {
+        println!("{arch}: {} kernels", kernels.len());
+        assert!(kernels.len() > 10);
         let compiler = Compiler::of_arch(arch);
         for (text, name) in &kernels {
             let cubin = compiler.compile(name, text).unwrap_or_else(|error| panic!("{error}\n{text}"));

@@ -58,6 +58,8 @@ pub struct DeviceInfo {
     pub memory: u64,
     /// Compute capability of a GPU.
     pub compute_capability: Option<(u32, u32)>,
+    /// Multiprocessors of a GPU.
+    pub processors: Option<u32>,
     /// CUDA version that the driver supports, as 1000 · major + 10 · minor.
     pub driver_version: Option<i32>,
 }
@@ -100,6 +102,7 @@ fn processor() -> DeviceInfo {
         name: format!("{brand}, {threads} threads"),
         memory: system.total_memory(),
         compute_capability: None,
+        processors: None,
         driver_version: None,
     }
 }
@@ -128,13 +131,15 @@ mod cuda {
         use sys::CUdevice_attribute::{
             CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR,
             CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
+            CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as PROCESSORS,
         };
         // SAFETY: `device` is a valid ordinal, as `device::get` succeeded.
-        let (memory, major, minor) = unsafe {
+        let (memory, major, minor, processors) = unsafe {
             (
                 result::device::total_mem(device).map_err(no_gpu)?,
                 result::device::get_attribute(device, MAJOR).map_err(no_gpu)?,
                 result::device::get_attribute(device, MINOR).map_err(no_gpu)?,
+                result::device::get_attribute(device, PROCESSORS).map_err(no_gpu)?,
             )
         };
         Ok(DeviceInfo {
@@ -142,6 +147,7 @@ mod cuda {
             name,
             memory: memory as u64,
             compute_capability: Some((major as u32, minor as u32)),
+            processors: Some(processors as u32),
             driver_version: driver_version(),
         })
     }

@@ -95,7 +95,7 @@ impl<B: Target> Executor<B> {
                 let key = (tensor.clone(), fact.clone());
                 let value = match weights.get(&key) {
                     Some(value) => value.clone(),
-                    None => load_weight(source, tensor, fact, &device)?,
+                    None => B::kept(load_weight(source, tensor, fact, &device)?),
                 };
                 weights.insert(key, value.clone());
                 leaves.push((*slot, value));

@@ -1,10 +1,13 @@
 //! The engine over burn's memory.
 
-use super::{Addresses, Engine, failed, plan};
+use super::{Addresses, Engine, Gpu, failed, plan};
 use crate::RunError;
+use crate::coded::{Coded, Codes};
 use crate::ops::{GraphRunner, Made, Observer, Unplanned};
 use crate::value::{Value, burn_shape, float_dtype, int_dtype};
 use burn::tensor::backend::Backend;
+use burn::tensor::ops::{FloatTensor, FloatTensorOps, IntTensor, IntTensorOps};
+use burn::tensor::{Shape, TensorMetadata};
 use burn_cuda::{Cuda, CudaDevice};
 use reflux_ir::op::Op;
 use reflux_ir::{Graph, Name, ValueId};
@@ -32,18 +35,16 @@ pub fn runner(
     if !is_fused {
         return Err(Unplanned::OpByOp);
     }
-    // What burn puts together of codes does not lie in one piece, as the kernels need it.
-    if let Some(id) = graph.ids().find(|&id| graph[id].fact.is_quantized()) {
-        let why = format!("%{}: codes are not read where burn keeps them", graph[id].name);
-        return Err(Unplanned::Unsupported(why));
-    }
-    let plan = plan(graph).map_err(|why| Unplanned::Unsupported(why.to_string()))?;
     let info = crate::Device::Cuda.probe().map_err(|error| Unplanned::Failed(error.into()))?;
-    let capability = info.compute_capability.unwrap_or((8, 0));
-    if capability < (8, 0) {
+    let gpu = Gpu {
+        capability: info.compute_capability.unwrap_or((8, 0)),
+        processors: info.processors.unwrap_or(1),
+    };
+    if gpu.capability < (8, 0) {
         return Err(Unplanned::Unsupported("the GPU is older than sm_80".into()));
     }
-    let engine = Engine::new(plan, capability).map_err(Unplanned::Failed)?;
+    let plan = plan(graph, gpu).map_err(|why| Unplanned::Unsupported(why.to_string()))?;
+    let engine = Engine::new(plan, gpu).map_err(Unplanned::Failed)?;
     let held = weights.iter().filter(|(id, _)| matches!(graph[**id].op, Op::Weight(_)));
     let addresses = held.flat_map(|(&id, value)| {
         let parts = if matches!(value, Value::Quantized(_)) { &[false, true][..] } else { &[false] };
@@ -59,14 +60,46 @@ pub fn runner(
     }))
 }
 
+/// `value` without gaps between its rows, which burn leaves where that suits its own kernels.
+pub fn in_one_piece(value: Value<Cuda>) -> Value<Cuda> {
+    let flat = |shape: &Shape| Shape::new([shape.num_elements()]);
+    let float = |x: FloatTensor<Cuda>| {
+        if x.is_contiguous() {
+            return x;
+        }
+        let shape = x.shape();
+        <Cuda>::float_reshape(<Cuda>::float_reshape(x, flat(&shape)), shape)
+    };
+    let int = |x: IntTensor<Cuda>| {
+        if x.is_contiguous() {
+            return x;
+        }
+        let shape = x.shape();
+        <Cuda>::int_reshape(<Cuda>::int_reshape(x, flat(&shape)), shape)
+    };
+    match value {
+        Value::Float(x) => Value::Float(float(x)),
+        Value::Int(x) => Value::Int(int(x)),
+        Value::Quantized(coded) => Value::Quantized(Coded {
+            codes: match coded.codes {
+                Codes::Int(codes) => Codes::Int(int(codes)),
+                Codes::Float(codes) => Codes::Float(float(codes)),
+            },
+            scales: float(coded.scales),
+            zeros: coded.zeros.map(float),
+        }),
+        scalar @ Value::Scalar(..) => scalar,
+    }
+}
+
 /// The device address of a value, or of the scales of its codes. It holds as long as the value does.
 fn address(value: &Value<Cuda>, scales: bool) -> Result<u64, RunError> {
     let tensor = match value {
         Value::Float(tensor) | Value::Int(tensor) => tensor,
         Value::Quantized(coded) if scales => &coded.scales,
         Value::Quantized(coded) => match &coded.codes {
-            crate::coded::Codes::Int(codes) => codes,
-            crate::coded::Codes::Float(_) => return Err(lost("codes that are held as numbers")),
+            Codes::Int(codes) => codes,
+            Codes::Float(_) => return Err(lost("codes that are held as numbers")),
         },
         Value::Scalar(..) => return Err(lost("a number")),
     };
@@ -115,16 +148,8 @@ impl GraphRunner<Cuda> for OnBurn {
             let fact = &self.graph[value].fact;
             let shape = burn_shape(&fact.shape);
             match fact.dtype.is_float() {
-                true => Value::Float(<Cuda as burn::tensor::ops::FloatTensorOps<Cuda>>::float_empty(
-                    shape,
-                    &self.device,
-                    float_dtype(fact.dtype),
-                )),
-                false => Value::Int(<Cuda as burn::tensor::ops::IntTensorOps<Cuda>>::int_empty(
-                    shape,
-                    &self.device,
-                    int_dtype(fact.dtype),
-                )),
+                true => Value::Float(<Cuda>::float_empty(shape, &self.device, float_dtype(fact.dtype))),
+                false => Value::Int(<Cuda>::int_empty(shape, &self.device, int_dtype(fact.dtype))),
             }
         };
         let outputs: Vec<Value<Cuda>> =

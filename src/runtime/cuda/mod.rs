@@ -6,12 +6,14 @@
 mod attention;
 mod burn_backend;
 mod compile;
+mod gemm;
 mod matmul;
 mod plan;
 mod source;
+mod tensor_map;
 mod view;
 
-pub(crate) use burn_backend::runner;
+pub(crate) use burn_backend::{in_one_piece, runner};
 pub use compile::{CompileError, Compiler};
 pub use plan::{Launch, Place, Plan, plan};
 
@@ -33,6 +35,15 @@ fn hash(text: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     hasher.finish()
+}
+
+/// What a plan has to know of the GPU that it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gpu {
+    /// Its compute capability.
+    pub capability: (u32, u32),
+    /// How many multiprocessors it has.
+    pub processors: u32,
 }
 
 /// A plan ready to run on the first device.
@@ -67,7 +78,7 @@ fn failed(what: &str, error: impl std::fmt::Debug) -> RunError {
 
 impl Engine {
     /// Compiles the kernels of `plan`, in parallel, and makes room for its values.
-    pub fn new(plan: Plan, capability: (u32, u32)) -> Result<Self, RunError> {
+    pub fn new(plan: Plan, gpu: Gpu) -> Result<Self, RunError> {
         let context = CudaContext::new(0).map_err(|error| failed("the CUDA context", error))?;
         // The engine's stream is the only one that touches what it launches over; waits are its own.
         // SAFETY: no slice of this context is used on two streams at once.
@@ -83,7 +94,7 @@ impl Engine {
             slice.device_ptr(&stream).0
         };
         let blas = Blas::new(address(&workspace), WORKSPACE).map_err(|error| failed("cuBLASLt", error))?;
-        let functions = compile_all(&plan, &context, &Compiler::new(capability))?;
+        let functions = compile_all(&plan, &context, &Compiler::new(gpu.capability))?;
         let mut prepared = Vec::with_capacity(plan.launches.len());
         for launch in &plan.launches {
             prepared.push(match launch {
@@ -127,12 +138,18 @@ impl Engine {
             let start = std::time::Instant::now();
             let (value, outcome) = match (launch, prepared) {
                 (Launch::Kernel { value, kernel }, Prepared::Kernel(function, config)) => {
+                    let maps = kernel.maps.iter().map(|map| map.encode(at(&map.pointer)));
+                    let maps = maps.collect::<Result<Vec<_>, _>>();
+                    let maps = maps.map_err(|error| failed(&format!("%{value}"), error))?;
                     let pointers: Vec<u64> = kernel.pointers.iter().map(at).collect();
                     let mut builder = self.stream.launch_builder(function);
+                    for map in &maps {
+                        builder.arg(map);
+                    }
                     for pointer in &pointers {
                         builder.arg(pointer);
                     }
-                    // SAFETY: the kernel takes as many pointers, to buffers of the sizes that the plan gave it, all of which
+                    // SAFETY: the kernel takes as many maps and pointers, to buffers of the sizes that the plan gave it, all of which
                     // stay until the stream has been waited for below.
                     let outcome = unsafe { builder.launch(*config) };
                     (value, outcome.map(drop).map_err(|error| failed(&format!("%{value}"), error)))

@@ -1,7 +1,8 @@
 //! A graph as launches over buffers.
 
-use super::source::{self, Codes, Kernel, Pointer, Product, Target, Unsupported};
+use super::source::{self, Codes, Kernel, Part, Pointer, Product, Registers, Target, Unsupported};
 use super::view::View;
+use super::{Gpu, gemm};
 use reflux_ir::op::{Arg, Body, Gemm, MatmulCodes, Op, Rowwise, Segment, Slice, Term, Unary, axis_index};
 use reflux_ir::{DType, Fact, Graph, Name, ValueId};
 use std::collections::HashMap;
@@ -84,17 +85,19 @@ struct Stored {
     scales: Option<View>,
 }
 
-/// Plans `graph` for kernels of our own.
+/// Plans `graph` for kernels of our own, on `gpu`.
 ///
 /// # Errors
 /// If it has an op that none of them computes; the message says which.
-pub fn plan(graph: &Graph) -> Result<Plan, Unsupported> {
+pub fn plan(graph: &Graph, gpu: Gpu) -> Result<Plan, Unsupported> {
     let mut planner = Planner {
+        gpu,
         graph,
         stored: HashMap::new(),
         buffers: Vec::new(),
         launches: Vec::new(),
         reserved: HashMap::new(),
+        moved: HashMap::new(),
     };
     planner.reserve_outputs();
     for id in graph.order() {
@@ -105,12 +108,29 @@ pub fn plan(graph: &Graph) -> Result<Plan, Unsupported> {
 }
 
 struct Planner<'g> {
+    gpu: Gpu,
     graph: &'g Graph,
     stored: HashMap<ValueId, Stored>,
     buffers: Vec<Buffer>,
     launches: Vec<Launch>,
     /// Where values are to be made: in a result of the graph, or in a part of a concatenation.
     reserved: HashMap<ValueId, View>,
+    /// Columns of products that are to be elsewhere than the others, in order.
+    moved: HashMap<ValueId, Vec<Moved>>,
+}
+
+/// Columns of a product, which a slice takes, made where a concatenation has them.
+#[derive(Clone)]
+struct Moved {
+    slice: ValueId,
+    columns: Range<usize>,
+    to: View,
+}
+
+/// `columns` of a product, of which `body` makes what goes to the same columns of `y`.
+fn part(y: &View, columns: Range<usize>, body: &Body) -> Part {
+    let target = y.slice(y.shape.len() - 1, columns.start, columns.end);
+    Part { columns, body: body.clone(), target }
 }
 
 impl Planner<'_> {
@@ -176,8 +196,46 @@ impl Planner<'_> {
                 && self.graph.outputs().iter().all(|output| output.value != made);
             if is_kernel(&self.graph[made].op) && is_alone && !self.reserved.contains_key(&made) {
                 self.reserved.insert(made, view);
+            } else if is_alone {
+                self.reserve_columns(made, view);
             }
         }
+    }
+
+    /// Has the columns of a product that `slice` takes made at `to`, if nothing else reads them and what becomes of them can
+    /// be told apart from the others.
+    fn reserve_columns(&mut self, slice: ValueId, to: View) {
+        let Some((gemm, columns)) = self.columns(slice) else { return };
+        let Op::Gemm(op) = &self.graph[gemm].op else { return };
+        let mut others = self.graph.users(gemm).filter(|&user| user != slice);
+        let is_apart = |user: ValueId| {
+            let own = self.columns(user).map(|(_, own)| own);
+            own.is_some_and(|own| own.end <= columns.start || columns.end <= own.start)
+        };
+        let is_result = self.graph.outputs().iter().any(|output| output.value == gemm);
+        let mut segments = op
+            .segments
+            .iter()
+            .zip(op.starts())
+            .map(|(segment, start)| (start..start + segment.columns, segment));
+        let is_whole = segments.any(|(range, segment)| {
+            let is_inside = range.start <= columns.start && columns.end <= range.end;
+            range == columns || is_inside && segment.body.operands().is_empty()
+        });
+        if is_result || !is_whole || !others.all(is_apart) {
+            return;
+        }
+        let moved = self.moved.entry(gemm).or_default();
+        moved.push(Moved { slice, columns, to });
+        moved.sort_by_key(|moved| moved.columns.start);
+    }
+
+    /// The product that `slice` takes columns of, and which.
+    fn columns(&self, slice: ValueId) -> Option<(ValueId, Range<usize>)> {
+        let Op::Slice(Slice { axis, start, end }) = self.graph[slice].op else { return None };
+        let gemm = self.graph.operands(slice)[0];
+        let rank = self.graph[gemm].fact.shape.len();
+        (axis_index(axis, rank) + 1 == rank).then_some((gemm, start..end))
     }
 
     /// What makes `id`, seen through reshapes that nothing else reads, and how it sees `view`, which `id` is to be in.
@@ -201,6 +259,8 @@ impl Planner<'_> {
         let stored = match &op {
             Op::Constant(_) => return Ok(()),
             Op::Input(_) | Op::Weight(_) => self.given(id, &fact)?,
+            // Made elsewhere.
+            Op::Slice(_) if self.stored.contains_key(&id) => return Ok(()),
             Op::Slice(Slice { axis, start, end }) => {
                 let data = self.data(operands[0])?;
                 let axis = axis_index(*axis, data.shape.len());
@@ -249,7 +309,7 @@ impl Planner<'_> {
             Op::Gemm(gemm) => self.gemm(id, gemm, &operands, &fact)?,
             Op::Attention(attention) => {
                 let (views, target) = (self.views(&operands)?, self.target(id, &fact));
-                self.push(id, super::attention::kernel(attention, &views, &target.data)?);
+                self.push(id, super::attention::kernel(self.gpu, attention, &views, &target.data)?);
                 Stored { data: target.data, scales: None }
             }
             other => return Err(Unsupported(format!("`{}` has no kernel here", other.name()))),
@@ -347,6 +407,10 @@ impl Planner<'_> {
                 let bias = args.get(2).map(|arg| self.data(operand(arg)?)).transpose()?;
                 // Rows of several pictures may be at several distances.
                 let x = if x.rows().is_some() { x } else { self.copied(id, &x)? };
+                let product = Registers { scales: None, bias: bias.clone() };
+                if self.fused(id, (MatmulKind::Bf16, [&x, &weight]), &product, operands, &target.data)? {
+                    return Ok(Stored { data: target.data, scales: None });
+                }
                 let in_place = fact.dtype == DType::BF16 && target.data.rows().is_some();
                 // Elsewhere, numbers are rounded to bf16 on the way.
                 let y = if in_place { target.data.clone() } else { self.room(&fact.shape, DType::BF16) };
@@ -374,6 +438,11 @@ impl Planner<'_> {
                 let bias = args.get(3).map(|arg| self.data(operand(arg)?)).transpose()?;
                 let (x_scales, weight_scales) = (self.scales(x)?, self.scales(weight)?);
                 let (x, weight) = (self.data(x)?, self.data(weight)?);
+                let scales = Some([x_scales.clone(), weight_scales.clone()]);
+                let registers = Registers { scales, bias: bias.clone() };
+                if self.fused(id, (MatmulKind::I8, [&x, &weight]), &registers, operands, &target.data)? {
+                    return Ok(Stored { data: target.data, scales: None });
+                }
                 let sums = self.room(&fact.shape, DType::I32);
                 self.push_matmul(id, Matmul::new(MatmulKind::I8, [&x, &weight, &sums])?);
                 let product = |part: &dyn Fn(&View) -> View| {
@@ -389,6 +458,46 @@ impl Planner<'_> {
             _ => return Err(Unsupported("this product is not computed here".into())),
         }
         Ok(Stored { data: target.data, scales: None })
+    }
+
+    /// The product and all that is done to it as one kernel, where there is one for it: whether there is.
+    fn fused(
+        &mut self,
+        id: ValueId,
+        (kind, matrices): (MatmulKind, [&View; 2]),
+        product: &Registers,
+        operands: &[ValueId],
+        y: &View,
+    ) -> Result<bool, Unsupported> {
+        let Op::Gemm(op) = &self.graph[id].op else { return Ok(false) };
+        // Codes and products are no operands of a formula.
+        let read: Vec<usize> = op.segments.iter().flat_map(|segment| segment.body.operands()).collect();
+        let views: Vec<View> =
+            read.iter().map(|&index| self.data(operands[index])).collect::<Result<_, _>>()?;
+        let number = |index| read.iter().position(|&known| known == index).expect("it is read");
+        let moved = self.moved.get(&id).cloned().unwrap_or_default();
+        let mut parts = Vec::new();
+        for (Segment { columns, body }, start) in op.segments.iter().zip(op.starts()) {
+            let body = body.renumbered(number);
+            let mut at = start;
+            let within = moved.iter().filter(|moved| (start..start + columns).contains(&moved.columns.start));
+            for Moved { columns, to, .. } in within {
+                let between = at..columns.start;
+                parts.extend((!between.is_empty()).then(|| part(y, between, &body)));
+                parts.push(Part { columns: columns.clone(), body: body.clone(), target: to.clone() });
+                at = columns.end;
+            }
+            let rest = at..start + columns;
+            parts.extend((!rest.is_empty()).then(|| part(y, rest, &body)));
+        }
+        let Ok(kernel) = gemm::kernel(self.gpu, kind, matrices, product, &parts, &views) else {
+            return Ok(false);
+        };
+        self.push(id, kernel);
+        for Moved { slice, to, .. } in moved {
+            self.stored.insert(slice, Stored { data: to, scales: None });
+        }
+        Ok(true)
     }
 
     /// A kernel for each segment, but for those that are the product as it is, where it is in its place already.
@@ -481,7 +590,10 @@ impl Launch {
     /// The buffers that it reads and writes.
     fn buffers(&self) -> Vec<usize> {
         match self {
-            Self::Kernel { kernel, .. } => kernel.pointers.iter().map(|pointer| pointer.buffer).collect(),
+            Self::Kernel { kernel, .. } => {
+                let maps = kernel.maps.iter().map(|map| &map.pointer);
+                maps.chain(&kernel.pointers).map(|pointer| pointer.buffer).collect()
+            }
             Self::Matmul { matmul, .. } => {
                 let pointers = [matmul.x, matmul.weight, matmul.y].into_iter().chain(matmul.bias);
                 pointers.map(|pointer| pointer.buffer).collect()
@@ -517,6 +629,7 @@ fn select(table: &View, index: &View, to: &View) -> Result<Kernel, Unsupported> 
         grid: [words.div_ceil(256) as u32, 1, 1],
         block: 256,
         shared: 0,
+        maps: Vec::new(),
         pointers: vec![Pointer::to(table), Pointer::to(index), Pointer::to(to)],
     })
 }

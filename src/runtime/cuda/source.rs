@@ -3,10 +3,12 @@
 //! A row is taken by a warp or by a block and is in registers from the first load to the last store, so a formula costs one
 //! pass over memory however many terms it has. Everything is computed in f32 (see [`reflux_ir::op::Body`]).
 
+use super::tensor_map::TensorMap;
 use super::view::View;
 use reflux_ir::op::{Arg, Binary, Body, Cast, Constant, LayerNorm, Op, Quantize, RmsNorm, Term, Unary};
 use reflux_ir::{DType, Granularity};
 use std::fmt::{self, Write};
+use std::ops::Range;
 
 /// Functions that the kernels share.
 const PRELUDE: &str = include_str!("kernels/rowwise.cuh");
@@ -21,6 +23,8 @@ pub struct Kernel {
     pub block: u32,
     /// Dynamic shared memory in bytes.
     pub shared: u32,
+    /// What it fetches by TMA, its first arguments.
+    pub maps: Vec<TensorMap>,
     /// What its pointers point to, in order.
     pub pointers: Vec<Pointer>,
 }
@@ -47,6 +51,91 @@ pub enum Product {
     Numbers(View),
     /// Sums of codes, to be rescaled.
     Codes(Box<Codes>),
+    /// Sums that are still in the registers of the kernel that made them.
+    Registers(Box<Registers>),
+}
+
+/// What turns sums in registers into numbers. In views of one axis, the columns of the product.
+#[derive(Clone, Debug)]
+pub struct Registers {
+    /// Of codes: one scale per row, and one per column.
+    pub scales: Option<[View; 2]>,
+    /// What is added to the columns.
+    pub bias: Option<View>,
+}
+
+impl Registers {
+    /// Some of the columns.
+    fn columns(&self, columns: &Range<usize>) -> Self {
+        let part = |view: &View| view.slice(0, columns.start, columns.end);
+        Self {
+            scales: self.scales.as_ref().map(|[row, column]| [row.clone(), part(column)]),
+            bias: self.bias.as_ref().map(part),
+        }
+    }
+}
+
+/// The function that takes a product's sums to where they go.
+pub struct Finish {
+    pub text: String,
+    /// Of its caller and itself, each after a comma.
+    pub parameters: String,
+    pub arguments: String,
+    pub pointers: Vec<Pointer>,
+}
+
+/// Neighbours that [`finish`] takes.
+const NEIGHBOURS: usize = 8;
+
+/// Some columns of a product, what becomes of them, and where it goes.
+#[derive(Clone, Debug)]
+pub struct Part {
+    pub columns: Range<usize>,
+    pub body: Body,
+    /// Of the result's axes, the last of these columns.
+    pub target: View,
+}
+
+/// What is done to each of `parts` of a product, as text of the function `finish(sums, row, first)`, for eight neighbours of
+/// a row from column `first` on. Formulas read `operands`.
+pub fn finish(parts: &[Part], product: &Registers, operands: &[View]) -> Result<Finish, Unsupported> {
+    let mut finish = Finish {
+        text: String::new(),
+        parameters: String::new(),
+        arguments: String::new(),
+        pointers: Vec::new(),
+    };
+    let mut code = String::new();
+    for Part { columns, body, target } in parts {
+        let product = Product::Registers(Box::new(product.columns(columns)));
+        let target = Target { data: target.clone(), scales: None };
+        let first_pointer = finish.pointers.len();
+        let mut writer = Writer::of_neighbours(operands, &product, &target, first_pointer)?;
+        writer.body(body)?;
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            code,
+            "  if (first >= {} && first < {}) {{\n  const int column = first - {};\n{}  }}",
+            columns.start, columns.end, columns.start, writer.code
+        );
+        for (index, parameter) in (first_pointer..).zip(&writer.parameters) {
+            let _ = write!(finish.parameters, ", {parameter}");
+            let _ = write!(finish.arguments, ", p{index}");
+        }
+        finish.pointers.extend(writer.pointers);
+    }
+    let shape = parts.first().map_or(&[][..], |part| &part.target.shape);
+    let mut head = String::from("  const int lane = 0;\n  unsigned rest = row;\n");
+    for axis in (1..shape.len().saturating_sub(1)).rev() {
+        let _ = writeln!(head, "  const unsigned i{axis} = rest % {0}u; rest /= {0}u;", shape[axis]);
+    }
+    let _ = writeln!(head, "  const unsigned i0 = rest;");
+    finish.text = format!(
+        "{PRELUDE}\n__device__ __forceinline__ void finish(const float (&sums)[{NEIGHBOURS}], int row, int first{}) {{\n\
+         {head}{code}}}\n",
+        finish.parameters
+    );
+    Ok(finish)
 }
 
 /// Sums of codes, and what turns them into numbers.
@@ -133,6 +222,10 @@ struct Writer<'a> {
     shape: Vec<usize>,
     parameters: Vec<String>,
     pointers: Vec<Pointer>,
+    /// The number of the first of them.
+    first_pointer: usize,
+    /// Whether rows are taken whole; else a few neighbours from `column` on.
+    takes_rows: bool,
     code: String,
     /// The array that holds each operand, once it is loaded.
     loaded: Vec<Option<String>>,
@@ -140,6 +233,14 @@ struct Writer<'a> {
     /// The array of each term.
     terms: Vec<String>,
     arrays: usize,
+}
+
+/// Whether `count` neighbours can be moved as one wherever a row of the view starts.
+fn allows(view: &View, count: usize) -> bool {
+    let (last, outer) = view.strides.split_last().map_or((0, &[][..]), |(&last, outer)| (last, outer));
+    let repeats = view.shape.last().is_none_or(|&extent| extent == 1);
+    let is_aligned = |stride: &usize| stride.is_multiple_of(count);
+    repeats || last == 1 && outer.iter().chain([&view.offset]).all(is_aligned)
 }
 
 impl<'a> Writer<'a> {
@@ -152,38 +253,62 @@ impl<'a> Writer<'a> {
             Some(Product::Codes(codes)) => {
                 [&codes.sums, &codes.column_scales].into_iter().chain(&codes.bias).collect()
             }
+            Some(Product::Registers(_)) => return unsupported("sums in registers are no rows"),
         };
         let views: Vec<&View> = operands.iter().chain(acc_views).chain([&target.data]).collect();
         // As many neighbours at once as all views allow: 16 bytes of the widest type that is moved in bulk.
         let fits = |vector: &usize| {
-            columns.is_multiple_of(*vector)
-                && views.iter().all(|view| {
-                    let last = view.strides.last().copied().unwrap_or(0);
-                    let outer = view.strides[..view.strides.len().saturating_sub(1)].iter();
-                    let is_aligned = |stride: &usize| stride.is_multiple_of(*vector);
-                    let repeats = view.shape.last().is_none_or(|&extent| extent == 1);
-                    repeats || last == 1 && outer.copied().all(|s| is_aligned(&s)) && is_aligned(&view.offset)
-                })
+            columns.is_multiple_of(*vector) && views.iter().all(|view| allows(view, *vector))
         };
         let vector = [8, 4, 2, 1].into_iter().find(fits).unwrap_or(1);
         // A warp's row leaves no thread idle.
         let vector =
             if columns <= 256 { vector.min(columns.div_ceil(32).next_power_of_two().max(2)) } else { vector };
         let vector = if columns.is_multiple_of(vector) { vector } else { 1 };
-        Ok(Self {
+        Ok(Self::with(Layout::new(columns, vector), operands, acc, target))
+    }
+
+    /// For [`NEIGHBOURS`] of a row of sums in registers, its pointers numbered from `first_pointer` on.
+    fn of_neighbours(
+        operands: &'a [View],
+        product: &'a Product,
+        target: &'a Target,
+        first_pointer: usize,
+    ) -> Result<Self, Unsupported> {
+        let Product::Registers(registers) = product else {
+            return unsupported("there are no sums in registers");
+        };
+        let of_columns = registers.scales.iter().map(|[_, column]| column).chain(&registers.bias);
+        let mut views = operands.iter().chain(of_columns).chain([&target.data]);
+        if !views.all(|view| allows(view, NEIGHBOURS)) {
+            return unsupported("eight neighbours cannot be moved as one");
+        }
+        let columns = target.data.shape.last().copied().unwrap_or(0);
+        if !columns.is_multiple_of(NEIGHBOURS) {
+            return unsupported("columns are no multiple of eight");
+        }
+        let layout = Layout { columns: NEIGHBOURS, threads: 1, vector: NEIGHBOURS, chunks: 1 };
+        let writer = Self::with(layout, operands, Some(product), target);
+        Ok(Self { first_pointer, takes_rows: false, ..writer })
+    }
+
+    fn with(layout: Layout, operands: &'a [View], acc: Option<&'a Product>, target: &'a Target) -> Self {
+        Self {
             operands,
             acc,
             target,
-            layout: Layout::new(columns, vector),
-            shape,
+            layout,
+            shape: target.data.shape.clone(),
             parameters: Vec::new(),
             pointers: Vec::new(),
+            first_pointer: 0,
+            takes_rows: true,
             code: String::new(),
             loaded: vec![None; operands.len()],
             acc_array: None,
             terms: Vec::new(),
             arrays: 0,
-        })
+        }
     }
 
     fn line(&mut self, text: &str) {
@@ -194,7 +319,7 @@ impl<'a> Writer<'a> {
 
     /// A pointer to the view's part of this row: its name.
     fn row_pointer(&mut self, view: &View, strides: &[usize], is_written: bool) -> String {
-        let name = format!("p{}", self.pointers.len());
+        let name = format!("p{}", self.first_pointer + self.pointers.len());
         let kind =
             if is_written { c_type(view.dtype).to_owned() } else { format!("const {}", c_type(view.dtype)) };
         // An epilogue may work where the product lies.
@@ -207,6 +332,7 @@ impl<'a> Writer<'a> {
             .enumerate()
             .filter(|(_, stride)| **stride > 0)
             .map(|(axis, stride)| format!("i{axis} * {stride}LL"))
+            .chain((!self.takes_rows && strides.last() == Some(&1)).then(|| "column".to_owned()))
             .collect();
         if !offset.is_empty() {
             self.line(&format!("{name} += {};", offset.join(" + ")));
@@ -259,6 +385,7 @@ impl<'a> Writer<'a> {
                 let array = match self.acc.expect("a gemm has a product") {
                     Product::Numbers(view) => self.load(view)?,
                     Product::Codes(codes) => self.load_codes(codes)?,
+                    Product::Registers(registers) => self.take(registers)?,
                 };
                 self.acc_array = Some(array.clone());
                 Ok(array)
@@ -280,6 +407,26 @@ impl<'a> Writer<'a> {
         self.line(&format!("float row_scale = {scale}[0];"));
         self.line(&format!("EACH({elements}) {array}[e] = {array}[e] * row_scale * {columns_array}[e];"));
         if let Some(bias) = bias {
+            let bias = self.load(bias)?;
+            self.line(&format!("EACH({elements}) {array}[e] += {bias}[e];"));
+        }
+        Ok(array)
+    }
+
+    fn take(&mut self, registers: &Registers) -> Result<String, Unsupported> {
+        let elements = self.layout.elements();
+        let array = self.array();
+        match &registers.scales {
+            None => self.line(&format!("EACH({elements}) {array}[e] = sums[e];")),
+            Some([row, column]) => {
+                let strides = [row.broadcast(&self.shape[..self.shape.len() - 1]), vec![0]].concat();
+                let row = self.row_pointer(row, &strides, false);
+                let column = self.load(column)?;
+                self.line(&format!("const float row_scale = {row}[0];"));
+                self.line(&format!("EACH({elements}) {array}[e] = sums[e] * row_scale * {column}[e];"));
+            }
+        }
+        if let Some(bias) = &registers.bias {
             let bias = self.load(bias)?;
             self.line(&format!("EACH({elements}) {array}[e] += {bias}[e];"));
         }
@@ -433,6 +580,7 @@ impl<'a> Writer<'a> {
             grid: [u32::try_from(rows.div_ceil(per_block)).expect("rows are few"), 1, 1],
             block,
             shared: 0,
+            maps: Vec::new(),
             pointers: self.pointers,
         }
     }

@@ -96,6 +96,11 @@ pub enum Unplanned {
 }
 
 impl Target for Cuda {
+    /// In one piece, as kernels of our own read it.
+    fn kept(value: Value<Self>) -> Value<Self> {
+        crate::cuda::in_one_piece(value)
+    }
+
     fn runner(
         graph: &Graph,
         weights: HashMap<ValueId, Value<Self>>,

@@ -24,13 +24,27 @@ __device__ __forceinline__ float round_to_f32(float x) { return x; }
 __device__ __forceinline__ float round_to_bf16(float x) { bf16 y; from_float(y, x); return to_float(y); }
 __device__ __forceinline__ float round_to_f16(float x) { f16 y; from_float(y, x); return to_float(y); }
 
-__device__ __forceinline__ float silu(float x) { return x / (1.0f + __expf(-x)); }
-__device__ __forceinline__ float quick_gelu(float x) { return x / (1.0f + __expf(-1.702f * x)); }
-__device__ __forceinline__ float gelu(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678f)); }
-// 1/2 (1 + tanh u) is the logistic function of 2u.
-__device__ __forceinline__ float gelu_tanh(float x) {
-  return x / (1.0f + __expf(-1.5957691f * (x + 0.044715f * x * x * x)));
+__device__ __forceinline__ float exp2_approximate(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
 }
+
+__device__ __forceinline__ float reciprocal_approximate(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+// 1 / (1 + 2^-x)
+__device__ __forceinline__ float logistic2(float x) { return reciprocal_approximate(1.0f + exp2_approximate(-x)); }
+
+// Constants times log2 e.
+__device__ __forceinline__ float silu(float x) { return x * logistic2(1.4426950f * x); }
+__device__ __forceinline__ float quick_gelu(float x) { return x * logistic2(2.4554670f * x); }
+__device__ __forceinline__ float gelu(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678f)); }
+// 1/2 (1 + tanh u) is the logistic function of 2u, and u is sqrt(2 / pi) (x + 0.044715 x^3).
+__device__ __forceinline__ float gelu_tanh(float x) { return x * logistic2(x * (2.3022082f + 0.10294324f * (x * x))); }
 
 // V neighbours moved as one.
 template <class T, int V> struct __align__(sizeof(T) * V) Pack { T at[V]; };

@@ -1,0 +1,411 @@
+// Attention of bf16 heads of 128 on Hopper: softmax(scale * q k^T) v, non-causal (FlashAttention-3: Shah et al., 2024).
+//
+// A block has one warp group that fetches, by TMA, and two that compute, with 64 queries each. They pass over the keys KEYS at a
+// time, from the last to the first, so that only the first pass has keys to mask. While a group weighs the scores of one pass
+// the tensor cores add up the values of the pass before; and the two groups take turns at starting products, so that one
+// weighs while the products of the other run. Scores, weights and sums stay in registers.
+//
+// Blocks take tiles of QUERIES queries in turns: a grid of (query blocks, heads, batch) has one for each tile, and a smaller grid
+// fetches for its next tile while it finishes one. For a smaller grid the host sets HEADS and BATCHES.
+//
+// Set by the host: QUERIES_TOTAL, KEYS_TOTAL, SCALE_LOG2 (the scale times log2 e, above zero), and the distance in elements of one
+// batch, token and head of O from the next, as in O_BATCH, O_TOKEN, O_HEAD, all multiples of 8, as is where O starts. The maps of
+// Q, K and V are of four dimensions, innermost first 128 elements, heads, tokens, batch, with boxes of 64, 1, QUERIES or KEYS, 1,
+// swizzled by 128 bytes and zero outside. Shared memory: SHARED bytes.
+
+#ifndef KEYS
+#define KEYS 192
+#endif
+#define DIM 128
+#define GROUPS 2
+#define QUERIES (64 * GROUPS)
+#define STAGES 2
+#define QUERY_BLOCKS ((QUERIES_TOTAL + QUERIES - 1) / QUERIES)
+#define PASSES ((KEYS_TOTAL + KEYS - 1) / KEYS)
+#ifndef HEADS
+#define HEADS gridDim.y
+#define BATCHES gridDim.z
+#endif
+
+// In bytes. A tile is two boxes, of the first and the last 64 elements of each row.
+#define Q_BYTES (QUERIES * DIM * 2)
+#define KV_BYTES (KEYS * DIM * 2)
+#define BARRIERS_BYTES 128
+#define SHARED (1024 + Q_BYTES + 2 * STAGES * KV_BYTES + BARRIERS_BYTES)
+
+typedef unsigned short bf16;
+typedef unsigned long long descriptor;
+struct __align__(64) TensorMap {
+  unsigned long long words[16];
+};
+
+__device__ __forceinline__ unsigned shared_address(const void* p) { return (unsigned)__cvta_generic_to_shared(p); }
+
+__device__ __forceinline__ float exp2_approximate(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+__device__ __forceinline__ float reciprocal_approximate(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+__device__ __forceinline__ unsigned pack(float low, float high) {
+  unsigned y;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(high), "f"(low));
+  return y;
+}
+
+// Barriers in shared memory, each with a phase that ends when `arrivals` have come, and as many bytes as were announced.
+
+__device__ __forceinline__ void make_barrier(unsigned barrier, int arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
+}
+
+__device__ __forceinline__ void arrive(unsigned barrier, bool is_here) {
+  asm volatile("{\n.reg .pred here;\nsetp.ne.b32 here, %1, 0;\n@here mbarrier.arrive.shared::cta.b64 _, [%0];\n}" ::"r"(barrier), "r"((int)is_here) : "memory");
+}
+
+__device__ __forceinline__ void arrive_with_bytes(unsigned barrier, int bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+}
+
+// Until the phase of this parity has ended; of a new barrier the phase of parity 1 has.
+__device__ __forceinline__ void wait(unsigned barrier, unsigned parity) {
+#ifdef GUARD
+  // This test does not sleep, so the count is some seconds.
+  for (int tries = 0;; ++tries) {
+    int is_over;
+    asm volatile("{\n.reg .pred over;\nmbarrier.test_wait.parity.shared::cta.b64 over, [%1], %2;\nselp.b32 %0, 1, 0, over;\n}"
+                 : "=r"(is_over)
+                 : "r"(barrier), "r"(parity)
+                 : "memory");
+    if (is_over) break;
+    if (tries == 1 << 26) asm volatile("trap;");
+  }
+#else
+  asm volatile("{\n.reg .pred over;\nAGAIN:\nmbarrier.try_wait.parity.shared::cta.b64 over, [%0], %1;\n@!over bra AGAIN;\n}" ::"r"(barrier), "r"(parity)
+               : "memory");
+#endif
+}
+
+// Rows from `token` on, as two boxes of `box` bytes, to shared memory; the bytes count at the barrier.
+__device__ __forceinline__ void fetch(unsigned to, int box, const TensorMap& map, int head, int token, int batch, unsigned barrier) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4, %5}], [%6];" ::"r"(to + half * box),
+                 "l"(&map), "r"(half * 64), "r"(head), "r"(token), "r"(batch), "r"(barrier)
+                 : "memory");
+  }
+}
+
+// What the tensor cores are told of a matrix in shared memory: its address, two distances, and that rows of 128 bytes are swizzled;
+// all in units of 16 bytes. Eight rows lie one after another, and the next eight 1024 bytes on. A matrix that is contiguous in the
+// direction of the products is not wider than a row, so `apart` means nothing; one contiguous in the other direction is wider, and
+// its next 64 columns are `apart` bytes on.
+__device__ __forceinline__ descriptor describe(unsigned address, unsigned apart) {
+  return 1ull << 62 | 1024ull >> 4 << 32 | (descriptor)(apart >> 4) << 16 | address >> 4;
+}
+
+// Names of registers in products, ten of the numbers that start with `t`; and eight operands that have such names. The registers of
+// the scores, then in SCORES_MADE what is added to them: whether at all, the shape of a product, and its two matrices.
+#define TEN(t) "%" #t "0, %" #t "1, %" #t "2, %" #t "3, %" #t "4, %" #t "5, %" #t "6, %" #t "7, %" #t "8, %" #t "9"
+#define SIXTY_FOUR TEN() ", " TEN(1) ", " TEN(2) ", " TEN(3) ", " TEN(4) ", " TEN(5) ", %60, %61, %62, %63"
+#define OF_8(r, i) "+f"(r[i]), "+f"(r[i + 1]), "+f"(r[i + 2]), "+f"(r[i + 3]), "+f"(r[i + 4]), "+f"(r[i + 5]), "+f"(r[i + 6]), "+f"(r[i + 7])
+#define OF_64(r) OF_8(r, 0), OF_8(r, 8), OF_8(r, 16), OF_8(r, 24), OF_8(r, 32), OF_8(r, 40), OF_8(r, 48), OF_8(r, 56)
+#if KEYS == 128
+#define SCORES SIXTY_FOUR
+#define SCORES_OF(r) OF_64(r)
+#define SCORES_MADE "setp.ne.b32 add, %66, 0;\n", "m64n128k16", "%64, %65"
+#elif KEYS == 144
+#define SCORES SIXTY_FOUR ", %64, %65, %66, %67, %68, %69, %70, %71"
+#define SCORES_OF(r) OF_64(r), OF_8(r, 64)
+#define SCORES_MADE "setp.ne.b32 add, %74, 0;\n", "m64n144k16", "%72, %73"
+#elif KEYS == 160
+#define SCORES SIXTY_FOUR ", %64, %65, %66, %67, %68, %69, " TEN(7)
+#define SCORES_OF(r) OF_64(r), OF_8(r, 64), OF_8(r, 72)
+#define SCORES_MADE "setp.ne.b32 add, %82, 0;\n", "m64n160k16", "%80, %81"
+#elif KEYS == 176
+#define SCORES SIXTY_FOUR ", %64, %65, %66, %67, %68, %69, " TEN(7) ", %80, %81, %82, %83, %84, %85, %86, %87"
+#define SCORES_OF(r) OF_64(r), OF_8(r, 64), OF_8(r, 72), OF_8(r, 80)
+#define SCORES_MADE "setp.ne.b32 add, %90, 0;\n", "m64n176k16", "%88, %89"
+#elif KEYS == 192
+#define SCORES SIXTY_FOUR ", %64, %65, %66, %67, %68, %69, " TEN(7) ", " TEN(8) ", %90, %91, %92, %93, %94, %95"
+#define SCORES_OF(r) OF_64(r), OF_8(r, 64), OF_8(r, 72), OF_8(r, 80), OF_8(r, 88)
+#define SCORES_MADE "setp.ne.b32 add, %98, 0;\n", "m64n192k16", "%96, %97"
+#else
+#error "KEYS is 128, 144, 160, 176 or 192"
+#endif
+#define PRODUCT_TEXT(set, shape, operands) \
+  "{\n.reg .pred add;\n" set "wgmma.mma_async.sync.aligned." shape ".f32.bf16.bf16 {" SCORES "}, " operands ", add, 1, 1, 0, 0;\n}"
+#define PRODUCT(...) PRODUCT_TEXT(__VA_ARGS__)
+
+// Sixteen elements further: scores = q k^T, or more of it.
+__device__ __forceinline__ void multiply_keys(float (&scores)[KEYS / 2], descriptor q, descriptor k, int is_more) {
+  asm volatile(PRODUCT(SCORES_MADE) : SCORES_OF(scores) : "l"(q), "l"(k), "r"(is_more));
+}
+
+// Sixteen keys further: out += weights v.
+__device__ __forceinline__ void multiply_values(float (&out)[DIM / 2], const unsigned* weights, descriptor v) {
+  asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" SIXTY_FOUR "}, {%64, %65, %66, %67}, %68, 1, 1, 1, 1;"
+               : OF_64(out)
+               : "r"(weights[0]), "r"(weights[1]), "r"(weights[2]), "r"(weights[3]), "l"(v));
+}
+
+// What was done to registers is done before products that start from here on.
+__device__ __forceinline__ void start_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ __forceinline__ void end_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+
+// Until at most PENDING groups of products are unfinished.
+template <int PENDING>
+__device__ __forceinline__ void await_products() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
+}
+
+// Keeps the compiler from moving what is done to these registers over this place: products are not done with them where their
+// instructions stand.
+template <int COUNT>
+__device__ __forceinline__ void hold(float (&registers)[COUNT]) {
+#pragma unroll
+  for (int i = 0; i < COUNT; ++i) asm volatile("" : "+f"(registers[i])::"memory");
+}
+
+template <int COUNT>
+__device__ __forceinline__ void hold(unsigned (&registers)[COUNT]) {
+#pragma unroll
+  for (int i = 0; i < COUNT; ++i) asm volatile("" : "+r"(registers[i])::"memory");
+}
+
+// A turn at starting products is given by the group before.
+__device__ __forceinline__ void take_turn(int group) { asm volatile("bar.sync %0, 256;" ::"r"(1 + group) : "memory"); }
+__device__ __forceinline__ void give_turn(int group) { asm volatile("bar.arrive %0, 256;" ::"r"(1 + (group ^ 1)) : "memory"); }
+
+// Scores to weights, in place. A thread has a part of two rows: registers 0 and 1 of four are of one, 2 and 3 of the other. The
+// weights and sums of earlier passes are to be multiplied by `shrink`; `total` already is.
+template <bool IS_FIRST>
+__device__ __forceinline__ void weigh(float (&scores)[KEYS / 2], float (&largest)[2], float (&total)[2], float (&shrink)[2]) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    float most = fmaxf(scores[half * 2], scores[half * 2 + 1]);
+#pragma unroll
+    for (int n = 1; n < KEYS / 8; ++n) most = fmaxf(most, fmaxf(scores[n * 4 + half * 2], scores[n * 4 + half * 2 + 1]));
+    if (!IS_FIRST) most = fmaxf(most, largest[half]);
+    most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
+    most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
+    shrink[half] = IS_FIRST ? 1.0f : exp2_approximate((largest[half] - most) * (float)SCALE_LOG2);
+    largest[half] = most;
+  }
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const float base = largest[half] * (float)SCALE_LOG2;
+    float sum = IS_FIRST ? 0.0f : total[half] * shrink[half];
+#pragma unroll
+    for (int n = 0; n < KEYS / 8; ++n) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        float& score = scores[n * 4 + half * 2 + i];
+        score = exp2_approximate(score * (float)SCALE_LOG2 - base);
+        sum += score;
+      }
+    }
+    total[half] = sum;
+  }
+}
+
+// Scores lie in registers as the tensor cores take weights, but for their size.
+__device__ __forceinline__ void pack_weights(unsigned (&weights)[KEYS / 4], const float (&scores)[KEYS / 2]) {
+#pragma unroll
+  for (int i = 0; i < KEYS / 4; ++i) weights[i] = pack(scores[2 * i], scores[2 * i + 1]);
+}
+
+__device__ __forceinline__ void start_scores(float (&scores)[KEYS / 2], descriptor q, descriptor k) {
+#pragma unroll
+  for (int d = 0; d < DIM / 16; ++d) {
+    const int within = d % 4 * 32;
+    multiply_keys(scores, q + ((d / 4 * (QUERIES * 128) + within) >> 4), k + ((d / 4 * (KEYS * 128) + within) >> 4), d > 0);
+  }
+  end_products();
+}
+
+__device__ __forceinline__ void start_sums(float (&out)[DIM / 2], const unsigned (&weights)[KEYS / 4], descriptor v) {
+#pragma unroll
+  for (int n = 0; n < KEYS / 16; ++n) multiply_values(out, weights + n * 4, v + (n * (16 * 128) >> 4));
+  end_products();
+}
+
+// Divides the rows that a thread has parts of by their totals, and stores them. The four threads of a row have two elements of each
+// eight: they swap until each has eight in a row.
+__device__ __forceinline__ void store(float (&out)[DIM / 2], float (&total)[2], bf16* o, int first_query, int lane) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    total[half] += __shfl_xor_sync(0xffffffffu, total[half], 1);
+    total[half] += __shfl_xor_sync(0xffffffffu, total[half], 2);
+    const float factor = reciprocal_approximate(total[half]);
+    const int query = first_query + half * 8 + lane / 4;
+    const bool is_odd = lane & 1, is_upper = lane & 2;
+#pragma unroll
+    for (int n = 0; n < DIM / 8; n += 4) {
+      unsigned x[4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) x[i] = pack(out[(n + i) * 4 + half * 2] * factor, out[(n + i) * 4 + half * 2 + 1] * factor);
+#pragma unroll
+      for (int i = 0; i < 4; i += 2) {
+        const unsigned got = __shfl_xor_sync(0xffffffffu, is_odd ? x[i] : x[i + 1], 1);
+        (is_odd ? x[i] : x[i + 1]) = got;
+      }
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const unsigned got = __shfl_xor_sync(0xffffffffu, is_upper ? x[i] : x[i + 2], 2);
+        (is_upper ? x[i] : x[i + 2]) = got;
+      }
+      if (query < QUERIES_TOTAL) *reinterpret_cast<uint4*>(o + query * (long long)O_TOKEN + (n + lane % 4) * 8) = make_uint4(x[0], x[1], x[2], x[3]);
+    }
+  }
+}
+
+extern "C" __global__ void __launch_bounds__((1 + GROUPS) * 128, 1)
+    attention(const __grid_constant__ TensorMap q_map, const __grid_constant__ TensorMap k_map, const __grid_constant__ TensorMap v_map, bf16* __restrict__ o) {
+  extern __shared__ unsigned char memory[];
+  const unsigned q_tile = (shared_address(memory) + 1023) & ~1023u;
+  const unsigned k_tiles = q_tile + Q_BYTES;
+  const unsigned v_tiles = k_tiles + STAGES * KV_BYTES;
+  const unsigned barriers = v_tiles + STAGES * KV_BYTES;
+  const unsigned q_full = barriers, q_empty = barriers + 8;
+  // Of the first stage; the next is 8 bytes on.
+  const unsigned k_full = barriers + 16, k_empty = k_full + STAGES * 8, v_full = k_empty + STAGES * 8, v_empty = v_full + STAGES * 8;
+  // The same in all threads of a warp, which the compiler is to know.
+  const int warp = __shfl_sync(0xffffffffu, (int)threadIdx.x / 32, 0), lane = threadIdx.x % 32;
+  const int tiles = QUERY_BLOCKS * HEADS * BATCHES;
+  const int first_tile = blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z), tiles_step = gridDim.x * gridDim.y * gridDim.z;
+
+  if (threadIdx.x == 0) {
+    make_barrier(q_full, 1);
+    // What was read is given back by each warp: the others of its group may not be done.
+    make_barrier(q_empty, GROUPS * 4);
+#pragma unroll
+    for (int stage = 0; stage < STAGES; ++stage) {
+      make_barrier(k_full + stage * 8, 1);
+      make_barrier(k_empty + stage * 8, GROUPS * 4);
+      make_barrier(v_full + stage * 8, 1);
+      make_barrier(v_empty + stage * 8, GROUPS * 4);
+    }
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    asm volatile("fence.proxy.async;" ::: "memory");
+  }
+  __syncthreads();
+
+  // Passes are counted over all tiles: pass i uses stage i % STAGES, for the i / STAGES-th time.
+  if (warp < 4) {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
+    if (threadIdx.x != 0) return;
+    unsigned pass = 0, q_parity = 1;
+    for (int tile = first_tile; tile < tiles; tile += tiles_step, q_parity ^= 1) {
+      const int token = tile % QUERY_BLOCKS * QUERIES, heads = tile / QUERY_BLOCKS, head = heads % HEADS, batch = heads / HEADS;
+      // Values come one pass behind the keys, as they are used.
+#pragma unroll 1
+      for (int block = PASSES - 1; block >= -1; --block) {
+        if (block >= 0) {
+          const unsigned stage = pass % STAGES;
+          wait(k_empty + stage * 8, pass / STAGES & 1 ^ 1);
+          arrive_with_bytes(k_full + stage * 8, KV_BYTES);
+          fetch(k_tiles + stage * KV_BYTES, KV_BYTES / 2, k_map, head, block * KEYS, batch, k_full + stage * 8);
+        }
+        if (block == PASSES - 1) {
+          wait(q_empty, q_parity);
+          arrive_with_bytes(q_full, Q_BYTES);
+          fetch(q_tile, Q_BYTES / 2, q_map, head, token, batch, q_full);
+        } else {
+          const unsigned stage = (pass - 1) % STAGES;
+          wait(v_empty + stage * 8, (pass - 1) / STAGES & 1 ^ 1);
+          arrive_with_bytes(v_full + stage * 8, KV_BYTES);
+          fetch(v_tiles + stage * KV_BYTES, KV_BYTES / 2, v_map, head, (block + 1) * KEYS, batch, v_full + stage * 8);
+        }
+        if (block >= 0) ++pass;
+      }
+    }
+    return;
+  }
+
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
+  const int group = warp / 4 - 1;
+  const bool is_voice = lane == 0;
+  const descriptor q = describe(q_tile + group * (64 * 128), 16);
+  const descriptor k = describe(k_tiles, 16), v = describe(v_tiles, KEYS * 128);
+  // The first group has the first turn.
+  if (group == 1) give_turn(group);
+  unsigned pass = 0, q_parity = 0;
+  for (int tile = first_tile; tile < tiles; tile += tiles_step, q_parity ^= 1) {
+    float out[DIM / 2];
+    unsigned weights[KEYS / 4];
+    float largest[2], total[2], shrink[2];
+#pragma unroll
+    for (int i = 0; i < DIM / 2; ++i) out[i] = 0.0f;
+    wait(q_full, q_parity);
+    {
+      float scores[KEYS / 2];
+      const unsigned stage = pass % STAGES;
+      wait(k_full + stage * 8, pass / STAGES & 1);
+      start_products();
+      start_scores(scores, q, k + stage * (KV_BYTES >> 4));
+      await_products<0>();
+      hold(scores);
+      arrive(k_empty + stage * 8, is_voice);
+      if (KEYS_TOTAL % KEYS != 0) {
+#pragma unroll
+        for (int i = 0; i < KEYS / 2; ++i) {
+          const int key = (PASSES - 1) * KEYS + i / 4 * 8 + lane % 4 * 2 + i % 2;
+          if (key >= KEYS_TOTAL) scores[i] = __int_as_float(0xff800000);
+        }
+      }
+      weigh<true>(scores, largest, total, shrink);
+      pack_weights(weights, scores);
+    }
+#pragma unroll 1
+    for (int block = 1; block < PASSES; ++block) {
+      // Scores of this pass, and sums of the one before.
+      float scores[KEYS / 2];
+      const unsigned v_stage = pass % STAGES, v_parity = pass / STAGES & 1;
+      ++pass;
+      const unsigned k_stage = pass % STAGES, k_parity = pass / STAGES & 1;
+      wait(k_full + k_stage * 8, k_parity);
+      take_turn(group);
+      hold(weights);
+      hold(out);
+      start_products();
+      start_scores(scores, q, k + k_stage * (KV_BYTES >> 4));
+      wait(v_full + v_stage * 8, v_parity);
+      start_products();
+      start_sums(out, weights, v + v_stage * (KV_BYTES >> 4));
+      give_turn(group);
+      await_products<1>();
+      hold(scores);
+      arrive(k_empty + k_stage * 8, is_voice);
+      weigh<false>(scores, largest, total, shrink);
+      // Over since long. But its branch keeps the assembler from waiting for the sums before the weights are made, which it would.
+      wait(v_full + v_stage * 8, v_parity);
+      await_products<0>();
+      hold(out);
+      hold(scores);
+      arrive(v_empty + v_stage * 8, is_voice);
+      pack_weights(weights, scores);
+#pragma unroll
+      for (int i = 0; i < DIM / 2; ++i) out[i] *= shrink[i / 2 % 2];
+    }
+    arrive(q_empty, is_voice);
+    const unsigned stage = pass % STAGES;
+    wait(v_full + stage * 8, pass / STAGES & 1);
+    hold(weights);
+    hold(out);
+    start_products();
+    start_sums(out, weights, v + stage * (KV_BYTES >> 4));
+    await_products<0>();
+    hold(out);
+    arrive(v_empty + stage * 8, is_voice);
+    ++pass;
+    const int heads = tile / QUERY_BLOCKS, head = heads % HEADS, batch = heads / HEADS;
+    store(out, total, o + batch * (long long)O_BATCH + head * (long long)O_HEAD, tile % QUERY_BLOCKS * QUERIES + group * 64 + warp % 4 * 16, lane);
+  }
+}

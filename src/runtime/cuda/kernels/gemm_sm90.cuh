@@ -1,0 +1,207 @@
+// Products x · Wᵀ with what is done to each element of them, for sm_90a.
+//
+// A warpgroup fetches tiles of x and W by TMA, STAGES of them ahead; two others multiply them by wgmma, 64 rows of the tile
+// each, their sums in registers. Blocks stay, and take tile after tile, so that the next one's first stages arrive while the
+// last one is written. CLUSTER blocks one below the other share the tile of W, of which each fetches a part for all.
+//
+// Set by the host: ROWS, COLUMNS and FEATURES of the product; TILE_COLUMNS, CLUSTER and STAGES; ELEMENT_BYTES of x and W, and
+// `sum_type`; `multiply(sums, x, weight, add)`, which starts the product of 64 rows and 32 bytes of their features; PARAMETERS
+// and ARGUMENTS of `finish(sums, row, first)`, which takes eight neighbours of a row to where they go.
+
+struct __align__(64) TensorMap { unsigned long long words[16]; };
+
+#define TILE_ROWS 128
+// A row of a tile is as wide as the widest swizzle.
+#define TILE_BYTES 128
+#define GROUP 8
+
+#define STEPS ((FEATURES * ELEMENT_BYTES + TILE_BYTES - 1) / TILE_BYTES)
+#define X_BYTES (TILE_ROWS * TILE_BYTES)
+#define W_BYTES (TILE_COLUMNS * TILE_BYTES)
+#define STAGE_BYTES (X_BYTES + W_BYTES)
+// Of a warp's staging: 32 columns of 16 rows, each row four banks further.
+#define STAGING_STRIDE 36
+#define STAGING_BYTES (16 * STAGING_STRIDE * 4)
+
+__device__ __forceinline__ unsigned shared_address(const void* p) { return (unsigned)__cvta_generic_to_shared(p); }
+
+__device__ __forceinline__ void barrier_init(unsigned barrier, int count) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(count));
+}
+
+__device__ __forceinline__ void barrier_wait(unsigned barrier, int parity) {
+  asm volatile(
+      "{\n"
+      ".reg .pred done;\n"
+      "again:\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+      "@!done bra again;\n"
+      "}\n" ::"r"(barrier), "r"(parity) : "memory");
+}
+
+__device__ __forceinline__ void barrier_expect(unsigned barrier, int bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+}
+
+// At the barrier of a block of the cluster. It has only read what it gives back, so that no writes need to be seen there.
+__device__ __forceinline__ void barrier_arrive_at(unsigned barrier, int block) {
+  asm volatile(
+      "{\n"
+      ".reg .b32 there;\n"
+      "mapa.shared::cluster.u32 there, %0, %1;\n"
+      "mbarrier.arrive.shared::cluster.b64 _, [there];\n"
+      "}\n" ::"r"(barrier), "r"(block) : "memory");
+}
+
+__device__ __forceinline__ void fetch(unsigned to, const TensorMap* map, int column, int row, unsigned barrier) {
+  asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(to),
+               "l"(map), "r"(column), "r"(row), "r"(barrier)
+               : "memory");
+}
+
+// To the same place in every block of the cluster.
+__device__ __forceinline__ void fetch_for_all(unsigned to, const TensorMap* map, int column, int row, unsigned barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(to),
+      "l"(map), "r"(column), "r"(row), "r"(barrier), "h"((unsigned short)((1 << CLUSTER) - 1))
+      : "memory");
+}
+
+// Rows of 128 bytes, swizzled, eight of them 1024 bytes from the next eight.
+__device__ __forceinline__ unsigned long long matrix(unsigned address) {
+  return (unsigned long long)((address & 0x3ffff) >> 4) | 1ULL << 16 | 64ULL << 32 | 1ULL << 62;
+}
+
+// Adds the products of a stage once it is there; the first of a tile replace what was in `sums`. They are in flight then.
+template <bool FIRST>
+__device__ __forceinline__ void multiply_stage(sum_type (&sums)[SUMS], unsigned full, unsigned long long x, unsigned long long weight, int stage, int parity) {
+  barrier_wait(full + stage * 8, parity);
+  // Descriptors count in units of 16 bytes.
+  const int start = stage * (STAGE_BYTES / 16);
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+#pragma unroll
+  for (int part = 0; part < TILE_BYTES / 32; ++part) {
+    multiply(sums, x + start + part * 2, weight + start + part * 2, !FIRST || part > 0);
+  }
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+
+// A chunk of 32 columns of a warp's 16 rows: a thread has pairs of two of them.
+__device__ __forceinline__ void stage_sums(const sum_type (&sums)[SUMS], int chunk, float* staging, int lane) {
+#pragma unroll
+  for (int pair = 0; pair < 4; ++pair) {
+#pragma unroll
+    for (int low = 0; low < 2; ++low) {
+      const int at = (lane / 4 + low * 8) * STAGING_STRIDE + pair * 8 + (lane % 4) * 2, sum = (chunk * 4 + pair) * 4 + low * 2;
+      *reinterpret_cast<Pack<sum_type, 2>*>(staging + at) = Pack<sum_type, 2>{{sums[sum], sums[sum + 1]}};
+    }
+  }
+}
+
+// The tile of this number: its first row in tiles of a cluster, and its column in tiles. Tiles that are computed at the same
+// time form a square, so that what they read is in the cache.
+__device__ __forceinline__ void tile_at(int index, int& row, int& column) {
+  const int rows = (ROWS + TILE_ROWS * CLUSTER - 1) / (TILE_ROWS * CLUSTER);
+  const int columns = (COLUMNS + TILE_COLUMNS - 1) / TILE_COLUMNS;
+  const int group = index / (GROUP * columns), rest = index % (GROUP * columns);
+  const int height = min(GROUP, rows - group * GROUP);
+  row = group * GROUP + rest % height;
+  column = rest / height;
+}
+
+extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(384, 1)
+    gemm(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap weight_map PARAMETERS) {
+  extern __shared__ char memory[];
+  const unsigned base = (shared_address(memory) + 1023) & ~1023u;
+  const unsigned staging = base + STAGES * STAGE_BYTES;
+  const unsigned full = staging + 8 * STAGING_BYTES, empty = full + STAGES * 8;
+  const int group = threadIdx.x / 128, block = CLUSTER > 1 ? blockIdx.x % CLUSTER : 0;
+  const int tiles = ((ROWS + TILE_ROWS * CLUSTER - 1) / (TILE_ROWS * CLUSTER)) * ((COLUMNS + TILE_COLUMNS - 1) / TILE_COLUMNS);
+  if (threadIdx.x == 0) {
+    for (int stage = 0; stage < STAGES; ++stage) {
+      barrier_init(full + stage * 8, 1);
+      barrier_init(empty + stage * 8, 2 * CLUSTER);
+    }
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+  }
+  __syncthreads();
+  if (CLUSTER > 1) asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
+
+  int stage = 0, parity = 0;
+  if (group == 0) {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+    if (threadIdx.x == 0) {
+      for (int index = blockIdx.x / CLUSTER; index < tiles; index += gridDim.x / CLUSTER) {
+        int row, column;
+        tile_at(index, row, column);
+        const int first_row = (row * CLUSTER + block) * TILE_ROWS, first_column = column * TILE_COLUMNS;
+        for (int step = 0; step < STEPS; ++step) {
+          // Stages start out empty, as if a round before the first had been read.
+          barrier_wait(empty + stage * 8, parity ^ 1);
+          const unsigned to = base + stage * STAGE_BYTES, barrier = full + stage * 8;
+          barrier_expect(barrier, STAGE_BYTES);
+          const int feature = step * (TILE_BYTES / ELEMENT_BYTES);
+          fetch(to, &x_map, feature, first_row, barrier);
+          if (CLUSTER == 1) {
+            fetch(to + X_BYTES, &weight_map, feature, first_column, barrier);
+          } else {
+            const int part = block * (TILE_COLUMNS / CLUSTER);
+            fetch_for_all(to + X_BYTES + part * TILE_BYTES, &weight_map, feature, first_column + part, barrier);
+          }
+          if (++stage == STAGES) stage = 0, parity ^= 1;
+        }
+      }
+    }
+  } else {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+    const int half = group - 1, warp = (threadIdx.x / 32) % 4, lane = threadIdx.x % 32;
+    float* const own = reinterpret_cast<float*>(memory + (staging - shared_address(memory)) + (half * 4 + warp) * STAGING_BYTES);
+    const unsigned long long x = matrix(base + half * 64 * TILE_BYTES), weight = matrix(base + X_BYTES);
+    for (int index = blockIdx.x / CLUSTER; index < tiles; index += gridDim.x / CLUSTER) {
+      int row, column;
+      tile_at(index, row, column);
+      sum_type sums[SUMS];
+      multiply_stage<true>(sums, full, x, weight, stage, parity);
+      for (int step = 1; step < STEPS; ++step) {
+        const int last = stage;
+        if (++stage == STAGES) stage = 0, parity ^= 1;
+        multiply_stage<false>(sums, full, x, weight, stage, parity);
+        // What was multiplied before this stage has been read.
+        asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
+        if (threadIdx.x % 128 < CLUSTER) barrier_arrive_at(empty + last * 8, threadIdx.x % 128);
+      }
+      asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+      if (threadIdx.x % 128 < CLUSTER) barrier_arrive_at(empty + stage * 8, threadIdx.x % 128);
+      if (++stage == STAGES) stage = 0, parity ^= 1;
+
+      // By way of shared memory a thread gets eight neighbours, to be moved as one.
+      const int first_row = (row * CLUSTER + block) * TILE_ROWS + half * 64 + warp * 16, first_column = column * TILE_COLUMNS;
+// Not unrolled: as often as there are chunks, what `finish` does would not fit into the cache of instructions.
+#pragma unroll 1
+      for (int chunk = 0; chunk < TILE_COLUMNS / 32; ++chunk) {
+        __syncwarp();
+        // Which registers these are must be known in advance.
+#pragma unroll
+        for (int known = 0; known < TILE_COLUMNS / 32; ++known) {
+          if (known == chunk) stage_sums(sums, known, own, lane);
+        }
+        __syncwarp();
+#pragma unroll
+        for (int part = 0; part < 2; ++part) {
+          const int line = part * 8 + lane / 4, neighbour = (lane % 4) * 8;
+          const Pack<sum_type, 4>* from = reinterpret_cast<const Pack<sum_type, 4>*>(own + line * STAGING_STRIDE + neighbour);
+          float acc[8];
+          EACH(4) acc[e] = (float)from[0].at[e];
+          EACH(4) acc[e + 4] = (float)from[1].at[e];
+          const int y_row = first_row + line, y_column = first_column + chunk * 32 + neighbour;
+          if (y_row < ROWS && y_column < COLUMNS) finish(acc, y_row, y_column ARGUMENTS);
+        }
+      }
+    }
+  }
+  // No block may be gone while another one still tells it what it has read.
+  if (CLUSTER > 1) {
+    __syncthreads();
+    asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
+  }
+}
