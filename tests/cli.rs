@@ -237,6 +237,38 @@ const EMOJI: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/emoji");
 const TINY: [&str; 6] = ["--width", "32", "--height", "32", "--steps", "6"];
 
 #[test]
+fn profiles_keep_steps_and_what_is_before_them_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = "program p {
+      input %x : f32[4,8] latent
+      input %t : f32[4,8] prompt
+      prepare prompt (%t) -> (%s) {
+        %s = silu %t : f32[4,8]
+        return %s
+      }
+      variant main (%x, %s) -> (%y) {
+        %h.0 = linear %x, @blocks.0.weight f32[8,8] : f32[4,8] in blocks.0
+        %h.1 = linear %h.0, @blocks.1.weight f32[8,8] : f32[4,8] in blocks.1
+        %y = add %h.1, %s : f32[4,8]
+        return %y
+      }
+      schedule main*3
+    }";
+    std::fs::write(folder.path().join("p.ir"), program).unwrap();
+    let run = ["run", "p.ir", "--random", "1", "--device", "cpu", "--profile"];
+    let report = text(&succeed(folder.path(), &run).stdout);
+    let (steps, before) = report.split_once("before the first step").unwrap();
+    // Blocks that are alike are one row.
+    assert!(
+        steps.contains(" 6× ") && steps.contains("linear %h.{i} in blocks.{i} (variant main)"),
+        "{report}"
+    );
+    assert!(steps.contains("add %y (variant main)") && !steps.contains("silu"), "{report}");
+    assert!(before.contains(" 1× ") && before.contains("silu %s (prepare prompt)"), "{report}");
+    assert!(!before.contains("main"), "{report}");
+}
+
+#[test]
 fn opt_gives_a_program_and_a_report() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();

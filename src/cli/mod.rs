@@ -13,6 +13,7 @@ mod opt;
 mod passes;
 mod progress;
 mod run;
+mod slowest;
 mod steps;
 mod tensors;
 

@@ -1,6 +1,7 @@
 //! `reflux run`
 
 use super::input::parse;
+use super::slowest::Slowest;
 use super::steps::{bind_step, random_inputs};
 use super::{DeviceArg, print, read_text, tensors};
 use crate::Error;
@@ -8,7 +9,6 @@ use crate::files::check_writable;
 use reflux_ir::{HostTensor, Program, WeightError, WeightSource};
 use reflux_models::weights::{RandomWeights, Weights};
 use reflux_runtime::{Execute, load};
-use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -30,7 +30,7 @@ pub struct Args {
     random: Option<u64>,
     #[arg(long, value_enum, default_value = "auto")]
     device: DeviceArg,
-    /// Measure every op and print the slowest
+    /// Measure every op and print the slowest, those of steps first
     #[arg(long)]
     profile: bool,
 }
@@ -60,7 +60,10 @@ pub fn run(args: &Args) -> Result<(), Error> {
     if let Some(path) = &args.outputs {
         tensors::write(path, &outputs)?;
     }
-    if args.profile { print(&slowest(executor.as_ref())) } else { Ok(()) }
+    match executor.profile() {
+        Some(profile) => print(&Slowest::of(profile).to_string()),
+        None => Ok(()),
+    }
 }
 
 /// The tensors of `--inputs`, and with `--random` noise for every float input that they leave out.
@@ -111,19 +114,4 @@ fn run_schedule(executor: &mut dyn Execute) -> Result<Vec<(String, HostTensor)>,
         }
     }
     Ok(outputs)
-}
-
-fn slowest(executor: &dyn Execute) -> String {
-    const SHOWN: usize = 20;
-    let mut text = String::new();
-    for entry in executor.profile().map(|profile| profile.entries()).unwrap_or_default().iter().take(SHOWN) {
-        let ms = entry.time.as_secs_f64() * 1e3;
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            text,
-            "{ms:>10.3} ms  {:>6}×  {:<20} %{}  {}",
-            entry.calls, entry.op, entry.name, entry.path
-        );
-    }
-    text
 }

@@ -20,7 +20,7 @@ pub use device::{Device, DeviceError, DeviceInfo};
 pub use error::RunError;
 pub use executor::{Execute, load};
 pub use plan::peak_bytes;
-pub use profile::{Profile, ProfileEntry};
+pub use profile::{OpTime, Profile, ProfileEntry};
 pub use quantize::{Quantized, quantize, weight_rule};
 
 /// The version of burn that programs run on.

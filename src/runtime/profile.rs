@@ -18,6 +18,14 @@ pub struct ProfileEntry {
     pub cost: Cost,
 }
 
+impl ProfileEntry {
+    /// Of all calls.
+    pub fn total_cost(&self) -> Cost {
+        let Cost { flops, bytes } = self.cost;
+        Cost { flops: flops.saturating_mul(self.calls), bytes: bytes.saturating_mul(self.calls) }
+    }
+}
+
 /// Time per op, synchronised after each: its sum is more than an unprofiled run takes.
 #[derive(Clone, Debug, Default)]
 pub struct Profile {
@@ -33,6 +41,7 @@ pub struct OpTime {
     /// Share of the profile's total, 0…1.
     pub share: f64,
     pub gflops_per_second: f64,
+    pub gigabytes_per_second: f64,
 }
 
 impl Profile {
@@ -51,6 +60,12 @@ impl Profile {
         entry.time += time;
     }
 
+    /// The part of it that ran in stages that `keep` says yes to.
+    pub fn only(&self, keep: impl Fn(&Stage) -> bool) -> Self {
+        let kept = self.entries.iter().filter(|((stage, _), _)| keep(stage));
+        Self { entries: kept.map(|(key, entry)| (key.clone(), entry.clone())).collect() }
+    }
+
     /// All entries, the slowest first.
     pub fn entries(&self) -> Vec<&ProfileEntry> {
         let mut entries: Vec<_> = self.entries.values().collect();
@@ -60,24 +75,25 @@ impl Profile {
 
     /// Time per kind of op, the slowest first.
     pub fn by_op(&self) -> Vec<OpTime> {
-        let mut kinds: HashMap<&'static str, (u64, Duration, u64)> = HashMap::new();
+        let mut kinds: HashMap<&'static str, (u64, Duration, Cost)> = HashMap::new();
         for entry in self.entries.values() {
-            let kind = kinds.entry(entry.op).or_default();
-            kind.0 += entry.calls;
-            kind.1 += entry.time;
-            kind.2 = kind.2.saturating_add(entry.calls.saturating_mul(entry.cost.flops));
+            let (calls, time, cost) = kinds.entry(entry.op).or_default();
+            *calls += entry.calls;
+            *time += entry.time;
+            *cost = *cost + entry.total_cost();
         }
         let total: f64 = kinds.values().map(|(_, time, _)| time.as_secs_f64()).sum();
         let mut times: Vec<_> = kinds
             .into_iter()
-            .map(|(op, (calls, time, flops))| {
+            .map(|(op, (calls, time, cost))| {
                 let seconds = time.as_secs_f64();
                 OpTime {
                     op,
                     calls,
                     seconds,
                     share: seconds / total,
-                    gflops_per_second: flops as f64 / seconds / 1e9,
+                    gflops_per_second: cost.flops as f64 / seconds / 1e9,
+                    gigabytes_per_second: cost.bytes as f64 / seconds / 1e9,
                 }
             })
             .collect();
