@@ -31,18 +31,51 @@ impl WeightSource for RandomWeights {
             [.., last] if shape.len() > 1 => (last as f32).sqrt().recip(),
             _ => 0.02,
         };
-        let values: Vec<f32> = self.pool.iter().map(|value| value * deviation).collect();
-        let pool = HostTensor::from_f32([POOL], &values).cast(dtype).bytes;
         let mut hasher = DefaultHasher::new();
         name.hash(&mut hasher);
-        let start = (hasher.finish() as usize % POOL) * dtype.bytes();
-        let length = shape.iter().product::<usize>() * dtype.bytes();
-        let mut bytes = Vec::with_capacity(length);
-        bytes.extend_from_slice(&pool[start..][..length.min(pool.len() - start)]);
-        while bytes.len() < length {
-            let rest = pool.len().min(length - bytes.len());
-            bytes.extend_from_slice(&pool[..rest]);
-        }
+        let start = hasher.finish() as usize % POOL;
+        let elements: usize = shape.iter().product();
+        let (before, after) = self.pool.split_at(start);
+        let read = after.iter().chain(before).take(elements);
+        let values: Vec<f32> = read.map(|value| value * deviation).collect();
+        // From here on it repeats.
+        let period = HostTensor::from_f32([values.len()], &values).cast(dtype).bytes;
+        let mut bytes = period.repeat(elements.div_ceil(POOL));
+        bytes.truncate(elements * dtype.bytes());
         Ok(HostTensor::new(dtype, shape.clone(), bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reflux_ir::text::parse;
+
+    /// From one place on, around the pool, with the deviation of its shape.
+    #[test]
+    fn tensors_read_the_pool_over_and_over() {
+        let text = "
+            program p {
+              input %x : bf16[1,1024] latent
+              variant main (%x) -> (%y) {
+                %y = linear %x, @long bf16[1536,1024], @short bf16[1536] : bf16[1,1536]
+                return %y
+              }
+              schedule main
+            }";
+        let weights = RandomWeights::new(&parse(text).unwrap_or_else(|error| panic!("{error}")), 3);
+        let long = weights.weight("long", DType::BF16).unwrap();
+        let (size, values) = (1536 * 1024, long.to_f32());
+        assert_eq!((long.shape, values.len()), (vec![1536, 1024], size));
+        assert_eq!(values[..size - POOL], values[POOL..]);
+        assert_ne!(values[..1024], values[1024..2048]);
+        let deviation = |values: &[f32]| {
+            let squares: f64 = values.iter().map(|value| f64::from(*value).powi(2)).sum();
+            (squares / values.len() as f64).sqrt()
+        };
+        assert!((deviation(&values) * 32.0 - 1.0).abs() < 0.01);
+        let short = weights.weight("short", DType::BF16).unwrap().to_f32();
+        assert!((deviation(&short) / 0.02 - 1.0).abs() < 0.1);
+        assert!(weights.weight("none", DType::BF16).is_err());
     }
 }
