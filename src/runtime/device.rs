@@ -107,11 +107,13 @@ fn processor() -> DeviceInfo {
     }
 }
 
-/// The driver API, loaded at run time; nothing here makes a context that would take device memory.
-mod cuda {
+/// The driver API, loaded at run time.
+pub(crate) mod cuda {
     use super::{Device, DeviceError, DeviceInfo};
-    use cudarc::driver::{result, sys};
+    use cudarc::driver::{CudaContext, result, sys};
+    use std::sync::Arc;
 
+    /// Makes no context, which would take device memory.
     pub fn probe() -> Result<DeviceInfo, DeviceError> {
         // SAFETY: both only try to load a shared library and look at whether that worked.
         let (driver, nvrtc) = unsafe { (sys::is_culib_present(), cudarc::nvrtc::sys::is_culib_present()) };
@@ -158,11 +160,15 @@ mod cuda {
         unsafe { sys::cuDriverGetVersion(&raw mut version) }.result().ok().map(|()| version)
     }
 
-    /// Free bytes of the device whose context is current on this thread.
-    pub fn free_memory() -> Option<u64> {
+    /// The context that everything on the first device shares, alive as long as any of its holders.
+    pub fn context() -> Option<Arc<CudaContext>> {
         probe().ok()?;
-        let context = cudarc::driver::CudaContext::new(0).ok()?;
-        context.bind_to_thread().ok()?;
+        CudaContext::new(0).ok()
+    }
+
+    /// Free bytes of the first device while its context is there.
+    pub fn free_memory() -> Option<u64> {
+        context()?.bind_to_thread().ok()?;
         result::mem_get_info().ok().map(|(free, _)| free as u64)
     }
 }
