@@ -205,6 +205,64 @@ fn printed_programs_run() {
     assert_eq!(file.tensor("image").unwrap().shape(), [1, 3, 48, 32]);
 }
 
+#[test]
+fn steps_are_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = |more: &[&str]| {
+        let small = ["bench", "--model", EMOJI, "--device", "cpu", "--runs", "3", "--warmup", "0"];
+        succeed(folder.path(), &[&small, &TINY[..], more].concat())
+    };
+    let passes = ["--passes", "canonicalize,hoist,cache(fora,interval=3),dce"];
+    let output = bench(&[&["--json", "--profile"], &passes[..]].concat());
+    assert!(text(&output.stderr).contains("planned peak memory: "), "{}", text(&output.stderr));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&json["steps"], &json["runs"], &json["width"]), (&6.into(), &3.into(), &32.into()));
+    assert!(json["dtype"] == "f32" && json["machine"] == "cpu" && json["fallbacks"].as_array().is_some());
+    let number = |value: &serde_json::Value| value.as_f64().unwrap_or_else(|| panic!("{json:#}"));
+    let variants = json["variants"].as_array().unwrap();
+    let names: Vec<_> = variants.iter().map(|variant| variant["variant"].as_str().unwrap()).collect();
+    assert_eq!(names, ["full", "reuse"]);
+    assert_eq!(variants.iter().map(|variant| number(&variant["steps"])).sum::<f64>(), 6.0);
+    let mut seconds = 0.0;
+    for variant in variants {
+        let (median, flop) = (number(&variant["median_ms"]), number(&variant["flop"]));
+        assert!(0.0 < median && median <= number(&variant["p95_ms"]), "{json:#}");
+        assert!((number(&variant["tflops_per_second"]) * median * 1e9 / flop - 1.0).abs() < 1e-6);
+        let percent = 100.0 * number(&variant["floor_ms"]) / median;
+        assert!((number(&variant["percent_of_floor"]) / percent - 1.0).abs() < 1e-6);
+        seconds += number(&variant["steps"]) * median / 1e3;
+    }
+    assert!((number(&json["denoise_seconds"]) / seconds - 1.0).abs() < 1e-6);
+    // Reusing is what caches are for.
+    assert!(number(&variants[1]["flop"]) < number(&variants[0]["flop"]));
+    let start = number(&json["load_seconds"]) + number(&json["first_step_ms"]) / 1e3;
+    assert!(number(&json["cold_start_seconds"]) >= start + number(&json["optimize_seconds"]));
+    assert!(number(&json["planned_bytes"]) > 0.0);
+    assert!(!cfg!(target_os = "linux") || number(&json["peak_bytes"]) > 0.0);
+    let slowest = &json["profile"]["slowest"];
+    let stages = |list: &str| -> Vec<String> {
+        let rows = slowest[list].as_array().unwrap().iter();
+        rows.map(|row| row["stage"].as_str().unwrap().to_owned()).collect()
+    };
+    assert!(stages("steps").iter().all(|stage| stage.starts_with("variant ")));
+    assert!(stages("before_the_first_step").iter().all(|stage| stage.starts_with("prepare ")));
+    // The whole schedule is profiled: a block's linears run in every full step.
+    let full = number(&variants[0]["steps"]);
+    let rows = slowest["steps"].as_array().unwrap();
+    assert!(rows.iter().any(|row| row["op"] == "linear" && number(&row["calls"]) >= full));
+
+    let table = text(&bench(&["--random-weights"]).stdout);
+    let row = table.lines().find(|line| line.starts_with("full ")).unwrap_or_else(|| panic!("{table}"));
+    assert_eq!(row.split_whitespace().nth(1), Some("6"), "{table}");
+    assert!(table.contains("cold start  ") && table.contains("; floor on cpu: "), "{table}");
+
+    let output = reflux(folder.path(), &["bench", "--config", "flux-dev", "--device", "cpu"]);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), String::new()));
+    let message = text(&output.stderr);
+    assert!(message.starts_with("error: flux-dev ") && message.contains("--random-weights"), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
+}
+
 /// A program with something to do for most passes.
 const SMALL: &str = "program small {
   input %x : f32[4,64] latent

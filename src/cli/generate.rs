@@ -2,7 +2,7 @@
 
 use super::passes::{PassArgs, check_dump_dir, in_a_line};
 use super::progress::Progress;
-use super::{DTypeArg, DeviceArg, print, tensors};
+use super::{DTypeArg, DeviceArg, by_op, print, tensors};
 use crate::files::check_writable;
 use crate::pipeline::{FluxPipeline, Image, OpenOptions, Report, Request, bundled_model};
 use crate::{Error, VERSION};
@@ -137,7 +137,9 @@ pub fn generate(args: &Args) -> Result<(), Error> {
     }
     let total_seconds = start.elapsed().as_secs_f64();
     if args.profile {
-        eprint!("{}", profile_table(&pipeline));
+        for (net, profile) in pipeline.profiles() {
+            eprint!("{}", by_op::table(net.folder(), &profile.by_op()));
+        }
     }
     if args.json {
         let (prompts, report) = (&args.prompts, &report);
@@ -216,28 +218,5 @@ fn sentence(files: &[PathBuf], images: &[Image], report: &Report, seconds: f64) 
         report.device,
         stages.join(", ")
     );
-    text
-}
-
-fn profile_table(pipeline: &FluxPipeline) -> String {
-    let mut text = String::new();
-    for (net, profile) in pipeline.profiles() {
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            text,
-            "{:<16} {:>8} {:>10} {:>6} {:>9}",
-            net.folder(),
-            "calls",
-            "ms",
-            "share",
-            "GFLOP/s"
-        );
-        for time in profile.by_op() {
-            let (ms, share) = (time.seconds * 1e3, time.share * 100.0);
-            let speed = time.gflops_per_second;
-            let _ =
-                writeln!(text, "  {:<14} {:>8} {ms:>10.2} {share:>5.1}% {speed:>9.1}", time.op, time.calls);
-        }
-    }
     text
 }

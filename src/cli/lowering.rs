@@ -45,6 +45,11 @@ impl SizeArgs {
         flags.into_iter().find_map(|(flag, given)| given.then_some(flag))
     }
 
+    /// What `--dtype` says, else `default`.
+    pub fn dtype_or(&self, default: DType) -> DType {
+        self.dtype.map_or(default, DType::from)
+    }
+
     fn resolve(&self, defaults: &Defaults) -> Result<Sizes, Error> {
         let sizes = Sizes {
             batch: self.batch.unwrap_or(1),
@@ -85,13 +90,22 @@ impl Model {
 
     /// The program of a network.
     pub fn lower(&self, net: Net, args: &SizeArgs) -> Result<Program, Error> {
-        let dtype = args.dtype.map_or(DType::BF16, DType::from);
-        Ok(self.config.lower(net, &args.resolve(&self.defaults)?, dtype)?)
+        self.lower_in(net, &self.sizes(args)?, args.dtype_or(DType::BF16))
+    }
+
+    /// The program of a network for these sizes, computing in `dtype`.
+    pub fn lower_in(&self, net: Net, sizes: &Sizes, dtype: DType) -> Result<Program, Error> {
+        Ok(self.config.lower(net, sizes, dtype)?)
+    }
+
+    /// The sizes asked for, the model's where none are.
+    pub fn sizes(&self, args: &SizeArgs) -> Result<Sizes, Error> {
+        args.resolve(&self.defaults)
     }
 
     /// The time of each step that [`Model::lower`] is for.
     pub fn timesteps(&self, args: &SizeArgs) -> Result<Vec<f32>, Error> {
-        let sizes = args.resolve(&self.defaults)?;
+        let sizes = self.sizes(args)?;
         self.timesteps_of(sizes.steps, sizes.image_tokens())
     }
 

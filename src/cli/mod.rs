@@ -1,7 +1,9 @@
 //! The command line. Results go to standard output, everything else to standard error; what fails says so in one
 //! message and exits with 1.
 
+mod bench;
 mod bisect;
+mod by_op;
 mod catalog;
 mod diff;
 mod doctor;
@@ -51,6 +53,8 @@ enum Command {
     Passes(catalog::Args),
     /// Execute a program of IR text
     Run(run::Args),
+    /// Measure how long a transformer's steps take, and how near that is to what the device can do
+    Bench(bench::Args),
     /// Show what Reflux finds on this machine: devices, libraries, versions
     Doctor(doctor::Args),
 }
@@ -91,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Bisect(args) => bisect::bisect(&args),
         Command::Passes(args) => catalog::passes(&args),
         Command::Run(args) => run::run(&args),
+        Command::Bench(args) => bench::bench(&args),
         Command::Doctor(args) => doctor::doctor(&args),
     });
     let elsewhere = elsewhere.lock().ok().and_then(|mut message| message.take());

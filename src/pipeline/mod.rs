@@ -3,13 +3,17 @@
 mod defaults;
 mod denoise;
 mod image;
+mod memory;
 mod optimize;
 mod report;
 mod request;
 mod text;
 
+pub(crate) use defaults::dtype_on;
 pub use defaults::{Defaults, bundled_model};
 pub use image::Image;
+pub(crate) use memory::check_fits;
+pub(crate) use optimize::lossless;
 pub use report::{Event, Report, StageTime};
 pub use request::Request;
 
@@ -20,7 +24,7 @@ use reflux_models::noise::TorchGenerator;
 use reflux_models::scheduler::Schedule;
 use reflux_models::weights::Weights;
 use reflux_models::{ModelConfig, Net, Sizes};
-use reflux_runtime::{Device, Execute, Profile, load, peak_bytes};
+use reflux_runtime::{Device, Execute, Profile, load};
 use report::Clock;
 use request::Resolved;
 use std::collections::HashMap;
@@ -77,10 +81,7 @@ impl FluxPipeline {
         let config = ModelConfig::read(&folder)?;
         let device = options.device.unwrap_or(Device::Cpu);
         device.probe().map_err(reflux_runtime::RunError::from)?;
-        let dtype = options.dtype.unwrap_or(match device {
-            Device::Cpu => DType::F32,
-            Device::Cuda => DType::BF16,
-        });
+        let dtype = options.dtype.unwrap_or(dtype_on(device));
         if !dtype.is_float() {
             return Err(Error::Range {
                 what: "the dtype",
@@ -96,7 +97,7 @@ impl FluxPipeline {
             device,
             dtype,
             transformer: options.transformer,
-            passes: options.passes.unwrap_or_else(|| Arc::new(optimize::lossless(device))),
+            passes: options.passes.unwrap_or_else(|| Arc::new(lossless(device))),
             dump_dir: options.dump_dir,
             optimized: None,
             pass_reports: Vec::new(),
@@ -200,12 +201,7 @@ impl FluxPipeline {
             if self.loaded.get(&net).is_some_and(|(loaded, _)| *loaded == sizes) {
                 continue;
             }
-            let program = self.program(net, &sizes)?;
-            let needed = peak_bytes(&program);
-            if needed > free {
-                let network = program.name.to_string();
-                return Err(Error::Memory { network, needed, free, device: self.device });
-            }
+            check_fits(&self.program(net, &sizes)?, self.device, free)?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use reflux_passes::{LOSSLESS, LOSSLESS_CPU, registry};
 use reflux_runtime::Device;
 
 /// The passes that run where nothing is asked for.
-pub(super) fn lossless(device: Device) -> Pipeline {
+pub(crate) fn lossless(device: Device) -> Pipeline {
     let passes = match device {
         Device::Cpu => LOSSLESS_CPU,
         Device::Cuda => LOSSLESS,

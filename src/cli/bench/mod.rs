@@ -1,0 +1,134 @@
+//! `reflux bench`
+
+mod floor;
+mod report;
+mod session;
+mod spread;
+mod subject;
+
+use super::lowering::SizeArgs;
+use super::passes::PassArgs;
+use super::slowest::Slowest;
+use super::{DeviceArg, print};
+use crate::pipeline::{check_fits, dtype_on, lossless};
+use crate::{Error, VERSION};
+use clap::builder::RangedU64ValueParser;
+use reflux_ir::pass::Driver;
+use reflux_ir::{Program, Stage, WeightSource};
+use reflux_models::{Net, Sizes};
+use reflux_runtime::{Device, MemoryMeter, Profile, RunError, load, peak_bytes};
+use report::{ProfileReport, Report, VariantReport};
+use session::Session;
+use std::time::Instant;
+use subject::{Subject, SubjectArgs};
+
+/// Times do not depend on it.
+const SEED: u64 = 0;
+
+#[derive(clap::Args)]
+// Networks are printed in bf16 unless told otherwise; here they run as `generate` runs them.
+#[command(mut_arg("dtype", |arg| arg.help("[default: f32 on the processor, bf16 on a GPU]")))]
+pub struct Args {
+    #[command(flatten)]
+    subject: SubjectArgs,
+    #[arg(long, value_enum, default_value = "auto")]
+    device: DeviceArg,
+    #[command(flatten)]
+    passes: PassArgs,
+    #[command(flatten)]
+    sizes: SizeArgs,
+    /// How often to measure a step of each variant of the schedule
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    runs: usize,
+    /// How often to run it first, unmeasured
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    warmup: usize,
+    /// Print everything as one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Then run the whole schedule once more and measure every op
+    #[arg(long)]
+    profile: bool,
+}
+
+pub fn bench(args: &Args) -> Result<(), Error> {
+    let start = Instant::now();
+    let subject = Subject::of(&args.subject)?;
+    let device = Device::from(args.device);
+    let info = device.probe().map_err(RunError::from)?;
+    let sizes = subject.model.sizes(&args.sizes)?;
+    let dtype = args.sizes.dtype_or(dtype_on(device));
+    let given = subject.model.lower_in(Net::Transformer, &sizes, dtype)?;
+    let pipeline = args.passes.pipeline()?.unwrap_or_else(|| lossless(device));
+    let timesteps = subject.model.timesteps(&args.sizes)?;
+    let mut driver = Driver { timesteps: Some(&timesteps), ..Driver::default() };
+    let (program, _) = driver.run(given.clone(), &pipeline)?;
+    let optimize_seconds = start.elapsed().as_secs_f64();
+
+    let planned_bytes = peak_bytes(&program);
+    eprintln!("planned peak memory: {:.2} GB", planned_bytes as f64 / 1e9);
+    if let Some(free) = device.free_memory() {
+        check_fits(&program, device, free)?;
+    }
+    let weights = subject.weights(&given, &program)?;
+    let mut meter = MemoryMeter::start(device);
+    let (mut session, load_seconds) = loaded(device, program, weights.as_ref())?;
+    let first_step = session.step(0)?;
+    let cold_start_seconds = start.elapsed().as_secs_f64();
+    meter.look();
+
+    let machine = floor::machine(&info);
+    let mut variants = Vec::new();
+    for (variant, step) in session.variants() {
+        let times = session.measure(step, args.warmup, args.runs)?;
+        meter.look();
+        variants.push(VariantReport::new(session.program(), &variant, &times, machine));
+    }
+    let profile = if args.profile { Some(profile_report(&session.profile()?)) } else { None };
+    meter.look();
+
+    let Sizes { batch, steps, text_tokens, height, width } = sizes;
+    let report = Report {
+        version: VERSION,
+        model: subject.name,
+        dtype,
+        device: info,
+        passes: pipeline.to_string(),
+        width,
+        height,
+        batch,
+        text_tokens,
+        steps,
+        warmup: args.warmup,
+        runs: args.runs,
+        planned_bytes,
+        peak_bytes: meter.peak(),
+        optimize_seconds,
+        load_seconds,
+        first_step_ms: first_step.as_secs_f64() * 1e3,
+        cold_start_seconds,
+        denoise_seconds: variants.iter().map(VariantReport::seconds).sum(),
+        machine: machine.map(|machine| machine.name),
+        denoise_floor_seconds: variants.iter().map(VariantReport::floor_seconds).sum(),
+        variants,
+        fallbacks: session.fallbacks().to_vec(),
+        profile,
+    };
+    print(&if args.json { report.json() } else { report.to_string() })
+}
+
+/// `program` on `device` with inputs drawn, and how long that took in seconds.
+fn loaded(device: Device, program: Program, weights: &dyn WeightSource) -> Result<(Session, f64), Error> {
+    let start = Instant::now();
+    let executor = load(device, program, weights)?;
+    let seconds = start.elapsed().as_secs_f64();
+    for note in executor.fallbacks() {
+        eprintln!("note: {note}");
+    }
+    Ok((Session::new(executor, SEED)?, seconds))
+}
+
+fn profile_report(profile: &Profile) -> ProfileReport {
+    let steps = profile.only(|stage| matches!(stage, Stage::Variant(_)));
+    ProfileReport { by_op: steps.by_op(), slowest: Slowest::of(profile) }
+}

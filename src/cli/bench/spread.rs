@@ -1,0 +1,41 @@
+//! What measured times are summed up as.
+
+use std::time::Duration;
+
+/// Of several times, in ms.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    pub median: f64,
+    /// The least of them that 95 of 100 do not exceed.
+    pub p95: f64,
+}
+
+impl Spread {
+    /// Of `times`, which are one or more.
+    pub fn of(times: &[Duration]) -> Self {
+        let mut ms: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1e3).collect();
+        ms.sort_by(f64::total_cmp);
+        let (low, high) = (ms[(ms.len() - 1) / 2], ms[ms.len() / 2]);
+        let rank = (ms.len() * 95).div_ceil(100);
+        Self { median: low.midpoint(high), p95: ms[rank - 1] }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(ms: impl IntoIterator<Item = u64>) -> (f64, f64) {
+        let times: Vec<_> = ms.into_iter().map(Duration::from_millis).collect();
+        let Spread { median, p95 } = Spread::of(&times);
+        (median, p95)
+    }
+
+    #[test]
+    fn times_are_ranked_not_averaged() {
+        assert_eq!(of([7]), (7.0, 7.0));
+        assert_eq!(of([4, 1]), (2.5, 4.0));
+        assert_eq!(of([900, 1, 2]), (2.0, 900.0));
+        assert_eq!(of((1..=100).rev()), (50.5, 95.0));
+    }
+}

@@ -1,0 +1,66 @@
+//! What is measured: a model, or a configuration without weights.
+
+use crate::Error;
+use crate::cli::lowering::Model;
+use crate::pipeline::bundled_model;
+use reflux_ir::{Program, WeightSource};
+use reflux_models::weights::{RandomWeights, Weights};
+use reflux_models::{ModelConfig, Net};
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+pub struct SubjectArgs {
+    /// A FLUX.1 model in diffusers layout [default: the bundled one]
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    model: Option<PathBuf>,
+    /// A built-in configuration, which has no weights
+    #[arg(long, value_name = "NAME", value_parser = ModelConfig::BUILT_IN)]
+    config: Option<String>,
+    /// Draw the weights instead of reading them; steps take as long
+    #[arg(long)]
+    random_weights: bool,
+}
+
+pub struct Subject {
+    /// As the user calls it.
+    pub name: String,
+    pub model: Model,
+    /// Where the weights are; drawn if nowhere.
+    weights: Option<PathBuf>,
+}
+
+impl Subject {
+    /// What the arguments ask for.
+    ///
+    /// # Errors
+    /// If it has no weights and none may be drawn.
+    pub fn of(args: &SubjectArgs) -> Result<Self, Error> {
+        if let Some(name) = &args.config {
+            if !args.random_weights {
+                let message = format!(
+                    "{name} is a configuration and has no weights; add --random-weights, or name a model's folder \
+                     with --model"
+                );
+                return Err(Error::Usage(message));
+            }
+            let model = Model::built_in(name).expect("clap knows the names");
+            return Ok(Self { name: name.clone(), model, weights: None });
+        }
+        let folder = args.model.clone().map_or_else(bundled_model, Ok)?;
+        let model = Model::read(&folder)?;
+        let name = folder.display().to_string();
+        let weights = (!args.random_weights).then(|| folder.join(Net::Transformer.folder()));
+        Ok(Self { name, model, weights })
+    }
+
+    /// The weights of the transformer, which was lowered as `given` and is to run as `program`.
+    pub fn weights(&self, given: &Program, program: &Program) -> Result<Box<dyn WeightSource>, Error> {
+        let Some(path) = &self.weights else {
+            return Ok(Box::new(RandomWeights::new(program, super::SEED)));
+        };
+        let weights = Weights::open(path)?;
+        // The checkpoint is one of the network as it was before the passes.
+        weights.check_for(given, Net::Transformer.unused_weights())?;
+        Ok(Box::new(weights))
+    }
+}
