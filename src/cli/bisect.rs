@@ -1,18 +1,18 @@
 //! `reflux bisect`
 
 use super::DeviceArg;
+use super::compare::{Results, distance};
 use super::input::Input;
 use super::lowering::SizeArgs;
 use super::passes::{PassArgs, lossless};
 use super::print;
-use super::steps::{bind_step, random_inputs};
+use super::steps::{random_inputs, run_steps};
 use crate::Error;
 use reflux_ir::pass::{BisectError, Culprit, bisect as find};
-use reflux_ir::{HostTensor, Name, Program, ProgramDiff, WeightSource};
+use reflux_ir::{HostTensor, Program, ProgramDiff, WeightSource};
 use reflux_models::Net;
 use reflux_models::weights::{RandomWeights, Weights};
 use reflux_runtime::{Device, load};
-use std::collections::HashMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -70,9 +70,6 @@ pub fn bisect(args: &Args) -> Result<(), Error> {
     }
 }
 
-/// The results of every step.
-type Results = Vec<HashMap<Name, HostTensor>>;
-
 struct Runner<'a> {
     device: Device,
     weights: &'a dyn WeightSource,
@@ -82,36 +79,8 @@ struct Runner<'a> {
 impl Runner<'_> {
     fn run(&self, program: &Program) -> Result<Results, Error> {
         let mut executor = load(self.device, program.clone(), self.weights)?;
-        for (name, tensor) in &self.inputs {
-            executor.bind(name, tensor)?;
-        }
-        let mut results = Vec::with_capacity(program.schedule.len());
-        for step in 0..program.schedule.len() {
-            bind_step(executor.as_mut(), step)?;
-            results.push(executor.step(step)?);
-        }
-        Ok(results)
+        Ok(run_steps(executor.as_mut(), &self.inputs)?)
     }
-}
-
-/// The largest relative L2 distance of results of the same name and step. What one of them lacks, or what is no number,
-/// is as far as can be.
-fn distance(found: &Results, expected: &Results) -> f64 {
-    let pairs = found.iter().zip(expected).flat_map(|(found, expected)| {
-        expected
-            .iter()
-            .map(|(name, value)| found.get(name).map_or(f64::INFINITY, |found| apart(found, value)))
-    });
-    pairs.fold(0.0, |most, apart| if apart.is_nan() { f64::INFINITY } else { apart.max(most) })
-}
-
-fn apart(found: &HostTensor, expected: &HostTensor) -> f64 {
-    let pairs = found.to_f32().into_iter().zip(expected.to_f32());
-    let (difference, norm) = pairs.fold((0.0, 0.0), |(difference, norm), (a, b)| {
-        let (a, b) = (f64::from(a), f64::from(b));
-        (difference + (a - b) * (a - b), norm + b * b)
-    });
-    if difference == 0.0 { 0.0 } else { (difference / norm).sqrt() }
 }
 
 fn describe(culprit: &Culprit) -> String {

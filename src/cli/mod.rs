@@ -5,6 +5,7 @@ mod bench;
 mod bisect;
 mod by_op;
 mod catalog;
+mod compare;
 mod diff;
 mod doctor;
 mod generate;
@@ -55,7 +56,7 @@ enum Command {
     Run(run::Args),
     /// Measure how long a transformer's steps take, and how near that is to what the device can do
     Bench(bench::Args),
-    /// Show what Reflux finds on this machine: devices, libraries, versions
+    /// Show what Reflux finds on this machine: devices, libraries, versions; or prove the kernels of a device
     Doctor(doctor::Args),
 }
 

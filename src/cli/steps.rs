@@ -1,5 +1,6 @@
 //! What running a program step by step takes.
 
+use super::compare::Results;
 use reflux_ir::{Declaration, HostTensor, Program};
 use reflux_models::noise::TorchGenerator;
 use reflux_runtime::{Execute, RunError};
@@ -11,6 +12,19 @@ const STEP: &str = "step";
 pub fn bind_step(executor: &mut dyn Execute, step: usize) -> Result<(), RunError> {
     let counts = executor.program().inputs.iter().any(|input| *input.name == *STEP);
     if counts { executor.bind(STEP, &HostTensor::from_i32([], &[step as i32])) } else { Ok(()) }
+}
+
+/// Runs the whole schedule on `inputs`.
+pub fn run_steps(executor: &mut dyn Execute, inputs: &[(String, HostTensor)]) -> Result<Results, RunError> {
+    for (name, tensor) in inputs {
+        executor.bind(name, tensor)?;
+    }
+    let steps = 0..executor.program().schedule.len();
+    let run = |step| {
+        bind_step(executor, step)?;
+        executor.step(step)
+    };
+    steps.map(run).collect()
 }
 
 /// Noise for every float input of `program` that is not `given`.
