@@ -52,6 +52,10 @@ pub enum Error {
     Stdout(std::io::Error),
     #[error("the bundled model is not there (looked for models/emoji in {}); give one with --model", list(.0))]
     NoBundledModel(Vec<PathBuf>),
+    #[error(
+        "{failed} of {cases} kernel cases are wrong on {device}, or did not run; please report them, with seed {seed}"
+    )]
+    Kernels { failed: usize, cases: usize, device: Device, seed: u64 },
     #[error("{0}")]
     Usage(String),
 }

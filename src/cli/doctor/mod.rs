@@ -1,6 +1,8 @@
 //! `reflux doctor`
 
-use super::print;
+mod kernels;
+
+use super::{DeviceArg, print};
 use crate::pipeline::bundled_model;
 use crate::{Error, VERSION};
 use reflux_runtime::{Device, DeviceError, DeviceInfo};
@@ -12,9 +14,21 @@ pub struct Args {
     /// Print it as JSON
     #[arg(long)]
     json: bool,
+    /// Prove the kernels of a device instead: run small programs on it, and compare with what they mean
+    #[arg(long)]
+    kernels: bool,
+    /// Whose kernels
+    #[arg(long, value_enum, default_value = "auto", requires = "kernels")]
+    device: DeviceArg,
+    /// Draw their weights and inputs from this seed [default: another every time]
+    #[arg(long, value_name = "SEED", requires = "kernels")]
+    seed: Option<u64>,
 }
 
 pub fn doctor(args: &Args) -> Result<(), Error> {
+    if args.kernels {
+        return kernels::prove(args.device.into(), args.seed, args.json);
+    }
     let devices = [Device::Cpu, Device::Cuda].map(|device| (device, device.probe()));
     let model = bundled_model();
     if args.json {

@@ -1,0 +1,108 @@
+//! What is run to prove kernels.
+
+use crate::Error;
+use crate::cli::input::parse;
+use reflux_ir::{DType, Name, Program};
+use std::path::Path;
+
+/// Programs in bf16 as models are lowered, before any pass. Every result is a case.
+const FILES: [(&str, &str); 7] = [
+    ("norm.ir", include_str!("ir/norm.ir")),
+    ("rope.ir", include_str!("ir/rope.ir")),
+    ("gemm.ir", include_str!("ir/gemm.ir")),
+    ("segments.ir", include_str!("ir/segments.ir")),
+    ("int8.ir", include_str!("ir/int8.ir")),
+    ("attention.ir", include_str!("ir/attention.ir")),
+    ("select.ir", include_str!("ir/select.ir")),
+];
+
+/// One result of a file.
+pub struct Case {
+    /// As in `gemm.bias_7x64x136`.
+    pub name: String,
+    /// The program that results in it alone, in bf16.
+    pub program: Program,
+    /// The same in f32.
+    pub in_f32: Program,
+}
+
+/// A file's cases, and its whole program, which their weights and inputs are drawn for.
+pub struct CaseFile {
+    pub program: Program,
+    pub cases: Vec<Case>,
+}
+
+impl CaseFile {
+    pub fn all() -> Result<Vec<Self>, Error> {
+        FILES.into_iter().map(|(name, source)| Self::read(name, source)).collect()
+    }
+
+    fn read(file: &str, source: &str) -> Result<Self, Error> {
+        let program = parse(Path::new(file), source)?;
+        // Programs are text; in that of these, a dtype is said wherever one is meant.
+        let in_f32 = parse(Path::new(file), &source.replace(DType::BF16.name(), DType::F32.name()))?;
+        let mut results: Vec<Name> = Vec::new();
+        for graph in program.variants.values() {
+            results.extend(graph.outputs().iter().map(|output| output.label.clone()));
+        }
+        let case = |result: &Name| Case {
+            name: format!("{}.{result}", program.name),
+            program: narrowed(&program, result),
+            in_f32: narrowed(&in_f32, result),
+        };
+        let cases = results.iter().map(case).collect();
+        Ok(Self { program, cases })
+    }
+}
+
+impl Case {
+    /// Whether it computes with codes.
+    pub fn is_quantized(&self) -> bool {
+        let mut graphs = self.program.variants.values();
+        graphs.any(|graph| graph.ids().any(|id| graph[id].fact.is_quantized()))
+    }
+}
+
+/// What of `program` leads to `result`.
+fn narrowed(program: &Program, result: &Name) -> Program {
+    let mut program = program.clone();
+    for graph in program.variants.values_mut() {
+        graph.retain_outputs(|label| label == result);
+        graph.remove_unread();
+        graph.drop_unread_inputs();
+    }
+    let is_read = |name: &Name| {
+        let mut graphs = program.variants.values();
+        graphs.any(|graph| graph.inputs().iter().any(|&id| graph[id].name == *name))
+    };
+    let inputs = program.inputs.iter().filter(|input| is_read(&input.name)).cloned().collect();
+    program.inputs = inputs;
+    program
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reflux_ir::verify;
+
+    /// A case is no less than a program, and needs nothing that it does not read.
+    #[test]
+    fn cases_are_programs_of_one_result() {
+        let files = CaseFile::all().unwrap_or_else(|error| panic!("{error}"));
+        let cases: Vec<_> = files.iter().flat_map(|file| &file.cases).collect();
+        assert!(cases.len() > 50);
+        for Case { name, program, in_f32 } in cases {
+            for program in [program, in_f32] {
+                verify(program).unwrap_or_else(|error| panic!("{name}: {error}"));
+                let graph = &program.variants["main"];
+                assert_eq!(
+                    (graph.outputs().len(), graph.inputs().len()),
+                    (1, program.inputs.len()),
+                    "{name}"
+                );
+                assert!(graph.op_count() < 30, "{name}");
+            }
+            assert!(!in_f32.to_string().contains("bf16"), "{name}");
+        }
+    }
+}
