@@ -249,7 +249,8 @@ impl<B: Target> Execute for Executor<B> {
             let (name, expected) = (input.name.clone(), input.fact.clone());
             return Err(RunError::InputType { name, expected, found });
         }
-        self.values.insert(input.name.clone(), Value::upload(value.cast(input.fact.dtype), &self.device));
+        let value = Value::upload(value.cast(input.fact.dtype), &self.device);
+        self.values.insert(input.name.clone(), B::kept(value));
         let rate = input.fact.rate;
         let depends = |loaded: &LoadedStage<B>| match loaded.stage {
             Stage::Prepare(stage) => Some(stage).filter(|&stage| stage >= rate),

@@ -44,7 +44,7 @@ pub fn runner(
         return Err(Unplanned::Unsupported("the GPU is older than sm_80".into()));
     }
     let plan = plan(graph, gpu).map_err(|why| Unplanned::Unsupported(why.to_string()))?;
-    let engine = Engine::new(plan, gpu).map_err(Unplanned::Failed)?;
+    let engine = Engine::new(plan, gpu)?;
     let held = weights.iter().filter(|(id, _)| matches!(graph[**id].op, Op::Weight(_)));
     let addresses = held.flat_map(|(&id, value)| {
         let parts = if matches!(value, Value::Quantized(_)) { &[false, true][..] } else { &[false] };
@@ -144,12 +144,16 @@ impl GraphRunner<Cuda> for OnBurn {
             Ok((id, inputs.get(name).ok_or_else(|| RunError::MissingInput(name.clone()))?))
         });
         let inputs = given.collect::<Result<_, RunError>>()?;
+        // Of one axis, for burn leaves gaps between rows.
         let empty = |value: ValueId| {
             let fact = &self.graph[value].fact;
-            let shape = burn_shape(&fact.shape);
-            match fact.dtype.is_float() {
-                true => Value::Float(<Cuda>::float_empty(shape, &self.device, float_dtype(fact.dtype))),
-                false => Value::Int(<Cuda>::int_empty(shape, &self.device, int_dtype(fact.dtype))),
+            let (shape, flat) = (burn_shape(&fact.shape), Shape::new([fact.shape.elements().max(1)]));
+            if fact.dtype.is_float() {
+                let x = <Cuda>::float_empty(flat, &self.device, float_dtype(fact.dtype));
+                Value::Float(<Cuda>::float_reshape(x, shape))
+            } else {
+                let x = <Cuda>::int_empty(flat, &self.device, int_dtype(fact.dtype));
+                Value::Int(<Cuda>::int_reshape(x, shape))
             }
         };
         let outputs: Vec<Value<Cuda>> =

@@ -8,7 +8,7 @@ use super::view::View;
 
 const TEXT: &str = include_str!("kernels/gemm_sm90.cuh");
 
-/// What the kernel's text fixes: rows of a tile, threads.
+/// Rows of a tile, and threads: a warpgroup that fetches, two that compute 64 rows each.
 const TILE_ROWS: usize = 128;
 const THREADS: u32 = 384;
 
@@ -66,12 +66,12 @@ pub fn kernel(
     let stages = (SHARED - 1024 - STAGING) / stage;
     let Kind { sum, element_bytes, .. } = Kind::of(kind);
     let text = format!(
-        "{}typedef {sum} sum_type;\n#define ELEMENT_BYTES {element_bytes}\n#define ROWS {rows}\n#define COLUMNS {columns}\n\
-         #define FEATURES {features}\n#define TILE_COLUMNS {width}\n#define CLUSTER {CLUSTER}\n#define STAGES {stages}\n\
-         #define PARAMETERS {}\n#define ARGUMENTS {}\n{}{TEXT}",
-        finish.text,
+        "typedef {sum} sum_type;\n#define ELEMENT_BYTES {element_bytes}\n#define ROWS {rows}\n#define COLUMNS {columns}\n\
+         #define FEATURES {features}\n#define TILE_ROWS {TILE_ROWS}\n#define TILE_COLUMNS {width}\n#define CLUSTER {CLUSTER}\n\
+         #define STAGES {stages}\n#define PARAMETERS {}\n#define ARGUMENTS {}\n{}{}{TEXT}",
         finish.parameters,
         finish.arguments,
+        finish.text,
         multiply(kind, width)
     );
     Ok(Kernel {

@@ -18,7 +18,7 @@ pub use compile::{CompileError, Compiler};
 pub use plan::{Launch, Place, Plan, plan};
 
 use crate::RunError;
-use crate::ops::Observer;
+use crate::ops::{Observer, Unplanned};
 use cudarc::driver::sys::CUfunction_attribute;
 use cudarc::driver::{CudaContext, CudaFunction, CudaStream, LaunchConfig, PushKernelArg};
 use matmul::{Blas, Ready};
@@ -78,7 +78,10 @@ fn failed(what: &str, error: impl std::fmt::Debug) -> RunError {
 
 impl Engine {
     /// Compiles the kernels of `plan`, in parallel, and makes room for its values.
-    pub fn new(plan: Plan, gpu: Gpu) -> Result<Self, RunError> {
+    ///
+    /// # Errors
+    /// Also if cuBLASLt has no way to compute a product of the plan.
+    pub fn new(plan: Plan, gpu: Gpu) -> Result<Self, Unplanned> {
         let context = CudaContext::new(0).map_err(|error| failed("the CUDA context", error))?;
         // The engine's stream is the only one that touches what it launches over; waits are its own.
         // SAFETY: no slice of this context is used on two streams at once.
@@ -108,7 +111,9 @@ impl Engine {
                 }
                 Launch::Matmul { value, matmul } => {
                     let ready = blas.prepare(matmul);
-                    Prepared::Matmul(ready.map_err(|error| failed(&format!("%{value} in cuBLASLt"), error))?)
+                    let why =
+                        |error| Unplanned::Unsupported(format!("%{value}: cuBLASLt refuses it: {error:?}"));
+                    Prepared::Matmul(ready.map_err(why)?)
                 }
             });
         }

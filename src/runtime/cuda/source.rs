@@ -96,8 +96,9 @@ pub struct Part {
     pub target: View,
 }
 
-/// What is done to each of `parts` of a product, as text of the function `finish(sums, row, first)`, for eight neighbours of
-/// a row from column `first` on. Formulas read `operands`.
+/// What is done to `parts` of a product, which are all of its columns in order, as text of the function
+/// `finish(sums, row, first)`: for eight neighbours from column `first` on, of a row and of the eighth below, so that what one
+/// reads is on its way while the other is computed. Formulas read `operands`. The text takes ROWS, COLUMNS and TILE_ROWS.
 pub fn finish(parts: &[Part], product: &Registers, operands: &[View]) -> Result<Finish, Unsupported> {
     let mut finish = Finish {
         text: String::new(),
@@ -105,37 +106,54 @@ pub fn finish(parts: &[Part], product: &Registers, operands: &[View]) -> Result<
         arguments: String::new(),
         pointers: Vec::new(),
     };
-    let mut code = String::new();
-    for Part { columns, body, target } in parts {
+    let (mut functions, mut choice) = (String::new(), String::new());
+    for (part, Part { columns, body, target }) in parts.iter().enumerate() {
         let product = Product::Registers(Box::new(product.columns(columns)));
         let target = Target { data: target.clone(), scales: None };
         let first_pointer = finish.pointers.len();
         let mut writer = Writer::of_neighbours(operands, &product, &target, first_pointer)?;
         writer.body(body)?;
+        let parameters: String = writer.parameters.iter().map(|parameter| format!(", {parameter}")).collect();
+        let pointers = first_pointer..first_pointer + writer.pointers.len();
+        let arguments: String = pointers.map(|index| format!(", p{index}")).collect();
         // Writing to a string cannot fail.
         let _ = writeln!(
-            code,
-            "  if (first >= {} && first < {}) {{\n  const int column = first - {};\n{}  }}",
-            columns.start, columns.end, columns.start, writer.code
+            functions,
+            "__device__ __forceinline__ void finish_{part}(const float (&sums)[{NEIGHBOURS}], int row, int column{parameters}) {{\n  \
+             if (ROWS % TILE_ROWS != 0 && row >= ROWS) return;\n{}{}}}\n",
+            indices(&target.data.shape),
+            writer.code
         );
-        for (index, parameter) in (first_pointer..).zip(&writer.parameters) {
-            let _ = write!(finish.parameters, ", {parameter}");
-            let _ = write!(finish.arguments, ", p{index}");
-        }
+        // Parts follow each other, to the last column.
+        let condition =
+            if part + 1 < parts.len() { format!("if (first < {}) ", columns.end) } else { String::new() };
+        let column = format!("first - {}", columns.start);
+        let _ = writeln!(
+            choice,
+            "  {condition}{{\n    finish_{part}(sums[0], row, {column}{arguments});\n    \
+             finish_{part}(sums[1], row + 8, {column}{arguments});\n    return;\n  }}"
+        );
+        finish.parameters += &parameters;
+        finish.arguments += &arguments;
         finish.pointers.extend(writer.pointers);
     }
-    let shape = parts.first().map_or(&[][..], |part| &part.target.shape);
-    let mut head = String::from("  const int lane = 0;\n  unsigned rest = row;\n");
-    for axis in (1..shape.len().saturating_sub(1)).rev() {
-        let _ = writeln!(head, "  const unsigned i{axis} = rest % {0}u; rest /= {0}u;", shape[axis]);
-    }
-    let _ = writeln!(head, "  const unsigned i0 = rest;");
     finish.text = format!(
-        "{PRELUDE}\n__device__ __forceinline__ void finish(const float (&sums)[{NEIGHBOURS}], int row, int first{}) {{\n\
-         {head}{code}}}\n",
+        "{PRELUDE}\n{functions}\n\
+         __device__ __forceinline__ void finish(const float (&sums)[2][{NEIGHBOURS}], int row, int first{}) {{\n  \
+         if (first >= COLUMNS) return;\n{choice}}}\n",
         finish.parameters
     );
     Ok(finish)
+}
+
+/// The index along each axis but the last of a result of `shape`, from the number of its row.
+fn indices(shape: &[usize]) -> String {
+    let mut text = String::from("  const int lane = 0;\n  unsigned rest = row;\n");
+    for axis in (1..shape.len().saturating_sub(1)).rev() {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  const unsigned i{axis} = rest % {0}u; rest /= {0}u;", shape[axis]);
+    }
+    text + "  const unsigned i0 = rest;\n"
 }
 
 /// Sums of codes, and what turns them into numbers.

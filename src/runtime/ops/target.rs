@@ -95,6 +95,12 @@ pub enum Unplanned {
     Failed(RunError),
 }
 
+impl From<RunError> for Unplanned {
+    fn from(error: RunError) -> Self {
+        Self::Failed(error)
+    }
+}
+
 impl Target for Cuda {
     /// In one piece, as kernels of our own read it.
     fn kept(value: Value<Self>) -> Value<Self> {

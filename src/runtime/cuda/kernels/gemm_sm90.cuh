@@ -6,11 +6,11 @@
 //
 // Set by the host: ROWS, COLUMNS and FEATURES of the product; TILE_COLUMNS, CLUSTER and STAGES; ELEMENT_BYTES of x and W, and
 // `sum_type`; `multiply(sums, x, weight, add)`, which starts the product of 64 rows and 32 bytes of their features; PARAMETERS
-// and ARGUMENTS of `finish(sums, row, first)`, which takes eight neighbours of a row to where they go.
+// and ARGUMENTS of `finish(sums, row, first)`, which takes eight neighbours of a row, and of the eighth row below, to where they
+// go, if they are part of the product.
 
 struct __align__(64) TensorMap { unsigned long long words[16]; };
 
-#define TILE_ROWS 128
 // A row of a tile is as wide as the widest swizzle.
 #define TILE_BYTES 128
 #define GROUP 8
@@ -186,16 +186,17 @@ extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(384
           if (known == chunk) stage_sums(sums, known, own, lane);
         }
         __syncwarp();
+        float acc[2][8];
 #pragma unroll
-        for (int part = 0; part < 2; ++part) {
-          const int line = part * 8 + lane / 4, neighbour = (lane % 4) * 8;
-          const Pack<sum_type, 4>* from = reinterpret_cast<const Pack<sum_type, 4>*>(own + line * STAGING_STRIDE + neighbour);
-          float acc[8];
-          EACH(4) acc[e] = (float)from[0].at[e];
-          EACH(4) acc[e + 4] = (float)from[1].at[e];
-          const int y_row = first_row + line, y_column = first_column + chunk * 32 + neighbour;
-          if (y_row < ROWS && y_column < COLUMNS) finish(acc, y_row, y_column ARGUMENTS);
+        for (int low = 0; low < 2; ++low) {
+          const float* from = own + (lane / 4 + low * 8) * STAGING_STRIDE + (lane % 4) * 8;
+#pragma unroll
+          for (int i = 0; i < 8; i += 4) {
+            const Pack<sum_type, 4> pack = *reinterpret_cast<const Pack<sum_type, 4>*>(from + i);
+            EACH(4) acc[low][i + e] = (float)pack.at[e];
+          }
         }
+        finish(acc, first_row + lane / 4, first_column + chunk * 32 + (lane % 4) * 8 ARGUMENTS);
       }
     }
   }
