@@ -53,29 +53,38 @@ impl Compiler {
         {
             return Ok(cubin);
         }
-        let cubin = self.run(name, text)?;
+        let (cubin, _) = self.run(name, text, &[])?;
         if let Some(path) = kept {
             keep(&path, &cubin);
         }
         Ok(cubin)
     }
 
-    fn run(&self, name: &str, text: &str) -> Result<Vec<u8>, CompileError> {
+    /// What the assembler says of `text`, whose one kernel is called `name`: its registers, and bytes that it spills.
+    pub fn report(&self, name: &str, text: &str) -> Result<String, CompileError> {
+        self.run(name, text, &["--ptxas-options=-v"]).map(|(_, log)| log)
+    }
+
+    /// The cubin, and NVRTC's log.
+    fn run(&self, name: &str, text: &str, options: &[&str]) -> Result<(Vec<u8>, String), CompileError> {
         let failed = |log: String| CompileError { name: name.to_owned(), arch: self.arch.clone(), log };
         let text = CString::new(text).map_err(|error| failed(error.to_string()))?;
         let program = result::create_program(&text, None).map_err(|error| failed(format!("{error:?}")))?;
-        let options = [format!("--gpu-architecture={}", self.arch), "--std=c++17".to_owned()];
+        let own = [format!("--gpu-architecture={}", self.arch), "--std=c++17".to_owned()];
+        let options: Vec<String> =
+            own.into_iter().chain(options.iter().map(|&option| option.to_owned())).collect();
         // SAFETY: the program was created above and is destroyed once, below; what it writes goes to buffers of the size
         // that it said.
         unsafe {
             let outcome = result::compile_program(program, &options);
+            let log = result::get_program_log(program).unwrap_or_default();
+            let log = CStr::from_ptr(log.as_ptr()).to_string_lossy().into_owned();
             let cubin = match outcome {
-                Ok(()) => cubin_of(program).map_err(|error| failed(format!("{error:?}"))),
-                Err(error) => {
-                    let log = result::get_program_log(program).unwrap_or_default();
-                    let log = CStr::from_ptr(log.as_ptr()).to_string_lossy().into_owned();
-                    Err(failed(format!("{error:?}\n{log}")))
+                Ok(()) => {
+                    let cubin = cubin_of(program).map_err(|error| failed(format!("{error:?}")));
+                    cubin.map(|cubin| (cubin, log))
                 }
+                Err(error) => Err(failed(format!("{error:?}\n{log}"))),
             };
             let _ = result::destroy_program(program);
             cubin
