@@ -30,6 +30,7 @@ mod tests {
                 name: name.to_owned(),
                 memory: 0,
                 compute_capability: None,
+                processors: None,
                 driver_version: None,
             };
             machine(&info).map(|machine| machine.name)
