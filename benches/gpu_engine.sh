@@ -37,9 +37,5 @@ for name, other in (("bf16", "f32"), ("bf16-unfused", "f32"), ("int8dq", "f32"),
 PYTHON
 
 for passes in "$before,merge-linear,fuse,dce" "$before,$int8dq,merge-linear,fuse,dce"; do
-  echo "FLUX.1-dev, 1024², $passes"
-  "$reflux" ir --config flux-dev --steps 6 --passes "$passes" --out "$scratch/flux-dev.ir" 2> /dev/null
-  # Once as it is, then op by op, each waited for: the slowest.
-  "$reflux" run "$scratch/flux-dev.ir" --random 0 --device cuda
-  "$reflux" run "$scratch/flux-dev.ir" --random 0 --device cuda --profile 2> /dev/null
+  "$reflux" bench --config flux-dev --random-weights --device cuda --passes "$passes" --profile
 done

@@ -117,10 +117,15 @@ impl<B: Target> Executor<B> {
         Ok(Self { program, device, stages, values, stale, at_load, profile: None, fallbacks })
     }
 
+    /// Has a value for the stages that read it.
+    fn keep(&mut self, name: Name, value: Value<B>) {
+        self.values.insert(name, B::kept(value));
+    }
+
     fn prepare(&mut self) -> Result<(), RunError> {
         while let Some(rate) = self.stale.first().copied() {
             let prepared = self.run(&Stage::Prepare(rate))?;
-            self.values.extend(prepared.into_iter().map(|(name, _, value)| (name, B::kept(value))));
+            prepared.into_iter().for_each(|(name, _, value)| self.keep(name, value));
             self.stale.remove(&rate);
         }
         Ok(())
@@ -249,9 +254,8 @@ impl<B: Target> Execute for Executor<B> {
             let (name, expected) = (input.name.clone(), input.fact.clone());
             return Err(RunError::InputType { name, expected, found });
         }
-        let value = Value::upload(value.cast(input.fact.dtype), &self.device);
-        self.values.insert(input.name.clone(), B::kept(value));
-        let rate = input.fact.rate;
+        let (name, rate) = (input.name.clone(), input.fact.rate);
+        self.keep(name, Value::upload(value.cast(input.fact.dtype), &self.device));
         let depends = |loaded: &LoadedStage<B>| match loaded.stage {
             Stage::Prepare(stage) => Some(stage).filter(|&stage| stage >= rate),
             Stage::Variant(_) => None,
@@ -275,7 +279,7 @@ impl<B: Target> Execute for Executor<B> {
         let mut results = HashMap::new();
         for (name, fact, value) in self.run(&stage)? {
             if self.program.is_carried(&name) {
-                self.values.insert(name, value);
+                self.keep(name, value);
             } else {
                 let host = value.download(&fact, &format!("return %{name}"))?;
                 results.insert(name, host);

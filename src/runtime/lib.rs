@@ -15,6 +15,7 @@ mod ops;
 mod plan;
 mod profile;
 mod quantize;
+mod strides;
 mod value;
 
 pub use device::{Device, DeviceError, DeviceInfo};

@@ -1,15 +1,21 @@
 //! The attention kernels, made for the shapes and places at hand: one for Hopper, and one for what came before.
 
 use super::Gpu;
+use super::plan::MatmulKind;
 use super::source::{Kernel, Pointer, Unsupported};
 use super::tensor_map::TensorMap;
 use super::view::View;
+use super::wgmma::multiply;
 use reflux_ir::DType;
 use reflux_ir::op::Attention;
 use std::fmt::Write;
 
-const PORTABLE: &str = include_str!("kernels/attention.cuh");
-const HOPPER: &str = include_str!("kernels/attention_sm90.cuh");
+const PORTABLE: &str = concat!(include_str!("kernels/basics.cuh"), include_str!("kernels/attention.cuh"));
+const HOPPER: &str = concat!(
+    include_str!("kernels/basics.cuh"),
+    include_str!("kernels/hopper.cuh"),
+    include_str!("kernels/attention_sm90.cuh")
+);
 
 /// Elements of a head.
 const DIM: usize = 128;
@@ -29,7 +35,7 @@ pub fn kernel(gpu: Gpu, op: &Attention, views: &[View], out: &View) -> Result<Ke
             "only attention of bf16 heads of 128, without a mask, has a kernel here".into(),
         ));
     }
-    if gpu.capability == (9, 0) { hopper(gpu, op, [q, k, v], out) } else { portable(op, [q, k, v], out) }
+    if gpu.is_hopper() { hopper(gpu, op, [q, k, v], out) } else { portable(op, [q, k, v], out) }
 }
 
 /// What both texts take: how many queries and keys there are, the scale to the base 2, and where `views` lie.
@@ -70,8 +76,9 @@ fn hopper(gpu: Gpu, op: &Attention, [q, k, v]: [&View; 3], out: &View) -> Result
     const THREADS: u32 = 384;
     let [batch, queries, heads] = [0, 1, 2].map(|axis| q.shape[axis]);
     let text = format!(
-        "#define KEYS {KEYS}\n#define HEADS {heads}\n#define BATCHES {batch}\n{}{HOPPER}",
-        constants(op, queries, k.shape[1], &[("O", out)])
+        "#define KEYS {KEYS}\n#define HEADS {heads}\n#define BATCHES {batch}\n{}{}{HOPPER}",
+        constants(op, queries, k.shape[1], &[("O", out)]),
+        multiply(MatmulKind::Bf16, KEYS)
     );
     let map = |view: &View, rows: usize| TensorMap::of(view, &[1, rows, 1]);
     // Blocks stay, and take one tile after the other.

@@ -6,7 +6,7 @@ use crate::coded::{Coded, Codes};
 use crate::ops::{GraphRunner, Made, Observer, Unplanned};
 use crate::value::{Value, burn_shape, float_dtype, int_dtype};
 use burn::tensor::backend::Backend;
-use burn::tensor::ops::{FloatTensor, FloatTensorOps, IntTensor, IntTensorOps};
+use burn::tensor::ops::{FloatTensor, FloatTensorOps, IntTensorOps};
 use burn::tensor::{Shape, TensorMetadata};
 use burn_cuda::{Cuda, CudaDevice};
 use reflux_ir::op::Op;
@@ -62,21 +62,8 @@ pub fn runner(
 
 /// `value` without gaps between its rows, which burn leaves where that suits its own kernels.
 pub fn in_one_piece(value: Value<Cuda>) -> Value<Cuda> {
-    let flat = |shape: &Shape| Shape::new([shape.num_elements()]);
-    let float = |x: FloatTensor<Cuda>| {
-        if x.is_contiguous() {
-            return x;
-        }
-        let shape = x.shape();
-        <Cuda>::float_reshape(<Cuda>::float_reshape(x, flat(&shape)), shape)
-    };
-    let int = |x: IntTensor<Cuda>| {
-        if x.is_contiguous() {
-            return x;
-        }
-        let shape = x.shape();
-        <Cuda>::int_reshape(<Cuda>::int_reshape(x, flat(&shape)), shape)
-    };
+    let float = |x| packed(x, <Cuda>::float_reshape);
+    let int = |x| packed(x, <Cuda>::int_reshape);
     match value {
         Value::Float(x) => Value::Float(float(x)),
         Value::Int(x) => Value::Int(int(x)),
@@ -90,6 +77,22 @@ pub fn in_one_piece(value: Value<Cuda>) -> Value<Cuda> {
         }),
         scalar @ Value::Scalar(..) => scalar,
     }
+}
+
+/// `x` without gaps, by way of a single axis, which has none. burn's tensors on a GPU are of one type, whatever they hold.
+fn packed(
+    x: FloatTensor<Cuda>,
+    reshape: fn(FloatTensor<Cuda>, Shape) -> FloatTensor<Cuda>,
+) -> FloatTensor<Cuda> {
+    if x.is_contiguous() {
+        return x;
+    }
+    let shape = x.shape();
+    reshape(reshape(x, flat(&shape)), shape)
+}
+
+fn flat(shape: &Shape) -> Shape {
+    Shape::new([shape.num_elements()])
 }
 
 /// The device address of a value, or of the scales of its codes. It holds as long as the value does.
@@ -147,12 +150,12 @@ impl GraphRunner<Cuda> for OnBurn {
         // Of one axis, for burn leaves gaps between rows.
         let empty = |value: ValueId| {
             let fact = &self.graph[value].fact;
-            let (shape, flat) = (burn_shape(&fact.shape), Shape::new([fact.shape.elements().max(1)]));
+            let shape = burn_shape(&fact.shape);
             if fact.dtype.is_float() {
-                let x = <Cuda>::float_empty(flat, &self.device, float_dtype(fact.dtype));
+                let x = <Cuda>::float_empty(flat(&shape), &self.device, float_dtype(fact.dtype));
                 Value::Float(<Cuda>::float_reshape(x, shape))
             } else {
-                let x = <Cuda>::int_empty(flat, &self.device, int_dtype(fact.dtype));
+                let x = <Cuda>::int_empty(flat(&shape), &self.device, int_dtype(fact.dtype));
                 Value::Int(<Cuda>::int_reshape(x, shape))
             }
         };

@@ -2,11 +2,12 @@
 
 use super::Gpu;
 use super::plan::MatmulKind;
-use super::source::{Kernel, Part, Registers, Unsupported, finish};
+use super::source::{Kernel, Part, Scaling, Unsupported, finish};
 use super::tensor_map::{TILE_BYTES, TensorMap};
 use super::view::View;
+use super::wgmma::multiply;
 
-const TEXT: &str = include_str!("kernels/gemm_sm90.cuh");
+const TEXT: &str = concat!(include_str!("kernels/hopper.cuh"), include_str!("kernels/gemm_sm90.cuh"));
 
 /// Rows of a tile, and threads: a warpgroup that fetches, two that compute 64 rows each.
 const TILE_ROWS: usize = 128;
@@ -33,12 +34,12 @@ pub fn kernel(
     gpu: Gpu,
     kind: MatmulKind,
     [x, weight]: [&View; 2],
-    product: &Registers,
+    scaling: &Scaling,
     parts: &[Part],
     operands: &[View],
 ) -> Result<Kernel, Unsupported> {
     let unsupported = |why: &str| Err(Unsupported(why.into()));
-    if gpu.capability != (9, 0) {
+    if !gpu.is_hopper() {
         return unsupported("the kernel is for sm_90a");
     }
     let ([rows, features, x_stride], Some([columns, _, weight_stride])) =
@@ -60,15 +61,15 @@ pub fn kernel(
         TensorMap::of(&matrix(x, rows, x_stride), &[TILE_ROWS])?,
         TensorMap::of(&matrix(weight, columns, weight_stride), &[width / CLUSTER])?,
     ];
-    let finish = finish(parts, product, operands)?;
+    let finish = finish(parts, scaling, operands)?;
     // What is fetched lies at a multiple of 1024 bytes; each stage has two barriers.
     let stage = (TILE_ROWS + width) * TILE_BYTES + 16;
     let stages = (SHARED - 1024 - STAGING) / stage;
-    let Kind { sum, element_bytes, .. } = Kind::of(kind);
     let text = format!(
-        "typedef {sum} sum_type;\n#define ELEMENT_BYTES {element_bytes}\n#define ROWS {rows}\n#define COLUMNS {columns}\n\
+        "#define ELEMENT_BYTES {}\n#define ROWS {rows}\n#define COLUMNS {columns}\n\
          #define FEATURES {features}\n#define TILE_ROWS {TILE_ROWS}\n#define TILE_COLUMNS {width}\n#define CLUSTER {CLUSTER}\n\
          #define STAGES {stages}\n#define PARAMETERS {}\n#define ARGUMENTS {}\n{}{}{TEXT}",
+        x.dtype.bytes(),
         finish.parameters,
         finish.arguments,
         finish.text,
@@ -97,52 +98,6 @@ fn tile_columns(rows: usize, columns: usize, clusters: usize) -> usize {
     const START: usize = 48;
     let time = |width: &usize| tiles(rows, columns, *width).div_ceil(clusters) * (width + START);
     [256, 192, 128].into_iter().min_by_key(time).expect("there are some")
-}
-
-/// A kind of product in the terms of PTX.
-struct Kind {
-    /// C's type of the sums, and the constraint of a register that holds one.
-    sum: &'static str,
-    register: char,
-    element_bytes: usize,
-    /// What 32 bytes hold, and the types of result and operands, as the instruction's name ends.
-    types: &'static str,
-    /// Signs and transpositions, where the instruction has them.
-    tail: &'static str,
-}
-
-impl Kind {
-    fn of(kind: MatmulKind) -> Self {
-        match kind {
-            MatmulKind::Bf16 => Self {
-                sum: "float",
-                register: 'f',
-                element_bytes: 2,
-                types: "k16.f32.bf16.bf16",
-                tail: ", 1, 1, 0, 0",
-            },
-            MatmulKind::I8 => {
-                Self { sum: "int", register: 'r', element_bytes: 1, types: "k32.s32.s8.s8", tail: "" }
-            }
-        }
-    }
-}
-
-/// The function that starts a product of 64 rows by `width` columns; where it does not add, it replaces.
-fn multiply(kind: MatmulKind, width: usize) -> String {
-    let Kind { register, types, tail, .. } = Kind::of(kind);
-    let sums = width / 2;
-    let list = |item: &dyn Fn(usize) -> String| (0..sums).map(item).collect::<Vec<_>>().join(", ");
-    format!(
-        "#define SUMS {sums}\n\
-         __device__ __forceinline__ void multiply(sum_type (&d)[SUMS], unsigned long long x, unsigned long long weight, int add) {{\n  \
-         asm volatile(\"{{.reg .pred p; setp.ne.b32 p, %{}, 0; wgmma.mma_async.sync.aligned.m64n{width}{types} {{{}}}, %{sums}, %{}, p{tail};}}\"\n      \
-         : {}\n      : \"l\"(x), \"l\"(weight), \"r\"(add));\n}}\n",
-        sums + 2,
-        list(&|index| format!("%{index}")),
-        sums + 1,
-        list(&|index| format!("\"+{register}\"(d[{index}])")),
-    )
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod plan;
 mod source;
 mod tensor_map;
 mod view;
+mod wgmma;
 
 pub(crate) use burn_backend::{in_one_piece, runner};
 pub use compile::{CompileError, Compiler};
@@ -44,6 +45,13 @@ pub struct Gpu {
     pub capability: (u32, u32),
     /// How many multiprocessors it has.
     pub processors: u32,
+}
+
+impl Gpu {
+    /// Whether it has wgmma and TMA, which came and went with this generation's instructions of its own.
+    fn is_hopper(self) -> bool {
+        self.capability == (9, 0)
+    }
 }
 
 /// A plan ready to run on the first device.

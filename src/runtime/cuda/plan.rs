@@ -1,6 +1,6 @@
 //! A graph as launches over buffers.
 
-use super::source::{self, Codes, Kernel, Part, Pointer, Product, Registers, Target, Unsupported};
+use super::source::{self, Kernel, Part, Pointer, Product, Scaling, Target, Unsupported};
 use super::view::View;
 use super::{Gpu, gemm};
 use reflux_ir::op::{Arg, Body, Gemm, MatmulCodes, Op, Rowwise, Segment, Slice, Term, Unary, axis_index};
@@ -407,8 +407,8 @@ impl Planner<'_> {
                 let bias = args.get(2).map(|arg| self.data(operand(arg)?)).transpose()?;
                 // Rows of several pictures may be at several distances.
                 let x = if x.rows().is_some() { x } else { self.copied(id, &x)? };
-                let product = Registers { scales: None, bias: bias.clone() };
-                if self.fused(id, (MatmulKind::Bf16, [&x, &weight]), &product, operands, &target.data)? {
+                let scaling = Scaling { scales: None, bias: bias.clone() };
+                if self.fused(id, (MatmulKind::Bf16, [&x, &weight]), &scaling, operands, &target.data)? {
                     return Ok(Stored { data: target.data, scales: None });
                 }
                 let in_place = fact.dtype == DType::BF16 && target.data.rows().is_some();
@@ -438,21 +438,14 @@ impl Planner<'_> {
                 let bias = args.get(3).map(|arg| self.data(operand(arg)?)).transpose()?;
                 let (x_scales, weight_scales) = (self.scales(x)?, self.scales(weight)?);
                 let (x, weight) = (self.data(x)?, self.data(weight)?);
-                let scales = Some([x_scales.clone(), weight_scales.clone()]);
-                let registers = Registers { scales, bias: bias.clone() };
-                if self.fused(id, (MatmulKind::I8, [&x, &weight]), &registers, operands, &target.data)? {
+                let scaling = Scaling { scales: Some([x_scales, weight_scales]), bias };
+                if self.fused(id, (MatmulKind::I8, [&x, &weight]), &scaling, operands, &target.data)? {
                     return Ok(Stored { data: target.data, scales: None });
                 }
                 let sums = self.room(&fact.shape, DType::I32);
                 self.push_matmul(id, Matmul::new(MatmulKind::I8, [&x, &weight, &sums])?);
-                let product = |part: &dyn Fn(&View) -> View| {
-                    Product::Codes(Box::new(Codes {
-                        sums: part(&sums),
-                        row_scales: x_scales.clone(),
-                        column_scales: part(&weight_scales),
-                        bias: bias.as_ref().map(part),
-                    }))
-                };
+                let product =
+                    |part: &dyn Fn(&View) -> View| Product::Sums(Box::new((part(&sums), scaling.part(part))));
                 self.epilogues(id, op, operands, &target.data, product, false)?;
             }
             _ => return Err(Unsupported("this product is not computed here".into())),
@@ -465,7 +458,7 @@ impl Planner<'_> {
         &mut self,
         id: ValueId,
         (kind, matrices): (MatmulKind, [&View; 2]),
-        product: &Registers,
+        scaling: &Scaling,
         operands: &[ValueId],
         y: &View,
     ) -> Result<bool, Unsupported> {
@@ -490,7 +483,7 @@ impl Planner<'_> {
             let rest = at..start + columns;
             parts.extend((!rest.is_empty()).then(|| part(y, rest, &body)));
         }
-        let Ok(kernel) = gemm::kernel(self.gpu, kind, matrices, product, &parts, &views) else {
+        let Ok(kernel) = gemm::kernel(self.gpu, kind, matrices, scaling, &parts, &views) else {
             return Ok(false);
         };
         self.push(id, kernel);

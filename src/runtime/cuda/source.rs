@@ -11,7 +11,7 @@ use std::fmt::{self, Write};
 use std::ops::Range;
 
 /// Functions that the kernels share.
-const PRELUDE: &str = include_str!("kernels/rowwise.cuh");
+const PRELUDE: &str = concat!(include_str!("kernels/basics.cuh"), include_str!("kernels/rowwise.cuh"));
 
 /// A kernel and how to launch it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,29 +49,33 @@ impl Pointer {
 pub enum Product {
     /// Numbers, wherever they lie.
     Numbers(View),
-    /// Sums of codes, to be rescaled.
-    Codes(Box<Codes>),
+    /// Sums, wherever they lie.
+    Sums(Box<(View, Scaling)>),
     /// Sums that are still in the registers of the kernel that made them.
-    Registers(Box<Registers>),
+    Registers(Box<Scaling>),
 }
 
-/// What turns sums in registers into numbers. In views of one axis, the columns of the product.
+/// What turns a product's sums into numbers. In views of one axis, the columns of the product.
 #[derive(Clone, Debug)]
-pub struct Registers {
+pub struct Scaling {
     /// Of codes: one scale per row, and one per column.
     pub scales: Option<[View; 2]>,
     /// What is added to the columns.
     pub bias: Option<View>,
 }
 
-impl Registers {
-    /// Some of the columns.
-    fn columns(&self, columns: &Range<usize>) -> Self {
-        let part = |view: &View| view.slice(0, columns.start, columns.end);
+impl Scaling {
+    /// That of some columns, which `part` takes.
+    pub fn part(&self, part: impl Fn(&View) -> View) -> Self {
         Self {
             scales: self.scales.as_ref().map(|[row, column]| [row.clone(), part(column)]),
             bias: self.bias.as_ref().map(part),
         }
+    }
+
+    /// What has an element for each column.
+    fn of_columns(&self) -> impl Iterator<Item = &View> {
+        self.scales.iter().map(|[_, column]| column).chain(&self.bias)
     }
 }
 
@@ -99,7 +103,7 @@ pub struct Part {
 /// What is done to `parts` of a product, which are all of its columns in order, as text of the function
 /// `finish(sums, row, first)`: for eight neighbours from column `first` on, of a row and of the eighth below, so that what one
 /// reads is on its way while the other is computed. Formulas read `operands`. The text takes ROWS, COLUMNS and TILE_ROWS.
-pub fn finish(parts: &[Part], product: &Registers, operands: &[View]) -> Result<Finish, Unsupported> {
+pub fn finish(parts: &[Part], scaling: &Scaling, operands: &[View]) -> Result<Finish, Unsupported> {
     let mut finish = Finish {
         text: String::new(),
         parameters: String::new(),
@@ -108,7 +112,8 @@ pub fn finish(parts: &[Part], product: &Registers, operands: &[View]) -> Result<
     };
     let (mut functions, mut choice) = (String::new(), String::new());
     for (part, Part { columns, body, target }) in parts.iter().enumerate() {
-        let product = Product::Registers(Box::new(product.columns(columns)));
+        let part_of = |view: &View| view.slice(0, columns.start, columns.end);
+        let product = Product::Registers(Box::new(scaling.part(part_of)));
         let target = Target { data: target.clone(), scales: None };
         let first_pointer = finish.pointers.len();
         let mut writer = Writer::of_neighbours(operands, &product, &target, first_pointer)?;
@@ -154,17 +159,6 @@ fn indices(shape: &[usize]) -> String {
         let _ = writeln!(text, "  const unsigned i{axis} = rest % {0}u; rest /= {0}u;", shape[axis]);
     }
     text + "  const unsigned i0 = rest;\n"
-}
-
-/// Sums of codes, and what turns them into numbers.
-#[derive(Clone, Debug)]
-pub struct Codes {
-    pub sums: View,
-    /// One scale per row, and one per column.
-    pub row_scales: View,
-    pub column_scales: View,
-    /// What is added to the columns.
-    pub bias: Option<View>,
 }
 
 /// Where the result goes: numbers, or codes with their scales, one per row.
@@ -268,9 +262,7 @@ impl<'a> Writer<'a> {
         let acc_views: Vec<&View> = match acc {
             None => Vec::new(),
             Some(Product::Numbers(view)) => vec![view],
-            Some(Product::Codes(codes)) => {
-                [&codes.sums, &codes.column_scales].into_iter().chain(&codes.bias).collect()
-            }
+            Some(Product::Sums(sums)) => std::iter::once(&sums.0).chain(sums.1.of_columns()).collect(),
             Some(Product::Registers(_)) => return unsupported("sums in registers are no rows"),
         };
         let views: Vec<&View> = operands.iter().chain(acc_views).chain([&target.data]).collect();
@@ -293,11 +285,10 @@ impl<'a> Writer<'a> {
         target: &'a Target,
         first_pointer: usize,
     ) -> Result<Self, Unsupported> {
-        let Product::Registers(registers) = product else {
+        let Product::Registers(scaling) = product else {
             return unsupported("there are no sums in registers");
         };
-        let of_columns = registers.scales.iter().map(|[_, column]| column).chain(&registers.bias);
-        let mut views = operands.iter().chain(of_columns).chain([&target.data]);
+        let mut views = operands.iter().chain(scaling.of_columns()).chain([&target.data]);
         if !views.all(|view| allows(view, NEIGHBOURS)) {
             return unsupported("eight neighbours cannot be moved as one");
         }
@@ -402,8 +393,12 @@ impl<'a> Writer<'a> {
                 }
                 let array = match self.acc.expect("a gemm has a product") {
                     Product::Numbers(view) => self.load(view)?,
-                    Product::Codes(codes) => self.load_codes(codes)?,
-                    Product::Registers(registers) => self.take(registers)?,
+                    Product::Sums(sums) => self.load_sums(&sums.0, &sums.1)?,
+                    Product::Registers(scaling) => {
+                        let array = self.array();
+                        self.scale(&array, "sums", scaling)?;
+                        array
+                    }
                 };
                 self.acc_array = Some(array.clone());
                 Ok(array)
@@ -411,44 +406,34 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn load_codes(&mut self, codes: &Codes) -> Result<String, Unsupported> {
-        let Codes { sums, row_scales, column_scales, bias } = codes;
+    fn load_sums(&mut self, sums: &View, scaling: &Scaling) -> Result<String, Unsupported> {
         let layout = self.layout;
         let array = self.array();
         let strides = sums.broadcast(&self.shape);
         let pointer = self.row_pointer(sums, &strides, false);
         self.line(&format!("load<{layout}>({array}, {pointer}, lane);"));
-        let row_strides = [row_scales.broadcast(&self.shape[..self.shape.len() - 1]), vec![0]].concat();
-        let scale = self.row_pointer(row_scales, &row_strides, false);
-        let columns_array = self.load(column_scales)?;
-        let elements = self.layout.elements();
-        self.line(&format!("float row_scale = {scale}[0];"));
-        self.line(&format!("EACH({elements}) {array}[e] = {array}[e] * row_scale * {columns_array}[e];"));
-        if let Some(bias) = bias {
-            let bias = self.load(bias)?;
-            self.line(&format!("EACH({elements}) {array}[e] += {bias}[e];"));
-        }
+        self.scale(&array, &array, scaling)?;
         Ok(array)
     }
 
-    fn take(&mut self, registers: &Registers) -> Result<String, Unsupported> {
+    /// Makes numbers in `array` of the sums in `sums`.
+    fn scale(&mut self, array: &str, sums: &str, scaling: &Scaling) -> Result<(), Unsupported> {
         let elements = self.layout.elements();
-        let array = self.array();
-        match &registers.scales {
-            None => self.line(&format!("EACH({elements}) {array}[e] = sums[e];")),
+        match &scaling.scales {
+            None => self.line(&format!("EACH({elements}) {array}[e] = {sums}[e];")),
             Some([row, column]) => {
                 let strides = [row.broadcast(&self.shape[..self.shape.len() - 1]), vec![0]].concat();
                 let row = self.row_pointer(row, &strides, false);
                 let column = self.load(column)?;
-                self.line(&format!("const float row_scale = {row}[0];"));
-                self.line(&format!("EACH({elements}) {array}[e] = sums[e] * row_scale * {column}[e];"));
+                self.line(&format!("float row_scale = {row}[0];"));
+                self.line(&format!("EACH({elements}) {array}[e] = {sums}[e] * row_scale * {column}[e];"));
             }
         }
-        if let Some(bias) = &registers.bias {
+        if let Some(bias) = &scaling.bias {
             let bias = self.load(bias)?;
             self.line(&format!("EACH({elements}) {array}[e] += {bias}[e];"));
         }
-        Ok(array)
+        Ok(())
     }
 
     fn body(&mut self, body: &Body) -> Result<(), Unsupported> {

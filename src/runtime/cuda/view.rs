@@ -1,5 +1,6 @@
 //! Where values lie on the device.
 
+use crate::strides::reshaped;
 use reflux_ir::DType;
 
 /// A part of a buffer, seen as a tensor.
@@ -35,33 +36,7 @@ impl View {
 
     /// The same elements under another shape, if they can be seen so where they lie.
     pub fn reshape(&self, shape: &[usize]) -> Option<Self> {
-        // Runs of axes that lie behind each other without gaps, innermost last: extent and stride.
-        let mut runs: Vec<(usize, usize)> = Vec::new();
-        for (&extent, &stride) in self.shape.iter().zip(&self.strides).filter(|(extent, _)| **extent != 1) {
-            match runs.last_mut() {
-                Some((length, step)) if *step == extent * stride => {
-                    (*length, *step) = (*length * extent, stride)
-                }
-                _ => runs.push((extent, stride)),
-            }
-        }
-        let mut strides = vec![0; shape.len()];
-        let mut runs = runs.into_iter().rev();
-        let (mut left, mut stride) = runs.next().unwrap_or((1, 1));
-        for axis in (0..shape.len()).rev() {
-            if shape[axis] == 1 {
-                strides[axis] = stride;
-                continue;
-            }
-            if left == 1 {
-                (left, stride) = runs.next()?;
-            }
-            if !left.is_multiple_of(shape[axis]) {
-                return None;
-            }
-            strides[axis] = stride;
-            (left, stride) = (left / shape[axis], stride * shape[axis]);
-        }
+        let strides = reshaped(&self.shape, &self.strides, shape)?;
         Some(Self { shape: shape.to_vec(), strides, ..self.clone() })
     }
 

@@ -13,8 +13,6 @@
 
 typedef unsigned short half_bits;
 
-__device__ __forceinline__ unsigned shared_address(const void* p) { return (unsigned)__cvta_generic_to_shared(p); }
-
 // Rows of DIM elements, in units of 8; the unit is swapped by the row so that eight rows of one column do not collide.
 __device__ __forceinline__ int place(int row, int unit) { return row * DIM + ((unit ^ (row & 7)) * 8); }
 
@@ -35,18 +33,6 @@ __device__ __forceinline__ void multiply(float (&c)[4], const unsigned (&a)[4], 
   asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
                : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
-__device__ __forceinline__ float exp2_approximate(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
-__device__ __forceinline__ unsigned pack(float low, float high) {
-  unsigned y;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(high), "f"(low));
-  return y;
 }
 
 // ROWS rows of DIM elements from `first` on; what is beyond the last of `total` is zero.

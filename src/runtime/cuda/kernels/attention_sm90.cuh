@@ -5,91 +5,30 @@
 // the tensor cores add up the values of the pass before; and the two groups take turns at starting products, so that one
 // weighs while the products of the other run. Scores, weights and sums stay in registers.
 //
-// Blocks take tiles of QUERIES queries in turns: a grid of (query blocks, heads, batch) has one for each tile, and a smaller grid
-// fetches for its next tile while it finishes one. For a smaller grid the host sets HEADS and BATCHES.
+// Blocks take tiles of QUERIES queries in turns, however many blocks there are, and fetch for the next one while they finish one.
 //
-// Set by the host: QUERIES_TOTAL, KEYS_TOTAL, SCALE_LOG2 (the scale times log2 e, above zero), and the distance in elements of one
-// batch, token and head of O from the next, as in O_BATCH, O_TOKEN, O_HEAD, all multiples of 8, as is where O starts. The maps of
-// Q, K and V are of four dimensions, innermost first 128 elements, heads, tokens, batch, with boxes of 64, 1, QUERIES or KEYS, 1,
-// swizzled by 128 bytes and zero outside. Shared memory: SHARED bytes.
+// Set by the host: KEYS, a multiple of 16, and `multiply(scores, q, k, add)`, which starts the product of 64 queries, KEYS keys and 16
+// of their elements; QUERIES_TOTAL, KEYS_TOTAL, HEADS, BATCHES, SCALE_LOG2 (the scale times log2 e, above zero), and the distance in
+// elements of one batch, token and head of O from the next, as in O_BATCH, O_TOKEN, O_HEAD, all multiples of 8, as is where O starts.
+// The maps of Q, K and V are of four dimensions, innermost first 128 elements, heads, tokens, batch, with boxes of 64, 1, QUERIES or
+// KEYS, 1, swizzled by 128 bytes and zero outside.
 
-#ifndef KEYS
-#define KEYS 192
-#endif
 #define DIM 128
 #define GROUPS 2
 #define QUERIES (64 * GROUPS)
 #define STAGES 2
 #define QUERY_BLOCKS ((QUERIES_TOTAL + QUERIES - 1) / QUERIES)
 #define PASSES ((KEYS_TOTAL + KEYS - 1) / KEYS)
-#ifndef HEADS
-#define HEADS gridDim.y
-#define BATCHES gridDim.z
-#endif
 
 // In bytes. A tile is two boxes, of the first and the last 64 elements of each row.
 #define Q_BYTES (QUERIES * DIM * 2)
 #define KV_BYTES (KEYS * DIM * 2)
-#define BARRIERS_BYTES 128
-#define SHARED (1024 + Q_BYTES + 2 * STAGES * KV_BYTES + BARRIERS_BYTES)
 
 typedef unsigned short bf16;
 typedef unsigned long long descriptor;
-struct __align__(64) TensorMap {
-  unsigned long long words[16];
-};
-
-__device__ __forceinline__ unsigned shared_address(const void* p) { return (unsigned)__cvta_generic_to_shared(p); }
-
-__device__ __forceinline__ float exp2_approximate(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
-__device__ __forceinline__ float reciprocal_approximate(float x) {
-  float y;
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
-__device__ __forceinline__ unsigned pack(float low, float high) {
-  unsigned y;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(high), "f"(low));
-  return y;
-}
-
-// Barriers in shared memory, each with a phase that ends when `arrivals` have come, and as many bytes as were announced.
-
-__device__ __forceinline__ void make_barrier(unsigned barrier, int arrivals) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
-}
-
+// One of those that a barrier waits for, if it is here.
 __device__ __forceinline__ void arrive(unsigned barrier, bool is_here) {
   asm volatile("{\n.reg .pred here;\nsetp.ne.b32 here, %1, 0;\n@here mbarrier.arrive.shared::cta.b64 _, [%0];\n}" ::"r"(barrier), "r"((int)is_here) : "memory");
-}
-
-__device__ __forceinline__ void arrive_with_bytes(unsigned barrier, int bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
-}
-
-// Until the phase of this parity has ended; of a new barrier the phase of parity 1 has.
-__device__ __forceinline__ void wait(unsigned barrier, unsigned parity) {
-#ifdef GUARD
-  // This test does not sleep, so the count is some seconds.
-  for (int tries = 0;; ++tries) {
-    int is_over;
-    asm volatile("{\n.reg .pred over;\nmbarrier.test_wait.parity.shared::cta.b64 over, [%1], %2;\nselp.b32 %0, 1, 0, over;\n}"
-                 : "=r"(is_over)
-                 : "r"(barrier), "r"(parity)
-                 : "memory");
-    if (is_over) break;
-    if (tries == 1 << 26) asm volatile("trap;");
-  }
-#else
-  asm volatile("{\n.reg .pred over;\nAGAIN:\nmbarrier.try_wait.parity.shared::cta.b64 over, [%0], %1;\n@!over bra AGAIN;\n}" ::"r"(barrier), "r"(parity)
-               : "memory");
-#endif
 }
 
 // Rows from `token` on, as two boxes of `box` bytes, to shared memory; the bytes count at the barrier.
@@ -110,43 +49,11 @@ __device__ __forceinline__ descriptor describe(unsigned address, unsigned apart)
   return 1ull << 62 | 1024ull >> 4 << 32 | (descriptor)(apart >> 4) << 16 | address >> 4;
 }
 
-// Names of registers in products, ten of the numbers that start with `t`; and eight operands that have such names. The registers of
-// the scores, then in SCORES_MADE what is added to them: whether at all, the shape of a product, and its two matrices.
+// Names of registers in a product, ten of the numbers that start with `t`; and eight operands that have such names.
 #define TEN(t) "%" #t "0, %" #t "1, %" #t "2, %" #t "3, %" #t "4, %" #t "5, %" #t "6, %" #t "7, %" #t "8, %" #t "9"
 #define SIXTY_FOUR TEN() ", " TEN(1) ", " TEN(2) ", " TEN(3) ", " TEN(4) ", " TEN(5) ", %60, %61, %62, %63"
 #define OF_8(r, i) "+f"(r[i]), "+f"(r[i + 1]), "+f"(r[i + 2]), "+f"(r[i + 3]), "+f"(r[i + 4]), "+f"(r[i + 5]), "+f"(r[i + 6]), "+f"(r[i + 7])
 #define OF_64(r) OF_8(r, 0), OF_8(r, 8), OF_8(r, 16), OF_8(r, 24), OF_8(r, 32), OF_8(r, 40), OF_8(r, 48), OF_8(r, 56)
-#if KEYS == 128
-#define SCORES SIXTY_FOUR
-#define SCORES_OF(r) OF_64(r)
-#define SCORES_MADE "setp.ne.b32 add, %66, 0;\n", "m64n128k16", "%64, %65"
-#elif KEYS == 144
-#define SCORES SIXTY_FOUR ", %64, %65, %66, %67, %68, %69, %70, %71"
-#define SCORES_OF(r) OF_64(r), OF_8(r, 64)
-#define SCORES_MADE "setp.ne.b32 add, %74, 0;\n", "m64n144k16", "%72, %73"
-#elif KEYS == 160
-#define SCORES SIXTY_FOUR ", %64, %65, %66, %67, %68, %69, " TEN(7)
-#define SCORES_OF(r) OF_64(r), OF_8(r, 64), OF_8(r, 72)
-#define SCORES_MADE "setp.ne.b32 add, %82, 0;\n", "m64n160k16", "%80, %81"
-#elif KEYS == 176
-#define SCORES SIXTY_FOUR ", %64, %65, %66, %67, %68, %69, " TEN(7) ", %80, %81, %82, %83, %84, %85, %86, %87"
-#define SCORES_OF(r) OF_64(r), OF_8(r, 64), OF_8(r, 72), OF_8(r, 80)
-#define SCORES_MADE "setp.ne.b32 add, %90, 0;\n", "m64n176k16", "%88, %89"
-#elif KEYS == 192
-#define SCORES SIXTY_FOUR ", %64, %65, %66, %67, %68, %69, " TEN(7) ", " TEN(8) ", %90, %91, %92, %93, %94, %95"
-#define SCORES_OF(r) OF_64(r), OF_8(r, 64), OF_8(r, 72), OF_8(r, 80), OF_8(r, 88)
-#define SCORES_MADE "setp.ne.b32 add, %98, 0;\n", "m64n192k16", "%96, %97"
-#else
-#error "KEYS is 128, 144, 160, 176 or 192"
-#endif
-#define PRODUCT_TEXT(set, shape, operands) \
-  "{\n.reg .pred add;\n" set "wgmma.mma_async.sync.aligned." shape ".f32.bf16.bf16 {" SCORES "}, " operands ", add, 1, 1, 0, 0;\n}"
-#define PRODUCT(...) PRODUCT_TEXT(__VA_ARGS__)
-
-// Sixteen elements further: scores = q k^T, or more of it.
-__device__ __forceinline__ void multiply_keys(float (&scores)[KEYS / 2], descriptor q, descriptor k, int is_more) {
-  asm volatile(PRODUCT(SCORES_MADE) : SCORES_OF(scores) : "l"(q), "l"(k), "r"(is_more));
-}
 
 // Sixteen keys further: out += weights v.
 __device__ __forceinline__ void multiply_values(float (&out)[DIM / 2], const unsigned* weights, descriptor v) {
@@ -225,7 +132,7 @@ __device__ __forceinline__ void start_scores(float (&scores)[KEYS / 2], descript
 #pragma unroll
   for (int d = 0; d < DIM / 16; ++d) {
     const int within = d % 4 * 32;
-    multiply_keys(scores, q + ((d / 4 * (QUERIES * 128) + within) >> 4), k + ((d / 4 * (KEYS * 128) + within) >> 4), d > 0);
+    multiply(scores, q + ((d / 4 * (QUERIES * 128) + within) >> 4), k + ((d / 4 * (KEYS * 128) + within) >> 4), d > 0);
   }
   end_products();
 }

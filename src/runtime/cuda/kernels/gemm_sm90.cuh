@@ -5,11 +5,9 @@
 // last one is written. CLUSTER blocks one below the other share the tile of W, of which each fetches a part for all.
 //
 // Set by the host: ROWS, COLUMNS and FEATURES of the product; TILE_COLUMNS, CLUSTER and STAGES; ELEMENT_BYTES of x and W, and
-// `sum_type`; `multiply(sums, x, weight, add)`, which starts the product of 64 rows and 32 bytes of their features; PARAMETERS
+// `multiply(sums, x, weight, add)`, which starts the product of 64 rows and 32 bytes of their features to SUMS `sum_type`s; PARAMETERS
 // and ARGUMENTS of `finish(sums, row, first)`, which takes eight neighbours of a row, and of the eighth row below, to where they
 // go, if they are part of the product.
-
-struct __align__(64) TensorMap { unsigned long long words[16]; };
 
 // A row of a tile is as wide as the widest swizzle.
 #define TILE_BYTES 128
@@ -23,28 +21,8 @@ struct __align__(64) TensorMap { unsigned long long words[16]; };
 #define STAGING_STRIDE 36
 #define STAGING_BYTES (16 * STAGING_STRIDE * 4)
 
-__device__ __forceinline__ unsigned shared_address(const void* p) { return (unsigned)__cvta_generic_to_shared(p); }
-
-__device__ __forceinline__ void barrier_init(unsigned barrier, int count) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(count));
-}
-
-__device__ __forceinline__ void barrier_wait(unsigned barrier, int parity) {
-  asm volatile(
-      "{\n"
-      ".reg .pred done;\n"
-      "again:\n"
-      "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
-      "@!done bra again;\n"
-      "}\n" ::"r"(barrier), "r"(parity) : "memory");
-}
-
-__device__ __forceinline__ void barrier_expect(unsigned barrier, int bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
-}
-
 // At the barrier of a block of the cluster. It has only read what it gives back, so that no writes need to be seen there.
-__device__ __forceinline__ void barrier_arrive_at(unsigned barrier, int block) {
+__device__ __forceinline__ void arrive_at(unsigned barrier, int block) {
   asm volatile(
       "{\n"
       ".reg .b32 there;\n"
@@ -75,7 +53,7 @@ __device__ __forceinline__ unsigned long long matrix(unsigned address) {
 // Adds the products of a stage once it is there; the first of a tile replace what was in `sums`. They are in flight then.
 template <bool FIRST>
 __device__ __forceinline__ void multiply_stage(sum_type (&sums)[SUMS], unsigned full, unsigned long long x, unsigned long long weight, int stage, int parity) {
-  barrier_wait(full + stage * 8, parity);
+  wait(full + stage * 8, parity);
   // Descriptors count in units of 16 bytes.
   const int start = stage * (STAGE_BYTES / 16);
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
@@ -119,8 +97,8 @@ extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(384
   const int tiles = ((ROWS + TILE_ROWS * CLUSTER - 1) / (TILE_ROWS * CLUSTER)) * ((COLUMNS + TILE_COLUMNS - 1) / TILE_COLUMNS);
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < STAGES; ++stage) {
-      barrier_init(full + stage * 8, 1);
-      barrier_init(empty + stage * 8, 2 * CLUSTER);
+      make_barrier(full + stage * 8, 1);
+      make_barrier(empty + stage * 8, 2 * CLUSTER);
     }
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
   }
@@ -137,9 +115,9 @@ extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(384
         const int first_row = (row * CLUSTER + block) * TILE_ROWS, first_column = column * TILE_COLUMNS;
         for (int step = 0; step < STEPS; ++step) {
           // Stages start out empty, as if a round before the first had been read.
-          barrier_wait(empty + stage * 8, parity ^ 1);
+          wait(empty + stage * 8, parity ^ 1);
           const unsigned to = base + stage * STAGE_BYTES, barrier = full + stage * 8;
-          barrier_expect(barrier, STAGE_BYTES);
+          arrive_with_bytes(barrier, STAGE_BYTES);
           const int feature = step * (TILE_BYTES / ELEMENT_BYTES);
           fetch(to, &x_map, feature, first_row, barrier);
           if (CLUSTER == 1) {
@@ -168,10 +146,10 @@ extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(384
         multiply_stage<false>(sums, full, x, weight, stage, parity);
         // What was multiplied before this stage has been read.
         asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
-        if (threadIdx.x % 128 < CLUSTER) barrier_arrive_at(empty + last * 8, threadIdx.x % 128);
+        if (threadIdx.x % 128 < CLUSTER) arrive_at(empty + last * 8, threadIdx.x % 128);
       }
       asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
-      if (threadIdx.x % 128 < CLUSTER) barrier_arrive_at(empty + stage * 8, threadIdx.x % 128);
+      if (threadIdx.x % 128 < CLUSTER) arrive_at(empty + stage * 8, threadIdx.x % 128);
       if (++stage == STAGES) stage = 0, parity ^= 1;
 
       // By way of shared memory a thread gets eight neighbours, to be moved as one.

@@ -24,18 +24,6 @@ __device__ __forceinline__ float round_to_f32(float x) { return x; }
 __device__ __forceinline__ float round_to_bf16(float x) { bf16 y; from_float(y, x); return to_float(y); }
 __device__ __forceinline__ float round_to_f16(float x) { f16 y; from_float(y, x); return to_float(y); }
 
-__device__ __forceinline__ float exp2_approximate(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
-__device__ __forceinline__ float reciprocal_approximate(float x) {
-  float y;
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
 // 1 / (1 + 2^-x)
 __device__ __forceinline__ float logistic2(float x) { return reciprocal_approximate(1.0f + exp2_approximate(-x)); }
 

@@ -1,5 +1,6 @@
 //! Data movement: as little of it as strides allow.
 
+use crate::strides::reshaped;
 use burn::tensor::{DType, Shape};
 use burn_flex::{FlexTensor, Layout};
 
@@ -15,33 +16,12 @@ pub fn reshape(x: &FlexTensor, shape: &[usize]) -> FlexTensor {
     }
 }
 
-/// The strides under which what `layout` describes is of `shape`, if there are any.
+/// The strides under which what `layout` describes is of `shape`, if there are any and it does not run backwards.
 fn strides(layout: &Layout, shape: &[usize]) -> Option<Vec<isize>> {
-    // Neighbouring axes that lie like one, innermost first.
-    let mut runs: Vec<(usize, isize)> = Vec::new();
-    for (&extent, &stride) in
-        layout.shape().iter().zip(layout.strides()).rev().filter(|(extent, _)| **extent != 1)
-    {
-        match runs.last_mut() {
-            Some((run, inner)) if stride == *inner * *run as isize => *run *= extent,
-            _ => runs.push((extent, stride)),
-        }
-    }
-    let mut runs = runs.into_iter();
-    let (mut left, mut next) = runs.next().unwrap_or((1, 1));
-    let mut strides = vec![1; shape.len()];
-    for (place, &extent) in strides.iter_mut().zip(shape).rev() {
-        if left == 1 && extent != 1 {
-            (left, next) = runs.next()?;
-        }
-        if extent == 0 || left % extent != 0 {
-            return None;
-        }
-        *place = next;
-        left /= extent;
-        next *= extent as isize;
-    }
-    Some(strides)
+    let own =
+        layout.strides().iter().map(|&stride| usize::try_from(stride).ok()).collect::<Option<Vec<_>>>()?;
+    let strides = reshaped(layout.shape(), &own, shape)?;
+    Some(strides.into_iter().map(|stride| stride as isize).collect())
 }
 
 /// The f32 `parts` one after the other along `axis`, run by run of what lies together in them.

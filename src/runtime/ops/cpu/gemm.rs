@@ -45,8 +45,7 @@ pub fn linear(x: &FlexTensor, weight: &FlexTensor, bias: Option<&FlexTensor>) ->
 }
 
 enum Product<'a> {
-    F32 { x: Matrix<'a, f32>, weight: Matrix<'a, f32>, bias: Option<&'a [f32]> },
-    Panels { x: Matrix<'a, f32>, weight: Panels<'a>, bias: Option<&'a [f32]> },
+    F32 { x: Matrix<'a, f32>, weight: Weight<'a>, bias: Option<&'a [f32]> },
     I8 { x: Matrix<'a, i8>, weight: Matrix<'a, i8>, factors: Factors },
 }
 
@@ -98,18 +97,49 @@ impl<'a> Product<'a> {
             Some(bias) => Some(bias.as_slice::<f32>()?),
             None => None,
         };
-        let x = Matrix::of(x)?;
-        match weight.layout().shape().len() {
-            2 => Some(Self::F32 { x, weight: Matrix::of(weight)?, bias }),
-            _ => Some(Self::Panels { x, weight: Panels::of(weight)?, bias }),
-        }
+        let weight = match weight.layout().shape().len() {
+            2 => Weight::Rows(Matrix::of(weight)?),
+            _ => Weight::Panels(Panels::of(weight)?),
+        };
+        Some(Self::F32 { x: Matrix::of(x)?, weight, bias })
     }
 
     fn columns(&self) -> usize {
         match self {
-            Self::F32 { weight, .. } => weight.rows,
-            Self::Panels { weight, .. } => weight.rows(),
+            Self::F32 { weight, .. } => weight.rows(),
             Self::I8 { weight, .. } => weight.rows,
+        }
+    }
+}
+
+/// f32 weights as products read them.
+#[derive(Clone, Copy)]
+enum Weight<'a> {
+    Rows(Matrix<'a, f32>),
+    Panels(Panels<'a>),
+}
+
+impl Weight<'_> {
+    fn rows(self) -> usize {
+        match self {
+            Self::Rows(weight) => weight.rows,
+            Self::Panels(weight) => weight.rows(),
+        }
+    }
+
+    /// Most rows of a tile of the result.
+    fn height(self) -> usize {
+        match self {
+            Self::Rows(_) => HEIGHT,
+            Self::Panels(_) => panel::HEIGHT,
+        }
+    }
+
+    /// The products of the rows of `x`, as many as `y` has, with `rows` of the weight.
+    fn multiply(self, x: Matrix<f32>, rows: Range<usize>, y: &mut [&mut [f32]]) {
+        match self {
+            Self::Rows(weight) => f32::multiply(x, weight.rows(rows), y),
+            Self::Panels(weight) => weight.multiply(x, rows, y),
         }
     }
 }
@@ -157,14 +187,7 @@ fn multiply(product: Product, epilogue: &Epilogue, shape: &[usize]) -> FlexTenso
     let (columns, place) = (product.columns(), y.storage_mut());
     match product {
         Product::F32 { x, weight, bias } => {
-            let size = tile_size([x.rows, columns, x.columns], HEIGHT);
-            let multiply = |rows, columns, acc: &mut [&mut [f32]]| {
-                f32::multiply(x.rows(rows), weight.rows(columns), acc);
-            };
-            tile_by_tile(size, columns, multiply, with_bias(bias), epilogue, place);
-        }
-        Product::Panels { x, weight, bias } => {
-            let size = tile_size([x.rows, columns, x.columns], panel::HEIGHT);
+            let size = tile_size([x.rows, columns, x.columns], weight.height());
             let multiply =
                 |rows, columns, acc: &mut [&mut [f32]]| weight.multiply(x.rows(rows), columns, acc);
             tile_by_tile(size, columns, multiply, with_bias(bias), epilogue, place);
