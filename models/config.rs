@@ -53,6 +53,11 @@ impl Net {
     /// All networks, in the order in which a picture needs them.
     pub const ALL: [Net; 4] = [Self::Clip, Self::T5, Self::Transformer, Self::Vae];
 
+    /// Whether it encodes text.
+    pub const fn is_of_text(self) -> bool {
+        matches!(self, Self::T5 | Self::Clip)
+    }
+
     /// The network's folder in a diffusers model.
     pub const fn folder(self) -> &'static str {
         match self {

@@ -119,6 +119,9 @@ pub const LOSSLESS: &str = "canonicalize,hoist,canonicalize,merge-linear,fuse,dc
 /// [`LOSSLESS`] for the processor, whose products read weights in panels.
 pub const LOSSLESS_CPU: &str = "canonicalize,hoist,canonicalize,merge-linear,fuse(device=cpu),pack,dce";
 
+/// What runs on the VAE on a GPU: few kernels of its own as well.
+pub const LOSSLESS_VAE: &str = "canonicalize,merge-linear,fuse,dce";
+
 /// A registry of [`PASSES`].
 pub fn registry() -> Registry {
     Registry::new(PASSES)

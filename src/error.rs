@@ -38,8 +38,8 @@ pub enum Error {
     #[error("{what} must be {range}, not {found}")]
     Range { what: &'static str, range: String, found: String },
     #[error(
-        "this needs at least {} GB of memory ({network}), and {device} has {} GB free; make the image smaller",
-        gigabytes(.needed), gigabytes(.free)
+        "this needs at least {} GB of memory ({network}), and {device} has {} GB free; make the image smaller{}",
+        gigabytes(.needed), gigabytes(.free), other_ways(*.device)
     )]
     Memory { network: String, needed: u64, free: u64, device: Device },
     #[error("{}: {why}", path.display())]
@@ -63,6 +63,14 @@ pub enum Error {
 impl From<DriverError> for Error {
     fn from(error: DriverError) -> Self {
         Self::Passes(Box::new(error))
+    }
+}
+
+/// What else would take less memory.
+fn other_ways(device: Device) -> &'static str {
+    match device {
+        Device::Cpu => "",
+        Device::Cuda => ", quantize the transformer (--passes), or keep less on the device (--memory low)",
     }
 }
 

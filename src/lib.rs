@@ -29,7 +29,7 @@ mod pipeline;
 
 pub use error::Error;
 pub use pipeline::{
-    Defaults, Event, FluxPipeline, Image, OpenOptions, Report, Request, StageTime, bundled_model,
+    Defaults, Event, FluxPipeline, Image, Memory, OpenOptions, Report, Request, StageTime, bundled_model,
 };
 
 /// This version of Reflux.

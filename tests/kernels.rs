@@ -8,7 +8,7 @@ use reflux_ir::pass::{Driver, Pipeline};
 use reflux_ir::{DType, Program};
 use reflux_models::scheduler::Schedule;
 use reflux_models::{ModelConfig, Net, Sizes};
-use reflux_passes::registry;
+use reflux_passes::{LOSSLESS_VAE, registry};
 use reflux_runtime::cuda::{Compiler, Gpu, Launch, Plan, plan};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,10 +20,11 @@ const GPUS: [(&str, Gpu); 3] = [
     ("sm_90a", Gpu { capability: (9, 0), processors: 132 }),
 ];
 
-const PIPELINES: [&str; 4] = [
+const PIPELINES: [&str; 5] = [
     "canonicalize,hoist,canonicalize,merge-linear,fuse,dce",
     "canonicalize,hoist,canonicalize,quantize(int8dq,exclude=norm+embedding),merge-linear,fuse,dce",
     "canonicalize,hoist,canonicalize,quantize(int8dq),cache(fora,interval=3),merge-linear,fuse,dce",
+    "canonicalize,hoist,canonicalize,quantize(fp8dqrow),merge-linear,fuse,dce",
     "canonicalize,hoist,canonicalize,cache(pab),merge-linear,fuse,dce",
 ];
 
@@ -43,9 +44,28 @@ fn models() -> [(&'static str, ModelConfig, Sizes); 2] {
     ]
 }
 
-/// The plans of all variants of `model` after `passes`, for `gpu`.
+/// Whether a GPU has kernels for what `passes` make.
+fn is_for(passes: &str, gpu: Gpu) -> bool {
+    !passes.contains("fp8") || gpu.capability >= (8, 9)
+}
+
+/// The plans of all variants of the transformer of `model` after `passes`, for `gpu`; on Hopper, of the VAE too.
 fn plans(model: &ModelConfig, sizes: &Sizes, passes: &str, gpu: Gpu) -> Vec<(Program, String, Plan)> {
-    let program = model.lower(Net::Transformer, sizes, DType::BF16).unwrap();
+    let mut plans = plans_of(Net::Transformer, model, sizes, passes, gpu);
+    if gpu.capability == (9, 0) {
+        plans.extend(plans_of(Net::Vae, model, sizes, LOSSLESS_VAE, gpu));
+    }
+    plans
+}
+
+fn plans_of(
+    net: Net,
+    model: &ModelConfig,
+    sizes: &Sizes,
+    passes: &str,
+    gpu: Gpu,
+) -> Vec<(Program, String, Plan)> {
+    let program = model.lower(net, sizes, DType::BF16).unwrap();
     let tokens = (sizes.height / 16) * (sizes.width / 16);
     let times = Schedule::new(&model.scheduler, sizes.steps, tokens).unwrap().timesteps;
     let pipeline = Pipeline::parse(passes, &registry()).unwrap();
@@ -67,7 +87,8 @@ fn plans(model: &ModelConfig, sizes: &Sizes, passes: &str, gpu: Gpu) -> Vec<(Pro
 fn steps_are_planned() {
     for (name, model, sizes) in models() {
         for passes in PIPELINES {
-            for (gpu, (program, variant, plan)) in GPUS.iter().flat_map(|(gpu, at)| {
+            let gpus = GPUS.iter().filter(|(_, gpu)| is_for(passes, *gpu));
+            for (gpu, (program, variant, plan)) in gpus.flat_map(|(gpu, at)| {
                 plans(&model, &sizes, passes, *at).into_iter().map(move |plan| (gpu, plan))
             }) {
                 let graph = &program.variants[variant.as_str()];
@@ -78,7 +99,8 @@ fn steps_are_planned() {
                     });
                 // What is executed is what is printed: every op but views has its launches, and nothing else has.
                 for id in graph.ids().filter(|&id| !graph.is_leaf(id)) {
-                    let is_run = ["rowwise", "gemm", "attention", "select"].contains(&graph[id].op.name());
+                    let is_run = ["rowwise", "gemm", "attention", "select", "conv2d", "group_norm"]
+                        .contains(&graph[id].op.name());
                     assert!(
                         !is_run || launches.contains_key(&*graph[id].name),
                         "{name}, {passes}: %{}",
@@ -120,7 +142,7 @@ fn every_kernel_compiles() {
     for (arch, gpu) in GPUS {
         let mut kernels: BTreeMap<String, String> = BTreeMap::new();
         for (_, model, sizes) in models() {
-            for passes in PIPELINES {
+            for passes in PIPELINES.into_iter().filter(|passes| is_for(passes, gpu)) {
                 for (.., plan) in plans(&model, &sizes, passes, gpu) {
                     for launch in plan.launches {
                         if let Launch::Kernel { kernel, .. } = launch {

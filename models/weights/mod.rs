@@ -17,11 +17,15 @@ pub use error::WeightsError;
 pub use random::RandomWeights;
 
 use file::MappedFile;
+use rayon::prelude::*;
 use reflux_ir::{DType, HostTensor, WeightError, WeightSource};
 use safetensors::Dtype;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+
+/// Bytes that one thread copies.
+const SHARE: usize = 1 << 20;
 
 /// The tensors of one network, in one or more mapped files.
 #[derive(Debug)]
@@ -57,7 +61,18 @@ pub struct WeightView<'a> {
 impl WeightView<'_> {
     /// A copy of the tensor in the type it is stored in.
     pub fn to_tensor(&self) -> HostTensor {
-        HostTensor::new(self.dtype, self.shape.to_vec(), self.parts.concat())
+        let bytes = self.parts.iter().map(|part| part.len()).sum();
+        let mut copy = vec![0; bytes];
+        let mut rest = &mut copy[..];
+        for part in &self.parts {
+            let (to, after) = rest.split_at_mut(part.len());
+            rest = after;
+            // Reading from the file, and memory that is new, is what takes the time.
+            to.par_chunks_mut(SHARE)
+                .zip(part.par_chunks(SHARE))
+                .for_each(|(to, from)| to.copy_from_slice(from));
+        }
+        HostTensor::new(self.dtype, self.shape.to_vec(), copy)
     }
 }
 

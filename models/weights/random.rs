@@ -1,6 +1,7 @@
 //! Weights that mean nothing, for measuring how fast a network runs whose checkpoint is not at hand.
 
 use crate::noise::TorchGenerator;
+use rayon::prelude::*;
 use reflux_ir::{DType, HostTensor, Program, WeightError, WeightSource};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -40,8 +41,10 @@ impl WeightSource for RandomWeights {
         let values: Vec<f32> = read.map(|value| value * deviation).collect();
         // From here on it repeats.
         let period = HostTensor::from_f32([values.len()], &values).cast(dtype).bytes;
-        let mut bytes = period.repeat(elements.div_ceil(POOL));
-        bytes.truncate(elements * dtype.bytes());
+        let mut bytes = vec![0; elements * dtype.bytes()];
+        bytes
+            .par_chunks_mut(period.len().max(1))
+            .for_each(|part| part.copy_from_slice(&period[..part.len()]));
         Ok(HostTensor::new(dtype, shape.clone(), bytes))
     }
 }

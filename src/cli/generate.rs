@@ -2,10 +2,11 @@
 
 use super::passes::{PassArgs, check_dump_dir, in_a_line};
 use super::progress::Progress;
-use super::{DTypeArg, DeviceArg, by_op, print, tensors};
+use super::{DTypeArg, DeviceArg, MemoryArg, by_op, print, tensors};
 use crate::files::check_writable;
 use crate::pipeline::{FluxPipeline, Image, OpenOptions, Report, Request, bundled_model};
 use crate::{Error, VERSION};
+use reflux_runtime::Device;
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -66,6 +67,8 @@ pub struct Args {
     /// [default: f32 on the processor, bf16 on a GPU]
     #[arg(long, value_enum)]
     dtype: Option<DTypeArg>,
+    #[arg(long, value_enum, default_value = "resident")]
+    memory: MemoryArg,
     #[command(flatten)]
     passes: PassArgs,
     /// Write the transformer's program into this folder, before the first pass and after each that changes it
@@ -115,11 +118,15 @@ pub fn generate(args: &Args) -> Result<(), Error> {
         transformer: args.transformer.clone(),
         passes,
         dump_dir: args.dump_dir.clone(),
+        memory: args.memory.into(),
     };
     let mut pipeline = FluxPipeline::open_with(model, options)?;
     pipeline.set_profiling(args.profile);
     let request = request(args)?;
 
+    if pipeline.device() == Device::Cuda {
+        eprintln!("planned peak memory: {:.2} GB", pipeline.planned_peak(&request)? as f64 / 1e9);
+    }
     let mut progress = Progress::new();
     let (images, report) = pipeline.generate_with(&request, &mut |event| progress.observe(event))?;
     progress.finish();

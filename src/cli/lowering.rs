@@ -2,7 +2,7 @@
 
 use super::DTypeArg;
 use crate::Error;
-use crate::pipeline::Defaults;
+use crate::pipeline::{Defaults, FluxPipeline, OpenOptions};
 use reflux_ir::{DType, Program};
 use reflux_models::scheduler::Schedule;
 use reflux_models::{ModelConfig, Net, PIXELS_PER_TOKEN, Sizes};
@@ -86,6 +86,11 @@ impl Model {
         let config = ModelConfig::read(folder)?;
         let defaults = Defaults::of(folder, &config)?;
         Ok(Self { config, defaults })
+    }
+
+    /// A pipeline of it whose weights are drawn.
+    pub fn with_random_weights(&self, options: OpenOptions) -> Result<FluxPipeline, Error> {
+        FluxPipeline::with_random_weights(self.config.clone(), self.defaults.clone(), options)
     }
 
     /// The program of a network.

@@ -21,6 +21,7 @@ mod steps;
 mod tensors;
 
 use crate::Error;
+use crate::pipeline::Memory;
 use clap::{Parser, Subcommand};
 use reflux_ir::DType;
 use reflux_runtime::Device;
@@ -156,6 +157,25 @@ impl From<DTypeArg> for DType {
             DTypeArg::F32 => Self::F32,
             DTypeArg::Bf16 => Self::BF16,
             DTypeArg::F16 => Self::F16,
+        }
+    }
+}
+
+/// `--memory`: what stays on the device.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum MemoryArg {
+    /// All networks
+    #[default]
+    Resident,
+    /// What steps and the decoder need; text encoders and the weights of what is prepared leave after use
+    Low,
+}
+
+impl From<MemoryArg> for Memory {
+    fn from(arg: MemoryArg) -> Self {
+        match arg {
+            MemoryArg::Resident => Self::Resident,
+            MemoryArg::Low => Self::Low,
         }
     }
 }

@@ -27,7 +27,8 @@ pub fn run_steps(executor: &mut dyn Execute, inputs: &[(String, HostTensor)]) ->
     steps.map(run).collect()
 }
 
-/// Noise for every float input of `program` that is not `given`.
+/// Noise for every float input of `program` that is not `given`, and small numbers that count up for every other one but the
+/// step: tokens of any vocabulary.
 pub fn random_inputs(
     program: &Program,
     given: &[(String, HostTensor)],
@@ -35,11 +36,16 @@ pub fn random_inputs(
 ) -> Vec<(String, HostTensor)> {
     let mut generator = TorchGenerator::new(seed);
     let is_given = |input: &Declaration| given.iter().any(|(name, _)| *name == *input.name);
-    let wanted = program.inputs.iter().filter(|input| input.fact.dtype.is_float() && !is_given(input));
+    let wanted = program.inputs.iter().filter(|input| *input.name != *STEP && !is_given(input));
     wanted
         .map(|Declaration { name, fact }| {
-            let noise = generator.randn_f32(fact.shape.elements());
-            (name.to_string(), HostTensor::from_f32(fact.shape.to_vec(), &noise))
+            let (shape, elements) = (fact.shape.to_vec(), fact.shape.elements());
+            let drawn = if fact.dtype.is_float() {
+                HostTensor::from_f32(shape, &generator.randn_f32(elements))
+            } else {
+                HostTensor::from_i32(shape, &(0..elements).map(|index| index as i32 % 64).collect::<Vec<_>>())
+            };
+            (name.to_string(), drawn)
         })
         .collect()
 }

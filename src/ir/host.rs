@@ -14,7 +14,7 @@ pub struct HostTensor {
 impl HostTensor {
     /// An `f32` tensor; `values` must hold `shape`'s number of elements.
     pub fn from_f32(shape: impl Into<Vec<usize>>, values: &[f32]) -> Self {
-        Self::new(DType::F32, shape.into(), values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        Self::new(DType::F32, shape.into(), le_bytes(values, f32::to_le_bytes))
     }
 
     /// An `i32` tensor; `values` must hold `shape`'s number of elements.
@@ -66,15 +66,22 @@ impl HostTensor {
         }
         let values = self.to_f32();
         let bytes = match dtype {
-            DType::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            DType::F16 => values.iter().flat_map(|&v| half::f16::from_f32(v).to_le_bytes()).collect(),
-            DType::BF16 => values.iter().flat_map(|&v| half::bf16::from_f32(v).to_le_bytes()).collect(),
-            DType::I32 => values.iter().flat_map(|&v| (v.round_ties_even() as i32).to_le_bytes()).collect(),
-            DType::I8 => values.iter().map(|&v| (v.round_ties_even() as i8) as u8).collect(),
+            DType::F32 => le_bytes(&values, f32::to_le_bytes),
+            DType::F16 => le_bytes(&values, |v| half::f16::from_f32(v).to_le_bytes()),
+            DType::BF16 => le_bytes(&values, |v| half::bf16::from_f32(v).to_le_bytes()),
+            DType::I32 => le_bytes(&values, |v| (v.round_ties_even() as i32).to_le_bytes()),
+            DType::I8 => le_bytes(&values, |v| (v.round_ties_even() as i8).to_le_bytes()),
             DType::F8E4M3 | DType::U4 => unreachable!("codes are no host tensors"),
         };
         Self::new(dtype, self.shape.clone(), bytes)
     }
+}
+
+/// The bytes that `encode` makes of each value.
+fn le_bytes<const N: usize>(values: &[f32], encode: impl Fn(f32) -> [u8; N]) -> Vec<u8> {
+    let mut bytes = vec![0; values.len() * N];
+    bytes.as_chunks_mut().0.iter_mut().zip(values).for_each(|(place, &value)| *place = encode(value));
+    bytes
 }
 
 /// Where an executor reads a program's weights from, by diffusers tensor name.

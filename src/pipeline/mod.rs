@@ -12,6 +12,7 @@ mod text;
 pub(crate) use defaults::dtype_on;
 pub use defaults::{Defaults, bundled_model};
 pub use image::Image;
+pub use memory::Memory;
 pub(crate) use memory::check_fits;
 pub(crate) use optimize::lossless;
 pub use report::{Event, Report, StageTime};
@@ -19,16 +20,17 @@ pub use request::Request;
 
 use crate::Error;
 use reflux_ir::pass::{PassReport, Pipeline};
-use reflux_ir::{DType, HostTensor, Program};
+use reflux_ir::{DType, HostTensor, Program, WeightSource};
 use reflux_models::noise::TorchGenerator;
 use reflux_models::scheduler::Schedule;
-use reflux_models::weights::Weights;
+use reflux_models::weights::{RandomWeights, Weights};
 use reflux_models::{ModelConfig, Net, Sizes};
-use reflux_runtime::{Device, Execute, Profile, load};
+use reflux_runtime::{Device, Execute, Profile, load, load_streaming};
 use report::Clock;
 use request::Resolved;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use text::Tokenizers;
 
@@ -46,19 +48,24 @@ pub struct OpenOptions {
     pub passes: Option<Arc<Pipeline>>,
     /// Where to write the transformer's program between passes.
     pub dump_dir: Option<PathBuf>,
+    /// What stays on the device.
+    pub memory: Memory,
 }
 
-/// A FLUX.1 model, ready to make pictures. Networks are loaded when they are first needed, and stay.
+/// A FLUX.1 model, ready to make pictures. Networks are loaded when they are first needed, and stay as [`Memory`] says.
 pub struct FluxPipeline {
-    folder: PathBuf,
+    /// Where the weights are; drawn if nowhere.
+    folder: Option<PathBuf>,
     config: ModelConfig,
     defaults: Defaults,
-    tokenizers: Tokenizers,
+    /// None where weights are drawn, to which all prompts are alike.
+    tokenizers: Option<Tokenizers>,
     device: Device,
     dtype: DType,
     transformer: Option<PathBuf>,
     passes: Arc<Pipeline>,
     dump_dir: Option<PathBuf>,
+    memory: Memory,
     /// The transformer as the passes made it, for the sizes last asked for.
     optimized: Option<(Sizes, Program)>,
     pass_reports: Vec<PassReport>,
@@ -79,6 +86,19 @@ impl FluxPipeline {
     pub fn open_with(folder: impl AsRef<Path>, options: OpenOptions) -> Result<Self, Error> {
         let folder = folder.as_ref().to_owned();
         let config = ModelConfig::read(&folder)?;
+        let defaults = Defaults::of(&folder, &config)?;
+        let mut pipeline = Self::with_random_weights(config, defaults, options)?;
+        pipeline.tokenizers = Some(Tokenizers::open(&folder)?);
+        pipeline.folder = Some(folder);
+        Ok(pipeline)
+    }
+
+    /// A model of this configuration with weights that mean nothing, to measure what pictures take.
+    pub fn with_random_weights(
+        config: ModelConfig,
+        defaults: Defaults,
+        options: OpenOptions,
+    ) -> Result<Self, Error> {
         let device = options.device.unwrap_or(Device::Cpu);
         device.probe().map_err(reflux_runtime::RunError::from)?;
         let dtype = options.dtype.unwrap_or(dtype_on(device));
@@ -90,15 +110,16 @@ impl FluxPipeline {
             });
         }
         Ok(Self {
-            tokenizers: Tokenizers::open(&folder)?,
-            defaults: Defaults::of(&folder, &config)?,
-            folder,
+            folder: None,
             config,
+            defaults,
+            tokenizers: None,
             device,
             dtype,
             transformer: options.transformer,
-            passes: options.passes.unwrap_or_else(|| Arc::new(lossless(device))),
+            passes: options.passes.unwrap_or_else(|| Arc::new(lossless(Net::Transformer, device))),
             dump_dir: options.dump_dir,
+            memory: options.memory,
             optimized: None,
             pass_reports: Vec::new(),
             loaded: HashMap::new(),
@@ -120,6 +141,11 @@ impl FluxPipeline {
     /// Where the networks run.
     pub fn device(&self) -> Device {
         self.device
+    }
+
+    /// What runs on the transformer before it is loaded.
+    pub fn passes(&self) -> &Pipeline {
+        &self.passes
     }
 
     /// In what the networks compute.
@@ -160,11 +186,12 @@ impl FluxPipeline {
         let schedule = Schedule::new(&self.config.scheduler, request.steps, request.sizes().image_tokens())?;
         let mut images = Vec::new();
         let mut finals = Vec::new();
+        let conditioning = self.encode(&request, &mut clock)?;
         for (index, latents) in latents.into_iter().enumerate() {
-            let prompt = &request.prompts[index / request.num_images];
-            let conditioning = self.encode(prompt, &request, &mut clock)?;
-            let latents = self.denoise(latents, &conditioning, &schedule, &request, index, &mut clock)?;
-            images.push(self.decode(&latents, prompt, index, &request, &mut clock)?);
+            let prompt = index / request.num_images;
+            let latents =
+                self.denoise(latents, &conditioning[prompt], &schedule, &request, index, &mut clock)?;
+            images.push(self.decode(&latents, &request.prompts[prompt], index, &request, &mut clock)?);
             finals.extend(latents.to_f32());
         }
         let packed = [images.len(), request.sizes().image_tokens(), self.config.transformer.in_channels];
@@ -187,23 +214,9 @@ impl FluxPipeline {
 
     /// The folder's name, by which pictures say what made them.
     fn model_name(&self) -> String {
-        let name =
-            self.folder.canonicalize().ok().and_then(|path| path.file_name().map(|name| name.to_owned()));
+        let folder = self.folder.as_ref().and_then(|folder| folder.canonicalize().ok());
+        let name = folder.and_then(|path| path.file_name().map(|name| name.to_owned()));
         name.map_or_else(|| "FLUX.1".into(), |name| name.to_string_lossy().into_owned())
-    }
-
-    /// Refuses what cannot fit before any work is done.
-    fn check_memory(&mut self, request: &Resolved) -> Result<(), Error> {
-        let Some(free) = self.device.free_memory() else { return Ok(()) };
-        for net in Net::ALL {
-            let sizes = request.sizes_of(net);
-            // What is loaded has its memory already.
-            if self.loaded.get(&net).is_some_and(|(loaded, _)| *loaded == sizes) {
-                continue;
-            }
-            check_fits(&self.program(net, &sizes)?, self.device, free)?;
-        }
-        Ok(())
     }
 
     /// The network for these sizes, loaded if it is not.
@@ -211,6 +224,10 @@ impl FluxPipeline {
         if self.loaded.get(&net).is_none_or(|(loaded, _)| *loaded != sizes) {
             // The old one goes first, so that the two are never in memory together.
             self.loaded.remove(&net);
+            if self.memory == Memory::Low {
+                self.loaded.retain(|other, _| other.is_of_text() == net.is_of_text());
+                self.device.release_unused();
+            }
             clock.enter(match net {
                 Net::Clip => "load text_encoder",
                 Net::T5 => "load text_encoder_2",
@@ -218,25 +235,33 @@ impl FluxPipeline {
                 Net::Vae => "load vae",
             });
             let program = self.program(net, &sizes)?;
-            let path = match (&self.transformer, net) {
-                (Some(path), Net::Transformer) => path.clone(),
-                _ => self.folder.join(net.folder()),
+            let weights = self.weights(net, &sizes, &program)?;
+            let mut executor = match self.memory {
+                Memory::Resident => load(self.device, program, &*weights)?,
+                Memory::Low => load_streaming(self.device, program, weights)?,
             };
-            let weights = Weights::open(&path)?;
-            // The checkpoint is one of the network as it was before the passes.
-            let unused =
-                weights.check_for(&self.config.lower(net, &sizes, self.dtype)?, net.unused_weights())?;
-            if let Some(first) = unused.first() {
-                let path = path.display();
-                self.warnings
-                    .push(format!("{path}: {} tensors are not used, `{first}` the first", unused.len()));
-            }
-            let mut executor = load(self.device, program, &weights)?;
             executor.set_profiling(self.profiling);
             self.warnings.extend(executor.fallbacks().iter().cloned());
             self.loaded.insert(net, (sizes, executor));
         }
         Ok(self.loaded.get_mut(&net).expect("just loaded").1.as_mut())
+    }
+
+    /// The weights of `net`, which is to run as `program`.
+    fn weights(&mut self, net: Net, sizes: &Sizes, program: &Program) -> Result<Rc<dyn WeightSource>, Error> {
+        let path = match (&self.transformer, &self.folder, net) {
+            (Some(path), _, Net::Transformer) => path.clone(),
+            (_, Some(folder), _) => folder.join(net.folder()),
+            (_, None, _) => return Ok(Rc::new(RandomWeights::new(program, 0))),
+        };
+        let weights = Weights::open(&path)?;
+        // The checkpoint is one of the network as it was before the passes.
+        let unused = weights.check_for(&self.config.lower(net, sizes, self.dtype)?, net.unused_weights())?;
+        if let Some(first) = unused.first() {
+            let path = path.display();
+            self.warnings.push(format!("{path}: {} tensors are not used, `{first}` the first", unused.len()));
+        }
+        Ok(Rc::new(weights))
     }
 
     /// Packed noise, one tensor `[1, tokens, channels]` per picture: drawn as torch draws it, or given.

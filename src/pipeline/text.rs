@@ -31,8 +31,17 @@ pub(super) struct Conditioning {
 }
 
 impl FluxPipeline {
-    /// Encodes `prompt`, and the negative prompt if it is used.
+    /// Encodes each prompt, and with each the negative prompt if it is used.
     pub(super) fn encode(
+        &mut self,
+        request: &Resolved,
+        clock: &mut Clock,
+    ) -> Result<Vec<Conditioning>, Error> {
+        let encoded = request.prompts.iter().map(|prompt| self.encode_prompt(prompt, request, clock));
+        encoded.collect()
+    }
+
+    fn encode_prompt(
         &mut self,
         prompt: &str,
         request: &Resolved,
@@ -42,22 +51,33 @@ impl FluxPipeline {
         let mut hidden = Vec::new();
         for text in std::iter::once(prompt).chain(request.negative()) {
             let length = self.config.clip.max_position_embeddings;
-            let encoding = self.tokenizers.clip.encode(text, length)?;
-            self.warn_if_cut("CLIP", length, &encoding);
+            let ids = self.tokens(Net::Clip, text, length)?;
             let clip = self.network(Net::Clip, request.sizes_of(Net::Clip), clock)?;
             clock.enter("encode with CLIP");
-            clip.bind("ids", &HostTensor::from_i32([1, length], &encoding.ids))?;
+            clip.bind("ids", &ids)?;
             pooled.push(clip.step(0)?.remove("pooled").expect("CLIP's result"));
 
             let length = request.max_sequence_length;
-            let encoding = self.tokenizers.t5.encode(text, length)?;
-            self.warn_if_cut("T5", length, &encoding);
+            let ids = self.tokens(Net::T5, text, length)?;
             let t5 = self.network(Net::T5, request.sizes_of(Net::T5), clock)?;
             clock.enter("encode with T5");
-            t5.bind("ids", &HostTensor::from_i32([1, length], &encoding.ids))?;
+            t5.bind("ids", &ids)?;
             hidden.push(t5.step(0)?.remove("prompt").expect("T5's result"));
         }
         Ok(Conditioning { prompt: stack(&hidden), pooled: stack(&pooled) })
+    }
+
+    /// What `encoder` reads of `text`: `i32[1, length]`.
+    fn tokens(&mut self, encoder: Net, text: &str, length: usize) -> Result<HostTensor, Error> {
+        let Some(tokenizers) = &self.tokenizers else {
+            return Ok(HostTensor::from_i32([1, length], &vec![1; length]));
+        };
+        let (name, encoding) = match encoder {
+            Net::Clip => ("CLIP", tokenizers.clip.encode(text, length)?),
+            _ => ("T5", tokenizers.t5.encode(text, length)?),
+        };
+        self.warn_if_cut(name, length, &encoding);
+        Ok(HostTensor::from_i32([1, length], &encoding.ids))
     }
 
     fn warn_if_cut(&mut self, encoder: &str, length: usize, encoding: &Encoding) {

@@ -78,6 +78,13 @@ impl Device {
         }
     }
 
+    /// Gives memory back that backends keep for what may come: after a network is dropped that was large.
+    pub fn release_unused(self) {
+        if self == Self::Cuda {
+            crate::cuda::release_unused(&burn_cuda::CudaDevice::default());
+        }
+    }
+
     /// Bytes of memory that could be had now, where that is known.
     pub fn free_memory(self) -> Option<u64> {
         match self {

@@ -1,9 +1,9 @@
 //! Runs a program on one backend.
 
 use crate::coded::Coded;
-use crate::ops::{GraphRunner, Target, Unplanned, execute};
+use crate::ops::{GraphRunner, Kept, Loader, Target, Unplanned, execute};
 use crate::plan::{Instruction, Plan, Slot};
-use crate::value::Value;
+use crate::value::{Value, host_data};
 use crate::{Device, Profile, RunError, quantize, weight_rule};
 use burn_cuda::Cuda;
 use burn_flex::Flex;
@@ -11,6 +11,7 @@ use reflux_ir::op::Op;
 use reflux_ir::{Fact, Graph, HostTensor, Name, Program, Rate, Stage, WeightSource, verify};
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// A loaded program.
@@ -47,8 +48,22 @@ pub fn load(
     device.probe()?;
     verify(&program)?;
     Ok(match device {
-        Device::Cpu => Box::new(Executor::<Flex>::new(program, weights)?),
-        Device::Cuda => Box::new(Executor::<Cuda>::new(program, weights)?),
+        Device::Cpu => Box::new(Executor::<Flex>::new(program, weights, None)?),
+        Device::Cuda => Box::new(Executor::<Cuda>::new(program, weights, None)?),
+    })
+}
+
+/// [`load`], but that weights of prepare stages are on the device only while these run, and are read anew each time.
+pub fn load_streaming(
+    device: Device,
+    program: Program,
+    weights: Rc<dyn WeightSource>,
+) -> Result<Box<dyn Execute>, RunError> {
+    device.probe()?;
+    verify(&program)?;
+    Ok(match device {
+        Device::Cpu => Box::new(Executor::<Flex>::new(program, &*weights, Some(weights.clone()))?),
+        Device::Cuda => Box::new(Executor::<Cuda>::new(program, &*weights, Some(weights.clone()))?),
     })
 }
 
@@ -57,13 +72,17 @@ struct Executor<B: Target> {
     device: B::Device,
     stages: Vec<LoadedStage<B>>,
     /// Inputs, prepared values and carried values.
-    values: HashMap<Name, Value<B>>,
+    values: HashMap<Name, Kept<B>>,
+    /// That of the last value that was kept.
+    version: u64,
     /// Prepare stages that have to run again.
     stale: BTreeSet<Rate>,
     /// What ran while the weights were read.
     at_load: Profile,
     profile: Option<Profile>,
     fallbacks: Vec<String>,
+    /// Where prepare stages read their weights while they run, if they do not have them.
+    streamed: Option<Rc<dyn WeightSource>>,
 }
 
 struct LoadedStage<B: Target> {
@@ -75,27 +94,33 @@ struct LoadedStage<B: Target> {
 }
 
 impl<B: Target> Executor<B> {
-    fn new(program: Program, source: &dyn WeightSource) -> Result<Self, RunError> {
+    fn new(
+        program: Program,
+        source: &dyn WeightSource,
+        streamed: Option<Rc<dyn WeightSource>>,
+    ) -> Result<Self, RunError> {
         let device = B::Device::default();
+        let mut loader = B::loader(&device)?;
         // By type too: one stage may read a tensor quantized, another as it is.
         let mut weights: HashMap<(String, Fact), Value<B>> = HashMap::new();
         let mut stages = Vec::new();
-        let mut values = HashMap::new();
+        let mut prepared_weights = Vec::new();
         let mut at_load = Profile::default();
         let mut fallbacks = Vec::new();
         for (stage, graph) in program.stages() {
             if stage == Stage::Prepare(Rate::Weights) && graph.inputs().is_empty() {
-                let prepared = prepare_weights(graph, source, &device, &mut at_load)?;
-                values.extend(prepared.into_iter().map(|(name, _, value)| (name, B::kept(value))));
+                let prepared = prepare_weights(graph, source, loader.as_mut(), &device, &mut at_load)?;
+                prepared_weights.extend(prepared.into_iter().map(|(name, _, value)| (name, value)));
                 continue;
             }
-            let plan = Plan::new(graph);
+            let streams = streamed.is_some() && matches!(stage, Stage::Prepare(_));
+            let plan = if streams { Plan::consuming_weights(graph) } else { Plan::new(graph) };
             let mut leaves = Vec::new();
-            for (tensor, fact, slot) in &plan.weights {
+            for (tensor, fact, slot) in plan.weights.iter().filter(|_| !streams) {
                 let key = (tensor.clone(), fact.clone());
                 let value = match weights.get(&key) {
                     Some(value) => value.clone(),
-                    None => B::kept(load_weight(source, tensor, fact, &device)?),
+                    None => B::kept(load_weight(source, tensor, fact, loader.as_mut(), &device)?),
                 };
                 weights.insert(key, value.clone());
                 leaves.push((*slot, value));
@@ -105,8 +130,10 @@ impl<B: Target> Executor<B> {
             }
             let runner = match &stage {
                 Stage::Prepare(_) => None,
-                Stage::Variant(_) => runner(&stage, graph, &leaves, &device, &mut fallbacks)?,
+                Stage::Variant(_) => runner(&stage, graph, &leaves, loader.as_mut(), &mut fallbacks)?,
             };
+            // What runs the stage as a whole has its weights.
+            let leaves = if runner.is_none() { leaves } else { Vec::new() };
             stages.push(LoadedStage { stage, plan, leaves, runner });
         }
         let stale = stages.iter().filter_map(|loaded| match loaded.stage {
@@ -114,12 +141,26 @@ impl<B: Target> Executor<B> {
             Stage::Variant(_) => None,
         });
         let stale = stale.collect();
-        Ok(Self { program, device, stages, values, stale, at_load, profile: None, fallbacks })
+        let mut executor = Self {
+            program,
+            device,
+            stages,
+            values: HashMap::new(),
+            version: 0,
+            stale,
+            at_load,
+            profile: None,
+            fallbacks,
+            streamed,
+        };
+        prepared_weights.into_iter().for_each(|(name, value)| executor.keep(name, value));
+        Ok(executor)
     }
 
     /// Has a value for the stages that read it.
     fn keep(&mut self, name: Name, value: Value<B>) {
-        self.values.insert(name, B::kept(value));
+        self.version += 1;
+        self.values.insert(name, Kept { value: B::kept(value), version: self.version });
     }
 
     fn prepare(&mut self) -> Result<(), RunError> {
@@ -150,25 +191,29 @@ impl<B: Target> Executor<B> {
         }
         let mut slots: Vec<Option<Value<B>>> = vec![None; plan.slots];
         for (name, slot) in &plan.inputs {
-            let value = self.values.get(name).ok_or_else(|| RunError::MissingInput(name.clone()))?;
-            slots[*slot] = Some(value.clone());
+            let kept = self.values.get(name).ok_or_else(|| RunError::MissingInput(name.clone()))?;
+            slots[*slot] = Some(kept.value.clone());
         }
         for (slot, value) in &loaded.leaves {
             slots[*slot] = Some(value.clone());
         }
-        let profile = &mut self.profile;
-        interpret(
-            plan,
-            slots,
-            &self.device,
-            &mut |_| unreachable!("leaves are loaded"),
-            &mut |instruction, time| {
-                if let Some(profile) = profile {
-                    profile.record(stage, instruction, time()?);
-                }
-                Ok(())
-            },
-        )
+        let (profile, device) = (&mut self.profile, &self.device);
+        let mut streamed = match (&self.streamed, stage) {
+            (Some(source), Stage::Prepare(_)) => Some((source, B::loader(device)?)),
+            _ => None,
+        };
+        let mut load = |slot: Slot| {
+            let (source, loader) = streamed.as_mut().expect("leaves are loaded");
+            let weight = plan.weights.iter().find(|(_, _, place)| *place == slot);
+            let (tensor, fact, _) = weight.expect("it is a weight");
+            load_weight(source.as_ref(), tensor, fact, loader.as_mut(), device)
+        };
+        interpret(plan, slots, device, &mut load, &mut |instruction, time| {
+            if let Some(profile) = profile {
+                profile.record(stage, instruction, time()?);
+            }
+            Ok(())
+        })
     }
 }
 
@@ -219,6 +264,7 @@ fn interpret<B: Target>(
 fn prepare_weights<B: Target>(
     graph: &Graph,
     source: &dyn WeightSource,
+    loader: &mut dyn Loader<B>,
     device: &B::Device,
     profile: &mut Profile,
 ) -> Result<Vec<(Name, Fact, Value<B>)>, RunError> {
@@ -231,7 +277,7 @@ fn prepare_weights<B: Target>(
         plan.weights.iter().map(|(tensor, fact, slot)| (*slot, (tensor, fact))).collect();
     let mut load = |slot: Slot| {
         let (tensor, fact) = weights[&slot];
-        load_weight(source, tensor, fact, device)
+        load_weight(source, tensor, fact, loader, device)
     };
     interpret(&plan, slots, device, &mut load, &mut |instruction, time| {
         profile.record(&Stage::Prepare(Rate::Weights), instruction, time()?);
@@ -255,7 +301,7 @@ impl<B: Target> Execute for Executor<B> {
             return Err(RunError::InputType { name, expected, found });
         }
         let (name, rate) = (input.name.clone(), input.fact.rate);
-        self.keep(name, Value::upload(value.cast(input.fact.dtype), &self.device));
+        self.keep(name, B::upload(value.cast(input.fact.dtype), &self.device));
         let depends = |loaded: &LoadedStage<B>| match loaded.stage {
             Stage::Prepare(stage) => Some(stage).filter(|&stage| stage >= rate),
             Stage::Variant(_) => None,
@@ -275,9 +321,13 @@ impl<B: Target> Execute for Executor<B> {
             return Err(RunError::NoSuchStep { step, steps: self.program.schedule.len() });
         };
         let stage = Stage::Variant(variant.clone());
+        let start = Instant::now();
         self.prepare()?;
+        tracing::trace!("step {step}: prepared after {:?}", start.elapsed());
+        let made = self.run(&stage)?;
+        tracing::trace!("step {step}: {stage} ran after {:?}", start.elapsed());
         let mut results = HashMap::new();
-        for (name, fact, value) in self.run(&stage)? {
+        for (name, fact, value) in made {
             if self.program.is_carried(&name) {
                 self.keep(name, value);
             } else {
@@ -285,6 +335,7 @@ impl<B: Target> Execute for Executor<B> {
                 results.insert(name, host);
             }
         }
+        tracing::trace!("step {step}: results on the host after {:?}", start.elapsed());
         Ok(results)
     }
 
@@ -306,13 +357,13 @@ fn runner<B: Target>(
     stage: &Stage,
     graph: &Graph,
     leaves: &[(Slot, Value<B>)],
-    device: &B::Device,
+    loader: &mut dyn Loader<B>,
     fallbacks: &mut Vec<String>,
 ) -> Result<Option<Box<dyn GraphRunner<B>>>, RunError> {
     // Slots are numbered in program order.
     let order = graph.order();
     let weights = leaves.iter().map(|(slot, value)| (order[*slot], value.clone())).collect();
-    match B::runner(graph, weights, device) {
+    match loader.runner(graph, weights) {
         Ok(runner) => Ok(Some(runner)),
         Err(Unplanned::OpByOp) => Ok(None),
         Err(Unplanned::Unsupported(why)) => {
@@ -328,6 +379,7 @@ fn load_weight<B: Target>(
     source: &dyn WeightSource,
     tensor: &str,
     fact: &Fact,
+    loader: &mut dyn Loader<B>,
     device: &B::Device,
 ) -> Result<Value<B>, RunError> {
     let rule = weight_rule(fact);
@@ -338,8 +390,11 @@ fn load_weight<B: Target>(
         return Err(RunError::WeightShape { name: tensor.to_owned(), expected, found });
     }
     Ok(match rule {
-        Some(rule) => Value::Quantized(Coded::upload(quantize(&host, &rule), fact, device)),
-        None => Value::upload(host, device),
+        Some(rule) => {
+            let host = quantize(&host, &rule);
+            Value::Quantized(Coded::upload_by(host, fact, device, |codes| loader.upload(codes))?)
+        }
+        None => loader.upload(host_data(host))?,
     })
 }
 

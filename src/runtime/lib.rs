@@ -11,6 +11,7 @@ mod error;
 mod executor;
 mod f8e4m3;
 mod memory;
+mod needs;
 mod ops;
 mod plan;
 mod profile;
@@ -20,9 +21,9 @@ mod value;
 
 pub use device::{Device, DeviceError, DeviceInfo};
 pub use error::RunError;
-pub use executor::{Execute, load};
+pub use executor::{Execute, load, load_streaming};
 pub use memory::MemoryMeter;
-pub use plan::peak_bytes;
+pub use needs::{Needs, needs};
 pub use profile::{OpTime, Profile, ProfileEntry};
 pub use quantize::{Quantized, quantize, weight_rule};
 

@@ -1,7 +1,7 @@
 //! When a graph's values are made, read and freed.
 
 use reflux_ir::op::{Constant, Op};
-use reflux_ir::{Cost, Fact, Graph, ModulePath, Name, Program, Rate, Stage, ValueId};
+use reflux_ir::{Cost, Fact, Graph, ModulePath, Name, ValueId};
 use std::collections::HashMap;
 
 /// Where a value is kept while its graph runs.
@@ -126,18 +126,4 @@ fn scratch_bytes(op: &Op, graph: &Graph, id: ValueId) -> u64 {
         }
         _ => 0,
     }
-}
-
-/// A lower bound of the memory that running `program` takes, in bytes: its weights, those included that are prepared, and
-/// the most results alive at once.
-pub fn peak_bytes(program: &Program) -> u64 {
-    // What `prepare weights` reads is gone when it is done; what it makes are inputs of the other stages.
-    let stages = || program.stages().filter(|(stage, _)| *stage != Stage::Prepare(Rate::Weights));
-    let weights: HashMap<(&str, &Fact), u64> = stages()
-        .flat_map(|(_, graph)| graph.weights())
-        .map(|(name, fact)| ((name, fact), fact.bytes()))
-        .collect();
-    let weights = weights.into_values().fold(0, u64::saturating_add);
-    let results = stages().map(|(_, graph)| Plan::new(graph).peak_bytes).max().unwrap_or(0);
-    weights.saturating_add(results)
 }

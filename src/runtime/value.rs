@@ -31,9 +31,12 @@ impl<B: Backend> Clone for Value<B> {
 impl<B: Backend> Value<B> {
     /// Brings a host tensor to the device.
     pub fn upload(tensor: HostTensor, device: &B::Device) -> Self {
-        let shape = burn_shape(&tensor.shape);
-        let data = TensorData::from_bytes_vec(tensor.bytes, shape, burn_dtype(tensor.dtype));
-        if tensor.dtype.is_float() {
+        Self::of(host_data(tensor), device)
+    }
+
+    /// Brings data to the device.
+    pub fn of(data: TensorData, device: &B::Device) -> Self {
+        if data.dtype.is_float() {
             Self::Float(B::float_from_data(data, device))
         } else {
             Self::Int(B::int_from_data(data, device))
@@ -87,6 +90,11 @@ impl<B: Backend> Value<B> {
     }
 }
 
+/// A host tensor as burn has it.
+pub fn host_data(tensor: HostTensor) -> TensorData {
+    TensorData::from_bytes_vec(tensor.bytes, burn_shape(&tensor.shape), burn_dtype(tensor.dtype))
+}
+
 /// A shape as burn has it: a scalar is one element, for its GPU backends know no rank 0.
 pub fn burn_shape(extents: &[usize]) -> Shape {
     Shape::from(if extents.is_empty() { vec![1] } else { extents.to_vec() })
@@ -100,7 +108,9 @@ pub fn burn_dtype(dtype: DType) -> BurnDType {
         DType::BF16 => BurnDType::BF16,
         DType::I32 => BurnDType::I32,
         DType::I8 => BurnDType::I8,
-        DType::F8E4M3 | DType::U4 => unreachable!("codes are held as what `Codes` says"),
+        // Codes that burn has no type for: see `Coded`.
+        DType::U4 => BurnDType::I8,
+        DType::F8E4M3 => BurnDType::U8,
     }
 }
 

@@ -1,22 +1,24 @@
 //! `reflux bench`
 
 mod floor;
+mod image;
 mod report;
 mod session;
 mod spread;
 mod subject;
 
+use super::ir::NetArg;
 use super::lowering::SizeArgs;
 use super::passes::PassArgs;
 use super::slowest::Slowest;
-use super::{DeviceArg, print};
-use crate::pipeline::{check_fits, dtype_on, lossless};
+use super::{DeviceArg, MemoryArg, print};
+use crate::pipeline::{Memory, check_fits, dtype_on, lossless};
 use crate::{Error, VERSION};
 use clap::builder::RangedU64ValueParser;
 use reflux_ir::pass::Driver;
 use reflux_ir::{Program, Stage, WeightSource};
 use reflux_models::{Net, Sizes};
-use reflux_runtime::{Device, MemoryMeter, Profile, RunError, load, peak_bytes};
+use reflux_runtime::{Device, MemoryMeter, Profile, RunError, load};
 use report::{ProfileReport, Report, VariantReport};
 use session::Session;
 use std::time::Instant;
@@ -31,6 +33,15 @@ const SEED: u64 = 0;
 pub struct Args {
     #[command(flatten)]
     subject: SubjectArgs,
+    /// Which network to measure
+    #[arg(long, value_enum, default_value = "transformer")]
+    net: NetArg,
+    /// Measure whole pictures: text encoders, all steps, the decoder
+    #[arg(long, conflicts_with_all = ["net", "profile"])]
+    image: bool,
+    /// What stays on the device from picture to picture
+    #[arg(long, value_enum, default_value = "resident", requires = "image")]
+    memory: MemoryArg,
     #[arg(long, value_enum, default_value = "auto")]
     device: DeviceArg,
     #[command(flatten)]
@@ -54,23 +65,25 @@ pub struct Args {
 pub fn bench(args: &Args) -> Result<(), Error> {
     let start = Instant::now();
     let subject = Subject::of(&args.subject)?;
+    if args.image {
+        return image::bench(args, subject);
+    }
     let device = Device::from(args.device);
     let info = device.probe().map_err(RunError::from)?;
     let sizes = subject.model.sizes(&args.sizes)?;
     let dtype = args.sizes.dtype_or(dtype_on(device));
-    let given = subject.model.lower_in(Net::Transformer, &sizes, dtype)?;
-    let pipeline = args.passes.pipeline()?.unwrap_or_else(|| lossless(device));
+    let net = Net::from(args.net);
+    let given = subject.model.lower_in(net, &sizes, dtype)?;
+    let pipeline = args.passes.pipeline()?.unwrap_or_else(|| lossless(net, device));
     let timesteps = subject.model.timesteps(&args.sizes)?;
     let mut driver = Driver { timesteps: Some(&timesteps), ..Driver::default() };
     let (program, _) = driver.run(given.clone(), &pipeline)?;
     let optimize_seconds = start.elapsed().as_secs_f64();
 
-    let planned_bytes = peak_bytes(&program);
+    let free = device.free_memory().unwrap_or(u64::MAX);
+    let planned_bytes = check_fits(&program, device, Memory::Resident, free)?;
     eprintln!("planned peak memory: {:.2} GB", planned_bytes as f64 / 1e9);
-    if let Some(free) = device.free_memory() {
-        check_fits(&program, device, free)?;
-    }
-    let weights = subject.weights(&given, &program)?;
+    let weights = subject.weights(net, &given, &program)?;
     let mut meter = MemoryMeter::start(device);
     let (mut session, load_seconds) = loaded(device, program, weights.as_ref())?;
     let first_step = session.step(0)?;

@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::cli::lowering::Model;
-use crate::pipeline::bundled_model;
+use crate::pipeline::{FluxPipeline, OpenOptions, bundled_model};
 use reflux_ir::{Program, WeightSource};
 use reflux_models::weights::{RandomWeights, Weights};
 use reflux_models::{ModelConfig, Net};
@@ -25,8 +25,8 @@ pub struct Subject {
     /// As the user calls it.
     pub name: String,
     pub model: Model,
-    /// Where the weights are; drawn if nowhere.
-    weights: Option<PathBuf>,
+    /// The model's folder, where its weights are; drawn if nowhere.
+    folder: Option<PathBuf>,
 }
 
 impl Subject {
@@ -44,23 +44,35 @@ impl Subject {
                 return Err(Error::Usage(message));
             }
             let model = Model::built_in(name).expect("clap knows the names");
-            return Ok(Self { name: name.clone(), model, weights: None });
+            return Ok(Self { name: name.clone(), model, folder: None });
         }
         let folder = args.model.clone().map_or_else(bundled_model, Ok)?;
         let model = Model::read(&folder)?;
         let name = folder.display().to_string();
-        let weights = (!args.random_weights).then(|| folder.join(Net::Transformer.folder()));
-        Ok(Self { name, model, weights })
+        Ok(Self { name, model, folder: (!args.random_weights).then_some(folder) })
     }
 
-    /// The weights of the transformer, which was lowered as `given` and is to run as `program`.
-    pub fn weights(&self, given: &Program, program: &Program) -> Result<Box<dyn WeightSource>, Error> {
-        let Some(path) = &self.weights else {
+    /// What makes pictures of it.
+    pub fn pipeline(&self, options: OpenOptions) -> Result<FluxPipeline, Error> {
+        match &self.folder {
+            Some(folder) => FluxPipeline::open_with(folder, options),
+            None => self.model.with_random_weights(options),
+        }
+    }
+
+    /// The weights of `net`, which was lowered as `given` and is to run as `program`.
+    pub fn weights(
+        &self,
+        net: Net,
+        given: &Program,
+        program: &Program,
+    ) -> Result<Box<dyn WeightSource>, Error> {
+        let Some(folder) = &self.folder else {
             return Ok(Box::new(RandomWeights::new(program, super::SEED)));
         };
-        let weights = Weights::open(path)?;
+        let weights = Weights::open(folder.join(net.folder()))?;
         // The checkpoint is one of the network as it was before the passes.
-        weights.check_for(given, Net::Transformer.unused_weights())?;
+        weights.check_for(given, net.unused_weights())?;
         Ok(Box::new(weights))
     }
 }

@@ -23,6 +23,11 @@ const DIM: usize = 128;
 /// Queries of a block.
 const QUERIES: usize = 128;
 
+/// Whether `q` is of a single head, and no kernel here is for heads of its width.
+pub fn is_single_head(q: &View) -> bool {
+    q.shape[2] == 1 && q.shape[3] != DIM
+}
+
 /// `op` over `views` of q, k and v, each `[batch, tokens, heads, 128]`, to `out`.
 pub fn kernel(gpu: Gpu, op: &Attention, views: &[View], out: &View) -> Result<Kernel, Unsupported> {
     let [q, k, v] = views else { return Err(Unsupported("attention with a bias has no kernel here".into())) };

@@ -1,17 +1,20 @@
 //! The engine over burn's memory.
 
+use super::room::Room;
 use super::{Addresses, Engine, Gpu, failed, plan};
 use crate::RunError;
-use crate::coded::{Coded, Codes};
-use crate::ops::{GraphRunner, Made, Observer, Unplanned};
-use crate::value::{Value, burn_shape, float_dtype, int_dtype};
+use crate::coded::Coded;
+use crate::ops::{GraphRunner, Kept, Made, Observer, Unplanned};
+use crate::value::{Value, burn_dtype, burn_shape};
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, FloatTensorOps, IntTensorOps};
-use burn::tensor::{Shape, TensorMetadata};
+use burn::tensor::{DType, Shape, TensorMetadata};
 use burn_cuda::{Cuda, CudaDevice};
 use reflux_ir::op::Op;
-use reflux_ir::{Graph, Name, ValueId};
-use std::collections::HashMap;
+use reflux_ir::{Graph, HostTensor, Name, ValueId};
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
 
 /// A graph on the engine, its weights on burn's device.
 struct OnBurn {
@@ -21,34 +24,36 @@ struct OnBurn {
     _weights: HashMap<ValueId, Value<Cuda>>,
     /// Those of the weights, which stay where they are, and of the scales of their codes.
     addresses: HashMap<(ValueId, bool), u64>,
+    /// Where inputs are.
+    inputs: RefCell<HashMap<(ValueId, bool), Placed>>,
+    /// Where results are made by turns: what carries one over to the next step is done with it when its turn comes again.
+    results: RefCell<VecDeque<Results>>,
     device: CudaDevice,
 }
 
-/// Plans `graph` for the engine; `weights` are its weights.
+/// Plans `graph` for an engine in `room`; `weights` are its weights.
 pub fn runner(
     graph: &Graph,
     weights: HashMap<ValueId, Value<Cuda>>,
     device: &CudaDevice,
+    room: Rc<Room>,
 ) -> Result<Box<dyn GraphRunner<Cuda>>, Unplanned> {
-    // Networks that no pass has fused are meant to run op by op.
-    let is_fused = graph.ids().any(|id| matches!(graph[id].op, Op::Gemm(_) | Op::Rowwise(_)));
-    if !is_fused {
-        return Err(Unplanned::OpByOp);
-    }
-    let info = crate::Device::Cuda.probe().map_err(|error| Unplanned::Failed(error.into()))?;
-    let gpu = Gpu {
-        capability: info.compute_capability.unwrap_or((8, 0)),
-        processors: info.processors.unwrap_or(1),
-    };
+    let gpu = Gpu::probe().ok_or_else(|| Unplanned::Unsupported("the GPU is gone".into()))?;
     if gpu.capability < (8, 0) {
         return Err(Unplanned::Unsupported("the GPU is older than sm_80".into()));
     }
     let plan = plan(graph, gpu).map_err(|why| Unplanned::Unsupported(why.to_string()))?;
-    let engine = Engine::new(plan, gpu)?;
+    let mut weights = weights;
+    for id in &plan.channels_last {
+        let weight = weights.remove(id).expect("it is a weight of the graph").float(device);
+        let weight = <Cuda>::float_permute(weight, &[0, 2, 3, 1]);
+        weights.insert(*id, in_one_piece(Value::Float(weight)));
+    }
+    let engine = Engine::new(plan, gpu, room)?;
     let held = weights.iter().filter(|(id, _)| matches!(graph[**id].op, Op::Weight(_)));
     let addresses = held.flat_map(|(&id, value)| {
         let parts = if matches!(value, Value::Quantized(_)) { &[false, true][..] } else { &[false] };
-        parts.iter().map(move |&scales| Ok(((id, scales), address(value, scales)?)))
+        parts.iter().map(move |&scales| Ok(((id, scales), address_of(value, scales)?)))
     });
     let addresses = addresses.collect::<Result<_, _>>().map_err(Unplanned::Failed)?;
     Ok(Box::new(OnBurn {
@@ -56,8 +61,21 @@ pub fn runner(
         graph: graph.clone(),
         _weights: weights,
         addresses,
+        inputs: RefCell::default(),
+        results: RefCell::default(),
         device: device.clone(),
     }))
+}
+
+/// A host tensor on the device, without gaps between its rows.
+pub fn upload_flat(tensor: HostTensor, device: &CudaDevice) -> Value<Cuda> {
+    let shape = burn_shape(&tensor.shape);
+    let flat = HostTensor { shape: vec![tensor.len()], ..tensor };
+    match Value::upload(flat, device) {
+        Value::Float(x) => Value::Float(<Cuda>::float_reshape(x, shape)),
+        Value::Int(x) => Value::Int(<Cuda>::int_reshape(x, shape)),
+        other => other,
+    }
 }
 
 /// `value` without gaps between its rows, which burn leaves where that suits its own kernels.
@@ -68,10 +86,7 @@ pub fn in_one_piece(value: Value<Cuda>) -> Value<Cuda> {
         Value::Float(x) => Value::Float(float(x)),
         Value::Int(x) => Value::Int(int(x)),
         Value::Quantized(coded) => Value::Quantized(Coded {
-            codes: match coded.codes {
-                Codes::Int(codes) => Codes::Int(int(codes)),
-                Codes::Float(codes) => Codes::Float(float(codes)),
-            },
+            codes: int(coded.codes),
             scales: float(coded.scales),
             zeros: coded.zeros.map(float),
         }),
@@ -95,17 +110,28 @@ fn flat(shape: &Shape) -> Shape {
     Shape::new([shape.num_elements()])
 }
 
+/// A tensor of any numbers, in one piece: of one axis at first, for burn leaves gaps between rows.
+pub fn empty(shape: &[usize], dtype: DType, device: &CudaDevice) -> FloatTensor<Cuda> {
+    let shape = burn_shape(shape);
+    if dtype.is_float() {
+        <Cuda>::float_reshape(<Cuda>::float_empty(flat(&shape), device, dtype.into()), shape)
+    } else {
+        <Cuda>::int_reshape(<Cuda>::int_empty(flat(&shape), device, dtype.into()), shape)
+    }
+}
+
 /// The device address of a value, or of the scales of its codes. It holds as long as the value does.
-fn address(value: &Value<Cuda>, scales: bool) -> Result<u64, RunError> {
-    let tensor = match value {
+fn address_of(value: &Value<Cuda>, scales: bool) -> Result<u64, RunError> {
+    address(match value {
         Value::Float(tensor) | Value::Int(tensor) => tensor,
         Value::Quantized(coded) if scales => &coded.scales,
-        Value::Quantized(coded) => match &coded.codes {
-            Codes::Int(codes) => codes,
-            Codes::Float(_) => return Err(lost("codes that are held as numbers")),
-        },
+        Value::Quantized(coded) => &coded.codes,
         Value::Scalar(..) => return Err(lost("a number")),
-    };
+    })
+}
+
+/// The device address of a tensor, which holds as long as the tensor does.
+pub fn address(tensor: &FloatTensor<Cuda>) -> Result<u64, RunError> {
     if !tensor.is_contiguous() {
         return Err(lost("a tensor in several pieces"));
     }
@@ -117,59 +143,112 @@ fn lost(what: &str) -> RunError {
     RunError::Backend { line: "the CUDA engine".into(), message: format!("{what} has no address") }
 }
 
+/// Where an input was when it was last read.
+struct Placed {
+    /// Of the value.
+    version: u64,
+    address: u64,
+    /// The engine's own copy, which is always in the same place, if that is where it is read.
+    copy: Option<FloatTensor<Cuda>>,
+}
+
+/// Inputs of no more bytes are copied to where the engine has its own: it records steps by the addresses of all that they read,
+/// and burn has such inputs somewhere else at every step.
+const COPIED: usize = 1 << 20;
+
+/// Places of a graph's results, and their addresses.
+type Results = Vec<(Value<Cuda>, u64)>;
+
 struct Places<'a> {
     weights: &'a HashMap<(ValueId, bool), u64>,
-    inputs: HashMap<ValueId, &'a Value<Cuda>>,
-    outputs: &'a [Value<Cuda>],
+    inputs: &'a HashMap<(ValueId, bool), Placed>,
+    outputs: &'a Results,
 }
 
 impl Addresses for Places<'_> {
     fn given(&self, value: ValueId, scales: bool) -> Result<u64, RunError> {
-        match self.weights.get(&(value, scales)) {
-            Some(&address) => Ok(address),
-            None => address(self.inputs.get(&value).ok_or_else(|| lost("a value"))?, scales),
-        }
+        let weight = self.weights.get(&(value, scales)).copied();
+        let input = || self.inputs.get(&(value, scales)).map(|placed| placed.address);
+        weight.or_else(input).ok_or_else(|| lost("a value"))
     }
 
     fn output(&self, index: usize) -> Result<u64, RunError> {
-        address(&self.outputs[index], false)
+        Ok(self.outputs[index].1)
+    }
+}
+
+impl OnBurn {
+    /// Sees to it that it is known where `kept` is, the graph's input `id`.
+    fn place(&self, id: ValueId, kept: &Kept<Cuda>) -> Result<(), RunError> {
+        let mut inputs = self.inputs.borrow_mut();
+        for scales in [false, true] {
+            if scales && !matches!(kept.value, Value::Quantized(_)) {
+                continue;
+            }
+            let placed = inputs.get(&(id, scales));
+            if placed.is_some_and(|placed| placed.version == kept.version) {
+                continue;
+            }
+            let from = address_of(&kept.value, scales)?;
+            let fact = &self.graph[id].fact;
+            let bytes = fact.bytes() as usize;
+            let placed = match inputs.remove(&(id, scales)) {
+                _ if fact.is_quantized() || bytes > COPIED => {
+                    Placed { version: kept.version, address: from, copy: None }
+                }
+                Some(placed) => Placed { version: kept.version, ..placed },
+                None => {
+                    let copy = empty(&fact.shape, burn_dtype(fact.dtype), &self.device);
+                    Placed { version: kept.version, address: address(&copy)?, copy: Some(copy) }
+                }
+            };
+            if placed.copy.is_some() {
+                self.engine.copy(from, placed.address, bytes)?;
+            }
+            inputs.insert((id, scales), placed);
+        }
+        Ok(())
+    }
+
+    /// New places for the results.
+    fn room(&self) -> Result<Results, RunError> {
+        let empty = |value: ValueId| {
+            let fact = &self.graph[value].fact;
+            let dtype = burn_dtype(fact.dtype);
+            let tensor = empty(&fact.shape, dtype, &self.device);
+            let address = address(&tensor)?;
+            Ok((if dtype.is_float() { Value::Float(tensor) } else { Value::Int(tensor) }, address))
+        };
+        self.graph.outputs().iter().map(|output| empty(output.value)).collect()
     }
 }
 
 impl GraphRunner<Cuda> for OnBurn {
     fn run(
         &self,
-        inputs: &HashMap<Name, Value<Cuda>>,
+        inputs: &HashMap<Name, Kept<Cuda>>,
         observe: Option<Observer>,
     ) -> Result<Vec<Made<Cuda>>, RunError> {
-        let given = self.graph.inputs().iter().map(|&id| {
-            let name = &self.graph[id].name;
-            Ok((id, inputs.get(name).ok_or_else(|| RunError::MissingInput(name.clone()))?))
-        });
-        let inputs = given.collect::<Result<_, RunError>>()?;
-        // Of one axis, for burn leaves gaps between rows.
-        let empty = |value: ValueId| {
-            let fact = &self.graph[value].fact;
-            let shape = burn_shape(&fact.shape);
-            if fact.dtype.is_float() {
-                let x = <Cuda>::float_empty(flat(&shape), &self.device, float_dtype(fact.dtype));
-                Value::Float(<Cuda>::float_reshape(x, shape))
-            } else {
-                let x = <Cuda>::int_empty(flat(&shape), &self.device, int_dtype(fact.dtype));
-                Value::Int(<Cuda>::int_reshape(x, shape))
-            }
-        };
-        let outputs: Vec<Value<Cuda>> =
-            self.graph.outputs().iter().map(|output| empty(output.value)).collect();
+        let mut results = self.results.borrow_mut();
+        let outputs =
+            if results.len() < 2 { self.room()? } else { results.pop_front().expect("there are two") };
         // What burn has still to do, the engine reads.
         <Cuda as Backend>::sync(&self.device).map_err(|error| RunError::Backend {
             line: "before a step".into(),
             message: error.to_string(),
         })?;
-        self.engine.run(&Places { weights: &self.addresses, inputs, outputs: &outputs }, observe)?;
-        let made = self.graph.outputs().iter().zip(outputs);
-        Ok(made
-            .map(|(output, value)| (output.label.clone(), self.graph[output.value].fact.clone(), value))
-            .collect())
+        for &id in self.graph.inputs() {
+            let name = &self.graph[id].name;
+            let kept = inputs.get(name).ok_or_else(|| RunError::MissingInput(name.clone()))?;
+            self.place(id, kept)?;
+        }
+        let inputs = self.inputs.borrow();
+        self.engine.run(&Places { weights: &self.addresses, inputs: &inputs, outputs: &outputs }, observe)?;
+        let made = self.graph.outputs().iter().zip(&outputs).map(|(output, (value, _))| {
+            (output.label.clone(), self.graph[output.value].fact.clone(), value.clone())
+        });
+        let made = made.collect();
+        results.push_back(outputs);
+        Ok(made)
     }
 }

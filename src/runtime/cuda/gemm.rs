@@ -7,7 +7,10 @@ use super::tensor_map::{TILE_BYTES, TensorMap};
 use super::view::View;
 use super::wgmma::multiply;
 
-const TEXT: &str = concat!(include_str!("kernels/hopper.cuh"), include_str!("kernels/gemm_sm90.cuh"));
+const HOPPER: &str = include_str!("kernels/hopper.cuh");
+const GEMM: &str = include_str!("kernels/gemm_sm90.cuh");
+const ROWS: &str = include_str!("kernels/gemm_rows.cuh");
+const PIXELS: &str = include_str!("kernels/gemm_pixels.cuh");
 
 /// Rows of a tile, and threads: a warpgroup that fetches, two that compute 64 rows each.
 const TILE_ROWS: usize = 128;
@@ -38,66 +41,149 @@ pub fn kernel(
     parts: &[Part],
     operands: &[View],
 ) -> Result<Kernel, Unsupported> {
-    let unsupported = |why: &str| Err(Unsupported(why.into()));
-    if !gpu.is_hopper() {
-        return unsupported("the kernel is for sm_90a");
-    }
-    let ([rows, features, x_stride], Some([columns, _, weight_stride])) =
-        (x.rows().ok_or_else(|| Unsupported("rows are at several distances".into()))?, weight.rows())
+    let (Some([rows, features, x_stride]), Some([columns, _, weight_stride])) = (x.rows(), weight.rows())
     else {
-        return unsupported("rows of the weight are at several distances");
+        return Err(Unsupported("rows of a matrix are at several distances".into()));
     };
     if rows < FEWEST_ROWS {
-        return unsupported("there are too few rows");
+        return Err(Unsupported("there are too few rows".into()));
     }
-    let clusters = gpu.processors as usize / CLUSTER;
-    let width = tile_columns(rows, columns, clusters);
     let matrix = |view: &View, rows: usize, stride: usize| View {
-        shape: vec![rows, features],
-        strides: vec![stride, 1],
+        shape: vec![1, 1, rows, features],
+        strides: vec![0, 0, stride, 1],
         ..view.clone()
     };
-    let maps = vec![
-        TensorMap::of(&matrix(x, rows, x_stride), &[TILE_ROWS])?,
-        TensorMap::of(&matrix(weight, columns, weight_stride), &[width / CLUSTER])?,
-    ];
-    let finish = finish(parts, scaling, operands)?;
-    // What is fetched lies at a multiple of 1024 bytes; each stage has two barriers.
-    let stage = (TILE_ROWS + width) * TILE_BYTES + 16;
-    let stages = (SHARED - 1024 - STAGING) / stage;
+    let product = Tiled {
+        kind,
+        rows,
+        columns,
+        row_tiles: rows.div_ceil(TILE_ROWS),
+        x: matrix(x, rows, x_stride),
+        x_tile: [1, 1, TILE_ROWS],
+        weight: matrix(weight, columns, weight_stride),
+        weight_axis: 2,
+        text: format!("#define FEATURES {features}\n{ROWS}"),
+    };
+    product.kernel(gpu, scaling, parts, operands)
+}
+
+/// The convolution of `x` `[batch, height, width, in]` with `weight` `[out, kernel, kernel, in]`, and what becomes of it:
+/// `y` of `[batch, height, width, out]` in all.
+///
+/// # Errors
+/// If the GPU, the shapes or the places are not what it is for.
+pub fn convolution(
+    gpu: Gpu,
+    [x, weight]: [&View; 2],
+    padding: usize,
+    scaling: &Scaling,
+    y: Part,
+) -> Result<Kernel, Unsupported> {
+    let &[batch, height, width, columns] = &y.target.shape[..] else {
+        return Err(Unsupported("a picture has four axes".into()));
+    };
+    let (channels, kernel) = (x.shape[3], weight.shape[1]);
+    let places = kernel * kernel;
+    let Some(weight) = weight.reshape(&[1, columns, places, channels]) else {
+        return Err(Unsupported("a weight does not lie in one piece".into()));
+    };
+    let [tile_height, tile_width] = tile_pixels(height, width);
     let text = format!(
-        "#define ELEMENT_BYTES {}\n#define ROWS {rows}\n#define COLUMNS {columns}\n\
-         #define FEATURES {features}\n#define TILE_ROWS {TILE_ROWS}\n#define TILE_COLUMNS {width}\n#define CLUSTER {CLUSTER}\n\
-         #define STAGES {stages}\n#define PARAMETERS {}\n#define ARGUMENTS {}\n{}{}{TEXT}",
-        x.dtype.bytes(),
-        finish.parameters,
-        finish.arguments,
-        finish.text,
-        multiply(kind, width)
+        "#define BATCH {batch}\n#define HEIGHT {height}\n#define WIDTH {width}\n#define CHANNELS {channels}\n\
+         #define KERNEL {kernel}\n#define PADDING {padding}\n\
+         #define TILE_HEIGHT {tile_height}\n#define TILE_WIDTH {tile_width}\n{PIXELS}"
     );
-    Ok(Kernel {
-        name: "gemm".into(),
+    let product = Tiled {
+        kind: MatmulKind::Bf16,
+        rows: batch * height * width,
+        columns,
+        row_tiles: batch * height.div_ceil(tile_height) * width.div_ceil(tile_width),
+        x: x.clone(),
+        x_tile: [1, tile_height, tile_width],
+        weight,
+        weight_axis: 1,
         text,
-        grid: [(tiles(rows, columns, width).min(clusters) * CLUSTER) as u32, 1, 1],
-        block: THREADS,
-        shared: (1024 + stages * stage + STAGING) as u32,
-        maps,
-        pointers: finish.pointers,
-    })
+    };
+    product.kernel(gpu, scaling, &[y], &[])
 }
 
-/// How many tiles a product of this size has, a cluster's counted as one.
-fn tiles(rows: usize, columns: usize, width: usize) -> usize {
-    rows.div_ceil(TILE_ROWS * CLUSTER) * columns.div_ceil(width)
+/// A product in the terms of the kernel.
+struct Tiled {
+    kind: MatmulKind,
+    rows: usize,
+    columns: usize,
+    /// Tiles one below the other.
+    row_tiles: usize,
+    /// Of four axes, as they are fetched.
+    x: View,
+    x_tile: [usize; 3],
+    /// Of four axes.
+    weight: View,
+    /// That of the product's columns.
+    weight_axis: usize,
+    /// What the kernel takes to go through x and the weight.
+    text: String,
 }
 
-/// The width of tiles with which a product of this size takes least: wide ones read less, narrow ones leave fewer clusters
-/// without work in the last round.
-fn tile_columns(rows: usize, columns: usize, clusters: usize) -> usize {
+impl Tiled {
+    fn kernel(
+        &self,
+        gpu: Gpu,
+        scaling: &Scaling,
+        parts: &[Part],
+        operands: &[View],
+    ) -> Result<Kernel, Unsupported> {
+        if !gpu.is_hopper() {
+            return Err(Unsupported("the kernel is for sm_90a".into()));
+        }
+        let Self { kind, rows, columns, ref text, .. } = *self;
+        let clusters = gpu.processors as usize / CLUSTER;
+        let row_tiles = self.row_tiles.div_ceil(CLUSTER);
+        let width = tile_columns(row_tiles, columns, clusters);
+        let mut weight_tile = [1; 3];
+        weight_tile[self.weight_axis] = width / CLUSTER;
+        let maps = vec![TensorMap::of(&self.x, &self.x_tile)?, TensorMap::of(&self.weight, &weight_tile)?];
+        let finish = finish(parts, scaling, operands)?;
+        // What is fetched lies at a multiple of 1024 bytes; each stage has two barriers.
+        let stage = (TILE_ROWS + width) * TILE_BYTES + 16;
+        let stages = (SHARED - 1024 - STAGING) / stage;
+        let text = format!(
+            "{HOPPER}\n#define ELEMENT_BYTES {}\n#define ROWS {rows}\n#define COLUMNS {columns}\n\
+             #define TILE_ROWS {TILE_ROWS}\n#define TILE_COLUMNS {width}\n#define CLUSTER {CLUSTER}\n\
+             #define STAGES {stages}\n#define PARAMETERS {}\n#define ARGUMENTS {}\n{text}{}{}{GEMM}",
+            self.x.dtype.bytes(),
+            finish.parameters,
+            finish.arguments,
+            finish.text,
+            multiply(kind, width)
+        );
+        Ok(Kernel {
+            name: "gemm".into(),
+            text,
+            grid: [((row_tiles * columns.div_ceil(width)).min(clusters) * CLUSTER) as u32, 1, 1],
+            block: THREADS,
+            shared: (1024 + stages * stage + STAGING) as u32,
+            maps,
+            pointers: finish.pointers,
+        })
+    }
+}
+
+/// The width of tiles with which a product of so many tiles of rows, counted by cluster, takes least: wide ones read less,
+/// narrow ones leave fewer clusters without work in the last round.
+fn tile_columns(row_tiles: usize, columns: usize, clusters: usize) -> usize {
     /// What a tile takes besides its columns, in columns.
     const START: usize = 48;
-    let time = |width: &usize| tiles(rows, columns, *width).div_ceil(clusters) * (width + START);
+    let time = |width: &usize| (row_tiles * columns.div_ceil(*width)).div_ceil(clusters) * (width + START);
     [256, 192, 128].into_iter().min_by_key(time).expect("there are some")
+}
+
+/// Height and width of the tiles that cover a picture with the fewest, the widest of these.
+fn tile_pixels(height: usize, width: usize) -> [usize; 2] {
+    let tiles =
+        |[tile_height, tile_width]: &[usize; 2]| height.div_ceil(*tile_height) * width.div_ceil(*tile_width);
+    let shapes = [128, 64, 32, 16, 8].map(|tile_width| [TILE_ROWS / tile_width, tile_width]);
+    shapes.into_iter().min_by_key(tiles).expect("there are some")
 }
 
 #[cfg(test)]
@@ -107,8 +193,15 @@ mod tests {
     /// On an H100, whose clusters of two are 66.
     #[test]
     fn tiles_leave_few_clusters_without_work() {
-        assert_eq!(tile_columns(4096, 12288, 66), 256);
-        assert_eq!(tile_columns(512, 3072, 66), 128);
-        assert_eq!(tile_columns(512, 9216, 66), 192);
+        assert_eq!(tile_columns(16, 12288, 66), 256);
+        assert_eq!(tile_columns(2, 3072, 66), 128);
+        assert_eq!(tile_columns(2, 9216, 66), 192);
+    }
+
+    #[test]
+    fn tiles_fit_the_picture() {
+        assert_eq!(tile_pixels(1024, 1024), [1, 128]);
+        assert_eq!(tile_pixels(80, 152), [16, 8]);
+        assert_eq!(tile_pixels(12, 20), [4, 32]);
     }
 }

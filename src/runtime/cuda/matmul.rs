@@ -32,10 +32,11 @@ impl Blas {
         use sys::cublasComputeType_t::{CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32I};
         use sys::cublasLtEpilogue_t::{CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU_BIAS};
         use sys::cublasLtMatmulDescAttributes_t as Attribute;
-        use sys::cudaDataType_t::{CUDA_R_8I, CUDA_R_16BF, CUDA_R_32F, CUDA_R_32I};
+        use sys::cudaDataType_t::{CUDA_R_8F_E4M3, CUDA_R_8I, CUDA_R_16BF, CUDA_R_32F, CUDA_R_32I};
         let (compute, scale, input, output) = match matmul.kind {
             MatmulKind::Bf16 => (CUBLAS_COMPUTE_32F, CUDA_R_32F, CUDA_R_16BF, CUDA_R_16BF),
             MatmulKind::I8 => (CUBLAS_COMPUTE_32I, CUDA_R_32I, CUDA_R_8I, CUDA_R_32I),
+            MatmulKind::F8 => (CUBLAS_COMPUTE_32F, CUDA_R_32F, CUDA_R_8F_E4M3, CUDA_R_32F),
         };
         let Matmul { m, n, k, .. } = *matmul;
         let layout = |kind, rows: usize, columns: usize, stride: usize| {
@@ -100,7 +101,7 @@ impl Blas {
         }
         let (one, zero, one_int, zero_int) = (1.0f32, 0.0f32, 1i32, 0i32);
         let (alpha, beta): (*const c_void, *const c_void) = match ready.kind {
-            MatmulKind::Bf16 => ((&raw const one).cast(), (&raw const zero).cast()),
+            MatmulKind::Bf16 | MatmulKind::F8 => ((&raw const one).cast(), (&raw const zero).cast()),
             MatmulKind::I8 => ((&raw const one_int).cast(), (&raw const zero_int).cast()),
         };
         // SAFETY: the caller vouches for the addresses; everything else is alive.

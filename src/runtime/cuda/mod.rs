@@ -7,30 +7,38 @@ mod attention;
 mod burn_backend;
 mod compile;
 mod gemm;
+mod launch;
 mod matmul;
 mod plan;
+mod room;
 mod source;
 mod tensor_map;
+mod transfer;
 mod view;
 mod wgmma;
 
-pub(crate) use burn_backend::{in_one_piece, runner};
+pub(crate) use burn_backend::{in_one_piece, upload_flat};
 pub use compile::{CompileError, Compiler};
 pub use plan::{Launch, Place, Plan, plan};
+pub(crate) use room::WORKSPACE;
+pub(crate) use transfer::{Uploader, concat, release_unused};
 
 use crate::RunError;
 use crate::ops::{Observer, Unplanned};
 use cudarc::driver::sys::CUfunction_attribute;
-use cudarc::driver::{CudaContext, CudaFunction, CudaStream, LaunchConfig, PushKernelArg};
+use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
+use cudarc::driver::{CudaContext, CudaFunction, CudaGraph, result};
+use launch::Launcher;
 use matmul::{Blas, Ready};
-use reflux_ir::ValueId;
+use reflux_ir::op::Op;
+use reflux_ir::{Graph, ValueId};
+use room::Room;
 use source::Pointer;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::rc::Rc;
 use std::sync::Arc;
-
-/// Memory that cuBLASLt may work in, in bytes; NVIDIA's advice for Hopper is 32 MiB.
-const WORKSPACE: usize = 64 << 20;
 
 fn hash(text: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -47,7 +55,21 @@ pub struct Gpu {
     pub processors: u32,
 }
 
+/// Whether a pass has fused some of `graph`: networks that none has are meant to run op by op.
+pub(crate) fn is_fused(graph: &Graph) -> bool {
+    graph.ids().any(|id| matches!(graph[id].op, Op::Gemm(_) | Op::Rowwise(_)))
+}
+
 impl Gpu {
+    /// The first device, if there is one.
+    pub fn probe() -> Option<Self> {
+        let info = crate::Device::Cuda.probe().ok()?;
+        Some(Self {
+            capability: info.compute_capability.unwrap_or((8, 0)),
+            processors: info.processors.unwrap_or(1),
+        })
+    }
+
     /// Whether it has wgmma and TMA, which came and went with this generation's instructions of its own.
     fn is_hopper(self) -> bool {
         self.capability == (9, 0)
@@ -57,18 +79,19 @@ impl Gpu {
 /// A plan ready to run on the first device.
 pub struct Engine {
     plan: Plan,
-    context: Arc<CudaContext>,
-    stream: Arc<CudaStream>,
-    arena: cudarc::driver::CudaSlice<u8>,
-    /// Alive as long as `blas` works in it.
-    _workspace: cudarc::driver::CudaSlice<u8>,
+    room: Rc<Room>,
     blas: Blas,
     /// As the plan's launches.
     prepared: Vec<Prepared>,
+    /// All launches as one, by the addresses of the plan's buffers; the last used are the last.
+    recorded: RefCell<Vec<(Vec<u64>, CudaGraph)>>,
 }
 
+/// So many recordings are kept: inputs, carried values and results are in a few places by turns.
+const RECORDINGS: usize = 8;
+
 enum Prepared {
-    Kernel(CudaFunction, LaunchConfig),
+    Kernel(Launcher),
     Matmul(Ready),
 }
 
@@ -85,38 +108,20 @@ fn failed(what: &str, error: impl std::fmt::Debug) -> RunError {
 }
 
 impl Engine {
-    /// Compiles the kernels of `plan`, in parallel, and makes room for its values.
+    /// Compiles the kernels of `plan`, in parallel.
     ///
     /// # Errors
     /// Also if cuBLASLt has no way to compute a product of the plan.
-    pub fn new(plan: Plan, gpu: Gpu) -> Result<Self, Unplanned> {
-        let context = CudaContext::new(0).map_err(|error| failed("the CUDA context", error))?;
-        // The engine's stream is the only one that touches what it launches over; waits are its own.
-        // SAFETY: no slice of this context is used on two streams at once.
-        unsafe { context.disable_event_tracking() };
-        let stream = context.new_stream().map_err(|error| failed("the CUDA stream", error))?;
-        let room = |bytes: usize| {
-            // SAFETY: nothing is read that was not written before: plans write each value before they read it.
-            unsafe { stream.alloc::<u8>(bytes.max(1)) }.map_err(|error| failed("device memory", error))
-        };
-        let (arena, workspace) = (room(plan.arena)?, room(WORKSPACE)?);
-        let address = |slice: &cudarc::driver::CudaSlice<u8>| {
-            use cudarc::driver::DevicePtr;
-            slice.device_ptr(&stream).0
-        };
-        let blas = Blas::new(address(&workspace), WORKSPACE).map_err(|error| failed("cuBLASLt", error))?;
-        let functions = compile_all(&plan, &context, &Compiler::new(gpu.capability))?;
+    pub fn new(plan: Plan, gpu: Gpu, room: Rc<Room>) -> Result<Self, Unplanned> {
+        let blas = Blas::new(room.workspace(), WORKSPACE).map_err(|error| failed("cuBLASLt", error))?;
+        let functions = compile_all(&plan, &room.context, &Compiler::new(gpu.capability))?;
         let mut prepared = Vec::with_capacity(plan.launches.len());
         for launch in &plan.launches {
             prepared.push(match launch {
-                Launch::Kernel { kernel, .. } => {
-                    let config = LaunchConfig {
-                        grid_dim: kernel.grid.into(),
-                        block_dim: (kernel.block, 1, 1),
-                        shared_mem_bytes: kernel.shared,
-                    };
-                    Prepared::Kernel(functions[&kernel.text].clone(), config)
-                }
+                Launch::Kernel { kernel, .. } => Prepared::Kernel(Launcher {
+                    function: functions[&kernel.text].clone(),
+                    starts_early: gpu.capability >= (9, 0),
+                }),
                 Launch::Matmul { value, matmul } => {
                     let ready = blas.prepare(matmul);
                     let why =
@@ -125,65 +130,105 @@ impl Engine {
                 }
             });
         }
-        Ok(Self { plan, context, stream, arena, _workspace: workspace, blas, prepared })
+        room.need(plan.arena);
+        Ok(Self { plan, room, blas, prepared, recorded: RefCell::default() })
     }
 
-    /// Bytes of device memory that the engine holds itself.
-    pub fn bytes(&self) -> usize {
-        self.plan.arena + WORKSPACE
+    /// Copies `bytes` bytes of device memory before what is run next.
+    pub fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<(), RunError> {
+        self.room.context.bind_to_thread().map_err(|error| failed("the CUDA context", error))?;
+        // SAFETY: the caller's are places of so many bytes, which stay until what is run next has been waited for.
+        let copied = unsafe { result::memcpy_dtod_async(to, from, bytes, self.room.stream.cu_stream()) };
+        copied.map_err(|error| failed("a copy of an input", error))
     }
 
     /// Runs the plan over memory at `addresses` and waits for it. With `observe`, waits after each launch and tells how long
     /// it took.
     pub fn run(&self, addresses: &dyn Addresses, observe: Option<Observer>) -> Result<(), RunError> {
-        use cudarc::driver::DevicePtr;
-        self.context.bind_to_thread().map_err(|error| failed("the CUDA context", error))?;
-        let arena = self.arena.device_ptr(&self.stream).0;
+        self.room.context.bind_to_thread().map_err(|error| failed("the CUDA context", error))?;
+        let arena = self.room.arena()?;
         let bases = self.plan.buffers.iter().map(|buffer| match buffer.place {
             Place::Arena(start) => Ok(arena + start as u64),
             Place::Given { value, scales } => addresses.given(value, scales),
             Place::Output(index) => addresses.output(index),
         });
         let bases: Vec<u64> = bases.collect::<Result<_, _>>()?;
+        match observe {
+            Some(observe) => self.launch(&bases, Some(observe))?,
+            None => self.replay(bases)?,
+        }
+        self.room.stream.synchronize().map_err(|error| failed("the step on the GPU", error))
+    }
+
+    /// Enqueues everything as one, recorded when it ran over these addresses first.
+    fn replay(&self, bases: Vec<u64>) -> Result<(), RunError> {
+        let mut recorded = self.recorded.borrow_mut();
+        let known = recorded.iter().position(|(known, _)| *known == bases);
+        let (bases, graph) = match known {
+            Some(index) => recorded.remove(index),
+            None => {
+                let graph = self.record(&bases)?;
+                (bases, graph)
+            }
+        };
+        if recorded.len() == RECORDINGS {
+            recorded.remove(0);
+        }
+        let outcome = graph.launch().map_err(|error| failed("a recorded step", error));
+        recorded.push((bases, graph));
+        outcome
+    }
+
+    fn record(&self, bases: &[u64]) -> Result<CudaGraph, RunError> {
+        let what = "the recording of a step";
+        let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        self.room.stream.begin_capture(mode).map_err(|error| failed(what, error))?;
+        let launched = self.launch(bases, None);
+        let graph = self.room.stream.end_capture(CUgraphInstantiate_flags(0));
+        launched?;
+        let graph = graph.map_err(|error| failed(what, error))?;
+        graph.ok_or_else(|| failed(what, "it is empty"))
+    }
+
+    /// Enqueues the launches, one after the other.
+    fn launch(&self, bases: &[u64], mut observe: Option<Observer>) -> Result<(), RunError> {
         let at = |pointer: &Pointer| bases[pointer.buffer] + pointer.offset as u64;
-        let mut observe = observe;
         for (launch, prepared) in self.plan.launches.iter().zip(&self.prepared) {
             let start = std::time::Instant::now();
-            let (value, outcome) = match (launch, prepared) {
-                (Launch::Kernel { value, kernel }, Prepared::Kernel(function, config)) => {
+            let value = launch.value();
+            match (launch, prepared) {
+                (Launch::Kernel { kernel, .. }, Prepared::Kernel(launcher)) => {
                     let maps = kernel.maps.iter().map(|map| map.encode(at(&map.pointer)));
                     let maps = maps.collect::<Result<Vec<_>, _>>();
-                    let maps = maps.map_err(|error| failed(&format!("%{value}"), error))?;
                     let pointers: Vec<u64> = kernel.pointers.iter().map(at).collect();
-                    let mut builder = self.stream.launch_builder(function);
-                    for map in &maps {
-                        builder.arg(map);
-                    }
-                    for pointer in &pointers {
-                        builder.arg(pointer);
-                    }
-                    // SAFETY: the kernel takes as many maps and pointers, to buffers of the sizes that the plan gave it, all of which
-                    // stay until the stream has been waited for below.
-                    let outcome = unsafe { builder.launch(*config) };
-                    (value, outcome.map(drop).map_err(|error| failed(&format!("%{value}"), error)))
+                    // SAFETY: kernels are prepared in the order of the launches; the buffers stay until the stream has been
+                    // waited for, which whoever runs the launches does.
+                    let launched = maps.and_then(|maps| unsafe {
+                        launcher.launch(kernel, &maps, &pointers, &self.room.stream)
+                    });
+                    launched.map_err(|error| failed(&format!("%{value}"), error))?;
                 }
-                (Launch::Matmul { value, matmul }, Prepared::Matmul(ready)) => {
+                (Launch::Matmul { matmul, .. }, Prepared::Matmul(ready)) => {
                     let places = [at(&matmul.x), at(&matmul.weight), at(&matmul.y)];
                     // SAFETY: as above.
                     let outcome = unsafe {
-                        self.blas.run(ready, places, matmul.bias.as_ref().map(at), self.stream.cu_stream())
+                        self.blas.run(
+                            ready,
+                            places,
+                            matmul.bias.as_ref().map(at),
+                            self.room.stream.cu_stream(),
+                        )
                     };
-                    (value, outcome.map_err(|error| failed(&format!("%{value}"), error)))
+                    outcome.map_err(|error| failed(&format!("%{value}"), error))?;
                 }
                 _ => unreachable!("prepared in the order of the launches"),
-            };
-            outcome?;
+            }
             if let Some(observe) = &mut observe {
-                self.stream.synchronize().map_err(|error| failed(&format!("%{value}"), error))?;
+                self.room.stream.synchronize().map_err(|error| failed(&format!("%{value}"), error))?;
                 observe(value, start.elapsed());
             }
         }
-        self.stream.synchronize().map_err(|error| failed("the step on the GPU", error))
+        Ok(())
     }
 }
 

@@ -5,13 +5,14 @@
 
 use super::tensor_map::TensorMap;
 use super::view::View;
+use crate::f8e4m3;
 use reflux_ir::op::{Arg, Binary, Body, Cast, Constant, LayerNorm, Op, Quantize, RmsNorm, Term, Unary};
 use reflux_ir::{DType, Granularity};
 use std::fmt::{self, Write};
 use std::ops::Range;
 
 /// Functions that the kernels share.
-const PRELUDE: &str = concat!(include_str!("kernels/basics.cuh"), include_str!("kernels/rowwise.cuh"));
+pub const PRELUDE: &str = concat!(include_str!("kernels/basics.cuh"), include_str!("kernels/rowwise.cuh"));
 
 /// A kernel and how to launch it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,8 +102,8 @@ pub struct Part {
 }
 
 /// What is done to `parts` of a product, which are all of its columns in order, as text of the function
-/// `finish(sums, row, first)`: for eight neighbours from column `first` on, of a row and of the eighth below, so that what one
-/// reads is on its way while the other is computed. Formulas read `operands`. The text takes ROWS, COLUMNS and TILE_ROWS.
+/// `finish(sums, rows, first)`: for eight neighbours of two rows from column `first` on, so that what one reads is on its way
+/// while the other is computed. Formulas read `operands`. The text takes ROWS, COLUMNS and IS_RAGGED.
 pub fn finish(parts: &[Part], scaling: &Scaling, operands: &[View]) -> Result<Finish, Unsupported> {
     let mut finish = Finish {
         text: String::new(),
@@ -125,7 +126,7 @@ pub fn finish(parts: &[Part], scaling: &Scaling, operands: &[View]) -> Result<Fi
         let _ = writeln!(
             functions,
             "__device__ __forceinline__ void finish_{part}(const float (&sums)[{NEIGHBOURS}], int row, int column{parameters}) {{\n  \
-             if (ROWS % TILE_ROWS != 0 && row >= ROWS) return;\n{}{}}}\n",
+             if (IS_RAGGED && row >= ROWS) return;\n{}{}}}\n",
             indices(&target.data.shape),
             writer.code
         );
@@ -135,8 +136,8 @@ pub fn finish(parts: &[Part], scaling: &Scaling, operands: &[View]) -> Result<Fi
         let column = format!("first - {}", columns.start);
         let _ = writeln!(
             choice,
-            "  {condition}{{\n    finish_{part}(sums[0], row, {column}{arguments});\n    \
-             finish_{part}(sums[1], row + 8, {column}{arguments});\n    return;\n  }}"
+            "  {condition}{{\n    finish_{part}(sums[0], rows[0], {column}{arguments});\n    \
+             finish_{part}(sums[1], rows[1], {column}{arguments});\n    return;\n  }}"
         );
         finish.parameters += &parameters;
         finish.arguments += &arguments;
@@ -144,7 +145,7 @@ pub fn finish(parts: &[Part], scaling: &Scaling, operands: &[View]) -> Result<Fi
     }
     finish.text = format!(
         "{PRELUDE}\n{functions}\n\
-         __device__ __forceinline__ void finish(const float (&sums)[2][{NEIGHBOURS}], int row, int first{}) {{\n  \
+         __device__ __forceinline__ void finish(const float (&sums)[2][{NEIGHBOURS}], const int (&rows)[2], int first{}) {{\n  \
          if (first >= COLUMNS) return;\n{choice}}}\n",
         finish.parameters
     );
@@ -184,6 +185,28 @@ pub fn rowwise(
     acc: Option<&Product>,
     target: &Target,
 ) -> Result<Kernel, Unsupported> {
+    if acc.is_none() && is_elementwise(body) {
+        // Axes may be taken in any order: in that of the memory that is written.
+        let (rank, order) = (target.data.shape.len(), target.data.order());
+        let operands: Vec<View> = operands.iter().map(|view| view.with_rank(rank).permuted(&order)).collect();
+        let target = Target { data: target.data.permuted(&order), scales: None };
+        return rows(body, &operands, None, &target);
+    }
+    rows(body, operands, acc, target)
+}
+
+/// Whether each element of the result is made of one of each operand.
+pub fn is_elementwise(body: &Body) -> bool {
+    let is_it = |op: &Op| matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Cast(_) | Op::Constant(_));
+    body.terms().iter().all(|term| is_it(&term.op))
+}
+
+fn rows(
+    body: &Body,
+    operands: &[View],
+    acc: Option<&Product>,
+    target: &Target,
+) -> Result<Kernel, Unsupported> {
     let mut writer = Writer::new(operands, acc, target)?;
     writer.body(body)?;
     Ok(writer.finish())
@@ -191,14 +214,14 @@ pub fn rowwise(
 
 /// How the elements of a row are divided among threads.
 #[derive(Clone, Copy, Debug)]
-struct Layout {
-    columns: usize,
+pub struct Layout {
+    pub columns: usize,
     /// Threads of a row: 32, or a block.
-    threads: usize,
+    pub threads: usize,
     /// Neighbours that a thread takes at once.
-    vector: usize,
+    pub vector: usize,
     /// How many times a thread takes as many.
-    chunks: usize,
+    pub chunks: usize,
 }
 
 impl Layout {
@@ -208,7 +231,15 @@ impl Layout {
         Self { columns, threads, vector, chunks: columns.div_ceil(threads * vector) }
     }
 
-    fn elements(&self) -> usize {
+    /// Of whole rows, one after the other in memory, each for a block.
+    pub fn of_rows(columns: usize) -> Self {
+        let vector = [8, 4, 2, 1].into_iter().find(|&vector| columns.is_multiple_of(vector)).unwrap_or(1);
+        let threads = columns.div_ceil(vector).next_power_of_two().clamp(64, 1024);
+        Self { columns, threads, vector, chunks: columns.div_ceil(threads * vector) }
+    }
+
+    /// How many elements of a row a thread has.
+    pub fn elements(&self) -> usize {
         self.vector * self.chunks
     }
 
@@ -288,15 +319,18 @@ impl<'a> Writer<'a> {
         let Product::Registers(scaling) = product else {
             return unsupported("there are no sums in registers");
         };
-        let mut views = operands.iter().chain(scaling.of_columns()).chain([&target.data]);
-        if !views.all(|view| allows(view, NEIGHBOURS)) {
-            return unsupported("eight neighbours cannot be moved as one");
-        }
         let columns = target.data.shape.last().copied().unwrap_or(0);
-        if !columns.is_multiple_of(NEIGHBOURS) {
+        // Of fewer than eight, the others are not there.
+        let own = columns.min(NEIGHBOURS);
+        let vector = if own < NEIGHBOURS { 1 } else { NEIGHBOURS };
+        let mut views = operands.iter().chain(scaling.of_columns()).chain([&target.data]);
+        if !views.all(|view| allows(view, vector)) {
+            return unsupported("neighbours cannot be moved as one");
+        }
+        if !columns.is_multiple_of(own.max(1)) {
             return unsupported("columns are no multiple of eight");
         }
-        let layout = Layout { columns: NEIGHBOURS, threads: 1, vector: NEIGHBOURS, chunks: 1 };
+        let layout = Layout { columns: own, threads: 1, vector, chunks: own / vector };
         let writer = Self::with(layout, operands, Some(product), target);
         Ok(Self { first_pointer, takes_rows: false, ..writer })
     }
@@ -371,7 +405,8 @@ impl<'a> Writer<'a> {
             Some(1) => {
                 self.line(&format!("load<{layout}>({array}, {pointer}, lane);"));
             }
-            _ => return unsupported("a row's elements do not lie next to each other"),
+            Some(stride) => self.line(&format!("gather<{layout}>({array}, {pointer}, {stride}LL, lane);")),
+            None => return unsupported("a scalar has no rows"),
         }
         Ok(array)
     }
@@ -539,21 +574,24 @@ impl<'a> Writer<'a> {
         let Some(scales) = self.target.scales.clone() else {
             return unsupported("codes have no place for scales");
         };
-        if op.dtype != DType::I8 || op.scales.per != Granularity::Row {
-            return unsupported(format!("{} with {} scales are not quantized here", op.dtype, op.scales));
+        if op.scales.per != Granularity::Row {
+            return unsupported(format!("{} scales are not quantized here", op.scales));
         }
-        let least = op.quant_min.unwrap_or(-128);
+        let least = f32::from(op.quant_min.unwrap_or(-128));
+        let (code, largest) = match op.dtype {
+            DType::I8 => (format!("ToI8{{{least:?}f}}"), (127.0 - least) / 2.0),
+            DType::F8E4M3 => ("ToF8E4M3{}".to_owned(), f8e4m3::MAX),
+            other => return unsupported(format!("{other} is not quantized here")),
+        };
         let round = rounding(op.scales.dtype)?;
         let layout = self.layout;
         let target = self.target.data.clone();
         let codes = self.row_pointer(&target, &target.strides.clone(), true);
         let strides = [scales.broadcast(&self.shape[..self.shape.len() - 1]), vec![0]].concat();
         let scale = self.row_pointer(&scales, &strides, true);
-        let divisor = (127.0 - f32::from(least)) / 2.0;
         self.line(&format!(
-            "quantize_i8<{layout}>({codes}, {scale}, {x}, {divisor:?}f, {:?}f, {:?}f, {round}, lane);",
+            "quantize<{layout}>({codes}, {scale}, {x}, {largest:?}f, {:?}f, {round}, {code}, lane);",
             op.eps.0 as f32,
-            f32::from(least)
         ));
         Ok(())
     }
@@ -564,7 +602,7 @@ impl<'a> Writer<'a> {
         let threads = self.layout.threads;
         let mut head = String::new();
         // Writing to a string cannot fail.
-        let _ = writeln!(head, "  const int lane = threadIdx.x % {threads};");
+        let _ = writeln!(head, "  begin();\n  const int lane = threadIdx.x % {threads};");
         let _ = writeln!(head, "  long long row = blockIdx.x * {per_block}LL + threadIdx.x / {threads};");
         let _ = writeln!(head, "  if (row >= {rows}LL) return;");
         for axis in (0..self.shape.len() - 1).rev() {
@@ -589,7 +627,8 @@ impl<'a> Writer<'a> {
     }
 }
 
-fn c_type(dtype: DType) -> &'static str {
+/// The type of C of an element.
+pub fn c_type(dtype: DType) -> &'static str {
     match dtype {
         DType::F32 => "float",
         DType::F16 => "f16",

@@ -19,11 +19,7 @@ pub struct View {
 impl View {
     /// All of a buffer, in row-major order.
     pub fn whole(buffer: usize, shape: &[usize], dtype: DType) -> Self {
-        let mut strides = vec![1; shape.len()];
-        for axis in (1..shape.len()).rev() {
-            strides[axis - 1] = strides[axis] * shape[axis];
-        }
-        Self { buffer, offset: 0, shape: shape.to_vec(), strides, dtype }
+        Self::ordered(buffer, shape, dtype, &(0..shape.len()).collect::<Vec<_>>())
     }
 
     /// Elements `start..end` along `axis`.
@@ -32,6 +28,40 @@ impl View {
         part.offset += start * self.strides[axis];
         part.shape[axis] = end - start;
         part
+    }
+
+    /// A dense tensor whose axes follow each other in memory as `order` says, the outermost first.
+    pub fn ordered(buffer: usize, shape: &[usize], dtype: DType, order: &[usize]) -> Self {
+        let mut strides = vec![1; shape.len()];
+        let mut size = 1;
+        for &axis in order.iter().rev() {
+            strides[axis] = size;
+            size *= shape[axis];
+        }
+        Self { buffer, offset: 0, shape: shape.to_vec(), strides, dtype }
+    }
+
+    /// The axes as they follow each other in memory, the outermost first; equal ones as they are.
+    pub fn order(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.shape.len()).collect();
+        // Along an axis of one, a stride says nothing.
+        let key = |axis: usize| if self.shape[axis] == 1 { usize::MAX } else { self.strides[axis] };
+        order.sort_by_key(|&axis| std::cmp::Reverse(key(axis)));
+        order
+    }
+
+    /// With axis `perm[i]` as axis i.
+    pub fn permuted(&self, perm: &[usize]) -> Self {
+        let of = |from: &[usize]| perm.iter().map(|&axis| from[axis]).collect();
+        Self { shape: of(&self.shape), strides: of(&self.strides), ..self.clone() }
+    }
+
+    /// With axes of one in front, up to `rank` in all.
+    pub fn with_rank(&self, rank: usize) -> Self {
+        let added = rank - self.shape.len();
+        let led =
+            |by: usize, rest: &[usize]| std::iter::repeat_n(by, added).chain(rest.iter().copied()).collect();
+        Self { shape: led(1, &self.shape), strides: led(0, &self.strides), ..self.clone() }
     }
 
     /// The same elements under another shape, if they can be seen so where they lie.
@@ -87,6 +117,12 @@ mod tests {
         assert!(!heads.is_contiguous());
         assert_eq!(heads.reshape(&[2, 8, 32]).unwrap(), whole.slice(2, 32, 64));
         assert_eq!(heads.reshape(&[16, 4, 8]).unwrap().strides, [96, 8, 1]);
+        // Channels last: pixels follow each other, as do their channels.
+        let pixels = View::ordered(0, &[1, 8, 4, 6], DType::BF16, &[0, 2, 3, 1]);
+        assert_eq!((&pixels.strides[..], pixels.order()), (&[192, 1, 48, 8][..], vec![0, 2, 3, 1]));
+        let tokens = pixels.reshape(&[1, 8, 24]).unwrap().permuted(&[0, 2, 1]);
+        assert!(tokens.is_contiguous());
+        assert_eq!(View::whole(0, &[5], DType::F32).with_rank(3).broadcast(&[2, 4, 5]), [0, 0, 1]);
         // Rows of a slice do not follow each other.
         assert_eq!(heads.reshape(&[2, 256]), None);
         assert_eq!(whole.slice(1, 2, 4).rows(), None);

@@ -19,6 +19,9 @@ impl Kind {
             MatmulKind::Bf16 => {
                 Self { sum: "float", register: 'f', types: "k16.f32.bf16.bf16", tail: ", 1, 1, 0, 0" }
             }
+            MatmulKind::F8 => {
+                Self { sum: "float", register: 'f', types: "k32.f32.e4m3.e4m3", tail: ", 1, 1" }
+            }
             MatmulKind::I8 => Self { sum: "int", register: 'r', types: "k32.s32.s8.s8", tail: "" },
         }
     }

@@ -11,7 +11,7 @@ mod position;
 mod quantized;
 mod target;
 
-pub use target::{GraphRunner, Made, Observer, Target, Unplanned};
+pub use target::{GraphRunner, Kept, Loader, Made, Observer, Target, Unplanned};
 
 use crate::RunError;
 use crate::plan::Instruction;
@@ -88,7 +88,7 @@ fn composed_op<B: Target>(
             let coded = quantized::quantize::<B>(op, next().float(device), &inputs[0], device)?;
             return Ok(Value::Quantized(coded));
         }
-        Op::Dequantize(op) => quantized::dequantize::<B>(next().coded(), &inputs[0], op.dtype),
+        Op::Dequantize(op) => quantized::dequantize::<B>(next().coded(), &inputs[0], op.dtype, device),
         Op::MatmulCodes(op) => return Ok(quantized::matmul(*op, next(), next().coded(), device)),
         Op::Rescale(_) => {
             let acc = next();

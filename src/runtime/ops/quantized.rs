@@ -2,7 +2,7 @@
 
 use super::{Target, extents};
 use crate::RunError;
-use crate::coded::{Coded, Codes};
+use crate::coded::Coded;
 use crate::quantize::{columns, grid, quantize as quantize_on_host};
 use crate::value::{Value, burn_shape, float_dtype, int_dtype};
 use burn::tensor::ops::{FloatTensor, IntTensor};
@@ -45,36 +45,29 @@ pub fn quantize<B: Target>(
     let codes = B::float_clamp(B::float_round(codes), least.into(), 127.0.into());
     let codes = B::int_reshape(B::float_into_int(codes, int_dtype(DType::I8)), burn_shape(&fact.shape));
     let scales = B::float_reshape(scales, Shape::from(grid(&op.scales, &fact.shape)));
-    Ok(Coded { codes: Codes::Int(codes), scales, zeros: None })
+    Ok(Coded { codes, scales, zeros: None })
 }
 
 /// One after the other along `axis`, which is not the last; `facts` are the types of `parts`, whose rows have a scale each.
 pub fn concat<B: Target>(parts: Vec<Value<B>>, facts: &[Fact], axis: usize) -> Coded<B> {
-    let (mut ints, mut floats, mut scales) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut codes, mut scales) = (Vec::new(), Vec::new());
     for (part, fact) in parts.into_iter().zip(facts) {
         let Value::Quantized(part) = part else { unreachable!("inference gives one kind here") };
-        match part.codes {
-            Codes::Int(codes) => ints.push(codes),
-            Codes::Float(codes) => floats.push(codes),
-        }
+        codes.push(part.codes);
         let rows = [&fact.shape[..fact.shape.len() - 1], &[1]].concat();
         scales.push(B::float_reshape(part.scales, Shape::from(rows)));
     }
     let scales = B::float_cat(scales, axis);
     let rows = extents::<B>(&scales).iter().product();
     Coded {
-        codes: if floats.is_empty() {
-            Codes::Int(B::int_cat(ints, axis))
-        } else {
-            Codes::Float(B::float_cat(floats, axis))
-        },
+        codes: B::int_cat(codes, axis),
         scales: B::float_reshape(scales, Shape::new([rows, 1])),
         zeros: None,
     }
 }
 
 /// See [`reflux_ir::op::Dequantize`]; `fact` is the type of `x`.
-pub fn dequantize<B: Target>(x: Coded<B>, fact: &Fact, dtype: DType) -> FloatTensor<B> {
+pub fn dequantize<B: Target>(x: Coded<B>, fact: &Fact, dtype: DType, device: &B::Device) -> FloatTensor<B> {
     let columns = columns(&fact.shape);
     let rows = fact.shape.elements() / columns;
     let group = match fact.scales.map(|scales| scales.per) {
@@ -90,11 +83,8 @@ pub fn dequantize<B: Target>(x: Coded<B>, fact: &Fact, dtype: DType) -> FloatTen
         let scales = B::float_reshape(scales, Shape::new([rows, groups * size]));
         B::float_slice(scales, &[Slice::from(..), Slice::from(0..columns)])
     };
-    let mut numbers = match x.codes {
-        Codes::Int(codes) => B::int_into_float(codes, float_dtype(DType::F32)),
-        Codes::Float(codes) => in_f32::<B>(codes),
-    };
-    numbers = B::float_reshape(numbers, Shape::new([rows, columns]));
+    let numbers = Coded::<B>::numbers(x.codes, fact.dtype, device);
+    let mut numbers = B::float_reshape(numbers, Shape::new([rows, columns]));
     if fact.dtype == DType::U4 {
         numbers = B::float_sub_scalar(numbers, 8.0.into());
     }
@@ -108,18 +98,15 @@ pub fn dequantize<B: Target>(x: Coded<B>, fact: &Fact, dtype: DType) -> FloatTen
 /// See [`MatmulCodes`].
 pub fn matmul<B: Target>(op: MatmulCodes, x: Value<B>, weight: Coded<B>, device: &B::Device) -> Value<B> {
     match op {
-        MatmulCodes::MatmulI8 => Value::Int(B::matmul_i8(x.coded().ints(), weight.ints())),
+        MatmulCodes::MatmulI8 => Value::Int(B::matmul_i8(x.coded().codes, weight.codes)),
         MatmulCodes::MatmulF8 => {
-            let numbers = |x: Coded<B>| match x.codes {
-                Codes::Float(codes) => in_f32::<B>(codes),
-                Codes::Int(_) => unreachable!("inference gives f8e4m3 here"),
-            };
+            let numbers = |x: Coded<B>| Coded::<B>::numbers(x.codes, DType::F8E4M3, device);
             Value::Float(B::project(numbers(x.coded()), numbers(weight), None))
         }
         MatmulCodes::MatmulW8 => {
             let x = x.float(device);
             // Every code is a number of every float type.
-            let weight = B::int_into_float(weight.ints(), x.dtype().into());
+            let weight = B::int_into_float(weight.codes, x.dtype().into());
             Value::Float(B::project(x, weight, None))
         }
     }

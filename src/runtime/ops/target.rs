@@ -4,25 +4,29 @@ use super::matrix;
 use super::quantized::{self, Factor};
 use crate::RunError;
 use crate::value::Value;
+use burn::tensor::TensorData;
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn_cuda::Cuda;
 use reflux_ir::op::Op;
-use reflux_ir::{Fact, Graph, Name, ValueId};
+use reflux_ir::{Fact, Graph, HostTensor, Name, Rate, ValueId};
 use std::collections::HashMap;
 use std::time::Duration;
 
 /// A burn backend that programs run on. The defaults are compositions of burn's own ops and hold everywhere; a backend
 /// overrides what it has better means for.
 pub trait Target: Backend {
-    /// A way to run all of `graph`, whose weights are `weights`, faster than op by op.
-    fn runner(
-        graph: &Graph,
-        weights: HashMap<ValueId, Value<Self>>,
-        device: &Self::Device,
-    ) -> Result<Box<dyn GraphRunner<Self>>, Unplanned> {
-        let _ = (graph, weights, device);
-        Err(Unplanned::OpByOp)
+    /// What brings weights to the device.
+    ///
+    /// # Errors
+    /// If the device has no room for what it works with.
+    fn loader(device: &Self::Device) -> Result<Box<dyn Loader<Self>>, RunError> {
+        Ok(Box::new(Plain { device: device.clone() }))
+    }
+
+    /// Brings an input to the device.
+    fn upload(tensor: HostTensor, device: &Self::Device) -> Value<Self> {
+        Value::upload(tensor, device)
     }
 
     /// `value` as it is best kept for being read at every step.
@@ -69,6 +73,40 @@ pub trait Target: Backend {
     }
 }
 
+/// Brings one weight after the other to a device, and graphs after them. When it is dropped, so is the memory that only loading took.
+pub trait Loader<B: Backend> {
+    /// Brings a tensor to the device.
+    fn upload(&mut self, data: TensorData) -> Result<Value<B>, RunError>;
+
+    /// A way to run all of `graph`, whose weights are `weights`, faster than op by op.
+    fn runner(
+        &mut self,
+        graph: &Graph,
+        weights: HashMap<ValueId, Value<B>>,
+    ) -> Result<Box<dyn GraphRunner<B>>, Unplanned> {
+        let _ = (graph, weights);
+        Err(Unplanned::OpByOp)
+    }
+}
+
+/// By burn's own means.
+struct Plain<B: Backend> {
+    device: B::Device,
+}
+
+impl<B: Backend> Loader<B> for Plain<B> {
+    fn upload(&mut self, data: TensorData) -> Result<Value<B>, RunError> {
+        Ok(Value::of(data, &self.device))
+    }
+}
+
+/// A value that stages read by its name.
+pub struct Kept<B: Backend> {
+    pub value: Value<B>,
+    /// Another one for every value that was ever kept.
+    pub version: u64,
+}
+
 /// A result of a graph.
 pub type Made<B> = (Name, Fact, Value<B>);
 
@@ -80,7 +118,7 @@ pub trait GraphRunner<B: Backend> {
     /// Runs the graph over its inputs by name. With `observe`, waits for each op and tells how long it took.
     fn run(
         &self,
-        inputs: &HashMap<Name, Value<B>>,
+        inputs: &HashMap<Name, Kept<B>>,
         observe: Option<Observer>,
     ) -> Result<Vec<Made<B>>, RunError>;
 }
@@ -107,11 +145,25 @@ impl Target for Cuda {
         crate::cuda::in_one_piece(value)
     }
 
-    fn runner(
-        graph: &Graph,
-        weights: HashMap<ValueId, Value<Self>>,
-        device: &Self::Device,
-    ) -> Result<Box<dyn GraphRunner<Self>>, Unplanned> {
-        crate::cuda::runner(graph, weights, device)
+    /// In one piece from the start, which takes less than to make it so.
+    fn upload(tensor: HostTensor, device: &Self::Device) -> Value<Self> {
+        crate::cuda::upload_flat(tensor, device)
+    }
+
+    fn loader(device: &Self::Device) -> Result<Box<dyn Loader<Self>>, RunError> {
+        Ok(Box::new(crate::cuda::Uploader::new(device)?))
+    }
+
+    /// Weights are put together where they stay.
+    fn by_itself(
+        op: &Op,
+        _inputs: &[Fact],
+        fact: &Fact,
+        operands: Vec<Value<Self>>,
+    ) -> Result<Value<Self>, Vec<Value<Self>>> {
+        match op {
+            Op::Concat(concat) if fact.rate == Rate::Weights => crate::cuda::concat(concat, fact, operands),
+            _ => Err(operands),
+        }
     }
 }

@@ -16,6 +16,7 @@ use drawn::Drawn;
 use outcome::Outcome;
 use reflux_ir::pass::Driver;
 use reflux_ir::{DType, Op, Program};
+use reflux_models::Net;
 use reflux_runtime::{Device, RunError, load};
 use serde_json::json;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -64,12 +65,17 @@ fn dtypes(device: Device) -> &'static [DType] {
 /// How far a case on `device` is from what it should be.
 fn compared(case: &Case, dtype: DType, device: Device, drawn: &Drawn) -> Outcome {
     let program = if dtype == DType::F32 { &case.in_f32 } else { &case.program };
-    // Codes of rounded numbers are others than those of the numbers: what has codes is compared in its own dtype.
-    let oracle = if case.is_quantized() { program } else { &case.in_f32 };
     let run = || -> Result<(f64, Option<String>), Error> {
+        let (fused, _) = Driver::default().run(program.clone(), &lossless(Net::Transformer, device))?;
+        // Codes of rounded numbers are others than those of the numbers: what has codes is compared in its own dtype, and where
+        // the formulas round as well.
+        let oracle = match (case.is_quantized(), device) {
+            (false, _) => &case.in_f32,
+            (true, Device::Cpu) => program,
+            (true, Device::Cuda) => &fused,
+        };
         let mut expected = load(Device::Cpu, oracle.clone(), drawn)?;
         let expected = run_steps(expected.as_mut(), &drawn.inputs_of(oracle))?;
-        let (fused, _) = Driver::default().run(program.clone(), &lossless(device))?;
         let inputs = drawn.inputs_of(&fused);
         let mut executor = load(device, fused, drawn)?;
         let note = note(executor.program(), executor.fallbacks());

@@ -60,6 +60,7 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32, 1)
   v += batch * (long long)V_BATCH + head * (long long)V_HEAD;
   o += batch * (long long)O_BATCH + head * (long long)O_HEAD;
   const int passes = (KEYS_TOTAL + KEYS - 1) / KEYS;
+  begin();
 
   fetch<QUERIES>(q_tile, q, Q_TOKEN, first_query, QUERIES_TOTAL);
   fetch<KEYS>(k_tiles, k, K_TOKEN, 0, KEYS_TOTAL);

@@ -35,9 +35,7 @@ __device__ __forceinline__ void arrive(unsigned barrier, bool is_here) {
 __device__ __forceinline__ void fetch(unsigned to, int box, const TensorMap& map, int head, int token, int batch, unsigned barrier) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4, %5}], [%6];" ::"r"(to + half * box),
-                 "l"(&map), "r"(half * 64), "r"(head), "r"(token), "r"(batch), "r"(barrier)
-                 : "memory");
+    fetch(to + half * box, &map, half * 64, head, token, batch, barrier);
   }
 }
 
@@ -203,6 +201,7 @@ extern "C" __global__ void __launch_bounds__((1 + GROUPS) * 128, 1)
     asm volatile("fence.proxy.async;" ::: "memory");
   }
   __syncthreads();
+  begin();
 
   // Passes are counted over all tiles: pass i uses stage i % STAGES, for the i / STAGES-th time.
   if (warp < 4) {

@@ -4,16 +4,15 @@
 // each, their sums in registers. Blocks stay, and take tile after tile, so that the next one's first stages arrive while the
 // last one is written. CLUSTER blocks one below the other share the tile of W, of which each fetches a part for all.
 //
-// Set by the host: ROWS, COLUMNS and FEATURES of the product; TILE_COLUMNS, CLUSTER and STAGES; ELEMENT_BYTES of x and W, and
-// `multiply(sums, x, weight, add)`, which starts the product of 64 rows and 32 bytes of their features to SUMS `sum_type`s; PARAMETERS
-// and ARGUMENTS of `finish(sums, row, first)`, which takes eight neighbours of a row, and of the eighth row below, to where they
-// go, if they are part of the product.
+// Set by the host: ROWS and COLUMNS of the product; TILE_COLUMNS, CLUSTER and STAGES; ELEMENT_BYTES of x and W; PARAMETERS and
+// ARGUMENTS of `finish(sums, rows, first)`, which takes eight neighbours of two rows to where they go, if they are part of the
+// product; and
+// - `multiply(sums, x, weight, add)`, which starts the product of 64 rows and 32 bytes of their features to SUMS `sum_type`s;
+// - what tells products of matrices from convolutions: ROW_TILES, tiles one below the other; STEPS, each over TILE_BYTES of what
+//   is summed up; IS_RAGGED, whether tiles reach beyond the product; `fetch_x` and `fetch_weight` of a step; and `row_at`, which row of the product a row of a tile is.
 
-// A row of a tile is as wide as the widest swizzle.
-#define TILE_BYTES 128
 #define GROUP 8
 
-#define STEPS ((FEATURES * ELEMENT_BYTES + TILE_BYTES - 1) / TILE_BYTES)
 #define X_BYTES (TILE_ROWS * TILE_BYTES)
 #define W_BYTES (TILE_COLUMNS * TILE_BYTES)
 #define STAGE_BYTES (X_BYTES + W_BYTES)
@@ -29,20 +28,6 @@ __device__ __forceinline__ void arrive_at(unsigned barrier, int block) {
       "mapa.shared::cluster.u32 there, %0, %1;\n"
       "mbarrier.arrive.shared::cluster.b64 _, [there];\n"
       "}\n" ::"r"(barrier), "r"(block) : "memory");
-}
-
-__device__ __forceinline__ void fetch(unsigned to, const TensorMap* map, int column, int row, unsigned barrier) {
-  asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(to),
-               "l"(map), "r"(column), "r"(row), "r"(barrier)
-               : "memory");
-}
-
-// To the same place in every block of the cluster.
-__device__ __forceinline__ void fetch_for_all(unsigned to, const TensorMap* map, int column, int row, unsigned barrier) {
-  asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(to),
-      "l"(map), "r"(column), "r"(row), "r"(barrier), "h"((unsigned short)((1 << CLUSTER) - 1))
-      : "memory");
 }
 
 // Rows of 128 bytes, swizzled, eight of them 1024 bytes from the next eight.
@@ -79,7 +64,7 @@ __device__ __forceinline__ void stage_sums(const sum_type (&sums)[SUMS], int chu
 // The tile of this number: its first row in tiles of a cluster, and its column in tiles. Tiles that are computed at the same
 // time form a square, so that what they read is in the cache.
 __device__ __forceinline__ void tile_at(int index, int& row, int& column) {
-  const int rows = (ROWS + TILE_ROWS * CLUSTER - 1) / (TILE_ROWS * CLUSTER);
+  const int rows = (ROW_TILES + CLUSTER - 1) / CLUSTER;
   const int columns = (COLUMNS + TILE_COLUMNS - 1) / TILE_COLUMNS;
   const int group = index / (GROUP * columns), rest = index % (GROUP * columns);
   const int height = min(GROUP, rows - group * GROUP);
@@ -94,7 +79,7 @@ extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(384
   const unsigned staging = base + STAGES * STAGE_BYTES;
   const unsigned full = staging + 8 * STAGING_BYTES, empty = full + STAGES * 8;
   const int group = threadIdx.x / 128, block = CLUSTER > 1 ? blockIdx.x % CLUSTER : 0;
-  const int tiles = ((ROWS + TILE_ROWS * CLUSTER - 1) / (TILE_ROWS * CLUSTER)) * ((COLUMNS + TILE_COLUMNS - 1) / TILE_COLUMNS);
+  const int tiles = ((ROW_TILES + CLUSTER - 1) / CLUSTER) * ((COLUMNS + TILE_COLUMNS - 1) / TILE_COLUMNS);
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < STAGES; ++stage) {
       make_barrier(full + stage * 8, 1);
@@ -104,6 +89,7 @@ extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(384
   }
   __syncthreads();
   if (CLUSTER > 1) asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
+  begin();
 
   int stage = 0, parity = 0;
   if (group == 0) {
@@ -112,20 +98,15 @@ extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(384
       for (int index = blockIdx.x / CLUSTER; index < tiles; index += gridDim.x / CLUSTER) {
         int row, column;
         tile_at(index, row, column);
-        const int first_row = (row * CLUSTER + block) * TILE_ROWS, first_column = column * TILE_COLUMNS;
+        const int first_column = column * TILE_COLUMNS;
         for (int step = 0; step < STEPS; ++step) {
           // Stages start out empty, as if a round before the first had been read.
           wait(empty + stage * 8, parity ^ 1);
           const unsigned to = base + stage * STAGE_BYTES, barrier = full + stage * 8;
           arrive_with_bytes(barrier, STAGE_BYTES);
-          const int feature = step * (TILE_BYTES / ELEMENT_BYTES);
-          fetch(to, &x_map, feature, first_row, barrier);
-          if (CLUSTER == 1) {
-            fetch(to + X_BYTES, &weight_map, feature, first_column, barrier);
-          } else {
-            const int part = block * (TILE_COLUMNS / CLUSTER);
-            fetch_for_all(to + X_BYTES + part * TILE_BYTES, &weight_map, feature, first_column + part, barrier);
-          }
+          fetch_x(to, &x_map, step, row * CLUSTER + block, barrier);
+          const int part = block * (TILE_COLUMNS / CLUSTER);
+          fetch_weight(to + X_BYTES + part * TILE_BYTES, &weight_map, step, first_column + part, barrier);
           if (++stage == STAGES) stage = 0, parity ^= 1;
         }
       }
@@ -153,7 +134,8 @@ extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(384
       if (++stage == STAGES) stage = 0, parity ^= 1;
 
       // By way of shared memory a thread gets eight neighbours, to be moved as one.
-      const int first_row = (row * CLUSTER + block) * TILE_ROWS + half * 64 + warp * 16, first_column = column * TILE_COLUMNS;
+      const int first_row = half * 64 + warp * 16 + lane / 4, first_column = column * TILE_COLUMNS;
+      const int rows[2] = {row_at(row * CLUSTER + block, first_row), row_at(row * CLUSTER + block, first_row + 8)};
 // Not unrolled: as often as there are chunks, what `finish` does would not fit into the cache of instructions.
 #pragma unroll 1
       for (int chunk = 0; chunk < TILE_COLUMNS / 32; ++chunk) {
@@ -174,7 +156,7 @@ extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(384
             EACH(4) acc[low][i + e] = (float)pack.at[e];
           }
         }
-        finish(acc, first_row + lane / 4, first_column + chunk * 32 + (lane % 4) * 8 ARGUMENTS);
+        finish(acc, rows, first_column + chunk * 32 + (lane % 4) * 8 ARGUMENTS);
       }
     }
   }

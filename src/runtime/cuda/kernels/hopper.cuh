@@ -18,3 +18,18 @@ __device__ __forceinline__ void wait(unsigned barrier, unsigned parity) {
   asm volatile("{\n.reg .pred over;\nAGAIN:\nmbarrier.try_wait.parity.shared::cta.b64 over, [%0], %1;\n@!over bra AGAIN;\n}" ::"r"(barrier), "r"(parity)
                : "memory");
 }
+
+// A tile of a tensor of four axes, from these coordinates on, the innermost first; what is outside of the tensor is zero.
+__device__ __forceinline__ void fetch(unsigned to, const TensorMap* map, int c0, int c1, int c2, int c3, unsigned barrier) {
+  asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4, %5}], [%6];" ::"r"(to),
+               "l"(map), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(barrier)
+               : "memory");
+}
+
+// To the same place in each of the cluster's first `blocks` blocks.
+__device__ __forceinline__ void fetch_for_all(unsigned to, const TensorMap* map, int c0, int c1, int c2, int c3, unsigned barrier, int blocks) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%2, %3, %4, %5}], [%6], %7;" ::"r"(to),
+      "l"(map), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(barrier), "h"((unsigned short)((1 << blocks) - 1))
+      : "memory");
+}

@@ -62,6 +62,15 @@ __device__ __forceinline__ void load(float (&y)[V * K], const X* x, int lane) {
   }
 }
 
+// Elements that do not lie next to each other.
+template <int C, int T, int V, int K, class X>
+__device__ __forceinline__ void gather(float (&y)[V * K], const X* x, long long stride, int lane) {
+  EACH(V * K) {
+    const int j = ((e / V) * T + lane) * V + e % V;
+    y[e] = is_inside<C, T, V>(e, lane) ? to_float(x[j * stride]) : 0.0f;
+  }
+}
+
 template <int C, int T, int V, int K, class Y>
 __device__ __forceinline__ void store(Y* y, const float (&x)[V * K], int lane) {
 #pragma unroll
@@ -130,9 +139,28 @@ __device__ __forceinline__ void rotate(float (&y)[V * K], const float (&x)[V * K
   }
 }
 
-// torchao's symmetric rule, all of it rounded to the scales' dtype: see reflux_ir::op::Quantize.
-template <int C, int T, int V, int K, class R>
-__device__ __forceinline__ void quantize_i8(signed char* codes, float* scales, const float (&x)[V * K], float divisor, float eps, float least, R round, int lane) {
+// A code of y, which is a multiple of scale; multiples are counted in the scale's dtype, to which `round` rounds.
+struct ToI8 {
+  typedef signed char Code;
+  float least;
+  template <class R> __device__ __forceinline__ Code operator()(float y, float scale, R round) const {
+    const float inverse = round(__fdiv_rn(1.0f, scale));
+    return (Code)fminf(fmaxf(rintf(round(__fmul_rn(y, inverse))), least), 127.0f);
+  }
+};
+struct ToF8E4M3 {
+  typedef unsigned char Code;
+  template <class R> __device__ __forceinline__ Code operator()(float y, float scale, R round) const {
+    unsigned short code;
+    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(code) : "f"(0.0f), "f"(round(__fdiv_rn(y, scale))));
+    return (Code)code;
+  }
+};
+
+// torchao's symmetric rule, all of it rounded to the scales' dtype: see reflux_ir::op::Quantize. `most` is the code of the
+// largest.
+template <int C, int T, int V, int K, class R, class E>
+__device__ __forceinline__ void quantize(typename E::Code* codes, float* scales, const float (&x)[V * K], float most, float eps, R round, E encode, int lane) {
   float y[V * K];
   float largest = 0.0f;
   EACH(V * K) {
@@ -140,16 +168,15 @@ __device__ __forceinline__ void quantize_i8(signed char* codes, float* scales, c
     if (is_inside<C, T, V>(e, lane)) largest = fmaxf(largest, fabsf(y[e]));
   }
   largest = reduce<T>(largest, Max());
-  const float scale = fmaxf(round(__fdiv_rn(largest, divisor)), round(eps));
-  const float inverse = round(__fdiv_rn(1.0f, scale));
+  const float scale = fmaxf(round(__fdiv_rn(largest, most)), round(eps));
   if (lane == 0) scales[0] = scale;
 #pragma unroll
   for (int k = 0; k < K; ++k) {
     const int j = (k * T + lane) * V;
     if (is_inside<C, T, V>(k * V, lane)) {
-      Pack<signed char, V> pack;
-      EACH(V) pack.at[e] = (signed char)fminf(fmaxf(rintf(round(__fmul_rn(y[k * V + e], inverse))), least), 127.0f);
-      *reinterpret_cast<Pack<signed char, V>*>(codes + j) = pack;
+      Pack<typename E::Code, V> pack;
+      EACH(V) pack.at[e] = encode(y[k * V + e], scale, round);
+      *reinterpret_cast<Pack<typename E::Code, V>*>(codes + j) = pack;
     }
   }
 }

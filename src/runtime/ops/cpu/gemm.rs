@@ -7,7 +7,6 @@ use super::product::{HEIGHT, Number, tile_size};
 use super::quantized::Factors;
 use super::rowwise::in_runs;
 use super::tiles::{for_each, tiles};
-use crate::coded::Codes;
 use crate::value::Value;
 use burn::tensor::{DType as BurnDType, Shape};
 use burn_flex::{Flex, FlexTensor};
@@ -67,13 +66,10 @@ impl<'a> Product<'a> {
                 Term { op: Op::Rescale(rescale), args },
             ] if args[0] == Arg::Term(0) && args[1..3] == codes[..] && rescale.dtype == DType::F32 => {
                 let quantized = |arg: &Arg| match &operands[index(arg)?] {
-                    Value::Quantized(coded) => match &coded.codes {
-                        Codes::Int(ints) => {
-                            let scales = inputs[index(arg)?].scales?;
-                            (scales.dtype == DType::F32).then_some((ints, &coded.scales))
-                        }
-                        Codes::Float(_) => None,
-                    },
+                    Value::Quantized(coded) => {
+                        let scales = inputs[index(arg)?].scales?;
+                        (scales.dtype == DType::F32).then_some((&coded.codes, &coded.scales))
+                    }
                     _ => None,
                 };
                 let ((x, x_scales), (weight, weight_scales)) = (quantized(&codes[0])?, quantized(&codes[1])?);

@@ -148,7 +148,7 @@ mod tests {
                 let composed = quantized::quantize::<Flex>(&op, x, &fact, &FlexDevice).unwrap();
                 assert_eq!(fast.scales.layout().shape(), composed.scales.layout().shape());
                 assert_eq!(fast.scales.storage::<f32>(), composed.scales.storage::<f32>(), "{scales}");
-                assert_eq!(fast.ints().storage::<i8>(), composed.ints().storage::<i8>(), "{scales}");
+                assert_eq!(fast.codes.storage::<i8>(), composed.codes.storage::<i8>(), "{scales}");
             }
         }
     }

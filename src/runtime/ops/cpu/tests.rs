@@ -1,7 +1,7 @@
 //! The processor's own ops against those composed of burn's.
 
 use super::*;
-use crate::coded::{Coded, Codes};
+use crate::coded::Coded;
 use crate::ops::{composed_op, elementwise, execute_op, fused, matrix};
 use crate::plan::{Instruction, Plan};
 use crate::value::burn_shape;
@@ -89,7 +89,7 @@ fn bits(value: &Value<Flex>) -> Vec<u32> {
     let bits = |x: &FlexTensor| numbers(x).into_iter().map(f32::to_bits).collect();
     match value {
         Value::Float(x) => bits(x),
-        Value::Quantized(Coded { codes: Codes::Int(codes), scales, .. }) => {
+        Value::Quantized(Coded { codes, scales, .. }) => {
             let mut all: Vec<u32> = bits(scales);
             all.extend(codes.to_contiguous().storage::<i8>().iter().map(|&code| code as u32));
             all

@@ -1,10 +1,16 @@
 //! A graph as launches over buffers.
 
-use super::source::{self, Kernel, Part, Pointer, Product, Scaling, Target, Unsupported};
+mod arena;
+mod pictures;
+mod single_head;
+
+use super::source::{self, Kernel, PRELUDE, Part, Pointer, Product, Scaling, Target, Unsupported};
 use super::view::View;
 use super::{Gpu, gemm};
-use reflux_ir::op::{Arg, Body, Gemm, MatmulCodes, Op, Rowwise, Segment, Slice, Term, Unary, axis_index};
-use reflux_ir::{DType, Fact, Graph, Name, ValueId};
+use reflux_ir::op::{
+    Arg, Body, Gemm, MatmulCodes, Op, Rowwise, Segment, Slice, Term, Transpose, Unary, axis_index,
+};
+use reflux_ir::{DType, Fact, Granularity, Graph, Name, ValueId};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -14,6 +20,8 @@ pub struct Plan {
     pub launches: Vec<Launch>,
     /// Bytes of all buffers of results inside the graph.
     pub arena: usize,
+    /// Weights `[out, in, height, width]` that are read as `[out, height, width, in]`, and so in memory.
+    pub channels_last: Vec<ValueId>,
 }
 
 /// Memory that launches point into.
@@ -76,6 +84,8 @@ pub enum MatmulKind {
     Bf16,
     /// i8 by i8, to i32.
     I8,
+    /// f8e4m3 by f8e4m3, in f32, to f32.
+    F8,
 }
 
 /// Where a value is: its numbers, or its codes and their scales.
@@ -98,6 +108,7 @@ pub fn plan(graph: &Graph, gpu: Gpu) -> Result<Plan, Unsupported> {
         launches: Vec::new(),
         reserved: HashMap::new(),
         moved: HashMap::new(),
+        channels_last: Vec::new(),
     };
     planner.reserve_outputs();
     for id in graph.order() {
@@ -117,6 +128,7 @@ struct Planner<'g> {
     reserved: HashMap<ValueId, View>,
     /// Columns of products that are to be elsewhere than the others, in order.
     moved: HashMap<ValueId, Vec<Moved>>,
+    channels_last: Vec<ValueId>,
 }
 
 /// Columns of a product, which a slice takes, made where a concatenation has them.
@@ -141,9 +153,24 @@ impl Planner<'_> {
 
     /// A place of our own for `shape`.
     fn room(&mut self, shape: &[usize], dtype: DType) -> View {
+        self.room_in_order(shape, dtype, &(0..shape.len()).collect::<Vec<_>>())
+    }
+
+    /// A place of our own for `shape`, its axes in this order in memory.
+    fn room_in_order(&mut self, shape: &[usize], dtype: DType, order: &[usize]) -> View {
         let bytes = shape.iter().product::<usize>() * dtype.bytes();
         let buffer = self.buffer(Place::Arena(0), bytes);
-        View::whole(buffer, shape, dtype)
+        View::ordered(buffer, shape, dtype, order)
+    }
+
+    /// Where the value of `id`, element by element one of `operands`, is to be made: they lie alike.
+    fn target_like(&mut self, id: ValueId, fact: &Fact, operands: &[View]) -> Target {
+        match operands.iter().find(|view| view.shape[..] == fact.shape[..]) {
+            Some(view) if !self.reserved.contains_key(&id) => {
+                Target { data: self.room_in_order(&fact.shape, fact.dtype, &view.order()), scales: None }
+            }
+            _ => self.target(id, fact),
+        }
     }
 
     /// Where the value of `id`, of type `fact`, is to be made.
@@ -255,6 +282,7 @@ impl Planner<'_> {
     fn value(&mut self, id: ValueId) -> Result<(), Unsupported> {
         let node = &self.graph[id];
         let (op, fact) = (node.op.clone(), node.fact.clone());
+        self.check(&fact)?;
         let operands = self.graph.operands(id);
         let stored = match &op {
             Op::Constant(_) => return Ok(()),
@@ -302,15 +330,33 @@ impl Planner<'_> {
                 Stored { data: target.data, scales: None }
             }
             Op::Rowwise(Rowwise { body, .. }) => {
-                let (views, target) = (self.views(&operands)?, self.target(id, &fact));
+                let views = self.views(&operands)?;
+                let target = match source::is_elementwise(body) {
+                    true => self.target_like(id, &fact, &views),
+                    false => self.target(id, &fact),
+                };
                 self.push(id, source::rowwise(body, &views, None, &target)?);
                 Stored { data: target.data, scales: target.scales }
             }
             Op::Gemm(gemm) => self.gemm(id, gemm, &operands, &fact)?,
             Op::Attention(attention) => {
                 let (views, target) = (self.views(&operands)?, self.target(id, &fact));
-                self.push(id, super::attention::kernel(self.gpu, attention, &views, &target.data)?);
+                match &views[..] {
+                    [q, k, v] if super::attention::is_single_head(q) => {
+                        self.single_head(id, attention, [q, k, v], &target.data)?;
+                    }
+                    _ => self.push(id, super::attention::kernel(self.gpu, attention, &views, &target.data)?),
+                }
                 Stored { data: target.data, scales: None }
+            }
+            Op::Transpose(Transpose { perm }) => {
+                Stored { data: self.data(operands[0])?.permuted(perm), scales: None }
+            }
+            Op::Conv2d(conv2d) => self.conv2d(id, conv2d, &operands, &fact)?,
+            Op::GroupNorm(norm) => self.group_norm(id, norm, &operands, &fact)?,
+            Op::Upsample(upsample) => {
+                let x = self.data(operands[0])?;
+                self.upsample(id, upsample, &x, &fact)?
             }
             other => return Err(Unsupported(format!("`{}` has no kernel here", other.name()))),
         };
@@ -318,10 +364,22 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// Whether there are kernels here for values of a type.
+    fn check(&self, fact: &Fact) -> Result<(), Unsupported> {
+        let is_known = match fact.scales {
+            None => true,
+            Some(scales) if scales.per == Granularity::Row => match fact.dtype {
+                DType::I8 => true,
+                // Older GPUs do not convert to it.
+                DType::F8E4M3 => self.gpu.capability >= (8, 9),
+                _ => false,
+            },
+            Some(_) => false,
+        };
+        if is_known { Ok(()) } else { Err(Unsupported(format!("no kernel here takes {fact}"))) }
+    }
+
     fn given(&mut self, id: ValueId, fact: &Fact) -> Result<Stored, Unsupported> {
-        if fact.is_quantized() && fact.dtype != DType::I8 {
-            return Err(Unsupported(format!("{fact} is not held here")));
-        }
         let bytes = fact.shape.elements() * fact.dtype.bytes();
         let data = self.buffer(Place::Given { value: id, scales: false }, bytes);
         let scales = fact.is_quantized().then(|| {
@@ -431,19 +489,26 @@ impl Planner<'_> {
                 }
             }
             [
-                Term { op: Op::MatmulCodes(MatmulCodes::MatmulI8), args: codes },
+                Term {
+                    op: Op::MatmulCodes(codes_op @ (MatmulCodes::MatmulI8 | MatmulCodes::MatmulF8)),
+                    args: codes,
+                },
                 Term { op: Op::Rescale(_), args },
             ] => {
+                let (kind, sum) = match codes_op {
+                    MatmulCodes::MatmulF8 => (MatmulKind::F8, DType::F32),
+                    _ => (MatmulKind::I8, DType::I32),
+                };
                 let (x, weight) = (operand(&codes[0])?, operand(&codes[1])?);
                 let bias = args.get(3).map(|arg| self.data(operand(arg)?)).transpose()?;
                 let (x_scales, weight_scales) = (self.scales(x)?, self.scales(weight)?);
                 let (x, weight) = (self.data(x)?, self.data(weight)?);
                 let scaling = Scaling { scales: Some([x_scales, weight_scales]), bias };
-                if self.fused(id, (MatmulKind::I8, [&x, &weight]), &scaling, operands, &target.data)? {
+                if self.fused(id, (kind, [&x, &weight]), &scaling, operands, &target.data)? {
                     return Ok(Stored { data: target.data, scales: None });
                 }
-                let sums = self.room(&fact.shape, DType::I32);
-                self.push_matmul(id, Matmul::new(MatmulKind::I8, [&x, &weight, &sums])?);
+                let sums = self.room(&fact.shape, sum);
+                self.push_matmul(id, Matmul::new(kind, [&x, &weight, &sums])?);
                 let product =
                     |part: &dyn Fn(&View) -> View| Product::Sums(Box::new((part(&sums), scaling.part(part))));
                 self.epilogues(id, op, operands, &target.data, product, false)?;
@@ -520,56 +585,6 @@ impl Planner<'_> {
         }
         Ok(())
     }
-
-    /// Gives the buffers of the arena their places: as low as can be beside those that are needed at the same time.
-    fn finish(mut self) -> Plan {
-        let mut lives: HashMap<usize, (usize, usize)> = HashMap::new();
-        for (at, launch) in self.launches.iter().enumerate() {
-            for buffer in launch.buffers() {
-                lives.entry(buffer).and_modify(|life| life.1 = at).or_insert((at, at));
-            }
-        }
-        let mut order: Vec<usize> =
-            (0..self.buffers.len()).filter(|index| lives.contains_key(index)).collect();
-        order.retain(|&index| matches!(self.buffers[index].place, Place::Arena(_)));
-        // Large ones first: small ones fit between them.
-        order.sort_by_key(|&index| (std::cmp::Reverse(self.buffers[index].bytes), index));
-        let (mut placed, mut arena): (Vec<(usize, usize, usize)>, usize) = (Vec::new(), 0);
-        for index in order {
-            let (bytes, (first, last)) = (self.buffers[index].bytes.next_multiple_of(256), lives[&index]);
-            let mut beside: Vec<(usize, usize)> = placed
-                .iter()
-                .filter(|(other, ..)| lives[other].0 <= last && first <= lives[other].1)
-                .map(|&(_, start, end)| (start, end))
-                .collect();
-            beside.sort_unstable();
-            let mut start = 0;
-            for (from, to) in beside {
-                if start + bytes <= from {
-                    break;
-                }
-                start = start.max(to);
-            }
-            placed.push((index, start, start + bytes));
-            arena = arena.max(start + bytes);
-            self.buffers[index].place = Place::Arena(start);
-        }
-        Plan { buffers: self.buffers, launches: self.launches, arena }
-    }
-}
-
-impl Plan {
-    /// The first and the last launch that each buffer of the arena is for, and its bytes there.
-    pub fn lives(&self) -> Vec<(usize, usize, Range<usize>)> {
-        let life = |(index, buffer): (usize, &Buffer)| {
-            let Place::Arena(start) = buffer.place else { return None };
-            let uses =
-                self.launches.iter().enumerate().filter(|(_, launch)| launch.buffers().contains(&index));
-            let at: Vec<usize> = uses.map(|(at, _)| at).collect();
-            Some((*at.first()?, *at.last()?, start..start + buffer.bytes))
-        };
-        self.buffers.iter().enumerate().filter_map(life).collect()
-    }
 }
 
 impl Launch {
@@ -613,11 +628,11 @@ fn select(table: &View, index: &View, to: &View) -> Result<Kernel, Unsupported> 
     let words = bytes / 4;
     let body = format!(
         "(const unsigned* __restrict__ table, const int* __restrict__ index, unsigned* __restrict__ row) {{\n  \
-         const int i = blockIdx.x * 256 + threadIdx.x;\n  if (i < {words}) row[i] = table[index[0] * {words}LL + i];\n}}\n"
+         begin();\n  const int i = blockIdx.x * 256 + threadIdx.x;\n  if (i < {words}) row[i] = table[index[0] * {words}LL + i];\n}}\n"
     );
     let name = format!("select_{:016x}", super::hash(&body));
     Ok(Kernel {
-        text: format!("extern \"C\" __global__ void __launch_bounds__(256) {name}{body}"),
+        text: format!("{PRELUDE}\nextern \"C\" __global__ void __launch_bounds__(256) {name}{body}"),
         name,
         grid: [words.div_ceil(256) as u32, 1, 1],
         block: 256,

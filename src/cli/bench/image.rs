@@ -1,0 +1,147 @@
+//! `reflux bench --image`: whole pictures, from the prompt to the pixels.
+
+use super::spread::Spread;
+use super::subject::Subject;
+use super::{Args, SEED};
+use crate::cli::print;
+use crate::pipeline::{FluxPipeline, OpenOptions, Report, Request, StageTime};
+use crate::{Error, VERSION};
+use reflux_runtime::{Device, DeviceInfo, MemoryMeter, RunError};
+use serde::Serialize;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Measured {
+    version: &'static str,
+    model: String,
+    device: DeviceInfo,
+    passes: String,
+    width: usize,
+    height: usize,
+    steps: usize,
+    /// The most memory of the device at once, from shapes; on the processor a lower bound.
+    planned_bytes: u64,
+    /// What it took, where that can be known.
+    peak_bytes: Option<u64>,
+    /// The first picture, with all that is read and compiled for it.
+    cold_seconds: f64,
+    cold_stages: Vec<StageTime>,
+    /// A picture when everything is there.
+    median_ms: f64,
+    p95_ms: f64,
+    /// Medians, in order.
+    stages: Vec<StageTime>,
+    warnings: Vec<String>,
+}
+
+/// Makes a picture, and then as many as are to be measured.
+pub fn bench(args: &Args, subject: Subject) -> Result<(), Error> {
+    let device = Device::from(args.device);
+    let info = device.probe().map_err(RunError::from)?;
+    let options = OpenOptions {
+        device: Some(device),
+        dtype: Some(args.sizes.dtype_or(crate::pipeline::dtype_on(device))),
+        passes: args.passes.pipeline()?.map(Arc::new),
+        memory: args.memory.into(),
+        ..OpenOptions::default()
+    };
+    let sizes = subject.model.sizes(&args.sizes)?;
+    let mut pipeline = subject.pipeline(options)?;
+    let request = Request {
+        prompts: vec!["a red apple on a blue background".into()],
+        steps: Some(sizes.steps),
+        width: Some(sizes.width),
+        height: Some(sizes.height),
+        max_sequence_length: Some(sizes.text_tokens),
+        seed: SEED,
+        ..Request::default()
+    };
+    let planned_bytes = pipeline.planned_peak(&request)?;
+    eprintln!("planned peak memory: {:.2} GB", planned_bytes as f64 / 1e9);
+    let mut meter = MemoryMeter::start(device);
+    let (cold, first) = picture(&mut pipeline, &request, &mut meter)?;
+    for _ in 1..args.warmup {
+        picture(&mut pipeline, &request, &mut meter)?;
+    }
+    let runs = (0..args.runs).map(|_| picture(&mut pipeline, &request, &mut meter));
+    let (times, reports): (Vec<Duration>, Vec<Report>) =
+        runs.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+    let Spread { median, p95 } = Spread::of(&times);
+    let measured = Measured {
+        version: VERSION,
+        model: subject.name,
+        device: info,
+        passes: pipeline.passes().to_string(),
+        width: sizes.width,
+        height: sizes.height,
+        steps: sizes.steps,
+        planned_bytes,
+        peak_bytes: meter.peak(),
+        cold_seconds: cold.as_secs_f64(),
+        cold_stages: first.stages,
+        median_ms: median,
+        p95_ms: p95,
+        stages: medians(&reports),
+        warnings: first.warnings,
+    };
+    print(&if args.json { json(&measured) } else { text(&measured) })
+}
+
+fn picture(
+    pipeline: &mut FluxPipeline,
+    request: &Request,
+    meter: &mut MemoryMeter,
+) -> Result<(Duration, Report), Error> {
+    let start = Instant::now();
+    let (_, report) = pipeline.generate_with(request, &mut |_| meter.look())?;
+    let time = start.elapsed();
+    meter.look();
+    Ok((time, report))
+}
+
+/// Of each stage of all pictures.
+fn medians(reports: &[Report]) -> Vec<StageTime> {
+    let stages = reports.first().map(|report| &report.stages[..]).unwrap_or_default();
+    let median = |stage: &'static str| {
+        let of = |report: &Report| {
+            let times = report.stages.iter().filter(|time| time.stage == stage);
+            Duration::from_secs_f64(times.map(|time| time.seconds).sum())
+        };
+        let times: Vec<Duration> = reports.iter().map(of).collect();
+        StageTime { stage, seconds: Spread::of(&times).median / 1e3 }
+    };
+    stages.iter().map(|time| median(time.stage)).collect()
+}
+
+fn json(measured: &Measured) -> String {
+    format!("{}\n", serde_json::to_string_pretty(measured).expect("measurements are plain data"))
+}
+
+fn text(measured: &Measured) -> String {
+    let Measured { model, device, width, height, steps, passes, .. } = measured;
+    let stages = |stages: &[StageTime]| {
+        let each = stages.iter().map(|time| format!("{} {:.3} s", time.stage, time.seconds));
+        each.collect::<Vec<_>>().join(", ")
+    };
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{model}: pictures of {width}×{height}, {steps} steps on {}", device.name);
+    let _ = writeln!(text, "passes  {passes}");
+    let peak = measured
+        .peak_bytes
+        .map_or_else(|| "unknown".to_owned(), |bytes| format!("{:.2} GB", bytes as f64 / 1e9));
+    let _ = writeln!(text, "memory  {:.2} GB planned, {peak} at most", measured.planned_bytes as f64 / 1e9);
+    let _ = writeln!(text, "first   {:.2} s: {}", measured.cold_seconds, stages(&measured.cold_stages));
+    let _ = writeln!(
+        text,
+        "next    {:.3} s (p95 {:.3}): {}",
+        measured.median_ms / 1e3,
+        measured.p95_ms / 1e3,
+        stages(&measured.stages)
+    );
+    measured.warnings.iter().for_each(|warning| text += &format!("note: {warning}\n"));
+    text
+}
