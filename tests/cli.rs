@@ -206,6 +206,44 @@ fn printed_programs_run() {
 }
 
 #[test]
+fn whole_pictures_are_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let command =
+        ["bench", "--image", "--model", EMOJI, "--device", "cpu", "--runs", "2", "--memory", "low", "--json"];
+    let output = succeed(folder.path(), &[&command, &TINY[..]].concat());
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let stages = |list: &str| -> Vec<String> {
+        let stages = json[list].as_array().unwrap().iter();
+        stages.map(|stage| stage["stage"].as_str().unwrap().to_owned()).collect()
+    };
+    // The transformer and the decoder stay; the others are loaded for every picture.
+    for stage in ["load text_encoder", "encode with T5", "load transformer", "denoise", "decode"] {
+        assert!(stages("cold_stages").iter().any(|known| known == stage), "{json:#}");
+    }
+    assert!(stages("stages").iter().any(|known| known == "load text_encoder_2"), "{json:#}");
+    let number = |name: &str| json[name].as_f64().unwrap_or_else(|| panic!("{json:#}"));
+    let seconds: f64 =
+        json["stages"].as_array().unwrap().iter().map(|stage| stage["seconds"].as_f64().unwrap()).sum();
+    assert!(0.0 < seconds && number("median_ms") <= number("p95_ms") && number("planned_bytes") > 0.0);
+
+    let output = reflux(folder.path(), &["bench", "--image", "--net", "vae"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+}
+
+#[test]
+fn pictures_are_the_same_whatever_stays_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let draw = |memory: &str| {
+        let command =
+            ["generate", "a red apple", "an owl", "--device", "cpu", "--model", EMOJI, "--memory", memory];
+        let name = format!("{memory}.safetensors");
+        succeed(folder.path(), &[&command[..], &TINY, &["--save-latents", &name]].concat());
+        std::fs::read(folder.path().join(name)).unwrap()
+    };
+    assert_eq!(draw("low"), draw("resident"));
+}
+
+#[test]
 fn steps_are_measured() {
     let folder = tempfile::tempdir().unwrap();
     let bench = |more: &[&str]| {

@@ -1,8 +1,10 @@
 //! The executor on programs small enough to work out by hand.
 
 use reflux_ir::{DType, HostTensor, WeightError, WeightSource, text};
-use reflux_runtime::{Device, Execute, RunError, load};
+use reflux_runtime::{Device, Execute, Needs, RunError, load, load_streaming, needs};
+use std::cell::Cell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 /// Weights in a map.
 struct Given(HashMap<&'static str, HostTensor>);
@@ -198,4 +200,60 @@ fn weights_must_be_there_and_of_the_right_shape() {
     assert!(program("w", 2).is_ok());
     assert_eq!(program("v", 2).unwrap_err().to_string(), "the weights hold no tensor `v`");
     assert_eq!(program("w", 3).unwrap_err().to_string(), "weight `w` is f32[2], the program expects f32[3]");
+}
+
+/// A weight of tens, and how often it was read.
+#[derive(Default)]
+struct Counted(Cell<usize>);
+
+impl WeightSource for Counted {
+    fn weight(&self, _name: &str, _dtype: DType) -> Result<HostTensor, WeightError> {
+        self.0.set(self.0.get() + 1);
+        Ok(f32s([2], &[10.0, 20.0]))
+    }
+}
+
+#[test]
+fn weights_of_prepare_stages_stay_or_are_read_anew() {
+    let source = "program p {
+      input %p : f32[2] prompt
+      input %x : f32[2] latent
+      prepare prompt (%p) -> (%t) {
+        %t = mul @w f32[2], %p : f32[2]
+        return %t
+      }
+      variant main (%x, %t) -> (%y) {
+        %y = add %x, %t : f32[2]
+        return %y
+      }
+      schedule main
+    }";
+    let program = text::parse(source).unwrap();
+    let (resident, streaming) = (Rc::new(Counted::default()), Rc::new(Counted::default()));
+    let mut stays = load(Device::Cpu, program.clone(), &*resident).unwrap();
+    let mut leaves = load_streaming(Device::Cpu, program.clone(), streaming.clone()).unwrap();
+    let mut step = |prompt: Option<f32>| {
+        [&mut stays, &mut leaves].map(|executor| {
+            if let Some(prompt) = prompt {
+                executor.bind("p", &f32s([2], &[prompt; 2])).unwrap();
+            }
+            executor.bind("x", &f32s([2], &[1.0, 2.0])).unwrap();
+            executor.step(0).unwrap().remove("y").unwrap().to_f32()
+        })
+    };
+    let reads = || (resident.0.get(), streaming.0.get());
+    assert_eq!(reads(), (1, 0));
+    assert_eq!(step(Some(1.0)), [[11.0, 22.0], [11.0, 22.0]]);
+    assert_eq!(reads(), (1, 1));
+    // What is prepared is there until its input changes.
+    assert_eq!(step(None), [[11.0, 22.0], [11.0, 22.0]]);
+    assert_eq!(reads(), (1, 1));
+    assert_eq!(step(Some(2.0)), [[21.0, 42.0], [21.0, 42.0]]);
+    assert_eq!(reads(), (1, 2));
+
+    // Eight bytes each: the weight; the inputs and what is prepared of them; a result inside of a stage.
+    let Needs { weights, preparing, values, .. } = needs(&program, Device::Cpu);
+    assert_eq!((weights, preparing, values), (0, 8, 24));
+    assert_eq!(needs(&program, Device::Cpu).resident(), 40);
+    assert_eq!(needs(&program, Device::Cpu).streaming(), 40);
 }

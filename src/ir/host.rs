@@ -48,11 +48,12 @@ impl HostTensor {
     pub fn to_f32(&self) -> Vec<f32> {
         let chunks = self.bytes.chunks_exact(self.dtype.bytes());
         match self.dtype {
-            DType::F32 => chunks.map(|c| f32::from_le_bytes(c.try_into().unwrap())).collect(),
+            DType::F32 => self.bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
             DType::I32 => chunks.map(|c| i32::from_le_bytes(c.try_into().unwrap()) as f32).collect(),
             DType::F16 => chunks.map(|c| half::f16::from_le_bytes(c.try_into().unwrap()).to_f32()).collect(),
             DType::BF16 => {
-                chunks.map(|c| half::bf16::from_le_bytes(c.try_into().unwrap()).to_f32()).collect()
+                let halves = self.bytes.as_chunks().0.iter();
+                halves.map(|&bytes| f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)).collect()
             }
             DType::I8 => self.bytes.iter().map(|&b| f32::from(b as i8)).collect(),
             DType::F8E4M3 | DType::U4 => unreachable!("codes are no host tensors"),
@@ -68,13 +69,23 @@ impl HostTensor {
         let bytes = match dtype {
             DType::F32 => le_bytes(&values, f32::to_le_bytes),
             DType::F16 => le_bytes(&values, |v| half::f16::from_f32(v).to_le_bytes()),
-            DType::BF16 => le_bytes(&values, |v| half::bf16::from_f32(v).to_le_bytes()),
+            DType::BF16 => le_bytes(&values, |v| nearest_bf16(v).to_le_bytes()),
             DType::I32 => le_bytes(&values, |v| (v.round_ties_even() as i32).to_le_bytes()),
             DType::I8 => le_bytes(&values, |v| (v.round_ties_even() as i8).to_le_bytes()),
             DType::F8E4M3 | DType::U4 => unreachable!("codes are no host tensors"),
         };
         Self::new(dtype, self.shape.clone(), bytes)
     }
+}
+
+/// The bits of the bf16 nearest to `x`, of two the even one, as `half` has it; without branches, so that loops over it become
+/// vector code.
+#[inline(always)]
+fn nearest_bf16(x: f32) -> u16 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+    // A NaN stays one.
+    (if x.is_nan() { bits >> 16 | 0x40 } else { rounded }) as u16
 }
 
 /// The bytes that `encode` makes of each value.
@@ -102,6 +113,15 @@ pub enum WeightError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bf16_is_rounded_as_half_does() {
+        let patterns = (0..=u16::MAX)
+            .flat_map(|high| [0, 1, 0x7fff, 0x8000, 0x8001, 0xffff].map(|low| u32::from(high) << 16 | low));
+        for x in patterns.map(f32::from_bits) {
+            assert_eq!(nearest_bf16(x), half::bf16::from_f32(x).to_bits(), "{x:e}");
+        }
+    }
 
     #[test]
     fn casts_round_to_nearest_even_and_saturate() {

@@ -152,6 +152,13 @@ struct Placed {
     copy: Option<FloatTensor<Cuda>>,
 }
 
+/// Of so many bytes, from one address to another.
+struct Copy {
+    from: u64,
+    to: u64,
+    bytes: usize,
+}
+
 /// Inputs of no more bytes are copied to where the engine has its own: it records steps by the addresses of all that they read,
 /// and burn has such inputs somewhere else at every step.
 const COPIED: usize = 1 << 20;
@@ -178,8 +185,9 @@ impl Addresses for Places<'_> {
 }
 
 impl OnBurn {
-    /// Sees to it that it is known where `kept` is, the graph's input `id`.
-    fn place(&self, id: ValueId, kept: &Kept<Cuda>) -> Result<(), RunError> {
+    /// Sees to it that it is known where `kept` is, the graph's input `id`: what has to be copied for that to be true.
+    fn place(&self, id: ValueId, kept: &Kept<Cuda>) -> Result<Vec<Copy>, RunError> {
+        let mut copies = Vec::new();
         let mut inputs = self.inputs.borrow_mut();
         for scales in [false, true] {
             if scales && !matches!(kept.value, Value::Quantized(_)) {
@@ -203,11 +211,11 @@ impl OnBurn {
                 }
             };
             if placed.copy.is_some() {
-                self.engine.copy(from, placed.address, bytes)?;
+                copies.push(Copy { from, to: placed.address, bytes });
             }
             inputs.insert((id, scales), placed);
         }
-        Ok(())
+        Ok(copies)
     }
 
     /// New places for the results.
@@ -232,15 +240,19 @@ impl GraphRunner<Cuda> for OnBurn {
         let mut results = self.results.borrow_mut();
         let outputs =
             if results.len() < 2 { self.room()? } else { results.pop_front().expect("there are two") };
-        // What burn has still to do, the engine reads.
+        let mut copies = Vec::new();
+        for &id in self.graph.inputs() {
+            let name = &self.graph[id].name;
+            let kept = inputs.get(name).ok_or_else(|| RunError::MissingInput(name.clone()))?;
+            copies.extend(self.place(id, kept)?);
+        }
+        // What burn has still to do, the engine reads; what burn has given out, it writes to.
         <Cuda as Backend>::sync(&self.device).map_err(|error| RunError::Backend {
             line: "before a step".into(),
             message: error.to_string(),
         })?;
-        for &id in self.graph.inputs() {
-            let name = &self.graph[id].name;
-            let kept = inputs.get(name).ok_or_else(|| RunError::MissingInput(name.clone()))?;
-            self.place(id, kept)?;
+        for Copy { from, to, bytes } in copies {
+            self.engine.copy(from, to, bytes)?;
         }
         let inputs = self.inputs.borrow();
         self.engine.run(&Places { weights: &self.addresses, inputs: &inputs, outputs: &outputs }, observe)?;

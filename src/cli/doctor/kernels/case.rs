@@ -58,10 +58,10 @@ impl CaseFile {
 }
 
 impl Case {
-    /// Whether it computes with codes.
-    pub fn is_quantized(&self) -> bool {
-        let mut graphs = self.program.variants.values();
-        graphs.any(|graph| graph.ids().any(|id| graph[id].fact.is_quantized()))
+    /// What codes it computes with, if it does.
+    pub fn codes(&self) -> Option<DType> {
+        let facts = self.program.variants.values().flat_map(|graph| graph.ids().map(|id| &graph[id].fact));
+        facts.into_iter().find(|fact| fact.is_quantized()).map(|fact| fact.dtype)
     }
 }
 

@@ -69,7 +69,7 @@ fn compared(case: &Case, dtype: DType, device: Device, drawn: &Drawn) -> Outcome
         let (fused, _) = Driver::default().run(program.clone(), &lossless(Net::Transformer, device))?;
         // Codes of rounded numbers are others than those of the numbers: what has codes is compared in its own dtype, and where
         // the formulas round as well.
-        let oracle = match (case.is_quantized(), device) {
+        let oracle = match (case.codes().is_some(), device) {
             (false, _) => &case.in_f32,
             (true, Device::Cpu) => program,
             (true, Device::Cuda) => &fused,
