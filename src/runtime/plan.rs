@@ -2,7 +2,7 @@
 
 use reflux_ir::op::{Constant, Op};
 use reflux_ir::{Cost, Fact, Graph, ModulePath, Name, ValueId};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Where a value is kept while its graph runs.
 pub type Slot = usize;
@@ -30,7 +30,7 @@ pub struct Plan {
     pub instructions: Vec<Instruction>,
     pub outputs: Vec<(Name, Fact, Slot)>,
     pub slots: usize,
-    /// Most bytes of results and inputs alive at once; weights not counted.
+    /// Most bytes of results and inputs alive at once; weights that are kept not counted.
     pub peak_bytes: u64,
 }
 
@@ -80,7 +80,7 @@ impl Plan {
             plan.outputs.push((output.label.clone(), fact, slots[&output.value]));
         }
         plan.mark_last_reads(weights);
-        plan.measure(graph, &order);
+        plan.measure(graph, &order, weights);
         plan
     }
 
@@ -101,11 +101,16 @@ impl Plan {
         }
     }
 
-    fn measure(&mut self, graph: &Graph, order: &[ValueId]) {
+    fn measure(&mut self, graph: &Graph, order: &[ValueId], weights: bool) {
         let bytes: Vec<u64> = order.iter().map(|&id| graph[id].fact.bytes()).collect();
         let mut alive: u64 = self.inputs.iter().map(|(_, slot)| bytes[*slot]).fold(0, u64::saturating_add);
         self.peak_bytes = alive;
+        // Weights that are not kept are there from the first time that they are read.
+        let mut unread: HashSet<Slot> =
+            self.weights.iter().filter(|_| !weights).map(|(_, _, slot)| *slot).collect();
         for instruction in &self.instructions {
+            let loaded = instruction.operands.iter().filter(|(slot, _)| unread.remove(slot));
+            alive = loaded.fold(alive, |alive, (slot, _)| alive.saturating_add(bytes[*slot]));
             let scratch = scratch_bytes(&instruction.op, graph, order[instruction.result]);
             alive = alive.saturating_add(bytes[instruction.result]);
             self.peak_bytes = self.peak_bytes.max(alive.saturating_add(scratch));
