@@ -39,6 +39,7 @@ impl Needs {
 /// What running `program` takes on `device`. On the processor it is a lower bound.
 pub fn needs(program: &Program, device: Device) -> Needs {
     let gpu = if device == Device::Cuda { cuda::Gpu::probe() } else { None };
+    let memory = gpu.and_then(|_| device.probe().ok()).map_or(0, |info| info.memory);
     let mut needs = Needs::default();
     let mut weights: HashMap<(&str, &Fact), bool> = HashMap::new();
     let mut values: BTreeMap<Name, u64> = BTreeMap::new();
@@ -53,7 +54,10 @@ pub fn needs(program: &Program, device: Device) -> Needs {
         let inputs: u64 =
             graph.inputs().iter().map(|&id| graph[id].fact.bytes()).fold(0, u64::saturating_add);
         let inside = |plan: Plan| plan.peak_bytes.saturating_sub(inputs);
-        let gpu = gpu.filter(|_| is_step && cuda::is_fused(graph));
+        // What is larger than the device by itself is not planned for it: its sizes may be absurd.
+        let is_planned =
+            |_: &cuda::Gpu| is_step && cuda::is_fused(graph) && Plan::new(graph).peak_bytes <= memory;
+        let gpu = gpu.filter(is_planned);
         match gpu.and_then(|gpu| cuda::plan(graph, gpu).ok()) {
             Some(plan) => {
                 // Graphs share what is inside of them; each has its results in two places by turns.
