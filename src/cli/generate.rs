@@ -2,7 +2,7 @@
 
 use super::passes::{PassArgs, check_dump_dir, in_a_line};
 use super::progress::Progress;
-use super::{DTypeArg, DeviceArg, MemoryArg, by_op, print, tensors};
+use super::{DTypeArg, DeviceArg, MemoryArg, announce_peak, by_op, print, tensors};
 use crate::files::check_writable;
 use crate::pipeline::{FluxPipeline, Image, OpenOptions, Report, Request, bundled_model};
 use crate::{Error, VERSION};
@@ -125,7 +125,7 @@ pub fn generate(args: &Args) -> Result<(), Error> {
     let request = request(args)?;
 
     if pipeline.device() == Device::Cuda {
-        eprintln!("planned peak memory: {:.2} GB", pipeline.planned_peak(&request)? as f64 / 1e9);
+        announce_peak(pipeline.planned_peak(&request)?);
     }
     let mut progress = Progress::new();
     let (images, report) = pipeline.generate_with(&request, &mut |event| progress.observe(event))?;

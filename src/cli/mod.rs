@@ -180,6 +180,15 @@ impl From<MemoryArg> for Memory {
     }
 }
 
+/// Says how much memory will be taken at most, before it is.
+fn announce_peak(bytes: u64) {
+    eprintln!("planned peak memory: {}", gigabytes(bytes));
+}
+
+fn gigabytes(bytes: u64) -> String {
+    format!("{:.2} GB", bytes as f64 / 1e9)
+}
+
 /// Writes a result to `path`, or to standard output if there is none.
 fn write_result(path: Option<&Path>, text: &str) -> Result<(), Error> {
     match path {

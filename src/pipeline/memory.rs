@@ -1,6 +1,7 @@
 //! What stays on the device, and whether it fits.
 
 use super::FluxPipeline;
+use super::optimize::Optimized;
 use super::request::{Request, Resolved};
 use crate::Error;
 use reflux_ir::Program;
@@ -31,16 +32,15 @@ impl Memory {
     }
 }
 
-/// Refuses a program that cannot run in the `free` bytes of `device`: what it needs, if it can.
+/// Refuses what needs more than the `free` bytes of `device`.
 ///
 /// # Errors
 /// [`Error::Memory`].
-pub(crate) fn check_fits(program: &Program, device: Device, memory: Memory, free: u64) -> Result<u64, Error> {
-    let needed = memory.of(program, device);
+pub(crate) fn check_fits(what: &str, needed: u64, device: Device, free: u64) -> Result<(), Error> {
     if needed <= free {
-        return Ok(needed);
+        return Ok(());
     }
-    Err(Error::Memory { network: program.name.to_string(), needed, free, device })
+    Err(Error::Memory { network: what.to_owned(), needed, free, device })
 }
 
 impl FluxPipeline {
@@ -55,11 +55,10 @@ impl FluxPipeline {
     }
 
     fn peak_of(&mut self, request: &Resolved) -> Result<u64, Error> {
-        let (device, memory) = (self.device, self.memory);
-        let mut of = |net| Ok::<u64, Error>(memory.of(&self.program(net, &request.sizes_of(net))?, device));
-        let [clip, t5, transformer, vae] = Net::ALL.map(&mut of);
+        let mut needed = |net| Ok::<u64, Error>(self.optimized(net, &request.sizes_of(net))?.needed);
+        let [clip, t5, transformer, vae] = Net::ALL.map(&mut needed);
         let (text, picture) = (clip?.saturating_add(t5?), transformer?.saturating_add(vae?));
-        Ok(match memory {
+        Ok(match self.memory {
             Memory::Resident => text.saturating_add(picture),
             Memory::Low => text.max(picture),
         })
@@ -67,23 +66,19 @@ impl FluxPipeline {
 
     /// Refuses what cannot fit before any work is done.
     pub(super) fn check_memory(&mut self, request: &Resolved) -> Result<(), Error> {
-        let Some(free) = self.device.free_memory() else { return Ok(()) };
+        let (device, Some(free)) = (self.device, self.device.free_memory()) else { return Ok(()) };
         for net in Net::ALL {
             let sizes = request.sizes_of(net);
             // What is loaded has its memory already.
             if self.loaded.get(&net).is_some_and(|(loaded, _)| *loaded == sizes) {
                 continue;
             }
-            check_fits(&self.program(net, &sizes)?, self.device, self.memory, free)?;
+            let Optimized { program, needed, .. } = self.optimized(net, &sizes)?;
+            check_fits(&program.name, *needed, device, free)?;
         }
-        if self.device != Device::Cuda || !self.loaded.is_empty() {
+        if device != Device::Cuda || !self.loaded.is_empty() {
             return Ok(());
         }
-        let needed = self.peak_of(request)?;
-        if needed <= free {
-            return Ok(());
-        }
-        let network = "all networks".to_owned();
-        Err(Error::Memory { network, needed, free, device: self.device })
+        check_fits("all networks", self.peak_of(request)?, device, free)
     }
 }

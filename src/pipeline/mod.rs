@@ -19,6 +19,7 @@ pub use report::{Event, Report, StageTime};
 pub use request::Request;
 
 use crate::Error;
+use optimize::Optimized;
 use reflux_ir::pass::{PassReport, Pipeline};
 use reflux_ir::{DType, HostTensor, Program, WeightSource};
 use reflux_models::noise::TorchGenerator;
@@ -66,8 +67,8 @@ pub struct FluxPipeline {
     passes: Arc<Pipeline>,
     dump_dir: Option<PathBuf>,
     memory: Memory,
-    /// The transformer as the passes made it, for the sizes last asked for.
-    optimized: Option<(Sizes, Program)>,
+    /// Networks as the passes made them, for the sizes last asked for.
+    optimized: HashMap<Net, Optimized>,
     pass_reports: Vec<PassReport>,
     loaded: HashMap<Net, (Sizes, Box<dyn Execute>)>,
     profiling: bool,
@@ -120,7 +121,7 @@ impl FluxPipeline {
             passes: options.passes.unwrap_or_else(|| Arc::new(lossless(Net::Transformer, device))),
             dump_dir: options.dump_dir,
             memory: options.memory,
-            optimized: None,
+            optimized: HashMap::new(),
             pass_reports: Vec::new(),
             loaded: HashMap::new(),
             profiling: false,
@@ -234,7 +235,7 @@ impl FluxPipeline {
                 Net::Transformer => "load transformer",
                 Net::Vae => "load vae",
             });
-            let program = self.program(net, &sizes)?;
+            let program = self.optimized(net, &sizes)?.program.clone();
             let weights = self.weights(net, &sizes, &program)?;
             let mut executor = match self.memory {
                 Memory::Resident => load(self.device, program, &*weights)?,

@@ -21,16 +21,30 @@ pub(crate) fn lossless(net: Net, device: Device) -> Pipeline {
     Pipeline::parse(passes, &registry()).expect("it is written well")
 }
 
+/// A network's program as the passes made it.
+pub(super) struct Optimized {
+    sizes: Sizes,
+    pub program: Program,
+    /// The most memory of the device that it takes at once, in bytes; on the processor a lower bound.
+    pub needed: u64,
+}
+
 impl FluxPipeline {
-    /// The program of `net` for these sizes. What passes were asked for run on the transformer: it is what runs at every step.
-    pub(super) fn program(&mut self, net: Net, sizes: &Sizes) -> Result<Program, Error> {
-        let program = self.config.lower(net, sizes, self.dtype)?;
-        if net != Net::Transformer {
-            return Ok(Driver::default().run(program, &lossless(net, self.device))?.0);
+    /// `net` for these sizes. What passes were asked for run on the transformer: it is what runs at every step.
+    pub(super) fn optimized(&mut self, net: Net, sizes: &Sizes) -> Result<&Optimized, Error> {
+        if self.optimized.get(&net).is_none_or(|known| known.sizes != *sizes) {
+            let program = self.config.lower(net, sizes, self.dtype)?;
+            let program = match net {
+                Net::Transformer => self.optimize(program, sizes)?,
+                _ => Driver::default().run(program, &lossless(net, self.device))?.0,
+            };
+            let needed = self.memory.of(&program, self.device);
+            self.optimized.insert(net, Optimized { sizes: *sizes, program, needed });
         }
-        if let Some((_, program)) = self.optimized.as_ref().filter(|(known, _)| known == sizes) {
-            return Ok(program.clone());
-        }
+        Ok(&self.optimized[&net])
+    }
+
+    fn optimize(&mut self, program: Program, sizes: &Sizes) -> Result<Program, Error> {
         // Sizes that the scheduler refuses are refused where the steps begin, after memory is checked.
         let schedule = Schedule::new(&self.config.scheduler, sizes.steps, sizes.image_tokens()).ok();
         let mut driver = Driver {
@@ -40,7 +54,6 @@ impl FluxPipeline {
         };
         let (program, report) = driver.run(program, &self.passes)?;
         self.pass_reports = report.passes;
-        self.optimized = Some((*sizes, program.clone()));
         Ok(program)
     }
 }

@@ -45,12 +45,7 @@ pub fn load(
     program: Program,
     weights: &dyn WeightSource,
 ) -> Result<Box<dyn Execute>, RunError> {
-    device.probe()?;
-    verify(&program)?;
-    Ok(match device {
-        Device::Cpu => Box::new(Executor::<Flex>::new(program, weights, None)?),
-        Device::Cuda => Box::new(Executor::<Cuda>::new(program, weights, None)?),
-    })
+    open(device, program, weights, None)
 }
 
 /// [`load`], but that weights of prepare stages are on the device only while these run, and are read anew each time.
@@ -59,11 +54,20 @@ pub fn load_streaming(
     program: Program,
     weights: Rc<dyn WeightSource>,
 ) -> Result<Box<dyn Execute>, RunError> {
+    open(device, program, &*weights, Some(weights.clone()))
+}
+
+fn open(
+    device: Device,
+    program: Program,
+    weights: &dyn WeightSource,
+    streamed: Option<Rc<dyn WeightSource>>,
+) -> Result<Box<dyn Execute>, RunError> {
     device.probe()?;
     verify(&program)?;
     Ok(match device {
-        Device::Cpu => Box::new(Executor::<Flex>::new(program, &*weights, Some(weights.clone()))?),
-        Device::Cuda => Box::new(Executor::<Cuda>::new(program, &*weights, Some(weights.clone()))?),
+        Device::Cpu => Box::new(Executor::<Flex>::new(program, weights, streamed)?),
+        Device::Cuda => Box::new(Executor::<Cuda>::new(program, weights, streamed)?),
     })
 }
 

@@ -3,7 +3,7 @@
 use super::spread::Spread;
 use super::subject::Subject;
 use super::{Args, SEED};
-use crate::cli::print;
+use crate::cli::{announce_peak, gigabytes, print};
 use crate::pipeline::{FluxPipeline, OpenOptions, Report, Request, StageTime};
 use crate::{Error, VERSION};
 use reflux_runtime::{Device, DeviceInfo, MemoryMeter, RunError};
@@ -60,7 +60,7 @@ pub fn bench(args: &Args, subject: Subject) -> Result<(), Error> {
         ..Request::default()
     };
     let planned_bytes = pipeline.planned_peak(&request)?;
-    eprintln!("planned peak memory: {:.2} GB", planned_bytes as f64 / 1e9);
+    announce_peak(planned_bytes);
     let mut meter = MemoryMeter::start(device);
     let (cold, first) = picture(&mut pipeline, &request, &mut meter)?;
     for _ in 1..args.warmup {
@@ -130,10 +130,8 @@ fn text(measured: &Measured) -> String {
     // Writing to a string cannot fail.
     let _ = writeln!(text, "{model}: pictures of {width}×{height}, {steps} steps on {}", device.name);
     let _ = writeln!(text, "passes  {passes}");
-    let peak = measured
-        .peak_bytes
-        .map_or_else(|| "unknown".to_owned(), |bytes| format!("{:.2} GB", bytes as f64 / 1e9));
-    let _ = writeln!(text, "memory  {:.2} GB planned, {peak} at most", measured.planned_bytes as f64 / 1e9);
+    let peak = measured.peak_bytes.map_or_else(|| "unknown".to_owned(), gigabytes);
+    let _ = writeln!(text, "memory  {} planned, {peak} at most", gigabytes(measured.planned_bytes));
     let _ = writeln!(text, "first   {:.2} s: {}", measured.cold_seconds, stages(&measured.cold_stages));
     let _ = writeln!(
         text,

@@ -11,7 +11,7 @@ use super::ir::NetArg;
 use super::lowering::SizeArgs;
 use super::passes::PassArgs;
 use super::slowest::Slowest;
-use super::{DeviceArg, MemoryArg, print};
+use super::{DeviceArg, MemoryArg, announce_peak, print};
 use crate::pipeline::{Memory, check_fits, dtype_on, lossless};
 use crate::{Error, VERSION};
 use clap::builder::RangedU64ValueParser;
@@ -81,8 +81,9 @@ pub fn bench(args: &Args) -> Result<(), Error> {
     let optimize_seconds = start.elapsed().as_secs_f64();
 
     let free = device.free_memory().unwrap_or(u64::MAX);
-    let planned_bytes = check_fits(&program, device, Memory::Resident, free)?;
-    eprintln!("planned peak memory: {:.2} GB", planned_bytes as f64 / 1e9);
+    let planned_bytes = Memory::Resident.of(&program, device);
+    check_fits(&program.name, planned_bytes, device, free)?;
+    announce_peak(planned_bytes);
     let weights = subject.weights(net, &given, &program)?;
     let mut meter = MemoryMeter::start(device);
     let (mut session, load_seconds) = loaded(device, program, weights.as_ref())?;

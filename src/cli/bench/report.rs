@@ -1,8 +1,8 @@
 //! What was measured, as a table and as JSON.
 
 use super::spread::Spread;
-use crate::cli::by_op;
 use crate::cli::slowest::Slowest;
+use crate::cli::{by_op, gigabytes};
 use reflux_ir::{Cost, DType, Machine, Name, Program, si};
 use reflux_runtime::{DeviceInfo, OpTime};
 use serde::Serialize;
@@ -109,7 +109,6 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let gigabytes = |bytes: u64| format!("{:.2} GB", bytes as f64 / 1e9);
         writeln!(
             f,
             "{}: {}×{}, batch {}, {} steps, {} on {}",
