@@ -5,15 +5,21 @@ use rayon::prelude::*;
 use reflux_ir::{DType, HostTensor, Program, WeightError, WeightSource};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex};
 
 /// How many different values there are; tensors read them over and over, each from its own place on.
 const POOL: usize = 1 << 20;
+
+/// Bytes by the type and the standard deviation, by its bits, of what they hold.
+type Scaled = HashMap<(DType, u32), Arc<Vec<u8>>>;
 
 /// Normally distributed weights for a program: matrices with deviation 1/√(last extent), so that activations keep
 /// their size, and vectors with 0.02.
 pub struct RandomWeights {
     shapes: HashMap<String, Vec<usize>>,
     pool: Vec<f32>,
+    /// The pool as tensors of a type and deviation have it, which many share.
+    scaled: Mutex<Scaled>,
 }
 
 impl RandomWeights {
@@ -21,7 +27,17 @@ impl RandomWeights {
     pub fn new(program: &Program, seed: u64) -> Self {
         let weights = program.weights();
         let shapes = weights.iter().map(|(name, fact)| ((*name).to_owned(), fact.shape.to_vec())).collect();
-        Self { shapes, pool: TorchGenerator::new(seed).randn_f32(POOL) }
+        Self { shapes, pool: TorchGenerator::new(seed).randn_f32(POOL), scaled: Mutex::default() }
+    }
+
+    /// The pool with a standard deviation, in bytes.
+    fn scaled(&self, dtype: DType, deviation: f32) -> Arc<Vec<u8>> {
+        let mut scaled = self.scaled.lock().expect("nobody panics with it");
+        let pool = scaled.entry((dtype, deviation.to_bits())).or_insert_with(|| {
+            let values: Vec<f32> = self.pool.iter().map(|value| value * deviation).collect();
+            Arc::new(HostTensor::from_f32([POOL], &values).cast(dtype).bytes)
+        });
+        pool.clone()
     }
 }
 
@@ -34,17 +50,14 @@ impl WeightSource for RandomWeights {
         };
         let mut hasher = DefaultHasher::new();
         name.hash(&mut hasher);
-        let start = hasher.finish() as usize % POOL;
-        let elements: usize = shape.iter().product();
-        let (before, after) = self.pool.split_at(start);
-        let read = after.iter().chain(before).take(elements);
-        let values: Vec<f32> = read.map(|value| value * deviation).collect();
-        // From here on it repeats.
-        let period = HostTensor::from_f32([values.len()], &values).cast(dtype).bytes;
-        let mut bytes = vec![0; elements * dtype.bytes()];
-        bytes
-            .par_chunks_mut(period.len().max(1))
-            .for_each(|part| part.copy_from_slice(&period[..part.len()]));
+        let pool = self.scaled(dtype, deviation);
+        let (before, after) = pool.split_at(hasher.finish() as usize % POOL * dtype.bytes());
+        let mut bytes = vec![0; shape.iter().product::<usize>() * dtype.bytes()];
+        bytes.par_chunks_mut(pool.len()).for_each(|part| {
+            let (first, rest) = part.split_at_mut(part.len().min(after.len()));
+            first.copy_from_slice(&after[..first.len()]);
+            rest.copy_from_slice(&before[..rest.len()]);
+        });
         Ok(HostTensor::new(dtype, shape.clone(), bytes))
     }
 }

@@ -157,27 +157,27 @@ impl<B: Target> Executor<B> {
             fallbacks,
             streamed,
         };
-        prepared_weights.into_iter().for_each(|(name, value)| executor.keep(name, value));
+        prepared_weights.into_iter().for_each(|(name, value)| executor.keep(name, value, false));
         Ok(executor)
     }
 
     /// Has a value for the stages that read it.
-    fn keep(&mut self, name: Name, value: Value<B>) {
+    fn keep(&mut self, name: Name, value: Value<B>, is_made: bool) {
         self.version += 1;
-        self.values.insert(name, Kept { value: B::kept(value), version: self.version });
+        self.values.insert(name, Kept::on_device(value, self.version, is_made));
     }
 
     fn prepare(&mut self) -> Result<(), RunError> {
         while let Some(rate) = self.stale.first().copied() {
             let prepared = self.run(&Stage::Prepare(rate))?;
-            prepared.into_iter().for_each(|(name, _, value)| self.keep(name, value));
+            prepared.into_iter().for_each(|(name, _, value)| self.keep(name, value, false));
             self.stale.remove(&rate);
         }
         Ok(())
     }
 
     fn run(&mut self, stage: &Stage) -> Result<Vec<(Name, Fact, Value<B>)>, RunError> {
-        let loaded = self.stages.iter().find(|loaded| loaded.stage == *stage).expect("verified schedule");
+        let loaded = find(&self.stages, stage);
         let plan = &loaded.plan;
         if let Some(runner) = &loaded.runner {
             let Some(profile) = &mut self.profile else { return runner.run(&self.values, None) };
@@ -196,7 +196,7 @@ impl<B: Target> Executor<B> {
         let mut slots: Vec<Option<Value<B>>> = vec![None; plan.slots];
         for (name, slot) in &plan.inputs {
             let kept = self.values.get(name).ok_or_else(|| RunError::MissingInput(name.clone()))?;
-            slots[*slot] = Some(kept.value.clone());
+            slots[*slot] = Some(kept.value(&self.device).clone());
         }
         for (slot, value) in &loaded.leaves {
             slots[*slot] = Some(value.clone());
@@ -219,6 +219,10 @@ impl<B: Target> Executor<B> {
             Ok(())
         })
     }
+}
+
+fn find<'s, B: Target>(stages: &'s [LoadedStage<B>], stage: &Stage) -> &'s LoadedStage<B> {
+    stages.iter().find(|loaded| loaded.stage == *stage).expect("verified schedule")
 }
 
 /// How long an instruction took, found by waiting for it.
@@ -305,7 +309,11 @@ impl<B: Target> Execute for Executor<B> {
             return Err(RunError::InputType { name, expected, found });
         }
         let (name, rate) = (input.name.clone(), input.fact.rate);
-        self.keep(name, B::upload(value.cast(input.fact.dtype), &self.device));
+        self.version += 1;
+        let known = self.values.get_mut(&name);
+        if !known.is_some_and(|kept| kept.give(value, self.version)) {
+            self.values.insert(name, Kept::given(value.cast(input.fact.dtype), self.version));
+        }
         let depends = |loaded: &LoadedStage<B>| match loaded.stage {
             Stage::Prepare(stage) => Some(stage).filter(|&stage| stage >= rate),
             Stage::Variant(_) => None,
@@ -331,13 +339,17 @@ impl<B: Target> Execute for Executor<B> {
         let made = self.run(&stage)?;
         tracing::trace!("step {step}: {stage} ran after {:?}", start.elapsed());
         let mut results = HashMap::new();
-        for (name, fact, value) in made {
+        let is_made = find(&self.stages, &stage).runner.is_some();
+        for (index, (name, fact, value)) in made.into_iter().enumerate() {
             if self.program.is_carried(&name) {
-                self.keep(name, value);
-            } else {
-                let host = value.download(&fact, &format!("return %{name}"))?;
-                results.insert(name, host);
+                self.keep(name, value, is_made);
+                continue;
             }
+            let host = match &find(&self.stages, &stage).runner {
+                Some(runner) => runner.fetch(index)?,
+                None => value.download(&fact, &format!("return %{name}"))?,
+            };
+            results.insert(name, host);
         }
         tracing::trace!("step {step}: results on the host after {:?}", start.elapsed());
         Ok(results)
@@ -388,18 +400,27 @@ fn load_weight<B: Target>(
 ) -> Result<Value<B>, RunError> {
     let rule = weight_rule(fact);
     let dtype = rule.as_ref().map_or(fact.dtype, |rule| rule.scales.dtype);
+    let start = Instant::now();
     let host = source.weight(tensor, dtype)?;
+    let read = start.elapsed();
     let (found, expected) = (Fact::new(host.dtype, host.shape.clone()), Fact::new(dtype, fact.shape.clone()));
     if !found.same_type(&expected) {
         return Err(RunError::WeightShape { name: tensor.to_owned(), expected, found });
     }
-    Ok(match rule {
+    let mut quantized = read;
+    let value = match rule {
         Some(rule) => {
             let host = quantize(&host, &rule);
+            quantized = start.elapsed();
             Value::Quantized(Coded::upload_by(host, fact, device, |codes| loader.upload(codes))?)
         }
         None => loader.upload(host_data(host))?,
-    })
+    };
+    let end = start.elapsed();
+    tracing::trace!(
+        "@{tensor}: there after {read:?}, quantized after {quantized:?}, on the device after {end:?}"
+    );
+    Ok(value)
 }
 
 /// Backends panic where they cannot go on, out of memory above all; that must reach the user as an error.

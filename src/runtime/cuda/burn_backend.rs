@@ -152,11 +152,14 @@ struct Placed {
     copy: Option<FloatTensor<Cuda>>,
 }
 
-/// Of so many bytes, from one address to another.
-struct Copy {
-    from: u64,
-    to: u64,
-    bytes: usize,
+/// What has to be done for an input to be where it is read.
+enum Change<'a> {
+    /// These bytes are to be at an address.
+    Upload(&'a [u8], u64),
+    /// So many bytes are to be copied from one address to another.
+    Copy { from: u64, to: u64, bytes: usize },
+    /// It is there once burn is done.
+    Wait,
 }
 
 /// Inputs of no more bytes are copied to where the engine has its own: it records steps by the addresses of all that they read,
@@ -185,37 +188,73 @@ impl Addresses for Places<'_> {
 }
 
 impl OnBurn {
-    /// Sees to it that it is known where `kept` is, the graph's input `id`: what has to be copied for that to be true.
-    fn place(&self, id: ValueId, kept: &Kept<Cuda>) -> Result<Vec<Copy>, RunError> {
-        let mut copies = Vec::new();
+    /// Sees to it that it is known where `kept` is, the graph's input `id`: adds to `changes` what makes that true.
+    fn place<'k>(
+        &self,
+        id: ValueId,
+        kept: &'k Kept<Cuda>,
+        changes: &mut Vec<Change<'k>>,
+    ) -> Result<(), RunError> {
         let mut inputs = self.inputs.borrow_mut();
+        let fact = &self.graph[id].fact;
+        let bytes = fact.bytes() as usize;
         for scales in [false, true] {
-            if scales && !matches!(kept.value, Value::Quantized(_)) {
+            if scales && !fact.is_quantized() {
                 continue;
             }
             let placed = inputs.get(&(id, scales));
             if placed.is_some_and(|placed| placed.version == kept.version) {
                 continue;
             }
-            let from = address_of(&kept.value, scales)?;
-            let fact = &self.graph[id].fact;
-            let bytes = fact.bytes() as usize;
+            if let (Some(host), Some(Placed { copy: Some(_), address, .. })) = (&kept.host, placed) {
+                changes.push(Change::Upload(&host.bytes, *address));
+                let placed = inputs.get_mut(&(id, scales)).expect("just found");
+                placed.version = kept.version;
+                continue;
+            }
+            let from = address_of(kept.value(&self.device), scales)?;
+            if !kept.is_made {
+                changes.push(Change::Wait);
+            }
             let placed = match inputs.remove(&(id, scales)) {
                 _ if fact.is_quantized() || bytes > COPIED => {
                     Placed { version: kept.version, address: from, copy: None }
                 }
                 Some(placed) => Placed { version: kept.version, ..placed },
                 None => {
+                    changes.push(Change::Wait);
                     let copy = empty(&fact.shape, burn_dtype(fact.dtype), &self.device);
                     Placed { version: kept.version, address: address(&copy)?, copy: Some(copy) }
                 }
             };
             if placed.copy.is_some() {
-                copies.push(Copy { from, to: placed.address, bytes });
+                changes.push(Change::Copy { from, to: placed.address, bytes });
             }
             inputs.insert((id, scales), placed);
         }
-        Ok(copies)
+        Ok(())
+    }
+
+    /// Has the device do what `changes` ask for, before what is run next.
+    fn make(&self, changes: &[Change]) -> Result<(), RunError> {
+        // What burn has still to do, the engine reads; what burn has given out, it writes to.
+        if changes.iter().any(|change| matches!(change, Change::Wait)) {
+            <Cuda as Backend>::sync(&self.device).map_err(|error| RunError::Backend {
+                line: "before a step".into(),
+                message: error.to_string(),
+            })?;
+        }
+        let uploads = changes.iter().filter_map(|change| match change {
+            Change::Upload(bytes, to) => Some((*bytes, *to)),
+            _ => None,
+        });
+        self.engine.upload(&uploads.collect::<Vec<_>>())?;
+        for change in changes {
+            if let Change::Copy { from, to, bytes } = *change {
+                self.engine.copy(from, to, bytes)?;
+            }
+        }
+        Ok(())
     }
 
     /// New places for the results.
@@ -238,22 +277,21 @@ impl GraphRunner<Cuda> for OnBurn {
         observe: Option<Observer>,
     ) -> Result<Vec<Made<Cuda>>, RunError> {
         let mut results = self.results.borrow_mut();
-        let outputs =
-            if results.len() < 2 { self.room()? } else { results.pop_front().expect("there are two") };
-        let mut copies = Vec::new();
+        let mut changes = Vec::new();
+        let outputs = match results.pop_front() {
+            Some(outputs) if results.len() == 1 => outputs,
+            only => {
+                results.extend(only);
+                changes.push(Change::Wait);
+                self.room()?
+            }
+        };
         for &id in self.graph.inputs() {
             let name = &self.graph[id].name;
             let kept = inputs.get(name).ok_or_else(|| RunError::MissingInput(name.clone()))?;
-            copies.extend(self.place(id, kept)?);
+            self.place(id, kept, &mut changes)?;
         }
-        // What burn has still to do, the engine reads; what burn has given out, it writes to.
-        <Cuda as Backend>::sync(&self.device).map_err(|error| RunError::Backend {
-            line: "before a step".into(),
-            message: error.to_string(),
-        })?;
-        for Copy { from, to, bytes } in copies {
-            self.engine.copy(from, to, bytes)?;
-        }
+        self.make(&changes)?;
         let inputs = self.inputs.borrow();
         self.engine.run(&Places { weights: &self.addresses, inputs: &inputs, outputs: &outputs }, observe)?;
         let made = self.graph.outputs().iter().zip(&outputs).map(|(output, (value, _))| {
@@ -262,5 +300,13 @@ impl GraphRunner<Cuda> for OnBurn {
         let made = made.collect();
         results.push_back(outputs);
         Ok(made)
+    }
+
+    fn fetch(&self, index: usize) -> Result<HostTensor, RunError> {
+        let results = self.results.borrow();
+        let (_, address) = results.back().ok_or_else(|| lost("a result"))?[index];
+        let fact = &self.graph[self.graph.outputs()[index].value].fact;
+        let bytes = self.engine.download(address, fact.bytes() as usize)?;
+        Ok(HostTensor::new(fact.dtype, fact.shape.to_vec(), bytes))
     }
 }

@@ -134,6 +134,16 @@ impl Engine {
         Ok(Self { plan, room, blas, prepared, recorded: RefCell::default() })
     }
 
+    /// Copies host memory to addresses on the device before what is run next.
+    pub fn upload(&self, parts: &[(&[u8], u64)]) -> Result<(), RunError> {
+        self.room.upload(parts).map_err(|error| failed("the upload of inputs", error))
+    }
+
+    /// Brings so many bytes at an address, which what was run last has written, to the host.
+    pub fn download(&self, from: u64, bytes: usize) -> Result<Vec<u8>, RunError> {
+        self.room.download(from, bytes).map_err(|error| failed("the download of a result", error))
+    }
+
     /// Copies `bytes` bytes of device memory before what is run next.
     pub fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<(), RunError> {
         self.room.context.bind_to_thread().map_err(|error| failed("the CUDA context", error))?;

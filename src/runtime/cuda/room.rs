@@ -2,7 +2,7 @@
 
 use super::failed;
 use crate::RunError;
-use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr};
+use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr, DriverError, PinnedHostSlice, result};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
@@ -18,6 +18,8 @@ pub struct Room {
     needed: Cell<usize>,
     /// Taken when something runs: while weights are loaded, it would be in the way.
     arena: RefCell<Option<CudaSlice<u8>>>,
+    /// Page-locked memory, by way of which the host and the device exchange what is small.
+    exchange: RefCell<Option<PinnedHostSlice<u8>>>,
 }
 
 impl Room {
@@ -28,7 +30,14 @@ impl Room {
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(|error| failed("the CUDA stream", error))?;
         let workspace = taken(&stream, WORKSPACE)?;
-        Ok(Self { context, stream, workspace, needed: Cell::new(0), arena: RefCell::default() })
+        Ok(Self {
+            context,
+            stream,
+            workspace,
+            needed: Cell::new(0),
+            arena: RefCell::default(),
+            exchange: RefCell::default(),
+        })
     }
 
     /// Announces a plan whose values take `bytes`.
@@ -39,6 +48,50 @@ impl Room {
     /// The address of WORKSPACE bytes.
     pub fn workspace(&self) -> u64 {
         self.workspace.device_ptr(&self.stream).0
+    }
+
+    /// Enqueues copies of host memory to addresses on the device. The stream has to have been waited for since the last ones.
+    pub fn upload(&self, parts: &[(&[u8], u64)]) -> Result<(), DriverError> {
+        let bytes = parts.iter().map(|(from, _)| from.len()).sum();
+        if bytes == 0 {
+            return Ok(());
+        }
+        self.exchanged(bytes, |mut memory| {
+            for (from, to) in parts {
+                let (part, rest) = memory.split_at_mut(from.len());
+                part.copy_from_slice(from);
+                // SAFETY: the caller's are places of so many bytes; the memory is written again after the stream is through.
+                unsafe { result::memcpy_htod_async(*to, part, self.stream.cu_stream()) }?;
+                memory = rest;
+            }
+            Ok(())
+        })
+    }
+
+    /// What is at an address on the device, once all that was enqueued is done.
+    pub fn download(&self, from: u64, bytes: usize) -> Result<Vec<u8>, DriverError> {
+        self.exchanged(bytes, |memory| {
+            // SAFETY: the caller's is a place of so many bytes, which are there before they are read.
+            unsafe { result::memcpy_dtoh_async(memory, from, self.stream.cu_stream()) }?;
+            self.stream.synchronize()?;
+            Ok(memory.to_vec())
+        })
+    }
+
+    /// `exchange` with so many bytes of page-locked memory.
+    fn exchanged<T>(
+        &self,
+        bytes: usize,
+        exchange: impl FnOnce(&mut [u8]) -> Result<T, DriverError>,
+    ) -> Result<T, DriverError> {
+        self.context.bind_to_thread()?;
+        let mut memory = self.exchange.borrow_mut();
+        if memory.as_ref().is_none_or(|memory| memory.len() < bytes) {
+            // SAFETY: nothing reads it before it is written.
+            *memory = Some(unsafe { self.context.alloc_pinned_with_flags::<u8>(bytes.max(1), 0) }?);
+        }
+        let memory = memory.as_mut().expect("just taken").as_mut_slice()?;
+        exchange(&mut memory[..bytes])
     }
 
     /// The address of as many bytes as the largest of the announced plans needs.

@@ -10,6 +10,7 @@ use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn_cuda::Cuda;
 use reflux_ir::op::Op;
 use reflux_ir::{Fact, Graph, HostTensor, Name, Rate, ValueId};
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -74,7 +75,7 @@ pub trait Target: Backend {
 }
 
 /// Brings one weight after the other to a device, and graphs after them. When it is dropped, so is the memory that only loading took.
-pub trait Loader<B: Backend> {
+pub trait Loader<B: Target> {
     /// Brings a tensor to the device.
     fn upload(&mut self, data: TensorData) -> Result<Value<B>, RunError>;
 
@@ -90,21 +91,54 @@ pub trait Loader<B: Backend> {
 }
 
 /// By burn's own means.
-struct Plain<B: Backend> {
+struct Plain<B: Target> {
     device: B::Device,
 }
 
-impl<B: Backend> Loader<B> for Plain<B> {
+impl<B: Target> Loader<B> for Plain<B> {
     fn upload(&mut self, data: TensorData) -> Result<Value<B>, RunError> {
         Ok(Value::of(data, &self.device))
     }
 }
 
 /// A value that stages read by its name.
-pub struct Kept<B: Backend> {
-    pub value: Value<B>,
+pub struct Kept<B: Target> {
+    /// As it was given, if it is an input.
+    pub host: Option<HostTensor>,
+    /// On the device, once that is asked for.
+    device: OnceCell<Value<B>>,
     /// Another one for every value that was ever kept.
     pub version: u64,
+    /// Whether a graph that ran as a whole made it: the backend has nothing left to do for it then.
+    pub is_made: bool,
+}
+
+impl<B: Target> Kept<B> {
+    /// An input, which whoever reads it brings to the device.
+    pub fn given(host: HostTensor, version: u64) -> Self {
+        Self { host: Some(host), device: OnceCell::new(), version, is_made: false }
+    }
+
+    /// Takes another input over where the last one was, if that is of the same type: whether it is.
+    pub fn give(&mut self, input: &HostTensor, version: u64) -> bool {
+        let Some(host) = &mut self.host else { return false };
+        let is_alike = (host.dtype, &host.shape) == (input.dtype, &input.shape);
+        if is_alike {
+            host.bytes.copy_from_slice(&input.bytes);
+            self.device = OnceCell::new();
+            self.version = version;
+        }
+        is_alike
+    }
+
+    pub fn on_device(value: Value<B>, version: u64, is_made: bool) -> Self {
+        Self { host: None, device: OnceCell::from(B::kept(value)), version, is_made }
+    }
+
+    pub fn value(&self, device: &B::Device) -> &Value<B> {
+        let upload = || B::kept(B::upload(self.host.clone().expect("it is somewhere"), device));
+        self.device.get_or_init(upload)
+    }
 }
 
 /// A result of a graph.
@@ -114,13 +148,16 @@ pub type Made<B> = (Name, Fact, Value<B>);
 pub type Observer<'o> = &'o mut dyn FnMut(&str, Duration);
 
 /// A graph that runs as a whole.
-pub trait GraphRunner<B: Backend> {
+pub trait GraphRunner<B: Target> {
     /// Runs the graph over its inputs by name. With `observe`, waits for each op and tells how long it took.
     fn run(
         &self,
         inputs: &HashMap<Name, Kept<B>>,
         observe: Option<Observer>,
     ) -> Result<Vec<Made<B>>, RunError>;
+
+    /// Brings the result of this number, as it was last made, to the host.
+    fn fetch(&self, index: usize) -> Result<HostTensor, RunError>;
 }
 
 /// Why a graph runs op by op.
