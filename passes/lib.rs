@@ -119,8 +119,8 @@ pub const LOSSLESS: &str = "canonicalize,hoist,canonicalize,merge-linear,fuse,dc
 /// [`LOSSLESS`] for the processor, whose products read weights in panels.
 pub const LOSSLESS_CPU: &str = "canonicalize,hoist,canonicalize,merge-linear,fuse(device=cpu),pack,dce";
 
-/// What runs on the VAE on a GPU: few kernels of its own as well.
-pub const LOSSLESS_VAE: &str = "canonicalize,merge-linear,fuse,dce";
+/// [`LOSSLESS`] for networks that run once a picture: nothing is worth preparing.
+pub const LOSSLESS_ONCE: &str = "canonicalize,merge-linear,fuse,dce";
 
 /// A registry of [`PASSES`].
 pub fn registry() -> Registry {

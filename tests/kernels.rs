@@ -8,7 +8,7 @@ use reflux_ir::pass::{Driver, Pipeline};
 use reflux_ir::{DType, Program};
 use reflux_models::scheduler::Schedule;
 use reflux_models::{ModelConfig, Net, Sizes};
-use reflux_passes::{LOSSLESS_VAE, registry};
+use reflux_passes::{LOSSLESS_ONCE, registry};
 use reflux_runtime::cuda::{Compiler, Gpu, Launch, Plan, plan};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -49,11 +49,19 @@ fn is_for(passes: &str, gpu: Gpu) -> bool {
     !passes.contains("fp8") || gpu.capability >= (8, 9)
 }
 
-/// The plans of all variants of the transformer of `model` after `passes`, for `gpu`; on Hopper, of the VAE too.
+/// The plans of all variants of the transformer of `model` after `passes`, for `gpu`, and of what runs beside it; of the VAE on
+/// Hopper only.
 fn plans(model: &ModelConfig, sizes: &Sizes, passes: &str, gpu: Gpu) -> Vec<(Program, String, Plan)> {
     let mut plans = plans_of(Net::Transformer, model, sizes, passes, gpu);
+    // What runs beside it has the same passes whatever the transformer has.
+    if passes != PIPELINES[0] {
+        return plans;
+    }
     if gpu.capability == (9, 0) {
-        plans.extend(plans_of(Net::Vae, model, sizes, LOSSLESS_VAE, gpu));
+        plans.extend(plans_of(Net::Vae, model, sizes, LOSSLESS_ONCE, gpu));
+    }
+    for net in [Net::T5, Net::Clip] {
+        plans.extend(plans_of(net, model, sizes, LOSSLESS_ONCE, gpu));
     }
     plans
 }
@@ -99,8 +107,17 @@ fn steps_are_planned() {
                     });
                 // What is executed is what is printed: every op but views has its launches, and nothing else has.
                 for id in graph.ids().filter(|&id| !graph.is_leaf(id)) {
-                    let is_run = ["rowwise", "gemm", "attention", "select", "conv2d", "group_norm"]
-                        .contains(&graph[id].op.name());
+                    let is_run = [
+                        "rowwise",
+                        "gemm",
+                        "attention",
+                        "select",
+                        "embedding",
+                        "argmax",
+                        "conv2d",
+                        "group_norm",
+                    ]
+                    .contains(&graph[id].op.name());
                     assert!(
                         !is_run || launches.contains_key(&*graph[id].name),
                         "{name}, {passes}: %{}",

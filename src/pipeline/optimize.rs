@@ -6,7 +6,7 @@ use reflux_ir::Program;
 use reflux_ir::pass::{Driver, Pipeline};
 use reflux_models::scheduler::Schedule;
 use reflux_models::{Net, Sizes};
-use reflux_passes::{LOSSLESS, LOSSLESS_CPU, LOSSLESS_VAE, registry};
+use reflux_passes::{LOSSLESS, LOSSLESS_CPU, LOSSLESS_ONCE, registry};
 use reflux_runtime::Device;
 
 /// The passes that run on `net` where nothing is asked for.
@@ -14,9 +14,9 @@ pub(crate) fn lossless(net: Net, device: Device) -> Pipeline {
     let passes = match (net, device) {
         (Net::Transformer, Device::Cpu) => LOSSLESS_CPU,
         (Net::Transformer, Device::Cuda) => LOSSLESS,
-        (Net::Vae, Device::Cuda) => LOSSLESS_VAE,
+        (_, Device::Cuda) => LOSSLESS_ONCE,
         // They run once a picture, and not for long.
-        (Net::T5 | Net::Clip | Net::Vae, _) => return Pipeline::default(),
+        (_, Device::Cpu) => return Pipeline::default(),
     };
     Pipeline::parse(passes, &registry()).expect("it is written well")
 }

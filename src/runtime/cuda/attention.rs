@@ -17,30 +17,42 @@ const HOPPER: &str = concat!(
     include_str!("kernels/attention_sm90.cuh")
 );
 
-/// Elements of a head.
-const DIM: usize = 128;
+/// Elements of the heads that the kernels are for; Hopper's is for the first.
+const DIMS: [usize; 2] = [128, 64];
 
 /// Queries of a block.
 const QUERIES: usize = 128;
 
 /// Whether `q` is of a single head, and no kernel here is for heads of its width.
 pub fn is_single_head(q: &View) -> bool {
-    q.shape[2] == 1 && q.shape[3] != DIM
+    q.shape[2] == 1 && !DIMS.contains(&q.shape[3])
 }
 
-/// `op` over `views` of q, k and v, each `[batch, tokens, heads, 128]`, to `out`.
-pub fn kernel(gpu: Gpu, op: &Attention, views: &[View], out: &View) -> Result<Kernel, Unsupported> {
-    let [q, k, v] = views else { return Err(Unsupported("attention with a bias has no kernel here".into())) };
+/// `op` over q, k and v, each `[batch, tokens, heads, dim]`, to `out`; `bias` is `[batch, heads, queries, keys]`, or of one
+/// batch for all, its keys neighbours.
+pub fn kernel(
+    gpu: Gpu,
+    op: &Attention,
+    [q, k, v]: [&View; 3],
+    bias: Option<&View>,
+    out: &View,
+) -> Result<Kernel, Unsupported> {
+    let dim = q.shape[3];
     let is_taken = |view: &View| {
         let is_aligned = view.strides[..3].iter().chain([&view.offset]).all(|count| count.is_multiple_of(8));
-        view.dtype == DType::BF16 && view.shape[3] == DIM && view.strides[3] == 1 && is_aligned
+        view.dtype == DType::BF16 && view.shape[3] == dim && view.strides[3] == 1 && is_aligned
     };
-    if op.causal || ![q, k, v, out].into_iter().all(is_taken) || op.scale.0 <= 0.0 {
-        return Err(Unsupported(
-            "only attention of bf16 heads of 128, without a mask, has a kernel here".into(),
-        ));
+    if !DIMS.contains(&dim) || ![q, k, v, out].into_iter().all(is_taken) || op.scale.0 <= 0.0 {
+        return Err(Unsupported("only attention of bf16 heads of 64 or 128 has a kernel here".into()));
     }
-    if gpu.is_hopper() { hopper(gpu, op, [q, k, v], out) } else { portable(op, [q, k, v], out) }
+    if bias.is_some_and(|bias| bias.dtype != DType::BF16 || bias.strides[3] != 1) {
+        return Err(Unsupported("a bias is no bf16 rows of keys".into()));
+    }
+    if gpu.is_hopper() && dim == DIMS[0] && !op.causal && bias.is_none() {
+        hopper(gpu, op, [q, k, v], out)
+    } else {
+        portable(op, [q, k, v], bias, out)
+    }
 }
 
 /// What both texts take: how many queries and keys there are, the scale to the base 2, and where `views` lie.
@@ -57,21 +69,37 @@ fn constants(op: &Attention, queries: usize, keys: usize, views: &[(&str, &View)
     text
 }
 
-fn portable(op: &Attention, [q, k, v]: [&View; 3], out: &View) -> Result<Kernel, Unsupported> {
+fn portable(
+    op: &Attention,
+    [q, k, v]: [&View; 3],
+    bias: Option<&View>,
+    out: &View,
+) -> Result<Kernel, Unsupported> {
     /// Keys of a pass, and threads.
     const KEYS: usize = 64;
     const THREADS: u32 = 256;
-    let [batch, queries, heads] = [0, 1, 2].map(|axis| q.shape[axis]);
-    let places = [("Q", q), ("K", k), ("V", v), ("O", out)];
+    let [batch, queries, heads, dim] = [0, 1, 2, 3].map(|axis| q.shape[axis]);
+    // Axes in the order of the others; what there is but one of is the same for all.
+    let bias = bias.map(|bias| {
+        let bias = bias.permuted(&[0, 2, 1, 3]);
+        View { strides: bias.broadcast(&[batch, queries, heads, k.shape[1]]), ..bias }
+    });
+    let (is_causal, has_bias) = (u8::from(op.causal), u8::from(bias.is_some()));
+    let places = [("Q", q), ("K", k), ("V", v), ("O", out)].into_iter();
+    let places: Vec<_> = places.chain(bias.as_ref().map(|bias| ("BIAS", bias))).collect();
+    let text = format!(
+        "#define DIM {dim}\n#define IS_CAUSAL {is_causal}\n#define HAS_BIAS {has_bias}\n{}{PORTABLE}",
+        constants(op, queries, k.shape[1], &places)
+    );
     let count = |number: usize| u32::try_from(number).map_err(|error| Unsupported(error.to_string()));
     Ok(Kernel {
         name: "attention".into(),
-        text: constants(op, queries, k.shape[1], &places) + PORTABLE,
+        text,
         grid: [count(queries.div_ceil(QUERIES))?, count(heads)?, count(batch)?],
         block: THREADS,
-        shared: ((QUERIES + 4 * KEYS) * DIM * 2) as u32,
+        shared: ((QUERIES + 4 * KEYS) * dim * 2) as u32,
         maps: Vec::new(),
-        pointers: [q, k, v, out].map(Pointer::to).to_vec(),
+        pointers: [q, k, v, out].into_iter().chain(&bias).map(Pointer::to).collect(),
     })
 }
 
@@ -94,7 +122,7 @@ fn hopper(gpu: Gpu, op: &Attention, [q, k, v]: [&View; 3], out: &View) -> Result
         grid: [tiles.min(gpu.processors as usize) as u32, 1, 1],
         block: THREADS,
         // Queries, two stages of keys and of values, barriers; what is fetched lies at a multiple of 1024 bytes.
-        shared: (1024 + (QUERIES + 4 * KEYS) * DIM * 2 + 128) as u32,
+        shared: (1024 + (QUERIES + 4 * KEYS) * DIMS[0] * 2 + 128) as u32,
         maps: vec![map(q, QUERIES)?, map(k, KEYS)?, map(v, KEYS)?],
         pointers: vec![Pointer::to(out)],
     })

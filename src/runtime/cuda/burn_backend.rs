@@ -4,7 +4,7 @@ use super::room::Room;
 use super::{Addresses, Engine, Gpu, failed, plan};
 use crate::RunError;
 use crate::coded::Coded;
-use crate::ops::{GraphRunner, Kept, Made, Observer, Unplanned};
+use crate::ops::{GraphRunner, Kept, Made, Observer, Unplanned, relative_buckets};
 use crate::value::{Value, burn_dtype, burn_shape};
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, FloatTensorOps, IntTensorOps};
@@ -50,7 +50,12 @@ pub fn runner(
         weights.insert(*id, in_one_piece(Value::Float(weight)));
     }
     let engine = Engine::new(plan, gpu, room)?;
-    let held = weights.iter().filter(|(id, _)| matches!(graph[**id].op, Op::Weight(_)));
+    for id in graph.ids() {
+        if let Op::RelativeBuckets(op) = &graph[id].op {
+            weights.insert(id, upload_flat(relative_buckets(op), device));
+        }
+    }
+    let held = weights.iter().filter(|(id, _)| !matches!(graph[**id].op, Op::Constant(_)));
     let addresses = held.flat_map(|(&id, value)| {
         let parts = if matches!(value, Value::Quantized(_)) { &[false, true][..] } else { &[false] };
         parts.iter().map(move |&scales| Ok(((id, scales), address_of(value, scales)?)))

@@ -11,6 +11,7 @@ mod position;
 mod quantized;
 mod target;
 
+pub use position::relative_buckets;
 pub use target::{GraphRunner, Kept, Loader, Made, Observer, Target, Unplanned};
 
 use crate::RunError;

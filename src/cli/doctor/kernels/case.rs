@@ -6,7 +6,7 @@ use reflux_ir::{DType, Name, Program};
 use std::path::Path;
 
 /// Programs in bf16 as models are lowered, before any pass. Every result is a case.
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 10] = [
     ("norm.ir", include_str!("ir/norm.ir")),
     ("rope.ir", include_str!("ir/rope.ir")),
     ("gemm.ir", include_str!("ir/gemm.ir")),
@@ -15,6 +15,7 @@ const FILES: [(&str, &str); 9] = [
     ("fp8.ir", include_str!("ir/fp8.ir")),
     ("attention.ir", include_str!("ir/attention.ir")),
     ("select.ir", include_str!("ir/select.ir")),
+    ("text.ir", include_str!("ir/text.ir")),
     ("pictures.ir", include_str!("ir/pictures.ir")),
 ];
 

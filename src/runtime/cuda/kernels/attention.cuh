@@ -1,17 +1,23 @@
-// Attention of bf16 heads of 128: softmax(scale * q k^T) v, non-causal, by tiles (FlashAttention-2: Dao, 2023).
+// Attention of bf16 heads of 64 or 128: softmax(scale * q k^T + bias) v, by tiles (FlashAttention-2: Dao, 2023).
 //
 // A block takes QUERIES queries of one head, 16 of them to a warp, and passes over the keys KEYS at a time; keys and values of
 // the next pass are on their way while this one is computed. Scores are f32, and stay in registers.
 //
-// Set by the host: QUERIES_TOTAL, KEYS_TOTAL, HEADS, SCALE_LOG2 (the scale times log2 e), and for each of Q, K, V, O the
-// distance in elements of one batch, token and head from the next, as in Q_BATCH, Q_TOKEN, Q_HEAD.
+// Set by the host: DIM, elements of a head; QUERIES_TOTAL, KEYS_TOTAL; SCALE_LOG2 (the scale times log2 e); IS_CAUSAL, whether a
+// query sees no later keys; HAS_BIAS; and for each of Q, K, V, O the distance in elements of one batch, token and head from the
+// next, as in Q_BATCH, Q_TOKEN, Q_HEAD. Of the bias the tokens are the queries, the keys are neighbours.
 
-#define DIM 128
 #define WARPS 8
 #define QUERIES (16 * WARPS)
 #define KEYS 64
 
+// What scores are to be multiplied by for powers of two. With a bias they have been already.
+#define LOG2_E 1.4426950408889634
+#define UNIT (HAS_BIAS ? 1.0f : (float)SCALE_LOG2)
+
 typedef unsigned short half_bits;
+
+__device__ __forceinline__ float bf16_bits(half_bits x) { return __uint_as_float((unsigned)x << 16); }
 
 // Rows of DIM elements, in units of 8; the unit is swapped by the row so that eight rows of one column do not collide.
 __device__ __forceinline__ int place(int row, int unit) { return row * DIM + ((unit ^ (row & 7)) * 8); }
@@ -48,7 +54,11 @@ __device__ __forceinline__ void fetch(half_bits* to, const half_bits* from, long
 }
 
 extern "C" __global__ void __launch_bounds__(WARPS * 32, 1)
-    attention(const half_bits* __restrict__ q, const half_bits* __restrict__ k, const half_bits* __restrict__ v, half_bits* __restrict__ o) {
+    attention(const half_bits* __restrict__ q, const half_bits* __restrict__ k, const half_bits* __restrict__ v, half_bits* __restrict__ o
+#if HAS_BIAS
+              , const half_bits* __restrict__ bias
+#endif
+    ) {
   extern __shared__ __align__(128) half_bits memory[];
   half_bits* q_tile = memory;
   half_bits* k_tiles = q_tile + QUERIES * DIM;
@@ -59,7 +69,10 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32, 1)
   k += batch * (long long)K_BATCH + head * (long long)K_HEAD;
   v += batch * (long long)V_BATCH + head * (long long)V_HEAD;
   o += batch * (long long)O_BATCH + head * (long long)O_HEAD;
-  const int passes = (KEYS_TOTAL + KEYS - 1) / KEYS;
+#if HAS_BIAS
+  bias += batch * (long long)BIAS_BATCH + head * (long long)BIAS_HEAD;
+#endif
+  const int seen = IS_CAUSAL ? min(first_query + QUERIES, KEYS_TOTAL) : KEYS_TOTAL, passes = (seen + KEYS - 1) / KEYS;
   begin();
 
   fetch<QUERIES>(q_tile, q, Q_TOKEN, first_query, QUERIES_TOTAL);
@@ -107,12 +120,32 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32, 1)
         multiply(scores[n * 2 + 1], q_parts[d], part[1], part[3]);
       }
     }
+    const int query = first_query + warp * 16 + lane / 4;
+#if HAS_BIAS
+#pragma unroll
+    for (int n = 0; n < KEYS / 8; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int row = min(query + i / 2 * 8, QUERIES_TOTAL - 1), key = min(pass * KEYS + n * 8 + (lane % 4) * 2 + i % 2, KEYS_TOTAL - 1);
+        scores[n][i] = scores[n][i] * (float)SCALE_LOG2 + bf16_bits(bias[row * (long long)BIAS_TOKEN + key]) * (float)LOG2_E;
+      }
+    }
+#endif
     if ((pass + 1) * KEYS > KEYS_TOTAL) {
 #pragma unroll
       for (int n = 0; n < KEYS / 8; ++n) {
         const int key = pass * KEYS + n * 8 + (lane % 4) * 2;
         if (key >= KEYS_TOTAL) scores[n][0] = scores[n][2] = -1e30f;
         if (key + 1 >= KEYS_TOTAL) scores[n][1] = scores[n][3] = -1e30f;
+      }
+    }
+    if (IS_CAUSAL && (pass + 1) * KEYS > first_query) {
+#pragma unroll
+      for (int n = 0; n < KEYS / 8; ++n) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          if (pass * KEYS + n * 8 + (lane % 4) * 2 + i % 2 > query + i / 2 * 8) scores[n][i] = -1e30f;
+        }
       }
     }
 #pragma unroll
@@ -122,16 +155,16 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32, 1)
       for (int n = 0; n < KEYS / 8; ++n) most = fmaxf(most, fmaxf(scores[n][half * 2], scores[n][half * 2 + 1]));
       most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
       most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
-      const float shrink = exp2_approximate((largest[half] - most) * (float)SCALE_LOG2);
+      const float shrink = exp2_approximate((largest[half] - most) * UNIT);
       largest[half] = most;
-      const float base = most * (float)SCALE_LOG2;
+      const float base = most * UNIT;
       float sum = 0.0f;
 #pragma unroll
       for (int n = 0; n < KEYS / 8; ++n) {
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
           float& score = scores[n][half * 2 + i];
-          score = exp2_approximate(score * (float)SCALE_LOG2 - base);
+          score = exp2_approximate(score * UNIT - base);
           sum += score;
         }
       }

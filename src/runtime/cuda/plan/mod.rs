@@ -1,10 +1,11 @@
 //! A graph as launches over buffers.
 
 mod arena;
+mod lookup;
 mod pictures;
 mod single_head;
 
-use super::source::{self, Kernel, PRELUDE, Part, Pointer, Product, Scaling, Target, Unsupported};
+use super::source::{self, Kernel, Part, Pointer, Product, Scaling, Target, Unsupported};
 use super::view::View;
 use super::{Gpu, gemm};
 use reflux_ir::op::{
@@ -36,7 +37,7 @@ pub struct Buffer {
 pub enum Place {
     /// The plan's own, at this byte of its arena.
     Arena(usize),
-    /// That of an input or a weight; of codes or of their scales.
+    /// That of an input, a weight, or what is known from the op alone; of codes or of their scales.
     Given { value: ValueId, scales: bool },
     /// That of the graph's result of this number.
     Output(usize),
@@ -286,7 +287,7 @@ impl Planner<'_> {
         let operands = self.graph.operands(id);
         let stored = match &op {
             Op::Constant(_) => return Ok(()),
-            Op::Input(_) | Op::Weight(_) => self.given(id, &fact)?,
+            Op::Input(_) | Op::Weight(_) | Op::RelativeBuckets(_) => self.given(id, &fact)?,
             // Made elsewhere.
             Op::Slice(_) if self.stored.contains_key(&id) => return Ok(()),
             Op::Slice(Slice { axis, start, end }) => {
@@ -322,12 +323,22 @@ impl Planner<'_> {
             }
             Op::Select(_) => {
                 let (table, index) = (self.data(operands[0])?, self.data(operands[1])?);
-                if !index.shape.is_empty() || !table.is_contiguous() {
-                    return Err(Unsupported("only a row of a whole table is selected here".into()));
-                }
+                let rows_apart = if index.shape.is_empty() { 0 } else { table.shape[index.shape.len()] };
                 let target = self.target(id, &fact);
-                self.push(id, select(&table, &index, &target.data)?);
+                self.push(id, lookup::gather(&table, &index, rows_apart, &target.data)?);
                 Stored { data: target.data, scales: None }
+            }
+            Op::Embedding(_) => {
+                let (index, table) = (self.data(operands[0])?, self.data(operands[1])?);
+                let to = self.room(&fact.shape, fact.dtype);
+                self.push(id, lookup::gather(&table, &index, 0, &to)?);
+                Stored { data: to, scales: None }
+            }
+            Op::Argmax(_) => {
+                let x = self.data(operands[0])?;
+                let to = self.room(&fact.shape, fact.dtype);
+                self.push(id, lookup::argmax(&x, &to)?);
+                Stored { data: to, scales: None }
             }
             Op::Rowwise(Rowwise { body, .. }) => {
                 let views = self.views(&operands)?;
@@ -340,12 +351,16 @@ impl Planner<'_> {
             }
             Op::Gemm(gemm) => self.gemm(id, gemm, &operands, &fact)?,
             Op::Attention(attention) => {
+                if let Some(&bias) = operands.get(3) {
+                    self.lay_out(bias)?;
+                }
                 let (views, target) = (self.views(&operands)?, self.target(id, &fact));
-                match &views[..] {
-                    [q, k, v] if super::attention::is_single_head(q) => {
-                        self.single_head(id, attention, [q, k, v], &target.data)?;
-                    }
-                    _ => self.push(id, super::attention::kernel(self.gpu, attention, &views, &target.data)?),
+                let (qkv, bias) = ([&views[0], &views[1], &views[2]], views.get(3));
+                if super::attention::is_single_head(qkv[0]) && bias.is_none() {
+                    self.single_head(id, attention, qkv, &target.data)?;
+                } else {
+                    let kernel = super::attention::kernel(self.gpu, attention, qkv, bias, &target.data)?;
+                    self.push(id, kernel);
                 }
                 Stored { data: target.data, scales: None }
             }
@@ -361,6 +376,16 @@ impl Planner<'_> {
             other => return Err(Unsupported(format!("`{}` has no kernel here", other.name()))),
         };
         self.stored.insert(id, stored);
+        Ok(())
+    }
+
+    /// Sees to it that the last axis of `id` is the innermost in memory.
+    fn lay_out(&mut self, id: ValueId) -> Result<(), Unsupported> {
+        let data = self.data(id)?;
+        if data.strides.last() != Some(&1) {
+            let data = self.copied(id, &data)?;
+            self.stored.insert(id, Stored { data, scales: None });
+        }
         Ok(())
     }
 
@@ -617,27 +642,4 @@ fn is_kernel(op: &Op) -> bool {
 
 fn is_gelu_of_acc(body: &Body) -> bool {
     matches!(body.terms(), [Term { op: Op::Unary(Unary::GeluTanh), args }] if args[..] == [Arg::Acc])
-}
-
-/// A kernel that copies row `index` of `table` to `to`.
-fn select(table: &View, index: &View, to: &View) -> Result<Kernel, Unsupported> {
-    let bytes = to.shape.iter().product::<usize>() * to.dtype.bytes();
-    if !to.is_contiguous() || !bytes.is_multiple_of(4) {
-        return Err(Unsupported("a selected row does not lie in one piece".into()));
-    }
-    let words = bytes / 4;
-    let body = format!(
-        "(const unsigned* __restrict__ table, const int* __restrict__ index, unsigned* __restrict__ row) {{\n  \
-         begin();\n  const int i = blockIdx.x * 256 + threadIdx.x;\n  if (i < {words}) row[i] = table[index[0] * {words}LL + i];\n}}\n"
-    );
-    let name = format!("select_{:016x}", super::hash(&body));
-    Ok(Kernel {
-        text: format!("{PRELUDE}\nextern \"C\" __global__ void __launch_bounds__(256) {name}{body}"),
-        name,
-        grid: [words.div_ceil(256) as u32, 1, 1],
-        block: 256,
-        shared: 0,
-        maps: Vec::new(),
-        pointers: vec![Pointer::to(table), Pointer::to(index), Pointer::to(to)],
-    })
 }
