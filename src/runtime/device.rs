@@ -175,7 +175,8 @@ pub(crate) mod cuda {
 
     /// Free bytes of the first device while its context is there.
     pub fn free_memory() -> Option<u64> {
-        context()?.bind_to_thread().ok()?;
+        let context = context()?;
+        context.bind_to_thread().ok()?;
         result::mem_get_info().ok().map(|(free, _)| free as u64)
     }
 }

@@ -337,7 +337,7 @@ impl<B: Target> Execute for Executor<B> {
         self.prepare()?;
         tracing::trace!("step {step}: prepared after {:?}", start.elapsed());
         let made = self.run(&stage)?;
-        tracing::trace!("step {step}: {stage} ran after {:?}", start.elapsed());
+        tracing::trace!("step {step}: {stage} under way after {:?}", start.elapsed());
         let mut results = HashMap::new();
         let is_made = find(&self.stages, &stage).runner.is_some();
         for (index, (name, fact, value)) in made.into_iter().enumerate() {
@@ -350,6 +350,9 @@ impl<B: Target> Execute for Executor<B> {
                 None => value.download(&fact, &format!("return %{name}"))?,
             };
             results.insert(name, host);
+        }
+        if let (Some(runner), true) = (&find(&self.stages, &stage).runner, results.is_empty()) {
+            runner.wait()?;
         }
         tracing::trace!("step {step}: results on the host after {:?}", start.elapsed());
         Ok(results)

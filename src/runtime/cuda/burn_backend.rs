@@ -307,6 +307,10 @@ impl GraphRunner<Cuda> for OnBurn {
         Ok(made)
     }
 
+    fn wait(&self) -> Result<(), RunError> {
+        self.engine.wait()
+    }
+
     fn fetch(&self, index: usize) -> Result<HostTensor, RunError> {
         let results = self.results.borrow();
         let (_, address) = results.back().ok_or_else(|| lost("a result"))?[index];

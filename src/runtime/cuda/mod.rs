@@ -139,9 +139,9 @@ impl Engine {
         self.room.upload(parts).map_err(|error| failed("the upload of inputs", error))
     }
 
-    /// Brings so many bytes at an address, which what was run last has written, to the host.
+    /// Waits for so many bytes at an address, which what was run last writes, and brings them to the host.
     pub fn download(&self, from: u64, bytes: usize) -> Result<Vec<u8>, RunError> {
-        self.room.download(from, bytes).map_err(|error| failed("the download of a result", error))
+        self.room.download(from, bytes).map_err(|error| failed("a step and its result", error))
     }
 
     /// Copies `bytes` bytes of device memory before what is run next.
@@ -152,8 +152,7 @@ impl Engine {
         copied.map_err(|error| failed("a copy of an input", error))
     }
 
-    /// Runs the plan over memory at `addresses` and waits for it. With `observe`, waits after each launch and tells how long
-    /// it took.
+    /// Enqueues the plan over memory at `addresses`. With `observe`, waits after each launch and tells how long it took.
     pub fn run(&self, addresses: &dyn Addresses, observe: Option<Observer>) -> Result<(), RunError> {
         self.room.context.bind_to_thread().map_err(|error| failed("the CUDA context", error))?;
         let arena = self.room.arena()?;
@@ -164,9 +163,13 @@ impl Engine {
         });
         let bases: Vec<u64> = bases.collect::<Result<_, _>>()?;
         match observe {
-            Some(observe) => self.launch(&bases, Some(observe))?,
-            None => self.replay(bases)?,
+            Some(observe) => self.launch(&bases, Some(observe)),
+            None => self.replay(bases),
         }
+    }
+
+    /// Waits for what was enqueued.
+    pub fn wait(&self) -> Result<(), RunError> {
         self.room.stream.synchronize().map_err(|error| failed("the step on the GPU", error))
     }
 

@@ -87,6 +87,8 @@ impl Room {
         self.context.bind_to_thread()?;
         let mut memory = self.exchange.borrow_mut();
         if memory.as_ref().is_none_or(|memory| memory.len() < bytes) {
+            // The device may still read the old one.
+            self.stream.synchronize()?;
             // SAFETY: nothing reads it before it is written.
             *memory = Some(unsafe { self.context.alloc_pinned_with_flags::<u8>(bytes.max(1), 0) }?);
         }

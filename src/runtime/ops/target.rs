@@ -149,14 +149,18 @@ pub type Observer<'o> = &'o mut dyn FnMut(&str, Duration);
 
 /// A graph that runs as a whole.
 pub trait GraphRunner<B: Target> {
-    /// Runs the graph over its inputs by name. With `observe`, waits for each op and tells how long it took.
+    /// Runs the graph over its inputs by name; its results may be read by others than its like once it has been waited for.
+    /// With `observe`, waits for each op and tells how long it took.
     fn run(
         &self,
         inputs: &HashMap<Name, Kept<B>>,
         observe: Option<Observer>,
     ) -> Result<Vec<Made<B>>, RunError>;
 
-    /// Brings the result of this number, as it was last made, to the host.
+    /// Waits for what runs.
+    fn wait(&self) -> Result<(), RunError>;
+
+    /// Waits for the result of this number and brings it to the host.
     fn fetch(&self, index: usize) -> Result<HostTensor, RunError>;
 }
 
