@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Fixture, assert_close, emoji, repo};
+use reflux_ir::pass::{Driver, Pipeline};
 use reflux_ir::{DType, HostTensor, Program, ValueId, WeightSource};
 use reflux_models::weights::Weights;
 use reflux_models::{FluxConfig, ModelConfig, Net, Sizes, read_json};
@@ -45,6 +46,14 @@ fn scalar(value: f32) -> HostTensor {
     HostTensor::from_f32([1], &[value])
 }
 
+/// As networks that run once a picture run on a GPU.
+fn lossless(program: Program) -> Program {
+    let pipeline = Pipeline::parse(reflux_passes::LOSSLESS_ONCE, &reflux_passes::registry()).unwrap();
+    let (optimized, _) = Driver::default().run(program.clone(), &pipeline).unwrap();
+    assert_ne!(optimized.to_string(), program.to_string());
+    optimized
+}
+
 #[test]
 fn text_encoders() {
     let config = ModelConfig::read(&emoji()).unwrap();
@@ -52,21 +61,25 @@ fn text_encoders() {
     for case in json("text.json").as_array().unwrap() {
         let i = case["i"].as_u64().unwrap();
         let t5 = config.lower(Net::T5, &sizes(128, 128), DType::F32).unwrap();
-        let out = run(t5, &weights(Net::T5), &[("ids", ids(&case["t5_ids"]))]);
-        assert_close(
-            &format!("T5, prompt {i}"),
-            &out["prompt"],
-            &expected.get(&format!("{i}.prompt_embeds")),
-            5e-5,
-        );
+        for (how, t5) in [("as it is", t5.clone()), ("optimized", lossless(t5))] {
+            let out = run(t5, &weights(Net::T5), &[("ids", ids(&case["t5_ids"]))]);
+            assert_close(
+                &format!("T5 {how}, prompt {i}"),
+                &out["prompt"],
+                &expected.get(&format!("{i}.prompt_embeds")),
+                5e-5,
+            );
+        }
         let clip = config.lower(Net::Clip, &sizes(128, 128), DType::F32).unwrap();
-        let out = run(clip, &weights(Net::Clip), &[("ids", ids(&case["clip_ids"]))]);
-        assert_close(
-            &format!("CLIP, prompt {i}"),
-            &out["pooled"],
-            &expected.get(&format!("{i}.pooled")),
-            1e-5,
-        );
+        for (how, clip) in [("as it is", clip.clone()), ("optimized", lossless(clip))] {
+            let out = run(clip, &weights(Net::Clip), &[("ids", ids(&case["clip_ids"]))]);
+            assert_close(
+                &format!("CLIP {how}, prompt {i}"),
+                &out["pooled"],
+                &expected.get(&format!("{i}.pooled")),
+                1e-5,
+            );
+        }
     }
 }
 
@@ -132,13 +145,15 @@ fn vae_decoder() {
         let i = extent("i");
         let program = config.lower(Net::Vae, &sizes(extent("height"), extent("width")), DType::F32).unwrap();
         let latents = fixture.get(&format!("{i}.latents.step19"));
-        let out = run(program, &weights(Net::Vae), &[("latents", latents)]);
-        assert_close(
-            &format!("VAE, case {i}"),
-            &out["image"],
-            &fixture.get(&format!("{i}.vae_decoded")),
-            1e-5,
-        );
+        for (how, program) in [("as it is", program.clone()), ("optimized", lossless(program))] {
+            let out = run(program, &weights(Net::Vae), &[("latents", latents.clone())]);
+            assert_close(
+                &format!("VAE {how}, case {i}"),
+                &out["image"],
+                &fixture.get(&format!("{i}.vae_decoded")),
+                1e-5,
+            );
+        }
     }
 }
 

@@ -171,6 +171,7 @@ impl<B: Target> Executor<B> {
         while let Some(rate) = self.stale.first().copied() {
             let prepared = self.run(&Stage::Prepare(rate))?;
             prepared.into_iter().for_each(|(name, _, value)| self.keep(name, value, false));
+            B::release_unused(&self.device);
             self.stale.remove(&rate);
         }
         Ok(())

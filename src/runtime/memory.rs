@@ -41,6 +41,7 @@ impl MemoryMeter {
                 free.zip(cuda::free_memory()).map(|(then, now)| then.saturating_sub(now))
             }
         };
+        tracing::trace!("memory taken: {taken:?}");
         self.peak = self.peak.max(taken);
     }
 

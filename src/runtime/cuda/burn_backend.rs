@@ -46,8 +46,8 @@ pub fn runner(
     let mut weights = weights;
     for id in &plan.channels_last {
         let weight = weights.remove(id).expect("it is a weight of the graph").float(device);
-        let weight = <Cuda>::float_permute(weight, &[0, 2, 3, 1]);
-        weights.insert(*id, in_one_piece(Value::Float(weight)));
+        let channels_last = |weight| in_one_piece(Value::Float(<Cuda>::float_permute(weight, &[0, 2, 3, 1])));
+        weights.insert(*id, persistent(device, weight, channels_last));
     }
     let engine = Engine::new(plan, gpu, room)?;
     for id in graph.ids() {
@@ -115,14 +115,20 @@ fn flat(shape: &Shape) -> Shape {
     Shape::new([shape.num_elements()])
 }
 
-/// A tensor of any numbers, in one piece: of one axis at first, for burn leaves gaps between rows.
+/// A tensor of any numbers, in one piece, in memory of just its size: of one axis at first, for burn leaves gaps between rows.
 pub fn empty(shape: &[usize], dtype: DType, device: &CudaDevice) -> FloatTensor<Cuda> {
-    let shape = burn_shape(shape);
-    if dtype.is_float() {
-        <Cuda>::float_reshape(<Cuda>::float_empty(flat(&shape), device, dtype.into()), shape)
-    } else {
-        <Cuda>::int_reshape(<Cuda>::int_empty(flat(&shape), device, dtype.into()), shape)
-    }
+    persistent(device, burn_shape(shape), |shape| {
+        if dtype.is_float() {
+            <Cuda>::float_reshape(<Cuda>::float_empty(flat(&shape), device, dtype.into()), shape)
+        } else {
+            <Cuda>::int_reshape(<Cuda>::int_empty(flat(&shape), device, dtype.into()), shape)
+        }
+    })
+}
+
+/// What `make` allocates in memory of just its size, which burn else takes from larger pages.
+pub fn persistent<I: Send, T: Send>(device: &CudaDevice, input: I, make: impl Fn(I) -> T + Send) -> T {
+    <Cuda as Backend>::memory_persistent_allocations(device, input, make)
 }
 
 /// The device address of a value, or of the scales of its codes. It holds as long as the value does.

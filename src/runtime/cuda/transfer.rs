@@ -1,6 +1,6 @@
 //! Weights on their way to the device, and together there.
 
-use super::burn_backend::{address, empty, runner};
+use super::burn_backend::{address, empty, in_one_piece, persistent, runner};
 use super::failed;
 use super::room::Room;
 use crate::RunError;
@@ -79,7 +79,7 @@ impl Loader<Cuda> for Uploader {
             return Ok(persistent(&self.device, data, |data| Value::of(data, &self.device)));
         }
         let (shape, dtype) = (data.shape.to_vec(), data.dtype);
-        let place = persistent(&self.device, (), |()| empty(&shape, dtype, &self.device));
+        let place = empty(&shape, dtype, &self.device);
         let to = address(&place)?;
         settled(&self.device)?;
         self.copy(&data.bytes, to).map_err(|error| failed("the upload of a weight", error))?;
@@ -124,11 +124,6 @@ pub fn release_unused(device: &CudaDevice) {
     <Cuda as Backend>::memory_cleanup(device);
 }
 
-/// What `make` allocates in memory of just its size, which burn else takes from larger pages.
-fn persistent<I: Send, T: Send>(device: &CudaDevice, input: I, make: impl Fn(I) -> T + Send) -> T {
-    <Cuda as Backend>::memory_persistent_allocations(device, input, make)
-}
-
 /// Waits for what burn has to do: memory that it gives out anew may still be read.
 fn settled(device: &CudaDevice) -> Result<(), RunError> {
     <Cuda as Backend>::sync(device)
@@ -141,6 +136,16 @@ pub fn concat(op: &Concat, fact: &Fact, operands: Vec<Value<Cuda>>) -> Result<Va
     let is_outermost = fact.shape[..axis].iter().all(|&extent| extent == 1);
     let joined = if is_outermost { join_values(fact, &operands) } else { None };
     joined.ok_or(operands)
+}
+
+/// `value` in one piece, in memory of just its size: what stays would keep burn's larger pages from being given back.
+pub fn settled_down(value: Value<Cuda>) -> Value<Cuda> {
+    let alone = |x: &FloatTensor<Cuda>| join(std::iter::once(x), &x.shape().to_vec(), x.dtype());
+    match in_one_piece(value) {
+        Value::Float(x) => Value::Float(alone(&x).unwrap_or(x)),
+        Value::Int(x) => Value::Int(alone(&x).unwrap_or(x)),
+        other => other,
+    }
 }
 
 fn join_values(fact: &Fact, parts: &[Value<Cuda>]) -> Option<Value<Cuda>> {
@@ -169,7 +174,7 @@ fn join<'a>(
     dtype: DType,
 ) -> Option<FloatTensor<Cuda>> {
     let device = &parts.clone().next()?.device;
-    let whole = persistent(device, (), |()| empty(shape, dtype, device));
+    let whole = empty(shape, dtype, device);
     settled(device).ok()?;
     let mut to = address(&whole).ok()?;
     CudaContext::new(0).and_then(|context| context.bind_to_thread()).ok()?;

@@ -35,6 +35,16 @@ pub trait Target: Backend {
         value
     }
 
+    /// [`Target::kept`] for a value that ops have made among many that are gone.
+    fn prepared(value: Value<Self>) -> Value<Self> {
+        Self::kept(value)
+    }
+
+    /// Gives back device memory that is kept for what may come.
+    fn release_unused(device: &Self::Device) {
+        let _ = device;
+    }
+
     /// Runs `op` over operands of the types `inputs` by other means than burn's ops; its result is of type `fact`. The
     /// operands back, if there are none for it or for them.
     fn by_itself(
@@ -131,8 +141,10 @@ impl<B: Target> Kept<B> {
         is_alike
     }
 
+    /// A value of a stage; of one that ran as a whole if `is_made`.
     pub fn on_device(value: Value<B>, version: u64, is_made: bool) -> Self {
-        Self { host: None, device: OnceCell::from(B::kept(value)), version, is_made }
+        let value = if is_made { value } else { B::prepared(value) };
+        Self { host: None, device: OnceCell::from(value), version, is_made }
     }
 
     pub fn value(&self, device: &B::Device) -> &Value<B> {
@@ -184,6 +196,14 @@ impl Target for Cuda {
     /// In one piece, as kernels of our own read it.
     fn kept(value: Value<Self>) -> Value<Self> {
         crate::cuda::in_one_piece(value)
+    }
+
+    fn prepared(value: Value<Self>) -> Value<Self> {
+        crate::cuda::settled_down(value)
+    }
+
+    fn release_unused(device: &Self::Device) {
+        crate::cuda::release_unused(device);
     }
 
     /// In one piece from the start, which takes less than to make it so.
