@@ -21,7 +21,7 @@ pub(crate) use burn_backend::{in_one_piece, upload_flat};
 pub use compile::{CompileError, Compiler};
 pub use plan::{Launch, Place, Plan, plan};
 pub(crate) use room::WORKSPACE;
-pub(crate) use transfer::{Uploader, concat, release_unused, settled_down};
+pub(crate) use transfer::{Uploader, compact, concat, release_unused};
 
 use crate::RunError;
 use crate::ops::{Observer, Unplanned};

@@ -104,6 +104,7 @@ impl Loader<Cuda> for Uploader {
 
 impl Drop for Uploader {
     fn drop(&mut self) {
+        give_freed_memory_back();
         release_unused(&self.device);
     }
 }
@@ -116,6 +117,18 @@ fn keep_freed_memory() {
     unsafe {
         libc::mallopt(libc::M_MMAP_MAX, 0);
         libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+    }
+}
+
+/// Has it give freed memory back again, by the limits that it comes to by itself where large blocks are freed.
+fn give_freed_memory_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: as above; what is given back is in use by nobody.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_MAX, 65536);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 64 << 20);
+        libc::malloc_trim(0);
     }
 }
 
@@ -139,7 +152,7 @@ pub fn concat(op: &Concat, fact: &Fact, operands: Vec<Value<Cuda>>) -> Result<Va
 }
 
 /// `value` in one piece, in memory of just its size: what stays would keep burn's larger pages from being given back.
-pub fn settled_down(value: Value<Cuda>) -> Value<Cuda> {
+pub fn compact(value: Value<Cuda>) -> Value<Cuda> {
     let alone = |x: &FloatTensor<Cuda>| join(std::iter::once(x), &x.shape().to_vec(), x.dtype());
     match in_one_piece(value) {
         Value::Float(x) => Value::Float(alone(&x).unwrap_or(x)),

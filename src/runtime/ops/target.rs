@@ -199,7 +199,7 @@ impl Target for Cuda {
     }
 
     fn prepared(value: Value<Self>) -> Value<Self> {
-        crate::cuda::settled_down(value)
+        crate::cuda::compact(value)
     }
 
     fn release_unused(device: &Self::Device) {
