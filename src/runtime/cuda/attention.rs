@@ -1,4 +1,5 @@
-//! The attention kernels, made for the shapes and places at hand: one for Hopper, and one for what came before.
+//! The attention kernels, made for the shapes and places at hand: one for Hopper, and one for what came before it, for narrow
+//! heads, masks and biases.
 
 use super::Gpu;
 use super::plan::MatmulKind;

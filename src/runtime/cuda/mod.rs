@@ -5,6 +5,7 @@
 
 mod attention;
 mod burn_backend;
+mod burn_memory;
 mod compile;
 mod gemm;
 mod launch;
@@ -17,7 +18,7 @@ mod transfer;
 mod view;
 mod wgmma;
 
-pub(crate) use burn_backend::{in_one_piece, upload_flat};
+pub(crate) use burn_memory::{in_one_piece, upload_flat};
 pub use compile::{CompileError, Compiler};
 pub use plan::{Launch, Place, Plan, plan};
 pub(crate) use room::WORKSPACE;

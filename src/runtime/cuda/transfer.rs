@@ -1,6 +1,7 @@
 //! Weights on their way to the device, and together there.
 
-use super::burn_backend::{address, empty, in_one_piece, persistent, runner};
+use super::burn_backend::runner;
+use super::burn_memory::{address, empty, in_one_piece, persistent};
 use super::failed;
 use super::room::Room;
 use crate::RunError;

@@ -1,0 +1,93 @@
+//! Values in burn's memory, and where that is.
+
+use super::failed;
+use crate::RunError;
+use crate::coded::Coded;
+use crate::value::{Value, burn_shape};
+use burn::tensor::backend::Backend;
+use burn::tensor::ops::{FloatTensor, FloatTensorOps, IntTensorOps};
+use burn::tensor::{DType, Shape, TensorMetadata};
+use burn_cuda::{Cuda, CudaDevice};
+use reflux_ir::HostTensor;
+
+/// A host tensor on the device, without gaps between its rows.
+pub fn upload_flat(tensor: HostTensor, device: &CudaDevice) -> Value<Cuda> {
+    let shape = burn_shape(&tensor.shape);
+    let flat = HostTensor { shape: vec![tensor.len()], ..tensor };
+    match Value::upload(flat, device) {
+        Value::Float(x) => Value::Float(<Cuda>::float_reshape(x, shape)),
+        Value::Int(x) => Value::Int(<Cuda>::int_reshape(x, shape)),
+        other => other,
+    }
+}
+
+/// `value` without gaps between its rows, which burn leaves where that suits its own kernels.
+pub fn in_one_piece(value: Value<Cuda>) -> Value<Cuda> {
+    let float = |x| packed(x, <Cuda>::float_reshape);
+    let int = |x| packed(x, <Cuda>::int_reshape);
+    match value {
+        Value::Float(x) => Value::Float(float(x)),
+        Value::Int(x) => Value::Int(int(x)),
+        Value::Quantized(coded) => Value::Quantized(Coded {
+            codes: int(coded.codes),
+            scales: float(coded.scales),
+            zeros: coded.zeros.map(float),
+        }),
+        scalar @ Value::Scalar(..) => scalar,
+    }
+}
+
+/// `x` without gaps, by way of a single axis, which has none. burn's tensors on a GPU are of one type, whatever they hold.
+fn packed(
+    x: FloatTensor<Cuda>,
+    reshape: fn(FloatTensor<Cuda>, Shape) -> FloatTensor<Cuda>,
+) -> FloatTensor<Cuda> {
+    if x.is_contiguous() {
+        return x;
+    }
+    let shape = x.shape();
+    reshape(reshape(x, flat(&shape)), shape)
+}
+
+fn flat(shape: &Shape) -> Shape {
+    Shape::new([shape.num_elements()])
+}
+
+/// A tensor of any numbers, in one piece, in memory of just its size: of one axis at first, for burn leaves gaps between rows.
+pub fn empty(shape: &[usize], dtype: DType, device: &CudaDevice) -> FloatTensor<Cuda> {
+    persistent(device, burn_shape(shape), |shape| {
+        if dtype.is_float() {
+            <Cuda>::float_reshape(<Cuda>::float_empty(flat(&shape), device, dtype.into()), shape)
+        } else {
+            <Cuda>::int_reshape(<Cuda>::int_empty(flat(&shape), device, dtype.into()), shape)
+        }
+    })
+}
+
+/// What `make` allocates in memory of just its size, which burn else takes from larger pages.
+pub fn persistent<I: Send, T: Send>(device: &CudaDevice, input: I, make: impl Fn(I) -> T + Send) -> T {
+    <Cuda as Backend>::memory_persistent_allocations(device, input, make)
+}
+
+/// The device address of a value, or of the scales of its codes. It holds as long as the value does.
+pub fn address_of(value: &Value<Cuda>, scales: bool) -> Result<u64, RunError> {
+    address(match value {
+        Value::Float(tensor) | Value::Int(tensor) => tensor,
+        Value::Quantized(coded) if scales => &coded.scales,
+        Value::Quantized(coded) => &coded.codes,
+        Value::Scalar(..) => return Err(lost("a number")),
+    })
+}
+
+/// The device address of a tensor, which holds as long as the tensor does.
+pub fn address(tensor: &FloatTensor<Cuda>) -> Result<u64, RunError> {
+    if !tensor.is_contiguous() {
+        return Err(lost("a tensor in several pieces"));
+    }
+    let resource = tensor.client.get_resource(tensor.handle.clone());
+    Ok(resource.map_err(|error| failed("the address of a tensor", error))?.resource().ptr)
+}
+
+pub fn lost(what: &str) -> RunError {
+    RunError::Backend { line: "the CUDA engine".into(), message: format!("{what} has no address") }
+}
