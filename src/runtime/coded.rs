@@ -1,12 +1,11 @@
 //! Quantized values on a backend.
 
-use crate::f8e4m3;
 use crate::quantize::{Quantized, grid};
-use crate::value::{Value, burn_dtype, burn_shape, float_dtype, int_dtype};
+use crate::value::{Value, burn_dtype, burn_shape};
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
-use burn::tensor::{Shape, TensorData, TensorMetadata};
-use reflux_ir::{DType, Fact};
+use burn::tensor::{Shape, TensorData};
+use reflux_ir::Fact;
 use std::convert::Infallible;
 
 /// Codes and what they are to be multiplied by; see [`reflux_ir::Scales`].
@@ -43,18 +42,5 @@ impl<B: Backend> Coded<B> {
         let floats = |values: Vec<f32>| B::float_from_data(TensorData::new(values, grid.clone()), device);
         let zeros = if host.zeros.is_empty() { None } else { Some(floats(host.zeros)) };
         Ok(Self { codes, scales: floats(host.scales), zeros })
-    }
-
-    /// What the codes, of `dtype`, stand for, in f32: integers as they are.
-    pub fn numbers(codes: IntTensor<B>, dtype: DType, device: &B::Device) -> FloatTensor<B> {
-        if dtype != DType::F8E4M3 {
-            return B::int_into_float(codes, float_dtype(DType::F32));
-        }
-        let table: Vec<f32> = (0..=u8::MAX).map(f8e4m3::decode).collect();
-        let table = B::float_from_data(TensorData::new(table, Shape::new([256])), device);
-        let shape = codes.shape();
-        let flat = B::int_reshape(codes, Shape::new([shape.num_elements()]));
-        let numbers = B::float_select(table, 0, B::int_cast(flat, int_dtype(DType::I32)));
-        B::float_reshape(numbers, shape)
     }
 }

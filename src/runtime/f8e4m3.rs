@@ -28,16 +28,15 @@ pub fn encode(x: f32) -> u8 {
     if x.is_nan() { NAN } else { code | sign }
 }
 
-/// The number that `code` stands for.
+/// The number that `code` stands for. Without branches, as [`encode`].
 #[inline(always)]
 pub fn decode(code: u8) -> f32 {
+    /// What exponents are less by where bits of this type are read as f32's: 2¹²⁰, for numbers below `NORMAL` too.
+    const LESS: f32 = f32::from_bits((127 + 120) << 23);
     let size = u32::from(code & 0x7f);
-    let magnitude = match code & 0x7f {
-        NAN => f32::NAN,
-        0..8 => size as f32 * (NORMAL / 8.0),
-        _ => f32::from_bits((size + BIAS) << 20),
-    };
-    if code < 0x80 { magnitude } else { -magnitude }
+    let magnitude = f32::from_bits(size << 20) * LESS;
+    let magnitude = if size == u32::from(NAN) { f32::NAN } else { magnitude };
+    f32::from_bits(magnitude.to_bits() | u32::from(code & 0x80) << 24)
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 use super::{Target, extents};
 use crate::RunError;
 use crate::coded::Coded;
+use crate::f8e4m3;
 use crate::quantize::{columns, grid, quantize as quantize_on_host};
 use crate::value::{Value, burn_shape, float_dtype, int_dtype};
 use burn::tensor::ops::{FloatTensor, IntTensor};
-use burn::tensor::{Shape, Slice, TensorMetadata};
+use burn::tensor::{Shape, Slice, TensorData, TensorMetadata};
 use reflux_ir::op::{MatmulCodes, Quantize, Rescale};
 use reflux_ir::{DType, Fact, Granularity};
 
@@ -83,7 +84,10 @@ pub fn dequantize<B: Target>(x: Coded<B>, fact: &Fact, dtype: DType, device: &B:
         let scales = B::float_reshape(scales, Shape::new([rows, groups * size]));
         B::float_slice(scales, &[Slice::from(..), Slice::from(0..columns)])
     };
-    let numbers = Coded::<B>::numbers(x.codes, fact.dtype, device);
+    let numbers = match fact.dtype {
+        DType::F8E4M3 => B::decode_f8(x.codes, device),
+        _ => B::int_into_float(x.codes, float_dtype(DType::F32)),
+    };
     let mut numbers = B::float_reshape(numbers, Shape::new([rows, columns]));
     if fact.dtype == DType::U4 {
         numbers = B::float_sub_scalar(numbers, 8.0.into());
@@ -95,13 +99,23 @@ pub fn dequantize<B: Target>(x: Coded<B>, fact: &Fact, dtype: DType, device: &B:
     B::float_reshape(B::float_cast(numbers, float_dtype(dtype)), burn_shape(&fact.shape))
 }
 
+/// The numbers, in f32, that the bits of f8e4m3 codes stand for: looked up.
+pub fn decode_f8<B: Target>(codes: IntTensor<B>, device: &B::Device) -> FloatTensor<B> {
+    let table: Vec<f32> = (0..=u8::MAX).map(f8e4m3::decode).collect();
+    let table = B::float_from_data(TensorData::new(table, Shape::new([256])), device);
+    let shape = codes.shape();
+    let flat = B::int_reshape(codes, Shape::new([shape.num_elements()]));
+    let numbers = B::float_select(table, 0, B::int_cast(flat, int_dtype(DType::I32)));
+    B::float_reshape(numbers, shape)
+}
+
 /// See [`MatmulCodes`].
 pub fn matmul<B: Target>(op: MatmulCodes, x: Value<B>, weight: Coded<B>, device: &B::Device) -> Value<B> {
     match op {
         MatmulCodes::MatmulI8 => Value::Int(B::matmul_i8(x.coded().codes, weight.codes)),
         MatmulCodes::MatmulF8 => {
-            let numbers = |x: Coded<B>| Coded::<B>::numbers(x.codes, DType::F8E4M3, device);
-            Value::Float(B::project(numbers(x.coded()), numbers(weight), None))
+            let [x, weight] = [x.coded(), weight].map(|x| B::decode_f8(x.codes, device));
+            Value::Float(B::project(x, weight, None))
         }
         MatmulCodes::MatmulW8 => {
             let x = x.float(device);

@@ -71,6 +71,11 @@ pub trait Target: Backend {
         quantized::matmul_i8::<Self>(x, weight)
     }
 
+    /// The numbers, in f32, that the bits of f8e4m3 codes stand for.
+    fn decode_f8(codes: IntTensor<Self>, device: &Self::Device) -> FloatTensor<Self> {
+        quantized::decode_f8::<Self>(codes, device)
+    }
+
     /// `acc · x · weight + bias` in the type `fact`: see [`reflux_ir::op::Rescale`].
     fn rescale(
         acc: Value<Self>,

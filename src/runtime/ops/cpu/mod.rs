@@ -73,6 +73,10 @@ impl Target for Flex {
         }
     }
 
+    fn decode_f8(codes: IntTensor<Self>, _device: &FlexDevice) -> FloatTensor<Self> {
+        quantized::decode_f8(&codes.to_contiguous())
+    }
+
     fn rescale(
         acc: Value<Self>,
         x: Option<Factor<Self>>,

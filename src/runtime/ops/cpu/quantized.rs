@@ -1,6 +1,7 @@
 //! What products of codes stand for.
 
 use super::tiles::for_each;
+use crate::f8e4m3;
 use crate::ops::quantized::Factor;
 use crate::quantize::columns;
 use crate::value::burn_shape;
@@ -12,6 +13,25 @@ use std::ops::Range;
 
 /// Elements that are worth handing to another thread.
 const SHARE: usize = 1 << 15;
+
+/// The numbers that the bits of f8e4m3 codes stand for.
+pub fn decode_f8(codes: &FlexTensor) -> FlexTensor {
+    let mut y = FlexTensor::empty(codes.layout().shape().clone(), BurnDType::F32);
+    let numbers: &mut [f32] = y.storage_mut();
+    let parts: Vec<_> = numbers.chunks_mut(SHARE).zip(codes.storage::<u8>().chunks(SHARE)).collect();
+    let arch = Arch::new();
+    for_each(
+        parts,
+        || (),
+        |(), (numbers, codes)| {
+            arch.dispatch(
+                #[inline(always)]
+                || numbers.iter_mut().zip(codes).for_each(|(number, &code)| *number = f8e4m3::decode(code)),
+            );
+        },
+    );
+    y
+}
 
 /// What a product is to be multiplied by and what is added: see [`reflux_ir::op::Rescale`].
 pub struct Factors {
@@ -151,6 +171,17 @@ mod tests {
                 assert_eq!(fast.codes.storage::<i8>(), composed.codes.storage::<i8>(), "{scales}");
             }
         }
+    }
+
+    #[test]
+    fn codes_of_f8_are_decoded_as_the_composed_op_does() {
+        let codes: Vec<u8> = (0..3 * SHARE).map(|index| (index * 7 % 256) as u8).collect();
+        let codes = FlexTensor::from_data(TensorData::new(codes, Shape::new([3, SHARE])));
+        let fast = Flex::decode_f8(codes.clone(), &FlexDevice);
+        let composed = quantized::decode_f8::<Flex>(codes, &FlexDevice);
+        let bits = |x: &FlexTensor| x.storage::<f32>().iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert_eq!(fast.layout().shape(), composed.layout().shape());
+        assert_eq!(bits(&fast), bits(&composed));
     }
 
     #[test]
