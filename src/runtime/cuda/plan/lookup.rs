@@ -18,7 +18,9 @@ pub(super) fn gather(
         return Err(Unsupported("what is looked up does not lie in one piece".into()));
     }
     let words = bytes / 4;
-    let constants = format!("#define ROWS_APART {rows_apart}\n#define WORDS {words}\n");
+    let table_rows = if rows_apart == 0 { table.shape[0] } else { rows_apart };
+    let constants =
+        format!("#define ROWS_APART {rows_apart}\n#define TABLE_ROWS {table_rows}\n#define WORDS {words}\n");
     Ok(Kernel {
         name: "gather".into(),
         text: format!("{PRELUDE}{constants}{}", include_str!("../kernels/gather.cuh")),
