@@ -46,12 +46,12 @@ fn scalar(value: f32) -> HostTensor {
     HostTensor::from_f32([1], &[value])
 }
 
-/// As networks that run once a picture run on a GPU.
-fn lossless(program: Program) -> Program {
+/// `program` as it is lowered, and as networks that run once a picture run on a GPU.
+fn both(program: Program) -> [(&'static str, Program); 2] {
     let pipeline = Pipeline::parse(reflux_passes::LOSSLESS_ONCE, &reflux_passes::registry()).unwrap();
     let (optimized, _) = Driver::default().run(program.clone(), &pipeline).unwrap();
     assert_ne!(optimized.to_string(), program.to_string());
-    optimized
+    [("as it is", program), ("optimized", optimized)]
 }
 
 #[test]
@@ -60,25 +60,15 @@ fn text_encoders() {
     let expected = Fixture::open("text.safetensors");
     for case in json("text.json").as_array().unwrap() {
         let i = case["i"].as_u64().unwrap();
-        let t5 = config.lower(Net::T5, &sizes(128, 128), DType::F32).unwrap();
-        for (how, t5) in [("as it is", t5.clone()), ("optimized", lossless(t5))] {
-            let out = run(t5, &weights(Net::T5), &[("ids", ids(&case["t5_ids"]))]);
-            assert_close(
-                &format!("T5 {how}, prompt {i}"),
-                &out["prompt"],
-                &expected.get(&format!("{i}.prompt_embeds")),
-                5e-5,
-            );
-        }
-        let clip = config.lower(Net::Clip, &sizes(128, 128), DType::F32).unwrap();
-        for (how, clip) in [("as it is", clip.clone()), ("optimized", lossless(clip))] {
-            let out = run(clip, &weights(Net::Clip), &[("ids", ids(&case["clip_ids"]))]);
-            assert_close(
-                &format!("CLIP {how}, prompt {i}"),
-                &out["pooled"],
-                &expected.get(&format!("{i}.pooled")),
-                1e-5,
-            );
+        for (net, tokens, result, fixture, tolerance) in [
+            (Net::T5, "t5_ids", "prompt", "prompt_embeds", 5e-5),
+            (Net::Clip, "clip_ids", "pooled", "pooled", 1e-5),
+        ] {
+            for (how, program) in both(config.lower(net, &sizes(128, 128), DType::F32).unwrap()) {
+                let out = run(program, &weights(net), &[("ids", ids(&case[tokens]))]);
+                let expected = expected.get(&format!("{i}.{fixture}"));
+                assert_close(&format!("{net:?} {how}, prompt {i}"), &out[result], &expected, tolerance);
+            }
         }
     }
 }
@@ -145,7 +135,7 @@ fn vae_decoder() {
         let i = extent("i");
         let program = config.lower(Net::Vae, &sizes(extent("height"), extent("width")), DType::F32).unwrap();
         let latents = fixture.get(&format!("{i}.latents.step19"));
-        for (how, program) in [("as it is", program.clone()), ("optimized", lossless(program))] {
+        for (how, program) in both(program) {
             let out = run(program, &weights(Net::Vae), &[("latents", latents.clone())]);
             assert_close(
                 &format!("VAE {how}, case {i}"),

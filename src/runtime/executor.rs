@@ -171,7 +171,7 @@ impl<B: Target> Executor<B> {
         while let Some(rate) = self.stale.first().copied() {
             let prepared = self.run(&Stage::Prepare(rate))?;
             prepared.into_iter().for_each(|(name, _, value)| self.keep(name, value, false));
-            B::release_unused(&self.device);
+            B::memory_cleanup(&self.device);
             self.stale.remove(&rate);
         }
         Ok(())
@@ -339,22 +339,24 @@ impl<B: Target> Execute for Executor<B> {
         tracing::trace!("step {step}: prepared after {:?}", start.elapsed());
         let made = self.run(&stage)?;
         tracing::trace!("step {step}: {stage} under way after {:?}", start.elapsed());
-        let mut results = HashMap::new();
-        let is_made = find(&self.stages, &stage).runner.is_some();
+        let runner = &find(&self.stages, &stage).runner;
+        let (mut results, mut carried) = (HashMap::new(), Vec::new());
         for (index, (name, fact, value)) in made.into_iter().enumerate() {
             if self.program.is_carried(&name) {
-                self.keep(name, value, is_made);
+                carried.push((name, value));
                 continue;
             }
-            let host = match &find(&self.stages, &stage).runner {
+            let host = match runner {
                 Some(runner) => runner.fetch(index)?,
                 None => value.download(&fact, &format!("return %{name}"))?,
             };
             results.insert(name, host);
         }
-        if let (Some(runner), true) = (&find(&self.stages, &stage).runner, results.is_empty()) {
+        if let (Some(runner), true) = (runner, results.is_empty()) {
             runner.wait()?;
         }
+        let is_made = runner.is_some();
+        carried.into_iter().for_each(|(name, value)| self.keep(name, value, is_made));
         tracing::trace!("step {step}: results on the host after {:?}", start.elapsed());
         Ok(results)
     }
@@ -411,19 +413,14 @@ fn load_weight<B: Target>(
     if !found.same_type(&expected) {
         return Err(RunError::WeightShape { name: tensor.to_owned(), expected, found });
     }
-    let mut quantized = read;
     let value = match rule {
         Some(rule) => {
             let host = quantize(&host, &rule);
-            quantized = start.elapsed();
             Value::Quantized(Coded::upload_by(host, fact, device, |codes| loader.upload(codes))?)
         }
         None => loader.upload(host_data(host))?,
     };
-    let end = start.elapsed();
-    tracing::trace!(
-        "@{tensor}: there after {read:?}, quantized after {quantized:?}, on the device after {end:?}"
-    );
+    tracing::trace!("@{tensor}: read after {read:?}, on the device after {:?}", start.elapsed());
     Ok(value)
 }
 

@@ -1,12 +1,11 @@
 //! The engine over burn's memory.
 
-use super::burn_memory::{address, address_of, empty, in_one_piece, lost, persistent, upload_flat};
+use super::burn_memory::{address, address_of, empty, in_one_piece, lost, persistent, settled, upload_flat};
 use super::room::Room;
 use super::{Addresses, Engine, Gpu, plan};
 use crate::RunError;
 use crate::ops::{GraphRunner, Kept, Made, Observer, Unplanned, relative_buckets};
 use crate::value::{Value, burn_dtype};
-use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, FloatTensorOps};
 use burn_cuda::{Cuda, CudaDevice};
 use reflux_ir::op::Op;
@@ -80,14 +79,15 @@ struct Placed {
     copy: Option<FloatTensor<Cuda>>,
 }
 
-/// What has to be done for an input to be where it is read.
-enum Change<'a> {
-    /// These bytes are to be at an address.
-    Upload(&'a [u8], u64),
-    /// So many bytes are to be copied from one address to another.
-    Copy { from: u64, to: u64, bytes: usize },
-    /// It is there once burn is done.
-    Wait,
+/// What has to be done for inputs to be where they are read.
+#[derive(Default)]
+struct Changes<'a> {
+    /// Whether some are there, or may be written over, only once burn is done.
+    waits: bool,
+    /// Bytes that are to be at an address.
+    uploads: Vec<(&'a [u8], u64)>,
+    /// From one address to another, so many bytes.
+    copies: Vec<(u64, u64, usize)>,
 }
 
 /// Inputs of no more bytes are copied to where the engine has its own: it records steps by the addresses of all that they read,
@@ -121,7 +121,7 @@ impl OnBurn {
         &self,
         id: ValueId,
         kept: &'k Kept<Cuda>,
-        changes: &mut Vec<Change<'k>>,
+        changes: &mut Changes<'k>,
     ) -> Result<(), RunError> {
         let mut inputs = self.inputs.borrow_mut();
         let fact = &self.graph[id].fact;
@@ -135,28 +135,26 @@ impl OnBurn {
                 continue;
             }
             if let (Some(host), Some(Placed { copy: Some(_), address, .. })) = (&kept.host, placed) {
-                changes.push(Change::Upload(&host.bytes, *address));
+                changes.uploads.push((&host.bytes, *address));
                 let placed = inputs.get_mut(&(id, scales)).expect("just found");
                 placed.version = kept.version;
                 continue;
             }
             let from = address_of(kept.value(&self.device), scales)?;
-            if !kept.is_made {
-                changes.push(Change::Wait);
-            }
+            changes.waits |= !kept.is_made;
             let placed = match inputs.remove(&(id, scales)) {
                 _ if fact.is_quantized() || bytes > COPIED => {
                     Placed { version: kept.version, address: from, copy: None }
                 }
                 Some(placed) => Placed { version: kept.version, ..placed },
                 None => {
-                    changes.push(Change::Wait);
+                    changes.waits = true;
                     let copy = empty(&fact.shape, burn_dtype(fact.dtype), &self.device);
                     Placed { version: kept.version, address: address(&copy)?, copy: Some(copy) }
                 }
             };
             if placed.copy.is_some() {
-                changes.push(Change::Copy { from, to: placed.address, bytes });
+                changes.copies.push((from, placed.address, bytes));
             }
             inputs.insert((id, scales), placed);
         }
@@ -164,25 +162,12 @@ impl OnBurn {
     }
 
     /// Has the device do what `changes` ask for, before what is run next.
-    fn make(&self, changes: &[Change]) -> Result<(), RunError> {
-        // What burn has still to do, the engine reads; what burn has given out, it writes to.
-        if changes.iter().any(|change| matches!(change, Change::Wait)) {
-            <Cuda as Backend>::sync(&self.device).map_err(|error| RunError::Backend {
-                line: "before a step".into(),
-                message: error.to_string(),
-            })?;
+    fn make(&self, changes: &Changes) -> Result<(), RunError> {
+        if changes.waits {
+            settled(&self.device, "before a step")?;
         }
-        let uploads = changes.iter().filter_map(|change| match change {
-            Change::Upload(bytes, to) => Some((*bytes, *to)),
-            _ => None,
-        });
-        self.engine.upload(&uploads.collect::<Vec<_>>())?;
-        for change in changes {
-            if let Change::Copy { from, to, bytes } = *change {
-                self.engine.copy(from, to, bytes)?;
-            }
-        }
-        Ok(())
+        self.engine.upload(&changes.uploads)?;
+        changes.copies.iter().try_for_each(|&(from, to, bytes)| self.engine.copy(from, to, bytes))
     }
 
     /// New places for the results.
@@ -205,12 +190,12 @@ impl GraphRunner<Cuda> for OnBurn {
         observe: Option<Observer>,
     ) -> Result<Vec<Made<Cuda>>, RunError> {
         let mut results = self.results.borrow_mut();
-        let mut changes = Vec::new();
+        let mut changes = Changes::default();
         let outputs = match results.pop_front() {
             Some(outputs) if results.len() == 1 => outputs,
             only => {
                 results.extend(only);
-                changes.push(Change::Wait);
+                changes.waits = true;
                 self.room()?
             }
         };

@@ -69,6 +69,12 @@ pub fn persistent<I: Send, T: Send>(device: &CudaDevice, input: I, make: impl Fn
     <Cuda as Backend>::memory_persistent_allocations(device, input, make)
 }
 
+/// Waits for what burn has to do, of which others read: memory that it gives out anew may still be read too. `line` says what for.
+pub fn settled(device: &CudaDevice, line: &str) -> Result<(), RunError> {
+    <Cuda as Backend>::sync(device)
+        .map_err(|error| RunError::Backend { line: line.into(), message: error.to_string() })
+}
+
 /// The device address of a value, or of the scales of its codes. It holds as long as the value does.
 pub fn address_of(value: &Value<Cuda>, scales: bool) -> Result<u64, RunError> {
     address(match value {

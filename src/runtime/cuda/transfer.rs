@@ -1,7 +1,7 @@
 //! Weights on their way to the device, and together there.
 
 use super::burn_backend::runner;
-use super::burn_memory::{address, empty, in_one_piece, persistent};
+use super::burn_memory::{address, empty, in_one_piece, persistent, settled};
 use super::failed;
 use super::room::Room;
 use crate::RunError;
@@ -82,7 +82,7 @@ impl Loader<Cuda> for Uploader {
         let (shape, dtype) = (data.shape.to_vec(), data.dtype);
         let place = empty(&shape, dtype, &self.device);
         let to = address(&place)?;
-        settled(&self.device)?;
+        settled(&self.device, "loading")?;
         self.copy(&data.bytes, to).map_err(|error| failed("the upload of a weight", error))?;
         Ok(if dtype.is_float() { Value::Float(place) } else { Value::Int(place) })
     }
@@ -138,12 +138,6 @@ pub fn release_unused(device: &CudaDevice) {
     <Cuda as Backend>::memory_cleanup(device);
 }
 
-/// Waits for what burn has to do: memory that it gives out anew may still be read.
-fn settled(device: &CudaDevice) -> Result<(), RunError> {
-    <Cuda as Backend>::sync(device)
-        .map_err(|error| RunError::Backend { line: "loading".into(), message: error.to_string() })
-}
-
 /// Weights one after the other, each copied once to where it stays; the operands back where they do not follow each other so.
 pub fn concat(op: &Concat, fact: &Fact, operands: Vec<Value<Cuda>>) -> Result<Value<Cuda>, Vec<Value<Cuda>>> {
     let axis = axis_index(op.axis, fact.shape.len());
@@ -189,7 +183,7 @@ fn join<'a>(
 ) -> Option<FloatTensor<Cuda>> {
     let device = &parts.clone().next()?.device;
     let whole = empty(shape, dtype, device);
-    settled(device).ok()?;
+    settled(device, "loading").ok()?;
     let mut to = address(&whole).ok()?;
     CudaContext::new(0).and_then(|context| context.bind_to_thread()).ok()?;
     for part in parts {

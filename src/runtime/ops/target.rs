@@ -40,11 +40,6 @@ pub trait Target: Backend {
         Self::kept(value)
     }
 
-    /// Gives back device memory that is kept for what may come.
-    fn release_unused(device: &Self::Device) {
-        let _ = device;
-    }
-
     /// Runs `op` over operands of the types `inputs` by other means than burn's ops; its result is of type `fact`. The
     /// operands back, if there are none for it or for them.
     fn by_itself(
@@ -153,8 +148,7 @@ impl<B: Target> Kept<B> {
     }
 
     pub fn value(&self, device: &B::Device) -> &Value<B> {
-        let upload = || B::kept(B::upload(self.host.clone().expect("it is somewhere"), device));
-        self.device.get_or_init(upload)
+        self.device.get_or_init(|| B::upload(self.host.clone().expect("it is somewhere"), device))
     }
 }
 
@@ -205,10 +199,6 @@ impl Target for Cuda {
 
     fn prepared(value: Value<Self>) -> Value<Self> {
         crate::cuda::compact(value)
-    }
-
-    fn release_unused(device: &Self::Device) {
-        crate::cuda::release_unused(device);
     }
 
     /// In one piece from the start, which takes less than to make it so.
