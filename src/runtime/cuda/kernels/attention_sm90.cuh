@@ -88,36 +88,52 @@ __device__ __forceinline__ void hold(unsigned (&registers)[COUNT]) {
 __device__ __forceinline__ void take_turn(int group) { asm volatile("bar.sync %0, 256;" ::"r"(1 + group) : "memory"); }
 __device__ __forceinline__ void give_turn(int group) { asm volatile("bar.arrive %0, 256;" ::"r"(1 + (group ^ 1)) : "memory"); }
 
-// Scores to weights, in place. A thread has a part of two rows: registers 0 and 1 of four are of one, 2 and 3 of the other. The
-// weights and sums of earlier passes are to be multiplied by `shrink`; `total` already is.
+// How much a score may exceed the base of its row, as a power of two of weights. Weights above one are as exact as those below,
+// so a base is kept until it is passed by this much (Flash Attention 4): then sums are seldom multiplied.
+constexpr float SLACK_LOG2 = 8.0f;
+
+// Scores to weights, in place. A thread has a part of two rows: registers 0 and 1 of four are of one, 2 and 3 of the other. A
+// weight is relative to that of a score of `base`. Whether the sums of earlier passes are to be multiplied by `shrink`; `total`
+// already is.
 template <bool IS_FIRST>
-__device__ __forceinline__ void weigh(float (&scores)[KEYS / 2], float (&largest)[2], float (&total)[2], float (&shrink)[2]) {
+__device__ __forceinline__ bool weigh(float (&scores)[KEYS / 2], float (&base)[2], float (&total)[2], float (&shrink)[2]) {
+  float largest[2];
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     float most = fmaxf(scores[half * 2], scores[half * 2 + 1]);
 #pragma unroll
     for (int n = 1; n < KEYS / 8; ++n) most = fmaxf(most, fmaxf(scores[n * 4 + half * 2], scores[n * 4 + half * 2 + 1]));
-    if (!IS_FIRST) most = fmaxf(most, largest[half]);
+    if (!IS_FIRST) most = fmaxf(most, base[half]);
     most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
     most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
-    shrink[half] = IS_FIRST ? 1.0f : exp2_approximate((largest[half] - most) * (float)SCALE_LOG2);
     largest[half] = most;
+  }
+  const float growth = IS_FIRST ? 0.0f : fmaxf(largest[0] - base[0], largest[1] - base[1]) * (float)SCALE_LOG2;
+  const bool is_rebased = IS_FIRST || __any_sync(0xffffffffu, growth > SLACK_LOG2);
+  if (is_rebased) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      shrink[half] = IS_FIRST ? 1.0f : exp2_approximate((base[half] - largest[half]) * (float)SCALE_LOG2);
+      total[half] = IS_FIRST ? 0.0f : total[half] * shrink[half];
+      base[half] = largest[half];
+    }
   }
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    const float base = largest[half] * (float)SCALE_LOG2;
-    float sum = IS_FIRST ? 0.0f : total[half] * shrink[half];
+    const float scaled = base[half] * (float)SCALE_LOG2;
+    float sum = total[half];
 #pragma unroll
     for (int n = 0; n < KEYS / 8; ++n) {
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         float& score = scores[n * 4 + half * 2 + i];
-        score = exp2_approximate(score * (float)SCALE_LOG2 - base);
+        score = exp2_approximate(score * (float)SCALE_LOG2 - scaled);
         sum += score;
       }
     }
     total[half] = sum;
   }
+  return is_rebased;
 }
 
 // Scores lie in registers as the tensor cores take weights, but for their size.
@@ -246,7 +262,7 @@ extern "C" __global__ void __launch_bounds__((1 + GROUPS) * 128, 1)
   for (int tile = first_tile; tile < tiles; tile += tiles_step, q_parity ^= 1) {
     float out[DIM / 2];
     unsigned weights[KEYS / 4];
-    float largest[2], total[2], shrink[2];
+    float base[2], total[2], shrink[2];
 #pragma unroll
     for (int i = 0; i < DIM / 2; ++i) out[i] = 0.0f;
     wait(q_full, q_parity);
@@ -266,7 +282,7 @@ extern "C" __global__ void __launch_bounds__((1 + GROUPS) * 128, 1)
           if (key >= KEYS_TOTAL) scores[i] = __int_as_float(0xff800000);
         }
       }
-      weigh<true>(scores, largest, total, shrink);
+      weigh<true>(scores, base, total, shrink);
       pack_weights(weights, scores);
     }
 #pragma unroll 1
@@ -289,7 +305,7 @@ extern "C" __global__ void __launch_bounds__((1 + GROUPS) * 128, 1)
       await_products<1>();
       hold(scores);
       arrive(k_empty + k_stage * 8, is_voice);
-      weigh<false>(scores, largest, total, shrink);
+      const bool is_rebased = weigh<false>(scores, base, total, shrink);
       // Over since long. But its branch keeps the assembler from waiting for the sums before the weights are made, which it would.
       wait(v_full + v_stage * 8, v_parity);
       await_products<0>();
@@ -297,8 +313,10 @@ extern "C" __global__ void __launch_bounds__((1 + GROUPS) * 128, 1)
       hold(scores);
       arrive(v_empty + v_stage * 8, is_voice);
       pack_weights(weights, scores);
+      if (is_rebased) {
 #pragma unroll
-      for (int i = 0; i < DIM / 2; ++i) out[i] *= shrink[i / 2 % 2];
+        for (int i = 0; i < DIM / 2; ++i) out[i] *= shrink[i / 2 % 2];
+      }
     }
     arrive(q_empty, is_voice);
     const unsigned stage = pass % STAGES;
