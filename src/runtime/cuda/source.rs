@@ -89,8 +89,9 @@ pub struct Finish {
     pub pointers: Vec<Pointer>,
 }
 
-/// Neighbours that [`finish`] takes.
+/// Neighbours that [`finish`] takes, and of how many rows.
 const NEIGHBOURS: usize = 8;
+const ROWS_AT_ONCE: usize = 4;
 
 /// Some columns of a product, what becomes of them, and where it goes.
 #[derive(Clone, Debug)]
@@ -102,8 +103,9 @@ pub struct Part {
 }
 
 /// What is done to `parts` of a product, which are all of its columns in order, as text of the function
-/// `finish(sums, rows, first)`: for eight neighbours of two rows from column `first` on, so that what one reads is on its way
-/// while the other is computed. Formulas read `operands`. The text takes ROWS, COLUMNS and IS_RAGGED.
+/// `finish(sums, rows, first)`: for eight neighbours of [`ROWS_AT_ONCE`] rows from column `first` on, which share what is the same
+/// for all rows; what one reads is on its way while another is computed. Formulas read `operands`. The text takes ROWS, COLUMNS
+/// and IS_RAGGED.
 pub fn finish(parts: &[Part], scaling: &Scaling, operands: &[View]) -> Result<Finish, Unsupported> {
     let mut finish = Finish {
         text: String::new(),
@@ -126,7 +128,7 @@ pub fn finish(parts: &[Part], scaling: &Scaling, operands: &[View]) -> Result<Fi
         let _ = writeln!(
             functions,
             "__device__ __forceinline__ void finish_{part}(const float (&sums)[{NEIGHBOURS}], int row, int column{parameters}) {{\n  \
-             if (IS_RAGGED && row >= ROWS) return;\n{}{}}}\n",
+             if (IS_RAGGED && row >= ROWS) return;\n  const int lane = 0;\n{}{}}}\n",
             indices(&target.data.shape),
             writer.code
         );
@@ -136,8 +138,8 @@ pub fn finish(parts: &[Part], scaling: &Scaling, operands: &[View]) -> Result<Fi
         let column = format!("first - {}", columns.start);
         let _ = writeln!(
             choice,
-            "  {condition}{{\n    finish_{part}(sums[0], rows[0], {column}{arguments});\n    \
-             finish_{part}(sums[1], rows[1], {column}{arguments});\n    return;\n  }}"
+            "  {condition}{{\n    EACH({ROWS_AT_ONCE}) finish_{part}(sums[e], rows[e], {column}{arguments});\n    \
+             return;\n  }}"
         );
         finish.parameters += &parameters;
         finish.arguments += &arguments;
@@ -145,7 +147,7 @@ pub fn finish(parts: &[Part], scaling: &Scaling, operands: &[View]) -> Result<Fi
     }
     finish.text = format!(
         "{PRELUDE}\n{functions}\n\
-         __device__ __forceinline__ void finish(const float (&sums)[2][{NEIGHBOURS}], const int (&rows)[2], int first{}) {{\n  \
+         __device__ __forceinline__ void finish(const float (&sums)[{ROWS_AT_ONCE}][{NEIGHBOURS}], const int (&rows)[{ROWS_AT_ONCE}], int first{}) {{\n  \
          if (first >= COLUMNS) return;\n{choice}}}\n",
         finish.parameters
     );
@@ -154,12 +156,18 @@ pub fn finish(parts: &[Part], scaling: &Scaling, operands: &[View]) -> Result<Fi
 
 /// The index along each axis but the last of a result of `shape`, from the number of its row.
 fn indices(shape: &[usize]) -> String {
-    let mut text = String::from("  const int lane = 0;\n  unsigned rest = row;\n");
-    for axis in (1..shape.len().saturating_sub(1)).rev() {
+    let mut text = String::from("  unsigned rest = row;\n");
+    let rows = &shape[..shape.len().saturating_sub(1)];
+    for (axis, extent) in rows.iter().enumerate().rev() {
+        let is_outermost = rows[..axis].iter().all(|&outer| outer == 1);
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "  const unsigned i{axis} = rest % {0}u; rest /= {0}u;", shape[axis]);
+        let _ = match (extent, is_outermost) {
+            (1, _) => writeln!(text, "  const unsigned i{axis} = 0;"),
+            (_, true) => writeln!(text, "  const unsigned i{axis} = rest;"),
+            (_, false) => writeln!(text, "  const unsigned i{axis} = rest % {extent}u; rest /= {extent}u;"),
+        };
     }
-    text + "  const unsigned i0 = rest;\n"
+    text
 }
 
 /// Where the result goes: numbers, or codes with their scales, one per row.
@@ -216,7 +224,7 @@ fn rows(
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
     pub columns: usize,
-    /// Threads of a row: 32, or a block.
+    /// Threads of a row: a part of a warp, a power of two, or a block.
     pub threads: usize,
     /// Neighbours that a thread takes at once.
     pub vector: usize,
@@ -225,9 +233,16 @@ pub struct Layout {
 }
 
 impl Layout {
-    fn new(columns: usize, vector: usize) -> Self {
-        let share = columns.div_ceil(32).next_power_of_two();
-        let threads = if columns <= 256 { 32 } else { share.clamp(64, 1024) };
+    fn new(rows: usize, columns: usize, vector: usize) -> Self {
+        /// Threads of a warp.
+        const WARP: usize = 32;
+        let threads = if columns <= 256 {
+            // Warps are divided among rows, but none is without some of its rows.
+            let share = columns.div_ceil(vector).next_power_of_two().min(WARP);
+            if rows.is_multiple_of(WARP / share) { share } else { WARP }
+        } else {
+            columns.div_ceil(WARP).next_power_of_two().clamp(64, 1024)
+        };
         Self { columns, threads, vector, chunks: columns.div_ceil(threads * vector) }
     }
 
@@ -244,7 +259,7 @@ impl Layout {
     }
 
     fn rows_per_block(&self) -> usize {
-        if self.threads == 32 { 4 } else { 1 }
+        if self.threads <= 32 { 128 / self.threads } else { 1 }
     }
 }
 
@@ -302,11 +317,8 @@ impl<'a> Writer<'a> {
             columns.is_multiple_of(*vector) && views.iter().all(|view| allows(view, *vector))
         };
         let vector = [8, 4, 2, 1].into_iter().find(fits).unwrap_or(1);
-        // A warp's row leaves no thread idle.
-        let vector =
-            if columns <= 256 { vector.min(columns.div_ceil(32).next_power_of_two().max(2)) } else { vector };
-        let vector = if columns.is_multiple_of(vector) { vector } else { 1 };
-        Ok(Self::with(Layout::new(columns, vector), operands, acc, target))
+        let rows = shape[..shape.len() - 1].iter().product();
+        Ok(Self::with(Layout::new(rows, columns, vector), operands, acc, target))
     }
 
     /// For [`NEIGHBOURS`] of a row of sums in registers, its pointers numbered from `first_pointer` on.
@@ -603,22 +615,16 @@ impl<'a> Writer<'a> {
         let mut head = String::new();
         // Writing to a string cannot fail.
         let _ = writeln!(head, "  begin();\n  const int lane = threadIdx.x % {threads};");
-        let _ = writeln!(head, "  long long row = blockIdx.x * {per_block}LL + threadIdx.x / {threads};");
-        let _ = writeln!(head, "  if (row >= {rows}LL) return;");
-        for axis in (0..self.shape.len() - 1).rev() {
-            let _ = writeln!(
-                head,
-                "  const long long i{axis} = row % {}; row /= {};",
-                self.shape[axis], self.shape[axis]
-            );
-        }
+        let _ = writeln!(head, "  const unsigned row = blockIdx.x * {per_block}u + threadIdx.x / {threads};");
+        let _ = writeln!(head, "  if (row >= {rows}u) return;");
+        head += &indices(&self.shape);
         let body = format!("({}) {{\n{head}{}}}\n", self.parameters.join(", "), self.code);
         let name = format!("rowwise_{:016x}", super::hash(&body));
         let block = u32::try_from(threads * per_block).expect("blocks are small");
         Kernel {
             text: format!("{PRELUDE}\nextern \"C\" __global__ void __launch_bounds__({block}) {name}{body}"),
             name,
-            grid: [u32::try_from(rows.div_ceil(per_block)).expect("rows are few"), 1, 1],
+            grid: [u32::try_from(rows).expect("rows are few").div_ceil(per_block as u32), 1, 1],
             block,
             shared: 0,
             maps: Vec::new(),

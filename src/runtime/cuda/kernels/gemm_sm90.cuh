@@ -4,9 +4,9 @@
 // each, their sums in registers. Blocks stay, and take tile after tile, so that the next one's first stages arrive while the
 // last one is written. CLUSTER blocks one below the other share the tile of W, of which each fetches a part for all.
 //
-// Set by the host: ROWS and COLUMNS of the product; TILE_COLUMNS, CLUSTER and STAGES; ELEMENT_BYTES of x and W; PARAMETERS and
-// ARGUMENTS of `finish(sums, rows, first)`, which takes eight neighbours of two rows to where they go, if they are part of the
-// product; and
+// Set by the host: ROWS and COLUMNS of the product; TILE_COLUMNS, a multiple of 16; CLUSTER and STAGES; ELEMENT_BYTES of x and W;
+// PARAMETERS and ARGUMENTS of `finish(sums, rows, first)`, which takes eight neighbours of four rows to where they go, if they are
+// part of the product; and
 // - `multiply(sums, x, weight, add)`, which starts the product of 64 rows and 32 bytes of their features to SUMS `sum_type`s;
 // - what tells products of matrices from convolutions: ROW_TILES, tiles one below the other; STEPS, each over TILE_BYTES of what
 //   is summed up; IS_RAGGED, whether tiles reach beyond the product; `fetch_x` and `fetch_weight` of a step; and `row_at`, which row of the product a row of a tile is.
@@ -16,9 +16,9 @@
 #define X_BYTES (TILE_ROWS * TILE_BYTES)
 #define W_BYTES (TILE_COLUMNS * TILE_BYTES)
 #define STAGE_BYTES (X_BYTES + W_BYTES)
-// Of a warp's staging: 32 columns of 16 rows, each row four banks further.
-#define STAGING_STRIDE 36
-#define STAGING_BYTES (16 * STAGING_STRIDE * 4)
+// Of a warp's staging: 64 columns of eight rows.
+#define CHUNK 64
+#define STAGING_BYTES (8 * CHUNK * 4)
 
 // At the barrier of a block of the cluster. It has only read what it gives back, so that no writes need to be seen there.
 __device__ __forceinline__ void arrive_at(unsigned barrier, int block) {
@@ -49,14 +49,16 @@ __device__ __forceinline__ void multiply_stage(sum_type (&sums)[SUMS], unsigned 
   asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 }
 
-// A chunk of 32 columns of a warp's 16 rows: a thread has pairs of two of them.
-__device__ __forceinline__ void stage_sums(const sum_type (&sums)[SUMS], int chunk, float* staging, int lane) {
+// Where staging has a number: no two of those that a warp writes, or reads, at a time are in the same bank.
+__device__ __forceinline__ int staged_at(int row, int column) { return row * CHUNK + (column ^ column / 32 * 4 ^ row % 4 * 8); }
+
+// A chunk of columns of eight of a warp's 16 rows, the lower half or the upper: a thread has pairs of each eight columns of one.
+__device__ __forceinline__ void stage_sums(const sum_type (&sums)[SUMS], int chunk, int half, float* staging, int lane) {
 #pragma unroll
-  for (int pair = 0; pair < 4; ++pair) {
-#pragma unroll
-    for (int low = 0; low < 2; ++low) {
-      const int at = (lane / 4 + low * 8) * STAGING_STRIDE + pair * 8 + (lane % 4) * 2, sum = (chunk * 4 + pair) * 4 + low * 2;
-      *reinterpret_cast<Pack<sum_type, 2>*>(staging + at) = Pack<sum_type, 2>{{sums[sum], sums[sum + 1]}};
+  for (int column = 0; column < CHUNK; column += 8) {
+    const int sum = (chunk * CHUNK + column) / 2 + half * 2;
+    if (sum < SUMS) {
+      *reinterpret_cast<Pack<sum_type, 2>*>(staging + staged_at(lane / 4, column + lane % 4 * 2)) = Pack<sum_type, 2>{{sums[sum], sums[sum + 1]}};
     }
   }
 }
@@ -117,8 +119,9 @@ extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(384
     float* const own = reinterpret_cast<float*>(memory + (staging - shared_address(memory)) + (half * 4 + warp) * STAGING_BYTES);
     const unsigned long long x = matrix(base + half * 64 * TILE_BYTES), weight = matrix(base + X_BYTES);
     for (int index = blockIdx.x / CLUSTER; index < tiles; index += gridDim.x / CLUSTER) {
-      int row, column;
-      tile_at(index, row, column);
+      int row, tile_column;
+      tile_at(index, row, tile_column);
+      const int first_column = tile_column * TILE_COLUMNS;
       sum_type sums[SUMS];
       multiply_stage<true>(sums, full, x, weight, stage, parity);
       for (int step = 1; step < STEPS; ++step) {
@@ -133,30 +136,31 @@ extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(384
       if (threadIdx.x % 128 < CLUSTER) arrive_at(empty + stage * 8, threadIdx.x % 128);
       if (++stage == STAGES) stage = 0, parity ^= 1;
 
-      // By way of shared memory a thread gets eight neighbours, to be moved as one.
-      const int first_row = half * 64 + warp * 16 + lane / 4, first_column = column * TILE_COLUMNS;
-      const int rows[2] = {row_at(row * CLUSTER + block, first_row), row_at(row * CLUSTER + block, first_row + 8)};
+      // By way of shared memory a thread gets eight neighbours, to be moved as one, and eight threads those of a whole cache line.
+      const int column = lane % 8 * 8;
+      int rows[4];
+      EACH(4) rows[e] = row_at(row * CLUSTER + block, half * 64 + warp * 16 + e * 4 + lane / 8);
 // Not unrolled: as often as there are chunks, what `finish` does would not fit into the cache of instructions.
 #pragma unroll 1
-      for (int chunk = 0; chunk < TILE_COLUMNS / 32; ++chunk) {
-        __syncwarp();
-        // Which registers these are must be known in advance.
+      for (int chunk = 0; chunk * CHUNK < TILE_COLUMNS; ++chunk) {
+        float acc[4][8];
 #pragma unroll
-        for (int known = 0; known < TILE_COLUMNS / 32; ++known) {
-          if (known == chunk) stage_sums(sums, known, own, lane);
-        }
-        __syncwarp();
-        float acc[2][8];
+        for (int part = 0; part < 2; ++part) {
+          __syncwarp();
+          // Which registers these are must be known in advance.
 #pragma unroll
-        for (int low = 0; low < 2; ++low) {
-          const float* from = own + (lane / 4 + low * 8) * STAGING_STRIDE + (lane % 4) * 8;
+          for (int known = 0; known * CHUNK < TILE_COLUMNS; ++known) {
+            if (known == chunk) stage_sums(sums, known, part, own, lane);
+          }
+          __syncwarp();
 #pragma unroll
-          for (int i = 0; i < 8; i += 4) {
-            const Pack<sum_type, 4> pack = *reinterpret_cast<const Pack<sum_type, 4>*>(from + i);
-            EACH(4) acc[low][i + e] = (float)pack.at[e];
+          for (int i = 0; i < 16; i += 4) {
+            const int from = staged_at(lane / 8 + i / 8 * 4, column + i % 8);
+            const Pack<sum_type, 4> pack = *reinterpret_cast<const Pack<sum_type, 4>*>(own + from);
+            EACH(4) acc[part * 2 + i / 8][i % 8 + e] = (float)pack.at[e];
           }
         }
-        finish(acc, rows, first_column + chunk * 32 + (lane % 4) * 8 ARGUMENTS);
+        if (TILE_COLUMNS % CHUNK == 0 || chunk * CHUNK + column < TILE_COLUMNS) finish(acc, rows, first_column + chunk * CHUNK + column ARGUMENTS);
       }
     }
   }

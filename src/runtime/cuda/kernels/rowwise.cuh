@@ -20,6 +20,14 @@ __device__ __forceinline__ void from_float(float& y, float x) { y = x; }
 __device__ __forceinline__ void from_float(bf16& y, float x) { asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y.bits) : "f"(x)); }
 __device__ __forceinline__ void from_float(f16& y, float x) { asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y.bits) : "f"(x)); }
 
+// Two as a word, the first in the lower half.
+template <class Y> __device__ __forceinline__ unsigned pair_of(float low, float high) { return pack(low, high); }
+template <> __device__ __forceinline__ unsigned pair_of<f16>(float low, float high) {
+  unsigned y;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(high), "f"(low));
+  return y;
+}
+
 __device__ __forceinline__ float round_to_f32(float x) { return x; }
 __device__ __forceinline__ float round_to_bf16(float x) { bf16 y; from_float(y, x); return to_float(y); }
 __device__ __forceinline__ float round_to_f16(float x) { f16 y; from_float(y, x); return to_float(y); }
@@ -40,6 +48,24 @@ __device__ __forceinline__ float gelu_tanh(float x) {
 
 // V neighbours moved as one.
 template <class T, int V> struct __align__(sizeof(T) * V) Pack { T at[V]; };
+
+// Stores V neighbours as one. Those of two bytes, which the compiler would store four bytes at a time, each time parts of sectors,
+// by an instruction that it does not know to store: nothing that a kernel stores is read by it again.
+template <int V, class Y> __device__ __forceinline__ void put(Y* y, const float* x) {
+  if constexpr (sizeof(Y) == 2 && V % 4 == 0) {
+    unsigned pairs[V / 2];
+    EACH(V / 2) pairs[e] = pair_of<Y>(x[2 * e], x[2 * e + 1]);
+    if constexpr (V == 8) {
+      asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(y)), "r"(pairs[0]), "r"(pairs[1]), "r"(pairs[2]), "r"(pairs[3]));
+    } else {
+      asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(__cvta_generic_to_global(y)), "r"(pairs[0]), "r"(pairs[1]));
+    }
+  } else {
+    Pack<Y, V> pack;
+    EACH(V) from_float(pack.at[e], x[e]);
+    *reinterpret_cast<Pack<Y, V>*>(y) = pack;
+  }
+}
 
 template <int N> __device__ __forceinline__ void repeat(float (&y)[N], float x) { EACH(N) y[e] = x; }
 
@@ -77,9 +103,7 @@ __device__ __forceinline__ void store(Y* y, const float (&x)[V * K], int lane) {
   for (int k = 0; k < K; ++k) {
     const int j = (k * T + lane) * V;
     if (is_inside<C, T, V>(k * V, lane)) {
-      Pack<Y, V> pack;
-      EACH(V) from_float(pack.at[e], x[k * V + e]);
-      *reinterpret_cast<Pack<Y, V>*>(y + j) = pack;
+      put<V>(y + j, x + k * V);
     }
   }
 }
@@ -87,10 +111,10 @@ __device__ __forceinline__ void store(Y* y, const float (&x)[V * K], int lane) {
 struct Sum { __device__ __forceinline__ float operator()(float a, float b) const { return a + b; } };
 struct Max { __device__ __forceinline__ float operator()(float a, float b) const { return fmaxf(a, b); } };
 
-// Over the T threads of a row; each gets the result.
+// Over the T threads of a row, which all are here, as are all others of their warps; each gets the result.
 template <int T, class F> __device__ __forceinline__ float reduce(float x, F f) {
 #pragma unroll
-  for (int step = 16; step > 0; step /= 2) x = f(x, __shfl_xor_sync(0xffffffffu, x, step));
+  for (int step = T < 32 ? T / 2 : 16; step > 0; step /= 2) x = f(x, __shfl_xor_sync(0xffffffffu, x, step));
   if (T > 32) {
     __shared__ float parts[32];
     const int warp = threadIdx.x / 32;
@@ -128,13 +152,16 @@ __device__ __forceinline__ void rotate(float (&y)[V * K], const float (&x)[V * K
 #pragma unroll
   for (int k = 0; k < K; ++k) {
     const int j = (k * T + lane) * V;
+    Pack<float, V / 2> c = {}, s = {};
+    if (is_inside<C, T, V>(k * V, lane)) {
+      c = *reinterpret_cast<const Pack<float, V / 2>*>(cosines + j / 2);
+      s = *reinterpret_cast<const Pack<float, V / 2>*>(sines + j / 2);
+    }
 #pragma unroll
     for (int v = 0; v < V; v += 2) {
       const int e = k * V + v;
-      const bool inside = is_inside<C, T, V>(e, lane);
-      const float c = inside ? cosines[(j + v) / 2] : 0.0f, s = inside ? sines[(j + v) / 2] : 0.0f;
-      y[e] = x[e] * c - x[e + 1] * s;
-      y[e + 1] = x[e + 1] * c + x[e] * s;
+      y[e] = x[e] * c.at[v / 2] - x[e + 1] * s.at[v / 2];
+      y[e + 1] = x[e + 1] * c.at[v / 2] + x[e] * s.at[v / 2];
     }
   }
 }
