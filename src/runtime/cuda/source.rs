@@ -224,7 +224,7 @@ fn rows(
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
     pub columns: usize,
-    /// Threads of a row: a part of a warp, a power of two, or a block.
+    /// Threads of a row: a part of a warp, a power of two, or warps, which are a block.
     pub threads: usize,
     /// Neighbours that a thread takes at once.
     pub vector: usize,
@@ -241,7 +241,8 @@ impl Layout {
             let share = columns.div_ceil(vector).next_power_of_two().min(WARP);
             if rows.is_multiple_of(WARP / share) { share } else { WARP }
         } else {
-            columns.div_ceil(WARP).next_power_of_two().clamp(64, 1024)
+            // Four times 16 bytes of each thread are on their way at a time.
+            columns.div_ceil(4 * vector).next_multiple_of(WARP).clamp(2 * WARP, 1024)
         };
         Self { columns, threads, vector, chunks: columns.div_ceil(threads * vector) }
     }
