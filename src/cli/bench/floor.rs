@@ -1,4 +1,4 @@
-//! Which table of what a device reaches is the measured one's.
+//! Which table of a device is the measured one's.
 
 use reflux_ir::Machine;
 use reflux_runtime::{Device, DeviceInfo};

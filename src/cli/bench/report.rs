@@ -37,7 +37,7 @@ pub struct Report {
     pub variants: Vec<VariantReport>,
     /// All steps at their medians; what runs before the first is not counted.
     pub denoise_seconds: f64,
-    /// The machine whose table the floors are from.
+    /// The machine whose datasheet the floors are from; where there is none, what is reached on it.
     pub machine: Option<&'static str>,
     /// All steps at their floors.
     pub denoise_floor_seconds: Option<f64>,
@@ -75,7 +75,7 @@ impl VariantReport {
         let graph = &program.variants[variant];
         let Spread { median, p95 } = Spread::of(times);
         let Cost { flops, bytes } = graph.total_cost();
-        let floor_ms = machine.map(|machine| machine.of_graph(graph) as f64 / 1e6);
+        let floor_ms = machine.map(|machine| machine.ideal().of_graph(graph) as f64 / 1e6);
         Self {
             variant: variant.clone(),
             steps: program.steps_of(variant),
