@@ -162,8 +162,8 @@ fn every_kernel_compiles() {
             for passes in PIPELINES.into_iter().filter(|passes| is_for(passes, gpu)) {
                 for (.., plan) in plans(&model, &sizes, passes, gpu) {
                     for launch in plan.launches {
-                        if let Launch::Kernel { kernel, .. } = launch {
-                            kernels.insert(kernel.text, kernel.name);
+                        if let Launch::Kernel { kernels: choices, .. } = launch {
+                            kernels.extend(choices.into_iter().map(|kernel| (kernel.text, kernel.name)));
                         }
                     }
                 }

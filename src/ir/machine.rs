@@ -218,8 +218,11 @@ mod tests {
 
     #[test]
     fn nothing_is_faster_than_the_ideal() {
-        let ops = "%y = linear %x, @w bf16[12288,3072] : bf16[1,4608,12288] %out = silu %y : bf16[1,4608,12288]";
-        let program = parse(&format!("program p {{ {X} variant main (%x) -> (%out) {{ {ops} return %out }} schedule main }}"));
+        let ops =
+            "%y = linear %x, @w bf16[12288,3072] : bf16[1,4608,12288] %out = silu %y : bf16[1,4608,12288]";
+        let program = parse(&format!(
+            "program p {{ {X} variant main (%x) -> (%out) {{ {ops} return %out }} schedule main }}"
+        ));
         let graph = &program.unwrap().variants["main"];
         for name in Machine::NAMES {
             let machine = Machine::named(name).unwrap();

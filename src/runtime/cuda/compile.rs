@@ -113,7 +113,7 @@ fn nvrtc_version() -> String {
 }
 
 /// `$XDG_CACHE_HOME/reflux/kernels`, or `~/.cache/reflux/kernels`.
-fn cache_folder() -> Option<PathBuf> {
+pub(super) fn cache_folder() -> Option<PathBuf> {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
     let base = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
@@ -122,13 +122,13 @@ fn cache_folder() -> Option<PathBuf> {
     Some(base.join("reflux/kernels"))
 }
 
-/// A cache that cannot be written only costs time.
-fn keep(path: &std::path::Path, cubin: &[u8]) {
+/// Writes a file of the cache, all of it or none. A cache that cannot be written only costs time.
+pub(super) fn keep(path: &std::path::Path, content: &[u8]) {
     let unfinished = path.with_extension(format!("{}.unfinished", std::process::id()));
     let written = path
         .parent()
         .map_or(Ok(()), std::fs::create_dir_all)
-        .and_then(|()| std::fs::write(&unfinished, cubin));
+        .and_then(|()| std::fs::write(&unfinished, content));
     let kept = written.and_then(|()| std::fs::rename(&unfinished, path));
     if let Err(error) = kept {
         let _ = std::fs::remove_file(&unfinished);

@@ -2,7 +2,7 @@
 
 use super::Gpu;
 use super::plan::MatmulKind;
-use super::source::{Kernel, Part, Scaling, Unsupported, finish};
+use super::source::{Finish, Kernel, Part, Scaling, Unsupported, finish};
 use super::tensor_map::{TILE_BYTES, TensorMap};
 use super::view::View;
 use super::wgmma::multiply;
@@ -28,19 +28,19 @@ const STAGING: usize = 8 * 8 * 64 * 4;
 /// With fewer rows most of a tile is empty.
 const FEWEST_ROWS: usize = 64;
 
-/// The product `x · Wᵀ` of `kind`, of matrices `[x, W]`, and all that becomes of its columns, part by part, as one kernel.
-/// Formulas read `operands`.
+/// The product `x · Wᵀ` of `kind`, of matrices `[x, W]`, and all that becomes of its columns, part by part, as one kernel:
+/// several that do the same, the first of them the best guess. Formulas read `operands`.
 ///
 /// # Errors
 /// If the GPU, the shapes or the places are not what it is for.
-pub fn kernel(
+pub fn kernels(
     gpu: Gpu,
     kind: MatmulKind,
     [x, weight]: [&View; 2],
     scaling: &Scaling,
     parts: &[Part],
     operands: &[View],
-) -> Result<Kernel, Unsupported> {
+) -> Result<Vec<Kernel>, Unsupported> {
     let (Some([rows, features, x_stride]), Some([columns, _, weight_stride])) = (x.rows(), weight.rows())
     else {
         return Err(Unsupported("rows of a matrix are at several distances".into()));
@@ -64,11 +64,11 @@ pub fn kernel(
         weight_axis: 2,
         text: format!("#define FEATURES {features}\n{ROWS}"),
     };
-    product.kernel(gpu, scaling, parts, operands)
+    product.kernels(gpu, scaling, parts, operands)
 }
 
 /// The convolution of `x` `[batch, height, width, in]` with `weight` `[out, kernel, kernel, in]`, and what becomes of it:
-/// `y` of `[batch, height, width, out]` in all.
+/// `y` of `[batch, height, width, out]` in all. Several kernels, as [`kernels`] has them.
 ///
 /// # Errors
 /// If the GPU, the shapes or the places are not what it is for.
@@ -78,7 +78,7 @@ pub fn convolution(
     padding: usize,
     scaling: &Scaling,
     y: Part,
-) -> Result<Kernel, Unsupported> {
+) -> Result<Vec<Kernel>, Unsupported> {
     let &[batch, height, width, columns] = &y.target.shape[..] else {
         return Err(Unsupported("a picture has four axes".into()));
     };
@@ -104,7 +104,7 @@ pub fn convolution(
         weight_axis: 1,
         text,
     };
-    product.kernel(gpu, scaling, &[y], &[])
+    product.kernels(gpu, scaling, &[y], &[])
 }
 
 /// A product in the terms of the kernel.
@@ -126,24 +126,35 @@ struct Tiled {
 }
 
 impl Tiled {
-    fn kernel(
+    fn kernels(
         &self,
         gpu: Gpu,
         scaling: &Scaling,
         parts: &[Part],
         operands: &[View],
-    ) -> Result<Kernel, Unsupported> {
+    ) -> Result<Vec<Kernel>, Unsupported> {
+        /// What takes less is not worth a choice, in FLOP.
+        const LEAST_CHOICE: usize = 8_000_000_000;
         if !gpu.is_hopper() {
             return Err(Unsupported("the kernel is for sm_90a".into()));
         }
-        let Self { kind, rows, columns, ref text, .. } = *self;
         let clusters = gpu.processors as usize / CLUSTER;
+        let mut widths = tile_columns(self.row_tiles.div_ceil(CLUSTER), self.columns, clusters);
+        let features: usize = self.weight.shape.iter().product::<usize>() / self.columns.max(1);
+        if 2 * self.rows * self.columns * features < LEAST_CHOICE {
+            widths.truncate(1);
+        }
+        let finish = finish(parts, scaling, operands)?;
+        widths.into_iter().map(|width| self.kernel(clusters, width, &finish)).collect()
+    }
+
+    /// With tiles of so many columns.
+    fn kernel(&self, clusters: usize, width: usize, finish: &Finish) -> Result<Kernel, Unsupported> {
+        let Self { kind, rows, columns, ref text, .. } = *self;
         let row_tiles = self.row_tiles.div_ceil(CLUSTER);
-        let width = tile_columns(row_tiles, columns, clusters);
         let mut weight_tile = [1; 3];
         weight_tile[self.weight_axis] = width / CLUSTER;
         let maps = vec![TensorMap::of(&self.x, &self.x_tile)?, TensorMap::of(&self.weight, &weight_tile)?];
-        let finish = finish(parts, scaling, operands)?;
         // What is fetched lies at a multiple of 1024 bytes; each stage has two barriers.
         let stage = (TILE_ROWS + width) * TILE_BYTES + 16;
         let stages = (SHARED - 1024 - STAGING) / stage;
@@ -164,19 +175,27 @@ impl Tiled {
             block: THREADS,
             shared: (1024 + stages * stage + STAGING) as u32,
             maps,
-            pointers: finish.pointers,
+            pointers: finish.pointers.clone(),
         })
     }
 }
 
-/// The width of tiles with which a product of so many tiles of rows, counted by cluster, takes least: wide ones read less,
-/// narrow ones leave fewer clusters without work in the last round.
-fn tile_columns(row_tiles: usize, columns: usize, clusters: usize) -> usize {
+/// The widths of tiles with which a product of so many tiles of rows, counted by cluster, takes least, the best guess first: wide
+/// ones read less, narrow ones leave fewer clusters without work in the last round.
+fn tile_columns(row_tiles: usize, columns: usize, clusters: usize) -> Vec<usize> {
     /// What a tile takes besides its columns, in columns: with this the fastest of products of FLUX.1 on an H100 are the fastest
     /// here.
     const START: usize = 48;
+    /// How many are worth a measurement, at most, and by how much of its time the best is expected to be beaten: an eighth.
+    const CHOICES: usize = 3;
+    const DOUBT: usize = 8;
     let time = |width: &usize| (row_tiles * columns.div_ceil(*width)).div_ceil(clusters) * (width + START);
-    (96..=256).rev().step_by(16).min_by_key(time).expect("there are some")
+    let mut widths: Vec<usize> = (96..=256).rev().step_by(16).collect();
+    widths.sort_by_key(time);
+    let least = time(&widths[0]);
+    widths.retain(|width| time(width) <= least + least / DOUBT);
+    widths.truncate(CHOICES);
+    widths
 }
 
 /// Height and width of the tiles that cover a picture with the fewest, the widest of these.
@@ -194,10 +213,10 @@ mod tests {
     /// On an H100, whose clusters of two are 66.
     #[test]
     fn tiles_leave_few_clusters_without_work() {
-        assert_eq!(tile_columns(16, 12288, 66), 256);
-        assert_eq!(tile_columns(18, 3072, 66), 224);
-        assert_eq!(tile_columns(2, 3072, 66), 96);
-        assert_eq!(tile_columns(2, 9216, 66), 144);
+        assert_eq!(tile_columns(16, 12288, 66)[0], 256);
+        assert_eq!(tile_columns(18, 3072, 66), [224, 176, 240]);
+        assert_eq!(tile_columns(2, 3072, 66), [96, 112]);
+        assert_eq!(tile_columns(2, 9216, 66)[0], 144);
     }
 
     #[test]

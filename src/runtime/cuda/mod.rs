@@ -6,6 +6,7 @@
 mod attention;
 mod burn_backend;
 mod burn_memory;
+mod choice;
 mod compile;
 mod gemm;
 mod launch;
@@ -26,16 +27,17 @@ pub(crate) use transfer::{Uploader, compact, concat, release_unused};
 
 use crate::RunError;
 use crate::ops::{Observer, Unplanned};
+use choice::Choices;
 use cudarc::driver::sys::CUfunction_attribute;
-use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
-use cudarc::driver::{CudaContext, CudaFunction, CudaGraph, result};
+use cudarc::driver::sys::{CUevent_flags, CUgraphInstantiate_flags, CUstreamCaptureMode};
+use cudarc::driver::{CudaContext, CudaFunction, CudaGraph, DriverError, result};
 use launch::Launcher;
 use matmul::{Blas, Ready};
 use reflux_ir::op::Op;
 use reflux_ir::{Graph, ValueId};
 use room::Room;
-use source::Pointer;
-use std::cell::RefCell;
+use source::{Kernel, Pointer};
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
@@ -84,6 +86,9 @@ pub struct Engine {
     blas: Blas,
     /// As the plan's launches.
     prepared: Vec<Prepared>,
+    choices: Choices,
+    /// Whether the fastest of several kernels is known everywhere.
+    is_chosen: Cell<bool>,
     /// All launches as one, by the addresses of the plan's buffers; the last used are the last.
     recorded: RefCell<Vec<(Vec<u64>, CudaGraph)>>,
 }
@@ -92,7 +97,8 @@ pub struct Engine {
 const RECORDINGS: usize = 8;
 
 enum Prepared {
-    Kernel(Launcher),
+    /// As the launch's kernels, and which of them is launched.
+    Kernels(Vec<Launcher>, Cell<usize>),
     Matmul(Ready),
 }
 
@@ -113,16 +119,22 @@ impl Engine {
     ///
     /// # Errors
     /// Also if cuBLASLt has no way to compute a product of the plan.
-    pub fn new(plan: Plan, gpu: Gpu, room: Rc<Room>) -> Result<Self, Unplanned> {
+    pub fn new(mut plan: Plan, gpu: Gpu, room: Rc<Room>) -> Result<Self, Unplanned> {
+        let choices =
+            Choices::of(room.context.name().map_err(|error| failed("the name of the device", error))?);
+        choices.recall(&mut plan);
         let blas = Blas::new(room.workspace(), WORKSPACE).map_err(|error| failed("cuBLASLt", error))?;
         let functions = compile_all(&plan, &room.context, &Compiler::new(gpu.capability))?;
         let mut prepared = Vec::with_capacity(plan.launches.len());
         for launch in &plan.launches {
             prepared.push(match launch {
-                Launch::Kernel { kernel, .. } => Prepared::Kernel(Launcher {
-                    function: functions[&kernel.text].clone(),
-                    starts_early: gpu.capability >= (9, 0),
-                }),
+                Launch::Kernel { kernels, .. } => {
+                    let launcher = |kernel: &Kernel| Launcher {
+                        function: functions[&kernel.text].clone(),
+                        starts_early: gpu.capability >= (9, 0),
+                    };
+                    Prepared::Kernels(kernels.iter().map(launcher).collect(), Cell::new(0))
+                }
                 Launch::Matmul { value, matmul } => {
                     let ready = blas.prepare(matmul);
                     let why =
@@ -132,7 +144,8 @@ impl Engine {
             });
         }
         room.need(plan.arena);
-        Ok(Self { plan, room, blas, prepared, recorded: RefCell::default() })
+        let is_chosen = Cell::new(false);
+        Ok(Self { plan, room, blas, prepared, choices, is_chosen, recorded: RefCell::default() })
     }
 
     /// Copies host memory to addresses on the device before what is run next.
@@ -163,6 +176,9 @@ impl Engine {
             Place::Output(index) => addresses.output(index),
         });
         let bases: Vec<u64> = bases.collect::<Result<_, _>>()?;
+        if !self.is_chosen.replace(true) {
+            self.choose(&bases)?;
+        }
         match observe {
             Some(observe) => self.launch(&bases, Some(observe)),
             None => self.replay(bases),
@@ -172,6 +188,61 @@ impl Engine {
     /// Waits for what was enqueued.
     pub fn wait(&self) -> Result<(), RunError> {
         self.room.stream.synchronize().map_err(|error| failed("the step on the GPU", error))
+    }
+
+    /// Finds the fastest of several kernels, by launching them over what is in the plan's buffers: before the plan has run over
+    /// them, which makes everything anew that they write.
+    fn choose(&self, bases: &[u64]) -> Result<(), RunError> {
+        let mut known: HashMap<&str, usize> = HashMap::new();
+        for (launch, prepared) in self.plan.launches.iter().zip(&self.prepared) {
+            let (Launch::Kernel { value, kernels }, Prepared::Kernels(launchers, chosen)) =
+                (launch, prepared)
+            else {
+                continue;
+            };
+            if kernels.len() < 2 {
+                continue;
+            }
+            let fastest = match known.get(&*kernels[0].text) {
+                Some(&fastest) => fastest,
+                None => {
+                    let times = kernels.iter().zip(launchers).map(|(kernel, launcher)| {
+                        let time = self.milliseconds(kernel, launcher, bases);
+                        time.map_err(|error| failed(&format!("%{value}"), error))
+                    });
+                    let times = times.collect::<Result<Vec<f32>, _>>()?;
+                    let fastest = choice::fastest(&times);
+                    tracing::debug!("%{value}: kernel {fastest} of those that take {times:?} ms");
+                    self.choices.keep(kernels, fastest);
+                    known.insert(&kernels[0].text, fastest);
+                    fastest
+                }
+            };
+            chosen.set(fastest);
+        }
+        Ok(())
+    }
+
+    /// The time that a launch takes, once the kernel has been there.
+    fn milliseconds(&self, kernel: &Kernel, launcher: &Launcher, bases: &[u64]) -> Result<f32, DriverError> {
+        const LAUNCHES: usize = 4;
+        let now = || self.room.stream.record_event(Some(CUevent_flags::CU_EVENT_DEFAULT));
+        self.launch_kernel(kernel, launcher, bases)?;
+        let start = now()?;
+        for _ in 0..LAUNCHES {
+            self.launch_kernel(kernel, launcher, bases)?;
+        }
+        Ok(start.elapsed_ms(&now()?)? / LAUNCHES as f32)
+    }
+
+    fn launch_kernel(&self, kernel: &Kernel, launcher: &Launcher, bases: &[u64]) -> Result<(), DriverError> {
+        let at = |pointer: &Pointer| bases[pointer.buffer] + pointer.offset as u64;
+        let maps: Vec<_> =
+            kernel.maps.iter().map(|map| map.encode(at(&map.pointer))).collect::<Result<_, _>>()?;
+        let pointers: Vec<u64> = kernel.pointers.iter().map(at).collect();
+        // SAFETY: launchers are prepared in the order of the kernels; the buffers stay until the stream has been waited for, which
+        // whoever runs the launches does.
+        unsafe { launcher.launch(kernel, &maps, &pointers, &self.room.stream) }
     }
 
     /// Enqueues everything as one, recorded when it ran over these addresses first.
@@ -211,20 +282,14 @@ impl Engine {
             let start = std::time::Instant::now();
             let value = launch.value();
             match (launch, prepared) {
-                (Launch::Kernel { kernel, .. }, Prepared::Kernel(launcher)) => {
-                    let maps = kernel.maps.iter().map(|map| map.encode(at(&map.pointer)));
-                    let maps = maps.collect::<Result<Vec<_>, _>>();
-                    let pointers: Vec<u64> = kernel.pointers.iter().map(at).collect();
-                    // SAFETY: kernels are prepared in the order of the launches; the buffers stay until the stream has been
-                    // waited for, which whoever runs the launches does.
-                    let launched = maps.and_then(|maps| unsafe {
-                        launcher.launch(kernel, &maps, &pointers, &self.room.stream)
-                    });
+                (Launch::Kernel { kernels, .. }, Prepared::Kernels(launchers, chosen)) => {
+                    let chosen = chosen.get();
+                    let launched = self.launch_kernel(&kernels[chosen], &launchers[chosen], bases);
                     launched.map_err(|error| failed(&format!("%{value}"), error))?;
                 }
                 (Launch::Matmul { matmul, .. }, Prepared::Matmul(ready)) => {
                     let places = [at(&matmul.x), at(&matmul.weight), at(&matmul.y)];
-                    // SAFETY: as above.
+                    // SAFETY: products are prepared in the order of the launches; the buffers stay as those of kernels do.
                     let outcome = unsafe {
                         self.blas.run(
                             ready,
@@ -253,13 +318,13 @@ fn compile_all(
     compiler: &Compiler,
 ) -> Result<HashMap<String, CudaFunction>, RunError> {
     use rayon::prelude::*;
-    let mut kernels: HashMap<&str, &source::Kernel> = HashMap::new();
+    let mut kernels: HashMap<&str, &Kernel> = HashMap::new();
     for launch in &plan.launches {
-        if let Launch::Kernel { kernel, .. } = launch {
-            kernels.insert(&kernel.text, kernel);
+        if let Launch::Kernel { kernels: choices, .. } = launch {
+            kernels.extend(choices.iter().map(|kernel| (&*kernel.text, kernel)));
         }
     }
-    let kernels: Vec<&source::Kernel> = kernels.into_values().collect();
+    let kernels: Vec<&Kernel> = kernels.into_values().collect();
     let compiled: Vec<_> =
         kernels.par_iter().map(|kernel| compiler.compile(&kernel.name, &kernel.text)).collect();
     let mut functions = HashMap::with_capacity(kernels.len());

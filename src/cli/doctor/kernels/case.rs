@@ -6,10 +6,11 @@ use reflux_ir::{DType, Name, Program};
 use std::path::Path;
 
 /// Programs in bf16 as models are lowered, before any pass. Every result is a case.
-const FILES: [(&str, &str); 10] = [
+const FILES: [(&str, &str); 11] = [
     ("norm.ir", include_str!("ir/norm.ir")),
     ("rope.ir", include_str!("ir/rope.ir")),
     ("gemm.ir", include_str!("ir/gemm.ir")),
+    ("tiles.ir", include_str!("ir/tiles.ir")),
     ("segments.ir", include_str!("ir/segments.ir")),
     ("int8.ir", include_str!("ir/int8.ir")),
     ("fp8.ir", include_str!("ir/fp8.ir")),

@@ -44,8 +44,15 @@ pub enum Place {
 }
 
 pub enum Launch {
-    Kernel { value: Name, kernel: Kernel },
-    Matmul { value: Name, matmul: Matmul },
+    /// One of several kernels that do the same with the same buffers; the first is the best guess.
+    Kernel {
+        value: Name,
+        kernels: Vec<Kernel>,
+    },
+    Matmul {
+        value: Name,
+        matmul: Matmul,
+    },
 }
 
 /// `y = x · Wᵀ (+ bias)`, all row-major: `x` `[m, k]`, `W` `[n, k]`, `y` `[m, n]`.
@@ -433,7 +440,11 @@ impl Planner<'_> {
     }
 
     fn push(&mut self, id: ValueId, kernel: Kernel) {
-        self.launches.push(Launch::Kernel { value: self.graph[id].name.clone(), kernel });
+        self.push_one_of(id, vec![kernel]);
+    }
+
+    fn push_one_of(&mut self, id: ValueId, kernels: Vec<Kernel>) {
+        self.launches.push(Launch::Kernel { value: self.graph[id].name.clone(), kernels });
     }
 
     fn push_matmul(&mut self, id: ValueId, matmul: Matmul) {
@@ -573,10 +584,10 @@ impl Planner<'_> {
             let rest = at..start + columns;
             parts.extend((!rest.is_empty()).then(|| part(y, rest, &body)));
         }
-        let Ok(kernel) = gemm::kernel(self.gpu, kind, matrices, scaling, &parts, &views) else {
+        let Ok(kernels) = gemm::kernels(self.gpu, kind, matrices, scaling, &parts, &views) else {
             return Ok(false);
         };
-        self.push(id, kernel);
+        self.push_one_of(id, kernels);
         for Moved { slice, to, .. } in moved {
             self.stored.insert(slice, Stored { data: to, scales: None });
         }
@@ -623,7 +634,8 @@ impl Launch {
     /// The buffers that it reads and writes.
     fn buffers(&self) -> Vec<usize> {
         match self {
-            Self::Kernel { kernel, .. } => {
+            Self::Kernel { kernels, .. } => {
+                let kernel = &kernels[0];
                 let maps = kernel.maps.iter().map(|map| &map.pointer);
                 maps.chain(&kernel.pointers).map(|pointer| pointer.buffer).collect()
             }

@@ -43,8 +43,7 @@ impl Planner<'_> {
         let target = data.permuted(&CHANNELS_LAST);
         let y = Part { columns: 0..target.shape[3], body: Body::of(Arg::Acc), target };
         let scaling = Scaling { scales: None, bias };
-        let kernel = gemm::convolution(self.gpu, [&x, &weight], op.padding, &scaling, y)?;
-        self.push(id, kernel);
+        self.push_one_of(id, gemm::convolution(self.gpu, [&x, &weight], op.padding, &scaling, y)?);
         Ok(Stored { data, scales: None })
     }
 

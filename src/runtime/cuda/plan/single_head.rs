@@ -51,8 +51,8 @@ impl Planner<'_> {
     fn product(&mut self, id: ValueId, x: &View, weight: &View, y: &View) -> Result<(), Unsupported> {
         let part = Part { columns: 0..y.shape[1], body: Body::of(Arg::Acc), target: y.clone() };
         let scaling = Scaling { scales: None, bias: None };
-        let kernel = gemm::kernel(self.gpu, MatmulKind::Bf16, [x, weight], &scaling, &[part], &[])?;
-        self.push(id, kernel);
+        let kernels = gemm::kernels(self.gpu, MatmulKind::Bf16, [x, weight], &scaling, &[part], &[])?;
+        self.push_one_of(id, kernels);
         Ok(())
     }
 }
