@@ -1,0 +1,279 @@
+//! A plan over memory on a device: compiled, launched, recorded as one.
+
+use super::choice::{self, Choices};
+use super::launch::Launcher;
+use super::matmul::{Blas, Ready};
+use super::plan::{Launch, Place, Plan};
+use super::room::{Room, WORKSPACE};
+use super::source::{Kernel, Pointer};
+use super::{Compiler, Gpu, failed};
+use crate::RunError;
+use crate::ops::{Observer, Unplanned};
+use cudarc::driver::sys::CUfunction_attribute;
+use cudarc::driver::sys::{CUevent_flags, CUgraphInstantiate_flags, CUstreamCaptureMode};
+use cudarc::driver::{CudaContext, CudaFunction, CudaGraph, DriverError, result};
+use reflux_ir::ValueId;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// A plan ready to run on the first device.
+pub struct Engine {
+    plan: Plan,
+    room: Rc<Room>,
+    blas: Blas,
+    /// As the plan's launches.
+    prepared: Vec<Prepared>,
+    choices: Choices,
+    /// Whether the fastest of several kernels is known everywhere.
+    is_chosen: Cell<bool>,
+    /// All launches as one, by the addresses of the plan's buffers; the last used are the last.
+    recorded: RefCell<Vec<(Vec<u64>, CudaGraph)>>,
+}
+
+/// So many recordings are kept: inputs, carried values and results are in a few places by turns.
+const RECORDINGS: usize = 8;
+
+enum Prepared {
+    /// As the launch's kernels, and which of them is launched.
+    Kernels(Vec<Launcher>, Cell<usize>),
+    Matmul(Ready),
+}
+
+/// The addresses that a plan's buffers may have.
+pub trait Addresses {
+    /// Of an input or weight, or of the scales that go with its codes.
+    fn given(&self, value: ValueId, scales: bool) -> Result<u64, RunError>;
+    /// Of the graph's result of this number.
+    fn output(&self, index: usize) -> Result<u64, RunError>;
+}
+
+impl Engine {
+    /// Compiles the kernels of `plan`, in parallel.
+    ///
+    /// # Errors
+    /// Also if cuBLASLt has no way to compute a product of the plan.
+    pub fn new(mut plan: Plan, gpu: Gpu, room: Rc<Room>) -> Result<Self, Unplanned> {
+        let choices =
+            Choices::of(room.context.name().map_err(|error| failed("the name of the device", error))?);
+        choices.recall(&mut plan);
+        let blas = Blas::new(room.workspace(), WORKSPACE).map_err(|error| failed("cuBLASLt", error))?;
+        let functions = compile_all(&plan, &room.context, &Compiler::new(gpu.capability))?;
+        let mut prepared = Vec::with_capacity(plan.launches.len());
+        for launch in &plan.launches {
+            prepared.push(match launch {
+                Launch::Kernel { kernels, .. } => {
+                    let launcher = |kernel: &Kernel| Launcher {
+                        function: functions[&kernel.text].clone(),
+                        starts_early: gpu.capability >= (9, 0),
+                    };
+                    Prepared::Kernels(kernels.iter().map(launcher).collect(), Cell::new(0))
+                }
+                Launch::Matmul { value, matmul } => {
+                    let ready = blas.prepare(matmul);
+                    let why =
+                        |error| Unplanned::Unsupported(format!("%{value}: cuBLASLt refuses it: {error:?}"));
+                    Prepared::Matmul(ready.map_err(why)?)
+                }
+            });
+        }
+        room.need(plan.arena);
+        let is_chosen = Cell::new(false);
+        Ok(Self { plan, room, blas, prepared, choices, is_chosen, recorded: RefCell::default() })
+    }
+
+    /// Copies host memory to addresses on the device before what is run next.
+    pub fn upload(&self, parts: &[(&[u8], u64)]) -> Result<(), RunError> {
+        self.room.upload(parts).map_err(|error| failed("the upload of inputs", error))
+    }
+
+    /// Waits for so many bytes at an address, which what was run last writes, and brings them to the host.
+    pub fn download(&self, from: u64, bytes: usize) -> Result<Vec<u8>, RunError> {
+        self.room.download(from, bytes).map_err(|error| failed("a step and its result", error))
+    }
+
+    /// Copies `bytes` bytes of device memory before what is run next.
+    pub fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<(), RunError> {
+        self.room.context.bind_to_thread().map_err(|error| failed("the CUDA context", error))?;
+        // SAFETY: the caller's are places of so many bytes, which stay until what is run next has been waited for.
+        let copied = unsafe { result::memcpy_dtod_async(to, from, bytes, self.room.stream.cu_stream()) };
+        copied.map_err(|error| failed("a copy of an input", error))
+    }
+
+    /// Enqueues the plan over memory at `addresses`. With `observe`, waits after each launch and tells how long it took.
+    pub fn run(&self, addresses: &dyn Addresses, observe: Option<Observer>) -> Result<(), RunError> {
+        self.room.context.bind_to_thread().map_err(|error| failed("the CUDA context", error))?;
+        let arena = self.room.arena()?;
+        let bases = self.plan.buffers.iter().map(|buffer| match buffer.place {
+            Place::Arena(start) => Ok(arena + start as u64),
+            Place::Given { value, scales } => addresses.given(value, scales),
+            Place::Output(index) => addresses.output(index),
+        });
+        let bases: Vec<u64> = bases.collect::<Result<_, _>>()?;
+        if !self.is_chosen.replace(true) {
+            self.choose(&bases)?;
+        }
+        match observe {
+            Some(observe) => self.launch(&bases, Some(observe)),
+            None => self.replay(bases),
+        }
+    }
+
+    /// Waits for what was enqueued.
+    pub fn wait(&self) -> Result<(), RunError> {
+        self.room.stream.synchronize().map_err(|error| failed("the step on the GPU", error))
+    }
+
+    /// Finds the fastest of several kernels, by launching them over what is in the plan's buffers: before the plan has run over
+    /// them, which makes everything anew that they write.
+    fn choose(&self, bases: &[u64]) -> Result<(), RunError> {
+        let mut known: HashMap<&str, usize> = HashMap::new();
+        for (launch, prepared) in self.plan.launches.iter().zip(&self.prepared) {
+            let (Launch::Kernel { value, kernels }, Prepared::Kernels(launchers, chosen)) =
+                (launch, prepared)
+            else {
+                continue;
+            };
+            if kernels.len() < 2 {
+                continue;
+            }
+            let fastest = match known.get(&*kernels[0].text) {
+                Some(&fastest) => fastest,
+                None => {
+                    let times = kernels.iter().zip(launchers).map(|(kernel, launcher)| {
+                        let time = self.milliseconds(kernel, launcher, bases);
+                        time.map_err(|error| failed(&format!("%{value}"), error))
+                    });
+                    let times = times.collect::<Result<Vec<f32>, _>>()?;
+                    let fastest = choice::fastest(&times);
+                    tracing::debug!("%{value}: kernel {fastest} of those that take {times:?} ms");
+                    self.choices.keep(kernels, fastest);
+                    known.insert(&kernels[0].text, fastest);
+                    fastest
+                }
+            };
+            chosen.set(fastest);
+        }
+        Ok(())
+    }
+
+    /// The time that a launch takes, once the kernel has been there.
+    fn milliseconds(&self, kernel: &Kernel, launcher: &Launcher, bases: &[u64]) -> Result<f32, DriverError> {
+        const LAUNCHES: usize = 4;
+        let now = || self.room.stream.record_event(Some(CUevent_flags::CU_EVENT_DEFAULT));
+        self.launch_kernel(kernel, launcher, bases)?;
+        let start = now()?;
+        for _ in 0..LAUNCHES {
+            self.launch_kernel(kernel, launcher, bases)?;
+        }
+        Ok(start.elapsed_ms(&now()?)? / LAUNCHES as f32)
+    }
+
+    fn launch_kernel(&self, kernel: &Kernel, launcher: &Launcher, bases: &[u64]) -> Result<(), DriverError> {
+        let at = |pointer: &Pointer| bases[pointer.buffer] + pointer.offset as u64;
+        let maps: Vec<_> =
+            kernel.maps.iter().map(|map| map.encode(at(&map.pointer))).collect::<Result<_, _>>()?;
+        let pointers: Vec<u64> = kernel.pointers.iter().map(at).collect();
+        // SAFETY: launchers are prepared in the order of the kernels; the buffers stay until the stream has been waited for, which
+        // whoever runs the launches does.
+        unsafe { launcher.launch(kernel, &maps, &pointers, &self.room.stream) }
+    }
+
+    /// Enqueues everything as one, recorded when it ran over these addresses first.
+    fn replay(&self, bases: Vec<u64>) -> Result<(), RunError> {
+        let mut recorded = self.recorded.borrow_mut();
+        let known = recorded.iter().position(|(known, _)| *known == bases);
+        let (bases, graph) = match known {
+            Some(index) => recorded.remove(index),
+            None => {
+                let graph = self.record(&bases)?;
+                (bases, graph)
+            }
+        };
+        if recorded.len() == RECORDINGS {
+            recorded.remove(0);
+        }
+        let outcome = graph.launch().map_err(|error| failed("a recorded step", error));
+        recorded.push((bases, graph));
+        outcome
+    }
+
+    fn record(&self, bases: &[u64]) -> Result<CudaGraph, RunError> {
+        let what = "the recording of a step";
+        let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        self.room.stream.begin_capture(mode).map_err(|error| failed(what, error))?;
+        let launched = self.launch(bases, None);
+        let graph = self.room.stream.end_capture(CUgraphInstantiate_flags(0));
+        launched?;
+        let graph = graph.map_err(|error| failed(what, error))?;
+        graph.ok_or_else(|| failed(what, "it is empty"))
+    }
+
+    /// Enqueues the launches, one after the other.
+    fn launch(&self, bases: &[u64], mut observe: Option<Observer>) -> Result<(), RunError> {
+        let at = |pointer: &Pointer| bases[pointer.buffer] + pointer.offset as u64;
+        for (launch, prepared) in self.plan.launches.iter().zip(&self.prepared) {
+            let start = std::time::Instant::now();
+            let value = launch.value();
+            match (launch, prepared) {
+                (Launch::Kernel { kernels, .. }, Prepared::Kernels(launchers, chosen)) => {
+                    let chosen = chosen.get();
+                    let launched = self.launch_kernel(&kernels[chosen], &launchers[chosen], bases);
+                    launched.map_err(|error| failed(&format!("%{value}"), error))?;
+                }
+                (Launch::Matmul { matmul, .. }, Prepared::Matmul(ready)) => {
+                    let places = [at(&matmul.x), at(&matmul.weight), at(&matmul.y)];
+                    // SAFETY: products are prepared in the order of the launches; the buffers stay as those of kernels do.
+                    let outcome = unsafe {
+                        self.blas.run(
+                            ready,
+                            places,
+                            matmul.bias.as_ref().map(at),
+                            self.room.stream.cu_stream(),
+                        )
+                    };
+                    outcome.map_err(|error| failed(&format!("%{value}"), error))?;
+                }
+                _ => unreachable!("prepared in the order of the launches"),
+            }
+            if let Some(observe) = &mut observe {
+                self.room.stream.synchronize().map_err(|error| failed(&format!("%{value}"), error))?;
+                observe(value, start.elapsed());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The functions of all kernels by their text.
+fn compile_all(
+    plan: &Plan,
+    context: &Arc<CudaContext>,
+    compiler: &Compiler,
+) -> Result<HashMap<String, CudaFunction>, RunError> {
+    use rayon::prelude::*;
+    let mut kernels: HashMap<&str, &Kernel> = HashMap::new();
+    for launch in &plan.launches {
+        if let Launch::Kernel { kernels: choices, .. } = launch {
+            kernels.extend(choices.iter().map(|kernel| (&*kernel.text, kernel)));
+        }
+    }
+    let kernels: Vec<&Kernel> = kernels.into_values().collect();
+    let compiled: Vec<_> =
+        kernels.par_iter().map(|kernel| compiler.compile(&kernel.name, &kernel.text)).collect();
+    let mut functions = HashMap::with_capacity(kernels.len());
+    for (kernel, cubin) in kernels.into_iter().zip(compiled) {
+        let cubin = cubin.map_err(|error| failed(&kernel.name, error))?;
+        let module = context.load_module(cudarc::nvrtc::Ptx::from_binary(cubin));
+        let function = module.and_then(|module| module.load_function(&kernel.name));
+        let function = function.map_err(|error| failed(&kernel.name, error))?;
+        if kernel.shared > 48 << 10 {
+            let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            let outcome = function.set_attribute(attribute, kernel.shared as i32);
+            outcome.map_err(|error| failed(&kernel.name, error))?;
+        }
+        functions.insert(kernel.text.clone(), function);
+    }
+    Ok(functions)
+}

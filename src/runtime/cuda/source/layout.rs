@@ -1,0 +1,64 @@
+//! Rows divided among threads.
+
+use crate::cuda::view::View;
+use std::fmt;
+
+/// How the elements of a row are divided among threads.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    pub columns: usize,
+    /// Threads of a row: a part of a warp, a power of two, or warps, which are a block.
+    pub threads: usize,
+    /// Neighbours that a thread takes at once.
+    pub vector: usize,
+    /// How many times a thread takes as many.
+    pub chunks: usize,
+}
+
+impl Layout {
+    pub(super) fn new(rows: usize, columns: usize, vector: usize) -> Self {
+        /// Threads of a warp.
+        const WARP: usize = 32;
+        let threads = if columns <= 256 {
+            // Warps are divided among rows, but none is without some of its rows.
+            let share = columns.div_ceil(vector).next_power_of_two().min(WARP);
+            if rows.is_multiple_of(WARP / share) { share } else { WARP }
+        } else {
+            // Four times 16 bytes of each thread are on their way at a time.
+            columns.div_ceil(4 * vector).next_multiple_of(WARP).clamp(2 * WARP, 1024)
+        };
+        Self { columns, threads, vector, chunks: columns.div_ceil(threads * vector) }
+    }
+
+    /// Of whole rows, one after the other in memory, each for a block.
+    pub fn of_rows(columns: usize) -> Self {
+        let vector = [8, 4, 2, 1].into_iter().find(|&vector| columns.is_multiple_of(vector)).unwrap_or(1);
+        let threads = columns.div_ceil(vector).next_power_of_two().clamp(64, 1024);
+        Self { columns, threads, vector, chunks: columns.div_ceil(threads * vector) }
+    }
+
+    /// How many elements of a row a thread has.
+    pub fn elements(&self) -> usize {
+        self.vector * self.chunks
+    }
+
+    pub(super) fn rows_per_block(&self) -> usize {
+        if self.threads <= 32 { 128 / self.threads } else { 1 }
+    }
+}
+
+/// As template arguments of the prelude's functions.
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { columns, threads, vector, chunks } = self;
+        write!(f, "{columns}, {threads}, {vector}, {chunks}")
+    }
+}
+
+/// Whether `count` neighbours can be moved as one wherever a row of the view starts.
+pub(super) fn allows(view: &View, count: usize) -> bool {
+    let (last, outer) = view.strides.split_last().map_or((0, &[][..]), |(&last, outer)| (last, outer));
+    let repeats = view.shape.last().is_none_or(|&extent| extent == 1);
+    let is_aligned = |stride: &usize| stride.is_multiple_of(count);
+    repeats || last == 1 && outer.iter().chain([&view.offset]).all(is_aligned)
+}

@@ -1,0 +1,68 @@
+//! Kernels of formulas by themselves, a row at a time.
+
+use super::writer::{Product, Target, Writer, indices};
+use super::{Kernel, PRELUDE, Unsupported};
+use crate::cuda::hash;
+use crate::cuda::view::View;
+use reflux_ir::op::{Body, Op};
+use std::fmt::Write;
+
+/// A kernel that writes `body` to `target`. `operands` are where its operands lie.
+pub fn rowwise(
+    body: &Body,
+    operands: &[View],
+    acc: Option<&Product>,
+    target: &Target,
+) -> Result<Kernel, Unsupported> {
+    if acc.is_none() && is_elementwise(body) {
+        // Axes may be taken in any order: in that of the memory that is written.
+        let (rank, order) = (target.data.shape.len(), target.data.order());
+        let operands: Vec<View> = operands.iter().map(|view| view.with_rank(rank).permuted(&order)).collect();
+        let target = Target { data: target.data.permuted(&order), scales: None };
+        return rows(body, &operands, None, &target);
+    }
+    rows(body, operands, acc, target)
+}
+
+/// Whether each element of the result is made of one of each operand.
+pub fn is_elementwise(body: &Body) -> bool {
+    let is_it = |op: &Op| matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Cast(_) | Op::Constant(_));
+    body.terms().iter().all(|term| is_it(&term.op))
+}
+
+fn rows(
+    body: &Body,
+    operands: &[View],
+    acc: Option<&Product>,
+    target: &Target,
+) -> Result<Kernel, Unsupported> {
+    let mut writer = Writer::new(operands, acc, target)?;
+    writer.body(body)?;
+    Ok(writer.finish())
+}
+
+impl Writer<'_> {
+    fn finish(self) -> Kernel {
+        let rows: usize = self.shape[..self.shape.len() - 1].iter().product();
+        let per_block = self.layout.rows_per_block();
+        let threads = self.layout.threads;
+        let mut head = String::new();
+        // Writing to a string cannot fail.
+        let _ = writeln!(head, "  begin();\n  const int lane = threadIdx.x % {threads};");
+        let _ = writeln!(head, "  const unsigned row = blockIdx.x * {per_block}u + threadIdx.x / {threads};");
+        let _ = writeln!(head, "  if (row >= {rows}u) return;");
+        head += &indices(&self.shape);
+        let body = format!("({}) {{\n{head}{}}}\n", self.parameters.join(", "), self.code);
+        let name = format!("rowwise_{:016x}", hash(&body));
+        let block = u32::try_from(threads * per_block).expect("blocks are small");
+        Kernel {
+            text: format!("{PRELUDE}\nextern \"C\" __global__ void __launch_bounds__({block}) {name}{body}"),
+            name,
+            grid: [u32::try_from(rows).expect("rows are few").div_ceil(per_block as u32), 1, 1],
+            block,
+            shared: 0,
+            maps: Vec::new(),
+            pointers: self.pointers,
+        }
+    }
+}
