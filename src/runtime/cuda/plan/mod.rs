@@ -1,16 +1,16 @@
 //! A graph as launches over buffers.
 
 mod arena;
+mod gemm;
 mod lookup;
 mod pictures;
+mod reserve;
 mod single_head;
 
-use super::source::{self, Kernel, Part, Pointer, Product, Scaling, Target, Unsupported};
+use super::Gpu;
+use super::source::{self, Kernel, Pointer, Target, Unsupported};
 use super::view::View;
-use super::{Gpu, gemm};
-use reflux_ir::op::{
-    Arg, Body, Gemm, MatmulCodes, Op, Rowwise, Segment, Slice, Term, Transpose, Unary, axis_index,
-};
+use reflux_ir::op::{Arg, Body, Op, Rowwise, Slice, Transpose, axis_index};
 use reflux_ir::{DType, Fact, Granularity, Graph, Name, ValueId};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -147,12 +147,6 @@ struct Moved {
     to: View,
 }
 
-/// `columns` of a product, of which `body` makes what goes to the same columns of `y`.
-fn part(y: &View, columns: Range<usize>, body: &Body) -> Part {
-    let target = y.slice(y.shape.len() - 1, columns.start, columns.end);
-    Part { columns, body: body.clone(), target }
-}
-
 impl Planner<'_> {
     fn buffer(&mut self, place: Place, bytes: usize) -> usize {
         self.buffers.push(Buffer { place, bytes });
@@ -189,102 +183,6 @@ impl Planner<'_> {
             self.room(rows, DType::F32)
         });
         Target { data, scales }
-    }
-
-    /// Has what the graph results in made in the memory of the results.
-    fn reserve_outputs(&mut self) {
-        for (index, output) in self.graph.outputs().iter().enumerate() {
-            let fact = &self.graph[output.value].fact;
-            let buffer = self.buffer(Place::Output(index), fact.bytes() as usize);
-            let (made, view) = self.maker(output.value, View::whole(buffer, &fact.shape, fact.dtype));
-            let is_made = is_kernel(&self.graph[made].op) || matches!(self.graph[made].op, Op::Concat(_));
-            if is_made && !self.reserved.contains_key(&made) {
-                self.reserved.insert(made, view);
-            }
-        }
-        // Parts of a concatenation are made where it is, innermost first.
-        for id in self.graph.order().into_iter().rev() {
-            self.reserve_parts(id);
-        }
-    }
-
-    fn reserve_parts(&mut self, id: ValueId) {
-        let Op::Concat(concat) = &self.graph[id].op else { return };
-        let fact = self.graph[id].fact.clone();
-        if fact.is_quantized() {
-            return;
-        }
-        let axis = axis_index(concat.axis, fact.shape.len());
-        let whole = match self.reserved.get(&id) {
-            Some(view) => view.clone(),
-            None => self.room(&fact.shape, fact.dtype),
-        };
-        self.reserved.insert(id, whole.clone());
-        let mut start = 0;
-        for operand in self.graph.operands(id) {
-            let end = start + self.graph[operand].fact.shape[axis];
-            let part = whole.slice(axis, start, end);
-            start = end;
-            // It is made for this reader alone.
-            let (made, view) = self.maker(operand, part);
-            let is_alone = self.graph.users(made).count() == 1
-                && self.graph.outputs().iter().all(|output| output.value != made);
-            if is_kernel(&self.graph[made].op) && is_alone && !self.reserved.contains_key(&made) {
-                self.reserved.insert(made, view);
-            } else if is_alone {
-                self.reserve_columns(made, view);
-            }
-        }
-    }
-
-    /// Has the columns of a product that `slice` takes made at `to`, if nothing else reads them and what becomes of them can
-    /// be told apart from the others.
-    fn reserve_columns(&mut self, slice: ValueId, to: View) {
-        let Some((gemm, columns)) = self.columns(slice) else { return };
-        let Op::Gemm(op) = &self.graph[gemm].op else { return };
-        let mut others = self.graph.users(gemm).filter(|&user| user != slice);
-        let is_apart = |user: ValueId| {
-            let own = self.columns(user).map(|(_, own)| own);
-            own.is_some_and(|own| own.end <= columns.start || columns.end <= own.start)
-        };
-        let is_result = self.graph.outputs().iter().any(|output| output.value == gemm);
-        let mut segments = op
-            .segments
-            .iter()
-            .zip(op.starts())
-            .map(|(segment, start)| (start..start + segment.columns, segment));
-        let is_whole = segments.any(|(range, segment)| {
-            let is_inside = range.start <= columns.start && columns.end <= range.end;
-            range == columns || is_inside && segment.body.operands().is_empty()
-        });
-        if is_result || !is_whole || !others.all(is_apart) {
-            return;
-        }
-        let moved = self.moved.entry(gemm).or_default();
-        moved.push(Moved { slice, columns, to });
-        moved.sort_by_key(|moved| moved.columns.start);
-    }
-
-    /// The product that `slice` takes columns of, and which.
-    fn columns(&self, slice: ValueId) -> Option<(ValueId, Range<usize>)> {
-        let Op::Slice(Slice { axis, start, end }) = self.graph[slice].op else { return None };
-        let gemm = self.graph.operands(slice)[0];
-        let rank = self.graph[gemm].fact.shape.len();
-        (axis_index(axis, rank) + 1 == rank).then_some((gemm, start..end))
-    }
-
-    /// What makes `id`, seen through reshapes that nothing else reads, and how it sees `view`, which `id` is to be in.
-    fn maker(&self, id: ValueId, view: View) -> (ValueId, View) {
-        let (mut made, mut view) = (id, view);
-        while let Op::Reshape(_) = self.graph[made].op {
-            let inner = self.graph.operands(made)[0];
-            let is_alone = made == id || self.graph.users(made).count() == 1;
-            match view.reshape(&self.graph[inner].fact.shape).filter(|_| is_alone) {
-                Some(reshaped) => (made, view) = (inner, reshaped),
-                None => break,
-            }
-        }
-        (made, view)
     }
 
     fn value(&mut self, id: ValueId) -> Result<(), Unsupported> {
@@ -479,148 +377,6 @@ impl Planner<'_> {
         }
         Ok(())
     }
-
-    fn gemm(
-        &mut self,
-        id: ValueId,
-        op: &Gemm,
-        operands: &[ValueId],
-        fact: &Fact,
-    ) -> Result<Stored, Unsupported> {
-        let target = self.target(id, fact);
-        let operand = |arg: &Arg| match arg {
-            Arg::Operand(index) => Ok(operands[*index]),
-            other => Err(Unsupported(format!("a product does not read {other:?}"))),
-        };
-        match op.product.terms() {
-            [Term { op: Op::Linear(_), args }] => {
-                let (x, weight) = (self.data(operand(&args[0])?)?, self.data(operand(&args[1])?)?);
-                if x.dtype != DType::BF16 || fact.dtype != DType::BF16 && op.segments.len() > 1 {
-                    return Err(Unsupported(format!("products of {} are not computed here", x.dtype)));
-                }
-                let bias = args.get(2).map(|arg| self.data(operand(arg)?)).transpose()?;
-                // Rows of several pictures may be at several distances.
-                let x = if x.rows().is_some() { x } else { self.copied(id, &x)? };
-                let scaling = Scaling { scales: None, bias: bias.clone() };
-                if self.fused(id, (MatmulKind::Bf16, [&x, &weight]), &scaling, operands, &target.data)? {
-                    return Ok(Stored { data: target.data, scales: None });
-                }
-                let in_place = fact.dtype == DType::BF16 && target.data.rows().is_some();
-                // Elsewhere, numbers are rounded to bf16 on the way.
-                let y = if in_place { target.data.clone() } else { self.room(&fact.shape, DType::BF16) };
-                let is_gelu = matches!(&op.segments[..], [only] if is_gelu_of_acc(&only.body));
-                let gelu = is_gelu && bias.is_some() && in_place;
-                let matmul = Matmul::new(MatmulKind::Bf16, [&x, &weight, &y])?;
-                let bias = bias.as_ref().map(Pointer::to);
-                self.push_matmul(id, Matmul { bias, gelu, ..matmul });
-                if !gelu {
-                    self.epilogues(
-                        id,
-                        op,
-                        operands,
-                        &target.data,
-                        |part| Product::Numbers(part(&y)),
-                        in_place,
-                    )?;
-                }
-            }
-            [
-                Term {
-                    op: Op::MatmulCodes(codes_op @ (MatmulCodes::MatmulI8 | MatmulCodes::MatmulF8)),
-                    args: codes,
-                },
-                Term { op: Op::Rescale(_), args },
-            ] => {
-                let (kind, sum) = match codes_op {
-                    MatmulCodes::MatmulF8 => (MatmulKind::F8, DType::F32),
-                    _ => (MatmulKind::I8, DType::I32),
-                };
-                let (x, weight) = (operand(&codes[0])?, operand(&codes[1])?);
-                let bias = args.get(3).map(|arg| self.data(operand(arg)?)).transpose()?;
-                let (x_scales, weight_scales) = (self.scales(x)?, self.scales(weight)?);
-                let (x, weight) = (self.data(x)?, self.data(weight)?);
-                let scaling = Scaling { scales: Some([x_scales, weight_scales]), bias };
-                if self.fused(id, (kind, [&x, &weight]), &scaling, operands, &target.data)? {
-                    return Ok(Stored { data: target.data, scales: None });
-                }
-                let sums = self.room(&fact.shape, sum);
-                self.push_matmul(id, Matmul::new(kind, [&x, &weight, &sums])?);
-                let product =
-                    |part: &dyn Fn(&View) -> View| Product::Sums(Box::new((part(&sums), scaling.part(part))));
-                self.epilogues(id, op, operands, &target.data, product, false)?;
-            }
-            _ => return Err(Unsupported("this product is not computed here".into())),
-        }
-        Ok(Stored { data: target.data, scales: None })
-    }
-
-    /// The product and all that is done to it as one kernel, where there is one for it: whether there is.
-    fn fused(
-        &mut self,
-        id: ValueId,
-        (kind, matrices): (MatmulKind, [&View; 2]),
-        scaling: &Scaling,
-        operands: &[ValueId],
-        y: &View,
-    ) -> Result<bool, Unsupported> {
-        let Op::Gemm(op) = &self.graph[id].op else { return Ok(false) };
-        // Codes and products are no operands of a formula.
-        let read: Vec<usize> = op.segments.iter().flat_map(|segment| segment.body.operands()).collect();
-        let views: Vec<View> =
-            read.iter().map(|&index| self.data(operands[index])).collect::<Result<_, _>>()?;
-        let number = |index| read.iter().position(|&known| known == index).expect("it is read");
-        let moved = self.moved.get(&id).cloned().unwrap_or_default();
-        let mut parts = Vec::new();
-        for (Segment { columns, body }, start) in op.segments.iter().zip(op.starts()) {
-            let body = body.renumbered(number);
-            let mut at = start;
-            let within = moved.iter().filter(|moved| (start..start + columns).contains(&moved.columns.start));
-            for Moved { columns, to, .. } in within {
-                let between = at..columns.start;
-                parts.extend((!between.is_empty()).then(|| part(y, between, &body)));
-                parts.push(Part { columns: columns.clone(), body: body.clone(), target: to.clone() });
-                at = columns.end;
-            }
-            let rest = at..start + columns;
-            parts.extend((!rest.is_empty()).then(|| part(y, rest, &body)));
-        }
-        let Ok(kernels) = gemm::kernels(self.gpu, kind, matrices, scaling, &parts, &views) else {
-            return Ok(false);
-        };
-        self.push_one_of(id, kernels);
-        for Moved { slice, to, .. } in moved {
-            self.stored.insert(slice, Stored { data: to, scales: None });
-        }
-        Ok(true)
-    }
-
-    /// A kernel for each segment, but for those that are the product as it is, where it is in its place already.
-    fn epilogues(
-        &mut self,
-        id: ValueId,
-        op: &Gemm,
-        operands: &[ValueId],
-        whole: &View,
-        product: impl Fn(&dyn Fn(&View) -> View) -> Product,
-        in_place: bool,
-    ) -> Result<(), Unsupported> {
-        // Codes and products are no operands of a formula.
-        let views = self.views(operands)?;
-        for (Segment { columns, body }, start) in op.segments.iter().zip(op.starts()) {
-            if in_place && body.result() == Arg::Acc {
-                continue;
-            }
-            let part = |view: &View| view.slice(view.shape.len() - 1, start, start + columns);
-            let read = body.operands();
-            let numbered =
-                body.renumbered(|index| read.iter().position(|&known| known == index).expect("it is read"));
-            let read: Vec<View> = read.iter().map(|&index| views[index].clone()).collect();
-            let target = Target { data: part(whole), scales: None };
-            let kernel = source::rowwise(&numbered, &read, Some(&product(&part)), &target)?;
-            self.push(id, kernel);
-        }
-        Ok(())
-    }
 }
 
 impl Launch {
@@ -650,8 +406,4 @@ impl Launch {
 /// Whether a kernel of ours makes the value, wherever it is told to.
 fn is_kernel(op: &Op) -> bool {
     matches!(op, Op::Rowwise(_) | Op::Gemm(_) | Op::Attention(_) | Op::Select(_))
-}
-
-fn is_gelu_of_acc(body: &Body) -> bool {
-    matches!(body.terms(), [Term { op: Op::Unary(Unary::GeluTanh), args }] if args[..] == [Arg::Acc])
 }
