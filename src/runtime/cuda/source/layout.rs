@@ -62,3 +62,31 @@ pub(super) fn allows(view: &View, count: usize) -> bool {
     let is_aligned = |stride: &usize| stride.is_multiple_of(count);
     repeats || last == 1 && outer.iter().chain([&view.offset]).all(is_aligned)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the kernels take for granted: `reduce` speaks to whole warps, by way of shared memory to one row of a block.
+    #[test]
+    fn rows_have_whole_parts_of_warps_or_a_block() {
+        for columns in
+            [1usize, 2, 33, 36, 64, 100, 128, 200, 256, 257, 1000, 1024, 3072, 12_288, 15_360, 40_000]
+        {
+            for vector in [1, 2, 4, 8].into_iter().filter(|&vector| columns.is_multiple_of(vector)) {
+                for rows in [1usize, 7, 30, 64, 4608] {
+                    let layout = Layout::new(rows, columns, vector);
+                    let Layout { threads, chunks, .. } = layout;
+                    assert!(threads * vector * chunks >= columns && threads <= 1024, "{layout:?}");
+                    if threads < 32 {
+                        assert!(threads.is_power_of_two() && rows.is_multiple_of(32 / threads), "{layout:?}");
+                        assert_eq!(layout.rows_per_block() * threads, 128);
+                    } else {
+                        assert!(threads.is_multiple_of(32), "{layout:?}");
+                        assert!(threads == 32 || layout.rows_per_block() == 1, "{layout:?}");
+                    }
+                }
+            }
+        }
+    }
+}
