@@ -12,7 +12,7 @@ use std::num::NonZeroU64;
 use std::sync::LazyLock;
 use work::{Contraction, Kind, contractions};
 
-/// What a device reaches: a table of `src/ir/machine/`, which says where each number is from.
+/// A device: a table of `src/ir/machine/`, which says where each number is from.
 ///
 /// GFLOP/s are FLOP per nanosecond, GB/s are bytes per nanosecond.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -27,7 +27,7 @@ pub struct Machine {
     launch: u64,
     /// What kernels reach on it.
     reached: Rates,
-    /// What none can pass, where the maker says it.
+    /// What the maker says of it, if it does.
     datasheet: Option<Rates>,
 }
 
@@ -84,8 +84,8 @@ impl Machine {
         MACHINES.iter().find(|machine| machine.name == name)
     }
 
-    /// The device as its datasheet has it, which starts ops in no time: no step is faster than on this. Without a datasheet,
-    /// the device itself.
+    /// The device as its datasheet has it, which starts ops in no time: a roofline that knows of no caches. Without a
+    /// datasheet, the device itself.
     pub fn ideal(&self) -> Self {
         match &self.datasheet {
             Some(datasheet) => Self { launch: 0, reached: datasheet.clone(), ..self.clone() },

@@ -3,8 +3,8 @@
 use reflux_ir::Machine;
 use reflux_runtime::{Device, DeviceInfo};
 
-/// Of a GPU's name, what tells that a table is for it. An H200 is an H100 with more and faster memory, which few ops of a
-/// step wait for.
+/// Of a GPU's name, what tells that a table is for it. An H200 is an H100 with more and faster memory: what waits for
+/// memory may be below the floor there.
 const GPUS: [(&str, &str); 3] = [("H100", "h100"), ("H200", "h100"), ("L40S", "l40s")];
 
 /// The table for the device, if there is one.

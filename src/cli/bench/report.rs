@@ -56,7 +56,7 @@ pub struct VariantReport {
     /// Read and written.
     bytes: u64,
     tflops_per_second: f64,
-    /// By the roofline of the machine.
+    /// By the roofline of the machine's datasheet.
     floor_ms: Option<f64>,
     /// How near the median is to the floor; 100 is there.
     percent_of_floor: Option<f64>,
@@ -131,7 +131,7 @@ impl fmt::Display for Report {
         write!(f, "denoising   {:.2} s for all steps", self.denoise_seconds)?;
         match (self.machine, self.denoise_floor_seconds) {
             (Some(machine), Some(floor)) => writeln!(f, "; floor on {machine}: {floor:.2} s")?,
-            _ => writeln!(f, "; there is no table of what this device reaches")?,
+            _ => writeln!(f, "; there is no table of this device")?,
         }
         self.fallbacks.iter().try_for_each(|note| writeln!(f, "note: {note}"))?;
         let Some(ProfileReport { by_op, slowest }) = &self.profile else { return Ok(()) };

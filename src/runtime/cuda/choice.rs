@@ -1,6 +1,6 @@
 //! Which of several kernels that do the same is the fastest on this device: measured once, and kept beside what is compiled.
 
-use super::compile::{cache_folder, keep};
+use super::compile::{cache_folder, keep, nvrtc_version};
 use super::plan::{Launch, Plan};
 use super::source::Kernel;
 use sha2::{Digest, Sha256};
@@ -11,13 +11,15 @@ use std::path::PathBuf;
 pub struct Choices {
     /// The device's name: those of the same architecture differ in clocks and memory.
     device: String,
+    /// NVRTC's version: another may make other code of the same text.
+    compiler: String,
     /// `None` keeps none.
     folder: Option<PathBuf>,
 }
 
 impl Choices {
     pub fn of(device: String) -> Self {
-        Self { device, folder: cache_folder() }
+        Self { device, compiler: nvrtc_version(), folder: cache_folder() }
     }
 
     /// Leaves but the fastest of `plan`'s kernels where it is known.
@@ -50,7 +52,7 @@ impl Choices {
 
     fn path(&self, kernels: &[Kernel]) -> Option<PathBuf> {
         let mut hasher = Sha256::new();
-        hasher.update(&self.device);
+        hasher.update(format!("{}\n{}\n", self.device, self.compiler));
         kernels.iter().for_each(|kernel| hasher.update(&kernel.text));
         let key: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         self.folder.as_ref().map(|folder| folder.join(format!("{key}.choice")))
@@ -96,7 +98,11 @@ mod tests {
     #[test]
     fn what_was_measured_is_known_on_the_same_device_only() {
         let folder = tempfile::tempdir().unwrap();
-        let on = |device: &str| Choices { device: device.into(), folder: Some(folder.path().into()) };
+        let on = |device: &str| Choices {
+            device: device.into(),
+            compiler: "13.0".into(),
+            folder: Some(folder.path().into()),
+        };
         let mut plan = planned();
         let guess = kernels(&plan).to_vec();
         assert!(guess.len() > 1 && matches!(plan.buffers[0].place, Place::Given { .. } | Place::Output(_)));
@@ -112,7 +118,8 @@ mod tests {
     #[test]
     fn a_damaged_choice_is_none() {
         let folder = tempfile::tempdir().unwrap();
-        let choices = Choices { device: "H100".into(), folder: Some(folder.path().into()) };
+        let choices =
+            Choices { device: "H100".into(), compiler: "13.0".into(), folder: Some(folder.path().into()) };
         for damaged in [&b""[..], b"x", b"7", b"\xff"] {
             let mut plan = planned();
             let guess = kernels(&plan).to_vec();

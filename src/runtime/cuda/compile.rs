@@ -105,7 +105,7 @@ unsafe fn cubin_of(program: sys::nvrtcProgram) -> Result<Vec<u8>, result::NvrtcE
     }
 }
 
-fn nvrtc_version() -> String {
+pub(super) fn nvrtc_version() -> String {
     let (mut major, mut minor) = (0, 0);
     // SAFETY: NVRTC writes one number to each pointer.
     let outcome = unsafe { sys::nvrtcVersion(&raw mut major, &raw mut minor) };

@@ -6,11 +6,12 @@ use reflux_ir::{DType, Name, Program};
 use std::path::Path;
 
 /// Programs in bf16 as models are lowered, before any pass. Every result is a case.
-const FILES: [(&str, &str); 11] = [
+const FILES: [(&str, &str); 12] = [
     ("norm.ir", include_str!("ir/norm.ir")),
     ("rope.ir", include_str!("ir/rope.ir")),
     ("gemm.ir", include_str!("ir/gemm.ir")),
     ("tiles.ir", include_str!("ir/tiles.ir")),
+    ("long.ir", include_str!("ir/long.ir")),
     ("segments.ir", include_str!("ir/segments.ir")),
     ("int8.ir", include_str!("ir/int8.ir")),
     ("fp8.ir", include_str!("ir/fp8.ir")),

@@ -21,7 +21,8 @@ __device__ __forceinline__ void from_float(bf16& y, float x) { asm("cvt.rn.bf16.
 __device__ __forceinline__ void from_float(f16& y, float x) { asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y.bits) : "f"(x)); }
 
 // Two as a word, the first in the lower half.
-template <class Y> __device__ __forceinline__ unsigned pair_of(float low, float high) { return pack(low, high); }
+template <class Y> __device__ unsigned pair_of(float low, float high);
+template <> __device__ __forceinline__ unsigned pair_of<bf16>(float low, float high) { return pack(low, high); }
 template <> __device__ __forceinline__ unsigned pair_of<f16>(float low, float high) {
   unsigned y;
   asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(high), "f"(low));

@@ -1,6 +1,6 @@
 //! CUDA text of formulas: one kernel for each formula and each way in which its operands lie.
 //!
-//! A row is taken by a warp or by a block and is in registers from the first load to the last store, so a formula costs one
+//! A row is taken by a part of a warp or by a block and is in registers from the first load to the last store, so a formula costs one
 //! pass over memory however many terms it has. Everything is computed in f32 (see [`reflux_ir::op::Body`]).
 
 mod finish;
