@@ -63,6 +63,21 @@ struct Floats {
     half: NonZeroU64,
 }
 
+impl Rates {
+    /// GFLOP/s of `part`.
+    fn of(&self, part: &Contraction) -> NonZeroU64 {
+        let Self { product, attention, .. } = self;
+        match (part.kind, part.dtype) {
+            (Kind::Product, DType::I8) => product.i8,
+            (Kind::Product, DType::F8E4M3) => product.f8e4m3,
+            (Kind::Product, DType::F16 | DType::BF16) => product.half,
+            (Kind::Product, _) => product.f32,
+            (Kind::Attention, DType::F16 | DType::BF16) => attention.half,
+            (Kind::Attention, _) => attention.f32,
+        }
+    }
+}
+
 static MACHINES: LazyLock<[Machine; 3]> = LazyLock::new(|| {
     let tables = [
         ("h100", include_str!("machine/h100.toml")),
@@ -104,23 +119,11 @@ impl Machine {
         }
         let Cost { flops, bytes } = op.cost(inputs, output);
         let contractions = contractions(op, inputs, output);
-        let contracting = sum(contractions.iter().map(|part| part.flops.div_ceil(self.peak(part).get())));
+        let contracting =
+            sum(contractions.iter().map(|part| part.flops.div_ceil(self.reached.of(part).get())));
         let elementwise = flops.saturating_sub(sum(contractions.iter().map(|part| part.flops)));
         let computing = contracting.max(elementwise.div_ceil(self.reached.vector.get()));
         computing.max(bytes.div_ceil(self.reached.bandwidth.get())).saturating_add(self.launch)
-    }
-
-    /// GFLOP/s of `part`.
-    fn peak(&self, part: &Contraction) -> NonZeroU64 {
-        let Rates { product, attention, .. } = &self.reached;
-        match (part.kind, part.dtype) {
-            (Kind::Product, DType::I8) => product.i8,
-            (Kind::Product, DType::F8E4M3) => product.f8e4m3,
-            (Kind::Product, DType::F16 | DType::BF16) => product.half,
-            (Kind::Product, _) => product.f32,
-            (Kind::Attention, DType::F16 | DType::BF16) => attention.half,
-            (Kind::Attention, _) => attention.f32,
-        }
     }
 
     /// The time in ns that the value `id` of `graph` takes: as [`Machine::nanoseconds`], but nothing for a `concat` whose

@@ -1,9 +1,9 @@
 //! Which of several kernels that do the same is the fastest on this device: measured once, and kept beside what is compiled.
 
-use super::compile::{cache_folder, keep, nvrtc_version};
+use super::cache::{Cache, keep};
+use super::compile::nvrtc_version;
 use super::plan::{Launch, Plan};
 use super::source::Kernel;
-use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::PathBuf;
 
@@ -13,13 +13,12 @@ pub struct Choices {
     device: String,
     /// NVRTC's version: another may make other code of the same text.
     compiler: String,
-    /// `None` keeps none.
-    folder: Option<PathBuf>,
+    cache: Cache,
 }
 
 impl Choices {
     pub fn of(device: String) -> Self {
-        Self { device, compiler: nvrtc_version(), folder: cache_folder() }
+        Self { device, compiler: nvrtc_version(), cache: Cache::of_user() }
     }
 
     /// Leaves but the fastest of `plan`'s kernels where it is known.
@@ -51,11 +50,9 @@ impl Choices {
     }
 
     fn path(&self, kernels: &[Kernel]) -> Option<PathBuf> {
-        let mut hasher = Sha256::new();
-        hasher.update(format!("{}\n{}\n", self.device, self.compiler));
-        kernels.iter().for_each(|kernel| hasher.update(&kernel.text));
-        let key: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        self.folder.as_ref().map(|folder| folder.join(format!("{key}.choice")))
+        let mut key = format!("{}\n{}\n", self.device, self.compiler);
+        key.extend(kernels.iter().map(|kernel| &*kernel.text));
+        self.cache.path(&key, "choice")
     }
 }
 
@@ -101,7 +98,7 @@ mod tests {
         let on = |device: &str| Choices {
             device: device.into(),
             compiler: "13.0".into(),
-            folder: Some(folder.path().into()),
+            cache: Cache::at(folder.path()),
         };
         let mut plan = planned();
         let guess = kernels(&plan).to_vec();
@@ -119,7 +116,7 @@ mod tests {
     fn a_damaged_choice_is_none() {
         let folder = tempfile::tempdir().unwrap();
         let choices =
-            Choices { device: "H100".into(), compiler: "13.0".into(), folder: Some(folder.path().into()) };
+            Choices { device: "H100".into(), compiler: "13.0".into(), cache: Cache::at(folder.path()) };
         for damaged in [&b""[..], b"x", b"7", b"\xff"] {
             let mut plan = planned();
             let guess = kernels(&plan).to_vec();

@@ -1,9 +1,8 @@
 //! Kernel text to machine code, through NVRTC and a cache on disk.
 
+use super::cache::{Cache, keep};
 use cudarc::nvrtc::{result, sys};
-use sha2::{Digest, Sha256};
 use std::ffi::{CStr, CString};
-use std::path::PathBuf;
 
 /// Why a kernel could not be compiled: a bug of its generator, or a broken installation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,15 +18,15 @@ pub struct CompileError {
 pub struct Compiler {
     /// As NVRTC names it: `sm_90a`.
     arch: String,
-    /// Where compiled kernels are kept; `None` keeps none.
-    cache: Option<PathBuf>,
+    /// Of compiled kernels.
+    cache: Cache,
 }
 
 impl Compiler {
     /// For a device of this compute capability. Of Hopper the instructions of its own count.
     pub fn new((major, minor): (u32, u32)) -> Self {
         let suffix = if (major, minor) == (9, 0) { "a" } else { "" };
-        Self { arch: format!("sm_{major}{minor}{suffix}"), cache: cache_folder() }
+        Self { arch: format!("sm_{major}{minor}{suffix}"), cache: Cache::of_user() }
     }
 
     /// Whether NVRTC can be loaded.
@@ -38,16 +37,13 @@ impl Compiler {
 
     /// For `arch`, without a cache.
     pub fn of_arch(arch: &str) -> Self {
-        Self { arch: arch.to_owned(), cache: None }
+        Self { arch: arch.to_owned(), cache: Cache::none() }
     }
 
     /// The cubin of `text`, whose one kernel is called `name`.
     pub fn compile(&self, name: &str, text: &str) -> Result<Vec<u8>, CompileError> {
-        let key: String = Sha256::digest(format!("{}\n{}\n{text}", nvrtc_version(), self.arch))
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        let kept = self.cache.as_ref().map(|folder| folder.join(format!("{key}.cubin")));
+        let key = format!("{}\n{}\n{text}", nvrtc_version(), self.arch);
+        let kept = self.cache.path(&key, "cubin");
         if let Some(cubin) =
             kept.as_ref().and_then(|path| std::fs::read(path).ok()).filter(|cubin| !cubin.is_empty())
         {
@@ -110,28 +106,4 @@ pub(super) fn nvrtc_version() -> String {
     // SAFETY: NVRTC writes one number to each pointer.
     let outcome = unsafe { sys::nvrtcVersion(&raw mut major, &raw mut minor) };
     outcome.result().map(|()| format!("{major}.{minor}")).unwrap_or_default()
-}
-
-/// `$XDG_CACHE_HOME/reflux/kernels`, or `~/.cache/reflux/kernels`.
-pub(super) fn cache_folder() -> Option<PathBuf> {
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let base = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute())
-        .or_else(home)?;
-    Some(base.join("reflux/kernels"))
-}
-
-/// Writes a file of the cache, all of it or none. A cache that cannot be written only costs time.
-pub(super) fn keep(path: &std::path::Path, content: &[u8]) {
-    let unfinished = path.with_extension(format!("{}.unfinished", std::process::id()));
-    let written = path
-        .parent()
-        .map_or(Ok(()), std::fs::create_dir_all)
-        .and_then(|()| std::fs::write(&unfinished, content));
-    let kept = written.and_then(|()| std::fs::rename(&unfinished, path));
-    if let Err(error) = kept {
-        let _ = std::fs::remove_file(&unfinished);
-        tracing::debug!("the kernel cache cannot be written: {}: {error}", path.display());
-    }
 }

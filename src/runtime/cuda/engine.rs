@@ -3,9 +3,9 @@
 use super::choice::{self, Choices};
 use super::launch::Launcher;
 use super::matmul::{Blas, Ready};
-use super::plan::{Launch, Place, Plan};
+use super::plan::{Launch, Matmul, Place, Plan};
 use super::room::{Room, WORKSPACE};
-use super::source::{Kernel, Pointer};
+use super::source::Kernel;
 use super::{Compiler, Gpu, failed};
 use crate::RunError;
 use crate::ops::{Observer, Unplanned};
@@ -188,10 +188,9 @@ impl Engine {
     }
 
     fn launch_kernel(&self, kernel: &Kernel, launcher: &Launcher, bases: &[u64]) -> Result<(), DriverError> {
-        let at = |pointer: &Pointer| bases[pointer.buffer] + pointer.offset as u64;
-        let maps: Vec<_> =
-            kernel.maps.iter().map(|map| map.encode(at(&map.pointer))).collect::<Result<_, _>>()?;
-        let pointers: Vec<u64> = kernel.pointers.iter().map(at).collect();
+        let maps = kernel.maps.iter().map(|map| map.encode(map.pointer.address(bases)));
+        let maps = maps.collect::<Result<Vec<_>, _>>()?;
+        let pointers: Vec<u64> = kernel.pointers.iter().map(|pointer| pointer.address(bases)).collect();
         // SAFETY: launchers are prepared in the order of the kernels; the buffers stay until the stream has been waited for, which
         // whoever runs the launches does.
         unsafe { launcher.launch(kernel, &maps, &pointers, &self.room.stream) }
@@ -229,7 +228,6 @@ impl Engine {
 
     /// Enqueues the launches, one after the other.
     fn launch(&self, bases: &[u64], mut observe: Option<Observer>) -> Result<(), RunError> {
-        let at = |pointer: &Pointer| bases[pointer.buffer] + pointer.offset as u64;
         for (launch, prepared) in self.plan.launches.iter().zip(&self.prepared) {
             let start = std::time::Instant::now();
             let value = launch.value();
@@ -240,16 +238,11 @@ impl Engine {
                     launched.map_err(|error| failed(&format!("%{value}"), error))?;
                 }
                 (Launch::Matmul { matmul, .. }, Prepared::Matmul(ready)) => {
-                    let places = [at(&matmul.x), at(&matmul.weight), at(&matmul.y)];
+                    let Matmul { x, weight, y, bias, .. } = matmul;
+                    let places = [x, weight, y].map(|pointer| pointer.address(bases));
+                    let bias = bias.map(|bias| bias.address(bases));
                     // SAFETY: products are prepared in the order of the launches; the buffers stay as those of kernels do.
-                    let outcome = unsafe {
-                        self.blas.run(
-                            ready,
-                            places,
-                            matmul.bias.as_ref().map(at),
-                            self.room.stream.cu_stream(),
-                        )
-                    };
+                    let outcome = unsafe { self.blas.run(ready, places, bias, self.room.stream.cu_stream()) };
                     outcome.map_err(|error| failed(&format!("%{value}"), error))?;
                 }
                 _ => unreachable!("prepared in the order of the launches"),

@@ -140,8 +140,7 @@ impl Tiled {
         }
         let clusters = gpu.processors as usize / CLUSTER;
         let mut widths = tile_columns(self.row_tiles.div_ceil(CLUSTER), self.columns, clusters);
-        let features: usize = self.weight.shape.iter().product::<usize>() / self.columns.max(1);
-        if 2 * self.rows * self.columns * features < LEAST_CHOICE {
+        if 2 * self.rows * self.weight.shape.iter().product::<usize>() < LEAST_CHOICE {
             widths.truncate(1);
         }
         let finish = finish(parts, scaling, operands)?;

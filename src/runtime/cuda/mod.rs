@@ -6,6 +6,7 @@
 mod attention;
 mod burn_backend;
 mod burn_memory;
+mod cache;
 mod choice;
 mod compile;
 mod engine;

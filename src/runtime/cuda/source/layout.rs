@@ -11,8 +11,6 @@ pub struct Layout {
     pub threads: usize,
     /// Neighbours that a thread takes at once.
     pub vector: usize,
-    /// How many times a thread takes as many.
-    pub chunks: usize,
 }
 
 impl Layout {
@@ -27,19 +25,24 @@ impl Layout {
             // Four times 16 bytes of each thread are on their way at a time.
             columns.div_ceil(4 * vector).next_multiple_of(WARP).clamp(2 * WARP, 1024)
         };
-        Self { columns, threads, vector, chunks: columns.div_ceil(threads * vector) }
+        Self { columns, threads, vector }
     }
 
     /// Of whole rows, one after the other in memory, each for a block.
     pub fn of_rows(columns: usize) -> Self {
         let vector = [8, 4, 2, 1].into_iter().find(|&vector| columns.is_multiple_of(vector)).unwrap_or(1);
         let threads = columns.div_ceil(vector).next_power_of_two().clamp(64, 1024);
-        Self { columns, threads, vector, chunks: columns.div_ceil(threads * vector) }
+        Self { columns, threads, vector }
+    }
+
+    /// How many times a thread takes [`Self::vector`] neighbours.
+    fn chunks(&self) -> usize {
+        self.columns.div_ceil(self.threads * self.vector)
     }
 
     /// How many elements of a row a thread has.
     pub fn elements(&self) -> usize {
-        self.vector * self.chunks
+        self.vector * self.chunks()
     }
 
     pub(super) fn rows_per_block(&self) -> usize {
@@ -50,8 +53,8 @@ impl Layout {
 /// As template arguments of the prelude's functions.
 impl fmt::Display for Layout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { columns, threads, vector, chunks } = self;
-        write!(f, "{columns}, {threads}, {vector}, {chunks}")
+        let Self { columns, threads, vector } = self;
+        write!(f, "{columns}, {threads}, {vector}, {}", self.chunks())
     }
 }
 
@@ -76,8 +79,8 @@ mod tests {
             for vector in [1, 2, 4, 8].into_iter().filter(|&vector| columns.is_multiple_of(vector)) {
                 for rows in [1usize, 7, 30, 64, 4608] {
                     let layout = Layout::new(rows, columns, vector);
-                    let Layout { threads, chunks, .. } = layout;
-                    assert!(threads * vector * chunks >= columns && threads <= 1024, "{layout:?}");
+                    let threads = layout.threads;
+                    assert!(threads * layout.elements() >= columns && threads <= 1024, "{layout:?}");
                     if threads < 32 {
                         assert!(threads.is_power_of_two() && rows.is_multiple_of(32 / threads), "{layout:?}");
                         assert_eq!(layout.rows_per_block() * threads, 128);

@@ -51,6 +51,11 @@ impl Pointer {
     pub fn to(view: &View) -> Self {
         Self { buffer: view.buffer, offset: view.offset * view.dtype.bytes() }
     }
+
+    /// Where it points to, by where each buffer is.
+    pub fn address(&self, bases: &[u64]) -> u64 {
+        bases[self.buffer] + self.offset as u64
+    }
 }
 
 /// Why there is no kernel for something.

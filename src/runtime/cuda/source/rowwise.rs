@@ -38,11 +38,12 @@ fn rows(
 ) -> Result<Kernel, Unsupported> {
     let mut writer = Writer::new(operands, acc, target)?;
     writer.body(body)?;
-    Ok(writer.finish())
+    Ok(writer.kernel())
 }
 
 impl Writer<'_> {
-    fn finish(self) -> Kernel {
+    /// The kernel that does what was written, for every row.
+    fn kernel(self) -> Kernel {
         let rows: usize = self.shape[..self.shape.len() - 1].iter().product();
         let per_block = self.layout.rows_per_block();
         let threads = self.layout.threads;

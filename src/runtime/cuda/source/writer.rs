@@ -118,7 +118,7 @@ impl<'a> Writer<'a> {
         if !columns.is_multiple_of(own.max(1)) {
             return unsupported("columns are no multiple of eight");
         }
-        let layout = Layout { columns: own, threads: 1, vector, chunks: own / vector };
+        let layout = Layout { columns: own, threads: 1, vector };
         let writer = Self::with(layout, operands, Some(product), target);
         Ok(Self { first_pointer, takes_rows: false, ..writer })
     }

@@ -1,0 +1,53 @@
+//! What is kept on disk between runs: compiled kernels, and which of several is the fastest.
+
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+
+/// A folder of files named by what they follow from. One that cannot be read or written only costs time.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    /// `None` keeps nothing.
+    folder: Option<PathBuf>,
+}
+
+impl Cache {
+    /// `$XDG_CACHE_HOME/reflux/kernels`, or `~/.cache/reflux/kernels`.
+    pub fn of_user() -> Self {
+        let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+        let base = std::env::var_os("XDG_CACHE_HOME")
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+            .or_else(home);
+        Self { folder: base.map(|base| base.join("reflux/kernels")) }
+    }
+
+    /// Keeps nothing.
+    pub fn none() -> Self {
+        Self { folder: None }
+    }
+
+    #[cfg(test)]
+    pub fn at(folder: &Path) -> Self {
+        Self { folder: Some(folder.into()) }
+    }
+
+    /// The file of the kind `extension` for what follows from `key`.
+    pub fn path(&self, key: &str, extension: &str) -> Option<PathBuf> {
+        let hash: String = Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();
+        self.folder.as_ref().map(|folder| folder.join(format!("{hash}.{extension}")))
+    }
+}
+
+/// Writes a file of the cache, all of it or none.
+pub fn keep(path: &Path, content: &[u8]) {
+    let unfinished = path.with_extension(format!("{}.unfinished", std::process::id()));
+    let written = path
+        .parent()
+        .map_or(Ok(()), std::fs::create_dir_all)
+        .and_then(|()| std::fs::write(&unfinished, content));
+    let kept = written.and_then(|()| std::fs::rename(&unfinished, path));
+    if let Err(error) = kept {
+        let _ = std::fs::remove_file(&unfinished);
+        tracing::debug!("the kernel cache cannot be written: {}: {error}", path.display());
+    }
+}
