@@ -51,7 +51,7 @@ fn fora_is_prunas() {
     let fixture = Fixture::open("fora.safetensors");
     for interval in 2..=4 {
         let passes = format!("canonicalize,hoist,canonicalize,cache(fora,interval={interval}),dce");
-        assert_peer(&passes, &fixture, &format!("interval{interval}.start2"), 1e-4);
+        assert_peer(&passes, &fixture, &format!("interval{interval}.start2"), 1e-5);
     }
 }
 
@@ -63,7 +63,7 @@ fn pab_is_prunas() {
             &format!("hoist,cache(pab,interval={interval}),dce"),
             &fixture,
             &format!("interval{interval}"),
-            1e-4,
+            1e-5,
         );
     }
 }
@@ -76,18 +76,28 @@ fn fastercache_is_prunas() {
             &format!("cache(fastercache,interval={interval})"),
             &fixture,
             &format!("interval{interval}"),
-            1e-4,
+            1e-5,
         );
     }
 }
 
-/// One flipped rounding is amplified by the chain of steps: two runs of torchao's own rule differ by 1.2e-2. So codes and
-/// single linears are compared as well, in `tests/quantized.rs`.
+/// One flipped rounding is amplified by the chain of steps: two runs of torchao's own rule end 1.7e-2 apart, the plain run
+/// 2.1e-2. Of three pictures the worst still tells them apart; codes and single linears are compared in
+/// `tests/quantized.rs`.
 #[test]
 fn int8dq_is_torchaos() {
-    let fixture = Fixture::open("int8dq.safetensors");
-    assert_peer("quantize(int8dq)", &fixture, "none", 1.4e-2);
-    assert_peer("quantize(int8dq,exclude=norm+embedding)", &fixture, "norm+embedding", 1.3e-2);
+    let (fixture, plain) = (Fixture::open("int8dq.safetensors"), Fixture::open("pipeline.safetensors"));
+    for (preset, tolerance) in [("none", 1.8e-2), ("norm+embedding", 1.6e-2)] {
+        let (mut apart, mut unquantized) = (0f64, 0f64);
+        for (i, latents) in final_latents(&format!("quantize(int8dq,exclude={preset})")) {
+            let name = format!("{i}.latents.step19");
+            let expected = fixture.get(&format!("{preset}.{name}"));
+            apart = apart.max(relative_l2(&latents, &expected));
+            unquantized = unquantized.max(relative_l2(&plain.get(&name), &expected));
+        }
+        println!("{preset}: {apart:.2e} (at most {tolerance:.1e}; the plain run is {unquantized:.2e} away)");
+        assert!(apart <= tolerance && tolerance < unquantized, "{preset}: {apart:.3e} of {unquantized:.3e}");
+    }
 }
 
 /// The modules that are quantized are those that torchao quantizes under Pruna's filter.
@@ -147,7 +157,7 @@ fn true_cfg_keeps_two_states() {
             ..request.clone()
         };
         let same = latents(guided("a red apple on a blue background", 4.0));
-        assert_close(&format!("{passes}, a prompt against itself"), &same, &plain, 1e-4);
+        assert_close(&format!("{passes}, a prompt against itself"), &same, &plain, 1e-5);
         let other = latents(guided("a small rocket on a yellow background", 4.0));
         assert!(relative_l2(&other, &plain) > 1e-2, "{passes}: the negative prompt has no effect");
     }
