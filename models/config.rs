@@ -1,7 +1,7 @@
 //! A FLUX model's configuration: the config files of a diffusers folder, or a built-in one.
 
 use crate::scheduler::SchedulerConfig;
-use crate::{ClipConfig, FluxConfig, ModelError, T5Config, VaeConfig};
+use crate::{ClipConfig, FluxConfig, ModelError, ModelFiles, Parts, T5Config, VaeConfig, first_bytes, json};
 use reflux_ir::{DType, Program};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -68,13 +68,23 @@ impl Net {
         }
     }
 
-    /// Prefixes of tensors that a checkpoint may hold and the network does not use.
-    pub const fn unused_weights(self) -> &'static [&'static str] {
+    /// What it is called in a sentence.
+    pub const fn title(self) -> &'static str {
         match self {
-            Self::Transformer => &[],
-            Self::T5 => &["encoder.embed_tokens.", "decoder.", "lm_head."],
-            Self::Clip => &["text_model.embeddings.position_ids", "text_projection."],
-            Self::Vae => &["encoder.", "quant_conv."],
+            Self::Transformer => "a FLUX.1 transformer",
+            Self::T5 => "a T5 text encoder",
+            Self::Clip => "a CLIP text encoder",
+            Self::Vae => "an autoencoder (VAE)",
+        }
+    }
+
+    /// The option of the command line for its weights.
+    pub const fn option(self) -> &'static str {
+        match self {
+            Self::Transformer => "--transformer",
+            Self::T5 => "--t5",
+            Self::Clip => "--clip",
+            Self::Vae => "--vae",
         }
     }
 }
@@ -107,16 +117,22 @@ impl ModelConfig {
 
     /// Reads the config files of a diffusers folder. Weights are not looked at.
     pub fn read(folder: &Path) -> Result<Self, ModelError> {
-        if !folder.join("model_index.json").is_file() {
-            return Err(ModelError::NoModel { folder: folder.to_owned() });
-        }
-        let config = |net: Net| folder.join(net.folder()).join("config.json");
+        Self::of(&ModelFiles::find(folder, Parts::default())?)
+    }
+
+    /// Reads the config files of a model; of weights only the headers, where they must tell what a transformer is.
+    pub fn of(files: &ModelFiles) -> Result<Self, ModelError> {
+        files.check_parts()?;
+        let path = |net| files.config_path(net).expect("all parts are there");
         Ok(Self {
-            transformer: read_json(&config(Net::Transformer))?,
-            clip: read_json(&config(Net::Clip))?,
-            t5: read_json(&config(Net::T5))?,
-            vae: read_json(&config(Net::Vae))?,
-            scheduler: read_json(&folder.join("scheduler").join("scheduler_config.json"))?,
+            transformer: match files.config_path(Net::Transformer) {
+                Some(path) => read_json(&path)?,
+                None => files.weights(Net::Transformer)?.flux_config()?,
+            },
+            clip: read_json(&path(Net::Clip))?,
+            t5: read_json(&path(Net::T5))?,
+            vae: read_json(&path(Net::Vae))?,
+            scheduler: read_json(&files.scheduler_path())?,
         })
     }
 
@@ -138,7 +154,7 @@ impl ModelConfig {
 
 /// Reads a JSON file; errors say which file, and where in it.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ModelError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|error| ModelError::Read { path: path.to_owned(), error })?;
-    serde_json::from_str(&text).map_err(|error| ModelError::Json { path: path.to_owned(), error })
+    let json = first_bytes::read(path).map_err(|error| ModelError::Read { path: path.to_owned(), error })?;
+    json::parse(&json, "mend it, or download it again")
+        .map_err(|why| ModelError::Json { path: path.to_owned(), why })
 }

@@ -1,3 +1,5 @@
+use crate::hub;
+use crate::weights::WeightsError;
 use reflux_ir::GraphError;
 use std::path::PathBuf;
 
@@ -5,15 +7,65 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     #[error(
-        "{} is no FLUX model: it has no model_index.json (expected a folder in diffusers layout, with transformer/, \
-         text_encoder/, text_encoder_2/, vae/, tokenizer/, tokenizer_2/ and scheduler/)",
+        "there is no folder {}; give that of a FLUX.1 model, or the id of one in the Hugging Face Hub's local cache, such as \
+         black-forest-labs/FLUX.1-dev",
         folder.display()
     )]
-    NoModel { folder: PathBuf },
+    NoFolder { folder: PathBuf },
+    #[error(
+        "there is no folder {id}, and {} a model of that id; Reflux downloads nothing itself, {} does",
+        match cache {
+            Some(cache) => format!("the Hugging Face Hub's local cache, {}, does not hold", cache.display()),
+            None => "no home folder is known in whose cache there could be".into(),
+        },
+        hub::command(id)
+    )]
+    NotCached { id: String, cache: Option<PathBuf> },
+    #[error(
+        "{} in the Hugging Face Hub's local cache is not complete: {why}; {} downloads what is missing",
+        folder.display(), hub::command(id)
+    )]
+    Snapshot { folder: PathBuf, why: String, id: String },
+    #[error(
+        "{} is a file, and a model is a folder in diffusers layout; a file of weights is given beside one, with --transformer, \
+         --vae, --clip or --t5",
+        path.display()
+    )]
+    File { path: PathBuf },
+    #[error(
+        "{} is no FLUX model: it has no model_index.json (expected a folder in diffusers layout, with transformer/, \
+         text_encoder/, text_encoder_2/, vae/, tokenizer/, tokenizer_2/ and scheduler/){}",
+        folder.display(),
+        match files.as_slice() {
+            [] => String::new(),
+            files => format!(
+                "; what it holds ({}) is given beside such a folder, with --transformer, --vae, --clip or --t5",
+                files.join(", ")
+            ),
+        }
+    )]
+    NoModel { folder: PathBuf, files: Vec<String> },
+    #[error("{} is one part of the model {}; give that", folder.display(), model.display())]
+    PartOfModel { folder: PathBuf, model: PathBuf },
+    #[error(
+        "{} lacks {}{}; {}",
+        folder.display(), missing.join(", "),
+        match left_out.as_slice() {
+            [] => String::new(),
+            parts => format!(" (its model_index.json says null for {})", parts.join(", ")),
+        },
+        match id {
+            Some(id) => format!("{} downloads what is missing", hub::command(id)),
+            None => "copy it from the model that this one was made from, or download the model again".into(),
+        }
+    )]
+    MissingParts { folder: PathBuf, missing: Vec<String>, left_out: Vec<String>, id: Option<String> },
     #[error("cannot read {}: {error}", path.display())]
     Read { path: PathBuf, error: std::io::Error },
-    #[error("{} is not what it should be: {error}", path.display())]
-    Json { path: PathBuf, error: serde_json::Error },
+    #[error("{} is not what it should be: {why}", path.display())]
+    Json { path: PathBuf, why: String },
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
     #[error("not supported: {0}")]
     Unsupported(String),
     #[error("the configuration does not fit together: {0}")]

@@ -13,7 +13,11 @@
 mod clip;
 mod config;
 mod error;
+mod files;
+mod first_bytes;
 mod flux;
+mod hub;
+mod json;
 mod t5;
 mod vae;
 
@@ -25,6 +29,8 @@ pub mod weights;
 pub use clip::{Activation, ClipConfig};
 pub use config::{ModelConfig, Net, PATCH, PIXELS_PER_TOKEN, Sizes, read_json};
 pub use error::ModelError;
+pub use files::{ModelFiles, Parts};
+pub use first_bytes::Foreign;
 pub use flux::FluxConfig;
 pub use t5::T5Config;
 pub use vae::VaeConfig;

@@ -90,12 +90,12 @@ fn weights_are_converted_on_request() {
 
 #[test]
 fn a_weight_that_is_not_there_or_not_of_a_float_type_is_told_apart() {
-    let header = r#"{"w":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]}}"#;
+    let header = r#"{"w":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}"#;
     let weights = open_bytes(&raw(header, &[0; 2])).unwrap();
     assert_eq!(weights.names().collect::<Vec<_>>(), ["w"]);
     assert!(matches!(weights.get("v"), Err(WeightError::Missing(name)) if name == "v"));
     let message = weights.weight("w", DType::F32).unwrap_err().to_string();
-    assert!(message.contains("`w`") && message.contains("F8_E4M3") && message.contains("bf16"), "{message}");
+    assert!(message.contains("`w`") && message.contains("U8") && message.contains("bf16"), "{message}");
 }
 
 #[test]
@@ -124,11 +124,15 @@ fn a_folder_needs_exactly_one_set_of_weights() {
 #[test]
 fn pickles_are_never_loaded() {
     let pickle = folder(&[("pytorch_model.bin", b"\x80\x02}q\x00.")]);
+    // By what is in them, whatever they are called.
+    let archive = folder(&[("model.safetensors", b"PK\x03\x04\0\0\0\0archive/data.pkl\0\0")]);
+    let renamed = folder(&[("model.safetensors", b"\x80\x02}q\x00.}q\x01.")]);
     let shards = folder(&[
         ("model.safetensors.index.json", br#"{"weight_map": {"w": "pytorch_model.bin"}}"#),
         ("pytorch_model.bin", b"\x80\x02}q\x00."),
     ]);
-    for path in [pickle.path().to_owned(), pickle.path().join("x.PT"), shards.path().to_owned()] {
+    let x = pickle.path().join("x.PT");
+    for path in [pickle.path(), &x, shards.path(), archive.path(), renamed.path()] {
         let message = Weights::open(path).unwrap_err().to_string();
         assert!(message.contains("never loads pickles, convert to safetensors"), "{message}");
     }
@@ -142,7 +146,7 @@ fn damaged_files_are_refused() {
         assert!(matches!(error, WeightsError::Truncated { have, .. } if have == length as u64), "{error}");
     }
     for (what, bytes) in [
-        ("header's length", b"PK\x03\x04 no tensors at all".to_vec()),
+        ("header's length", b"no\0tensors\0at\0all".to_vec()),
         ("malformed", raw("{\"a\": 1}", &[])),
         ("malformed", raw("{", &[])),
         ("malformed", raw("[]", &[])),
@@ -242,8 +246,8 @@ fn differences_from_the_model_are_told_all_at_once() {
     assert_eq!(lines[0], "1 missing: `v`");
     assert!(lines[1].starts_with("12 of another shape: `w00` is [1], not [1, 1], `w01` is"), "{message}");
     assert!(lines[1].ends_with("`w07` is [1], not [1, 1], … and 4 more"), "{message}");
-    assert_eq!(lines[2], "8 unexpected: w12, w13, w14, w15, w16, w17, w18, w19");
-    assert_eq!(lines.len(), 3);
+    // Of a checkpoint whose names nobody knows, what is not used may be anything.
+    assert_eq!(lines.len(), 2);
 
     let header = r#"{"w":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}"#;
     let integers = open_bytes(&raw(header, &[0; 8])).unwrap();

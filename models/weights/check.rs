@@ -1,18 +1,22 @@
 //! Whether weights are those that a model's configuration calls for.
 
-use super::{Weights, WeightsError, supported};
+use super::layout::Role;
+use super::{Weights, WeightsError, infer, supported};
+use crate::Net;
 use reflux_ir::{Fact, Program};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
 /// At most this many tensors of a kind are listed in a message.
 const LISTED: usize = 8;
 
-/// Everything that tells weights from those of the model they were opened for.
+/// Everything that tells weights from those of the model they were opened for, in the names of their files.
 #[derive(Debug)]
 pub struct Mismatch {
     path: PathBuf,
+    /// In what the file's network as a whole is another one.
+    differences: Vec<String>,
     missing: Vec<String>,
     misshaped: Vec<String>,
     unsupported: Vec<String>,
@@ -20,10 +24,10 @@ pub struct Mismatch {
 }
 
 impl Weights {
-    /// Checks that every tensor of `expected` (its name and shape) is there and readable.
+    /// Checks that every tensor of `expected` (its name and shape) is there and readable, and that the network has no others.
     ///
-    /// Gives the names that nobody expected, which are worth a warning, except those under one of
-    /// `ignored_prefixes`: an all-in-one file holds other networks' weights as well.
+    /// Gives the names of tensors of which nobody knows what they are for, which are worth a warning, except those under one of
+    /// `ignored_prefixes`. Other networks' in the same file are not among them.
     ///
     /// # Errors
     /// [`WeightsError::Mismatch`], with all differences in one message.
@@ -32,26 +36,51 @@ impl Weights {
         expected: &[(String, Vec<usize>)],
         ignored_prefixes: &[&str],
     ) -> Result<Vec<String>, WeightsError> {
-        let mut mismatch = Mismatch {
-            path: self.path.clone(),
-            missing: Vec::new(),
-            misshaped: Vec::new(),
-            unsupported: Vec::new(),
-            unexpected: self.unexpected(expected, ignored_prefixes),
-        };
+        let is_ignored = |name: &str| ignored_prefixes.iter().any(|prefix| name.starts_with(prefix));
+        let shapes: BTreeMap<&str, &[usize]> =
+            expected.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())).collect();
+        let wanted = |name: &str| shapes.get(name).copied();
+        // A file's tensor may be several of diffusers', and is listed once.
+        let [mut missing, mut misshaped, mut unsupported] = [const { BTreeSet::new() }; 3];
         for (name, shape) in expected {
+            let in_file = self.name_in_file(name);
             match self.tensors.get(name) {
-                None => mismatch.missing.push(format!("`{name}`")),
+                None => {
+                    missing.insert(format!("`{in_file}`"));
+                }
                 Some(stored) if stored.shape != *shape => {
-                    mismatch.misshaped.push(format!("`{name}` is {:?}, not {shape:?}", stored.shape));
+                    let naming = self.naming.as_ref();
+                    let whole = naming.and_then(|naming| naming.shape_in_file(name, wanted));
+                    let whole = whole.unwrap_or_else(|| shape.clone());
+                    misshaped.insert(format!("`{in_file}` is {:?}, not {whole:?}", stored.whole));
                 }
                 Some(stored) if supported(stored.dtype).is_none() => {
-                    mismatch.unsupported.push(format!("`{name}` is {:?}", stored.dtype));
+                    unsupported.insert(format!("`{in_file}` is {:?}", stored.dtype));
                 }
                 Some(_) => {}
             }
         }
-        if mismatch.is_fatal() { Err(Box::new(mismatch).into()) } else { Ok(mismatch.unexpected) }
+        let others = self.names().filter(|name| wanted(name).is_none() && !is_ignored(name));
+        let (unexpected, mut strays): (Vec<&str>, Vec<&str>) = others
+            .filter(|name| self.aside.get(*name) != Some(&Role::Unused))
+            .partition(|name| !self.aside.contains_key(*name));
+        let aside = self
+            .aside
+            .iter()
+            .filter(|(name, role)| **role == Role::Stray && !self.tensors.contains_key(*name));
+        strays.extend(aside.map(|(name, _)| name.as_str()).filter(|name| !is_ignored(name)));
+        let mismatch = Mismatch {
+            path: self.path.clone(),
+            differences: self.differences(wanted),
+            missing: missing.into_iter().collect(),
+            misshaped: misshaped.into_iter().collect(),
+            unsupported: unsupported.into_iter().collect(),
+            unexpected: unexpected.into_iter().map(|name| format!("`{}`", self.name_in_file(name))).collect(),
+        };
+        match mismatch.kinds().iter().all(|(_, tensors)| tensors.is_empty()) {
+            true => Ok(strays.into_iter().map(str::to_owned).collect()),
+            false => Err(Box::new(mismatch).into()),
+        }
     }
 
     /// [`Weights::check`] for the tensors that `program` reads.
@@ -68,19 +97,30 @@ impl Weights {
         self.check(&expected, ignored_prefixes)
     }
 
-    fn unexpected(&self, expected: &[(String, Vec<usize>)], ignored_prefixes: &[&str]) -> Vec<String> {
-        let expected: BTreeSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
-        self.names()
-            .filter(|name| !expected.contains(name))
-            .filter(|name| !ignored_prefixes.iter().any(|prefix| name.starts_with(prefix)))
-            .map(str::to_owned)
-            .collect()
+    /// What the files call the tensor that diffusers calls `name`.
+    pub(super) fn name_in_file(&self, name: &str) -> String {
+        self.naming.as_ref().map_or_else(|| name.to_owned(), |naming| naming.in_file(name))
+    }
+
+    /// In what the configuration that the weights tell is not the one that was expected, if both are those of transformers.
+    fn differences<'a>(&self, wanted: impl Fn(&str) -> Option<&'a [usize]>) -> Vec<String> {
+        let of_transformer = self.naming.as_ref().is_some_and(|naming| naming.layout.net == Net::Transformer);
+        let configs = (infer::flux_config(|name| self.shape(name)), infer::flux_config(wanted));
+        match configs {
+            (Ok(found), Ok(wanted)) if of_transformer => infer::differences(&found, &wanted),
+            _ => Vec::new(),
+        }
     }
 }
 
 impl Mismatch {
-    fn is_fatal(&self) -> bool {
-        [&self.missing, &self.misshaped, &self.unsupported].iter().any(|tensors| !tensors.is_empty())
+    fn kinds(&self) -> [(&'static str, &[String]); 4] {
+        [
+            ("missing", &self.missing),
+            ("of another shape", &self.misshaped),
+            ("of an unsupported type (bf16, f16, f32 and fp8 are supported)", &self.unsupported),
+            ("unexpected", &self.unexpected),
+        ]
     }
 }
 
@@ -91,12 +131,10 @@ impl fmt::Display for Mismatch {
             "the weights {} do not fit the model's configuration; give those that belong to it",
             self.path.display()
         )?;
-        for (what, tensors) in [
-            ("missing", &self.missing),
-            ("of another shape", &self.misshaped),
-            ("of an unsupported type (bf16, f16 and f32 are supported)", &self.unsupported),
-            ("unexpected", &self.unexpected),
-        ] {
+        if !self.differences.is_empty() {
+            write!(f, "\n  they are of a transformer with {}", self.differences.join("; "))?;
+        }
+        for (what, tensors) in self.kinds() {
             let Some(more) = tensors.len().checked_sub(1) else { continue };
             let listed = &tensors[..=more.min(LISTED - 1)];
             write!(f, "\n  {} {what}: {}", tensors.len(), listed.join(", "))?;

@@ -1,6 +1,8 @@
 //! What can be wrong with weights.
 
-use super::Mismatch;
+use super::{Mismatch, layout};
+use crate::Net;
+use crate::first_bytes::Foreign;
 use std::path::PathBuf;
 
 /// Weights that cannot be used. Every message says what is wrong, where, and what to do.
@@ -14,6 +16,13 @@ pub enum WeightsError {
     #[error("{} holds no .safetensors file; give a folder or file that does", folder.display())]
     Empty { folder: PathBuf },
 
+    /// A folder with nothing but part of a file.
+    #[error(
+        "{} holds no .safetensors file but `{name}`, a download that was not finished; finish it, or download it again",
+        folder.display()
+    )]
+    Unfinished { folder: PathBuf, name: String },
+
     /// A folder with several candidates.
     #[error("{} holds several sets of weights ({}); give the path of one", folder.display(), names.join(", "))]
     Ambiguous { folder: PathBuf, names: Vec<String> },
@@ -25,10 +34,32 @@ pub enum WeightsError {
     )]
     Pickle { path: PathBuf },
 
+    /// A file of another format, or of something else than FLUX.1's networks.
+    #[error("{} is {}; {}", path.display(), foreign.what, foreign.advice)]
+    Foreign { path: PathBuf, foreign: Foreign },
+
+    /// The weights of one network where those of another should be.
+    #[error(
+        "{} holds {}, and {} is needed here; the option for it is {}",
+        path.display(), other.title(), net.title(), other.option()
+    )]
+    OtherNetwork { path: PathBuf, other: Net, net: Net },
+
+    /// Names of which none is known.
+    #[error(
+        "{} is not {}, nor anything else that Reflux knows: it holds {holds}; names of one are like {}",
+        path.display(), net.title(), layout::examples(*net)
+    )]
+    Unknown { path: PathBuf, net: Net, holds: String },
+
     /// A file shorter than it says.
     #[error(
-        "{} has {have} bytes, but its header tells of {need}: it is incomplete, download it again",
-        path.display()
+        "{} {}: it is incomplete, download it again",
+        path.display(),
+        match have {
+            0 => "is empty (0 bytes)".to_owned(),
+            _ => format!("has {have} bytes, but its header tells of {need}"),
+        }
     )]
     Truncated { path: PathBuf, have: u64, need: u64 },
 
@@ -37,7 +68,7 @@ pub enum WeightsError {
     Corrupt { path: PathBuf, why: String },
 
     /// An index that does not say which shard each tensor is in.
-    #[error("{} is no index of safetensors shards: {why}; download it again", path.display())]
+    #[error("{} is no index of safetensors shards: {why}", path.display())]
     Index { path: PathBuf, why: String },
 
     /// An index that points out of its folder.
@@ -50,6 +81,10 @@ pub enum WeightsError {
     /// An index that names a file which is not there.
     #[error("{} names the shard `{shard}`, which does not exist; download it too", index.display())]
     MissingShard { index: PathBuf, shard: String },
+
+    /// Shards without an index, of which some are missing.
+    #[error("{} holds {have} of the {of} shards of `{name}`; download the others, and the index", folder.display())]
+    MissingShards { folder: PathBuf, name: String, have: usize, of: usize },
 
     /// An index that places a tensor wrongly.
     #[error(
@@ -67,13 +102,17 @@ pub enum WeightsError {
     )]
     Duplicate { tensor: String, first: PathBuf, second: PathBuf },
 
-    /// A fused tensor of a Black Forest Labs checkpoint that does not come apart.
+    /// A fused tensor that does not come apart.
     #[error(
-        "{}: `{tensor}` of shape {shape:?} cannot be split into {}; the file is no FLUX.1 transformer",
+        "{}: `{tensor}` of shape {shape:?} cannot be split into {}; the file is damaged, or no FLUX.1 transformer",
         path.display(),
         into.join(", ")
     )]
-    Fused { path: PathBuf, tensor: String, shape: Vec<usize>, into: &'static [&'static str] },
+    Fused { path: PathBuf, tensor: String, shape: Vec<usize>, into: Vec<String> },
+
+    /// A transformer whose configuration its weights do not tell.
+    #[error("{}: the transformer's configuration cannot be read off its weights: {why}; add a transformer/config.json", path.display())]
+    NoConfig { path: PathBuf, why: String },
 
     /// Weights of another model.
     #[error(transparent)]

@@ -1,11 +1,12 @@
 //! One mapped safetensors file.
 
 use super::WeightsError;
+use super::foreign::Metadata;
 use super::unique::UniqueMap;
+use crate::first_bytes::{self, Foreign, recognise};
 use memmap2::Mmap;
-use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::tensor::{self, TensorInfo};
 use serde::de::IgnoredAny;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// The header's length, little-endian, comes first.
@@ -23,14 +24,22 @@ pub(super) struct MappedFile {
     map: Mmap,
 }
 
+/// A mapped file and what its header says.
+pub(super) struct Opened {
+    pub(super) file: MappedFile,
+    /// Offsets count from [`MappedFile::data_start`] and lie within the file.
+    pub(super) tensors: Vec<(String, TensorInfo)>,
+    pub(super) metadata: Metadata,
+}
+
 impl MappedFile {
-    /// Maps the file at `path`; gives its tensors too, whose offsets count from `data_start`
-    /// and lie within the file.
-    pub(super) fn open(path: &Path) -> Result<(Self, Vec<(String, TensorInfo)>), WeightsError> {
+    /// Maps the file at `path` and reads its header.
+    pub(super) fn open(path: &Path) -> Result<Opened, WeightsError> {
         let unreadable = |source| WeightsError::Unreadable { path: path.to_owned(), source };
         let corrupt = |why| WeightsError::Corrupt { path: path.to_owned(), why };
 
-        let file = File::open(path).map_err(unreadable)?;
+        let mut file = first_bytes::open(path).map_err(unreadable)?;
+        refuse_others(path, &first_bytes::head(&mut file).map_err(unreadable)?)?;
         // SAFETY: the map is only ever read, as bytes, which have no invalid values. What Rust asks
         // besides, that nobody writes to the file meanwhile, no program can make sure of; as in every
         // loader that maps weights it is up to the user not to change files that are in use.
@@ -44,12 +53,11 @@ impl MappedFile {
             return Err(corrupt(format!("its first bytes are no header's length ({length})")));
         }
         let header = rest.get(..length as usize).ok_or_else(|| incomplete(LENGTH_BYTES as u64 + length))?;
-        let metadata =
-            parse(header).map_err(|error| corrupt(format!("its header is malformed ({error})")))?;
+        let parsed = parse(header).map_err(|error| corrupt(format!("its header is malformed ({error})")))?;
 
         let data_start = LENGTH_BYTES + header.len();
         let need = (data_start as u64)
-            .checked_add(metadata.data_len() as u64)
+            .checked_add(parsed.data_len() as u64)
             .ok_or_else(|| corrupt("its tensors end beyond all memory".to_owned()))?;
         if have < need {
             return Err(incomplete(need));
@@ -57,8 +65,10 @@ impl MappedFile {
         if have > need {
             return Err(corrupt(format!("{} bytes follow its last tensor", have - need)));
         }
-        let tensors = metadata.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect();
-        Ok((Self { path: path.to_owned(), data_start, map }, tensors))
+        let tensors = parsed.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect();
+        let metadata =
+            parsed.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
+        Ok(Opened { file: Self { path: path.to_owned(), data_start, map }, tensors, metadata })
     }
 
     /// The whole file.
@@ -67,8 +77,46 @@ impl MappedFile {
     }
 }
 
+/// Refuses by name what begins as no safetensors file does: these have a length, and then JSON.
+fn refuse_others(path: &Path, head: &[u8]) -> Result<(), WeightsError> {
+    let Some((length, rest)) = head.split_first_chunk() else { return Ok(()) };
+    if u64::from_le_bytes(*length) <= MAX_HEADER && rest.first() == Some(&b'{') {
+        return Ok(());
+    }
+    if is_pickle(head) {
+        return Err(WeightsError::Pickle { path: path.to_owned() });
+    }
+    let foreign = recognise(head).or_else(|| {
+        if head.iter().all(|&byte| byte == 0) && head.len() > LENGTH_BYTES {
+            return Some(Foreign::new(
+                "a file that begins with zeros, as an unfinished download does",
+                "download it again",
+            ));
+        }
+        let text = std::str::from_utf8(head)
+            .ok()
+            .filter(|text| !text.contains(|c: char| c.is_control() && !c.is_whitespace()));
+        let line = text.filter(|_| u64::from_le_bytes(*length) > MAX_HEADER)?.trim().lines().next()?;
+        let line: String = line.chars().take(60).collect();
+        Some(Foreign::new(
+            format!("a text file ({line:?}…)"),
+            "give a safetensors file; if this was downloaded, download it again",
+        ))
+    });
+    match foreign {
+        Some(foreign) => Err(WeightsError::Foreign { path: path.to_owned(), foreign }),
+        None => Ok(()),
+    }
+}
+
+/// Whether a file is a pickle: by itself, or as `torch.save` puts it into a zip archive.
+fn is_pickle(head: &[u8]) -> bool {
+    let in_archive = || head.windows(8).any(|bytes| bytes == b"data.pkl");
+    matches!(head, [0x80, 2..=5, ..]) || head.starts_with(b"PK\x03\x04") && in_archive()
+}
+
 /// The header's tensors, checked to lie one after another and to be as long as their shapes say.
-fn parse(header: &[u8]) -> Result<Metadata, serde_json::Error> {
+fn parse(header: &[u8]) -> Result<tensor::Metadata, serde_json::Error> {
     serde_json::from_slice::<UniqueMap<IgnoredAny>>(header)?;
     serde_json::from_slice(header)
 }

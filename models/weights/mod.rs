@@ -1,22 +1,30 @@
 //! Weights from safetensors files, read in place.
 //!
-//! Files are memory-mapped, so that opening a checkpoint reads no more than its headers. Tensors
-//! go by their diffusers names; single-file transformers in Black Forest Labs' own layout are
-//! presented under these too.
+//! Files are memory-mapped, so that opening a checkpoint reads no more than its headers. Tensors go by their diffusers names,
+//! whatever the file calls them: how checkpoints are laid out is in [`layout`], and which are recognised and refused in
+//! [`foreign`].
 
-mod bfl;
 mod check;
 mod error;
 mod file;
+mod folder;
+mod foreign;
+mod index;
+mod infer;
+mod layout;
 mod locate;
 mod random;
 mod unique;
+mod widen;
 
 pub use check::Mismatch;
 pub use error::WeightsError;
 pub use random::RandomWeights;
 
+use crate::Net;
 use file::MappedFile;
+use foreign::Metadata;
+use layout::{Naming, Role};
 use rayon::prelude::*;
 use reflux_ir::{DType, HostTensor, WeightError, WeightSource};
 use safetensors::Dtype;
@@ -27,6 +35,9 @@ use std::path::{Path, PathBuf};
 /// Bytes that one thread copies.
 const SHARE: usize = 1 << 20;
 
+/// The networks in the order in which they are looked for, where it is not said which is meant.
+const MARKED: [Net; 4] = [Net::Transformer, Net::Vae, Net::T5, Net::Clip];
+
 /// The tensors of one network, in one or more mapped files.
 #[derive(Debug)]
 pub struct Weights {
@@ -34,6 +45,10 @@ pub struct Weights {
     path: PathBuf,
     files: Vec<MappedFile>,
     tensors: BTreeMap<String, Stored>,
+    /// How the files call them, if that is one of the ways which are known.
+    naming: Option<Naming>,
+    /// The files' tensors that are not the network's, by the files' names.
+    aside: BTreeMap<String, Role>,
 }
 
 /// Where a tensor lies.
@@ -45,67 +60,86 @@ struct Stored {
     file: usize,
     /// The byte ranges of that file which make up the tensor, in order.
     parts: Vec<Range<usize>>,
+    /// The shape of the file's tensor that it is, or is part of.
+    whole: Vec<usize>,
 }
 
 /// A tensor in a mapped file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WeightView<'a> {
-    /// The type it is stored in: `f32`, `f16` or `bf16`.
+    /// The type of its elements: `f32`, `f16` or `bf16`.
     pub dtype: DType,
     /// Its dimensions, slowest first.
     pub shape: &'a [usize],
-    /// Its little-endian elements in row-major order, in consecutive pieces of whole rows.
+    /// Its elements as they are stored: little-endian, in row-major order, in consecutive pieces of whole rows.
     pub parts: Vec<&'a [u8]>,
+    /// What the bytes stand for, where they are floats of eight bits, which are read as `bf16`.
+    codes: Option<&'static widen::Codes>,
 }
 
 impl WeightView<'_> {
-    /// A copy of the tensor in the type it is stored in.
+    /// A copy of the tensor in its type.
     pub fn to_tensor(&self) -> HostTensor {
-        let bytes = self.parts.iter().map(|part| part.len()).sum();
+        let bytes_per_byte = if self.codes.is_some() { 2 } else { 1 };
+        let bytes: usize = self.parts.iter().map(|part| part.len() * bytes_per_byte).sum();
         let mut copy = vec![0; bytes];
         let mut rest = &mut copy[..];
         for part in &self.parts {
-            let (to, after) = rest.split_at_mut(part.len());
+            let (to, after) = rest.split_at_mut(part.len() * bytes_per_byte);
             rest = after;
             // Reading from the file, and memory that is new, is what takes the time.
-            to.par_chunks_mut(SHARE)
-                .zip(part.par_chunks(SHARE))
-                .for_each(|(to, from)| to.copy_from_slice(from));
+            match self.codes {
+                Some(codes) => widen::widen(codes, part, to, SHARE),
+                None => to
+                    .par_chunks_mut(SHARE)
+                    .zip(part.par_chunks(SHARE))
+                    .for_each(|(to, from)| to.copy_from_slice(from)),
+            }
         }
         HostTensor::new(self.dtype, self.shape.to_vec(), copy)
     }
 }
 
+/// The tensors of a checkpoint's files, by the names that these have.
+struct Checkpoint {
+    path: PathBuf,
+    files: Vec<MappedFile>,
+    tensors: BTreeMap<String, Stored>,
+    metadata: Metadata,
+}
+
 impl Weights {
-    /// Opens the weights at `path`: a safetensors file, a `*.safetensors.index.json` of a sharded
-    /// checkpoint, or a folder with either. A transformer in Black Forest Labs' layout, bare or
-    /// under the prefix `model.diffusion_model.`, is recognised by its names and renamed.
+    /// Opens the weights at `path`: a safetensors file, a `*.safetensors.index.json` of a sharded checkpoint, or a folder with
+    /// either. Where a network of FLUX.1 is recognised by its names, these become diffusers'; others stay.
     ///
     /// # Errors
-    /// If there are no such files, they are damaged or contradict each other, or hold pickles.
+    /// If there are no such files, they are damaged or contradict each other, hold pickles, or codes with factors.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, WeightsError> {
-        let path = path.as_ref();
-        let found = locate::locate(path)?;
-        let mut weights = Self { path: path.to_owned(), files: Vec::new(), tensors: BTreeMap::new() };
-        for file in &found.files {
-            weights.add(file)?;
-        }
-        if let Some(index) = found.index {
-            index.verify(|tensor| Some(weights.path_of(weights.tensors.get(tensor)?)))?;
-        }
-        if bfl::is_bfl(weights.names()) { weights.with_diffusers_names() } else { Ok(weights) }
+        let checkpoint = Checkpoint::open(path.as_ref())?;
+        let naming = MARKED.into_iter().find_map(|net| checkpoint.naming(net));
+        let prefix = naming.as_ref().map_or("", |naming| naming.prefix);
+        foreign::scheme(&checkpoint.path, prefix, &checkpoint.tensors, &checkpoint.metadata)?;
+        checkpoint.named(naming, true)
     }
 
-    fn add(&mut self, path: &Path) -> Result<(), WeightsError> {
-        let (file, tensors) = MappedFile::open(path)?;
-        self.files.push(file);
-        let file = self.files.len() - 1;
-        for (name, info) in tensors {
-            let (start, end) = info.data_offsets;
-            let part = self.files[file].data_start + start..self.files[file].data_start + end;
-            self.insert(name, Stored { dtype: info.dtype, shape: info.shape, file, parts: vec![part] })?;
-        }
-        Ok(())
+    /// Opens the weights of `net` at `path`, as [`Weights::open`]; of a file that holds other networks too, only those of `net`.
+    ///
+    /// # Errors
+    /// As [`Weights::open`], and if the files are recognised as something else or not recognised at all.
+    pub fn open_for(net: Net, path: impl AsRef<Path>) -> Result<Self, WeightsError> {
+        let checkpoint = Checkpoint::open(path.as_ref())?;
+        let path = &checkpoint.path;
+        foreign::refuse(path, &checkpoint.tensors)?;
+        let Some(naming) = checkpoint.naming(net) else {
+            let other = Net::ALL.into_iter().find(|other| checkpoint.naming(*other).is_some());
+            if let Some(other) = other {
+                return Err(WeightsError::OtherNetwork { path: path.clone(), other, net });
+            }
+            foreign::refuse_unknown(path, &checkpoint.tensors)?;
+            return Err(checkpoint.unknown(net));
+        };
+        foreign::scheme(path, naming.prefix, &checkpoint.tensors, &checkpoint.metadata)?;
+        checkpoint.named(Some(naming), false)
     }
 
     fn insert(&mut self, name: String, stored: Stored) -> Result<(), WeightsError> {
@@ -134,7 +168,7 @@ impl Weights {
     /// The tensor `name`, in place.
     ///
     /// # Errors
-    /// If there is none, or it is stored in another type than `f32`, `f16` and `bf16`.
+    /// If there is none, or it is stored in a type that is no float of at most 32 bits.
     pub fn get(&self, name: &str) -> Result<WeightView<'_>, WeightError> {
         let stored = self.tensors.get(name).ok_or_else(|| WeightError::Missing(name.to_owned()))?;
         let dtype = supported(stored.dtype).ok_or_else(|| WeightError::Unreadable {
@@ -147,7 +181,77 @@ impl Weights {
         })?;
         let bytes = self.files[stored.file].bytes();
         let parts = stored.parts.iter().map(|part| &bytes[part.clone()]).collect();
-        Ok(WeightView { dtype, shape: &stored.shape, parts })
+        Ok(WeightView { dtype, shape: &stored.shape, parts, codes: widen::codes(stored.dtype) })
+    }
+}
+
+impl Checkpoint {
+    fn open(path: &Path) -> Result<Self, WeightsError> {
+        let found = locate::locate(path)?;
+        // Duplicates are looked for as among tensors of a network.
+        let mut raw = Weights {
+            path: path.to_owned(),
+            files: Vec::new(),
+            tensors: BTreeMap::new(),
+            naming: None,
+            aside: BTreeMap::new(),
+        };
+        let mut metadata = Metadata::new();
+        for file in &found.files {
+            let opened = MappedFile::open(file)?;
+            let (index, start) = (raw.files.len(), opened.file.data_start);
+            raw.files.push(opened.file);
+            metadata.extend(opened.metadata);
+            for (name, info) in opened.tensors {
+                let part = start + info.data_offsets.0..start + info.data_offsets.1;
+                let (shape, whole) = (info.shape.clone(), info.shape);
+                raw.insert(name, Stored { dtype: info.dtype, shape, file: index, parts: vec![part], whole })?;
+            }
+        }
+        if let Some(index) = found.index {
+            index.verify(|tensor| Some(raw.path_of(raw.tensors.get(tensor)?)))?;
+        }
+        let Weights { path, files, tensors, .. } = raw;
+        Ok(Self { path, files, tensors, metadata })
+    }
+
+    fn naming(&self, net: Net) -> Option<Naming> {
+        Naming::of(net, self.tensors.keys().map(String::as_str))
+    }
+
+    /// The network's tensors under diffusers' names, if `naming` says how; and the others' as they are, if they are to be kept.
+    fn named(self, naming: Option<Naming>, keep_others: bool) -> Result<Weights, WeightsError> {
+        let Self { path, files, tensors, .. } = self;
+        let mut weights =
+            Weights { path, files, tensors: BTreeMap::new(), naming: None, aside: BTreeMap::new() };
+        for (name, stored) in &tensors {
+            let role = naming.as_ref().map_or(Role::Stray, |naming| naming.role(name));
+            if let (Some(naming), Role::Own) = (&naming, role) {
+                let path = weights.path_of(stored).to_owned();
+                for (name, part) in naming.renamed(name, &tensors, &path)? {
+                    weights.insert(name, part)?;
+                }
+                continue;
+            }
+            if keep_others {
+                weights.insert(name.clone(), stored.clone())?;
+            }
+            weights.aside.insert(name.clone(), role);
+        }
+        weights.naming = naming;
+        Ok(weights)
+    }
+
+    /// That nothing is recognised, with the first names that there are.
+    fn unknown(&self, net: Net) -> WeightsError {
+        const SHOWN: usize = 3;
+        let names: Vec<String> = self.tensors.keys().take(SHOWN).map(|name| format!("`{name}`")).collect();
+        let holds = match self.tensors.len() {
+            0 => "no tensors".to_owned(),
+            count if count <= SHOWN => names.join(", "),
+            count => format!("{}, … and {} more tensors", names.join(", "), count - SHOWN),
+        };
+        WeightsError::Unknown { path: self.path.clone(), net, holds }
     }
 }
 
@@ -158,13 +262,13 @@ impl WeightSource for Weights {
     }
 }
 
-/// The element type of weights stored as `dtype`. Integers are none: they are codes of some
-/// quantization scheme, meaningless without its scales.
+/// The element type that weights stored as `dtype` are read in. Integers have none: they are codes of some quantization
+/// scheme, meaningless without its scales.
 fn supported(dtype: Dtype) -> Option<DType> {
     match dtype {
         Dtype::F32 => Some(DType::F32),
         Dtype::F16 => Some(DType::F16),
-        Dtype::BF16 => Some(DType::BF16),
+        Dtype::BF16 | Dtype::F8_E4M3 | Dtype::F8_E5M2 => Some(DType::BF16),
         _ => None,
     }
 }

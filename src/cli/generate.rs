@@ -1,5 +1,6 @@
 //! `reflux generate`
 
+use super::parts::PartArgs;
 use super::passes::{PassArgs, check_dump_dir, in_a_line};
 use super::progress::Progress;
 use super::{DTypeArg, DeviceArg, MemoryArg, announce_peak, by_op, print, tensors};
@@ -21,12 +22,11 @@ pub struct Args {
     /// What to draw; several prompts make several pictures
     #[arg(required = true)]
     prompts: Vec<String>,
-    /// A FLUX.1 model in diffusers layout [default: the bundled one]
-    #[arg(long, value_name = "DIR")]
+    /// A FLUX.1 model in diffusers layout, or the id of one in the Hugging Face Hub's local cache [default: the bundled one]
+    #[arg(long, value_name = "DIR|ID")]
     model: Option<PathBuf>,
-    /// Other weights for the transformer, of diffusers' or BFL's names
-    #[arg(long, value_name = "FILE|DIR")]
-    transformer: Option<PathBuf>,
+    #[command(flatten)]
+    parts: PartArgs,
     /// Where to write the PNG; several pictures are numbered NAME-0.png, NAME-1.png, …
     #[arg(long, short, value_name = "FILE", default_value = "out.png")]
     out: PathBuf,
@@ -115,7 +115,7 @@ pub fn generate(args: &Args) -> Result<(), Error> {
     let options = OpenOptions {
         device: Some(args.device.into()),
         dtype: args.dtype.map(Into::into),
-        transformer: args.transformer.clone(),
+        parts: args.parts.parts(),
         passes,
         dump_dir: args.dump_dir.clone(),
         memory: args.memory.into(),

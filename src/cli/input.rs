@@ -5,7 +5,7 @@ use super::read_text;
 use crate::Error;
 use reflux_ir::pass::{Driver, Pipeline};
 use reflux_ir::{Program, text};
-use reflux_models::{ModelConfig, Net};
+use reflux_models::{ModelConfig, ModelError, Net};
 use std::path::Path;
 
 /// What an argument means.
@@ -24,13 +24,20 @@ impl<'a> Input<'a> {
         if argument.exists() {
             return Ok(Self::File(argument));
         }
-        let named = argument.to_str().and_then(Model::built_in);
-        named.map(|model| Self::Model(Box::new(model))).ok_or_else(|| {
-            let (path, names) = (argument.display(), ModelConfig::BUILT_IN.join(", "));
-            Error::Usage(format!(
-                "there is no {path}; give an IR file, the folder of a model, or one of {names}"
-            ))
-        })
+        if let Some(model) = argument.to_str().and_then(Model::built_in) {
+            return Ok(Self::Model(Box::new(model)));
+        }
+        match Model::read(argument) {
+            // The id of a model in the Hub's local cache.
+            Ok(model) => Ok(Self::Model(Box::new(model))),
+            Err(Error::Model(ModelError::NoFolder { .. })) => {
+                let (path, names) = (argument.display(), ModelConfig::BUILT_IN.join(", "));
+                Err(Error::Usage(format!(
+                    "there is no {path}; give an IR file, the folder of a model, or one of {names}"
+                )))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The program: that of the file, or of the model's network `net`, and the times of its steps, if it has any.

@@ -5,7 +5,7 @@ use crate::Error;
 use crate::pipeline::{Defaults, FluxPipeline, OpenOptions};
 use reflux_ir::{DType, Program};
 use reflux_models::scheduler::Schedule;
-use reflux_models::{ModelConfig, Net, PIXELS_PER_TOKEN, Sizes};
+use reflux_models::{ModelConfig, ModelFiles, Net, PIXELS_PER_TOKEN, Parts, Sizes};
 use std::path::Path;
 
 /// For which sizes.
@@ -83,8 +83,13 @@ impl Model {
 
     /// The model in a folder in diffusers layout.
     pub fn read(folder: &Path) -> Result<Self, Error> {
-        let config = ModelConfig::read(folder)?;
-        let defaults = Defaults::of(folder, &config)?;
+        Self::of(&ModelFiles::find(folder, Parts::default())?)
+    }
+
+    /// The model of these files.
+    pub fn of(files: &ModelFiles) -> Result<Self, Error> {
+        let config = ModelConfig::of(files)?;
+        let defaults = Defaults::of(files.folder(), &config)?;
         Ok(Self { config, defaults })
     }
 

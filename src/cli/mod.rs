@@ -13,6 +13,7 @@ mod input;
 mod ir;
 mod lowering;
 mod opt;
+mod parts;
 mod passes;
 mod progress;
 mod run;

@@ -24,8 +24,8 @@ use reflux_ir::pass::{PassReport, Pipeline};
 use reflux_ir::{DType, HostTensor, Program, WeightSource};
 use reflux_models::noise::TorchGenerator;
 use reflux_models::scheduler::Schedule;
-use reflux_models::weights::{RandomWeights, Weights};
-use reflux_models::{ModelConfig, Net, Sizes};
+use reflux_models::weights::RandomWeights;
+use reflux_models::{ModelConfig, ModelFiles, Net, Parts, Sizes};
 use reflux_runtime::{Device, Execute, Profile, load, load_streaming};
 use report::Clock;
 use request::Resolved;
@@ -42,8 +42,8 @@ pub struct OpenOptions {
     pub device: Option<Device>,
     /// In what to compute: f32 on the processor and bf16 on a GPU if not given.
     pub dtype: Option<DType>,
-    /// The transformer's weights, if not those of the folder: a file (of diffusers' or BFL's names) or a folder.
-    pub transformer: Option<PathBuf>,
+    /// Networks whose weights are not those of the model's folder.
+    pub parts: Parts,
     /// What to run on the transformer before it is loaded; if not given, [`reflux_passes::LOSSLESS_CPU`] on the
     /// processor and [`reflux_passes::LOSSLESS`] on a GPU.
     pub passes: Option<Arc<Pipeline>>,
@@ -56,14 +56,13 @@ pub struct OpenOptions {
 /// A FLUX.1 model, ready to make pictures. Networks are loaded when they are first needed, and stay as [`Memory`] says.
 pub struct FluxPipeline {
     /// Where the weights are; drawn if nowhere.
-    folder: Option<PathBuf>,
+    files: Option<ModelFiles>,
     config: ModelConfig,
     defaults: Defaults,
     /// None where weights are drawn, to which all prompts are alike.
     tokenizers: Option<Tokenizers>,
     device: Device,
     dtype: DType,
-    transformer: Option<PathBuf>,
     passes: Arc<Pipeline>,
     dump_dir: Option<PathBuf>,
     memory: Memory,
@@ -76,21 +75,26 @@ pub struct FluxPipeline {
 }
 
 impl FluxPipeline {
-    /// Opens a model folder in diffusers layout, to run on the processor in f32.
-    pub fn open(folder: impl AsRef<Path>) -> Result<Self, Error> {
-        Self::open_with(folder, OpenOptions::default())
+    /// Opens a model, to run on the processor in f32: a folder in diffusers layout, or a model in the Hub's local cache.
+    pub fn open(model: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::open_with(model, OpenOptions::default())
     }
 
-    /// Opens a model folder in diffusers layout.
+    /// Opens a model: a folder in diffusers layout, or the id of a model in the Hub's local cache ([`ModelFiles::find`]).
     ///
     /// Reads configurations and tokenizers, and checks the names and shapes of all weights.
-    pub fn open_with(folder: impl AsRef<Path>, options: OpenOptions) -> Result<Self, Error> {
-        let folder = folder.as_ref().to_owned();
-        let config = ModelConfig::read(&folder)?;
-        let defaults = Defaults::of(&folder, &config)?;
+    pub fn open_with(model: impl AsRef<Path>, mut options: OpenOptions) -> Result<Self, Error> {
+        let files = ModelFiles::find(model.as_ref(), std::mem::take(&mut options.parts))?;
+        Self::open_files(files, options)
+    }
+
+    /// Opens the model of these files, which say for themselves what takes the place of its networks.
+    pub(crate) fn open_files(files: ModelFiles, options: OpenOptions) -> Result<Self, Error> {
+        let config = ModelConfig::of(&files)?;
+        let defaults = Defaults::of(files.folder(), &config)?;
         let mut pipeline = Self::with_random_weights(config, defaults, options)?;
-        pipeline.tokenizers = Some(Tokenizers::open(&folder)?);
-        pipeline.folder = Some(folder);
+        pipeline.tokenizers = Some(Tokenizers::open(files.folder())?);
+        pipeline.files = Some(files);
         Ok(pipeline)
     }
 
@@ -111,13 +115,12 @@ impl FluxPipeline {
             });
         }
         Ok(Self {
-            folder: None,
+            files: None,
             config,
             defaults,
             tokenizers: None,
             device,
             dtype,
-            transformer: options.transformer,
             passes: options.passes.unwrap_or_else(|| Arc::new(lossless(Net::Transformer, device))),
             dump_dir: options.dump_dir,
             memory: options.memory,
@@ -213,11 +216,9 @@ impl FluxPipeline {
         Ok((images, report))
     }
 
-    /// The folder's name, by which pictures say what made them.
+    /// The model's name, by which pictures say what made them.
     fn model_name(&self) -> String {
-        let folder = self.folder.as_ref().and_then(|folder| folder.canonicalize().ok());
-        let name = folder.and_then(|path| path.file_name().map(|name| name.to_owned()));
-        name.map_or_else(|| "FLUX.1".into(), |name| name.to_string_lossy().into_owned())
+        self.files.as_ref().and_then(ModelFiles::name).unwrap_or_else(|| "FLUX.1".into())
     }
 
     /// The network for these sizes, loaded if it is not.
@@ -250,15 +251,12 @@ impl FluxPipeline {
 
     /// The weights of `net`, which is to run as `program`.
     fn weights(&mut self, net: Net, sizes: &Sizes, program: &Program) -> Result<Rc<dyn WeightSource>, Error> {
-        let path = match (&self.transformer, &self.folder, net) {
-            (Some(path), _, Net::Transformer) => path.clone(),
-            (_, Some(folder), _) => folder.join(net.folder()),
-            (_, None, _) => return Ok(Rc::new(RandomWeights::new(program, 0))),
-        };
-        let weights = Weights::open(&path)?;
+        let Some(files) = &self.files else { return Ok(Rc::new(RandomWeights::new(program, 0))) };
+        let weights = files.weights(net)?;
         // The checkpoint is one of the network as it was before the passes.
-        let unused = weights.check_for(&self.config.lower(net, sizes, self.dtype)?, net.unused_weights())?;
+        let unused = weights.check_for(&self.config.lower(net, sizes, self.dtype)?, &[])?;
         if let Some(first) = unused.first() {
+            let path = files.weights_path(net);
             let path = path.display();
             self.warnings.push(format!("{path}: {} tensors are not used, `{first}` the first", unused.len()));
         }

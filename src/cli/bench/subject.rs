@@ -2,17 +2,20 @@
 
 use crate::Error;
 use crate::cli::lowering::Model;
+use crate::cli::parts::PartArgs;
 use crate::pipeline::{FluxPipeline, OpenOptions, bundled_model};
 use reflux_ir::{Program, WeightSource};
-use reflux_models::weights::{RandomWeights, Weights};
-use reflux_models::{ModelConfig, Net};
+use reflux_models::weights::RandomWeights;
+use reflux_models::{ModelConfig, ModelFiles, Net};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub struct SubjectArgs {
-    /// A FLUX.1 model in diffusers layout [default: the bundled one]
-    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    /// A FLUX.1 model in diffusers layout, or the id of one in the Hugging Face Hub's local cache [default: the bundled one]
+    #[arg(long, value_name = "DIR|ID", conflicts_with = "config")]
     model: Option<PathBuf>,
+    #[command(flatten)]
+    parts: PartArgs,
     /// A built-in configuration, which has no weights
     #[arg(long, value_name = "NAME", value_parser = ModelConfig::BUILT_IN)]
     config: Option<String>,
@@ -25,8 +28,8 @@ pub struct Subject {
     /// As the user calls it.
     pub name: String,
     pub model: Model,
-    /// The model's folder, where its weights are; drawn if nowhere.
-    folder: Option<PathBuf>,
+    /// Where the model's weights are; drawn if nowhere.
+    files: Option<ModelFiles>,
 }
 
 impl Subject {
@@ -35,6 +38,16 @@ impl Subject {
     /// # Errors
     /// If it has no weights and none may be drawn.
     pub fn of(args: &SubjectArgs) -> Result<Self, Error> {
+        if let Some(option) = args.parts.given().filter(|_| args.config.is_some() || args.random_weights) {
+            let other = if args.random_weights {
+                "--random-weights draws them all"
+            } else {
+                "--config has no weights"
+            };
+            return Err(Error::Usage(format!(
+                "{option} names weights, and {other}; leave out one of the two"
+            )));
+        }
         if let Some(name) = &args.config {
             if !args.random_weights {
                 let message = format!(
@@ -44,18 +57,19 @@ impl Subject {
                 return Err(Error::Usage(message));
             }
             let model = Model::built_in(name).expect("clap knows the names");
-            return Ok(Self { name: name.clone(), model, folder: None });
+            return Ok(Self { name: name.clone(), model, files: None });
         }
         let folder = args.model.clone().map_or_else(bundled_model, Ok)?;
-        let model = Model::read(&folder)?;
+        let files = ModelFiles::find(&folder, args.parts.parts())?;
+        let model = Model::of(&files)?;
         let name = folder.display().to_string();
-        Ok(Self { name, model, folder: (!args.random_weights).then_some(folder) })
+        Ok(Self { name, model, files: (!args.random_weights).then_some(files) })
     }
 
     /// What makes pictures of it.
     pub fn pipeline(&self, options: OpenOptions) -> Result<FluxPipeline, Error> {
-        match &self.folder {
-            Some(folder) => FluxPipeline::open_with(folder, options),
+        match &self.files {
+            Some(files) => FluxPipeline::open_files(files.clone(), options),
             None => self.model.with_random_weights(options),
         }
     }
@@ -67,12 +81,12 @@ impl Subject {
         given: &Program,
         program: &Program,
     ) -> Result<Box<dyn WeightSource>, Error> {
-        let Some(folder) = &self.folder else {
+        let Some(files) = &self.files else {
             return Ok(Box::new(RandomWeights::new(program, super::SEED)));
         };
-        let weights = Weights::open(folder.join(net.folder()))?;
+        let weights = files.weights(net)?;
         // The checkpoint is one of the network as it was before the passes.
-        weights.check_for(given, net.unused_weights())?;
+        weights.check_for(given, &[])?;
         Ok(Box::new(weights))
     }
 }

@@ -1,0 +1,174 @@
+//! What a file is that is not what it should be, by its first bytes.
+//!
+//! Weights, configurations and tokenizers are downloaded, and what arrives is often something else: a pointer to a file, a page
+//! that asks for a login, half a file. To say which saves the reader a search.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// So many bytes tell all that are told apart here.
+const HEAD: usize = 512;
+
+/// What a file is, and what to do about it: the two halves of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    /// After “the file is”.
+    pub what: String,
+    pub advice: String,
+}
+
+impl Foreign {
+    pub(crate) fn new(what: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { what: what.into(), advice: advice.into() }
+    }
+}
+
+/// How Git LFS begins what it puts in a file's place.
+const LFS: &[u8] = b"version https://git-lfs";
+
+const AGAIN: &str = "download the file again";
+
+/// Formats that begin with bytes of their own: these, what the format is, and what to do.
+const MAGIC: &[(&[u8], &str, &str)] = &[
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras)", "convert it to safetensors"),
+    (b"\x93NUMPY", "a NumPy array", "convert it to safetensors"),
+    (b"PK\x03\x04", "a zip archive", "unpack it, and give what is in it"),
+    (b"\x1f\x8b", "a gzip archive", "unpack it, and give what is in it"),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive", "unpack it, and give what is in it"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it, and give what is in it"),
+    (b"Rar!", "a RAR archive", "unpack it, and give what is in it"),
+    (b"\x89PNG", "a picture (PNG)", "give a file of weights"),
+    (b"\xff\xd8\xff", "a picture (JPEG)", "give a file of weights"),
+    (b"%PDF", "a PDF document", AGAIN),
+];
+
+/// What a file with these first bytes is, if it is one of the things that lie where text or weights should.
+pub(crate) fn recognise(head: &[u8]) -> Option<Foreign> {
+    if head.starts_with(LFS) {
+        return Some(lfs_pointer(head));
+    }
+    if head.starts_with(b"GGUF") {
+        let network = architecture(head).map_or_else(String::new, |name| format!(" (architecture `{name}`)"));
+        let advice = "Reflux reads safetensors and cannot read GGUF yet: give the safetensors file that it was made from, and \
+                      quantize it here, for example with --passes \"quantize(int8wo)\"";
+        return Some(Foreign::new(format!("a GGUF file{network}"), advice));
+    }
+    let text = head.trim_ascii_start();
+    let is_markup =
+        |start: &&str| text.get(..start.len()).is_some_and(|s| s.eq_ignore_ascii_case(start.as_bytes()));
+    if ["<!doctype html", "<html", "<head", "<?xml", "<Error"].iter().any(|start| is_markup(&start)) {
+        let advice = "the server sent it in the file's place: download the file again, logged in if the model asks for it";
+        return Some(Foreign::new("a web page", advice));
+    }
+    let (_, what, advice) = MAGIC.iter().find(|(magic, ..)| head.starts_with(magic))?;
+    Some(Foreign::new(*what, *advice))
+}
+
+/// A pointer says how large the file is that it stands for: `size 23782506688`.
+fn lfs_pointer(head: &[u8]) -> Foreign {
+    let text = String::from_utf8_lossy(head);
+    let size = text.lines().find_map(|line| line.strip_prefix("size ")?.trim().parse::<u64>().ok());
+    let size = size.map_or_else(String::new, |bytes| format!(" to a file of {bytes} bytes"));
+    let advice =
+        "the file itself was not downloaded: run `git lfs install` and `git lfs pull` in the model's folder";
+    Foreign::new(format!("a Git LFS pointer{size}"), advice)
+}
+
+/// What a GGUF file is of: the value of `general.architecture`, if that is the first of its keys, as it is in all that are about.
+fn architecture(head: &[u8]) -> Option<&str> {
+    const KEY: &[u8] = b"general.architecture";
+    const STRING: u32 = 8;
+    // Magic, version and two counts; then a key and a value, each string after its length.
+    let (length, rest) = head.get(24..)?.split_first_chunk()?;
+    let rest = rest.strip_prefix(KEY).filter(|_| u64::from_le_bytes(*length) == KEY.len() as u64)?;
+    let (kind, rest) = rest.split_first_chunk()?;
+    let (length, rest) = rest.split_first_chunk()?;
+    let name = rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    let is_plain = u32::from_le_bytes(*kind) == STRING && name.iter().all(u8::is_ascii_graphic);
+    std::str::from_utf8(name).ok().filter(|_| is_plain)
+}
+
+/// The first bytes of an open file; nothing else of it is read.
+pub(crate) fn head(file: &mut File) -> io::Result<Vec<u8>> {
+    let mut head = Vec::with_capacity(HEAD);
+    file.take(HEAD as u64).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+/// Opens a regular file. Where it is a link to nowhere, as in a half-deleted cache, the error says so; and what is no file
+/// (a pipe would be waited for, a device has no end) is refused.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    let metadata = std::fs::metadata(path).map_err(|error| explain(path, error))?;
+    if metadata.is_dir() {
+        return Err(io::Error::other("it is a folder, and should be a file"));
+    }
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is a device or a pipe, and should be a file"));
+    }
+    File::open(path)
+}
+
+/// The contents of a regular file.
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// `error`, unless it is that a link leads nowhere.
+fn explain(path: &Path, error: io::Error) -> io::Error {
+    match std::fs::read_link(path) {
+        Ok(target) if error.kind() == io::ErrorKind::NotFound => {
+            let target = target.display();
+            io::Error::new(
+                error.kind(),
+                format!("it is a link to {target}, which is not there; download it again"),
+            )
+        }
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn what(head: &[u8]) -> Option<String> {
+        recognise(head).map(|foreign| foreign.what)
+    }
+
+    #[test]
+    fn what_lies_in_a_files_place_is_recognised() {
+        let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 246144152\n";
+        assert_eq!(what(pointer).unwrap(), "a Git LFS pointer to a file of 246144152 bytes");
+        assert_eq!(what(b"version https://git-lfs.github.com/spec/v1\n").unwrap(), "a Git LFS pointer");
+        for page in [&b"<!DOCTYPE html><html>"[..], b"\n  <HTML>", b"<?xml version=\"1.0\"?><Error>"] {
+            assert_eq!(what(page).unwrap(), "a web page");
+        }
+        assert_eq!(what(b"GGUF\x03\0\0\0").unwrap(), "a GGUF file");
+        let string = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+        let gguf = [
+            b"GGUF\x03\0\0\0",
+            &[0; 16][..],
+            &string("general.architecture"),
+            &[8, 0, 0, 0],
+            &string("flux"),
+        ]
+        .concat();
+        assert_eq!(what(&gguf).unwrap(), "a GGUF file (architecture `flux`)");
+        for length in 4..gguf.len() {
+            assert_eq!(what(&gguf[..length]).unwrap(), "a GGUF file");
+        }
+        assert_eq!(what(b"PK\x03\x04\0").unwrap(), "a zip archive");
+    }
+
+    #[test]
+    fn text_and_headers_are_nothing_foreign() {
+        for head in
+            [&b""[..], b"{\"a\": 1}", b"\x40\0\0\0\0\0\0\0{\"a\":", b"#version: 0.2\na b", b"version 1"]
+        {
+            assert_eq!(what(head), None, "{head:?}");
+        }
+    }
+}

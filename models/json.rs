@@ -1,0 +1,64 @@
+//! JSON as people and servers leave it: with what is wrong said so that it can be put right.
+
+use crate::first_bytes::recognise;
+use serde::de::DeserializeOwned;
+
+/// The value of a JSON file with these bytes. If there is none, why; what to do is `advice`, unless the bytes tell more.
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8], advice: &str) -> Result<T, String> {
+    if bytes.trim_ascii().is_empty() {
+        return Err(format!("it is empty ({} bytes); {advice}", bytes.len()));
+    }
+    if let Some(foreign) = recognise(bytes) {
+        return Err(format!("it is {}; {}", foreign.what, foreign.advice));
+    }
+    let text = std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0'));
+    let Some(text) = text else {
+        let encoding = match bytes {
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [_, 0, ..] | [0, ..] => "in UTF-16",
+            _ => "not in UTF-8",
+        };
+        return Err(format!("it is {encoding}, and JSON is in UTF-8; save it as UTF-8"));
+    };
+    if text.starts_with('\u{feff}') {
+        return Err(
+            "it begins with a byte order mark (BOM), which JSON does not have; save it as UTF-8 without one"
+                .into(),
+        );
+    }
+    serde_json::from_str(text).map_err(|error| {
+        let line = text.lines().nth(error.line().saturating_sub(1)).unwrap_or_default().trim_start();
+        let is_comment = error.is_syntax() && ["//", "/*", "#"].iter().any(|start| line.starts_with(start));
+        format!("{error}; {}", if is_comment { "JSON has no comments, remove it" } else { advice })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    fn why(bytes: &[u8]) -> String {
+        parse::<Value>(bytes, "mend it").unwrap_err()
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_what_to_do() {
+        assert_eq!(parse::<Value>(b"{\"a\": \"\xc3\xa9\"}", "").unwrap()["a"], "é");
+        assert!(why(b"\xef\xbb\xbf{}").contains("byte order mark"));
+        let text = "{\"a\": 1}";
+        let utf16 =
+            |to_bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(to_bytes).collect::<Vec<u8>>();
+        for bytes in [utf16(u16::to_le_bytes), utf16(u16::to_be_bytes)] {
+            assert!(why(&bytes).contains("UTF-16"), "{bytes:?}");
+            let marked =
+                [if bytes[0] == 0 { [0xfe, 0xff] } else { [0xff, 0xfe] }.as_slice(), &bytes].concat();
+            assert!(why(&marked).contains("UTF-16"), "{marked:?}");
+        }
+        assert!(why(b"{\"a\": \"\xe9\"}").contains("save it as UTF-8"));
+        assert!(why(b"{\n  // by hand\n  \"a\": 1\n}").contains("at line 2 column 3; JSON has no comments"));
+        assert!(why(b"{\n  \"a\": }").ends_with("at line 2 column 8; mend it"));
+        assert_eq!(why(b" \n"), "it is empty (2 bytes); mend it");
+        assert!(why(b"version https://git-lfs.github.com/spec/v1\n").contains("git lfs pull"));
+        assert!(why(b"<html>").contains("a web page"));
+    }
+}

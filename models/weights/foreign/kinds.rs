@@ -1,0 +1,116 @@
+//! Kinds of checkpoints that are about, and are not FLUX.1's.
+
+use super::Kind;
+
+const LORA: &str = "it changes a transformer and is none by itself, and Reflux cannot apply LoRAs yet: merge it into the \
+                    transformer (in diffusers: load_lora_weights, fuse_lora, save_pretrained), and give the result";
+
+const OTHER_MODEL: &str = "Reflux draws with FLUX.1 only: give a FLUX.1 model";
+
+const ADAPTER: &str =
+    "it is used beside a transformer and is none by itself, and Reflux cannot use such yet: leave it away";
+
+const QUANTIZED: &str = "Reflux reads bf16, f16, f32 and plain fp8, and cannot read this yet: give the file it was made from, \
+                         and quantize it here, for example with --passes \"quantize(int4wo)\"";
+
+/// The first that fits counts, so that the more special come first.
+pub(super) const KINDS: &[Kind] = &[
+    // Their low-rank parts are no LoRA.
+    Kind { what: "quantized by SVDQuant (Nunchaku)", marks: &["qweight", "wscales"], advice: QUANTIZED },
+    Kind { what: "a LoRA with kohya's names", marks: &["lora_unet_"], advice: LORA },
+    Kind { what: "a LoRA with OneTrainer's names", marks: &["lora_transformer_"], advice: LORA },
+    Kind { what: "a LoRA of text encoders", marks: &["lora_te"], advice: LORA },
+    Kind { what: "a LyCORIS LoRA", marks: &["lycoris_"], advice: LORA },
+    Kind { what: "a LyCORIS LoRA (LoHa)", marks: &["hada_w1"], advice: LORA },
+    Kind { what: "a LyCORIS LoRA (LoKr)", marks: &["lokr_w"], advice: LORA },
+    Kind { what: "a LyCORIS LoRA (OFT)", marks: &["oft_blocks"], advice: LORA },
+    Kind { what: "a LoRA with XLabs' names", marks: &["_lora", ".processor."], advice: LORA },
+    Kind {
+        what: "a LoRA with Black Forest Labs' names",
+        marks: &[".lora_A", "double_blocks."],
+        advice: LORA,
+    },
+    Kind {
+        what: "a LoRA with Black Forest Labs' names",
+        marks: &[".lora_A", "single_blocks."],
+        advice: LORA,
+    },
+    Kind { what: "a LoRA with diffusers' names", marks: &[".lora_A"], advice: LORA },
+    Kind { what: "a LoRA with diffusers' names", marks: &[".lora.down"], advice: LORA },
+    Kind { what: "a LoRA", marks: &["lora_down"], advice: LORA },
+    Kind { what: "a LoRA", marks: &["lora_up"], advice: LORA },
+    Kind { what: "a LoRA", marks: &["lora_B"], advice: LORA },
+    Kind { what: "a LoRA", marks: &["lora_magnitude_vector"], advice: LORA },
+    Kind { what: "a LoRA", marks: &["dora_scale"], advice: LORA },
+    Kind { what: "a LoRA of full matrices", marks: &[".diff_b"], advice: LORA },
+    Kind { what: "Chroma", marks: &["distilled_guidance_layer."], advice: OTHER_MODEL },
+    Kind { what: "FLUX.2", marks: &["double_stream_modulation_img."], advice: OTHER_MODEL },
+    Kind { what: "Stable Diffusion XL", marks: &["conditioner.embedders.1."], advice: OTHER_MODEL },
+    Kind {
+        what: "Stable Diffusion XL",
+        marks: &["add_embedding.linear_1.", "down_blocks."],
+        advice: OTHER_MODEL,
+    },
+    Kind { what: "Stable Diffusion XL", marks: &["label_emb.0.0.", "input_blocks."], advice: OTHER_MODEL },
+    Kind { what: "a ControlNet", marks: &["controlnet_"], advice: ADAPTER },
+    Kind { what: "a ControlNet", marks: &["input_hint_block."], advice: ADAPTER },
+    Kind { what: "a ControlNet", marks: &["control_model."], advice: ADAPTER },
+    Kind {
+        what: "Stable Diffusion 1 or 2",
+        marks: &["input_blocks.", "output_blocks.", "middle_block."],
+        advice: OTHER_MODEL,
+    },
+    Kind {
+        what: "a UNet of Stable Diffusion",
+        marks: &["down_blocks.0.attentions.0.transformer_blocks."],
+        advice: OTHER_MODEL,
+    },
+    Kind {
+        what: "a UNet of Stable Diffusion",
+        marks: &["mid_block.attentions.0.transformer_blocks."],
+        advice: OTHER_MODEL,
+    },
+    Kind { what: "Stable Diffusion 3", marks: &["joint_blocks."], advice: OTHER_MODEL },
+    Kind {
+        what: "Stable Diffusion 3",
+        marks: &["pos_embed.proj.", ".attn.add_k_proj."],
+        advice: OTHER_MODEL,
+    },
+    Kind { what: "HunyuanVideo", marks: &["individual_token_refiner"], advice: OTHER_MODEL },
+    Kind { what: "HunyuanVideo", marks: &["context_embedder.token_refiner"], advice: OTHER_MODEL },
+    Kind { what: "Qwen-Image", marks: &["transformer_blocks.0.img_mod.1."], advice: OTHER_MODEL },
+    Kind { what: "HiDream", marks: &["double_stream_blocks."], advice: OTHER_MODEL },
+    Kind { what: "AuraFlow", marks: &["double_layers."], advice: OTHER_MODEL },
+    Kind { what: "AuraFlow", marks: &["joint_transformer_blocks."], advice: OTHER_MODEL },
+    Kind { what: "LTX-Video", marks: &["patchify_proj."], advice: OTHER_MODEL },
+    Kind {
+        what: "PixArt or Sana",
+        marks: &["caption_projection.", "transformer_blocks."],
+        advice: OTHER_MODEL,
+    },
+    Kind { what: "Lumina or Z-Image", marks: &["noise_refiner."], advice: OTHER_MODEL },
+    Kind { what: "Wan", marks: &["blocks.0.cross_attn.", "patch_embedding."], advice: OTHER_MODEL },
+    Kind { what: "an IP-Adapter", marks: &["ip_adapter"], advice: ADAPTER },
+    Kind { what: "PuLID", marks: &["pulid_"], advice: ADAPTER },
+    Kind { what: "FLUX.1 Redux", marks: &["redux_up."], advice: ADAPTER },
+];
+
+/// Looked for where no network of FLUX.1 has been found.
+pub(super) const LAST: &[Kind] = &[
+    Kind { what: "an IP-Adapter", marks: &["image_proj."], advice: ADAPTER },
+    Kind {
+        what: "CLIP with OpenAI's names",
+        marks: &["transformer.resblocks."],
+        advice: "Reflux reads CLIP with transformers' names: give such a file, for example the model's text_encoder/",
+    },
+    Kind {
+        what: "an image encoder",
+        marks: &["vision_model."],
+        advice: "FLUX.1 encodes text only: give one of its networks",
+    },
+    Kind {
+        what: "a language model",
+        marks: &["layers.0.self_attn.q_proj."],
+        advice: "FLUX.1 encodes text with CLIP and T5: give these",
+    },
+];

@@ -1,0 +1,56 @@
+//! Checkpoints that are not those of FLUX.1's networks in plain numbers, by the names of their tensors.
+//!
+//! What is recognised here is explained and refused. To read one of these kinds is to take it out of its table and to add a
+//! [`Layout`](super::layout::Layout) or a way to decode it.
+
+mod kinds;
+mod scheme;
+
+use super::{Stored, WeightsError};
+use crate::first_bytes::Foreign;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+pub(super) use scheme::{Metadata, scheme};
+
+/// A kind of checkpoint, by parts of names that only it has.
+struct Kind {
+    what: &'static str,
+    /// Each must be part of the name of some tensor.
+    marks: &'static [&'static str],
+    advice: &'static str,
+}
+
+impl Kind {
+    fn is_of<'a>(&self, names: impl Iterator<Item = &'a str> + Clone) -> bool {
+        self.marks.iter().all(|mark| names.clone().any(|name| name.contains(mark)))
+    }
+
+    /// The first tensor that shows it.
+    fn example<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+        names.find(|name| self.marks.first().is_some_and(|mark| name.contains(mark)))
+    }
+}
+
+/// Refuses checkpoints of a kind that is known and not read.
+pub(super) fn refuse(path: &Path, tensors: &BTreeMap<String, Stored>) -> Result<(), WeightsError> {
+    let names = tensors.keys().map(String::as_str);
+    refuse_one_of(kinds::KINDS, path, names)
+}
+
+/// As [`refuse`], for kinds whose names other checkpoints may have too, and which are therefore looked for last.
+pub(super) fn refuse_unknown(path: &Path, tensors: &BTreeMap<String, Stored>) -> Result<(), WeightsError> {
+    let names = tensors.keys().map(String::as_str);
+    refuse_one_of(kinds::LAST, path, names)
+}
+
+fn refuse_one_of<'a>(
+    kinds: &[Kind],
+    path: &Path,
+    names: impl Iterator<Item = &'a str> + Clone,
+) -> Result<(), WeightsError> {
+    let Some(kind) = kinds.iter().find(|kind| kind.is_of(names.clone())) else { return Ok(()) };
+    let example = kind.example(names).unwrap_or_default();
+    let foreign = Foreign::new(format!("{} (it has `{example}`)", kind.what), kind.advice);
+    Err(WeightsError::Foreign { path: path.to_owned(), foreign })
+}

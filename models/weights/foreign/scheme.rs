@@ -1,0 +1,92 @@
+//! Quantized checkpoints: codes that mean nothing without factors.
+
+use super::super::{Stored, WeightsError};
+use crate::first_bytes::Foreign;
+use safetensors::Dtype;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What stands beside the tensors in the headers of a checkpoint's files.
+pub(in super::super) type Metadata = BTreeMap<String, String>;
+
+/// A way to store codes and factors, by the endings of names that only it has.
+struct Scheme {
+    what: &'static str,
+    marks: &'static [&'static str],
+    /// What Reflux makes of the unquantized file that is most like it.
+    instead: &'static str,
+}
+
+/// The first that fits counts.
+const SCHEMES: &[Scheme] = &[
+    Scheme { what: "bitsandbytes NF4", marks: &["quant_state.bitsandbytes__nf4"], instead: "int4wo" },
+    Scheme { what: "bitsandbytes FP4", marks: &["quant_state.bitsandbytes__fp4"], instead: "int4wo" },
+    Scheme { what: "bitsandbytes 4-bit", marks: &[".absmax", ".quant_map"], instead: "int4wo" },
+    Scheme { what: "bitsandbytes int8", marks: &[".SCB"], instead: "int8wo" },
+    Scheme { what: "GPTQ or AWQ", marks: &[".qweight", ".qzeros"], instead: "int4wo" },
+    Scheme { what: "quanto", marks: &["._data"], instead: "int8wo" },
+    Scheme { what: "torchao", marks: &["_qdata"], instead: "int8dq" },
+    Scheme { what: "flux-fp8-api", marks: &[".float8_data"], instead: "fp8dq" },
+    Scheme { what: "NVFP4", marks: &[".weight_scale_2"], instead: "int4wo" },
+];
+
+/// The endings by which a tensor is a factor of another one's codes, or says how these are to be read.
+const FACTORS: [&str; 7] = [
+    "scale_weight",
+    "weight_scale",
+    "comfy_quant",
+    "weight_scale_inv",
+    "scale_input",
+    "input_scale",
+    "scaled_fp8",
+];
+
+/// The key under which ComfyUI keeps what is quantized, and how.
+const COMFY: &str = "_quantization_metadata";
+
+/// Refuses a network, whose names have `prefix` in front, that is stored quantized. Codes in fp8 without any factors are plain numbers and pass.
+pub(in super::super) fn scheme(
+    path: &Path,
+    prefix: &str,
+    tensors: &BTreeMap<String, Stored>,
+    metadata: &Metadata,
+) -> Result<(), WeightsError> {
+    let own = || tensors.iter().filter(|(name, _)| name.starts_with(prefix));
+    let ending = |mark: &str| own().map(|(name, _)| name).find(|name| name.ends_with(mark));
+    let refuse = |what: &str, example: &str, instead: &str| {
+        let what = format!("quantized by {what} (it has {example})");
+        let advice = format!(
+            "Reflux reads bf16, f16, f32 and plain fp8, and cannot read this yet: give the unquantized file, and quantize it \
+             here with --passes \"quantize({instead})\""
+        );
+        Err(WeightsError::Foreign { path: path.to_owned(), foreign: Foreign::new(what, advice) })
+    };
+    for scheme in SCHEMES {
+        let found: Option<Vec<&String>> = scheme.marks.iter().map(|mark| ending(mark)).collect();
+        if let Some(example) = found.as_deref().and_then(<[_]>::first) {
+            return refuse(scheme.what, &format!("`{example}`"), scheme.instead);
+        }
+    }
+    let is_float = |dtype| matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16);
+    let codes = own().find(|(name, stored)| name.ends_with(".weight") && !is_float(stored.dtype));
+    let Some((codes, stored)) = codes else { return Ok(()) };
+    let listed = metadata.get(COMFY).filter(|json| names_any(json, prefix));
+    let factor = FACTORS.iter().find_map(|factor| ending(factor)).map(|name| format!("`{name}`"));
+    let Some(factor) = factor.or_else(|| listed.map(|_| format!("`{COMFY}` in its header"))) else {
+        return Ok(());
+    };
+    let example = format!("`{codes}` in {:?} with {factor}", stored.dtype);
+    match stored.dtype {
+        Dtype::F8_E4M3 | Dtype::F8_E5M2 => refuse("scaled fp8", &example, "fp8dq"),
+        Dtype::I8 => refuse("int8 with factors", &example, "int8dq"),
+        _ => refuse("codes with factors", &example, "int4wo"),
+    }
+}
+
+/// Whether ComfyUI's list of quantized modules has one behind this prefix, or is no list that can be read.
+fn names_any(json: &str, prefix: &str) -> bool {
+    let Ok(value) = serde_json::from_str::<Value>(json) else { return true };
+    let Some(layers) = value.get("layers").and_then(Value::as_object) else { return true };
+    layers.keys().any(|name| name.starts_with(prefix))
+}

@@ -1,0 +1,103 @@
+//! Names of FLUX.1 transformers.
+
+use super::Layout;
+use super::rule::Rule::{Halves, Name, Rows};
+use crate::Net;
+
+/// As diffusers saves them.
+pub(super) const DIFFUSERS: Layout = Layout {
+    net: Net::Transformer,
+    names: "diffusers' names",
+    example: "transformer_blocks.0.attn.to_q.weight",
+    marks: &["transformer_blocks.", "single_transformer_blocks."],
+    roots: &[
+        "transformer_blocks.",
+        "single_transformer_blocks.",
+        "time_text_embed.",
+        "x_embedder.",
+        "context_embedder.",
+        "norm_out.",
+        "proj_out.",
+    ],
+    unused: &[],
+    rules: &[],
+};
+
+/// As Black Forest Labs publishes them: the projections of a token are one tensor (`qkv`, `linear1`) where diffusers has one
+/// each, and the last norm's shift comes before its scale.
+pub(super) const BFL: Layout = Layout {
+    net: Net::Transformer,
+    names: "Black Forest Labs' names",
+    example: "double_blocks.0.img_attn.qkv.weight",
+    marks: &["double_blocks.", "single_blocks."],
+    roots: &[
+        "double_blocks.",
+        "single_blocks.",
+        "img_in.",
+        "txt_in.",
+        "time_in.",
+        "vector_in.",
+        "guidance_in.",
+        "final_layer.",
+    ],
+    unused: &[],
+    rules: &[
+        Name("img_in.*", "x_embedder.*"),
+        Name("txt_in.*", "context_embedder.*"),
+        Name("time_in.in_layer.*", "time_text_embed.timestep_embedder.linear_1.*"),
+        Name("time_in.out_layer.*", "time_text_embed.timestep_embedder.linear_2.*"),
+        Name("vector_in.in_layer.*", "time_text_embed.text_embedder.linear_1.*"),
+        Name("vector_in.out_layer.*", "time_text_embed.text_embedder.linear_2.*"),
+        Name("guidance_in.in_layer.*", "time_text_embed.guidance_embedder.linear_1.*"),
+        Name("guidance_in.out_layer.*", "time_text_embed.guidance_embedder.linear_2.*"),
+        Halves("final_layer.adaLN_modulation.1.*", "norm_out.linear.*"),
+        Name("final_layer.linear.*", "proj_out.*"),
+        Name("double_blocks.{}.img_mod.lin.*", "transformer_blocks.{}.norm1.linear.*"),
+        Rows(
+            "double_blocks.{}.img_attn.qkv.*",
+            &[
+                "transformer_blocks.{}.attn.to_q.*",
+                "transformer_blocks.{}.attn.to_k.*",
+                "transformer_blocks.{}.attn.to_v.*",
+            ],
+        ),
+        Name("double_blocks.{}.img_attn.norm.query_norm.scale", "transformer_blocks.{}.attn.norm_q.weight"),
+        Name("double_blocks.{}.img_attn.norm.key_norm.scale", "transformer_blocks.{}.attn.norm_k.weight"),
+        Name("double_blocks.{}.img_attn.proj.*", "transformer_blocks.{}.attn.to_out.0.*"),
+        Name("double_blocks.{}.img_mlp.0.*", "transformer_blocks.{}.ff.net.0.proj.*"),
+        Name("double_blocks.{}.img_mlp.2.*", "transformer_blocks.{}.ff.net.2.*"),
+        Name("double_blocks.{}.txt_mod.lin.*", "transformer_blocks.{}.norm1_context.linear.*"),
+        Rows(
+            "double_blocks.{}.txt_attn.qkv.*",
+            &[
+                "transformer_blocks.{}.attn.add_q_proj.*",
+                "transformer_blocks.{}.attn.add_k_proj.*",
+                "transformer_blocks.{}.attn.add_v_proj.*",
+            ],
+        ),
+        Name(
+            "double_blocks.{}.txt_attn.norm.query_norm.scale",
+            "transformer_blocks.{}.attn.norm_added_q.weight",
+        ),
+        Name(
+            "double_blocks.{}.txt_attn.norm.key_norm.scale",
+            "transformer_blocks.{}.attn.norm_added_k.weight",
+        ),
+        Name("double_blocks.{}.txt_attn.proj.*", "transformer_blocks.{}.attn.to_add_out.*"),
+        Name("double_blocks.{}.txt_mlp.0.*", "transformer_blocks.{}.ff_context.net.0.proj.*"),
+        Name("double_blocks.{}.txt_mlp.2.*", "transformer_blocks.{}.ff_context.net.2.*"),
+        Name("single_blocks.{}.modulation.lin.*", "single_transformer_blocks.{}.norm.linear.*"),
+        Rows(
+            "single_blocks.{}.linear1.*",
+            &[
+                "single_transformer_blocks.{}.attn.to_q.*",
+                "single_transformer_blocks.{}.attn.to_k.*",
+                "single_transformer_blocks.{}.attn.to_v.*",
+                "single_transformer_blocks.{}.proj_mlp.*",
+            ],
+        ),
+        Name("single_blocks.{}.linear2.*", "single_transformer_blocks.{}.proj_out.*"),
+        Name("single_blocks.{}.norm.query_norm.scale", "single_transformer_blocks.{}.attn.norm_q.weight"),
+        Name("single_blocks.{}.norm.key_norm.scale", "single_transformer_blocks.{}.attn.norm_k.weight"),
+    ],
+};

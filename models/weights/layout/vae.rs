@@ -1,0 +1,56 @@
+//! Names of the autoencoder.
+
+use super::Layout;
+use super::rule::Rule::{Name, Pixel};
+use crate::Net;
+
+/// As diffusers saves it.
+pub(super) const DIFFUSERS: Layout = Layout {
+    net: Net::Vae,
+    names: "diffusers' names",
+    example: "decoder.up_blocks.0.resnets.0.conv1.weight",
+    marks: &["decoder.up_blocks.", "decoder.mid_block.", "encoder.down_blocks."],
+    roots: &["encoder.", "decoder.", "quant_conv.", "post_quant_conv."],
+    unused: &["encoder.", "quant_conv."],
+    // What Stable Diffusion's autoencoders had before diffusers renamed it.
+    rules: &[
+        Name("decoder.mid_block.attentions.0.query.*", "decoder.mid_block.attentions.0.to_q.*"),
+        Name("decoder.mid_block.attentions.0.key.*", "decoder.mid_block.attentions.0.to_k.*"),
+        Name("decoder.mid_block.attentions.0.value.*", "decoder.mid_block.attentions.0.to_v.*"),
+        Name("decoder.mid_block.attentions.0.proj_attn.*", "decoder.mid_block.attentions.0.to_out.0.*"),
+    ],
+};
+
+/// `ae.safetensors`: blocks are counted from the last, and the attention's matrices are convolutions.
+pub(super) const BFL: Layout = Layout {
+    net: Net::Vae,
+    names: "Black Forest Labs' names",
+    example: "decoder.up.0.block.0.conv1.weight",
+    marks: &["decoder.up.", "decoder.mid.", "encoder.down."],
+    roots: &["encoder.", "decoder.", "quant_conv.", "post_quant_conv."],
+    unused: &["encoder.", "quant_conv."],
+    rules: &[
+        Name("decoder.mid.block_1.norm1.*", "decoder.mid_block.resnets.0.norm1.*"),
+        Name("decoder.mid.block_1.conv1.*", "decoder.mid_block.resnets.0.conv1.*"),
+        Name("decoder.mid.block_1.norm2.*", "decoder.mid_block.resnets.0.norm2.*"),
+        Name("decoder.mid.block_1.conv2.*", "decoder.mid_block.resnets.0.conv2.*"),
+        Name("decoder.mid.attn_1.norm.*", "decoder.mid_block.attentions.0.group_norm.*"),
+        Pixel("decoder.mid.attn_1.q.*", "decoder.mid_block.attentions.0.to_q.*"),
+        Pixel("decoder.mid.attn_1.k.*", "decoder.mid_block.attentions.0.to_k.*"),
+        Pixel("decoder.mid.attn_1.v.*", "decoder.mid_block.attentions.0.to_v.*"),
+        Pixel("decoder.mid.attn_1.proj_out.*", "decoder.mid_block.attentions.0.to_out.0.*"),
+        Name("decoder.mid.block_2.norm1.*", "decoder.mid_block.resnets.1.norm1.*"),
+        Name("decoder.mid.block_2.conv1.*", "decoder.mid_block.resnets.1.conv1.*"),
+        Name("decoder.mid.block_2.norm2.*", "decoder.mid_block.resnets.1.norm2.*"),
+        Name("decoder.mid.block_2.conv2.*", "decoder.mid_block.resnets.1.conv2.*"),
+        Name("decoder.up.{-}.block.{}.norm1.*", "decoder.up_blocks.{}.resnets.{}.norm1.*"),
+        Name("decoder.up.{-}.block.{}.conv1.*", "decoder.up_blocks.{}.resnets.{}.conv1.*"),
+        Name("decoder.up.{-}.block.{}.norm2.*", "decoder.up_blocks.{}.resnets.{}.norm2.*"),
+        Name("decoder.up.{-}.block.{}.conv2.*", "decoder.up_blocks.{}.resnets.{}.conv2.*"),
+        Name("decoder.up.{-}.block.{}.nin_shortcut.*", "decoder.up_blocks.{}.resnets.{}.conv_shortcut.*"),
+        Name("decoder.up.{-}.upsample.conv.*", "decoder.up_blocks.{}.upsamplers.0.conv.*"),
+        Name("decoder.norm_out.*", "decoder.conv_norm_out.*"),
+        Name("decoder.conv_in.*", "decoder.conv_in.*"),
+        Name("decoder.conv_out.*", "decoder.conv_out.*"),
+    ],
+};
