@@ -15,6 +15,9 @@ const CONFIG: &str = "config.json";
 const SCHEDULER: &str = "scheduler";
 const SCHEDULER_CONFIG: &str = "scheduler_config.json";
 
+/// What trainers call a LoRA that belongs to the model in whose folder it lies.
+const LORA: &str = "pytorch_lora_weights.safetensors";
+
 /// What prompts are read with; only who draws needs them.
 const TOKENIZERS: [&str; 2] = ["tokenizer", "tokenizer_2"];
 
@@ -100,6 +103,17 @@ impl ModelFiles {
     /// As [`Weights::open_for`].
     pub fn weights(&self, net: Net) -> Result<Weights, WeightsError> {
         Weights::open_for(net, self.weights_path(net))
+    }
+
+    /// Files beside the weights that change pictures elsewhere and are not used here, each with what is to be said of it.
+    pub fn unused(&self) -> Vec<String> {
+        let folders = [self.folder.clone(), self.weights_path(Net::Transformer)];
+        let files = folders.iter().map(|folder| folder.join(LORA)).filter(|path| path.is_file());
+        files
+            .map(|path| {
+                format!("{} is a LoRA and is not used: Reflux cannot apply LoRAs yet", path.display())
+            })
+            .collect()
     }
 
     /// The configuration of `net`: that beside its weights, if these are a network's folder or in one, else the model's. `None`

@@ -57,7 +57,7 @@ pub(crate) fn recognise(head: &[u8]) -> Option<Foreign> {
     let text = head.trim_ascii_start();
     let is_markup =
         |start: &&str| text.get(..start.len()).is_some_and(|s| s.eq_ignore_ascii_case(start.as_bytes()));
-    if ["<!doctype html", "<html", "<head", "<?xml", "<Error"].iter().any(|start| is_markup(&start)) {
+    if ["<!doctype html", "<html", "<head", "<?xml", "<Error"].iter().any(is_markup) {
         let advice = "the server sent it in the file's place: download the file again, logged in if the model asks for it";
         return Some(Foreign::new("a web page", advice));
     }

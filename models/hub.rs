@@ -112,7 +112,7 @@ fn snapshot(folder: &Path, asked: &Path) -> Result<PathBuf, ModelError> {
 /// The id of the model in the cache that a path leads into, if it does.
 pub(crate) fn id_of(path: &Path) -> Option<String> {
     let folders = path.iter().filter_map(|part| part.to_str());
-    let id = folders.filter_map(|part| part.strip_prefix(FOLDER)).last()?;
+    let id = folders.filter_map(|part| part.strip_prefix(FOLDER)).next_back()?;
     Some(id.replacen(SLASH, "/", 1))
 }
 

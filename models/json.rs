@@ -26,8 +26,9 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8], advice: &str) -> Result<T
         );
     }
     serde_json::from_str(text).map_err(|error| {
-        let line = text.lines().nth(error.line().saturating_sub(1)).unwrap_or_default().trim_start();
-        let is_comment = error.is_syntax() && ["//", "/*", "#"].iter().any(|start| line.starts_with(start));
+        let line = text.lines().nth(error.line().saturating_sub(1)).unwrap_or_default();
+        let at = line.get(error.column().saturating_sub(1)..).unwrap_or_default();
+        let is_comment = error.is_syntax() && ["//", "/*", "#"].iter().any(|start| at.starts_with(start));
         format!("{error}; {}", if is_comment { "JSON has no comments, remove it" } else { advice })
     })
 }

@@ -1,7 +1,7 @@
 //! CLIP's tokenizer: lower-cased, byte-level byte pair encoding.
 
 use super::special::{self, SpecialTokens, Token};
-use super::{Backend, Encoding, TokenizerError};
+use super::{Backend, Encoding, TokenizerError, file};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -74,21 +74,13 @@ fn assemble(folder: &Path, special: &SpecialTokens) -> Result<Tokenizer, Tokeniz
 
 fn read_model(folder: &Path, special: &SpecialTokens) -> Result<BPE, TokenizerError> {
     let [vocab_path, merges_path] = ["vocab.json", "merges.txt"].map(|file| folder.join(file));
-    let malformed =
-        |path, error: serde_json::Error| TokenizerError::Malformed { path, why: error.to_string() };
-    let vocab: BTreeMap<String, u32> =
-        serde_json::from_str(&read(&vocab_path)?).map_err(|error| malformed(vocab_path, error))?;
+    let vocab: BTreeMap<String, u32> = file::read_json(&vocab_path)?;
     // The model's own reader of these files does not tell which one is at fault.
     let model = json!({
         "vocab": vocab,
-        "merges": read(&merges_path)?.lines().collect::<Vec<_>>(),
+        "merges": file::read_text(&merges_path)?.lines().collect::<Vec<_>>(),
         "unk_token": special.unk_token.as_ref().map(Token::content),
         "end_of_word_suffix": "</w>",
     });
-    serde_json::from_value(model).map_err(|error| malformed(merges_path, error))
-}
-
-fn read(path: &Path) -> Result<String, TokenizerError> {
-    std::fs::read_to_string(path)
-        .map_err(|source| TokenizerError::Unreadable { path: path.to_owned(), source })
+    serde_json::from_value(model).map_err(|error| file::malformed(&merges_path, error))
 }

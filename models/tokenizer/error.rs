@@ -9,8 +9,8 @@ pub enum TokenizerError {
     #[error("cannot read {}: {source}; a tokenizer's folder must have it", path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
 
-    /// A file does not hold what it should.
-    #[error("{} is no tokenizer file: {why}; download it again", path.display())]
+    /// A file does not hold what it should; why, and what to do.
+    #[error("{} is no tokenizer file: {why}", path.display())]
     Malformed { path: PathBuf, why: String },
 
     /// A special token is not named, or not in the vocabulary.

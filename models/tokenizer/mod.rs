@@ -2,6 +2,7 @@
 
 mod clip;
 mod error;
+mod file;
 mod special;
 mod t5;
 
@@ -46,10 +47,9 @@ impl Backend {
     /// Wraps the tokenizer in `folder/tokenizer.json`.
     fn from_json(folder: &Path) -> Result<Self, TokenizerError> {
         let path = folder.join("tokenizer.json");
-        let json = std::fs::read(&path)
-            .map_err(|source| TokenizerError::Unreadable { path: path.clone(), source })?;
-        let tokenizer = guarded(|| Tokenizer::from_bytes(json))
-            .map_err(|error| TokenizerError::Malformed { path, why: error.to_string() })?;
+        let json = file::read(&path)?;
+        let tokenizer =
+            guarded(|| Tokenizer::from_bytes(json)).map_err(|error| file::malformed(&path, error))?;
         Self::new(tokenizer, &SpecialTokens::read(folder)?, folder)
     }
 

@@ -1,9 +1,10 @@
 //! The special tokens that a tokenizer's folder names, found as transformers finds them.
 
-use super::TokenizerError;
+use super::{TokenizerError, file};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::Path;
 use tokenizers::{AddedToken, Model, Tokenizer};
 
@@ -116,13 +117,10 @@ pub(super) fn named(
     })
 }
 
-/// The contents of a JSON file, or the default if there is no such file.
+/// The contents of a JSON file, or the default if there is no such file, not even a link that leads nowhere.
 fn read_json<T: DeserializeOwned + Default>(path: &Path) -> Result<T, TokenizerError> {
-    let json = match std::fs::read(path) {
-        Ok(json) => json,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(T::default()),
-        Err(source) => return Err(TokenizerError::Unreadable { path: path.to_owned(), source }),
-    };
-    serde_json::from_slice(&json)
-        .map_err(|error| TokenizerError::Malformed { path: path.to_owned(), why: error.to_string() })
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(T::default()),
+        _ => file::read_json(path),
+    }
 }

@@ -69,13 +69,15 @@ impl Weights {
             .iter()
             .filter(|(name, role)| **role == Role::Stray && !self.tensors.contains_key(*name));
         strays.extend(aside.map(|(name, _)| name.as_str()).filter(|name| !is_ignored(name)));
+        let unexpected: BTreeSet<String> =
+            unexpected.into_iter().map(|name| format!("`{}`", self.name_in_file(name))).collect();
         let mismatch = Mismatch {
             path: self.path.clone(),
             differences: self.differences(wanted),
             missing: missing.into_iter().collect(),
             misshaped: misshaped.into_iter().collect(),
             unsupported: unsupported.into_iter().collect(),
-            unexpected: unexpected.into_iter().map(|name| format!("`{}`", self.name_in_file(name))).collect(),
+            unexpected: unexpected.into_iter().collect(),
         };
         match mismatch.kinds().iter().all(|(_, tensors)| tensors.is_empty()) {
             true => Ok(strays.into_iter().map(str::to_owned).collect()),

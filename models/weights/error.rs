@@ -40,8 +40,8 @@ pub enum WeightsError {
 
     /// The weights of one network where those of another should be.
     #[error(
-        "{} holds {}, and {} is needed here; the option for it is {}",
-        path.display(), other.title(), net.title(), other.option()
+        "{} holds {}, and {} is needed here; what it holds belongs in {}/ or after {}",
+        path.display(), other.title(), net.title(), other.folder(), other.option()
     )]
     OtherNetwork { path: PathBuf, other: Net, net: Net },
 
@@ -109,6 +109,10 @@ pub enum WeightsError {
         into.join(", ")
     )]
     Fused { path: PathBuf, tensor: String, shape: Vec<usize>, into: Vec<String> },
+
+    /// A tensor that is to be split as its module's matrix is, which is not there.
+    #[error("{} holds `{tensor}` without `{matrix}`: it is not complete, download it again", path.display())]
+    WithoutMatrix { path: PathBuf, tensor: String, matrix: String },
 
     /// A transformer whose configuration its weights do not tell.
     #[error("{}: the transformer's configuration cannot be read off its weights: {why}; add a transformer/config.json", path.display())]

@@ -1,8 +1,8 @@
 //! Weights from safetensors files, read in place.
 //!
 //! Files are memory-mapped, so that opening a checkpoint reads no more than its headers. Tensors go by their diffusers names,
-//! whatever the file calls them: how checkpoints are laid out is in [`layout`], and which are recognised and refused in
-//! [`foreign`].
+//! whatever the file calls them: how checkpoints are laid out is in `layout`, and which are recognised and refused in
+//! `foreign`.
 
 mod check;
 mod error;

@@ -184,7 +184,7 @@ impl FluxPipeline {
     ) -> Result<(Vec<Image>, Report), Error> {
         let request = request.resolve(&self.defaults, &self.config)?;
         self.check_memory(&request)?;
-        self.warnings.clear();
+        self.warnings = self.files.as_ref().map(ModelFiles::unused).unwrap_or_default();
         let mut clock = Clock::new(observe);
         let latents = self.initial_latents(&request)?;
         let schedule = Schedule::new(&self.config.scheduler, request.steps, request.sizes().image_tokens())?;

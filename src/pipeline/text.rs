@@ -8,6 +8,9 @@ use reflux_models::Net;
 use reflux_models::tokenizer::{ClipTokenizer, Encoding, T5Tokenizer};
 use std::path::Path;
 
+/// So many characters of a prompt are shown in a warning.
+const SHOWN: usize = 80;
+
 pub(super) struct Tokenizers {
     clip: ClipTokenizer,
     t5: T5Tokenizer,
@@ -47,6 +50,7 @@ impl FluxPipeline {
         request: &Resolved,
         clock: &mut Clock,
     ) -> Result<Conditioning, Error> {
+        self.warn_of_tags(prompt);
         let mut pooled = Vec::new();
         let mut hidden = Vec::new();
         for text in std::iter::once(prompt).chain(request.negative()) {
@@ -80,8 +84,17 @@ impl FluxPipeline {
         Ok(HostTensor::from_i32([1, length], &encoding.ids))
     }
 
+    /// Other programs take `<lora:NAME:0.8>` out of prompts.
+    fn warn_of_tags(&mut self, prompt: &str) {
+        let Some((_, tag)) = prompt.split_once("<lora:") else { return };
+        let tag: String = tag.split('>').next().unwrap_or_default().chars().take(SHOWN).collect();
+        self.warn(format!(
+            "{:?} in the prompt is read as words: Reflux cannot apply LoRAs yet",
+            format!("<lora:{tag}>")
+        ));
+    }
+
     fn warn_if_cut(&mut self, encoder: &str, length: usize, encoding: &Encoding) {
-        const SHOWN: usize = 80;
         let Some(cut) = &encoding.cut else { return };
         let shown: String = cut.chars().take(SHOWN).collect();
         let hidden = cut.chars().count() - shown.chars().count();
@@ -89,6 +102,11 @@ impl FluxPipeline {
         let warning = format!(
             "{encoder} takes {length} tokens; it does not see the end of the prompt: {shown:?}{rest}"
         );
+        self.warn(warning);
+    }
+
+    /// Warns once.
+    fn warn(&mut self, warning: String) {
         if !self.warnings.contains(&warning) {
             self.warnings.push(warning);
         }

@@ -55,7 +55,7 @@ pub(in super::super) fn scheme(
     let own = || tensors.iter().filter(|(name, _)| name.starts_with(prefix));
     let ending = |mark: &str| own().map(|(name, _)| name).find(|name| name.ends_with(mark));
     let refuse = |what: &str, example: &str, instead: &str| {
-        let what = format!("quantized by {what} (it has {example})");
+        let what = format!("quantized, as {what} (it has {example})");
         let advice = format!(
             "Reflux reads bf16, f16, f32 and plain fp8, and cannot read this yet: give the unquantized file, and quantize it \
              here with --passes \"quantize({instead})\""

@@ -159,7 +159,15 @@ impl Naming {
         {
             return Ok(Vec::new());
         }
-        let weight = name.rsplit_once('.').and_then(|(module, _)| tensors.get(&format!("{module}.weight")));
+        let matrix = name.rsplit_once('.').map(|(module, _)| format!("{module}.weight")).unwrap_or_default();
+        let weight = tensors.get(&matrix);
+        if weight.is_none() && matches!(rule, Rule::Rows(..)) {
+            return Err(WeightsError::WithoutMatrix {
+                path: path.to_owned(),
+                tensor: name.to_owned(),
+                matrix,
+            });
+        }
         let parts = rule.split(stored, weight).ok_or_else(|| WeightsError::Fused {
             path: path.to_owned(),
             tensor: name.to_owned(),
