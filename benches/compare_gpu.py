@@ -21,12 +21,8 @@ import sys
 import time
 
 STEPS, INTERVAL = 28, 3
-BEFORE = "canonicalize,hoist,canonicalize"
 INT8 = "quantize(int8dq,exclude=norm+embedding)"
-REFLUX = {
-    "bf16": f"{BEFORE},merge-linear,fuse,dce",
-    "int8": f"{BEFORE},{INT8},cache(fora,interval={INTERVAL}),merge-linear,fuse,dce",
-}
+REFLUX = {"bf16": "", "int8": f"{INT8},cache(fora,interval={INTERVAL})"}
 
 
 def reflux(binary, passes, runs):

@@ -12,7 +12,7 @@ pub use schedule::StepMask;
 use reflux_ir::pass::{
     Built, Changed, Exactness, Pass, PassContext, PassError, Property, counted, options_of,
 };
-use reflux_ir::{Name, Program, si};
+use reflux_ir::{Name, Program, ValueId, si};
 use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,10 @@ pub struct Cache {
     /// Which steps compute, one digit each, instead of the method's own rule: `11001`.
     #[schemars(with = "Option<String>")]
     pub steps: Option<StepMask>,
+    /// Not to refuse where there is nothing to reuse, or no step that could.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(!skip_serializing_if)]
+    pub allow_nothing: bool,
 }
 
 fn every_second() -> usize {
@@ -72,6 +76,31 @@ impl Cache {
             return Err(serde_json::Error::custom("weight must be a number"));
         }
         Ok(Box::new(cache))
+    }
+
+    /// What comes of a cache that has nothing to do, which is seldom meant.
+    fn nothing(&self, why: String) -> Result<Changed, PassError> {
+        if self.allow_nothing {
+            return Ok(Changed::No);
+        }
+        Err(PassError::Refused(format!("{why}; remove the pass, or add allow_nothing=true")))
+    }
+
+    /// Why none of `steps` steps reuses.
+    fn all_compute(&self, steps: usize) -> String {
+        let method = self.method;
+        let because = match (&self.steps, method.is_windowed()) {
+            (Some(_), _) => "`steps` says so".to_owned(),
+            (None, true) => {
+                let [low, high] = self.window.unwrap_or(method.window());
+                format!("too few of their times lie between {low} and {high}, the window")
+            }
+            (None, false) => {
+                let start = self.start_step.unwrap_or(method.start_step());
+                format!("with interval={} and start_step={start} there are too few", self.interval)
+            }
+        };
+        format!("all {} compute, so nothing is reused: {because}", counted(steps, "step"))
     }
 
     /// Which of the steps at `steps`, by index, compute.
@@ -128,21 +157,31 @@ impl Pass for Cache {
             .map(|(name, graph)| (name.clone(), self.method.sites(graph)))
             .filter(|(_, sites)| !sites.is_empty())
             .collect();
-        let [(variant, sites)] = &found[..] else {
-            let why = match found.len() {
-                0 => format!("no variant has {}, so there is nothing to reuse", self.method.site()),
-                _ => format!("several variants have {}, so which to reuse is unclear", self.method.site()),
-            };
-            return Err(PassError::Refused(why));
+        let is_reused = |(name, sites): &(Name, Vec<ValueId>)| {
+            let mut carried =
+                program.variants[name].outputs().iter().filter(|out| program.is_carried(&out.label));
+            carried.any(|output| sites.contains(&output.value))
         };
+        let site = self.method.site();
+        let [(variant, sites)] = &found[..] else {
+            return self.nothing(match &found[..] {
+                [] => format!("no variant has {site}, so there is nothing to reuse"),
+                several if several.iter().any(is_reused) => {
+                    format!("a cache before it reuses {site} already")
+                }
+                _ => format!("several variants have {site}, so which to reuse is unclear"),
+            });
+        };
+        if is_reused(&found[0]) {
+            return self.nothing(format!("a cache before it reuses {site} already"));
+        }
         let steps: Vec<usize> =
             (0..program.schedule.len()).filter(|&step| program.schedule[step] == *variant).collect();
         let mask = self.mask(&steps, cx)?;
         let replay = Self { steps: Some(mask.clone()), ..self.clone() };
         cx.report.replay_with(replay.options());
         if mask.all_compute() {
-            cx.report.note(format!("all {} steps compute: nothing to reuse", steps.len()));
-            return Ok(Changed::No);
+            return self.nothing(self.all_compute(steps.len()));
         }
         let cost = |program: &Program, name: &Name| program.variants[name].total_cost();
         let full = cost(program, variant);

@@ -11,12 +11,13 @@ pub use explain::Proof;
 pub use extract::Extraction;
 pub use rules::{Classes, FuseRule, Level, Match, RULES, Tree};
 
+use crate::UNFUSED;
 use egg::StopReason;
 use indexmap::IndexMap;
 use plan::{Found, Plan, Planner};
 use reflux_ir::pass::{
-    Allowance, Changed, Exactness, Explanation, Mismatch, Pass, PassContext, PassError, RuleInfo, counted,
-    options_of,
+    Allowance, Changed, Exactness, Explanation, Mismatch, Pass, PassContext, PassError, Property, RuleInfo,
+    counted, options_of,
 };
 use reflux_ir::{Graph, Machine, Program, ValueId};
 use region::{Outline, regions};
@@ -77,6 +78,10 @@ impl Pass for Fuse {
     /// Values that stay inside a fused op are not rounded to the dtype of the program.
     fn exactness(&self) -> Exactness {
         Exactness::Reassociating
+    }
+
+    fn ends(&self) -> &'static [Property] {
+        &[UNFUSED]
     }
 
     fn rules(&self) -> Vec<RuleInfo> {

@@ -4,8 +4,9 @@ mod batch;
 mod plan;
 mod rewrite;
 
+use crate::UNFUSED;
 use plan::Plan;
-use reflux_ir::pass::{Changed, Exactness, Pass, PassContext, PassError, Property, counted};
+use reflux_ir::pass::{Changed, Exactness, ONE_VARIANT, Pass, PassContext, PassError, Property, counted};
 use reflux_ir::{Name, Program, si};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -36,7 +37,7 @@ impl Pass for Hoist {
     }
 
     fn requires(&self) -> &'static [Property] {
-        &[Property::OneVariant]
+        &[ONE_VARIANT, UNFUSED]
     }
 
     fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {

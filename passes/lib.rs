@@ -21,6 +21,7 @@ pub mod fuse;
 mod hoist;
 mod merge_linear;
 mod pack;
+mod properties;
 pub mod pruna;
 mod quantize;
 mod tap;
@@ -32,6 +33,7 @@ pub use fuse::{Extraction, Fuse};
 pub use hoist::Hoist;
 pub use merge_linear::MergeLinear;
 pub use pack::Pack;
+pub use properties::{SEPARATE_LINEARS, UNFUSED, UNPACKED};
 pub use quantize::{Preset, Quantize, Rule as QuantizationRule, Scheme};
 pub use tap::Tap;
 
@@ -113,7 +115,8 @@ pub static PASSES: &[PassInfo] = &[
     },
 ];
 
-/// The pipeline that changes no result: what runs on a GPU where nothing is asked for.
+/// The default passes, which change no result: what runs on a GPU where nothing is asked for, and around what is, see
+/// [`Recipe`](reflux_ir::pass::Recipe).
 pub const LOSSLESS: &str = "canonicalize,hoist,canonicalize,merge-linear,fuse,dce";
 
 /// [`LOSSLESS`] for the processor, whose products read weights in panels.

@@ -2,9 +2,10 @@
 
 mod products;
 
+use crate::{SEPARATE_LINEARS, UNFUSED, UNPACKED};
 use products::{Product, products, why};
 use reflux_ir::op::{Concat, Linear, Op, Rescale, Slice};
-use reflux_ir::pass::{Changed, Exactness, Mismatch, Pass, PassContext, PassError, RuleInfo};
+use reflux_ir::pass::{Changed, Exactness, Mismatch, Pass, PassContext, PassError, Property, RuleInfo};
 use reflux_ir::{Fact, Graph, ModulePath, Name, Patch, Program, Rate, ValueId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,14 @@ impl Pass for MergeLinear {
     /// A wider product may sum in another order.
     fn exactness(&self) -> Exactness {
         Exactness::Reassociating
+    }
+
+    fn requires(&self) -> &'static [Property] {
+        &[UNFUSED, UNPACKED]
+    }
+
+    fn ends(&self) -> &'static [Property] {
+        &[SEPARATE_LINEARS]
     }
 
     fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {

@@ -1,7 +1,10 @@
 //! Weights laid out as the processor's products read them.
 
+use crate::UNPACKED;
 use reflux_ir::op::{Arg, Op, Reshape, Term, Transpose};
-use reflux_ir::pass::{Changed, Exactness, Mismatch, Pass, PassContext, PassError, RuleInfo, counted};
+use reflux_ir::pass::{
+    Changed, Exactness, Mismatch, Pass, PassContext, PassError, Property, RuleInfo, counted,
+};
 use reflux_ir::{DType, Fact, Graph, ModulePath, Name, Patch, Program, Rate, ValueId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,6 +33,10 @@ impl Pass for Pack {
     /// The kernel of panels sums in another order.
     fn exactness(&self) -> Exactness {
         Exactness::Reassociating
+    }
+
+    fn ends(&self) -> &'static [Property] {
+        &[UNPACKED]
     }
 
     fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {

@@ -1,4 +1,4 @@
-//! Configurations of [Pruna](https://github.com/PrunaAI/pruna) as pipelines of Reflux, to move over with.
+//! Configurations of [Pruna](https://github.com/PrunaAI/pruna) as recipes of Reflux, to move over with.
 
 mod known;
 mod smash;
@@ -6,7 +6,7 @@ mod targets;
 
 use crate::{PASSES, registry};
 use known::{Algorithm, Role};
-use reflux_ir::pass::{Config, PassInfo, Pipeline, did_you_mean};
+use reflux_ir::pass::{Config, PassInfo, Pipeline, Recipe, did_you_mean};
 use serde_json::{Map, Value, json};
 use smash::Smash;
 use targets::Targets;
@@ -14,7 +14,8 @@ use targets::Targets;
 /// What a configuration of Pruna's comes to.
 #[derive(Debug)]
 pub struct Translation {
-    pub pipeline: Pipeline,
+    /// What it wants, beside the default passes.
+    pub recipe: Recipe,
     /// What each of its keys became, or why nothing.
     pub notes: Vec<String>,
 }
@@ -47,7 +48,7 @@ const CACHES: [&str; 3] = ["fora", "pab", "fastercache"];
 const OUTSIDE_BLOCKS: [&str; 5] =
     ["time_text_embed", "x_embedder", "context_embedder", "norm_out", "proj_out"];
 
-/// The pipeline that does what the `SmashConfig` in `table` asks for.
+/// The passes that do what the `SmashConfig` in `table` asks for.
 ///
 /// Both forms are understood, also mixed: `{"cacher": "fora", "fora_interval": 3}`, as Pruna had it up to 0.2 and as it
 /// still saves, and `{"fora": {"interval": 3}}`. Defaults are Pruna's. What makes the same model faster without changing
@@ -85,18 +86,14 @@ pub fn translate(table: &Map<String, Value>) -> Result<Translation, PrunaError> 
         );
     }
     let drafts: Vec<Draft> = quantize.into_iter().chain(caches).collect();
-    let mut passes = vec![json!("canonicalize"), json!("hoist"), json!("canonicalize")];
-    let first = passes.len();
-    passes.extend(drafts.iter().map(Draft::entry));
-    passes.extend(plain);
-    passes.push(json!("dce"));
+    let passes: Vec<Value> = drafts.iter().map(Draft::entry).chain(plain).collect();
     let own = Map::from_iter([("version".into(), json!(1)), ("passes".into(), passes.into())]);
-    let pipeline = Config::read(&own, &registry()).expect("each pass has been built").pipeline;
+    let recipe = Config::read(&own, &registry()).expect("each pass has been built").recipe;
+    let wanted = recipe.pipeline(&Pipeline::new());
     let became = drafts.iter().enumerate();
-    let became =
-        became.map(|(index, draft)| format!("{}: {}", draft.algorithm, pipeline.text_of(first + index)));
+    let became = became.map(|(index, draft)| format!("{}: {}", draft.algorithm, wanted.text_of(index)));
     let notes = became.chain(notes).collect();
-    Ok(Translation { pipeline, notes })
+    Ok(Translation { recipe, notes })
 }
 
 /// A pass in the making.

@@ -7,7 +7,8 @@ mod selection;
 pub use preset::Preset;
 pub use scheme::{Rule, Scheme};
 
-use reflux_ir::pass::{Built, Changed, Exactness, Globs, Pass, PassContext, PassError, options_of};
+use crate::{SEPARATE_LINEARS, UNFUSED, UNPACKED};
+use reflux_ir::pass::{Built, Changed, Exactness, Globs, Pass, PassContext, PassError, Property, options_of};
 use reflux_ir::{Program, Stage, ValueId};
 use schemars::JsonSchema;
 use selection::{Selection, Summary};
@@ -55,6 +56,10 @@ pub struct Quantize {
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(!skip_serializing_if)]
     pub keep_rows: usize,
+    /// Not to refuse where no linear is left to quantize, or where a pattern matches none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(!skip_serializing_if)]
+    pub allow_nothing: bool,
 }
 
 /// `pattern` or `[pattern, pattern]`.
@@ -98,6 +103,10 @@ impl Pass for Quantize {
         Exactness::Lossy
     }
 
+    fn requires(&self) -> &'static [Property] {
+        &[UNFUSED, SEPARATE_LINEARS, UNPACKED]
+    }
+
     fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
         let [include, skip] = self.globs()?;
         let selection = Selection { pass: self, include, skip };
@@ -106,7 +115,9 @@ impl Pass for Quantize {
         for (stage, graph) in program.stages() {
             chosen.push((stage, selection.choose(graph, &mut summary)));
         }
-        summary.check(self)?;
+        if !self.allow_nothing {
+            summary.check(self)?;
+        }
         let mut changed = false;
         for ((_, graph), (_, linears)) in program.stages_mut().zip(&chosen) {
             for &linear in linears {

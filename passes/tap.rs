@@ -14,6 +14,10 @@ use serde_json::{Map, Value};
 pub struct Tap {
     /// A name, or the beginning of several with `*` behind it.
     pub values: String,
+    /// Not to refuse where no value is called so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(!skip_serializing_if)]
+    pub allow_nothing: bool,
 }
 
 impl Pass for Tap {
@@ -35,7 +39,7 @@ impl Pass for Tap {
         let everywhere = |name: &Name| program.variants.values().all(|graph| graph.find(name).is_some());
         let can_be_result = |name: &Name| everywhere(name) && !program.is_carried(name);
         let names: Vec<Name> = self.matching(first).into_iter().filter(can_be_result).collect();
-        if names.is_empty() {
+        if names.is_empty() && !self.allow_nothing {
             return Err(PassError::Refused(format!(
                 "nothing called `{}` can be a result: that takes a value of every variant that is neither quantized nor \
                  carried under that name",

@@ -94,20 +94,31 @@ fn options_replay() {
 }
 
 #[test]
-fn where_every_step_computes_nothing_changes() {
+fn where_every_step_computes_there_is_nothing_to_do() {
     let times = flux_dev_times(1024, 28);
     let all = "1".repeat(28);
     let mut cases: Vec<String> = METHODS.iter().map(|method| format!("cache({method},interval=1)")).collect();
     cases.extend(METHODS.iter().map(|method| format!("cache({method},steps={all})")));
     cases.push("cache(pab,window=[500,500])".into());
-    for passes in cases {
-        let (after, report) = run_at(&attending(28), &passes, &times);
-        assert_same(&passes, &after, &attending(28));
-        assert!(!report.passes[0].changed);
-        assert_eq!(report.passes[0].notes, ["all 28 steps compute: nothing to reuse"]);
-    }
     // So few steps that none is left.
-    assert_same("few", &run_at(&attending(3), "cache(fora,start_step=5)", &times).0, &attending(3));
+    cases.push("cache(fora,start_step=10,steps=".to_owned() + &all + ")");
+    for passes in cases {
+        let error = try_run_at(&attending(28), &passes, Some(&times)).expect_err(&passes).to_string();
+        assert!(error.contains("all 28 steps compute, so nothing is reused: "), "{error}");
+        assert!(error.ends_with("; remove the pass, or add allow_nothing=true"), "{error}");
+        let allowed = passes.replace(')', ",allow_nothing=true)");
+        let (after, report) = run_at(&attending(28), &allowed, &times);
+        assert_same(&allowed, &after, &attending(28));
+        assert!(!report.passes[0].changed);
+    }
+    let few = try_run_at(&attending(3), "cache(fora,start_step=5)", Some(&times)).unwrap_err().to_string();
+    assert!(
+        few.contains("all 3 steps compute, so nothing is reused: with interval=2 and start_step=5"),
+        "{few}"
+    );
+    let window =
+        try_run_at(&attending(28), "cache(pab,window=[500,500])", Some(&times)).unwrap_err().to_string();
+    assert!(window.contains("too few of their times lie between 500 and 500, the window"), "{window}");
 }
 
 #[test]

@@ -9,11 +9,11 @@ mod snapshot;
 use passes::{NET, NET_TIMES, assert_same, pipeline, program, refusal, run, try_run_at};
 use reflux_ir::op::{Op, Unary};
 use reflux_ir::pass::{
-    About, Changed, Config, Driver, DriverError, DumpFormat, DumpPoints, Exactness, Failure, Mismatch, Pass,
-    PassContext, PassError, PassInfo, Pipeline, Property, Rule, apply_rules, header,
+    About, Changed, Config, Driver, DriverError, DumpFormat, DumpPoints, Exactness, Failure, Mismatch,
+    ONE_VARIANT, Pass, PassContext, PassError, PassInfo, Pipeline, Property, Rule, apply_rules, header,
 };
 use reflux_ir::text::{PrintOptions, parse};
-use reflux_ir::{Declaration, Graph, Machine, ModulePath, Patch, Program, ValueId};
+use reflux_ir::{Graph, Machine, ModulePath, Patch, Program, ValueId};
 use reflux_passes::registry;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
@@ -155,6 +155,14 @@ fn orders() {
         "cache(pab),cache(fastercache)",
         "cache(fora),cache(pab),hoist",
         "cache(fora),cache(pab),cache(pab)",
+        "fuse,quantize(int8dq)",
+        "merge-linear,quantize(int8dq)",
+        "fuse,cache(fora)",
+        "merge-linear,cache(pab)",
+        "pack,quantize(int8dq)",
+        "fuse,merge-linear",
+        "fuse,hoist",
+        "pack,fuse,merge-linear",
     ] {
         writeln!(text, "# {passes}\n{}\n", refusal(&net, passes)).unwrap();
     }
@@ -168,6 +176,107 @@ fn orders() {
         pipeline(passes).check_order(&net).unwrap();
     }
     pipeline("cache(pab),dce").check_order(&halved).unwrap();
+}
+
+/// A property that no one but this file knows: nothing is a SiLU.
+const HUSHED: Property = Property {
+    name: "hushed",
+    says: "that nothing is a SiLU",
+    holds: |program| !program.variants[0].ids().any(|id| program.variants[0][id].op == Op::from(Unary::Silu)),
+};
+
+/// A pass that declares what a test is about, and turns one op into another if it is told to.
+#[derive(Debug, Default)]
+struct Declares {
+    name: &'static str,
+    requires: &'static [Property],
+    ends: &'static [Property],
+    brings: &'static [Property],
+    turns: Option<(Unary, Unary)>,
+}
+
+impl Pass for Declares {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn exactness(&self) -> Exactness {
+        Exactness::Lossy
+    }
+
+    fn requires(&self) -> &'static [Property] {
+        self.requires
+    }
+
+    fn ends(&self) -> &'static [Property] {
+        self.ends
+    }
+
+    fn brings(&self) -> &'static [Property] {
+        self.brings
+    }
+
+    fn run(&self, program: &mut Program, _: &mut PassContext) -> Result<Changed, PassError> {
+        let Some((from, to)) = self.turns else { return Ok(Changed::No) };
+        let graph = &mut program.variants[0];
+        for id in graph.order().into_iter().filter(|&id| graph[id].op == Op::from(from)).collect::<Vec<_>>() {
+            let mut patch = Patch::new(graph, "turn");
+            turn(&mut patch, id, to).unwrap();
+            patch.apply()?;
+        }
+        Ok(Changed::Yes)
+    }
+}
+
+/// Orders follow from properties that other crates declare as they do from those of Reflux.
+#[test]
+fn properties_are_open() {
+    let hush = || Declares {
+        name: "hush",
+        brings: &[HUSHED],
+        turns: Some((Unary::Silu, Unary::Gelu)),
+        ..Declares::default()
+    };
+    let whisper = || Declares { name: "whisper", requires: &[HUSHED], ..Declares::default() };
+    let shout = |ends| Declares {
+        name: "shout",
+        ends,
+        turns: Some((Unary::Gelu, Unary::Silu)),
+        ..Declares::default()
+    };
+    let run = |passes: Vec<Declares>| {
+        let mut pipeline = Pipeline::new();
+        passes.into_iter().for_each(|pass| pipeline.push(pass));
+        Driver::default().run(program(NET), &pipeline)
+    };
+    let refused = |passes| match run(passes) {
+        Err(DriverError::Order(error)) => error.to_string(),
+        other => panic!("{other:?}"),
+    };
+    run(vec![hush(), whisper()]).unwrap();
+    run(vec![hush(), whisper(), shout(&[HUSHED])]).unwrap();
+    run(vec![hush(), shout(&[HUSHED]), Declares { turns: None, brings: &[], ..hush() }]).unwrap();
+    assert_eq!(
+        refused(vec![whisper()]),
+        "`whisper` needs that nothing is a SiLU, which does not hold of the program given: run `whisper` on the program as \
+         it was before that"
+    );
+    assert_eq!(
+        refused(vec![whisper(), hush()]),
+        "`whisper` needs that nothing is a SiLU, which does not hold of the program given: put `hush` before `whisper`"
+    );
+    assert_eq!(
+        refused(vec![hush(), shout(&[HUSHED]), whisper()]),
+        "`whisper` needs that nothing is a SiLU, which `shout`, before it, ends: put `whisper` before `shout`"
+    );
+    let broken = |passes| match run(passes) {
+        Err(DriverError::Broken { failure, .. }) => *failure,
+        other => panic!("{other:?}"),
+    };
+    let failure = broken(vec![Declares { turns: None, ..hush() }]);
+    assert!(matches!(failure, Failure::NotBrought(property) if property == HUSHED), "{failure}");
+    let failure = broken(vec![hush(), whisper(), shout(&[])]);
+    assert!(matches!(failure, Failure::Ended(property) if property == HUSHED), "{failure}");
 }
 
 type IsIt = fn(&Failure) -> bool;
@@ -223,17 +332,8 @@ const TURNS: [Rule; 2] = [
     },
 ];
 
-/// Carries the value `name` of the only variant on.
-fn carry(program: &mut Program, name: &str) {
-    let graph = &mut program.variants[0];
-    let id = graph.find(name).unwrap();
-    let fact = graph[id].fact.clone();
-    graph.output(name, id);
-    program.carries.push(Declaration { name: name.into(), fact });
-}
-
 /// What a pass does that it must not, and what is said of it.
-const BROKEN: [(&str, Act, IsIt); 9] = [
+const BROKEN: [(&str, Act, IsIt); 8] = [
     (
         "says-yes",
         |_, _| Ok(Changed::Yes),
@@ -286,15 +386,7 @@ const BROKEN: [(&str, Act, IsIt); 9] = [
             program.variants.insert("other".into(), graph);
             Ok(Changed::Yes)
         },
-        |failure| matches!(failure, Failure::Ended(Property::OneVariant)),
-    ),
-    (
-        "ends-fresh-attention",
-        |program, _| {
-            carry(program, "back.1");
-            Ok(Changed::Yes)
-        },
-        |failure| matches!(failure, Failure::Ended(Property::FreshAttention)),
+        |failure| matches!(failure, Failure::Ended(property) if *property == ONE_VARIANT),
     ),
     (
         "diverges",
@@ -671,14 +763,13 @@ fn configurations() {
     for text in texts {
         let table = Config::table(text).unwrap();
         assert!(Config::is_own(&table));
-        assert_eq!(Config::read(&table, &registry()).unwrap().pipeline.to_string(), expected);
+        assert_eq!(
+            Config::read(&table, &registry()).unwrap().recipe.pipeline(&Pipeline::new()).to_string(),
+            expected
+        );
     }
-    assert!(
-        Config::read(&Config::table("version = 1\npasses = []").unwrap(), &registry())
-            .unwrap()
-            .pipeline
-            .is_empty()
-    );
+    let empty = Config::read(&Config::table("version = 1\npasses = []").unwrap(), &registry()).unwrap();
+    assert!(empty.recipe.is_empty());
     for (text, is_own) in
         [("version = 2", true), ("passes = 1", true), ("fora = true", false), ("{\"a\": 1}", false)]
     {

@@ -30,7 +30,8 @@ fn linears_of_one_input_become_one() {
 fn products_of_codes_become_one() {
     let block = sketch(&INPUTS, BLOCK);
     for scheme in ["int8dq", "int8wo", "fp8dqrow"] {
-        assert_settled(scheme, &program(&block), &format!("quantize({scheme}),merge-linear"));
+        let (quantized, _) = run(&program(&block), &format!("quantize({scheme})"));
+        assert_settled(scheme, &quantized, "merge-linear");
     }
     snapshot!("merge_linear__int8dq", story(&block, "quantize(int8dq),merge-linear"));
     snapshot!("merge_linear__int8wo", story(&block, "quantize(int8wo),merge-linear"));

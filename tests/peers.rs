@@ -8,13 +8,12 @@ use reflux::models::read_json;
 use reflux::passes::registry;
 use reflux::{FluxPipeline, OpenOptions, Request};
 use reflux_ir::HostTensor;
-use reflux_ir::pass::Pipeline;
+use reflux_ir::pass::{Pipeline, Recipe};
 use serde_json::Value;
-use std::sync::Arc;
 
 fn pipeline(passes: &str) -> FluxPipeline {
-    let passes = Pipeline::parse(passes, &registry()).unwrap();
-    let options = OpenOptions { passes: Some(Arc::new(passes)), ..OpenOptions::default() };
+    let passes = Recipe::parse(passes, &registry()).unwrap();
+    let options = OpenOptions { passes, ..OpenOptions::default() };
     FluxPipeline::open_with(emoji(), options).unwrap()
 }
 
@@ -50,7 +49,7 @@ fn assert_peer(passes: &str, fixture: &Fixture, name: &str, tolerance: f64) {
 fn fora_is_prunas() {
     let fixture = Fixture::open("fora.safetensors");
     for interval in 2..=4 {
-        let passes = format!("canonicalize,hoist,canonicalize,cache(fora,interval={interval}),dce");
+        let passes = format!("cache(fora,interval={interval})");
         assert_peer(&passes, &fixture, &format!("interval{interval}.start2"), 1e-5);
     }
 }
@@ -60,7 +59,7 @@ fn pab_is_prunas() {
     let fixture = Fixture::open("pab.safetensors");
     for interval in 2..=4 {
         assert_peer(
-            &format!("hoist,cache(pab,interval={interval}),dce"),
+            &format!("cache(pab,interval={interval})"),
             &fixture,
             &format!("interval{interval}"),
             1e-5,
@@ -128,7 +127,7 @@ fn presets_are_prunas() {
 /// What one image carries does not reach the next, and sizes and step counts may change in between.
 #[test]
 fn nothing_leaks_from_one_image_to_the_next() {
-    let passes = "canonicalize,hoist,cache(fora,interval=3),cache(fastercache,interval=2),dce";
+    let passes = "cache(fora,interval=3),cache(fastercache,interval=2)";
     let first = Request::new("grinning face").steps(7).size(64, 32);
     let between = Request::new("large owl on a pink background").steps(9).size(48, 80);
     let latents = |pipeline: &mut FluxPipeline, request: &Request| {
@@ -146,8 +145,8 @@ fn nothing_leaks_from_one_image_to_the_next() {
 /// by, both are the same, and guidance changes nothing.
 #[test]
 fn true_cfg_keeps_two_states() {
-    for passes in ["cache(fora,interval=2),dce", "cache(pab,interval=3)", "cache(fastercache)"] {
-        let mut pipeline = pipeline(&format!("canonicalize,hoist,{passes}"));
+    for passes in ["cache(fora,interval=2)", "cache(pab,interval=3)", "cache(fastercache)"] {
+        let mut pipeline = pipeline(passes);
         let mut latents = |request: Request| pipeline.generate_with(&request, &mut |_| {}).unwrap().1.latents;
         let request = Request::new("a red apple on a blue background").steps(6).size(48, 32);
         let plain = latents(request.clone());

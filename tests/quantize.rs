@@ -42,7 +42,8 @@ fn schemes() {
             let passes = format!("quantize({scheme},rule={rule})");
             let (program, _) = run(&linears(dtype), &passes);
             writeln!(text, "# {passes} of {dtype}\n{}", body(&program)).unwrap();
-            assert_settled(&passes, &linears(dtype), &passes);
+            let again = format!("quantize({scheme},rule={rule},allow_nothing=true)");
+            assert_settled(&passes, &linears(dtype), &again);
         }
     }
     snapshot!("quantize__schemes", text);
@@ -66,7 +67,12 @@ fn only_linears_of_weights() {
          return %d, %e",
     );
     for scheme in SCHEMES {
-        assert_unchanged(scheme, &program(&text), &format!("quantize({scheme})"));
+        assert_unchanged(scheme, &program(&text), &format!("quantize({scheme},allow_nothing=true)"));
+        let refused = refusal(&program(&text), &format!("quantize({scheme})"));
+        assert!(
+            refused.contains("there is nothing to quantize: no linear is left whose weight"),
+            "{refused}"
+        );
     }
 }
 

@@ -7,13 +7,12 @@
 
 mod skip_blocks;
 
-use reflux::ir::pass::{About, PassInfo, Pipeline};
+use reflux::ir::pass::{About, PassInfo, Recipe};
 use reflux::passes::registry;
 use reflux::{FluxPipeline, OpenOptions, Request, bundled_model};
 use skip_blocks::SkipBlocks;
 use std::error::Error;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 /// What makes the pass known to pipelines.
 const SKIP_BLOCKS: PassInfo = PassInfo {
@@ -40,9 +39,9 @@ fn run() -> Result<(), Box<dyn Error>> {
     let blocks = args.next().unwrap_or_else(|| "single_transformer_blocks.2".into());
     let prompt = args.next().unwrap_or_else(|| "a red apple on a blue background".into());
 
-    let text = format!("canonicalize,hoist,skip-blocks({blocks}),dce");
-    let passes = Pipeline::parse(&text, &registry().with(SKIP_BLOCKS))?;
-    let options = OpenOptions { passes: Some(Arc::new(passes)), ..OpenOptions::default() };
+    // What makes the rest of the step fast comes with it.
+    let passes = Recipe::parse(&format!("skip-blocks({blocks})"), &registry().with(SKIP_BLOCKS))?;
+    let options = OpenOptions { passes, ..OpenOptions::default() };
     let mut pipeline = FluxPipeline::open_with(bundled_model()?, options)?;
 
     let (images, report) = pipeline.generate_with(&Request::new(prompt), &mut |_| {})?;

@@ -2,11 +2,17 @@
 
 use super::predictor::Predictor;
 use super::sites;
-use reflux_ir::pass::Property;
+use crate::{SEPARATE_LINEARS, UNFUSED};
+use reflux_ir::pass::{ONE_VARIANT, Property};
 use reflux_ir::{Graph, Rate, ValueId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+
+/// No cache reuses attention yet. Of a program, the pass itself sees that, by the very values that it would reuse: a carried
+/// value alone does not tell what it was made of, once it has been rewritten.
+const FRESH_ATTENTION: Property =
+    Property { name: "fresh-attention", says: "that no cache before it reuses attention", holds: |_| true };
 
 /// | method | steps | site | predictor |
 /// |---|---|---|---|
@@ -75,17 +81,17 @@ impl Method {
 
     pub(super) fn requires(self) -> &'static [Property] {
         match self {
-            // Whole blocks go outside: were attention reused within them already, its steps would be counted wrongly.
-            Self::Fora => &[Property::OneVariant],
-            Self::ForaPaper => &[Property::OneVariant, Property::FreshAttention],
-            Self::Pab | Self::Fastercache => &[Property::FreshAttention],
+            // Whole blocks go outside: were parts of them reused already, the steps would be counted wrongly.
+            Self::Fora => &[ONE_VARIANT, UNFUSED, SEPARATE_LINEARS],
+            Self::ForaPaper => &[ONE_VARIANT, FRESH_ATTENTION, UNFUSED, SEPARATE_LINEARS],
+            Self::Pab | Self::Fastercache => &[FRESH_ATTENTION, UNFUSED, SEPARATE_LINEARS],
         }
     }
 
     pub(super) fn ends(self) -> &'static [Property] {
         match self {
-            Self::Fora => &[Property::OneVariant],
-            _ => &[Property::OneVariant, Property::FreshAttention],
+            Self::Fora => &[ONE_VARIANT],
+            _ => &[ONE_VARIANT, FRESH_ATTENTION],
         }
     }
 }

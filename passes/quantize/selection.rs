@@ -85,7 +85,7 @@ impl Summary {
         }
     }
 
-    /// Refuses patterns that match nothing: they are typing errors, most likely.
+    /// Refuses patterns that match nothing, which are typing errors, most likely, and choices that leave nothing to quantize.
     pub fn check(&self, pass: &Quantize) -> Result<(), PassError> {
         let unused = |used: &[bool], patterns: &[String]| -> Vec<String> {
             let unused = |(index, _): &(usize, &String)| !used.get(*index).copied().unwrap_or(false);
@@ -93,12 +93,33 @@ impl Summary {
         };
         let unused = [unused(&self.used[0], &pass.include), unused(&self.used[1], &pass.skip)].concat();
         if unused.is_empty() {
-            return Ok(());
+            return self.check_any();
         }
         let example =
             self.modules.keys().next().map(|(path, _)| format!("; a module is called like `{path}`"));
         let why = format!("no linear matches {}{}", unused.join(", "), example.unwrap_or_default());
         Err(PassError::Refused(why))
+    }
+
+    fn check_any(&self) -> Result<(), PassError> {
+        if self.modules.values().any(|module| module.outcome.is_ok()) {
+            return Ok(());
+        }
+        let mut reasons: IndexMap<&str, usize> = IndexMap::new();
+        for reason in self.modules.values().filter_map(|module| module.outcome.as_ref().err()) {
+            *reasons.entry(reason).or_default() += 1;
+        }
+        let stay =
+            reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect::<Vec<_>>().join(", ");
+        let why = match self.modules.len() {
+            0 => "no linear is left whose weight is a tensor of the checkpoint and not quantized yet"
+                .to_owned(),
+            1 => format!("the only linear stays as it is ({stay})"),
+            count => format!("all {count} linears stay as they are ({stay})"),
+        };
+        Err(PassError::Refused(format!(
+            "there is nothing to quantize: {why}; remove the pass, or add allow_nothing=true"
+        )))
     }
 
     /// The counts, and a table of modules by kind: how many, their weights, bytes before and after.

@@ -4,10 +4,11 @@ use super::DeviceArg;
 use super::compare::{Results, distance};
 use super::input::Input;
 use super::lowering::SizeArgs;
-use super::passes::{PassArgs, lossless};
+use super::passes::PassArgs;
 use super::print;
 use super::steps::{random_inputs, run_steps};
 use crate::Error;
+use crate::pipeline::lossless;
 use reflux_ir::pass::{BisectError, Culprit, bisect as find};
 use reflux_ir::{HostTensor, Program, ProgramDiff, WeightSource};
 use reflux_models::Net;
@@ -41,7 +42,10 @@ pub fn bisect(args: &Args) -> Result<(), Error> {
     let input = Input::of(&args.input)?;
     input.refuse_sizes(&args.sizes)?;
     let (program, timesteps) = input.program(Net::Transformer, &args.sizes)?;
-    let pipeline = args.passes.pipeline()?.unwrap_or_else(lossless);
+    let recipe = args.passes.recipe()?.unwrap_or_default();
+    // On an IR file run just the passes asked for, as `opt` does.
+    let recipe = if matches!(input, Input::File(_)) && !recipe.is_empty() { recipe.only() } else { recipe };
+    let pipeline = recipe.pipeline(&lossless(Net::Transformer, args.device.into()));
     let folder = args.input.join(Net::Transformer.folder());
     let path = args.weights.clone().or_else(|| folder.is_dir().then_some(folder));
     let weights: Box<dyn WeightSource> = match path {

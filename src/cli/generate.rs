@@ -11,7 +11,6 @@ use reflux_runtime::Device;
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 /// Latents travel as safetensors with this one tensor.
@@ -106,8 +105,8 @@ pub fn generate(args: &Args) -> Result<(), Error> {
         check_writable(path)?;
     }
     check_dump_dir(args.dump_dir.as_deref())?;
-    let passes = args.passes.pipeline()?.map(Arc::new);
-    let asked_for_passes = passes.is_some();
+    let recipe = args.passes.recipe()?;
+    let asked_for_passes = recipe.is_some();
     let model = match &args.model {
         Some(model) => model.clone(),
         None => bundled_model()?,
@@ -116,7 +115,7 @@ pub fn generate(args: &Args) -> Result<(), Error> {
         device: Some(args.device.into()),
         dtype: args.dtype.map(Into::into),
         parts: args.parts.parts(),
-        passes,
+        passes: recipe.unwrap_or_default(),
         dump_dir: args.dump_dir.clone(),
         memory: args.memory.into(),
     };

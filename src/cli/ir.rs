@@ -2,7 +2,7 @@
 
 use super::diff;
 use super::lowering::{Model, SizeArgs};
-use super::passes::DriveArgs;
+use super::passes::{DriveArgs, default_for};
 use super::write_result;
 use crate::Error;
 use crate::files::check_writable;
@@ -96,7 +96,7 @@ fn show(args: &ShowArgs) -> Result<(), Error> {
     if let Some(path) = &args.out {
         check_writable(path)?;
     }
-    let pipeline = args.drive.passes.pipeline()?.unwrap_or_default();
+    let recipe = args.drive.passes.recipe()?;
     let model = match (&args.config, &args.model) {
         (Some(name), _) => Model::built_in(name).expect("clap knows the names"),
         (None, Some(folder)) => Model::read(folder)?,
@@ -104,6 +104,8 @@ fn show(args: &ShowArgs) -> Result<(), Error> {
     };
     let net = args.net.into();
     let program = model.lower(net, &args.sizes)?;
+    let pipeline =
+        recipe.map(|recipe| recipe.pipeline(&default_for(net, args.drive.machine()))).unwrap_or_default();
     // Only the transformer runs in steps.
     let in_steps = net == Net::Transformer && !pipeline.is_empty();
     let timesteps = in_steps.then(|| model.timesteps(&args.sizes)).transpose()?;

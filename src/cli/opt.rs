@@ -2,12 +2,12 @@
 
 use super::input::{Input, parse};
 use super::lowering::{Model, SizeArgs};
-use super::passes::{DriveArgs, lossless};
+use super::passes::{DriveArgs, default_for};
 use super::{print, read_text, write_result};
 use crate::Error;
 use crate::files::check_writable;
 use reflux_ir::Program;
-use reflux_ir::pass::{ConfigError, Pipeline, header};
+use reflux_ir::pass::{ConfigError, Pipeline, Recipe, header};
 use reflux_models::{ModelConfig, Net};
 use reflux_passes::registry;
 use std::path::{Path, PathBuf};
@@ -48,15 +48,30 @@ struct Source {
     timesteps: Option<Vec<f32>>,
     /// The passes that an IR file itself asks for, as reproducers do.
     passes: Option<Pipeline>,
+    is_file: bool,
+}
+
+impl Source {
+    /// The passes to run. A model's come beside the default ones; an IR file may be what these have left already, or what
+    /// someone has written, so on it run just those asked for.
+    fn pipeline(&self, recipe: Option<Recipe>, default: &Pipeline) -> Pipeline {
+        match (recipe, &self.passes) {
+            (Some(recipe), _) if self.is_file => recipe.only().pipeline(default),
+            (Some(recipe), _) => recipe.pipeline(default),
+            (None, Some(own)) => own.clone(),
+            (None, None) => default.clone(),
+        }
+    }
 }
 
 pub fn opt(args: &Args) -> Result<(), Error> {
     if let Some(path) = &args.out {
         check_writable(path)?;
     }
-    let given = args.drive.passes.pipeline()?;
-    let Source { program, timesteps, passes } = source(args)?;
-    let pipeline = given.or(passes).unwrap_or_else(lossless);
+    let recipe = args.drive.passes.recipe()?;
+    let source = source(args)?;
+    let pipeline = source.pipeline(recipe, &default_for(Net::Transformer, args.drive.machine()));
+    let Source { program, timesteps, .. } = source;
     let (program, report) = args.drive.run(program, &pipeline, timesteps.as_deref())?;
     let mut more = if args.rules { report.rules().to_string() } else { String::new() };
     let explanations = report.passes.iter().flat_map(|pass| &pass.explanations);
@@ -93,7 +108,7 @@ fn of_model(input: &Input, args: &Args) -> Result<Source, Error> {
         return Err(Error::Usage(message));
     }
     let (program, timesteps) = input.program(Net::Transformer, &args.sizes)?;
-    Ok(Source { program, timesteps, passes: None })
+    Ok(Source { program, timesteps, passes: None, is_file: false })
 }
 
 fn of_file(path: &Path, args: &Args) -> Result<Source, Error> {
@@ -105,7 +120,7 @@ fn of_file(path: &Path, args: &Args) -> Result<Source, Error> {
         Error::Config { path: path.to_owned(), error }
     })?;
     let timesteps = timesteps_of(&program, args)?;
-    Ok(Source { program, timesteps, passes })
+    Ok(Source { program, timesteps, passes, is_file: true })
 }
 
 /// The times of a program's steps, if the model that it was made from is given.

@@ -1,51 +1,64 @@
 //! Which passes to run, and what to see of them.
 
 use crate::Error;
+use crate::pipeline::lossless;
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
-use reflux_ir::pass::{Config, ConfigError, Driver, DumpFormat, DumpPoints, PassReport, Pipeline, Report};
+use reflux_ir::pass::{
+    Config, ConfigError, Driver, DumpFormat, DumpPoints, PassReport, Pipeline, Recipe, Report,
+};
 use reflux_ir::{Machine, Program};
-use reflux_passes::{LOSSLESS, pruna, registry};
+use reflux_models::Net;
+use reflux_passes::{pruna, registry};
+use reflux_runtime::Device;
 use std::path::{Path, PathBuf};
 
 /// Which passes.
 #[derive(clap::Args)]
 pub struct PassArgs {
-    /// Passes in order, as in 'canonicalize,hoist,cache(fora,interval=3),dce'; '' for none
+    /// Passes that are wanted, as in 'quantize(int8dq),cache(fora,interval=3)'. The default passes, which are lossless, run
+    /// before and after them; where the text has the word 'default', they run there, and all passes as written
     #[arg(long, value_name = "TEXT")]
     passes: Option<String>,
-    /// Passes from a TOML or JSON file, Reflux's own or a SmashConfig of Pruna's
-    #[arg(long, value_name = "FILE", conflicts_with = "passes")]
+    /// Exactly these passes in this order, without the default ones; '' for none
+    #[arg(long, value_name = "TEXT", conflicts_with = "passes")]
+    passes_only: Option<String>,
+    /// Wanted passes from a TOML or JSON file, Reflux's own or a SmashConfig of Pruna's
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["passes", "passes_only"])]
     passes_config: Option<PathBuf>,
 }
 
 impl PassArgs {
     /// The passes asked for, if any are. What became of a foreign configuration is said on standard error.
-    pub fn pipeline(&self) -> Result<Option<Pipeline>, Error> {
-        match (&self.passes, &self.passes_config) {
-            (Some(text), _) => Ok(Some(Pipeline::parse(text, &registry())?)),
-            (None, Some(path)) => read_config(path).map(Some),
-            (None, None) => Ok(None),
+    pub fn recipe(&self) -> Result<Option<Recipe>, Error> {
+        let parse = |text: &str| Recipe::parse(text, &registry());
+        match (&self.passes, &self.passes_only, &self.passes_config) {
+            (Some(text), ..) => Ok(Some(parse(text)?)),
+            (None, Some(text), _) => Ok(Some(parse(text)?.only())),
+            (None, None, Some(path)) => read_config(path).map(Some),
+            (None, None, None) => Ok(None),
         }
     }
 }
 
-/// The pipeline that changes no result.
-pub fn lossless() -> Pipeline {
-    Pipeline::parse(LOSSLESS, &registry()).expect("it is written well")
+/// The default passes of `net` where no device is named: those for a GPU, or with `--cost cpu` those for the processor.
+pub fn default_for(net: Net, machine: Option<&Machine>) -> Pipeline {
+    let device =
+        if machine.is_some_and(|machine| machine.name == "cpu") { Device::Cpu } else { Device::Cuda };
+    lossless(net, device)
 }
 
-fn read_config(path: &Path) -> Result<Pipeline, Error> {
+fn read_config(path: &Path) -> Result<Recipe, Error> {
     let failed = |error: ConfigError| Error::Config { path: path.to_owned(), error };
     let table = Config::table(&super::read_text(path)?).map_err(failed)?;
     if Config::is_own(&table) {
-        return Config::read(&table, &registry()).map(|config| config.pipeline).map_err(failed);
+        return Config::read(&table, &registry()).map(|config| config.recipe).map_err(failed);
     }
     let translation =
         pruna::translate(&table).map_err(|error| Error::Pruna { path: path.to_owned(), error })?;
     for note in &translation.notes {
         eprintln!("note: {note}");
     }
-    Ok(translation.pipeline)
+    Ok(translation.recipe)
 }
 
 /// Which passes, and what to see of them while they run.

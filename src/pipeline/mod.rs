@@ -20,7 +20,7 @@ pub use request::Request;
 
 use crate::Error;
 use optimize::Optimized;
-use reflux_ir::pass::{PassReport, Pipeline};
+use reflux_ir::pass::{PassReport, Pipeline, Recipe};
 use reflux_ir::{DType, HostTensor, Program, WeightSource};
 use reflux_models::noise::TorchGenerator;
 use reflux_models::scheduler::Schedule;
@@ -32,7 +32,6 @@ use request::Resolved;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
 use text::Tokenizers;
 
 /// How to open a pipeline.
@@ -44,9 +43,9 @@ pub struct OpenOptions {
     pub dtype: Option<DType>,
     /// Networks whose weights are not those of the model's folder.
     pub parts: Parts,
-    /// What to run on the transformer before it is loaded; if not given, [`reflux_passes::LOSSLESS_CPU`] on the
-    /// processor and [`reflux_passes::LOSSLESS`] on a GPU.
-    pub passes: Option<Arc<Pipeline>>,
+    /// What to run on the transformer before it is loaded: passes that are wanted beside the default ones, which are
+    /// [`reflux_passes::LOSSLESS_CPU`] on the processor and [`reflux_passes::LOSSLESS`] on a GPU, or exactly these.
+    pub passes: Recipe,
     /// Where to write the transformer's program between passes.
     pub dump_dir: Option<PathBuf>,
     /// What stays on the device.
@@ -63,7 +62,7 @@ pub struct FluxPipeline {
     tokenizers: Option<Tokenizers>,
     device: Device,
     dtype: DType,
-    passes: Arc<Pipeline>,
+    passes: Pipeline,
     dump_dir: Option<PathBuf>,
     memory: Memory,
     /// Networks as the passes made them, for the sizes last asked for.
@@ -121,7 +120,7 @@ impl FluxPipeline {
             tokenizers: None,
             device,
             dtype,
-            passes: options.passes.unwrap_or_else(|| Arc::new(lossless(Net::Transformer, device))),
+            passes: options.passes.pipeline(&lossless(Net::Transformer, device)),
             dump_dir: options.dump_dir,
             memory: options.memory,
             optimized: HashMap::new(),

@@ -9,7 +9,7 @@ use reflux_models::{Net, Sizes};
 use reflux_passes::{LOSSLESS, LOSSLESS_CPU, LOSSLESS_ONCE, registry};
 use reflux_runtime::Device;
 
-/// The passes that run on `net` where nothing is asked for.
+/// The default passes of `net`: those that run where nothing is asked for, and around what is.
 pub(crate) fn lossless(net: Net, device: Device) -> Pipeline {
     let passes = match (net, device) {
         (Net::Transformer, Device::Cpu) => LOSSLESS_CPU,

@@ -9,7 +9,6 @@ use crate::{Error, VERSION};
 use reflux_runtime::{Device, DeviceInfo, MemoryMeter, RunError};
 use serde::Serialize;
 use std::fmt::Write;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What `--json` prints.
@@ -44,7 +43,7 @@ pub fn bench(args: &Args, subject: Subject) -> Result<(), Error> {
     let options = OpenOptions {
         device: Some(device),
         dtype: Some(args.sizes.dtype_or(crate::pipeline::dtype_on(device))),
-        passes: args.passes.pipeline()?.map(Arc::new),
+        passes: args.passes.recipe()?.unwrap_or_default(),
         memory: args.memory.into(),
         ..OpenOptions::default()
     };

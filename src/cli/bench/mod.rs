@@ -74,7 +74,7 @@ pub fn bench(args: &Args) -> Result<(), Error> {
     let dtype = args.sizes.dtype_or(dtype_on(device));
     let net = Net::from(args.net);
     let given = subject.model.lower_in(net, &sizes, dtype)?;
-    let pipeline = args.passes.pipeline()?.unwrap_or_else(|| lossless(net, device));
+    let pipeline = args.passes.recipe()?.unwrap_or_default().pipeline(&lossless(net, device));
     let timesteps = subject.model.timesteps(&args.sizes)?;
     let mut driver = Driver { timesteps: Some(&timesteps), ..Driver::default() };
     let (program, _) = driver.run(given.clone(), &pipeline)?;

@@ -1,22 +1,29 @@
 //! Pipelines from configuration files.
 
-use super::{Pipeline, PipelineError, Registry};
+use super::{PipelineError, Recipe, Registry};
 use serde_json::{Map, Value};
 
 /// The version of the format that this Reflux writes and reads.
 const VERSION: u64 = 1;
 
-/// A pipeline from a TOML or JSON file.
+/// The key of the passes that are wanted beside the default ones.
+const PASSES: &str = "passes";
+
+/// The key of the passes to run without the default ones.
+const ONLY: &str = "passes_only";
+
+/// A [`Recipe`] from a TOML or JSON file.
 ///
 /// ```toml
 /// version = 1
-/// passes = ["canonicalize", "hoist", { pass = "cache", method = "fora", interval = 3 }, "dce"]
+/// passes = [{ pass = "cache", method = "fora", interval = 3 }, "quantize(int8dq)"]
 /// ```
 ///
-/// `passes` may be pipeline text instead of a list.
+/// `passes` are wanted beside the default ones; `passes_only`, in its place, are exactly those to run. Either may be
+/// pipeline text instead of a list.
 #[derive(Debug)]
 pub struct Config {
-    pub pipeline: Pipeline,
+    pub recipe: Recipe,
 }
 
 /// A file that holds no such configuration.
@@ -49,7 +56,7 @@ impl Config {
 
     /// Whether `table` is a configuration of Reflux's own and not of another tool's.
     pub fn is_own(table: &Map<String, Value>) -> bool {
-        ["version", "passes"].iter().any(|key| table.contains_key(*key))
+        ["version", PASSES, ONLY].iter().any(|key| table.contains_key(*key))
     }
 
     /// Reads a configuration; unknown keys are errors.
@@ -59,28 +66,41 @@ impl Config {
             Some(version) => return Err(ConfigError::Version(version.clone())),
             None => return Err(ConfigError::Shape(format!("it lacks its version, `version = {VERSION}`"))),
         }
-        if let Some(key) = table.keys().find(|key| !["version", "passes"].contains(&key.as_str())) {
-            return Err(ConfigError::Shape(format!("unknown key `{key}`; `version` and `passes` are known")));
+        let known = ["version", PASSES, ONLY];
+        if let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) {
+            let why = format!("unknown key `{key}`; `version` and `{PASSES}`, or `{ONLY}`, are known");
+            return Err(ConfigError::Shape(why));
         }
-        let pipeline = match table.get("passes") {
-            Some(Value::String(text)) => Pipeline::parse(text, registry)?,
-            Some(Value::Array(entries)) => {
-                let mut pipeline = Pipeline::new();
-                for entry in entries {
-                    match entry {
-                        Value::String(text) => pipeline.append(Pipeline::parse(text, registry)?),
-                        entry => {
-                            let (name, options) = pass_entry(entry)?;
-                            pipeline.push_options(registry, &name, options)?;
-                        }
+        match (table.get(PASSES), table.get(ONLY)) {
+            (Some(_), Some(_)) => Err(ConfigError::Shape(format!(
+                "`{PASSES}` and `{ONLY}` cannot both be given: the first come beside the default passes, the second without"
+            ))),
+            (Some(wanted), None) => Ok(Self { recipe: recipe(PASSES, wanted, registry)? }),
+            (None, Some(only)) => Ok(Self { recipe: recipe(ONLY, only, registry)?.only() }),
+            (None, None) => Err(ConfigError::Shape(format!("it lacks its `{PASSES}`"))),
+        }
+    }
+}
+
+/// The passes under `key`.
+fn recipe(key: &str, passes: &Value, registry: &Registry) -> Result<Recipe, ConfigError> {
+    let mut recipe = Recipe::default();
+    match passes {
+        Value::String(text) => recipe.append(text, registry)?,
+        Value::Array(entries) => {
+            for entry in entries {
+                match entry {
+                    Value::String(text) => recipe.append(text, registry)?,
+                    entry => {
+                        let (name, options) = pass_entry(entry)?;
+                        recipe.last().push_options(registry, &name, options)?;
                     }
                 }
-                pipeline
             }
-            _ => return Err(ConfigError::Shape("`passes` must be a list of passes or pipeline text".into())),
-        };
-        Ok(Self { pipeline })
+        }
+        _ => return Err(ConfigError::Shape(format!("`{key}` must be a list of passes or pipeline text"))),
     }
+    Ok(recipe)
 }
 
 /// `{ pass = "name", option = value, … }`.

@@ -86,6 +86,8 @@ pub enum Failure {
     Lied { said: &'static str, did: &'static str },
     #[error("made it untrue {0}, without declaring so")]
     Ended(Property),
+    #[error("declares to bring about {0}, which does not hold after it")]
+    NotBrought(Property),
 }
 
 fn reproduce(path: &Option<PathBuf>) -> String {
@@ -111,6 +113,7 @@ impl Driver<'_> {
             None => None,
         };
         let limit = self.stop_after.unwrap_or(usize::MAX);
+        let properties = pipeline.properties();
         for (index, pass) in pipeline.passes().enumerate().take(limit) {
             self.print(self.print_before.has(pass.name()), "before", &pipeline.text_of(index), &program);
             let mut done = pipeline.report_of(index);
@@ -122,7 +125,7 @@ impl Driver<'_> {
                 done.explanations = pass.explain(&program).map_err(refused)?;
             }
             let allowance = if index + 1 == limit { self.allowance.clone() } else { Allowance::default() };
-            program = self.run_pass(pass, program, allowance, &mut done)?;
+            program = self.run_pass(pass, program, &properties, allowance, &mut done)?;
             self.print(self.print_after.has(pass.name()), "after", &done.pass, &program);
             if let Some(dumps) = dumps.as_mut().filter(|_| done.changed) {
                 let written =
@@ -138,6 +141,7 @@ impl Driver<'_> {
         &self,
         pass: &dyn Pass,
         before: Program,
+        properties: &[Property],
         allowance: Allowance,
         report: &mut PassReport,
     ) -> Result<Program, DriverError> {
@@ -156,7 +160,7 @@ impl Driver<'_> {
             Err(panic) => Some(Failure::Panic(panic_message(panic.as_ref()))),
             Ok(Ok(changed)) => {
                 program.update_rates();
-                check(pass, &before, &program, changed).err()
+                check(pass, &before, &program, properties, changed).err()
             }
         };
         if let Some(failure) = failure {
@@ -182,17 +186,28 @@ impl Driver<'_> {
 }
 
 /// Whether `pass` kept its word.
-fn check(pass: &dyn Pass, before: &Program, after: &Program, changed: Changed) -> Result<(), Failure> {
+fn check(
+    pass: &dyn Pass,
+    before: &Program,
+    after: &Program,
+    properties: &[Property],
+    changed: Changed,
+) -> Result<(), Failure> {
     verify(after).map_err(Failure::Invalid)?;
     let did = Changed::from(before.structural_hash() != after.structural_hash());
     if did != changed {
         let word = |changed| if changed == Changed::Yes { "something" } else { "nothing" };
         return Err(Failure::Lied { said: word(changed), did: word(did) });
     }
-    let ended = |property: &Property| property.holds(before) && !property.holds(after);
-    match Property::ALL.into_iter().find(|property| ended(property) && !pass.ends().contains(property)) {
+    let is_ended = |property: &&Property| {
+        !pass.ends().contains(property) && (property.holds)(before) && !(property.holds)(after)
+    };
+    if let Some(property) = properties.iter().find(is_ended) {
+        return Err(Failure::Ended(*property));
+    }
+    match pass.brings().iter().find(|property| !(property.holds)(after)) {
         None => Ok(()),
-        Some(property) => Err(Failure::Ended(property)),
+        Some(property) => Err(Failure::NotBrought(*property)),
     }
 }
 

@@ -47,7 +47,9 @@ impl Registry {
                 rules.iter().try_for_each(|rule| writeln!(f, "  {:<width$}  {}", rule.name, rule.pattern))?;
             }
             writeln!(f, "\nexample\n  reflux opt flux-dev --preview --passes \"{}\"", pass.example)?;
-            for (verb, properties) in [("requires", built.requires()), ("ends", built.ends())] {
+            let verbs =
+                [("requires", built.requires()), ("ends", built.ends()), ("brings about", built.brings())];
+            for (verb, properties) in verbs {
                 properties.iter().try_for_each(|property| writeln!(f, "  {verb} {property}"))?;
             }
         }

@@ -3,6 +3,7 @@
 //! - [`Pass`]: a rewrite of a program, with its options, how exact it is, and what it needs and ends.
 //! - [`Rule`]: a local rewrite, applied wherever it fits, that gives a reason where it does not.
 //! - [`Pipeline`]: passes in order, from text or a config file; badly ordered ones are refused.
+//! - [`Recipe`]: the passes that a user asks for, beside the default ones or by themselves.
 //! - [`Driver`]: runs a pipeline: verifies, hashes, times, dumps, and leaves a reproducer of what fails.
 //! - [`Report`]: what each pass did.
 
@@ -17,6 +18,7 @@ mod glob;
 mod options;
 mod pipeline;
 mod property;
+mod recipe;
 mod registry;
 mod report;
 mod rule;
@@ -31,7 +33,8 @@ pub use dump::{DumpFormat, Header, header};
 pub use glob::{Globs, PatternError};
 pub use options::options_of;
 pub use pipeline::{OrderError, Pipeline, PipelineError};
-pub use property::Property;
+pub use property::{ONE_VARIANT, Property};
+pub use recipe::Recipe;
 pub use registry::{Built, PassInfo, Registry, did_you_mean};
 pub use report::{Estimate, PassReport, Report, RuleStats, counted};
 pub use rule::{Mismatch, Rule, RuleInfo, apply_rules, try_rule};
@@ -97,6 +100,11 @@ pub trait Pass: fmt::Debug + Send + Sync {
 
     /// What may no longer hold of the program after it. All else that held before must.
     fn ends(&self) -> &'static [Property] {
+        &[]
+    }
+
+    /// What holds of the program after it, whether it held before or not.
+    fn brings(&self) -> &'static [Property] {
         &[]
     }
 

@@ -1,22 +1,26 @@
 //! Passes in order.
 
-use super::{Exactness, Pass, PassReport, Property, Registry, did_you_mean, options};
+use super::{Exactness, ONE_VARIANT, Pass, PassReport, Property, Registry, did_you_mean, options};
 use crate::Program;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// Passes in the order in which they run. Prints as the text that it parses from.
 ///
 /// The text is `name(options),name(options)…`; an option is `key=value`, the first may be a bare value, and lists are
 /// `[a,b]`: `canonicalize,hoist,quantize(int8dq,exclude=norm+embedding),cache(fora,interval=3),dce`.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Pipeline {
     passes: Vec<Entry>,
 }
 
+#[derive(Clone)]
 struct Entry {
-    pass: Box<dyn Pass>,
+    pass: Arc<dyn Pass>,
     positional: Option<&'static str>,
+    /// Whether no option was given.
+    is_plain: bool,
 }
 
 /// Text that is no pipeline.
@@ -49,18 +53,23 @@ impl Pipeline {
     /// Parses pipeline text; nothing at all is the empty pipeline.
     pub fn parse(text: &str, registry: &Registry) -> Result<Self, PipelineError> {
         let mut pipeline = Self::new();
+        for options::Written { name, options } in Self::written(text)? {
+            pipeline.push_options(registry, &name, options)?;
+        }
+        Ok(pipeline)
+    }
+
+    /// What pipeline text lists.
+    pub(super) fn written(text: &str) -> Result<Vec<options::Written>, PipelineError> {
         if text.trim().is_empty() {
-            return Ok(pipeline);
+            return Ok(Vec::new());
         }
         let syntax = |(message, at): (String, usize)| PipelineError::Syntax {
             message,
             text: text.to_owned(),
             at: text[..at].chars().count(),
         };
-        for options::Written { name, options } in options::parse(text).map_err(syntax)? {
-            pipeline.push_options(registry, &name, options)?;
-        }
-        Ok(pipeline)
+        options::parse(text).map_err(syntax)
     }
 
     /// Appends the pass `name` with the given options, a bare one under the key `""`.
@@ -81,14 +90,15 @@ impl Pipeline {
                 return Err(refused(format!("the option `{key}` is given twice")));
             }
         }
+        let is_plain = options.is_empty();
         let pass = (info.build)(options).map_err(|error| refused(error.to_string()))?;
-        self.passes.push(Entry { pass, positional: info.positional });
+        self.passes.push(Entry { pass: pass.into(), positional: info.positional, is_plain });
         Ok(())
     }
 
     /// Appends a pass that need not be in any registry.
     pub fn push(&mut self, pass: impl Pass + 'static) {
-        self.passes.push(Entry { pass: Box::new(pass), positional: None });
+        self.passes.push(Entry { pass: Arc::new(pass), positional: None, is_plain: false });
     }
 
     /// Appends the passes of another pipeline.
@@ -113,27 +123,73 @@ impl Pipeline {
 
     /// The text of pass `index`.
     pub fn text_of(&self, index: usize) -> String {
-        let Entry { pass, positional } = &self.passes[index];
+        let Entry { pass, positional, .. } = &self.passes[index];
         format!("{}{}", pass.name(), options::print(&pass.options(), *positional))
     }
 
     /// The report of pass `index` before it has run.
     pub(super) fn report_of(&self, index: usize) -> PassReport {
-        let Entry { pass, positional } = &self.passes[index];
+        let Entry { pass, positional, .. } = &self.passes[index];
         PassReport::new(self.text_of(index), *positional, pass.exactness())
     }
 
-    /// Checks that each pass finds what it requires, given what the passes before it end.
+    /// These passes with `wanted` among them, as [`Recipe::pipeline`](super::Recipe::pipeline) says.
+    pub(super) fn with(&self, wanted: &Self) -> Self {
+        let mut all = self.clone();
+        let mut more = Vec::new();
+        for entry in &wanted.passes {
+            let mut same: Vec<_> =
+                all.passes.iter_mut().filter(|own| own.pass.name() == entry.pass.name()).collect();
+            if same.is_empty() {
+                more.push(entry.clone());
+            } else if !entry.is_plain {
+                same.iter_mut().for_each(|own| **own = entry.clone());
+            }
+        }
+        let ending = all.passes.iter().position(|entry| !entry.pass.ends().is_empty());
+        let place = ending.unwrap_or(all.passes.len());
+        all.passes.splice(place..place, more);
+        all.arranged()
+    }
+
+    /// The same passes, each that needs what another one ends moved before that; as they are where that cannot be.
+    fn arranged(self) -> Self {
+        let mut order: Vec<usize> = (0..self.passes.len()).collect();
+        // Passes that stand in each other's way would be moved for ever.
+        for _ in 0..order.len().pow(2) {
+            let Some(conflict) = self.first_conflict(&order, |_| true) else {
+                return Self { passes: order.into_iter().map(|index| self.passes[index].clone()).collect() };
+            };
+            let Some(culprit) = conflict.ended_by else { break };
+            order = moved_before(&order, conflict.pass, culprit);
+        }
+        self
+    }
+
+    /// Every property that one of the passes needs, ends or brings about, and that every step runs the same graph.
+    pub(super) fn properties(&self) -> Vec<Property> {
+        let mut all = vec![ONE_VARIANT];
+        for pass in self.passes() {
+            let named = [pass.requires(), pass.ends(), pass.brings()].into_iter().flatten();
+            let new: Vec<_> = named.filter(|property| !all.contains(property)).copied().collect();
+            all.extend(new);
+        }
+        all
+    }
+
+    /// Checks that each pass finds what it requires, given what the passes before it end and bring about.
     pub fn check_order(&self, program: &Program) -> Result<(), OrderError> {
         let order: Vec<usize> = (0..self.passes.len()).collect();
-        self.first_conflict(&order, program).map_or(Ok(()), |conflict| Err(self.explain(&conflict, program)))
+        let conflict = self.first_conflict(&order, |property| (property.holds)(program));
+        conflict.map_or(Ok(()), |conflict| Err(self.explain(&conflict, program)))
     }
 
     /// The first pass of `order` that lacks something.
-    fn first_conflict(&self, order: &[usize], program: &Program) -> Option<Conflict> {
-        let mut ended: BTreeMap<Property, Option<usize>> = BTreeMap::new();
-        ended
-            .extend(Property::ALL.into_iter().filter(|property| !property.holds(program)).map(|p| (p, None)));
+    fn first_conflict(&self, order: &[usize], holds: impl Fn(Property) -> bool) -> Option<Conflict> {
+        // What does not hold, and which pass ended it.
+        let mut ended: HashMap<Property, Option<usize>> = HashMap::new();
+        let untrue = self.properties().into_iter().filter(|property| !holds(*property));
+        ended.extend(untrue.map(|property| (property, None)));
         for &index in order {
             let pass = &self.passes[index].pass;
             let lacking =
@@ -141,8 +197,11 @@ impl Pipeline {
             if let Some((property, ended_by)) = lacking {
                 return Some(Conflict { pass: index, property, ended_by });
             }
-            for &property in pass.ends() {
-                ended.entry(property).or_insert(Some(index));
+            for property in pass.ends() {
+                ended.entry(*property).or_insert(Some(index));
+            }
+            for property in pass.brings() {
+                ended.remove(property);
             }
         }
         None
@@ -153,22 +212,34 @@ impl Pipeline {
         let pass_text = self.text_of(pass);
         let Some(culprit) = ended_by else {
             let because = "which does not hold of the program given".to_owned();
-            let fix = format!("run `{pass_text}` on the program as it was before that");
+            let bringing =
+                (0..self.passes.len()).find(|&other| self.passes[other].pass.brings().contains(&property));
+            let fix = match bringing {
+                Some(other) => format!("put `{}` before `{pass_text}`", self.text_of(other)),
+                None => format!("run `{pass_text}` on the program as it was before that"),
+            };
             return OrderError { pass: pass_text, property, because, fix };
         };
         let culprit_text = self.text_of(culprit);
         let because = format!("which `{culprit_text}`, before it, ends");
         // The fix is to let the pass come first, if it can.
-        let mut order: Vec<usize> = (0..self.passes.len()).filter(|&index| index != pass).collect();
-        order.insert(culprit, pass);
+        let order = moved_before(&(0..self.passes.len()).collect::<Vec<_>>(), pass, culprit);
         let upto = &order[..=pass];
-        let fix = match self.first_conflict(upto, program) {
+        let fix = match self.first_conflict(upto, |property| (property.holds)(program)) {
             None => format!("put `{pass_text}` before `{culprit_text}`"),
             Some(_) if pass_text == culprit_text => format!("run `{pass_text}` once"),
             Some(_) => format!("`{pass_text}` and `{culprit_text}` cannot be combined, remove one of them"),
         };
         OrderError { pass: pass_text, property, because, fix }
     }
+}
+
+/// `order` with `pass` just before `other`.
+fn moved_before(order: &[usize], pass: usize, other: usize) -> Vec<usize> {
+    let mut moved: Vec<usize> = order.iter().copied().filter(|&index| index != pass).collect();
+    let place = moved.iter().position(|&index| index == other).expect("it is in the order");
+    moved.insert(place, pass);
+    moved
 }
 
 /// Pass `pass` lacks `property`, since pass `ended_by`, or from the start.

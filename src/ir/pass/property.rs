@@ -1,55 +1,52 @@
-//! What passes need of a program, and end.
+//! What passes need of a program, end, and bring about.
 
-use crate::op::Op;
-use crate::{Graph, Program, Rate, ValueId};
+use crate::Program;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 /// Something that holds of a program or does not, read off the program itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Property {
-    /// Every step runs the same graph.
-    OneVariant,
-    /// Every step computes its attention: no result of one is carried over from an earlier step.
-    FreshAttention,
+///
+/// Passes declare which properties they [need](super::Pass::requires), [end](super::Pass::ends) and
+/// [bring about](super::Pass::brings); the order of a pipeline follows from that, and no pass knows the names of others.
+/// Any crate can declare properties of its own as constants; those of one name are the same.
+#[derive(Clone, Copy)]
+pub struct Property {
+    pub name: &'static str,
+    /// The property as what a pass needs: `that every step runs the same graph`.
+    pub says: &'static str,
+    /// Whether it holds of a program.
+    pub holds: fn(&Program) -> bool,
 }
 
-impl Property {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::OneVariant, Self::FreshAttention];
+/// Every step runs the same graph.
+pub const ONE_VARIANT: Property = Property {
+    name: "one-variant",
+    says: "that every step runs the same graph",
+    holds: |program| program.variants.len() == 1,
+};
 
-    /// Whether it holds of `program`.
-    pub fn holds(self, program: &Program) -> bool {
-        match self {
-            Self::OneVariant => program.variants.len() == 1,
-            Self::FreshAttention => !program.variants.values().any(|graph| {
-                let mut carried = graph.outputs().iter().filter(|output| program.is_carried(&output.label));
-                carried.any(|output| is_of_attention(graph, output.value))
-            }),
-        }
+impl PartialEq for Property {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
     }
 }
 
-/// Whether all that `id` is made of, but for weights, is one attention: a sum of several is no result of a module.
-fn is_of_attention(graph: &Graph, id: ValueId) -> bool {
-    attention_of(graph, id).is_some()
+impl Eq for Property {}
+
+impl Hash for Property {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
 }
 
-/// The attention that `id` is made of, if it is the only one and there is nothing else.
-fn attention_of(graph: &Graph, id: ValueId) -> Option<ValueId> {
-    if let Op::Attention(_) = graph[id].op {
-        return Some(id);
+impl fmt::Debug for Property {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
     }
-    let made_of = graph.operands(id).into_iter().filter(|&operand| graph[operand].fact.rate > Rate::Weights);
-    let mut attentions = made_of.map(|operand| attention_of(graph, operand));
-    let first = attentions.next()??;
-    attentions.all(|other| other == Some(first)).then_some(first)
 }
 
 impl fmt::Display for Property {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::OneVariant => "that every step runs the same graph",
-            Self::FreshAttention => "that every step computes its attention",
-        })
+        f.write_str(self.says)
     }
 }

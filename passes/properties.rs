@@ -1,0 +1,58 @@
+//! What passes need of the products of a program, end, and so order themselves by.
+
+use reflux_ir::op::{Arg, Op};
+use reflux_ir::pass::Property;
+use reflux_ir::{Graph, Program, Rate, ValueId};
+
+/// No op is a formula over others: `rowwise` and `gemm` ops are opaque to passes that look for patterns.
+pub const UNFUSED: Property = Property {
+    name: "unfused",
+    says: "that no ops are fused",
+    holds: |program| {
+        let mut ops = program.stages().flat_map(|(_, graph)| graph.ids().map(|id| &graph[id].op));
+        !ops.any(|op| matches!(op, Op::Gemm(_) | Op::Rowwise(_)))
+    },
+};
+
+/// Every module computes its own linear: a product of several modules can no longer be chosen by the path of one.
+pub const SEPARATE_LINEARS: Property = Property {
+    name: "separate-linears",
+    says: "that linears of different modules are separate products",
+    holds: |program| !any_prepared_weight(program, |op| matches!(op, Op::Concat(_))),
+};
+
+/// Weights lie row by row, as in the checkpoint.
+pub const UNPACKED: Property = Property {
+    name: "unpacked",
+    says: "that weights lie as in the checkpoint",
+    holds: |program| !any_prepared_weight(program, |op| matches!(op, Op::Transpose(_))),
+};
+
+/// Whether the weight of a product is a result of `prepare weights` that is made by an op of which `is` holds, views of it
+/// included.
+fn any_prepared_weight(program: &Program, is: impl Fn(&Op) -> bool) -> bool {
+    let Some(prepare) = program.prepares.get(&Rate::Weights) else { return false };
+    let prepared = |name: &str| prepare.outputs().iter().find(|output| *output.label == *name);
+    let made_by = |value: ValueId| {
+        std::iter::successors(Some(value), |&id| prepare[id].op.is_view().then(|| prepare.operands(id)[0]))
+    };
+    let is_made_so = |graph: &Graph, product: ValueId| {
+        let weight = weight_of(graph, product).filter(|&weight| matches!(graph[weight].op, Op::Input(_)));
+        let output = weight.and_then(|weight| prepared(&graph[weight].name));
+        output.is_some_and(|output| made_by(output.value).any(|id| is(&prepare[id].op)))
+    };
+    program.variants.values().any(|graph| graph.ids().any(|id| is_made_so(graph, id)))
+}
+
+/// The weight of the product `id`, if it is one, by itself or in a `gemm`.
+fn weight_of(graph: &Graph, id: ValueId) -> Option<ValueId> {
+    let operands = graph.operands(id);
+    match &graph[id].op {
+        Op::Linear(_) | Op::MatmulCodes(_) => operands.get(1).copied(),
+        Op::Gemm(gemm) => match gemm.product.terms().first()?.args.get(1)? {
+            Arg::Operand(index) => operands.get(*index).copied(),
+            _ => None,
+        },
+        _ => None,
+    }
+}

@@ -1,0 +1,95 @@
+//! What passes a user asks for, and the pipeline that follows from it.
+
+use super::{Pipeline, PipelineError, Registry};
+
+/// What stands for the default passes in pipeline text.
+pub(super) const DEFAULT: &str = "default";
+
+/// The passes that a user asks for. By default these are *wanted beside* the default passes of the device, which are
+/// lossless and come along in the right places; a recipe can also be exactly the passes that it lists.
+///
+/// As text it is a pipeline in which the word `default` may stand for the default passes; where it does, the passes run as
+/// they are written: `cache(fora)` is FORA with all default passes around it, `default,tap(h.*)` taps what they leave.
+#[derive(Clone, Debug, Default)]
+pub struct Recipe {
+    /// Between them, `default` is written.
+    parts: Vec<Pipeline>,
+    is_exact: bool,
+}
+
+impl Recipe {
+    /// These passes, beside the default ones.
+    pub fn wanted(passes: Pipeline) -> Self {
+        Self { parts: vec![passes], is_exact: false }
+    }
+
+    /// These passes and no others, in this order.
+    pub fn exactly(passes: Pipeline) -> Self {
+        Self { parts: vec![passes], is_exact: true }
+    }
+
+    /// Parses pipeline text in which `default` may stand for the default passes.
+    pub fn parse(text: &str, registry: &Registry) -> Result<Self, PipelineError> {
+        let mut recipe = Self::default();
+        recipe.append(text, registry)?;
+        Ok(recipe)
+    }
+
+    /// Adds what `text` lists.
+    pub(super) fn append(&mut self, text: &str, registry: &Registry) -> Result<(), PipelineError> {
+        for written in Pipeline::written(text)? {
+            if written.name == DEFAULT && registry.find(DEFAULT).is_none() {
+                if !written.options.is_empty() {
+                    let message = "it stands for the default passes and has no options".to_owned();
+                    return Err(PipelineError::Options { pass: DEFAULT, message });
+                }
+                self.last();
+                self.parts.push(Pipeline::new());
+            } else {
+                self.last().push_options(registry, &written.name, written.options)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The part that passes are added to.
+    pub(super) fn last(&mut self) -> &mut Pipeline {
+        if self.parts.is_empty() {
+            self.parts.push(Pipeline::new());
+        }
+        self.parts.last_mut().expect("there is one")
+    }
+
+    /// Whether no pass is asked for.
+    pub fn is_empty(&self) -> bool {
+        self.parts.iter().all(Pipeline::is_empty) && self.parts.len() < 2
+    }
+
+    /// The same passes and no others.
+    pub fn only(mut self) -> Self {
+        self.is_exact = true;
+        self
+    }
+
+    /// The passes that run where `default` are the lossless ones.
+    ///
+    /// Wanted passes run before the first default pass that [ends](super::Pass::ends) something, so that they find the
+    /// program as it was written. Those among them that are default passes are not run twice: where they have options,
+    /// these replace the default's. Passes that need what another one ends are moved before it.
+    pub fn pipeline(&self, default: &Pipeline) -> Pipeline {
+        match &self.parts[..] {
+            [] if !self.is_exact => default.clone(),
+            [wanted] if !self.is_exact => default.with(wanted),
+            parts => {
+                let mut all = Pipeline::new();
+                for (index, part) in parts.iter().enumerate() {
+                    if index > 0 {
+                        all.append(default.clone());
+                    }
+                    all.append(part.clone());
+                }
+                all
+            }
+        }
+    }
+}

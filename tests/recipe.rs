@@ -1,0 +1,202 @@
+//! What a user asks for, and what runs: the default passes come along in the right places, and nothing is left slow.
+
+#[path = "common/passes.rs"]
+mod passes;
+#[macro_use]
+#[path = "common/snapshot.rs"]
+mod snapshot;
+
+use passes::{NET, flux_dev, flux_dev_times, pipeline, program};
+use reflux_ir::Op;
+use reflux_ir::pass::{Config, Driver, Pipeline, Recipe};
+use reflux_passes::pruna::translate;
+use reflux_passes::{LOSSLESS, LOSSLESS_CPU, LOSSLESS_ONCE, PASSES, registry};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+fn recipe(text: &str) -> Recipe {
+    Recipe::parse(text, &registry()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// What runs on a GPU where `text` is asked for.
+fn with_default(text: &str) -> String {
+    recipe(text).pipeline(&pipeline(LOSSLESS)).to_string()
+}
+
+/// What is asked for, and what runs.
+#[test]
+fn wanted_passes_come_beside_the_default_ones() {
+    let mut text = String::new();
+    for wanted in [
+        "",
+        "cache(fora)",
+        "quantize(int8dq,exclude=norm+embedding)",
+        "cache(fora,interval=3),quantize(int8dq)",
+        "quantize(int8dq),cache(fora),cache(pab)",
+        // FORA takes whole blocks, and so comes before what reuses parts of them.
+        "cache(pab),cache(fora)",
+        "cache(pab),quantize(int8dq),cache(fora)",
+        // Default passes are not run twice, and have the options that are given.
+        "canonicalize,hoist,quantize(int8dq),cache(fora),dce",
+        "fuse,quantize(int8dq)",
+        "fuse(extract=worst),merge-linear,quantize(int8dq)",
+        "fuse(device=l40s)",
+        "dce",
+        "tap(h.*)",
+        // A pass that is none of the default ones runs before those that end what others need.
+        "pack",
+        // By hand.
+        "default",
+        "default,tap(h.*)",
+        "quantize(int8dq),default",
+        "canonicalize,default,default",
+    ] {
+        writeln!(text, "{wanted}\n→ {}\n", with_default(wanted)).unwrap();
+    }
+    snapshot!("recipe__wanted", text);
+}
+
+#[test]
+fn devices_have_their_own_default_passes() {
+    let on = |default, text| recipe(text).pipeline(&pipeline(default)).to_string();
+    let fora = "cache(fora,interval=2)";
+    assert_eq!(
+        on(LOSSLESS_CPU, "cache(fora)"),
+        format!("canonicalize,hoist,canonicalize,{fora},merge-linear,fuse(device=cpu),pack,dce")
+    );
+    // What is named without options keeps those of the device.
+    assert_eq!(on(LOSSLESS_CPU, "fuse"), LOSSLESS_CPU);
+    assert_eq!(on(LOSSLESS_ONCE, "tap(x)"), "canonicalize,tap(x),merge-linear,fuse(device=h100),dce");
+}
+
+#[test]
+fn only_these_passes() {
+    for text in ["", "cache(fora,interval=2)", "fuse(device=h100),dce", "dce,dce"] {
+        assert_eq!(recipe(text).only().pipeline(&pipeline(LOSSLESS)).to_string(), text);
+    }
+    let by_hand = recipe("tap(x),default").only().pipeline(&pipeline(LOSSLESS)).to_string();
+    assert_eq!(by_hand, format!("tap(x),{}", with_default("")));
+}
+
+#[test]
+fn configurations_are_recipes() {
+    let read = |text: &str| {
+        let table = Config::table(text).unwrap();
+        assert!(Config::is_own(&table));
+        Config::read(&table, &registry())
+            .map(|config| config.recipe.pipeline(&pipeline(LOSSLESS)).to_string())
+    };
+    let fora = with_default("cache(fora,interval=3)");
+    for text in [
+        "version = 1\npasses = 'cache(fora,interval=3)'",
+        "version = 1\npasses = [{ pass = 'cache', method = 'fora', interval = 3 }, 'dce']",
+        r#"{"version": 1, "passes": ["cache(fora,interval=3)"]}"#,
+    ] {
+        assert_eq!(read(text).unwrap(), fora, "{text}");
+    }
+    let text = "version = 1\npasses = ['default', { pass = 'tap', values = 'x' }]";
+    assert_eq!(read(text).unwrap(), with_default("default,tap(x)"));
+    assert_eq!(read("version = 1\npasses_only = ['dce']").unwrap(), "dce");
+    assert_eq!(read("version = 1\npasses_only = []").unwrap(), "");
+    let refused = |text| read(text).unwrap_err().to_string();
+    assert_eq!(
+        refused("version = 1\npasses = 'dce'\npasses_only = 'dce'"),
+        "`passes` and `passes_only` cannot both be given: the first come beside the default passes, the second without"
+    );
+    assert_eq!(refused("version = 1"), "it lacks its `passes`");
+    assert_eq!(
+        refused("version = 1\npasses = 'default(x=1)'"),
+        "pass `default`: it stands for the default passes and has no options"
+    );
+    assert_eq!(
+        refused("version = 1\npass = 'dce'"),
+        "unknown key `pass`; `version` and `passes`, or `passes_only`, are known"
+    );
+}
+
+/// A pass that is in no registry is one like the others.
+#[test]
+fn passes_of_ones_own_come_along() {
+    let mut own = Pipeline::new();
+    own.push(reflux_passes::Tap { values: "s.1".into(), allow_nothing: false });
+    let all = Recipe::wanted(own.clone()).pipeline(&pipeline(LOSSLESS));
+    Driver::default().run(program(NET), &all).unwrap();
+    assert_eq!(all.to_string(), with_default("tap(s.1)").replace("tap(s.1)", "tap(values=s.1)"));
+    assert_eq!(Recipe::exactly(own).pipeline(&pipeline(LOSSLESS)).passes().len(), 1);
+}
+
+/// The configuration that the project started from.
+const SEED: &str = r#"{"cacher": "fora", "fora_interval": 2, "compiler": "torch_compile",
+    "torch_compile_mode": "max-autotune-no-cudagraphs", "quantizer": "torchao", "torchao_quant_type": "int8dq",
+    "torchao_excluded_modules": "norm+embedding"}"#;
+
+/// Each of Pruna's algorithms that Reflux follows, by itself.
+const PRUNA: [&str; 17] = [
+    SEED,
+    r#"{"cacher": "fora"}"#,
+    r#"{"cacher": "pab"}"#,
+    r#"{"cacher": "fastercache"}"#,
+    r#"{"compiler": "torch_compile"}"#,
+    r#"{"compiler": "stable_fast"}"#,
+    r#"{"compiler": "x_fast"}"#,
+    r#"{"kernel": "flash_attn3"}"#,
+    r#"{"kernel": "sage_attn"}"#,
+    r#"{"ring_attn": true}"#,
+    r#"{"factorizer": "qkv_diffusers"}"#,
+    r#"{"half": true}"#,
+    r#"{"padding_pruning": true}"#,
+    r#"{"quantizer": "torchao"}"#,
+    r#"{"torchao": {"quant_type": "int8wo"}}"#,
+    r#"{"torchao": {"quant_type": "fp8dq", "excluded_modules": "norm"}}"#,
+    r#"{"torchao": {"quant_type": "int4wo", "target_modules": {"include": ["transformer.*attn*"]}}}"#,
+];
+
+/// Ops of the steps that are neither fused, nor views, nor what fused kernels are made around, by name.
+fn unfused(recipe: &Recipe) -> BTreeMap<&'static str, usize> {
+    let mut driver = Driver { timesteps: Some(&flux_dev_times(1024, 28)), ..Driver::default() };
+    let pipeline = recipe.pipeline(&pipeline(LOSSLESS));
+    let (program, _) =
+        driver.run(flux_dev(1024, 28), &pipeline).unwrap_or_else(|error| panic!("{pipeline}: {error}"));
+    let mut counts = BTreeMap::new();
+    for graph in program.variants.values() {
+        for id in graph.ids().filter(|&id| !graph.is_leaf(id)) {
+            let op = &graph[id].op;
+            let is_whole = matches!(
+                op,
+                Op::Input(_)
+                    | Op::Gemm(_)
+                    | Op::Rowwise(_)
+                    | Op::Attention(_)
+                    | Op::Concat(_)
+                    | Op::Select(_)
+            );
+            if !is_whole && !op.is_view() {
+                *counts.entry(op.name()).or_default() += 1;
+            }
+        }
+    }
+    counts
+}
+
+/// Whatever is typed, no op of a step is left that runs as a kernel of its own.
+#[test]
+fn nothing_is_left_unfused() {
+    let mut text = String::new();
+    let mut wanted = vec![String::new()];
+    wanted.extend(["fora", "fora-paper", "pab", "fastercache"].map(|method| format!("cache({method})")));
+    wanted.extend(
+        ["int8dq", "int8wo", "fp8dq", "fp8dqrow", "fp8wo", "int4wo"]
+            .map(|scheme| format!("quantize({scheme})")),
+    );
+    wanted.extend(PASSES.iter().filter(|pass| pass.name != "tap").map(|pass| pass.example.to_owned()));
+    wanted.push("tap(img.*)".to_owned());
+    for wanted in &wanted {
+        writeln!(text, "{wanted}: {:?}", unfused(&recipe(wanted))).unwrap();
+    }
+    for config in PRUNA {
+        let recipe = translate(&Config::table(config).unwrap()).unwrap().recipe;
+        let config: Vec<_> = config.split_whitespace().collect();
+        writeln!(text, "{}: {:?}", config.join(" "), unfused(&recipe)).unwrap();
+    }
+    snapshot!("recipe__unfused", text);
+}
