@@ -4,12 +4,13 @@
 //! REFLUX_REQUIRE_NVRTC is set, as the gate does: then that is a failure.
 
 use rayon::prelude::*;
+use reflux_ir::op::Op;
 use reflux_ir::pass::{Driver, Pipeline};
-use reflux_ir::{DType, Program};
+use reflux_ir::{DType, Program, text};
 use reflux_models::scheduler::Schedule;
 use reflux_models::{ModelConfig, Net, Sizes};
 use reflux_passes::{LOSSLESS_ONCE, registry};
-use reflux_runtime::cuda::{Compiler, Gpu, Launch, Plan, plan};
+use reflux_runtime::cuda::{Compiler, Gpu, Launch, Place, Plan, fallback, plan};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -20,12 +21,29 @@ const GPUS: [(&str, Gpu); 3] = [
     ("sm_90a", Gpu { capability: (9, 0), processors: 132 }),
 ];
 
-const PIPELINES: [&str; 5] = [
+const PIPELINES: [&str; 9] = [
     "canonicalize,hoist,canonicalize,merge-linear,fuse,dce",
     "canonicalize,hoist,canonicalize,quantize(int8dq,exclude=norm+embedding),merge-linear,fuse,dce",
     "canonicalize,hoist,canonicalize,quantize(int8dq),cache(fora,interval=3),merge-linear,fuse,dce",
     "canonicalize,hoist,canonicalize,quantize(fp8dqrow),merge-linear,fuse,dce",
+    "canonicalize,hoist,canonicalize,quantize(fp8dq),merge-linear,fuse,dce",
+    "canonicalize,hoist,canonicalize,quantize(int8wo),merge-linear,fuse,dce",
+    "canonicalize,hoist,canonicalize,quantize(fp8wo),merge-linear,fuse,dce",
+    "canonicalize,hoist,canonicalize,quantize(int4wo),merge-linear,fuse,dce",
     "canonicalize,hoist,canonicalize,cache(pab),merge-linear,fuse,dce",
+];
+
+/// What leaves ops as the network has them, with every scheme.
+const UNFUSED: [&str; 9] = [
+    "dce",
+    "canonicalize,hoist,canonicalize",
+    "quantize(int8dq)",
+    "canonicalize,hoist,canonicalize,quantize(int8dq,exclude=norm+embedding),cache(fora,interval=2),dce",
+    "quantize(fp8dqrow)",
+    "quantize(fp8dq)",
+    "quantize(int8wo)",
+    "quantize(fp8wo)",
+    "quantize(int4wo)",
 ];
 
 fn models() -> [(&'static str, ModelConfig, Sizes); 2] {
@@ -46,7 +64,7 @@ fn models() -> [(&'static str, ModelConfig, Sizes); 2] {
 
 /// Whether a GPU has kernels for what `passes` make.
 fn is_for(passes: &str, gpu: Gpu) -> bool {
-    !passes.contains("fp8") || gpu.capability >= (8, 9)
+    !passes.contains("fp8dq") || gpu.capability >= (8, 9)
 }
 
 /// The plans of all variants of the transformer of `model` after `passes`, for `gpu`, and of what runs beside it; of the VAE on
@@ -83,18 +101,18 @@ fn plans_of(
     variants
         .into_iter()
         .map(|name| {
-            let planned = plan(&program.variants[name.as_str()], gpu)
-                .unwrap_or_else(|error| panic!("{passes}: {error}"));
+            let planned = plan(&program.variants[name.as_str()], gpu);
             (program.clone(), name, planned)
         })
         .collect()
 }
 
-/// The engine has a kernel for everything that a step does, and its memory is laid out well.
+/// The engine has a kernel for everything that a step does, whatever passes and schemes are asked for, and its memory is laid
+/// out well.
 #[test]
 fn steps_are_planned() {
     for (name, model, sizes) in models() {
-        for passes in PIPELINES {
+        for passes in PIPELINES.into_iter().chain(UNFUSED) {
             let gpus = GPUS.iter().filter(|(_, gpu)| is_for(passes, *gpu));
             for (gpu, (program, variant, plan)) in gpus.flat_map(|(gpu, at)| {
                 plans(&model, &sizes, passes, *at).into_iter().map(move |plan| (gpu, plan))
@@ -105,6 +123,9 @@ fn steps_are_planned() {
                         *counts.entry(launch.value().to_string()).or_default() += 1;
                         counts
                     });
+                let without: Vec<String> =
+                    plan.foreign().map(|op| format!("%{}: {}", op.name, op.why)).collect();
+                assert!(without.is_empty(), "{name}, {passes}, {gpu}: {without:?}");
                 // What is executed is what is printed: every op but views has its launches, and nothing else has.
                 for id in graph.ids().filter(|&id| !graph.is_leaf(id)) {
                     let is_run = [
@@ -149,6 +170,58 @@ fn assert_disjoint(plan: &Plan) {
     }
 }
 
+/// An op without a kernel leaves the others theirs, and is named with what it costs.
+#[test]
+fn an_op_without_a_kernel_does_not_take_the_step_with_it() {
+    let source = "program p { input %x : bf16[1,24,64] latent input %y : bf16[1,64,40] latent
+        variant main (%x, %y) -> (%out) {
+            %n = layer_norm %x {eps=1e-6} : bf16[1,24,64]
+            %between = matmul %n, %y : bf16[1,24,40]
+            %out = gelu_tanh %between : bf16[1,24,40]
+            return %out
+        }
+        schedule main }";
+    let graph = &text::parse(source).unwrap().variants["main"];
+    for (_, gpu) in GPUS {
+        let plan = plan(graph, gpu);
+        let values: Vec<_> = plan.launches.iter().map(|launch| launch.value().to_string()).collect();
+        assert_eq!(values, ["n", "between", "out"]);
+        assert_eq!(plan.foreign().map(|op| &*op.name).collect::<Vec<_>>(), ["between"]);
+        assert_disjoint(&plan);
+        let said = fallback(graph, &plan).unwrap();
+        assert!(said.starts_with("1 of 3 ops") && said.contains("1 `matmul` (%between: "), "{said}");
+        assert!(said.contains("times as slow"), "{said}");
+    }
+    let source = source.replace("matmul %n, %y", "linear %n, @w bf16[40,64]");
+    let graph = &text::parse(&source).unwrap().variants["main"];
+    assert_eq!(fallback(graph, &plan(graph, GPUS[2].1)), None);
+}
+
+/// Quantized weights lie on the device as what their bits promise, scales and zero points included.
+#[test]
+fn weights_take_what_their_bits_promise() {
+    let (_, model, sizes) = &models()[0];
+    for passes in ["quantize(int8wo)", "quantize(int4wo)", "quantize(fp8wo)", "quantize(fp8dq)"] {
+        for (program, variant, plan) in plans_of(Net::Transformer, model, sizes, passes, GPUS[2].1) {
+            let promised: u64 =
+                program.variants[variant.as_str()].weights().map(|(_, fact)| fact.bytes()).sum();
+            let taken: usize = plan
+                .buffers
+                .iter()
+                .filter(|buffer| match buffer.place {
+                    Place::Given { value, .. } => {
+                        matches!(program.variants[variant.as_str()][value].op, Op::Weight(_))
+                    }
+                    _ => false,
+                })
+                .map(|buffer| buffer.bytes)
+                .sum();
+            let share = taken as f64 / promised as f64;
+            assert!((0.999..1.001).contains(&share), "{passes}: {taken} of {promised}");
+        }
+    }
+}
+
 #[test]
 fn every_kernel_compiles() {
     if !Compiler::is_present() {
@@ -159,7 +232,7 @@ fn every_kernel_compiles() {
     for (arch, gpu) in GPUS {
         let mut kernels: BTreeMap<String, String> = BTreeMap::new();
         for (_, model, sizes) in models() {
-            for passes in PIPELINES.into_iter().filter(|passes| is_for(passes, gpu)) {
+            for passes in PIPELINES.into_iter().chain(UNFUSED).filter(|passes| is_for(passes, gpu)) {
                 for (.., plan) in plans(&model, &sizes, passes, gpu) {
                     for launch in plan.launches {
                         if let Launch::Kernel { kernels: choices, .. } = launch {

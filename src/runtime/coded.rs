@@ -1,25 +1,29 @@
 //! Quantized values on a backend.
 
+use crate::ops::Target;
 use crate::quantize::{Quantized, grid};
-use crate::value::{Value, burn_dtype, burn_shape};
+use crate::value::{Value, burn_dtype, burn_shape, int_dtype};
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
-use burn::tensor::{Shape, TensorData};
-use reflux_ir::Fact;
+use burn::tensor::{Shape, TensorData, TensorMetadata};
+use rayon::prelude::*;
+use reflux_ir::{DType, Fact, Granularity};
 use std::convert::Infallible;
 
 /// Codes and what they are to be multiplied by; see [`reflux_ir::Scales`].
 #[derive(Clone, Debug)]
 pub struct Coded<B: Backend> {
-    /// In the shape of the value, a byte each: `i8` as it is, `u4` unpacked, `f8e4m3` by its bits.
+    /// In the shape of the value, a byte each: `i8` as it is, `u4` unpacked, `f8e4m3` by its bits. Where
+    /// [`Target::PACKS`], rows of an even number of `u4` are half as long: two neighbours in a byte, the first in the lower half.
     pub codes: IntTensor<B>,
-    /// f32 `[rows, groups]`: `[rows, 1]` where there is one per row, `[1, 1]` where there is one in all.
+    /// f32 `[rows, groups]`: `[rows, 1]` where there is one per row, `[1, 1]` where there is one in all. Where
+    /// [`Target::PACKS`], those of groups are of their own dtype.
     pub scales: FloatTensor<B>,
     /// Beside the scales of `u4`.
     pub zeros: Option<FloatTensor<B>>,
 }
 
-impl<B: Backend> Coded<B> {
+impl<B: Target> Coded<B> {
     /// Brings what was quantized on the host, a value of type `fact`, to the device.
     pub fn upload(host: Quantized, fact: &Fact, device: &B::Device) -> Self {
         let made = Self::upload_by(host, fact, device, |codes| Ok::<_, Infallible>(Value::of(codes, device)));
@@ -33,14 +37,64 @@ impl<B: Backend> Coded<B> {
         host: Quantized,
         fact: &Fact,
         device: &B::Device,
-        upload: impl FnOnce(TensorData) -> Result<Value<B>, E>,
+        mut upload: impl FnMut(TensorData) -> Result<Value<B>, E>,
     ) -> Result<Self, E> {
-        let codes = TensorData::from_bytes_vec(host.codes, burn_shape(&fact.shape), burn_dtype(fact.dtype));
+        let mut shape = fact.shape.to_vec();
+        let codes = if B::PACKS && is_packed(fact) {
+            *shape.last_mut().expect("it has columns") /= 2;
+            packed(&host.codes)
+        } else {
+            host.codes
+        };
+        let codes = TensorData::from_bytes_vec(codes, burn_shape(&shape), burn_dtype(fact.dtype));
         let codes = upload(codes)?.int(device);
         let scales = fact.scales.expect("a quantized value has scales");
-        let grid = Shape::from(grid(&scales, &fact.shape));
-        let floats = |values: Vec<f32>| B::float_from_data(TensorData::new(values, grid.clone()), device);
-        let zeros = if host.zeros.is_empty() { None } else { Some(floats(host.zeros)) };
-        Ok(Self { codes, scales: floats(host.scales), zeros })
+        let grid = grid(&scales, &fact.shape);
+        let mut floats = |values: Vec<f32>| {
+            let data = TensorData::new(values, grid);
+            let is_narrow = B::PACKS && matches!(scales.per, Granularity::Group(_));
+            let data = if is_narrow { data.convert_dtype(burn_dtype(scales.dtype)) } else { data };
+            upload(data).map(|value| value.float(device))
+        };
+        let zeros = if host.zeros.is_empty() { None } else { Some(floats(host.zeros)?) };
+        Ok(Self { codes, scales: floats(host.scales)?, zeros })
+    }
+}
+
+/// Whether values of a type can lie two codes in a byte: see [`Coded::codes`].
+fn is_packed(fact: &Fact) -> bool {
+    fact.dtype == DType::U4 && fact.shape.last().is_some_and(|columns| columns.is_multiple_of(2))
+}
+
+fn packed(codes: &[u8]) -> Vec<u8> {
+    codes.par_chunks_exact(2).with_min_len(1 << 16).map(|pair| pair[0] | pair[1] << 4).collect()
+}
+
+/// `rows` rows of `columns` codes of four bits, however they lie, a byte each.
+pub fn unpacked<B: Target>(codes: IntTensor<B>, [rows, columns]: [usize; 2]) -> IntTensor<B> {
+    if codes.shape().num_elements() == rows * columns {
+        return codes;
+    }
+    // A byte may have come with a sign, of which nothing is left here.
+    let pairs = B::int_reshape(B::int_cast(codes, int_dtype(DType::I32)), Shape::new([rows, columns / 2, 1]));
+    let low = B::bitwise_and_scalar(pairs.clone(), 15.into());
+    let high = B::bitwise_and_scalar(B::bitwise_right_shift_scalar(pairs, 4.into()), 15.into());
+    B::int_reshape(B::int_cat(vec![low, high], 2), Shape::new([rows, columns]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn_flex::{Flex, FlexDevice};
+
+    #[test]
+    fn what_is_packed_is_unpacked() {
+        let codes: Vec<u8> = (0..48).map(|i| i * 7 % 16).collect();
+        let pairs = TensorData::from_bytes_vec(packed(&codes), Shape::new([4, 6]), burn_dtype(DType::U4));
+        let pairs = Value::<Flex>::of(pairs, &FlexDevice).int(&FlexDevice);
+        let fact = Fact::new(DType::I32, [4, 12]);
+        let found = Value::<Flex>::Int(unpacked::<Flex>(pairs, [4, 12])).download(&fact, "test").unwrap();
+        let expected: Vec<i32> = codes.into_iter().map(i32::from).collect();
+        assert_eq!(found.bytes, reflux_ir::HostTensor::from_i32([4, 12], &expected).bytes);
     }
 }

@@ -35,7 +35,7 @@ pub trait Execute {
     /// What has been measured, if profiling is on.
     fn profile(&self) -> Option<&Profile>;
 
-    /// Variants that the backend's own engine does not run, and why: they run op by op, slower.
+    /// What the backend's own engine does not run, variant by variant: which ops, why, what that costs and what to do about it.
     fn fallbacks(&self) -> &[String];
 }
 
@@ -386,10 +386,13 @@ fn runner<B: Target>(
     let order = graph.order();
     let weights = leaves.iter().map(|(slot, value)| (order[*slot], value.clone())).collect();
     match loader.runner(graph, weights) {
-        Ok(runner) => Ok(Some(runner)),
+        Ok(runner) => {
+            fallbacks.extend(runner.fallback().map(|what| format!("{stage}: {what}")));
+            Ok(Some(runner))
+        }
         Err(Unplanned::OpByOp) => Ok(None),
         Err(Unplanned::Unsupported(why)) => {
-            fallbacks.push(format!("{stage} runs on burn's kernels: {why}"));
+            fallbacks.push(format!("{stage}: {why}"));
             Ok(None)
         }
         Err(Unplanned::Failed(error)) => Err(error),
@@ -425,7 +428,10 @@ fn load_weight<B: Target>(
 }
 
 /// Backends panic where they cannot go on, out of memory above all; that must reach the user as an error.
-fn guarded<T>(instruction: &Instruction, run: impl FnOnce() -> Result<T, RunError>) -> Result<T, RunError> {
+pub(crate) fn guarded<T>(
+    instruction: &Instruction,
+    run: impl FnOnce() -> Result<T, RunError>,
+) -> Result<T, RunError> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let message = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
             (Some(message), _) => (*message).to_owned(),

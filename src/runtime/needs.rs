@@ -1,8 +1,8 @@
 //! How much memory running takes, from shapes.
 
-use crate::plan::Plan;
+use crate::plan::{Plan, scratch_bytes};
 use crate::{Device, cuda};
-use reflux_ir::{Fact, Name, Program, Rate, Stage};
+use reflux_ir::{Fact, Graph, Name, Program, Rate, Stage};
 use std::collections::{BTreeMap, HashMap};
 
 /// What running a program takes of a device's memory, in bytes.
@@ -55,13 +55,11 @@ pub fn needs(program: &Program, device: Device) -> Needs {
             graph.inputs().iter().map(|&id| graph[id].fact.bytes()).fold(0, u64::saturating_add);
         let inside = |plan: Plan| plan.peak_bytes.saturating_sub(inputs);
         // What is larger than the device by itself is not planned for it: its sizes may be absurd.
-        let is_planned =
-            |_: &cuda::Gpu| is_step && cuda::is_fused(graph) && Plan::new(graph).peak_bytes <= memory;
-        let gpu = gpu.filter(is_planned);
-        match gpu.and_then(|gpu| cuda::plan(graph, gpu).ok()) {
+        let is_planned = |_: &cuda::Gpu| is_step && Plan::new(graph).peak_bytes <= memory;
+        match gpu.filter(is_planned).map(|gpu| cuda::plan(graph, gpu)) {
             Some(plan) => {
                 // Graphs share what is inside of them; each has its results in two places by turns.
-                arena = arena.max(plan.arena as u64 + cuda::WORKSPACE as u64);
+                arena = arena.max(plan.arena as u64 + cuda::WORKSPACE as u64 + crossing(graph, &plan));
                 let results = graph.outputs().iter().map(|output| graph[output.value].fact.bytes());
                 needs.values += 2 * results.sum::<u64>();
             }
@@ -80,4 +78,15 @@ pub fn needs(program: &Program, device: Device) -> Needs {
     // Values of the checkpoint alone are weights of another shape.
     needs.values = values.values().fold(needs.values, |sum, bytes| sum.saturating_add(*bytes));
     needs
+}
+
+/// The most that burn takes for one of the ops that the engine leaves to it: copies of what it reads, and what it makes.
+fn crossing(graph: &Graph, plan: &cuda::Plan) -> u64 {
+    let taken = |op: &cuda::Foreign| {
+        let operands = graph.operands(op.value).into_iter().zip(&op.operands);
+        let copied = operands.filter(|(_, edge)| edge.is_some()).map(|(id, _)| graph[id].fact.bytes());
+        let made = [graph[op.value].fact.bytes(), scratch_bytes(&graph[op.value].op, graph, op.value)];
+        copied.chain(made).fold(0, u64::saturating_add)
+    };
+    plan.foreign().map(taken).max().unwrap_or(0)
 }

@@ -122,7 +122,7 @@ impl Plan {
 }
 
 /// What an op allocates besides its result: attention its f32 scores, one batch of heads at a time.
-fn scratch_bytes(op: &Op, graph: &Graph, id: ValueId) -> u64 {
+pub fn scratch_bytes(op: &Op, graph: &Graph, id: ValueId) -> u64 {
     match op {
         Op::Attention(_) => {
             let facts = graph.operand_facts(id);

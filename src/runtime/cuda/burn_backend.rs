@@ -1,29 +1,41 @@
 //! The engine over burn's memory.
 
-use super::burn_memory::{address, address_of, empty, in_one_piece, lost, persistent, settled, upload_flat};
+use super::burn_memory::{
+    address, address_of, empty, for_now, in_one_piece, lost, persistent, settled, upload_flat,
+};
+use super::plan::plan_without;
 use super::room::Room;
-use super::{Addresses, Engine, Gpu, plan};
+use super::{Addresses, Edge, Engine, Foreign, Gpu, Piece, Place, Refused, fallback};
 use crate::RunError;
-use crate::ops::{GraphRunner, Kept, Made, Observer, Unplanned, relative_buckets};
+use crate::coded::Coded;
+use crate::executor::guarded;
+use crate::ops::{GraphRunner, Kept, Made, Observer, Unplanned, execute, known};
+use crate::plan::{Instruction, Plan};
+use crate::quantize::grid;
 use crate::value::{Value, burn_dtype};
+use burn::tensor::DType;
 use burn::tensor::ops::{FloatTensor, FloatTensorOps};
 use burn_cuda::{Cuda, CudaDevice};
 use reflux_ir::op::Op;
 use reflux_ir::{Graph, HostTensor, Name, ValueId};
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 
 /// A graph on the engine, its weights on burn's device.
 struct OnBurn {
     engine: Engine,
     graph: Graph,
-    /// Alive as long as the engine reads them.
-    _weights: HashMap<ValueId, Value<Cuda>>,
-    /// Those of the weights, which stay where they are, and of the scales of their codes.
-    addresses: HashMap<(ValueId, bool), u64>,
+    /// Weights, constants, and what is known from the ops alone, as the engine reads them.
+    weights: HashMap<ValueId, Value<Cuda>>,
+    /// Of those the ones that foreign ops read otherwise than the engine does.
+    plain: HashMap<ValueId, Value<Cuda>>,
+    /// Those of the weights, which stay where they are.
+    addresses: HashMap<(ValueId, Piece), u64>,
+    /// How ops are run that the engine has no kernel for.
+    instructions: HashMap<ValueId, Instruction>,
     /// Where inputs are.
-    inputs: RefCell<HashMap<(ValueId, bool), Placed>>,
+    inputs: RefCell<HashMap<(ValueId, Piece), Placed>>,
     /// Where results are made by turns: what carries one over to the next step is done with it when its turn comes again.
     results: RefCell<VecDeque<Results>>,
     device: CudaDevice,
@@ -36,38 +48,66 @@ pub fn runner(
     device: &CudaDevice,
     room: Rc<Room>,
 ) -> Result<Box<dyn GraphRunner<Cuda>>, Unplanned> {
-    let gpu = Gpu::probe().ok_or_else(|| Unplanned::Unsupported("the GPU is gone".into()))?;
+    let gpu = Gpu::probe().ok_or_else(|| Unplanned::Failed(lost("the GPU")))?;
     if gpu.capability < (8, 0) {
-        return Err(Unplanned::Unsupported("the GPU is older than sm_80".into()));
+        let why = "the CUDA engine is for GPUs from sm_80 on; on burn's kernels, as here, a step takes about 40 times as long";
+        return Err(Unplanned::Unsupported(why.into()));
     }
-    let plan = plan(graph, gpu).map_err(|why| Unplanned::Unsupported(why.to_string()))?;
-    let mut weights = weights;
+    let engine = engine(graph, gpu, &room)?;
+    let plan = engine.plan();
+    let (mut weights, mut plain) = (weights, HashMap::new());
     for id in &plan.channels_last {
-        let weight = weights.remove(id).expect("it is a weight of the graph").float(device);
-        let channels_last = |weight| in_one_piece(Value::Float(<Cuda>::float_permute(weight, &[0, 2, 3, 1])));
-        weights.insert(*id, persistent(device, weight, channels_last));
-    }
-    let engine = Engine::new(plan, gpu, room)?;
-    for id in graph.ids() {
-        if let Op::RelativeBuckets(op) = &graph[id].op {
-            weights.insert(id, upload_flat(relative_buckets(op), device));
+        let weight = weights.remove(id).expect("it is a weight of the graph");
+        if plan.foreign().any(|op| graph.operands(op.value).contains(id)) {
+            plain.insert(*id, weight.clone());
         }
+        let channels_last = |weight| in_one_piece(Value::Float(<Cuda>::float_permute(weight, &[0, 2, 3, 1])));
+        weights.insert(*id, persistent(device, weight.float(device), channels_last));
     }
-    let held = weights.iter().filter(|(id, _)| !matches!(graph[**id].op, Op::Constant(_)));
-    let addresses = held.flat_map(|(&id, value)| {
-        let parts = if matches!(value, Value::Quantized(_)) { &[false, true][..] } else { &[false] };
-        parts.iter().map(move |&scales| Ok(((id, scales), address_of(value, scales)?)))
+    let mut addresses = HashMap::new();
+    for buffer in &plan.buffers {
+        let Place::Given { value: id, piece } = buffer.place else { continue };
+        if let Op::Input(_) = graph[id].op {
+            continue;
+        }
+        // A constant of the graph is a number among the weights, unless it is a result.
+        if let Some(tensor) = known(graph, id) {
+            weights.insert(id, upload_flat(tensor, device));
+        }
+        let weight = weights.get(&id).ok_or_else(|| lost("a weight"))?;
+        addresses.insert((id, piece), address_of(weight, piece)?);
+    }
+    let instructions = Plan::new(graph).instructions.into_iter().filter_map(|instruction| {
+        let id = graph.find(&instruction.name).expect("it makes a value of the graph");
+        plan.foreign().any(|op| op.value == id).then_some((id, instruction))
     });
-    let addresses = addresses.collect::<Result<_, _>>().map_err(Unplanned::Failed)?;
+    let instructions = instructions.collect();
     Ok(Box::new(OnBurn {
         engine,
         graph: graph.clone(),
-        _weights: weights,
+        weights,
+        plain,
         addresses,
+        instructions,
         inputs: RefCell::default(),
         results: RefCell::default(),
         device: device.clone(),
     }))
+}
+
+/// An engine for `graph`, in which products that cuBLASLt refuses are left to burn.
+fn engine(graph: &Graph, gpu: Gpu, room: &Rc<Room>) -> Result<Engine, RunError> {
+    let mut refused = BTreeMap::new();
+    loop {
+        match Engine::new(plan_without(graph, gpu, &refused), gpu, room.clone()) {
+            Ok(engine) => return Ok(engine),
+            Err(Refused::Failed(error)) => return Err(error),
+            Err(Refused::Product(value, why)) if refused.contains_key(&value) => {
+                return Err(RunError::Backend { line: format!("%{value}"), message: why });
+            }
+            Err(Refused::Product(value, why)) => drop(refused.insert(value, why)),
+        }
+    }
 }
 
 /// Where an input was when it was last read.
@@ -98,24 +138,98 @@ const COPIED: usize = 1 << 20;
 type Results = Vec<(Value<Cuda>, u64)>;
 
 struct Places<'a> {
-    weights: &'a HashMap<(ValueId, bool), u64>,
-    inputs: &'a HashMap<(ValueId, bool), Placed>,
+    on: &'a OnBurn,
+    kept: &'a HashMap<Name, Kept<Cuda>>,
+    inputs: &'a HashMap<(ValueId, Piece), Placed>,
     outputs: &'a Results,
 }
 
 impl Addresses for Places<'_> {
-    fn given(&self, value: ValueId, scales: bool) -> Result<u64, RunError> {
-        let weight = self.weights.get(&(value, scales)).copied();
-        let input = || self.inputs.get(&(value, scales)).map(|placed| placed.address);
+    fn given(&self, value: ValueId, piece: Piece) -> Result<u64, RunError> {
+        let weight = self.on.addresses.get(&(value, piece)).copied();
+        let input = || self.inputs.get(&(value, piece)).map(|placed| placed.address);
         weight.or_else(input).ok_or_else(|| lost("a value"))
     }
 
     fn output(&self, index: usize) -> Result<u64, RunError> {
         Ok(self.outputs[index].1)
     }
+
+    fn compute(&self, op: &Foreign, bases: &[u64]) -> Result<(), RunError> {
+        let OnBurn { engine, graph, device, .. } = self.on;
+        let instruction = &self.on.instructions[&op.value];
+        let operands = graph.operands(op.value).into_iter().zip(&op.operands);
+        let operands: Vec<Value<Cuda>> = operands
+            .map(|(id, edge)| match edge {
+                Some(edge) => self.on.received(id, edge, bases),
+                None => self.leaf(id),
+            })
+            .collect::<Result<_, _>>()?;
+        engine.wait()?;
+        let made = in_one_piece(guarded(instruction, || execute(instruction, operands, device))?);
+        settled(device, &op.name)?;
+        for &piece in Piece::of(&instruction.fact) {
+            let (to, bytes) = self.on.crossing(op.value, &op.result, piece, bases)?;
+            engine.copy(address_of(&made, piece)?, to, bytes)?;
+        }
+        // What was made is gone when this returns.
+        engine.wait()
+    }
+}
+
+impl Places<'_> {
+    /// An input, a weight or a constant, for burn.
+    fn leaf(&self, id: ValueId) -> Result<Value<Cuda>, RunError> {
+        if let Some(weight) = self.on.plain.get(&id).or_else(|| self.on.weights.get(&id)) {
+            return Ok(weight.clone());
+        }
+        let kept = self.kept.get(&self.on.graph[id].name).ok_or_else(|| lost("an input"))?;
+        Ok(kept.value(&self.on.device).clone())
+    }
 }
 
 impl OnBurn {
+    /// Where a piece of the value `id` is that crosses over, and its bytes.
+    fn crossing(
+        &self,
+        id: ValueId,
+        edge: &Edge,
+        piece: Piece,
+        bases: &[u64],
+    ) -> Result<(u64, usize), RunError> {
+        let fact = &self.graph[id].fact;
+        match (piece, edge.scales, fact.scales) {
+            (Piece::Data, ..) => Ok((edge.data.address(bases), fact.shape.elements() * fact.dtype.bytes())),
+            (Piece::Scales, Some(pointer), Some(scales)) => {
+                let bytes = grid(&scales, &fact.shape).iter().product::<usize>() * 4;
+                Ok((pointer.address(bases), bytes))
+            }
+            _ => Err(lost("a zero point that is computed")),
+        }
+    }
+
+    /// The value `id` out of the engine's memory, for burn; it is there once the engine has been waited for.
+    fn received(&self, id: ValueId, edge: &Edge, bases: &[u64]) -> Result<Value<Cuda>, RunError> {
+        let (fact, device) = (&self.graph[id].fact, &self.device);
+        let dtype = burn_dtype(fact.dtype);
+        let data = for_now(&fact.shape, dtype, device);
+        let value = match fact.scales {
+            Some(scales) => {
+                let scales = for_now(&grid(&scales, &fact.shape), DType::F32, device);
+                Value::Quantized(Coded { codes: data, scales, zeros: None })
+            }
+            None if dtype.is_float() => Value::Float(data),
+            None => Value::Int(data),
+        };
+        // burn may still read what was there before.
+        settled(device, &self.graph[id].name)?;
+        for &piece in Piece::of(fact) {
+            let (from, bytes) = self.crossing(id, edge, piece, bases)?;
+            self.engine.copy(from, address_of(&value, piece)?, bytes)?;
+        }
+        Ok(value)
+    }
+
     /// Sees to it that it is known where `kept` is, the graph's input `id`: adds to `changes` what makes that true.
     fn place<'k>(
         &self,
@@ -126,23 +240,20 @@ impl OnBurn {
         let mut inputs = self.inputs.borrow_mut();
         let fact = &self.graph[id].fact;
         let bytes = fact.bytes() as usize;
-        for scales in [false, true] {
-            if scales && !fact.is_quantized() {
-                continue;
-            }
-            let placed = inputs.get(&(id, scales));
+        for &piece in Piece::of(fact) {
+            let placed = inputs.get(&(id, piece));
             if placed.is_some_and(|placed| placed.version == kept.version) {
                 continue;
             }
             if let (Some(host), Some(Placed { copy: Some(_), address, .. })) = (&kept.host, placed) {
                 changes.uploads.push((&host.bytes, *address));
-                let placed = inputs.get_mut(&(id, scales)).expect("just found");
+                let placed = inputs.get_mut(&(id, piece)).expect("just found");
                 placed.version = kept.version;
                 continue;
             }
-            let from = address_of(kept.value(&self.device), scales)?;
+            let from = address_of(kept.value(&self.device), piece)?;
             changes.waits |= !kept.is_made;
-            let placed = match inputs.remove(&(id, scales)) {
+            let placed = match inputs.remove(&(id, piece)) {
                 _ if fact.is_quantized() || bytes > COPIED => {
                     Placed { version: kept.version, address: from, copy: None }
                 }
@@ -156,7 +267,7 @@ impl OnBurn {
             if placed.copy.is_some() {
                 changes.copies.push((from, placed.address, bytes));
             }
-            inputs.insert((id, scales), placed);
+            inputs.insert((id, piece), placed);
         }
         Ok(())
     }
@@ -186,7 +297,7 @@ impl OnBurn {
 impl GraphRunner<Cuda> for OnBurn {
     fn run(
         &self,
-        inputs: &HashMap<Name, Kept<Cuda>>,
+        kept: &HashMap<Name, Kept<Cuda>>,
         observe: Option<Observer>,
     ) -> Result<Vec<Made<Cuda>>, RunError> {
         let mut results = self.results.borrow_mut();
@@ -201,12 +312,13 @@ impl GraphRunner<Cuda> for OnBurn {
         };
         for &id in self.graph.inputs() {
             let name = &self.graph[id].name;
-            let kept = inputs.get(name).ok_or_else(|| RunError::MissingInput(name.clone()))?;
-            self.place(id, kept, &mut changes)?;
+            let value = kept.get(name).ok_or_else(|| RunError::MissingInput(name.clone()))?;
+            self.place(id, value, &mut changes)?;
         }
         self.make(&changes)?;
         let inputs = self.inputs.borrow();
-        self.engine.run(&Places { weights: &self.addresses, inputs: &inputs, outputs: &outputs }, observe)?;
+        let places = Places { on: self, kept, inputs: &inputs, outputs: &outputs };
+        self.engine.run(&places, observe)?;
         let made = self.graph.outputs().iter().zip(&outputs).map(|(output, (value, _))| {
             (output.label.clone(), self.graph[output.value].fact.clone(), value.clone())
         });
@@ -217,6 +329,10 @@ impl GraphRunner<Cuda> for OnBurn {
 
     fn wait(&self) -> Result<(), RunError> {
         self.engine.wait()
+    }
+
+    fn fallback(&self) -> Option<String> {
+        fallback(&self.graph, self.engine.plan())
     }
 
     fn fetch(&self, index: usize) -> Result<HostTensor, RunError> {

@@ -1,6 +1,7 @@
 //! Values in burn's memory, and where that is.
 
 use super::failed;
+use super::plan::Piece;
 use crate::RunError;
 use crate::coded::Coded;
 use crate::value::{Value, burn_shape};
@@ -55,13 +56,17 @@ fn flat(shape: &Shape) -> Shape {
 
 /// A tensor of any numbers, in one piece, in memory of just its size: of one axis at first, for burn leaves gaps between rows.
 pub fn empty(shape: &[usize], dtype: DType, device: &CudaDevice) -> FloatTensor<Cuda> {
-    persistent(device, burn_shape(shape), |shape| {
-        if dtype.is_float() {
-            <Cuda>::float_reshape(<Cuda>::float_empty(flat(&shape), device, dtype.into()), shape)
-        } else {
-            <Cuda>::int_reshape(<Cuda>::int_empty(flat(&shape), device, dtype.into()), shape)
-        }
-    })
+    persistent(device, shape, |shape| for_now(shape, dtype, device))
+}
+
+/// [`empty`], in memory that burn soon has another use for.
+pub fn for_now(shape: &[usize], dtype: DType, device: &CudaDevice) -> FloatTensor<Cuda> {
+    let shape = burn_shape(shape);
+    if dtype.is_float() {
+        <Cuda>::float_reshape(<Cuda>::float_empty(flat(&shape), device, dtype.into()), shape)
+    } else {
+        <Cuda>::int_reshape(<Cuda>::int_empty(flat(&shape), device, dtype.into()), shape)
+    }
 }
 
 /// What `make` allocates in memory of just its size, which burn else takes from larger pages.
@@ -75,13 +80,16 @@ pub fn settled(device: &CudaDevice, line: &str) -> Result<(), RunError> {
         .map_err(|error| RunError::Backend { line: line.into(), message: error.to_string() })
 }
 
-/// The device address of a value, or of the scales of its codes. It holds as long as the value does.
-pub fn address_of(value: &Value<Cuda>, scales: bool) -> Result<u64, RunError> {
-    address(match value {
-        Value::Float(tensor) | Value::Int(tensor) => tensor,
-        Value::Quantized(coded) if scales => &coded.scales,
-        Value::Quantized(coded) => &coded.codes,
-        Value::Scalar(..) => return Err(lost("a number")),
+/// The device address of a piece of a value. It holds as long as the value does.
+pub fn address_of(value: &Value<Cuda>, piece: Piece) -> Result<u64, RunError> {
+    address(match (value, piece) {
+        (Value::Float(tensor) | Value::Int(tensor), Piece::Data) => tensor,
+        (Value::Quantized(coded), Piece::Data) => &coded.codes,
+        (Value::Quantized(coded), Piece::Scales) => &coded.scales,
+        (Value::Quantized(coded), Piece::Zeros) => {
+            coded.zeros.as_ref().ok_or_else(|| lost("a zero point"))?
+        }
+        _ => return Err(lost("a number")),
     })
 }
 

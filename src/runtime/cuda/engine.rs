@@ -3,19 +3,20 @@
 use super::choice::{self, Choices};
 use super::launch::Launcher;
 use super::matmul::{Blas, Ready};
-use super::plan::{Launch, Matmul, Place, Plan};
+use super::plan::{Foreign, Launch, Matmul, Piece, Place, Plan};
 use super::room::{Room, WORKSPACE};
 use super::source::Kernel;
 use super::{Compiler, Gpu, failed};
 use crate::RunError;
-use crate::ops::{Observer, Unplanned};
+use crate::ops::Observer;
 use cudarc::driver::sys::{
     CUevent_flags, CUfunction_attribute, CUgraphInstantiate_flags, CUstreamCaptureMode,
 };
 use cudarc::driver::{CudaContext, CudaFunction, CudaGraph, DriverError, result};
-use reflux_ir::ValueId;
+use reflux_ir::{Name, ValueId};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -29,8 +30,10 @@ pub struct Engine {
     choices: Choices,
     /// Whether the fastest of several kernels is known everywhere.
     is_chosen: Cell<bool>,
-    /// All launches as one, by the addresses of the plan's buffers; the last used are the last.
-    recorded: RefCell<Vec<(Vec<u64>, CudaGraph)>>,
+    /// Between foreign ops, and before and after them.
+    regions: Vec<Range<usize>>,
+    /// The launches of each region as one, by the addresses of the plan's buffers; the last used are the last.
+    recorded: RefCell<Vec<(Vec<u64>, Vec<CudaGraph>)>>,
 }
 
 /// So many recordings are kept: inputs, carried values and results are in a few places by turns.
@@ -40,14 +43,32 @@ enum Prepared {
     /// As the launch's kernels, and which of them is launched.
     Kernels(Vec<Launcher>, Cell<usize>),
     Matmul(Ready),
+    /// Others do.
+    Foreign,
 }
 
 /// The addresses that a plan's buffers may have.
 pub trait Addresses {
-    /// Of an input or weight, or of the scales that go with its codes.
-    fn given(&self, value: ValueId, scales: bool) -> Result<u64, RunError>;
+    /// Of an input or weight, or of what goes with its codes.
+    fn given(&self, value: ValueId, piece: Piece) -> Result<u64, RunError>;
     /// Of the graph's result of this number.
     fn output(&self, index: usize) -> Result<u64, RunError>;
+    /// Computes an op that the engine has no kernel for, over what lies in buffers at `bases`, to where its result goes. The
+    /// engine has done all that comes before it; it does nothing meanwhile.
+    fn compute(&self, op: &Foreign, bases: &[u64]) -> Result<(), RunError>;
+}
+
+/// Why there is no engine for a plan.
+pub enum Refused {
+    /// Its product that makes this value, and why.
+    Product(Name, String),
+    Failed(RunError),
+}
+
+impl From<RunError> for Refused {
+    fn from(error: RunError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 impl Engine {
@@ -55,33 +76,43 @@ impl Engine {
     ///
     /// # Errors
     /// Also if cuBLASLt has no way to compute a product of the plan.
-    pub fn new(mut plan: Plan, gpu: Gpu, room: Rc<Room>) -> Result<Self, Unplanned> {
+    pub fn new(mut plan: Plan, gpu: Gpu, room: Rc<Room>) -> Result<Self, Refused> {
         let choices =
             Choices::of(room.context.name().map_err(|error| failed("the name of the device", error))?);
         choices.recall(&mut plan);
         let blas = Blas::new(room.workspace(), WORKSPACE).map_err(|error| failed("cuBLASLt", error))?;
+        // Products first: where one is refused, nothing is compiled in vain.
+        let products = plan.launches.iter().filter_map(|launch| match launch {
+            Launch::Matmul { value, matmul } => Some((value, matmul)),
+            _ => None,
+        });
+        let products = products.map(|(value, matmul)| {
+            let why = |error| Refused::Product(value.clone(), format!("cuBLASLt refuses it: {error:?}"));
+            blas.prepare(matmul).map_err(why)
+        });
+        let mut products = products.collect::<Result<Vec<_>, _>>()?.into_iter();
         let functions = compile_all(&plan, &room.context, &Compiler::new(gpu.capability))?;
-        let mut prepared = Vec::with_capacity(plan.launches.len());
-        for launch in &plan.launches {
-            prepared.push(match launch {
-                Launch::Kernel { kernels, .. } => {
-                    let launcher = |kernel: &Kernel| Launcher {
-                        function: functions[&kernel.text].clone(),
-                        starts_early: gpu.capability >= (9, 0),
-                    };
-                    Prepared::Kernels(kernels.iter().map(launcher).collect(), Cell::new(0))
-                }
-                Launch::Matmul { value, matmul } => {
-                    let ready = blas.prepare(matmul);
-                    let why =
-                        |error| Unplanned::Unsupported(format!("%{value}: cuBLASLt refuses it: {error:?}"));
-                    Prepared::Matmul(ready.map_err(why)?)
-                }
-            });
-        }
+        let launcher = |kernel: &Kernel| Launcher {
+            function: functions[&kernel.text].clone(),
+            starts_early: gpu.capability >= (9, 0),
+        };
+        let prepared = plan.launches.iter().map(|launch| match launch {
+            Launch::Kernel { kernels, .. } => {
+                Prepared::Kernels(kernels.iter().map(launcher).collect(), Cell::new(0))
+            }
+            Launch::Matmul { .. } => Prepared::Matmul(products.next().expect("there is one for each")),
+            Launch::Foreign(_) => Prepared::Foreign,
+        });
+        let prepared = prepared.collect();
         room.need(plan.arena);
         let is_chosen = Cell::new(false);
-        Ok(Self { plan, room, blas, prepared, choices, is_chosen, recorded: RefCell::default() })
+        let regions = regions(&plan.launches);
+        Ok(Self { plan, room, blas, prepared, choices, is_chosen, regions, recorded: RefCell::default() })
+    }
+
+    /// The plan that it runs.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
     }
 
     /// Copies host memory to addresses on the device before what is run next.
@@ -108,7 +139,7 @@ impl Engine {
         let arena = self.room.arena()?;
         let bases = self.plan.buffers.iter().map(|buffer| match buffer.place {
             Place::Arena(start) => Ok(arena + start as u64),
-            Place::Given { value, scales } => addresses.given(value, scales),
+            Place::Given { value, piece } => addresses.given(value, piece),
             Place::Output(index) => addresses.output(index),
         });
         let bases: Vec<u64> = bases.collect::<Result<_, _>>()?;
@@ -117,8 +148,8 @@ impl Engine {
             self.is_chosen.set(true);
         }
         match observe {
-            Some(observe) => self.launch(&bases, Some(observe)),
-            None => self.replay(bases),
+            Some(observe) => self.observed(addresses, &bases, observe),
+            None => self.replay(addresses, bases),
         }
     }
 
@@ -196,64 +227,106 @@ impl Engine {
         unsafe { launcher.launch(kernel, &maps, &pointers, &self.room.stream) }
     }
 
-    /// Enqueues everything as one, recorded when it ran over these addresses first.
-    fn replay(&self, bases: Vec<u64>) -> Result<(), RunError> {
+    /// Enqueues each region as one, recorded when it ran over these addresses first, and has others compute what is in between.
+    fn replay(&self, addresses: &dyn Addresses, bases: Vec<u64>) -> Result<(), RunError> {
         let mut recorded = self.recorded.borrow_mut();
         let known = recorded.iter().position(|(known, _)| *known == bases);
-        let (bases, graph) = match known {
+        let (bases, graphs) = match known {
             Some(index) => recorded.remove(index),
             None => {
-                let graph = self.record(&bases)?;
-                (bases, graph)
+                let graphs = self.regions.iter().map(|region| self.record(&bases, region.clone()));
+                let graphs = graphs.collect::<Result<_, _>>()?;
+                (bases, graphs)
             }
         };
         if recorded.len() == RECORDINGS {
             recorded.remove(0);
         }
-        let outcome = graph.launch().map_err(|error| failed("a recorded step", error));
-        recorded.push((bases, graph));
+        let outcome = self.play(addresses, &bases, &graphs);
+        recorded.push((bases, graphs));
         outcome
     }
 
-    fn record(&self, bases: &[u64]) -> Result<CudaGraph, RunError> {
+    /// Regions by what they were recorded as, and what is in between.
+    fn play(&self, addresses: &dyn Addresses, bases: &[u64], graphs: &[CudaGraph]) -> Result<(), RunError> {
+        let mut done = 0;
+        for (region, graph) in self.regions.iter().zip(graphs) {
+            self.compute(addresses, bases, done..region.start)?;
+            graph.launch().map_err(|error| failed("a recorded step", error))?;
+            done = region.end;
+        }
+        self.compute(addresses, bases, done..self.plan.launches.len())
+    }
+
+    /// Has others compute the launches of `range`, which are foreign.
+    fn compute(&self, addresses: &dyn Addresses, bases: &[u64], range: Range<usize>) -> Result<(), RunError> {
+        for launch in &self.plan.launches[range] {
+            let Launch::Foreign(foreign) = launch else { unreachable!("regions have all others") };
+            self.wait()?;
+            addresses.compute(foreign, bases)?;
+        }
+        Ok(())
+    }
+
+    fn record(&self, bases: &[u64], region: Range<usize>) -> Result<CudaGraph, RunError> {
         let what = "the recording of a step";
         let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         self.room.stream.begin_capture(mode).map_err(|error| failed(what, error))?;
-        let launched = self.launch(bases, None);
+        let launched = region.clone().try_for_each(|launch| self.launch(bases, launch));
         let graph = self.room.stream.end_capture(CUgraphInstantiate_flags(0));
         launched?;
         let graph = graph.map_err(|error| failed(what, error))?;
         graph.ok_or_else(|| failed(what, "it is empty"))
     }
 
-    /// Enqueues the launches, one after the other.
-    fn launch(&self, bases: &[u64], mut observe: Option<Observer>) -> Result<(), RunError> {
-        for (launch, prepared) in self.plan.launches.iter().zip(&self.prepared) {
+    /// One launch after the other, each waited for.
+    fn observed(&self, addresses: &dyn Addresses, bases: &[u64], observe: Observer) -> Result<(), RunError> {
+        for (index, launch) in self.plan.launches.iter().enumerate() {
             let start = std::time::Instant::now();
             let value = launch.value();
-            match (launch, prepared) {
-                (Launch::Kernel { kernels, .. }, Prepared::Kernels(launchers, chosen)) => {
-                    let chosen = chosen.get();
-                    let launched = self.launch_kernel(&kernels[chosen], &launchers[chosen], bases);
-                    launched.map_err(|error| failed(&format!("%{value}"), error))?;
-                }
-                (Launch::Matmul { matmul, .. }, Prepared::Matmul(ready)) => {
-                    let Matmul { x, weight, y, bias, .. } = matmul;
-                    let places = [x, weight, y].map(|pointer| pointer.address(bases));
-                    let bias = bias.map(|bias| bias.address(bases));
-                    // SAFETY: products are prepared in the order of the launches; the buffers stay as those of kernels do.
-                    let outcome = unsafe { self.blas.run(ready, places, bias, self.room.stream.cu_stream()) };
-                    outcome.map_err(|error| failed(&format!("%{value}"), error))?;
-                }
-                _ => unreachable!("prepared in the order of the launches"),
+            match launch {
+                Launch::Foreign(_) => self.compute(addresses, bases, index..index + 1)?,
+                _ => self.launch(bases, index)?,
             }
-            if let Some(observe) = &mut observe {
-                self.room.stream.synchronize().map_err(|error| failed(&format!("%{value}"), error))?;
-                observe(value, start.elapsed());
-            }
+            self.room.stream.synchronize().map_err(|error| failed(&format!("%{value}"), error))?;
+            observe(value, start.elapsed());
         }
         Ok(())
     }
+
+    /// Enqueues the launch of this number.
+    fn launch(&self, bases: &[u64], index: usize) -> Result<(), RunError> {
+        let launch = &self.plan.launches[index];
+        let value = launch.value();
+        match (launch, &self.prepared[index]) {
+            (Launch::Kernel { kernels, .. }, Prepared::Kernels(launchers, chosen)) => {
+                let chosen = chosen.get();
+                let launched = self.launch_kernel(&kernels[chosen], &launchers[chosen], bases);
+                launched.map_err(|error| failed(&format!("%{value}"), error))
+            }
+            (Launch::Matmul { matmul, .. }, Prepared::Matmul(ready)) => {
+                let Matmul { x, weight, y, bias, .. } = matmul;
+                let places = [x, weight, y].map(|pointer| pointer.address(bases));
+                let bias = bias.map(|bias| bias.address(bases));
+                // SAFETY: products are prepared in the order of the launches; the buffers stay as those of kernels do.
+                let outcome = unsafe { self.blas.run(ready, places, bias, self.room.stream.cu_stream()) };
+                outcome.map_err(|error| failed(&format!("%{value}"), error))
+            }
+            _ => unreachable!("prepared in the order of the launches"),
+        }
+    }
+}
+
+/// The longest runs of launches that are ours.
+fn regions(launches: &[Launch]) -> Vec<Range<usize>> {
+    let is_foreign = |launch: &Launch| matches!(launch, Launch::Foreign(_));
+    let mut start = 0;
+    let runs = launches.split(is_foreign).map(|run| {
+        let region = start..start + run.len();
+        start = region.end + 1;
+        region
+    });
+    runs.filter(|region| !region.is_empty()).collect()
 }
 
 /// The functions of all kernels by their text.

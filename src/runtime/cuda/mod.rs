@@ -1,7 +1,7 @@
 //! The CUDA engine: a graph of fused ops as kernels of our own over one block of memory, on a stream of its own.
 //!
 //! burn-cuda owns the device, the weights, inputs and results; the engine takes their addresses and waits for burn at the
-//! graph's edges only. A graph with an op that it has no kernel for runs on burn's kernels instead, which is said.
+//! graph's edges only. An op that it has no kernel for runs on burn's kernels in between, which is said.
 
 mod attention;
 mod burn_backend;
@@ -10,6 +10,7 @@ mod cache;
 mod choice;
 mod compile;
 mod engine;
+mod fallback;
 mod gemm;
 mod launch;
 mod matmul;
@@ -23,14 +24,13 @@ mod wgmma;
 
 pub(crate) use burn_memory::{in_one_piece, upload_flat};
 pub use compile::{CompileError, Compiler};
-pub use engine::{Addresses, Engine};
-pub use plan::{Launch, Place, Plan, plan};
+pub use engine::{Addresses, Engine, Refused};
+pub use fallback::fallback;
+pub use plan::{Edge, Foreign, Launch, Piece, Place, Plan, plan};
 pub(crate) use room::WORKSPACE;
 pub(crate) use transfer::{Uploader, compact, concat, release_unused};
 
 use crate::RunError;
-use reflux_ir::Graph;
-use reflux_ir::op::Op;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 fn hash(text: &str) -> u64 {
@@ -46,11 +46,6 @@ pub struct Gpu {
     pub capability: (u32, u32),
     /// How many multiprocessors it has.
     pub processors: u32,
-}
-
-/// Whether a pass has fused some of `graph`: networks that none has are meant to run op by op.
-pub(crate) fn is_fused(graph: &Graph) -> bool {
-    graph.ids().any(|id| matches!(graph[id].op, Op::Gemm(_) | Op::Rowwise(_)))
 }
 
 impl Gpu {

@@ -92,9 +92,6 @@ impl Loader<Cuda> for Uploader {
         graph: &Graph,
         weights: HashMap<ValueId, Value<Cuda>>,
     ) -> Result<Box<dyn GraphRunner<Cuda>>, Unplanned> {
-        if !super::is_fused(graph) {
-            return Err(Unplanned::OpByOp);
-        }
         let room = match &self.room {
             Some(room) => room.clone(),
             None => self.room.insert(Rc::new(Room::new()?)).clone(),
@@ -158,6 +155,9 @@ pub fn compact(value: Value<Cuda>) -> Value<Cuda> {
 
 fn join_values(fact: &Fact, parts: &[Value<Cuda>]) -> Option<Value<Cuda>> {
     if let Some(coded) = parts.iter().map(coded).collect::<Option<Vec<_>>>() {
+        if coded.iter().any(|part| part.zeros.is_some()) {
+            return None;
+        }
         let codes = join(coded.iter().map(|part| &part.codes), &fact.shape, burn_dtype(fact.dtype))?;
         let rows = coded.iter().map(|part| part.scales.shape().num_elements()).sum();
         let scales = join(coded.iter().map(|part| &part.scales), &[rows, 1], DType::F32)?;

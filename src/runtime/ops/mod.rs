@@ -11,7 +11,7 @@ mod position;
 mod quantized;
 mod target;
 
-pub use position::relative_buckets;
+pub use position::{frequencies, is_known, known};
 pub use target::{GraphRunner, Kept, Loader, Made, Observer, Target, Unplanned};
 
 use crate::RunError;

@@ -4,8 +4,8 @@ use super::{Target, extents, in_f32};
 use crate::value::float_dtype;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Shape, Slice, TensorData};
-use reflux_ir::op::{PositionIds, RelativeBuckets, RopeTable, TimestepEmbedding};
-use reflux_ir::{DType, HostTensor};
+use reflux_ir::op::{Op, PositionIds, RelativeBuckets, RopeTable, TimestepEmbedding};
+use reflux_ir::{DType, Graph, HostTensor, ValueId};
 
 /// See [`PositionIds`].
 pub fn position_ids(op: &PositionIds) -> HostTensor {
@@ -36,6 +36,28 @@ fn bucket(op: &RelativeBuckets, distance: i64) -> i32 {
     let ratio = (distance as f32 / exact as f32).ln() / (op.max_distance as f64 / exact as f64).ln() as f32;
     let large = exact + (ratio * (half - exact) as f32) as usize;
     (sign + large.min(half - 1)) as i32
+}
+
+/// Whether the value of `id` is known from the ops alone, and small.
+pub fn is_known(graph: &Graph, id: ValueId) -> bool {
+    match graph[id].op {
+        Op::PositionIds(_) | Op::RelativeBuckets(_) => true,
+        Op::RopeTable(_) => is_known(graph, graph.operands(id)[0]),
+        _ => false,
+    }
+}
+
+/// The value of `id`, where it is known from the ops alone or a constant.
+pub fn known(graph: &Graph, id: ValueId) -> Option<HostTensor> {
+    match &graph[id].op {
+        Op::Constant(constant) => {
+            Some(HostTensor::from_f32([], &[constant.value.0 as f32]).cast(constant.dtype))
+        }
+        Op::PositionIds(op) => Some(position_ids(op)),
+        Op::RelativeBuckets(op) => Some(relative_buckets(op)),
+        Op::RopeTable(op) => known(graph, graph.operands(id)[0]).map(|ids| rope_table(op, &ids)),
+        _ => None,
+    }
 }
 
 /// See [`RopeTable`]; `ids` is `f32[tokens, axes]`.
@@ -80,8 +102,14 @@ pub fn rope<B: Target>(x: FloatTensor<B>, table: FloatTensor<B>) -> FloatTensor<
     })
 }
 
-/// See [`TimestepEmbedding`]; `shape` is the result's. Frequencies are rounded to f32 as diffusers' are, for `t`
-/// reaches 1000 and more.
+/// The frequencies of `op`, rounded to f32 as diffusers' are, for `t` reaches 1000 and more.
+pub fn frequencies(op: &TimestepEmbedding) -> Vec<f32> {
+    let half = op.dim / 2;
+    let scale = -op.max_period.0.ln() as f32;
+    (0..half).map(|i| (scale * i as f32 / half as f32).exp()).collect()
+}
+
+/// See [`TimestepEmbedding`]; `shape` is the result's.
 pub fn timestep_embedding<B: Target>(
     op: &TimestepEmbedding,
     t: FloatTensor<B>,
@@ -89,8 +117,7 @@ pub fn timestep_embedding<B: Target>(
     device: &B::Device,
 ) -> FloatTensor<B> {
     let half = op.dim / 2;
-    let scale = -op.max_period.0.ln() as f32;
-    let frequencies: Vec<f32> = (0..half).map(|i| (scale * i as f32 / half as f32).exp()).collect();
+    let frequencies = frequencies(op);
     let frequencies = B::float_from_data(TensorData::new(frequencies, Shape::new([1, half])), device);
     let count = extents::<B>(&t).iter().product();
     let t = B::float_reshape(B::float_cast(t, float_dtype(DType::F32)), Shape::new([count, 1]));

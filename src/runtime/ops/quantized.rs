@@ -2,7 +2,7 @@
 
 use super::{Target, extents};
 use crate::RunError;
-use crate::coded::Coded;
+use crate::coded::{Coded, unpacked};
 use crate::f8e4m3;
 use crate::quantize::{columns, grid, quantize as quantize_on_host};
 use crate::value::{Value, burn_shape, float_dtype, int_dtype};
@@ -51,20 +51,22 @@ pub fn quantize<B: Target>(
 
 /// One after the other along `axis`, which is not the last; `facts` are the types of `parts`, whose rows have a scale each.
 pub fn concat<B: Target>(parts: Vec<Value<B>>, facts: &[Fact], axis: usize) -> Coded<B> {
-    let (mut codes, mut scales) = (Vec::new(), Vec::new());
+    let (mut codes, mut scales, mut zeros) = (Vec::new(), Vec::new(), Vec::new());
     for (part, fact) in parts.into_iter().zip(facts) {
         let Value::Quantized(part) = part else { unreachable!("inference gives one kind here") };
         codes.push(part.codes);
         let rows = [&fact.shape[..fact.shape.len() - 1], &[1]].concat();
-        scales.push(B::float_reshape(part.scales, Shape::from(rows)));
+        let by_row = |x| B::float_reshape(x, Shape::from(rows.clone()));
+        scales.push(by_row(part.scales));
+        zeros.extend(part.zeros.map(by_row));
     }
-    let scales = B::float_cat(scales, axis);
-    let rows = extents::<B>(&scales).iter().product();
-    Coded {
-        codes: B::int_cat(codes, axis),
-        scales: B::float_reshape(scales, Shape::new([rows, 1])),
-        zeros: None,
-    }
+    let joined = |parts: Vec<FloatTensor<B>>| {
+        let whole = B::float_cat(parts, axis);
+        let rows = extents::<B>(&whole).iter().product();
+        B::float_reshape(whole, Shape::new([rows, 1]))
+    };
+    let zeros = if zeros.is_empty() { None } else { Some(joined(zeros)) };
+    Coded { codes: B::int_cat(codes, axis), scales: joined(scales), zeros }
 }
 
 /// See [`reflux_ir::op::Dequantize`]; `fact` is the type of `x`.
@@ -77,6 +79,7 @@ pub fn dequantize<B: Target>(x: Coded<B>, fact: &Fact, dtype: DType, device: &B:
     };
     // A scale for each column, where scales are not simply those of a row.
     let spread = |scales: FloatTensor<B>| {
+        let scales = in_f32::<B>(scales);
         let Some(size) = group else { return scales };
         let groups = columns.div_ceil(size);
         let scales = B::float_reshape(scales, Shape::new([rows, groups, 1]));
@@ -86,6 +89,7 @@ pub fn dequantize<B: Target>(x: Coded<B>, fact: &Fact, dtype: DType, device: &B:
     };
     let numbers = match fact.dtype {
         DType::F8E4M3 => B::decode_f8(x.codes, device),
+        DType::U4 => B::int_into_float(unpacked::<B>(x.codes, [rows, columns]), float_dtype(DType::F32)),
         _ => B::int_into_float(x.codes, float_dtype(DType::F32)),
     };
     let mut numbers = B::float_reshape(numbers, Shape::new([rows, columns]));

@@ -17,6 +17,9 @@ use std::time::Duration;
 /// A burn backend that programs run on. The defaults are compositions of burn's own ops and hold everywhere; a backend
 /// overrides what it has better means for.
 pub trait Target: Backend {
+    /// Whether weights take no more memory than their codes have bits: see [`Coded`](crate::coded::Coded).
+    const PACKS: bool = false;
+
     /// What brings weights to the device.
     ///
     /// # Errors
@@ -171,6 +174,9 @@ pub trait GraphRunner<B: Target> {
     /// Waits for what runs.
     fn wait(&self) -> Result<(), RunError>;
 
+    /// What of the graph it does not run by itself, if there is such, and what that costs.
+    fn fallback(&self) -> Option<String>;
+
     /// Waits for the result of this number and brings it to the host.
     fn fetch(&self, index: usize) -> Result<HostTensor, RunError>;
 }
@@ -192,6 +198,8 @@ impl From<RunError> for Unplanned {
 }
 
 impl Target for Cuda {
+    const PACKS: bool = true;
+
     /// In one piece, as kernels of our own read it.
     fn kept(value: Value<Self>) -> Value<Self> {
         crate::cuda::in_one_piece(value)

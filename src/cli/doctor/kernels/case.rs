@@ -6,7 +6,7 @@ use reflux_ir::{DType, Name, Program};
 use std::path::Path;
 
 /// Programs in bf16 as models are lowered, before any pass. Every result is a case.
-const FILES: [(&str, &str); 12] = [
+const FILES: [(&str, &str); 17] = [
     ("norm.ir", include_str!("ir/norm.ir")),
     ("rope.ir", include_str!("ir/rope.ir")),
     ("gemm.ir", include_str!("ir/gemm.ir")),
@@ -15,6 +15,11 @@ const FILES: [(&str, &str); 12] = [
     ("segments.ir", include_str!("ir/segments.ir")),
     ("int8.ir", include_str!("ir/int8.ir")),
     ("fp8.ir", include_str!("ir/fp8.ir")),
+    ("tensor.ir", include_str!("ir/tensor.ir")),
+    ("weights.ir", include_str!("ir/weights.ir")),
+    ("codes.ir", include_str!("ir/codes.ir")),
+    ("unfused.ir", include_str!("ir/unfused.ir")),
+    ("regions.ir", include_str!("ir/regions.ir")),
     ("attention.ir", include_str!("ir/attention.ir")),
     ("select.ir", include_str!("ir/select.ir")),
     ("text.ir", include_str!("ir/text.ir")),

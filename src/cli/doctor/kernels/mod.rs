@@ -1,6 +1,7 @@
 //! `reflux doctor --kernels`: whether a device computes what programs mean.
 //!
-//! Each case runs on the device as the lossless passes leave it, and as it is written, op by op, on the processor.
+//! Each case runs on the device as the lossless passes leave it, and on a GPU as it is written too; and op by op on the
+//! processor, which says what it means.
 
 mod case;
 mod drawn;
@@ -36,8 +37,8 @@ pub fn prove(device: Device, seed: Option<u64>, as_json: bool) -> Result<(), Err
     for file in CaseFile::all()? {
         let drawn = Drawn::new(&file.program, seed);
         for case in &file.cases {
-            for &dtype in dtypes(device) {
-                let outcome = compared(case, dtype, device, &drawn);
+            for (form, dtype) in forms(device) {
+                let outcome = compared(case, form, dtype, device, &drawn);
                 if !as_json {
                     print(&outcome.to_string())?;
                 }
@@ -54,42 +55,55 @@ pub fn prove(device: Device, seed: Option<u64>, as_json: bool) -> Result<(), Err
     }
 }
 
+/// In which form a case runs on a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As the lossless passes leave it.
+    Fused,
+    /// As it is written.
+    Written,
+}
+
 /// What kernels there are for.
-fn dtypes(device: Device) -> &'static [DType] {
+fn forms(device: Device) -> [(Form, DType); 2] {
     match device {
-        Device::Cpu => &[DType::F32, DType::BF16],
-        Device::Cuda => &[DType::BF16],
+        Device::Cpu => [(Form::Fused, DType::F32), (Form::Fused, DType::BF16)],
+        Device::Cuda => [(Form::Fused, DType::BF16), (Form::Written, DType::BF16)],
     }
 }
 
 /// How far a case on `device` is from what it should be.
-fn compared(case: &Case, dtype: DType, device: Device, drawn: &Drawn) -> Outcome {
+fn compared(case: &Case, form: Form, dtype: DType, device: Device, drawn: &Drawn) -> Outcome {
     let program = if dtype == DType::F32 { &case.in_f32 } else { &case.program };
     let run = || -> Result<(f64, Option<String>), Error> {
-        let (fused, _) = Driver::default().run(program.clone(), &lossless(Net::Transformer, device))?;
+        let run = match form {
+            Form::Fused => Driver::default().run(program.clone(), &lossless(Net::Transformer, device))?.0,
+            Form::Written => program.clone(),
+        };
         // Codes of rounded numbers are others than those of the numbers: what has codes is compared in its own dtype, and where
         // the formulas round as well.
-        let oracle = match (case.codes().is_some(), device) {
-            (false, _) => &case.in_f32,
-            (true, Device::Cpu) => program,
-            (true, Device::Cuda) => &fused,
+        let oracle = match (case.codes().is_some(), form, device) {
+            (false, Form::Fused, _) => &case.in_f32,
+            (true, Form::Fused, Device::Cpu) => program,
+            (true, Form::Fused, Device::Cuda) => &run,
+            (_, Form::Written, _) => program,
         };
         let mut expected = load(Device::Cpu, oracle.clone(), drawn)?;
         let expected = run_steps(expected.as_mut(), &drawn.inputs_of(oracle))?;
-        let inputs = drawn.inputs_of(&fused);
-        let mut executor = load(device, fused, drawn)?;
-        let note = note(executor.program(), executor.fallbacks());
+        let inputs = drawn.inputs_of(&run);
+        let mut executor = load(device, run, drawn)?;
+        let note = note(form, executor.program(), executor.fallbacks());
         Ok((distance(&run_steps(executor.as_mut(), &inputs)?, &expected), note))
     };
-    Outcome::new(case, dtype, run())
+    Outcome::new(case, form, dtype, run())
 }
 
 /// What keeps a case from proving much.
-fn note(fused: &Program, fallbacks: &[String]) -> Option<String> {
-    let mut ops = fused.variants.values().flat_map(|graph| graph.ids().map(|id| &graph[id].op));
+fn note(form: Form, program: &Program, fallbacks: &[String]) -> Option<String> {
+    let mut ops = program.variants.values().flat_map(|graph| graph.ids().map(|id| &graph[id].op));
     let is_fused = ops.any(|op| matches!(op, Op::Gemm(_) | Op::Rowwise(_)));
     match fallbacks {
-        [] => (!is_fused).then(|| "no pass fuses anything of it".to_owned()),
+        [] => (form == Form::Fused && !is_fused).then(|| "no pass fuses anything of it".to_owned()),
         notes => Some(notes.join("; ")),
     }
 }

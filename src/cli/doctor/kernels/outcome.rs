@@ -1,5 +1,6 @@
 //! What became of a case.
 
+use super::Form;
 use super::case::Case;
 use crate::Error;
 use reflux_ir::DType;
@@ -10,6 +11,8 @@ use std::fmt;
 #[derive(Debug, Serialize)]
 pub struct Outcome {
     case: String,
+    /// Whether it ran as it is written.
+    unfused: bool,
     dtype: DType,
     /// Infinite, which is `null` in JSON, if results cannot be compared; none if there are no results.
     distance: Option<f64>,
@@ -23,7 +26,7 @@ pub struct Outcome {
 
 impl Outcome {
     /// Of a case that ran, with its distance and a note on how, or did not.
-    pub fn new(case: &Case, dtype: DType, run: Result<(f64, Option<String>), Error>) -> Self {
+    pub fn new(case: &Case, form: Form, dtype: DType, run: Result<(f64, Option<String>), Error>) -> Self {
         // What f32 sums lose by another order; what bf16 loses by rounding, or codes by flipping where that rounds: of
         // f8e4m3 the next one is up to an eighth of it away.
         let tolerance = match (case.codes(), dtype) {
@@ -36,7 +39,8 @@ impl Outcome {
             Err(error) => (None, None, Some(error.to_string())),
         };
         let passed = distance.is_some_and(|distance| distance <= tolerance);
-        Self { case: case.name.clone(), dtype, distance, tolerance, passed, error, note }
+        let unfused = form == Form::Written;
+        Self { case: case.name.clone(), unfused, dtype, distance, tolerance, passed, error, note }
     }
 
     pub fn passed(&self) -> bool {
@@ -47,7 +51,8 @@ impl Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { case, dtype, tolerance, .. } = self;
-        write!(f, "{} {case} {dtype}: ", if self.passed { "✓" } else { "✗" })?;
+        let (mark, form) = (if self.passed { "✓" } else { "✗" }, if self.unfused { " unfused" } else { "" });
+        write!(f, "{mark} {case}{form} {dtype}: ")?;
         match (self.distance, &self.error) {
             (_, Some(error)) => write!(f, "did not run: {error}")?,
             (distance, None) => {
@@ -73,13 +78,13 @@ mod tests {
     #[test]
     fn what_is_wrong_has_failed() {
         let plain = case("gemm.plain_7x64x136");
-        let ran = |dtype, distance| Outcome::new(&plain, dtype, Ok((distance, None)));
+        let ran = |dtype, distance| Outcome::new(&plain, Form::Fused, dtype, Ok((distance, None)));
         assert!(ran(DType::BF16, 9e-3).passed() && !ran(DType::BF16, 1.1e-2).passed());
         assert!(ran(DType::F32, 9e-6).passed() && !ran(DType::F32, 1.1e-5).passed());
         assert!(!ran(DType::BF16, f64::INFINITY).passed() && !ran(DType::BF16, f64::NAN).passed());
         let codes = case("int8.plain_7x64x136");
-        assert!(Outcome::new(&codes, DType::F32, Ok((9e-3, None))).passed());
-        let broken = Outcome::new(&plain, DType::BF16, Err(Error::Usage("no kernel".into())));
+        assert!(Outcome::new(&codes, Form::Written, DType::F32, Ok((9e-3, None))).passed());
+        let broken = Outcome::new(&plain, Form::Fused, DType::BF16, Err(Error::Usage("no kernel".into())));
         assert!(!broken.passed());
         assert_eq!(broken.to_string(), "✗ gemm.plain_7x64x136 bf16: did not run: no kernel\n");
         assert_eq!(ran(DType::F32, 0.5).to_string(), "✗ gemm.plain_7x64x136 f32: 5.0e-1, at most 1e-5\n");

@@ -3,6 +3,9 @@
 
 struct __align__(2) bf16 { unsigned short bits; };
 struct __align__(2) f16 { unsigned short bits; };
+struct f8e4m3 { unsigned char bits; };
+// Two codes of four bits, the first in the lower half.
+struct u4x2 { unsigned char bits; };
 
 #define EACH(N) _Pragma("unroll") for (int e = 0; e < (N); ++e)
 
@@ -16,7 +19,29 @@ __device__ __forceinline__ float to_float(f16 x) {
   return y;
 }
 
+// Two numbers, the first in the lower half.
+__device__ __forceinline__ void pair_to_floats(float* y, unsigned short pair) {
+#if __CUDA_ARCH__ >= 890
+  unsigned halves;
+  asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(halves) : "h"(pair));
+  y[0] = to_float(f16{(unsigned short)halves});
+  y[1] = to_float(f16{(unsigned short)(halves >> 16)});
+#else
+  // The exponent counts from 7, and f32's from 127. All ones are NaN.
+  EACH(2) {
+    const unsigned bits = pair >> (8 * e) & 0xff, rest = bits & 0x7f;
+    y[e] = rest == 0x7f ? __int_as_float(0x7fffffff) : __uint_as_float((bits & 0x80) << 24 | rest << 20) * 0x1p120f;
+  }
+#endif
+}
+__device__ __forceinline__ float to_float(f8e4m3 x) {
+  float y[2];
+  pair_to_floats(y, x.bits);
+  return y[0];
+}
+
 __device__ __forceinline__ void from_float(float& y, float x) { y = x; }
+__device__ __forceinline__ void from_float(signed char& y, float x) { y = (signed char)x; }
 __device__ __forceinline__ void from_float(bf16& y, float x) { asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y.bits) : "f"(x)); }
 __device__ __forceinline__ void from_float(f16& y, float x) { asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y.bits) : "f"(x)); }
 
@@ -68,6 +93,29 @@ template <int V, class Y> __device__ __forceinline__ void put(Y* y, const float*
   }
 }
 
+// V neighbours as numbers; of codes, before they are scaled.
+template <class X> __device__ constexpr bool is_f8() { return false; }
+template <> __device__ constexpr bool is_f8<f8e4m3>() { return true; }
+
+// Element j.
+template <class X> __device__ __forceinline__ const X* at(const X* x, int j) { return x + j; }
+__device__ __forceinline__ const u4x2* at(const u4x2* x, int j) { return x + j / 2; }
+
+template <int V, class X> __device__ __forceinline__ void take(float* y, const X* x) {
+  const Pack<X, V> pack = *reinterpret_cast<const Pack<X, V>*>(x);
+  if constexpr (V % 2 == 0 && is_f8<X>()) {
+    EACH(V / 2) pair_to_floats(y + 2 * e, pack.at[2 * e].bits | pack.at[2 * e + 1].bits << 8);
+  } else {
+    EACH(V) y[e] = to_float(pack.at[e]);
+  }
+}
+// Unsigned codes count from 8.
+template <int V> __device__ __forceinline__ void take(float* y, const u4x2* x) {
+  const Pack<u4x2, V / 2> pack = *reinterpret_cast<const Pack<u4x2, V / 2>*>(x);
+  // The lowest bit of 2^23 is one.
+  EACH(V) y[e] = __uint_as_float(0x4b000000 | (pack.at[e / 2].bits >> e % 2 * 4 & 15)) - 8388616.0f;
+}
+
 template <int N> __device__ __forceinline__ void repeat(float (&y)[N], float x) { EACH(N) y[e] = x; }
 
 // Whether element e of a thread is part of the row.
@@ -81,8 +129,26 @@ __device__ __forceinline__ void load(float (&y)[V * K], const X* x, int lane) {
   for (int k = 0; k < K; ++k) {
     const int j = (k * T + lane) * V;
     if (is_inside<C, T, V>(k * V, lane)) {
-      const Pack<X, V> pack = *reinterpret_cast<const Pack<X, V>*>(x + j);
-      EACH(V) y[k * V + e] = to_float(pack.at[e]);
+      take<V>(y + k * V, at(x, j));
+    } else {
+      EACH(V) y[k * V + e] = 0.0f;
+    }
+  }
+}
+
+// What each element has a SIZEth of: the scale of its group.
+template <int C, int T, int V, int K, int SIZE, class X>
+__device__ __forceinline__ void spread(float (&y)[V * K], const X* x, int lane) {
+#pragma unroll
+  for (int k = 0; k < K; ++k) {
+    const int j = (k * T + lane) * V;
+    if (is_inside<C, T, V>(k * V, lane)) {
+      if constexpr (SIZE % V == 0) {
+        const float of_all = to_float(x[j / SIZE]);
+        EACH(V) y[k * V + e] = of_all;
+      } else {
+        EACH(V) y[k * V + e] = to_float(x[(j + e) / SIZE]);
+      }
     } else {
       EACH(V) y[k * V + e] = 0.0f;
     }
@@ -111,6 +177,12 @@ __device__ __forceinline__ void store(Y* y, const float (&x)[V * K], int lane) {
 
 struct Sum { __device__ __forceinline__ float operator()(float a, float b) const { return a + b; } };
 struct Max { __device__ __forceinline__ float operator()(float a, float b) const { return fmaxf(a, b); } };
+// The larger magnitude, and NaN where there is one: as bits, magnitudes are in order, NaN beyond all of them.
+struct Largest {
+  __device__ __forceinline__ float operator()(float a, float b) const {
+    return __uint_as_float(max(__float_as_uint(fabsf(a)), __float_as_uint(fabsf(b))));
+  }
+};
 
 // Over the T threads of a row, which all are here, as are all others of their warps; each gets the result.
 template <int T, class F> __device__ __forceinline__ float reduce(float x, F f) {
@@ -179,13 +251,19 @@ struct ToI8 {
   }
 };
 struct ToF8E4M3 {
-  typedef unsigned char Code;
+  typedef f8e4m3 Code;
   template <class R> __device__ __forceinline__ Code operator()(float y, float scale, R round) const {
     unsigned short code;
     asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(code) : "f"(0.0f), "f"(round(__fdiv_rn(y, scale))));
-    return (Code)code;
+    return Code{(unsigned char)code};
   }
 };
+
+// Where the largest is NaN, so is the scale, and it shows in the result.
+template <class R> __device__ __forceinline__ float scale_of(float largest, float most, float eps, R round) {
+  const float scale = round(__fdiv_rn(largest, most)), least = round(eps);
+  return scale < least ? least : scale;
+}
 
 // torchao's symmetric rule, all of it rounded to the scales' dtype: see reflux_ir::op::Quantize. `most` is the code of the
 // largest.
@@ -195,10 +273,9 @@ __device__ __forceinline__ void quantize(typename E::Code* codes, float* scales,
   float largest = 0.0f;
   EACH(V * K) {
     y[e] = round(x[e]);
-    if (is_inside<C, T, V>(e, lane)) largest = fmaxf(largest, fabsf(y[e]));
+    if (is_inside<C, T, V>(e, lane)) largest = Largest()(largest, y[e]);
   }
-  largest = reduce<T>(largest, Max());
-  const float scale = fmaxf(round(__fdiv_rn(largest, most)), round(eps));
+  const float scale = scale_of(reduce<T>(largest, Largest()), most, eps, round);
   if (lane == 0) scales[0] = scale;
 #pragma unroll
   for (int k = 0; k < K; ++k) {

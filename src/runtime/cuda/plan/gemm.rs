@@ -1,10 +1,11 @@
 //! Products and what becomes of them: as one kernel where there is one for it, else as a product and a kernel for each segment.
 
-use super::{Matmul, MatmulKind, Moved, Planner, Stored};
+use super::single::products_of;
+use super::{Matmul, MatmulKind, Moved, Planner};
 use crate::cuda::gemm;
-use crate::cuda::source::{self, Part, Pointer, Product, Scaling, Target, Unsupported};
+use crate::cuda::source::{self, Part, Pointer, Product, Scaling, Stored, Unsupported};
 use crate::cuda::view::View;
-use reflux_ir::op::{Arg, Body, Gemm, MatmulCodes, Op, Segment, Term, Unary};
+use reflux_ir::op::{Arg, Body, Gemm, Op, Segment, Term, Unary};
 use reflux_ir::{DType, Fact, ValueId};
 use std::ops::Range;
 
@@ -26,14 +27,23 @@ impl Planner<'_> {
             [Term { op: Op::Linear(_), args }] => {
                 let (x, weight) = (self.data(operand(&args[0])?)?, self.data(operand(&args[1])?)?);
                 if x.dtype != DType::BF16 || fact.dtype != DType::BF16 && op.segments.len() > 1 {
-                    return Err(Unsupported(format!("products of {} are not computed here", x.dtype)));
+                    return Err(products_of(x.dtype));
+                }
+                if weight.shape.len() != 2 {
+                    return Err(Unsupported("weights in panels have no kernel here".into()));
                 }
                 let bias = args.get(2).map(|arg| self.data(operand(arg)?)).transpose()?;
                 // Rows of several pictures may be at several distances.
-                let x = if x.rows().is_some() { x } else { self.copied(id, &x)? };
-                let scaling = Scaling { scales: None, bias: bias.clone() };
-                if self.fused(id, (MatmulKind::Bf16, [&x, &weight]), &scaling, operands, &target.data)? {
-                    return Ok(Stored { data: target.data, scales: None });
+                let x = if x.rows().is_some() { x } else { self.copied(id, &x) };
+                let scaling = Scaling { bias: bias.clone(), ..Scaling::default() };
+                if self.fused(
+                    (id, op),
+                    (MatmulKind::Bf16, [&x, &weight]),
+                    &scaling,
+                    operands,
+                    &target.data,
+                )? {
+                    return Ok(target);
                 }
                 let in_place = fact.dtype == DType::BF16 && target.data.rows().is_some();
                 // Elsewhere, numbers are rounded to bf16 on the way.
@@ -54,26 +64,18 @@ impl Planner<'_> {
                     )?;
                 }
             }
-            [
-                Term {
-                    op: Op::MatmulCodes(codes_op @ (MatmulCodes::MatmulI8 | MatmulCodes::MatmulF8)),
-                    args: codes,
-                },
-                Term { op: Op::Rescale(_), args },
-            ] => {
-                let (kind, sum) = match codes_op {
-                    MatmulCodes::MatmulF8 => (MatmulKind::F8, DType::F32),
-                    _ => (MatmulKind::I8, DType::I32),
-                };
-                let (x, weight) = (operand(&codes[0])?, operand(&codes[1])?);
-                let bias = args.get(3).map(|arg| self.data(operand(arg)?)).transpose()?;
-                let (x_scales, weight_scales) = (self.scales(x)?, self.scales(weight)?);
-                let (x, weight) = (self.data(x)?, self.data(weight)?);
-                let scaling = Scaling { scales: Some([x_scales, weight_scales]), bias };
-                if self.fused(id, (kind, [&x, &weight]), &scaling, operands, &target.data)? {
-                    return Ok(Stored { data: target.data, scales: None });
+            [Term { op: Op::MatmulCodes(codes_op), args: codes }, Term { op: Op::Rescale(_), args }] => {
+                let factors = [operand(&codes[0])?, operand(&codes[1])?];
+                // What is rescaled is a term; the others are operands.
+                let others = args[1..].iter().map(operand).collect::<Result<Vec<_>, _>>()?;
+                let scaling = self.scaling(&[&[id], &others[..]].concat(), fact)?;
+                let [x, weight] = [self.data(factors[0])?, self.data(factors[1])?];
+                let (kind, weight) = self.factors(id, *codes_op, &x, weight)?;
+                let x = if x.rows().is_some() { x } else { self.copied(id, &x) };
+                if self.fused((id, op), (kind, [&x, &weight]), &scaling, operands, &target.data)? {
+                    return Ok(target);
                 }
-                let sums = self.room(&fact.shape, sum);
+                let sums = self.room(&fact.shape, kind.sums());
                 self.push_matmul(id, Matmul::new(kind, [&x, &weight, &sums])?);
                 let product =
                     |part: &dyn Fn(&View) -> View| Product::Sums(Box::new((part(&sums), scaling.part(part))));
@@ -81,19 +83,18 @@ impl Planner<'_> {
             }
             _ => return Err(Unsupported("this product is not computed here".into())),
         }
-        Ok(Stored { data: target.data, scales: None })
+        Ok(target)
     }
 
     /// The product and all that is done to it as one kernel, where there is one for it: whether there is.
     fn fused(
         &mut self,
-        id: ValueId,
+        (id, op): (ValueId, &Gemm),
         (kind, matrices): (MatmulKind, [&View; 2]),
         scaling: &Scaling,
         operands: &[ValueId],
         y: &View,
     ) -> Result<bool, Unsupported> {
-        let Op::Gemm(op) = &self.graph[id].op else { return Ok(false) };
         // Codes and products are no operands of a formula.
         let read: Vec<usize> = op.segments.iter().flat_map(|segment| segment.body.operands()).collect();
         let views: Vec<View> =
@@ -119,7 +120,7 @@ impl Planner<'_> {
         };
         self.push_one_of(id, kernels);
         for Moved { slice, to, .. } in moved {
-            self.stored.insert(slice, Stored { data: to, scales: None });
+            self.stored.insert(slice, to.into());
         }
         Ok(true)
     }
@@ -144,8 +145,8 @@ impl Planner<'_> {
             let read = body.operands();
             let numbered =
                 body.renumbered(|index| read.iter().position(|&known| known == index).expect("it is read"));
-            let read: Vec<View> = read.iter().map(|&index| views[index].clone()).collect();
-            let target = Target { data: part(whole), scales: None };
+            let read: Vec<Stored> = read.iter().map(|&index| views[index].clone().into()).collect();
+            let target = part(whole).into();
             let kernel = source::rowwise(&numbered, &read, Some(&product(&part)), &target)?;
             self.push(id, kernel);
         }

@@ -1,18 +1,24 @@
 //! A graph as launches over buffers.
 
 mod arena;
+mod foreign;
 mod gemm;
 mod lookup;
 mod pictures;
+mod quantize;
 mod reserve;
+mod single;
 mod single_head;
 
+pub use foreign::{Edge, Foreign};
+
 use super::Gpu;
-use super::source::{self, Kernel, Pointer, Target, Unsupported};
+use super::source::{self, Coding, Kernel, Pointer, Stored, Unsupported};
 use super::view::View;
+use crate::ops::is_known;
 use reflux_ir::op::{Arg, Body, Op, Rowwise, Slice, Transpose, axis_index};
-use reflux_ir::{DType, Fact, Granularity, Graph, Name, ValueId};
-use std::collections::HashMap;
+use reflux_ir::{DType, Fact, Granularity, Graph, Name, Scales, ValueId};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 /// Kernels to launch in order, and where what they read and write is.
@@ -37,10 +43,32 @@ pub struct Buffer {
 pub enum Place {
     /// The plan's own, at this byte of its arena.
     Arena(usize),
-    /// That of an input, a weight, or what is known from the op alone; of codes or of their scales.
-    Given { value: ValueId, scales: bool },
+    /// That of an input, a weight, or what is known from the ops alone.
+    Given { value: ValueId, piece: Piece },
     /// That of the graph's result of this number.
     Output(usize),
+}
+
+/// What a value is made of in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Piece {
+    /// Its numbers, or its codes.
+    Data,
+    /// What codes are multiplied by.
+    Scales,
+    /// What is added to unsigned codes.
+    Zeros,
+}
+
+impl Piece {
+    /// The pieces of a value of this type.
+    pub fn of(fact: &Fact) -> &'static [Self] {
+        match fact.scales {
+            None => &[Self::Data],
+            Some(_) if fact.dtype == DType::U4 => &[Self::Data, Self::Scales, Self::Zeros],
+            Some(_) => &[Self::Data, Self::Scales],
+        }
+    }
 }
 
 pub enum Launch {
@@ -53,6 +81,8 @@ pub enum Launch {
         value: Name,
         matmul: Matmul,
     },
+    /// An op that no kernel of ours computes.
+    Foreign(Foreign),
 }
 
 /// `y = x · Wᵀ (+ bias)`, all row-major: `x` `[m, k]`, `W` `[n, k]`, `y` `[m, n]`.
@@ -96,18 +126,24 @@ pub enum MatmulKind {
     F8,
 }
 
-/// Where a value is: its numbers, or its codes and their scales.
-#[derive(Clone, Debug)]
-struct Stored {
-    data: View,
-    scales: Option<View>,
+impl MatmulKind {
+    /// What cuBLASLt makes.
+    fn sums(self) -> DType {
+        match self {
+            Self::Bf16 => DType::BF16,
+            Self::I8 => DType::I32,
+            Self::F8 => DType::F32,
+        }
+    }
 }
 
-/// Plans `graph` for kernels of our own, on `gpu`.
-///
-/// # Errors
-/// If it has an op that none of them computes; the message says which.
-pub fn plan(graph: &Graph, gpu: Gpu) -> Result<Plan, Unsupported> {
+/// Plans `graph` for kernels of our own, on `gpu`; an op that none of them computes is a [`Launch::Foreign`].
+pub fn plan(graph: &Graph, gpu: Gpu) -> Plan {
+    plan_without(graph, gpu, &BTreeMap::new())
+}
+
+/// [`plan`], but that the values called so are known to have no kernel, and why.
+pub fn plan_without(graph: &Graph, gpu: Gpu, refused: &BTreeMap<Name, String>) -> Plan {
     let mut planner = Planner {
         gpu,
         graph,
@@ -119,11 +155,39 @@ pub fn plan(graph: &Graph, gpu: Gpu) -> Result<Plan, Unsupported> {
         channels_last: Vec::new(),
     };
     planner.reserve_outputs();
-    for id in graph.order() {
-        planner.value(id).map_err(|Unsupported(why)| Unsupported(format!("%{}: {why}", graph[id].name)))?;
+    for id in order(graph) {
+        let refused = refused.get(&graph[id].name);
+        let channels_last = planner.channels_last.len();
+        let made = refused.map_or_else(|| planner.value(id), |why| Err(Unsupported(why.clone())));
+        if let Err(Unsupported(why)) = made {
+            planner.channels_last.truncate(channels_last);
+            planner.foreign(id, why);
+        }
     }
-    planner.copy_outputs()?;
-    Ok(planner.finish())
+    planner.copy_outputs();
+    planner.finish()
+}
+
+/// Program order, but that numbers are made of codes only when they are read: they share memory then, and may still be in the
+/// cache.
+fn order(graph: &Graph) -> Vec<ValueId> {
+    let mut order = Vec::with_capacity(graph.len());
+    let waits = |id: &ValueId| matches!(graph[*id].op, Op::Dequantize(_)) && graph.users(*id).count() > 0;
+    let mut waiting: Vec<ValueId> = Vec::new();
+    for id in graph.order() {
+        if waits(&id) {
+            waiting.push(id);
+            continue;
+        }
+        let operands = graph.operands(id);
+        let (due, rest) = waiting.into_iter().partition(|id| operands.contains(id));
+        waiting = rest;
+        order.extend::<Vec<_>>(due);
+        order.push(id);
+    }
+    // Those that only results read.
+    order.extend(waiting);
+    order
 }
 
 struct Planner<'g> {
@@ -166,48 +230,61 @@ impl Planner<'_> {
     }
 
     /// Where the value of `id`, element by element one of `operands`, is to be made: they lie alike.
-    fn target_like(&mut self, id: ValueId, fact: &Fact, operands: &[View]) -> Target {
-        match operands.iter().find(|view| view.shape[..] == fact.shape[..]) {
-            Some(view) if !self.reserved.contains_key(&id) => {
-                Target { data: self.room_in_order(&fact.shape, fact.dtype, &view.order()), scales: None }
+    fn target_like(&mut self, id: ValueId, fact: &Fact, operands: &[Stored]) -> Stored {
+        match operands.iter().find(|operand| operand.data.shape[..] == fact.shape[..]) {
+            Some(Stored { data, .. }) if !self.reserved.contains_key(&id) => {
+                self.room_in_order(&fact.shape, fact.dtype, &data.order()).into()
             }
             _ => self.target(id, fact),
         }
     }
 
     /// Where the value of `id`, of type `fact`, is to be made.
-    fn target(&mut self, id: ValueId, fact: &Fact) -> Target {
+    fn target(&mut self, id: ValueId, fact: &Fact) -> Stored {
         let data = self.reserved.get(&id).cloned().unwrap_or_else(|| self.room(&fact.shape, fact.dtype));
-        let scales = fact.is_quantized().then(|| {
-            let rows = &fact.shape[..fact.shape.len() - 1];
-            self.room(rows, DType::F32)
+        self.with_scales(data, fact)
+    }
+
+    /// `data`, of type `fact`, with places of our own for scales.
+    fn with_scales(&mut self, data: View, fact: &Fact) -> Stored {
+        let coding = fact.scales.map(|scales| {
+            let shape = scales_shape(scales, &fact.shape);
+            Coding { per: scales.per, scales: self.room(&shape, DType::F32), zeros: None }
         });
-        Target { data, scales }
+        Stored { data, coding }
     }
 
     fn value(&mut self, id: ValueId) -> Result<(), Unsupported> {
         let node = &self.graph[id];
         let (op, fact) = (node.op.clone(), node.fact.clone());
-        self.check(&fact)?;
         let operands = self.graph.operands(id);
+        if !self.graph.is_leaf(id) && fact.shape.elements() == 0 {
+            let nothing = self.target(id, &fact);
+            self.stored.insert(id, nothing);
+            return Ok(());
+        }
+        if operands.iter().any(|&id| self.graph[id].fact.shape.elements() == 0) {
+            return Err(Unsupported("something is made of nothing".into()));
+        }
         let stored = match &op {
             Op::Constant(_) => return Ok(()),
-            Op::Input(_) | Op::Weight(_) | Op::RelativeBuckets(_) => self.given(id, &fact)?,
+            Op::Input(_) | Op::Weight(_) => self.given(id, &fact),
+            _ if is_known(self.graph, id) => self.given(id, &fact),
             // Made elsewhere.
             Op::Slice(_) if self.stored.contains_key(&id) => return Ok(()),
             Op::Slice(Slice { axis, start, end }) => {
                 let data = self.data(operands[0])?;
                 let axis = axis_index(*axis, data.shape.len());
-                Stored { data: data.slice(axis, *start, *end), scales: None }
+                data.slice(axis, *start, *end).into()
             }
             Op::Reshape(reshape) => {
                 let data = self.data(operands[0])?;
                 match data.reshape(&reshape.shape) {
-                    Some(data) => Stored { data, scales: None },
+                    Some(data) => data.into(),
                     None => {
-                        let copy = self.copied(id, &data)?;
+                        let copy = self.copied(id, &data);
                         let data = copy.reshape(&reshape.shape).expect("a copy has no gaps");
-                        Stored { data, scales: None }
+                        data.into()
                     }
                 }
             }
@@ -221,39 +298,31 @@ impl Planner<'_> {
                     start = end;
                     let data = self.data(operand)?;
                     if !data.is_same_place(&part) {
-                        self.copy(id, &data, part)?;
+                        self.copy(id, &data, part);
                     }
                 }
-                Stored { data: whole, scales: None }
+                whole.into()
             }
             Op::Select(_) => {
                 let (table, index) = (self.data(operands[0])?, self.data(operands[1])?);
                 let rows_apart = if index.shape.is_empty() { 0 } else { table.shape[index.shape.len()] };
                 let target = self.target(id, &fact);
                 self.push(id, lookup::gather(&table, &index, rows_apart, &target.data)?);
-                Stored { data: target.data, scales: None }
+                target.data.into()
             }
             Op::Embedding(_) => {
                 let (index, table) = (self.data(operands[0])?, self.data(operands[1])?);
                 let to = self.room(&fact.shape, fact.dtype);
                 self.push(id, lookup::gather(&table, &index, 0, &to)?);
-                Stored { data: to, scales: None }
+                to.into()
             }
             Op::Argmax(_) => {
                 let x = self.data(operands[0])?;
                 let to = self.room(&fact.shape, fact.dtype);
                 self.push(id, lookup::argmax(&x, &to)?);
-                Stored { data: to, scales: None }
+                to.into()
             }
-            Op::Rowwise(Rowwise { body, .. }) => {
-                let views = self.views(&operands)?;
-                let target = match source::is_elementwise(body) {
-                    true => self.target_like(id, &fact, &views),
-                    false => self.target(id, &fact),
-                };
-                self.push(id, source::rowwise(body, &views, None, &target)?);
-                Stored { data: target.data, scales: target.scales }
-            }
+            Op::Rowwise(Rowwise { body, .. }) => self.formula(id, body, &operands, &fact)?,
             Op::Gemm(gemm) => self.gemm(id, gemm, &operands, &fact)?,
             Op::Attention(attention) => {
                 if let Some(&bias) = operands.get(3) {
@@ -267,18 +336,18 @@ impl Planner<'_> {
                     let kernel = super::attention::kernel(self.gpu, attention, qkv, bias, &target.data)?;
                     self.push(id, kernel);
                 }
-                Stored { data: target.data, scales: None }
+                target.data.into()
             }
-            Op::Transpose(Transpose { perm }) => {
-                Stored { data: self.data(operands[0])?.permuted(perm), scales: None }
-            }
+            Op::Transpose(Transpose { perm }) => self.data(operands[0])?.permuted(perm).into(),
             Op::Conv2d(conv2d) => self.conv2d(id, conv2d, &operands, &fact)?,
             Op::GroupNorm(norm) => self.group_norm(id, norm, &operands, &fact)?,
             Op::Upsample(upsample) => {
                 let x = self.data(operands[0])?;
                 self.upsample(id, upsample, &x, &fact)?
             }
-            other => return Err(Unsupported(format!("`{}` has no kernel here", other.name()))),
+            // With what rescales it.
+            Op::MatmulCodes(_) if self.is_rescaled(id) => return Ok(()),
+            op => self.single(id, op, &operands, &fact)?,
         };
         self.stored.insert(id, stored);
         Ok(())
@@ -288,53 +357,78 @@ impl Planner<'_> {
     fn lay_out(&mut self, id: ValueId) -> Result<(), Unsupported> {
         let data = self.data(id)?;
         if data.strides.last() != Some(&1) {
-            let data = self.copied(id, &data)?;
-            self.stored.insert(id, Stored { data, scales: None });
+            let data = self.copied(id, &data);
+            self.stored.insert(id, data.into());
         }
         Ok(())
     }
 
-    /// Whether there are kernels here for values of a type.
-    fn check(&self, fact: &Fact) -> Result<(), Unsupported> {
-        let is_known = match fact.scales {
-            None => true,
-            Some(scales) if scales.per == Granularity::Row => match fact.dtype {
-                DType::I8 => true,
-                // Older GPUs do not convert to it.
-                DType::F8E4M3 => self.gpu.capability >= (8, 9),
-                _ => false,
-            },
-            Some(_) => false,
+    /// A formula by itself.
+    fn formula(
+        &mut self,
+        id: ValueId,
+        body: &Body,
+        operands: &[ValueId],
+        fact: &Fact,
+    ) -> Result<Stored, Unsupported> {
+        let operands = operands.iter().map(|&id| self.stored(id)).collect::<Result<Vec<_>, _>>()?;
+        self.takes_codes(fact)?;
+        let target = match source::is_elementwise(body) {
+            true => self.target_like(id, fact, &operands),
+            false => self.target(id, fact),
         };
-        if is_known { Ok(()) } else { Err(Unsupported(format!("no kernel here takes {fact}"))) }
+        self.push(id, source::rowwise(body, &operands, None, &target)?);
+        Ok(target)
     }
 
-    fn given(&mut self, id: ValueId, fact: &Fact) -> Result<Stored, Unsupported> {
-        let bytes = fact.shape.elements() * fact.dtype.bytes();
-        let data = self.buffer(Place::Given { value: id, scales: false }, bytes);
-        let scales = fact.is_quantized().then(|| {
-            let rows = &fact.shape[..fact.shape.len() - 1];
-            let place = Place::Given { value: id, scales: true };
-            let buffer = self.buffer(place, rows.iter().product::<usize>() * 4);
-            View::whole(buffer, rows, DType::F32)
+    /// Whether the GPU computes with the codes of `fact`, if it is codes.
+    fn takes_codes(&self, fact: &Fact) -> Result<(), Unsupported> {
+        if fact.dtype == DType::F8E4M3 { self.takes_eight_bit_floats() } else { Ok(()) }
+    }
+
+    fn takes_eight_bit_floats(&self) -> Result<(), Unsupported> {
+        /// Older ones do not convert to them, nor multiply them.
+        const FIRST: (u32, u32) = (8, 9);
+        if self.gpu.capability < FIRST {
+            return Err(Unsupported("GPUs before sm_89 do not compute in f8e4m3".into()));
+        }
+        Ok(())
+    }
+
+    fn given(&mut self, id: ValueId, fact: &Fact) -> Stored {
+        let bytes = fact.shape.elements() * fact.dtype.bits() / 8;
+        let data = self.buffer(Place::Given { value: id, piece: Piece::Data }, bytes);
+        let coding = fact.scales.map(|scales| {
+            let (shape, dtype) = (scales_shape(scales, &fact.shape), scales_dtype(scales));
+            let mut piece = |piece| {
+                let bytes = shape.iter().product::<usize>() * dtype.bytes();
+                View::whole(self.buffer(Place::Given { value: id, piece }, bytes), &shape, dtype)
+            };
+            let zeros = (fact.dtype == DType::U4).then(|| piece(Piece::Zeros));
+            Coding { per: scales.per, scales: piece(Piece::Scales), zeros }
         });
-        Ok(Stored { data: View::whole(data, &fact.shape, fact.dtype), scales })
+        Stored { data: View::whole(data, &fact.shape, fact.dtype), coding }
+    }
+
+    fn stored(&self, id: ValueId) -> Result<Stored, Unsupported> {
+        let stored = self.stored.get(&id).cloned();
+        stored.ok_or_else(|| Unsupported(format!("{} is no value in memory", self.graph.operand(id))))
     }
 
     fn data(&self, id: ValueId) -> Result<View, Unsupported> {
-        match self.stored.get(&id) {
-            Some(stored) => Ok(stored.data.clone()),
-            None => Err(Unsupported(format!("{} is no value in memory", self.graph.operand(id)))),
-        }
+        self.stored(id).map(|stored| stored.data)
     }
 
     fn views(&self, ids: &[ValueId]) -> Result<Vec<View>, Unsupported> {
         ids.iter().map(|&id| self.data(id)).collect()
     }
 
+    /// The scales of codes: one for all, or one for each row.
     fn scales(&self, id: ValueId) -> Result<View, Unsupported> {
-        let scales = self.stored.get(&id).and_then(|stored| stored.scales.clone());
-        scales.ok_or_else(|| Unsupported(format!("{} has no scale per row", self.graph.operand(id))))
+        match self.stored(id)?.coding {
+            Some(Coding { per: Granularity::Row | Granularity::Tensor, scales, .. }) => Ok(scales),
+            _ => Err(Unsupported(format!("{} has no scale per row", self.graph.operand(id)))),
+        }
     }
 
     fn push(&mut self, id: ValueId, kernel: Kernel) {
@@ -349,33 +443,40 @@ impl Planner<'_> {
         self.launches.push(Launch::Matmul { value: self.graph[id].name.clone(), matmul });
     }
 
-    fn copy(&mut self, id: ValueId, from: &View, to: View) -> Result<(), Unsupported> {
-        let body = Body::of(Arg::Operand(0));
-        let target = Target { data: to, scales: None };
-        let kernel = source::rowwise(&body, std::slice::from_ref(from), None, &target)?;
-        self.push(id, kernel);
-        Ok(())
+    /// The numbers at `from`, or codes as the integers that they are, to `to`.
+    fn copy(&mut self, id: ValueId, from: &View, to: View) {
+        // Moved as they are.
+        let moved = |view: View| match view.dtype {
+            DType::I32 if from.dtype == to.dtype => View { dtype: DType::F32, ..view },
+            _ => view,
+        };
+        let (from, to) = (moved(from.clone()), moved(to.clone()));
+        let kernel = source::rowwise(&Body::of(Arg::Operand(0)), &[from.into()], None, &to.into());
+        self.push(id, kernel.expect("numbers can be moved wherever they lie"));
     }
 
     /// A copy of `view` without gaps.
-    fn copied(&mut self, id: ValueId, view: &View) -> Result<View, Unsupported> {
+    fn copied(&mut self, id: ValueId, view: &View) -> View {
         let room = self.room(&view.shape, view.dtype);
-        self.copy(id, view, room.clone())?;
-        Ok(room)
+        self.copy(id, view, room.clone());
+        room
     }
 
     /// Results that were not made where they go.
-    fn copy_outputs(&mut self) -> Result<(), Unsupported> {
+    fn copy_outputs(&mut self) {
         for (index, output) in self.graph.outputs().to_vec().into_iter().enumerate() {
             let fact = self.graph[output.value].fact.clone();
             let buffer = self.buffers.iter().position(|buffer| buffer.place == Place::Output(index));
             let whole = View::whole(buffer.expect("reserved"), &fact.shape, fact.dtype);
-            let data = self.data(output.value)?;
+            // A constant is nowhere yet.
+            let data = match self.data(output.value) {
+                Ok(data) => data,
+                Err(_) => self.given(output.value, &fact).data,
+            };
             if !data.is_same_place(&whole) {
-                self.copy(output.value, &data, whole)?;
+                self.copy(output.value, &data, whole);
             }
         }
-        Ok(())
     }
 }
 
@@ -384,6 +485,7 @@ impl Launch {
     pub fn value(&self) -> &Name {
         match self {
             Self::Kernel { value, .. } | Self::Matmul { value, .. } => value,
+            Self::Foreign(foreign) => &foreign.name,
         }
     }
 
@@ -399,11 +501,30 @@ impl Launch {
                 let pointers = [matmul.x, matmul.weight, matmul.y].into_iter().chain(matmul.bias);
                 pointers.map(|pointer| pointer.buffer).collect()
             }
+            Self::Foreign(foreign) => foreign.pointers().map(|pointer| pointer.buffer).collect(),
         }
     }
 }
 
+/// The shape of the scales of a value of `shape`.
+fn scales_shape(scales: Scales, shape: &[usize]) -> Vec<usize> {
+    let Some((&columns, rows)) = shape.split_last() else { return Vec::new() };
+    match scales.per {
+        Granularity::Tensor => Vec::new(),
+        Granularity::Row => rows.to_vec(),
+        Granularity::Group(size) => [rows, &[columns.div_ceil(size.into())]].concat(),
+    }
+}
+
+/// What scales of weights are kept in: see [`Coded`](crate::coded::Coded).
+fn scales_dtype(scales: Scales) -> DType {
+    if matches!(scales.per, Granularity::Group(_)) { scales.dtype } else { DType::F32 }
+}
+
 /// Whether a kernel of ours makes the value, wherever it is told to.
 fn is_kernel(op: &Op) -> bool {
-    matches!(op, Op::Rowwise(_) | Op::Gemm(_) | Op::Attention(_) | Op::Select(_))
+    let is_fused = matches!(op, Op::Rowwise(_) | Op::Gemm(_));
+    is_fused
+        || single::is_formula(op)
+        || matches!(op, Op::Linear(_) | Op::Rescale(_) | Op::Attention(_) | Op::Select(_))
 }

@@ -1,8 +1,8 @@
 //! Pictures: their channels are neighbours in memory, as the tensor cores take them, whatever the order of the axes.
 
-use super::{Planner, Stored};
+use super::Planner;
 use crate::cuda::gemm;
-use crate::cuda::source::{Kernel, PRELUDE, Part, Pointer, Scaling, Target, Unsupported, c_type, rowwise};
+use crate::cuda::source::{Kernel, PRELUDE, Part, Pointer, Scaling, Stored, Unsupported, c_type, rowwise};
 use crate::cuda::view::View;
 use reflux_ir::op::{Arg, Binary, Body, BodyBuilder, Conv2d, GroupNorm, Op, Upsample};
 use reflux_ir::{DType, Fact, ValueId};
@@ -23,7 +23,7 @@ impl Planner<'_> {
             return Ok(seen);
         }
         let room = self.room_in_order(&x.shape, x.dtype, &CHANNELS_LAST);
-        self.copy(id, x, room.clone())?;
+        self.copy(id, x, room.clone());
         Ok(room.permuted(&CHANNELS_LAST))
     }
 
@@ -42,9 +42,9 @@ impl Planner<'_> {
         let data = self.picture(fact);
         let target = data.permuted(&CHANNELS_LAST);
         let y = Part { columns: 0..target.shape[3], body: Body::of(Arg::Acc), target };
-        let scaling = Scaling { scales: None, bias };
+        let scaling = Scaling { bias, ..Scaling::default() };
         self.push_one_of(id, gemm::convolution(self.gpu, [&x, &weight], op.padding, &scaling, y)?);
-        Ok(Stored { data, scales: None })
+        Ok(data.into())
     }
 
     /// The weight of a convolution `[out, in, kernel, kernel]` as `[out, kernel, kernel, in]`, and so in memory.
@@ -115,10 +115,10 @@ impl Planner<'_> {
             strides: vec![channels, 0, 0, 1],
             ..view.clone()
         };
-        let views = [x.clone(), of_channels(&factors), of_channels(&offsets)];
-        let target = Target { data: data.permuted(&CHANNELS_LAST), scales: None };
+        let views = [x.clone(), of_channels(&factors), of_channels(&offsets)].map(Stored::from);
+        let target = data.permuted(&CHANNELS_LAST).into();
         self.push(id, rowwise(&scaled_and_moved(), &views, None, &target)?);
-        Ok(Stored { data, scales: None })
+        Ok(data.into())
     }
 
     /// See [`Upsample`].
@@ -137,8 +137,8 @@ impl Planner<'_> {
             ..x.clone()
         };
         let target = data.reshape(&repeated.shape).expect("axes can be split");
-        self.copy(id, &repeated, target)?;
-        Ok(Stored { data, scales: None })
+        self.copy(id, &repeated, target);
+        Ok(data.into())
     }
 }
 

@@ -34,7 +34,7 @@ impl Planner<'_> {
             };
             let [q, k, v, out] = [q, k, v, out].map(matrix);
             // The second product reads what it sums over as neighbours.
-            let v = self.copied(id, &v.permuted(&[1, 0]))?;
+            let v = self.copied(id, &v.permuted(&[1, 0]));
             for first in (0..q.shape[0]).step_by(QUERIES) {
                 let last = (first + QUERIES).min(q.shape[0]);
                 let scores = self.room(&[last - first, k.shape[0]], DType::F32);
@@ -50,7 +50,7 @@ impl Planner<'_> {
     /// `y = x · Wᵀ`.
     fn product(&mut self, id: ValueId, x: &View, weight: &View, y: &View) -> Result<(), Unsupported> {
         let part = Part { columns: 0..y.shape[1], body: Body::of(Arg::Acc), target: y.clone() };
-        let scaling = Scaling { scales: None, bias: None };
+        let scaling = Scaling::default();
         let kernels = gemm::kernels(self.gpu, MatmulKind::Bf16, [x, weight], &scaling, &[part], &[])?;
         self.push_one_of(id, kernels);
         Ok(())

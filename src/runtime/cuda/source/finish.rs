@@ -1,6 +1,6 @@
 //! Epilogues: what becomes of the sums of a product.
 
-use super::writer::{Product, Scaling, Target, Writer, indices};
+use super::writer::{Product, Scaling, Stored, Writer, indices};
 use super::{PRELUDE, Pointer, Unsupported};
 use crate::cuda::view::View;
 use reflux_ir::op::Body;
@@ -40,13 +40,14 @@ pub fn finish(parts: &[Part], scaling: &Scaling, operands: &[View]) -> Result<Fi
         arguments: String::new(),
         pointers: Vec::new(),
     };
+    let operands: Vec<Stored> = operands.iter().cloned().map(Stored::from).collect();
     let (mut functions, mut choice) = (String::new(), String::new());
     for (part, Part { columns, body, target }) in parts.iter().enumerate() {
         let part_of = |view: &View| view.slice(0, columns.start, columns.end);
         let product = Product::Registers(Box::new(scaling.part(part_of)));
-        let target = Target { data: target.clone(), scales: None };
+        let target = Stored::from(target.clone());
         let first_pointer = finish.pointers.len();
-        let mut writer = Writer::of_neighbours(operands, &product, &target, first_pointer)?;
+        let mut writer = Writer::of_neighbours(&operands, &product, &target, first_pointer)?;
         writer.body(body)?;
         let parameters: String = writer.parameters.iter().map(|parameter| format!(", {parameter}")).collect();
         let pointers = first_pointer..first_pointer + writer.pointers.len();

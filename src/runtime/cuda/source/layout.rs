@@ -61,7 +61,7 @@ impl fmt::Display for Layout {
 /// Whether `count` neighbours can be moved as one wherever a row of the view starts.
 pub(super) fn allows(view: &View, count: usize) -> bool {
     let (last, outer) = view.strides.split_last().map_or((0, &[][..]), |(&last, outer)| (last, outer));
-    let repeats = view.shape.last().is_none_or(|&extent| extent == 1);
+    let repeats = last == 0 || view.shape.last().is_none_or(|&extent| extent == 1);
     let is_aligned = |stride: &usize| stride.is_multiple_of(count);
     repeats || last == 1 && outer.iter().chain([&view.offset]).all(is_aligned)
 }

@@ -12,7 +12,8 @@ mod writer;
 pub use finish::{Finish, Part, finish};
 pub use layout::Layout;
 pub use rowwise::{is_elementwise, rowwise};
-pub use writer::{Product, Scaling, Target};
+pub use terms::encoding;
+pub use writer::{Coding, Product, Scaling, Stored};
 
 use super::tensor_map::TensorMap;
 use super::view::View;
@@ -49,7 +50,7 @@ pub struct Pointer {
 impl Pointer {
     /// The first element of a view.
     pub fn to(view: &View) -> Self {
-        Self { buffer: view.buffer, offset: view.offset * view.dtype.bytes() }
+        Self { buffer: view.buffer, offset: view.offset * view.dtype.bits() / 8 }
     }
 
     /// Where it points to, by where each buffer is.
@@ -75,8 +76,14 @@ pub fn c_type(dtype: DType) -> &'static str {
         DType::BF16 => "bf16",
         DType::I32 => "int",
         DType::I8 => "signed char",
-        DType::F8E4M3 | DType::U4 => "unsigned char",
+        DType::F8E4M3 => "f8e4m3",
+        DType::U4 => "u4x2",
     }
+}
+
+/// How many things of its type in C so many elements are.
+fn stored(dtype: DType, elements: usize) -> usize {
+    if dtype == DType::U4 { elements / 2 } else { elements }
 }
 
 /// The function that rounds to a dtype and stays f32.

@@ -1,6 +1,6 @@
 //! Kernels of formulas by themselves, a row at a time.
 
-use super::writer::{Product, Target, Writer, indices};
+use super::writer::{Product, Stored, Writer, indices};
 use super::{Kernel, PRELUDE, Unsupported};
 use crate::cuda::hash;
 use crate::cuda::view::View;
@@ -10,16 +10,16 @@ use std::fmt::Write;
 /// A kernel that writes `body` to `target`. `operands` are where its operands lie.
 pub fn rowwise(
     body: &Body,
-    operands: &[View],
+    operands: &[Stored],
     acc: Option<&Product>,
-    target: &Target,
+    target: &Stored,
 ) -> Result<Kernel, Unsupported> {
     if acc.is_none() && is_elementwise(body) {
-        // Axes may be taken in any order: in that of the memory that is written.
+        // Axes may be taken in any order: in that of the memory that is written. A scalar has none, and is a row of one.
         let (rank, order) = (target.data.shape.len(), target.data.order());
-        let operands: Vec<View> = operands.iter().map(|view| view.with_rank(rank).permuted(&order)).collect();
-        let target = Target { data: target.data.permuted(&order), scales: None };
-        return rows(body, &operands, None, &target);
+        let seen = |view: &View| view.with_rank(rank).permuted(&order).with_rank(rank.max(1));
+        let operands: Vec<Stored> = operands.iter().map(|operand| seen(&operand.data).into()).collect();
+        return rows(body, &operands, None, &seen(&target.data).into());
     }
     rows(body, operands, acc, target)
 }
@@ -32,9 +32,9 @@ pub fn is_elementwise(body: &Body) -> bool {
 
 fn rows(
     body: &Body,
-    operands: &[View],
+    operands: &[Stored],
     acc: Option<&Product>,
-    target: &Target,
+    target: &Stored,
 ) -> Result<Kernel, Unsupported> {
     let mut writer = Writer::new(operands, acc, target)?;
     writer.body(body)?;

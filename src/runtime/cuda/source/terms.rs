@@ -1,16 +1,30 @@
 //! The text of each op of a formula.
 
-use super::writer::Writer;
+use super::writer::{Coding, Writer};
 use super::{Unsupported, rounding, unsupported};
+use crate::cuda::view::View;
 use crate::f8e4m3;
 use reflux_ir::op::{Arg, Binary, Cast, Constant, LayerNorm, Op, Quantize, RmsNorm, Unary};
 use reflux_ir::{DType, Granularity};
 
+/// What makes codes under `op`, the code of the largest, and the function that rounds to the scales' dtype.
+pub fn encoding(op: &Quantize) -> Result<(String, f32, &'static str), Unsupported> {
+    let least = f32::from(op.quant_min.unwrap_or(-128));
+    let (code, largest) = match op.dtype {
+        DType::I8 => (format!("ToI8{{{least:?}f}}"), (127.0 - least) / 2.0),
+        DType::F8E4M3 => ("ToF8E4M3{}".to_owned(), f8e4m3::MAX),
+        other => return unsupported(format!("{other} is not quantized here")),
+    };
+    Ok((code, largest, rounding(op.scales.dtype)?))
+}
+
 impl Writer<'_> {
     pub(super) fn term(&mut self, op: &Op, args: &[Arg]) -> Result<String, Unsupported> {
         let elements = self.layout.elements();
-        if let Op::Rope(_) = op {
-            return self.rope(args);
+        match op {
+            Op::Rope(_) => return self.rope(args),
+            Op::Dequantize(_) => return self.dequantize(args),
+            _ => {}
         }
         let operands = args.iter().map(|&arg| self.read(arg)).collect::<Result<Vec<_>, _>>()?;
         let array = self.array();
@@ -70,7 +84,7 @@ impl Writer<'_> {
     fn rope(&mut self, args: &[Arg]) -> Result<String, Unsupported> {
         let x = self.read(args[0])?;
         let Arg::Operand(table) = args[1] else { return unsupported("the table of a rotation is computed") };
-        let table = self.operands[table].clone();
+        let table = self.operands[table].data.clone();
         let layout = self.layout;
         if layout.vector < 2 || self.shape.len() < 3 || table.strides.last() != Some(&1) {
             return unsupported("pairs to rotate do not lie next to each other");
@@ -84,20 +98,46 @@ impl Writer<'_> {
         Ok(array)
     }
 
+    /// What codes stand for: see [`reflux_ir::Scales`].
+    fn dequantize(&mut self, args: &[Arg]) -> Result<String, Unsupported> {
+        let Arg::Operand(index) = args[0] else { return unsupported("codes are computed") };
+        let Some(Coding { per, scales, zeros }) = self.operands[index].coding.clone() else {
+            return unsupported("codes have no scales");
+        };
+        let codes = self.read(args[0])?;
+        let scales = self.spread(per, &scales);
+        // Each operation rounds, whatever the compiler would make of them.
+        let mut value = format!("__fmul_rn({codes}[e], {scales}[e])");
+        if let Some(zeros) = zeros {
+            let zeros = self.spread(per, &zeros);
+            value = format!("__fadd_rn({value}, {zeros}[e])");
+        }
+        let (array, elements) = (self.array(), self.layout.elements());
+        self.line(&format!("EACH({elements}) {array}[e] = {value};"));
+        Ok(array)
+    }
+
+    /// The scale of each element, or its zero point: the array of them.
+    fn spread(&mut self, per: Granularity, scales: &View) -> String {
+        let (layout, array) = (self.layout, self.array());
+        if let Granularity::Group(size) = per {
+            let pointer = self.row_pointer(scales, &scales.strides, false);
+            self.line(&format!("spread<{layout}, {size}>({array}, {pointer}, lane);"));
+        } else {
+            let pointer = self.of_row(scales);
+            self.line(&format!("repeat<{}>({array}, to_float({pointer}[0]));", layout.elements()));
+        }
+        array
+    }
+
     pub(super) fn quantize(&mut self, op: &Quantize, x: &str) -> Result<(), Unsupported> {
-        let Some(scales) = self.target.scales.clone() else {
+        let Some(Coding { scales, .. }) = self.target.coding.clone() else {
             return unsupported("codes have no place for scales");
         };
         if op.scales.per != Granularity::Row {
             return unsupported(format!("{} scales are not quantized here", op.scales));
         }
-        let least = f32::from(op.quant_min.unwrap_or(-128));
-        let (code, largest) = match op.dtype {
-            DType::I8 => (format!("ToI8{{{least:?}f}}"), (127.0 - least) / 2.0),
-            DType::F8E4M3 => ("ToF8E4M3{}".to_owned(), f8e4m3::MAX),
-            other => return unsupported(format!("{other} is not quantized here")),
-        };
-        let round = rounding(op.scales.dtype)?;
+        let (code, largest, round) = encoding(op)?;
         let layout = self.layout;
         let target = self.target.data.clone();
         let codes = self.row_pointer(&target, &target.strides.clone(), true);

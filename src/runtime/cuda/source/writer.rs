@@ -2,10 +2,10 @@
 
 use super::finish::NEIGHBOURS;
 use super::layout::{Layout, allows};
-use super::{Pointer, Unsupported, c_type, unsupported};
+use super::{Pointer, Unsupported, c_type, stored, unsupported};
 use crate::cuda::view::View;
-use reflux_ir::DType;
 use reflux_ir::op::{Arg, Body, Op, Term};
+use reflux_ir::{DType, Granularity};
 use std::fmt::Write;
 
 /// What `acc` stands for in a formula.
@@ -19,11 +19,13 @@ pub enum Product {
     Registers(Box<Scaling>),
 }
 
-/// What turns a product's sums into numbers. In views of one axis, the columns of the product.
-#[derive(Clone, Debug)]
+/// What turns a product's sums into numbers. Views of columns have one axis, the columns of the product.
+#[derive(Clone, Debug, Default)]
 pub struct Scaling {
-    /// Of codes: one scale per row, and one per column.
-    pub scales: Option<[View; 2]>,
+    /// Where x is codes: the scales of its rows, or the one of all.
+    pub row: Option<View>,
+    /// Where the weight is codes: the scales of its columns.
+    pub column: Option<View>,
     /// What is added to the columns.
     pub bias: Option<View>,
 }
@@ -32,29 +34,46 @@ impl Scaling {
     /// That of some columns, which `part` takes.
     pub fn part(&self, part: impl Fn(&View) -> View) -> Self {
         Self {
-            scales: self.scales.as_ref().map(|[row, column]| [row.clone(), part(column)]),
-            bias: self.bias.as_ref().map(part),
+            row: self.row.clone(),
+            column: self.column.as_ref().map(&part),
+            bias: self.bias.as_ref().map(&part),
         }
     }
 
     /// What has an element for each column.
     fn of_columns(&self) -> impl Iterator<Item = &View> {
-        self.scales.iter().map(|[_, column]| column).chain(&self.bias)
+        self.column.iter().chain(&self.bias)
     }
 }
 
-/// Where the result goes: numbers, or codes with their scales, one per row.
+/// Where a value lies: its numbers, or its codes and what turns them into numbers.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub struct Stored {
     pub data: View,
-    pub scales: Option<View>,
+    pub coding: Option<Coding>,
+}
+
+/// What turns codes `[…, columns]` into numbers.
+#[derive(Clone, Debug)]
+pub struct Coding {
+    pub per: Granularity,
+    /// `[]` per tensor, `[…]` per row, `[…, groups]` per group.
+    pub scales: View,
+    /// Of unsigned codes; as the scales.
+    pub zeros: Option<View>,
+}
+
+impl From<View> for Stored {
+    fn from(data: View) -> Self {
+        Self { data, coding: None }
+    }
 }
 
 /// Writes one formula's text.
 pub(super) struct Writer<'a> {
-    pub(super) operands: &'a [View],
+    pub(super) operands: &'a [Stored],
     acc: Option<&'a Product>,
-    pub(super) target: &'a Target,
+    pub(super) target: &'a Stored,
     pub(super) layout: Layout,
     /// Of the result.
     pub(super) shape: Vec<usize>,
@@ -75,9 +94,9 @@ pub(super) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     pub(super) fn new(
-        operands: &'a [View],
+        operands: &'a [Stored],
         acc: Option<&'a Product>,
-        target: &'a Target,
+        target: &'a Stored,
     ) -> Result<Self, Unsupported> {
         let shape = target.data.shape.clone();
         let Some(&columns) = shape.last() else { return unsupported("a scalar has no rows") };
@@ -87,7 +106,8 @@ impl<'a> Writer<'a> {
             Some(Product::Sums(sums)) => std::iter::once(&sums.0).chain(sums.1.of_columns()).collect(),
             Some(Product::Registers(_)) => return unsupported("sums in registers are no rows"),
         };
-        let views: Vec<&View> = operands.iter().chain(acc_views).chain([&target.data]).collect();
+        let operand_views = operands.iter().map(|operand| &operand.data);
+        let views: Vec<&View> = operand_views.chain(acc_views).chain([&target.data]).collect();
         // As many neighbours at once as all views allow: 16 bytes of the widest type that is moved in bulk.
         let fits = |vector: &usize| {
             columns.is_multiple_of(*vector) && views.iter().all(|view| allows(view, *vector))
@@ -99,9 +119,9 @@ impl<'a> Writer<'a> {
 
     /// For [`NEIGHBOURS`] of a row of sums in registers, its pointers numbered from `first_pointer` on.
     pub(super) fn of_neighbours(
-        operands: &'a [View],
+        operands: &'a [Stored],
         product: &'a Product,
-        target: &'a Target,
+        target: &'a Stored,
         first_pointer: usize,
     ) -> Result<Self, Unsupported> {
         let Product::Registers(scaling) = product else {
@@ -111,7 +131,8 @@ impl<'a> Writer<'a> {
         // Of fewer than eight, the others are not there.
         let own = columns.min(NEIGHBOURS);
         let vector = if own < NEIGHBOURS { 1 } else { NEIGHBOURS };
-        let mut views = operands.iter().chain(scaling.of_columns()).chain([&target.data]);
+        let operand_views = operands.iter().map(|operand| &operand.data);
+        let mut views = operand_views.chain(scaling.of_columns()).chain([&target.data]);
         if !views.all(|view| allows(view, vector)) {
             return unsupported("neighbours cannot be moved as one");
         }
@@ -123,7 +144,7 @@ impl<'a> Writer<'a> {
         Ok(Self { first_pointer, takes_rows: false, ..writer })
     }
 
-    fn with(layout: Layout, operands: &'a [View], acc: Option<&'a Product>, target: &'a Target) -> Self {
+    fn with(layout: Layout, operands: &'a [Stored], acc: Option<&'a Product>, target: &'a Stored) -> Self {
         Self {
             operands,
             acc,
@@ -162,7 +183,7 @@ impl<'a> Writer<'a> {
             .iter()
             .enumerate()
             .filter(|(_, stride)| **stride > 0)
-            .map(|(axis, stride)| format!("i{axis} * {stride}LL"))
+            .map(|(axis, stride)| format!("i{axis} * {}LL", stored(view.dtype, *stride)))
             .chain((!self.takes_rows && strides.last() == Some(&1)).then(|| "column".to_owned()))
             .collect();
         if !offset.is_empty() {
@@ -181,13 +202,13 @@ impl<'a> Writer<'a> {
 
     /// Loads what is under the result's shape at `view`: the name of its array.
     fn load(&mut self, view: &View) -> Result<String, Unsupported> {
-        if !matches!(view.dtype, DType::F32 | DType::F16 | DType::BF16) {
-            return unsupported(format!("a formula reads numbers, not {}", view.dtype));
-        }
         let strides = view.broadcast(&self.shape);
+        let layout = self.layout;
+        if view.dtype == DType::U4 && (strides.last() != Some(&1) || layout.vector == 1) {
+            return unsupported("codes of four bits are not neighbours of their likes");
+        }
         let array = self.array();
         let pointer = self.row_pointer(view, &strides, false);
-        let layout = self.layout;
         match strides.last() {
             Some(0) => self.line(&format!("repeat<{}>({array}, to_float({pointer}[0]));", layout.elements())),
             Some(1) => {
@@ -206,7 +227,7 @@ impl<'a> Writer<'a> {
                 if let Some(array) = &self.loaded[index] {
                     return Ok(array.clone());
                 }
-                let array = self.load(&self.operands[index].clone())?;
+                let array = self.load(&self.operands[index].data.clone())?;
                 self.loaded[index] = Some(array.clone());
                 Ok(array)
             }
@@ -242,21 +263,28 @@ impl<'a> Writer<'a> {
     /// Makes numbers in `array` of the sums in `sums`.
     fn scale(&mut self, array: &str, sums: &str, scaling: &Scaling) -> Result<(), Unsupported> {
         let elements = self.layout.elements();
-        match &scaling.scales {
-            None => self.line(&format!("EACH({elements}) {array}[e] = {sums}[e];")),
-            Some([row, column]) => {
-                let strides = [row.broadcast(&self.shape[..self.shape.len() - 1]), vec![0]].concat();
-                let row = self.row_pointer(row, &strides, false);
-                let column = self.load(column)?;
-                self.line(&format!("float row_scale = {row}[0];"));
-                self.line(&format!("EACH({elements}) {array}[e] = {sums}[e] * row_scale * {column}[e];"));
-            }
+        let mut value = format!("{sums}[e]");
+        if let Some(row) = &scaling.row {
+            let row = self.of_row(row);
+            self.line(&format!("float row_scale = to_float({row}[0]);"));
+            value += " * row_scale";
         }
+        if let Some(column) = &scaling.column {
+            let column = self.load(column)?;
+            value += &format!(" * {column}[e]");
+        }
+        self.line(&format!("EACH({elements}) {array}[e] = {value};"));
         if let Some(bias) = &scaling.bias {
             let bias = self.load(bias)?;
             self.line(&format!("EACH({elements}) {array}[e] += {bias}[e];"));
         }
         Ok(())
+    }
+
+    /// A pointer to what `view` has for this row: a number of each, or one for all.
+    pub(super) fn of_row(&mut self, view: &View) -> String {
+        let strides = [view.broadcast(&self.shape[..self.shape.len() - 1]), vec![0]].concat();
+        self.row_pointer(view, &strides, false)
     }
 
     pub(super) fn body(&mut self, body: &Body) -> Result<(), Unsupported> {
