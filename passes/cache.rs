@@ -10,9 +10,10 @@ pub use method::Method;
 pub use schedule::StepMask;
 
 use reflux_ir::pass::{
-    Built, Changed, Exactness, Pass, PassContext, PassError, Property, counted, options_of,
+    Answer, Built, Changed, Exactness, Mismatch, Pass, PassContext, PassError, Place, Property, RuleInfo,
+    counted, options_of,
 };
-use reflux_ir::{Name, Program, ValueId, si};
+use reflux_ir::{Name, Program, Stage, ValueId, si};
 use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,9 @@ pub struct Cache {
     #[schemars(!skip_serializing_if)]
     pub allow_nothing: bool,
 }
+
+/// The interval from which on what `fastercache` extrapolates from is too far back.
+const SPARSE: usize = 4;
 
 fn every_second() -> usize {
     2
@@ -129,6 +133,11 @@ impl Cache {
     }
 }
 
+const RULE: RuleInfo = RuleInfo {
+    name: "cache",
+    pattern: "a value at the site → in some steps, its value of an earlier step",
+};
+
 impl Pass for Cache {
     fn name(&self) -> &'static str {
         "cache"
@@ -148,6 +157,18 @@ impl Pass for Cache {
 
     fn ends(&self) -> &'static [Property] {
         self.method.ends()
+    }
+
+    fn rules(&self) -> Vec<RuleInfo> {
+        vec![RULE]
+    }
+
+    fn why(&self, place: &Place, rule: &str) -> Option<Answer> {
+        let answer = || match place.stage {
+            Stage::Variant(_) => self.method.why(place.graph, place.value),
+            Stage::Prepare(_) => Err(Mismatch::new("it is computed before the steps, not in them")),
+        };
+        (rule == RULE.name).then(answer)
     }
 
     fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
@@ -182,6 +203,13 @@ impl Pass for Cache {
         cx.report.replay_with(replay.options());
         if mask.all_compute() {
             return self.nothing(self.all_compute(steps.len()));
+        }
+        if self.method == Method::Fastercache && self.interval >= SPARSE {
+            cx.report.warn(format!(
+                "fastercache reuses {} steps in a row, for which its differences are too old: pictures lose detail; an \
+                 interval of 2 or 3 keeps it",
+                self.interval - 1
+            ));
         }
         let cost = |program: &Program, name: &Name| program.variants[name].total_cost();
         let full = cost(program, variant);

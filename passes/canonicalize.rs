@@ -5,10 +5,10 @@ mod cse;
 mod elementwise;
 mod views;
 
+use reflux_ir::Program;
 use reflux_ir::pass::{
-    Changed, Exactness, Mismatch, Pass, PassContext, PassError, Rule, RuleInfo, apply_rules, try_rule,
+    Answer, Changed, Exactness, Pass, PassContext, PassError, Place, Rule, RuleInfo, apply_rules, try_rule,
 };
-use reflux_ir::{Graph, Program, ValueId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -58,11 +58,11 @@ impl Pass for Canonicalize {
         RULES.iter().map(Rule::info).chain([cse::RULE]).collect()
     }
 
-    fn why(&self, graph: &Graph, rule: &str, value: ValueId) -> Option<Result<(), Mismatch>> {
+    fn why(&self, place: &Place, rule: &str) -> Option<Answer> {
         if rule == cse::RULE.name {
-            Some(cse::why(graph, value))
+            Some(cse::why(place.graph, place.value).map(|()| None))
         } else {
-            try_rule(RULES, rule, graph, value)
+            try_rule(RULES, rule, place)
         }
     }
 }

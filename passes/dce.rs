@@ -1,8 +1,12 @@
 //! What nothing reads any more.
 
 mod narrow;
+mod readers;
 
-use reflux_ir::pass::{Changed, Exactness, Pass, PassContext, PassError, PassReport, RuleInfo, counted};
+use reflux_ir::op::Op;
+use reflux_ir::pass::{
+    Answer, Changed, Exactness, Pass, PassContext, PassError, PassReport, Place, RuleInfo, counted,
+};
 use reflux_ir::{Graph, Name, Program, si};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -64,6 +68,15 @@ impl Pass for Dce {
 
     fn rules(&self) -> Vec<RuleInfo> {
         vec![UNSCHEDULED_VARIANT, narrow::RULE, UNREAD_OP, UNREAD_INPUT, UNREAD_PREPARED, UNREAD_CARRY]
+    }
+
+    fn why(&self, place: &Place, rule: &str) -> Option<Answer> {
+        let is_input = matches!(place.graph[place.value].op, Op::Input(_));
+        match rule {
+            name if name == UNREAD_OP.name && !is_input => Some(readers::why(self, place)),
+            name if name == UNREAD_INPUT.name && is_input => Some(readers::why(self, place)),
+            _ => None,
+        }
     }
 }
 

@@ -16,10 +16,10 @@ use egg::StopReason;
 use indexmap::IndexMap;
 use plan::{Found, Plan, Planner};
 use reflux_ir::pass::{
-    Allowance, Changed, Exactness, Explanation, Mismatch, Pass, PassContext, PassError, Property, RuleInfo,
-    counted, options_of,
+    Allowance, Answer, Changed, Exactness, Explanation, Mismatch, Pass, PassContext, PassError, Place,
+    Property, RuleInfo, counted, options_of,
 };
-use reflux_ir::{Graph, Machine, Program, ValueId};
+use reflux_ir::{Machine, Program};
 use region::{Outline, regions};
 use rules::Tallies;
 use schemars::JsonSchema;
@@ -89,7 +89,8 @@ impl Pass for Fuse {
     }
 
     /// Whether the rule fits at the value, or at a term that the other rules say is equal to it.
-    fn why(&self, graph: &Graph, rule: &str, value: ValueId) -> Option<Result<(), Mismatch>> {
+    fn why(&self, place: &Place, rule: &str) -> Option<Answer> {
+        let Place { graph, value, .. } = *place;
         let rule = self.rules.iter().find(|known| known.name == rule)?;
         let all = regions(graph);
         let found =
@@ -99,7 +100,7 @@ impl Pass for Fuse {
         };
         let (terms, ids) = plan::terms_of(&region.outline, plan::leaf_name, false);
         let terms = plan::saturate(terms, self.rules, &Tallies::default(), &Allowance::default()).egraph;
-        Some(rule.answer(&terms, ids[index]))
+        Some(rule.answer(&terms, ids[index]).map(|()| None))
     }
 
     fn explain(&self, program: &Program) -> Result<Vec<Explanation>, PassError> {

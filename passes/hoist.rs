@@ -6,8 +6,11 @@ mod rewrite;
 
 use crate::UNFUSED;
 use plan::Plan;
-use reflux_ir::pass::{Changed, Exactness, ONE_VARIANT, Pass, PassContext, PassError, Property, counted};
-use reflux_ir::{Name, Program, si};
+use reflux_ir::pass::{
+    Answer, Changed, Exactness, Mismatch, ONE_VARIANT, Pass, PassContext, PassError, Place, Property,
+    RuleInfo, counted,
+};
+use reflux_ir::{Name, Program, Stage, si};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -26,6 +29,11 @@ use std::collections::HashSet;
 #[serde(deny_unknown_fields)]
 pub struct Hoist {}
 
+const RULE: RuleInfo = RuleInfo {
+    name: "hoist",
+    pattern: "a value of the step that does not depend on the latents → one that is prepared before",
+};
+
 impl Pass for Hoist {
     fn name(&self) -> &'static str {
         "hoist"
@@ -38,6 +46,21 @@ impl Pass for Hoist {
 
     fn requires(&self) -> &'static [Property] {
         &[ONE_VARIANT, UNFUSED]
+    }
+
+    fn rules(&self) -> Vec<RuleInfo> {
+        vec![RULE]
+    }
+
+    fn why(&self, place: &Place, rule: &str) -> Option<Answer> {
+        let answer = || match place.stage {
+            Stage::Prepare(_) => Err(Mismatch::new(format!("it is prepared already, in `{}`", place.stage))),
+            Stage::Variant(_) if place.program.variants.len() > 1 => Err(Mismatch::new(
+                "hoist needs that every step runs the same graph, and the program has several variants",
+            )),
+            Stage::Variant(name) => Plan::new(place.program, name).why(place.graph, place.value),
+        };
+        (rule == RULE.name).then(answer)
     }
 
     fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {

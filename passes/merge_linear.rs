@@ -5,7 +5,7 @@ mod products;
 use crate::{SEPARATE_LINEARS, UNFUSED, UNPACKED};
 use products::{Product, products, why};
 use reflux_ir::op::{Concat, Linear, Op, Rescale, Slice};
-use reflux_ir::pass::{Changed, Exactness, Mismatch, Pass, PassContext, PassError, Property, RuleInfo};
+use reflux_ir::pass::{Answer, Changed, Exactness, Pass, PassContext, PassError, Place, Property, RuleInfo};
 use reflux_ir::{Fact, Graph, ModulePath, Name, Patch, Program, Rate, ValueId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -72,8 +72,8 @@ impl Pass for MergeLinear {
         vec![RULE]
     }
 
-    fn why(&self, graph: &Graph, rule: &str, value: ValueId) -> Option<Result<(), Mismatch>> {
-        (rule == RULE.name).then(|| why(graph, value))
+    fn why(&self, place: &Place, rule: &str) -> Option<Answer> {
+        (rule == RULE.name).then(|| why(place.graph, place.value).map(|()| None))
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::UNPACKED;
 use reflux_ir::op::{Arg, Op, Reshape, Term, Transpose};
 use reflux_ir::pass::{
-    Changed, Exactness, Mismatch, Pass, PassContext, PassError, Property, RuleInfo, counted,
+    Answer, Changed, Exactness, Mismatch, Pass, PassContext, PassError, Place, Property, RuleInfo, counted,
 };
 use reflux_ir::{DType, Fact, Graph, ModulePath, Name, Patch, Program, Rate, ValueId};
 use schemars::JsonSchema;
@@ -76,8 +76,8 @@ impl Pass for Pack {
         vec![RULE]
     }
 
-    fn why(&self, graph: &Graph, rule: &str, value: ValueId) -> Option<Result<(), Mismatch>> {
-        (rule == RULE.name).then(|| weight(graph, value).map(|_| ()))
+    fn why(&self, place: &Place, rule: &str) -> Option<Answer> {
+        (rule == RULE.name).then(|| weight(place.graph, place.value).map(|_| None))
     }
 }
 

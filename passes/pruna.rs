@@ -5,7 +5,7 @@ mod smash;
 mod targets;
 
 use crate::{PASSES, registry};
-use known::{Algorithm, Role};
+use known::{Algorithm, Role, check_value};
 use reflux_ir::pass::{Config, PassInfo, Pipeline, Recipe, did_you_mean};
 use serde_json::{Map, Value, json};
 use smash::Smash;
@@ -70,6 +70,7 @@ pub fn translate(table: &Map<String, Value>) -> Result<Translation, PrunaError> 
                 plain.push(json!(name));
             }
             Role::Nothing(why) => {
+                options.iter().try_for_each(|(option, value)| check_value(&algorithm.key(option), value))?;
                 let keys = options.keys().map(|option| algorithm.key(option));
                 let keys: Vec<_> = [algorithm.name.to_owned()].into_iter().chain(keys).collect();
                 notes.push(format!("{}: {why}", keys.join(", ")));
@@ -112,8 +113,8 @@ impl Draft {
     /// Sets an option that is `key` in Pruna's words; what the pass says against it is said of the key.
     fn set(&mut self, key: &str, option: &str, value: impl Into<Value>) -> Result<(), PrunaError> {
         self.options.insert(option.to_owned(), value.into());
-        let built = (self.info.build)(self.options.clone());
-        built.map(drop).map_err(|error| PrunaError::value(key, error.to_string()))
+        let built = self.info.with_options(self.options.clone());
+        built.map(drop).map_err(|error| PrunaError::value(key, error))
     }
 
     /// The pass as configurations of Reflux have it.
@@ -152,7 +153,7 @@ fn torchao(
 ) -> Result<Option<Draft>, PrunaError> {
     let mut draft = Draft::new(algorithm, "quantize");
     let key = |option| algorithm.key(option);
-    if options.get("quant_type").is_some_and(|scheme| scheme == "int4dq") {
+    if options.get("quant_type").is_some_and(|scheme| is_word(scheme, "int4dq")) {
         let why =
             "int4dq is no scheme of Reflux; int4wo has the same bits for weights, int8dq for activations";
         return Err(PrunaError::value(key("quant_type"), why));
@@ -188,7 +189,13 @@ fn torchao(
 /// (`algorithms/torchao.py`).
 fn compiles_blocks_alone(algorithms: &[(&Algorithm, Map<String, Value>)]) -> bool {
     let compile = algorithms.iter().find(|(algorithm, _)| algorithm.name == "torch_compile");
-    compile.is_some_and(|(_, options)| options.get("target").is_some_and(|target| target == "module_list"))
+    compile.is_some_and(|(_, options)| {
+        options.get("target").is_some_and(|target| is_word(target, "module_list"))
+    })
+}
+
+fn is_word(value: &Value, word: &str) -> bool {
+    value.as_str().is_some_and(|text| text.eq_ignore_ascii_case(word))
 }
 
 fn with(patterns: Option<&Value>, more: &[&str]) -> Value {

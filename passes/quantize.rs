@@ -8,7 +8,10 @@ pub use preset::Preset;
 pub use scheme::{Rule, Scheme};
 
 use crate::{SEPARATE_LINEARS, UNFUSED, UNPACKED};
-use reflux_ir::pass::{Built, Changed, Exactness, Globs, Pass, PassContext, PassError, Property, options_of};
+use reflux_ir::pass::{
+    Answer, Built, Changed, Exactness, Globs, Mismatch, Pass, PassContext, PassError, Place, Property,
+    RuleInfo, options_of,
+};
 use reflux_ir::{Program, Stage, ValueId};
 use schemars::JsonSchema;
 use selection::{Selection, Summary};
@@ -82,6 +85,12 @@ impl Quantize {
         Ok(Box::new(quantize))
     }
 
+    /// The options, ready to be asked.
+    fn selection(&self) -> Result<Selection<'_>, PassError> {
+        let [include, skip] = self.globs()?;
+        Ok(Selection { pass: self, include, skip })
+    }
+
     /// The patterns of `include` and of `skip`.
     fn globs(&self) -> Result<[Globs; 2], PassError> {
         let globs =
@@ -89,6 +98,11 @@ impl Quantize {
         Ok([globs(&self.include)?, globs(&self.skip)?])
     }
 }
+
+const RULE: RuleInfo = RuleInfo {
+    name: "quantize",
+    pattern: "linear(x, W, b) → a product of codes, of the modules that are chosen",
+};
 
 impl Pass for Quantize {
     fn name(&self) -> &'static str {
@@ -107,9 +121,17 @@ impl Pass for Quantize {
         &[UNFUSED, SEPARATE_LINEARS, UNPACKED]
     }
 
+    fn rules(&self) -> Vec<RuleInfo> {
+        vec![RULE]
+    }
+
+    fn why(&self, place: &Place, rule: &str) -> Option<Answer> {
+        let selection = || self.selection().map_err(|error| Mismatch::new(error.to_string()));
+        (rule == RULE.name).then(|| selection()?.why(place.graph, place.value))
+    }
+
     fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
-        let [include, skip] = self.globs()?;
-        let selection = Selection { pass: self, include, skip };
+        let selection = self.selection()?;
         let mut summary = Summary::default();
         let mut chosen: Vec<(Stage, Vec<ValueId>)> = Vec::new();
         for (stage, graph) in program.stages() {

@@ -1,4 +1,4 @@
-use reflux_ir::pass::{ConfigError, DriverError, PipelineError, WhyError};
+use reflux_ir::pass::{ConfigError, DriverError, PipelineError, WhyError, counted};
 use reflux_ir::text::ParseError;
 use reflux_models::scheduler::SchedulerError;
 use reflux_models::tokenizer::TokenizerError;
@@ -33,7 +33,7 @@ pub enum Error {
     Pruna { path: PathBuf, error: PrunaError },
     #[error("{}: {error}", path.display())]
     Parse { path: PathBuf, error: ParseError },
-    #[error("{what} must be a positive multiple of {PIXELS_PER_TOKEN} pixels, not {pixels}")]
+    #[error("{what} must be a multiple of {PIXELS_PER_TOKEN} pixels, not {pixels}; {}", nearest_sizes(*.pixels))]
     Size { what: &'static str, pixels: usize },
     #[error("{what} must be {range}, not {found}")]
     Range { what: &'static str, range: String, found: String },
@@ -48,10 +48,14 @@ pub enum Error {
     Read { path: PathBuf, error: std::io::Error },
     #[error("cannot write {}: {error}", path.display())]
     Write { path: PathBuf, error: std::io::Error },
+    #[error("{error}; {} before it {} written", counted(*.done, "picture"), if *.done == 1 { "is" } else { "are" })]
+    Unfinished { done: usize, error: Box<Error> },
     #[error("cannot write to standard output: {0}")]
     Stdout(std::io::Error),
     #[error("the bundled model is not there (looked for models/emoji in {}); give one with --model", list(.0))]
     NoBundledModel(Vec<PathBuf>),
+    #[error("the program `{name}` does not fit the request:{}", lines(.reasons))]
+    Program { name: String, reasons: Vec<String> },
     #[error(
         "{failed} of {cases} kernel cases are wrong on {device}, or did not run; please report them, with seed {seed}"
     )]
@@ -63,6 +67,21 @@ pub enum Error {
 impl From<DriverError> for Error {
     fn from(error: DriverError) -> Self {
         Self::Passes(Box::new(error))
+    }
+}
+
+/// Each on a line of its own.
+fn lines(reasons: &[String]) -> String {
+    reasons.iter().map(|reason| format!("\n  {reason}")).collect()
+}
+
+/// The sizes that can be drawn next to `pixels`.
+pub(crate) fn nearest_sizes(pixels: usize) -> String {
+    let below = pixels / PIXELS_PER_TOKEN * PIXELS_PER_TOKEN;
+    match below.checked_add(PIXELS_PER_TOKEN) {
+        _ if below == 0 => format!("the least is {PIXELS_PER_TOKEN}"),
+        Some(above) => format!("{below} and {above} are the nearest"),
+        None => format!("{below} is the nearest"),
     }
 }
 

@@ -1,49 +1,87 @@
-//! Files that are whole or not there.
+//! Where commands and the library write to: everything they write goes through an [`Output`].
 
 use crate::Error;
-use std::io::{BufWriter, Write};
+use reflux_ir::files;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use tempfile::{Builder, NamedTempFile};
 
-/// Writes `path` by way of a temporary file beside it, which takes its name only once it is complete.
-pub(crate) fn write_atomically(
-    path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
-) -> Result<(), Error> {
-    let failed = |error| Error::Write { path: path.to_owned(), error };
-    let mut file = temporary(path).map_err(failed)?;
-    {
-        let mut out = BufWriter::new(file.as_file_mut());
-        write(&mut out).and_then(|()| out.flush()).map_err(failed)?;
-    }
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map(drop).map_err(|error| failed(error.error))
+/// A place for results, with the name that it was given.
+#[derive(Debug)]
+pub(crate) struct Output {
+    path: PathBuf,
+    output: files::Output,
 }
 
-/// Finds out now, before any work, whether `path` could be written later.
-pub(crate) fn check_writable(path: &Path) -> Result<(), Error> {
-    let failed = |error| Error::Write { path: path.to_owned(), error };
-    if path.is_dir() {
-        return Err(failed(std::io::Error::other("it is a folder")));
+impl Output {
+    /// What `path` names.
+    ///
+    /// # Errors
+    /// [`Error::Write`] if nothing could be written there later.
+    pub fn at(path: &Path) -> Result<Self, Error> {
+        let output =
+            files::Output::at(path).map_err(|error| Error::Write { path: path.to_owned(), error })?;
+        Ok(Self { path: path.to_owned(), output })
     }
-    temporary(path).map(drop).map_err(failed)
-}
 
-fn temporary(path: &Path) -> std::io::Result<NamedTempFile> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
-    };
-    if !folder.is_dir() {
-        return Err(std::io::Error::other("there is no such folder"));
+    /// What an option of the command line names: `-` is standard output.
+    ///
+    /// # Errors
+    /// [`Error::Write`] if nothing could be written there later.
+    pub fn named(argument: &Path) -> Result<Self, Error> {
+        if argument.as_os_str() == "-" {
+            return Ok(Self { path: argument.to_owned(), output: files::Output::stdout() });
+        }
+        Self::at(argument)
     }
-    // What others may do with a file made here is the umask's to say, as for any other file.
-    #[cfg(unix)]
-    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-    let mut builder = Builder::new();
-    builder.prefix(".reflux-");
-    #[cfg(unix)]
-    builder.permissions(permissions);
-    // tempfile's own error names the temporary file, which means nothing to whom it is shown.
-    builder.tempfile_in(folder).map_err(|error| std::io::Error::from(error.kind()))
+
+    /// The same for what is not text, which a terminal cannot show.
+    ///
+    /// # Errors
+    /// [`Error::Write`] if nothing could be written there later, or by somebody who looks at a terminal.
+    pub fn binary(argument: &Path) -> Result<Self, Error> {
+        let output = Self::named(argument)?;
+        if output.is_stdout() && std::io::stdout().is_terminal() {
+            let error = std::io::Error::other(
+                "standard output is a terminal, and this is no text; redirect it to a file or a pipe",
+            );
+            return Err(Error::Write { path: output.path, error });
+        }
+        Ok(output)
+    }
+
+    /// As it was named.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it is a file, and not something that is only written to.
+    pub fn is_file(&self) -> bool {
+        self.output.is_file()
+    }
+
+    /// Whether it is the standard output of this process.
+    pub fn is_stdout(&self) -> bool {
+        self.output.is_stdout()
+    }
+
+    /// Whether both are the same file or stream.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.output.is_same(&other.output)
+    }
+
+    /// Writes what `write` does, all of it or, to a file, nothing.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn write(&mut self, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<(), Error> {
+        self.output.write(write).map_err(|error| Error::Write { path: self.path.clone(), error })
+    }
+
+    /// Writes `text`.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn write_text(&mut self, text: &str) -> Result<(), Error> {
+        self.write(|out| out.write_all(text.as_bytes()))
+    }
 }

@@ -17,6 +17,9 @@
 //! The pieces are crates of their own: [`ir`] (graphs, text, verifier), [`models`] (networks lowered to it), [`passes`],
 //! [`runtime`] (what executes them).
 
+// They panic where nobody reads what is printed; `cli::console` does not.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 pub use reflux_ir as ir;
 pub use reflux_models as models;
 pub use reflux_passes as passes;
@@ -29,7 +32,8 @@ mod pipeline;
 
 pub use error::Error;
 pub use pipeline::{
-    Defaults, Event, FluxPipeline, Image, Memory, OpenOptions, Report, Request, StageTime, bundled_model,
+    Defaults, Event, FluxPipeline, Image, ImageFormat, Memory, OpenOptions, Picture, Report, Request,
+    StageTime, bundled_model,
 };
 
 /// This version of Reflux.

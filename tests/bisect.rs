@@ -6,8 +6,8 @@ mod passes;
 use passes::{program, sketch};
 use reflux_ir::op::Binary;
 use reflux_ir::pass::{
-    About, BisectError, Changed, Culprit, Exactness, Mismatch, Pass, PassContext, PassError, PassInfo,
-    Pipeline, Registry, Rule, apply_rules, bisect,
+    About, BisectError, Changed, Culprit, Exactness, Judged, Mismatch, Pass, PassContext, PassError,
+    PassInfo, Pipeline, Registry, Rule, apply_rules, bisect,
 };
 use reflux_ir::{Patch, Program, ValueId};
 use reflux_passes::Canonicalize;
@@ -99,7 +99,7 @@ fn find(
     holds: impl Fn(&Program) -> bool,
 ) -> Result<Culprit, BisectError<Infallible>> {
     let pipeline = Pipeline::parse(passes, &registry()).unwrap();
-    bisect(before, &pipeline, None, &mut |program| Ok(holds(program)))
+    bisect(before, &pipeline, None, Judged::Lossless, &mut |probe| Ok(holds(probe.program)))
 }
 
 fn subtractions(program: &Program) -> usize {
@@ -138,6 +138,40 @@ fn the_wrong_equality_is_found() {
     assert_eq!((application.rule.as_str(), application.number, application.of), ("no-linear", 2, 2));
     assert!(application.place.starts_with("linear("), "{}", application.place);
     assert_eq!([products(&culprit.before), products(&culprit.after)], [1, 0]);
+}
+
+/// A lossy pass is what later passes are compared with, unless it is to be judged itself.
+#[test]
+fn lossy_passes_are_judged_only_where_asked() {
+    let lines = "
+        %l = linear %x, @.weight f32[64,64] : f32[1,32,64] in block.0
+        %a = mul %l, %gain : f32[1,32,64] in block.0
+        %b = add %a, %gain : f32[1,32,64] in block.0
+        return %b";
+    let before = program(&sketch(&INPUTS, lines));
+    let codes = |program: &Program| program.variants["main"].op_counts().contains_key("matmul_i8");
+    let find = |passes: &str, judged: Judged| {
+        let pipeline = Pipeline::parse(passes, &registry()).unwrap();
+        let mut seen = Vec::new();
+        let culprit = bisect(&before, &pipeline, None, judged, &mut |probe| {
+            seen.push((probe.passes, probe.promise));
+            let same = codes(probe.program) == codes(probe.reference)
+                && subtractions(probe.program) == subtractions(probe.reference);
+            Ok::<_, Infallible>(same)
+        });
+        (culprit, seen)
+    };
+    let (culprit, seen) = find("canonicalize,quantize(int8dq),merge-linear,wrong", Judged::Lossless);
+    let culprit = culprit.unwrap();
+    assert_eq!((culprit.number, culprit.pass.as_str()), (4, "wrong"));
+    // Before the lossy pass and after it, each by itself; what is exact before what reassociates stays exact.
+    assert_eq!(seen[..2], [(0, Exactness::Exact), (1, Exactness::Exact)]);
+    assert_eq!(seen[2], (4, Exactness::Reassociating));
+    let (culprit, _) = find("canonicalize,quantize(int8dq),wrong", Judged::All);
+    assert_eq!(culprit.unwrap().pass, "quantize(int8dq)");
+    for passes in ["quantize(int8dq)", "quantize(int8dq),canonicalize", ""] {
+        assert!(matches!(find(passes, Judged::Lossless).0, Err(BisectError::AllPass)), "{passes}");
+    }
 }
 
 #[test]

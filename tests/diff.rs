@@ -115,9 +115,51 @@ fn counts() {
     let after = edited(&[("%act = silu", "%act = gelu"), ("%norm", "%n"), ("  schedule", "  schedule main")]);
     let counts = count(&diff(&program(SMALL), &after));
     // The new names, and what reads them.
-    assert_eq!(counts, [("variant main".to_owned(), ValueCounts { added: 2, removed: 2, changed: 4 })]);
+    assert_eq!(
+        counts,
+        [(
+            "variant main".to_owned(),
+            ValueCounts { added: 2, removed: 2, changed: 4, ..ValueCounts::default() }
+        )]
+    );
     let [(_, back)] = &count(&diff(&after, &program(SMALL)))[..] else { panic!("{counts:?}") };
     assert_eq!((back.added, back.removed, back.changed), (2, 2, 4));
+}
+
+/// A value that another stage computes, or that stands elsewhere in its own, is moved, not removed and added.
+#[test]
+fn what_moves_is_no_removal() {
+    let line = "    %norm0 = layer_norm %words {eps=1e-6} : bf16[4,64]\n";
+    let (from, to) = ("    %start = add", "    %hint = linear");
+    let inside = edited(&[
+        (from, &format!("{line}    %both = add %norm0, %x : bf16[4,64]\n{from}")),
+        ("%x, %hint : bf16[4,64]", "%both, %hint : bf16[4,64]"),
+        ("variant main (%x, %hint)", "variant main (%x, %words, %hint)"),
+    ]);
+    let outside = edited(&[
+        (to, &format!("{line}{to}")),
+        (from, &format!("    %both = add %norm0, %x : bf16[4,64]\n{from}")),
+        ("%x, %hint : bf16[4,64]", "%both, %hint : bf16[4,64]"),
+        ("return %hint", "return %hint, %norm0"),
+        ("-> (%hint)", "-> (%hint, %norm0)"),
+        ("variant main (%x, %hint)", "variant main (%x, %hint, %norm0)"),
+    ]);
+    let moved = diff(&inside, &outside);
+    let counts = count(&moved);
+    let [(_, prepare), (_, main)] = &counts[..] else { panic!("{counts:?}") };
+    assert_eq!(*prepare, ValueCounts { moved_in: 1, ..ValueCounts::default() });
+    assert_eq!(*main, ValueCounts { moved_out: 1, ..ValueCounts::default() });
+    let layout = DiffLayout::SideBySide { width: 120 };
+    let beside = moved.display(DiffOptions { layout, ..DiffOptions::default() }).to_string();
+    // The same value further down, and changed on the way.
+    let two = "    %end = mul %h.1, 2.0 : bf16[4,64]\n    %other = mul %x, 3.0 : bf16[4,64]\n";
+    let (a, b) = two.split_at(two.find("    %other").unwrap());
+    let tail = "    %y = layer_norm %h.1 {eps=1e-6} : bf16[4,64] in norm\n    return %y\n";
+    let sum = "    %sum = add %end, %other : bf16[4,64]\n    %y = add %h.1, %sum : bf16[4,64] in norm\n    return %y\n";
+    let order = |first: &str, second: &str| edited(&[(tail, &format!("{first}{second}{sum}"))]);
+    let within = diff(&order(a, b), &order(&b.replace("3.0", "4.0"), a));
+    assert!(within.counts().all(|(_, counts)| counts.moved_in + counts.moved_out == 0));
+    snapshot!("diff__moves", format!("{moved}\n{beside}\n{within}"));
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! The executor on programs small enough to work out by hand.
 
 use reflux_ir::{DType, HostTensor, WeightError, WeightSource, text};
+use reflux_models::noise::TorchGenerator;
 use reflux_runtime::{Device, Execute, Needs, RunError, load, load_streaming, needs};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::slice;
 
 /// Weights in a map.
 struct Given(HashMap<&'static str, HostTensor>);
@@ -110,6 +112,101 @@ fn gelu_is_the_error_functions() {
     for (y, expected) in y.iter().zip([-0.158_655_25, 0.0, 1.954_499_7]) {
         assert!((y - expected).abs() < 1e-6, "{y} is not {expected}");
     }
+}
+
+/// Numbers at which functions have ends, steps and poles, and 200 others, of every size and sign.
+fn special_numbers() -> Vec<f32> {
+    let mut numbers = vec![0.0, 0.5, 1.0, 2.0, 3.0, 88.7, 88.8, 103.0, 1e-3, 1e-40, f32::MIN_POSITIVE];
+    numbers.extend([f32::MAX, f32::INFINITY, f32::NAN]);
+    let mut generator = TorchGenerator::new(5);
+    let (of_one, of_any) = (generator.randn_f32(100), generator.randn_f32(100));
+    numbers.extend(of_one);
+    numbers.extend(of_any.iter().map(|x| 10f32.powf(12.0 * x)));
+    let negative: Vec<f32> = numbers.iter().map(|x| -x).collect();
+    numbers.extend(negative);
+    numbers
+}
+
+/// Asserts that `found` is the rounded `expected`, but for some units in the last place of the larger results, or, where
+/// nothing is left of these, of the least number.
+fn assert_rounded(what: &str, found: f32, expected: f64) {
+    let rounded = expected as f32;
+    if rounded.is_nan() || rounded.is_infinite() || found.is_infinite() {
+        let at_the_end = found.is_infinite() && expected.abs() > f64::from(f32::MAX) * (1.0 - 1e-6);
+        let same = found == rounded || (found.is_nan() && rounded.is_nan());
+        assert!(same || at_the_end, "{what}: {found}, not {expected}");
+    } else {
+        let ulp = (f64::from(f32::EPSILON) * expected.abs()).max(f64::from(f32::MIN_POSITIVE));
+        assert!((f64::from(found) - expected).abs() <= 4.0 * ulp, "{what}: {found}, not {expected}");
+    }
+}
+
+type Function<'a> = &'a dyn Fn(f64, f64) -> f64;
+
+/// By themselves, in a formula over rows, and behind a product; with another tensor, with what is broadcast, and with numbers.
+#[test]
+fn functions_are_their_formulas_everywhere() {
+    let numbers = special_numbers();
+    let count = numbers.len();
+    let row = f32s([1, count], &numbers);
+    for (name, function) in [("exp", f64::exp as fn(f64) -> f64), ("tanh", f64::tanh)] {
+        for op in
+            [format!("{name} %a : f32[1,{count}]"), format!("rowwise {name}(%a * 1.0) : f32[1,{count}]")]
+        {
+            for (x, y) in numbers.iter().zip(evaluate(slice::from_ref(&row), &op).to_f32()) {
+                assert_rounded(&format!("{op} of {x}"), y, function(f64::from(*x)));
+            }
+        }
+    }
+    let least = |a: f64, b: f64| if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) };
+    let most = |a: f64, b: f64| if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) };
+    let column = f32s([count, 1], &numbers);
+    let functions: [(&str, Function); 3] = [("min", &least), ("max", &most), ("pow", &|a, b| a.powf(b))];
+    for (name, function) in functions {
+        for op in [format!("{name} %a, %b"), format!("rowwise {name}(%a, %b) * 1.0")] {
+            let found =
+                evaluate(&[row.clone(), column.clone()], &format!("{op} : f32[{count},{count}]")).to_f32();
+            let pairs = numbers.iter().flat_map(|b| numbers.iter().map(move |a| (*a, *b)));
+            for ((a, b), found) in pairs.zip(found) {
+                assert_rounded(&format!("{op} of {a} and {b}"), found, function(f64::from(a), f64::from(b)));
+            }
+        }
+        for number in [0.0, -2.0, 0.5, 3.0] {
+            let (right, left) = (format!("{name} %a, {number:?}"), format!("{name} {number:?}, %a"));
+            for (op, swapped) in [(right, false), (left, true)] {
+                let found = evaluate(slice::from_ref(&row), &format!("{op} : f32[1,{count}]")).to_f32();
+                for (x, found) in numbers.iter().zip(found) {
+                    let (a, b) = if swapped { (number, f64::from(*x)) } else { (f64::from(*x), number) };
+                    assert_rounded(&format!("{op} of {x}"), found, function(a, b));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn functions_round_to_their_dtypes_and_work_on_integers() {
+    let a = f32s([3], &[-1.5, 0.25, 3.0]);
+    let halves = |values: &[f32]| f32s([3], values).cast(DType::BF16);
+    let wide = a.cast(DType::BF16);
+    for (op, expected) in [
+        ("exp %a", [(-1.5f32).exp(), 0.25f32.exp(), 3.0f32.exp()]),
+        ("tanh %a", [(-1.5f32).tanh(), 0.25f32.tanh(), 3.0f32.tanh()]),
+        ("max %a, 0.5", [0.5, 0.5, 3.0]),
+        ("min %a, %a", [-1.5, 0.25, 3.0]),
+        ("pow %a, 2.0", [2.25, 0.0625, 9.0]),
+        ("pow %a, %a", [f32::NAN, 0.25f32.powf(0.25), 27.0]),
+    ] {
+        let found = evaluate(slice::from_ref(&wide), &format!("{op} : bf16[3]"));
+        let bits = |values: HostTensor| values.to_f32().into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        let (found, expected) = (bits(found), bits(halves(&expected)));
+        let is_nan = |bits: &u32| f32::from_bits(*bits).is_nan();
+        assert!(found.iter().zip(&expected).all(|(a, b)| a == b || (is_nan(a) && is_nan(b))), "{op}");
+    }
+    let ids = i32s([3], &[2, -7, 2]);
+    assert_eq!(evaluate(slice::from_ref(&ids), "min %a, 0 : i32[3]"), i32s([3], &[0, -7, 0]));
+    let both = evaluate(&[ids, i32s([2, 1], &[1, -9])], "max %a, %b : i32[2,3]");
+    assert_eq!(both, i32s([2, 3], &[2, 1, 2, 2, -7, 2]));
 }
 
 /// Two variants, a carried value, and stages prepared at two rates.

@@ -4,7 +4,7 @@
 #[path = "common/snapshot.rs"]
 mod snapshot;
 
-use reflux_ir::export::{dot, model_explorer, node_data};
+use reflux_ir::export::{DotOptions, dot, model_explorer, node_data};
 use reflux_ir::text::parse;
 use reflux_ir::{Machine, Op, Program};
 use serde_json::Value;
@@ -78,8 +78,8 @@ fn is_leaf(op: &Op) -> bool {
 fn small_program() {
     let program = parse(SMALL).unwrap();
     let h100 = Machine::named("h100");
-    snapshot!("export__dot", dot(&program, None));
-    snapshot!("export__dot_times", dot(&program, h100));
+    snapshot!("export__dot", dot(&program, DotOptions::default()));
+    snapshot!("export__dot_times", dot(&program, DotOptions { machine: h100, unrolled: false }));
     // A node per line.
     let json = model_explorer(&program, h100).to_string().replace("{\"id\":\"", "\n{\"id\":\"");
     snapshot!("export__model_explorer", json);
@@ -91,36 +91,97 @@ fn quoted(line: &str) -> Vec<&str> {
     line.split('"').skip(1).step_by(2).collect()
 }
 
+/// The nodes of a drawing, each of which must be named once, and its edges, which must join them.
+fn parts(text: &str) -> (BTreeSet<&str>, Vec<(&str, &str)>) {
+    assert_eq!(text.matches('{').count(), text.matches('}').count());
+    let (mut nodes, mut clusters, mut edges) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+    for line in text.lines().map(str::trim).filter(|line| line.starts_with(['"', 's'])) {
+        let names = quoted(line);
+        match names.as_slice() {
+            [cluster, ..] if line.starts_with("subgraph") => assert!(clusters.insert(*cluster), "{line}"),
+            [from, to, ..] if line.contains("\" -> \"") => edges.push((*from, *to)),
+            [node, ..] => assert!(nodes.insert(*node), "{line}"),
+            [] => panic!("{line}"),
+        }
+    }
+    for (from, to) in &edges {
+        assert!(nodes.contains(from) && nodes.contains(to), "{from} -> {to}");
+    }
+    (nodes, edges)
+}
+
 #[test]
 fn dot_names_every_node_once_and_joins_what_it_names() {
     for program in programs() {
-        let text = dot(&program, Machine::named("cpu"));
-        assert_eq!(text.matches('{').count(), text.matches('}').count());
-        let (mut nodes, mut clusters, mut edges) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
-        for line in text.lines().map(str::trim).filter(|line| line.starts_with(['"', 's'])) {
-            let names = quoted(line);
-            match names.as_slice() {
-                [cluster, ..] if line.starts_with("subgraph") => assert!(clusters.insert(*cluster), "{line}"),
-                [from, to, ..] if line.contains("\" -> \"") => edges.push((*from, *to)),
-                [node, ..] => assert!(nodes.insert(*node), "{line}"),
-                [] => panic!("{line}"),
-            }
-        }
-        for (from, to) in &edges {
-            assert!(nodes.contains(from) && nodes.contains(to), "{from} -> {to}");
-        }
+        let text = dot(&program, DotOptions { machine: Machine::named("cpu"), unrolled: true });
+        let (nodes, edges) = parts(&text);
         let graphs: Vec<_> = program.stages().map(|(_, graph)| graph).collect();
         let outputs: usize = graphs.iter().map(|graph| graph.outputs().len()).sum();
         let ops = graphs.iter().flat_map(|graph| graph.order().into_iter().map(|id| (*graph, id)));
         let reads: usize = ops
             .clone()
-            .map(|(graph, id)| graph.operands(id).into_iter().filter(|&id| !is_leaf(&graph[id].op)).count())
+            .map(|(graph, id)| {
+                let read: BTreeSet<_> = graph.operands(id).into_iter().collect();
+                read.into_iter().filter(|&id| !is_leaf(&graph[id].op)).count()
+            })
             .sum();
         let returned =
             |(graph, id): &(&reflux_ir::Graph, _)| graph.outputs().iter().any(|output| output.value == *id);
         let drawn = ops.filter(|place| !is_leaf(&place.0[place.1].op) || returned(place)).count();
         assert_eq!((nodes.len(), edges.len()), (drawn + outputs, reads + outputs), "{}", program.name);
     }
+}
+
+/// What a block hands on, indexed inputs and results, a block that another reads by round, and rounds that differ.
+const BLOCKS: &str = "
+program blocks {
+  input %x : f32[4,6] latent
+  input %m.{0..3} : f32[6] schedule
+  variant main (%x, %m.{0..3}) -> (%y, %h.{0..3}) {
+    repeat %i in 0..3 {
+      %gain = add %m.{i}, 1.0 : f32[6] in net.{i}
+    }
+    repeat %i in 0..3 (%h.prev = %x) in net.{i} {
+      %n = linear %h.prev, @.weight f32[6,6] : f32[4,6] in .lin
+      %g = mul %n, %gain.{i} : f32[4,6]
+      %h = add %h.prev, %g : f32[4,6]
+      yield %h
+    }
+    %y = silu %h.2 : f32[4,6]
+    return %y, %h.{0..3}
+  }
+  schedule main
+}";
+
+#[test]
+fn dot_draws_blocks_once() {
+    let blocks = parse(BLOCKS).unwrap();
+    let machine = Machine::named("cpu");
+    let text = dot(&blocks, DotOptions { machine, unrolled: false });
+    snapshot!("export__dot_blocks", &text);
+    // Every read is an edge between what is drawn of both values.
+    let graph = &blocks.variants["main"];
+    let drawn = |id| {
+        let name = graph.operand(id).to_string();
+        match name.rsplit_once('.') {
+            Some((stem, _)) => format!("main {stem}.{{0..3}}"),
+            None => format!("main {name}"),
+        }
+    };
+    let (nodes, edges) = parts(&text);
+    let stripped = |name: &str| name.trim_start_matches("variant ").to_owned();
+    let edges: BTreeSet<_> = edges.into_iter().map(|(from, to)| (stripped(from), stripped(to))).collect();
+    let values = || graph.ids().filter(|&id| !graph.is_leaf(id));
+    for id in values() {
+        assert!(nodes.contains(&*format!("variant {}", drawn(id))), "{}", drawn(id));
+        for operand in graph.operands(id).into_iter().filter(|&id| !graph.is_leaf(id)) {
+            assert!(edges.contains(&(drawn(operand), drawn(id))), "{} -> {}", drawn(operand), drawn(id));
+        }
+    }
+    // However many blocks there are, what is drawn is one of each kind.
+    let flux = dot(&flux_sized(), DotOptions { machine, unrolled: false });
+    let (nodes, edges) = parts(&flux);
+    assert_eq!((nodes.len(), edges.len()), (1 + 44 + 20 + 1, 1 + 43 + 1 + 1 + 19 + 1 + 1));
 }
 
 #[test]

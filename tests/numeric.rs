@@ -7,15 +7,21 @@
 mod common;
 
 use common::{emoji, relative_l2};
-use reflux_ir::op::Unary;
-use reflux_ir::pass::{Driver, Exactness, Pipeline, Report};
-use reflux_ir::{DType, HostTensor, ModulePath, Name, Op, Program, Stage, WeightSource, text};
+use reflux_ir::op::{Reshape, Unary};
+use reflux_ir::pass::{
+    About, Changed, Driver, Exactness, Pass, PassContext, PassError, PassInfo, Pipeline, Report, options_of,
+};
+use reflux_ir::{DType, Fact, HostTensor, ModulePath, Name, Op, Program, Stage, WeightSource, text};
 use reflux_models::noise::TorchGenerator;
 use reflux_models::weights::{RandomWeights, Weights};
 use reflux_models::{ModelConfig, Net, Sizes};
 use reflux_passes::registry;
 use reflux_runtime::{Device, load};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
 
 type Results = Vec<HashMap<Name, HostTensor>>;
 
@@ -23,7 +29,7 @@ type Results = Vec<HashMap<Name, HostTensor>>;
 type Inputs = Vec<(String, HostTensor)>;
 
 fn optimize(program: Program, passes: &str) -> (Program, Report) {
-    let pipeline = Pipeline::parse(passes, &registry()).unwrap();
+    let pipeline = Pipeline::parse(passes, &registry().with(CROP)).unwrap();
     let times: Vec<f32> = (0..program.schedule.len()).map(|step| 1000.0 - 60.0 * step as f32).collect();
     Driver { timesteps: Some(&times), ..Driver::default() }.run(program, &pipeline).unwrap()
 }
@@ -95,18 +101,160 @@ fn distance(a: &Results, b: &Results) -> f64 {
 
 /// Runs `program` before and after `passes`, and asserts what their exactness promises.
 fn assert_twins(what: &str, program: &Program, passes: &str, weights: &dyn WeightSource) {
-    let inputs = random_inputs(program, 17);
-    let (optimized, report) = optimize(program.clone(), passes);
-    assert!(report.passes.iter().any(|pass| pass.changed), "{what}: {passes} changes nothing");
-    let exactness = report.passes.iter().map(|pass| pass.exactness).max().unwrap();
-    let tolerance = match exactness {
-        Exactness::Exact => 0.0,
-        Exactness::Reassociating => 1e-5,
-        Exactness::Lossy => panic!("{passes} promises nothing"),
+    Twins::new(what, program, passes, weights).check();
+}
+
+/// A program before and after passes, to be run with the same weights and inputs. What it must come to is what the passes
+/// promise, unless more is said.
+struct Twins<'a> {
+    what: &'a str,
+    program: &'a Program,
+    passes: &'a str,
+    weights: &'a dyn WeightSource,
+    /// How far results of lossy passes are at least and at most.
+    lossy: Option<RangeInclusive<f64>>,
+    inputs: &'a dyn Fn(Inputs) -> Inputs,
+    results: &'a dyn Fn(Results) -> Results,
+}
+
+impl<'a> Twins<'a> {
+    fn new(what: &'a str, program: &'a Program, passes: &'a str, weights: &'a dyn WeightSource) -> Self {
+        Self {
+            what,
+            program,
+            passes,
+            weights,
+            lossy: None,
+            inputs: &|inputs| inputs,
+            results: &|results| results,
+        }
+    }
+
+    /// Of lossy passes: how far from the results before those after may be, and, so that they are seen to do something, must
+    /// be; relative L2, of the worst result of the worst step.
+    fn lossy(self, distance: RangeInclusive<f64>) -> Self {
+        Self { lossy: Some(distance), ..self }
+    }
+
+    /// Of passes that change the shapes of inputs: what the program after them is given instead of `inputs`.
+    fn inputs(self, inputs: &'a dyn Fn(Inputs) -> Inputs) -> Self {
+        Self { inputs, ..self }
+    }
+
+    /// Of passes that change the shapes of results: what of the results before is to be compared with those after.
+    fn results(self, results: &'a dyn Fn(Results) -> Results) -> Self {
+        Self { results, ..self }
+    }
+
+    fn check(self) {
+        let Self { what, program, passes, weights, .. } = self;
+        let given = random_inputs(program, 17);
+        let (optimized, report) = optimize(program.clone(), passes);
+        assert!(report.passes.iter().any(|pass| pass.changed), "{what}: {passes} changes nothing");
+        let exactness = report.passes.iter().map(|pass| pass.exactness).max().unwrap();
+        let allowed = match (exactness, self.lossy) {
+            (Exactness::Exact, None) => 0.0..=0.0,
+            (Exactness::Reassociating, None) => 0.0..=1e-5,
+            (Exactness::Lossy, Some(distance)) => distance,
+            (Exactness::Lossy, None) => {
+                panic!("{passes} is lossy: say how far its results may be, as in `.lossy(1e-4..=1e-2)`")
+            }
+            (exactness, Some(_)) => {
+                panic!("{passes} is {exactness}, so its results may not differ as lossy ones")
+            }
+        };
+        let expected = (self.results)(run(program, weights, &given));
+        let apart = distance(&run(&optimized, weights, &(self.inputs)(given)), &expected);
+        println!("{what}, {passes} ({exactness}): {apart:.2e}");
+        let (least, most) = (allowed.start(), allowed.end());
+        assert!(
+            allowed.contains(&apart),
+            "{what}, {passes}: {apart:.3e} is not in {least:.0e} to {most:.0e}"
+        );
+    }
+}
+
+/// Keeps the first tokens of every input and result: a pass that changes shapes, for programs whose tokens do not see each
+/// other.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+struct Crop {
+    tokens: usize,
+}
+
+const CROP: PassInfo = PassInfo {
+    name: "crop",
+    summary: "fewer tokens",
+    positional: Some("tokens"),
+    example: "crop(2)",
+    about: About::of::<Crop>,
+    build: PassInfo::from_options::<Crop>,
+};
+
+impl Pass for Crop {
+    fn name(&self) -> &'static str {
+        "crop"
+    }
+
+    fn options(&self) -> Map<String, Value> {
+        options_of(self)
+    }
+
+    fn exactness(&self) -> Exactness {
+        Exactness::Reassociating
+    }
+
+    fn run(&self, program: &mut Program, _: &mut PassContext) -> Result<Changed, PassError> {
+        let cropped = |fact: &Fact| {
+            let mut shape = fact.shape.to_vec();
+            shape[1] = self.tokens;
+            Fact { shape: shape.into(), ..fact.clone() }
+        };
+        program.inputs.iter_mut().for_each(|input| input.fact = cropped(&input.fact));
+        for (_, graph) in program.stages_mut() {
+            *graph = graph.rebuilt(
+                |input| cropped(&input.fact),
+                |node, _| match &node.op {
+                    Op::Reshape(_) => Reshape { shape: cropped(&node.fact).shape }.into(),
+                    op => op.clone(),
+                },
+            )?;
+        }
+        Ok(Changed::Yes)
+    }
+}
+
+const TOKENS: &str = "
+program tokens {
+  input %x : f32[1,6,8] latent
+  variant main (%x) -> (%y) {
+    %h = linear %x, @.weight f32[16,8], @.bias f32[16] : f32[1,6,16] in up
+    %r = reshape %h {shape=[1, 6, 2, 8]} : f32[1,6,2,8]
+    %n = rms_norm %r, @.weight f32[8] {eps=1e-6} : f32[1,6,2,8] in norm
+    %y = tanh %n : f32[1,6,2,8]
+    return %y
+  }
+  schedule main*2
+}";
+
+/// What a pass that changes shapes is given, and what of the results before it makes, is for its test to say.
+#[test]
+fn shapes_change_with_a_pass() {
+    let tokens = text::parse(TOKENS).unwrap();
+    let first = |tensor: &HostTensor| {
+        let mut shape = tensor.shape.clone();
+        let width: usize = shape[2..].iter().product();
+        shape[1] = 2;
+        HostTensor::from_f32(shape, &tensor.to_f32()[..2 * width])
     };
-    let apart = distance(&run(&optimized, weights, &inputs), &run(program, weights, &inputs));
-    println!("{what}, {passes} ({exactness}): {apart:.2e}");
-    assert!(apart <= tolerance, "{what}, {passes}: {apart:.3e} exceeds {tolerance:.0e}");
+    Twins::new("tokens", &tokens, "crop(2)", &RandomWeights::new(&tokens, 11))
+        .inputs(&|inputs| inputs.into_iter().map(|(name, tensor)| (name, first(&tensor))).collect())
+        .results(&|results| {
+            let step = |step: HashMap<Name, HostTensor>| {
+                step.into_iter().map(|(name, tensor)| (name, first(&tensor))).collect()
+            };
+            results.into_iter().map(step).collect()
+        })
+        .check();
 }
 
 /// The bundled transformer on small pictures.
@@ -314,8 +462,6 @@ fn fuse_goes_with_caches() {
 fn quantize_stays_within_its_bits() {
     let other = other();
     let weights = RandomWeights::new(&other, 7);
-    let inputs = random_inputs(&other, 24);
-    let plain = run(&other, &weights, &inputs);
     // Half a step of 1/127, of 2⁻³ and of 1/15, through two blocks.
     for (scheme, tolerance) in [
         ("int8dq", 2e-2),
@@ -326,10 +472,8 @@ fn quantize_stays_within_its_bits() {
         ("fp8wo", 5e-2),
         ("int4wo", 1.5e-1),
     ] {
-        let (quantized, _) = optimize(other.clone(), &format!("quantize({scheme})"));
-        let distance = distance(&run(&quantized, &weights, &inputs), &plain);
-        println!("{scheme}: {distance:.2e} (at most {tolerance:.1e})");
-        assert!((1e-4..=tolerance).contains(&distance), "{scheme}: {distance:.3e}");
+        let quantize = format!("quantize({scheme})");
+        Twins::new("other", &other, &quantize, &weights).lossy(1e-4..=tolerance).check();
     }
 }
 

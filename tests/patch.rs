@@ -4,9 +4,11 @@
 #[path = "common/snapshot.rs"]
 mod snapshot;
 
-use reflux_ir::op::{Binary, Cast, Constant, LayerNorm, Linear, Real, Slice, Unary};
+use reflux_ir::op::{Binary, Cast, Constant, LayerNorm, Linear, Real, Reshape, Slice, Unary};
 use reflux_ir::text::{PrintOptions, parse};
-use reflux_ir::{DType, Graph, ModulePath, Name, Op, Patch, PatchError, Program, ValueId, verify};
+use reflux_ir::{
+    DType, Fact, Graph, ModulePath, Name, Node, Op, Patch, PatchError, Program, ValueId, verify,
+};
 use std::fmt::Write;
 
 fn program(body: &str) -> Program {
@@ -344,4 +346,90 @@ fn patched_blocks_stay_rolled() {
     }
     check(&program);
     snapshot!("patch__blocks", lines(&program));
+}
+
+/// What networks are written with builds replacements too: under the path of what is replaced, as its block calls values, over
+/// weights of its module.
+#[test]
+fn scopes_build_patches() {
+    let text = "
+program p {
+  input %x : bf16[2,4] latent
+  variant main (%x) -> (%h.1) {
+    repeat %i in 0..2 (%h.prev = %x) in blocks.{i} {
+      %h = silu %h.prev : bf16[2,4] in .act
+      yield %h
+    }
+    return %h.1
+  }
+  schedule main
+}";
+    let mut program = parse(text).unwrap();
+    let graph = program.variants.get_mut("main").unwrap();
+    let build = |patch: &mut Patch, root: ValueId| -> Result<ValueId, PatchError> {
+        let x = patch.graph().operands(root)[0];
+        let mut scope = patch.scope(root);
+        let wide = scope.linear("wide", "up", x, 8, true)?;
+        let limited = scope.scalar("limited", Binary::Min, wide, 6.0)?;
+        assert_eq!((scope.dtype(), scope.fact(limited).shape.to_vec()), (DType::BF16, vec![2, 8]));
+        scope.linear("h", "down", limited, 4, false)
+    };
+    for name in ["h.0", "h.1"] {
+        let root = find(graph, name);
+        let mut patch = Patch::new(graph, "widen");
+        let new = build(&mut patch, root).unwrap();
+        patch.shunt(root, new);
+        patch.apply().unwrap();
+    }
+    check(&program);
+    let expected = "
+    repeat %i in 0..2 (%h.prev = %x) in blocks.{i}.act {
+      %wide = linear %h.prev, @.weight bf16[8,4], @.bias bf16[8] : bf16[2,8] in .up
+      %limited = min %wide, 6.0 : bf16[2,8]
+      %h = linear %limited, @.weight bf16[4,8] : bf16[2,4] in .down
+      yield %h
+    }";
+    assert!(program.to_string().contains(expected), "{program}");
+    // What is built wrongly is refused as of the rule, and leaves no trace.
+    let before = program.clone();
+    let graph = program.variants.get_mut("main").unwrap();
+    let root = find(graph, "h.0");
+    let mut patch = Patch::new(graph, "widen");
+    let error = patch.scope(root).reshape("flat", root, [3]).unwrap_err();
+    assert!(error.to_string().starts_with("rule `widen`: `reshape %h.0"), "{error}");
+    drop(patch);
+    assert_eq!(program, before);
+}
+
+/// A graph over inputs of other shapes is the same graph, if what carries extents is adapted.
+#[test]
+fn graphs_are_rebuilt_for_other_shapes() {
+    let text = "
+program p {
+  input %x : f32[1,6,8] latent
+  variant main (%x) -> (%y) {
+    %h = linear %x, @.weight f32[8,8] : f32[1,6,8] in blocks.0
+    %r = reshape %h {shape=[1, 6, 2, 4]} : f32[1,6,2,4]
+    %y = mul %r, 0.5 : f32[1,6,2,4]
+    return %y
+  }
+  schedule main
+}";
+    let program = parse(text).unwrap();
+    let graph = &program.variants["main"];
+    let shorter = |node: &Node| Fact::new(node.fact.dtype, [1, 3, 8]).at(node.fact.rate);
+    let error = graph.rebuilt(shorter, |node, _| node.op.clone()).unwrap_err();
+    assert!(error.to_string().contains("`reshape %h: f32[1,3,8]`"), "{error}");
+    let adapted = graph.rebuilt(shorter, |node, facts| match &node.op {
+        Op::Reshape(reshape) => {
+            let mut shape = reshape.shape.to_vec();
+            shape[1] = facts[0].shape[1];
+            Reshape { shape: shape.into() }.into()
+        }
+        op => op.clone(),
+    });
+    let adapted = Program::of_graph("p", "main", 1, adapted.unwrap());
+    let expected = parse(&text.replace("[1,6,", "[1,3,").replace("[1, 6,", "[1, 3,")).unwrap();
+    assert_eq!(adapted, expected);
+    assert_eq!(graph.rebuilt(|node| node.fact.clone(), |node, _| node.op.clone()).unwrap(), *graph);
 }

@@ -9,6 +9,7 @@ use graphs::{Choices, random_patch, random_program};
 use programs::PROGRAMS;
 use proptest::collection::vec;
 use proptest::prelude::*;
+use reflux_ir::export::DotOptions;
 use reflux_ir::op::{Dequantize, Quantize, Real, Unary};
 use reflux_ir::text::{PrintOptions, parse};
 use reflux_ir::{DType, DType::F32, Declaration, Fact, Graph, ModulePath, Name, Op, Program, Rate, ValueId};
@@ -157,7 +158,10 @@ fn check_program(program: &Program) {
         "\n{unrolled}"
     );
     let _ = verify(program).map_err(|error| error.to_string());
-    let _ = (export::dot(program, options.machine), export::model_explorer(program, None));
+    for unrolled in [false, true] {
+        let _ = export::dot(program, DotOptions { machine: options.machine, unrolled });
+    }
+    let _ = export::model_explorer(program, None);
 }
 
 /// `text` after some of its tokens were dropped, doubled, swapped, or replaced by words.

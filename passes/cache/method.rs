@@ -3,7 +3,7 @@
 use super::predictor::Predictor;
 use super::sites;
 use crate::{SEPARATE_LINEARS, UNFUSED};
-use reflux_ir::pass::{ONE_VARIANT, Property};
+use reflux_ir::pass::{Answer, Mismatch, ONE_VARIANT, Property};
 use reflux_ir::{Graph, Rate, ValueId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -61,6 +61,41 @@ impl Method {
         };
         // What is the same in every step is for hoist.
         sites.into_iter().filter(|&site| graph[site].fact.rate == Rate::Latent).collect()
+    }
+
+    /// Whether `id` is a site, and why not.
+    pub(super) fn why(self, graph: &Graph, id: ValueId) -> Answer {
+        let sites = self.sites(graph);
+        let Some(&first) = sites.first() else {
+            return Err(Mismatch::new(format!(
+                "nothing here is {}, so there is nothing to reuse",
+                self.site()
+            )));
+        };
+        if sites.contains(&id) {
+            return Ok(Some("steps that reuse take it from an earlier step".to_owned()));
+        }
+        if graph[id].fact.rate < Rate::Latent {
+            return Err(Mismatch::new("it is the same in every step, and so one for `hoist`"));
+        }
+        // What is computed only for a site is not computed where that is reused.
+        let serves = |site: &&ValueId| graph.depends_on(**site, id);
+        if !sites::needed_besides(graph, &sites).contains(&id)
+            && let Some(&site) = sites.iter().find(serves)
+        {
+            return Err(Mismatch::at(
+                site,
+                "it is not carried, and steps that reuse do without it: it only serves",
+            ));
+        }
+        let is_a = match self {
+            Self::Fora => "where the last block of a stream closes its residual, a sum `x + f(x)`",
+            Self::ForaPaper => "what a block adds to its residual, `f(x)` of a sum `x + f(x)`",
+            Self::Pab | Self::Fastercache => {
+                "what an attention module results in, made of one attention and weights"
+            }
+        };
+        Err(Mismatch::at(first, format!("steps that reuse compute it: it is not {is_a}, as this is")))
     }
 
     /// What the sites are called.

@@ -55,6 +55,18 @@ pub fn attention_results(graph: &Graph) -> Vec<ValueId> {
     in_order(graph, &results)
 }
 
+/// What results are made of where `sites` are given.
+pub fn needed_besides(graph: &Graph, sites: &[ValueId]) -> HashSet<ValueId> {
+    let mut needed = HashSet::new();
+    let mut open: Vec<ValueId> = graph.outputs().iter().map(|output| output.value).collect();
+    while let Some(id) = open.pop() {
+        if !sites.contains(&id) && needed.insert(id) {
+            open.extend(graph.operands(id));
+        }
+    }
+    needed
+}
+
 /// A sum `x + f(x)`.
 struct Residual {
     sum: ValueId,

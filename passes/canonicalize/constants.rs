@@ -8,7 +8,7 @@ use reflux_ir::{DType, Graph, HostTensor, ValueId};
 pub const FOLD: Rule = Rule {
     name: "fold-constants",
     pattern: "op(c, d) → its value, for arithmetic and casts of constants",
-    roots: &["add", "sub", "mul", "div", "equal", "cast"],
+    roots: &["add", "sub", "mul", "div", "equal", "min", "max", "cast"],
     rewrite: |patch, root| {
         let graph = patch.graph();
         let value = value(graph, root).ok_or_else(|| Mismatch::new("an operand is no constant"))?;
@@ -33,6 +33,10 @@ fn value(graph: &Graph, id: ValueId) -> Option<f64> {
             Binary::Mul => a * b,
             Binary::Div => a / b,
             Binary::Equal => f64::from(a == b),
+            Binary::Min => a.min(b),
+            Binary::Max => a.max(b),
+            // The last bit of a power is the backend's to choose.
+            Binary::Pow => return None,
         }),
         (Op::Cast(_), &[a]) => Some(a),
         _ => None,

@@ -136,7 +136,7 @@ impl Prover<'_> {
         if let Called::Original(index) = op.called
             && !is_root
         {
-            let (name, fact) = (self.names.ops[index].0.clone(), self.outline.ops[index].fact.clone());
+            let (name, fact) = (self.written(index), self.outline.ops[index].fact.clone());
             given.insert(name.clone(), fact);
             return expr.add(Term::leaf(name));
         }
@@ -151,12 +151,18 @@ impl Prover<'_> {
         expr: &mut RecExpr<Term>,
         given: &mut HashMap<Name, Fact>,
     ) -> Id {
-        let name = &self.names.ops[index].0;
-        if !is_root && given.contains_key(name) {
-            return expr.add(Term::leaf(name.clone()));
+        let name = self.written(index);
+        if !is_root && given.contains_key(&name) {
+            return expr.add(Term::leaf(name));
         }
         let op = &self.outline.ops[index];
         self.term(&op.op, &op.operands, expr, given, |at, expr, given| self.outlined(at, false, expr, given))
+    }
+
+    /// Op `index` of the outline as it is written where it is read. A weight may have the name of a value, so names alone
+    /// would not tell them apart.
+    fn written(&self, index: usize) -> Name {
+        Name::from(format!("%{}", self.names.ops[index].0))
     }
 
     /// `op` over values from outside, which are `given` then, numbers, and what `inner` makes of ops.
@@ -173,7 +179,7 @@ impl Prover<'_> {
             ids.push(match source {
                 Source::Op(at) => inner(*at, expr, given),
                 Source::Leaf(leaf) => {
-                    let name = self.names.leaves[*leaf].clone();
+                    let name = self.names.written[*leaf].clone();
                     given.insert(name.clone(), self.outline.leaves[*leaf].clone());
                     expr.add(Term::leaf(name))
                 }

@@ -17,6 +17,9 @@ pub struct Region {
 /// What the values of a region are called before any region is fused.
 pub struct Names {
     pub leaves: Vec<Name>,
+    /// The leaves as they are written where they are read, no two alike: `%x`, `@w`, or `@w i8.row.f32[8,8]` of a tensor
+    /// that is read as several types.
+    pub written: Vec<Name>,
     pub ops: Vec<(Name, ModulePath)>,
     /// The module that all ops are in.
     pub block: ModulePath,
@@ -103,9 +106,17 @@ fn region(graph: &Graph, block: IndexSet<ValueId>) -> Option<Region> {
         values.iter().enumerate().filter(|(_, id)| is_read_outside(**id)).map(|(at, _)| at).collect();
     let facts = leaves.iter().map(|&id| known(&graph[id].fact)).collect();
     let outline = Outline { leaves: facts, ops, outputs };
+    let mut written: IndexMap<String, Vec<ValueId>> = IndexMap::new();
+    leaves.iter().for_each(|&id| written.entry(graph.operand(id).to_string()).or_default().push(id));
+    let written = |&id: &ValueId| {
+        let operand = graph.operand(id).to_string();
+        let is_alone = written[&operand].len() == 1;
+        Name::from(if is_alone { operand } else { format!("{operand} {}", graph[id].fact) })
+    };
     let paths = values.iter().map(|&id| graph[id].path.clone());
     let names = Names {
         leaves: leaves.iter().map(|&id| graph[id].name.clone()).collect(),
+        written: leaves.iter().map(written).collect(),
         ops: values.iter().map(|&id| (graph[id].name.clone(), graph[id].path.clone())).collect(),
         block: paths.reduce(|a, b| a.common(&b)).unwrap_or_else(ModulePath::root),
     };

@@ -17,7 +17,7 @@ pub struct Term {
 /// What a term is, its operands aside.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum What {
-    /// A value that is made elsewhere; its fact is the analysis's to know.
+    /// A value that is made elsewhere, as it is written where it is read; its fact is the analysis's to know.
     Leaf(Name),
     Op(Op),
 }
@@ -60,9 +60,9 @@ impl FromOp for Term {
     type Error = FromOpError;
 
     fn from_op(word: &str, operands: Vec<Id>) -> Result<Self, FromOpError> {
-        match (word.strip_prefix('%'), Op::from_text(word, Map::new())) {
-            (Some(name), _) if operands.is_empty() => Ok(Self::leaf(name.into())),
-            (None, Some(Ok(op))) => Ok(Self::op(op, operands)),
+        match (word.starts_with('%'), Op::from_text(word, Map::new())) {
+            (true, _) if operands.is_empty() => Ok(Self::leaf(word.into())),
+            (false, Some(Ok(op))) => Ok(Self::op(op, operands)),
             _ => Err(FromOpError::new(word, operands)),
         }
     }
@@ -72,7 +72,7 @@ impl FromOp for Term {
 impl fmt::Display for Term {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.what {
-            What::Leaf(name) => write!(f, "%{name}"),
+            What::Leaf(name) => f.write_str(name),
             What::Op(Op::Constant(Constant { value, .. })) => write!(f, "{:?}", value.0),
             What::Op(op) => f.write_str(&op.to_string()),
         }

@@ -2,8 +2,9 @@
 
 use super::batch::batched;
 use reflux_ir::op::Op;
-use reflux_ir::{DType, Graph, Name, Program, Rate, ValueId};
-use std::collections::BTreeMap;
+use reflux_ir::pass::{Answer, Mismatch};
+use reflux_ir::{DType, Graph, Name, Program, Rate, Stage, ValueId};
+use std::collections::{BTreeMap, HashMap};
 
 /// A step's part of what is computed for all steps may have so many rows. Products of so few are bound by reading their
 /// weights, which all steps at once do but once; with more there is nothing to gain, and much to keep.
@@ -28,24 +29,54 @@ pub struct Plan {
     pub step: Option<ValueId>,
     /// How many rows batched values have.
     pub steps: usize,
+    /// Why the others stay.
+    stays: HashMap<ValueId, Stays>,
+}
+
+/// Why a value stays in the step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stays {
+    /// It is made of this value, which is known only in the step.
+    MadeOf(ValueId),
+    /// It is selected from a table that is not known before the loop, or has no row for each step.
+    Selected,
+    /// Each step's part has many rows.
+    Rows(usize),
+    /// Its op cannot compute all steps at once.
+    Alone,
+    /// Views cost nothing.
+    View,
+    /// Selecting a row of a prepared table is all it does.
+    Row,
+    /// Its result is larger than what it reads.
+    Grows,
+    /// The step reads an operand of it in any case.
+    Cheap,
 }
 
 impl Plan {
     pub fn new(program: &Program, variant: &Name) -> Self {
         let graph = &program.variants[variant];
         let (step, steps) = step_table(graph).unzip();
-        let mut plan = Self { leaving: Vec::new(), frontier: Vec::new(), step, steps: steps.unwrap_or(0) };
+        let steps = steps.unwrap_or(0);
+        let mut plan = Self { leaving: Vec::new(), frontier: Vec::new(), step, steps, stays: HashMap::new() };
         let mut known: BTreeMap<ValueId, (How, Rate)> = BTreeMap::new();
         let order = graph.order();
         for &id in &order {
-            if let Some(how) = plan.how(graph, id, &known) {
-                let rates =
-                    graph.operands(id).into_iter().filter_map(|operand| rate_outside(graph, operand, &known));
-                let rate = rates.max().unwrap_or(Rate::Weights).max(own_rate(graph, id));
-                known.insert(id, (how, rate));
+            if graph.is_leaf(id) || matches!(graph[id].op, Op::Input(_)) {
+                continue;
+            }
+            match plan.how(graph, id, &known) {
+                Ok(how) => {
+                    let operands = graph.operands(id).into_iter();
+                    let rates = operands.filter_map(|operand| rate_outside(graph, operand, &known));
+                    let rate = rates.max().unwrap_or(Rate::Weights).max(own_rate(graph, id));
+                    known.insert(id, (how, rate));
+                }
+                Err(stays) => drop(plan.stays.insert(id, stays)),
             }
         }
-        keep_cheap(graph, &order, &mut known);
+        keep_cheap(graph, &order, &mut known, &mut plan.stays);
         let is_read = |id: &ValueId| {
             graph.users(*id).any(|user| !known.contains_key(&user))
                 || graph.outputs().iter().any(|out| out.value == *id)
@@ -60,29 +91,74 @@ impl Plan {
     }
 
     /// How `id` can be computed outside the step, given what of its operands can.
-    fn how(&self, graph: &Graph, id: ValueId, known: &BTreeMap<ValueId, (How, Rate)>) -> Option<How> {
+    fn how(&self, graph: &Graph, id: ValueId, known: &BTreeMap<ValueId, (How, Rate)>) -> Result<How, Stays> {
         let node = &graph[id];
-        if graph.is_leaf(id) || matches!(node.op, Op::Input(_)) {
-            return None;
-        }
         if node.fact.rate < Rate::Latent {
-            return Some(How::AsIs);
+            return Ok(How::AsIs);
         }
         let operands = graph.operands(id);
         if matches!(node.op, Op::Select(_)) && Some(operands[1]) == self.step {
             let table_rows = graph[operands[0]].fact.shape[0];
-            return (graph[operands[0]].fact.rate < Rate::Latent && table_rows == self.steps)
-                .then_some(How::Batched(None));
+            let is_table = graph[operands[0]].fact.rate < Rate::Latent && table_rows == self.steps;
+            return is_table.then_some(How::Batched(None)).ok_or(Stays::Selected);
         }
         let is_batched = |operand: ValueId| matches!(known.get(&operand), Some((How::Batched(_), _)));
         let is_available =
             |operand: &ValueId| graph[*operand].fact.rate < Rate::Latent || is_batched(*operand);
+        if let Some(&operand) = operands.iter().find(|operand| !is_available(operand)) {
+            // Of what stays for the latents, these are what is to be seen.
+            let cause = self.stays.get(&operand).copied();
+            return Err(cause
+                .filter(|cause| matches!(cause, Stays::MadeOf(_)))
+                .unwrap_or(Stays::MadeOf(operand)));
+        }
         let rows = node.fact.shape.elements() / node.fact.shape.last().copied().unwrap_or(1).max(1);
-        (rows <= FEW_ROWS
-            && operands.iter().all(is_available)
-            && operands.iter().any(|&operand| is_batched(operand)))
-        .then(|| batched(graph, id, is_batched, self.steps))?
-        .map(|op| How::Batched(Some(op)))
+        if rows > FEW_ROWS {
+            return Err(Stays::Rows(rows));
+        }
+        let op = operands.iter().any(|&operand| is_batched(operand));
+        let op = op.then(|| batched(graph, id, is_batched, self.steps)).flatten();
+        op.map(|op| How::Batched(Some(op))).ok_or(Stays::Alone)
+    }
+
+    /// What becomes of the value `id` of the step, or why it stays there.
+    pub fn why(&self, graph: &Graph, id: ValueId) -> Answer {
+        if let Some((_, how, rate)) = self.leaving.iter().find(|(leaving, ..)| *leaving == id) {
+            let stage = Stage::Prepare(*rate);
+            return Ok(Some(match how {
+                How::AsIs => format!("it is known before the steps, and is computed in `{stage}`"),
+                How::Batched(_) => {
+                    format!(
+                        "it depends on the step's number alone, and is computed for all {} steps at once in `{stage}`",
+                        self.steps
+                    )
+                }
+            }));
+        }
+        Err(match (&graph[id].op, self.stays.get(&id)) {
+            (Op::Input(_), _) => Mismatch::new("it is given, not computed"),
+            (_, None) => Mismatch::new("it is no op"),
+            (_, Some(Stays::MadeOf(of))) if *of == id => Mismatch::new("it changes in every step"),
+            (_, Some(Stays::MadeOf(of))) => Mismatch::at(
+                *of,
+                format!("it is made of {}, which is known only in the step", graph.operand(*of)),
+            ),
+            (_, Some(Stays::Selected)) => {
+                Mismatch::new("it is selected from a table that has no row for each step")
+            }
+            (_, Some(Stays::Rows(rows))) => Mismatch::new(format!(
+                "it has {rows} rows in every step, and of more than {FEW_ROWS} there is nothing to gain for all steps at once"
+            )),
+            (op, Some(Stays::Alone)) => {
+                Mismatch::new(format!("`{}` cannot compute all steps at once here", op.name()))
+            }
+            (_, Some(Stays::View)) => Mismatch::new("it is a view, which costs nothing in the step"),
+            (_, Some(Stays::Row)) => Mismatch::new("it only selects the step's row"),
+            (_, Some(Stays::Grows)) => Mismatch::new("its result is larger than what it is made of"),
+            (_, Some(Stays::Cheap)) => Mismatch::new(
+                "it is element-wise work on what the step reads in any case, and would be one more value to keep",
+            ),
+        })
     }
 }
 
@@ -112,18 +188,27 @@ fn own_rate(graph: &Graph, id: ValueId) -> Rate {
 
 /// Leaves in the step what costs nothing there: views, and selected rows, of what leaves; what grows by leaving; and
 /// element-wise work on what the step reads in any case, which would be one more value to prepare and keep.
-fn keep_cheap(graph: &Graph, order: &[ValueId], known: &mut BTreeMap<ValueId, (How, Rate)>) {
+fn keep_cheap(
+    graph: &Graph,
+    order: &[ValueId],
+    known: &mut BTreeMap<ValueId, (How, Rate)>,
+    stays: &mut HashMap<ValueId, Stays>,
+) {
     loop {
         let before = known.len();
         for &id in order.iter().rev() {
             let Some((how, _)) = known.get(&id) else { continue };
             let is_needed_outside = graph.users(id).any(|user| known.contains_key(&user));
-            let is_cheap = matches!(how, How::Batched(None))
-                || graph[id].op.is_view()
-                || matches!(graph[id].op, Op::Dequantize(_))
-                || (is_element_wise(&graph[id].op) && reads_what_stays_read(graph, id, known));
-            if is_cheap && !is_needed_outside {
+            let why = match &graph[id].op {
+                _ if matches!(how, How::Batched(None)) => Some(Stays::Row),
+                op if op.is_view() => Some(Stays::View),
+                Op::Dequantize(_) => Some(Stays::Grows),
+                op if is_element_wise(op) && reads_what_stays_read(graph, id, known) => Some(Stays::Cheap),
+                _ => None,
+            };
+            if let Some(why) = why.filter(|_| !is_needed_outside) {
                 known.remove(&id);
+                stays.insert(id, why);
             }
         }
         if known.len() == before {

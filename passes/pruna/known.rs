@@ -1,5 +1,9 @@
 //! What Pruna 0.3 knows: its algorithms, and the other keys of its configurations.
 
+use super::PrunaError;
+use reflux_ir::pass::did_you_mean;
+use serde_json::Value;
+
 /// An algorithm of Pruna's.
 pub struct Algorithm {
     pub name: &'static str,
@@ -26,7 +30,7 @@ pub enum Role {
 impl Algorithm {
     /// The algorithm called `name`.
     pub fn find(name: &str) -> Option<&'static Self> {
-        ALGORITHMS.iter().find(|algorithm| algorithm.name == name)
+        ALGORITHMS.iter().find(|algorithm| algorithm.name.eq_ignore_ascii_case(name))
     }
 
     /// The algorithm and the option that a key `torchao_quant_type` means.
@@ -47,6 +51,27 @@ impl Algorithm {
     pub fn key(&self, option: &str) -> String {
         format!("{}_{option}", self.name)
     }
+}
+
+/// What the options of what needs nothing can be: what is none of that was meant for something else.
+const VALUES: [(&str, &[&str]); 6] = [
+    ("torch_compile_mode", &["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]),
+    ("torch_compile_backend", &["inductor", "cudagraphs", "onnxrt", "tvm", "openvino", "openxla"]),
+    ("torch_compile_target", &["model", "module_list"]),
+    ("torch_compile_fullgraph", &["true", "false"]),
+    ("torch_compile_dynamic", &["true", "false"]),
+    ("torch_compile_make_portable", &["true", "false"]),
+];
+
+/// Refuses a value that the option `key` cannot have in Pruna.
+pub fn check_value(key: &str, value: &Value) -> Result<(), PrunaError> {
+    let Some((_, known)) = VALUES.iter().find(|(name, _)| *name == key) else { return Ok(()) };
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    if known.iter().any(|name| name.eq_ignore_ascii_case(&text)) {
+        return Ok(());
+    }
+    let meant = did_you_mean(&nearest(&text.to_lowercase(), known.iter().map(|&name| name.to_owned())));
+    Err(PrunaError::value(key, format!("it cannot be `{text}`{meant}; it is one of {}", known.join(", "))))
 }
 
 /// The known key nearest to one that is unknown, if any is near.

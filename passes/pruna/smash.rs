@@ -66,6 +66,8 @@ fn switch(mention: &mut Mention, value: &Value) -> Result<(), PrunaError> {
     let algorithm = mention.algorithm;
     match value {
         Value::Bool(on) => mention.on = Some(*on),
+        Value::String(text) if text.eq_ignore_ascii_case("true") => mention.on = Some(true),
+        Value::String(text) if text.eq_ignore_ascii_case("false") => mention.on = Some(false),
         Value::Object(options) => {
             mention.on = Some(true);
             for (key, value) in options.iter().filter(|(_, value)| !value.is_null()) {

@@ -68,12 +68,17 @@ impl Preset {
 
     /// Whether the module at `path` is excluded: a segment of its path is on a list.
     pub fn excludes(self, path: &ModulePath) -> bool {
-        let on = |list: &[&str]| path.segments().any(|segment| list.contains(&segment));
+        self.segment_of(path).is_some()
+    }
+
+    /// The segment of `path` for which it is excluded.
+    pub fn segment_of(self, path: &ModulePath) -> Option<&str> {
+        let on = |list: &[&str]| path.segments().find(|segment| list.contains(segment));
         match self {
-            Self::Nothing => false,
+            Self::Nothing => None,
             Self::Norm => on(&NORM),
             Self::Embedding => on(&EMBEDDING),
-            Self::NormAndEmbedding => on(&NORM) || on(&EMBEDDING),
+            Self::NormAndEmbedding => on(&NORM).or_else(|| on(&EMBEDDING)),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Which linears are quantized, and what that saves.
 
-use super::{Quantize, Scheme};
+use super::{Preset, Quantize, Scheme};
 use indexmap::IndexMap;
 use reflux_ir::op::{Op, Weight};
-use reflux_ir::pass::{Globs, PassError, PassReport};
+use reflux_ir::pass::{Answer, Globs, Mismatch, PassError, PassReport, counted};
 use reflux_ir::{Fact, Graph, ModulePath, ValueId, si};
+use std::fmt;
 
 /// torchao leaves alone what has no more input features than this.
 const FEWEST_FEATURES: usize = 16;
@@ -27,7 +28,29 @@ pub struct Summary {
 struct Module {
     before: Fact,
     /// What its weight becomes, or why it stays.
-    outcome: Result<Fact, &'static str>,
+    outcome: Result<Fact, Stays>,
+}
+
+/// Why a linear stays as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stays {
+    Excluded,
+    NotIncluded,
+    Skipped,
+    FewFeatures,
+    FewRows,
+}
+
+impl fmt::Display for Stays {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Excluded => "excluded by the preset",
+            Self::NotIncluded => "not included",
+            Self::Skipped => "skipped",
+            Self::FewFeatures => "16 input features or fewer",
+            Self::FewRows => "few rows",
+        })
+    }
 }
 
 impl Selection<'_> {
@@ -55,22 +78,80 @@ impl Selection<'_> {
     }
 
     /// Why a linear stays as it is, if it does.
-    fn refusal(&self, graph: &Graph, id: ValueId) -> Option<&'static str> {
+    fn refusal(&self, graph: &Graph, id: ValueId) -> Option<Stays> {
         let (path, pass) = (&graph[id].path, self.pass);
-        let x = &graph[graph.operands(id)[0]].fact;
-        let features = x.shape.last().copied().unwrap_or(0);
-        let rows = x.shape.elements() / features.max(1);
+        let (rows, features) = input_of(graph, id);
         match () {
-            () if pass.exclude.excludes(path) => Some("excluded by the preset"),
-            () if !pass.include.is_empty() && !self.include.is_match(path) => Some("not included"),
-            () if self.skip.is_match(path) => Some("skipped"),
-            () if features <= FEWEST_FEATURES && pass.scheme == Scheme::Int8dq => {
-                Some("16 input features or fewer")
-            }
-            () if rows <= pass.keep_rows => Some("few rows"),
+            () if pass.exclude.excludes(path) => Some(Stays::Excluded),
+            () if !pass.include.is_empty() && !self.include.is_match(path) => Some(Stays::NotIncluded),
+            () if self.skip.is_match(path) => Some(Stays::Skipped),
+            () if features <= FEWEST_FEATURES && pass.scheme == Scheme::Int8dq => Some(Stays::FewFeatures),
+            () if rows <= pass.keep_rows => Some(Stays::FewRows),
             () => None,
         }
     }
+
+    /// What the value `id` of `graph` becomes, or why it stays as it is.
+    pub fn why(&self, graph: &Graph, id: ValueId) -> Answer {
+        match graph[id].op {
+            Op::Linear(_) => {}
+            Op::MatmulCodes(_) | Op::Rescale(_) => {
+                return Err(Mismatch::new("it is of a linear that is quantized already"));
+            }
+            Op::Gemm(_) => return Err(Mismatch::new("it is fused already: quantize before `fuse`")),
+            ref op => {
+                return Err(Mismatch::new(format!(
+                    "only linears are quantized, and this is `{}`",
+                    op.name()
+                )));
+            }
+        }
+        let weight = graph.operands(id)[1];
+        let Op::Weight(_) = graph[weight].op else {
+            return Err(Mismatch::at(weight, "its weight is no tensor of the checkpoint"));
+        };
+        let Some(stays) = self.refusal(graph, id) else {
+            let becomes = self.pass.scheme.weight(self.pass.rule, &graph[weight].fact);
+            return Ok(Some(format!("its weight {} becomes {becomes}", graph.line(weight))));
+        };
+        let (path, pass, (rows, features)) = (&graph[id].path, self.pass, input_of(graph, id));
+        let patterns = |patterns: &[String], which: Vec<usize>| {
+            which.into_iter().map(|index| format!("`{}`", patterns[index])).collect::<Vec<_>>().join(", ")
+        };
+        Err(Mismatch::new(match stays {
+            Stays::Excluded => {
+                let segment = pass.exclude.segment_of(path).unwrap_or_default();
+                let preset = if Preset::Norm.excludes(path) { "norm" } else { "embedding" };
+                format!(
+                    "the preset `{preset}` of `exclude` names modules called `{segment}`, and it is in {path}"
+                )
+            }
+            Stays::NotIncluded => {
+                let all = patterns(&pass.include, (0..pass.include.len()).collect());
+                format!("its module {path} fits no pattern of `include`: {all}")
+            }
+            Stays::Skipped => {
+                format!("its module {path} fits {} of `skip`", patterns(&pass.skip, self.skip.matches(path)))
+            }
+            Stays::FewFeatures => format!(
+                "its input has {features} features, and torchao leaves linears of {FEWEST_FEATURES} or fewer alone"
+            ),
+            Stays::FewRows => {
+                format!(
+                    "its input has {}, no more than `keep_rows`, which is {}",
+                    counted(rows, "row"),
+                    pass.keep_rows
+                )
+            }
+        }))
+    }
+}
+
+/// Rows and features of what the linear `id` reads.
+fn input_of(graph: &Graph, id: ValueId) -> (usize, usize) {
+    let x = &graph[graph.operands(id)[0]].fact;
+    let features = x.shape.last().copied().unwrap_or(0);
+    (x.shape.elements() / features.max(1), features)
 }
 
 impl Summary {
@@ -105,9 +186,9 @@ impl Summary {
         if self.modules.values().any(|module| module.outcome.is_ok()) {
             return Ok(());
         }
-        let mut reasons: IndexMap<&str, usize> = IndexMap::new();
+        let mut reasons: IndexMap<String, usize> = IndexMap::new();
         for reason in self.modules.values().filter_map(|module| module.outcome.as_ref().err()) {
-            *reasons.entry(reason).or_default() += 1;
+            *reasons.entry(reason.to_string()).or_default() += 1;
         }
         let stay =
             reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect::<Vec<_>>().join(", ");
@@ -139,7 +220,7 @@ impl Summary {
         let mut kinds: IndexMap<(String, &Fact, String), Vec<&ModulePath>> = IndexMap::new();
         for ((path, _), Module { before, outcome }) in &self.modules {
             let outcome =
-                outcome.as_ref().map_or_else(|reason| format!("stays: {reason}"), |fact| format!("→ {fact}"));
+                outcome.as_ref().map_or_else(|stays| format!("stays: {stays}"), |fact| format!("→ {fact}"));
             kinds.entry((kind(path), before, outcome)).or_default().push(path);
         }
         let width = kinds.keys().map(|(kind, ..)| kind.len()).max().unwrap_or(0);

@@ -2,36 +2,49 @@
 
 use super::DeviceArg;
 use super::compare::{Results, distance};
+use super::console::{print, say};
 use super::input::Input;
 use super::lowering::SizeArgs;
 use super::passes::PassArgs;
-use super::print;
 use super::steps::{random_inputs, run_steps};
 use crate::Error;
-use crate::pipeline::lossless;
-use reflux_ir::pass::{BisectError, Culprit, bisect as find};
-use reflux_ir::{HostTensor, Program, ProgramDiff, WeightSource};
-use reflux_models::Net;
+use crate::pipeline::{FluxPipeline, OpenOptions, Replay, Request, lossless};
+use reflux_ir::pass::{BisectError, Culprit, Exactness, Judged, Pipeline, Probe, bisect as find};
+use reflux_ir::{DType, HostTensor, Name, Program, ProgramDiff, WeightSource};
 use reflux_models::weights::{RandomWeights, Weights};
+use reflux_models::{Net, Parts};
 use reflux_runtime::{Device, load};
+use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// An IR file, a FLUX.1 model in diffusers layout, or a built-in configuration
+    /// An IR file, a FLUX.1 model in diffusers layout, or a built-in configuration. Of a model, a picture is drawn with every
+    /// program; of the others, weights and inputs are random
     input: PathBuf,
     #[command(flatten)]
     passes: PassArgs,
     /// The weights that the program names [default: the model's, if the input is one]
     #[arg(long, value_name = "FILE|DIR")]
     weights: Option<PathBuf>,
-    /// Draw inputs, and weights if none are given, from this seed
+    /// The noise that pictures are drawn from; for programs, what inputs and weights are drawn from
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     seed: u64,
-    /// How far results may be from those of the program as it is given: relative L2, of the worst result of the worst step
+    /// What to draw with a model
+    #[arg(long, value_name = "TEXT", default_value = "a red apple on a blue background")]
+    prompt: String,
+    /// How far results may be from what they are compared with: relative L2, of a picture's latents after the last step, or of
+    /// the worst result of the worst step. On the processor, exact passes keep every bit
     #[arg(long, value_name = "X", default_value_t = 1e-3)]
     tolerance: f64,
+    /// Judge lossy passes too, by the program as it is given. Else what they make is what later passes are compared with
+    #[arg(long)]
+    lossy: bool,
+    /// Print what was found as JSON
+    #[arg(long)]
+    json: bool,
     #[arg(long, value_enum, default_value = "cpu")]
     device: DeviceArg,
     #[command(flatten)]
@@ -39,52 +52,237 @@ pub struct Args {
 }
 
 pub fn bisect(args: &Args) -> Result<(), Error> {
-    let input = Input::of(&args.input)?;
-    input.refuse_sizes(&args.sizes)?;
-    let (program, timesteps) = input.program(Net::Transformer, &args.sizes)?;
     let recipe = args.passes.recipe()?.unwrap_or_default();
     // On an IR file run just the passes asked for, as `opt` does.
-    let recipe = if matches!(input, Input::File(_)) && !recipe.is_empty() { recipe.only() } else { recipe };
+    let recipe = if args.input.is_file() && !recipe.is_empty() { recipe.only() } else { recipe };
     let pipeline = recipe.pipeline(&lossless(Net::Transformer, args.device.into()));
-    let folder = args.input.join(Net::Transformer.folder());
-    let path = args.weights.clone().or_else(|| folder.is_dir().then_some(folder));
-    let weights: Box<dyn WeightSource> = match path {
-        Some(path) => Box::new(Weights::open(&path)?),
-        None => Box::new(RandomWeights::new(&program, args.seed)),
-    };
-    let inputs = random_inputs(&program, &[], args.seed);
-    let runner = Runner { device: args.device.into(), weights: weights.as_ref(), inputs };
-    let expected = runner.run(&program)?;
-    let mut check = |candidate: &Program| -> Result<bool, Error> {
-        let distance = distance(&runner.run(candidate)?, &expected);
-        eprintln!("{} ops: {distance:.2e} from the program as given", candidate.op_count());
-        Ok(distance <= args.tolerance)
-    };
-    match find(&program, &pipeline, timesteps.as_deref(), &mut check) {
-        Ok(culprit) => print(&describe(&culprit)),
-        Err(BisectError::AllPass) => print(&format!(
-            "after all passes, results are within {:e} of the program as given\n",
-            args.tolerance
-        )),
-        Err(BisectError::GivenFails) => {
-            Err(Error::Usage("two runs of the program as given differ; nothing can be bisected".into()))
+    let mut subject = Subject::open(args)?;
+    let judged = if args.lossy { Judged::All } else { Judged::Lossless };
+    let device: Device = args.device.into();
+    let mut known = Known::default();
+    let mut trail = Vec::new();
+    let (program, timesteps) = (subject.program.clone(), subject.timesteps.clone());
+    let mut check = |probe: Probe| -> Result<bool, Error> {
+        let found = known.results(probe.program, &mut subject)?;
+        let expected = known.results(probe.reference, &mut subject)?;
+        let apart = distance(&found, &expected);
+        let is_exact = probe.promise == Exactness::Exact && device == Device::Cpu;
+        let allowed = if is_exact { 0.0 } else { args.tolerance };
+        if probe.passes > 0 {
+            let line = Line::of(&probe, apart, allowed);
+            say(&line);
+            trail.push(line);
         }
-        Err(BisectError::Driver(error)) => Err(error.into()),
-        Err(BisectError::Check(error)) => Err(error),
+        Ok(apart <= allowed)
+    };
+    let found = find(&program, &pipeline, timesteps.as_deref(), judged, &mut check);
+    let culprit = match found {
+        Ok(culprit) => Some(culprit),
+        Err(BisectError::AllPass) => None,
+        Err(BisectError::GivenFails) => {
+            let message = "two runs of the program as given differ; nothing can be bisected";
+            return Err(Error::Usage(message.into()));
+        }
+        Err(BisectError::Driver(error)) => return Err(error.into()),
+        Err(BisectError::Check(error)) => return Err(error),
+    };
+    let lossy = not_judged(&pipeline, judged);
+    if args.json {
+        let json = summary(culprit.as_ref(), &trail, &lossy, args.tolerance);
+        return print(&format!("{json:#}\n"));
+    }
+    print(&match &culprit {
+        Some(culprit) => describe(culprit),
+        None => all_hold(args.tolerance, &lossy),
+    })
+}
+
+/// Lossy passes that are no culprits.
+fn not_judged(pipeline: &Pipeline, judged: Judged) -> Vec<String> {
+    let is_lossy = |index: &usize| {
+        judged == Judged::Lossless
+            && pipeline.passes().nth(*index).is_some_and(|pass| pass.exactness() == Exactness::Lossy)
+    };
+    (0..pipeline.passes().len()).filter(is_lossy).map(|index| pipeline.text_of(index)).collect()
+}
+
+fn all_hold(tolerance: f64, lossy: &[String]) -> String {
+    let mut text = format!("every pass keeps results within what it promises (tolerance {tolerance:e})\n");
+    if !lossy.is_empty() {
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "not judged, for they promise other numbers: {}; --lossy judges them",
+            lossy.join(", ")
+        );
+    }
+    text
+}
+
+/// What programs are run on.
+struct Subject {
+    program: Program,
+    /// The time of each step, if it is known.
+    timesteps: Option<Vec<f32>>,
+    runs: Runs,
+}
+
+/// How a program's results come about.
+enum Runs {
+    /// A picture is drawn: each step reads the latents that the steps before it made.
+    Picture(Box<Replay>),
+    /// Every step reads the same random inputs.
+    Steps { device: Device, weights: Box<dyn WeightSource>, inputs: Vec<(String, HostTensor)> },
+}
+
+impl Subject {
+    fn open(args: &Args) -> Result<Self, Error> {
+        let input = Input::of(&args.input)?;
+        input.refuse_sizes(&args.sizes)?;
+        match &input {
+            Input::Model(model) if args.input.is_dir() => {
+                let sizes = model.sizes(&args.sizes)?;
+                if sizes.batch != 1 {
+                    return Err(Error::Usage(
+                        "--batch: of a model, bisect draws one picture; leave it out".into(),
+                    ));
+                }
+                let options = OpenOptions {
+                    device: Some(args.device.into()),
+                    dtype: Some(args.sizes.dtype_or(DType::F32)),
+                    parts: Parts { transformer: args.weights.clone(), ..Parts::default() },
+                    ..OpenOptions::default()
+                };
+                let pipeline = FluxPipeline::open_with(&args.input, options)?;
+                let mut request = Request::new(&*args.prompt).steps(sizes.steps).seed(args.seed);
+                request = request.size(sizes.width, sizes.height);
+                request.max_sequence_length = Some(sizes.text_tokens);
+                let replay = Replay::new(pipeline, &request)?;
+                Ok(Self {
+                    program: replay.program()?,
+                    timesteps: Some(replay.timesteps().to_vec()),
+                    runs: Runs::Picture(Box::new(replay)),
+                })
+            }
+            Input::Model(model) => {
+                let sizes = model.sizes(&args.sizes)?;
+                let dtype = args.sizes.dtype_or(DType::F32);
+                let program = model.lower_in(Net::Transformer, &sizes, dtype)?;
+                Self::of_steps(program, Some(model.timesteps(&args.sizes)?), args)
+            }
+            Input::File(_) => {
+                let (program, timesteps) = input.program(Net::Transformer, &args.sizes)?;
+                Self::of_steps(program, timesteps, args)
+            }
+        }
+    }
+
+    fn of_steps(program: Program, timesteps: Option<Vec<f32>>, args: &Args) -> Result<Self, Error> {
+        let weights: Box<dyn WeightSource> = match &args.weights {
+            Some(path) => Box::new(opened(path)?),
+            None => Box::new(RandomWeights::new(&program, args.seed)),
+        };
+        let inputs = random_inputs(&program, &[], args.seed);
+        let runs = Runs::Steps { device: args.device.into(), weights, inputs };
+        Ok(Self { program, timesteps, runs })
+    }
+
+    fn results(&mut self, program: &Program) -> Result<Results, Error> {
+        match &mut self.runs {
+            Runs::Picture(replay) => {
+                let latents = replay.latents(program)?;
+                Ok(vec![HashMap::from([(Name::from("latents"), latents)])])
+            }
+            Runs::Steps { device, weights, inputs } => {
+                let mut executor = load(*device, program.clone(), weights.as_ref())?;
+                Ok(run_steps(executor.as_mut(), inputs)?)
+            }
+        }
     }
 }
 
-struct Runner<'a> {
-    device: Device,
-    weights: &'a dyn WeightSource,
-    inputs: Vec<(String, HostTensor)>,
+fn opened(path: &Path) -> Result<Weights, Error> {
+    Ok(Weights::open(path)?)
 }
 
-impl Runner<'_> {
-    fn run(&self, program: &Program) -> Result<Results, Error> {
-        let mut executor = load(self.device, program.clone(), self.weights)?;
-        Ok(run_steps(executor.as_mut(), &self.inputs)?)
+/// Results of programs that have run: the same one is asked for again and again.
+#[derive(Default)]
+struct Known {
+    by_hash: HashMap<u64, Results>,
+}
+
+impl Known {
+    fn results(&mut self, program: &Program, subject: &mut Subject) -> Result<Results, Error> {
+        let hash = program.structural_hash();
+        if let Some(known) = self.by_hash.get(&hash) {
+            return Ok(known.clone());
+        }
+        let results = subject.results(program)?;
+        self.by_hash.insert(hash, results.clone());
+        Ok(results)
     }
+}
+
+/// What a check found.
+struct Line {
+    passes: usize,
+    last: String,
+    held: Option<(String, usize)>,
+    distance: f64,
+    allowed: f64,
+}
+
+impl Line {
+    fn of(probe: &Probe, distance: f64, allowed: f64) -> Self {
+        let held = probe.held.map(|(rule, count)| (rule.to_owned(), count));
+        Self {
+            passes: probe.passes,
+            last: probe.last.unwrap_or_default().to_owned(),
+            held,
+            distance,
+            allowed,
+        }
+    }
+
+    fn json(&self) -> Value {
+        // JSON has no infinity.
+        let distance = self.distance.is_finite().then_some(self.distance);
+        json!({
+            "passes": self.passes,
+            "last": self.last,
+            "rule": self.held.as_ref().map(|(rule, _)| rule),
+            "applications": self.held.as_ref().map(|(_, count)| count),
+            "distance": distance,
+            "allowed": self.allowed,
+        })
+    }
+}
+
+impl std::fmt::Display for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let verdict = if self.distance <= self.allowed { "within" } else { "beyond" };
+        write!(f, "after pass {}, {}", self.passes, self.last)?;
+        if let Some((rule, count)) = &self.held {
+            write!(f, ", {rule} {count} ×")?;
+        }
+        write!(f, ": {:.1e}, {verdict} {:.0e}", self.distance, self.allowed)
+    }
+}
+
+fn summary(culprit: Option<&Culprit>, trail: &[Line], lossy: &[String], tolerance: f64) -> Value {
+    let culprit = culprit.map(|culprit| {
+        let application = culprit.application.as_ref().map(|application| {
+            json!({
+                "rule": application.rule,
+                "number": application.number,
+                "of": application.of,
+                "place": application.place,
+            })
+        });
+        json!({ "number": culprit.number, "pass": culprit.pass, "application": application })
+    });
+    let checks: Vec<Value> = trail.iter().map(Line::json).collect();
+    json!({ "culprit": culprit, "tolerance": tolerance, "not_judged": lossy, "checks": checks })
 }
 
 fn describe(culprit: &Culprit) -> String {

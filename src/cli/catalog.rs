@@ -1,8 +1,8 @@
 //! `reflux passes`
 
+use super::console::print;
 use super::input::Input;
 use super::lowering::SizeArgs;
-use super::print;
 use crate::Error;
 use reflux_ir::pass::{Pipeline, Question, why};
 use reflux_models::Net;
@@ -24,20 +24,21 @@ enum Command {
         /// The pass, as in pipelines
         name: String,
     },
-    /// Say whether a rule applies at a value of a program, and why not if it does not; succeeds either way
+    /// Say whether a rule, or those of a pass, apply at a value of a program, and why not if they do not; succeeds either way
     Why(WhyArgs),
 }
 
 #[derive(clap::Args)]
 struct WhyArgs {
-    /// A rule of a pass, as `reflux passes explain` lists them
+    /// A rule of a pass, as `reflux passes explain` lists them, or a pass: quantize, hoist, cache, dce …
     rule: String,
-    /// A value of the program, as in %img_mod.0
+    /// A value of the program, as in %img_mod.0, or a module that computes one, as in transformer_blocks.0.attn.to_q
     value: String,
     /// An IR file, a FLUX.1 model in diffusers layout, or a built-in configuration: flux-dev, flux-schnell. Of a model, it
     /// is the transformer
     input: PathBuf,
-    /// Passes to run on the program first, as in 'canonicalize,hoist'
+    /// Passes to run on the program first, as in 'canonicalize,hoist'. A pass that is asked by its name is asked with the
+    /// options that it has here, of the program that it finds
     #[arg(long, value_name = "TEXT", default_value = "")]
     passes: String,
     /// The stage that the value is of, as in reuse or 'prepare prompt' [default: the only one that computes it]
@@ -66,7 +67,9 @@ fn ask(args: &WhyArgs) -> Result<(), Error> {
     let pipeline = Pipeline::parse(&args.passes, &registry)?;
     let input = Input::of(&args.input)?;
     input.refuse_sizes(&args.sizes)?;
-    let program = input.program_after(&pipeline, Net::Transformer, &args.sizes)?;
+    // A pass changes what it would be asked about: it is asked before it has run.
+    let before = pipeline.passes().collect::<Vec<_>>().iter().rposition(|pass| pass.name() == args.rule);
+    let program = input.program_before(&pipeline, before, Net::Transformer, &args.sizes)?;
     let question = Question { rule: &args.rule, value: &args.value, stage: args.stage.as_deref() };
     print(&why(&registry, &pipeline, &program, question)?.to_string())
 }

@@ -1,9 +1,10 @@
 //! `reflux ir diff`
 
+use super::console::{escaped, print, print_styled};
 use super::input::Input;
 use super::ir::NetArg;
 use super::lowering::SizeArgs;
-use super::print;
+use super::number;
 use crate::Error;
 use reflux_ir::pass::Pipeline;
 use reflux_ir::{DiffLayout, DiffOptions, Program, ProgramDiff};
@@ -30,7 +31,7 @@ pub struct Args {
     #[arg(long)]
     side_by_side: bool,
     /// Equal lines to show around what differs
-    #[arg(long, value_name = "LINES", default_value = "2")]
+    #[arg(long, value_name = "LINES", default_value = "2", value_parser = number::count, allow_negative_numbers = true)]
     context: usize,
     /// Of models, the network to compare
     #[arg(long, value_enum, default_value = "transformer")]
@@ -55,14 +56,16 @@ pub fn diff(args: &Args) -> Result<(), Error> {
         // https://no-color.org
         colour: out.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
     };
-    print(&ProgramDiff::new([&a_name, &b_name], [&a, &b]).display(options).to_string())
+    let text = ProgramDiff::new([&a_name, &b_name], [&a, &b]).display(options).to_string();
+    if options.colour { print_styled(&text) } else { print(&text) }
 }
 
 /// One of the two programs, after `passes`, and what it is called.
 fn side(args: &Args, input: &Input, name: &Path, passes: Option<&str>) -> Result<(Program, String), Error> {
     let pipeline = Pipeline::parse(passes.unwrap_or_default(), &registry())?;
     let program = input.program_after(&pipeline, args.net.into(), &args.sizes)?;
-    let name = name.display();
+    let name = name.display().to_string();
+    let name = escaped(&name);
     let name = if pipeline.is_empty() { name.to_string() } else { format!("{name} after {pipeline}") };
     Ok((program, name))
 }

@@ -1,16 +1,26 @@
 //! `reflux generate`
 
+use super::console::{print, say, say_all};
+use super::input::read_program;
+use super::number;
 use super::parts::PartArgs;
 use super::passes::{PassArgs, check_dump_dir, in_a_line};
+use super::pictures::Pictures;
 use super::progress::Progress;
-use super::{DTypeArg, DeviceArg, MemoryArg, announce_peak, by_op, print, tensors};
-use crate::files::check_writable;
-use crate::pipeline::{FluxPipeline, Image, OpenOptions, Report, Request, bundled_model};
+use super::seed::SeedArg;
+use super::slowest::Slowest;
+use super::{DTypeArg, DeviceArg, MemoryArg, announce_peak, by_op, tensors};
+use crate::files::Output;
+use crate::pipeline::{FluxPipeline, OpenOptions, Report, Request, bundled_model};
 use crate::{Error, VERSION};
-use reflux_runtime::Device;
+use reflux_ir::HostTensor;
+use reflux_ir::pass::counted;
+use reflux_models::Net;
+use reflux_runtime::{Device, OpTime, Profile};
 use serde::Serialize;
-use std::fmt::Write;
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Latents travel as safetensors with this one tensor.
@@ -26,34 +36,40 @@ pub struct Args {
     model: Option<PathBuf>,
     #[command(flatten)]
     parts: PartArgs,
-    /// Where to write the PNG; several pictures are numbered NAME-0.png, NAME-1.png, …
+    /// Where to write the picture, a .png, .jpg or .webp (lossless); several are numbered NAME-0.png, NAME-1.png, … A device,
+    /// a pipe, and - for standard output are written to, several pictures one after the other
     #[arg(long, short, value_name = "FILE", default_value = "out.png")]
     out: PathBuf,
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    /// Pictures of a seed are always the same; -1 draws one and prints it
+    #[arg(long, default_value = "0", allow_negative_numbers = true)]
+    seed: SeedArg,
     /// Denoising steps [default: the model's]
-    #[arg(long)]
+    #[arg(long, value_parser = number::count, allow_negative_numbers = true)]
     steps: Option<usize>,
     /// Embedded guidance, where the model has it [default: 3.5]
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, value_parser = number::real, allow_negative_numbers = true)]
     guidance: Option<f32>,
     /// In pixels, a multiple of 16 [default: the model's]
-    #[arg(long)]
+    #[arg(long, value_parser = number::pixels, allow_negative_numbers = true)]
     width: Option<usize>,
     /// In pixels, a multiple of 16 [default: the model's]
-    #[arg(long)]
+    #[arg(long, value_parser = number::pixels, allow_negative_numbers = true)]
     height: Option<usize>,
     /// Pictures per prompt
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value = "1", value_parser = number::count, allow_negative_numbers = true)]
     num_images: usize,
+    /// Make only this one of the pictures, counted from 0, the same as it is among them; of a single prompt, this one of as
+    /// many pictures as it takes
+    #[arg(long, value_name = "K", value_parser = number::count, allow_negative_numbers = true)]
+    image_index: Option<usize>,
     /// What to steer away from; needs --true-cfg-scale above 1
     #[arg(long)]
     negative_prompt: Option<String>,
     /// Classifier-free guidance; above 1 every step computes twice
-    #[arg(long, allow_negative_numbers = true, default_value_t = 1.0)]
+    #[arg(long, default_value = "1", value_parser = number::real, allow_negative_numbers = true)]
     true_cfg_scale: f32,
     /// T5 tokens [default: the model's]
-    #[arg(long)]
+    #[arg(long, value_parser = number::count, allow_negative_numbers = true)]
     max_sequence_length: Option<usize>,
     /// Start from these packed latents instead of the seed's noise
     #[arg(long, value_name = "FILE")]
@@ -61,15 +77,19 @@ pub struct Args {
     /// Write the final packed latents here
     #[arg(long, value_name = "FILE")]
     save_latents: Option<PathBuf>,
-    #[arg(long, value_enum, default_value = "auto")]
+    #[arg(long, value_enum, default_value = "auto", ignore_case = true)]
     device: DeviceArg,
     /// [default: f32 on the processor, bf16 on a GPU]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, ignore_case = true)]
     dtype: Option<DTypeArg>,
-    #[arg(long, value_enum, default_value = "resident")]
+    #[arg(long, value_enum, default_value = "resident", ignore_case = true)]
     memory: MemoryArg,
     #[command(flatten)]
     passes: PassArgs,
+    /// Run this program of IR text as the transformer, as it is: one of --dump-dir, or of `reflux ir`, edited by hand. Passes
+    /// run on it only where they are asked for; steps and sizes that are not given are the program's
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
     /// Write the transformer's program into this folder, before the first pass and after each that changes it
     #[arg(long, value_name = "DIR")]
     dump_dir: Option<PathBuf>,
@@ -90,6 +110,16 @@ struct Summary<'a> {
     #[serde(flatten)]
     report: &'a Report,
     total_seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<Vec<NetworkProfile>>,
+}
+
+/// Where the time of a network goes.
+#[derive(Serialize)]
+struct NetworkProfile {
+    network: &'static str,
+    by_op: Vec<OpTime>,
+    slowest: Slowest,
 }
 
 pub fn generate(args: &Args) -> Result<(), Error> {
@@ -99,12 +129,12 @@ pub fn generate(args: &Args) -> Result<(), Error> {
             "--negative-prompt has no effect unless --true-cfg-scale is above 1; try --true-cfg-scale 4";
         return Err(Error::Usage(message.into()));
     }
-    let images = args.prompts.len().saturating_mul(args.num_images);
-    let files = output_files(&args.out, images.min(100_000))?;
-    for path in files.iter().chain(&args.save_latents) {
-        check_writable(path)?;
-    }
+    let request = request(args)?;
+    let pictures = Pictures::named(&args.out, request.pictures()?)?;
+    let latents = args.save_latents.as_deref().map(Output::binary).transpose()?;
+    pictures.refuse_mixing(latents.as_ref(), args.json)?;
     check_dump_dir(args.dump_dir.as_deref())?;
+    let program = args.program.as_deref().map(read_program).transpose()?.map(Arc::new);
     let recipe = args.passes.recipe()?;
     let asked_for_passes = recipe.is_some();
     let model = match &args.model {
@@ -116,44 +146,86 @@ pub fn generate(args: &Args) -> Result<(), Error> {
         dtype: args.dtype.map(Into::into),
         parts: args.parts.parts(),
         passes: recipe.unwrap_or_default(),
+        program,
         dump_dir: args.dump_dir.clone(),
         memory: args.memory.into(),
     };
     let mut pipeline = FluxPipeline::open_with(model, options)?;
     pipeline.set_profiling(args.profile);
-    let request = request(args)?;
-
+    pictures.refuse_sizes(&request, pipeline.defaults())?;
     if pipeline.device() == Device::Cuda {
         announce_peak(pipeline.planned_peak(&request)?);
     }
-    let mut progress = Progress::new();
-    let (images, report) = pipeline.generate_with(&request, &mut |event| progress.observe(event))?;
-    progress.finish();
-    for warning in &report.warnings {
-        eprintln!("warning: {warning}");
+    // Names would get in the way of what else is printed.
+    let names = !args.json && !pictures.are_printed() && !latents.as_ref().is_some_and(Output::is_stdout);
+    let made = make(args, &mut pipeline, &request, pictures, names)?;
+    if let Some(mut output) = latents {
+        tensors::write(&mut output, &[(LATENTS.to_owned(), joined(&made.latents))])?;
     }
-    for pass in report.passes.iter().filter(|_| asked_for_passes) {
-        eprintln!("{}", in_a_line(pass));
+    for warning in &made.report.warnings {
+        say(format_args!("warning: {warning}"));
     }
-    for (image, path) in images.iter().zip(&files) {
-        image.save(path)?;
-    }
-    if let Some(path) = &args.save_latents {
-        tensors::write(path, &[(LATENTS.to_owned(), report.latents.clone())])?;
+    for pass in made.report.passes.iter().filter(|_| asked_for_passes) {
+        say(in_a_line(pass));
     }
     let total_seconds = start.elapsed().as_secs_f64();
-    if args.profile {
-        for (net, profile) in pipeline.profiles() {
-            eprint!("{}", by_op::table(net.folder(), &profile.by_op()));
-        }
-    }
+    let profiles = pipeline.profiles();
     if args.json {
-        let (prompts, report) = (&args.prompts, &report);
-        let summary = Summary { version: VERSION, files: &files, prompts, report, total_seconds };
+        let profile = args.profile.then(|| {
+            let of = |(net, profile): &(Net, &Profile)| NetworkProfile {
+                network: net.folder(),
+                by_op: profile.by_op(),
+                slowest: Slowest::of(profile),
+            };
+            profiles.iter().map(of).collect()
+        });
+        let (files, prompts, report) = (&made.files, &args.prompts, &made.report);
+        let summary = Summary { version: VERSION, files, prompts, report, total_seconds, profile };
         let json = serde_json::to_string_pretty(&summary).expect("a summary is plain data");
         return print(&format!("{json}\n"));
     }
-    print(&sentence(&files, &images, &report, total_seconds))
+    for (net, profile) in profiles {
+        say_all(by_op::table(net.folder(), &profile.by_op()));
+    }
+    say(sentence(made.files.len(), &made.report, total_seconds));
+    Ok(())
+}
+
+/// What came of a request.
+struct Made {
+    /// Where the pictures are.
+    files: Vec<PathBuf>,
+    /// Those of each picture, if they are wanted.
+    latents: Vec<HostTensor>,
+    report: Report,
+}
+
+/// Makes the pictures. Each is written when it is done, and its name printed if `names` are wanted: what comes after it may fail.
+fn make(
+    args: &Args,
+    pipeline: &mut FluxPipeline,
+    request: &Request,
+    mut pictures: Pictures,
+    names: bool,
+) -> Result<Made, Error> {
+    let (mut files, mut latents) = (Vec::new(), Vec::new());
+    let progress = RefCell::new(Progress::new());
+    let outcome =
+        pipeline.generate_each(request, &mut |event| progress.borrow_mut().observe(event), &mut |picture| {
+            let path = pictures.write(&picture.image)?;
+            if names {
+                progress.borrow().suspend(|| print(&format!("{}\n", path.display())))?;
+            }
+            files.push(path);
+            latents.extend(args.save_latents.is_some().then_some(picture.latents));
+            Ok(())
+        });
+    progress.borrow().finish();
+    match outcome {
+        Ok(report) => Ok(Made { files, latents, report }),
+        Err(error) if files.is_empty() => Err(error),
+        Err(error) => Err(Error::Unfinished { done: files.len(), error: Box::new(error) }),
+    }
 }
 
 fn request(args: &Args) -> Result<Request, Error> {
@@ -169,14 +241,22 @@ fn request(args: &Args) -> Result<Request, Error> {
         guidance: args.guidance,
         width: args.width,
         height: args.height,
-        seed: args.seed,
+        seed: args.seed.number(),
         num_images: Some(args.num_images),
+        image_index: args.image_index,
         max_sequence_length: args.max_sequence_length,
         init_latents,
     })
 }
 
-fn read_latents(path: &Path) -> Result<reflux_ir::HostTensor, Error> {
+/// One tensor `[pictures, tokens, channels]` of one for each picture.
+fn joined(latents: &[HostTensor]) -> HostTensor {
+    let values: Vec<f32> = latents.iter().flat_map(HostTensor::to_f32).collect();
+    let shape = latents.first().map_or([0, 0, 0], |first| [latents.len(), first.shape[1], first.shape[2]]);
+    HostTensor::from_f32(shape, &values)
+}
+
+fn read_latents(path: &Path) -> Result<HostTensor, Error> {
     let mut tensors = tensors::read(path)?;
     let found = tensors.iter().position(|(name, _)| name == LATENTS);
     let Some(index) = found else {
@@ -186,43 +266,14 @@ fn read_latents(path: &Path) -> Result<reflux_ir::HostTensor, Error> {
     Ok(tensors.swap_remove(index).1)
 }
 
-/// `out.png` for one picture; `out-0.png`, `out-1.png`, … for several.
-fn output_files(out: &Path, images: usize) -> Result<Vec<PathBuf>, Error> {
-    if out.is_dir() {
-        return Err(Error::Usage(format!("--out {} is a folder; name a file in it", out.display())));
-    }
-    let (Some(stem), extension) = (out.file_stem(), out.extension()) else {
-        return Err(Error::Usage(format!("--out {} names no file", out.display())));
-    };
-    let extension = extension.map(|extension| extension.to_string_lossy().into_owned());
-    if extension.as_ref().is_some_and(|extension| !extension.eq_ignore_ascii_case("png")) {
-        return Err(Error::Usage(format!("--out {} is not a .png file; only PNG is written", out.display())));
-    }
-    if images == 1 {
-        return Ok(vec![out.with_extension(extension.unwrap_or_else(|| "png".into()))]);
-    }
-    let stem = stem.to_string_lossy();
-    Ok((0..images).map(|index| out.with_file_name(format!("{stem}-{index}.png"))).collect())
-}
-
-fn sentence(files: &[PathBuf], images: &[Image], report: &Report, seconds: f64) -> String {
-    let mut text = String::new();
-    for path in files {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{}", path.display());
-    }
-    let count = if images.len() == 1 { "1 picture".into() } else { format!("{} pictures", images.len()) };
+fn sentence(pictures: usize, report: &Report, seconds: f64) -> String {
+    let Report { width, height, steps, seed, dtype, device, .. } = report;
     let stages: Vec<_> =
         report.stages.iter().map(|time| format!("{} {:.2} s", time.stage, time.seconds)).collect();
-    eprintln!(
-        "{count} of {}×{}, {} steps, seed {}, {} on {}: {seconds:.2} s ({})",
-        report.width,
-        report.height,
-        report.steps,
-        report.seed,
-        report.dtype,
-        report.device,
+    format!(
+        "{} of {width}×{height}, {}, seed {seed}, {dtype} on {device}: {seconds:.2} s ({})",
+        counted(pictures, "picture"),
+        counted(*steps, "step"),
         stages.join(", ")
-    );
-    text
+    )
 }

@@ -49,14 +49,25 @@ impl<'a> Input<'a> {
                 let timesteps = (net == Net::Transformer).then(|| model.timesteps(sizes)).transpose()?;
                 Ok((program, timesteps))
             }
-            Self::File(path) => Ok((parse(path, &read_text(path)?)?, None)),
+            Self::File(path) => Ok((read_program(path)?, None)),
         }
     }
 
     /// That program after the passes of `pipeline`.
     pub fn program_after(&self, pipeline: &Pipeline, net: Net, sizes: &SizeArgs) -> Result<Program, Error> {
+        self.program_before(pipeline, None, net, sizes)
+    }
+
+    /// That program as pass `index` of `pipeline` finds it, counted from 0; after all passes, if none is given.
+    pub fn program_before(
+        &self,
+        pipeline: &Pipeline,
+        index: Option<usize>,
+        net: Net,
+        sizes: &SizeArgs,
+    ) -> Result<Program, Error> {
         let (program, timesteps) = self.program(net, sizes)?;
-        let mut driver = Driver { timesteps: timesteps.as_deref(), ..Driver::default() };
+        let mut driver = Driver { timesteps: timesteps.as_deref(), stop_after: index, ..Driver::default() };
         Ok(driver.run(program, pipeline)?.0)
     }
 
@@ -70,6 +81,11 @@ impl<'a> Input<'a> {
             _ => Ok(()),
         }
     }
+}
+
+/// The program of a file of IR text.
+pub fn read_program(path: &Path) -> Result<Program, Error> {
+    parse(path, &read_text(path)?)
 }
 
 /// The program of the IR text `source`, which was read from `path`.

@@ -1,12 +1,13 @@
 //! `reflux ir`
 
+use super::console::say_all;
 use super::diff;
 use super::lowering::{Model, SizeArgs};
 use super::passes::{DriveArgs, default_for};
-use super::write_result;
+use super::{text_output, write_result};
 use crate::Error;
-use crate::files::check_writable;
 use crate::pipeline::bundled_model;
+use reflux_ir::export::DotOptions;
 use reflux_ir::text::PrintOptions;
 use reflux_ir::{Graph, Program, export};
 use reflux_models::{ModelConfig, Net};
@@ -46,7 +47,7 @@ struct ShowArgs {
     /// Add the FLOP and bytes of each op and stage, and with --cost their times
     #[arg(long)]
     costs: bool,
-    /// Print every block by itself
+    /// Print or draw every block by itself
     #[arg(long)]
     unrolled: bool,
     #[command(flatten)]
@@ -93,9 +94,7 @@ pub fn ir(args: &Args) -> Result<(), Error> {
 }
 
 fn show(args: &ShowArgs) -> Result<(), Error> {
-    if let Some(path) = &args.out {
-        check_writable(path)?;
-    }
+    let mut out = text_output(args.out.as_deref())?;
     let recipe = args.drive.passes.recipe()?;
     let model = match (&args.config, &args.model) {
         (Some(name), _) => Model::built_in(name).expect("clap knows the names"),
@@ -110,8 +109,8 @@ fn show(args: &ShowArgs) -> Result<(), Error> {
     let in_steps = net == Net::Transformer && !pipeline.is_empty();
     let timesteps = in_steps.then(|| model.timesteps(&args.sizes)).transpose()?;
     let (program, report) = args.drive.run(program, &pipeline, timesteps.as_deref())?;
-    eprint!("{report}");
-    write_result(args.out.as_deref(), &render(&program, args))
+    say_all(report);
+    write_result(&mut out, &render(&program, args))
 }
 
 fn render(program: &Program, args: &ShowArgs) -> String {
@@ -119,7 +118,7 @@ fn render(program: &Program, args: &ShowArgs) -> String {
     let machine = args.drive.machine();
     match args.export {
         None => program.print(&PrintOptions { costs, machine, unrolled, ..PrintOptions::default() }),
-        Some(Export::Dot) => export::dot(program, machine),
+        Some(Export::Dot) => export::dot(program, DotOptions { machine, unrolled }),
         Some(Export::Json) => format!("{:#}\n", export::model_explorer(program, machine)),
         Some(Export::Costs) => {
             let cost = |graph: &Graph, id| match machine {

@@ -1,6 +1,7 @@
 //! Networks from a model's configuration alone.
 
 use super::DTypeArg;
+use super::number;
 use crate::Error;
 use crate::pipeline::{Defaults, FluxPipeline, OpenOptions};
 use reflux_ir::{DType, Program};
@@ -12,22 +13,22 @@ use std::path::Path;
 #[derive(clap::Args)]
 pub struct SizeArgs {
     /// In pixels [default: the model's]
-    #[arg(long)]
+    #[arg(long, value_parser = number::pixels, allow_negative_numbers = true)]
     width: Option<usize>,
     /// In pixels [default: the model's]
-    #[arg(long)]
+    #[arg(long, value_parser = number::pixels, allow_negative_numbers = true)]
     height: Option<usize>,
     /// [default: 1]
-    #[arg(long)]
+    #[arg(long, value_parser = number::count, allow_negative_numbers = true)]
     batch: Option<usize>,
     /// [default: the model's]
-    #[arg(long)]
+    #[arg(long, value_parser = number::count, allow_negative_numbers = true)]
     steps: Option<usize>,
     /// T5 tokens [default: the model's]
-    #[arg(long)]
+    #[arg(long, value_parser = number::count, allow_negative_numbers = true)]
     max_sequence_length: Option<usize>,
     /// [default: bf16]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, ignore_case = true)]
     dtype: Option<DTypeArg>,
 }
 

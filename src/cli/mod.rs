@@ -6,27 +6,35 @@ mod bisect;
 mod by_op;
 mod catalog;
 mod compare;
+mod console;
 mod diff;
 mod doctor;
 mod generate;
 mod input;
 mod ir;
 mod lowering;
+mod number;
 mod opt;
 mod parts;
 mod passes;
+mod pictures;
 mod progress;
 mod run;
+mod seed;
+#[cfg(unix)]
+mod signals;
 mod slowest;
 mod steps;
 mod tensors;
+mod usage;
 
 use crate::Error;
+use crate::files::Output;
 use crate::pipeline::Memory;
 use clap::{Parser, Subcommand};
+use console::{print, say};
 use reflux_ir::DType;
 use reflux_runtime::Device;
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -79,16 +87,24 @@ pub fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_env("REFLUX_LOG"))
         .with_writer(std::io::stderr)
+        // It would say on standard error that it cannot write there, and fail at that.
+        .log_internal_errors(false)
         .init();
+    #[cfg(unix)]
+    signals::install();
     // This thread is one of those that share work: to hand all of it over, and wait, would cost every small op two switches.
     // The pool is nobody else's yet, so this does not fail; and were it to fail, only time would be lost.
     let _ = rayon::ThreadPoolBuilder::new().use_current_thread().build_global();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(error) if error.use_stderr() => {
+            console::say_all(usage::explain(error));
+            return ExitCode::FAILURE;
+        }
+        Err(help) => {
             // Help and version come this way too; if they cannot be printed, there is nobody to tell.
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+            let _ = help.print();
+            return ExitCode::SUCCESS;
         }
     };
     let outcome = std::panic::catch_unwind(|| match cli.command {
@@ -106,20 +122,22 @@ pub fn main() -> ExitCode {
         Ok(Ok(())) => match elsewhere {
             None => ExitCode::SUCCESS,
             Some(panic) => {
-                eprintln!("error: the backend failed in the background, so the result is wrong: {panic}");
+                say(format_args!(
+                    "error: the backend failed in the background, so the result is wrong: {panic}"
+                ));
                 ExitCode::FAILURE
             }
         },
         Ok(Err(error)) => {
-            eprintln!("error: {error}");
+            say(format_args!("error: {error}"));
             ExitCode::FAILURE
         }
         Err(panic) => {
             let message = panic.downcast_ref::<String>().map(String::as_str);
             let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
-            eprintln!(
+            say(format_args!(
                 "error: Reflux itself failed: {message}; please report this (REFLUX_LOG=debug tells where)"
-            );
+            ));
             ExitCode::FAILURE
         }
     }
@@ -183,28 +201,24 @@ impl From<MemoryArg> for Memory {
 
 /// Says how much memory will be taken at most, before it is.
 fn announce_peak(bytes: u64) {
-    eprintln!("planned peak memory: {}", gigabytes(bytes));
+    say(format_args!("planned peak memory: {}", gigabytes(bytes)));
 }
 
 fn gigabytes(bytes: u64) -> String {
     format!("{:.2} GB", bytes as f64 / 1e9)
 }
 
-/// Writes a result to `path`, or to standard output if there is none.
-fn write_result(path: Option<&Path>, text: &str) -> Result<(), Error> {
-    match path {
-        Some(path) => crate::files::write_atomically(path, |out| out.write_all(text.as_bytes())),
-        None => print(text),
-    }
+/// Where `--out FILE` says that a text goes: nowhere in particular is standard output.
+///
+/// # Errors
+/// [`Error::Write`] if nothing could be written there later.
+fn text_output(argument: Option<&Path>) -> Result<Output, Error> {
+    Output::named(argument.unwrap_or(Path::new("-")))
 }
 
-/// Prints to standard output. A reader that has seen enough (`| head`) is no error.
-fn print(text: &str) -> Result<(), Error> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        outcome => outcome.map_err(Error::Stdout),
-    }
+/// Writes a result to where [`text_output`] says.
+fn write_result(output: &mut Output, text: &str) -> Result<(), Error> {
+    if output.is_stdout() { print(text) } else { output.write_text(text) }
 }
 
 fn read_text(path: &Path) -> Result<String, Error> {

@@ -1,11 +1,12 @@
 //! `reflux opt`
 
+use super::console::{print, say_all};
 use super::input::{Input, parse};
+use super::ir::NetArg;
 use super::lowering::{Model, SizeArgs};
 use super::passes::{DriveArgs, default_for};
-use super::{print, read_text, write_result};
+use super::{read_text, text_output, write_result};
 use crate::Error;
-use crate::files::check_writable;
 use reflux_ir::Program;
 use reflux_ir::pass::{ConfigError, Pipeline, Recipe, header};
 use reflux_models::{ModelConfig, Net};
@@ -14,9 +15,11 @@ use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// An IR file, a FLUX.1 model in diffusers layout, or a built-in configuration: flux-dev, flux-schnell. Of a model, it
-    /// is the transformer that is optimized
+    /// An IR file, a FLUX.1 model in diffusers layout, or a built-in configuration: flux-dev, flux-schnell
     input: PathBuf,
+    /// Of a model, the network to optimize [default: transformer]
+    #[arg(long, value_enum)]
+    net: Option<NetArg>,
     #[command(flatten)]
     drive: DriveArgs,
     /// Where to write the program [default: standard output]
@@ -28,8 +31,8 @@ pub struct Args {
     /// Also print how often each rule was tried, how often it fitted, and how long that took
     #[arg(long)]
     rules: bool,
-    /// Print what the passes would do, and write nothing
-    #[arg(long, conflicts_with_all = ["out", "json", "dump_dir"])]
+    /// Print what the passes would do, with --json as JSON, and write nothing
+    #[arg(long, conflicts_with_all = ["out", "dump_dir"])]
     preview: bool,
     /// The model that an IR file was made from, for the times of its steps
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
@@ -65,29 +68,36 @@ impl Source {
 }
 
 pub fn opt(args: &Args) -> Result<(), Error> {
-    if let Some(path) = &args.out {
-        check_writable(path)?;
+    let mut out = text_output(args.out.as_deref())?;
+    if args.json && args.out.is_some() && out.is_stdout() {
+        let message = "--json prints the report to standard output, so --out must name something else";
+        return Err(Error::Usage(message.into()));
     }
     let recipe = args.drive.passes.recipe()?;
     let source = source(args)?;
-    let pipeline = source.pipeline(recipe, &default_for(Net::Transformer, args.drive.machine()));
+    let pipeline = source.pipeline(recipe, &default_for(net(args), args.drive.machine()));
     let Source { program, timesteps, .. } = source;
     let (program, report) = args.drive.run(program, &pipeline, timesteps.as_deref())?;
     let mut more = if args.rules { report.rules().to_string() } else { String::new() };
     let explanations = report.passes.iter().flat_map(|pass| &pass.explanations);
     more.extend(explanations.map(|explanation| format!("{explanation}\n")));
-    if args.preview {
+    if args.preview && !args.json {
         return print(&format!("{report}{more}"));
     }
-    eprint!("{report}{more}");
+    say_all(format_args!("{report}{more}"));
     if args.json {
-        if let Some(path) = &args.out {
-            write_result(Some(path), &program.to_string())?;
+        if args.out.is_some() {
+            write_result(&mut out, &program.to_string())?;
         }
         let json = serde_json::to_string_pretty(&report).expect("a report is plain data");
         return print(&format!("{json}\n"));
     }
-    write_result(args.out.as_deref(), &program.to_string())
+    write_result(&mut out, &program.to_string())
+}
+
+/// The network of a model that is meant.
+fn net(args: &Args) -> Net {
+    args.net.map_or(Net::Transformer, Net::from)
 }
 
 fn source(args: &Args) -> Result<Source, Error> {
@@ -95,6 +105,11 @@ fn source(args: &Args) -> Result<Source, Error> {
         input @ Input::Model(_) => of_model(&input, args),
         input @ Input::File(path) => {
             input.refuse_sizes(&args.sizes)?;
+            if args.net.is_some() {
+                let path = path.display();
+                let message = format!("--net is for models; {path} is a program and is of one network");
+                return Err(Error::Usage(message));
+            }
             of_file(path, args)
         }
     }
@@ -107,7 +122,7 @@ fn of_model(input: &Input, args: &Args) -> Result<Source, Error> {
         let message = format!("{flag} says what an IR file was made from; {input} is a model, leave it out");
         return Err(Error::Usage(message));
     }
-    let (program, timesteps) = input.program(Net::Transformer, &args.sizes)?;
+    let (program, timesteps) = input.program(net(args), &args.sizes)?;
     Ok(Source { program, timesteps, passes: None, is_file: false })
 }
 

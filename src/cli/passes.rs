@@ -1,5 +1,7 @@
 //! Which passes to run, and what to see of them.
 
+use super::console::{say, say_all};
+use super::number;
 use crate::Error;
 use crate::pipeline::lossless;
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
@@ -56,7 +58,7 @@ fn read_config(path: &Path) -> Result<Recipe, Error> {
     let translation =
         pruna::translate(&table).map_err(|error| Error::Pruna { path: path.to_owned(), error })?;
     for note in &translation.notes {
-        eprintln!("note: {note}");
+        say(format_args!("note: {note}"));
     }
     Ok(translation.recipe)
 }
@@ -86,7 +88,7 @@ pub struct DriveArgs {
     #[arg(long)]
     explain: bool,
     /// Run only the first N passes
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::count, allow_negative_numbers = true)]
     stop_after: Option<usize>,
 }
 
@@ -138,7 +140,7 @@ impl DriveArgs {
             machine: self.cost,
             print_before: points("--print-before", &self.print_before, pipeline)?,
             print_after: points("--print-after", &self.print_after, pipeline)?,
-            print: Some(&mut |text| eprint!("{text}")),
+            print: Some(&mut |text| say_all(text)),
             stop_after: self.stop_after,
             explain: self.explain,
             ..Driver::default()

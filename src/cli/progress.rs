@@ -29,6 +29,11 @@ impl Progress {
         }
     }
 
+    /// Does what writes on the screen without the bar in its way.
+    pub fn suspend<R>(&self, write: impl FnOnce() -> R) -> R {
+        self.bar.suspend(write)
+    }
+
     pub fn finish(&self) {
         self.bar.finish_and_clear();
     }

@@ -1,11 +1,14 @@
 //! `reflux run`
 
+use super::console::{print, say, say_all};
 use super::input::parse;
+use super::seed::SeedArg;
 use super::slowest::Slowest;
-use super::steps::{bind_step, random_inputs};
-use super::{DeviceArg, print, read_text, tensors};
+use super::steps::{STEP, bind_step, random_inputs};
+use super::{DeviceArg, read_text, tensors};
 use crate::Error;
-use crate::files::check_writable;
+use crate::files::Output;
+use reflux_ir::pass::counted;
 use reflux_ir::{HostTensor, Program, WeightError, WeightSource};
 use reflux_models::weights::{RandomWeights, Weights};
 use reflux_runtime::{Execute, load};
@@ -26,8 +29,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE|DIR")]
     weights: Option<PathBuf>,
     /// Draw weights and inputs that are not given from this seed: a way to measure a network without its checkpoint
-    #[arg(long, value_name = "SEED")]
-    random: Option<u64>,
+    #[arg(long, value_name = "SEED", allow_negative_numbers = true)]
+    random: Option<SeedArg>,
     #[arg(long, value_enum, default_value = "auto")]
     device: DeviceArg,
     /// Measure every op and print the slowest, those of steps first
@@ -36,47 +39,87 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<(), Error> {
-    if let Some(path) = &args.outputs {
-        check_writable(path)?;
-    }
+    let mut output = args.outputs.as_deref().map(Output::binary).transpose()?;
+    let random = args.random.map(SeedArg::number);
     let program = parse(&args.program, &read_text(&args.program)?)?;
-    let inputs = given_inputs(args, &program)?;
-    let weights: Box<dyn WeightSource> = match (&args.weights, args.random) {
+    let inputs = given_inputs(args, random, &program)?;
+    check_given(&program, &inputs)?;
+    if args.weights.is_none() && random.is_none() {
+        check_needs_none(&program)?;
+    }
+    let weights: Box<dyn WeightSource> = match (&args.weights, random) {
         (Some(path), _) => Box::new(checked_weights(&program, path)?),
         (None, Some(seed)) => Box::new(RandomWeights::new(&program, seed)),
         (None, None) => Box::new(NoWeights),
     };
     let start = Instant::now();
     let mut executor = load(args.device.into(), program, weights.as_ref())?;
-    eprintln!("loaded in {:.2} s", start.elapsed().as_secs_f64());
+    say(format_args!("loaded in {:.2} s", start.elapsed().as_secs_f64()));
     for note in executor.fallbacks() {
-        eprintln!("note: {note}");
+        say(format_args!("note: {note}"));
     }
     executor.set_profiling(args.profile);
     for (name, tensor) in &inputs {
         executor.bind(name, tensor)?;
     }
     let outputs = run_schedule(executor.as_mut())?;
-    if let Some(path) = &args.outputs {
-        tensors::write(path, &outputs)?;
+    if let Some(output) = &mut output {
+        tensors::write(output, &outputs)?;
     }
-    match executor.profile() {
-        Some(profile) => print(&Slowest::of(profile).to_string()),
-        None => Ok(()),
+    match executor.profile().map(Slowest::of) {
+        // Tensors and a table together would be neither.
+        Some(slowest) if output.is_some_and(|output| output.is_stdout()) => say_all(slowest),
+        Some(slowest) => print(&slowest.to_string())?,
+        None => {}
     }
+    Ok(())
 }
 
 /// The tensors of `--inputs`, and with `--random` noise for every float input that they leave out.
-fn given_inputs(args: &Args, program: &Program) -> Result<Vec<(String, HostTensor)>, Error> {
+fn given_inputs(
+    args: &Args,
+    random: Option<u64>,
+    program: &Program,
+) -> Result<Vec<(String, HostTensor)>, Error> {
     let mut inputs = match &args.inputs {
         Some(path) => tensors::read(path)?,
         None => Vec::new(),
     };
-    if let Some(seed) = args.random {
+    if let Some(seed) = random {
         let drawn = random_inputs(program, &inputs, seed);
         inputs.extend(drawn);
     }
     Ok(inputs)
+}
+
+/// Refuses a run that would lack inputs, before anything is loaded.
+fn check_given(program: &Program, inputs: &[(String, HostTensor)]) -> Result<(), Error> {
+    let is_given = |name: &str| name == STEP || inputs.iter().any(|(given, _)| *given == *name);
+    let lacking: Vec<String> = program
+        .inputs
+        .iter()
+        .filter(|input| !is_given(&input.name))
+        .map(|input| format!("`{}` {}", input.name, input.fact))
+        .collect();
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "the program reads inputs that are not given: {}; give them as tensors of these names with --inputs FILE, or draw \
+         them with --random SEED",
+        lacking.join(", ")
+    )))
+}
+
+/// Refuses a run of a program that reads weights where none are given.
+fn check_needs_none(program: &Program) -> Result<(), Error> {
+    let weights = program.weights();
+    let Some((first, fact)) = weights.first() else { return Ok(()) };
+    Err(Error::Usage(format!(
+        "the program reads {}, `{first}` {fact} the first; give their file or folder with --weights, or draw them with \
+         --random SEED",
+        counted(weights.len(), "weight")
+    )))
 }
 
 fn checked_weights(program: &Program, path: &std::path::Path) -> Result<Weights, Error> {
@@ -85,13 +128,12 @@ fn checked_weights(program: &Program, path: &std::path::Path) -> Result<Weights,
     Ok(weights)
 }
 
-/// For programs run without `--weights`.
+/// For programs that read none.
 struct NoWeights;
 
 impl WeightSource for NoWeights {
     fn weight(&self, name: &str, _dtype: reflux_ir::DType) -> Result<HostTensor, WeightError> {
-        let why = "give a file or folder with --weights".into();
-        Err(WeightError::Unreadable { name: name.to_owned(), why })
+        Err(WeightError::Missing(name.to_owned()))
     }
 }
 
@@ -103,7 +145,7 @@ fn run_schedule(executor: &mut dyn Execute) -> Result<Vec<(String, HostTensor)>,
         bind_step(executor, step)?;
         let start = Instant::now();
         let mut results: Vec<_> = executor.step(step)?.into_iter().collect();
-        eprintln!("step {step}: {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
+        say(format_args!("step {step}: {:.1} ms", start.elapsed().as_secs_f64() * 1e3));
         results.sort_by(|(a, _), (b, _)| a.cmp(b));
         for (name, value) in results {
             outputs.push(if steps == 1 {

@@ -6,7 +6,7 @@ use reflux_models::noise::TorchGenerator;
 use reflux_runtime::{Execute, RunError};
 
 /// The input that tells a program which step it runs.
-const STEP: &str = "step";
+pub const STEP: &str = "step";
 
 /// Tells `executor` that `step` comes next, if its program reads which one that is.
 pub fn bind_step(executor: &mut dyn Execute, step: usize) -> Result<(), RunError> {

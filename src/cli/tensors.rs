@@ -1,7 +1,7 @@
 //! Files of named tensors.
 
 use crate::Error;
-use crate::files::write_atomically;
+use crate::files::Output;
 use reflux_ir::{DType, HostTensor};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::path::Path;
@@ -41,11 +41,11 @@ fn host_tensor(view: &TensorView) -> Option<HostTensor> {
     Some(HostTensor::new(dtype, shape, view.data().to_vec()))
 }
 
-/// Writes a safetensors file.
-pub fn write(path: &Path, tensors: &[(String, HostTensor)]) -> Result<(), Error> {
+/// Writes a safetensors file to `output`.
+pub fn write(output: &mut Output, tensors: &[(String, HostTensor)]) -> Result<(), Error> {
     let views: Vec<(String, TensorView)> =
         tensors.iter().map(|(name, tensor)| (name.clone(), tensor_view(tensor))).collect();
-    write_atomically(path, |out| {
+    output.write(|out| {
         let bytes = safetensors::serialize(views, None).map_err(std::io::Error::other)?;
         out.write_all(&bytes)
     })

@@ -1,11 +1,13 @@
 //! What differs between two programs, value by value.
 
 mod layout;
+mod moves;
 
 use crate::text::{Part, PrintOptions, Printed, Section, line_of};
 use crate::{Graph, Name, Op, Program, Stage};
+use moves::Place;
 use similar::{Algorithm, DiffOp, capture_diff_slices};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::Hash;
 
@@ -44,6 +46,10 @@ pub struct ValueCounts {
     pub removed: usize,
     /// Both have, but made otherwise: another op, attribute, operand, type or module.
     pub changed: usize,
+    /// The second program computes it here, the first in another stage.
+    pub moved_in: usize,
+    /// The first program computes it here, the second in another stage.
+    pub moved_out: usize,
 }
 
 /// A line of one program, or one of each about the same.
@@ -53,6 +59,14 @@ enum Row {
     Changed(Printed, Printed),
     Removed(Printed),
     Added(Printed),
+    /// A line of the first program, which the second has there.
+    Left(Printed, Place),
+    /// That line, and the second program's, here.
+    Came {
+        before: Printed,
+        after: Printed,
+        was: Place,
+    },
 }
 
 impl ProgramDiff {
@@ -60,17 +74,23 @@ impl ProgramDiff {
     pub fn new(names: [&str; 2], programs: [&Program; 2]) -> Self {
         let [a, b] = programs.map(|program| program.sections(&PrintOptions::default()));
         let (mut rows, mut counts) = (Vec::new(), Vec::new());
+        let moved = moved(programs);
         let part = |section: &Section| section.part.clone();
         for pair in align(&a, &b, part) {
+            let of = pair[0].or(pair[1]).expect("a pair has one at least").part.clone();
             let [a, b] = pair.map(|section| section.map_or(&[][..], |section| &section.lines));
-            rows.extend(align(a, b, |line| line.about.clone()).into_iter().map(Row::of));
+            let pairs = align(a, b, |line| line.about.clone()).into_iter();
+            rows.extend(pairs.map(|pair| (of.clone(), Row::of(pair))));
             if let [Some(Section { part: Part::Stage(stage), .. }), _]
             | [_, Some(Section { part: Part::Stage(stage), .. })] = pair
             {
-                counts.push((stage.clone(), ValueCounts::of(programs.map(|program| program.graph(stage)))));
+                let graphs = programs.map(|program| program.graph(stage));
+                counts.push((stage.clone(), ValueCounts::of(graphs, &moved)));
             }
         }
         counts.retain(|(_, counts)| *counts != ValueCounts::default());
+        moves::find(&mut rows);
+        let rows = rows.into_iter().map(|(_, row)| row).collect();
         Self { names: names.map(str::to_owned), rows, counts }
     }
 
@@ -109,16 +129,41 @@ impl Row {
 }
 
 impl ValueCounts {
-    /// Of a stage as both programs have it; one may not.
-    fn of(graphs: [Option<&Graph>; 2]) -> Self {
+    /// Of a stage as both programs have it; one may not. `moved` are the values that change stages.
+    fn of(graphs: [Option<&Graph>; 2], moved: &HashSet<Name>) -> Self {
         let [a, b] = graphs.map(|graph| graph.map(lines_by_name).unwrap_or_default());
         let common = |line: &(&&Name, &String)| b.contains_key(*line.0);
+        let added: Vec<_> = b.keys().filter(|name| !a.contains_key(*name)).collect();
+        let removed: Vec<_> = a.keys().filter(|name| !b.contains_key(*name)).collect();
+        let moves = |names: &[&&Name]| names.iter().filter(|name| moved.contains(***name)).count();
+        let (moved_in, moved_out) = (moves(&added), moves(&removed));
         Self {
-            added: b.keys().filter(|name| !a.contains_key(*name)).count(),
-            removed: a.keys().filter(|name| !b.contains_key(*name)).count(),
+            added: added.len() - moved_in,
+            removed: removed.len() - moved_out,
             changed: a.iter().filter(common).filter(|(name, line)| b[*name] != **line).count(),
+            moved_in,
+            moved_out,
         }
     }
+}
+
+/// The values that one stage of the first program computes, and another of the second.
+fn moved(programs: [&Program; 2]) -> HashSet<Name> {
+    let [a, b] = programs.map(|program| {
+        let mut stages: HashMap<Name, Vec<Stage>> = HashMap::new();
+        for (stage, graph) in program.stages() {
+            let is_op = |id: &_| !graph.is_leaf(*id) && !matches!(graph[*id].op, Op::Input(_));
+            for id in graph.ids().filter(is_op) {
+                stages.entry(graph[id].name.clone()).or_default().push(stage.clone());
+            }
+        }
+        stages
+    });
+    let moves = |(name, stages): &(&Name, &Vec<Stage>)| match b.get(*name).map(Vec::as_slice) {
+        Some([there]) => matches!(&stages[..], [here] if here != there),
+        _ => false,
+    };
+    a.iter().filter(moves).map(|(name, _)| name.clone()).collect()
 }
 
 /// Every op as it prints by itself.

@@ -8,6 +8,7 @@
 //! - [`verify()`]: everything that must hold, checked at once.
 //! - [`Machine`]: how long ops take on known devices, estimated.
 //! - [`ProgramDiff`]: what differs between two programs.
+//! - [`files`]: outputs that are whole or not there.
 //! - [`export`]: Graphviz DOT and Model Explorer JSON.
 //!
 //! ```
@@ -32,6 +33,7 @@ mod diff;
 mod dtype;
 pub mod export;
 mod fact;
+pub mod files;
 mod graph;
 mod hash;
 mod host;
@@ -41,6 +43,7 @@ pub mod op;
 pub mod pass;
 mod patch;
 mod program;
+mod rebuild;
 mod scales;
 mod scope;
 pub mod text;
@@ -58,5 +61,5 @@ pub use op::Op;
 pub use patch::{Patch, PatchError};
 pub use program::{Declaration, Program, Stage};
 pub use scales::{Granularity, Scales, UnknownScales};
-pub use scope::Scope;
+pub use scope::{Builder, Scope};
 pub use verify::{VerifyError, Violation, verify};

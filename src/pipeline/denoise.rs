@@ -39,7 +39,7 @@ impl FluxPipeline {
         clock: &mut Clock,
     ) -> Result<HostTensor, Error> {
         let guided = self.config.is_guided();
-        let (dtype, images) = (self.dtype, request.prompts.len() * request.num_images);
+        let (dtype, pictures) = (self.dtype, request.pictures());
         let sizes = request.sizes_of(Net::Transformer);
         let transformer = self.network(Net::Transformer, sizes, clock)?;
         clock.enter("denoise");
@@ -72,7 +72,7 @@ impl FluxPipeline {
                 None => velocity,
             };
             schedule.step(step, &mut sample, &velocity);
-            clock.step(image, images, step, request.steps);
+            clock.step(image - pictures.start, pictures.len(), step, request.steps);
         }
         Ok(HostTensor::from_f32(latents.shape, &sample))
     }

@@ -1,9 +1,13 @@
-//! Pictures and PNG files.
+//! Pictures, and the files that they are kept in.
 
+use super::metadata::PARAMETERS;
 use crate::Error;
-use crate::files::write_atomically;
+use crate::files::Output;
+use image::codecs::jpeg::JpegEncoder;
+use image::codecs::webp::WebPEncoder;
+use image::{ExtendedColorType, ImageEncoder};
 use reflux_ir::HostTensor;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 /// A picture, 8 bits per channel, with a note of how it was made.
@@ -14,6 +18,55 @@ pub struct Image {
     /// Rows of RGB.
     pixels: Vec<u8>,
     metadata: Vec<(&'static str, String)>,
+}
+
+/// A format of image files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ImageFormat {
+    /// Lossless, with all metadata as text.
+    #[default]
+    Png,
+    /// Lossy; has the settings, but not each by itself.
+    Jpeg,
+    /// Lossless; has the settings, but not each by itself.
+    WebP,
+}
+
+/// Of JPEG, in percent: what is lost by it is hard to see.
+const QUALITY: u8 = 95;
+
+/// The most bytes of Exif data that a JPEG can have.
+const MOST_EXIF: usize = 65_527;
+
+impl ImageFormat {
+    /// The format whose files have names like `path`.
+    pub fn of(path: &Path) -> Option<Self> {
+        let extension = path.extension()?.to_str()?.to_ascii_lowercase();
+        match extension.as_str() {
+            "png" => Some(Self::Png),
+            "jpg" | "jpeg" => Some(Self::Jpeg),
+            "webp" => Some(Self::WebP),
+            _ => None,
+        }
+    }
+
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Png => "PNG",
+            Self::Jpeg => "JPEG",
+            Self::WebP => "WebP",
+        }
+    }
+
+    /// The most pixels in a row or a column.
+    pub fn most_pixels(self) -> usize {
+        match self {
+            Self::Png => i32::MAX as usize,
+            Self::Jpeg => 65_535,
+            Self::WebP => 16_384,
+        }
+    }
 }
 
 impl Image {
@@ -46,13 +99,30 @@ impl Image {
         &self.metadata
     }
 
-    /// Writes a PNG whose text chunks say how the picture was made. A file of that name is replaced, but only by a
-    /// whole one.
+    /// Writes the picture in the format of the name's extension, PNG if it has none that is known, with how it was made. A
+    /// file of that name is replaced, but only by a whole one.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
-        write_atomically(path.as_ref(), |file| self.encode(file).map_err(std::io::Error::other))
+        let path = path.as_ref();
+        let format = ImageFormat::of(path).unwrap_or_default();
+        Output::at(path)?.write(|out| self.encode(format, out))
     }
 
-    fn encode(&self, out: &mut dyn Write) -> Result<(), png::EncodingError> {
+    /// Writes the picture in `format`, with how it was made.
+    ///
+    /// # Errors
+    /// What `out` fails with, or that the format has no such sizes.
+    pub fn encode(&self, format: ImageFormat, out: &mut dyn Write) -> io::Result<()> {
+        match format {
+            ImageFormat::Png => self.encode_png(out).map_err(io_error),
+            ImageFormat::Jpeg => self.encode_with(JpegEncoder::new_with_quality(out, QUALITY), MOST_EXIF),
+            ImageFormat::WebP => self.encode_with(WebPEncoder::new_lossless(out), usize::MAX),
+        }
+    }
+
+    fn encode_png(&self, out: &mut dyn Write) -> Result<(), png::EncodingError> {
         let mut encoder = png::Encoder::new(out, self.width as u32, self.height as u32);
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
@@ -62,5 +132,68 @@ impl Image {
         let mut writer = encoder.write_header()?;
         writer.write_image_data(&self.pixels)?;
         writer.finish()
+    }
+
+    /// Encodes the pixels, with the settings as Exif's comment of the user.
+    fn encode_with(&self, mut encoder: impl ImageEncoder, most_exif: usize) -> io::Result<()> {
+        let parameters = self.metadata.iter().find(|(key, _)| *key == PARAMETERS);
+        if let Some((_, parameters)) = parameters {
+            encoder.set_exif_metadata(exif(parameters, most_exif)).map_err(io::Error::other)?;
+        }
+        let (width, height) = (self.width as u32, self.height as u32);
+        encoder.write_image(&self.pixels, width, height, ExtendedColorType::Rgb8).map_err(|error| match error
+        {
+            image::ImageError::IoError(error) => error,
+            error => io::Error::other(error),
+        })
+    }
+}
+
+/// What an encoder failed with: a full disk, say, is one.
+fn io_error(error: png::EncodingError) -> io::Error {
+    match error {
+        png::EncodingError::IoError(error) => error,
+        error => io::Error::other(error),
+    }
+}
+
+/// An Exif block of `most` bytes at most with `comment` as its `UserComment`, cut at the front if it must be: the prompt comes
+/// first, what it was drawn with after it.
+///
+/// It is a big-endian TIFF of two directories of one entry: the first leads to the second (tag 0x8769), which has the comment
+/// (tag 0x9286), 16-bit characters after the code that says so (Exif 2.32, 4.6.3 and 4.6.5).
+fn exif(comment: &str, most: usize) -> Vec<u8> {
+    const CODE: &[u8] = b"UNICODE\0";
+    const COMMENT_AT: usize = 44;
+    let mut characters: Vec<u16> = comment.encode_utf16().collect();
+    let room = (most - COMMENT_AT - CODE.len()) / 2;
+    characters.drain(..characters.len().saturating_sub(room));
+    let length = (CODE.len() + 2 * characters.len()) as u32;
+    let entry = |tag: u16, kind: u16, count: u32, value: u32| {
+        let one = 1_u16.to_be_bytes();
+        let last = [0; 4];
+        [&one[..], &tag.to_be_bytes(), &kind.to_be_bytes(), &count.to_be_bytes(), &value.to_be_bytes(), &last]
+            .concat()
+    };
+    let mut block = b"MM\0\x2a\0\0\0\x08".to_vec();
+    block.extend(entry(0x8769, 4, 1, 26));
+    block.extend(entry(0x9286, 7, length, COMMENT_AT as u32));
+    block.extend(CODE);
+    block.extend(characters.iter().flat_map(|character| character.to_be_bytes()));
+    block
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_comment_keeps_its_end() {
+        let block = exif("ab🍎", usize::MAX);
+        assert_eq!(&block[..8], b"MM\0\x2a\0\0\0\x08");
+        assert_eq!(&block[26..44], b"\0\x01\x92\x86\0\x07\0\0\0\x10\0\0\0\x2c\0\0\0\0");
+        assert_eq!(&block[44..], b"UNICODE\0\0a\0b\xd8\x3c\xdf\x4e");
+        let long = exif(&format!("{}end", "x".repeat(100_000)), MOST_EXIF);
+        assert!(long.len() <= MOST_EXIF && long.ends_with(b"\0e\0n\0d"));
     }
 }

@@ -2,36 +2,43 @@
 
 mod defaults;
 mod denoise;
+mod given;
 mod image;
+mod initial;
 mod memory;
+mod metadata;
 mod optimize;
+mod prompt;
+mod replay;
 mod report;
 mod request;
 mod text;
 
 pub(crate) use defaults::dtype_on;
 pub use defaults::{Defaults, bundled_model};
-pub use image::Image;
+pub use image::{Image, ImageFormat};
 pub use memory::Memory;
 pub(crate) use memory::check_fits;
 pub(crate) use optimize::lossless;
-pub use report::{Event, Report, StageTime};
+pub(crate) use replay::Replay;
+pub use report::{Event, Picture, Report, StageTime};
 pub use request::Request;
 
 use crate::Error;
+use initial::InitialLatents;
 use optimize::Optimized;
 use reflux_ir::pass::{PassReport, Pipeline, Recipe};
 use reflux_ir::{DType, HostTensor, Program, WeightSource};
-use reflux_models::noise::TorchGenerator;
 use reflux_models::scheduler::Schedule;
 use reflux_models::weights::RandomWeights;
 use reflux_models::{ModelConfig, ModelFiles, Net, Parts, Sizes};
-use reflux_runtime::{Device, Execute, Profile, load, load_streaming};
+use reflux_runtime::{Device, Execute, MemoryMeter, Profile, load, load_streaming};
 use report::Clock;
 use request::Resolved;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use text::Tokenizers;
 
 /// How to open a pipeline.
@@ -46,6 +53,9 @@ pub struct OpenOptions {
     /// What to run on the transformer before it is loaded: passes that are wanted beside the default ones, which are
     /// [`reflux_passes::LOSSLESS_CPU`] on the processor and [`reflux_passes::LOSSLESS`] on a GPU, or exactly these.
     pub passes: Recipe,
+    /// The transformer's program, instead of what the configuration is lowered to: it runs as it is, but for exactly the
+    /// passes of `passes`. What requests leave open and what is computed in is as it has them.
+    pub program: Option<Arc<Program>>,
     /// Where to write the transformer's program between passes.
     pub dump_dir: Option<PathBuf>,
     /// What stays on the device.
@@ -61,14 +71,17 @@ pub struct FluxPipeline {
     /// None where weights are drawn, to which all prompts are alike.
     tokenizers: Option<Tokenizers>,
     device: Device,
+    device_name: String,
     dtype: DType,
     passes: Pipeline,
+    program: Option<Arc<Program>>,
     dump_dir: Option<PathBuf>,
     memory: Memory,
     /// Networks as the passes made them, for the sizes last asked for.
     optimized: HashMap<Net, Optimized>,
     pass_reports: Vec<PassReport>,
     loaded: HashMap<Net, (Sizes, Box<dyn Execute>)>,
+    meter: MemoryMeter,
     profiling: bool,
     warnings: Vec<String>,
 }
@@ -104,8 +117,20 @@ impl FluxPipeline {
         options: OpenOptions,
     ) -> Result<Self, Error> {
         let device = options.device.unwrap_or(Device::Cpu);
-        device.probe().map_err(reflux_runtime::RunError::from)?;
-        let dtype = options.dtype.unwrap_or(dtype_on(device));
+        let device_name = device.probe().map_err(reflux_runtime::RunError::from)?.name;
+        let given = options.program.as_deref();
+        let own = given.and_then(given::dtype_of);
+        if let (Some(own), Some(asked)) = (own, options.dtype)
+            && own != asked
+        {
+            return Err(Error::Range {
+                what: "the dtype",
+                range: format!("{own}, as the program has it"),
+                found: asked.to_string(),
+            });
+        }
+        let dtype = options.dtype.or(own).unwrap_or(dtype_on(device));
+        let defaults = given.map_or(defaults.clone(), |program| given::defaults_of(program, &defaults));
         if !dtype.is_float() {
             return Err(Error::Range {
                 what: "the dtype",
@@ -119,13 +144,19 @@ impl FluxPipeline {
             defaults,
             tokenizers: None,
             device,
+            device_name,
             dtype,
-            passes: options.passes.pipeline(&lossless(Net::Transformer, device)),
+            passes: match given {
+                Some(_) => options.passes.only().pipeline(&Pipeline::new()),
+                None => options.passes.pipeline(&lossless(Net::Transformer, device)),
+            },
+            program: options.program.clone(),
             dump_dir: options.dump_dir,
             memory: options.memory,
             optimized: HashMap::new(),
             pass_reports: Vec::new(),
             loaded: HashMap::new(),
+            meter: MemoryMeter::start(device),
             profiling: false,
             warnings: Vec::new(),
         })
@@ -181,26 +212,56 @@ impl FluxPipeline {
         request: &Request,
         observe: &mut dyn FnMut(Event),
     ) -> Result<(Vec<Image>, Report), Error> {
+        let (mut images, mut latents, mut shape) = (Vec::new(), Vec::new(), [0; 3]);
+        let mut report = self.generate_each(request, observe, &mut |picture| {
+            latents.extend(picture.latents.to_f32());
+            images.push(picture.image);
+            shape = [images.len(), picture.latents.shape[1], picture.latents.shape[2]];
+            Ok(())
+        })?;
+        report.latents = HostTensor::from_f32(shape, &latents);
+        Ok((images, report))
+    }
+
+    /// Makes the pictures of `request`, telling `observe` of every stage and step, and hands each to `take` before the next is
+    /// begun. The report's latents are empty: each picture has its own.
+    ///
+    /// # Errors
+    /// What keeps a picture from being made, and what `take` fails with.
+    pub fn generate_each(
+        &mut self,
+        request: &Request,
+        observe: &mut dyn FnMut(Event),
+        take: &mut dyn FnMut(Picture) -> Result<(), Error>,
+    ) -> Result<Report, Error> {
         let request = request.resolve(&self.defaults, &self.config)?;
         self.check_memory(&request)?;
         self.warnings = self.files.as_ref().map(ModelFiles::unused).unwrap_or_default();
         let mut clock = Clock::new(observe);
-        let latents = self.initial_latents(&request)?;
+        let mut noise = self.initial_latents(&request)?;
         let schedule = Schedule::new(&self.config.scheduler, request.steps, request.sizes().image_tokens())?;
-        let mut images = Vec::new();
-        let mut finals = Vec::new();
+        let instructions = request.prompts.iter().filter_map(|prompt| prompt::instruction(prompt));
+        self.warnings.extend(instructions.map(|part| {
+            let part: String = part.chars().take(60).collect();
+            format!("{part:?} is read as words: weights in prompts, and tags that load something, are not followed")
+        }));
         let conditioning = self.encode(&request, &mut clock)?;
-        for (index, latents) in latents.into_iter().enumerate() {
-            let prompt = index / request.num_images;
+        self.meter.look();
+        for index in request.pictures() {
+            let prompt = request.prompt_of(index);
             let latents =
-                self.denoise(latents, &conditioning[prompt], &schedule, &request, index, &mut clock)?;
-            images.push(self.decode(&latents, &request.prompts[prompt], index, &request, &mut clock)?);
-            finals.extend(latents.to_f32());
+                self.denoise(noise.next(), &conditioning[prompt], &schedule, &request, index, &mut clock)?;
+            self.meter.look();
+            let image = self.decode(&latents, &request.prompts[prompt], index, &request, &mut clock)?;
+            clock.leave();
+            take(Picture { index, image, latents })?;
         }
-        let packed = [images.len(), request.sizes().image_tokens(), self.config.transformer.in_channels];
-        let report = Report {
+        let warnings: Vec<_> =
+            self.pass_reports.iter().flat_map(|pass| pass.warnings.iter().cloned()).collect();
+        Ok(Report {
             model: self.model_name(),
             device: self.device,
+            device_name: self.device_name.clone(),
             dtype: self.dtype,
             width: request.width,
             height: request.height,
@@ -209,10 +270,10 @@ impl FluxPipeline {
             seed: request.seed,
             passes: self.pass_reports.clone(),
             stages: clock.finish(),
-            warnings: std::mem::take(&mut self.warnings),
-            latents: HostTensor::from_f32(packed, &finals),
-        };
-        Ok((images, report))
+            peak_bytes: self.meter.peak(),
+            warnings: [warnings, std::mem::take(&mut self.warnings)].concat(),
+            latents: HostTensor::from_f32([0, 0, 0], &[]),
+        })
     }
 
     /// The model's name, by which pictures say what made them.
@@ -262,35 +323,16 @@ impl FluxPipeline {
         Ok(Rc::new(weights))
     }
 
-    /// Packed noise, one tensor `[1, tokens, channels]` per picture: drawn as torch draws it, or given.
-    fn initial_latents(&self, request: &Resolved) -> Result<Vec<HostTensor>, Error> {
-        let images = request.prompts.len() * request.num_images;
+    /// What to start from: given, or noise as torch draws it.
+    fn initial_latents(&self, request: &Resolved) -> Result<InitialLatents, Error> {
         let channels = self.config.transformer.in_channels;
-        let shape = [1, request.sizes().image_tokens(), channels];
-        let per_image = shape[1] * channels;
-        if let Some(given) = &request.init_latents {
-            if given.shape != [images, shape[1], channels] {
-                let expected = format!("[{images}, {}, {channels}]", shape[1]);
-                let found = format!("{:?}", given.shape);
-                return Err(Error::Range {
-                    what: "the shape of the initial latents",
-                    range: expected,
-                    found,
-                });
+        match &request.init_latents {
+            Some(given) => InitialLatents::given(given, request, channels),
+            None => {
+                let first = request.pictures().start;
+                Ok(InitialLatents::drawn(request.seed, self.dtype, request.sizes(), channels, first))
             }
-            return Ok(given
-                .to_f32()
-                .chunks(per_image)
-                .map(|part| HostTensor::from_f32(shape, part))
-                .collect());
         }
-        let mut generator = TorchGenerator::new(request.seed);
-        let mut draw = || match self.dtype {
-            // diffusers draws in the pipeline's dtype, and torch draws bf16 from coarser uniforms.
-            DType::BF16 => generator.randn_bf16(per_image).into_iter().map(f32::from).collect(),
-            _ => generator.randn_f32(per_image),
-        };
-        Ok((0..images).map(|_| denoise::pack(&draw(), &request.sizes(), channels)).collect())
     }
 
     fn decode(
@@ -305,24 +347,7 @@ impl FluxPipeline {
         clock.enter("decode");
         vae.bind("latents", latents)?;
         let pixels = vae.step(0)?.remove("image").expect("the decoder's result");
-        let mut metadata = vec![
-            ("prompt", prompt.to_owned()),
-            ("seed", request.seed.to_string()),
-            ("image", index.to_string()),
-            ("steps", request.steps.to_string()),
-            ("width", request.width.to_string()),
-            ("height", request.height.to_string()),
-            ("model", self.model_name()),
-            ("dtype", self.dtype.to_string()),
-            ("Software", format!("reflux {}", crate::VERSION)),
-        ];
-        if self.config.is_guided() {
-            metadata.push(("guidance", request.guidance.to_string()));
-        }
-        if let Some(negative) = request.negative() {
-            metadata.push(("negative_prompt", negative.to_owned()));
-            metadata.push(("true_cfg_scale", request.true_cfg_scale.to_string()));
-        }
-        Ok(Image::from_tensor(&pixels, metadata))
+        self.meter.look();
+        Ok(Image::from_tensor(&pixels, self.metadata(prompt, index, request)))
     }
 }

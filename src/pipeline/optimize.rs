@@ -1,6 +1,6 @@
 //! Networks as the passes leave them.
 
-use super::FluxPipeline;
+use super::{FluxPipeline, given};
 use crate::Error;
 use reflux_ir::Program;
 use reflux_ir::pass::{Driver, Pipeline};
@@ -23,7 +23,7 @@ pub(crate) fn lossless(net: Net, device: Device) -> Pipeline {
 
 /// A network's program as the passes made it.
 pub(super) struct Optimized {
-    sizes: Sizes,
+    pub(super) sizes: Sizes,
     pub program: Program,
     /// The most memory of the device that it takes at once, in bytes; on the processor a lower bound.
     pub needed: u64,
@@ -34,8 +34,13 @@ impl FluxPipeline {
     pub(super) fn optimized(&mut self, net: Net, sizes: &Sizes) -> Result<&Optimized, Error> {
         if self.optimized.get(&net).is_none_or(|known| known.sizes != *sizes) {
             let program = self.config.lower(net, sizes, self.dtype)?;
-            let program = match net {
-                Net::Transformer => self.optimize(program, sizes)?,
+            let program = match (net, &self.program) {
+                (Net::Transformer, Some(given)) => {
+                    given::check(given, &program, sizes)?;
+                    let given = Program::clone(given);
+                    self.optimize(given, sizes)?
+                }
+                (Net::Transformer, None) => self.optimize(program, sizes)?,
                 _ => Driver::default().run(program, &lossless(net, self.device))?.0,
             };
             let needed = self.memory.of(&program, self.device);

@@ -1,5 +1,6 @@
 //! What a run says of itself while it runs and afterwards.
 
+use super::Image;
 use reflux_ir::pass::PassReport;
 use reflux_ir::{DType, HostTensor};
 use reflux_runtime::Device;
@@ -15,6 +16,16 @@ pub enum Event {
     Step { image: usize, images: usize, step: usize, steps: usize },
 }
 
+/// A picture that is done.
+#[derive(Clone, Debug)]
+pub struct Picture {
+    /// Its place among the pictures of the request, from 0.
+    pub index: usize,
+    pub image: Image,
+    /// Its final latents, packed `f32[1, tokens, channels]`.
+    pub latents: HostTensor,
+}
+
 /// Time spent in one stage, over all pictures.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StageTime {
@@ -27,6 +38,8 @@ pub struct StageTime {
 pub struct Report {
     pub model: String,
     pub device: Device,
+    /// What the device calls itself.
+    pub device_name: String,
     pub dtype: DType,
     pub width: usize,
     pub height: usize,
@@ -37,6 +50,9 @@ pub struct Report {
     pub passes: Vec<PassReport>,
     /// In order of first use.
     pub stages: Vec<StageTime>,
+    /// The most memory of the device that was taken since the pipeline was opened, in bytes, where that can be known; see
+    /// [`MemoryMeter::peak`](reflux_runtime::MemoryMeter::peak).
+    pub peak_bytes: Option<u64>,
     pub warnings: Vec<String>,
     /// The pictures' final latents, packed `f32[pictures, tokens, channels]`.
     #[serde(skip)]
@@ -71,7 +87,8 @@ impl<'o> Clock<'o> {
         self.stages
     }
 
-    fn leave(&mut self) {
+    /// Ends the current stage.
+    pub fn leave(&mut self) {
         let Some((stage, start)) = self.current.take() else { return };
         let seconds = start.elapsed().as_secs_f64();
         match self.stages.iter_mut().find(|time| time.stage == stage) {

@@ -4,6 +4,10 @@ use super::Defaults;
 use crate::Error;
 use reflux_ir::HostTensor;
 use reflux_models::{ModelConfig, Net, PIXELS_PER_TOKEN, Sizes};
+use std::ops::Range;
+
+/// More pictures than anybody waits for.
+const MOST_PICTURES: usize = 100_000;
 
 /// What to draw. Everything but the prompt has a default that fits the model.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +28,8 @@ pub struct Request {
     pub seed: u64,
     /// Pictures per prompt; 1 if not given.
     pub num_images: Option<usize>,
+    /// Only this one of the pictures, counted from 0. Of a request for a single picture, this one of as many of its prompt.
+    pub image_index: Option<usize>,
     /// T5's sequence length in tokens.
     pub max_sequence_length: Option<usize>,
     /// Packed noise to start from, `f32[pictures, tokens, channels]`, instead of the seed's.
@@ -54,9 +60,25 @@ impl Request {
         self
     }
 
+    /// How many pictures it is for.
+    ///
+    /// # Errors
+    /// [`Error::Range`] if those are none, or more than anybody waits for, or lack the one that is wanted.
+    pub fn pictures(&self) -> Result<usize, Error> {
+        let (prompts, images) = (self.prompts.len(), self.num_images.unwrap_or(1));
+        within("the number of prompts", prompts, 1, MOST_PICTURES)?;
+        within("the number of images", images, 1, MOST_PICTURES)?;
+        let pictures = prompts.saturating_mul(images);
+        within("the number of pictures", pictures, 1, MOST_PICTURES)?;
+        let Some(index) = self.image_index else { return Ok(pictures) };
+        let of = if pictures == 1 { MOST_PICTURES } else { pictures };
+        within("the image index", index, 0, of - 1)?;
+        Ok(1)
+    }
+
     /// Fills in the defaults and checks every number.
     pub(super) fn resolve(&self, defaults: &Defaults, config: &ModelConfig) -> Result<Resolved, Error> {
-        let resolved = Resolved {
+        let mut resolved = Resolved {
             prompts: self.prompts.clone(),
             negative_prompt: self.negative_prompt.clone().unwrap_or_default(),
             true_cfg_scale: self.true_cfg_scale.unwrap_or(1.0),
@@ -66,6 +88,7 @@ impl Request {
             height: self.height.unwrap_or(defaults.height),
             seed: self.seed,
             num_images: self.num_images.unwrap_or(1),
+            image_index: self.image_index,
             max_sequence_length: self.max_sequence_length.unwrap_or(defaults.max_sequence_length),
             init_latents: self.init_latents.clone(),
         };
@@ -74,9 +97,11 @@ impl Request {
                 return Err(Error::Size { what, pixels });
             }
         }
-        within("the number of prompts", resolved.prompts.len(), 1, 10_000)?;
+        self.pictures()?;
+        if let Some(index) = self.image_index {
+            resolved.prompts = vec![resolved.prompts.swap_remove(resolved.prompt_of(index))];
+        }
         within("the number of steps", resolved.steps, 1, config.scheduler.num_train_timesteps)?;
-        within("the number of images", resolved.num_images, 1, 10_000)?;
         within("the maximum sequence length", resolved.max_sequence_length, 1, 4096)?;
         for (what, value) in
             [("guidance", resolved.guidance), ("the true CFG scale", resolved.true_cfg_scale)]
@@ -111,12 +136,27 @@ pub(super) struct Resolved {
     pub width: usize,
     pub height: usize,
     pub seed: u64,
-    pub num_images: usize,
+    num_images: usize,
+    pub image_index: Option<usize>,
     pub max_sequence_length: usize,
     pub init_latents: Option<HostTensor>,
 }
 
 impl Resolved {
+    /// The pictures to make, by their place in the batch.
+    pub fn pictures(&self) -> Range<usize> {
+        match self.image_index {
+            Some(index) => index..index + 1,
+            None => 0..self.prompts.len() * self.num_images,
+        }
+    }
+
+    /// The index of the prompt of a picture.
+    pub fn prompt_of(&self, picture: usize) -> usize {
+        // A picture of a larger batch than is asked for has the only prompt there is.
+        (picture / self.num_images).min(self.prompts.len() - 1)
+    }
+
     /// The negative prompt, if classifier-free guidance is on.
     pub fn negative(&self) -> Option<&str> {
         (self.true_cfg_scale > 1.0).then_some(self.negative_prompt.as_str())

@@ -101,6 +101,22 @@ pub fn refusal(program: &Program, passes: &str) -> String {
     }
 }
 
+/// `text` without the lists of all passes and of all rules, which grow: a new pass changes no snapshot but its own.
+pub fn without_lists(text: &str) -> String {
+    let registry = reflux_passes::registry();
+    let names: Vec<_> = registry.iter().map(|pass| pass.name).collect();
+    let examples: Vec<_> = registry.iter().map(|pass| pipeline(pass.example)).collect();
+    let built =
+        || examples.iter().flat_map(|example| example.passes()).filter(|pass| !pass.rules().is_empty());
+    let mut asked: Vec<_> = built().map(|pass| pass.name()).collect();
+    let mut rules: Vec<_> = built().flat_map(|pass| pass.rules()).map(|rule| rule.name).collect();
+    asked.sort_unstable();
+    rules.sort_unstable();
+    rules.dedup();
+    let lists = [(rules, "(all rules)"), (names, "(all passes)"), (asked, "(all passes with rules)")];
+    lists.into_iter().fold(text.to_owned(), |text, (list, stands)| text.replace(&list.join(", "), stands))
+}
+
 /// The only pass of a report.
 pub fn only(report: &Report) -> &PassReport {
     let [pass] = &report.passes[..] else { panic!("not one pass: {report}") };

@@ -60,7 +60,12 @@ program elements {
     %four = add %two, %one : i8[]
     %ids = cast %four {dtype=i32} : i32[]
     %b = add %ids, %equal : i32[3]
-    return %div, %b
+    %exp = exp %div : f32[2,3]
+    %tanh = tanh %exp : f32[2,3]
+    %min = min %tanh, 0.5 : f32[2,3]
+    %max = max 0.25, %min : f32[2,3]
+    %pow = pow %max, %s : f32[2,3]
+    return %pow, %b
   }
   schedule main
 }
@@ -148,6 +153,7 @@ program fused {
   input %gain : bf16[8] prompt
   variant main (%x, %gain) -> (%y, %z) {
     %n = rowwise layer_norm(%x, eps=1e-6) * (%gain + 1.0) + %gain : bf16[4,8] in norm
+    %soft = rowwise max(exp(%n), pow(%n, 2.0)) - min(%n, tanh(%gain)) : bf16[4,8]
     %codes = rowwise quantize(silu(%n), dtype=i8, scales=row.bf16, eps=1e-5) : i8.row.bf16[4,8] in norm
     %g = gemm linear(%n, @.weight bf16[12,8], @.bias bf16[12]) {8: gelu_tanh(acc), 4: acc} : bf16[4,12] in up
     %part = slice %g {axis=1, start=0, end=8} : bf16[4,8]

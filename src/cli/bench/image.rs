@@ -3,7 +3,8 @@
 use super::spread::Spread;
 use super::subject::Subject;
 use super::{Args, SEED};
-use crate::cli::{announce_peak, gigabytes, print};
+use crate::cli::console::print;
+use crate::cli::{announce_peak, gigabytes};
 use crate::pipeline::{FluxPipeline, OpenOptions, Report, Request, StageTime};
 use crate::{Error, VERSION};
 use reflux_runtime::{Device, DeviceInfo, MemoryMeter, RunError};

@@ -7,14 +7,15 @@ mod session;
 mod spread;
 mod subject;
 
+use super::console::{print, say};
 use super::ir::NetArg;
 use super::lowering::SizeArgs;
+use super::number;
 use super::passes::PassArgs;
 use super::slowest::Slowest;
-use super::{DeviceArg, MemoryArg, announce_peak, print};
+use super::{DeviceArg, MemoryArg, announce_peak};
 use crate::pipeline::{Memory, check_fits, dtype_on, lossless};
 use crate::{Error, VERSION};
-use clap::builder::RangedU64ValueParser;
 use reflux_ir::pass::Driver;
 use reflux_ir::{Program, Stage, WeightSource};
 use reflux_models::{Net, Sizes};
@@ -49,10 +50,10 @@ pub struct Args {
     #[command(flatten)]
     sizes: SizeArgs,
     /// How often to measure a step of each variant of the schedule
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, value_name = "N", default_value = "10", value_parser = number::positive, allow_negative_numbers = true)]
     runs: usize,
     /// How often to run it first, unmeasured
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value = "2", value_parser = number::count, allow_negative_numbers = true)]
     warmup: usize,
     /// Print everything as one JSON object
     #[arg(long)]
@@ -137,7 +138,7 @@ fn loaded(device: Device, program: Program, weights: &dyn WeightSource) -> Resul
     let executor = load(device, program, weights)?;
     let seconds = start.elapsed().as_secs_f64();
     for note in executor.fallbacks() {
-        eprintln!("note: {note}");
+        say(format_args!("note: {note}"));
     }
     Ok((Session::new(executor, SEED)?, seconds))
 }

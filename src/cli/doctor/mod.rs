@@ -2,7 +2,9 @@
 
 mod kernels;
 
-use super::{DeviceArg, print};
+use super::DeviceArg;
+use super::console::print;
+use super::seed::SeedArg;
 use crate::pipeline::bundled_model;
 use crate::{Error, VERSION};
 use reflux_runtime::{Device, DeviceError, DeviceInfo};
@@ -21,13 +23,17 @@ pub struct Args {
     #[arg(long, value_enum, default_value = "auto", requires = "kernels")]
     device: DeviceArg,
     /// Draw their weights and inputs from this seed [default: another every time]
-    #[arg(long, value_name = "SEED", requires = "kernels")]
-    seed: Option<u64>,
+    #[arg(long, value_name = "SEED", requires = "kernels", allow_negative_numbers = true)]
+    seed: Option<SeedArg>,
 }
 
 pub fn doctor(args: &Args) -> Result<(), Error> {
     if args.kernels {
-        return kernels::prove(args.device.into(), args.seed, args.json);
+        return kernels::prove(
+            args.device.into(),
+            args.seed.unwrap_or(SeedArg::Drawn).number_unsaid(),
+            args.json,
+        );
     }
     let devices = [Device::Cpu, Device::Cuda].map(|device| (device, device.probe()));
     let model = bundled_model();

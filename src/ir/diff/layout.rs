@@ -1,5 +1,6 @@
 //! Diffs as text: one program below the other, or beside it.
 
+use super::moves::reads_the_same;
 use super::{ProgramDiff, Row, ValueCounts};
 use crate::pass::counted;
 use crate::text::{About, Printed};
@@ -26,10 +27,10 @@ impl Default for DiffOptions {
 /// How two programs share a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiffLayout {
-    /// Lines of the first behind `-`, below them those of the second behind `+`.
+    /// Lines of the first behind `-`, below them those of the second behind `+`; `~` marks a value that is in another place.
     Unified,
     /// In two columns, which take so many characters together. Between them stands `|` where a line changed, `<` where
-    /// only the first program has it, and `>` where only the second has.
+    /// only the first program has it, and `>` where only the second has, and `~` where a value is in another place.
     SideBySide { width: usize },
 }
 
@@ -63,7 +64,13 @@ pub(super) fn write(diff: &ProgramDiff, options: DiffOptions, f: &mut Formatter<
 
 impl fmt::Display for ValueCounts {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let counts = [(self.added, "added"), (self.removed, "removed"), (self.changed, "changed")];
+        let counts = [
+            (self.added, "added"),
+            (self.removed, "removed"),
+            (self.changed, "changed"),
+            (self.moved_in, "moved here from another stage"),
+            (self.moved_out, "moved to another stage"),
+        ];
         let mut there = counts.into_iter().filter(|(count, _)| *count > 0);
         let Some((count, verb)) = there.next() else { return f.write_str("no values differ") };
         write!(f, "{} {verb}", counted(count, "value"))?;
@@ -114,14 +121,47 @@ fn shown(rows: &[Row], context: usize) -> Vec<bool> {
 
 impl Row {
     fn about(&self) -> &About {
-        let (Self::Same(line) | Self::Changed(line, _) | Self::Removed(line) | Self::Added(line)) = self;
+        let (Self::Same(line)
+        | Self::Changed(line, _)
+        | Self::Removed(line)
+        | Self::Added(line)
+        | Self::Left(line, _)
+        | Self::Came { after: line, .. }) = self;
         &line.about
+    }
+}
+
+impl Row {
+    /// What stands where a value was that is elsewhere now.
+    fn left(&self) -> Printed {
+        let Self::Left(line, went) = self else { unreachable!("asked of what left") };
+        self.note(line, |name| format!("{name} moved to {went}"))
+    }
+
+    /// What stands in front of a value that was elsewhere; all that is to be said of one that is the same.
+    fn came(&self) -> Printed {
+        let Self::Came { before, after, was } = self else { unreachable!("asked of what came") };
+        match reads_the_same(before, after) {
+            true => {
+                Printed { about: after.about.clone(), text: format!("{}  // moved from {was}", after.text) }
+            }
+            false => self.note(after, |name| format!("{name} moved from {was}")),
+        }
+    }
+
+    /// A line that says something about the value of `line`, as far indented as it.
+    fn note(&self, line: &Printed, text: impl Fn(&str) -> String) -> Printed {
+        let trimmed = line.text.trim_start();
+        let name = trimmed.split(' ').next().unwrap_or_default();
+        let indent = line.text.len() - trimmed.len();
+        Printed { about: line.about.clone(), text: format!("{:indent$}// {}", "", text(name)) }
     }
 }
 
 const SAME: Style = Style::new();
 const REMOVED: Style = AnsiColor::Red.on_default();
 const ADDED: Style = AnsiColor::Green.on_default();
+const MOVED: Style = AnsiColor::Blue.on_default();
 const ELIDED: Style = AnsiColor::BrightBlack.on_default();
 
 struct Page {
@@ -146,16 +186,35 @@ impl Page {
             Row::Removed(line) => write('-', REMOVED, line),
             Row::Added(line) => write('+', ADDED, line),
             Row::Changed(a, b) => write('-', REMOVED, a).and_then(|()| write('+', ADDED, b)),
+            Row::Left(..) => write('~', MOVED, &row.left()),
+            Row::Came { before, after, .. } if reads_the_same(before, after) => {
+                write('~', MOVED, &row.came())
+            }
+            Row::Came { before, after, .. } => {
+                write('~', MOVED, &row.came())?;
+                let indent = after.text.len() - after.text.trim_start().len();
+                let text = format!("{:indent$}{}", "", before.text.trim_start());
+                write('-', REMOVED, &Printed { about: before.about.clone(), text })?;
+                write('+', ADDED, after)
+            }
         }
     }
 
     /// Writes the row in two columns of `width` characters, lines that are longer on several.
     fn write_beside(&self, f: &mut Formatter<'_>, row: &Row, width: usize) -> fmt::Result {
+        let note = match row {
+            Row::Left(..) => Some(row.left()),
+            Row::Came { .. } => Some(row.came()),
+            _ => None,
+        };
+        let note = note.as_ref();
         let (a, sign, b) = match row {
             Row::Same(line) => (Some((SAME, line)), ' ', Some((SAME, line))),
             Row::Removed(line) => (Some((REMOVED, line)), '<', None),
             Row::Added(line) => (None, '>', Some((ADDED, line))),
             Row::Changed(a, b) => (Some((REMOVED, a)), '|', Some((ADDED, b))),
+            Row::Left(line, _) => (Some((MOVED, line)), '~', note.map(|note| (MOVED, note))),
+            Row::Came { after, .. } => (note.map(|note| (MOVED, note)), '~', Some((MOVED, after))),
         };
         let folded = |cell: Option<(Style, &Printed)>| {
             cell.map(|(style, line)| (style, fold(&line.text, width))).unwrap_or_default()

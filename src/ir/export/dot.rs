@@ -1,21 +1,31 @@
 //! Graphviz DOT: a cluster per stage and per module, an edge per operand.
 
-use crate::{Graph, Machine, Program, Stage, ValueId, duration};
+use super::fold::{Folded, Group};
+use crate::{Graph, Machine, Program, Stage, duration};
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
+/// How to draw a program.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DotOptions<'m> {
+    /// Says how long stages, modules and ops take on it; ops are the more orange the longer they take.
+    pub machine: Option<&'m Machine>,
+    /// Every round of repeated blocks by itself: thousands of nodes of a large network, which Graphviz cannot place.
+    pub unrolled: bool,
+}
+
 /// The program as Graphviz DOT; render it with `dot -Tsvg`.
 ///
-/// Modules nest as clusters; weights and constants are left out, for they would drown the rest. With a machine, labels say
-/// how long stages, modules and ops take on it, and ops are the more orange the longer they take.
-pub fn dot(program: &Program, machine: Option<&Machine>) -> String {
+/// Blocks that print once are drawn once, as `%n.{0..19}`; a dashed edge is what a round reads of the one before. Modules
+/// nest as clusters; weights and constants are left out, for they would drown the rest.
+pub fn dot(program: &Program, options: DotOptions) -> String {
     let mut out = String::new();
     // Writing to a string cannot fail.
-    let _ = write_program(&mut out, program, machine);
+    let _ = write_program(&mut out, program, options);
     out
 }
 
-fn write_program(out: &mut String, program: &Program, machine: Option<&Machine>) -> fmt::Result {
+fn write_program(out: &mut String, program: &Program, options: DotOptions) -> fmt::Result {
     writeln!(out, "digraph {} {{", quoted(&program.name))?;
     writeln!(out, "  rankdir=TB; compound=true;")?;
     writeln!(
@@ -24,7 +34,7 @@ fn write_program(out: &mut String, program: &Program, machine: Option<&Machine>)
     )?;
     writeln!(out, "  edge [fontname=monospace, fontsize=8];")?;
     for (stage, graph) in program.stages() {
-        Drawing::of(&stage, graph, machine).write(out)?;
+        Drawing::of(&stage, graph, options).write(out)?;
     }
     writeln!(out, "}}")
 }
@@ -33,70 +43,70 @@ fn write_program(out: &mut String, program: &Program, machine: Option<&Machine>)
 struct Drawing<'a> {
     stage: String,
     graph: &'a Graph,
+    folded: Folded,
     machine: Option<&'a Machine>,
-    /// The longest time of an op, in ns.
+    /// The longest time of a node, in ns.
     longest: u64,
 }
 
 impl<'a> Drawing<'a> {
-    fn of(stage: &Stage, graph: &'a Graph, machine: Option<&'a Machine>) -> Self {
-        let times = machine.map(|machine| graph.ids().map(|id| machine.of_value(graph, id)));
-        let longest = times.and_then(Iterator::max).unwrap_or(0);
-        Self { stage: stage.to_string(), graph, machine, longest }
+    fn of(stage: &Stage, graph: &'a Graph, options: DotOptions<'a>) -> Self {
+        let folded = Folded::of(graph, options.unrolled);
+        let drawing = Self { stage: stage.to_string(), graph, folded, machine: options.machine, longest: 0 };
+        let longest = drawing.folded.groups.iter().map(|group| drawing.time(group)).max().unwrap_or(0);
+        Self { longest, ..drawing }
     }
 
     fn write(&self, out: &mut String) -> fmt::Result {
-        let Self { stage, graph, .. } = self;
-        let drawn = || graph.order().into_iter().filter(|&id| self.is_drawn(id));
+        let Self { stage, graph, folded, .. } = self;
         let mut tree = Module::default();
-        for id in drawn() {
-            tree.insert(&mut graph[id].path.segments(), id);
+        for group in &folded.groups {
+            tree.insert(&mut group.path.iter().map(String::as_str), group);
         }
-        let (id, label) = (quoted(&format!("cluster {stage}")), self.label(stage, tree.ids()));
+        let (id, label) = (quoted(&format!("cluster {stage}")), self.label(stage, &tree));
         writeln!(out, "  subgraph {id} {{ label={label};")?;
         tree.write(out, self, stage, 4)?;
-        for output in graph.outputs() {
-            let node = quoted(&format!("{stage} -> {}", output.label));
-            writeln!(out, "    {node} [label={}, shape=plain];", quoted(&output.label))?;
-            writeln!(out, "    {} -> {node};", self.key(output.value))?;
+        for (label, group) in folded.outputs(graph) {
+            let node = quoted(&format!("{stage} -> {label}"));
+            writeln!(out, "    {node} [label={}, shape=plain];", quoted(&label))?;
+            writeln!(out, "    {} -> {node};", self.key(&folded.groups[group]))?;
         }
         writeln!(out, "  }}")?;
-        for id in drawn() {
-            for operand in graph.operands(id).into_iter().filter(|&operand| self.is_drawn(operand)) {
-                let label = quoted(&graph[operand].fact.to_string());
-                writeln!(out, "  {} -> {} [label={label}];", self.key(operand), self.key(id))?;
-            }
+        for edge in folded.edges(graph) {
+            let [from, to] = [edge.from, edge.to].map(|group| &folded.groups[group]);
+            let label = quoted(&graph[from.values[0]].fact.to_string());
+            let style = if edge.is_carried { ", style=dashed, constraint=false" } else { "" };
+            writeln!(out, "  {} -> {} [label={label}{style}];", self.key(from), self.key(to))?;
         }
         Ok(())
     }
 
-    /// A weight or constant is drawn only where it is an output.
-    fn is_drawn(&self, id: ValueId) -> bool {
-        !self.graph.is_leaf(id) || self.graph.outputs().iter().any(|output| output.value == id)
-    }
-
     /// The DOT name of a node.
-    fn key(&self, id: ValueId) -> String {
-        quoted(&format!("{} {}", self.stage, self.graph.operand(id)))
+    fn key(&self, group: &Group) -> String {
+        quoted(&format!("{} {}", self.stage, group.written))
     }
 
-    fn time(&self, machine: &Machine, ids: impl IntoIterator<Item = ValueId>) -> u64 {
-        let times = ids.into_iter().map(|id| machine.of_value(self.graph, id));
-        times.fold(0, u64::saturating_add)
+    /// The time of all rounds.
+    fn time(&self, group: &Group) -> u64 {
+        let of_value = |machine: &Machine| {
+            let times = group.values.iter().map(|&id| machine.of_value(self.graph, id));
+            times.fold(0, u64::saturating_add)
+        };
+        self.machine.map_or(0, of_value)
     }
 
     /// The label of a cluster: its name, and the time of all that is in it.
-    fn label(&self, name: &str, ids: Vec<ValueId>) -> String {
+    fn label(&self, name: &str, module: &Module) -> String {
         match self.machine {
             None => quoted(name),
-            Some(machine) => quoted(&format!("{name}\n{}", duration(self.time(machine, ids)))),
+            Some(_) => quoted(&format!("{name}\n{}", duration(module.time(self)))),
         }
     }
 
     /// The attributes of a node.
-    fn attributes(&self, id: ValueId) -> String {
-        let node = format!("{}\n{}", self.graph.operand(id), self.graph[id].op.name());
-        let time = self.machine.map_or(0, |machine| machine.of_value(self.graph, id));
+    fn attributes(&self, group: &Group) -> String {
+        let node = format!("{}\n{}", group.written, self.folded.op(self.graph, group).name());
+        let time = self.time(group);
         if time == 0 {
             return format!("label={}", quoted(&node));
         }
@@ -114,30 +124,31 @@ fn shade(share: f64) -> String {
 /// A module with the ops that are directly in it.
 #[derive(Default)]
 struct Module<'a> {
-    ops: Vec<ValueId>,
+    ops: Vec<&'a Group>,
     children: BTreeMap<&'a str, Module<'a>>,
 }
 
 impl<'a> Module<'a> {
-    fn insert(&mut self, path: &mut impl Iterator<Item = &'a str>, id: ValueId) {
+    fn insert(&mut self, path: &mut impl Iterator<Item = &'a str>, group: &'a Group) {
         match path.next() {
-            Some(segment) => self.children.entry(segment).or_default().insert(path, id),
-            None => self.ops.push(id),
+            Some(segment) => self.children.entry(segment).or_default().insert(path, group),
+            None => self.ops.push(group),
         }
     }
 
-    /// Every op of the module and of those in it.
-    fn ids(&self) -> Vec<ValueId> {
-        self.ops.iter().copied().chain(self.children.values().flat_map(Self::ids)).collect()
+    /// That of every op of the module and of those in it.
+    fn time(&self, drawing: &Drawing) -> u64 {
+        let own = self.ops.iter().map(|group| drawing.time(group));
+        own.chain(self.children.values().map(|module| module.time(drawing))).fold(0, u64::saturating_add)
     }
 
     fn write(&self, out: &mut String, drawing: &Drawing, cluster: &str, indent: usize) -> fmt::Result {
-        for &id in &self.ops {
-            writeln!(out, "{:indent$}{} [{}];", "", drawing.key(id), drawing.attributes(id))?;
+        for group in &self.ops {
+            writeln!(out, "{:indent$}{} [{}];", "", drawing.key(group), drawing.attributes(group))?;
         }
         for (name, module) in &self.children {
             let cluster = format!("{cluster}/{name}");
-            let (id, label) = (quoted(&format!("cluster {cluster}")), drawing.label(name, module.ids()));
+            let (id, label) = (quoted(&format!("cluster {cluster}")), drawing.label(name, module));
             writeln!(out, "{:indent$}subgraph {id} {{ label={label};", "")?;
             module.write(out, drawing, &cluster, indent + 2)?;
             writeln!(out, "{:indent$}}}", "")?;

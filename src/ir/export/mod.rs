@@ -1,7 +1,8 @@
 //! Graphs for other tools to draw.
 
 mod dot;
+mod fold;
 mod model_explorer;
 
-pub use dot::dot;
+pub use dot::{DotOptions, dot};
 pub use model_explorer::{model_explorer, node_data};

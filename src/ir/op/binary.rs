@@ -1,4 +1,4 @@
-use super::{InferError, Operator, one_dtype, unary::no_attributes};
+use super::{InferError, Operator, float, one_dtype, per_element, unary::no_attributes};
 use crate::Fact;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -14,10 +14,16 @@ pub enum Binary {
     Div,
     /// 1 where the operands are equal, else 0, in their dtype.
     Equal,
+    /// The lesser operand; not a number if one of them is not. Of zeros that differ in sign, either.
+    Min,
+    /// The greater operand; not a number if one of them is not. Of zeros that differ in sign, either.
+    Max,
+    /// `aᵇ` of floating-point numbers, with C's results for zeros, infinities and negative bases.
+    Pow,
 }
 
 impl Operator for Binary {
-    const NAMES: &'static [&'static str] = &["add", "sub", "mul", "div", "equal"];
+    const NAMES: &'static [&'static str] = &["add", "sub", "mul", "div", "equal", "min", "max", "pow"];
 
     fn name(&self) -> &'static str {
         Self::NAMES[*self as usize]
@@ -30,10 +36,18 @@ impl Operator for Binary {
     fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
         let (a, b) = (inputs[0], inputs[1]);
         one_dtype(inputs)?;
+        if *self == Self::Pow {
+            float("the base", a)?;
+        }
         match a.shape.broadcast(&b.shape) {
             Some(shape) => Ok(Fact::new(a.dtype, shape)),
             None => Err(InferError(format!("{} and {} do not broadcast", a.shape, b.shape))),
         }
+    }
+
+    fn flops(&self, _inputs: &[&Fact], output: &Fact) -> u64 {
+        // A power is e to the product of the exponent and a logarithm.
+        per_element(if *self == Self::Pow { 3 } else { 1 }, output)
     }
 
     fn attributes(&self) -> Map<String, Value> {

@@ -16,10 +16,14 @@ pub enum Unary {
     GeluTanh,
     /// `x · σ(1.702 x)`, CLIP's
     QuickGelu,
+    /// `eˣ`
+    Exp,
+    /// `(e²ˣ − 1) / (e²ˣ + 1)`
+    Tanh,
 }
 
 impl Operator for Unary {
-    const NAMES: &'static [&'static str] = &["silu", "gelu", "gelu_tanh", "quick_gelu"];
+    const NAMES: &'static [&'static str] = &["silu", "gelu", "gelu_tanh", "quick_gelu", "exp", "tanh"];
 
     fn name(&self) -> &'static str {
         Self::NAMES[*self as usize]
@@ -36,7 +40,8 @@ impl Operator for Unary {
 
     fn flops(&self, _inputs: &[&Fact], output: &Fact) -> u64 {
         let operations = match self {
-            Self::Silu | Self::QuickGelu => 4,
+            Self::Exp => 1,
+            Self::Silu | Self::QuickGelu | Self::Tanh => 4,
             Self::Gelu | Self::GeluTanh => 8,
         };
         per_element(operations, output)

@@ -23,8 +23,27 @@ pub struct OptionInfo {
     /// its absence means something else than any value does.
     pub default: Option<String>,
     pub is_required: bool,
+    /// What kind of value it has.
+    pub kind: OptionKind,
     /// What it can be, if that can be listed.
     pub values: Vec<OptionValue>,
+}
+
+/// What kind of value an option has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OptionKind {
+    /// One of those that are listed.
+    Choice,
+    /// A whole number.
+    Whole,
+    /// A number.
+    Number,
+    /// True or false.
+    Switch,
+    /// A list of numbers.
+    Numbers,
+    /// Something else, which the pass reads itself.
+    Other,
 }
 
 /// One of the values that an option can have.
@@ -53,12 +72,29 @@ fn option(schema: &Value, name: &str, property: &Value) -> OptionInfo {
         property.get("default").filter(|value| !value.is_null() && **value != json!([])).map(value_text);
     let own = doc(property);
     let of_type = || definition(schema, property).map(doc).unwrap_or_default();
+    let values: Vec<OptionValue> = values.iter().flat_map(option_values).collect();
     OptionInfo {
+        kind: if values.is_empty() { kind(property) } else { OptionKind::Choice },
         name: name.to_owned(),
         doc: if own.is_empty() { of_type() } else { own },
         default,
         is_required: required,
-        values: values.iter().flat_map(option_values).collect(),
+        values,
+    }
+}
+
+/// The kind of a value that is not listed.
+fn kind(property: &Value) -> OptionKind {
+    let is = |schema: &Value, name: &str| match &schema["type"] {
+        Value::Array(names) => names.iter().any(|other| other == name),
+        only => only == name,
+    };
+    match () {
+        () if is(property, "integer") => OptionKind::Whole,
+        () if is(property, "number") => OptionKind::Number,
+        () if is(property, "boolean") => OptionKind::Switch,
+        () if is(property, "array") && is(&property["items"], "number") => OptionKind::Numbers,
+        () => OptionKind::Other,
     }
 }
 
@@ -141,6 +177,9 @@ mod tests {
         #[serde(default = "two")]
         count: usize,
         several: Option<Vec<String>>,
+        window: Option<[f64; 2]>,
+        weight: Option<f64>,
+        on: Option<bool>,
     }
 
     /// One of two.
@@ -164,12 +203,15 @@ mod tests {
             doc,
             "Does `this` by rate, see `Rule`.\n\n    %y [text](kept)\n\nA type `bf16[2,3]` and [100, 950] stay, as does `[`."
         );
-        let [rule, other, count, several] = &options[..] else { panic!("{options:?}") };
+        let [rule, other, count, several, window, weight, on] = &options[..] else { panic!("{options:?}") };
         assert_eq!((&*rule.name, &*rule.doc, rule.is_required), ("rule", "Which.", true));
         let values: Vec<_> = rule.values.iter().map(|value| (&*value.name, &*value.doc)).collect();
         assert_eq!(values, [("another", ""), ("one-thing", "The first.")]);
         assert_eq!((&*other.doc, other.default.as_deref()), ("One of two.", Some("one-thing")));
         assert_eq!((count.default.as_deref(), count.is_required), (Some("2"), false));
         assert_eq!((several.default.as_deref(), several.is_required), (None, false));
+        use OptionKind::{Choice, Number, Numbers, Other, Switch, Whole};
+        let kinds = [rule, other, count, several, window, weight, on].map(|option| option.kind);
+        assert_eq!(kinds, [Choice, Choice, Whole, Other, Numbers, Number, Switch]);
     }
 }

@@ -1,6 +1,6 @@
 //! Finding the pass, and in it the application of a rule, that breaks a check.
 
-use super::{Allowance, Driver, DriverError, PassReport, Pipeline};
+use super::{Allowance, Driver, DriverError, Exactness, PassReport, Pipeline};
 use crate::Program;
 
 /// What breaks a check.
@@ -25,6 +25,32 @@ pub struct Application {
     pub of: usize,
     /// The term or value that it was applied to.
     pub place: String,
+}
+
+/// A program to check.
+#[derive(Clone, Copy, Debug)]
+pub struct Probe<'a> {
+    pub program: &'a Program,
+    /// What it is compared with: the program as it is given, or as the last lossy pass that is not judged left it.
+    pub reference: &'a Program,
+    /// How many passes made it, those of the reference included.
+    pub passes: usize,
+    /// The last of them, as in pipeline text; nothing of the program as it is given.
+    pub last: Option<&'a str>,
+    /// What the passes since the reference promise together.
+    pub promise: Exactness,
+    /// Of the last pass, a rule that was held back after so many applications.
+    pub held: Option<(&'a str, usize)>,
+}
+
+/// Which passes can be the culprit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Judged {
+    /// Those that promise the same numbers. What a lossy pass makes is what later passes are compared with.
+    #[default]
+    Lossless,
+    /// All, each by what it makes of the program as it is given.
+    All,
 }
 
 /// Why nothing was found.
@@ -52,45 +78,132 @@ pub fn bisect<E: std::error::Error>(
     program: &Program,
     pipeline: &Pipeline,
     timesteps: Option<&[f32]>,
-    check: &mut dyn FnMut(&Program) -> Result<bool, E>,
+    judged: Judged,
+    check: &mut dyn FnMut(Probe) -> Result<bool, E>,
 ) -> Result<Culprit, BisectError<E>> {
-    let run = |passes: usize, allowance: Allowance| -> Result<(Program, Option<PassReport>), DriverError> {
-        let mut driver = Driver { timesteps, stop_after: Some(passes), allowance, ..Driver::default() };
-        let (after, mut report) = driver.run(program.clone(), pipeline)?;
-        Ok((after, report.passes.pop()))
-    };
-    let mut holds = |program: &Program| check(program).map_err(BisectError::Check);
-    if !holds(program)? {
+    let mut search = Search { program, pipeline, timesteps, check };
+    let given = search.made(0, &Allowance::default())?;
+    if !search.holds(&given, &given, 0, None)? {
         return Err(BisectError::GivenFails);
     }
-    if holds(&run(usize::MAX, Allowance::default())?.0)? {
-        return Err(BisectError::AllPass);
-    }
-    let number =
-        first_failing(pipeline.passes().len(), &mut |passes| holds(&run(passes, Allowance::default())?.0))?;
-    let (after, report) = run(number, Allowance::default())?;
-    let report = report.expect("a pass was run");
-    let before = run(number - 1, Allowance::default())?.0;
-    let mut culprit = Culprit { number, pass: report.pass, before, after, application: None };
-    for (&rule, stats) in report.rules.iter().filter(|(_, stats)| stats.hits > 0) {
-        if !holds(&run(number, Allowance::of(rule, 0))?.0)? {
-            continue;
+    let promises: Vec<Exactness> = pipeline.passes().map(|pass| pass.exactness()).collect();
+    let mut start = 0;
+    loop {
+        let is_border = |exactness: &Exactness| judged == Judged::Lossless && *exactness == Exactness::Lossy;
+        let end = promises[start..].iter().position(is_border).map_or(promises.len(), |at| start + at);
+        let reference = search.made(start, &Allowance::default())?;
+        if end > start {
+            let stretch = Stretch { reference, start, promises: &promises[start..] };
+            let last = search.made(end, &Allowance::default())?;
+            if !search.probe(&stretch, &last, end, None)? {
+                return search.culprit(&stretch, end);
+            }
         }
-        // The pass may find more to do where it is not held back, so the last application stands for all that follow.
-        let of = stats.hits;
-        let first = first_failing(of, &mut |count| {
-            holds(
-                &run(number, if count == of { Allowance::default() } else { Allowance::of(rule, count) })?.0,
-            )
-        })?;
-        let allowance = Allowance::of(rule, first);
-        culprit.after = run(number, allowance.clone())?.0;
-        culprit.before = run(number, Allowance::of(rule, first - 1))?.0;
-        let place = allowance.last().unwrap_or_default();
-        culprit.application = Some(Application { rule: rule.to_owned(), number: first, of, place });
-        break;
+        if end == promises.len() {
+            return Err(BisectError::AllPass);
+        }
+        start = end + 1;
     }
-    Ok(culprit)
+}
+
+/// Passes that are compared with one program.
+struct Stretch<'p> {
+    /// As the passes before `start` made it.
+    reference: Made,
+    start: usize,
+    /// Of the passes from `start` on.
+    promises: &'p [Exactness],
+}
+
+/// A program, and what the last pass that made it said.
+struct Made {
+    program: Program,
+    report: Option<PassReport>,
+    /// The place of the last application that was allowed.
+    place: Option<String>,
+}
+
+struct Search<'a, E> {
+    program: &'a Program,
+    pipeline: &'a Pipeline,
+    timesteps: Option<&'a [f32]>,
+    check: &'a mut dyn FnMut(Probe) -> Result<bool, E>,
+}
+
+impl<E: std::error::Error> Search<'_, E> {
+    /// What the first `passes` passes make, the last held to `allowance`.
+    fn made(&self, passes: usize, allowance: &Allowance) -> Result<Made, DriverError> {
+        let mut driver = Driver {
+            timesteps: self.timesteps,
+            stop_after: Some(passes),
+            allowance: allowance.clone(),
+            ..Driver::default()
+        };
+        let (program, mut report) = driver.run(self.program.clone(), self.pipeline)?;
+        Ok(Made { program, report: report.passes.pop(), place: allowance.last() })
+    }
+
+    fn holds(
+        &mut self,
+        reference: &Made,
+        made: &Made,
+        passes: usize,
+        promised: Option<(Exactness, Option<(&str, usize)>)>,
+    ) -> Result<bool, BisectError<E>> {
+        let (promise, held) = promised.unwrap_or((Exactness::Exact, None));
+        let last = made.report.as_ref().map(|report| &*report.pass);
+        let probe =
+            Probe { program: &made.program, reference: &reference.program, passes, last, promise, held };
+        (self.check)(probe).map_err(BisectError::Check)
+    }
+
+    fn probe(
+        &mut self,
+        stretch: &Stretch,
+        made: &Made,
+        passes: usize,
+        held: Option<(&str, usize)>,
+    ) -> Result<bool, BisectError<E>> {
+        let promises = &stretch.promises[..passes - stretch.start];
+        let promise = promises.iter().copied().max().unwrap_or(Exactness::Exact);
+        self.holds(&stretch.reference, made, passes, Some((promise, held)))
+    }
+
+    /// The culprit among the passes of `stretch` before `end`, which fail together.
+    fn culprit(&mut self, stretch: &Stretch, end: usize) -> Result<Culprit, BisectError<E>> {
+        let whole = Allowance::default();
+        let count = first_failing(end - stretch.start, &mut |count| {
+            let passes = stretch.start + count;
+            let made = self.made(passes, &whole)?;
+            self.probe(stretch, &made, passes, None)
+        })?;
+        let number = stretch.start + count;
+        let after = self.made(number, &whole)?;
+        let report = after.report.expect("a pass was run");
+        let before = self.made(number - 1, &whole)?.program;
+        let mut culprit =
+            Culprit { number, pass: report.pass, before, after: after.program, application: None };
+        for (&rule, stats) in report.rules.iter().filter(|(_, stats)| stats.hits > 0) {
+            // The pass may find more to do where it is not held back, so the last application stands for all that follow.
+            let of = stats.hits;
+            let mut holds = |count: usize| {
+                let allowance = if count == of { whole.clone() } else { Allowance::of(rule, count) };
+                let made = self.made(number, &allowance)?;
+                self.probe(stretch, &made, number, Some((rule, count)))
+            };
+            if !holds(0)? {
+                continue;
+            }
+            let first = first_failing(of, &mut holds)?;
+            let with = self.made(number, &Allowance::of(rule, first))?;
+            culprit.after = with.program;
+            culprit.before = self.made(number, &Allowance::of(rule, first - 1))?.program;
+            let place = with.place.unwrap_or_default();
+            culprit.application = Some(Application { rule: rule.to_owned(), number: first, of, place });
+            break;
+        }
+        Ok(culprit)
+    }
 }
 
 /// The least count in `1..=most` that fails, where `most` does and 0 does not.

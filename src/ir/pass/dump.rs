@@ -1,5 +1,7 @@
 //! Programs on disk, between passes.
 
+use crate::export::DotOptions;
+use crate::files::{write_in_folder, write_new};
 use crate::text::PrintOptions;
 use crate::{Machine, Program, export};
 use std::fmt::Write as _;
@@ -14,6 +16,9 @@ pub struct Header {
 }
 
 const PASSES: &str = "// passes: ";
+
+/// The reproducer in a folder of dumps.
+const REPRODUCER: &str = "reproducer.ir";
 
 /// The header of a reproducer: what to run on the program that follows.
 pub fn header(text: &str) -> Option<Header> {
@@ -92,10 +97,12 @@ impl<'a> Dumps<'a> {
             let file = format!("{name}.{}", format.extension());
             let text = match format {
                 DumpFormat::Ir => format!("{comments}{}", text_of(program)),
-                DumpFormat::Dot => export::dot(program, self.machine),
+                DumpFormat::Dot => {
+                    export::dot(program, DotOptions { machine: self.machine, unrolled: false })
+                }
                 DumpFormat::Json => format!("{:#}\n", export::model_explorer(program, self.machine)),
             };
-            write(&self.folder.join(&file), &text)?;
+            write_in_folder(self.folder, &file, &text)?;
             if *format == DumpFormat::Ir {
                 self.last = file;
             }
@@ -115,24 +122,12 @@ pub(super) fn reproducer(
     pass: &str,
     failure: &str,
 ) -> io::Result<PathBuf> {
-    let path = match folder {
-        Some(folder) => {
-            std::fs::create_dir_all(folder)?;
-            folder.join("reproducer.ir")
-        }
-        None => std::env::temp_dir().join(format!("reflux-reproducer-{}.ir", std::process::id())),
-    };
     let failure: String = failure.lines().map(|line| format!("// {line}\n")).collect();
-    write(&path, &format!("{PASSES}{pass}\n// fails with:\n{failure}{program}"))?;
-    Ok(path)
-}
-
-/// Writes a file whole or not at all.
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(".unfinished");
-    std::fs::write(&unfinished, text)
-        .and_then(|()| std::fs::rename(&unfinished, path))
-        .inspect_err(|_| drop(std::fs::remove_file(&unfinished)))
-        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+    let text = format!("{PASSES}{pass}\n// fails with:\n{failure}{program}");
+    let Some(folder) = folder else {
+        return write_new("reflux-reproducer-", ".ir", &text);
+    };
+    std::fs::create_dir_all(folder)?;
+    write_in_folder(folder, REPRODUCER, &text)?;
+    Ok(folder.join(REPRODUCER))
 }

@@ -24,9 +24,9 @@ mod report;
 mod rule;
 mod why;
 
-pub use about::{About, OptionInfo, OptionValue};
+pub use about::{About, OptionInfo, OptionKind, OptionValue};
 pub use allowance::Allowance;
-pub use bisect::{Application, BisectError, Culprit, bisect};
+pub use bisect::{Application, BisectError, Culprit, Judged, Probe, bisect};
 pub use config::{Config, ConfigError};
 pub use driver::{Driver, DriverError, DumpPoints, Failure};
 pub use dump::{DumpFormat, Header, header};
@@ -38,9 +38,9 @@ pub use recipe::Recipe;
 pub use registry::{Built, PassInfo, Registry, did_you_mean};
 pub use report::{Estimate, PassReport, Report, RuleStats, counted};
 pub use rule::{Mismatch, Rule, RuleInfo, apply_rules, try_rule};
-pub use why::{Obstacle, Question, Why, WhyError, why};
+pub use why::{Answer, Obstacle, Place, Question, Verdict, Why, WhyError, why};
 
-use crate::{Graph, GraphError, Name, PatchError, Program, ValueId};
+use crate::{GraphError, Name, PatchError, Program};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::fmt;
@@ -124,12 +124,12 @@ pub trait Pass: fmt::Debug + Send + Sync {
         Vec::new()
     }
 
-    /// Whether the rule called `rule` applies at `value` of `graph`, and where it does not, what is in its way: of several
-    /// things, what comes nearest to a fit. Nothing if the pass has no such rule, or one that cannot be asked.
+    /// Whether the rule called `rule` applies at `place`, and where it does not, what is in its way: of several things, what
+    /// comes nearest to a fit. Nothing if the pass has no such rule, or one that cannot be asked there.
     ///
     /// For passes made of [`Rule`]s, this is [`try_rule`].
-    fn why(&self, graph: &Graph, rule: &str, value: ValueId) -> Option<Result<(), Mismatch>> {
-        let _ = (graph, rule, value);
+    fn why(&self, place: &Place, rule: &str) -> Option<Answer> {
+        let _ = (place, rule);
         None
     }
 }

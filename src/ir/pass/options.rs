@@ -1,5 +1,8 @@
 //! The options of passes: `(fora, interval=3, window=[100, 950])` to and from JSON.
 
+use super::about::{About, OptionInfo, OptionKind};
+use super::did_you_mean;
+use super::registry::nearest;
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
 
@@ -28,6 +31,113 @@ pub(super) fn value_text(value: &Value) -> String {
             format!("[{}]", items.join(","))
         }
         other => other.to_string(),
+    }
+}
+
+/// `options` as the pass takes them that `about` describes: people, and programs that write configurations, have `"FORA"` for
+/// `fora`, `"2"` and `2.0` for 2, `["norm", "embedding"]` and `embedding+norm` for `norm+embedding`, and `null` for what is
+/// not given.
+///
+/// # Errors
+/// What there is no such option or value for, with the nearest that there is.
+pub(super) fn settled(options: Map<String, Value>, about: &About) -> Result<Map<String, Value>, String> {
+    let mut settled = Map::new();
+    for (key, value) in options.into_iter().filter(|(_, value)| !value.is_null()) {
+        let Some(option) = about.options.iter().find(|option| is_same(&option.name, &key)) else {
+            let known: Vec<_> = about.options.iter().map(|option| option.name.as_str()).collect();
+            let there = if known.is_empty() { "none".into() } else { known.join(", ") };
+            let meant = did_you_mean(&nearest(known.into_iter(), &key));
+            return Err(format!("there is no option `{key}`{meant}; there is {there}"));
+        };
+        let value = option.settle(value)?;
+        if settled.insert(option.name.clone(), value).is_some() {
+            return Err(format!("the option `{}` is given twice", option.name));
+        }
+    }
+    Ok(settled)
+}
+
+/// Whether two names are the same but for their case, and for what joins their words.
+pub(super) fn is_same(a: &str, b: &str) -> bool {
+    let plain = |name: &str| name.trim().to_lowercase().replace(['_', ' '], "-");
+    plain(a) == plain(b)
+}
+
+impl OptionInfo {
+    fn settle(&self, value: Value) -> Result<Value, String> {
+        match self.kind {
+            OptionKind::Choice => self.choice(&value),
+            OptionKind::Whole => self.whole(&value),
+            OptionKind::Number => self.number(&value).map(Value::Number),
+            OptionKind::Switch => self.switch(&value),
+            OptionKind::Numbers => match value {
+                Value::Array(items) => {
+                    let items = items.iter().map(|item| self.number(item).map(Value::Number));
+                    items.collect::<Result<_, _>>().map(Value::Array)
+                }
+                other => Err(self.refusal("be a list of numbers", &other)),
+            },
+            OptionKind::Other => Ok(value),
+        }
+    }
+
+    /// The one of the listed values that is meant. Some join several names by `+`: their order is no matter.
+    fn choice(&self, value: &Value) -> Result<Value, String> {
+        let text = match value {
+            Value::Array(items) => items.iter().map(value_text).collect::<Vec<_>>().join("+"),
+            other => value_text(other),
+        };
+        let sorted = |text: &str| {
+            let mut parts: Vec<String> = text.split('+').map(|part| part.trim().to_owned()).collect();
+            parts.sort_by_key(|part| part.to_lowercase());
+            parts.join("+")
+        };
+        let known = self.values.iter().map(|value| value.name.as_str());
+        if let Some(meant) = known.clone().find(|name| is_same(&sorted(name), &sorted(&text))) {
+            return Ok(meant.into());
+        }
+        let meant = did_you_mean(&nearest(known.clone(), &text));
+        let known: Vec<_> = known.collect();
+        Err(format!("`{}` cannot be `{text}`{meant}; it is one of {}", self.name, known.join(", ")))
+    }
+
+    fn whole(&self, value: &Value) -> Result<Value, String> {
+        let number = self.number(value).map_err(|_| self.refusal("be a whole number", value))?;
+        match (number.is_f64(), number.as_f64()) {
+            (false, _) if number.is_u64() => Ok(number.into()),
+            (_, Some(whole)) if whole < 0.0 => Err(self.refusal("not be negative", value)),
+            // Larger ones have no room for a fraction, so that those could be rounded.
+            (true, Some(whole)) if whole.fract() == 0.0 && whole < f64::from(u32::MAX) => {
+                Ok((whole as u64).into())
+            }
+            (true, Some(between)) if between.fract() != 0.0 => {
+                let below = between as u64;
+                Err(self.refusal(&format!("be a whole number, as {below} or {}", below + 1), value))
+            }
+            _ => Err(self.refusal("be a whole number", value)),
+        }
+    }
+
+    fn number(&self, value: &Value) -> Result<Number, String> {
+        let number = match value {
+            Value::Number(number) => Some(number.clone()),
+            Value::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        number.ok_or_else(|| self.refusal("be a number", value))
+    }
+
+    fn switch(&self, value: &Value) -> Result<Value, String> {
+        match value {
+            Value::Bool(on) => Ok((*on).into()),
+            Value::String(text) if text.eq_ignore_ascii_case("true") => Ok(true.into()),
+            Value::String(text) if text.eq_ignore_ascii_case("false") => Ok(false.into()),
+            other => Err(self.refusal("be true or false", other)),
+        }
+    }
+
+    fn refusal(&self, must: &str, value: &Value) -> String {
+        format!("`{}` must {must}; it is given as {value}", self.name)
     }
 }
 
@@ -158,8 +268,12 @@ impl Parser<'_> {
     }
 }
 
-/// A word as a JSON scalar, else as a string. A mask of steps is text: it may start with 0, and has many digits.
+/// A word as a JSON scalar, else as a string; quotes around it are not part of it. A mask of steps is text: it may start with 0, and has many digits.
 fn scalar(word: &str) -> Value {
+    let quoted = ['"', '\''].into_iter().find_map(|quote| word.strip_prefix(quote)?.strip_suffix(quote));
+    if let Some(text) = quoted {
+        return text.into();
+    }
     let is_digits = word.bytes().all(|byte| byte.is_ascii_digit());
     let is_mask = is_digits && (word.len() > 15 || (word.starts_with('0') && word.len() > 1));
     let number = word.parse::<Number>().ok().filter(|_| !is_mask);

@@ -91,7 +91,7 @@ impl Pipeline {
             }
         }
         let is_plain = options.is_empty();
-        let pass = (info.build)(options).map_err(|error| refused(error.to_string()))?;
+        let pass = info.with_options(options).map_err(refused)?;
         self.passes.push(Entry { pass: pass.into(), positional: info.positional, is_plain });
         Ok(())
     }

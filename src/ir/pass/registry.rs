@@ -1,6 +1,6 @@
 //! Which passes there are.
 
-use super::{About, Pass, PipelineError};
+use super::{About, Pass, PipelineError, options};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::fmt;
@@ -25,6 +25,12 @@ pub struct PassInfo {
 pub type Built = Result<Box<dyn Pass>, serde_json::Error>;
 
 impl PassInfo {
+    /// The pass with `options` as people write them, or what is wrong with those.
+    pub fn with_options(&self, options: Map<String, Value>) -> Result<Box<dyn Pass>, String> {
+        let options = options::settled(options, &(self.about)())?;
+        (self.build)(options).map_err(|error| error.to_string())
+    }
+
     /// A [`PassInfo::build`] for passes whose options are their fields.
     pub fn from_options<P: Pass + DeserializeOwned + 'static>(options: Map<String, Value>) -> Built {
         serde_json::from_value::<P>(Value::Object(options)).map(|pass| Box::new(pass) as Box<dyn Pass>)
@@ -55,9 +61,9 @@ impl Registry {
         self.passes.iter()
     }
 
-    /// The pass called `name`.
+    /// The pass called `name`, in upper or lower case.
     pub fn find(&self, name: &str) -> Option<&PassInfo> {
-        self.passes.iter().find(|pass| pass.name == name)
+        self.passes.iter().find(|pass| options::is_same(pass.name, name))
     }
 
     /// The pass called `name`, or the error that there is none.
@@ -72,7 +78,7 @@ impl Registry {
 
 /// The one of `names` that `name` was meant to be, if any is near.
 pub(super) fn nearest<'n>(names: impl Iterator<Item = &'n str>, name: &str) -> Option<&'n str> {
-    let distance = |known: &&str| strsim::levenshtein(known, name);
+    let distance = |known: &&str| strsim::levenshtein(&known.to_lowercase(), &name.to_lowercase());
     let nearest = names.min_by_key(distance)?;
     (distance(&nearest) <= 1 + nearest.len() / 3).then_some(nearest)
 }

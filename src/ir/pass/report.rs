@@ -33,6 +33,9 @@ pub struct PassReport {
     pub rules: IndexMap<&'static str, RuleStats>,
     /// What is worth telling a user, line by line.
     pub notes: Vec<String>,
+    /// What a user may not have meant, line by line.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Why values are what they were, if the driver was asked to have it explained.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub explanations: Vec<Explanation>,
@@ -81,6 +84,7 @@ impl PassReport {
             seconds: 0.0,
             rules: IndexMap::new(),
             notes: Vec::new(),
+            warnings: Vec::new(),
             explanations: Vec::new(),
         }
     }
@@ -119,6 +123,11 @@ impl PassReport {
         self.notes.push(line.into());
     }
 
+    /// Adds a line about what a user may not have meant.
+    pub fn warn(&mut self, line: impl Into<String>) {
+        self.warnings.push(line.into());
+    }
+
     /// The report without times, which differ from run to run.
     pub fn timeless(&self) -> impl fmt::Display + '_ {
         fmt::from_fn(|f| self.write(f, false))
@@ -146,7 +155,7 @@ impl PassReport {
         for note in &self.notes {
             write!(f, "\n    {note}")?;
         }
-        Ok(())
+        self.warnings.iter().try_for_each(|warning| write!(f, "\n    warning: {warning}"))
     }
 }
 

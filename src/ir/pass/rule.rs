@@ -1,6 +1,6 @@
 //! Local rewrites, applied wherever they fit.
 
-use super::{Changed, PassContext, PassError};
+use super::{Answer, Changed, PassContext, PassError, Place};
 use crate::text::line_of;
 use crate::{Graph, GraphError, Patch, PatchError, ValueId};
 use std::borrow::Cow;
@@ -105,8 +105,9 @@ pub fn apply_rules(graph: &mut Graph, rules: &[Rule], cx: &mut PassContext) -> R
     }
 }
 
-/// Whether the one of `rules` called `name` applies at `value`, and why not if it does not; nothing if none is called so.
-pub fn try_rule(rules: &[Rule], name: &str, graph: &Graph, value: ValueId) -> Option<Result<(), Mismatch>> {
+/// Whether the one of `rules` called `name` applies at `place`, and why not if it does not; nothing if none is called so.
+pub fn try_rule(rules: &[Rule], name: &str, place: &Place) -> Option<Answer> {
+    let Place { graph, value, .. } = *place;
     let rule = rules.iter().find(|rule| rule.name == name)?;
     let op = graph[value].op.name();
     if !rule.roots.contains(&op) {
@@ -117,7 +118,7 @@ pub fn try_rule(rules: &[Rule], name: &str, graph: &Graph, value: ValueId) -> Op
     let mut graph = graph.clone();
     let mut patch = Patch::new(&mut graph, rule.name);
     let applied = (rule.rewrite)(&mut patch, value).and_then(|()| Ok(patch.apply()?));
-    Some(applied)
+    Some(applied.map(|()| None))
 }
 
 fn names(rules: &[Rule]) -> String {

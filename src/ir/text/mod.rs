@@ -34,6 +34,7 @@
 //! - `//` starts a comment: costs and provenance, which parsing ignores.
 
 mod ast;
+mod blocks;
 mod build;
 mod formula;
 mod lexer;
@@ -48,6 +49,8 @@ pub use lexer::{ParseError, Span};
 pub use parse::parse;
 pub use print::PrintOptions;
 
+pub(crate) use blocks::blocks;
 pub(crate) use formula::{formula, parse_body, written_attributes};
 pub(crate) use lines::line_of;
 pub(crate) use printed::{About, Part, Printed, Section};
+pub(crate) use range::{follows, written as range_of};

@@ -31,7 +31,7 @@ pub(super) fn split(word: &str) -> Option<(&str, &str)> {
 }
 
 /// Whether `next` is `name` with the index after its, so that one range can hold both.
-pub(super) fn follows(name: &Name, next: &Name) -> bool {
+pub(crate) fn follows(name: &Name, next: &Name) -> bool {
     match (name.split_index(), next.split_index()) {
         (Some((stem, index)), Some((other, after))) => {
             stem == other && index.checked_add(1) == Some(after) && (after as u64) < LIMIT as u64
@@ -41,7 +41,7 @@ pub(super) fn follows(name: &Name, next: &Name) -> bool {
 }
 
 /// `count` names that follow each other, as they are written from the `first` on.
-pub(super) fn written(first: &Name, count: usize) -> String {
+pub(crate) fn written(first: &Name, count: usize) -> String {
     match first.split_index() {
         Some((stem, start)) if count > 1 => format!("%{stem}.{{{start}..{}}}", start + count),
         _ => format!("%{first}"),

@@ -3,8 +3,8 @@
 use super::{Target, extents, in_f32, with_rank};
 use crate::RunError;
 use crate::value::{Value, float_dtype, int_dtype};
-use burn::tensor::ops::FloatTensor;
-use burn::tensor::{Shape, TensorMetadata, get_device_settings};
+use burn::tensor::ops::{BoolTensor, FloatTensor, IntTensor};
+use burn::tensor::{BoolDType, Shape, TensorMetadata, get_device_settings};
 use reflux_ir::DType;
 use reflux_ir::op::{Binary, Unary};
 use std::f64::consts::FRAC_2_PI;
@@ -15,6 +15,8 @@ pub fn unary<B: Target>(function: Unary, x: FloatTensor<B>) -> FloatTensor<B> {
         Unary::Silu => B::float_mul(x.clone(), B::sigmoid(x)),
         Unary::Gelu => B::gelu(x),
         Unary::QuickGelu => B::float_mul(x.clone(), B::sigmoid(B::float_mul_scalar(x, 1.702.into()))),
+        Unary::Exp => B::float_exp(x),
+        Unary::Tanh => B::float_tanh(x),
         Unary::GeluTanh => {
             // x³ by products: `powf` is many times slower on the CPU.
             let cubed = B::float_mul(B::float_mul(x.clone(), x.clone()), x.clone());
@@ -63,7 +65,27 @@ fn float<B: Target>(op: Binary, a: FloatTensor<B>, b: FloatTensor<B>, device: &B
             let equal = B::float_equal(a, b, get_device_settings::<B>(device).bool_dtype);
             B::bool_into_float(equal, dtype.into())
         }
+        Binary::Min => first_where::<B>(a, b, B::float_lower, device),
+        Binary::Max => first_where::<B>(a, b, B::float_greater, device),
+        Binary::Pow => {
+            let wide = float_dtype(DType::F32);
+            in_f32::<B>(a, |a| B::float_powf(a, B::float_cast(b, wide)))
+        }
     }
+}
+
+/// `a` where it compares with `b` as `compare` has it, or is not a number, else `b`.
+fn first_where<B: Target>(
+    a: FloatTensor<B>,
+    b: FloatTensor<B>,
+    compare: impl Fn(FloatTensor<B>, FloatTensor<B>, BoolDType) -> BoolTensor<B>,
+    device: &B::Device,
+) -> FloatTensor<B> {
+    let shape = a.shape().broadcast(&b.shape()).expect("inference has checked that the operands broadcast");
+    let [a, b] = [a, b].map(|x| B::float_expand(x, shape.clone()));
+    let dtype = get_device_settings::<B>(device).bool_dtype;
+    let is_first = B::bool_or(compare(a.clone(), b.clone(), dtype), B::float_is_nan(a.clone(), dtype));
+    B::float_mask_where(b, is_first, a)
 }
 
 fn float_scalar<B: Target>(op: Binary, a: FloatTensor<B>, b: f64, device: &B::Device) -> FloatTensor<B> {
@@ -77,13 +99,23 @@ fn float_scalar<B: Target>(op: Binary, a: FloatTensor<B>, b: f64, device: &B::De
             let equal = B::float_equal_elem(a, b.into(), get_device_settings::<B>(device).bool_dtype);
             B::bool_into_float(equal, dtype.into())
         }
+        // What is not a number compares with nothing, and stays.
+        Binary::Min => {
+            let dtype = get_device_settings::<B>(device).bool_dtype;
+            B::float_mask_fill(a.clone(), B::float_greater_equal_elem(a, b.into(), dtype), b.into())
+        }
+        Binary::Max => {
+            let dtype = get_device_settings::<B>(device).bool_dtype;
+            B::float_mask_fill(a.clone(), B::float_lower_equal_elem(a, b.into(), dtype), b.into())
+        }
+        Binary::Pow => in_f32::<B>(a, |a| B::float_powf_scalar(a, b.into())),
     }
 }
 
 fn int<B: Target>(
     op: Binary,
-    a: burn::tensor::ops::IntTensor<B>,
-    b: burn::tensor::ops::IntTensor<B>,
+    a: IntTensor<B>,
+    b: IntTensor<B>,
     device: &B::Device,
 ) -> Result<Value<B>, RunError> {
     Ok(Value::Int(match op {
@@ -95,12 +127,28 @@ fn int<B: Target>(
             let equal = B::int_equal(a, b, get_device_settings::<B>(device).bool_dtype);
             B::bool_into_int(equal, int_dtype(DType::I32))
         }
+        Binary::Min => first_int_where::<B>(a, b, B::int_lower, device),
+        Binary::Max => first_int_where::<B>(a, b, B::int_greater, device),
+        Binary::Pow => unreachable!("inference refuses powers of integers"),
     }))
+}
+
+/// `a` where it compares with `b` as `compare` has it, else `b`.
+fn first_int_where<B: Target>(
+    a: IntTensor<B>,
+    b: IntTensor<B>,
+    compare: impl Fn(IntTensor<B>, IntTensor<B>, BoolDType) -> BoolTensor<B>,
+    device: &B::Device,
+) -> IntTensor<B> {
+    let shape = a.shape().broadcast(&b.shape()).expect("inference has checked that the operands broadcast");
+    let [a, b] = [a, b].map(|x| B::int_expand(x, shape.clone()));
+    let is_first = compare(a.clone(), b.clone(), get_device_settings::<B>(device).bool_dtype);
+    B::int_mask_where(b, is_first, a)
 }
 
 fn int_scalar<B: Target>(
     op: Binary,
-    a: burn::tensor::ops::IntTensor<B>,
+    a: IntTensor<B>,
     b: f64,
     device: &B::Device,
 ) -> Result<Value<B>, RunError> {
@@ -109,10 +157,7 @@ fn int_scalar<B: Target>(
     int(op, a, int_with_rank::<B>(b, rank), device)
 }
 
-fn int_with_rank<B: Target>(
-    x: burn::tensor::ops::IntTensor<B>,
-    rank: usize,
-) -> burn::tensor::ops::IntTensor<B> {
+fn int_with_rank<B: Target>(x: IntTensor<B>, rank: usize) -> IntTensor<B> {
     let mut shape = x.shape().to_vec();
     if shape.len() == rank {
         return x;

@@ -6,8 +6,9 @@ use reflux_ir::{DType, Name, Program};
 use std::path::Path;
 
 /// Programs in bf16 as models are lowered, before any pass. Every result is a case.
-const FILES: [(&str, &str); 17] = [
+const FILES: [(&str, &str); 18] = [
     ("norm.ir", include_str!("ir/norm.ir")),
+    ("functions.ir", include_str!("ir/functions.ir")),
     ("rope.ir", include_str!("ir/rope.ir")),
     ("gemm.ir", include_str!("ir/gemm.ir")),
     ("tiles.ir", include_str!("ir/tiles.ir")),

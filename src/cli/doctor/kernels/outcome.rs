@@ -88,7 +88,8 @@ mod tests {
         assert!(!broken.passed());
         assert_eq!(broken.to_string(), "✗ gemm.plain_7x64x136 bf16: did not run: no kernel\n");
         assert_eq!(ran(DType::F32, 0.5).to_string(), "✗ gemm.plain_7x64x136 f32: 5.0e-1, at most 1e-5\n");
-        let fallen = Outcome::new(&plain, DType::BF16, Ok((0.0, Some("by other kernels".into()))));
+        let fallen =
+            Outcome::new(&plain, Form::Fused, DType::BF16, Ok((0.0, Some("by other kernels".into()))));
         assert_eq!(fallen.to_string(), "✓ gemm.plain_7x64x136 bf16: 0.0e0, at most 1e-2; by other kernels\n");
     }
 }

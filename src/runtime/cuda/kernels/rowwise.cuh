@@ -72,6 +72,10 @@ __device__ __forceinline__ float gelu_tanh(float x) {
   return 0.5f * x + 0.5f * x * y;
 }
 
+// Not a number if one of them is not, as fminf and fmaxf are not.
+__device__ __forceinline__ float lesser(float a, float b) { return a < b || a != a ? a : b; }
+__device__ __forceinline__ float greater(float a, float b) { return a > b || a != a ? a : b; }
+
 // V neighbours moved as one.
 template <class T, int V> struct __align__(sizeof(T) * V) Pack { T at[V]; };
 

@@ -39,6 +39,8 @@ impl Writer<'_> {
                     Unary::Gelu => "gelu",
                     Unary::GeluTanh => "gelu_tanh",
                     Unary::QuickGelu => "quick_gelu",
+                    Unary::Exp => "expf",
+                    Unary::Tanh => "tanhf",
                 };
                 self.line(&format!("EACH({elements}) {array}[e] = {name}({}[e]);", operands[0]));
             }
@@ -50,6 +52,9 @@ impl Writer<'_> {
                     Binary::Mul => format!("{a}[e] * {b}[e]"),
                     Binary::Div => format!("{a}[e] / {b}[e]"),
                     Binary::Equal => format!("{a}[e] == {b}[e] ? 1.0f : 0.0f"),
+                    Binary::Min => format!("lesser({a}[e], {b}[e])"),
+                    Binary::Max => format!("greater({a}[e], {b}[e])"),
+                    Binary::Pow => format!("powf({a}[e], {b}[e])"),
                 };
                 self.line(&format!("EACH({elements}) {array}[e] = {value};"));
             }

@@ -12,6 +12,8 @@ pub fn unary(function: Unary, x: &[f32], y: &mut [f32]) {
     match function {
         Unary::Silu => map(x, y, |x| x * sigmoid(x)),
         Unary::QuickGelu => map(x, y, |x| x * sigmoid(1.702 * x)),
+        Unary::Exp => map(x, y, exp_to_the_ends),
+        Unary::Tanh => map(x, y, tanh),
         Unary::GeluTanh => map(x, y, |x| x * sigmoid(scale * (x + 0.044_715 * x * x * x))),
         Unary::Gelu => unreachable!("formulas with the error function are not taken"),
     }
@@ -26,6 +28,10 @@ pub fn binary(op: Binary, a: &[f32], b: &[f32], y: &mut [f32]) {
         Binary::Mul => zip(a, b, y, |a, b| a * b),
         Binary::Div => zip(a, b, y, |a, b| a / b),
         Binary::Equal => zip(a, b, y, |a, b| if a == b { 1.0 } else { 0.0 }),
+        // `f32::min` would give the other operand of what is not a number.
+        Binary::Min => zip(a, b, y, |a, b| if a < b || a.is_nan() { a } else { b }),
+        Binary::Max => zip(a, b, y, |a, b| if a > b || a.is_nan() { a } else { b }),
+        Binary::Pow => zip(a, b, y, f32::powf),
     }
 }
 
@@ -128,11 +134,41 @@ fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-/// `eˣ` within 2 ulp, without branches, so that loops over it become vector code (Cephes, `expf.c`).
+/// `eˣ` within 2 ulp. Beyond −87.3 and 88.7 it stays what it is there: 0 or ∞ to within what a sigmoid can tell.
 #[inline(always)]
 fn exp(x: f32) -> f32 {
-    // Beyond these the result is 0 or ∞ to within what a sigmoid can tell.
-    let x = x.clamp(-87.3, 88.7);
+    let (fraction, power) = exp_parts(x.clamp(-87.3, 88.7));
+    f32::from_bits(power.wrapping_add(127) << 23) * fraction
+}
+
+/// `eˣ` within 2 ulp, down to the least number and up to infinity.
+#[inline(always)]
+fn exp_to_the_ends(x: f32) -> f32 {
+    let (fraction, power) = exp_parts(x.clamp(-104.0, 89.0));
+    // Twice half of the power: all of it would have no bits at the ends.
+    let half = (power as i32) >> 1;
+    let power_of_two = |exponent: i32| f32::from_bits(((exponent + 127) as u32) << 23);
+    fraction * power_of_two(half) * power_of_two(power as i32 - half)
+}
+
+/// `tanh x` within 3 ulp (Cephes, `tanhf.c`).
+#[inline(always)]
+fn tanh(x: f32) -> f32 {
+    let size = x.abs();
+    let square = size * size;
+    let mut polynomial = -5.704_988_7e-3;
+    for coefficient in [2.063_909e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1] {
+        polynomial = polynomial * square + coefficient;
+    }
+    let near_zero = polynomial * square * size + size;
+    let elsewhere = 1.0 - 2.0 / (exp(2.0 * size) + 1.0);
+    (if size < 0.625 { near_zero } else { elsewhere }).copysign(x)
+}
+
+/// What `eˣ` is over the nearest power of two, and that power, in two's complement; without branches, so that loops over it
+/// become vector code (Cephes, `expf.c`). `x` is small enough that the power has 8 bits.
+#[inline(always)]
+fn exp_parts(x: f32) -> (f32, u32) {
     // Adding 1.5 · 2²³ rounds to an integer and leaves it in the lowest bits; a conversion would cost more than the rest.
     const ROUND: f32 = 12_582_912.0;
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
@@ -144,8 +180,7 @@ fn exp(x: f32) -> f32 {
         polynomial = polynomial * x + coefficient;
     }
     let fraction = polynomial * x * x + x + 1.0;
-    let exponent = shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127);
-    f32::from_bits(exponent << 23) * fraction
+    (fraction, shifted.to_bits().wrapping_sub(ROUND.to_bits()))
 }
 
 #[cfg(test)]
@@ -158,6 +193,37 @@ mod tests {
             let exact = f64::from(x).exp();
             let ulp = f64::from(f32::EPSILON) * exact;
             assert!((f64::from(exp(x)) - exact).abs() <= 2.0 * ulp, "exp({x})");
+            assert!((f64::from(exp_to_the_ends(x)) - exact).abs() <= 2.0 * ulp, "exp({x})");
         }
+    }
+
+    #[test]
+    fn exp_has_its_ends() {
+        for x in (-110_000..90_000).map(|i| i as f32 / 1000.0) {
+            let exact = f64::from(x).exp();
+            // Below the least normal number, the distance of two neighbours stays.
+            let ulp = (f64::from(f32::EPSILON) * exact).max(f64::from(f32::from_bits(1)));
+            let found = f64::from(exp_to_the_ends(x));
+            let fits =
+                (found - exact).abs() <= 2.0 * ulp || (found.is_infinite() && (exact as f32).is_infinite());
+            assert!(fits, "exp({x}) is {found}, not {exact}");
+        }
+        assert_eq!(exp_to_the_ends(f32::NEG_INFINITY), 0.0);
+        assert_eq!(exp_to_the_ends(f32::INFINITY), f32::INFINITY);
+        assert!(exp_to_the_ends(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn tanh_is_within_three_ulp() {
+        for x in (-20_000..20_000).map(|i| i as f32 / 1000.0) {
+            let exact = f64::from(x).tanh();
+            let ulp = f64::from(f32::EPSILON) * exact.abs();
+            assert!((f64::from(tanh(x)) - exact).abs() <= 3.0 * ulp, "tanh({x})");
+        }
+        assert_eq!(
+            [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY].map(|x| tanh(x).to_bits()),
+            [0.0, -0.0, 1.0, -1.0f32].map(f32::to_bits)
+        );
+        assert!(tanh(f32::NAN).is_nan());
     }
 }

@@ -1,0 +1,75 @@
+//! What is shown to people: on standard error, or on standard output if that is a terminal.
+
+use crate::Error;
+use std::borrow::Cow;
+use std::fmt::Display;
+use std::io::{ErrorKind, IsTerminal, Write};
+
+/// Says a line on standard error. What is said there comments on a result; where nobody listens any more, or there is no
+/// room left, the result is what matters.
+pub fn say(message: impl Display) {
+    say_all(format_args!("{message}\n"));
+}
+
+/// The same of a text that ends its lines itself.
+pub fn say_all(text: impl Display) {
+    let text = text.to_string();
+    let _ = std::io::stderr().lock().write_all(escaped(&text).as_bytes());
+}
+
+/// Prints a result to standard output. A reader that has seen enough (`| head`) is no error.
+pub fn print(text: &str) -> Result<(), Error> {
+    if std::io::stdout().is_terminal() {
+        print_bytes(escaped(text).as_bytes())
+    } else {
+        print_bytes(text.as_bytes())
+    }
+}
+
+/// Prints a text with colours of Reflux's own, whose parts are [`escaped`].
+pub fn print_styled(text: &str) -> Result<(), Error> {
+    print_bytes(text.as_bytes())
+}
+
+fn print_bytes(bytes: &[u8]) -> Result<(), Error> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome.map_err(Error::Stdout),
+    }
+}
+
+/// `text` with everything that a terminal would obey instead of showing it written out: names in files, prompts and paths may
+/// hold sequences that recolour, overwrite or reorder what is on the screen.
+pub fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_obeyed) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_obeyed(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    Cow::Owned(shown)
+}
+
+/// Whether `c` is a control character other than the end of a line and a tab, or changes the direction of what follows.
+fn is_obeyed(c: char) -> bool {
+    let is_layout = matches!(c, '\n' | '\t');
+    let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    (c.is_control() && !is_layout) || turns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_terminals_obey_is_written_out() {
+        assert!(matches!(escaped("größe 🍎\n\tx"), Cow::Borrowed(_)));
+        assert_eq!(escaped("\u{1b}]0;title\u{7}\u{1b}[31m"), r"\u{1b}]0;title\u{7}\u{1b}[31m");
+        assert_eq!(
+            escaped("over\rwritten \u{9b}2J \u{202e}gnp.exe"),
+            r"over\rwritten \u{9b}2J \u{202e}gnp.exe"
+        );
+    }
+}

@@ -1,0 +1,91 @@
+//! Numbers as people type them.
+
+use crate::error::nearest_sizes;
+
+/// A whole number from 0 on: `28`, or `28.0`.
+pub fn count(text: &str) -> Result<usize, String> {
+    match (text.parse::<usize>(), text.parse::<f64>()) {
+        (Ok(count), _) => Ok(count),
+        (_, Ok(number)) if number < 0.0 => Err("it cannot be negative".into()),
+        // Larger ones have no room for a fraction, so that those could be rounded.
+        (_, Ok(number)) if number < f64::from(u32::MAX) => {
+            let whole = number as usize;
+            if number.fract() == 0.0 {
+                Ok(whole)
+            } else {
+                Err(format!("it must be a whole number, as {whole} or {}", whole + 1))
+            }
+        }
+        (_, Ok(number)) if !number.is_nan() => Err("it is too large".into()),
+        _ => Err("it must be a whole number".into()),
+    }
+}
+
+/// A whole number from 1 on.
+pub fn positive(text: &str) -> Result<usize, String> {
+    count(text).and_then(|count| if count > 0 { Ok(count) } else { Err("it must be at least 1".into()) })
+}
+
+/// The width or the height of a picture.
+pub fn pixels(text: &str) -> Result<usize, String> {
+    let between = text.parse::<f64>().ok().filter(|pixels| pixels.fract() != 0.0 && *pixels > 0.0);
+    match (between, text.split_once(['x', 'X', '×', '*'])) {
+        (Some(pixels), _) => Err(format!("it must be a whole number; {}", nearest_sizes(pixels as usize))),
+        (_, Some((width, height))) if count(width).is_ok() && count(height).is_ok() => {
+            Err(format!("it is a single number; give both as --width {width} --height {height}"))
+        }
+        _ => count(text),
+    }
+}
+
+/// A number, with a fraction or without.
+pub fn real(text: &str) -> Result<f32, String> {
+    match (text.parse(), text.replace(',', ".")) {
+        (Ok(number), _) => Ok(number),
+        (_, point) if point != text && point.parse::<f32>().is_ok() => {
+            Err(format!("it is written with a point, {point}"))
+        }
+        _ => Err("it must be a number, as 3.5".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_may_be_written_as_others() {
+        assert_eq!(
+            [count("28"), count("28.0"), count("1e3"), count("+7")],
+            [Ok(28), Ok(28), Ok(1000), Ok(7)]
+        );
+        assert_eq!(count("18446744073709551615"), Ok(usize::MAX));
+        let refused = |text| count(text).unwrap_err();
+        assert_eq!(refused("2.5"), "it must be a whole number, as 2 or 3");
+        for negative in ["-1", "-0.5", "-inf"] {
+            assert_eq!(refused(negative), "it cannot be negative");
+        }
+        for large in ["18446744073709551616", "1e30", "inf"] {
+            assert_eq!(refused(large), "it is too large");
+        }
+        for word in ["", "many", "NaN", "0x10", "1 000", "--steps"] {
+            assert_eq!(refused(word), "it must be a whole number");
+        }
+    }
+
+    #[test]
+    fn sizes_name_the_nearest() {
+        assert_eq!(pixels("1080"), Ok(1080));
+        assert_eq!(pixels("64.5").unwrap_err(), "it must be a whole number; 64 and 80 are the nearest");
+        assert_eq!(pixels("0.5").unwrap_err(), "it must be a whole number; the least is 16");
+        assert!(pixels("1024x768").unwrap_err().ends_with("--width 1024 --height 768"));
+        assert_eq!(pixels("-64").unwrap_err(), "it cannot be negative");
+    }
+
+    #[test]
+    fn fractions_have_a_point() {
+        assert_eq!((real("3.5"), real("-1")), (Ok(3.5), Ok(-1.0)));
+        assert_eq!(real("3,5").unwrap_err(), "it is written with a point, 3.5");
+        assert_eq!(real("high").unwrap_err(), "it must be a number, as 3.5");
+    }
+}

@@ -1,0 +1,118 @@
+//! Where pictures go, and as what.
+
+use crate::Error;
+use crate::files::Output;
+use crate::pipeline::{Defaults, Image, ImageFormat, Request};
+use std::path::{Path, PathBuf};
+
+/// What `--out` names: a file for each picture, or one place for all of them.
+pub struct Pictures {
+    format: ImageFormat,
+    outputs: Vec<Output>,
+    /// How many are written.
+    written: usize,
+}
+
+impl Pictures {
+    /// The places of so many pictures: `out.png` for one, `out-0.png`, `out-1.png`, … for several; a device, a pipe or
+    /// standard output for all, one after the other.
+    ///
+    /// # Errors
+    /// If one of them could not be written, or is to be of a format that is not.
+    pub fn named(out: &Path, count: usize) -> Result<Self, Error> {
+        if let Some(stream) = stream(out)? {
+            let format = ImageFormat::of(out).unwrap_or_default();
+            return Ok(Self { format, outputs: vec![stream], written: 0 });
+        }
+        let usage = |why: &str| Error::Usage(format!("--out {} {why}", out.display()));
+        let Some(stem) = out.file_stem().filter(|_| !out.as_os_str().as_encoded_bytes().ends_with(b"/"))
+        else {
+            return Err(usage("names a folder; name a file in it"));
+        };
+        if out.is_dir() {
+            return Err(usage("is a folder; name a file in it"));
+        }
+        let extension = match out.extension() {
+            Some(extension) => extension.to_owned(),
+            // What begins with its only dot has no extension: nobody means a file that is not listed.
+            None if stem.as_encoded_bytes().starts_with(b".") => {
+                return Err(usage("has no name before the dot"));
+            }
+            None => "png".into(),
+        };
+        let format = ImageFormat::of(&out.with_extension(&extension));
+        let format = format.ok_or_else(|| usage("is no .png, .jpg or .webp file; these can be written"))?;
+        let name = |number: Option<usize>| {
+            let mut name = stem.to_owned();
+            if let Some(number) = number {
+                name.push(format!("-{number}"));
+            }
+            name.push(".");
+            name.push(&extension);
+            Output::at(&out.with_file_name(name))
+        };
+        let outputs = match count {
+            1 => vec![name(None)?],
+            _ => (0..count).map(|number| name(Some(number))).collect::<Result<_, _>>()?,
+        };
+        Ok(Self { format, outputs, written: 0 })
+    }
+
+    /// Refuses what would write something else where pictures go.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    pub fn refuse_mixing(&self, latents: Option<&Output>, as_json: bool) -> Result<(), Error> {
+        if latents.is_some_and(|latents| self.outputs.iter().any(|output| output.is_same(latents))) {
+            return Err(Error::Usage("--out and --save-latents name the same place; name two".into()));
+        }
+        let is_printed = self.are_printed() || latents.is_some_and(Output::is_stdout);
+        if as_json && is_printed {
+            let message = "--json prints to standard output, so nothing else can be written there";
+            return Err(Error::Usage(message.into()));
+        }
+        Ok(())
+    }
+
+    /// Refuses pictures that the format cannot hold.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    pub fn refuse_sizes(&self, request: &Request, defaults: &Defaults) -> Result<(), Error> {
+        let (width, height) =
+            (request.width.unwrap_or(defaults.width), request.height.unwrap_or(defaults.height));
+        let (format, most) = (self.format.name(), self.format.most_pixels());
+        if width.max(height) > most {
+            let message =
+                format!("{width}×{height}: a {format} has at most {most} pixels each way; write a .png");
+            return Err(Error::Usage(message));
+        }
+        Ok(())
+    }
+
+    /// Whether they go to standard output.
+    pub fn are_printed(&self) -> bool {
+        self.outputs.iter().any(Output::is_stdout)
+    }
+
+    /// Writes the next picture, and says where.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn write(&mut self, image: &Image) -> Result<PathBuf, Error> {
+        let index = self.written.min(self.outputs.len() - 1);
+        self.written += 1;
+        let output = &mut self.outputs[index];
+        output.write(|out| image.encode(self.format, out))?;
+        Ok(output.path().to_owned())
+    }
+}
+
+/// What `out` names, if that is no file and not going to be one.
+fn stream(out: &Path) -> Result<Option<Output>, Error> {
+    let is_there = out.as_os_str() == "-" || out.symlink_metadata().is_ok();
+    if !is_there || out.is_dir() {
+        return Ok(None);
+    }
+    Output::binary(out).map(|output| Some(output).filter(|output| !output.is_file()))
+}

@@ -1,0 +1,366 @@
+//! Where results go: files that are whole or not there, and what is no file.
+//!
+//! Whoever names an [`Output`] may mean a file that is to be made or replaced, a link to one, a device, a pipe, or a
+//! descriptor such as `/dev/stdout`. Only regular files are ever replaced, by way of a temporary file beside them that takes
+//! their name once it is complete; everything else is opened and written to.
+
+use std::collections::BTreeSet;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tempfile::{Builder, NamedTempFile};
+
+/// How many links may lead from one to the next.
+const MOST_LINKS: usize = 40;
+
+/// What the names of temporary files begin with.
+const UNFINISHED_PREFIX: &str = ".reflux-";
+
+/// Somewhere to write results to.
+#[derive(Debug)]
+pub struct Output {
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    Stdout,
+    Stderr,
+    /// A device, a pipe, or a descriptor that this process was given; open once it has been written to.
+    Stream {
+        path: PathBuf,
+        append: bool,
+        opened: Option<File>,
+    },
+    /// A regular file, or none yet; no link.
+    File(PathBuf),
+    /// A regular file beside which nothing can be made.
+    FileInPlace(PathBuf),
+}
+
+impl Output {
+    /// Standard output.
+    pub fn stdout() -> Self {
+        Self { place: Place::Stdout }
+    }
+
+    /// What `path` names. Nothing is changed by this, and no pipe is opened.
+    ///
+    /// # Errors
+    /// If nothing could be written there later: it is a folder, lies in none, or is protected.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        let place = match followed(path)? {
+            Place::File(path) => {
+                let old = existing(&path)?;
+                match Unfinished::beside(&path) {
+                    Ok(_) => Place::File(path),
+                    Err(error) if old.is_some() && is_refusal(&error) => Place::FileInPlace(path),
+                    Err(error) => return Err(error),
+                }
+            }
+            place => place,
+        };
+        Ok(Self { place })
+    }
+
+    /// Whether it is a file, and not something that is only written to.
+    pub fn is_file(&self) -> bool {
+        matches!(self.place, Place::File(_) | Place::FileInPlace(_))
+    }
+
+    /// Whether it is the standard output of this process.
+    pub fn is_stdout(&self) -> bool {
+        matches!(self.place, Place::Stdout)
+    }
+
+    /// Whether both are the same file or stream.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.place.path() == other.place.path()
+    }
+
+    /// Writes what `write` does. A regular file is replaced by all of it, or stays as it was; its permissions stay. A reader
+    /// that closes a stream has seen enough, which is no error.
+    ///
+    /// # Errors
+    /// What keeps it from being written, and what `write` fails with.
+    pub fn write(&mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+        let written = match &mut self.place {
+            Place::Stdout => stream(io::stdout().lock(), write),
+            Place::Stderr => stream(io::stderr().lock(), write),
+            Place::Stream { path, append, opened } => {
+                let file = match opened {
+                    Some(file) => file,
+                    None => opened.insert(OpenOptions::new().write(true).append(*append).open(path)?),
+                };
+                stream(file, write)
+            }
+            Place::File(path) => return replace(path, write),
+            Place::FileInPlace(path) => return overwrite(path, write),
+        };
+        written.or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
+    }
+}
+
+impl Place {
+    /// What is the same for two names of one place.
+    fn path(&self) -> &Path {
+        match self {
+            Self::Stdout => Path::new("/dev/stdout"),
+            Self::Stderr => Path::new("/dev/stderr"),
+            Self::Stream { path, .. } | Self::File(path) | Self::FileInPlace(path) => path,
+        }
+    }
+}
+
+/// Writes the file `name` of `folder`, all of it or none. That name was given by nobody, so what is no regular file there is
+/// neither followed nor replaced.
+///
+/// # Errors
+/// What keeps it from being written, with the path.
+pub fn write_in_folder(folder: &Path, name: &str, text: &str) -> io::Result<()> {
+    let path = folder.join(name);
+    let written = match path.symlink_metadata() {
+        Ok(there) if !there.is_file() => Err(other("what is there is no regular file")),
+        _ => replace(&path, |out| out.write_all(text.as_bytes())),
+    };
+    written.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+}
+
+/// Writes a new file among the temporary ones, for its owner alone to read, by a name that nobody can know before.
+///
+/// # Errors
+/// What keeps it from being written.
+pub fn write_new(prefix: &str, suffix: &str, text: &str) -> io::Result<PathBuf> {
+    let mut builder = Builder::new();
+    builder.prefix(prefix).suffix(suffix);
+    let mut file = Unfinished::make(&builder, &std::env::temp_dir())?;
+    file.write_all(text.as_bytes())?;
+    file.keep()
+}
+
+/// Removes all temporary files, and lets no further one begin: for a process that is about to end.
+pub fn abandon_unfinished() {
+    let mut unfinished = unfinished();
+    for path in std::mem::take(&mut *unfinished) {
+        // There is nobody left to tell.
+        let _ = std::fs::remove_file(path);
+    }
+    std::mem::forget(unfinished);
+}
+
+/// What `path` leads to.
+fn followed(path: &Path) -> io::Result<Place> {
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let is_folder_name = path.as_os_str().as_encoded_bytes().ends_with(b"/");
+        let Some(name) = path.file_name().filter(|_| !is_folder_name) else {
+            return Err(other(if path.is_dir() { "it is a folder" } else { "there is no such folder" }));
+        };
+        let folder = folder_of(&path)?;
+        let resolved = folder.join(name);
+        let kind = match resolved.symlink_metadata() {
+            Ok(there) => there.file_type(),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Place::File(resolved)),
+            Err(error) => return Err(error),
+        };
+        if let Some(place) = descriptor(&folder, &resolved) {
+            return Ok(place);
+        } else if kind.is_symlink() {
+            path = folder.join(std::fs::read_link(&resolved)?);
+        } else if kind.is_dir() {
+            return Err(other("it is a folder"));
+        } else if kind.is_file() {
+            return Ok(Place::File(resolved));
+        } else {
+            return Ok(Place::Stream { path: resolved, append: false, opened: None });
+        }
+    }
+    Err(other("it is a link that leads on and on"))
+}
+
+/// An open file of a process, as Linux lists them in `/proc`: its link tells a path, but to go by that would write elsewhere
+/// than its owner writes, or replace what it is redirected to.
+fn descriptor(folder: &Path, path: &Path) -> Option<Place> {
+    let number: u32 = path.file_name()?.to_str()?.parse().ok()?;
+    if !folder.starts_with("/proc") || !folder.ends_with("fd") {
+        return None;
+    }
+    let is_own = Path::new("/proc/self/fd").canonicalize().is_ok_and(|own| own == folder);
+    Some(match number {
+        1 if is_own => Place::Stdout,
+        2 if is_own => Place::Stderr,
+        _ => Place::Stream { path: path.to_owned(), append: true, opened: None },
+    })
+}
+
+/// The folder that `path` lies in, without links.
+fn folder_of(path: &Path) -> io::Result<PathBuf> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let folder = parent.unwrap_or(Path::new(".")).canonicalize();
+    match folder {
+        Ok(folder) if folder.is_dir() => Ok(folder),
+        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Err(error),
+        _ => Err(other("there is no such folder")),
+    }
+}
+
+/// The regular file at `path`, if there is one. That it opens shows that it is not protected, which replacing it would ignore.
+fn existing(path: &Path) -> io::Result<Option<(File, Metadata)>> {
+    match OpenOptions::new().write(true).open(path) {
+        Ok(file) => {
+            let metadata = file.metadata()?;
+            Ok(Some((file, metadata)))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a folder does not let a file be made in it, or one of its files be replaced.
+fn is_refusal(error: &io::Error) -> bool {
+    use ErrorKind::{PermissionDenied, ReadOnlyFilesystem, ResourceBusy};
+    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | ResourceBusy)
+}
+
+fn stream(out: impl Write, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let mut out = BufWriter::new(out);
+    write(&mut out).and_then(|()| out.flush())
+}
+
+/// Replaces the regular file `path`, or makes it.
+fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let old = existing(path)?;
+    let mut file = Unfinished::beside(path)?;
+    {
+        let mut out = BufWriter::new(&mut file);
+        write(&mut out).and_then(|()| out.flush())?;
+    }
+    if let Some((_, metadata)) = &old {
+        file.take_after(metadata)?;
+    }
+    file.as_file().sync_all()?;
+    match (file.rename(path), old) {
+        // A file that is mounted by itself, as containers have them, can be written but not replaced.
+        (Err((error, mut whole)), Some((mut old, _))) if is_refusal(&error) => {
+            old.set_len(0)?;
+            io::copy(&mut whole.reopen()?, &mut old).map(drop)
+        }
+        (outcome, _) => outcome.map_err(|(error, _)| error),
+    }
+}
+
+/// Writes over the content of the regular file `path`, once all of the new one is there.
+fn overwrite(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let mut content = Vec::new();
+    write(&mut content)?;
+    let mut file = OpenOptions::new().write(true).truncate(true).open(path)?;
+    file.write_all(&content)?;
+    file.sync_all()
+}
+
+fn other(why: &str) -> io::Error {
+    io::Error::other(why)
+}
+
+/// The temporary files that there are.
+static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A temporary file, gone when it is dropped or [abandoned](abandon_unfinished).
+struct Unfinished {
+    path: PathBuf,
+    /// There until it takes its name.
+    file: Option<NamedTempFile>,
+}
+
+impl Unfinished {
+    fn beside(path: &Path) -> io::Result<Self> {
+        let mut builder = Builder::new();
+        builder.prefix(UNFINISHED_PREFIX);
+        // What others may do with a file made here is the umask's to say, as for any other file.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        Self::make(&builder, &folder_of(path)?)
+    }
+
+    fn make(builder: &Builder, folder: &Path) -> io::Result<Self> {
+        // Held until it is known, so that none is made that nobody would remove.
+        let mut unfinished = unfinished();
+        // tempfile's own error names the temporary file, which means nothing to whom it is shown.
+        let file = builder.tempfile_in(folder).map_err(|error| io::Error::from(error.kind()))?;
+        let path = file.path().to_owned();
+        unfinished.insert(path.clone());
+        Ok(Self { path, file: Some(file) })
+    }
+
+    fn as_file(&self) -> &File {
+        self.file.as_ref().expect("it is unfinished").as_file()
+    }
+
+    fn reopen(&mut self) -> io::Result<File> {
+        self.file.as_ref().expect("it is unfinished").reopen()
+    }
+
+    /// Gives it the permissions of the file that it is to replace, and its owner where that is allowed.
+    fn take_after(&self, old: &Metadata) -> io::Result<()> {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::{MetadataExt, fchown};
+            let own = self.as_file().metadata()?;
+            if (own.uid(), own.gid()) != (old.uid(), old.gid()) {
+                // Only root may; for all others, replacing a file of somebody else makes it theirs.
+                let _ = fchown(self.as_file(), Some(old.uid()), Some(old.gid()));
+            }
+        }
+        self.as_file().set_permissions(old.permissions())
+    }
+
+    /// Renames it to `path`, which is replaced.
+    fn rename(mut self, path: &Path) -> Result<(), (io::Error, Self)> {
+        let file = self.file.take().expect("it is unfinished");
+        let mut unfinished = unfinished();
+        match file.persist(path) {
+            Ok(_) => {
+                unfinished.remove(&self.path);
+                Ok(())
+            }
+            Err(error) => {
+                drop(unfinished);
+                self.file = Some(error.file);
+                Err((error.error, self))
+            }
+        }
+    }
+
+    /// Lets it stay by the name that it has.
+    fn keep(mut self) -> io::Result<PathBuf> {
+        let file = self.file.take().expect("it is unfinished");
+        let mut unfinished = unfinished();
+        unfinished.remove(&self.path);
+        file.keep().map(|(_, path)| path).map_err(|error| error.error)
+    }
+}
+
+impl Write for Unfinished {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.as_file().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.as_file().flush()
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(file) = self.file.take() {
+            let mut unfinished = unfinished();
+            drop(file);
+            unfinished.remove(&self.path);
+        }
+    }
+}

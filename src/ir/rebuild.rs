@@ -1,0 +1,48 @@
+//! The same graph over other shapes.
+
+use crate::op::Op;
+use crate::{Fact, Graph, GraphError, Node, ValueId};
+use std::collections::HashMap;
+
+impl Graph {
+    /// The graph with other types: each input of the fact that `input` gives it, every op as `op` has it over the facts of
+    /// its new operands, and all else inferred anew. Names, modules, provenance, weights and results stay.
+    ///
+    /// This is for passes that change shapes from the inputs on, where a [`Patch`](crate::Patch) keeps every type. Ops that
+    /// carry extents as attributes, like `reshape` and `slice`, are for `op` to adapt; what is adapted wrongly is an error.
+    ///
+    /// # Errors
+    /// The first op that does not accept its new operands.
+    pub fn rebuilt(
+        &self,
+        input: impl Fn(&Node) -> Fact,
+        op: impl Fn(&Node, &[&Fact]) -> Op,
+    ) -> Result<Graph, GraphError> {
+        let mut graph = Graph::new();
+        let mut new: HashMap<ValueId, ValueId> = HashMap::with_capacity(self.len());
+        for &id in self.inputs() {
+            new.insert(id, graph.input(self[id].name.clone(), input(&self[id]))?);
+        }
+        for id in self.order() {
+            let node = &self[id];
+            let made = match &node.op {
+                Op::Input(_) => continue,
+                Op::Weight(weight) => graph.weight(&weight.tensor, node.fact.clone())?,
+                Op::Constant(constant) => graph.constant(constant.clone())?,
+                _ => {
+                    let operands: Vec<_> = self.operands(id).iter().map(|operand| new[operand]).collect();
+                    let facts: Vec<&Fact> = operands.iter().map(|&operand| &graph[operand].fact).collect();
+                    let op = op(node, &facts);
+                    let made = graph.add(op, &operands, node.name.clone(), node.path.clone())?;
+                    graph.dag[made.0].provenance = node.provenance.clone();
+                    made
+                }
+            };
+            new.insert(id, made);
+        }
+        for output in self.outputs() {
+            graph.output(output.label.clone(), new[&output.value]);
+        }
+        Ok(graph)
+    }
+}

@@ -1,0 +1,119 @@
+//! A transformer's program that is given instead of lowered: one that was edited by hand, for example.
+
+use super::Defaults;
+use crate::Error;
+use reflux_ir::{DType, Declaration, Fact, Op, Program};
+use reflux_models::{PIXELS_PER_TOKEN, Sizes};
+use std::collections::BTreeMap;
+
+/// What the program computes in: the dtype of the prompt that it reads.
+pub(super) fn dtype_of(program: &Program) -> Option<DType> {
+    let prompt = program.inputs.iter().find(|input| *input.name == *"prompt")?;
+    prompt.fact.dtype.is_float().then_some(prompt.fact.dtype)
+}
+
+/// The defaults of requests for pictures that `program` can draw: its own steps and sizes.
+pub(super) fn defaults_of(program: &Program, defaults: &Defaults) -> Defaults {
+    let mut own = defaults.clone();
+    own.steps = program.schedule.len();
+    let prompt = program.inputs.iter().find(|input| *input.name == *"prompt");
+    if let Some([_, tokens, _]) = prompt.map(|input| &input.fact.shape[..]) {
+        own.max_sequence_length = *tokens;
+    }
+    if let Some((rows, columns)) = grid_of(program) {
+        (own.height, own.width) = (rows * PIXELS_PER_TOKEN, columns * PIXELS_PER_TOKEN);
+    }
+    own
+}
+
+/// Rows and columns of the tokens whose positions the program computes.
+fn grid_of(program: &Program) -> Option<(usize, usize)> {
+    let mut ops = program.stages().flat_map(|(_, graph)| graph.ids().map(|id| &graph[id].op));
+    ops.find_map(|op| match op {
+        Op::PositionIds(ids) => Some((ids.rows, ids.columns)),
+        _ => None,
+    })
+}
+
+/// Checks that `program` can take the place of `lowered`, the model's own program for `sizes`: that it reads what is there to
+/// read, gives what is needed of it, and runs as many steps.
+///
+/// # Errors
+/// [`Error::Program`], with every disagreement.
+pub(super) fn check(program: &Program, lowered: &Program, sizes: &Sizes) -> Result<(), Error> {
+    let mut reasons = Vec::new();
+    if program.schedule.len() != lowered.schedule.len() {
+        reasons.push(format!(
+            "its schedule has {}, and {} are asked for",
+            reflux_ir::pass::counted(program.schedule.len(), "step"),
+            lowered.schedule.len()
+        ));
+    }
+    inputs(program, lowered, &mut reasons);
+    results(program, lowered, &mut reasons);
+    let (rows, columns) = sizes.grid();
+    if let Some(found) = grid_of(program).filter(|found| *found != (rows, columns)) {
+        reasons.push(format!(
+            "its `position_ids` are of {} × {} tokens, and a picture of {} × {} pixels has {rows} × {columns} (rows × columns)",
+            found.0, found.1, sizes.width, sizes.height
+        ));
+    }
+    if reasons.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Program { name: program.name.to_string(), reasons })
+}
+
+fn written(declared: &Declaration) -> String {
+    format!("input %{} : {} {}", declared.name, declared.fact, declared.fact.rate)
+}
+
+fn inputs(program: &Program, lowered: &Program, reasons: &mut Vec<String>) {
+    for own in &program.inputs {
+        match lowered.inputs.iter().find(|known| known.name == own.name) {
+            None => {
+                let known: Vec<_> = lowered.inputs.iter().map(|known| format!("%{}", known.name)).collect();
+                reasons.push(format!(
+                    "it reads `%{}`, which this model does not give; it gives {}",
+                    own.name,
+                    known.join(", ")
+                ));
+            }
+            Some(known) if !known.fact.same_type(&own.fact) => {
+                reasons.push(format!("it declares `{}`, and is given `{}`", written(own), written(known)));
+            }
+            Some(_) => {}
+        }
+    }
+    let is_declared = |known: &&Declaration| program.inputs.iter().any(|own| own.name == known.name);
+    for known in lowered.inputs.iter().filter(|known| !is_declared(known)) {
+        reasons.push(format!(
+            "it does not declare `{}`, which it is given (it need not read it)",
+            written(known)
+        ));
+    }
+}
+
+/// Every step must give the results that the model's own steps give; more are not looked at.
+fn results(program: &Program, lowered: &Program, reasons: &mut Vec<String>) {
+    let facts = |program: &Program| -> BTreeMap<String, BTreeMap<String, Fact>> {
+        let of = |graph: &reflux_ir::Graph| {
+            let outputs = graph.outputs().iter();
+            outputs.map(|out| (out.label.to_string(), graph[out.value].fact.clone())).collect()
+        };
+        program.variants.iter().map(|(name, graph)| (name.to_string(), of(graph))).collect()
+    };
+    let wanted: BTreeMap<String, Fact> = facts(lowered).into_values().flatten().collect();
+    for (variant, given) in facts(program) {
+        for (label, fact) in &wanted {
+            match given.get(label) {
+                None => reasons.push(format!("its variant `{variant}` does not return `%{label}`, {fact}")),
+                Some(found) if !found.same_type(fact) => {
+                    reasons
+                        .push(format!("its variant `{variant}` returns `%{label}` as {found}, not {fact}"));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}

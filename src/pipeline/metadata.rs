@@ -1,0 +1,83 @@
+//! What a picture says of how it was made.
+
+use super::FluxPipeline;
+use super::request::Resolved;
+use crate::VERSION;
+use serde_json::json;
+
+/// The key of the text that AUTOMATIC1111's web UI writes, and the tools that read its pictures look for.
+pub(super) const PARAMETERS: &str = "parameters";
+
+impl FluxPipeline {
+    /// The metadata of picture `index`: `parameters` for the tools that read those, then each setting by itself.
+    pub(super) fn metadata(
+        &self,
+        prompt: &str,
+        index: usize,
+        request: &Resolved,
+    ) -> Vec<(&'static str, String)> {
+        let mut settings = vec![
+            ("prompt", prompt.to_owned()),
+            ("seed", request.seed.to_string()),
+            ("image", index.to_string()),
+            ("steps", request.steps.to_string()),
+            ("width", request.width.to_string()),
+            ("height", request.height.to_string()),
+            ("model", self.model_name()),
+            ("dtype", self.dtype.to_string()),
+            ("passes", self.passes_run()),
+            ("device", format!("{} ({})", self.device, self.device_name)),
+            ("Software", format!("reflux {VERSION}")),
+        ];
+        if let Some(bytes) = self.meter.peak() {
+            settings.push(("memory", format!("{:.2} GB at most", bytes as f64 / 1e9)));
+        }
+        if self.config.is_guided() {
+            settings.push(("guidance", request.guidance.to_string()));
+        }
+        if let Some(negative) = request.negative() {
+            settings.push(("negative_prompt", negative.to_owned()));
+            settings.push(("true_cfg_scale", request.true_cfg_scale.to_string()));
+        }
+        settings.insert(0, (PARAMETERS, self.parameters(prompt, index, request)));
+        settings
+    }
+
+    /// The passes that ran on the transformer, as they can be given again.
+    fn passes_run(&self) -> String {
+        let passes: Vec<_> = self.pass_reports.iter().map(|pass| pass.pass.as_str()).collect();
+        passes.join(",")
+    }
+
+    /// The prompt, the negative prompt, and a line of settings by the names that they have in such texts.
+    fn parameters(&self, prompt: &str, index: usize, request: &Resolved) -> String {
+        let mut settings = vec![
+            ("Steps", request.steps.to_string()),
+            ("Sampler", "Euler".to_owned()),
+            ("CFG scale", request.true_cfg_scale.to_string()),
+        ];
+        if self.config.is_guided() {
+            settings.push(("Distilled CFG Scale", request.guidance.to_string()));
+        }
+        settings.push(("Seed", request.seed.to_string()));
+        if index > 0 {
+            settings.push(("Batch pos", index.to_string()));
+        }
+        settings.extend([
+            ("Size", format!("{}x{}", request.width, request.height)),
+            ("Model", self.model_name()),
+            ("Passes", self.passes_run()),
+            ("Device", self.device.to_string()),
+            ("Version", format!("reflux {VERSION}")),
+        ]);
+        let settings: Vec<_> =
+            settings.into_iter().map(|(key, value)| format!("{key}: {}", quoted(value))).collect();
+        let negative = request.negative().map(|negative| format!("Negative prompt: {negative}\n"));
+        format!("{prompt}\n{}{}", negative.unwrap_or_default(), settings.join(", "))
+    }
+}
+
+/// A value of the line of settings: in quotes where it holds what separates them.
+fn quoted(value: String) -> String {
+    if value.contains([',', ':', '\n', '"']) { json!(value).to_string() } else { value }
+}
