@@ -1,6 +1,7 @@
 //! The CLIP text encoder (transformers, `models/clip/modeling_clip.py`).
 
 use crate::ModelError;
+use crate::settings::{EXTENTS, Fixed, LAYERS, Part, Settings, positive, within};
 use reflux_ir::op::{Argmax, Attention, Binary, Embedding, LayerNorm, Real, Select, Unary};
 use reflux_ir::{DType, Graph, GraphError, Program, Rate, Scope, ValueId};
 use serde::Deserialize;
@@ -25,6 +26,7 @@ pub struct ClipConfig {
 pub enum Activation {
     QuickGelu,
     Gelu,
+    #[serde(alias = "gelu_pytorch_tanh")]
     GeluNew,
 }
 
@@ -42,15 +44,40 @@ impl From<Activation> for Unary {
 /// the one of the highest id.
 const LEGACY_EOS: i64 = 2;
 
+impl Part for ClipConfig {
+    const SETTINGS: Settings = Settings {
+        fixed: &[("model_type", Fixed::Name(&["clip_text_model"]))],
+        without_effect: None,
+        fix: "give CLIP's text model, as FLUX.1 has it",
+    };
+
+    fn check(&self) -> Result<(), String> {
+        within("num_hidden_layers", self.num_hidden_layers, LAYERS)?;
+        for (setting, extent) in [
+            ("vocab_size", self.vocab_size),
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_attention_heads", self.num_attention_heads),
+            ("max_position_embeddings", self.max_position_embeddings),
+        ] {
+            within(setting, extent, EXTENTS)?;
+        }
+        if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
+            let (size, heads) = (self.hidden_size, self.num_attention_heads);
+            return Err(format!(
+                "`hidden_size`, {size}, must be a multiple of `num_attention_heads`, {heads}"
+            ));
+        }
+        positive("layer_norm_eps", self.layer_norm_eps)
+    }
+}
+
 impl ClipConfig {
     /// The encoder as a program of one variant `encode`.
     ///
     /// Input: `ids` `i32[batch, tokens]`. Result: `pooled` `[batch, hidden]`, the final state of the end-of-text token.
     pub fn lower(&self, batch: usize, dtype: DType) -> Result<Program, ModelError> {
-        if self.num_attention_heads == 0 || !self.hidden_size.is_multiple_of(self.num_attention_heads) {
-            let (size, heads) = (self.hidden_size, self.num_attention_heads);
-            return Err(ModelError::Unsupported(format!("text_encoder: {size} channels in {heads} heads")));
-        }
+        self.check().map_err(|why| ModelError::Unsupported { part: "text_encoder", why })?;
         let mut graph = Graph::new();
         self.build(&mut Scope::new(&mut graph, dtype), batch)?;
         Ok(Program::of_graph("clip_text_encoder", "encode", 1, graph))

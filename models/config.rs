@@ -1,10 +1,10 @@
 //! A FLUX model's configuration: the config files of a diffusers folder, or a built-in one.
 
 use crate::scheduler::SchedulerConfig;
-use crate::{ClipConfig, FluxConfig, ModelError, ModelFiles, Parts, T5Config, VaeConfig, first_bytes, json};
+use crate::settings::{Part, read_part};
+use crate::{ClipConfig, FluxConfig, ModelError, ModelFiles, Parts, T5Config, VaeConfig};
 use reflux_ir::{DType, Program};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use std::path::Path;
 
 /// Latents along each side of a token.
@@ -28,6 +28,10 @@ pub struct Sizes {
 }
 
 impl Sizes {
+    /// The least there is, for what does not depend on sizes: the names and shapes of weights.
+    pub const SMALLEST: Self =
+        Self { batch: 1, steps: 1, text_tokens: 1, height: PIXELS_PER_TOKEN, width: PIXELS_PER_TOKEN };
+
     /// Rows and columns of image tokens.
     pub fn grid(&self) -> (usize, usize) {
         (self.height / PIXELS_PER_TOKEN, self.width / PIXELS_PER_TOKEN)
@@ -99,6 +103,9 @@ pub struct ModelConfig {
     pub t5: T5Config,
     pub vae: VaeConfig,
     pub scheduler: SchedulerConfig,
+    /// What its files say that nobody knows, and that is therefore ignored.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
 }
 
 impl ModelConfig {
@@ -121,19 +128,48 @@ impl ModelConfig {
     }
 
     /// Reads the config files of a model; of weights only the headers, where they must tell what a transformer is.
+    ///
+    /// # Errors
+    /// If one is missing or malformed, asks for something that Reflux does not compute, or they do not fit each other.
     pub fn of(files: &ModelFiles) -> Result<Self, ModelError> {
         files.check_parts()?;
         let path = |net| files.config_path(net).expect("all parts are there");
-        Ok(Self {
+        let mut warnings = Vec::new();
+        let config = Self {
             transformer: match files.config_path(Net::Transformer) {
-                Some(path) => read_json(&path)?,
-                None => files.weights(Net::Transformer)?.flux_config()?,
+                Some(path) => read(&path, &mut warnings)?,
+                None => from_weights(files)?,
             },
-            clip: read_json(&path(Net::Clip))?,
-            t5: read_json(&path(Net::T5))?,
-            vae: read_json(&path(Net::Vae))?,
-            scheduler: read_json(&files.scheduler_path())?,
-        })
+            clip: read(&path(Net::Clip), &mut warnings)?,
+            t5: read(&path(Net::T5), &mut warnings)?,
+            vae: read(&path(Net::Vae), &mut warnings)?,
+            scheduler: read(&files.scheduler_path(), &mut warnings)?,
+            warnings,
+        };
+        config.check().map_err(|why| ModelError::Mixed { folder: files.folder().to_owned(), why })?;
+        Ok(config)
+    }
+
+    /// Whether the parts are of one model.
+    fn check(&self) -> Result<(), String> {
+        let packed = self.vae.latent_channels * PATCH * PATCH;
+        for (what, of_transformer, other, of_other) in [
+            ("in_channels", self.transformer.in_channels, "that of the VAE's packed latents", packed),
+            ("joint_attention_dim", self.transformer.joint_attention_dim, "T5's `d_model`", self.t5.d_model),
+            (
+                "pooled_projection_dim",
+                self.transformer.pooled_projection_dim,
+                "CLIP's `hidden_size`",
+                self.clip.hidden_size,
+            ),
+        ] {
+            if of_transformer != of_other {
+                return Err(format!(
+                    "the transformer's `{what}` is {of_transformer}, and {other} {of_other}"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Whether guidance is embedded, as in FLUX.1-dev; FLUX.1-schnell has none.
@@ -152,9 +188,19 @@ impl ModelConfig {
     }
 }
 
-/// Reads a JSON file; errors say which file, and where in it.
-pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ModelError> {
-    let json = first_bytes::read(path).map_err(|error| ModelError::Read { path: path.to_owned(), error })?;
-    json::parse(&json, "mend it, or download it again")
-        .map_err(|why| ModelError::Json { path: path.to_owned(), why })
+fn read<P: Part>(path: &Path, warnings: &mut Vec<String>) -> Result<P, ModelError> {
+    let mut ignored = Vec::new();
+    let config = read_part(path, &mut ignored)?;
+    if !ignored.is_empty() {
+        let path = path.display();
+        warnings.push(format!("{path}: nothing is known of `{}`, which is ignored", ignored.join("`, `")));
+    }
+    Ok(config)
+}
+
+fn from_weights(files: &ModelFiles) -> Result<FluxConfig, ModelError> {
+    let config = files.weights(Net::Transformer)?.flux_config()?;
+    let path = files.weights_path(Net::Transformer);
+    config.check().map_err(|why| ModelError::Setting { path, why })?;
+    Ok(config)
 }

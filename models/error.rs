@@ -66,8 +66,12 @@ pub enum ModelError {
     Json { path: PathBuf, why: String },
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    #[error("not supported: {0}")]
-    Unsupported(String),
+    #[error("{}: {why}", path.display())]
+    Setting { path: PathBuf, why: String },
+    #[error("the parts of {} are not of one model: {why}; download the whole model again", folder.display())]
+    Mixed { folder: PathBuf, why: String },
+    #[error("the {part}'s configuration is not supported: {why}")]
+    Unsupported { part: &'static str, why: String },
     #[error("the configuration does not fit together: {0}")]
     Graph(#[from] GraphError),
 }

@@ -1,7 +1,7 @@
 //! Where the parts of a model lie.
 
 use crate::weights::{Weights, WeightsError};
-use crate::{ModelError, Net, hub, read_json};
+use crate::{ModelError, Net, hub, model_index, read_json};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
@@ -70,7 +70,10 @@ impl ModelFiles {
         if index.symlink_metadata().is_err() {
             return Err(no_model(folder));
         }
-        let index = read_json(&index)?;
+        let described = index;
+        let index: Map<String, Value> = read_json(&described)?;
+        model_index::check(&index, |net| parts.get(net).is_some())
+            .map_err(|why| ModelError::Setting { path: described, why })?;
         let part = |net: Net| parts.get(net).map(|path| part_of_model(net, path)).transpose();
         let parts = Parts {
             transformer: part(Net::Transformer)?,

@@ -1,6 +1,7 @@
 //! The FLUX.1 transformer (diffusers, `models/transformers/transformer_flux.py`).
 
-use crate::{ModelError, Sizes};
+use crate::settings::{EXTENTS, Fixed, LAYERS, Part, Settings, within};
+use crate::{ModelError, PATCH, Sizes};
 use reflux_ir::op::{
     Attention, Binary, Concat, LayerNorm, PositionIds, Real, RmsNorm, Rope, RopeTable, Select,
     TimestepEmbedding, Unary,
@@ -40,6 +41,74 @@ const NORM_EPS: f64 = 1e-6;
 const ROPE_THETA: f64 = 10_000.0;
 const TIMESTEP_CHANNELS: usize = 256;
 
+impl Part for FluxConfig {
+    const SETTINGS: Settings = Settings {
+        fixed: &[("_class_name", Fixed::Name(&["FluxTransformer2DModel"]))],
+        without_effect: Some(&[]),
+        fix: "give the transformer of a FLUX.1 model",
+    };
+
+    fn check(&self) -> Result<(), String> {
+        for (setting, layers) in
+            [("num_layers", self.num_layers), ("num_single_layers", self.num_single_layers)]
+        {
+            within(setting, layers, LAYERS)?;
+        }
+        for (setting, extent) in [
+            ("in_channels", self.in_channels),
+            ("attention_head_dim", self.attention_head_dim),
+            ("num_attention_heads", self.num_attention_heads),
+            ("joint_attention_dim", self.joint_attention_dim),
+            ("pooled_projection_dim", self.pooled_projection_dim),
+        ] {
+            within(setting, extent, EXTENTS)?;
+        }
+        within("num_attention_heads · attention_head_dim", self.inner_dim(), EXTENTS)?;
+        if let Some(model) = conditioned_on_pictures(self.in_channels) {
+            return Err(format!(
+                "`in_channels` is {}: this is {model}, and Reflux draws from prompts alone; give FLUX.1-dev or \
+                 FLUX.1-schnell, or a model trained from them",
+                self.in_channels
+            ));
+        }
+        if self.out_channels.is_some_and(|out| out != self.in_channels) {
+            let (reads, gives) = (self.in_channels, self.out_channels.unwrap_or_default());
+            return Err(format!(
+                "`in_channels` is {reads} and `out_channels` {gives}: this model reads more than the picture it makes, and \
+                 Reflux draws from prompts alone"
+            ));
+        }
+        if self.patch_size != 1 {
+            return Err(format!("`patch_size` must be 1, not {}", self.patch_size));
+        }
+        if !self.in_channels.is_multiple_of(PATCH * PATCH) {
+            return Err(format!(
+                "`in_channels` must be a multiple of {}, not {}",
+                PATCH * PATCH,
+                self.in_channels
+            ));
+        }
+        let axes = &self.axes_dims_rope;
+        let rotated = axes.iter().copied().fold(0, usize::saturating_add);
+        if axes.len() != 3 || axes.iter().any(|axis| axis % 2 != 0) || rotated != self.attention_head_dim {
+            return Err(format!(
+                "`axes_dims_rope` must be three even numbers that add up to `attention_head_dim`, {}, not {axes:?}",
+                self.attention_head_dim
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The FLUX.1 model whose transformer reads this many channels a token: 64 of the picture it makes and more of others.
+pub fn conditioned_on_pictures(in_channels: usize) -> Option<&'static str> {
+    match in_channels {
+        384 => Some("FLUX.1 Fill, which completes a picture"),
+        128 => Some("FLUX.1 Canny or FLUX.1 Depth, which follow the edges or the depth of a picture"),
+        _ => None,
+    }
+}
+
 /// The streams of a network: image tokens, text tokens, and what both are modulated by.
 struct Streams {
     img: ValueId,
@@ -49,7 +118,7 @@ struct Streams {
 impl FluxConfig {
     /// Width of the residual stream.
     pub fn inner_dim(&self) -> usize {
-        self.num_attention_heads * self.attention_head_dim
+        self.num_attention_heads.saturating_mul(self.attention_head_dim)
     }
 
     /// The transformer as a program of one variant `full`, one call per step.
@@ -58,24 +127,13 @@ impl FluxConfig {
     /// (CLIP's) `[batch, pooled]`, `timesteps` `f32[steps, batch]` in 0…1, `guidance` `f32[batch]` where the config embeds
     /// it, and `step` i32[]. The result is `velocity`, f32 of the shape of `latents`.
     pub fn lower(&self, sizes: &Sizes, dtype: DType) -> Result<Program, ModelError> {
+        self.check().map_err(|why| ModelError::Unsupported { part: "transformer", why })?;
         let mut graph = Graph::new();
         self.build(&mut Scope::new(&mut graph, dtype), sizes)?;
         Ok(Program::of_graph("flux_transformer", "full", sizes.steps, graph))
     }
 
-    fn build(&self, s: &mut Scope, sizes: &Sizes) -> Result<(), ModelError> {
-        if self.patch_size != 1 {
-            return Err(ModelError::Unsupported(format!(
-                "transformer: patch_size {} (only 1 is)",
-                self.patch_size
-            )));
-        }
-        if self.inner_dim() == 0 {
-            let (heads, dim) = (self.num_attention_heads, self.attention_head_dim);
-            return Err(ModelError::Unsupported(format!(
-                "transformer: {heads} attention heads of {dim} channels"
-            )));
-        }
+    fn build(&self, s: &mut Scope, sizes: &Sizes) -> Result<(), GraphError> {
         let (rows, columns) = sizes.grid();
         let (batch, dtype, dim) = (sizes.batch, s.dtype(), self.inner_dim());
         let latents =

@@ -51,6 +51,9 @@ fn cache(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
         .or_else(|| Some(set("HF_HOME").or_else(home)?.join("hub")))
 }
 
+/// Names that end so are those of files.
+const FILES: [&str; 5] = [".safetensors", ".sft", ".gguf", ".json", ".ckpt"];
+
 /// `ORG/NAME`, if that is what a path looks like that leads nowhere. Where there is a folder ORG, a path into it was meant.
 fn id(path: &Path) -> Option<String> {
     let id = path.to_str()?;
@@ -59,7 +62,8 @@ fn id(path: &Path) -> Option<String> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         !part.is_empty() && part.chars().all(allowed) && !part.starts_with(['.', '-'])
     };
-    (is_name(org) && is_name(name) && !Path::new(org).exists()).then(|| id.to_owned())
+    let is_file = FILES.iter().any(|end| name.ends_with(end));
+    (is_name(org) && is_name(name) && !is_file && !Path::new(org).exists()).then(|| id.to_owned())
 }
 
 fn is_cached_model(folder: &Path) -> bool {
@@ -170,7 +174,9 @@ mod tests {
     fn what_is_not_there_is_told_apart() {
         let cache = tempfile::tempdir().unwrap();
         let fails = |model: &str| locate_in(Path::new(model), Some(cache.path())).unwrap_err();
-        for path in ["nowhere", "/no/such", "a/b/c", "./org/name", "org/", "org/na me", "src/nothing"] {
+        for path in
+            ["nowhere", "/no/such", "a/b/c", "./org/name", "org/", "org/na me", "org/t5.gguf", "src/nothing"]
+        {
             let here = Path::new("src").exists() || path != "src/nothing";
             assert!(!here || matches!(fails(path), ModelError::NoFolder { .. }), "{path}: {}", fails(path));
         }

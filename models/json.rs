@@ -5,6 +5,15 @@ use serde::de::DeserializeOwned;
 
 /// The value of a JSON file with these bytes. If there is none, why; what to do is `advice`, unless the bytes tell more.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8], advice: &str) -> Result<T, String> {
+    parse_with(bytes, advice, |text| serde_json::from_str(text))
+}
+
+/// [`parse`] of a text by `read`.
+pub(crate) fn parse_with<T>(
+    bytes: &[u8],
+    advice: &str,
+    read: impl FnOnce(&str) -> serde_json::Result<T>,
+) -> Result<T, String> {
     if bytes.trim_ascii().is_empty() {
         return Err(format!("it is empty ({} bytes); {advice}", bytes.len()));
     }
@@ -25,7 +34,7 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8], advice: &str) -> Result<T
                 .into(),
         );
     }
-    serde_json::from_str(text).map_err(|error| {
+    read(text).map_err(|error| {
         let line = text.lines().nth(error.line().saturating_sub(1)).unwrap_or_default();
         let at = line.get(error.column().saturating_sub(1)..).unwrap_or_default();
         let is_comment = error.is_syntax() && ["//", "/*", "#"].iter().any(|start| at.starts_with(start));

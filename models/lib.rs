@@ -18,6 +18,8 @@ mod first_bytes;
 mod flux;
 mod hub;
 mod json;
+mod model_index;
+mod settings;
 mod t5;
 mod vae;
 
@@ -27,10 +29,11 @@ pub mod tokenizer;
 pub mod weights;
 
 pub use clip::{Activation, ClipConfig};
-pub use config::{ModelConfig, Net, PATCH, PIXELS_PER_TOKEN, Sizes, read_json};
+pub use config::{ModelConfig, Net, PATCH, PIXELS_PER_TOKEN, Sizes};
 pub use error::ModelError;
 pub use files::{ModelFiles, Parts};
 pub use first_bytes::Foreign;
-pub use flux::FluxConfig;
+pub use flux::{FluxConfig, conditioned_on_pictures};
+pub use settings::{Part, Settings, read_json, read_part};
 pub use t5::T5Config;
 pub use vae::VaeConfig;

@@ -3,8 +3,8 @@
 //! This is `FlowMatchEulerDiscreteScheduler` of diffusers 0.42 as its `FluxPipeline` drives it,
 //! with the same mix of single and double precision, so that schedules agree bit for bit.
 
+use crate::settings::{EXTENTS, Fixed, Part, Settings, positive, within};
 use serde::Deserialize;
-use std::path::{Path, PathBuf};
 
 /// The settings of a `scheduler_config.json` that a FLUX.1 schedule depends on.
 ///
@@ -42,23 +42,36 @@ impl Default for SchedulerConfig {
     }
 }
 
-impl SchedulerConfig {
-    /// Reads a `scheduler_config.json`, ignoring settings that diffusers does not know either.
-    ///
-    /// # Errors
-    /// If the file cannot be read, is no such configuration, or asks for another kind of schedule.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self, SchedulerError> {
-        let path = path.as_ref();
-        let json = std::fs::read(path)
-            .map_err(|source| SchedulerError::Unreadable { path: path.to_owned(), source })?;
-        let malformed = |source| SchedulerError::Malformed { path: path.to_owned(), source };
-        let variant: Variant = serde_json::from_slice(&json).map_err(malformed)?;
-        if let Some((setting, value)) = variant.unsupported() {
-            return Err(SchedulerError::Unsupported { path: path.to_owned(), setting, value });
-        }
-        serde_json::from_slice(&json).map_err(malformed)
-    }
+impl Part for SchedulerConfig {
+    const SETTINGS: Settings = Settings {
+        fixed: &[
+            ("_class_name", Fixed::Name(&["FlowMatchEulerDiscreteScheduler"])),
+            ("time_shift_type", Fixed::Name(&["exponential"])),
+            ("shift_terminal", Fixed::Off),
+            ("invert_sigmas", Fixed::Off),
+            ("stochastic_sampling", Fixed::Off),
+            ("use_beta_sigmas", Fixed::Off),
+            ("use_exponential_sigmas", Fixed::Off),
+            ("use_flow_sigmas", Fixed::Off),
+            ("use_karras_sigmas", Fixed::Off),
+        ],
+        without_effect: Some(&[]),
+        fix: "for FLUX.1's plain flow-matching Euler schedule remove the setting",
+    };
 
+    fn check(&self) -> Result<(), String> {
+        within("num_train_timesteps", self.num_train_timesteps, EXTENTS)?;
+        if self.use_dynamic_shifting && self.base_image_seq_len == self.max_image_seq_len {
+            return Err(format!(
+                "`base_image_seq_len` and `max_image_seq_len` are both {}, so that no shift lies between them",
+                self.base_image_seq_len
+            ));
+        }
+        if self.use_dynamic_shifting { Ok(()) } else { positive("shift", self.shift) }
+    }
+}
+
+impl SchedulerConfig {
     /// The dynamic shift of an image of `image_tokens` tokens (a token covers 16 × 16 pixels):
     /// `calculate_shift` of diffusers, a line through the two configured points.
     pub fn mu(&self, image_tokens: usize) -> f64 {
@@ -75,46 +88,6 @@ impl SchedulerConfig {
         } else {
             self.shift as f32 * sigma / (1.0 + (self.shift - 1.0) as f32 * sigma)
         }
-    }
-}
-
-/// The settings that select another kind of schedule than FLUX.1's.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Variant {
-    _class_name: Option<String>,
-    time_shift_type: Option<String>,
-    shift_terminal: Option<f64>,
-    invert_sigmas: bool,
-    stochastic_sampling: bool,
-    use_beta_sigmas: bool,
-    use_exponential_sigmas: bool,
-    use_flow_sigmas: bool,
-    use_karras_sigmas: bool,
-}
-
-impl Variant {
-    /// The first setting that is not at its default, and its value.
-    fn unsupported(&self) -> Option<(&'static str, String)> {
-        let other = |value: &Option<String>, default| value.clone().filter(|value| value != default);
-        let on = |flag: bool| flag.then(|| "true".to_owned());
-        [
-            ("_class_name", other(&self._class_name, "FlowMatchEulerDiscreteScheduler")),
-            ("time_shift_type", other(&self.time_shift_type, "exponential")),
-            // Like diffusers, which tests the truth of it, take 0 for absent.
-            (
-                "shift_terminal",
-                self.shift_terminal.filter(|&sigma| sigma != 0.0).map(|sigma| sigma.to_string()),
-            ),
-            ("invert_sigmas", on(self.invert_sigmas)),
-            ("stochastic_sampling", on(self.stochastic_sampling)),
-            ("use_beta_sigmas", on(self.use_beta_sigmas)),
-            ("use_exponential_sigmas", on(self.use_exponential_sigmas)),
-            ("use_flow_sigmas", on(self.use_flow_sigmas)),
-            ("use_karras_sigmas", on(self.use_karras_sigmas)),
-        ]
-        .into_iter()
-        .find_map(|(setting, value)| value.map(|value| (setting, value)))
     }
 }
 
@@ -174,25 +147,9 @@ fn linspace(start: f64, stop: f64, count: usize) -> impl Iterator<Item = f64> {
     (0..count - 1).map(move |i| i as f64 * step + start).chain([if count == 1 { start } else { stop }])
 }
 
-/// A scheduler configuration that cannot be used, or a run that it gives no schedule for.
+/// A run that a scheduler's configuration gives no schedule for.
 #[derive(Debug, thiserror::Error)]
 pub enum SchedulerError {
-    /// The file could not be read.
-    #[error("cannot read the scheduler configuration {}: {source}", path.display())]
-    Unreadable { path: PathBuf, source: std::io::Error },
-
-    /// The file is not JSON, or a setting in it has a value of the wrong type.
-    #[error("{} is no scheduler configuration: {source}", path.display())]
-    Malformed { path: PathBuf, source: serde_json::Error },
-
-    /// The configuration asks for a schedule that FLUX.1 does not use.
-    #[error(
-        "{}: the scheduler setting `{setting}` = {value} is not supported; only FLUX.1's plain \
-         flow-matching Euler schedule is, so remove the setting",
-        path.display()
-    )]
-    Unsupported { path: PathBuf, setting: &'static str, value: String },
-
     /// The number of steps is 0 or above the length of the training schedule.
     #[error("a run of {steps} steps is not possible; choose between 1 and {max}")]
     Steps { steps: usize, max: usize },

@@ -1,6 +1,7 @@
 //! The T5 v1.1 encoder (transformers, `models/t5/modeling_t5.py`).
 
 use crate::ModelError;
+use crate::settings::{EXTENTS, Fixed, LAYERS, Part, Settings, positive, within};
 use reflux_ir::op::{Attention, Binary, Embedding, Real, RelativeBuckets, RmsNorm, Unary};
 use reflux_ir::{DType, Graph, GraphError, Program, Rate, Scope, ValueId};
 use serde::Deserialize;
@@ -18,11 +19,56 @@ pub struct T5Config {
     #[serde(default = "max_distance")]
     pub relative_attention_max_distance: usize,
     pub layer_norm_epsilon: f64,
+    /// The kind of feed-forward network; `gated-gelu`, T5 v1.1's, is computed.
     pub feed_forward_proj: String,
 }
 
 fn max_distance() -> usize {
     128
+}
+
+impl Part for T5Config {
+    const SETTINGS: Settings = Settings {
+        fixed: &[
+            ("model_type", Fixed::Name(&["t5"])),
+            // transformers derives these from `feed_forward_proj`, unless they are given.
+            ("dense_act_fn", Fixed::Name(&["gelu_new"])),
+            ("is_gated_act", Fixed::On),
+            ("is_decoder", Fixed::Off),
+        ],
+        without_effect: None,
+        fix: "give the encoder of T5 v1.1, as FLUX.1 has it",
+    };
+
+    fn check(&self) -> Result<(), String> {
+        if self.feed_forward_proj != "gated-gelu" {
+            let found = &self.feed_forward_proj;
+            return Err(format!(
+                "`feed_forward_proj` = \"{found}\" is not supported, only `gated-gelu` is; {}",
+                Self::SETTINGS.fix
+            ));
+        }
+        within("num_layers", self.num_layers, LAYERS)?;
+        for (setting, extent) in [
+            ("vocab_size", self.vocab_size),
+            ("d_model", self.d_model),
+            ("d_kv", self.d_kv),
+            ("d_ff", self.d_ff),
+            ("num_heads", self.num_heads),
+            ("relative_attention_max_distance", self.relative_attention_max_distance),
+        ] {
+            within(setting, extent, EXTENTS)?;
+        }
+        within("num_heads · d_kv", self.num_heads * self.d_kv, EXTENTS)?;
+        // Half of the buckets are for each direction, and half of these for distances one by one.
+        let buckets = self.relative_attention_num_buckets;
+        within(
+            "relative_attention_num_buckets",
+            buckets,
+            4..=2 * self.relative_attention_max_distance.max(2),
+        )?;
+        positive("layer_norm_epsilon", self.layer_norm_epsilon)
+    }
 }
 
 impl T5Config {
@@ -31,12 +77,7 @@ impl T5Config {
     /// Input: `ids` `i32[batch, tokens]`. Result: `prompt` `[batch, tokens, d_model]`, the last hidden state. There is no
     /// attention mask: FLUX attends to padding.
     pub fn lower(&self, batch: usize, tokens: usize, dtype: DType) -> Result<Program, ModelError> {
-        if self.feed_forward_proj != "gated-gelu" {
-            let found = &self.feed_forward_proj;
-            let message =
-                format!("text_encoder_2: feed_forward_proj `{found}` (only `gated-gelu`, T5 v1.1's, is)");
-            return Err(ModelError::Unsupported(message));
-        }
+        self.check().map_err(|why| ModelError::Unsupported { part: "text_encoder_2", why })?;
         let mut graph = Graph::new();
         self.build(&mut Scope::new(&mut graph, dtype), batch, tokens)?;
         Ok(Program::of_graph("t5_encoder", "encode", 1, graph))

@@ -1,6 +1,7 @@
 //! The decoder of AutoencoderKL (diffusers, `models/autoencoders/{autoencoder_kl,vae}.py`).
 
-use crate::{ModelError, PATCH, Sizes};
+use crate::settings::{EXTENTS, Fixed, Part, Settings, positive, within};
+use crate::{ModelError, PATCH, PIXELS_PER_TOKEN, Sizes};
 use reflux_ir::op::{Attention, Binary, GroupNorm, Real, Unary, Upsample};
 use reflux_ir::{DType, Graph, GraphError, Program, Rate, Scope, ValueId};
 use serde::Deserialize;
@@ -28,10 +29,60 @@ fn yes() -> bool {
 
 const NORM_EPS: f64 = 1e-6;
 
+impl Part for VaeConfig {
+    const SETTINGS: Settings = Settings {
+        fixed: &[
+            ("_class_name", Fixed::Name(&["AutoencoderKL"])),
+            ("act_fn", Fixed::Name(&["silu", "swish"])),
+            ("up_block_types", Fixed::Names("UpDecoderBlock2D")),
+            ("down_block_types", Fixed::Names("DownEncoderBlock2D")),
+        ],
+        // Of training, of the encoder, and what other pipelines than FLUX.1's do with latents.
+        without_effect: Some(&[
+            "force_upcast",
+            "in_channels",
+            "latents_mean",
+            "latents_std",
+            "sample_size",
+            "use_quant_conv",
+        ]),
+        fix: "give the AutoencoderKL of a FLUX.1 model",
+    };
+
+    fn check(&self) -> Result<(), String> {
+        let levels = &self.block_out_channels;
+        if self.scale_factor() * PATCH != PIXELS_PER_TOKEN {
+            return Err(format!(
+                "`block_out_channels` must have four levels, so that a latent is 8 pixels wide, not {}",
+                levels.len()
+            ));
+        }
+        within("norm_num_groups", self.norm_num_groups, EXTENTS)?;
+        for &channels in levels {
+            within("block_out_channels", channels, EXTENTS)?;
+            if !channels.is_multiple_of(self.norm_num_groups) {
+                let groups = self.norm_num_groups;
+                return Err(format!(
+                    "`block_out_channels`, {levels:?}, must be multiples of `norm_num_groups`, {groups}"
+                ));
+            }
+        }
+        within("layers_per_block", self.layers_per_block, 0..=100)?;
+        within("latent_channels", self.latent_channels, EXTENTS)?;
+        if self.out_channels != 3 {
+            return Err(format!(
+                "`out_channels` must be 3, for red, green and blue, not {}",
+                self.out_channels
+            ));
+        }
+        positive("scaling_factor", self.scaling_factor)
+    }
+}
+
 impl VaeConfig {
     /// Pixels per latent along each side.
     pub fn scale_factor(&self) -> usize {
-        1 << self.block_out_channels.len().saturating_sub(1)
+        1 << self.block_out_channels.len().saturating_sub(1).min(usize::BITS as usize / 2)
     }
 
     /// The decoder as a program of one variant `decode`.
@@ -39,15 +90,15 @@ impl VaeConfig {
     /// Input: `latents` `f32[batch, tokens, 4 · latent channels]`, packed as the transformer has them. Result: `image`
     /// `f32[batch, 3, height, width]`, nominally in −1…1.
     pub fn lower(&self, sizes: &Sizes, dtype: DType) -> Result<Program, ModelError> {
+        self.check().map_err(|why| ModelError::Unsupported { part: "vae", why })?;
         let mut graph = Graph::new();
         self.build(&mut Scope::new(&mut graph, dtype), sizes)?;
         Ok(Program::of_graph("vae_decoder", "decode", 1, graph))
     }
 
-    fn build(&self, s: &mut Scope, sizes: &Sizes) -> Result<(), ModelError> {
-        let (Some(&first), Some(&widest)) = (self.block_out_channels.first(), self.block_out_channels.last())
-        else {
-            return Err(ModelError::Unsupported("vae: an empty list block_out_channels".into()));
+    fn build(&self, s: &mut Scope, sizes: &Sizes) -> Result<(), GraphError> {
+        let [first, .., widest] = self.block_out_channels[..] else {
+            unreachable!("four levels are checked")
         };
         let z = self.unpack(s, sizes)?;
         let z = match self.use_post_quant_conv {

@@ -5,7 +5,7 @@ use reflux_models::tokenizer::TokenizerError;
 use reflux_models::weights::WeightsError;
 use reflux_models::{ModelError, PIXELS_PER_TOKEN};
 use reflux_passes::pruna::PrunaError;
-use reflux_runtime::{Device, RunError};
+use reflux_runtime::{Device, FreeMemory, RunError};
 use std::path::PathBuf;
 
 /// Everything that can keep Reflux from doing what it was asked.
@@ -38,10 +38,14 @@ pub enum Error {
     #[error("{what} must be {range}, not {found}")]
     Range { what: &'static str, range: String, found: String },
     #[error(
-        "this needs at least {} GB of memory ({network}), and {device} has {} GB free; make the image smaller{}",
-        gigabytes(.needed), gigabytes(.free), other_ways(*.device)
+        "this needs at least {} of memory ({network}), and {device} has {} free{}; make the image smaller{}",
+        size(*.needed), size(.free.bytes), under(.free.limit), other_ways(*.device)
     )]
-    Memory { network: String, needed: u64, free: u64, device: Device },
+    Memory { network: String, needed: u64, free: FreeMemory, device: Device },
+    #[error(
+        "{network} gave numbers that are not finite (NaN or infinity) {when}, computing in {dtype}; {cause}"
+    )]
+    NotFinite { network: &'static str, when: String, dtype: reflux_ir::DType, cause: String },
     #[error("{}: {why}", path.display())]
     Tensors { path: PathBuf, why: String },
     #[error("cannot read {}: {error}", path.display())]
@@ -88,16 +92,22 @@ pub(crate) fn nearest_sizes(pixels: usize) -> String {
 /// What else would take less memory.
 fn other_ways(device: Device) -> &'static str {
     match device {
-        Device::Cpu => "",
+        Device::Cpu => ", compute in 16 bits (--dtype bf16), or keep less at once (--memory low)",
         Device::Cuda => ", quantize the transformer (--passes), or keep less on the device (--memory low)",
     }
 }
 
-fn gigabytes(bytes: &u64) -> String {
-    match *bytes {
+/// What limits memory, if not the device.
+fn under(limit: Option<&str>) -> String {
+    limit.map(|limit| format!(" under {limit}, which may be raised")).unwrap_or_default()
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
         // The count saturates; nobody has this much.
-        1_000_000_000_000_000.. => "a million".into(),
-        bytes => format!("{:.1}", bytes as f64 / 1e9),
+        1_000_000_000_000_000.. => "a million GB".into(),
+        1_000_000_000.. => format!("{:.1} GB", bytes as f64 / 1e9),
+        _ => format!("{} MB", bytes.div_ceil(1_000_000)),
     }
 }
 

@@ -1,5 +1,11 @@
+mod last_words;
+
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: last_words::OrExit = last_words::OrExit;
+
 fn main() -> ExitCode {
+    last_words::explain_bus_errors();
     reflux::cli::main()
 }

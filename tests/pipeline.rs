@@ -5,8 +5,10 @@ mod common;
 mod model;
 
 use common::{Fixture, assert_close, emoji, repo};
-use reflux::models::read_json;
-use reflux::{Event, FluxPipeline, Image, Report, Request};
+use reflux::models::weights::Weights;
+use reflux::models::{Net, Parts, read_json};
+use reflux::{Event, FluxPipeline, Image, OpenOptions, Report, Request};
+use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 
 fn cases() -> Vec<Value> {
@@ -80,10 +82,17 @@ fn schnell_needs_no_guidance() {
     });
     let mut pipeline = FluxPipeline::open(schnell).unwrap();
     assert_eq!((pipeline.defaults().steps, pipeline.defaults().max_sequence_length), (4, 256));
-    let (images, report) = generate(&mut pipeline, &Request::new("owl").size(32, 32));
+    let request = Request::new("owl").size(32, 32);
+    let (images, report) = generate(&mut pipeline, &request);
     assert_eq!((report.steps, report.guidance), (4, None));
     assert!(images[0].metadata().iter().all(|(key, _)| *key != "guidance"));
     assert_eq!(report.warnings, [""; 0]);
+
+    let guided = Request { guidance: Some(7.0), ..request };
+    let (_, said) = generate(&mut pipeline, &guided);
+    let [warning] = &said.warnings[..] else { panic!("{:?}", said.warnings) };
+    assert!(warning.contains("guidance has no effect") && warning.contains("--true-cfg-scale"), "{warning}");
+    assert_eq!(said.latents, report.latents);
 }
 
 /// Several pictures continue one generator, prompt by prompt, as a batch of diffusers' does.
@@ -168,4 +177,64 @@ fn a_png_says_how_it_was_made() {
         assert_eq!(text.get(key).map(String::as_str), Some(value), "{key}");
     }
     assert_eq!((reader.info().width, reader.info().height), (32, 48));
+}
+
+/// Networks given by themselves: one file with all of them, as ComfyUI saves it, in each one's place.
+#[test]
+fn networks_come_from_other_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let prefixes = [
+        (Net::Transformer, "model.diffusion_model."),
+        (Net::Clip, "text_encoders.clip_l.transformer."),
+        (Net::T5, "text_encoders.t5xxl.transformer."),
+        (Net::Vae, "vae."),
+    ];
+    let mut tensors = Vec::new();
+    for (net, prefix) in prefixes {
+        let weights = Weights::open(emoji().join(net.folder())).unwrap();
+        for name in weights.names() {
+            tensors.push((format!("{prefix}{name}"), weights.get(name).unwrap().to_tensor()));
+        }
+    }
+    let views = tensors.iter().map(|(name, tensor)| {
+        (name, TensorView::new(Dtype::BF16, tensor.shape.clone(), &tensor.bytes).unwrap())
+    });
+    let all = folder.path().join("all.safetensors");
+    std::fs::write(&all, safetensors::serialize(views, None).unwrap()).unwrap();
+    // Without weights and the transformer's configuration, nothing but that file can make the picture.
+    let model = model::changed(folder.path(), "model", |model| {
+        std::fs::remove_dir_all(model.join("transformer")).unwrap();
+        for (net, _) in prefixes.iter().filter(|(net, _)| *net != Net::Transformer) {
+            for entry in
+                std::fs::read_dir(model.join(net.folder())).unwrap().map(|entry| entry.unwrap().path())
+            {
+                if entry.file_name().is_some_and(|name| name != "config.json") {
+                    std::fs::remove_file(entry).unwrap();
+                }
+            }
+        }
+    });
+    let given = Some(all);
+    let parts = Parts { transformer: given.clone(), clip: given.clone(), t5: given.clone(), vae: given };
+    let request = Request::new("a red apple").steps(2).size(32, 32);
+    let mut pipeline =
+        FluxPipeline::open_with(model, OpenOptions { parts, ..OpenOptions::default() }).unwrap();
+    let (images, report) = generate(&mut pipeline, &request);
+    let (expected, plain) = generate(&mut FluxPipeline::open(emoji()).unwrap(), &request);
+    assert_eq!(report.latents, plain.latents);
+    assert_eq!(images[0].pixels(), expected[0].pixels());
+    assert_eq!(report.warnings, [""; 0]);
+}
+
+/// A LoRA cannot be applied, which is said where one is asked for in ways that other programs know.
+#[test]
+fn loras_are_not_ignored_silently() {
+    let folder = tempfile::tempdir().unwrap();
+    let lora = "pytorch_lora_weights.safetensors";
+    let model = model::changed(folder.path(), "model", |model| std::fs::write(model.join(lora), "").unwrap());
+    let request = Request::new("owl <lora:sketch:0.8>").steps(1).size(32, 32);
+    let (_, report) = generate(&mut FluxPipeline::open(model).unwrap(), &request);
+    let warned =
+        |what: &str| report.warnings.iter().any(|warning| warning.contains(what) && warning.contains("LoRA"));
+    assert!(warned(lora) && warned("<lora:sketch:0.8>"), "{:?}", report.warnings);
 }

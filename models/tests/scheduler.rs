@@ -1,4 +1,4 @@
-//! Schedules against those of diffusers 0.42, and configurations that must be refused.
+//! Schedules against those of diffusers 0.42, and runs that must be refused.
 
 use reflux_models::scheduler::{Schedule, SchedulerConfig, SchedulerError};
 use serde::Deserialize;
@@ -54,50 +54,6 @@ fn one_step_goes_from_noise_to_image() {
     let mut sample = [1.0, -2.0];
     schedule.step(0, &mut sample, &[0.25, 3.0]);
     assert_eq!(sample, [0.75, -5.0]);
-}
-
-#[test]
-fn reads_the_bundled_configuration() {
-    let path = format!("{ROOT}/models/emoji/scheduler/scheduler_config.json");
-    assert_eq!(SchedulerConfig::open(path).unwrap(), dev());
-}
-
-fn open(json: &str) -> Result<SchedulerConfig, SchedulerError> {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(&file, json).unwrap();
-    SchedulerConfig::open(file.path())
-}
-
-#[test]
-fn unknown_settings_and_defaults_are_fine() {
-    let json = r#"{"some_day": [1], "use_karras_sigmas": false, "shift_terminal": null,
-                   "time_shift_type": "exponential", "shift": 3, "use_dynamic_shifting": true}"#;
-    assert_eq!(open(json).unwrap(), dev());
-}
-
-#[test]
-fn other_schedules_are_refused_by_name() {
-    for (setting, value) in [
-        ("_class_name", r#""DDIMScheduler""#),
-        ("time_shift_type", r#""linear""#),
-        ("shift_terminal", "0.1"),
-        ("invert_sigmas", "true"),
-        ("stochastic_sampling", "true"),
-        ("use_beta_sigmas", "true"),
-        ("use_exponential_sigmas", "true"),
-        ("use_flow_sigmas", "true"),
-        ("use_karras_sigmas", "true"),
-    ] {
-        let message = open(&format!("{{\"{setting}\": {value}}}")).unwrap_err().to_string();
-        assert!(message.contains(&format!("`{setting}` = {}", value.trim_matches('"'))), "{message}");
-    }
-}
-
-#[test]
-fn what_is_no_configuration_is_refused() {
-    assert!(matches!(open("{"), Err(SchedulerError::Malformed { .. })));
-    assert!(matches!(open(r#"{"shift": "much"}"#), Err(SchedulerError::Malformed { .. })));
-    assert!(matches!(SchedulerConfig::open("/nowhere/at/all"), Err(SchedulerError::Unreadable { .. })));
 }
 
 #[test]

@@ -47,6 +47,14 @@ impl ClipTokenizer {
         self.0.encode(prompt, max_length)
     }
 
+    /// Checks that a text encoder of `rows` embeddings has one for every token.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Vocabulary`], which names `folder`.
+    pub fn check_vocabulary(&self, folder: &Path, rows: usize) -> Result<(), TokenizerError> {
+        self.0.check_vocabulary(folder, rows)
+    }
+
     /// The length that the folder's files recommend, if any: the positions that the encoder has.
     pub fn model_max_length(&self) -> Option<usize> {
         self.0.model_max_length

@@ -24,6 +24,14 @@ pub enum TokenizerError {
     )]
     SpecialToken { folder: PathBuf, role: &'static str, token: Option<String> },
 
+    /// Tokens that a text encoder has no embedding for.
+    #[error(
+        "{}: the largest token is {largest}, and the text encoder has {rows} embeddings, counted from 0; tokenizer and text \
+         encoder are of different models, so download both again",
+        folder.display()
+    )]
+    Vocabulary { folder: PathBuf, largest: u32, rows: usize },
+
     /// The special tokens alone are more than the length that was asked for.
     #[error("{max_length} tokens cannot hold a prompt: the tokenizer itself adds {special}; ask for more")]
     TooShort { max_length: usize, special: usize },

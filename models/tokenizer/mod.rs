@@ -53,6 +53,14 @@ impl Backend {
         Self::new(tokenizer, &SpecialTokens::read(folder)?, folder)
     }
 
+    fn check_vocabulary(&self, folder: &Path, rows: usize) -> Result<(), TokenizerError> {
+        let largest = self.tokenizer.get_vocab(true).into_values().max().unwrap_or_default();
+        if (largest as usize) < rows {
+            return Ok(());
+        }
+        Err(TokenizerError::Vocabulary { folder: folder.to_owned(), largest, rows })
+    }
+
     fn encode(&self, prompt: &str, max_length: usize) -> Result<Encoding, TokenizerError> {
         let mut encoding =
             guarded(|| self.tokenizer.encode(prompt, false)).map_err(TokenizerError::failed)?;

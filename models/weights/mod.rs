@@ -155,6 +155,11 @@ impl Weights {
         &self.files[stored.file].path
     }
 
+    /// Where they were opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The names of all tensors, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)

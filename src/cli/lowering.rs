@@ -94,6 +94,11 @@ impl Model {
         Ok(Self { config, defaults })
     }
 
+    /// What its config files say.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
     /// A pipeline of it whose weights are drawn.
     pub fn with_random_weights(&self, options: OpenOptions) -> Result<FluxPipeline, Error> {
         FluxPipeline::with_random_weights(self.config.clone(), self.defaults.clone(), options)

@@ -43,15 +43,15 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let random = args.random.map(SeedArg::number);
     let program = parse(&args.program, &read_text(&args.program)?)?;
     let inputs = given_inputs(args, random, &program)?;
-    check_given(&program, &inputs)?;
-    if args.weights.is_none() && random.is_none() {
-        check_needs_none(&program)?;
-    }
     let weights: Box<dyn WeightSource> = match (&args.weights, random) {
         (Some(path), _) => Box::new(checked_weights(&program, path)?),
         (None, Some(seed)) => Box::new(RandomWeights::new(&program, seed)),
-        (None, None) => Box::new(NoWeights),
+        (None, None) => {
+            check_needs_none(&program)?;
+            Box::new(NoWeights)
+        }
     };
+    check_given(&program, &inputs)?;
     let start = Instant::now();
     let mut executor = load(args.device.into(), program, weights.as_ref())?;
     say(format_args!("loaded in {:.2} s", start.elapsed().as_secs_f64()));

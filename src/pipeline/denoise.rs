@@ -72,6 +72,10 @@ impl FluxPipeline {
                 None => velocity,
             };
             schedule.step(step, &mut sample, &velocity);
+            if !sample.iter().all(|value| value.is_finite()) {
+                let when = format!("in step {} of {} of picture {image}", step + 1, request.steps);
+                return Err(self.not_finite(Net::Transformer, when));
+            }
             clock.step(image - pictures.start, pictures.len(), step, request.steps);
         }
         Ok(HostTensor::from_f32(latents.shape, &sample))

@@ -21,7 +21,8 @@ pub(super) fn defaults_of(program: &Program, defaults: &Defaults) -> Defaults {
         own.max_sequence_length = *tokens;
     }
     if let Some((rows, columns)) = grid_of(program) {
-        (own.height, own.width) = (rows * PIXELS_PER_TOKEN, columns * PIXELS_PER_TOKEN);
+        let pixels = |tokens: usize| tokens.saturating_mul(PIXELS_PER_TOKEN);
+        (own.height, own.width) = (pixels(rows), pixels(columns));
     }
     own
 }

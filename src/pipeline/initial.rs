@@ -44,6 +44,13 @@ impl InitialLatents {
             });
         }
         let values = given.to_f32();
+        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+            return Err(Error::Range {
+                what: "every number of the initial latents",
+                range: "finite".into(),
+                found: format!("{} (the first such is number {at}, counted from 0)", values[at]),
+            });
+        }
         let chunks = values.chunks(tokens * channels).skip(pictures.start).take(pictures.len());
         let each = chunks.map(|part| HostTensor::from_f32([1, tokens, channels], part));
         Ok(Self::Given(each.collect::<Vec<_>>().into_iter()))

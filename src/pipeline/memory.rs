@@ -24,23 +24,58 @@ pub enum Memory {
 impl Memory {
     /// The most bytes at once that `program` takes on `device`.
     pub(crate) fn of(self, program: &Program, device: Device) -> u64 {
+        self.with_working(program, device).0
+    }
+
+    /// The same, and how much of it is taken only while the program runs.
+    pub(super) fn with_working(self, program: &Program, device: Device) -> (u64, u64) {
         let needs = needs(program, device);
         match self {
-            Self::Resident => needs.resident(),
-            Self::Low => needs.streaming(),
+            Self::Resident => (needs.resident(), needs.step.max(needs.prepare)),
+            Self::Low => (needs.streaming(), needs.step.max(needs.streamed)),
         }
     }
 }
 
-/// Refuses what needs more than the `free` bytes of `device`.
+/// Refuses what needs more memory than `device` has free.
 ///
 /// # Errors
 /// [`Error::Memory`].
-pub(crate) fn check_fits(what: &str, needed: u64, device: Device, free: u64) -> Result<(), Error> {
-    if needed <= free {
-        return Ok(());
+pub(crate) fn check_fits(what: &str, needed: u64, device: Device) -> Result<(), Error> {
+    match device.free_memory() {
+        Some(free) if free.bytes < needed => {
+            Err(Error::Memory { network: what.to_owned(), needed, free, device })
+        }
+        _ => Ok(()),
     }
-    Err(Error::Memory { network: what.to_owned(), needed, free, device })
+}
+
+/// What several networks take at once.
+#[derive(Clone, Copy, Default)]
+struct Peak {
+    /// Bytes that stay.
+    kept: u64,
+    /// Bytes that the network takes besides which is running, of the one that takes the most.
+    working: u64,
+}
+
+impl Peak {
+    /// With a network of `needed` bytes, of which `working` are taken only while it runs.
+    fn add(&mut self, needed: u64, working: u64, device: Device) {
+        // On a GPU each network keeps what it runs in.
+        let working = if device == Device::Cuda { 0 } else { working };
+        self.kept = self.kept.saturating_add(needed.saturating_sub(working));
+        self.working = self.working.max(working);
+    }
+
+    /// With the networks of `other`.
+    fn and(self, other: Self) -> Self {
+        Self { kept: self.kept.saturating_add(other.kept), working: self.working.max(other.working) }
+    }
+
+    fn bytes(self) -> u64 {
+        self.kept.saturating_add(self.working)
+    }
 }
 
 impl FluxPipeline {
@@ -55,18 +90,22 @@ impl FluxPipeline {
     }
 
     fn peak_of(&mut self, request: &Resolved) -> Result<u64, Error> {
-        let mut needed = |net| Ok::<u64, Error>(self.optimized(net, &request.sizes_of(net))?.needed);
-        let [clip, t5, transformer, vae] = Net::ALL.map(&mut needed);
-        let (text, picture) = (clip?.saturating_add(t5?), transformer?.saturating_add(vae?));
+        let mut text = Peak::default();
+        let mut picture = Peak::default();
+        for net in Net::ALL {
+            let Optimized { needed, working, .. } = *self.optimized(net, &request.sizes_of(net))?;
+            let peak = if net.is_of_text() { &mut text } else { &mut picture };
+            peak.add(needed, working, self.device);
+        }
         Ok(match self.memory {
-            Memory::Resident => text.saturating_add(picture),
-            Memory::Low => text.max(picture),
+            Memory::Resident => text.and(picture).bytes(),
+            Memory::Low => text.bytes().max(picture.bytes()),
         })
     }
 
     /// Refuses what cannot fit before any work is done.
     pub(super) fn check_memory(&mut self, request: &Resolved) -> Result<(), Error> {
-        let (device, Some(free)) = (self.device, self.device.free_memory()) else { return Ok(()) };
+        let device = self.device;
         for net in Net::ALL {
             let sizes = request.sizes_of(net);
             // What is loaded has its memory already.
@@ -74,11 +113,11 @@ impl FluxPipeline {
                 continue;
             }
             let Optimized { program, needed, .. } = self.optimized(net, &sizes)?;
-            check_fits(&program.name, *needed, device, free)?;
+            check_fits(&program.name, *needed, device)?;
         }
-        if device != Device::Cuda || !self.loaded.is_empty() {
+        if !self.loaded.is_empty() {
             return Ok(());
         }
-        check_fits("all networks", self.peak_of(request)?, device, free)
+        check_fits("all networks", self.peak_of(request)?, device)
     }
 }

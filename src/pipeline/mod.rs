@@ -2,6 +2,7 @@
 
 mod defaults;
 mod denoise;
+mod finite;
 mod given;
 mod image;
 mod initial;
@@ -13,6 +14,7 @@ mod replay;
 mod report;
 mod request;
 mod text;
+mod weights;
 
 pub(crate) use defaults::dtype_on;
 pub use defaults::{Defaults, bundled_model};
@@ -23,6 +25,7 @@ pub(crate) use optimize::lossless;
 pub(crate) use replay::Replay;
 pub use report::{Event, Picture, Report, StageTime};
 pub use request::Request;
+pub(crate) use weights::open_weights;
 
 use crate::Error;
 use initial::InitialLatents;
@@ -30,7 +33,7 @@ use optimize::Optimized;
 use reflux_ir::pass::{PassReport, Pipeline, Recipe};
 use reflux_ir::{DType, HostTensor, Program, WeightSource};
 use reflux_models::scheduler::Schedule;
-use reflux_models::weights::RandomWeights;
+use reflux_models::weights::{RandomWeights, Weights};
 use reflux_models::{ModelConfig, ModelFiles, Net, Parts, Sizes};
 use reflux_runtime::{Device, Execute, MemoryMeter, Profile, load, load_streaming};
 use report::Clock;
@@ -64,8 +67,12 @@ pub struct OpenOptions {
 
 /// A FLUX.1 model, ready to make pictures. Networks are loaded when they are first needed, and stay as [`Memory`] says.
 pub struct FluxPipeline {
-    /// Where the weights are; drawn if nowhere.
+    /// Where the model is, if it has weights.
     files: Option<ModelFiles>,
+    /// Of every network, if the model has any; drawn otherwise. Mapped only, until a network is loaded.
+    weights: HashMap<Net, Rc<Weights>>,
+    /// What is to be said of every picture.
+    notes: Vec<String>,
     config: ModelConfig,
     defaults: Defaults,
     /// None where weights are drawn, to which all prompts are alike.
@@ -94,7 +101,8 @@ impl FluxPipeline {
 
     /// Opens a model: a folder in diffusers layout, or the id of a model in the Hub's local cache ([`ModelFiles::find`]).
     ///
-    /// Reads configurations and tokenizers, and checks the names and shapes of all weights.
+    /// Reads configurations and tokenizers, and checks names, shapes and types of all weights, so that nothing is wrong with
+    /// a network when the ones before it have run.
     pub fn open_with(model: impl AsRef<Path>, mut options: OpenOptions) -> Result<Self, Error> {
         let files = ModelFiles::find(model.as_ref(), std::mem::take(&mut options.parts))?;
         Self::open_files(files, options)
@@ -105,7 +113,12 @@ impl FluxPipeline {
         let config = ModelConfig::of(&files)?;
         let defaults = Defaults::of(files.folder(), &config)?;
         let mut pipeline = Self::with_random_weights(config, defaults, options)?;
-        pipeline.tokenizers = Some(Tokenizers::open(files.folder())?);
+        pipeline.tokenizers = Some(Tokenizers::open(files.folder(), &pipeline.config)?);
+        pipeline.notes = [files.unused(), pipeline.config.warnings.clone()].concat();
+        for net in Net::ALL {
+            let weights = open_weights(&files, &pipeline.config, net, &mut pipeline.notes)?;
+            pipeline.weights.insert(net, Rc::new(weights));
+        }
         pipeline.files = Some(files);
         Ok(pipeline)
     }
@@ -140,6 +153,8 @@ impl FluxPipeline {
         }
         Ok(Self {
             files: None,
+            weights: HashMap::new(),
+            notes: Vec::new(),
             config,
             defaults,
             tokenizers: None,
@@ -234,9 +249,11 @@ impl FluxPipeline {
         observe: &mut dyn FnMut(Event),
         take: &mut dyn FnMut(Picture) -> Result<(), Error>,
     ) -> Result<Report, Error> {
+        self.warnings = self.notes.clone();
+        self.warnings.extend(request.warnings(&self.config));
         let request = request.resolve(&self.defaults, &self.config)?;
+        self.check_given(&request)?;
         self.check_memory(&request)?;
-        self.warnings = self.files.as_ref().map(ModelFiles::unused).unwrap_or_default();
         let mut clock = Clock::new(observe);
         let mut noise = self.initial_latents(&request)?;
         let schedule = Schedule::new(&self.config.scheduler, request.steps, request.sizes().image_tokens())?;
@@ -297,7 +314,7 @@ impl FluxPipeline {
                 Net::Vae => "load vae",
             });
             let program = self.optimized(net, &sizes)?.program.clone();
-            let weights = self.weights(net, &sizes, &program)?;
+            let weights = self.weights_of(net, &program);
             let mut executor = match self.memory {
                 Memory::Resident => load(self.device, program, &*weights)?,
                 Memory::Low => load_streaming(self.device, program, weights)?,
@@ -309,18 +326,22 @@ impl FluxPipeline {
         Ok(self.loaded.get_mut(&net).expect("just loaded").1.as_mut())
     }
 
-    /// The weights of `net`, which is to run as `program`.
-    fn weights(&mut self, net: Net, sizes: &Sizes, program: &Program) -> Result<Rc<dyn WeightSource>, Error> {
-        let Some(files) = &self.files else { return Ok(Rc::new(RandomWeights::new(program, 0))) };
-        let weights = files.weights(net)?;
-        // The checkpoint is one of the network as it was before the passes.
-        let unused = weights.check_for(&self.config.lower(net, sizes, self.dtype)?, &[])?;
-        if let Some(first) = unused.first() {
-            let path = files.weights_path(net);
-            let path = path.display();
-            self.warnings.push(format!("{path}: {} tensors are not used, `{first}` the first", unused.len()));
+    /// Refuses a program that is given and reads weights that are not there, or does not fit `request`, before anything runs.
+    fn check_given(&mut self, request: &Resolved) -> Result<(), Error> {
+        let Some(given) = self.program.clone() else { return Ok(()) };
+        self.optimized(Net::Transformer, &request.sizes_of(Net::Transformer))?;
+        if let Some(weights) = self.weights.get(&Net::Transformer) {
+            weights.check_for(&given, &[])?;
         }
-        Ok(Rc::new(weights))
+        Ok(())
+    }
+
+    /// The weights of `net`, which is to run as `program`.
+    fn weights_of(&self, net: Net, program: &Program) -> Rc<dyn WeightSource> {
+        match self.weights.get(&net) {
+            Some(weights) => Rc::clone(weights) as Rc<dyn WeightSource>,
+            None => Rc::new(RandomWeights::new(program, 0)),
+        }
     }
 
     /// What to start from: given, or noise as torch draws it.
@@ -347,6 +368,7 @@ impl FluxPipeline {
         clock.enter("decode");
         vae.bind("latents", latents)?;
         let pixels = vae.step(0)?.remove("image").expect("the decoder's result");
+        self.check_finite(Net::Vae, &format!("for picture {index}"), &pixels)?;
         self.meter.look();
         Ok(Image::from_tensor(&pixels, self.metadata(prompt, index, request)))
     }

@@ -27,6 +27,8 @@ pub(super) struct Optimized {
     pub program: Program,
     /// The most memory of the device that it takes at once, in bytes; on the processor a lower bound.
     pub needed: u64,
+    /// How much of that it takes only while it runs.
+    pub working: u64,
 }
 
 impl FluxPipeline {
@@ -43,8 +45,8 @@ impl FluxPipeline {
                 (Net::Transformer, None) => self.optimize(program, sizes)?,
                 _ => Driver::default().run(program, &lossless(net, self.device))?.0,
             };
-            let needed = self.memory.of(&program, self.device);
-            self.optimized.insert(net, Optimized { sizes: *sizes, program, needed });
+            let (needed, working) = self.memory.with_working(&program, self.device);
+            self.optimized.insert(net, Optimized { sizes: *sizes, program, needed, working });
         }
         Ok(&self.optimized[&net])
     }

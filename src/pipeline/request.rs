@@ -60,6 +60,22 @@ impl Request {
         self
     }
 
+    /// What is asked for and does nothing.
+    pub(super) fn warnings(&self, config: &ModelConfig) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.guidance.is_some() && !config.is_guided() {
+            warnings.push(
+                "guidance has no effect: this model, like FLUX.1-schnell, was not trained with it; to steer it, use a \
+                 negative prompt and a true CFG scale above 1 (--negative-prompt, --true-cfg-scale)"
+                    .into(),
+            );
+        }
+        if let Some(scale) = self.true_cfg_scale.filter(|scale| *scale < 1.0) {
+            warnings.push(format!("a true CFG scale of {scale} does nothing; it does above 1"));
+        }
+        warnings
+    }
+
     /// How many pictures it is for.
     ///
     /// # Errors

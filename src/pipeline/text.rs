@@ -4,8 +4,8 @@ use super::request::Resolved;
 use super::{Clock, FluxPipeline};
 use crate::Error;
 use reflux_ir::HostTensor;
-use reflux_models::Net;
 use reflux_models::tokenizer::{ClipTokenizer, Encoding, T5Tokenizer};
+use reflux_models::{ModelConfig, Net};
 use std::path::Path;
 
 /// So many characters of a prompt are shown in a warning.
@@ -17,11 +17,14 @@ pub(super) struct Tokenizers {
 }
 
 impl Tokenizers {
-    pub fn open(folder: &Path) -> Result<Self, Error> {
-        Ok(Self {
-            clip: ClipTokenizer::open(folder.join("tokenizer"))?,
-            t5: T5Tokenizer::open(folder.join("tokenizer_2"))?,
-        })
+    /// The tokenizers of a model folder whose text encoders are as `config` says.
+    pub fn open(folder: &Path, config: &ModelConfig) -> Result<Self, Error> {
+        let [clip_folder, t5_folder] = ["tokenizer", "tokenizer_2"].map(|name| folder.join(name));
+        let clip = ClipTokenizer::open(&clip_folder)?;
+        clip.check_vocabulary(&clip_folder, config.clip.vocab_size)?;
+        let t5 = T5Tokenizer::open(&t5_folder)?;
+        t5.check_vocabulary(&t5_folder, config.t5.vocab_size)?;
+        Ok(Self { clip, t5 })
     }
 }
 
@@ -53,20 +56,25 @@ impl FluxPipeline {
         self.warn_of_tags(prompt);
         let mut pooled = Vec::new();
         let mut hidden = Vec::new();
+        let of = |text: &str| format!("for the prompt {text:?}");
         for text in std::iter::once(prompt).chain(request.negative()) {
             let length = self.config.clip.max_position_embeddings;
             let ids = self.tokens(Net::Clip, text, length)?;
             let clip = self.network(Net::Clip, request.sizes_of(Net::Clip), clock)?;
             clock.enter("encode with CLIP");
             clip.bind("ids", &ids)?;
-            pooled.push(clip.step(0)?.remove("pooled").expect("CLIP's result"));
+            let result = clip.step(0)?.remove("pooled").expect("CLIP's result");
+            self.check_finite(Net::Clip, &of(text), &result)?;
+            pooled.push(result);
 
             let length = request.max_sequence_length;
             let ids = self.tokens(Net::T5, text, length)?;
             let t5 = self.network(Net::T5, request.sizes_of(Net::T5), clock)?;
             clock.enter("encode with T5");
             t5.bind("ids", &ids)?;
-            hidden.push(t5.step(0)?.remove("prompt").expect("T5's result"));
+            let result = t5.step(0)?.remove("prompt").expect("T5's result");
+            self.check_finite(Net::T5, &of(text), &result)?;
+            hidden.push(result);
         }
         Ok(Conditioning { prompt: stack(&hidden), pooled: stack(&pooled) })
     }

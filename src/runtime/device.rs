@@ -1,5 +1,6 @@
 //! Where programs run, and whether it is there.
 
+use crate::limits;
 use serde::Serialize;
 use std::fmt;
 use std::str::FromStr;
@@ -49,6 +50,14 @@ pub enum DeviceError {
     NoNvrtc,
 }
 
+/// Memory that could be had now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FreeMemory {
+    pub bytes: u64,
+    /// What keeps this process from taking more than that, if not the device.
+    pub limit: Option<&'static str>,
+}
+
 /// What `reflux doctor` says of a device.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DeviceInfo {
@@ -85,15 +94,17 @@ impl Device {
         }
     }
 
-    /// Bytes of memory that could be had now, where that is known.
-    pub fn free_memory(self) -> Option<u64> {
+    /// What memory could be had now, where that is known: of the machine, and under the limits of this process.
+    pub fn free_memory(self) -> Option<FreeMemory> {
         match self {
             Self::Cpu => {
                 let mut system = sysinfo::System::new();
                 system.refresh_memory();
-                Some(system.available_memory()).filter(|&bytes| bytes > 0)
+                let available = Some(system.available_memory()).filter(|&bytes| bytes > 0);
+                let machine = available.map(|bytes| FreeMemory { bytes, limit: None });
+                machine.into_iter().chain(limits::room()).min_by_key(|free| free.bytes)
             }
-            Self::Cuda => cuda::free_memory(),
+            Self::Cuda => cuda::free_memory().map(|bytes| FreeMemory { bytes, limit: None }),
         }
     }
 }

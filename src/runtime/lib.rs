@@ -10,6 +10,7 @@ mod device;
 mod error;
 mod executor;
 mod f8e4m3;
+mod limits;
 mod memory;
 mod needs;
 mod ops;
@@ -19,7 +20,7 @@ mod quantize;
 mod strides;
 mod value;
 
-pub use device::{Device, DeviceError, DeviceInfo};
+pub use device::{Device, DeviceError, DeviceInfo, FreeMemory};
 pub use error::RunError;
 pub use executor::{Execute, load, load_streaming};
 pub use memory::MemoryMeter;

@@ -2,6 +2,8 @@
 
 #[path = "../common/model.rs"]
 mod model;
+#[path = "../common/passes.rs"]
+mod pass_lists;
 #[macro_use]
 #[path = "../common/snapshot.rs"]
 mod snapshot;
@@ -12,6 +14,7 @@ mod hostile;
 mod measuring;
 #[cfg(unix)]
 mod outputs;
+mod parts;
 mod passes;
 mod programs;
 mod refusals;

@@ -1,5 +1,7 @@
 //! Copies of the bundled model with something changed.
+#![allow(dead_code, reason = "not every test changes models in every way")]
 
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// A copy of the bundled model, `folder/name`, after `change`.
@@ -18,7 +20,6 @@ pub fn edit(path: &Path, from: &str, to: &str) {
 }
 
 /// A copy without guidance, as FLUX.1-schnell is: its embedder's weights go by the name of another network's.
-#[allow(dead_code, reason = "not every test changes models in every way")]
 pub fn unguided(folder: &Path, name: &str, change: impl FnOnce(&Path)) -> PathBuf {
     changed(folder, name, |model| {
         edit(
@@ -42,6 +43,18 @@ fn rename(path: &Path, from: &str, to: &str) {
             bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
         }
     }
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// Makes every element of the bf16 tensor `name` of a safetensors file `value`, rounded towards zero.
+pub fn fill(path: &Path, name: &str, value: f32) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    assert_eq!(header[name]["dtype"], "BF16", "{name}");
+    let offset = |index: usize| 8 + length + header[name]["data_offsets"][index].as_u64().unwrap() as usize;
+    let [low, high] = ((value.to_bits() >> 16) as u16).to_le_bytes();
+    bytes[offset(0)..offset(1)].as_chunks_mut().0.fill([low, high]);
     std::fs::write(path, bytes).unwrap();
 }
 

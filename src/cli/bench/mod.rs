@@ -78,14 +78,13 @@ pub fn bench(args: &Args) -> Result<(), Error> {
     let pipeline = args.passes.recipe()?.unwrap_or_default().pipeline(&lossless(net, device));
     let timesteps = subject.model.timesteps(&args.sizes)?;
     let mut driver = Driver { timesteps: Some(&timesteps), ..Driver::default() };
-    let (program, _) = driver.run(given.clone(), &pipeline)?;
+    let (program, _) = driver.run(given, &pipeline)?;
     let optimize_seconds = start.elapsed().as_secs_f64();
 
-    let free = device.free_memory().unwrap_or(u64::MAX);
     let planned_bytes = Memory::Resident.of(&program, device);
-    check_fits(&program.name, planned_bytes, device, free)?;
+    check_fits(&program.name, planned_bytes, device)?;
     announce_peak(planned_bytes);
-    let weights = subject.weights(net, &given, &program)?;
+    let weights = subject.weights(net, &program)?;
     let mut meter = MemoryMeter::start(device);
     let (mut session, load_seconds) = loaded(device, program, weights.as_ref())?;
     let first_step = session.step(0)?;

@@ -3,7 +3,7 @@
 use crate::Error;
 use crate::cli::lowering::Model;
 use crate::cli::parts::PartArgs;
-use crate::pipeline::{FluxPipeline, OpenOptions, bundled_model};
+use crate::pipeline::{FluxPipeline, OpenOptions, bundled_model, open_weights};
 use reflux_ir::{Program, WeightSource};
 use reflux_models::weights::RandomWeights;
 use reflux_models::{ModelConfig, ModelFiles, Net};
@@ -74,19 +74,11 @@ impl Subject {
         }
     }
 
-    /// The weights of `net`, which was lowered as `given` and is to run as `program`.
-    pub fn weights(
-        &self,
-        net: Net,
-        given: &Program,
-        program: &Program,
-    ) -> Result<Box<dyn WeightSource>, Error> {
+    /// The weights of `net`, which is to run as `program`.
+    pub fn weights(&self, net: Net, program: &Program) -> Result<Box<dyn WeightSource>, Error> {
         let Some(files) = &self.files else {
             return Ok(Box::new(RandomWeights::new(program, super::SEED)));
         };
-        let weights = files.weights(net)?;
-        // The checkpoint is one of the network as it was before the passes.
-        weights.check_for(given, &[])?;
-        Ok(Box::new(weights))
+        Ok(Box::new(open_weights(files, self.model.config(), net, &mut Vec::new())?))
     }
 }

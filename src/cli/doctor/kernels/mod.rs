@@ -9,7 +9,7 @@ mod outcome;
 
 use crate::Error;
 use crate::cli::compare::distance;
-use crate::cli::console::print;
+use crate::cli::print;
 use crate::cli::steps::run_steps;
 use crate::pipeline::lossless;
 use case::{Case, CaseFile};
@@ -20,13 +20,16 @@ use reflux_ir::{DType, Op, Program};
 use reflux_models::Net;
 use reflux_runtime::{Device, RunError, load};
 use serde_json::json;
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// Runs all cases on `device` and prints how far each is from what it should be.
 ///
 /// # Errors
 /// [`Error::Kernels`] if one is too far, or did not run.
-pub fn prove(device: Device, seed: u64, as_json: bool) -> Result<(), Error> {
+pub fn prove(device: Device, seed: Option<u64>, as_json: bool) -> Result<(), Error> {
     let info = device.probe().map_err(RunError::from)?;
+    // Short enough to be typed again.
+    let seed = seed.unwrap_or_else(|| RandomState::new().build_hasher().finish() % 1_000_000);
     if !as_json {
         print(&format!("kernels of {device} ({}), seed {seed}: relative L2 distances\n", info.name))?;
     }
@@ -79,11 +82,10 @@ fn compared(case: &Case, form: Form, dtype: DType, device: Device, drawn: &Drawn
         };
         // Codes of rounded numbers are others than those of the numbers: what has codes is compared in its own dtype, and where
         // the formulas round as well.
-        let oracle = match (case.codes().is_some(), form, device) {
-            (false, Form::Fused, _) => &case.in_f32,
-            (true, Form::Fused, Device::Cpu) => program,
-            (true, Form::Fused, Device::Cuda) => &run,
-            (_, Form::Written, _) => program,
+        let oracle = match (case.codes().is_some(), device) {
+            (false, _) => &case.in_f32,
+            (true, Device::Cpu) => program,
+            (true, Device::Cuda) => &run,
         };
         let mut expected = load(Device::Cpu, oracle.clone(), drawn)?;
         let expected = run_steps(expected.as_mut(), &drawn.inputs_of(oracle))?;

@@ -1,7 +1,7 @@
 //! Kernels of formulas by themselves, a row at a time.
 
 use super::writer::{Product, Stored, Writer, indices};
-use super::{Kernel, PRELUDE, Unsupported};
+use super::{Kernel, PRELUDE, Unsupported, unsupported};
 use crate::cuda::hash;
 use crate::cuda::view::View;
 use reflux_ir::op::{Body, Op};
@@ -38,13 +38,14 @@ fn rows(
 ) -> Result<Kernel, Unsupported> {
     let mut writer = Writer::new(operands, acc, target)?;
     writer.body(body)?;
-    Ok(writer.kernel())
+    writer.kernel()
 }
 
 impl Writer<'_> {
     /// The kernel that does what was written, for every row.
-    fn kernel(self) -> Kernel {
+    fn kernel(self) -> Result<Kernel, Unsupported> {
         let rows: usize = self.shape[..self.shape.len() - 1].iter().product();
+        let Ok(grid) = u32::try_from(rows) else { return unsupported(format!("{rows} rows have no kernel")) };
         let per_block = self.layout.rows_per_block();
         let threads = self.layout.threads;
         let mut head = String::new();
@@ -56,14 +57,14 @@ impl Writer<'_> {
         let body = format!("({}) {{\n{head}{}}}\n", self.parameters.join(", "), self.code);
         let name = format!("rowwise_{:016x}", hash(&body));
         let block = u32::try_from(threads * per_block).expect("blocks are small");
-        Kernel {
+        Ok(Kernel {
             text: format!("{PRELUDE}\nextern \"C\" __global__ void __launch_bounds__({block}) {name}{body}"),
             name,
-            grid: [u32::try_from(rows).expect("rows are few").div_ceil(per_block as u32), 1, 1],
+            grid: [grid.div_ceil(per_block as u32), 1, 1],
             block,
             shared: 0,
             maps: Vec::new(),
             pointers: self.pointers,
-        }
+        })
     }
 }

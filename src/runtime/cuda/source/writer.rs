@@ -205,7 +205,7 @@ impl<'a> Writer<'a> {
         let strides = view.broadcast(&self.shape);
         let layout = self.layout;
         if view.dtype == DType::U4 && (strides.last() != Some(&1) || layout.vector == 1) {
-            return unsupported("codes of four bits are not neighbours of their likes");
+            return unsupported("rows of an odd number of four-bit codes have no kernel here");
         }
         let array = self.array();
         let pointer = self.row_pointer(view, &strides, false);

@@ -1,0 +1,150 @@
+//! What config files say: read in one way, and refused where it asks for numbers that Reflux does not compute.
+
+use crate::{ModelError, first_bytes, json};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+/// The most layers of a kind that are believed. FLUX.1-dev's largest count is 38.
+pub(crate) const LAYERS: RangeInclusive<usize> = 0..=1000;
+
+/// Widths and counts that are believed: products of three of them still fit 64 bits.
+pub(crate) const EXTENTS: RangeInclusive<usize> = 1..=1 << 20;
+
+/// What a kind of config file holds besides the settings that its configuration has fields for.
+pub struct Settings {
+    /// Settings of which Reflux computes one value, which is also what absent ones mean. Another would change numbers.
+    pub fixed: &'static [(&'static str, Fixed)],
+    /// Settings that change nothing in what is computed here. Of others the user is told that they are ignored; where this
+    /// is `None` nobody is, as transformers keeps whatever a file holds.
+    pub without_effect: Option<&'static [&'static str]>,
+    /// What to do about a setting that is refused.
+    pub fix: &'static str,
+}
+
+/// The values of a setting that Reflux computes. Absent ones and `null` are among them.
+pub enum Fixed {
+    /// One of these names.
+    Name(&'static [&'static str]),
+    /// A list of nothing but this name.
+    Names(&'static str),
+    On,
+    /// As Python has it, 0 is off too.
+    Off,
+}
+
+impl Fixed {
+    fn allows(&self, value: &Value) -> bool {
+        let is = |value: &Value, name: &str| value.as_str() == Some(name);
+        match self {
+            _ if value.is_null() => true,
+            Self::Name(names) => names.iter().any(|name| is(value, name)),
+            Self::Names(name) => {
+                value.as_array().is_some_and(|list| list.iter().all(|value| is(value, name)))
+            }
+            Self::On => *value == Value::Bool(true),
+            Self::Off => *value == Value::Bool(false) || value.as_f64() == Some(0.0),
+        }
+    }
+}
+
+impl fmt::Display for Fixed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(names) => write!(f, "`{}`", names.join("` or `")),
+            Self::Names(name) => write!(f, "`{name}` everywhere"),
+            Self::On => f.write_str("true"),
+            Self::Off => f.write_str("false"),
+        }
+    }
+}
+
+/// What one config file describes: a network, or the scheduler.
+pub trait Part: DeserializeOwned {
+    /// Its settings without fields.
+    const SETTINGS: Settings;
+
+    /// Whether it is something that Reflux computes, and its numbers can be those of a model.
+    ///
+    /// # Errors
+    /// Which setting is at fault, and what it should be.
+    fn check(&self) -> Result<(), String>;
+}
+
+/// Reads a config file of a diffusers folder. Names of settings that nobody knows are added to `ignored`.
+///
+/// # Errors
+/// If there is no such file, it is not JSON, lacks a setting, or asks for something that Reflux does not compute.
+pub fn read_part<P: Part>(path: &Path, ignored: &mut Vec<String>) -> Result<P, ModelError> {
+    let bytes = read_bytes(path)?;
+    let malformed = |why| ModelError::Json { path: path.to_owned(), why };
+    let refused = |why| ModelError::Setting { path: path.to_owned(), why };
+    let settings: Map<String, Value> = json::parse(&bytes, ADVICE).map_err(malformed)?;
+    check_fixed(&settings, &P::SETTINGS).map_err(refused)?;
+    let mut unread = Vec::new();
+    // From the text once more, so that errors say in which line.
+    let part: P = json::parse_with(&bytes, ADVICE, |text| {
+        let mut source = serde_json::Deserializer::from_str(text);
+        serde_ignored::deserialize(&mut source, |setting| unread.push(setting.to_string()))
+    })
+    .map_err(malformed)?;
+    part.check().map_err(refused)?;
+    ignored.extend(unread.into_iter().filter(|name| P::SETTINGS.is_unknown(name)));
+    Ok(part)
+}
+
+/// What to do about a file that is not as it should be.
+const ADVICE: &str = "mend it, or download it again";
+
+/// Reads a JSON file; errors say which file, and where in it.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ModelError> {
+    json::parse(&read_bytes(path)?, ADVICE).map_err(|why| ModelError::Json { path: path.to_owned(), why })
+}
+
+fn read_bytes(path: &Path) -> Result<Vec<u8>, ModelError> {
+    first_bytes::read(path).map_err(|error| ModelError::Read { path: path.to_owned(), error })
+}
+
+fn check_fixed(settings: &Map<String, Value>, rules: &Settings) -> Result<(), String> {
+    if let Some(scheme) = settings.get("quantization_config").filter(|scheme| !scheme.is_null()) {
+        let method = scheme.get("quant_method").and_then(Value::as_str).unwrap_or("some scheme");
+        return Err(format!(
+            "`quantization_config` says that the weights are quantized ({method}), which Reflux cannot read; give the \
+             model's weights in bf16, f16 or f32, which --passes \"quantize(int8dq)\" quantizes"
+        ));
+    }
+    for (name, fixed) in rules.fixed {
+        if let Some(value) = settings.get(*name).filter(|value| !fixed.allows(value)) {
+            return Err(format!("`{name}` = {value} is not supported, only {fixed} is; {}", rules.fix));
+        }
+    }
+    Ok(())
+}
+
+impl Settings {
+    /// Whether nobody knows what this setting, which no field has read, would mean.
+    fn is_unknown(&self, name: &str) -> bool {
+        let Some(without_effect) = self.without_effect else { return false };
+        // Notes of diffusers' own: versions, where files came from.
+        let is_note = name.starts_with('_') || name == "quantization_config";
+        !is_note && !without_effect.contains(&name) && self.fixed.iter().all(|(fixed, _)| *fixed != name)
+    }
+}
+
+/// Refuses a number that no model has, before anything is made of that size.
+pub(crate) fn within(setting: &str, value: usize, range: RangeInclusive<usize>) -> Result<(), String> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    Err(format!("`{setting}` must be between {} and {}, not {value}", range.start(), range.end()))
+}
+
+/// Refuses what is not finite and above zero.
+pub(crate) fn positive(setting: &str, value: f64) -> Result<(), String> {
+    if value.is_finite() && value > 0.0 {
+        return Ok(());
+    }
+    Err(format!("`{setting}` must be a number above 0, not {value}"))
+}

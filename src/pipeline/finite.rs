@@ -1,0 +1,48 @@
+//! Numbers that are none: found where they first appear, and never drawn.
+
+use super::FluxPipeline;
+use crate::Error;
+use reflux_ir::{DType, HostTensor, WeightSource};
+use reflux_models::{Net, Sizes};
+
+impl FluxPipeline {
+    /// Refuses NaN and infinities in what `net` gave `when`.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`], with what is likely to have brought them about.
+    pub(super) fn check_finite(&self, net: Net, when: &str, values: &HostTensor) -> Result<(), Error> {
+        if is_finite(values) { Ok(()) } else { Err(self.not_finite(net, when.to_owned())) }
+    }
+
+    /// What to say of NaN or infinities that `net` gave `when`.
+    pub(super) fn not_finite(&self, net: Net, when: String) -> Error {
+        let cause = self.damaged_weight(net).unwrap_or_else(|| match self.dtype {
+            DType::F16 => "f16 holds no more than 65504: try --dtype bf16 or --dtype f32".into(),
+            DType::F32 => "its weights may be damaged, or too large for what they are given: download them again, or leave \
+                           out lossy --passes"
+                .into(),
+            _ => "try --dtype f32, or leave out lossy --passes".into(),
+        });
+        Error::NotFinite { network: net.folder(), when, dtype: self.dtype, cause }
+    }
+
+    /// Whether a weight of `net` is not finite, by itself or in what is computed in.
+    fn damaged_weight(&self, net: Net) -> Option<String> {
+        let weights = self.weights.get(&net)?;
+        let program = self.config.lower(net, &Sizes::SMALLEST, self.dtype).ok()?;
+        let stored = |name: &&&str| Some(weights.get(name).ok()?.to_tensor());
+        let names = program.weights();
+        let damaged = names.keys().find(|name| stored(name).is_some_and(|tensor| !is_finite(&tensor)));
+        if let Some(name) = damaged {
+            let path = weights.path().display();
+            return Some(format!("its weight `{name}` in {path} holds such numbers: download it again"));
+        }
+        let in_dtype = |name: &&str| weights.weight(name, self.dtype).ok();
+        let large = names.keys().find(|name| in_dtype(name).is_some_and(|tensor| !is_finite(&tensor)))?;
+        Some(format!("its weight `{large}` is too large for {}: try --dtype bf16 or --dtype f32", self.dtype))
+    }
+}
+
+fn is_finite(tensor: &HostTensor) -> bool {
+    tensor.to_f32().iter().all(|value| value.is_finite())
+}

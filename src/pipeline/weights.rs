@@ -1,0 +1,34 @@
+//! Where networks have their weights from.
+
+use crate::Error;
+use reflux_ir::DType;
+use reflux_models::weights::Weights;
+use reflux_models::{ModelConfig, ModelError, ModelFiles, Net, Sizes, conditioned_on_pictures};
+
+/// Opens the weights of `net`. Only headers are read. What is worth a warning is added to `warnings`.
+///
+/// # Errors
+/// If they cannot be read, or names, shapes or types of tensors are not those of the network.
+pub(crate) fn open_weights(
+    files: &ModelFiles,
+    config: &ModelConfig,
+    net: Net,
+    warnings: &mut Vec<String>,
+) -> Result<Weights, Error> {
+    let weights = files.weights(net)?;
+    let path = files.weights_path(net);
+    let first_layer = weights.shape("x_embedder.weight").filter(|_| net == Net::Transformer);
+    if let Some(model) = first_layer.and_then(|shape| conditioned_on_pictures(*shape.get(1)?)) {
+        let why = format!(
+            "these weights are of {model}, and Reflux draws from prompts alone; give those of FLUX.1-dev or FLUX.1-schnell"
+        );
+        return Err(ModelError::Setting { path, why }.into());
+    }
+    // A checkpoint is one of the network as it is before any passes, and neither its names nor its shapes depend on sizes.
+    let unused = weights.check_for(&config.lower(net, &Sizes::SMALLEST, DType::F32)?, &[])?;
+    if let Some(first) = unused.first() {
+        let path = path.display();
+        warnings.push(format!("{path}: {} tensors are not used, `{first}` the first", unused.len()));
+    }
+    Ok(weights)
+}
