@@ -50,7 +50,8 @@ pub struct Cache {
     pub allow_nothing: bool,
 }
 
-/// The interval from which on what `fastercache` extrapolates from is too far back.
+/// The interval from which on what `fastercache` extrapolates from is too far back: on the bundled model, final latents are
+/// 0.05, 0.13, 0.71 and 1.03 away (relative L2) with intervals of 2 to 5, where those of `pab` are 0.07 away with 5.
 const SPARSE: usize = 4;
 
 fn every_second() -> usize {
@@ -159,6 +160,10 @@ impl Pass for Cache {
         self.method.ends()
     }
 
+    fn why_not_idempotent(&self) -> Option<&'static str> {
+        Some("a second cache applies to the steps that the first leaves to compute")
+    }
+
     fn rules(&self) -> Vec<RuleInfo> {
         vec![RULE]
     }
@@ -206,8 +211,8 @@ impl Pass for Cache {
         }
         if self.method == Method::Fastercache && self.interval >= SPARSE {
             cx.report.warn(format!(
-                "fastercache reuses {} steps in a row, for which its differences are too old: pictures lose detail; an \
-                 interval of 2 or 3 keeps it",
+                "fastercache extrapolates over {} steps in a row, which is too far: pictures become others, or noise; use an \
+                 interval of 2 or 3, or pab",
                 self.interval - 1
             ));
         }

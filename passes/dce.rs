@@ -94,7 +94,7 @@ fn drop_variants(program: &mut Program, report: &mut PassReport) {
 
 fn drop_ops(graph: &mut Graph, report: &mut PassReport) {
     let before = graph.op_count();
-    graph.remove_unread();
+    let _ = graph.remove_unread();
     report.count_hits(UNREAD_OP.name, before - graph.op_count());
     let inputs = graph.drop_unread_inputs();
     report.count_hits(UNREAD_INPUT.name, inputs.len());

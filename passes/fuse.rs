@@ -16,13 +16,14 @@ use egg::StopReason;
 use indexmap::IndexMap;
 use plan::{Found, Plan, Planner};
 use reflux_ir::pass::{
-    Allowance, Answer, Changed, Exactness, Explanation, Mismatch, Pass, PassContext, PassError, Place,
+    Allowance, Answer, Built, Changed, Exactness, Explanation, Mismatch, Pass, PassContext, PassError, Place,
     Property, RuleInfo, counted, options_of,
 };
-use reflux_ir::{Machine, Program};
+use reflux_ir::{Machine, PatchError, Program};
 use region::{Outline, regions};
 use rules::Tallies;
 use schemars::JsonSchema;
+use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
@@ -59,6 +60,22 @@ fn default_device() -> String {
 impl Default for Fuse {
     fn default() -> Self {
         Self { device: default_device(), extract: Extraction::default(), rules: RULES }
+    }
+}
+
+impl Fuse {
+    /// The pass with these options, refused if there is no cost table of the device.
+    pub(crate) fn build(options: Map<String, Value>) -> Built {
+        let fuse: Self = serde_json::from_value(Value::Object(options))?;
+        fuse.machine().map_err(serde_json::Error::custom)?;
+        Ok(Box::new(fuse))
+    }
+
+    fn machine(&self) -> Result<&'static Machine, PassError> {
+        Machine::named(&self.device).ok_or_else(|| {
+            let names = Machine::NAMES.join(", ");
+            PassError::Refused(format!("there is no cost table of `{}`; there are {names}", self.device))
+        })
     }
 }
 
@@ -99,7 +116,7 @@ impl Pass for Fuse {
             return Some(Err(Mismatch::new("it comes from outside, or is a view of what does")));
         };
         let (terms, ids) = plan::terms_of(&region.outline, plan::leaf_name, false);
-        let terms = plan::saturate(terms, self.rules, &Tallies::default(), &Allowance::default()).egraph;
+        let terms = plan::saturate(terms, self.rules, &Tallies::default(), &Allowance::default()).0.egraph;
         Some(rule.answer(&terms, ids[index]).map(|()| None))
     }
 
@@ -112,13 +129,21 @@ impl Pass for Fuse {
         let mut plans: IndexMap<Outline, (Plan, usize)> = IndexMap::new();
         let mut changed = false;
         for graph in program.variants.values_mut() {
+            // What nothing reads would keep what it is made of from being fused, and be computed after all.
+            changed |= graph.remove_unread();
             let mut replaced = HashMap::new();
             for region in regions(graph) {
                 let (plan, uses) = plans
                     .entry(region.outline.clone())
                     .or_insert_with_key(|outline| (planner.plan(outline), 0));
                 *uses += 1;
-                changed |= plan.apply(graph, &region, &mut replaced)?;
+                match plan.apply(graph, &region, &mut replaced) {
+                    // What another region was made of this one, and this one of that.
+                    Err(PassError::Patch(error @ PatchError::Cycle { .. })) => {
+                        cx.report.note(format!("a region of {} stays: {error}", region.names.ops[0].0));
+                    }
+                    applied => changed |= applied?,
+                }
             }
         }
         for (rule, tally) in planner.tallies.lock().expect("no rule panics").iter() {
@@ -150,11 +175,7 @@ impl Fuse {
     }
 
     fn planner(&self, allowance: Allowance) -> Result<Planner<'_>, PassError> {
-        let Some(machine) = Machine::named(&self.device) else {
-            let names = Machine::NAMES.join(", ");
-            let message = format!("there is no cost table of `{}`; there are {names}", self.device);
-            return Err(PassError::Refused(message));
-        };
+        let machine = self.machine()?;
         Ok(Planner {
             rules: self.rules,
             machine,
@@ -167,7 +188,7 @@ impl Fuse {
 
 /// What became of the regions of one outline, in a line.
 fn describe(outline: &Outline, plan: &Plan, uses: usize) -> String {
-    let Found { stop, classes, terms, rounds, extracted } = &plan.found;
+    let Found { stop, is_narrowed, classes, terms, rounds, extracted } = &plan.found;
     let micro = |price: extract::Price| format!("{:.1}", price.nanoseconds as f64 / 1e3);
     let mut line = format!(
         "{}: {} → {}, {} µs (greedy {}, as a tree {}); {terms} terms in {classes} classes after {}",
@@ -179,7 +200,9 @@ fn describe(outline: &Outline, plan: &Plan, uses: usize) -> String {
         micro(extracted.tree),
         counted(*rounds, "round"),
     );
-    if !matches!(stop, StopReason::Saturated) {
+    if *is_narrowed {
+        line += "; NOT SATURATED: there are too many ways to divide its formulas, of which the shortest and longest were tried";
+    } else if !matches!(stop, StopReason::Saturated) {
         line += &format!("; NOT SATURATED: {stop:?}");
     }
     if extracted.is_cut_short {

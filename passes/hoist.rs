@@ -66,9 +66,11 @@ impl Pass for Hoist {
     fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
         let variant = program.variants.keys().next().expect("required").clone();
         let before = weights_of(program, &variant);
+        // What nothing reads would be computed outside, for nothing, as often as the pass runs.
+        let changed = program.variants[&variant].remove_unread();
         let plan = Plan::new(program, &variant);
         if plan.frontier.is_empty() {
-            return Ok(Changed::No);
+            return Ok(changed.into());
         }
         rewrite::hoist(program, &variant, &plan)?;
         let after: HashSet<String> =

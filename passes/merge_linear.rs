@@ -104,8 +104,12 @@ fn prepare(
         biases.push(together(program, variant, group, "_biases", |product| product.bias)?);
     }
     let graph = program.variants.get_mut(variant).expect("it is one of them");
-    let mut input =
-        |prepared: Option<(Name, Fact)>| prepared.map(|(name, fact)| graph.input(name, fact)).transpose();
+    // Products of two inputs may read the same weights.
+    let mut input = |prepared: Option<(Name, Fact)>| {
+        prepared
+            .map(|(name, fact)| graph.find_input(&name).map_or_else(|| graph.input(name, fact), Ok))
+            .transpose()
+    };
     let weights = weights.into_iter().map(&mut input).collect::<Result<Vec<_>, _>>()?;
     let biases = biases.into_iter().map(&mut input).collect::<Result<Vec<_>, _>>()?;
     let prepared =

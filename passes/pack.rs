@@ -1,7 +1,7 @@
 //! Weights laid out as the processor's products read them.
 
 use crate::UNPACKED;
-use reflux_ir::op::{Arg, Op, Reshape, Term, Transpose};
+use reflux_ir::op::{Arg, Body, Gemm, Op, Reshape, Term, Transpose};
 use reflux_ir::pass::{
     Answer, Changed, Exactness, Mismatch, Pass, PassContext, PassError, Place, Property, RuleInfo, counted,
 };
@@ -84,17 +84,20 @@ impl Pass for Pack {
 /// The weight of the product whose result is `id`, if it can be packed.
 fn weight(graph: &Graph, id: ValueId) -> Result<ValueId, Mismatch> {
     let operands = graph.operands(id);
-    let weight = match &graph[id].op {
-        Op::Linear(_) => operands[1],
+    let (weight, reads) = match &graph[id].op {
+        Op::Linear(_) => (operands[1], operands.iter().filter(|&&operand| operand == operands[1]).count()),
         Op::Gemm(gemm) => match gemm.product.terms() {
             [Term { op: Op::Linear(_), args }] => match args[1] {
-                Arg::Operand(index) => operands[index],
+                Arg::Operand(index) => (operands[index], reads_of(gemm, index)),
                 _ => return Err(Mismatch::new("its weight is made where it is multiplied")),
             },
             _ => return Err(Mismatch::new("it multiplies codes, whose kernel reads rows")),
         },
         _ => return Err(Mismatch::new("the rule starts from `linear`, by itself or in a `gemm`")),
     };
+    if reads > 1 {
+        return Err(Mismatch::at(weight, "its weight is something else to it besides"));
+    }
     let fact = &graph[weight].fact;
     let reason = match fact.shape[..] {
         [_, _, _] => "its weight lies in panels already",
@@ -106,6 +109,21 @@ fn weight(graph: &Graph, id: ValueId) -> Result<ValueId, Mismatch> {
         _ => return Ok(weight),
     };
     Err(Mismatch::at(weight, reason))
+}
+
+/// How often the formulas of `gemm` read operand `index`.
+fn reads_of(gemm: &Gemm, index: usize) -> usize {
+    let reads = |body: &Body| {
+        let args = body
+            .terms()
+            .iter()
+            .flat_map(|term| &term.args)
+            .chain([&body.result()])
+            .copied()
+            .collect::<Vec<_>>();
+        args.into_iter().filter(|&arg| arg == Arg::Operand(index)).count()
+    };
+    reads(&gemm.product) + gemm.segments.iter().map(|segment| reads(&segment.body)).sum::<usize>()
 }
 
 /// Where a weight comes from.

@@ -35,14 +35,29 @@ impl Pass for Tap {
 
     fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
         let Some(first) = program.variants.values().next() else { return Ok(Changed::No) };
-        // Variants agree on their results, so a value must be in all of them.
-        let everywhere = |name: &Name| program.variants.values().all(|graph| graph.find(name).is_some());
-        let can_be_result = |name: &Name| everywhere(name) && !program.is_carried(name);
+        // Variants agree on their results, so a value must be in all of them, under one type.
+        let fact = |graph: &Graph, name: &Name| graph.find(name).map(|id| graph[id].fact.clone());
+        let everywhere = |name: &Name| {
+            let Some(first) = fact(first, name) else { return false };
+            program
+                .variants
+                .values()
+                .all(|graph| fact(graph, name).is_some_and(|fact| fact.same_type(&first)))
+        };
+        let is_another = |name: &Name| {
+            let mut outputs = program
+                .variants
+                .values()
+                .flat_map(|graph| graph.outputs().iter().map(move |output| (graph, output)));
+            outputs.any(|(graph, output)| output.label == *name && Some(output.value) != graph.find(name))
+        };
+        let can_be_result = |name: &Name| everywhere(name) && !program.is_carried(name) && !is_another(name);
         let names: Vec<Name> = self.matching(first).into_iter().filter(can_be_result).collect();
         if names.is_empty() && !self.allow_nothing {
             return Err(PassError::Refused(format!(
-                "nothing called `{}` can be a result: that takes a value of every variant that is neither quantized nor \
-                 carried under that name",
+                "nothing called `{}` can be a result: that takes a value that every variant has, of one type, \
+                 that is not quantized, and after which nothing else is called that is carried or a result; run `tap` before a cache, whose \
+                 variants lack values, or add allow_nothing=true",
                 self.values
             )));
         }

@@ -65,7 +65,7 @@ fn pipelines_print_as_they_parse() {
 fn pipelines_that_are_none() {
     let texts = [
         "canonicalise",
-        "Hoist",
+        "Hoost",
         "cashe(fora)",
         "vectorize",
         "canonicalize,",
@@ -113,6 +113,12 @@ fn pipelines_that_are_none() {
 /// A pass of the registry may be replaced, and others added.
 #[test]
 fn registries_grow() {
+    /// A pass with one option.
+    #[derive(schemars::JsonSchema)]
+    #[allow(dead_code, reason = "it is there for its schema")]
+    struct How {
+        how: String,
+    }
     fn build(options: Map<String, Value>) -> reflux_ir::pass::Built {
         assert_eq!(options.keys().collect::<Vec<_>>(), ["how"]);
         Ok(Box::new(Acts { deed: "nothing", act: |_, _| Ok(Changed::No) }))
@@ -122,7 +128,7 @@ fn registries_grow() {
         summary: "",
         positional: Some("how"),
         example: "acts(well)",
-        about: About::of::<()>,
+        about: About::of::<How>,
         build,
     };
     let hoist = PassInfo { name: "hoist", ..acts };

@@ -100,6 +100,16 @@ fn ops_compute_what_they_say() {
             "embedding %a, %b : f32[3,2]",
             f32s([3, 2], &[3.0, 4.0, 1.0, 2.0, 3.0, 4.0]),
         ),
+        // A scalar chooses one row, which has no axis for it.
+        (vec![i32s([], &[1]), a.clone()], "embedding %a, %b : f32[2]", f32s([2], &[3.0, 4.0])),
+        // Numbers are values like others to what is no arithmetic.
+        (vec![], "reshape 1.5 f32 {shape=[1, 1]} : f32[1,1]", f32s([1, 1], &[1.5])),
+        (vec![], "transpose 2.0 i32 {perm=[]} : i32[]", i32s([], &[2])),
+        (vec![], "add 3.0 i32, 2.0 i32 : i32[]", i32s([], &[5])),
+        (vec![], "equal 3.0 i32, 2.0 i32 : i32[]", i32s([], &[0])),
+        (vec![], "cast 2.5 f32 {dtype=i32} : i32[]", i32s([], &[2])),
+        (vec![], "cast 3.0 i32 {dtype=f32} : f32[]", f32s([], &[3.0])),
+        (vec![], "rowwise 0.5 * 3.0 + 1.0 : f32[]", f32s([], &[2.5])),
     ];
     for (inputs, op, expected) in cases {
         assert_eq!(evaluate(&inputs, op), expected, "{op}");

@@ -40,7 +40,7 @@ const CASES: [Case; 8] = [
     ),
     (
         "quantize",
-        "%n = rms_norm %x, @.weight f32[64] {eps=1e-6} : f32[1,32,64] in block.0
+        "%n = rms_norm %x, @.gain f32[64] {eps=1e-6} : f32[1,32,64] in block.0
          %q = quantize %n {dtype=i8, scales=row.f32, quant_min=-127, eps=1e-5} : i8.row.f32[1,32,64] in block.0
          %a = matmul_i8 %q, @.weight i8.row.f32[64,64] : i32[1,32,64] in block.0
          %l = rescale %a, %q, @.weight i8.row.f32[64,64] {dtype=f32} : f32[1,32,64] in block.0
@@ -375,11 +375,10 @@ fn explanations_are_of_the_pass() {
 
 #[test]
 fn a_device_without_a_table_is_refused() {
-    let before = program(&sketch(&INPUTS, lines_of("norm")));
-    let refusal = passes::refusal(&before, "fuse(device=abacus)");
+    let refused = Pipeline::parse("fuse(device=abacus)", &reflux_passes::registry()).unwrap_err();
     assert_eq!(
-        refusal,
-        "pass `fuse(device=abacus)`: there is no cost table of `abacus`; there are h100, l40s, cpu"
+        refused.to_string(),
+        "pass `fuse`: there is no cost table of `abacus`; there are h100, l40s, cpu"
     );
 }
 

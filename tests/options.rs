@@ -46,7 +46,7 @@ fn what_is_meant_is_understood() {
             "quantize(INT8DQ,exclude=embedding+norm)",
             "quantize(int8dq,exclude=[norm,embedding])",
             "quantize(exclude=[Embedding,NORM])",
-            "quantize(scheme=Int8dq,exclude=NORM + EMBEDDING)",
+            "quantize(scheme=Int8dq,exclude=NORM+EMBEDDING)",
         ],
         "quantize(int8dq,exclude=norm+embedding)",
     );
@@ -55,7 +55,7 @@ fn what_is_meant_is_understood() {
     same(&["merge_linear", "Merge-Linear"], "merge-linear");
     same(
         &["cache(pab,window=[100,950.5])", "cache(pab,window=[\"100\",\"950.5\"])"],
-        "cache(pab,interval=2,window=[100,950.5])",
+        "cache(pab,interval=2,window=[100.0,950.5])",
     );
     same(&["cache(fora,steps=0110)", "cache(fora,steps=\"0110\")"], "cache(fora,interval=2,steps=0110)");
 

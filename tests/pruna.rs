@@ -97,7 +97,7 @@ fn what_cannot_be_followed_says_why() {
         r#"{"fora": "yes"}"#,
         r#"{"fora_interval": 3}"#,
         r#"{"fora": {"interval": 6}}"#,
-        r#"{"fora": {"interval": "3"}}"#,
+        r#"{"fora": {"interval": "three"}}"#,
         r#"{"fora": {"start_step": 11}}"#,
         r#"{"quantizer": "torchao", "torchao_quant_type": "int4dq"}"#,
         r#"{"torchao": {"quant_type": "int3wo"}}"#,

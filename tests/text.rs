@@ -678,8 +678,10 @@ fn numbers_keep_every_bit() {
         f64::EPSILON,
     ];
     for real in reals {
+        // A number beside f32 values must be finite as such; an attribute may be any.
+        let held = if (real as f32).is_finite() { real } else { 0.5 };
         let body =
-            format!("%a = mul %x, {real:?} : f32[2,4]\n%y = layer_norm %a {{eps={real:?}}} : f32[2,4]");
+            format!("%a = mul %x, {held:?} : f32[2,4]\n%y = layer_norm %a {{eps={real:?}}} : f32[2,4]");
         let text = program(&body);
         let program = parse(&text).unwrap();
         assert_eq!(program.to_string(), text);
@@ -687,7 +689,7 @@ fn numbers_keep_every_bit() {
         let node = &graph[graph.find("y").unwrap()];
         assert_eq!(node.op, LayerNorm { eps: Real(real) }.into(), "{real:?}");
         let Op::Constant(constant) = &graph[graph.operands(graph.find("a").unwrap())[1]].op else { panic!() };
-        assert_eq!(constant.value.0.to_bits(), real.to_bits());
+        assert_eq!(constant.value.0.to_bits(), held.to_bits());
     }
     // An integer is a real where one is expected, and stays exact where not.
     let op = |text: &str| {
@@ -1019,4 +1021,38 @@ fn defaults_are_not_printed() {
     assert_eq!(op.attributes().keys().collect::<Vec<_>>(), ["scale"]);
     assert_eq!(Op::from_text("attention", op.attributes()).unwrap().unwrap(), op);
     assert_eq!(DType::ALL.map(|dtype| dtype.name().parse::<DType>()), DType::ALL.map(Ok));
+}
+
+/// A text that is no program is refused where it goes wrong, and what is said about it does not grow with it.
+#[test]
+fn what_is_too_much_is_refused_where_it_begins() {
+    let program = |body: &str| {
+        format!(
+            "program p {{\n  input %x : f32[4] latent\n  variant main (%x) -> (%y) {{\n{body}    return %x\n  }}\n  schedule main\n}}\n"
+        )
+    };
+    let lines: String = (0..100_100).map(|index| format!("    %v{index} = silu %x : f32[4]\n")).collect();
+    let long_name = "a".repeat(100_000);
+    let cases = [
+        (program(&lines), 100_004, "a program may have 100000 ops at most"),
+        (
+            program(&format!("    %y = rowwise {} : f32[4]\n", vec!["%x"; 500_000].join(" + "))),
+            4,
+            "the formula is too long",
+        ),
+        (program(&format!("    %y = {long_name} %x : f32[4]\n")), 4, "unknown op"),
+        (
+            program(&format!("    %y = silu %x : f32[4] in {}\n", vec!["a"; 65].join("."))),
+            4,
+            "64 segments at most",
+        ),
+        (program("    %y = slice %x {axis=0, start=1, end=1} : f32[0]\n"), 4, "f32[0] has no elements"),
+        (program("    %y = add %x, @w i8[4611686018427387904] : f32[4]\n"), 4, "too large to address"),
+    ];
+    for (text, line, message) in cases {
+        let error = parse(&text).unwrap_err();
+        assert_eq!(error.span.line, line, "{message}");
+        assert!(error.message.contains(message), "{message}: {:.200}", error.message);
+        assert!(error.to_string().len() < 1_500, "{message}");
+    }
 }

@@ -9,122 +9,12 @@ use graphs::{Choices, random_patch, random_program};
 use programs::PROGRAMS;
 use proptest::collection::vec;
 use proptest::prelude::*;
+use reflux_fuzz::mutate::{WORDS, mutate};
 use reflux_ir::export::DotOptions;
 use reflux_ir::op::{Dequantize, Quantize, Real, Unary};
 use reflux_ir::text::{PrintOptions, parse};
 use reflux_ir::{DType, DType::F32, Declaration, Fact, Graph, ModulePath, Name, Op, Program, Rate, ValueId};
 use reflux_ir::{Machine, export, verify};
-
-/// Words of the format, and numbers that it should not take at their word.
-const WORDS: &[&str] = &[
-    "program",
-    "input",
-    "carry",
-    "prepare",
-    "variant",
-    "schedule",
-    "repeat",
-    "return",
-    "yield",
-    "in",
-    "weights",
-    "prompt",
-    "latent",
-    "main",
-    "p",
-    "%",
-    "@",
-    ":",
-    ",",
-    "=",
-    "(",
-    ")",
-    "{",
-    "}",
-    "[",
-    "]",
-    "*",
-    "->",
-    "//",
-    "\n",
-    "\t",
-    "%i in",
-    "%x",
-    "%y",
-    "%a.prev",
-    "%a.0",
-    "@w",
-    "@.w",
-    "@m.{i}.w",
-    "{i}",
-    "{2*i+1}",
-    "{-1*i-7}",
-    "{9223372036854775807*i+1}",
-    "{x=",
-    "0..2",
-    "0..4294967296",
-    "3..1",
-    "0..100000",
-    "%a.{0..2}",
-    "%x.{0..2}",
-    "x.{0..100001}",
-    "y.{0..99999}",
-    "a.{4294967294..4294967296}",
-    ".{5..5}",
-    ".{1..3}",
-    ".{a..b}",
-    "{0..2}",
-    "f32[2]",
-    "f32[]",
-    "bf16[2,4]",
-    "i32[4]",
-    "f32",
-    "0",
-    "1",
-    "-0.0",
-    "1e-6",
-    "1e999",
-    "nan",
-    "2147483648",
-    "99999999",
-    "9223372036854775807",
-    "18446744073709551615",
-    "99999999999999999999",
-    "i8.row.f32[2]",
-    "u4.group2.bf16[2,4]",
-    "f8e4m3.tensor.f32[2]",
-    "f8e4m3[2]",
-    "i8.row[2]",
-    "bf16.row.f32[2]",
-    "i8.group65535.f32[0]",
-    "f32[4294967296,4294967296]",
-    "f32[0,9223372036854775807]",
-    "i8[9223372036854775807]",
-    "add",
-    "silu",
-    "linear",
-    "reshape",
-    "slice",
-    "rope_table",
-    "conv2d",
-    "constant",
-    "weight",
-    "{eps=1e-6}",
-    "quantize",
-    "dequantize",
-    "{dtype=f32}",
-    "{dtype=i8, scales=row.f32, eps=1e-5}",
-    "{shape=[2]}",
-    "{axes=[18446744073709551614, 4], theta=1.0}",
-    "{padding=9223372036854775807}",
-    "é",
-    "😀",
-    "\u{2028}",
-    "a..b",
-    ".",
-    "+",
-    "-",
-];
 
 /// What must hold of every text.
 fn check(text: &str) {
@@ -162,30 +52,6 @@ fn check_program(program: &Program) {
         let _ = export::dot(program, DotOptions { machine: options.machine, unrolled });
     }
     let _ = export::model_explorer(program, None);
-}
-
-/// `text` after some of its tokens were dropped, doubled, swapped, or replaced by words.
-fn mutate(text: &str, edits: Vec<(usize, u8, usize)>) -> String {
-    let is_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '-');
-    let mut tokens: Vec<String> = Vec::new();
-    for c in text.chars() {
-        match tokens.last_mut() {
-            Some(last) if is_word(c) && last.ends_with(is_word) => last.push(c),
-            _ => tokens.push(c.to_string()),
-        }
-    }
-    for (at, edit, other) in edits {
-        let (at, other_at) = (at % tokens.len(), other % tokens.len());
-        match edit % 6 {
-            0 => tokens[at].clear(),
-            1 => tokens[at] = tokens[at].repeat(2),
-            2 => tokens.swap(at, other_at),
-            3 => tokens[at] = tokens[other_at].clone(),
-            4 => tokens[at] = WORDS[other % WORDS.len()].to_owned(),
-            _ => tokens[at] += &format!(" {} ", WORDS[other % WORDS.len()]),
-        }
-    }
-    tokens.concat()
 }
 
 /// Declares a carried value or an input, and has `reuse` read it.

@@ -103,13 +103,16 @@ program codes {
 
 #[test]
 fn each_invariant_is_checked() {
-    let cases: [(&str, Break); 35] = [
+    let cases: [(&str, Break); 40] = [
         ("3. a weight that changes", |p| add_weight(p, "w", Fact::new(F32, [2]).at(Rate::Prompt))),
         ("4. a value name with a space", |p| silu(variant(p, "full"), "x", "a b", "")),
         ("4. a value name with an empty segment", |p| silu(variant(p, "full"), "x", "a..b", "")),
         ("4. no name at all", |p| silu(variant(p, "full"), "x", "", "")),
         ("4. a module path with a hole", |p| silu(variant(p, "full"), "x", "a", "blocks.{i}")),
         ("4. a relative module path", |p| silu(variant(p, "full"), "x", "a", ".0")),
+        ("4. a module path that is too deep", |p| {
+            silu(variant(p, "full"), "x", "a", &vec!["m"; 65].join("."));
+        }),
         ("4. a tensor name with a slash", |p| add_weight(p, "net/w", Fact::new(F32, [2]))),
         ("4. a relative tensor name", |p| add_weight(p, ".w", Fact::new(F32, [2]))),
         ("4. a program name with a space", |p| p.name = Name::from("not fine")),
@@ -157,33 +160,42 @@ fn each_invariant_is_checked() {
                 graph.output("codes", codes);
             }
         }),
-        ("8. an input that is declared twice", |p| p.inputs.push(latent("x"))),
-        ("8. an input that is carried", |p| p.carries.push(latent("x"))),
-        ("8. a prepared value that is declared", |p| p.inputs.push(latent("q"))),
-        ("8. a prepared value that an earlier stage prepares", |p| {
+        ("8. a weight without elements", |p| add_unread(p, Fact::new(F32, [0, 2]))),
+        ("8. an input without elements", |p| {
+            p.inputs.push(Declaration { name: "none".into(), fact: Fact::new(F32, [2, 0]) });
+        }),
+        ("8. a weight that no machine can address", |p| add_unread(p, Fact::new(F32, [usize::MAX, 2]))),
+        ("10. an input that is declared twice", |p| p.inputs.push(latent("x"))),
+        ("10. an input that is carried", |p| p.carries.push(latent("x"))),
+        ("10. a prepared value that is declared", |p| p.inputs.push(latent("q"))),
+        ("10. a prepared value that an earlier stage prepares", |p| {
             let graph = p.prepares[&Rate::Prompt].clone();
             p.prepares.insert(Rate::Schedule, graph);
         }),
-        ("8. a carried value that does not change", |p| p.carries[0].fact.rate = Rate::Weights),
-        ("9. an input that nothing provides", |p| p.inputs.retain(|input| &*input.name != "x")),
-        ("9. an input of another type", |p| p.inputs[0].fact.shape = [3].into()),
-        ("9. an input of another rate", |p| p.inputs[0].fact.rate = Rate::Schedule),
-        ("9. an input that is prepared later", |p| {
+        ("10. a carried value that does not change", |p| p.carries[0].fact.rate = Rate::Weights),
+        ("11. an input that nothing provides", |p| p.inputs.retain(|input| &*input.name != "x")),
+        ("11. an input of another type", |p| p.inputs[0].fact.shape = [3].into()),
+        ("11. an input of another rate", |p| p.inputs[0].fact.rate = Rate::Schedule),
+        ("11. an input that is prepared later", |p| {
             let mut graph = Graph::new();
             graph.input("q", Fact::new(F32, [2]).at(Rate::Prompt)).unwrap();
             p.prepares.insert(Rate::Weights, graph);
         }),
-        ("10. variants with other results", |p| {
+        ("12. variants with other results", |p| {
             let graph = variant(p, "reuse");
             let h = graph.find("h").unwrap();
             graph.output("z", h);
         }),
-        ("10. a carried value of another type", |p| p.carries[0].fact.dtype = DType::F16),
-        ("11. an empty schedule", |p| p.schedule.clear()),
-        ("11. a schedule of what is no variant", |p| {
+        ("12. a carried value of another type", |p| p.carries[0].fact.dtype = DType::F16),
+        ("13. an empty schedule", |p| p.schedule.clear()),
+        ("13. a schedule of what is no variant", |p| {
             p.schedule.extend(["h", "fill", "fill"].map(Name::from))
         }),
-        ("12. a carried value that is read first", |p| p.schedule.rotate_left(1)),
+        ("14. a carried value that is read first", |p| p.schedule.rotate_left(1)),
+        ("15. a tensor of two shapes", |p| {
+            variant(p, "full").weight("w", Fact::new(F32, [2, 4])).unwrap();
+            variant(p, "reuse").weight("w", Fact::new(DType::BF16, [4, 2])).unwrap();
+        }),
     ];
     let mut report = String::new();
     for (case, edit) in cases {

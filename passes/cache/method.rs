@@ -54,13 +54,14 @@ impl Method {
 
     /// The values to reuse, in program order; none if the graph has nothing of the kind.
     pub(super) fn sites(self, graph: &Graph) -> Vec<ValueId> {
-        let sites = match self {
-            Self::Fora => sites::last_residuals(graph),
+        let mut sites = match self {
+            Self::Fora => sites::residual_sums(graph),
             Self::ForaPaper => sites::residual_updates(graph),
             Self::Pab | Self::Fastercache => sites::attention_results(graph),
         };
         // What is the same in every step is for hoist.
-        sites.into_iter().filter(|&site| graph[site].fact.rate == Rate::Latent).collect()
+        sites.retain(|&site| graph[site].fact.rate == Rate::Latent);
+        sites::last(graph, &sites)
     }
 
     /// Whether `id` is a site, and why not.

@@ -4,20 +4,24 @@ use reflux_ir::op::{Binary, Op};
 use reflux_ir::{Graph, Rate, ValueId};
 use std::collections::HashSet;
 
-/// Where the last blocks close their residual: of all `x + f(x)`, those from which a result is reached without passing
-/// another. Nothing else of the blocks has to be carried for the rest of the step.
-pub fn last_residuals(graph: &Graph) -> Vec<ValueId> {
-    let residuals: HashSet<ValueId> = residuals(graph).into_iter().map(|residual| residual.sum).collect();
+/// Where blocks close their residual: all `x + f(x)`. Of those, the last of all blocks are what the rest of the step is
+/// made of; nothing else of the blocks has to be carried.
+pub fn residual_sums(graph: &Graph) -> Vec<ValueId> {
+    residuals(graph).into_iter().map(|residual| residual.sum).collect()
+}
+
+/// Those of `sites` from which a result is reached without passing another, in program order. What is behind others is not
+/// computed any more where they are reused, nor is what no result is made of.
+pub fn last(graph: &Graph, sites: &[ValueId]) -> Vec<ValueId> {
+    let sites: HashSet<ValueId> = sites.iter().copied().collect();
     let mut seen = HashSet::new();
-    let mut last = Vec::new();
     let mut open: Vec<ValueId> = graph.outputs().iter().map(|output| output.value).collect();
     while let Some(id) = open.pop() {
-        if !seen.insert(id) {
-            continue;
+        if seen.insert(id) && !sites.contains(&id) {
+            open.extend(graph.operands(id));
         }
-        if residuals.contains(&id) { last.push(id) } else { open.extend(graph.operands(id)) }
     }
-    in_order(graph, &last)
+    graph.order().into_iter().filter(|id| sites.contains(id) && seen.contains(id)).collect()
 }
 
 /// What every block adds to its residual: of `x + gate · u`, `u` where the gate is made without `x`, and of `x + u` all of
@@ -31,12 +35,11 @@ pub fn residual_updates(graph: &Graph) -> Vec<ValueId> {
         }
         _ => update,
     };
-    let updates: Vec<_> = residuals(graph).into_iter().map(update).collect();
-    in_order(graph, &updates)
+    residuals(graph).into_iter().map(update).collect()
 }
 
 /// The results of attention modules: what is made of an attention and weights alone, its output projection if it has
-/// one, at the last point before something else comes in.
+/// one, at the last point before something else comes in. Numbers, that is: codes and integers cannot be predicted.
 pub fn attention_results(graph: &Graph) -> Vec<ValueId> {
     let mut module: HashSet<ValueId> = HashSet::new();
     for id in graph.order() {
@@ -47,12 +50,16 @@ pub fn attention_results(graph: &Graph) -> Vec<ValueId> {
             module.insert(id);
         }
     }
-    let is_read_outside = |id: &ValueId| {
-        graph.users(*id).any(|user| !module.contains(&user))
-            || graph.outputs().iter().any(|out| out.value == *id)
-    };
-    let results: Vec<_> = module.iter().copied().filter(is_read_outside).collect();
-    in_order(graph, &results)
+    loop {
+        let is_read_outside =
+            |id: &ValueId| graph.is_result(*id) || graph.users(*id).any(|user| !module.contains(&user));
+        let results: Vec<_> = module.iter().copied().filter(is_read_outside).collect();
+        let is_number = |id: &ValueId| graph[*id].fact.dtype.is_float();
+        if results.iter().all(is_number) {
+            return results;
+        }
+        module.retain(|id| is_number(id) || !results.contains(id));
+    }
 }
 
 /// What results are made of where `sites` are given.
@@ -111,9 +118,4 @@ fn is_made_by_product(graph: &Graph, update: ValueId, stream: ValueId) -> bool {
         }
     }
     false
-}
-
-fn in_order(graph: &Graph, values: &[ValueId]) -> Vec<ValueId> {
-    let values: HashSet<_> = values.iter().collect();
-    graph.order().into_iter().filter(|id| values.contains(id)).collect()
 }

@@ -137,8 +137,7 @@ fn reusing(mut graph: Graph, carried: &[Carried], predictor: &Predictor) -> Resu
 }
 
 fn input(graph: &mut Graph, name: &Name, fact: &Fact) -> Result<ValueId, PassError> {
-    let known = graph.inputs().iter().copied().find(|&id| graph[id].name == *name);
-    Ok(known.map_or_else(|| graph.input(name.clone(), fact.clone()), Ok)?)
+    Ok(graph.find_input(name).map_or_else(|| graph.input(name.clone(), fact.clone()), Ok)?)
 }
 
 fn free_variant(program: &Program, name: &str) -> Name {

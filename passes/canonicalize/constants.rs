@@ -3,7 +3,7 @@
 use super::elementwise::constant;
 use reflux_ir::op::{Binary, Constant, Op};
 use reflux_ir::pass::{Mismatch, Rule};
-use reflux_ir::{DType, Graph, HostTensor, ValueId};
+use reflux_ir::{DType, Graph, ValueId};
 
 pub const FOLD: Rule = Rule {
     name: "fold-constants",
@@ -43,15 +43,9 @@ fn value(graph: &Graph, id: ValueId) -> Option<f64> {
     }
 }
 
-/// `value` as the executor has it: constants of 16 bits are rounded through f32.
+/// `value` as a constant of its type has it.
 fn round(value: f64, dtype: DType) -> Result<f64, Mismatch> {
-    let rounded = match dtype {
-        DType::F32 => f64::from(value as f32),
-        DType::BF16 | DType::F16 => {
-            f64::from(HostTensor::from_f32([], &[value as f32]).cast(dtype).to_f32()[0])
-        }
-        _ => value,
-    };
+    let rounded = Constant { value: value.into(), dtype }.rounded();
     // Integers wrap or saturate as the backend has it, which is not for us to say.
     let fits = dtype.is_float() || (rounded.fract() == 0.0 && rounded.abs() <= 127.0);
     if rounded.is_finite() && fits {

@@ -2,7 +2,7 @@
 
 use reflux_ir::op::Slice;
 use reflux_ir::pass::{Changed, PassError, PassReport, RuleInfo};
-use reflux_ir::{Declaration, Graph, Name, Op, Patch, Program, Rate, ValueId};
+use reflux_ir::{Declaration, Graph, Name, Op, Patch, Program, Rate};
 
 pub const RULE: RuleInfo = RuleInfo {
     name: "narrow-carry",
@@ -21,7 +21,8 @@ pub fn narrow_carries(program: &mut Program, report: &mut PassReport) -> Result<
         let is_taken = program.shared_names().contains(&name)
             || program.variants.values().any(|graph| {
                 // A reader's slices give up their names; its other values do not.
-                carried_input(graph, &wide)
+                graph
+                    .find_input(&wide)
                     .zip(graph.find(&name))
                     .is_some_and(|(carry, id)| !graph.users(carry).any(|user| user == id))
             });
@@ -44,7 +45,7 @@ pub fn narrow_carries(program: &mut Program, report: &mut PassReport) -> Result<
 fn only_slice(program: &Program, carry: &Name) -> Option<(Slice, Name)> {
     let mut slices = Vec::new();
     for graph in program.variants.values() {
-        let Some(id) = carried_input(graph, carry) else { continue };
+        let Some(id) = graph.find_input(carry) else { continue };
         // Handing it on as it is reads all of it.
         if graph.outputs().iter().any(|output| output.value == id) {
             return None;
@@ -56,10 +57,6 @@ fn only_slice(program: &Program, carry: &Name) -> Option<(Slice, Name)> {
     }
     let first = slices.first()?.clone();
     slices.iter().all(|(slice, _)| *slice == first.0).then_some(first)
-}
-
-fn carried_input(graph: &Graph, carry: &Name) -> Option<ValueId> {
-    graph.inputs().iter().copied().find(|&id| graph[id].name == *carry)
 }
 
 /// Makes the variant carry the slice `name` instead of the value `wide`, if it does.
@@ -86,7 +83,7 @@ fn write_slice(
 
 /// Makes the variant read the slice `name` where it took it of `wide`.
 fn read_slice(graph: &mut Graph, wide: &Name, name: &Name, fact: &reflux_ir::Fact) -> Result<(), PassError> {
-    let Some(id) = carried_input(graph, wide) else { return Ok(()) };
+    let Some(id) = graph.find_input(wide) else { return Ok(()) };
     let slices: Vec<_> = graph.users(id).collect();
     let mut patch = Patch::new(graph, RULE.name);
     let input = patch.input(name, fact.clone())?;

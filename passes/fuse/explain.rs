@@ -2,7 +2,7 @@
 
 use super::plan::{Called, Plan, saturate};
 use super::region::{Names, Outline, Source};
-use super::rules::{FuseRule, Tallies, rewrites};
+use super::rules::{Breadth, Effort, FuseRule, Tallies, rewrites};
 use super::term::{Facts, Term, Terms, What};
 use egg::{Explanation, FlatTerm, Id, RecExpr};
 use reflux_ir::op::Op;
@@ -34,14 +34,15 @@ impl Proof {
     /// If the proof is wrong.
     pub fn check(&mut self) {
         let (tallies, allowance) = (Tallies::default(), Allowance::default());
-        self.explanation.check_proof(&rewrites(&self.rules, &tallies, &allowance));
+        let effort = Effort::new(Breadth::All);
+        self.explanation.check_proof(&rewrites(&self.rules, &tallies, &allowance, &effort));
         let terms: Vec<RecExpr<Term>> =
             self.explanation.make_flat_explanation().iter().map(written).collect();
         for pair in terms.windows(2) {
             let mut terms = Terms::new(Facts::new(self.leaves.clone()));
             let (before, after) = (terms.add_expr(&pair[0]), terms.add_expr(&pair[1]));
             terms.rebuild();
-            let stepped = saturate(terms, &self.rules, &tallies, &allowance).egraph;
+            let stepped = saturate(terms, &self.rules, &tallies, &allowance).0.egraph;
             assert_eq!(stepped.find(before), stepped.find(after), "{} is not {}", pair[0], pair[1]);
         }
     }
@@ -113,7 +114,7 @@ impl Prover<'_> {
         let mut terms = Terms::new(Facts::new(leaves.clone())).with_explanations_enabled();
         terms.add_expr(&before);
         terms.rebuild();
-        let mut terms = saturate(terms, self.rules, &Tallies::default(), &Allowance::default()).egraph;
+        let mut terms = saturate(terms, self.rules, &Tallies::default(), &Allowance::default()).0.egraph;
         let (from, to) = (terms.add_expr(&before), terms.add_expr(&after));
         terms.rebuild();
         (terms.find(from) == terms.find(to)).then(|| Proof {
@@ -180,7 +181,7 @@ impl Prover<'_> {
                 Source::Op(at) => inner(*at, expr, given),
                 Source::Leaf(leaf) => {
                     let name = self.names.written[*leaf].clone();
-                    given.insert(name.clone(), self.outline.leaves[*leaf].clone());
+                    given.insert(name.clone(), self.outline.leaves[*leaf].fact.clone());
                     expr.add(Term::leaf(name))
                 }
                 Source::Constant(constant) => expr.add(Term::op(constant.clone(), Vec::new())),

@@ -9,9 +9,10 @@ use super::term::{Term, Terms, What};
 use egg::Id;
 use fixedbitset::FixedBitSet;
 use reflux_ir::op::Op;
-use reflux_ir::{Fact, Machine};
+use reflux_ir::{Fact, Machine, Name};
+use std::cell::Cell;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Add;
 use std::rc::Rc;
 
@@ -66,12 +67,19 @@ pub struct Extracted {
     pub is_cut_short: bool,
 }
 
-/// How many choices a search may make.
+/// How many choices a search may make, and how many classes and candidates it may look at on the way.
 const MOST_CHOICES: usize = 2_000;
+const MOST_WORK: usize = 3_000_000;
 
-/// The terms that make `roots`.
-pub fn extract(terms: &Terms, roots: &[Id], machine: &Machine, extraction: Extraction) -> Extracted {
-    let problem = Problem::new(terms, roots, machine);
+/// The terms that make `roots`. Leaves need the classes that `leaves` says: outside, they are made of those.
+pub fn extract(
+    terms: &Terms,
+    roots: &[Id],
+    leaves: &HashMap<Name, Vec<Id>>,
+    machine: &Machine,
+    extraction: Extraction,
+) -> Extracted {
+    let problem = Problem::new(terms, roots, leaves, machine);
     let (greedy, tree) = problem.greedy();
     let greedy_price = problem.price_of(&greedy);
     let (chosen, is_cut_short) = match extraction {
@@ -103,10 +111,12 @@ struct Problem {
     classes: Vec<Vec<Rc<Candidate>>>,
     /// What is needed in any case.
     roots: FixedBitSet,
+    /// What has been looked at so far, for this problem and those that it was divided into.
+    work: Rc<Cell<usize>>,
 }
 
 impl Problem {
-    fn new(terms: &Terms, roots: &[Id], machine: &Machine) -> Self {
+    fn new(terms: &Terms, roots: &[Id], leaves: &HashMap<Name, Vec<Id>>, machine: &Machine) -> Self {
         let mut ids: Vec<Id> = terms.classes().map(|class| class.id).collect();
         ids.sort();
         let place = |id: Id| ids.binary_search(&terms.find(id)).expect("classes have their operands");
@@ -114,7 +124,12 @@ impl Problem {
         let mut classes: Vec<Vec<Rc<Candidate>>> = Vec::with_capacity(ids.len());
         for (class, &id) in ids.iter().enumerate() {
             let candidate = |term: &Term| {
-                let needs: BTreeSet<usize> = term.operands.iter().map(|&id| place(id)).collect();
+                let behind = match &term.what {
+                    What::Leaf(name) => leaves.get(name).map(Vec::as_slice).unwrap_or_default(),
+                    What::Op(_) => &[],
+                };
+                let needs: BTreeSet<usize> =
+                    term.operands.iter().chain(behind).map(|&id| place(id)).collect();
                 Candidate {
                     term: term.clone(),
                     price: pricing.price(term),
@@ -127,7 +142,16 @@ impl Problem {
             classes.push(candidates.into_iter().map(Rc::new).collect());
         }
         let roots = roots.iter().map(|&id| place(id)).collect();
-        Self { roots, ids: ids.into(), classes }
+        Self { roots, ids: ids.into(), classes, work: Rc::default() }
+    }
+
+    fn count(&self, work: usize) {
+        self.work.set(self.work.get().saturating_add(work));
+    }
+
+    /// Whether as much has been looked at as may be.
+    fn is_tired(&self) -> bool {
+        self.work.get() >= MOST_WORK
     }
 
     /// For each class the candidate that is cheapest if nothing is shared, and what the roots cost then.
@@ -177,8 +201,10 @@ impl Problem {
     fn worst(&self) -> Choice {
         let mut choice = BTreeMap::new();
         for root in self.roots.ones() {
-            let found = self.worst_of(root, &mut choice, &mut BTreeSet::new());
-            assert!(found.is_some(), "every class has a term of leaves");
+            // Where classes are made of each other in many ways, that takes too long; any choice will do for a test.
+            if self.worst_of(root, &mut choice, &mut BTreeSet::new()).is_none() {
+                return self.greedy().0;
+            }
         }
         choice.into_iter().map(|(class, (_, candidate))| (class, candidate)).collect()
     }
@@ -193,7 +219,8 @@ impl Problem {
         if let Some((price, _)) = choice.get(&class) {
             return Some(*price);
         }
-        if !above.insert(class) {
+        self.count(self.classes[class].len());
+        if self.is_tired() || !above.insert(class) {
             return None;
         }
         let mut dearest: Option<(Price, Rc<Candidate>)> = None;
@@ -221,6 +248,7 @@ impl Problem {
         let mut open: Vec<usize> = from.collect();
         while let Some(class) = open.pop() {
             if Some(class) != without && !seen.put(class) {
+                self.count(self.classes[class].len());
                 open.extend(self.classes[class].iter().flat_map(|candidate| &candidate.needs));
             }
         }
@@ -236,6 +264,7 @@ impl Problem {
         loop {
             let mut changed = false;
             for class in reached.ones() {
+                self.count(self.classes[class].len());
                 let candidates = self.classes[class].iter().map(|candidate| below(candidate, &always));
                 let mut needed = candidates.reduce(|a, b| &a & &b).unwrap_or_default();
                 needed.grow_and_insert(class);
@@ -266,12 +295,12 @@ impl Problem {
             let mut dropped = false;
             for class in self.reachable(self.roots.ones(), None).ones() {
                 let before = self.classes[class].len();
-                if before > 1 {
+                if before > 1 && !self.is_tired() {
                     self.classes[class] = self.undominated(class, &always);
                 }
                 dropped |= self.classes[class].len() < before;
             }
-            if !dropped {
+            if !dropped || self.is_tired() {
                 return;
             }
         }
@@ -328,13 +357,13 @@ impl Search {
     fn run(problem: &Problem, greedy: Choice) -> (Choice, bool) {
         let mut search = Self::default();
         let found = search.best(problem.clone(), problem.price_of(&greedy));
-        (found.unwrap_or(greedy), search.choices >= MOST_CHOICES)
+        (found.unwrap_or(greedy), search.choices >= MOST_CHOICES || problem.is_tired())
     }
 
     /// The cheapest choice, if one costs less than `limit`.
     fn best(&mut self, mut problem: Problem, limit: Price) -> Option<Choice> {
         problem.presolve();
-        if problem.bound() >= limit || self.choices >= MOST_CHOICES {
+        if problem.bound() >= limit || self.choices >= MOST_CHOICES || problem.is_tired() {
             return None;
         }
         let found = match &problem.parts()[..] {
@@ -515,7 +544,8 @@ mod tests {
         };
         let classes: Vec<_> = (0..classes).map(&mut candidates).collect();
         let roots = [classes.len() - 1, classes.len() / 2].into_iter().collect();
-        Problem { ids: (0..classes.len()).map(Id::from).collect(), classes, roots }
+        let ids = (0..classes.len()).map(Id::from).collect();
+        Problem { ids, classes, roots, work: Rc::default() }
     }
 
     /// The least price of all choices that can be made, by trying them all.

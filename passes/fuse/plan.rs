@@ -1,8 +1,8 @@
 //! What becomes of the regions of one outline, and putting it into a graph.
 
 use super::extract::{Extracted, Extraction, extract};
-use super::region::{Names, Outline, OutlinedOp, Region, Source};
-use super::rules::{FuseRule, Tallies, rewrites};
+use super::region::{Leaf, Names, Outline, OutlinedOp, Region, Source};
+use super::rules::{Breadth, Effort, FuseRule, Tallies, rewrites};
 use super::term::{Facts, Term, Terms, What};
 use egg::{Id, Runner, SimpleScheduler, StopReason};
 use reflux_ir::op::{Gemm, Op};
@@ -14,9 +14,10 @@ use std::time::Duration;
 /// The rule that patches name.
 pub const RULE: &str = "fuse";
 
-/// No run of egg needs as much: rules are directional and regions are small.
+/// No run of egg needs as much: rules are directional and regions are small. What ends a run that has too much to do is
+/// its [`Effort`], which is looked at before every term and not once a round.
 const MOST_ROUNDS: usize = 32;
-const MOST_TERMS: usize = 20_000;
+const MOST_TERMS: usize = 1 << 20;
 
 /// The fused form of an outline.
 pub struct Plan {
@@ -30,6 +31,8 @@ pub struct Plan {
 /// What saturation and extraction came to.
 pub struct Found {
     pub stop: StopReason,
+    /// Whether there were too many terms to look at all of them.
+    pub is_narrowed: bool,
     pub classes: usize,
     pub terms: usize,
     pub rounds: usize,
@@ -54,7 +57,7 @@ pub enum Called {
 
 /// An e-graph of `outline`, and the class of each of its ops.
 pub fn terms_of(outline: &Outline, name: impl Fn(usize) -> Name, explain: bool) -> (Terms, Vec<Id>) {
-    let facts = outline.leaves.iter().enumerate().map(|(leaf, fact)| (name(leaf), fact.clone()));
+    let facts = outline.leaves.iter().enumerate().map(|(at, Leaf { fact, .. })| (name(at), fact.clone()));
     let mut terms = Terms::new(Facts::new(facts));
     if explain {
         terms = terms.with_explanations_enabled();
@@ -74,21 +77,30 @@ pub fn terms_of(outline: &Outline, name: impl Fn(usize) -> Name, explain: bool) 
     (terms, ids)
 }
 
-/// Applies `rules` to `terms` until they tell nothing new.
+/// Applies `rules` to `terms` until they tell nothing new. Where that would be too much, they start again and look at
+/// few terms of each class; whether they did is said.
 pub fn saturate(
     terms: Terms,
     rules: &[FuseRule],
     tallies: &Tallies,
     allowance: &Allowance,
-) -> Runner<Term, Facts> {
-    // No clock: what is found must not depend on how fast the machine is.
-    Runner::new(Facts::default())
-        .with_egraph(terms)
-        .with_scheduler(SimpleScheduler)
-        .with_iter_limit(MOST_ROUNDS)
-        .with_node_limit(MOST_TERMS)
-        .with_time_limit(Duration::MAX)
-        .run(&rewrites(rules, tallies, allowance))
+) -> (Runner<Term, Facts>, bool) {
+    let run = |terms: Terms, breadth: Breadth| {
+        let effort = Effort::new(breadth);
+        // No clock: what is found must not depend on how fast the machine is.
+        let runner = Runner::new(Facts::default())
+            .with_egraph(terms)
+            .with_scheduler(SimpleScheduler)
+            .with_iter_limit(MOST_ROUNDS)
+            .with_node_limit(MOST_TERMS)
+            .with_time_limit(Duration::MAX)
+            .run(&rewrites(rules, tallies, allowance, &effort));
+        (runner, effort.is_exhausted())
+    };
+    match run(terms.clone(), Breadth::All) {
+        (_, true) => (run(terms, Breadth::Ends).0, true),
+        saturated => saturated,
+    }
 }
 
 /// How outlines are planned.
@@ -104,16 +116,19 @@ impl Planner<'_> {
     /// The fused form of `outline`.
     pub fn plan(&self, outline: &Outline) -> Plan {
         let (terms, ids) = terms_of(outline, leaf_name, false);
-        let runner = saturate(terms, self.rules, &self.tallies, &self.allowance);
+        let (runner, is_narrowed) = saturate(terms, self.rules, &self.tallies, &self.allowance);
         let terms = &runner.egraph;
         let class = |index: usize| terms.find(ids[index]);
         let roots: Vec<Id> = outline.outputs.iter().map(|&index| class(index)).collect();
-        let extracted = extract(terms, &roots, self.machine, self.extraction);
+        let made_of = |leaf: &Leaf| leaf.made_of.iter().map(|&index| class(index)).collect();
+        let leaves = outline.leaves.iter().enumerate().map(|(at, leaf)| (leaf_name(at), made_of(leaf)));
+        let extracted = extract(terms, &roots, &leaves.collect(), self.machine, self.extraction);
         let mut build = Build::new(outline, terms, &ids, &extracted.terms);
         let outputs = roots.iter().map(|&root| build.source(root)).collect();
         let ops = build.ops;
         let found = Found {
             stop: runner.stop_reason.clone().expect("it has stopped"),
+            is_narrowed,
             classes: terms.number_of_classes(),
             terms: terms.total_size(),
             rounds: runner.iterations.len(),

@@ -1,8 +1,10 @@
 //! Cutting a graph into regions, and what two regions must share to be fused alike.
 
+use fixedbitset::FixedBitSet;
 use indexmap::{IndexMap, IndexSet};
 use reflux_ir::op::{Constant, Op};
 use reflux_ir::{Fact, Graph, ModulePath, Name, Rate, ValueId};
+use std::collections::HashMap;
 
 /// A part of a graph that is fused by itself: the ops of one block of a repeated stack, or those of none.
 pub struct Region {
@@ -28,11 +30,19 @@ pub struct Names {
 /// What a region computes, whatever its values are called: regions of one outline are fused alike.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Outline {
-    pub leaves: Vec<Fact>,
+    pub leaves: Vec<Leaf>,
     /// In program order.
     pub ops: Vec<OutlinedOp>,
     /// Which ops are read outside the region.
     pub outputs: Vec<usize>,
+}
+
+/// A value from outside.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Leaf {
+    pub fact: Fact,
+    /// The ops of the outline that it is made of, by way of others: those cannot be made of it.
+    pub made_of: Vec<usize>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -52,9 +62,12 @@ pub enum Source {
 
 /// The regions of a graph, in program order of their first ops.
 ///
-/// A block is what shares a module path up to its first number: `transformer_blocks.3`. Views of values from outside count
-/// as outside: where in a tensor a block's part lies is nothing that its plan depends on.
+/// A block is what shares a module path up to its first number: `transformer_blocks.3`; one of very many ops is cut in
+/// pieces. Views of values from outside count as outside: where in a tensor a block's part lies is nothing that its plan
+/// depends on.
 pub fn regions(graph: &Graph) -> Vec<Region> {
+    // Several times what blocks of networks have.
+    const MOST_OPS: usize = 160;
     let order = graph.order();
     let mut blocks: IndexMap<String, IndexSet<ValueId>> = IndexMap::new();
     for &id in &order {
@@ -62,7 +75,12 @@ pub fn regions(graph: &Graph) -> Vec<Region> {
             blocks.entry(block_of(&graph[id].path)).or_default().insert(id);
         }
     }
-    blocks.into_values().filter_map(|block| region(graph, block)).collect()
+    let place: HashMap<ValueId, usize> = order.iter().enumerate().map(|(at, &id)| (id, at)).collect();
+    let pieces = blocks.into_values().flat_map(|block| {
+        let block: Vec<ValueId> = block.into_iter().collect();
+        block.chunks(MOST_OPS).map(|piece| piece.iter().copied().collect()).collect::<Vec<_>>()
+    });
+    pieces.filter_map(|piece| region(graph, piece, &order, &place)).collect()
 }
 
 /// `blocks.3` of `blocks.3.attn.to_q`; nothing if no segment is a number.
@@ -78,7 +96,12 @@ fn known(fact: &Fact) -> Fact {
     fact.clone().at(rate)
 }
 
-fn region(graph: &Graph, block: IndexSet<ValueId>) -> Option<Region> {
+fn region(
+    graph: &Graph,
+    block: IndexSet<ValueId>,
+    order: &[ValueId],
+    place: &HashMap<ValueId, usize>,
+) -> Option<Region> {
     let mut values: IndexSet<ValueId> = IndexSet::new();
     for &id in &block {
         let is_outside = |operand: &ValueId| !values.contains(operand);
@@ -104,8 +127,11 @@ fn region(graph: &Graph, block: IndexSet<ValueId>) -> Option<Region> {
     };
     let outputs =
         values.iter().enumerate().filter(|(_, id)| is_read_outside(**id)).map(|(at, _)| at).collect();
-    let facts = leaves.iter().map(|&id| known(&graph[id].fact)).collect();
-    let outline = Outline { leaves: facts, ops, outputs };
+    let made_of = made_of(graph, &values, &leaves, order, place);
+    let known_leaves = leaves.iter().zip(made_of);
+    let known_leaves =
+        known_leaves.map(|(&id, made_of)| Leaf { fact: known(&graph[id].fact), made_of }).collect();
+    let outline = Outline { leaves: known_leaves, ops, outputs };
     let mut written: IndexMap<String, Vec<ValueId>> = IndexMap::new();
     leaves.iter().for_each(|&id| written.entry(graph.operand(id).to_string()).or_default().push(id));
     let written = |&id: &ValueId| {
@@ -126,4 +152,33 @@ fn region(graph: &Graph, block: IndexSet<ValueId>) -> Option<Region> {
         values: values.into_iter().collect(),
         names,
     })
+}
+
+/// For each leaf, the values of the region, by their numbers, that it is made of.
+fn made_of(
+    graph: &Graph,
+    values: &IndexSet<ValueId>,
+    leaves: &IndexSet<ValueId>,
+    order: &[ValueId],
+    place: &HashMap<ValueId, usize>,
+) -> Vec<Vec<usize>> {
+    let first = values.first().map_or(0, |id| place[id]);
+    let last = leaves.iter().map(|id| place[id]).max().unwrap_or(0);
+    // Only what comes behind the region's first value can be made of any.
+    let mut behind: HashMap<ValueId, FixedBitSet> = HashMap::new();
+    for &id in order.get(first..=last).unwrap_or_default() {
+        let mut made_of = FixedBitSet::with_capacity(values.len());
+        for operand in graph.operands(id) {
+            if let Some(index) = values.get_index_of(&operand) {
+                made_of.insert(index);
+            } else if let Some(known) = behind.get(&operand) {
+                made_of.union_with(known);
+            }
+        }
+        if !values.contains(&id) && !made_of.is_clear() {
+            behind.insert(id, made_of);
+        }
+    }
+    let found = |id: &ValueId| behind.get(id).map(|made_of| made_of.ones().collect()).unwrap_or_default();
+    leaves.iter().map(found).collect()
 }

@@ -16,6 +16,7 @@ use reflux_ir::Fact;
 use reflux_ir::op::{Constant, Op};
 use reflux_ir::pass::{Allowance, Mismatch};
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -155,14 +156,16 @@ impl FuseRule {
     pub(super) fn answer(&self, terms: &Terms, id: Id) -> Result<(), Mismatch> {
         let classes = Classes::new(terms);
         let mut nearest = None;
-        for found in self.matches(terms, terms.find(id)) {
+        for found in self.matches(terms, terms.find(id), Breadth::All) {
             match self.replacements(&classes, &found) {
                 Ok(_) => return Ok(()),
                 Err(mismatch) => drop(nearest.get_or_insert(mismatch)),
             }
         }
         Err(nearest.unwrap_or_else(|| {
-            let fits = |&depth: &usize| !levels(terms, terms.find(id), &self.spine[..depth]).is_empty();
+            let fits = |&depth: &usize| {
+                !levels(terms, terms.find(id), &self.spine[..depth], Breadth::All).is_empty()
+            };
             let depth = (1..self.spine.len()).rev().find(fits).unwrap_or(0);
             let due = self.spine[depth].join(" or ");
             Mismatch::new(match depth {
@@ -173,27 +176,70 @@ impl FuseRule {
     }
 
     /// The places in class `id` where the ops are those of the rule.
-    pub(super) fn matches(&self, terms: &Terms, id: Id) -> Vec<Match> {
-        levels(terms, id, self.spine).into_iter().map(|levels| Match { levels }).collect()
+    pub(super) fn matches(&self, terms: &Terms, id: Id, breadth: Breadth) -> Vec<Match> {
+        levels(terms, id, self.spine, breadth).into_iter().map(|levels| Match { levels }).collect()
+    }
+}
+
+/// Which terms of a class rules look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Breadth {
+    /// All.
+    All,
+    /// Of each kind of op, the one of the shortest formula and the one of the longest. There are as many ways to divide a
+    /// formula between ops as it has parts, and for each part as many again; of these, there are few.
+    Ends,
+}
+
+/// The ops of class `id` that are called as `names` says, with their operands.
+fn ops_of<'e>(terms: &'e Terms, id: Id, names: &[&str], breadth: Breadth) -> Vec<(&'e Op, &'e [Id])> {
+    let named = terms[id].nodes.iter().filter_map(|term| match &term.what {
+        What::Op(op) if names.contains(&op.name()) => Some((op, term.operands.as_slice())),
+        _ => None,
+    });
+    let all: Vec<_> = named.collect();
+    if breadth == Breadth::All || all.len() <= 2 {
+        return all;
+    }
+    let mut ends: IndexMap<&str, [(&Op, &[Id]); 2]> = IndexMap::new();
+    let rank = |(op, operands): (&'e Op, &'e [Id])| (length(op), op, operands);
+    for found in all {
+        let [shortest, longest] = ends.entry(found.0.name()).or_insert([found; 2]);
+        if rank(found) < rank(*shortest) {
+            *shortest = found;
+        }
+        if rank(found) > rank(*longest) {
+            *longest = found;
+        }
+    }
+    let pairs = ends.into_values().flat_map(|[a, b]| if a == b { vec![a] } else { vec![a, b] });
+    pairs.collect()
+}
+
+/// How many terms the formulas of `op` have.
+fn length(op: &Op) -> usize {
+    match op {
+        Op::Rowwise(op) => op.body.terms().len(),
+        Op::Gemm(op) => op.segments.iter().map(|segment| segment.body.terms().len()).sum(),
+        _ => 0,
     }
 }
 
 /// The ways down from class `id` along `spine`.
-fn levels(terms: &Terms, id: Id, spine: &[&[&str]]) -> Vec<Vec<Level>> {
+fn levels(terms: &Terms, id: Id, spine: &[&[&str]], breadth: Breadth) -> Vec<Vec<Level>> {
     let Some((names, below)) = spine.split_first() else { return vec![Vec::new()] };
     let mut found = Vec::new();
-    for term in &terms[id].nodes {
-        let What::Op(op) = &term.what else { continue };
-        if !names.contains(&op.name()) {
-            continue;
+    for (op, operands) in ops_of(terms, id, names, breadth) {
+        if found.len() > MOST_MATCHES {
+            break;
         }
-        let level = |at| Level { op: op.clone(), operands: term.operands.clone(), at };
+        let level = |at| Level { op: op.clone(), operands: operands.to_vec(), at };
         if below.is_empty() {
             found.push(vec![level(0)]);
             continue;
         }
-        for (at, &operand) in term.operands.iter().enumerate() {
-            let rest = levels(terms, operand, below).into_iter();
+        for (at, &operand) in operands.iter().enumerate() {
+            let rest = levels(terms, operand, below, breadth).into_iter();
             found.extend(rest.map(|rest| std::iter::once(level(at)).chain(rest).collect()));
         }
     }
@@ -267,12 +313,52 @@ pub struct Tally {
 /// Tallies by rule, shared by the rules of a run.
 pub type Tallies = Arc<Mutex<IndexMap<&'static str, Tally>>>;
 
+/// So many terms an e-graph may have, so many matches a rule may have in a round, and so many matches may be tried in all:
+/// several times what a block of FLUX takes. What holds of them does not depend on a clock.
+const MOST_TERMS: usize = 2_000;
+const MOST_MATCHES: usize = 2_000;
+const MOST_TRIES: usize = 6_000;
+
+/// What a run of rules may do, and whether that was enough. Clones share what has been done.
+#[derive(Clone, Debug)]
+pub struct Effort {
+    pub breadth: Breadth,
+    tries: Arc<AtomicUsize>,
+    is_exhausted: Arc<AtomicBool>,
+}
+
+impl Effort {
+    pub fn new(breadth: Breadth) -> Self {
+        Self { breadth, tries: Arc::default(), is_exhausted: Arc::default() }
+    }
+
+    /// Whether there was more to do than is allowed.
+    pub fn is_exhausted(&self) -> bool {
+        self.is_exhausted.load(Ordering::Relaxed)
+    }
+
+    fn exhaust(&self) {
+        self.is_exhausted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one more match may be tried.
+    fn take(&self, terms: &Terms) -> bool {
+        let tries = self.tries.fetch_add(1, Ordering::Relaxed);
+        let is_allowed = tries < MOST_TRIES && terms.total_size() < MOST_TERMS;
+        if !is_allowed {
+            self.exhaust();
+        }
+        is_allowed
+    }
+}
+
 /// A rule as egg runs it.
 #[derive(Clone)]
 struct Running {
     rule: FuseRule,
     tallies: Tallies,
     allowance: Allowance,
+    effort: Effort,
 }
 
 /// `rules` as egg's rewrites, applied as often as is allowed.
@@ -280,9 +366,11 @@ pub fn rewrites(
     rules: &[FuseRule],
     tallies: &Tallies,
     allowance: &Allowance,
+    effort: &Effort,
 ) -> Vec<egg::Rewrite<Term, Facts>> {
     let rewrite = |&rule: &FuseRule| {
-        let running = Running { rule, tallies: Arc::clone(tallies), allowance: allowance.clone() };
+        let (allowance, effort) = (allowance.clone(), effort.clone());
+        let running = Running { rule, tallies: Arc::clone(tallies), allowance, effort };
         egg::Rewrite::new(rule.name, running.clone(), running).expect("rules have no variables")
     };
     rules.iter().map(rewrite).collect()
@@ -295,7 +383,7 @@ impl Running {
     }
 
     fn matches_of(&self, terms: &Terms, id: Id) -> Vec<SearchMatches<'static, Term>> {
-        let matches = self.rule.matches(terms, id).into_iter();
+        let matches = self.rule.matches(terms, id, self.effort.breadth).into_iter();
         let found = matches.map(|found| {
             let (ast, subst) = pattern(&found.tree());
             SearchMatches { eclass: id, substs: vec![subst], ast: Some(Cow::Owned(ast)) }
@@ -318,7 +406,11 @@ impl Searcher<Term, Facts> for Running {
         let start = Instant::now();
         let mut ids: Vec<Id> = terms.classes().map(|class| class.id).collect();
         ids.sort();
-        let found = ids.into_iter().flat_map(|id| self.matches_of(terms, id)).take(limit).collect();
+        let limit = limit.min(MOST_MATCHES);
+        let found: Vec<_> = ids.into_iter().flat_map(|id| self.matches_of(terms, id)).take(limit).collect();
+        if found.len() == MOST_MATCHES {
+            self.effort.exhaust();
+        }
         self.tally(|tally| tally.time += start.elapsed());
         found
     }
@@ -345,6 +437,9 @@ impl Applier<Term, Facts> for Running {
         ast: Option<&PatternAst<Term>>,
         name: Symbol,
     ) -> Vec<Id> {
+        if !self.effort.take(terms) {
+            return Vec::new();
+        }
         let start = Instant::now();
         let ast = ast.expect("the search gives terms");
         let replacements = self

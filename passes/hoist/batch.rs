@@ -9,6 +9,23 @@ use reflux_ir::{Fact, Granularity, Graph, ValueId};
 /// For element-wise ops, operands of lower rank than the result must first be brought to its rank: see
 /// [`aligned`].
 pub fn batched(graph: &Graph, id: ValueId, is_batched: impl Fn(ValueId) -> bool, steps: usize) -> Option<Op> {
+    let op = candidate(graph, id, &is_batched, steps)?;
+    let result = &graph[id].fact;
+    let all_steps = |operand: ValueId| {
+        let fact = &graph[operand].fact;
+        if !is_batched(operand) {
+            return fact.clone();
+        }
+        let shape = aligned(&op, fact, result, steps).unwrap_or_else(|| with_steps(steps, &fact.shape));
+        Fact { shape: shape.into(), ..fact.clone() }
+    };
+    let operands: Vec<Fact> = graph.operands(id).into_iter().map(all_steps).collect();
+    let made = op.infer(&operands.iter().collect::<Vec<_>>()).ok()?;
+    let expected = Fact { shape: with_steps(steps, &result.shape).into(), ..result.clone() };
+    made.same_type(&expected).then_some(op)
+}
+
+fn candidate(graph: &Graph, id: ValueId, is_batched: impl Fn(ValueId) -> bool, steps: usize) -> Option<Op> {
     let node = &graph[id];
     let operands = graph.operands(id);
     let only_first = operands[1..].iter().all(|&operand| !is_batched(operand));

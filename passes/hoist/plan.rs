@@ -50,6 +50,8 @@ pub enum Stays {
     Row,
     /// Its result is larger than what it reads.
     Grows,
+    /// The step reads codes, no row of which can be selected.
+    Codes,
     /// The step reads an operand of it in any case.
     Cheap,
 }
@@ -77,11 +79,8 @@ impl Plan {
             }
         }
         keep_cheap(graph, &order, &mut known, &mut plan.stays);
-        let is_read = |id: &ValueId| {
-            graph.users(*id).any(|user| !known.contains_key(&user))
-                || graph.outputs().iter().any(|out| out.value == *id)
-        };
-        plan.frontier = order.iter().copied().filter(|id| known.contains_key(id) && is_read(id)).collect();
+        let is_read = |id: &ValueId| known.contains_key(id) && is_read_by_step(graph, *id, &known);
+        plan.frontier = order.iter().copied().filter(is_read).collect();
         plan.leaving = order
             .iter()
             .filter_map(|id| known.remove_entry(id))
@@ -154,6 +153,9 @@ impl Plan {
             }
             (_, Some(Stays::View)) => Mismatch::new("it is a view, which costs nothing in the step"),
             (_, Some(Stays::Row)) => Mismatch::new("it only selects the step's row"),
+            (_, Some(Stays::Codes)) => {
+                Mismatch::new("the step reads its codes, no row of which can be selected")
+            }
             (_, Some(Stays::Grows)) => Mismatch::new("its result is larger than what it is made of"),
             (_, Some(Stays::Cheap)) => Mismatch::new(
                 "it is element-wise work on what the step reads in any case, and would be one more value to keep",
@@ -187,7 +189,8 @@ fn own_rate(graph: &Graph, id: ValueId) -> Rate {
 }
 
 /// Leaves in the step what costs nothing there: views, and selected rows, of what leaves; what grows by leaving; and
-/// element-wise work on what the step reads in any case, which would be one more value to prepare and keep.
+/// element-wise work on what the step reads in any case, which would be one more value to prepare and keep. Codes of all
+/// steps that the step would read stay too, as no row of them can be selected.
 fn keep_cheap(
     graph: &Graph,
     order: &[ValueId],
@@ -199,6 +202,13 @@ fn keep_cheap(
         for &id in order.iter().rev() {
             let Some((how, _)) = known.get(&id) else { continue };
             let is_needed_outside = graph.users(id).any(|user| known.contains_key(&user));
+            if matches!(how, How::Batched(_))
+                && graph[id].fact.is_quantized()
+                && is_read_by_step(graph, id, known)
+            {
+                keep_with_users(graph, id, known, stays);
+                continue;
+            }
             let why = match &graph[id].op {
                 _ if matches!(how, How::Batched(None)) => Some(Stays::Row),
                 op if op.is_view() => Some(Stays::View),
@@ -213,6 +223,27 @@ fn keep_cheap(
         }
         if known.len() == before {
             return;
+        }
+    }
+}
+
+/// Whether the step, or what is outside it, reads `id`.
+fn is_read_by_step(graph: &Graph, id: ValueId, known: &BTreeMap<ValueId, (How, Rate)>) -> bool {
+    graph.is_result(id) || graph.users(id).any(|user| !known.contains_key(&user))
+}
+
+/// Leaves `id` in the step, and what would be made of it for all steps.
+fn keep_with_users(
+    graph: &Graph,
+    id: ValueId,
+    known: &mut BTreeMap<ValueId, (How, Rate)>,
+    stays: &mut HashMap<ValueId, Stays>,
+) {
+    let (codes, mut open) = (id, vec![id]);
+    while let Some(id) = open.pop() {
+        if known.remove(&id).is_some() {
+            stays.insert(id, if id == codes { Stays::Codes } else { Stays::MadeOf(codes) });
+            open.extend(graph.users(id));
         }
     }
 }

@@ -47,7 +47,9 @@ fn groups(program: &Program, variant: &Name, plan: &Plan) -> Vec<Group> {
     for &id in &plan.frontier {
         let (node, (how, rate)) = (&graph[id], how[&id]);
         let is_batched = matches!(how, How::Batched(_));
-        let stem = node.name.split_index().filter(|_| !node.fact.shape.is_empty());
+        // Scalars have no axis to stand side by side along, and codes cannot be continued along the last.
+        let can_be_joined = !node.fact.shape.is_empty() && !node.fact.is_quantized();
+        let stem = node.name.split_index().filter(|_| can_be_joined);
         let stem = stem.map_or_else(|| node.name.to_string(), |(stem, _)| stem.to_owned());
         by_stem.entry((stem, node.fact.clone(), rate, is_batched)).or_default().push(id);
     }
@@ -154,8 +156,7 @@ impl Mover<'_> {
     /// The input `name` of the stage of `rate`.
     fn input(&mut self, rate: Rate, name: &Name, fact: Fact) -> Result<ValueId, PassError> {
         let graph = self.stage(rate);
-        let known = graph.inputs().iter().copied().find(|&id| graph[id].name == *name);
-        Ok(known.map_or_else(|| graph.input(name.clone(), fact), Ok)?)
+        Ok(graph.find_input(name).map_or_else(|| graph.input(name.clone(), fact), Ok)?)
     }
 
     /// A value of an earlier stage in that of `rate`.

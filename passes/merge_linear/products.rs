@@ -21,7 +21,17 @@ pub struct Product {
 }
 
 /// What products must have in common.
-type Key = (ValueId, Option<MatmulCodes>, DType, Option<Scales>, bool);
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    input: ValueId,
+    codes: Option<MatmulCodes>,
+    dtype: DType,
+    scales: Option<Scales>,
+    /// The extents of a weight behind the first, along which weights are put together.
+    behind: Vec<usize>,
+    has_bias: bool,
+    result: DType,
+}
 
 /// The products that can be one, group by group in program order, and how many others there are.
 pub fn products(graph: &Graph) -> (Vec<Vec<Product>>, usize) {
@@ -45,7 +55,15 @@ fn by_input(graph: &Graph) -> Vec<Vec<Product>> {
     let mut by_input: IndexMap<Key, Vec<Product>> = IndexMap::new();
     for product in graph.order().into_iter().filter_map(|id| product(graph, id).ok()) {
         let weight = &graph[product.weight].fact;
-        let key = (product.input, product.codes, weight.dtype, weight.scales, product.bias.is_some());
+        let key = Key {
+            input: product.input,
+            codes: product.codes,
+            dtype: weight.dtype,
+            scales: weight.scales,
+            behind: weight.shape[1..].to_vec(),
+            has_bias: product.bias.is_some(),
+            result: graph[product.result].fact.dtype,
+        };
         by_input.entry(key).or_default().push(product);
     }
     by_input.into_values().collect()
@@ -72,7 +90,7 @@ pub fn why(graph: &Graph, value: ValueId) -> Result<(), Mismatch> {
     let of_input = groups.iter().flatten().filter(|product| product.input == own.input);
     match of_input.map(|product| product.result).find(|&result| result != value) {
         Some(other) => {
-            let kind = "the other product of its input differs in kind: in its bias, in the type or scales of its weight";
+            let kind = "the other product of its input differs in kind: in its bias, in the type, scales or layout of its weight, in the type of its result";
             Err(Mismatch::at(other, kind))
         }
         None => Err(Mismatch::at(own.input, "nothing else is a product of its input")),
@@ -94,15 +112,21 @@ fn product(graph: &Graph, id: ValueId) -> Result<Product, Mismatch> {
             let Op::MatmulCodes(matmul) = graph[operands[0]].op else {
                 return Err(Mismatch::at(operands[0], "what is rescaled is no product of codes"));
             };
-            if graph.users(operands[0]).count() > 1 {
+            if graph.is_result(operands[0]) || graph.users(operands[0]).count() > 1 {
                 return Err(Mismatch::at(
                     operands[0],
                     "something else reads the product before it is rescaled",
                 ));
             }
             let [input, weight] = [graph.operands(operands[0])[0], graph.operands(operands[0])[1]];
-            let bias = operands[1..].iter().copied().find(|&operand| operand != input && operand != weight);
-            Product { input, codes: Some(matmul), weight, bias, result: id }
+            let codes = [input, weight].into_iter().filter(|&id| graph[id].fact.is_quantized());
+            let codes: Vec<ValueId> = codes.collect();
+            // Scales of other codes than those that were multiplied, even if they are equal, are not what this makes of them.
+            let Some(bias) = operands[1..].strip_prefix(&codes[..]).filter(|rest| rest.len() < 2) else {
+                let why = "it is rescaled by the scales of other values than those that were multiplied";
+                return Err(Mismatch::at(operands[0], why));
+            };
+            Product { input, codes: Some(matmul), weight, bias: bias.first().copied(), result: id }
         }
         _ => {
             return Err(Mismatch::new(

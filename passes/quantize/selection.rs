@@ -34,6 +34,7 @@ struct Module {
 /// Why a linear stays as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stays {
+    InPanels,
     Excluded,
     NotIncluded,
     Skipped,
@@ -44,6 +45,7 @@ pub enum Stays {
 impl fmt::Display for Stays {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::InPanels => "its weight lies in panels",
             Self::Excluded => "excluded by the preset",
             Self::NotIncluded => "not included",
             Self::Skipped => "skipped",
@@ -82,6 +84,7 @@ impl Selection<'_> {
         let (path, pass) = (&graph[id].path, self.pass);
         let (rows, features) = input_of(graph, id);
         match () {
+            () if graph[graph.operands(id)[1]].fact.shape.len() != 2 => Some(Stays::InPanels),
             () if pass.exclude.excludes(path) => Some(Stays::Excluded),
             () if !pass.include.is_empty() && !self.include.is_match(path) => Some(Stays::NotIncluded),
             () if self.skip.is_match(path) => Some(Stays::Skipped),
@@ -136,6 +139,7 @@ impl Selection<'_> {
             Stays::FewFeatures => format!(
                 "its input has {features} features, and torchao leaves linears of {FEWEST_FEATURES} or fewer alone"
             ),
+            Stays::InPanels => "its weight lies in panels: quantize before `pack`".to_owned(),
             Stays::FewRows => {
                 format!(
                     "its input has {}, no more than `keep_rows`, which is {}",

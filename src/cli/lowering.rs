@@ -19,13 +19,13 @@ pub struct SizeArgs {
     #[arg(long, value_parser = number::pixels, allow_negative_numbers = true)]
     height: Option<usize>,
     /// [default: 1]
-    #[arg(long, value_parser = number::count, allow_negative_numbers = true)]
+    #[arg(long, value_parser = number::positive, allow_negative_numbers = true)]
     batch: Option<usize>,
     /// [default: the model's]
-    #[arg(long, value_parser = number::count, allow_negative_numbers = true)]
+    #[arg(long, value_parser = number::positive, allow_negative_numbers = true)]
     steps: Option<usize>,
     /// T5 tokens [default: the model's]
-    #[arg(long, value_parser = number::count, allow_negative_numbers = true)]
+    #[arg(long, value_parser = number::positive, allow_negative_numbers = true)]
     max_sequence_length: Option<usize>,
     /// [default: bf16]
     #[arg(long, value_enum, ignore_case = true)]

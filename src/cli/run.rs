@@ -8,10 +8,11 @@ use super::steps::{STEP, bind_step, random_inputs};
 use super::{DeviceArg, read_text, tensors};
 use crate::Error;
 use crate::files::Output;
+use crate::pipeline::{Memory, check_fits};
 use reflux_ir::pass::counted;
-use reflux_ir::{HostTensor, Program, WeightError, WeightSource};
+use reflux_ir::{HostTensor, Program, WeightError, WeightSource, verify};
 use reflux_models::weights::{RandomWeights, Weights};
-use reflux_runtime::{Execute, load};
+use reflux_runtime::{Device, Execute, RunError, load};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -42,6 +43,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let mut output = args.outputs.as_deref().map(Output::binary).transpose()?;
     let random = args.random.map(SeedArg::number);
     let program = parse(&args.program, &read_text(&args.program)?)?;
+    check_memory(&program, args.device.into())?;
     let inputs = given_inputs(args, random, &program)?;
     let weights: Box<dyn WeightSource> = match (&args.weights, random) {
         (Some(path), _) => Box::new(checked_weights(&program, path)?),
@@ -73,6 +75,14 @@ pub fn run(args: &Args) -> Result<(), Error> {
         None => {}
     }
     Ok(())
+}
+
+/// Refuses what cannot fit, before any input or weight is made.
+fn check_memory(program: &Program, device: Device) -> Result<(), Error> {
+    verify(program).map_err(RunError::from)?;
+    let inputs = program.inputs.iter().map(|input| input.fact.bytes()).fold(0, u64::saturating_add);
+    let needed = Memory::Resident.of(program, device).max(inputs);
+    check_fits(&program.name, needed, device)
 }
 
 /// The tensors of `--inputs`, and with `--random` noise for every float input that they leave out.

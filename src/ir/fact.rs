@@ -164,12 +164,24 @@ impl Fact {
         format!("{self} per {}", self.rate)
     }
 
-    /// Whether a machine can address a value of this type. Extents of zero count as one, so that the products of
-    /// any of the extents fit too.
+    /// Whether a machine can address a value of this type, and the f32 numbers that are made of it on the way.
     pub fn is_addressable(&self) -> bool {
-        let mut extents = self.shape.iter().map(|&extent| extent.max(1));
-        let bytes = extents.try_fold(self.dtype.bytes(), usize::checked_mul);
+        let mut extents = self.shape.iter().copied();
+        let bytes = extents.try_fold(DType::F32.bytes(), usize::checked_mul);
         bytes.is_some_and(|bytes| isize::try_from(bytes).is_ok())
+    }
+
+    /// What no value can be of, whatever makes it: nothing, too much, codes without scales. Where empty values were
+    /// allowed, each op and each kernel would have to say what it makes of nothing.
+    pub fn fault(&self) -> Option<String> {
+        if self.shape.contains(&0) {
+            return Some(format!("a value of type {self} has no elements: every extent is at least 1"));
+        }
+        if !self.is_addressable() {
+            return Some(format!("a value of type {self} is too large to address"));
+        }
+        (!self.is_well_formed())
+            .then(|| format!("{self} has scales that it cannot have, or lacks those that it needs"))
     }
 
     /// Size in bytes, scales and zero points included, saturating.

@@ -34,9 +34,9 @@ enum Place {
         opened: Option<File>,
     },
     /// A regular file, or none yet; no link.
-    File(PathBuf),
+    Replaced(PathBuf),
     /// A regular file beside which nothing can be made.
-    FileInPlace(PathBuf),
+    Overwritten(PathBuf),
 }
 
 impl Output {
@@ -51,11 +51,11 @@ impl Output {
     /// If nothing could be written there later: it is a folder, lies in none, or is protected.
     pub fn at(path: &Path) -> io::Result<Self> {
         let place = match followed(path)? {
-            Place::File(path) => {
+            Place::Replaced(path) => {
                 let old = existing(&path)?;
                 match Unfinished::beside(&path) {
-                    Ok(_) => Place::File(path),
-                    Err(error) if old.is_some() && is_refusal(&error) => Place::FileInPlace(path),
+                    Ok(_) => Place::Replaced(path),
+                    Err(error) if old.is_some() && is_refusal(&error) => Place::Overwritten(path),
                     Err(error) => return Err(error),
                 }
             }
@@ -66,7 +66,7 @@ impl Output {
 
     /// Whether it is a file, and not something that is only written to.
     pub fn is_file(&self) -> bool {
-        matches!(self.place, Place::File(_) | Place::FileInPlace(_))
+        matches!(self.place, Place::Replaced(_) | Place::Overwritten(_))
     }
 
     /// Whether it is the standard output of this process.
@@ -95,8 +95,8 @@ impl Output {
                 };
                 stream(file, write)
             }
-            Place::File(path) => return replace(path, write),
-            Place::FileInPlace(path) => return overwrite(path, write),
+            Place::Replaced(path) => return replace(path, write),
+            Place::Overwritten(path) => return overwrite(path, write),
         };
         written.or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
     }
@@ -108,7 +108,7 @@ impl Place {
         match self {
             Self::Stdout => Path::new("/dev/stdout"),
             Self::Stderr => Path::new("/dev/stderr"),
-            Self::Stream { path, .. } | Self::File(path) | Self::FileInPlace(path) => path,
+            Self::Stream { path, .. } | Self::Replaced(path) | Self::Overwritten(path) => path,
         }
     }
 }
@@ -161,7 +161,7 @@ fn followed(path: &Path) -> io::Result<Place> {
         let resolved = folder.join(name);
         let kind = match resolved.symlink_metadata() {
             Ok(there) => there.file_type(),
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Place::File(resolved)),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Place::Replaced(resolved)),
             Err(error) => return Err(error),
         };
         if let Some(place) = descriptor(&folder, &resolved) {
@@ -171,7 +171,7 @@ fn followed(path: &Path) -> io::Result<Place> {
         } else if kind.is_dir() {
             return Err(other("it is a folder"));
         } else if kind.is_file() {
-            return Ok(Place::File(resolved));
+            return Ok(Place::Replaced(resolved));
         } else {
             return Ok(Place::Stream { path: resolved, append: false, opened: None });
         }

@@ -1,7 +1,7 @@
 //! A pure dataflow graph in SSA form.
 
 use crate::op::{Constant, InferError, Input, Op, Weight};
-use crate::{Cost, DType, Fact, ModulePath, Name, Scales};
+use crate::{Cost, Fact, ModulePath, Name};
 use petgraph::Direction::{Incoming, Outgoing};
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
 use petgraph::visit::EdgeRef;
@@ -49,8 +49,8 @@ pub enum GraphError {
     Infer { op: String, path: ModulePath, source: InferError },
     #[error("the value `%{0}` is defined twice")]
     DuplicateName(Name),
-    #[error("weight `@{tensor}` is used both as {first} and as {second}")]
-    WeightType { tensor: String, first: Fact, second: Fact },
+    #[error("weight `@{tensor}` is used both as {first} and as {second}, but a tensor has one shape")]
+    WeightShape { tensor: String, first: Fact, second: Fact },
 }
 
 fn module(path: &ModulePath) -> String {
@@ -67,8 +67,8 @@ pub struct Graph {
     inputs: Vec<ValueId>,
     pub(crate) outputs: Vec<Output>,
     pub(crate) by_name: HashMap<Name, ValueId>,
-    /// Weights and constants by op and type: a tensor may be read both quantized and as it is.
-    leaves: HashMap<(Op, DType, Option<Scales>), ValueId>,
+    /// Weights and constants by op, each type once: a tensor may be read both quantized and as it is.
+    leaves: HashMap<Op, Vec<ValueId>>,
     next_order: u64,
 }
 
@@ -89,18 +89,21 @@ impl Graph {
     pub fn weight(&mut self, tensor: impl Into<String>, fact: Fact) -> Result<ValueId, GraphError> {
         let tensor = tensor.into();
         let op = Op::from(Weight { tensor: tensor.clone() });
-        match self.leaves.get(&(op.clone(), fact.dtype, fact.scales)) {
-            Some(&id) if self[id].fact.same_type(&fact) => Ok(id),
-            Some(&id) => Err(GraphError::WeightType { first: self[id].fact.clone(), second: fact, tensor }),
-            None => Ok(self.leaf(op, fact, tensor)),
+        let known = self.leaves.get(&op).map(Vec::as_slice).unwrap_or_default();
+        if let Some(&id) = known.iter().find(|&&id| self[id].fact.same_type(&fact)) {
+            return Ok(id);
         }
+        if let Some(&id) = known.iter().find(|&&id| self[id].fact.shape != fact.shape) {
+            return Err(GraphError::WeightShape { first: self[id].fact.clone(), second: fact, tensor });
+        }
+        Ok(self.leaf(op, fact, tensor))
     }
 
     /// The scalar `constant`, added on first use.
     pub fn constant(&mut self, constant: Constant) -> Result<ValueId, GraphError> {
         let op = Op::from(constant.clone());
-        if let Some(&id) = self.leaves.get(&(op.clone(), constant.dtype, None)) {
-            return Ok(id);
+        if let Some([id]) = self.leaves.get(&op).map(Vec::as_slice) {
+            return Ok(*id);
         }
         let text = format!("{:?}", constant.value.0);
         let fact = op.infer(&[]).map_err(|source| GraphError::Infer {
@@ -111,7 +114,8 @@ impl Graph {
         Ok(self.leaf(op, fact, text))
     }
 
-    /// Adds `op` over `operands`, inferring its fact. A constant is the one that is there already, whatever the name.
+    /// Adds `op` over `operands`, inferring its fact. A constant is the one that is there already, whatever the name. A fused
+    /// op is brought into its one form: each operand once, and numbers in its formula.
     pub fn add(
         &mut self,
         op: impl Into<Op>,
@@ -123,9 +127,10 @@ impl Graph {
         if let Op::Constant(constant) = op {
             return self.constant(constant);
         }
+        let (op, operands) = self.normal_form(op, operands.to_vec());
         let facts: Vec<_> = operands.iter().map(|&id| &self[id].fact).collect();
         match op.infer(&facts) {
-            Ok(fact) => self.insert(op, fact, name, path, operands),
+            Ok(fact) => self.insert(op, fact, name, path, &operands),
             Err(source) => {
                 let operands: Vec<_> =
                     operands.iter().map(|&id| format!("{}: {}", self.operand(id), self[id].fact)).collect();
@@ -173,9 +178,8 @@ impl Graph {
     }
 
     fn leaf(&mut self, op: Op, fact: Fact, name: String) -> ValueId {
-        let key = (op.clone(), fact.dtype, fact.scales);
-        let id = self.push(op, fact, name.into(), ModulePath::root());
-        self.leaves.insert(key, id);
+        let id = self.push(op.clone(), fact, name.into(), ModulePath::root());
+        self.leaves.entry(op).or_default().push(id);
         id
     }
 
@@ -193,9 +197,18 @@ impl Graph {
 
     /// Drops what the indices know of a removed node.
     pub(crate) fn forget(&mut self, node: &Node, id: ValueId) {
-        self.by_name.retain(|_, value| *value != id);
-        self.leaves.remove(&(node.op.clone(), node.fact.dtype, node.fact.scales));
-        self.inputs.retain(|&input| input != id);
+        if self.by_name.get(&node.name) == Some(&id) {
+            self.by_name.remove(&node.name);
+        }
+        match &node.op {
+            Op::Input(_) => self.inputs.retain(|&input| input != id),
+            op @ (Op::Weight(_) | Op::Constant(_)) => {
+                if let Some(known) = self.leaves.get_mut(op) {
+                    known.retain(|&leaf| leaf != id);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Number of nodes, leaves included.
@@ -211,6 +224,11 @@ impl Graph {
     /// The inputs in order of declaration.
     pub fn inputs(&self) -> &[ValueId] {
         &self.inputs
+    }
+
+    /// The input called `name`, if the graph has one.
+    pub fn find_input(&self, name: &str) -> Option<ValueId> {
+        self.inputs.iter().copied().find(|&id| *self[id].name == *name)
     }
 
     /// The labelled outputs in order.
@@ -319,18 +337,25 @@ impl Graph {
         self.reaches(of, id)
     }
 
-    /// Drops every op from which no output is reached.
-    pub fn remove_unread(&mut self) {
+    /// Drops every op from which no output is reached; whether there was one.
+    pub fn remove_unread(&mut self) -> bool {
+        let before = self.op_count();
         for id in self.order().into_iter().rev() {
             if self.get(id).is_some() {
                 self.remove_dead(id);
             }
         }
+        self.op_count() < before
     }
 
     /// Whether an op or an output reads `id`.
     pub fn is_read(&self, id: ValueId) -> bool {
-        self.users(id).next().is_some() || self.outputs.iter().any(|output| output.value == id)
+        self.users(id).next().is_some() || self.is_result(id)
+    }
+
+    /// Whether an output is `id`.
+    pub fn is_result(&self, id: ValueId) -> bool {
+        self.outputs.iter().any(|output| output.value == id)
     }
 
     /// The cost of `id` when run by itself.

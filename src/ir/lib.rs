@@ -34,6 +34,7 @@ mod dtype;
 pub mod export;
 mod fact;
 pub mod files;
+mod fused;
 mod graph;
 mod hash;
 mod host;

@@ -2,7 +2,8 @@
 
 use crate::graph::{GraphError, Node, Provenance};
 use crate::{Fact, Graph, ModulePath, Name, Op, Rate, ValueId};
-use std::collections::HashMap;
+use petgraph::visit::EdgeRef;
+use std::collections::{HashMap, HashSet, VecDeque};
 
 /// A replacement for some values of a graph, built beside it and applied at once.
 ///
@@ -93,7 +94,7 @@ impl<'g> Patch<'g> {
 
     /// Adds an input of the graph, which is to be declared by the program, or gives the one that is there.
     pub fn input(&mut self, name: &Name, fact: Fact) -> Result<ValueId, PatchError> {
-        if let Some(id) = self.graph.inputs().iter().copied().find(|&id| self.graph[id].name == *name) {
+        if let Some(id) = self.graph.find_input(name) {
             return Ok(id);
         }
         let added = self.graph.input(self.free_name(name), fact);
@@ -149,8 +150,11 @@ impl<'g> Patch<'g> {
             node.provenance = Some(Provenance { rule: self.rule, from });
             node.order.0 = place.unwrap_or(node.order.0);
         }
+        // Of one value alone, what leads from it to its replacement is new; of several, one may lead to that of another.
+        let added_ids: HashSet<ValueId> = added.iter().map(|added| added.id).collect();
         for &(old, new) in &shunts {
-            self.graph.redirect(old, new);
+            let between = (shunts.len() == 1).then(|| self.graph.made_of(new, &added_ids));
+            self.graph.redirect(old, new, between.as_ref());
         }
         for (old, _) in shunts {
             self.graph.remove_dead(old);
@@ -162,6 +166,7 @@ impl<'g> Patch<'g> {
     }
 
     fn check(&self) -> Result<(), PatchError> {
+        let added: HashSet<ValueId> = self.added.iter().map(|added| added.id).collect();
         for &(old, new) in &self.shunts {
             let (old_node, new_node) = (&self.graph[old], &self.graph[new]);
             if !old_node.fact.same_type(&new_node.fact) || new_node.fact.rate > old_node.fact.rate {
@@ -173,13 +178,35 @@ impl<'g> Patch<'g> {
                     new_fact: Box::new(new_node.fact.clone()),
                 });
             }
-            let is_new = |user: ValueId| self.added.iter().any(|added| added.id == user);
-            let reads_itself = |user: ValueId| !is_new(user) && self.graph.reaches(user, new);
+            if self.is_made_of_the_same(old, new, &added) {
+                continue;
+            }
+            let reads_itself = |user: ValueId| !added.contains(&user) && self.graph.reaches(user, new);
             if self.graph.users(old).any(reads_itself) {
                 return Err(PatchError::Cycle { rule: self.rule, value: old_node.name.clone() });
             }
         }
         Ok(())
+    }
+
+    /// Whether all that `new` reads of the graph is seen to be what `old` is made of, so that no reader of `old` can be
+    /// among it. Looks at the neighbourhood alone: local rewrites would else cost as much as the graph is long.
+    fn is_made_of_the_same(&self, old: ValueId, new: ValueId, added: &HashSet<ValueId>) -> bool {
+        const NEIGHBOURHOOD: usize = 64;
+        let made_of = self.graph.made_of(new, added);
+        let operands = made_of.iter().flat_map(|&id| self.graph.operands(id));
+        let mut read: HashSet<ValueId> = operands.chain([new]).filter(|id| !added.contains(id)).collect();
+        let (mut seen, mut open) = (HashSet::new(), VecDeque::from([old]));
+        while let Some(id) = open.pop_front() {
+            read.remove(&id);
+            if read.is_empty() {
+                return true;
+            }
+            if seen.len() < NEIGHBOURHOOD && seen.insert(id) {
+                open.extend(self.graph.operands(id));
+            }
+        }
+        read.is_empty()
     }
 }
 
@@ -192,16 +219,33 @@ impl Drop for Patch<'_> {
 }
 
 impl Graph {
-    /// Makes every reader of `old`, outputs included, read `new`, but for `new` and what it is made of.
-    fn redirect(&mut self, old: ValueId, new: ValueId) {
+    /// Those of `among` that `id` is made of by way of each other, itself included.
+    fn made_of(&self, id: ValueId, among: &HashSet<ValueId>) -> HashSet<ValueId> {
+        let (mut found, mut open) = (HashSet::new(), vec![id]);
+        while let Some(id) = open.pop() {
+            if among.contains(&id) && found.insert(id) {
+                open.extend(self.operands(id));
+            }
+        }
+        found
+    }
+
+    /// Makes every reader of `old`, outputs included, read `new`, but for `new` and what it is made of: `between`, if that
+    /// is known.
+    fn redirect(&mut self, old: ValueId, new: ValueId, between: Option<&HashSet<ValueId>>) {
         let readers: Vec<_> = {
             let mut edges = self.dag.neighbors_directed(old.0, petgraph::Outgoing).detach();
             std::iter::from_fn(|| edges.next(&self.dag)).collect()
         };
         for (edge, user) in readers {
-            if !self.reaches(ValueId(user), new) {
+            let is_part_of_new = match between {
+                Some(between) => between.contains(&ValueId(user)),
+                None => self.reaches(ValueId(user), new),
+            };
+            if !is_part_of_new {
                 let port = self.dag.remove_edge(edge).expect("just listed");
                 self.dag.add_edge(new.0, user, port);
+                self.normalize(ValueId(user));
             }
         }
         for output in &mut self.outputs {
@@ -210,6 +254,21 @@ impl Graph {
             }
         }
         self.update_rates(new);
+    }
+
+    /// Brings a fused op, whose operands have changed, into its one form.
+    fn normalize(&mut self, id: ValueId) {
+        let operands = self.operands(id);
+        if matches!(self[id].op, Op::Rowwise(_) | Op::Gemm(_)) && !self.is_normal(&operands) {
+            let (op, operands) = self.normal_form(self[id].op.clone(), operands);
+            self.dag[id.0].op = op;
+            let edges: Vec<_> =
+                self.dag.edges_directed(id.0, petgraph::Incoming).map(|edge| edge.id()).collect();
+            for edge in edges {
+                self.dag.remove_edge(edge);
+            }
+            self.connect(id, &operands);
+        }
     }
 
     /// Gives the inputs that `rates` names their rates, and what depends on them.

@@ -5,21 +5,24 @@
 //! 2. An op has as many operands as its arity allows, and they fill ports 0, 1, ….
 //! 3. The fact of an op is what the op infers from its operands' facts.
 //! 4. A name is made of letters, digits, `_` and `.`, and no two values share one. Module paths and tensor names may
-//!    hold `-` too.
+//!    hold `-` too, and module paths have at most 64 segments.
 //! 5. Output labels are distinct.
 //! 6. A prepare stage holds no value faster than its rate, which is not `latent`.
 //! 7. Codes (`f8e4m3`, `u4`) have scales, and only they and `i8` do; inputs and outputs of the program have none.
+//! 8. Every value has elements, and not more than can be addressed.
+//! 9. The operands of a fused op are distinct, and no numbers: its formula names each once, and has numbers in it.
 //!
 //! Of the program:
-//! 8. Inputs, carried values and prepared values have distinct names, and carried values the rate `latent`.
-//! 9. An input of a graph is declared, under the same type, before the graph can run.
-//! 10. Variants agree on their results, and an output called like a carried value has its type.
-//! 11. The schedule is not empty and names variants only.
-//! 12. Along the schedule, a carried value is written before it is read.
+//! 10. Inputs, carried values and prepared values have distinct names, and carried values the rate `latent`.
+//! 11. An input of a graph is declared, under the same type, before the graph can run.
+//! 12. Variants agree on their results, and an output called like a carried value has its type.
+//! 13. The schedule is not empty and names variants only.
+//! 14. Along the schedule, a carried value is written before it is read.
+//! 15. A tensor of the checkpoint has one shape, whatever it is read as.
 
 use crate::text::line_of;
 use crate::{Declaration, Fact, Graph, ModulePath, Name, Op, Output, Program, Rate, Stage, ValueId};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 /// One broken invariant.
@@ -71,7 +74,7 @@ pub fn verify(program: &Program) -> Result<(), VerifyError> {
     }
 }
 
-/// Invariants 1 to 7.
+/// Invariants 1 to 9.
 struct Checker<'a> {
     stage: Stage,
     graph: &'a Graph,
@@ -139,13 +142,18 @@ impl Checker<'_> {
             _ if !node.path.is_empty() && !is_path(&node.path) => {
                 self.report(id, format!("`{}` is no module path", node.path));
             }
+            _ if node.path.segments().count() > MOST_SEGMENTS => {
+                self.report(id, format!("its module path has more than {MOST_SEGMENTS} segments"));
+            }
             _ => {}
         }
-        if !node.fact.is_well_formed() {
-            self.report(
-                id,
-                format!("{} has scales that it cannot have, or lacks those that it needs", node.fact),
-            );
+        // What an op infers has none.
+        if let (Op::Input(_) | Op::Weight(_), Some(fault)) = (&node.op, node.fact.fault()) {
+            self.report(id, fault);
+        }
+        if matches!(node.op, Op::Rowwise(_) | Op::Gemm(_)) && !self.graph.is_normal(&self.graph.operands(id))
+        {
+            self.report(id, "it has an operand twice, or one that is a number".into());
         }
         if let Stage::Prepare(rate) = self.stage
             && node.fact.rate > rate
@@ -167,6 +175,9 @@ impl Checker<'_> {
     }
 }
 
+/// So many segments a module path may have: what shows programs by module nests as deep.
+pub(crate) const MOST_SEGMENTS: usize = 64;
+
 /// Whether the text format can write the name.
 pub(crate) fn is_well_formed(name: &str) -> bool {
     let segment =
@@ -184,7 +195,7 @@ fn is_plain(fact: &Fact) -> bool {
     !fact.is_quantized() && !fact.dtype.is_code()
 }
 
-/// Invariants 7 to 12.
+/// Invariants 7, 8 and 10 to 15.
 struct Wiring<'a> {
     program: &'a Program,
     violations: &'a mut Vec<Violation>,
@@ -196,6 +207,9 @@ impl Wiring<'_> {
         for Declaration { name, fact } in self.program.inputs.iter().chain(&self.program.carries) {
             if !is_well_formed(name) {
                 self.report(None, format!("`{name}`, which is declared, is no name"));
+            }
+            if let Some(fault) = fact.fault() {
+                self.report(None, format!("`%{name}`, which is declared: {fault}"));
             }
             if known.insert(name, fact.clone()).is_some() {
                 self.report(None, format!("`%{name}` is declared twice"));
@@ -230,6 +244,24 @@ impl Wiring<'_> {
         }
         self.check_outputs();
         self.check_schedule();
+        self.check_tensors();
+    }
+
+    fn check_tensors(&mut self) {
+        let mut shapes: HashMap<&str, &Fact> = HashMap::new();
+        let mut faults = Vec::new();
+        for (stage, graph) in self.program.stages() {
+            for (tensor, fact) in graph.weights() {
+                let first = shapes.entry(tensor).or_insert(fact);
+                if first.shape != fact.shape {
+                    let message = format!(
+                        "`@{tensor}` is read as {fact}, and elsewhere as {first}: a tensor has one shape"
+                    );
+                    faults.push((stage.clone(), message));
+                }
+            }
+        }
+        faults.into_iter().for_each(|(stage, message)| self.report(Some(&stage), message));
     }
 
     fn check_inputs(&mut self, stage: Stage, graph: &Graph, known: &BTreeMap<&Name, Fact>) {

@@ -9,7 +9,7 @@ use reflux_models::noise::TorchGenerator;
 
 /// Packed latents `[1, tokens, channels]`, one picture after the other.
 pub(super) enum InitialLatents {
-    Drawn { generator: TorchGenerator, dtype: DType, sizes: Sizes, channels: usize },
+    Drawn { generator: Box<TorchGenerator>, dtype: DType, sizes: Sizes, channels: usize },
     Given(std::vec::IntoIter<HostTensor>),
 }
 
@@ -19,7 +19,7 @@ impl InitialLatents {
         let mut generator = TorchGenerator::new(seed);
         // One generator draws for a whole batch, so the noise of a picture comes after that of those before it.
         (0..first).for_each(|_| drop(draw(&mut generator, dtype, sizes.image_tokens() * channels)));
-        Self::Drawn { generator, dtype, sizes, channels }
+        Self::Drawn { generator: Box::new(generator), dtype, sizes, channels }
     }
 
     /// Those of the request's pictures in `given`, which has `[pictures, tokens, channels]`.

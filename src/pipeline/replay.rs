@@ -47,8 +47,9 @@ impl Replay {
     pub fn latents(&mut self, program: &Program) -> Result<HostTensor, Error> {
         let Self { pipeline, request, schedule, noise, conditioning } = self;
         let sizes = request.sizes_of(Net::Transformer);
-        let needed = pipeline.memory.of(program, pipeline.device);
-        pipeline.optimized.insert(Net::Transformer, Optimized { sizes, program: program.clone(), needed });
+        let (needed, working) = pipeline.memory.with_working(program, pipeline.device);
+        let optimized = Optimized { sizes, program: program.clone(), needed, working };
+        pipeline.optimized.insert(Net::Transformer, optimized);
         pipeline.loaded.remove(&Net::Transformer);
         let mut nothing = |_| {};
         let mut clock = Clock::new(&mut nothing);

@@ -7,7 +7,7 @@ use reflux_models::{ModelConfig, Net, PIXELS_PER_TOKEN, Sizes};
 use std::ops::Range;
 
 /// More pictures than anybody waits for.
-const MOST_PICTURES: usize = 100_000;
+const MOST_PICTURES: usize = 10_000;
 
 /// What to draw. Everything but the prompt has a default that fits the model.
 #[derive(Clone, Debug, Default)]

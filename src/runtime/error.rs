@@ -20,8 +20,6 @@ pub enum RunError {
     MissingInput(Name),
     #[error("the program has {steps} steps; there is no step {step}")]
     NoSuchStep { step: usize, steps: usize },
-    #[error("`{op}` is not supported on {dtype} values")]
-    UnsupportedType { op: &'static str, dtype: reflux_ir::DType },
     #[error("the backend failed at `{line}`: {message}")]
     Backend { line: String, message: String },
 }

@@ -59,6 +59,15 @@ impl<B: Backend> Value<B> {
         Ok(HostTensor::new(fact.dtype, fact.shape.to_vec(), data.as_bytes().to_vec()))
     }
 
+    /// A number as a tensor: what is no arithmetic knows nothing else.
+    pub fn into_tensor(self, device: &B::Device) -> Self {
+        match self {
+            Self::Scalar(_, dtype) if dtype.is_float() => Self::Float(self.float(device)),
+            Self::Scalar(..) => Self::Int(self.int(device)),
+            tensor => tensor,
+        }
+    }
+
     /// The float tensor that type inference promised.
     pub fn float(self, device: &B::Device) -> FloatTensor<B> {
         match self {

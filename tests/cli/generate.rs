@@ -151,7 +151,7 @@ fn pictures_and_summaries_say_how_they_were_made() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     let passes =
-        ["--passes", "cache(fora,interval=2)", "--true-cfg-scale", "2", "--negative-prompt", "ぼかし"];
+        ["--passes", "cache(fora,start_step=0)", "--true-cfg-scale", "2", "--negative-prompt", "ぼかし"];
     let prompt = "テスト, (weight:1.3)\nsecond line";
     let output = draw(root, &[&[prompt, "--seed", "9", "--json", "--profile"], &passes[..]].concat());
     let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -244,4 +244,9 @@ fn prompts_are_kept_as_they_are() {
         assert!(texts.contains(&("prompt".into(), prompt.into())), "{prompt:?}: {texts:?}");
     }
     draw(root, &["--", "-a red apple"]);
+    // What other programs follow in them is no instruction here, which is said.
+    for (prompt, part) in [("an (owl:1.3)", "(owl:1.3)"), ("owl <lora:style:0.8>", "<lora:style:0.8>")] {
+        let message = text(&draw(root, &[prompt]).stderr);
+        assert!(message.contains(&format!("warning: {part:?} is read as words")), "{message}");
+    }
 }

@@ -50,7 +50,7 @@ fn bad_input_is_one_message_and_exit_code_1() {
         &["generate", prompt, "--guidance", "NaN"],
         &["generate", prompt, "--max-sequence-length", "0"],
         &["generate", prompt, "--out", "nowhere/picture.png"],
-        &["generate", prompt, "--out", "picture.jpg"],
+        &["generate", prompt, "--out", "picture.gif"],
         &["generate", prompt, "--out", "empty"],
         &["generate", prompt, "--save-latents", "nowhere/latents.safetensors"],
         &["generate", prompt, "--negative-prompt", "blue"],

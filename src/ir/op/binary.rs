@@ -35,10 +35,12 @@ impl Operator for Binary {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
         let (a, b) = (inputs[0], inputs[1]);
-        one_dtype(inputs)?;
-        if *self == Self::Pow {
-            float("the base", a)?;
+        match self {
+            Self::Div => float("what is divided", a)?,
+            Self::Pow => float("the base", a)?,
+            _ => {}
         }
+        one_dtype(inputs)?;
         match a.shape.broadcast(&b.shape) {
             Some(shape) => Ok(Fact::new(a.dtype, shape)),
             None => Err(InferError(format!("{} and {} do not broadcast", a.shape, b.shape))),

@@ -258,6 +258,11 @@ impl BodyBuilder {
         Arg::Term(index)
     }
 
+    /// Whether a body of these terms would be too long; see [`BodyBuilder::finish`].
+    pub fn is_full(&self) -> bool {
+        self.terms.len() > MOST_TERMS
+    }
+
     /// All of `body`, with `map` in the place of its operands and product.
     pub fn append(&mut self, body: &Body, map: impl Fn(Arg) -> Arg) -> Arg {
         let mut added: Vec<Arg> = Vec::with_capacity(body.terms.len());

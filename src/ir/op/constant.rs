@@ -1,5 +1,5 @@
 use super::{InferError, Operator, Real, ensure};
-use crate::{DType, Fact};
+use crate::{DType, Fact, HostTensor};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
@@ -9,6 +9,20 @@ use std::ops::RangeInclusive;
 pub struct Constant {
     pub value: Real,
     pub dtype: DType,
+}
+
+impl Constant {
+    /// The number as values of its type have it: those of 16 bits are rounded through f32.
+    pub fn rounded(&self) -> f64 {
+        let Real(value) = self.value;
+        match self.dtype {
+            DType::F32 => f64::from(value as f32),
+            DType::BF16 | DType::F16 => {
+                f64::from(HostTensor::from_f32([], &[value as f32]).cast(self.dtype).to_f32()[0])
+            }
+            _ => value,
+        }
+    }
 }
 
 impl Operator for Constant {
@@ -23,7 +37,9 @@ impl Operator for Constant {
         match self.dtype {
             DType::I32 => ensure!(f64::from(value as i32) == value, "this is no i32"),
             DType::I8 => ensure!(f64::from(value as i8) == value, "this is no i8"),
-            DType::F32 | DType::F16 | DType::BF16 => ensure!(value.is_finite(), "this is not finite"),
+            DType::F32 | DType::F16 | DType::BF16 => {
+                ensure!(self.rounded().is_finite(), "this is not finite as {}", self.dtype);
+            }
             DType::F8E4M3 | DType::U4 => ensure!(false, "codes are no numbers"),
         }
         Ok(Fact::new(self.dtype, []))

@@ -1,4 +1,4 @@
-use super::{InferError, Operator, ensure};
+use super::{InferError, Operator, ensure, float};
 use crate::{DType, Fact};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -18,6 +18,7 @@ impl Operator for Embedding {
     fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
         let (ids, table) = (inputs[0], inputs[1]);
         ensure!(ids.dtype == DType::I32, "ids must be i32, not {ids}");
+        float("the table", table)?;
         ensure!(table.shape.len() == 2, "the table must be [rows, dim], not {}", table.shape);
         Ok(Fact::new(table.dtype, [&ids.shape, &table.shape[1..]].concat()))
     }

@@ -1,5 +1,5 @@
 use super::rowwise::{in_order, result};
-use super::{Body, InferError, Op, Operator, Rowwise, ensure};
+use super::{Body, InferError, Op, Operator, Rowwise, ensure, float};
 use crate::{DType, Fact};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -96,6 +96,9 @@ impl Operator for Gemm {
             let elementwise = |op: &Op| Rowwise::is_elementwise(op);
             if let Some(term) = segment.body.terms().iter().find(|term| !elementwise(&term.op)) {
                 return Err(InferError(format!("`{}` needs more than an element", term.op.name())));
+            }
+            for operand in segment.body.operands() {
+                float("what an epilogue reads", inputs[operand])?;
             }
             let acc = segment.acc(rows);
             let made = segment.body.infer_result(inputs, Some(&acc))?;

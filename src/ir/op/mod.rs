@@ -249,8 +249,8 @@ impl Op {
             return Err(InferError(format!("`{}` does not take quantized values like {input}", self.name())));
         }
         let fact = self.infer_type(inputs)?;
-        if !fact.is_addressable() {
-            return Err(InferError(format!("a value of type {fact} is too large to address")));
+        if let Some(fault) = fact.fault() {
+            return Err(InferError(fault));
         }
         let rate = inputs.iter().map(|input| input.rate).fold(fact.rate, Rate::max);
         Ok(fact.at(rate))

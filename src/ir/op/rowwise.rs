@@ -1,4 +1,4 @@
-use super::{Body, InferError, Op, Operator, ensure};
+use super::{Body, InferError, Op, Operator, ensure, float};
 use crate::{DType, Fact, Granularity};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -42,6 +42,7 @@ impl Operator for Rowwise {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
         in_order(self.body.operands())?;
+        inputs.iter().try_for_each(|input| float("what a formula reads", input))?;
         if let Some(term) = self.body.terms().iter().find(|term| !Self::takes(&term.op)) {
             return Err(InferError(format!("`{}` does not work row by row", term.op.name())));
         }

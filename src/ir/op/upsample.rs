@@ -1,4 +1,4 @@
-use super::{InferError, Operator, ensure};
+use super::{InferError, Operator, ensure, float};
 use crate::Fact;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -19,6 +19,7 @@ impl Operator for Upsample {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
         let x = inputs[0];
+        float("the input", x)?;
         ensure!(x.shape.len() == 4, "the input must be [batch, channels, height, width], not {}", x.shape);
         ensure!(self.factor > 0, "the factor must be positive");
         let enlarged = |axis: usize| x.shape[axis].saturating_mul(self.factor);

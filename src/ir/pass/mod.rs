@@ -108,6 +108,12 @@ pub trait Pass: fmt::Debug + Send + Sync {
         &[]
     }
 
+    /// Why it may find more to do in what it has just left. Passes for which there is no reason leave that alone, and
+    /// tests see to it.
+    fn why_not_idempotent(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Why what it makes of `program` is what was there, for passes that can tell.
     ///
     /// # Errors

@@ -1,57 +1,67 @@
 //! Lines into graphs.
 
-use super::ast::{Line, Operand, Spanned, Statement};
+use super::ast::{Line, Operand, Repeat, Spanned};
 use super::lexer::{ParseError, Span};
-use super::parse::{GraphText, Parsed, Parser};
+use super::parse::Parsed;
 use crate::op::{Constant, Op};
 use crate::{Fact, Graph, GraphError, ModulePath, Name, ValueId};
 use std::collections::BTreeMap;
 
-/// The graph that `text` describes; its inputs take their facts from `known`.
-pub(super) fn build_graph(parser: &Parser, text: &GraphText, known: &BTreeMap<Name, Fact>) -> Parsed<Graph> {
-    let mut builder = Builder { parser, graph: Graph::new() };
-    for input in &text.inputs {
-        let Some(fact) = known.get(&input.node) else {
-            return Err(parser.error_at(input.span, format!("nothing called `%{}` is declared", input.node)));
-        };
-        let added = builder.graph.input(input.node.clone(), fact.clone());
-        added.map_err(|error| parser.error_at(input.span, error.to_string()))?;
-    }
-    for statement in &text.body {
-        match statement {
-            Statement::Line(line) => builder.line(line)?,
-            Statement::Repeat(repeat) => {
-                for index in repeat.start..repeat.end {
-                    let overflow = || parser.error_at(repeat.span.span, "an integer of the block overflows");
-                    for line in repeat.round(index).ok_or_else(overflow)? {
-                        builder.line(&line).map_err(|mut error| {
-                            error.message += &format!(" (%i = {index})");
-                            error
-                        })?;
-                    }
-                }
-            }
-        }
-    }
-    if text.labels.len() != text.results.len() {
-        let (labels, results) = (text.labels.len(), text.results.len());
-        let message = format!("{labels} outputs are declared and {results} returned");
-        return Err(parser.error_at(text.span, message));
-    }
-    for (label, result) in text.labels.iter().zip(&text.results) {
-        let value = builder.operand(result, None)?;
-        builder.graph.output(label.node.clone(), value);
-    }
-    Ok(builder.graph)
-}
-
-struct Builder<'a, 's> {
-    parser: &'a Parser<'s>,
+/// A graph in the making.
+pub(super) struct Builder<'s> {
+    source: &'s str,
     graph: Graph,
 }
 
-impl Builder<'_, '_> {
-    fn line(&mut self, line: &Line) -> Parsed<()> {
+impl<'s> Builder<'s> {
+    pub fn new(source: &'s str) -> Self {
+        Self { source, graph: Graph::new() }
+    }
+
+    /// Adds an input, whose fact is in `known`.
+    pub fn input(&mut self, input: &Spanned<Name>, known: &BTreeMap<Name, Fact>) -> Parsed<()> {
+        let Some(fact) = known.get(&input.node) else {
+            return Err(self.error(input.span, format!("nothing called `%{}` is declared", input.node)));
+        };
+        let added = self.graph.input(input.node.clone(), fact.clone());
+        added.map(drop).map_err(|error| self.error(input.span, error.to_string()))
+    }
+
+    /// Adds every round of a block.
+    pub fn repeat(&mut self, repeat: &Repeat) -> Parsed<()> {
+        for index in repeat.start..repeat.end {
+            let overflow = || self.error(repeat.span.span, "an integer of the block overflows");
+            for line in repeat.round(index).ok_or_else(overflow)? {
+                self.line(&line).map_err(|mut error| {
+                    error.message += &format!(" (%i = {index})");
+                    error
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The graph that gives `results` as `labels`; `span` is where it stands.
+    pub fn finish(
+        mut self,
+        labels: &[Spanned<Name>],
+        results: &[Spanned<Operand>],
+        span: Span,
+    ) -> Parsed<Graph> {
+        if labels.len() != results.len() {
+            let (labels, results) = (labels.len(), results.len());
+            let message = format!("{labels} outputs are declared and {results} returned");
+            return Err(self.error(span, message));
+        }
+        for (label, result) in labels.iter().zip(results) {
+            let value = self.operand(result, None)?;
+            self.graph.output(label.node.clone(), value);
+        }
+        Ok(self.graph)
+    }
+
+    /// Adds one op.
+    pub fn line(&mut self, line: &Line) -> Parsed<()> {
         let typed = line.operands.iter().find(|operand| !matches!(operand.node, Operand::Constant { .. }));
         let dtype = match typed {
             Some(operand) => {
@@ -111,6 +121,6 @@ impl Builder<'_, '_> {
     }
 
     fn error(&self, span: Span, message: impl Into<String>) -> ParseError {
-        self.parser.error_at(span, message)
+        ParseError::new(self.source, span, message)
     }
 }

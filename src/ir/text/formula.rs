@@ -3,14 +3,14 @@
 //! The text of an op names its operands where the formula reads them, so that a line says what it computes.
 
 use super::ast::{Attribute, Operand, Spanned};
-use super::lexer::{ParseError, Token, tokens};
+use super::lexer::{ParseError, Token};
 use super::parse::{Parsed, Parser};
 use crate::DType;
 use crate::op::{Arg, Binary, Body, BodyBuilder, Constant, Gemm, Op, Rowwise, Segment};
 
 /// The body that [`Body`]'s `Display` printed: `%0`, `%1`, … are its operands.
 pub(crate) fn parse_body(text: &str) -> Result<Body, ParseError> {
-    let mut parser = Parser::new(text, tokens(text)?);
+    let mut parser = Parser::new(text);
     let mut formula = Formula { parser: &mut parser, operands: Vec::new(), acc: true };
     let body = formula.body()?;
     let numbers = formula.operands.iter().map(|operand| match &operand.node {
@@ -111,6 +111,8 @@ pub(super) fn attributes(op: &Op) -> Vec<(String, Attribute)> {
     op.attributes().iter().filter_map(written).collect()
 }
 
+const TOO_LONG: &str = "the formula is too long: compute a part of it in a line of its own";
+
 /// A formula being parsed.
 struct Formula<'p, 's> {
     parser: &'p mut Parser<'s>,
@@ -137,20 +139,28 @@ impl Formula<'_, '_> {
         let mut builder = BodyBuilder::default();
         let span = self.parser.span();
         let result = self.sum(&mut builder, 0)?;
-        builder.finish(result).ok_or_else(|| self.parser.error_at(span, "the formula is too long"))
+        builder.finish(result).ok_or_else(|| self.parser.error_at(span, TOO_LONG))
+    }
+
+    /// One more term, unless there are too many: a text that goes on and on is not read to its end.
+    fn term(&self, builder: &mut BodyBuilder, op: impl Into<Op>, args: Vec<Arg>) -> Parsed<Arg> {
+        if builder.is_full() {
+            return Err(self.parser.error(TOO_LONG));
+        }
+        Ok(builder.term(op, args))
     }
 
     fn sum(&mut self, builder: &mut BodyBuilder, depth: usize) -> Parsed<Arg> {
         let mut left = self.product(builder, depth)?;
         loop {
             let op = match self.parser.peek() {
-                Token::Word(word) if word == "+" => Binary::Add,
-                Token::Word(word) if word == "-" => Binary::Sub,
+                Token::Word("+") => Binary::Add,
+                Token::Word("-") => Binary::Sub,
                 _ => return Ok(left),
             };
             self.parser.word("an operator")?;
             let right = self.product(builder, depth)?;
-            left = builder.term(op, vec![left, right]);
+            left = self.term(builder, op, vec![left, right])?;
         }
     }
 
@@ -164,7 +174,7 @@ impl Formula<'_, '_> {
             };
             self.parser.advance();
             let right = self.atom(builder, depth)?;
-            left = builder.term(op, vec![left, right]);
+            left = self.term(builder, op, vec![left, right])?;
         }
     }
 
@@ -225,15 +235,17 @@ impl Formula<'_, '_> {
                 self.parser.punct(",")?;
             }
             if self.parser.is_key() {
-                let (key, _) = self.parser.word("an attribute")?;
+                let (key, at) = self.parser.word("an attribute")?;
                 self.parser.punct("=")?;
-                attributes.insert(key, self.parser.attribute(0)?.to_json());
+                if attributes.insert(key.clone(), self.parser.attribute(0)?.to_json()).is_some() {
+                    return Err(self.parser.error_at(at, format!("the attribute `{key}` is given twice")));
+                }
             } else {
                 args.push(self.sum(builder, depth + 1)?);
             }
         }
         match Op::from_text(name, attributes) {
-            Some(Ok(op)) => Ok(builder.term(op, args)),
+            Some(Ok(op)) => self.term(builder, op, args),
             Some(Err(error)) => Err(self.parser.error_at(span, format!("`{name}`: {error}"))),
             None => Err(self.parser.error_at(span, format!("unknown op `{name}`"))),
         }

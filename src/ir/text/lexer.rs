@@ -25,8 +25,18 @@ pub struct ParseError {
 impl ParseError {
     pub(super) fn new(source: &str, span: Span, message: impl Into<String>) -> Self {
         let source_line = source.lines().nth(span.line.saturating_sub(1)).unwrap_or_default().to_owned();
-        Self { message: message.into(), span, source_line }
+        Self { message: shortened(message.into()), span, source_line }
     }
+}
+
+/// `message` without most of what it quotes, should that be very long: the line is shown besides.
+fn shortened(mut message: String) -> String {
+    const LONGEST: usize = 600;
+    if let Some((at, _)) = message.char_indices().nth(LONGEST) {
+        message.truncate(at);
+        message.push('…');
+    }
+    message
 }
 
 impl fmt::Display for ParseError {
@@ -46,20 +56,23 @@ impl fmt::Display for ParseError {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Token {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Token<'s> {
     /// Letters, digits, `_ . - +`, and `{…}` where it continues a word.
-    Word(String),
+    Word(&'s str),
     /// One of ``% @ : , = ( ) { } [ ] * /`` and `->`.
     Punct(&'static str),
+    /// A character that nothing is written with.
+    Unexpected(char),
     End,
 }
 
-impl fmt::Display for Token {
+impl fmt::Display for Token<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Word(word) => write!(f, "`{word}`"),
             Self::Punct(punct) => write!(f, "`{punct}`"),
+            Self::Unexpected(c) => write!(f, "the character `{c}`"),
             Self::End => f.write_str("the end of the text"),
         }
     }
@@ -71,39 +84,54 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '.' | '-' | '+')
 }
 
-/// Splits `source` into tokens, the last of which is [`Token::End`].
-pub(super) fn tokens(source: &str) -> Result<Vec<(Token, Span)>, ParseError> {
-    let mut tokens = Vec::new();
-    let mut last = Span { line: 1, column: 1, length: 1 };
-    for (index, line) in source.lines().enumerate() {
-        let mut rest = line;
-        let mut column = 1;
-        while let Some(c) = rest.chars().next() {
-            if c.is_whitespace() {
-                column += 1;
-                rest = &rest[c.len_utf8()..];
-                continue;
+/// The tokens of a text, made as they are asked for: of a long text, most are never in memory together.
+pub(super) struct Lexer<'s> {
+    lines: std::str::Lines<'s>,
+    /// What is left of the line.
+    rest: &'s str,
+    line: usize,
+    column: usize,
+    /// Where the text ends, as far as it has been read.
+    end: Span,
+}
+
+impl<'s> Lexer<'s> {
+    pub fn new(source: &'s str) -> Self {
+        let end = Span { line: 1, column: 1, length: 1 };
+        Self { lines: source.lines(), rest: "", line: 0, column: 1, end }
+    }
+
+    /// The next token, in the end [`Token::End`] again and again.
+    pub fn next(&mut self) -> (Token<'s>, Span) {
+        loop {
+            let trimmed = self.rest.trim_start();
+            self.column += self.rest[..self.rest.len() - trimmed.len()].chars().count();
+            self.rest = trimmed;
+            if !self.rest.is_empty() && !self.rest.starts_with("//") {
+                return self.token();
             }
-            if rest.starts_with("//") {
-                break;
-            }
-            let punct = PUNCTUATION.into_iter().find(|punct| rest.starts_with(punct));
-            let bytes = punct.map_or_else(|| word_length(rest), str::len);
-            let text = &rest[..bytes];
-            let span = Span { line: index + 1, column, length: text.chars().count().max(1) };
-            let token = match punct {
-                Some(punct) => Token::Punct(punct),
-                None if bytes > 0 => Token::Word(text.to_owned()),
-                None => return Err(ParseError::new(source, span, format!("unexpected character `{c}`"))),
-            };
-            tokens.push((token, span));
-            last = Span { column: column + span.length, length: 1, ..span };
-            column += span.length;
-            rest = &rest[bytes..];
+            let Some(line) = self.lines.next() else { return (Token::End, self.end) };
+            (self.rest, self.line, self.column) = (line, self.line + 1, 1);
         }
     }
-    tokens.push((Token::End, last));
-    Ok(tokens)
+
+    /// The token that the rest of the line starts with.
+    fn token(&mut self) -> (Token<'s>, Span) {
+        let rest = self.rest;
+        let first = rest.chars().next().expect("there is something left");
+        let punct = PUNCTUATION.into_iter().find(|punct| rest.starts_with(punct));
+        let (token, bytes) = match (punct, word_length(rest)) {
+            (Some(punct), _) => (Token::Punct(punct), punct.len()),
+            (None, 0) => (Token::Unexpected(first), first.len_utf8()),
+            (None, bytes) => (Token::Word(&rest[..bytes]), bytes),
+        };
+        let span =
+            Span { line: self.line, column: self.column, length: rest[..bytes].chars().count().max(1) };
+        self.column += span.length;
+        self.end = Span { column: self.column, length: 1, ..span };
+        self.rest = &rest[bytes..];
+        (token, span)
+    }
 }
 
 /// Bytes of the word that `text` starts with: word characters and `{…}` groups after the first of them.
@@ -114,11 +142,44 @@ fn word_length(text: &str) -> usize {
         match rest.chars().next() {
             Some('-') if rest.starts_with("->") => return length,
             Some(c) if is_word(c) => length += c.len_utf8(),
-            Some('{') if length > 0 => match rest.find('}') {
-                Some(end) => length += end + 1,
-                None => return length,
+            // A group holds no other, so that no part of a text is looked through again and again.
+            Some('{') if length > 0 => match rest[1..].find(['{', '}']) {
+                Some(end) if rest[1 + end..].starts_with('}') => length += end + 2,
+                _ => return length,
             },
             _ => return length,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(text: &str) -> Vec<String> {
+        let mut lexer = Lexer::new(text);
+        let tokens = std::iter::from_fn(|| Some(lexer.next().0).filter(|token| *token != Token::End));
+        tokens.map(|token| token.to_string()).collect()
+    }
+
+    #[test]
+    fn groups_continue_words_and_hold_no_others() {
+        assert_eq!(tokens("a.{i+1}.b {x}"), ["`a.{i+1}.b`", "`{`", "`x`", "`}`"]);
+        assert_eq!(tokens("a{b{i}c"), ["`a`", "`{`", "`b{i}c`"]);
+        assert_eq!(tokens("a->b // c\n\t-1;"), ["`a`", "`->`", "`b`", "`-1`", "the character `;`"]);
+    }
+
+    #[test]
+    fn every_token_has_its_place() {
+        let mut lexer = Lexer::new("é  %x\n\n y");
+        let place = |(_, span): (Token, Span)| (span.line, span.column, span.length);
+        let places: Vec<_> = (0..5).map(|_| place(lexer.next())).collect();
+        assert_eq!(places, [(1, 1, 1), (1, 4, 1), (1, 5, 1), (3, 2, 1), (3, 3, 1)]);
+    }
+
+    /// Braces that nothing closes were once looked for to the end of the line, from each of them.
+    #[test]
+    fn braces_that_stay_open_take_no_longer_than_others() {
+        assert_eq!(tokens(&"a{".repeat(500_000)).len(), 1_000_000);
     }
 }

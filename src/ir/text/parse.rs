@@ -1,15 +1,13 @@
 //! Text into programs: the grammar. What the lines mean is [`super::build`]'s.
 
-use super::ast::{
-    Affine, Attribute, Carried, Line, Operand, PREVIOUS, Repeat, Segment, Spanned, Statement, Template,
-};
-use super::build::build_graph;
+use super::ast::{Affine, Attribute, Carried, Line, Operand, PREVIOUS, Repeat, Segment, Spanned, Template};
+use super::build::Builder;
 use super::formula::FusedText;
-use super::lexer::{ParseError, Span, Token, tokens};
+use super::lexer::{Lexer, ParseError, Span, Token};
 use super::range;
 use crate::op::{Op, Real};
-use crate::verify::is_well_formed;
-use crate::{DType, Declaration, Fact, Name, Program, Rate, Scales, Shape, UnknownScales};
+use crate::verify::{MOST_SEGMENTS, is_well_formed};
+use crate::{DType, Declaration, Fact, Graph, Name, Program, Rate, Scales, Shape, UnknownScales};
 use indexmap::IndexMap;
 use serde_json::Number;
 use std::collections::BTreeMap;
@@ -22,8 +20,7 @@ use std::ops::Range;
 /// assert_eq!((error.span.line, error.span.column), (2, 14));
 /// ```
 pub fn parse(source: &str) -> Result<Program, ParseError> {
-    let tokens = tokens(source)?;
-    let mut parser = Parser::new(source, tokens);
+    let mut parser = Parser::new(source);
     let program = parser.program()?;
     match parser.peek() {
         Token::End => Ok(program),
@@ -33,34 +30,30 @@ pub fn parse(source: &str) -> Result<Program, ParseError> {
 
 pub(super) type Parsed<T> = Result<T, ParseError>;
 
-/// What a graph's text says, before it becomes a graph.
-pub(super) struct GraphText {
-    pub inputs: Vec<Spanned<Name>>,
-    pub labels: Vec<Spanned<Name>>,
-    pub body: Vec<Statement>,
-    pub results: Vec<Spanned<Operand>>,
-    pub span: Span,
-}
-
 pub(super) struct Parser<'s> {
     pub source: &'s str,
-    tokens: Vec<(Token, Span)>,
-    at: usize,
+    lexer: Lexer<'s>,
+    /// The token that is next, and the one behind it.
+    ahead: [(Token<'s>, Span); 2],
+    /// Where the last token was.
+    last: Span,
     /// Whether `{i}` means something here.
     in_block: bool,
-    /// How many ops the repeated blocks so far unroll to.
+    /// How many ops there are so far, those of repeated blocks in every round.
     ops: usize,
     /// How many names the ranges so far stand for.
     names: usize,
 }
 
 impl<'s> Parser<'s> {
-    pub fn new(source: &'s str, tokens: Vec<(Token, Span)>) -> Self {
-        Self { source, tokens, at: 0, in_block: false, ops: 0, names: 0 }
+    pub fn new(source: &'s str) -> Self {
+        let mut lexer = Lexer::new(source);
+        let ahead = [lexer.next(), lexer.next()];
+        Self { source, lexer, ahead, last: Span::default(), in_block: false, ops: 0, names: 0 }
     }
 }
 
-impl Parser<'_> {
+impl<'s> Parser<'s> {
     fn program(&mut self) -> Parsed<Program> {
         self.keyword("program")?;
         let (name, span) = self.word("a program name")?;
@@ -97,17 +90,15 @@ impl Parser<'_> {
                             "prepare stages come once each, in the order of their rates, before variants";
                         return Err(self.error_at(span, message));
                     }
-                    let text = self.graph()?;
-                    let graph = build_graph(self, &text, &known)?;
-                    for (label, output) in text.labels.iter().zip(graph.outputs()) {
+                    let (graph, labels) = self.graph(&known)?;
+                    for (label, output) in labels.iter().zip(graph.outputs()) {
                         self.declare(&mut known, label, &graph[output.value].fact)?;
                     }
                     program.prepares.insert(rate, graph);
                 }
                 "variant" => {
                     let name = Name::from(self.word("a variant name")?.0);
-                    let text = self.graph()?;
-                    let graph = build_graph(self, &text, &known)?;
+                    let (graph, _) = self.graph(&known)?;
                     if program.variants.insert(name.clone(), graph).is_some() {
                         return Err(self.error_at(span, format!("`variant {name}` is there already")));
                     }
@@ -162,19 +153,27 @@ impl Parser<'_> {
         }
     }
 
-    /// `(inputs) -> (labels) { statements return values }`
-    fn graph(&mut self) -> Parsed<GraphText> {
+    /// `(inputs) -> (labels) { statements return values }`: the graph, and its labels. Inputs take their facts from
+    /// `known`.
+    fn graph(&mut self, known: &BTreeMap<Name, Fact>) -> Parsed<(Graph, Vec<Spanned<Name>>)> {
         let span = self.span();
-        let inputs = self.names()?;
+        let mut builder = Builder::new(self.source);
+        for input in self.names()? {
+            builder.input(&input, known)?;
+        }
         self.punct("->")?;
         let labels = self.names()?;
         self.punct("{")?;
-        let mut body = Vec::new();
+        // Each statement becomes ops before the next is read: its text takes more memory than they do.
         loop {
             match self.peek() {
-                Token::Punct("%") => body.push(Statement::Line(self.line(&Template::empty())?)),
-                Token::Word(word) if word == "repeat" => body.push(Statement::Repeat(self.repeat()?)),
-                Token::Word(word) if word == "return" => break,
+                Token::Punct("%") => {
+                    let line = self.line(&Template::empty())?;
+                    self.count_ops(1, line.name.span)?;
+                    builder.line(&line)?;
+                }
+                Token::Word("repeat") => builder.repeat(&self.repeat()?)?,
+                Token::Word("return") => break,
                 other => {
                     return Err(self.error(format!("expected an op, `repeat` or `return`, found {other}")));
                 }
@@ -183,7 +182,19 @@ impl Parser<'_> {
         self.keyword("return")?;
         let results = self.results()?;
         self.punct("}")?;
-        Ok(GraphText { inputs, labels, body, results, span })
+        Ok((builder.finish(&labels, &results, span)?, labels))
+    }
+
+    /// Refuses more ops than a program can have.
+    fn count_ops(&mut self, more: usize, span: Span) -> Parsed<()> {
+        const MOST_OPS: usize = 100_000;
+        self.ops = self.ops.saturating_add(more);
+        if self.ops > MOST_OPS {
+            let message =
+                format!("a program may have {MOST_OPS} ops at most, those of a block in each of its rounds");
+            return Err(self.error_at(span, message));
+        }
+        Ok(())
     }
 
     fn names(&mut self) -> Parsed<Vec<Spanned<Name>>> {
@@ -200,7 +211,7 @@ impl Parser<'_> {
 
     /// What a graph returns.
     fn results(&mut self) -> Parsed<Vec<Spanned<Operand>>> {
-        if *self.peek() == Token::Punct("}") {
+        if self.peek() == Token::Punct("}") {
             return Ok(Vec::new());
         }
         let mut results = self.operands()?;
@@ -238,7 +249,7 @@ impl Parser<'_> {
         self.punct("{")?;
         let mut body = Vec::new();
         let names = self.names;
-        while *self.peek() == Token::Punct("%") {
+        while self.peek() == Token::Punct("%") {
             body.push(self.line(&path)?);
         }
         if body.is_empty() {
@@ -247,11 +258,7 @@ impl Parser<'_> {
         self.yields(&carried, &body)?;
         self.punct("}")?;
         self.in_block = false;
-        const MOST_OPS: usize = 100_000;
-        self.ops = self.ops.saturating_add(body.len().saturating_mul((end - start) as usize));
-        if self.ops > MOST_OPS {
-            return Err(self.error_at(span.span, format!("blocks may unroll to {MOST_OPS} ops at most")));
-        }
+        self.count_ops(body.len().saturating_mul((end - start) as usize), span.span)?;
         // The ranges of a body stand for their names once in every round.
         let again = (self.names - names).saturating_mul((end - start - 1) as usize);
         self.count_names(again, span.span)?;
@@ -262,7 +269,7 @@ impl Parser<'_> {
     fn yields(&mut self, carried: &[Carried], body: &[Line]) -> Parsed<()> {
         let span = self.span();
         let mut yielded = Vec::new();
-        if matches!(self.peek(), Token::Word(word) if word == "yield") {
+        if self.peek() == Token::Word("yield") {
             self.keyword("yield")?;
             loop {
                 yielded.push(self.value_name()?);
@@ -326,11 +333,16 @@ impl Parser<'_> {
 
     /// `in module.path`, if it is there.
     fn path(&mut self) -> Parsed<Option<Template>> {
-        if !matches!(self.peek(), Token::Word(word) if word == "in") {
+        if self.peek() != Token::Word("in") {
             return Ok(None);
         }
         self.keyword("in")?;
-        Ok(Some(self.template("a module path")?.node))
+        let path = self.template("a module path")?;
+        if path.node.0.len() > MOST_SEGMENTS {
+            let message = format!("a module path may have {MOST_SEGMENTS} segments at most");
+            return Err(self.error_at(path.span, message));
+        }
+        Ok(Some(path.node))
     }
 
     fn operands(&mut self) -> Parsed<Vec<Spanned<Operand>>> {
@@ -362,18 +374,18 @@ impl Parser<'_> {
 
     /// Whether `key=` follows.
     pub(super) fn is_key(&self) -> bool {
-        let next = self.tokens.get(self.at + 1).map(|(token, _)| token);
-        matches!(self.peek(), Token::Word(_)) && next == Some(&Token::Punct("="))
+        matches!(self.ahead, [(Token::Word(_), _), (Token::Punct("="), _)])
     }
 
     /// Passes over a token.
     pub(super) fn advance(&mut self) {
-        self.at += 1;
+        let [(_, last), next] = self.ahead;
+        (self.last, self.ahead) = (last, [next, self.lexer.next()]);
     }
 
     /// `%name`, which may have holes, or `%stem.{a..b}` for several.
     fn values(&mut self) -> Parsed<Vec<Spanned<Template>>> {
-        if let (Token::Word(word), _) = &self.tokens[self.at + 1]
+        if let (Token::Word(word), _) = self.ahead[1]
             && range::split(word).is_some()
         {
             let plain = |name: Spanned<Name>| Spanned { node: Template::plain(&name.node), span: name.span };
@@ -419,7 +431,7 @@ impl Parser<'_> {
                 self.punct("=")?;
                 attributes.push((key, self.attribute(0)?));
             }
-            let end = self.tokens[self.at - 1].1;
+            let end = self.last;
             if end.line == span.line {
                 span.length = end.column + end.length - span.column;
             }
@@ -489,8 +501,8 @@ impl Parser<'_> {
             shape.push(self.integer("an extent")?);
         }
         let fact = Fact { scales, ..Fact::new(dtype, Shape::from(shape)) };
-        if !fact.is_addressable() {
-            return Err(self.error_at(span, format!("a value of type {fact} is too large to address")));
+        if let Some(fault) = fact.fault() {
+            return Err(self.error_at(span, fault));
         }
         Ok(Spanned { node: fact, span })
     }
@@ -587,17 +599,19 @@ impl Parser<'_> {
         }
     }
 
-    pub(super) fn peek(&self) -> &Token {
-        &self.tokens[self.at].0
+    pub(super) fn peek(&self) -> Token<'s> {
+        self.ahead[0].0
     }
 
     pub(super) fn span(&self) -> Span {
-        self.tokens[self.at].1
+        self.ahead[0].1
     }
 
     pub(super) fn accept(&mut self, punct: &str) -> bool {
-        let found = matches!(self.peek(), Token::Punct(found) if *found == punct);
-        self.at += usize::from(found);
+        let found = matches!(self.peek(), Token::Punct(found) if found == punct);
+        if found {
+            self.advance();
+        }
         found
     }
 
@@ -613,9 +627,8 @@ impl Parser<'_> {
         let span = self.span();
         match self.peek() {
             Token::Word(word) => {
-                let word = word.clone();
-                self.at += 1;
-                Ok((word, span))
+                self.advance();
+                Ok((word.to_owned(), span))
             }
             other => Err(self.error(format!("expected {what}, found {other}"))),
         }
@@ -624,15 +637,19 @@ impl Parser<'_> {
     fn keyword(&mut self, keyword: &str) -> Parsed<()> {
         match self.peek() {
             Token::Word(word) if word == keyword => {
-                self.at += 1;
+                self.advance();
                 Ok(())
             }
             other => Err(self.error(format!("expected `{keyword}`, found {other}"))),
         }
     }
 
+    /// `message` about the next token.
     pub(super) fn error(&self, message: impl Into<String>) -> ParseError {
-        self.error_at(self.span(), message)
+        match self.peek() {
+            Token::Unexpected(c) => self.error_at(self.span(), format!("unexpected character `{c}`")),
+            _ => self.error_at(self.span(), message),
+        }
     }
 
     pub fn error_at(&self, span: Span, message: impl Into<String>) -> ParseError {

@@ -8,12 +8,11 @@ use burn::tensor::{Shape, Slice as BurnSlice, TensorData, TensorMetadata};
 use reflux_ir::op::{Slice, axis_index};
 use reflux_ir::{Fact, HostTensor};
 
-/// Rows `ids` of `table`.
-pub fn embedding<B: Target>(ids: IntTensor<B>, table: FloatTensor<B>) -> FloatTensor<B> {
-    let mut shape = ids.shape().to_vec();
-    let flat = B::int_reshape(ids, Shape::new([shape.iter().product()]));
-    shape.push(extents::<B>(&table)[1]);
-    B::float_reshape(B::float_select(table, 0, flat), Shape::from(shape))
+/// Rows `ids` of `table`; the result is of type `fact`.
+pub fn embedding<B: Target>(ids: IntTensor<B>, table: FloatTensor<B>, fact: &Fact) -> FloatTensor<B> {
+    let count = ids.shape().num_elements();
+    let flat = B::int_reshape(ids, Shape::new([count]));
+    B::float_reshape(B::float_select(table, 0, flat), burn_shape(&fact.shape))
 }
 
 /// See [`reflux_ir::op::Argmax`]. On the host, where the first of equals is sure to win.
@@ -71,7 +70,9 @@ pub fn reshape<B: Target>(x: Value<B>, shape: &[usize]) -> Value<B> {
     match x {
         Value::Float(x) => Value::Float(B::float_reshape(x, shape)),
         Value::Int(x) => Value::Int(B::int_reshape(x, shape)),
-        scalar => scalar,
+        Value::Scalar(..) | Value::Quantized(_) => {
+            unreachable!("numbers are tensors here, and codes refused")
+        }
     }
 }
 
@@ -81,7 +82,9 @@ pub fn transpose<B: Target>(x: Value<B>, perm: &[usize]) -> Value<B> {
         scalar if perm.is_empty() => scalar,
         Value::Float(x) => Value::Float(B::float_permute(x, perm)),
         Value::Int(x) => Value::Int(B::int_permute(x, perm)),
-        scalar => scalar,
+        Value::Scalar(..) | Value::Quantized(_) => {
+            unreachable!("numbers are tensors here, and codes refused")
+        }
     }
 }
 
@@ -102,7 +105,9 @@ pub fn slice<B: Target>(x: Value<B>, op: &Slice) -> Value<B> {
             let ranges = ranges(x.shape().num_dims());
             Value::Int(B::int_slice(x, &ranges))
         }
-        scalar => scalar,
+        Value::Scalar(..) | Value::Quantized(_) => {
+            unreachable!("numbers are tensors here, and codes refused")
+        }
     }
 }
 

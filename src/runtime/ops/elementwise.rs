@@ -1,7 +1,6 @@
 //! Ops that work element by element.
 
 use super::{Target, extents, in_f32, with_rank};
-use crate::RunError;
 use crate::value::{Value, float_dtype, int_dtype};
 use burn::tensor::ops::{BoolTensor, FloatTensor, IntTensor};
 use burn::tensor::{BoolDType, Shape, TensorMetadata, get_device_settings};
@@ -28,16 +27,10 @@ pub fn unary<B: Target>(function: Unary, x: FloatTensor<B>) -> FloatTensor<B> {
 }
 
 /// See [`Binary`].
-pub fn binary<B: Target>(
-    op: Binary,
-    a: Value<B>,
-    b: Value<B>,
-    device: &B::Device,
-) -> Result<Value<B>, RunError> {
-    match (a, b) {
-        (Value::Float(a), Value::Scalar(b, _)) => Ok(Value::Float(float_scalar::<B>(op, a, b, device))),
-        (Value::Int(a), Value::Scalar(b, _)) => int_scalar(op, a, b, device),
-        (a @ Value::Int(_), b) | (a, b @ Value::Int(_)) => {
+pub fn binary<B: Target>(op: Binary, a: Value<B>, b: Value<B>, device: &B::Device) -> Value<B> {
+    match (a.into_tensor(device), b) {
+        (Value::Float(a), Value::Scalar(b, _)) => Value::Float(float_scalar::<B>(op, a, b, device)),
+        (a @ Value::Int(_), b) => {
             let (a, b) = (a.int(device), b.int(device));
             let rank = a.shape().num_dims().max(b.shape().num_dims());
             int(op, int_with_rank::<B>(a, rank), int_with_rank::<B>(b, rank), device)
@@ -45,7 +38,7 @@ pub fn binary<B: Target>(
         (a, b) => {
             let (a, b) = (a.float(device), b.float(device));
             let rank = extents::<B>(&a).len().max(extents::<B>(&b).len());
-            Ok(Value::Float(float::<B>(op, with_rank::<B>(a, rank), with_rank::<B>(b, rank), device)))
+            Value::Float(float::<B>(op, with_rank::<B>(a, rank), with_rank::<B>(b, rank), device))
         }
     }
 }
@@ -112,25 +105,21 @@ fn float_scalar<B: Target>(op: Binary, a: FloatTensor<B>, b: f64, device: &B::De
     }
 }
 
-fn int<B: Target>(
-    op: Binary,
-    a: IntTensor<B>,
-    b: IntTensor<B>,
-    device: &B::Device,
-) -> Result<Value<B>, RunError> {
-    Ok(Value::Int(match op {
+fn int<B: Target>(op: Binary, a: IntTensor<B>, b: IntTensor<B>, device: &B::Device) -> Value<B> {
+    Value::Int(match op {
         Binary::Add => B::int_add(a, b),
         Binary::Sub => B::int_sub(a, b),
         Binary::Mul => B::int_mul(a, b),
-        Binary::Div => return Err(RunError::UnsupportedType { op: "div", dtype: DType::I32 }),
+        Binary::Div => unreachable!("inference refuses integers here"),
         Binary::Equal => {
+            let dtype = a.dtype();
             let equal = B::int_equal(a, b, get_device_settings::<B>(device).bool_dtype);
-            B::bool_into_int(equal, int_dtype(DType::I32))
+            B::bool_into_int(equal, dtype.into())
         }
         Binary::Min => first_int_where::<B>(a, b, B::int_lower, device),
         Binary::Max => first_int_where::<B>(a, b, B::int_greater, device),
         Binary::Pow => unreachable!("inference refuses powers of integers"),
-    }))
+    })
 }
 
 /// `a` where it compares with `b` as `compare` has it, else `b`.
@@ -144,17 +133,6 @@ fn first_int_where<B: Target>(
     let [a, b] = [a, b].map(|x| B::int_expand(x, shape.clone()));
     let is_first = compare(a.clone(), b.clone(), get_device_settings::<B>(device).bool_dtype);
     B::int_mask_where(b, is_first, a)
-}
-
-fn int_scalar<B: Target>(
-    op: Binary,
-    a: IntTensor<B>,
-    b: f64,
-    device: &B::Device,
-) -> Result<Value<B>, RunError> {
-    let rank = a.shape().num_dims();
-    let b = Value::<B>::Scalar(b, DType::I32).int(device);
-    int(op, a, int_with_rank::<B>(b, rank), device)
 }
 
 fn int_with_rank<B: Target>(x: IntTensor<B>, rank: usize) -> IntTensor<B> {
@@ -173,8 +151,7 @@ pub fn cast<B: Target>(x: Value<B>, dtype: DType, device: &B::Device) -> Value<B
         (Value::Float(x), false) => Value::Int(B::float_into_int(B::float_round(x), int_dtype(dtype))),
         (Value::Int(x), true) => Value::Float(B::int_into_float(x, float_dtype(dtype))),
         (Value::Int(x), false) => Value::Int(B::int_cast(x, int_dtype(dtype))),
-        (x @ Value::Scalar(..), true) => cast(Value::Float(x.float(device)), dtype, device),
-        (x @ Value::Scalar(..), false) => cast(Value::Int(x.int(device)), dtype, device),
+        (x @ Value::Scalar(..), _) => cast(x.into_tensor(device), dtype, device),
         (Value::Quantized(_), _) => unreachable!("inference refuses codes here"),
     }
 }

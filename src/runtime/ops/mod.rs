@@ -53,7 +53,12 @@ fn composed_op<B: Target>(
     operands: Vec<Value<B>>,
     device: &B::Device,
 ) -> Result<Value<B>, RunError> {
-    let mut operands = operands.into_iter();
+    let takes_numbers = matches!(op, Op::Binary(_) | Op::Rowwise(_) | Op::Gemm(_));
+    let mut operands = operands
+        .into_iter()
+        .map(|x| if takes_numbers { x } else { x.into_tensor(device) })
+        .collect::<Vec<_>>()
+        .into_iter();
     let mut next = || operands.next().expect("arity is verified");
     Ok(Value::Float(match op {
         Op::Input(_) | Op::Weight(_) | Op::Constant(_) => unreachable!("leaves are not executed"),
@@ -70,7 +75,7 @@ fn composed_op<B: Target>(
         }
         Op::Rope(_) => position::rope::<B>(next().float(device), next().float(device)),
         Op::Unary(op) => elementwise::unary::<B>(*op, next().float(device)),
-        Op::Binary(op) => return elementwise::binary(*op, next(), next(), device),
+        Op::Binary(op) => return Ok(elementwise::binary(*op, next(), next(), device)),
         Op::Cast(op) => return Ok(elementwise::cast(next(), op.dtype, device)),
         Op::Linear(_) => {
             let (x, weight) = (next().float(device), next().float(device));
@@ -108,7 +113,7 @@ fn composed_op<B: Target>(
         Op::GroupNorm(op) => {
             norm::group_norm::<B>(op, next().float(device), next().float(device), next().float(device))
         }
-        Op::Embedding(_) => data::embedding::<B>(next().int(device), next().float(device)),
+        Op::Embedding(_) => data::embedding::<B>(next().int(device), next().float(device), fact),
         Op::Argmax(_) => return data::argmax(next(), &inputs[0], device),
         Op::Select(_) => return data::select(next(), next(), &inputs[1], fact, device),
         Op::Reshape(op) => return Ok(data::reshape(next(), &op.shape)),

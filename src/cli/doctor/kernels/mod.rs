@@ -20,16 +20,13 @@ use reflux_ir::{DType, Op, Program};
 use reflux_models::Net;
 use reflux_runtime::{Device, RunError, load};
 use serde_json::json;
-use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// Runs all cases on `device` and prints how far each is from what it should be.
 ///
 /// # Errors
 /// [`Error::Kernels`] if one is too far, or did not run.
-pub fn prove(device: Device, seed: Option<u64>, as_json: bool) -> Result<(), Error> {
+pub fn prove(device: Device, seed: u64, as_json: bool) -> Result<(), Error> {
     let info = device.probe().map_err(RunError::from)?;
-    // Short enough to be typed again.
-    let seed = seed.unwrap_or_else(|| RandomState::new().build_hasher().finish() % 1_000_000);
     if !as_json {
         print(&format!("kernels of {device} ({}), seed {seed}: relative L2 distances\n", info.name))?;
     }

@@ -10,11 +10,17 @@ use std::fmt::Write;
 
 /// Whether a row of the result is a formula over a row of each operand.
 pub(super) fn is_formula(op: &Op) -> bool {
-    match op {
-        Op::Unary(_) | Op::Binary(_) | Op::Cast(_) | Op::LayerNorm(_) | Op::RmsNorm(_) | Op::Rope(_) => true,
-        Op::Dequantize(_) | Op::Quantize(_) => true,
-        _ => false,
-    }
+    matches!(
+        op,
+        Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Cast(_)
+            | Op::LayerNorm(_)
+            | Op::RmsNorm(_)
+            | Op::Rope(_)
+            | Op::Dequantize(_)
+            | Op::Quantize(_)
+    )
 }
 
 impl Planner<'_> {

@@ -64,7 +64,10 @@ impl<'a> Product<'a> {
             [
                 Term { op: Op::MatmulCodes(MatmulCodes::MatmulI8), args: codes },
                 Term { op: Op::Rescale(rescale), args },
-            ] if args[0] == Arg::Term(0) && args[1..3] == codes[..] && rescale.dtype == DType::F32 => {
+            ] if args[0] == Arg::Term(0)
+                && args.get(1..3) == Some(&codes[..])
+                && rescale.dtype == DType::F32 =>
+            {
                 let quantized = |arg: &Arg| match &operands[index(arg)?] {
                     Value::Quantized(coded) => {
                         let scales = inputs[index(arg)?].scales?;

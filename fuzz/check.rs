@@ -1,0 +1,185 @@
+//! What must hold of every input.
+
+use reflux_ir::export::DotOptions;
+use reflux_ir::pass::{Driver, DriverError, Exactness, Pipeline, Registry};
+use reflux_ir::text::{PrintOptions, parse};
+use reflux_ir::{Machine, Program, export, verify};
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Something that does not hold.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// What is wrong, without what differs from input to input: failures of one kind have one cause, most likely.
+    pub kind: String,
+    pub message: String,
+}
+
+impl Failure {
+    /// That `message`, which starts with what is wrong.
+    pub fn new(message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { kind: kind(&message), message }
+    }
+}
+
+/// The beginning of a message without numbers and names.
+fn kind(message: &str) -> String {
+    let line = message.lines().next().unwrap_or_default();
+    let words = line
+        .split_whitespace()
+        .filter(|word| !word.contains(['%', '@', '[', '`', '.']) || word.contains(".rs"));
+    let text: String = words.take(14).collect::<Vec<_>>().join(" ");
+    text.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).take(120).collect()
+}
+
+/// What a pipeline makes of a program.
+pub enum Outcome {
+    Ran { program: Box<Program>, exactness: Exactness },
+    Refused(String),
+}
+
+thread_local! {
+    /// Where the last panic was.
+    static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Keeps panics from printing; [`quietly`] says what they were.
+pub fn silence_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(|place| format!(" at {}:{}", place.file(), place.line()));
+        PLACE.with(|known| *known.borrow_mut() = place.unwrap_or_default());
+    }));
+}
+
+/// Runs `body`; a panic of it is a failure.
+pub fn quietly<T>(what: &str, body: impl FnOnce() -> T) -> Result<T, Failure> {
+    catch_unwind(AssertUnwindSafe(body)).map_err(|panic| {
+        let message = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+            (Some(message), _) => (*message).to_owned(),
+            (_, Some(message)) => message.clone(),
+            _ => "without a message".to_owned(),
+        };
+        let place = PLACE.with(|place| place.borrow().clone());
+        Failure::new(format!("{what} panics{place}: {message}"))
+    })
+}
+
+/// What must hold of every text: it is parsed or refused, and what is a program survives being printed. The program, if
+/// it verifies.
+pub fn text(text: &str) -> Result<Option<Program>, Failure> {
+    let parsed = quietly("parse", || parse(text))?;
+    match parsed {
+        Ok(program) => {
+            round_trip(&program)?;
+            exports(&program)?;
+            let verified = quietly("verify", || verify(&program).map_err(|error| error.to_string()))?;
+            Ok(verified.is_ok().then_some(program))
+        }
+        Err(error) => quietly("an error's text", || {
+            let shown = error.to_string();
+            let longest = shown.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+            (longest < 2000)
+                .then_some(None)
+                .ok_or_else(|| Failure::new(format!("the error is long: {longest} characters")))
+        })?,
+    }
+}
+
+/// What must hold of every program: its text, rolled and unrolled, parses as it.
+pub fn round_trip(program: &Program) -> Result<(), Failure> {
+    let unrolled =
+        PrintOptions { unrolled: true, costs: true, provenance: true, machine: Machine::named("cpu") };
+    let texts = quietly("printing", || [program.to_string(), program.print(&unrolled)])?;
+    for (form, text) in ["the text", "the unrolled text"].iter().zip(&texts) {
+        match quietly("parse", || parse(text))? {
+            Err(error) => return Err(Failure::new(format!("{form} does not parse: {error}\n{text}"))),
+            Ok(parsed) if parsed != *program => {
+                return Err(Failure::new(format!("{form} parses as another program\n{text}\n{parsed}")));
+            }
+            Ok(parsed) if parsed.to_string() != texts[0] => {
+                return Err(Failure::new(format!("{form} prints as another text\n{text}\n{parsed}")));
+            }
+            Ok(parsed) if parsed.structural_hash() != program.structural_hash() => {
+                return Err(Failure::new(format!("{form} parses as a program of another hash\n{text}")));
+            }
+            Ok(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// That the program can be exported.
+pub fn exports(program: &Program) -> Result<(), Failure> {
+    quietly("export", || {
+        for unrolled in [false, true] {
+            export::dot(program, DotOptions { machine: None, unrolled });
+        }
+        export::model_explorer(program, None);
+    })
+}
+
+/// What must hold of a program that verifies, and of a pipeline: it runs, or is refused; what it leaves survives being
+/// printed; and its passes leave alone what they have just left, or say why they do not. The pass number `which` is held to
+/// that.
+pub fn passes(
+    program: &Program,
+    pipeline: &str,
+    registry: &Registry,
+    times: bool,
+    which: usize,
+) -> Result<Outcome, Failure> {
+    let (program, exactness) = match run(program, pipeline, registry, times)? {
+        Outcome::Refused(why) => return Ok(Outcome::Refused(why)),
+        Outcome::Ran { program, exactness } => (program, exactness),
+    };
+    round_trip(&program).map_err(|failure| Failure::new(format!("after {pipeline}, {}", failure.message)))?;
+    settles(&program, pipeline, registry, times, which)?;
+    Ok(Outcome::Ran { program, exactness })
+}
+
+fn run(program: &Program, pipeline: &str, registry: &Registry, times: bool) -> Result<Outcome, Failure> {
+    let parsed = Pipeline::parse(pipeline, registry);
+    let parsed = parsed.map_err(|error| Failure::new(format!("the pipeline does not parse: {error}")))?;
+    let times: Option<Vec<f32>> =
+        times.then(|| (0..program.schedule.len()).map(|step| 1000.0 - 180.0 * step as f32).collect());
+    let mut driver = Driver { timesteps: times.as_deref(), ..Driver::default() };
+    match quietly("the driver", || driver.run(program.clone(), &parsed))? {
+        Ok((program, _)) => Ok(Outcome::Ran { program: program.into(), exactness: parsed.exactness() }),
+        Err(DriverError::Broken { pass, failure, .. }) => {
+            let place = PLACE.with(|place| place.borrow().clone());
+            let name = pass.split('(').next().unwrap_or_default();
+            Err(Failure::new(format!(
+                "{name} {failure}{}",
+                if failure.to_string().contains("panicked") { place } else { String::new() }
+            )))
+        }
+        Err(DriverError::Input(error)) => {
+            Err(Failure::new(format!("the program given does not verify: {error}")))
+        }
+        Err(refused) => Ok(Outcome::Refused(refused.to_string())),
+    }
+}
+
+/// Whether the pass number `which` of `pipeline` leaves alone what it makes of `program`.
+fn settles(
+    program: &Program,
+    pipeline: &str,
+    registry: &Registry,
+    times: bool,
+    which: usize,
+) -> Result<(), Failure> {
+    let parsed = Pipeline::parse(pipeline, registry).expect("it has been run");
+    let index = which % parsed.passes().len();
+    let pass = parsed.passes().nth(index).expect("it is one of them");
+    if pass.why_not_idempotent().is_some() {
+        return Ok(());
+    }
+    let text = parsed.text_of(index);
+    let Outcome::Ran { program: once, .. } = run(program, &text, registry, times)? else { return Ok(()) };
+    let Outcome::Ran { program: twice, .. } = run(&once, &text, registry, times)? else { return Ok(()) };
+    if once == twice {
+        return Ok(());
+    }
+    Err(Failure::new(format!("{} is not idempotent: {text}\n{once}\n{twice}", pass.name())))
+}
