@@ -1,11 +1,12 @@
 //! What must hold of every input.
 
 use reflux_ir::export::DotOptions;
-use reflux_ir::pass::{Driver, DriverError, Exactness, Pipeline, Registry};
+use reflux_ir::pass::{self, Driver, DriverError, Exactness, Pipeline, Registry};
 use reflux_ir::text::{PrintOptions, parse};
 use reflux_ir::{Machine, Program, export, verify};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 /// Something that does not hold.
 #[derive(Clone, Debug)]
@@ -13,13 +14,20 @@ pub struct Failure {
     /// What is wrong, without what differs from input to input: failures of one kind have one cause, most likely.
     pub kind: String,
     pub message: String,
+    /// Whether nothing is wrong but the time that it takes.
+    pub is_slowness: bool,
 }
 
 impl Failure {
     /// That `message`, which starts with what is wrong.
     pub fn new(message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { kind: kind(&message), message }
+        Self { kind: kind(&message), message, is_slowness: false }
+    }
+
+    /// That it takes so long.
+    pub fn slowness(time: Duration) -> Self {
+        Self { is_slowness: true, ..Self::new(format!("it takes {:.1} s", time.as_secs_f64())) }
     }
 }
 
@@ -35,7 +43,12 @@ fn kind(message: &str) -> String {
 
 /// What a pipeline makes of a program.
 pub enum Outcome {
-    Ran { program: Box<Program>, exactness: Exactness },
+    Ran {
+        program: Box<Program>,
+        exactness: Exactness,
+        /// Whether a pass says that a limit kept it from looking at all that there is.
+        is_cut_short: bool,
+    },
     Refused(String),
 }
 
@@ -129,29 +142,38 @@ pub fn passes(
     times: bool,
     which: usize,
 ) -> Result<Outcome, Failure> {
-    let (program, exactness) = match run(program, pipeline, registry, times)? {
-        Outcome::Refused(why) => return Ok(Outcome::Refused(why)),
-        Outcome::Ran { program, exactness } => (program, exactness),
-    };
-    round_trip(&program).map_err(|failure| Failure::new(format!("after {pipeline}, {}", failure.message)))?;
-    settles(&program, pipeline, registry, times, which)?;
-    Ok(Outcome::Ran { program, exactness })
+    let outcome = run(program, pipeline, registry, times, true)?;
+    let Outcome::Ran { program: after, .. } = &outcome else { return Ok(outcome) };
+    round_trip(after).map_err(|failure| Failure::new(format!("after {pipeline}, {}", failure.message)))?;
+    settles(after, pipeline, registry, times, which)?;
+    Ok(outcome)
 }
 
-fn run(program: &Program, pipeline: &str, registry: &Registry, times: bool) -> Result<Outcome, Failure> {
+/// Runs `pipeline`; its passes explain what they do if `explain` says so.
+fn run(
+    program: &Program,
+    pipeline: &str,
+    registry: &Registry,
+    times: bool,
+    explain: bool,
+) -> Result<Outcome, Failure> {
     let parsed = Pipeline::parse(pipeline, registry);
     let parsed = parsed.map_err(|error| Failure::new(format!("the pipeline does not parse: {error}")))?;
     let times: Option<Vec<f32>> =
         times.then(|| (0..program.schedule.len()).map(|step| 1000.0 - 180.0 * step as f32).collect());
-    let mut driver = Driver { timesteps: times.as_deref(), ..Driver::default() };
+    let mut driver = Driver { timesteps: times.as_deref(), explain, ..Driver::default() };
     match quietly("the driver", || driver.run(program.clone(), &parsed))? {
-        Ok((program, _)) => Ok(Outcome::Ran { program: program.into(), exactness: parsed.exactness() }),
+        Ok((program, report)) => Ok(Outcome::Ran {
+            program: program.into(),
+            exactness: parsed.exactness(),
+            is_cut_short: report.is_cut_short(),
+        }),
         Err(DriverError::Broken { pass, failure, .. }) => {
             let place = PLACE.with(|place| place.borrow().clone());
             let name = pass.split('(').next().unwrap_or_default();
             Err(Failure::new(format!(
                 "{name} {failure}{}",
-                if failure.to_string().contains("panicked") { place } else { String::new() }
+                if matches!(*failure, pass::Failure::Panic(_)) { place } else { String::new() }
             )))
         }
         Err(DriverError::Input(error)) => {
@@ -176,9 +198,10 @@ fn settles(
         return Ok(());
     }
     let text = parsed.text_of(index);
-    let Outcome::Ran { program: once, .. } = run(program, &text, registry, times)? else { return Ok(()) };
-    let Outcome::Ran { program: twice, .. } = run(&once, &text, registry, times)? else { return Ok(()) };
-    if once == twice {
+    let run = |program| run(program, &text, registry, times, false);
+    let Outcome::Ran { program: once, is_cut_short, .. } = run(program)? else { return Ok(()) };
+    let Outcome::Ran { program: twice, .. } = run(&once)? else { return Ok(()) };
+    if once == twice || is_cut_short {
         return Ok(());
     }
     Err(Failure::new(format!("{} is not idempotent: {text}\n{once}\n{twice}", pass.name())))

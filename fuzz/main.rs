@@ -40,13 +40,11 @@ fn main() -> ExitCode {
     for index in arguments.from..arguments.from + arguments.count {
         let known = tally.failures.len();
         run.try_input(index, &mut tally);
-        for found in &tally.failures[known..] {
-            if !found.reproducer.is_empty() {
-                kinds += 1;
-                let message: Vec<&str> = found.failure.message.lines().take(3).collect();
-                println!("== input {} of seed {}: {}", found.input, arguments.seed, message.join("\n"));
-                println!("-- small:\n{}", found.reproducer);
-            }
+        for found in tally.failures[known..].iter().filter(|found| found.is_new) {
+            kinds += 1;
+            let message: Vec<&str> = found.failure.message.lines().take(3).collect();
+            println!("== input {} of seed {}: {}", found.input, arguments.seed, message.join("\n"));
+            println!("-- small:\n{}", run.reproducer(found));
         }
         if kinds >= arguments.kinds {
             println!("{kinds} kinds of failure: that is enough");

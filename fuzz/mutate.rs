@@ -6,16 +6,20 @@ mod programs;
 use fastrand::Rng;
 
 /// Programs that passes once did not know what to make of, each with its pipeline as a comment.
-pub const SEEDS: [&str; 13] = [
+pub const SEEDS: [&str; 17] = [
     include_str!("seeds/cache_codes.ir"),
     include_str!("seeds/cache_one_attention_in_the_end.ir"),
     include_str!("seeds/cache_sites_unread.ir"),
     include_str!("seeds/canonicalize_operands_that_become_one.ir"),
+    include_str!("seeds/dce_slice_of_all_that_is_carried.ir"),
     include_str!("seeds/fuse_long_chain.ir"),
     include_str!("seeds/fuse_many_ways.ir"),
     include_str!("seeds/fuse_norms_and_products.ir"),
     include_str!("seeds/fuse_products_of_broadcast_tables.ir"),
     include_str!("seeds/hoist_codes_of_all_steps.ir"),
+    include_str!("seeds/hoist_made_of_what_is_prepared_late.ir"),
+    include_str!("seeds/hoist_names_of_two_stages.ir"),
+    include_str!("seeds/merge_linear_one_after_another.ir"),
     include_str!("seeds/merge_linear_panels.ir"),
     include_str!("seeds/merge_linear_scales_of_other_codes.ir"),
     include_str!("seeds/merge_linear_weights_of_two_inputs.ir"),

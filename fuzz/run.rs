@@ -47,8 +47,8 @@ pub struct Tally {
 pub struct Found {
     pub input: u64,
     pub failure: Failure,
-    /// A small text that fails so, with its pipeline as a comment.
-    pub reproducer: String,
+    /// Whether it is the first of its kind.
+    pub is_new: bool,
 }
 
 impl Run<'_> {
@@ -62,28 +62,27 @@ impl Run<'_> {
             tally.slowest = (index, time);
         }
         let too_slow = self.longest.is_some_and(|longest| time > longest);
-        let slow = || Failure::new(format!("it takes {:.1} s", time.as_secs_f64()));
+        let slow = || Failure::slowness(time);
         let failure = outcome.err().or_else(|| too_slow.then(slow));
         if let Some(failure) = failure {
-            let is_known = tally.failures.iter().any(|known| known.failure.kind == failure.kind);
-            let reproducer =
-                if is_known { String::new() } else { self.reproducer(index, &failure, too_slow) };
-            tally.failures.push(Found { input: index, failure, reproducer });
+            let is_new = tally.failures.iter().all(|known| known.failure.kind != failure.kind);
+            tally.failures.push(Found { input: index, failure, is_new });
         }
     }
 
     fn attempt(&self, index: u64, tally: &mut Tally) -> Result<(), Failure> {
         let (mut rng, input) = self.input(index)?;
-        let (program, pipeline, times) = match input {
-            Input::Case { program, pipeline, times } => (program, pipeline, times),
+        let outcome = match input {
+            Input::Case { program, pipeline, times } => self.judge(&program, &pipeline, times)?,
             Input::Text(text) => {
                 tally.texts += 1;
                 let Some(program) = check::text(&text)? else { return Ok(()) };
                 tally.texts_that_verify += 1;
-                (program.into(), self.passes.pipeline(&mut rng), rng.bool())
+                let pipeline = self.passes.pipeline(&mut rng);
+                self.judge_passes(&program, &pipeline, rng.bool())?
             }
         };
-        match self.judge(&program, &pipeline, times)? {
+        match outcome {
             Outcome::Ran { .. } => tally.ran += 1,
             Outcome::Refused(_) => tally.refused += 1,
         }
@@ -94,11 +93,16 @@ impl Run<'_> {
         verify(program)
             .map_err(|error| Failure::new(format!("the program made does not verify: {error}")))?;
         check::round_trip(program)?;
+        self.judge_passes(program, pipeline, times)
+    }
+
+    /// What `pipeline` makes of a program that verifies and survives being printed.
+    fn judge_passes(&self, program: &Program, pipeline: &str, times: bool) -> Result<Outcome, Failure> {
         // Another pass of each pipeline, but of one pipeline always the same, so that what fails can be made small.
         let which = pipeline.len();
         let registry = &self.passes.registry;
         let outcome = check::passes(program, pipeline, registry, times, which)?;
-        if let (Some(compare), Outcome::Ran { program: after, exactness }) = (self.compare, &outcome) {
+        if let (Some(compare), Outcome::Ran { program: after, exactness, .. }) = (self.compare, &outcome) {
             compare(program, after, *exactness)?;
         }
         Ok(outcome)
@@ -123,12 +127,13 @@ impl Run<'_> {
         Ok((rng, Input::Text(text)))
     }
 
-    /// A small text that fails like input `index`.
-    fn reproducer(&self, index: u64, failure: &Failure, is_slow: bool) -> String {
-        let Ok((mut rng, input)) = self.input(index) else { return String::new() };
+    /// A small text that fails like `found`, with its pipeline as a comment. Finding it can take as long as very many inputs.
+    pub fn reproducer(&self, found: &Found) -> String {
+        let Found { input: index, failure, .. } = found;
+        let Ok((mut rng, input)) = self.input(*index) else { return String::new() };
         let is_alike = |found: Result<Outcome, Failure>, start: ThreadTime| match found {
             Err(other) => other.kind == failure.kind,
-            Ok(_) => is_slow && self.longest.is_some_and(|longest| start.elapsed() > longest),
+            Ok(_) => failure.is_slowness && self.longest.is_some_and(|longest| start.elapsed() > longest),
         };
         let (program, pipeline, times) = match input {
             Input::Case { program, pipeline, times } => (program, pipeline, times),

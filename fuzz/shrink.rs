@@ -3,9 +3,11 @@
 use reflux_ir::op::Op;
 use reflux_ir::{Graph, Name, Patch, Program, Stage, ValueId, verify};
 use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
 
-/// So many smaller ones are tried at most.
+/// So many smaller ones are tried at most, and for so long.
 const MOST_TRIES: usize = 4_000;
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// The smallest text found by dropping lines of which `fails` is still true.
 pub fn text(text: &str, fails: &dyn Fn(&str) -> bool) -> String {
@@ -25,7 +27,8 @@ pub fn text(text: &str, fails: &dyn Fn(&str) -> bool) -> String {
 
 /// The smallest program and pipeline found of which `fails` is still true.
 pub fn case(program: &Program, pipeline: &str, fails: &dyn Fn(&Program, &str) -> bool) -> (Program, String) {
-    let (mut program, mut tries) = (program.clone(), 0);
+    let (mut program, mut tries, start) = (program.clone(), 0, Instant::now());
+    let is_enough = |tries: usize| tries >= MOST_TRIES || start.elapsed() >= LONGEST;
     let mut passes = split(pipeline);
     loop {
         let mut smaller = false;
@@ -40,7 +43,7 @@ pub fn case(program: &Program, pipeline: &str, fails: &dyn Fn(&Program, &str) ->
         for edit in edits(&program) {
             tries += 1;
             let mut edited = program.clone();
-            if tries < MOST_TRIES
+            if !is_enough(tries)
                 && apply(&mut edited, &edit).is_some()
                 && verify(&edited).is_ok()
                 && fails(&edited, &text)
@@ -48,7 +51,7 @@ pub fn case(program: &Program, pipeline: &str, fails: &dyn Fn(&Program, &str) ->
                 (program, smaller) = (edited, true);
             }
         }
-        if !smaller || tries >= MOST_TRIES {
+        if !smaller || is_enough(tries) {
             return (program, text);
         }
     }

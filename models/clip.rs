@@ -1,7 +1,7 @@
 //! The CLIP text encoder (transformers, `models/clip/modeling_clip.py`).
 
-use crate::ModelError;
 use crate::settings::{EXTENTS, Fixed, LAYERS, Part, Settings, positive, within};
+use crate::{ModelError, Net};
 use reflux_ir::op::{Argmax, Attention, Binary, Embedding, LayerNorm, Real, Select, Unary};
 use reflux_ir::{DType, Graph, GraphError, Program, Rate, Scope, ValueId};
 use serde::Deserialize;
@@ -45,6 +45,8 @@ impl From<Activation> for Unary {
 const LEGACY_EOS: i64 = 2;
 
 impl Part for ClipConfig {
+    const NET: Option<Net> = Some(Net::Clip);
+
     const SETTINGS: Settings = Settings {
         fixed: &[("model_type", Fixed::Name(&["clip_text_model"]))],
         without_effect: None,

@@ -82,6 +82,17 @@ impl Net {
         }
     }
 
+    /// What to say where there is `other` and this one is due.
+    pub(crate) fn instead(self, other: Self) -> String {
+        format!(
+            "{}, and {} is needed here; what it holds belongs in {}/ or after {}",
+            other.title(),
+            self.title(),
+            other.folder(),
+            other.option()
+        )
+    }
+
     /// The option of the command line for its weights.
     pub const fn option(self) -> &'static str {
         match self {

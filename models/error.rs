@@ -1,6 +1,6 @@
 use crate::hub;
 use crate::weights::WeightsError;
-use reflux_ir::GraphError;
+use reflux_ir::{GraphError, words};
 use std::path::PathBuf;
 
 /// Why a model cannot be opened or lowered.
@@ -60,7 +60,7 @@ pub enum ModelError {
         }
     )]
     MissingParts { folder: PathBuf, missing: Vec<String>, left_out: Vec<String>, id: Option<String> },
-    #[error("cannot read {}: {error}", path.display())]
+    #[error("cannot read {}: {}", path.display(), words::of_io(.error))]
     Read { path: PathBuf, error: std::io::Error },
     #[error("{} is not what it should be: {why}", path.display())]
     Json { path: PathBuf, why: String },

@@ -1,7 +1,7 @@
 //! The FLUX.1 transformer (diffusers, `models/transformers/transformer_flux.py`).
 
 use crate::settings::{EXTENTS, Fixed, LAYERS, Part, Settings, within};
-use crate::{ModelError, PATCH, Sizes};
+use crate::{ModelError, Net, PATCH, Sizes};
 use reflux_ir::op::{
     Attention, Binary, Concat, LayerNorm, PositionIds, Real, RmsNorm, Rope, RopeTable, Select,
     TimestepEmbedding, Unary,
@@ -42,6 +42,8 @@ const ROPE_THETA: f64 = 10_000.0;
 const TIMESTEP_CHANNELS: usize = 256;
 
 impl Part for FluxConfig {
+    const NET: Option<Net> = Some(Net::Transformer);
+
     const SETTINGS: Settings = Settings {
         fixed: &[("_class_name", Fixed::Name(&["FluxTransformer2DModel"]))],
         without_effect: Some(&[]),

@@ -1,18 +1,25 @@
 //! JSON as people and servers leave it: with what is wrong said so that it can be put right.
 
 use crate::first_bytes::recognise;
+use reflux_ir::words;
 use serde::de::DeserializeOwned;
+use serde_json::de::StrRead;
+use serde_path_to_error::Track;
 
 /// The value of a JSON file with these bytes. If there is none, why; what to do is `advice`, unless the bytes tell more.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8], advice: &str) -> Result<T, String> {
-    parse_with(bytes, advice, |text| serde_json::from_str(text))
+    parse_with(bytes, advice, |source| T::deserialize(source))
 }
 
-/// [`parse`] of a text by `read`.
+/// What [`parse_with`] reads from: it knows where in the document it is.
+pub(crate) type Source<'t, 's> =
+    serde_path_to_error::Deserializer<'s, 's, &'s mut serde_json::Deserializer<StrRead<'t>>>;
+
+/// [`parse`] by `read`.
 pub(crate) fn parse_with<T>(
     bytes: &[u8],
     advice: &str,
-    read: impl FnOnce(&str) -> serde_json::Result<T>,
+    read: impl FnOnce(Source) -> serde_json::Result<T>,
 ) -> Result<T, String> {
     if bytes.trim_ascii().is_empty() {
         return Err(format!("it is empty ({} bytes); {advice}", bytes.len()));
@@ -34,11 +41,21 @@ pub(crate) fn parse_with<T>(
                 .into(),
         );
     }
-    read(text).map_err(|error| {
+    let (mut source, mut track) = (serde_json::Deserializer::from_str(text), Track::new());
+    let value = read(Source::new(&mut source, &mut track)).and_then(|value| source.end().map(|()| value));
+    value.map_err(|error| {
         let line = text.lines().nth(error.line().saturating_sub(1)).unwrap_or_default();
         let at = line.get(error.column().saturating_sub(1)..).unwrap_or_default();
         let is_comment = error.is_syntax() && ["//", "/*", "#"].iter().any(|start| at.starts_with(start));
-        format!("{error}; {}", if is_comment { "JSON has no comments, remove it" } else { advice })
+        let path = track.path();
+        // What is no JSON at all is nowhere in the document.
+        let named = if error.is_data() && path.iter().next().is_some() {
+            format!("`{path}`: ")
+        } else {
+            String::new()
+        };
+        let words = words::of_serde(&error.to_string());
+        format!("{named}{words}; {}", if is_comment { "JSON has no comments, remove it" } else { advice })
     })
 }
 

@@ -3,6 +3,7 @@
 //! This is `FlowMatchEulerDiscreteScheduler` of diffusers 0.42 as its `FluxPipeline` drives it,
 //! with the same mix of single and double precision, so that schedules agree bit for bit.
 
+use crate::Net;
 use crate::settings::{EXTENTS, Fixed, Part, Settings, positive, within};
 use serde::Deserialize;
 
@@ -43,6 +44,8 @@ impl Default for SchedulerConfig {
 }
 
 impl Part for SchedulerConfig {
+    const NET: Option<Net> = None;
+
     const SETTINGS: Settings = Settings {
         fixed: &[
             ("_class_name", Fixed::Name(&["FlowMatchEulerDiscreteScheduler"])),
@@ -56,7 +59,7 @@ impl Part for SchedulerConfig {
             ("use_karras_sigmas", Fixed::Off),
         ],
         without_effect: Some(&[]),
-        fix: "for FLUX.1's plain flow-matching Euler schedule remove the setting",
+        fix: "give the scheduler_config.json of FLUX.1, whose schedule is the plain flow-matching one of Euler steps",
     };
 
     fn check(&self) -> Result<(), String> {

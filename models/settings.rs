@@ -1,6 +1,6 @@
 //! What config files say: read in one way, and refused where it asks for numbers that Reflux does not compute.
 
-use crate::{ModelError, first_bytes, json};
+use crate::{ModelError, Net, first_bytes, json};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::fmt;
@@ -63,6 +63,9 @@ impl fmt::Display for Fixed {
 
 /// What one config file describes: a network, or the scheduler.
 pub trait Part: DeserializeOwned {
+    /// The network, if it is one.
+    const NET: Option<Net>;
+
     /// Its settings without fields.
     const SETTINGS: Settings;
 
@@ -82,12 +85,16 @@ pub fn read_part<P: Part>(path: &Path, ignored: &mut Vec<String>) -> Result<P, M
     let malformed = |why| ModelError::Json { path: path.to_owned(), why };
     let refused = |why| ModelError::Setting { path: path.to_owned(), why };
     let settings: Map<String, Value> = json::parse(&bytes, ADVICE).map_err(malformed)?;
+    if let (Some(due), Some(found)) = (P::NET, net_of(&settings))
+        && due != found
+    {
+        return Err(refused(format!("it describes {}", due.instead(found))));
+    }
     check_fixed(&settings, &P::SETTINGS).map_err(refused)?;
     let mut unread = Vec::new();
     // From the text once more, so that errors say in which line.
-    let part: P = json::parse_with(&bytes, ADVICE, |text| {
-        let mut source = serde_json::Deserializer::from_str(text);
-        serde_ignored::deserialize(&mut source, |setting| unread.push(setting.to_string()))
+    let part: P = json::parse_with(&bytes, ADVICE, |source| {
+        serde_ignored::deserialize(source, |setting| unread.push(setting.to_string()))
     })
     .map_err(malformed)?;
     part.check().map_err(refused)?;
@@ -101,6 +108,18 @@ const ADVICE: &str = "mend it, or download it again";
 /// Reads a JSON file; errors say which file, and where in it.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ModelError> {
     json::parse(&read_bytes(path)?, ADVICE).map_err(|why| ModelError::Json { path: path.to_owned(), why })
+}
+
+/// The network of FLUX.1 that a config file describes, if it is one of them.
+fn net_of(settings: &Map<String, Value>) -> Option<Net> {
+    let is = |key: &str, name: &str| settings.get(key).and_then(Value::as_str) == Some(name);
+    match () {
+        () if is("_class_name", "FluxTransformer2DModel") => Some(Net::Transformer),
+        () if is("_class_name", "AutoencoderKL") => Some(Net::Vae),
+        () if is("model_type", "clip_text_model") => Some(Net::Clip),
+        () if is("model_type", "t5") => Some(Net::T5),
+        () => None,
+    }
 }
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, ModelError> {

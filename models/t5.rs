@@ -1,7 +1,7 @@
 //! The T5 v1.1 encoder (transformers, `models/t5/modeling_t5.py`).
 
-use crate::ModelError;
 use crate::settings::{EXTENTS, Fixed, LAYERS, Part, Settings, positive, within};
+use crate::{ModelError, Net};
 use reflux_ir::op::{Attention, Binary, Embedding, Real, RelativeBuckets, RmsNorm, Unary};
 use reflux_ir::{DType, Graph, GraphError, Program, Rate, Scope, ValueId};
 use serde::Deserialize;
@@ -28,6 +28,8 @@ fn max_distance() -> usize {
 }
 
 impl Part for T5Config {
+    const NET: Option<Net> = Some(Net::T5);
+
     const SETTINGS: Settings = Settings {
         fixed: &[
             ("model_type", Fixed::Name(&["t5"])),

@@ -1,7 +1,7 @@
 //! The decoder of AutoencoderKL (diffusers, `models/autoencoders/{autoencoder_kl,vae}.py`).
 
 use crate::settings::{EXTENTS, Fixed, Part, Settings, positive, within};
-use crate::{ModelError, PATCH, PIXELS_PER_TOKEN, Sizes};
+use crate::{ModelError, Net, PATCH, PIXELS_PER_TOKEN, Sizes};
 use reflux_ir::op::{Attention, Binary, GroupNorm, Real, Unary, Upsample};
 use reflux_ir::{DType, Graph, GraphError, Program, Rate, Scope, ValueId};
 use serde::Deserialize;
@@ -30,6 +30,8 @@ fn yes() -> bool {
 const NORM_EPS: f64 = 1e-6;
 
 impl Part for VaeConfig {
+    const NET: Option<Net> = Some(Net::Vae);
+
     const SETTINGS: Settings = Settings {
         fixed: &[
             ("_class_name", Fixed::Name(&["AutoencoderKL"])),

@@ -41,7 +41,7 @@ pub struct Cache {
     pub window: Option<[f64; 2]>,
     /// Of `fastercache`: how much of the last difference is added; 0.5 if not given.
     pub weight: Option<f64>,
-    /// Which steps compute, one digit each, instead of the method's own rule: `11001`.
+    /// Which steps compute, one digit each, instead of the method's own rule by interval, start and window: `11001`.
     #[schemars(with = "Option<String>")]
     pub steps: Option<StepMask>,
     /// Not to refuse where there is nothing to reuse, or no step that could.
@@ -50,9 +50,9 @@ pub struct Cache {
     pub allow_nothing: bool,
 }
 
-/// The interval from which on what `fastercache` extrapolates from is too far back: on the bundled model, final latents are
-/// 0.05, 0.13, 0.71 and 1.03 away (relative L2) with intervals of 2 to 5, where those of `pab` are 0.07 away with 5.
-const SPARSE: usize = 4;
+/// Of more steps in a row, what `fastercache` extrapolates from is too far back: on the bundled model, final latents are
+/// 0.05, 0.13, 0.71 and 1.03 away (relative L2) with 1 to 4, where those of `pab` are 0.07 away with 4.
+const MOST_IN_A_ROW: usize = 2;
 
 fn every_second() -> usize {
     2
@@ -61,8 +61,15 @@ fn every_second() -> usize {
 impl Cache {
     /// The pass with these options, refused if the method has no such option or not that value.
     pub(crate) fn build(options: Map<String, Value>) -> Built {
+        let unread =
+            ["interval", "start_step", "window"].into_iter().find(|name| options.contains_key(*name));
         let cache: Self = serde_json::from_value(Value::Object(options))?;
-        let Self { method, interval, start_step, window, weight, .. } = &cache;
+        let Self { method, interval, start_step, window, weight, steps, .. } = &cache;
+        if let Some(name) = unread.filter(|_| steps.is_some()) {
+            let message =
+                format!("`steps` says which steps compute, so `{name}` would say nothing; leave it out");
+            return Err(serde_json::Error::custom(message));
+        }
         let refuse =
             |option: &str| Err(serde_json::Error::custom(format!("{method} has no option `{option}`")));
         if !(1..=5).contains(interval) {
@@ -88,7 +95,7 @@ impl Cache {
         if self.allow_nothing {
             return Ok(Changed::No);
         }
-        Err(PassError::Refused(format!("{why}; remove the pass, or add allow_nothing=true")))
+        Err(PassError::Nothing(why))
     }
 
     /// Why none of `steps` steps reuses.
@@ -145,7 +152,11 @@ impl Pass for Cache {
     }
 
     fn options(&self) -> Map<String, Value> {
-        options_of(self)
+        let mut options = options_of(self);
+        if self.steps.is_some() {
+            options.remove("interval");
+        }
+        options
     }
 
     fn exactness(&self) -> Exactness {
@@ -204,16 +215,16 @@ impl Pass for Cache {
         let steps: Vec<usize> =
             (0..program.schedule.len()).filter(|&step| program.schedule[step] == *variant).collect();
         let mask = self.mask(&steps, cx)?;
-        let replay = Self { steps: Some(mask.clone()), ..self.clone() };
-        cx.report.replay_with(replay.options());
         if mask.all_compute() {
             return self.nothing(self.all_compute(steps.len()));
         }
-        if self.method == Method::Fastercache && self.interval >= SPARSE {
+        let replay = Self { steps: Some(mask.clone()), start_step: None, window: None, ..self.clone() };
+        cx.report.replay_with(replay.options());
+        let in_a_row = mask.most_reused_in_a_row();
+        if self.method == Method::Fastercache && in_a_row > MOST_IN_A_ROW {
             cx.report.warn(format!(
-                "fastercache extrapolates over {} steps in a row, which is too far: pictures become others, or noise; use an \
-                 interval of 2 or 3, or pab",
-                self.interval - 1
+                "fastercache extrapolates over {in_a_row} steps in a row, which is too far: pictures become others, or noise; \
+                 use an interval of 2 or 3, or pab"
             ));
         }
         let cost = |program: &Program, name: &Name| program.variants[name].total_cost();

@@ -9,21 +9,20 @@ mod term;
 
 pub use explain::Proof;
 pub use extract::Extraction;
-pub use rules::{Classes, FuseRule, Level, Match, RULES, Tree};
+pub use rules::{Classes, FuseRule, Kind, Level, Match, RULES, Tree};
 
 use crate::UNFUSED;
 use egg::StopReason;
 use indexmap::IndexMap;
 use plan::{Found, Plan, Planner};
 use reflux_ir::pass::{
-    Allowance, Answer, Built, Changed, Exactness, Explanation, Mismatch, Pass, PassContext, PassError, Place,
+    Allowance, Answer, Changed, Exactness, Explanation, Mismatch, Pass, PassContext, PassError, Place,
     Property, RuleInfo, counted, options_of,
 };
-use reflux_ir::{Machine, PatchError, Program};
-use region::{Outline, regions};
+use reflux_ir::{Graph, Machine, PatchError, Program};
+use region::{Outline, Region, regions};
 use rules::Tallies;
 use schemars::JsonSchema;
-use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
@@ -38,11 +37,12 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Fuse {
-    /// The machine whose times decide: h100, l40s or cpu.
+    /// The machine whose times decide.
     #[serde(default = "default_device")]
-    pub device: String,
+    pub device: &'static Machine,
     /// Which of the equal programs to take.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Extraction::is_best")]
+    #[schemars(!skip_serializing_if)]
     pub extract: Extraction,
     /// The equalities that it knows: [`RULES`], unless a library user has others.
     #[serde(skip, default = "default_rules")]
@@ -53,29 +53,13 @@ fn default_rules() -> &'static [FuseRule] {
     RULES
 }
 
-fn default_device() -> String {
-    "h100".to_owned()
+fn default_device() -> &'static Machine {
+    Machine::named("h100").expect("there is a table of it")
 }
 
 impl Default for Fuse {
     fn default() -> Self {
         Self { device: default_device(), extract: Extraction::default(), rules: RULES }
-    }
-}
-
-impl Fuse {
-    /// The pass with these options, refused if there is no cost table of the device.
-    pub(crate) fn build(options: Map<String, Value>) -> Built {
-        let fuse: Self = serde_json::from_value(Value::Object(options))?;
-        fuse.machine().map_err(serde_json::Error::custom)?;
-        Ok(Box::new(fuse))
-    }
-
-    fn machine(&self) -> Result<&'static Machine, PassError> {
-        Machine::named(&self.device).ok_or_else(|| {
-            let names = Machine::NAMES.join(", ");
-            PassError::Refused(format!("there is no cost table of `{}`; there are {names}", self.device))
-        })
     }
 }
 
@@ -85,11 +69,7 @@ impl Pass for Fuse {
     }
 
     fn options(&self) -> Map<String, Value> {
-        let mut options = options_of(self);
-        if self.extract == Extraction::default() {
-            options.remove("extract");
-        }
-        options
+        options_of(self)
     }
 
     /// Values that stay inside a fused op are not rounded to the dtype of the program.
@@ -121,11 +101,11 @@ impl Pass for Fuse {
     }
 
     fn explain(&self, program: &Program) -> Result<Vec<Explanation>, PassError> {
-        Ok(self.proofs(program)?.iter_mut().map(Proof::explanation).collect())
+        Ok(self.proofs(program).iter_mut().map(Proof::explanation).collect())
     }
 
     fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
-        let planner = self.planner(cx.allowance.clone())?;
+        let planner = self.planner(cx.allowance.clone());
         let mut plans: IndexMap<Outline, (Plan, usize)> = IndexMap::new();
         let mut changed = false;
         for graph in program.variants.values_mut() {
@@ -151,6 +131,7 @@ impl Pass for Fuse {
             cx.report.spend(rule, tally.time);
         }
         for (outline, (plan, uses)) in &plans {
+            cx.report.is_cut_short |= plan.found.is_cut_short();
             cx.report.note(describe(outline, plan, *uses));
         }
         Ok(changed.into())
@@ -160,30 +141,33 @@ impl Pass for Fuse {
 impl Fuse {
     /// Proofs that what the pass makes of `program` is what was there: one for each value that a rule made, of one block of
     /// each kind.
-    ///
-    /// # Errors
-    /// If there is no cost table of the device.
-    pub fn proofs(&self, program: &Program) -> Result<Vec<Proof>, PassError> {
-        let planner = self.planner(Allowance::default())?;
+    pub fn proofs(&self, program: &Program) -> Vec<Proof> {
+        let planner = self.planner(Allowance::default());
         let mut plans: IndexMap<Outline, Vec<Proof>> = IndexMap::new();
-        for region in program.variants.values().flat_map(regions) {
+        for region in program.variants.values().flat_map(read_regions) {
             plans.entry(region.outline).or_insert_with_key(|outline| {
                 explain::proofs(outline, &planner.plan(outline), &region.names, planner.rules)
             });
         }
-        Ok(plans.into_values().flatten().collect())
+        plans.into_values().flatten().collect()
     }
 
-    fn planner(&self, allowance: Allowance) -> Result<Planner<'_>, PassError> {
-        let machine = self.machine()?;
-        Ok(Planner {
+    fn planner(&self, allowance: Allowance) -> Planner<'_> {
+        Planner {
             rules: self.rules,
-            machine,
+            machine: self.device,
             extraction: self.extract,
             tallies: Arc::default(),
             allowance,
-        })
+        }
     }
+}
+
+/// The regions of `graph` without what nothing reads.
+fn read_regions(graph: &Graph) -> Vec<Region> {
+    let mut graph = graph.clone();
+    graph.remove_unread();
+    regions(&graph)
 }
 
 /// What became of the regions of one outline, in a line.

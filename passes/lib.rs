@@ -87,7 +87,7 @@ pub static PASSES: &[PassInfo] = &[
         positional: None,
         example: "fuse(device=h100)",
         about: About::of::<Fuse>,
-        build: Fuse::build,
+        build: PassInfo::from_options::<Fuse>,
     },
     PassInfo {
         name: "pack",

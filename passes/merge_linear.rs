@@ -9,6 +9,7 @@ use reflux_ir::pass::{Answer, Changed, Exactness, Pass, PassContext, PassError, 
 use reflux_ir::{Fact, Graph, ModulePath, Name, Patch, Program, Rate, ValueId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::time::Instant;
 
 const RULE: RuleInfo = RuleInfo {
@@ -54,9 +55,11 @@ impl Pass for MergeLinear {
             groups.retain(|group| cx.allowance.take(RULE.name, || names(&program.variants[variant], group)));
             (0..alone).for_each(|_| cx.report.count(RULE.name, Changed::No));
             let prepared = prepare(program, variant, &groups)?;
+            let graph = program.variants.get_mut(variant).expect("it is one of them");
+            let mut replaced = HashMap::new();
             for (group, prepared) in groups.iter().zip(&prepared) {
                 (before, after) = (before + group.len(), after + 1);
-                merge(program.variants.get_mut(variant).expect("it is one of them"), group, prepared)?;
+                merge(graph, group, prepared, &mut replaced)?;
                 cx.report.count(RULE.name, Changed::Yes);
                 changed = Changed::Yes;
             }
@@ -117,21 +120,28 @@ fn prepare(
     Ok(weights.into_iter().zip(biases).map(prepared).collect())
 }
 
-/// Replaces the products of `group`, which read one value, by one and its slices.
-fn merge(graph: &mut Graph, group: &[Product], prepared: &Prepared) -> Result<(), PassError> {
+/// Replaces the products of `group`, which read one value, by one and its slices. `replaced` says what became of the
+/// results of groups before it, which that value may be, and learns what becomes of these.
+fn merge(
+    graph: &mut Graph,
+    group: &[Product],
+    prepared: &Prepared,
+    replaced: &mut HashMap<ValueId, ValueId>,
+) -> Result<(), PassError> {
     let first = &group[0];
-    let (name, path) = (graph[first.input].name.suffixed("_linears"), block(graph, group));
+    let input = *replaced.get(&first.input).unwrap_or(&first.input);
+    let (name, path) = (graph[input].name.suffixed("_linears"), block(graph, group));
     let Prepared { weight, bias } = *prepared;
     let dtype = graph[first.result].fact.dtype;
     let mut patch = Patch::new(graph, RULE.name);
     let whole = match first.codes {
         None => {
-            let operands: Vec<_> = [first.input, weight].into_iter().chain(bias).collect();
+            let operands: Vec<_> = [input, weight].into_iter().chain(bias).collect();
             patch.add(Linear {}, &operands, &name, path)?
         }
         Some(matmul) => {
-            let acc = patch.add(matmul, &[first.input, weight], &name.suffixed("_acc"), path.clone())?;
-            let x = patch.graph()[first.input].fact.is_quantized().then_some(first.input);
+            let acc = patch.add(matmul, &[input, weight], &name.suffixed("_acc"), path.clone())?;
+            let x = patch.graph()[input].fact.is_quantized().then_some(input);
             let operands: Vec<_> = std::iter::once(acc).chain(x).chain([weight]).chain(bias).collect();
             patch.add(Rescale { dtype }, &operands, &name, path)?
         }
@@ -142,6 +152,7 @@ fn merge(graph: &mut Graph, group: &[Product], prepared: &Prepared) -> Result<()
         let end = start + node.fact.shape.last().expect("a linear has columns");
         let part = patch.add(Slice { axis: -1, start, end }, &[whole], &node.name, node.path)?;
         patch.shunt(product.result, part);
+        replaced.insert(product.result, part);
         start = end;
     }
     Ok(patch.apply()?)

@@ -54,10 +54,10 @@ impl Pass for Tap {
         let can_be_result = |name: &Name| everywhere(name) && !program.is_carried(name) && !is_another(name);
         let names: Vec<Name> = self.matching(first).into_iter().filter(can_be_result).collect();
         if names.is_empty() && !self.allow_nothing {
-            return Err(PassError::Refused(format!(
-                "nothing called `{}` can be a result: that takes a value that every variant has, of one type, \
-                 that is not quantized, and after which nothing else is called that is carried or a result; run `tap` before a cache, whose \
-                 variants lack values, or add allow_nothing=true",
+            return Err(PassError::Nothing(format!(
+                "nothing called `{}` can be a result: that takes a value that every variant has, of one type, that is \
+                 not quantized, and after which nothing else is called that is carried or a result (run `tap` before a \
+                 cache, whose variants lack values)",
                 self.values
             )));
         }

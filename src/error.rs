@@ -1,5 +1,6 @@
 use reflux_ir::pass::{ConfigError, DriverError, PipelineError, WhyError, counted};
 use reflux_ir::text::ParseError;
+use reflux_ir::words;
 use reflux_models::scheduler::SchedulerError;
 use reflux_models::tokenizer::TokenizerError;
 use reflux_models::weights::WeightsError;
@@ -48,13 +49,13 @@ pub enum Error {
     NotFinite { network: &'static str, when: String, dtype: reflux_ir::DType, cause: String },
     #[error("{}: {why}", path.display())]
     Tensors { path: PathBuf, why: String },
-    #[error("cannot read {}: {error}", path.display())]
+    #[error("cannot read {}: {}", path.display(), words::of_io(.error))]
     Read { path: PathBuf, error: std::io::Error },
-    #[error("cannot write {}: {error}", path.display())]
+    #[error("cannot write {}: {}", path.display(), words::of_io(.error))]
     Write { path: PathBuf, error: std::io::Error },
     #[error("{error}; {} before it {} written", counted(*.done, "picture"), if *.done == 1 { "is" } else { "are" })]
     Unfinished { done: usize, error: Box<Error> },
-    #[error("cannot write to standard output: {0}")]
+    #[error("cannot write to standard output: {}", words::of_io(.0))]
     Stdout(std::io::Error),
     #[error("the bundled model is not there (looked for models/emoji in {}); give one with --model", list(.0))]
     NoBundledModel(Vec<PathBuf>),

@@ -1,8 +1,8 @@
 //! Where commands and the library write to: everything they write goes through an [`Output`].
 
-use crate::Error;
+use crate::{Error, ImageFormat};
 use reflux_ir::files;
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 /// A place for results, with the name that it was given.
@@ -77,11 +77,46 @@ impl Output {
         self.output.write(write).map_err(|error| Error::Write { path: self.path.clone(), error })
     }
 
-    /// Writes `text`.
+    /// Writes `text`. A reader that closes a stream has seen enough of it, which is no error.
     ///
     /// # Errors
     /// [`Error::Write`].
     pub fn write_text(&mut self, text: &str) -> Result<(), Error> {
-        self.write(|out| out.write_all(text.as_bytes()))
+        match self.write(|out| out.write_all(text.as_bytes())) {
+            Err(Error::Write { error, .. }) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    /// Refuses to write over one of `inputs`, which are read: files, and folders of models, of which only pictures may be
+    /// replaced.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    pub fn refuse_inputs<'p>(&self, inputs: impl IntoIterator<Item = &'p Path>) -> Result<(), Error> {
+        if !self.is_file() || !self.path.exists() {
+            return Ok(());
+        }
+        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let [own, folder] =
+            [&self.path, parent.unwrap_or(Path::new("."))].map(|path| path.canonicalize().ok());
+        let is_read = |input: &&Path| {
+            let input = input.canonicalize().ok();
+            match &input {
+                Some(model) if model.is_dir() => {
+                    ImageFormat::of(&self.path).is_none()
+                        && folder.as_ref().is_some_and(|folder| folder.starts_with(model))
+                }
+                _ => input.is_some() && input == own,
+            }
+        };
+        let Some(input) = inputs.into_iter().find(is_read) else { return Ok(()) };
+        let (path, input) = (self.path.display(), input.display());
+        let part = if self.path.as_os_str() == input.to_string().as_str() {
+            String::new()
+        } else {
+            format!(" as part of {input}")
+        };
+        Err(Error::Usage(format!("{path} is read{part}, and would be written over; name another file")))
     }
 }

@@ -9,9 +9,9 @@ use reflux_ir::pass::{
     About, BisectError, Changed, Culprit, Exactness, Judged, Mismatch, Pass, PassContext, PassError,
     PassInfo, Pipeline, Registry, Rule, apply_rules, bisect,
 };
-use reflux_ir::{Patch, Program, ValueId};
+use reflux_ir::{Op, Patch, Program, ValueId};
 use reflux_passes::Canonicalize;
-use reflux_passes::fuse::{Classes, Fuse, FuseRule, Match, RULES, Tree};
+use reflux_passes::fuse::{Classes, Fuse, FuseRule, Kind, Match, RULES, Tree};
 use std::convert::Infallible;
 
 const INPUTS: [&str; 2] = ["%x : f32[1,32,64] latent", "%gain : f32[1,1,64] latent"];
@@ -58,7 +58,7 @@ impl Pass for Wrong {
 const NO_LINEAR: FuseRule = FuseRule {
     name: "no-linear",
     pattern: "linear(x, W) → x",
-    spine: &[&["linear"]],
+    spine: &[Kind { name: "linear", is: |op| matches!(op, Op::Linear(_)) }],
     rewrite: |_: &Classes, found: &Match| Ok(vec![Tree::Class(found.levels[0].operands[0])]),
 };
 

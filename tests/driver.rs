@@ -42,13 +42,10 @@ fn pipelines_print_as_they_parse() {
         ("cache(pab,window=[-1,961])", "cache(pab,interval=2,window=[-1.0,961.0])"),
         ("cache(fastercache,weight=1)", "cache(fastercache,interval=2,weight=1.0)"),
         // Masks of steps stay what they are, whatever numbers they look like.
-        ("cache(fora,steps=110)", "cache(fora,interval=2,steps=110)"),
-        ("cache(fora,steps=0110)", "cache(fora,interval=2,steps=0110)"),
-        ("cache(fora,steps=11111111111111111111)", "cache(fora,interval=2,steps=11111111111111111111)"),
-        (
-            "cache(fora,steps=1110101010101010101010101010)",
-            "cache(fora,interval=2,steps=1110101010101010101010101010)",
-        ),
+        ("cache(fora,steps=110)", "cache(fora,steps=110)"),
+        ("cache(fora,steps=0110)", "cache(fora,steps=0110)"),
+        ("cache(fora,steps=11111111111111111111)", "cache(fora,steps=11111111111111111111)"),
+        ("cache(fora,steps=1110101010101010101010101010)", "cache(fora,steps=1110101010101010101010101010)"),
         ("tap(h.*),tap(values=x)", "tap(h.*),tap(x)"),
     ];
     for (text, printed) in cases {
@@ -96,7 +93,6 @@ fn pipelines_that_are_none() {
         "quantize(include=[a[b])",
         "quantize(skip=a[])",
         "quantize(keep_rows=-1)",
-        "quantize(include=[1])",
         "tap",
         "hoist(x)",
         "hoist(x=1)",
@@ -539,7 +535,7 @@ fn dumps_replay() {
         writeln!(headers, "{}", header.join("\n")).unwrap();
     }
     assert_same("last", &parse(&read(files.last().unwrap())).unwrap(), &last);
-    assert!(headers.contains("--passes 'cache(pab,interval=2,steps=111011)'"), "{headers}");
+    assert!(headers.contains("--passes 'cache(pab,steps=111011)'"), "{headers}");
     assert!(read("003_hoist.ir").contains("// <- "), "what became of what is in dumps");
     snapshot!("driver__dumps", headers);
 }
@@ -614,7 +610,7 @@ fn programs_print_where_told() {
                 "before hoist",
                 "before cache(pab,interval=2)",
                 // With what it has found out.
-                "after cache(pab,interval=2,steps=111011)",
+                "after cache(pab,steps=111011)",
                 "before tap(s.1)",
             ],
         ),
@@ -867,7 +863,7 @@ fn reports() {
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["passes"][0].get("estimate"), None);
     let cache = &json["passes"][6];
-    assert_eq!(cache["pass"], "cache(pab,interval=2,steps=111011)");
+    assert_eq!(cache["pass"], "cache(pab,steps=111011)");
     assert_eq!((&cache["exactness"], &cache["changed"]), (&"lossy".into(), &true.into()));
     assert_eq!(json["passes"][0]["rules"]["cse"]["hits"], 1);
 }

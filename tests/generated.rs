@@ -64,7 +64,7 @@ fn nothing_is_found() {
     let found: String = tally
         .failures
         .iter()
-        .map(|found| format!("input {}: {}\n{}\n", found.input, found.failure.message, found.reproducer))
+        .map(|found| format!("input {}: {}\n{}\n", found.input, found.failure.message, run.reproducer(found)))
         .collect();
     assert!(tally.failures.is_empty(), "{found}");
     // What is refused or is no program shows nothing.

@@ -53,11 +53,15 @@ fn what_is_meant_is_understood() {
     same(&["quantize(int8dq,exclude=[norm])"], "quantize(int8dq,exclude=norm)");
     same(&["quantize(int8wo,rule=TORCHAO_V1)"], "quantize(int8wo)");
     same(&["merge_linear", "Merge-Linear"], "merge-linear");
+    // Words stay words: what is printed is read again.
+    for name in ["5", "true", "1e3", "0110"] {
+        same(&[&format!("tap({name})"), &format!("tap(\"{name}\")")], &format!("tap({name})"));
+    }
     same(
         &["cache(pab,window=[100,950.5])", "cache(pab,window=[\"100\",\"950.5\"])"],
         "cache(pab,interval=2,window=[100.0,950.5])",
     );
-    same(&["cache(fora,steps=0110)", "cache(fora,steps=\"0110\")"], "cache(fora,interval=2,steps=0110)");
+    same(&["cache(fora,steps=0110)", "cache(fora,steps=\"0110\")"], "cache(fora,steps=0110)");
 
     let configured = json!({ "version": 1, "passes": [
         { "pass": "QUANTIZE", "scheme": "INT8DQ", "exclude": ["embedding", "norm"], "rule": null },
@@ -98,7 +102,12 @@ fn keys_of_pruna_are_as_forgiving() {
 fn what_is_not_is_refused_with_what_is_nearest() {
     let mut report = String::new();
     for text in [
+        "cache",
         "cache(flora)",
+        "cache(pab,window=[100])",
+        "cache(fora,steps=110,interval=2)",
+        "cache(pab,steps=110,window=[100,950])",
+        "tap",
         "cache(fora,interval=9)",
         "cache(fora,interval=2.5)",
         "cache(fora,interval=-1)",

@@ -150,6 +150,27 @@ fn bisecting_a_model_draws_pictures() {
     assert!(all.contains("not judged, for they promise other numbers: quantize(int8dq"), "{all}");
 }
 
+/// Where rounding makes other codes, passes that round otherwise are as far as rounding is, and not to blame for that.
+#[test]
+fn bisecting_knows_what_rounding_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let passes = "quantize(int8dq,exclude=norm+embedding),cache(fora)";
+    let arguments = ["bisect", EMOJI, "--json", "--passes", passes, "--steps", "8", "--tolerance", "1e-5"];
+    let found = json(folder.path(), &arguments);
+    assert_eq!(found["culprit"], Value::Null, "{found}");
+    let checks = found["checks"].as_array().unwrap();
+    let rounded = |check: &&Value| check["rounding"].as_f64() > Some(1e-5);
+    let check = checks.iter().find(rounded).unwrap_or_else(|| panic!("{found}"));
+    assert!(check["distance"].as_f64() > check["allowed"].as_f64(), "{found}");
+    for (option, value) in [("--tolerance", "nan"), ("--tolerance", "-1"), ("--seed", "-2")] {
+        let message = refused(folder.path(), &["bisect", EMOJI, option, value]);
+        assert!(
+            message.contains("a seed is") || message.contains("it must be a number from 0 on"),
+            "{message}"
+        );
+    }
+}
+
 const SMALL: &str = "program small {
   input %x : f32[4,64] latent
   variant main (%x) -> (%y) {
@@ -231,4 +252,18 @@ fn large_networks_can_be_drawn() {
         |dot: &str| dot.lines().filter(|line| line.contains("[label=") && !line.contains("\" -> \"")).count();
     assert!(nodes(&dot) < 300 && nodes(&unrolled) > 2000, "{} and {}", nodes(&dot), nodes(&unrolled));
     assert!(dot.contains("transformer_blocks/{0..19}"), "{dot}");
+}
+
+/// Results that are no numbers are no results.
+#[test]
+fn a_run_that_gives_no_numbers_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    std::fs::write(root.join("log.ir"), SMALL.replace("silu %h", "pow %h, 0.5")).unwrap();
+    let arguments = ["run", "log.ir", "--random", "1", "--device", "cpu", "--outputs", "results.safetensors"];
+    let output = reflux(root, &arguments);
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("`y` has numbers that are not finite (NaN or infinity) in step 0"), "{message}");
+    assert!(!root.join("results.safetensors").exists());
 }

@@ -70,6 +70,30 @@ fn devices_have_their_own_default_passes() {
 }
 
 #[test]
+fn what_is_wanted_twice_runs_twice() {
+    let on = |text| recipe(text).pipeline(&pipeline(LOSSLESS)).to_string();
+    assert_eq!(
+        on("fuse(device=cpu),fuse(device=l40s)"),
+        "canonicalize,hoist,canonicalize,merge-linear,fuse(device=cpu),fuse(device=l40s),dce"
+    );
+    assert_eq!(on("fuse,fuse"), LOSSLESS.replace("fuse", "fuse(device=h100)"));
+}
+
+/// The word for the default passes is a word like the names of passes.
+#[test]
+fn default_is_found_like_a_pass() {
+    let by_hand = recipe("Default,tap(x)").pipeline(&pipeline(LOSSLESS)).to_string();
+    assert_eq!(by_hand, with_default("default,tap(x)"));
+    let error = Recipe::parse("defualt", &registry()).unwrap_err().to_string();
+    assert!(error.starts_with("there is no pass `defualt` (did you mean `default`?); there are "), "{error}");
+    assert!(error.ends_with("; default stands for the default ones"), "{error}");
+    // What cannot come after them can come before.
+    let late = recipe("default,quantize(int8dq)").pipeline(&pipeline(LOSSLESS));
+    let error = late.check_order(&program(NET)).unwrap_err();
+    assert_eq!(error.fix, "put `quantize(int8dq)` before `merge-linear`");
+}
+
+#[test]
 fn only_these_passes() {
     for text in ["", "cache(fora,interval=2)", "fuse(device=h100),dce", "dce,dce"] {
         assert_eq!(recipe(text).only().pipeline(&pipeline(LOSSLESS)).to_string(), text);
@@ -94,8 +118,10 @@ fn configurations_are_recipes() {
     ] {
         assert_eq!(read(text).unwrap(), fora, "{text}");
     }
-    let text = "version = 1\npasses = ['default', { pass = 'tap', values = 'x' }]";
-    assert_eq!(read(text).unwrap(), with_default("default,tap(x)"));
+    for default in ["'default'", "{ pass = 'default' }"] {
+        let text = format!("version = 1\npasses = [{default}, {{ pass = 'tap', values = 'x' }}]");
+        assert_eq!(read(&text).unwrap(), with_default("default,tap(x)"));
+    }
     assert_eq!(read("version = 1\npasses_only = ['dce']").unwrap(), "dce");
     assert_eq!(read("version = 1\npasses_only = []").unwrap(), "");
     let refused = |text| read(text).unwrap_err().to_string();

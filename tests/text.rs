@@ -680,14 +680,16 @@ fn numbers_keep_every_bit() {
     for real in reals {
         // A number beside f32 values must be finite as such; an attribute may be any.
         let held = if (real as f32).is_finite() { real } else { 0.5 };
-        let body =
-            format!("%a = mul %x, {held:?} : f32[2,4]\n%y = layer_norm %a {{eps={real:?}}} : f32[2,4]");
+        let body = format!(
+            "%a = mul %x, {held:?} : f32[2,4]\n%r = reshape %a {{shape=[1, 2, 1, 4]}} : f32[1,2,1,4]\n\
+             %y = attention %r, %r, %r {{scale={real:?}}} : f32[1,2,1,4]"
+        );
         let text = program(&body);
         let program = parse(&text).unwrap();
         assert_eq!(program.to_string(), text);
         let graph = &program.variants["main"];
         let node = &graph[graph.find("y").unwrap()];
-        assert_eq!(node.op, LayerNorm { eps: Real(real) }.into(), "{real:?}");
+        assert_eq!(node.op, Attention { scale: Real(real), causal: false }.into(), "{real:?}");
         let Op::Constant(constant) = &graph[graph.operands(graph.find("a").unwrap())[1]].op else { panic!() };
         assert_eq!(constant.value.0.to_bits(), held.to_bits());
     }

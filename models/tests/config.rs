@@ -111,7 +111,7 @@ fn settings_that_would_change_numbers_are_refused_by_name() {
     // What is missing has no default that is FLUX.1's.
     for (file, setting) in [(T5, "feed_forward_proj"), (CLIP, "hidden_act"), (VAE, "scaling_factor")] {
         let message = with(file, json!({ setting: null })).unwrap_err();
-        assert!(message.contains(&format!("missing field `{setting}`")), "{message}");
+        assert!(message.contains(&format!("`{setting}` is missing")), "{message}");
     }
 }
 

@@ -215,6 +215,37 @@ fn unusable_folders_are_refused() {
     assert!(matches!(T5Tokenizer::open(&folder), Err(TokenizerError::Malformed { .. })));
 }
 
+/// What lacks a part would read prompts as other tokens.
+#[test]
+fn parts_of_tokenizers_are_refused() {
+    let message = |folder: &TempDir| ClipTokenizer::open(folder).unwrap_err().to_string();
+    let folder = edited(|_| {});
+    let merges = fs::read_to_string(folder.path().join("merges.txt")).unwrap();
+    let half: Vec<&str> = merges.lines().take(700).collect();
+    fs::write(folder.path().join("merges.txt"), half.join("\n")).unwrap();
+    assert!(
+        message(&folder).contains("it lacks the merges of 835 of the 1534 tokens"),
+        "{}",
+        message(&folder)
+    );
+    fs::write(folder.path().join("merges.txt"), "#version: 0.2\n").unwrap();
+    assert!(message(&folder).contains("it lacks the merges of 1534 of the 1534"), "{}", message(&folder));
+    fs::write(folder.path().join("merges.txt"), &merges).unwrap();
+    let mut vocab = read_json(&folder.path().join("vocab.json"));
+    vocab["a"] = vocab["b"].clone();
+    fs::write(folder.path().join("vocab.json"), vocab.to_string()).unwrap();
+    assert!(message(&folder).contains("the tokens \"a\" and \"b\" both have the id"), "{}", message(&folder));
+
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(emoji("tokenizer_2/tokenizer_config.json"), folder.path().join("tokenizer_config.json"))
+        .unwrap();
+    let mut json = read_json(&emoji("tokenizer_2/tokenizer.json"));
+    json["post_processor"] = Value::Null;
+    fs::write(folder.path().join("tokenizer.json"), json.to_string()).unwrap();
+    let message = T5Tokenizer::open(&folder).unwrap_err().to_string();
+    assert!(message.contains("it has no `post_processor` that ends a prompt"), "{message}");
+}
+
 /// The `tokenizers` crate panics on these.
 #[test]
 fn a_damaged_normalizer_is_refused() {

@@ -3,7 +3,7 @@
 use super::special::{self, SpecialTokens, Token};
 use super::{Backend, Encoding, TokenizerError, file};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::replace::ReplacePattern;
@@ -80,13 +80,45 @@ fn assemble(folder: &Path, special: &SpecialTokens) -> Result<Tokenizer, Tokeniz
     Ok(tokenizer)
 }
 
+/// Every token has an id of its own.
+fn check_ids(vocab: &BTreeMap<String, u32>) -> Result<(), String> {
+    let mut tokens: BTreeMap<u32, &str> = BTreeMap::new();
+    for (token, &id) in vocab {
+        if let Some(other) = tokens.insert(id, token) {
+            return Err(format!("the tokens {other:?} and {token:?} both have the id {id}"));
+        }
+    }
+    Ok(())
+}
+
+/// Every token of several characters is made by a merge: with a part of them, prompts would become other tokens.
+fn check_merges(vocab: &BTreeMap<String, u32>, merges: &str, special: &SpecialTokens) -> Result<(), String> {
+    let made: BTreeSet<String> = merges.lines().map(|merge| merge.replacen(' ', "", 1)).collect();
+    let special = special.contents();
+    let is_merged = |token: &&String| {
+        token.strip_suffix("</w>").unwrap_or(token).chars().count() > 1 && !special.contains(&token.as_str())
+    };
+    let due = vocab.keys().filter(is_merged).count();
+    let lacking: Vec<_> = vocab.keys().filter(is_merged).filter(|token| !made.contains(*token)).collect();
+    match lacking.first() {
+        None => Ok(()),
+        Some(first) => Err(format!(
+            "it lacks the merges of {} of the {due} tokens that vocab.json has merged, {first:?} the first",
+            lacking.len()
+        )),
+    }
+}
+
 fn read_model(folder: &Path, special: &SpecialTokens) -> Result<BPE, TokenizerError> {
     let [vocab_path, merges_path] = ["vocab.json", "merges.txt"].map(|file| folder.join(file));
     let vocab: BTreeMap<String, u32> = file::read_json(&vocab_path)?;
+    let merges = file::read_text(&merges_path)?;
+    check_ids(&vocab).map_err(|why| file::malformed(&vocab_path, why))?;
+    check_merges(&vocab, &merges, special).map_err(|why| file::malformed(&merges_path, why))?;
     // The model's own reader of these files does not tell which one is at fault.
     let model = json!({
         "vocab": vocab,
-        "merges": file::read_text(&merges_path)?.lines().collect::<Vec<_>>(),
+        "merges": merges.lines().collect::<Vec<_>>(),
         "unk_token": special.unk_token.as_ref().map(Token::content),
         "end_of_word_suffix": "</w>",
     });

@@ -1,5 +1,6 @@
 //! What can go wrong with a tokenizer.
 
+use reflux_ir::words;
 use std::path::PathBuf;
 
 /// A tokenizer that cannot be had, or a prompt that it cannot encode.
@@ -43,6 +44,6 @@ pub enum TokenizerError {
 
 impl TokenizerError {
     pub(super) fn failed(error: tokenizers::Error) -> Self {
-        Self::Failed { why: error.to_string() }
+        Self::Failed { why: words::of_serde(&error.to_string()) }
     }
 }

@@ -53,6 +53,11 @@ impl Backend {
         Self::new(tokenizer, &SpecialTokens::read(folder)?, folder)
     }
 
+    /// How many special tokens every prompt gets.
+    fn special(&self) -> usize {
+        self.tokenizer.get_post_processor().map_or(0, |post| post.added_tokens(false))
+    }
+
     fn check_vocabulary(&self, folder: &Path, rows: usize) -> Result<(), TokenizerError> {
         let largest = self.tokenizer.get_vocab(true).into_values().max().unwrap_or_default();
         if (largest as usize) < rows {
@@ -64,7 +69,7 @@ impl Backend {
     fn encode(&self, prompt: &str, max_length: usize) -> Result<Encoding, TokenizerError> {
         let mut encoding =
             guarded(|| self.tokenizer.encode(prompt, false)).map_err(TokenizerError::failed)?;
-        let special = self.tokenizer.get_post_processor().map_or(0, |post| post.added_tokens(false));
+        let special = self.special();
         let room = max_length.checked_sub(special).ok_or(TokenizerError::TooShort { max_length, special })?;
         let cut = encoding.get_offsets().get(room).map(|&(start, _)| {
             // A token may begin within a character, as bytes are tokens too.

@@ -40,6 +40,16 @@ pub(super) enum Token {
     },
 }
 
+impl SpecialTokens {
+    /// The tokens themselves.
+    pub(super) fn contents(&self) -> Vec<&str> {
+        let named =
+            [&self.bos_token, &self.eos_token, &self.unk_token, &self.pad_token].into_iter().flatten();
+        let added = self.added_tokens_decoder.iter().flat_map(BTreeMap::values);
+        named.chain(added).map(Token::content).collect()
+    }
+}
+
 impl Token {
     pub(super) fn content(&self) -> &str {
         match self {

@@ -1,6 +1,6 @@
 //! T5's tokenizer: SentencePiece unigrams.
 
-use super::{Backend, Encoding, TokenizerError};
+use super::{Backend, Encoding, TokenizerError, file};
 use std::path::Path;
 
 /// The tokenizer of FLUX.1's second text encoder, T5.
@@ -13,7 +13,12 @@ impl T5Tokenizer {
     /// # Errors
     /// If a file is missing or malformed, or no padding token is named.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self, TokenizerError> {
-        Backend::from_json(folder.as_ref()).map(Self)
+        let backend = Backend::from_json(folder.as_ref())?;
+        if backend.special() == 0 {
+            let why = "it has no `post_processor` that ends a prompt with an end token, as T5's has";
+            return Err(file::malformed(&folder.as_ref().join("tokenizer.json"), why));
+        }
+        Ok(Self(backend))
     }
 
     /// The ids of `prompt`, an end token even if it is cut, and padding up to `max_length`.

@@ -3,13 +3,14 @@
 use super::{Mismatch, layout};
 use crate::Net;
 use crate::first_bytes::Foreign;
+use reflux_ir::words;
 use std::path::PathBuf;
 
 /// Weights that cannot be used. Every message says what is wrong, where, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
     /// A file or folder could not be read.
-    #[error("cannot read the weights {}: {source}", path.display())]
+    #[error("cannot read the weights {}: {}", path.display(), words::of_io(.source))]
     Unreadable { path: PathBuf, source: std::io::Error },
 
     /// A folder without weights.
@@ -39,10 +40,7 @@ pub enum WeightsError {
     Foreign { path: PathBuf, foreign: Foreign },
 
     /// The weights of one network where those of another should be.
-    #[error(
-        "{} holds {}, and {} is needed here; what it holds belongs in {}/ or after {}",
-        path.display(), other.title(), net.title(), other.folder(), other.option()
-    )]
+    #[error("{} holds {}", path.display(), net.instead(*other))]
     OtherNetwork { path: PathBuf, other: Net, net: Net },
 
     /// Names of which none is known.
@@ -51,6 +49,13 @@ pub enum WeightsError {
         path.display(), net.title(), layout::examples(*net)
     )]
     Unknown { path: PathBuf, net: Net, holds: String },
+
+    /// A part of the weights.
+    #[error(
+        "{} is one of {of} shards; give the folder that it is in, or the index beside it, which stand for all of them",
+        path.display()
+    )]
+    OneShard { path: PathBuf, of: usize },
 
     /// A file shorter than it says.
     #[error(

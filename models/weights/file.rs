@@ -5,6 +5,7 @@ use super::foreign::Metadata;
 use super::unique::UniqueMap;
 use crate::first_bytes::{self, Foreign, recognise};
 use memmap2::Mmap;
+use reflux_ir::words;
 use safetensors::tensor::{self, TensorInfo};
 use serde::de::IgnoredAny;
 use std::path::{Path, PathBuf};
@@ -53,7 +54,9 @@ impl MappedFile {
             return Err(corrupt(format!("its first bytes are no header's length ({length})")));
         }
         let header = rest.get(..length as usize).ok_or_else(|| incomplete(LENGTH_BYTES as u64 + length))?;
-        let parsed = parse(header).map_err(|error| corrupt(format!("its header is malformed ({error})")))?;
+        let parsed = parse(header).map_err(|error| {
+            corrupt(format!("its header is malformed ({})", words::of_serde(&error.to_string())))
+        })?;
 
         let data_start = LENGTH_BYTES + header.len();
         let need = (data_start as u64)

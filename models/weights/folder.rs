@@ -106,6 +106,14 @@ fn shard_of(stem: &str) -> Option<(&str, usize)> {
     (is_number(number) && is_number(of)).then(|| Some((set, of.parse().ok()?)))?
 }
 
+/// Of how many shards the file `name` is one, if it is one of several.
+pub(super) fn is_shard_of(name: &str) -> Option<usize> {
+    match Parsed::of(name)?.form {
+        Form::Shard(of) if of > 1 => Some(of),
+        _ => None,
+    }
+}
+
 /// The one set of weights of a folder, or the likeliest.
 pub(super) fn choose(folder: &Path) -> Result<Choice, WeightsError> {
     let unreadable = |source| WeightsError::Unreadable { path: folder.to_owned(), source };

@@ -125,8 +125,12 @@ impl Weights {
     /// Opens the weights of `net` at `path`, as [`Weights::open`]; of a file that holds other networks too, only those of `net`.
     ///
     /// # Errors
-    /// As [`Weights::open`], and if the files are recognised as something else or not recognised at all.
+    /// As [`Weights::open`], and if the files are one shard of several, recognised as something else, or not recognised at all.
     pub fn open_for(net: Net, path: impl AsRef<Path>) -> Result<Self, WeightsError> {
+        let name = locate::file_name(path.as_ref());
+        if let Some(of) = folder::is_shard_of(name).filter(|_| path.as_ref().is_file()) {
+            return Err(WeightsError::OneShard { path: path.as_ref().to_owned(), of });
+        }
         let checkpoint = Checkpoint::open(path.as_ref())?;
         let path = &checkpoint.path;
         foreign::refuse(path, &checkpoint.tensors)?;
@@ -168,6 +172,23 @@ impl Weights {
     /// The shape of a tensor, of whatever type; `None` if there is no such tensor.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         Some(&self.tensors.get(name)?.shape)
+    }
+
+    /// The names of matrices that are zeros where they begin, in the middle and where they end: a download that was cut off can
+    /// leave files of the right size like that.
+    pub fn blank(&self) -> Vec<&str> {
+        const LOOKED_AT: usize = 256;
+        let is_blank = |stored: &&Stored| {
+            let bytes = self.files[stored.file].bytes();
+            stored.parts.iter().all(|part| {
+                let part = &bytes[part.clone()];
+                let size = part.len().min(LOOKED_AT);
+                let starts = [0, (part.len() - size) / 2, part.len() - size];
+                starts.iter().all(|&start| part[start..start + size].iter().all(|&byte| byte == 0))
+            })
+        };
+        let matrices = self.tensors.iter().filter(|(_, stored)| stored.shape.len() > 1);
+        matrices.filter(|(_, stored)| is_blank(stored)).map(|(name, _)| name.as_str()).collect()
     }
 
     /// The tensor `name`, in place.

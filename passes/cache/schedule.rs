@@ -19,6 +19,11 @@ impl StepMask {
         self.iter().filter(|&computes| computes).count()
     }
 
+    /// The most steps one after the other that reuse.
+    pub fn most_reused_in_a_row(&self) -> usize {
+        self.0.split(|&computes| computes).map(<[bool]>::len).max().unwrap_or(0)
+    }
+
     /// Whether every step does.
     pub fn all_compute(&self) -> bool {
         self.iter().all(|computes| computes)
@@ -86,12 +91,7 @@ impl Serialize for StepMask {
 
 impl<'de> Deserialize<'de> for StepMask {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // A short mask looks like a number in pipeline text.
-        let text = match serde_json::Value::deserialize(deserializer)? {
-            serde_json::Value::String(text) => text,
-            other => other.to_string(),
-        };
-        text.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

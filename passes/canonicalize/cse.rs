@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use reflux_ir::op::Op;
 use reflux_ir::pass::{Changed, Mismatch, PassContext, PassError, RuleInfo};
 use reflux_ir::{Graph, Name, Patch, ValueId};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
 pub const RULE: RuleInfo =
@@ -20,29 +20,34 @@ pub fn share(graph: &mut Graph, cx: &mut PassContext) -> Result<Changed, PassErr
 }
 
 fn share_all(graph: &mut Graph, cx: &mut PassContext) -> Result<Changed, PassError> {
+    // The values that the same op computes of equal operands, by the first of each operand's equals.
+    let mut equal: IndexMap<(Op, Vec<ValueId>), Vec<ValueId>> = IndexMap::new();
+    let mut first: HashMap<ValueId, ValueId> = HashMap::new();
+    for id in graph.order() {
+        let op = &graph[id].op;
+        if !matches!(op, Op::Input(_) | Op::Weight(_) | Op::Constant(_)) {
+            let operands = graph.operands(id).into_iter();
+            let operands = operands.map(|operand| *first.get(&operand).unwrap_or(&operand)).collect();
+            let values = equal.entry((op.clone(), operands)).or_default();
+            values.push(id);
+            first.insert(id, values[0]);
+        }
+    }
+    let tried = equal.len();
+    let shared: Vec<_> = equal.into_values().filter(|values| values.len() > 1).collect();
+    cx.report.rules.entry(RULE.name).or_default().tries += tried - shared.len();
     let mut changed = Changed::No;
-    // Sharing operands makes their users equal, which the next round finds.
-    loop {
-        let mut equal: IndexMap<(Op, Vec<ValueId>), Vec<ValueId>> = IndexMap::new();
-        for id in graph.order() {
-            let op = &graph[id].op;
-            if !matches!(op, Op::Input(_) | Op::Weight(_) | Op::Constant(_)) {
-                equal.entry((op.clone(), graph.operands(id))).or_default().push(id);
-            }
-        }
-        let tried = equal.len();
-        let mut shared: Vec<_> = equal.into_values().filter(|values| values.len() > 1).collect();
-        cx.report.rules.entry(RULE.name).or_default().tries += tried - shared.len();
-        shared.retain(|values| cx.allowance.take(RULE.name, || names(graph, values)));
-        if shared.is_empty() {
-            return Ok(changed);
-        }
-        for values in shared {
+    for values in shared {
+        // Their operands have been shared by now, unless the allowance left them.
+        let operands = graph.operands(values[0]);
+        let are_equal = values[1..].iter().all(|&value| graph.operands(value) == operands);
+        if are_equal && cx.allowance.take(RULE.name, || names(graph, &values)) {
             merge(graph, &values)?;
             cx.report.count(RULE.name, Changed::Yes);
             changed = Changed::Yes;
         }
     }
+    Ok(changed)
 }
 
 fn names(graph: &Graph, values: &[ValueId]) -> String {

@@ -10,20 +10,6 @@ fn inner(graph: &Graph, id: ValueId) -> (ValueId, &Op) {
     (x, &graph[x].op)
 }
 
-/// Puts `op` over `operands` in the place of `root`, under its name.
-fn replace(
-    patch: &mut Patch,
-    root: ValueId,
-    op: impl Into<Op>,
-    operands: &[ValueId],
-) -> Result<(), Mismatch> {
-    let node = &patch.graph()[root];
-    let (name, path) = (node.name.clone(), node.path.clone());
-    let new = patch.add(op, operands, &name, path)?;
-    patch.shunt(root, new);
-    Ok(())
-}
-
 pub const SLICE_OF_SLICE: Rule = Rule {
     name: "slice-of-slice",
     pattern: "slice(slice(x, a..b), c..d) → slice(x, a+c..a+d), along one axis",
@@ -40,7 +26,7 @@ pub const SLICE_OF_SLICE: Rule = Rule {
         }
         let (start, end) = (inner.start + outer.start, inner.start + outer.end);
         let (op, x) = (Slice { axis: inner.axis, start, end }, graph.operands(operand)[0]);
-        replace(patch, root, op, &[x])
+        Ok(patch.replace(root, op, &[x])?)
     },
 };
 
@@ -63,7 +49,7 @@ pub const SLICE_OF_CONCAT: Rule = Rule {
             let extent = graph[part].fact.shape[along];
             if (offset..offset + extent).contains(&slice.start) && slice.end <= offset + extent {
                 let op = Slice { axis: slice.axis, start: slice.start - offset, end: slice.end - offset };
-                return replace(patch, root, op, &[part]);
+                return Ok(patch.replace(root, op, &[part])?);
             }
             offset += extent;
         }
@@ -88,7 +74,7 @@ pub const RESHAPE_OF_RESHAPE: Rule = Rule {
             return Err(Mismatch::new("the operand is no reshape"));
         };
         let (shape, x) = (graph[root].fact.shape.clone(), graph.operands(operand)[0]);
-        replace(patch, root, Reshape { shape }, &[x])
+        Ok(patch.replace(root, Reshape { shape }, &[x])?)
     },
 };
 
@@ -111,7 +97,7 @@ pub const TRANSPOSE_OF_TRANSPOSE: Rule = Rule {
         };
         let perm = outer.perm.iter().map(|&axis| inner.perm[axis]).collect();
         let x = graph.operands(operand)[0];
-        replace(patch, root, Transpose { perm }, &[x])
+        Ok(patch.replace(root, Transpose { perm }, &[x])?)
     },
 };
 
@@ -144,7 +130,7 @@ pub const CONCAT_OF_ONE: Rule = Rule {
         let parts =
             operands.iter().flat_map(|&part| if flattens(part) { graph.operands(part) } else { vec![part] });
         let (op, parts) = (Concat { axis: outer.axis }, parts.collect::<Vec<_>>());
-        replace(patch, root, op, &parts)
+        Ok(patch.replace(root, op, &parts)?)
     },
 };
 

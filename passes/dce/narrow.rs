@@ -52,6 +52,10 @@ fn only_slice(program: &Program, carry: &Name) -> Option<(Slice, Name)> {
         }
         for user in graph.users(id) {
             let Op::Slice(slice) = &graph[user].op else { return None };
+            // What takes all of it has nothing to narrow, however often it is tried.
+            if graph[user].fact.shape == graph[id].fact.shape {
+                return None;
+            }
             slices.push((slice.clone(), graph[user].name.clone()));
         }
     }

@@ -1,10 +1,10 @@
 //! Why a fused value is what it replaces: egg's proof, rule by rule.
 
-use super::plan::{Called, Plan, saturate};
+use super::plan::{Called, Plan, apply};
 use super::region::{Names, Outline, Source};
 use super::rules::{Breadth, Effort, FuseRule, Tallies, rewrites};
 use super::term::{Facts, Term, Terms, What};
-use egg::{Explanation, FlatTerm, Id, RecExpr};
+use egg::{Explanation, FlatTerm, Id, RecExpr, Symbol};
 use reflux_ir::op::Op;
 use reflux_ir::pass::Allowance;
 use reflux_ir::{Fact, Name};
@@ -13,12 +13,18 @@ use std::collections::HashMap;
 /// A proof that one value of a plan is the value of the same name before.
 pub struct Proof {
     pub value: Name,
+    /// From the term before to that after. Of the term before alone, if none is found: columns of a product that stand beside
+    /// others follow from those too, and what is too much to look at may not be found again.
     explanation: Explanation<Term>,
     leaves: Vec<(Name, Fact)>,
-    rules: Vec<FuseRule>,
 }
 
 impl Proof {
+    /// Whether one is found.
+    pub fn is_found(&mut self) -> bool {
+        self.explanation.make_flat_explanation().len() > 1
+    }
+
     /// The value before, as a term, and then each rule that was applied, with what it made.
     pub fn explanation(&mut self) -> reflux_ir::pass::Explanation {
         let flat = self.explanation.make_flat_explanation();
@@ -27,36 +33,42 @@ impl Proof {
         reflux_ir::pass::Explanation { value: self.value.clone(), before, steps }
     }
 
-    /// Checks the proof: that each step applies one rule, by egg, and that the rule does make of the term before the step
-    /// the term after it.
+    /// Checks the proof: that each step applies one of `rules`, by egg, and that this one rule does make of the term before
+    /// the step the term after it.
     ///
     /// # Panics
-    /// If the proof is wrong.
-    pub fn check(&mut self) {
+    /// If there is no proof, or a wrong one.
+    pub fn check(&mut self, rules: &[FuseRule]) {
         let (tallies, allowance) = (Tallies::default(), Allowance::default());
-        let effort = Effort::new(Breadth::All);
-        self.explanation.check_proof(&rewrites(&self.rules, &tallies, &allowance, &effort));
-        let terms: Vec<RecExpr<Term>> =
-            self.explanation.make_flat_explanation().iter().map(written).collect();
-        for pair in terms.windows(2) {
+        self.explanation.check_proof(&rewrites(rules, &tallies, &allowance, &Effort::new(Breadth::All)));
+        assert!(self.is_found(), "%{} is not proven", self.value);
+        let flat = self.explanation.make_flat_explanation();
+        for pair in flat.windows(2) {
+            let name = step(&pair[1]).expect("every step applies a rule").0;
+            let rule = rules.iter().find(|rule| *rule.name == *name.as_str()).expect("egg has looked it up");
             let mut terms = Terms::new(Facts::new(self.leaves.clone()));
-            let (before, after) = (terms.add_expr(&pair[0]), terms.add_expr(&pair[1]));
+            let [before, after] = [&pair[0], &pair[1]].map(|term| terms.add_expr(&written(term)));
             terms.rebuild();
-            let stepped = saturate(terms, &self.rules, &tallies, &allowance).0.egraph;
-            assert_eq!(stepped.find(before), stepped.find(after), "{} is not {}", pair[0], pair[1]);
+            let stepped =
+                apply(terms, std::slice::from_ref(rule), &tallies, &allowance, Breadth::All).0.egraph;
+            let [from, to] = [&pair[0], &pair[1]].map(|term| written(term));
+            assert_eq!(stepped.find(before), stepped.find(after), "by {name}, {from} is not {to}");
         }
     }
 }
 
-/// The part of a term that a rule made, and the rule. Proofs go backwards too, where two terms become the same.
+/// The part of a term that a step is about, the rule of the step, and whether it was applied backwards: to what there is
+/// after it. Proofs go backwards too, where two terms become the same.
+fn step(term: &FlatTerm<Term>) -> Option<(Symbol, bool, &FlatTerm<Term>)> {
+    let forward = term.forward_rule.map(|rule| (rule, false, term));
+    let here = forward.or_else(|| term.backward_rule.map(|rule| (rule, true, term)));
+    here.or_else(|| term.children.iter().find_map(step))
+}
+
+/// The part of a term that a rule made, and the rule.
 fn rewritten(term: &FlatTerm<Term>) -> Option<(String, String)> {
-    if let Some(rule) = term.forward_rule {
-        return Some((rule.to_string(), shown(term)));
-    }
-    if let Some(rule) = term.backward_rule {
-        return Some((format!("{rule}, backwards"), shown(term)));
-    }
-    term.children.iter().find_map(rewritten)
+    let (rule, is_backwards, part) = step(term)?;
+    Some((format!("{rule}{}", if is_backwards { ", backwards" } else { "" }), shown(part)))
 }
 
 fn shown(term: &FlatTerm<Term>) -> String {
@@ -110,19 +122,20 @@ impl Prover<'_> {
         self.planned(at, true, &mut after, &mut given);
         let mut before = RecExpr::default();
         self.outlined(original, true, &mut before, &mut given);
+        let value = self.names.ops[original].0.clone();
         let leaves: Vec<(Name, Fact)> = given.into_iter().collect();
         let mut terms = Terms::new(Facts::new(leaves.clone())).with_explanations_enabled();
         terms.add_expr(&before);
         terms.rebuild();
-        let mut terms = saturate(terms, self.rules, &Tallies::default(), &Allowance::default()).0.egraph;
+        // What was planned by few terms of each class follows from those.
+        let breadth = if self.plan.found.is_narrowed { Breadth::Ends } else { Breadth::All };
+        let (tallies, allowance) = (Tallies::default(), Allowance::default());
+        let mut terms = apply(terms, self.rules, &tallies, &allowance, breadth).0.egraph;
         let (from, to) = (terms.add_expr(&before), terms.add_expr(&after));
         terms.rebuild();
-        (terms.find(from) == terms.find(to)).then(|| Proof {
-            value: self.names.ops[original].0.clone(),
-            explanation: terms.explain_equivalence(&before, &after),
-            leaves,
-            rules: self.rules.to_vec(),
-        })
+        let is_found = terms.find(from) == terms.find(to);
+        let explanation = terms.explain_equivalence(&before, if is_found { &after } else { &before });
+        Some(Proof { value, explanation, leaves })
     }
 
     /// Op `at` of the plan as a term, down to the values that the outline has too, which are `given`.

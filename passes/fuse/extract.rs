@@ -53,6 +53,13 @@ pub enum Extraction {
     Worst,
 }
 
+impl Extraction {
+    /// Whether it is what is done if nothing is said.
+    pub(super) fn is_best(&self) -> bool {
+        *self == Self::Best
+    }
+}
+
 /// The term of each class that is needed, and what they cost.
 #[derive(Debug)]
 pub struct Extracted {
@@ -68,8 +75,8 @@ pub struct Extracted {
 }
 
 /// How many choices a search may make, and how many classes and candidates it may look at on the way.
-const MOST_CHOICES: usize = 2_000;
-const MOST_WORK: usize = 3_000_000;
+const MOST_CHOICES: usize = 1_000;
+const MOST_WORK: usize = 1_000_000;
 
 /// The terms that make `roots`. Leaves need the classes that `leaves` says: outside, they are made of those.
 pub fn extract(

@@ -2,7 +2,7 @@
 
 use super::extract::{Extracted, Extraction, extract};
 use super::region::{Leaf, Names, Outline, OutlinedOp, Region, Source};
-use super::rules::{Breadth, Effort, FuseRule, Tallies, rewrites};
+use super::rules::{Breadth, Effort, FuseRule, Tallies, add, rewrites};
 use super::term::{Facts, Term, Terms, What};
 use egg::{Id, Runner, SimpleScheduler, StopReason};
 use reflux_ir::op::{Gemm, Op};
@@ -37,6 +37,13 @@ pub struct Found {
     pub terms: usize,
     pub rounds: usize,
     pub extracted: Extracted,
+}
+
+impl Found {
+    /// Whether there was more to look at than limits allow.
+    pub fn is_cut_short(&self) -> bool {
+        self.is_narrowed || !matches!(self.stop, StopReason::Saturated) || self.extracted.is_cut_short
+    }
 }
 
 pub struct PlannedOp {
@@ -85,22 +92,39 @@ pub fn saturate(
     tallies: &Tallies,
     allowance: &Allowance,
 ) -> (Runner<Term, Facts>, bool) {
-    let run = |terms: Terms, breadth: Breadth| {
-        let effort = Effort::new(breadth);
-        // No clock: what is found must not depend on how fast the machine is.
-        let runner = Runner::new(Facts::default())
-            .with_egraph(terms)
-            .with_scheduler(SimpleScheduler)
-            .with_iter_limit(MOST_ROUNDS)
-            .with_node_limit(MOST_TERMS)
-            .with_time_limit(Duration::MAX)
-            .run(&rewrites(rules, tallies, allowance, &effort));
-        (runner, effort.is_exhausted())
+    let try_with = |terms: Terms, breadth: Breadth| {
+        let (tried, trial) = (Tallies::default(), allowance.trial());
+        let (runner, is_exhausted) = apply(terms, rules, &tried, &trial, breadth);
+        (runner, is_exhausted, tried, trial)
     };
-    match run(terms.clone(), Breadth::All) {
-        (_, true) => (run(terms, Breadth::Ends).0, true),
-        saturated => saturated,
+    let (mut runner, is_exhausted, mut tried, mut trial) = try_with(terms.clone(), Breadth::All);
+    if is_exhausted {
+        (runner, _, tried, trial) = try_with(terms, Breadth::Ends);
     }
+    // What was done for nothing does not count.
+    allowance.accept(&trial);
+    add(tallies, &tried);
+    (runner, is_exhausted)
+}
+
+/// Applies `rules` to the terms of `breadth`, as often as is allowed; whether there was more to do is said.
+pub fn apply(
+    terms: Terms,
+    rules: &[FuseRule],
+    tallies: &Tallies,
+    allowance: &Allowance,
+    breadth: Breadth,
+) -> (Runner<Term, Facts>, bool) {
+    let effort = Effort::new(breadth);
+    // No clock: what is found must not depend on how fast the machine is.
+    let runner = Runner::new(Facts::default())
+        .with_egraph(terms)
+        .with_scheduler(SimpleScheduler)
+        .with_iter_limit(MOST_ROUNDS)
+        .with_node_limit(MOST_TERMS)
+        .with_time_limit(Duration::MAX)
+        .run(&rewrites(rules, tallies, allowance, &effort));
+    (runner, effort.is_exhausted())
 }
 
 /// How outlines are planned.

@@ -4,6 +4,7 @@
 mod build;
 mod concat;
 mod gemm;
+mod kinds;
 mod rowwise;
 mod segment;
 
@@ -39,9 +40,17 @@ pub struct FuseRule {
     pub name: &'static str,
     /// What becomes what.
     pub pattern: &'static str,
-    /// The ops that the rule looks at: names of those at the root, of those at one of the root's operands, and so on down.
-    pub spine: &'static [&'static [&'static str]],
+    /// The ops that the rule looks at: the root, one of the root's operands, and so on down.
+    pub spine: &'static [Kind],
     pub rewrite: fn(&Classes, &Match) -> Result<Vec<Tree>, Mismatch>,
+}
+
+/// What an op of a spine may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// What to call such an op in a sentence.
+    pub name: &'static str,
+    pub is: fn(&Op) -> bool,
 }
 
 /// A place where a rule may fit: ops from the root down, each an operand of the one above.
@@ -126,6 +135,15 @@ impl<'e> Classes<'e> {
         found
     }
 
+    /// Whether `tree` is of the type of class `id`.
+    fn check(&self, id: Id, tree: &Tree) -> Result<(), Mismatch> {
+        let (fact, due) = (self.infer(tree)?, self.fact(id));
+        if fact.same_type(due) {
+            return Ok(());
+        }
+        Err(Mismatch::new(format!("the result would be {fact} instead of {due}")))
+    }
+
     /// The fact of a replacement, if its ops accept their operands.
     fn infer(&self, tree: &Tree) -> Result<Fact, Mismatch> {
         match tree {
@@ -139,16 +157,10 @@ impl<'e> Classes<'e> {
 }
 
 impl FuseRule {
-    /// The replacements of `found`, which are of its type.
-    pub fn replacements(&self, classes: &Classes, found: &Match) -> Result<Vec<Tree>, Mismatch> {
+    /// The replacements of `found` in class `id`, which are of its type.
+    pub fn replacements(&self, classes: &Classes, id: Id, found: &Match) -> Result<Vec<Tree>, Mismatch> {
         let replacements = (self.rewrite)(classes, found)?;
-        let root = classes.infer(&found.tree())?;
-        for tree in &replacements {
-            let fact = classes.infer(tree)?;
-            if !fact.same_type(&root) {
-                return Err(Mismatch::new(format!("the result would be {fact} instead of {root}")));
-            }
-        }
+        replacements.iter().try_for_each(|tree| classes.check(id, tree))?;
         Ok(replacements)
     }
 
@@ -157,7 +169,7 @@ impl FuseRule {
         let classes = Classes::new(terms);
         let mut nearest = None;
         for found in self.matches(terms, terms.find(id), Breadth::All) {
-            match self.replacements(&classes, &found) {
+            match self.replacements(&classes, id, &found) {
                 Ok(_) => return Ok(()),
                 Err(mismatch) => drop(nearest.get_or_insert(mismatch)),
             }
@@ -167,10 +179,10 @@ impl FuseRule {
                 !levels(terms, terms.find(id), &self.spine[..depth], Breadth::All).is_empty()
             };
             let depth = (1..self.spine.len()).rev().find(fits).unwrap_or(0);
-            let due = self.spine[depth].join(" or ");
+            let due = self.spine[depth].name;
             Mismatch::new(match depth {
                 0 => format!("the value is no {due}"),
-                _ => format!("no operand of the {} is a {due}", self.spine[depth - 1].join(" or ")),
+                _ => format!("no operand of the {} is a {due}", self.spine[depth - 1].name),
             })
         }))
     }
@@ -191,29 +203,33 @@ pub enum Breadth {
     Ends,
 }
 
-/// The ops of class `id` that are called as `names` says, with their operands.
-fn ops_of<'e>(terms: &'e Terms, id: Id, names: &[&str], breadth: Breadth) -> Vec<(&'e Op, &'e [Id])> {
-    let named = terms[id].nodes.iter().filter_map(|term| match &term.what {
-        What::Op(op) if names.contains(&op.name()) => Some((op, term.operands.as_slice())),
+/// The ops of class `id` that are of `kind`, with their operands.
+fn ops_of(terms: &Terms, id: Id, kind: Kind, breadth: Breadth) -> Vec<(&Op, &[Id])> {
+    let of_kind = terms[id].nodes.iter().filter_map(|term| match &term.what {
+        What::Op(op) if (kind.is)(op) => Some((op, term.operands.as_slice())),
         _ => None,
     });
-    let all: Vec<_> = named.collect();
+    let all: Vec<_> = of_kind.collect();
     if breadth == Breadth::All || all.len() <= 2 {
         return all;
     }
     let mut ends: IndexMap<&str, [(&Op, &[Id]); 2]> = IndexMap::new();
-    let rank = |(op, operands): (&'e Op, &'e [Id])| (length(op), op, operands);
     for found in all {
         let [shortest, longest] = ends.entry(found.0.name()).or_insert([found; 2]);
-        if rank(found) < rank(*shortest) {
+        if rank(&found) < rank(shortest) {
             *shortest = found;
         }
-        if rank(found) > rank(*longest) {
+        if rank(&found) > rank(longest) {
             *longest = found;
         }
     }
     let pairs = ends.into_values().flat_map(|[a, b]| if a == b { vec![a] } else { vec![a, b] });
     pairs.collect()
+}
+
+/// By what ops are short and long; ops of one length have an order of some kind.
+fn rank<'f>((op, operands): &(&'f Op, &'f [Id])) -> (usize, &'f Op, &'f [Id]) {
+    (length(op), op, operands)
 }
 
 /// How many terms the formulas of `op` have.
@@ -226,10 +242,10 @@ fn length(op: &Op) -> usize {
 }
 
 /// The ways down from class `id` along `spine`.
-fn levels(terms: &Terms, id: Id, spine: &[&[&str]], breadth: Breadth) -> Vec<Vec<Level>> {
-    let Some((names, below)) = spine.split_first() else { return vec![Vec::new()] };
+fn levels(terms: &Terms, id: Id, spine: &[Kind], breadth: Breadth) -> Vec<Vec<Level>> {
+    let Some((&kind, below)) = spine.split_first() else { return vec![Vec::new()] };
     let mut found = Vec::new();
-    for (op, operands) in ops_of(terms, id, names, breadth) {
+    for (op, operands) in ops_of(terms, id, kind, breadth) {
         if found.len() > MOST_MATCHES {
             break;
         }
@@ -313,11 +329,22 @@ pub struct Tally {
 /// Tallies by rule, shared by the rules of a run.
 pub type Tallies = Arc<Mutex<IndexMap<&'static str, Tally>>>;
 
+/// Adds `more` to `tallies`.
+pub fn add(tallies: &Tallies, more: &Tallies) {
+    let mut tallies = tallies.lock().expect("no rule panics while it counts");
+    for (rule, more) in more.lock().expect("no rule panics while it counts").iter() {
+        let tally = tallies.entry(rule).or_default();
+        tally.tries += more.tries;
+        tally.hits += more.hits;
+        tally.time += more.time;
+    }
+}
+
 /// So many terms an e-graph may have, so many matches a rule may have in a round, and so many matches may be tried in all:
-/// several times what a block of FLUX takes. What holds of them does not depend on a clock.
-const MOST_TERMS: usize = 2_000;
-const MOST_MATCHES: usize = 2_000;
-const MOST_TRIES: usize = 6_000;
+/// twice what the largest block of FLUX takes. What holds of them does not depend on a clock.
+const MOST_TERMS: usize = 600;
+const MOST_MATCHES: usize = 600;
+const MOST_TRIES: usize = 3_500;
 
 /// What a run of rules may do, and whether that was enough. Clones share what has been done.
 #[derive(Clone, Debug)]
@@ -432,7 +459,7 @@ impl Applier<Term, Facts> for Running {
     fn apply_one(
         &self,
         terms: &mut Terms,
-        _id: Id,
+        id: Id,
         subst: &Subst,
         ast: Option<&PatternAst<Term>>,
         name: Symbol,
@@ -442,21 +469,23 @@ impl Applier<Term, Facts> for Running {
         }
         let start = Instant::now();
         let ast = ast.expect("the search gives terms");
-        let replacements = self
-            .rule
-            .replacements(&Classes::new(terms), &Match::from_pattern(ast, subst))
-            .unwrap_or_default();
+        let found = Match::from_pattern(ast, subst);
+        let replacements = (self.rule.rewrite)(&Classes::new(terms), &found).unwrap_or_default();
         let mut united = Vec::new();
         for tree in replacements {
             let (to, more) = pattern(&tree);
             let mut subst = subst.clone();
             more_into(&mut subst, &to, &more);
             let place = || format!("{} → {}", shown(terms, ast, &subst), shown(terms, &to, &subst));
-            if is_known(terms, ast, &to, &subst) || !self.allowance.take(self.rule.name, place) {
+            // Most of what a round finds, the rounds before have found; that takes no look at types.
+            if is_known(terms, ast, &to, &subst)
+                || Classes::new(terms).check(id, &tree).is_err()
+                || !self.allowance.take(self.rule.name, place)
+            {
                 continue;
             }
-            let (id, is_new) = terms.union_instantiations(ast, &to, &subst, name);
-            united.extend(is_new.then_some(id));
+            let (united_id, is_new) = terms.union_instantiations(ast, &to, &subst, name);
+            united.extend(is_new.then_some(united_id));
         }
         self.tally(|tally| {
             tally.tries += 1;

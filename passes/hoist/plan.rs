@@ -63,6 +63,7 @@ impl Plan {
         let steps = steps.unwrap_or(0);
         let mut plan = Self { leaving: Vec::new(), frontier: Vec::new(), step, steps, stays: HashMap::new() };
         let mut known: BTreeMap<ValueId, (How, Rate)> = BTreeMap::new();
+        let provided = provided(program);
         let order = graph.order();
         for &id in &order {
             if graph.is_leaf(id) || matches!(graph[id].op, Op::Input(_)) {
@@ -71,7 +72,10 @@ impl Plan {
             match plan.how(graph, id, &known) {
                 Ok(how) => {
                     let operands = graph.operands(id).into_iter();
-                    let rates = operands.filter_map(|operand| rate_outside(graph, operand, &known));
+                    let rates = operands.filter_map(|operand| {
+                        let from = provided.get(&graph[operand].name).copied().unwrap_or(Rate::Weights);
+                        rate_outside(graph, operand, &known).map(|rate| rate.max(from))
+                    });
                     let rate = rates.max().unwrap_or(Rate::Weights).max(own_rate(graph, id));
                     known.insert(id, (how, rate));
                 }
@@ -175,6 +179,15 @@ fn step_table(graph: &Graph) -> Option<(ValueId, usize)> {
             && graph[index].fact.rate == Rate::Latent;
         (is_step && graph[table].fact.rate < Rate::Latent).then(|| (index, graph[table].fact.shape[0]))
     })
+}
+
+/// In which stage each prepared value is made: however seldom it changes, what is made of it cannot come earlier.
+fn provided(program: &Program) -> HashMap<Name, Rate> {
+    let of = |(rate, graph): (&Rate, &Graph)| {
+        let rate = *rate;
+        graph.outputs().iter().map(|output| (output.label.clone(), rate)).collect::<Vec<_>>()
+    };
+    program.prepares.iter().flat_map(of).collect()
 }
 
 /// How often an operand changes once it is outside the step; `None` for the step's number, which is all steps then.

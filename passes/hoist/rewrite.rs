@@ -161,15 +161,22 @@ impl Mover<'_> {
 
     /// A value of an earlier stage in that of `rate`.
     fn across(&mut self, stage: Rate, value: ValueId, rate: Rate) -> Result<ValueId, PassError> {
-        let graph = self.stage(stage);
-        let fact = graph[value].fact.clone();
-        let label = match graph.outputs().iter().find(|output| output.value == value) {
+        let graph = &self.program.prepares[&stage];
+        let (name, fact) = (graph[value].name.clone(), graph[value].fact.clone());
+        if matches!(graph[value].op, Op::Input(_)) {
+            return self.input(rate, &name, fact);
+        }
+        // The stage that reads it may have a value of its own that is called so.
+        let is_own = |name: &Name| {
+            let reader = self.program.prepares.get(&rate);
+            reader.is_some_and(|graph| graph.find(name).is_some() && graph.find_input(name).is_none())
+        };
+        let mut labels = graph.outputs().iter().filter(|output| output.value == value);
+        let label = match labels.find(|output| !is_own(&output.label)) {
             Some(output) => output.label.clone(),
-            None if matches!(graph[value].op, Op::Input(_)) => graph[value].name.clone(),
             None => {
-                let name = graph[value].name.clone();
                 let shared = self.program.shared_names();
-                let label = name.first_free(|name| !shared.contains(name));
+                let label = name.first_free(|name| !shared.contains(name) && !is_own(name));
                 self.stage(stage).output(label.clone(), value);
                 label
             }

@@ -202,9 +202,7 @@ impl Summary {
             1 => format!("the only linear stays as it is ({stay})"),
             count => format!("all {count} linears stay as they are ({stay})"),
         };
-        Err(PassError::Refused(format!(
-            "there is nothing to quantize: {why}; remove the pass, or add allow_nothing=true"
-        )))
+        Err(PassError::Nothing(format!("there is nothing to quantize: {why}")))
     }
 
     /// The counts, and a table of modules by kind: how many, their weights, bytes before and after.

@@ -41,7 +41,7 @@ pub struct Args {
     #[arg(long, short, value_name = "FILE", default_value = "out.png")]
     out: PathBuf,
     /// Pictures of a seed are always the same; -1 draws one and prints it
-    #[arg(long, default_value = "0", allow_negative_numbers = true)]
+    #[arg(long, default_value = "0", allow_negative_numbers = true, conflicts_with = "init_latents")]
     seed: SeedArg,
     /// Denoising steps [default: the model's]
     #[arg(long, value_parser = number::count, allow_negative_numbers = true)]
@@ -101,6 +101,15 @@ pub struct Args {
     profile: bool,
 }
 
+impl Args {
+    /// What is read.
+    fn read(&self) -> Vec<&Path> {
+        let Self { model, program, init_latents, passes, parts, .. } = self;
+        let files = [model, program, init_latents].into_iter().flatten().map(PathBuf::as_path);
+        files.chain(passes.config()).chain(parts.paths()).collect()
+    }
+}
+
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Summary<'a> {
@@ -133,6 +142,9 @@ pub fn generate(args: &Args) -> Result<(), Error> {
     let pictures = Pictures::named(&args.out, request.pictures()?)?;
     let latents = args.save_latents.as_deref().map(Output::binary).transpose()?;
     pictures.refuse_mixing(latents.as_ref(), args.json)?;
+    let read = args.read();
+    pictures.refuse_inputs(&read)?;
+    latents.as_ref().map_or(Ok(()), |latents| latents.refuse_inputs(read.iter().copied()))?;
     check_dump_dir(args.dump_dir.as_deref())?;
     let program = args.program.as_deref().map(read_program).transpose()?.map(Arc::new);
     let recipe = args.passes.recipe()?;
@@ -263,7 +275,15 @@ fn read_latents(path: &Path) -> Result<HostTensor, Error> {
         let why = format!("it holds no tensor `{LATENTS}`, packed as f32[pictures, tokens, channels]");
         return Err(Error::Tensors { path: path.to_owned(), why });
     };
-    Ok(tensors.swap_remove(index).1)
+    let latents = tensors.swap_remove(index).1;
+    if !latents.dtype.is_float() {
+        let why = format!(
+            "`{LATENTS}` is of {}, and latents are floating-point numbers, f32 as they are saved",
+            latents.dtype
+        );
+        return Err(Error::Tensors { path: path.to_owned(), why });
+    }
+    Ok(latents)
 }
 
 fn sentence(pictures: usize, report: &Report, seconds: f64) -> String {

@@ -3,7 +3,7 @@
 use super::lowering::{Model, SizeArgs};
 use super::read_text;
 use crate::Error;
-use reflux_ir::pass::{Driver, Pipeline};
+use reflux_ir::pass::{Driver, Pipeline, Recipe};
 use reflux_ir::{Program, text};
 use reflux_models::{ModelConfig, ModelError, Net};
 use std::path::Path;
@@ -37,6 +37,15 @@ impl<'a> Input<'a> {
                 )))
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// `recipe` as it is meant for the input. The passes that a model is given come beside the default ones; an IR file may
+    /// be what these have left already, or what someone has written, so on it run just those asked for.
+    pub fn meant(&self, recipe: Recipe) -> Recipe {
+        match self {
+            Self::File(_) => recipe.only(),
+            Self::Model(_) => recipe,
         }
     }
 

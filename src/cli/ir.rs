@@ -95,7 +95,11 @@ pub fn ir(args: &Args) -> Result<(), Error> {
 
 fn show(args: &ShowArgs) -> Result<(), Error> {
     let mut out = text_output(args.out.as_deref())?;
+    out.refuse_inputs(args.drive.passes.config().into_iter().chain(args.model.as_deref()))?;
     let recipe = args.drive.passes.recipe()?;
+    if let Some(flag) = args.drive.given().filter(|_| recipe.is_none()) {
+        return Err(Error::Usage(format!("{flag} is about passes, and none are asked for; add --passes")));
+    }
     let model = match (&args.config, &args.model) {
         (Some(name), _) => Model::built_in(name).expect("clap knows the names"),
         (None, Some(folder)) => Model::read(folder)?,

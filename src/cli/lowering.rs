@@ -46,6 +46,30 @@ impl SizeArgs {
         flags.into_iter().find_map(|(flag, given)| given.then_some(flag))
     }
 
+    /// Refuses a flag that says nothing of `net`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    pub fn refuse_unread(&self, net: Net) -> Result<(), Error> {
+        let is_picture = matches!(net, Net::Transformer | Net::Vae);
+        let flags = [
+            ("--width", self.width.is_some(), is_picture),
+            ("--height", self.height.is_some(), is_picture),
+            ("--steps", self.steps.is_some(), net == Net::Transformer),
+            (
+                "--max-sequence-length",
+                self.max_sequence_length.is_some(),
+                matches!(net, Net::Transformer | Net::T5),
+            ),
+        ];
+        match flags.into_iter().find(|(_, is_given, is_read)| *is_given && !is_read) {
+            Some((flag, ..)) => {
+                Err(Error::Usage(format!("{flag} says nothing of {}; leave it out", net.title())))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// What `--dtype` says, else `default`.
     pub fn dtype_or(&self, default: DType) -> DType {
         self.dtype.map_or(default, DType::from)
@@ -106,6 +130,7 @@ impl Model {
 
     /// The program of a network.
     pub fn lower(&self, net: Net, args: &SizeArgs) -> Result<Program, Error> {
+        args.refuse_unread(net)?;
         self.lower_in(net, &self.sizes(args)?, args.dtype_or(DType::BF16))
     }
 
@@ -116,7 +141,13 @@ impl Model {
 
     /// The sizes asked for, the model's where none are.
     pub fn sizes(&self, args: &SizeArgs) -> Result<Sizes, Error> {
-        args.resolve(&self.defaults)
+        let sizes = args.resolve(&self.defaults)?;
+        let most = self.config.scheduler.num_train_timesteps;
+        if sizes.steps > most {
+            let (range, found) = (format!("1 to {most}"), sizes.steps.to_string());
+            return Err(Error::Range { what: "steps", range, found });
+        }
+        Ok(sizes)
     }
 
     /// The time of each step that [`Model::lower`] is for.

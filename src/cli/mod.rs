@@ -35,6 +35,7 @@ use clap::{Parser, Subcommand};
 use console::{print, say};
 use reflux_ir::DType;
 use reflux_runtime::Device;
+use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -221,6 +222,18 @@ fn write_result(output: &mut Output, text: &str) -> Result<(), Error> {
     if output.is_stdout() { print(text) } else { output.write_text(text) }
 }
 
+/// No text that is meant is as long.
+const LONGEST_TEXT: u64 = 1 << 28;
+
 fn read_text(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|error| Error::Read { path: path.to_owned(), error })
+    let mut text = String::new();
+    // A device such as /dev/zero never ends.
+    let read = std::fs::File::open(path)
+        .and_then(|file| file.take(LONGEST_TEXT).read_to_string(&mut text))
+        .and_then(|length| {
+            let is_whole = (length as u64) < LONGEST_TEXT;
+            let why = "it is longer than 256 MiB, which no program or configuration is";
+            if is_whole { Ok(text) } else { Err(std::io::Error::other(why)) }
+        });
+    read.map_err(|error| Error::Read { path: path.to_owned(), error })
 }

@@ -49,6 +49,12 @@ pub fn real(text: &str) -> Result<f32, String> {
     }
 }
 
+/// How far from each other numbers may be, relative to what they are.
+pub fn tolerance(text: &str) -> Result<f64, String> {
+    let tolerance = text.parse().ok().filter(|tolerance: &f64| *tolerance >= 0.0);
+    tolerance.ok_or_else(|| "it must be a number from 0 on, as 1e-3".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,6 +86,14 @@ mod tests {
         assert_eq!(pixels("0.5").unwrap_err(), "it must be a whole number; the least is 16");
         assert!(pixels("1024x768").unwrap_err().ends_with("--width 1024 --height 768"));
         assert_eq!(pixels("-64").unwrap_err(), "it cannot be negative");
+    }
+
+    #[test]
+    fn a_tolerance_is_a_size() {
+        assert_eq!((tolerance("1e-3"), tolerance("0")), (Ok(1e-3), Ok(0.0)));
+        for wrong in ["-1", "NaN", "", "1%"] {
+            assert_eq!(tolerance(wrong).unwrap_err(), "it must be a number from 0 on, as 1e-3");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::passes::{DriveArgs, default_for};
 use super::{read_text, text_output, write_result};
 use crate::Error;
 use reflux_ir::Program;
-use reflux_ir::pass::{ConfigError, Pipeline, Recipe, header};
+use reflux_ir::pass::{ConfigError, Pipeline, header};
 use reflux_models::{ModelConfig, Net};
 use reflux_passes::registry;
 use std::path::{Path, PathBuf};
@@ -51,32 +51,23 @@ struct Source {
     timesteps: Option<Vec<f32>>,
     /// The passes that an IR file itself asks for, as reproducers do.
     passes: Option<Pipeline>,
-    is_file: bool,
-}
-
-impl Source {
-    /// The passes to run. A model's come beside the default ones; an IR file may be what these have left already, or what
-    /// someone has written, so on it run just those asked for.
-    fn pipeline(&self, recipe: Option<Recipe>, default: &Pipeline) -> Pipeline {
-        match (recipe, &self.passes) {
-            (Some(recipe), _) if self.is_file => recipe.only().pipeline(default),
-            (Some(recipe), _) => recipe.pipeline(default),
-            (None, Some(own)) => own.clone(),
-            (None, None) => default.clone(),
-        }
-    }
 }
 
 pub fn opt(args: &Args) -> Result<(), Error> {
     let mut out = text_output(args.out.as_deref())?;
+    out.refuse_inputs(args.drive.passes.config())?;
     if args.json && args.out.is_some() && out.is_stdout() {
         let message = "--json prints the report to standard output, so --out must name something else";
         return Err(Error::Usage(message.into()));
     }
     let recipe = args.drive.passes.recipe()?;
-    let source = source(args)?;
-    let pipeline = source.pipeline(recipe, &default_for(net(args), args.drive.machine()));
-    let Source { program, timesteps, .. } = source;
+    let input = Input::of(&args.input)?;
+    let Source { program, timesteps, passes } = source(&input, args)?;
+    let default = default_for(net(args), args.drive.machine());
+    let pipeline = match recipe {
+        Some(recipe) => input.meant(recipe).pipeline(&default),
+        None => passes.unwrap_or(default),
+    };
     let (program, report) = args.drive.run(program, &pipeline, timesteps.as_deref())?;
     let mut more = if args.rules { report.rules().to_string() } else { String::new() };
     let explanations = report.passes.iter().flat_map(|pass| &pass.explanations);
@@ -100,10 +91,10 @@ fn net(args: &Args) -> Net {
     args.net.map_or(Net::Transformer, Net::from)
 }
 
-fn source(args: &Args) -> Result<Source, Error> {
-    match Input::of(&args.input)? {
-        input @ Input::Model(_) => of_model(&input, args),
-        input @ Input::File(path) => {
+fn source(input: &Input, args: &Args) -> Result<Source, Error> {
+    match input {
+        Input::Model(_) => of_model(input, args),
+        Input::File(path) => {
             input.refuse_sizes(&args.sizes)?;
             if args.net.is_some() {
                 let path = path.display();
@@ -123,7 +114,7 @@ fn of_model(input: &Input, args: &Args) -> Result<Source, Error> {
         return Err(Error::Usage(message));
     }
     let (program, timesteps) = input.program(net(args), &args.sizes)?;
-    Ok(Source { program, timesteps, passes: None, is_file: false })
+    Ok(Source { program, timesteps, passes: None })
 }
 
 fn of_file(path: &Path, args: &Args) -> Result<Source, Error> {
@@ -135,7 +126,7 @@ fn of_file(path: &Path, args: &Args) -> Result<Source, Error> {
         Error::Config { path: path.to_owned(), error }
     })?;
     let timesteps = timesteps_of(&program, args)?;
-    Ok(Source { program, timesteps, passes, is_file: true })
+    Ok(Source { program, timesteps, passes })
 }
 
 /// The times of a program's steps, if the model that it was made from is given.

@@ -1,7 +1,7 @@
 //! Networks that are given by themselves.
 
 use reflux_models::Parts;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Weights in place of those in the model's folder.
 #[derive(clap::Args)]
@@ -29,6 +29,11 @@ impl PartArgs {
             t5: self.t5.clone(),
             vae: self.vae.clone(),
         }
+    }
+
+    /// Where they are.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        [&self.transformer, &self.vae, &self.clip, &self.t5].into_iter().flatten().map(PathBuf::as_path)
     }
 
     /// The first of the options that is given.

@@ -30,6 +30,11 @@ pub struct PassArgs {
 }
 
 impl PassArgs {
+    /// The file that they are read from, if they are.
+    pub fn config(&self) -> Option<&Path> {
+        self.passes_config.as_deref()
+    }
+
     /// The passes asked for, if any are. What became of a foreign configuration is said on standard error.
     pub fn recipe(&self) -> Result<Option<Recipe>, Error> {
         let parse = |text: &str| Recipe::parse(text, &registry());
@@ -119,6 +124,18 @@ fn machines() -> impl TypedValueParser<Value = &'static Machine> {
 }
 
 impl DriveArgs {
+    /// The first of the flags that is given and is about what passes do.
+    pub fn given(&self) -> Option<&'static str> {
+        let flags = [
+            ("--dump-dir", self.dump_dir.is_some()),
+            ("--print-before", !self.print_before.is_empty()),
+            ("--print-after", !self.print_after.is_empty()),
+            ("--explain", self.explain),
+            ("--stop-after", self.stop_after.is_some()),
+        ];
+        flags.into_iter().find_map(|(flag, is_given)| is_given.then_some(flag))
+    }
+
     /// The device to estimate times on, if one is given.
     pub fn machine(&self) -> Option<&'static Machine> {
         self.cost
@@ -153,17 +170,22 @@ impl DriveArgs {
 fn points(flag: &str, names: &[String], pipeline: &Pipeline) -> Result<DumpPoints, Error> {
     let registry = registry();
     let there: Vec<_> = pipeline.passes().map(|pass| pass.name()).collect();
-    if let Some(name) = names.iter().find(|name| *name != "all" && !there.contains(&name.as_str())) {
+    let mut of = Vec::new();
+    for name in names {
+        if name.eq_ignore_ascii_case("all") {
+            return Ok(DumpPoints::All);
+        }
         // The error says which name was meant.
-        registry.get(name)?;
-        let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
-        return Err(Error::Usage(format!("{flag} {name}: this pass does not run; those that do: {there}")));
+        let known = registry.get(name)?.name;
+        if !there.contains(&known) {
+            let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+            return Err(Error::Usage(format!(
+                "{flag} {name}: this pass does not run; those that do: {there}"
+            )));
+        }
+        of.push(known.to_owned());
     }
-    Ok(match names {
-        [] => DumpPoints::None,
-        all if all.iter().any(|name| name == "all") => DumpPoints::All,
-        some => DumpPoints::Of(some.to_vec()),
-    })
+    Ok(if of.is_empty() { DumpPoints::None } else { DumpPoints::Of(of) })
 }
 
 /// Finds out before any work whether a folder for dumps could be there.

@@ -74,6 +74,14 @@ impl Pictures {
         Ok(())
     }
 
+    /// Refuses to write over what is read.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    pub fn refuse_inputs(&self, inputs: &[&Path]) -> Result<(), Error> {
+        self.outputs.iter().try_for_each(|output| output.refuse_inputs(inputs.iter().copied()))
+    }
+
     /// Refuses pictures that the format cannot hold.
     ///
     /// # Errors

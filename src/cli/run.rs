@@ -41,6 +41,10 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<(), Error> {
     let mut output = args.outputs.as_deref().map(Output::binary).transpose()?;
+    if let Some(output) = &output {
+        let given = [&args.inputs, &args.weights].into_iter().flatten().map(PathBuf::as_path);
+        output.refuse_inputs(given.chain([args.program.as_path()]))?;
+    }
     let random = args.random.map(SeedArg::number);
     let program = parse(&args.program, &read_text(&args.program)?)?;
     check_memory(&program, args.device.into())?;
@@ -158,6 +162,12 @@ fn run_schedule(executor: &mut dyn Execute) -> Result<Vec<(String, HostTensor)>,
         say(format_args!("step {step}: {:.1} ms", start.elapsed().as_secs_f64() * 1e3));
         results.sort_by(|(a, _), (b, _)| a.cmp(b));
         for (name, value) in results {
+            if let Some(at) = value.to_f32().iter().position(|number| !number.is_finite()) {
+                return Err(Error::Usage(format!(
+                    "`{name}` has numbers that are not finite (NaN or infinity) in step {step}, number {at} the first; they \
+                     come of the inputs, the weights or the program's own attributes"
+                )));
+            }
             outputs.push(if steps == 1 {
                 (name.to_string(), value)
             } else {

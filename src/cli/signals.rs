@@ -5,6 +5,7 @@ use reflux_ir::files::abandon_unfinished;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
+use std::sync::Arc;
 
 /// Has no temporary files stay behind where this process is told to end.
 pub fn install() {
@@ -19,6 +20,10 @@ pub fn install() {
             }
         })
     });
+    let waiting = waiting.map(drop);
+    // Where a file may not become as long, writing fails, and that is told like any other failure.
+    #[cfg(unix)]
+    let waiting = waiting.and(signal_hook::flag::register(libc::SIGXFSZ, Arc::default()).map(drop));
     if let Err(error) = waiting {
         say(format_args!("warning: a temporary file may stay behind if this is interrupted: {error}"));
     }

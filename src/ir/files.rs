@@ -79,13 +79,12 @@ impl Output {
         self.place.path() == other.place.path()
     }
 
-    /// Writes what `write` does. A regular file is replaced by all of it, or stays as it was; its permissions stay. A reader
-    /// that closes a stream has seen enough, which is no error.
+    /// Writes what `write` does. A regular file is replaced by all of it, or stays as it was; its permissions stay.
     ///
     /// # Errors
     /// What keeps it from being written, and what `write` fails with.
     pub fn write(&mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-        let written = match &mut self.place {
+        match &mut self.place {
             Place::Stdout => stream(io::stdout().lock(), write),
             Place::Stderr => stream(io::stderr().lock(), write),
             Place::Stream { path, append, opened } => {
@@ -95,10 +94,9 @@ impl Output {
                 };
                 stream(file, write)
             }
-            Place::Replaced(path) => return replace(path, write),
-            Place::Overwritten(path) => return overwrite(path, write),
-        };
-        written.or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
+            Place::Replaced(path) => replace(path, write),
+            Place::Overwritten(path) => overwrite(path, write),
+        }
     }
 }
 
@@ -259,6 +257,13 @@ fn overwrite(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) 
     file.sync_all()
 }
 
+/// The error of making a temporary file without the name of that, which means nothing to whom it is shown.
+fn without_its_name(error: io::Error) -> io::Error {
+    let source = error.get_ref().and_then(|named| named.source()).and_then(|source| source.downcast_ref());
+    let number = source.and_then(io::Error::raw_os_error);
+    number.map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}
+
 fn other(why: &str) -> io::Error {
     io::Error::other(why)
 }
@@ -290,8 +295,7 @@ impl Unfinished {
     fn make(builder: &Builder, folder: &Path) -> io::Result<Self> {
         // Held until it is known, so that none is made that nobody would remove.
         let mut unfinished = unfinished();
-        // tempfile's own error names the temporary file, which means nothing to whom it is shown.
-        let file = builder.tempfile_in(folder).map_err(|error| io::Error::from(error.kind()))?;
+        let file = builder.tempfile_in(folder).map_err(without_its_name)?;
         let path = file.path().to_owned();
         unfinished.insert(path.clone());
         Ok(Self { path, file: Some(file) })

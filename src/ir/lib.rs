@@ -49,6 +49,7 @@ mod scales;
 mod scope;
 pub mod text;
 mod verify;
+pub mod words;
 
 pub use cost::{Cost, duration, si};
 pub use diff::{DiffLayout, DiffOptions, ProgramDiff, ValueCounts};

@@ -7,7 +7,9 @@ mod work;
 
 use crate::op::Op;
 use crate::{Cost, DType, Fact, Graph, Program, Rate, Stage, ValueId};
-use serde::Deserialize;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::borrow::Cow;
 use std::num::NonZeroU64;
 use std::sync::LazyLock;
 use work::{Contraction, Kind, contractions};
@@ -29,6 +31,34 @@ pub struct Machine {
     reached: Rates,
     /// What the maker says of it, if it does.
     datasheet: Option<Rates>,
+}
+
+/// As options of passes name it.
+impl Serialize for Machine {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name)
+    }
+}
+
+impl<'de> Deserialize<'de> for &'static Machine {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Machine::named(&name).ok_or_else(|| de::Error::unknown_variant(&name, &Machine::NAMES))
+    }
+}
+
+/// The names that there are, with what they stand for.
+impl JsonSchema for Machine {
+    fn schema_name() -> Cow<'static, str> {
+        "Machine".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let known = MACHINES
+            .iter()
+            .map(|machine| json_schema!({ "const": machine.name, "description": machine.description }));
+        json_schema!({ "oneOf": known.collect::<Vec<_>>() })
+    }
 }
 
 /// How fast a device moves and computes.

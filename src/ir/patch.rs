@@ -92,6 +92,20 @@ impl<'g> Patch<'g> {
         Ok(id)
     }
 
+    /// Puts `op` over `operands` in the place of `root`, under its name and in its module.
+    pub fn replace(
+        &mut self,
+        root: ValueId,
+        op: impl Into<Op>,
+        operands: &[ValueId],
+    ) -> Result<(), PatchError> {
+        let node = &self.graph[root];
+        let (name, path) = (node.name.clone(), node.path.clone());
+        let new = self.add(op, operands, &name, path)?;
+        self.shunt(root, new);
+        Ok(())
+    }
+
     /// Adds an input of the graph, which is to be declared by the program, or gives the one that is there.
     pub fn input(&mut self, name: &Name, fact: Fact) -> Result<ValueId, PatchError> {
         if let Some(id) = self.graph.find_input(name) {

@@ -2,7 +2,7 @@
 
 use crate::Error;
 use reflux_ir::DType;
-use reflux_models::{ModelConfig, ModelError, read_json};
+use reflux_models::{ModelConfig, ModelError, PIXELS_PER_TOKEN, read_json};
 use reflux_runtime::Device;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -30,6 +30,32 @@ struct Overrides {
     max_sequence_length: Option<usize>,
 }
 
+impl Overrides {
+    /// Whether pictures can be made so, and which setting is at fault if not.
+    fn check(&self, config: &ModelConfig) -> Result<(), String> {
+        for (name, pixels) in [("width", self.width), ("height", self.height)] {
+            if let Some(pixels) =
+                pixels.filter(|pixels| *pixels == 0 || !pixels.is_multiple_of(PIXELS_PER_TOKEN))
+            {
+                return Err(format!(
+                    "`{name}` must be a multiple of {PIXELS_PER_TOKEN} pixels, not {pixels}"
+                ));
+            }
+        }
+        let most = config.scheduler.num_train_timesteps;
+        if let Some(steps) = self.steps.filter(|steps| !(1..=most).contains(steps)) {
+            return Err(format!("`steps` must be 1 to {most}, not {steps}"));
+        }
+        if self.max_sequence_length == Some(0) {
+            return Err("`max_sequence_length` must be at least 1".into());
+        }
+        match self.guidance.filter(|guidance| !guidance.is_finite()) {
+            Some(guidance) => Err(format!("`guidance` must be a number, not {guidance}")),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Defaults {
     /// What models of this configuration are used with: FLUX.1-dev's settings with guidance, -schnell's without.
     pub fn of_family(config: &ModelConfig) -> Self {
@@ -40,7 +66,8 @@ impl Defaults {
     /// The defaults of the model in `folder`.
     pub fn of(folder: &Path, config: &ModelConfig) -> Result<Self, ModelError> {
         let path = folder.join(FILE);
-        let given = if path.is_file() { read_json(&path)? } else { Overrides::default() };
+        let given: Overrides = if path.is_file() { read_json(&path)? } else { Overrides::default() };
+        given.check(config).map_err(|why| ModelError::Setting { path, why })?;
         let family = Self::of_family(config);
         Ok(Self {
             width: given.width.unwrap_or(family.width),

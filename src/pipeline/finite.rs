@@ -18,8 +18,8 @@ impl FluxPipeline {
     pub(super) fn not_finite(&self, net: Net, when: String) -> Error {
         let cause = self.damaged_weight(net).unwrap_or_else(|| match self.dtype {
             DType::F16 => "f16 holds no more than 65504: try --dtype bf16 or --dtype f32".into(),
-            DType::F32 => "its weights may be damaged, or too large for what they are given: download them again, or leave \
-                           out lossy --passes"
+            DType::F32 => "leave out what may have brought them about (initial latents, a true CFG scale, an edited program, \
+                           lossy --passes); without these its weights are damaged, so download them again"
                 .into(),
             _ => "try --dtype f32, or leave out lossy --passes".into(),
         });

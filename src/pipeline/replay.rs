@@ -15,7 +15,8 @@ pub(crate) struct Replay {
     pipeline: FluxPipeline,
     request: Resolved,
     schedule: Schedule,
-    noise: HostTensor,
+    /// What pictures are drawn from, if they are drawn as asked for.
+    pub noise: HostTensor,
     conditioning: Conditioning,
 }
 
@@ -43,9 +44,9 @@ impl Replay {
         &self.schedule.timesteps
     }
 
-    /// The latents after the last step, where the transformer is `program`.
-    pub fn latents(&mut self, program: &Program) -> Result<HostTensor, Error> {
-        let Self { pipeline, request, schedule, noise, conditioning } = self;
+    /// The latents after the last step, where the transformer is `program` and the picture is drawn from `noise`.
+    pub fn latents(&mut self, program: &Program, noise: HostTensor) -> Result<HostTensor, Error> {
+        let Self { pipeline, request, schedule, conditioning, .. } = self;
         let sizes = request.sizes_of(Net::Transformer);
         let (needed, working) = pipeline.memory.with_working(program, pipeline.device);
         let optimized = Optimized { sizes, program: program.clone(), needed, working };
@@ -53,6 +54,6 @@ impl Replay {
         pipeline.loaded.remove(&Net::Transformer);
         let mut nothing = |_| {};
         let mut clock = Clock::new(&mut nothing);
-        pipeline.denoise(noise.clone(), conditioning, schedule, request, 0, &mut clock)
+        pipeline.denoise(noise, conditioning, schedule, request, 0, &mut clock)
     }
 }

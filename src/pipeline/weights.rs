@@ -2,6 +2,7 @@
 
 use crate::Error;
 use reflux_ir::DType;
+use reflux_ir::pass::counted;
 use reflux_models::weights::Weights;
 use reflux_models::{ModelConfig, ModelError, ModelFiles, Net, Sizes, conditioned_on_pictures};
 
@@ -26,9 +27,20 @@ pub(crate) fn open_weights(
     }
     // A checkpoint is one of the network as it is before any passes, and neither its names nor its shapes depend on sizes.
     let unused = weights.check_for(&config.lower(net, &Sizes::SMALLEST, DType::F32)?, &[])?;
+    let path = path.display();
     if let Some(first) = unused.first() {
-        let path = path.display();
-        warnings.push(format!("{path}: {} tensors are not used, `{first}` the first", unused.len()));
+        let are = if unused.len() == 1 { "is" } else { "are" };
+        warnings
+            .push(format!("{path}: {} {are} not used, `{first}` the first", counted(unused.len(), "tensor")));
+    }
+    let blank = weights.blank();
+    if let Some(first) = blank.first() {
+        let count =
+            if blank.len() == 1 { "a matrix".to_owned() } else { format!("{} matrices", blank.len()) };
+        warnings.push(format!(
+            "{path}: {count} of nothing but zeros, `{first}` the first: a download that was cut off leaves that, and what is \
+             drawn with it is noise; download it again"
+        ));
     }
     Ok(weights)
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 /// What prints a program in a moment.
-const IR: [&str; 9] = ["ir", "--net", "clip", "--width", "32", "--height", "32", "--config", "flux-dev"];
+const IR: [&str; 5] = ["ir", "--net", "clip", "--config", "flux-dev"];
 /// A picture in a moment.
 const DRAW: [&str; 11] =
     ["generate", "owl", "--device", "cpu", "--steps", "1", "--width", "32", "--height", "16", "--model"];
@@ -88,7 +88,10 @@ fn pipes_and_devices_are_written_to() {
         symlink("/dev/full", root.join("full")).unwrap();
         let full = reflux(root, &[&writer[..], &["full"]].concat());
         assert_eq!(full.status.code(), Some(1), "{writer:?}");
-        assert!(text(&full.stderr).contains("cannot write full: No space left on device"), "{writer:?}");
+        assert!(
+            text(&full.stderr).contains("cannot write full: no space is left on the device"),
+            "{writer:?}"
+        );
         fs::remove_file(root.join("full")).unwrap();
     }
 }
@@ -180,7 +183,7 @@ fn permissions_stay() {
     if !is_root {
         assert_eq!(
             text(&outcome.stderr),
-            "error: cannot write private.ir: Permission denied (os error 13)\n"
+            "error: cannot write private.ir: it may not be accessed by this user (permission denied)\n"
         );
         // One that may be written is, even where nothing can be made beside it.
         fs::set_permissions(&out, fs::Permissions::from_mode(0o600)).unwrap();
@@ -257,6 +260,32 @@ fn unfinished(root: &Path) -> Option<PathBuf> {
 }
 
 /// Whoever ends Reflux while it writes finds the file as it was, and nothing beside it.
+/// One that is sure to be at work when it is told to end.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_run_that_is_told_to_end_ends_by_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    fs::write(root.join("owl.png"), "old").unwrap();
+    let long = ["generate", "owl", "--device", "cpu", "--steps", "1000", "--model", EMOJI, "-o", "owl.png"];
+    for (name, signal) in [("HUP", 1), ("INT", 2), ("TERM", 15)] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reflux"));
+        let command = command.args(long).current_dir(root).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        // Weights are mapped after all that is prepared for an end.
+        let maps = format!("/proc/{}/maps", child.id());
+        while !fs::read_to_string(&maps).unwrap_or_default().contains(".safetensors") {
+            assert_eq!(child.try_wait().unwrap(), None, "it ends before it has begun");
+            std::thread::yield_now();
+        }
+        Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).output().unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(signal));
+        assert_eq!(fs::read(root.join("owl.png")).unwrap(), b"old");
+        assert_eq!(files(root), [root.join("owl.png")]);
+    }
+}
+
+/// What is told to end while it writes; on a busy machine every run may be through before it is caught.
 #[test]
 fn signals_leave_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
@@ -266,7 +295,6 @@ fn signals_leave_nothing_behind() {
             .filter_map(|_| interrupted(root, "", name))
             .inspect(|_| assert_eq!(unfinished(root), None));
         let mut ends = ends.filter(|status| !status.success());
-        // On a busy machine every run may be through before it is caught, which tells nothing.
         let Some(end) = ends.next() else { continue };
         // Its parent sees by what it ended.
         assert_eq!(end.signal(), Some(signal));
@@ -286,7 +314,7 @@ fn pictures_are_kept_when_a_later_one_fails() {
     let output = reflux(root, &draw(&["apple", "--num-images", "2", "-o", "p.png", "--seed", "3"]));
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), "p-0.png\n".into()));
     let message = text(&output.stderr);
-    assert!(message.contains("cannot write p-1.png: No space left on device"), "{message}");
+    assert!(message.contains("cannot write p-1.png: no space is left on the device"), "{message}");
     assert!(message.ends_with("; 1 picture before it is written\n"), "{message}");
     assert_eq!(files(root), ["p-0.png", "p-1.png"].map(|name| root.join(name)));
 }
@@ -319,7 +347,7 @@ fn names_of_pictures() {
         ("..", "names a folder; name a file in it"),
         ("~/x.png", "there is no such folder"),
         ("out.png/x.png", "there is no such folder"),
-        (&long, "name too long"),
+        (&long, "its name is too long"),
     ] {
         let refused = reflux(root, &draw(&["-o", out]));
         let message = text(&refused.stderr);
@@ -354,4 +382,80 @@ fn sizes_of_formats_are_known_before_anything_is_drawn() {
         let refused = reflux(folder.path(), &arguments);
         assert!(text(&refused.stderr).contains(why), "{}", text(&refused.stderr));
     }
+}
+
+/// What is read is not written over, whatever the names that it goes by.
+#[test]
+fn inputs_are_no_outputs() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    fs::write(root.join("p.ir"), crate::SMALL).unwrap();
+    fs::write(root.join("passes.toml"), "version = 1\npasses = 'dce'\n").unwrap();
+    succeed(root, &["run", "p.ir", "--random", "1", "--device", "cpu", "--outputs", "given.safetensors"]);
+    crate::model::changed(root, "model", |_| {});
+    symlink("model/vae/diffusion_pytorch_model.safetensors", root.join("link.safetensors")).unwrap();
+    let vae = "model/vae/diffusion_pytorch_model.safetensors";
+    let drawn = ["generate", "owl", "--device", "cpu", "--model", "model", "--save-latents"];
+    let run = ["run", "p.ir", "--random", "1", "--device", "cpu"];
+    let before =
+        files(root).into_iter().filter(|path| path.is_file()).map(|path| (fs::read(&path).unwrap(), path));
+    let before: Vec<_> = before.collect();
+    for (command, read) in [
+        ([&drawn[..], &[vae]].concat(), "as part of model"),
+        ([&drawn[..], &["model/scheduler/scheduler_config.json"]].concat(), "as part of model"),
+        ([&drawn[..], &["link.safetensors", "--vae", vae]].concat(), vae),
+        ([&run[..], &["--outputs", "p.ir"]].concat(), "p.ir is read, and"),
+        (
+            [&run[..], &["--inputs", "given.safetensors", "--outputs", "./given.safetensors"]].concat(),
+            "is read as part of given.safetensors",
+        ),
+        (
+            vec!["opt", "p.ir", "--passes-config", "passes.toml", "-o", "passes.toml"],
+            "passes.toml is read, and",
+        ),
+    ] {
+        let refused = reflux(root, &command);
+        let message = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{command:?}: {message}");
+        assert!(
+            message.contains(read) && message.contains("would be written over"),
+            "{command:?}: {message}"
+        );
+    }
+    for (bytes, path) in before {
+        assert_eq!(fs::read(&path).unwrap(), bytes, "{}", path.display());
+    }
+    // A program is edited in place, and a picture may lie with the model.
+    succeed(root, &["opt", "p.ir", "--passes-only", "canonicalize", "-o", "p.ir"]);
+    fs::write(root.join("model/owl.png"), "old").unwrap();
+    succeed(root, &draw(&["-o", "model/owl.png"]));
+}
+
+/// A picture of which nobody has read the whole was not delivered.
+#[test]
+fn a_reader_that_leaves_is_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_reflux"));
+    let command = command.args(draw(&["-o", "-"])).current_dir(folder.path());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output.stderr), "error: cannot write -: nobody reads it any more\n");
+}
+
+/// Where files may not become as long, there is a message and nothing is left.
+#[test]
+fn a_limit_of_file_sizes_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let script =
+        format!("ulimit -f 1; exec {} {}", env!("CARGO_BIN_EXE_reflux"), draw(&["-o", "owl.png"]).join(" "));
+    let output = Command::new("sh").args(["-c", &script]).current_dir(folder.path()).output().unwrap();
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(
+        message.starts_with("error: cannot write owl.png: ") && message.contains("ulimit -f"),
+        "{message}"
+    );
+    assert!(files(folder.path()).is_empty(), "{:?}", files(folder.path()));
 }

@@ -1,6 +1,6 @@
 //! Networks in files of their own, and models in the Hub's cache.
 
-use crate::{files, reflux, text};
+use crate::{EMOJI, files, reflux, succeed, text};
 use std::path::Path;
 use std::process::Command;
 
@@ -62,7 +62,79 @@ fn given_networks_are_not_ignored() {
             let output = reflux(root, &[command, &small[..], &[option, "no-such.safetensors"]].concat());
             let message = text(&output.stderr);
             assert_eq!(output.status.code(), Some(1), "{message}");
-            assert!(message.contains("no-such.safetensors: No such file"), "{message}");
+            assert!(message.contains("no-such.safetensors: there is no such file"), "{message}");
         }
     }
+}
+
+/// A network in the place of another is called by its name, from its configuration as from its weights, and so is a part of
+/// one.
+#[test]
+fn other_networks_and_parts_of_them_are_called_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let of_emoji = |part: &str| format!("{EMOJI}/{part}");
+    let shard = of_emoji("text_encoder_2/model-00001-of-00002.safetensors");
+    for (option, path, expected) in [
+        (
+            "--clip",
+            of_emoji("text_encoder_2"),
+            "it describes a T5 text encoder, and a CLIP text encoder is needed here; what it holds belongs in text_encoder_2/ or after --t5",
+        ),
+        ("--t5", of_emoji("text_encoder"), "it describes a CLIP text encoder, and a T5"),
+        ("--clip", of_emoji("vae"), "it describes an autoencoder (VAE), and a CLIP"),
+        ("--vae", of_emoji("transformer"), "it describes a FLUX.1 transformer, and an autoencoder"),
+        ("--transformer", of_emoji("vae"), "it describes an autoencoder (VAE), and a FLUX.1 transformer"),
+        (
+            "--vae",
+            shard.clone(),
+            "00001-of-00002.safetensors is one of 2 shards; give the folder that it is in, or the index",
+        ),
+        ("--t5", shard, "is one of 2 shards"),
+    ] {
+        let output = reflux(root, &["generate", "owl", "--model", EMOJI, option, &path]);
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{message}");
+        assert!(message.contains(expected), "{option} {path}: {message}");
+    }
+}
+
+/// Numbers that are no latents are not drawn from.
+#[test]
+fn initial_latents_are_floating_point() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let small = ["generate", "owl", "--device", "cpu", "--steps", "1", "--width", "32", "--height", "32"];
+    succeed(root, &[&small[..], &["--save-latents", "latents.safetensors"]].concat());
+    let latents = root.join("latents.safetensors");
+    let bytes = std::fs::read(&latents).unwrap();
+    let relabelled = String::from_utf8_lossy(&bytes[8..100]).find("F32").unwrap() + 8;
+    let mut integers = bytes.clone();
+    integers[relabelled..relabelled + 3].copy_from_slice(b"I32");
+    std::fs::write(&latents, integers).unwrap();
+    let output = reflux(root, &[&small[..], &["--init-latents", "latents.safetensors"]].concat());
+    assert!(text(&output.stderr).contains("`latents` is of i32, and latents are floating-point numbers"));
+    // Noise that is given is not drawn from a seed.
+    let output =
+        reflux(root, &[&small[..], &["--init-latents", "latents.safetensors", "--seed", "4"]].concat());
+    assert!(text(&output.stderr).contains("--seed") && output.status.code() == Some(1));
+}
+
+/// What a download that was cut off leaves is drawn with, but not in silence.
+#[test]
+fn weights_of_zeros_are_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    crate::model::changed(root, "cut", |model| {
+        let vae = model.join("vae/diffusion_pytorch_model.safetensors");
+        crate::overwrite(vae, |bytes| {
+            let half = bytes.len() / 2;
+            bytes[half..].fill(0);
+        });
+    });
+    let small = ["generate", "owl", "--device", "cpu", "--steps", "1", "--width", "32", "--height", "32"];
+    let message = text(&succeed(root, &[&small[..], &["--model", "cut"]].concat()).stderr);
+    assert!(message.contains("warning: cut/vae: ") && message.contains("of nothing but zeros"), "{message}");
+    let message = text(&succeed(root, &small).stderr);
+    assert!(!message.contains("warning"), "{message}");
 }

@@ -101,7 +101,7 @@ pub fn refusal(program: &Program, passes: &str) -> String {
     }
 }
 
-/// `text` without the lists of all passes and of all rules, which grow: a new pass changes no snapshot but its own.
+/// `text` without the lists of all passes and of all rules, which grow: a new pass changes no snapshot but its own and the tables of all passes.
 pub fn without_lists(text: &str) -> String {
     let registry = reflux_passes::registry();
     let names: Vec<_> = registry.iter().map(|pass| pass.name).collect();

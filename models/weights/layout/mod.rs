@@ -77,20 +77,8 @@ const fn prefixes(net: Net) -> &'static [&'static str] {
     }
 }
 
-/// What names of other networks begin with in a file of several, and of what else such files hold.
-const OTHERS: [&str; 11] = [
-    "text_encoders.",
-    "text_encoder.",
-    "text_encoder_2.",
-    "t5xxl.",
-    "clip_l.",
-    "cond_stage_model.",
-    "conditioner.",
-    "vae.",
-    "first_stage_model.",
-    "model.diffusion_model.",
-    "model_ema.",
-];
+/// What other names begin with in a file of several networks, besides the prefixes of these.
+const OTHERS: [&str; 4] = ["text_encoders.", "cond_stage_model.", "conditioner.", "model_ema."];
 
 /// The names of a file, as a layout and a prefix make them.
 #[derive(Clone, Debug)]
@@ -133,10 +121,15 @@ impl Naming {
     /// What the tensor `name` of the file is to the network.
     pub fn role(&self, name: &str) -> Role {
         let begins = |name: &str, starts: &[&str]| starts.iter().any(|start| name.starts_with(start));
+        let net = self.layout.net;
+        let is_anothers = || {
+            let others = Net::ALL.into_iter().filter(|other| *other != net).flat_map(prefixes);
+            others.filter(|prefix| !prefixes(net).contains(prefix)).any(|prefix| name.starts_with(prefix))
+        };
         match name.strip_prefix(self.prefix) {
             Some(own) if begins(own, self.layout.unused) => Role::Unused,
             Some(own) if !self.prefix.is_empty() || begins(own, self.layout.roots) => Role::Own,
-            _ if begins(name, &OTHERS) => Role::Unused,
+            _ if begins(name, &OTHERS) || is_anothers() => Role::Unused,
             _ => Role::Stray,
         }
     }

@@ -1,5 +1,6 @@
 //! Concatenations out of the way of fusing.
 
+use super::kinds::{CONCAT, ROPE};
 use super::{FuseRule, Tree};
 use reflux_ir::op::{Concat, Op, Rope, Slice};
 use reflux_ir::pass::Mismatch;
@@ -8,7 +9,7 @@ use reflux_ir::pass::Mismatch;
 pub const ROPE_OF_CONCAT: FuseRule = FuseRule {
     name: "rope-of-concat",
     pattern: "rope(concat(a, b), t) → concat(rope(a, slice(t)), rope(b, slice(t)))",
-    spine: &[&["rope"], &["concat"]],
+    spine: &[ROPE, CONCAT],
     rewrite: |classes, found| {
         let [rope, concat] = &found.levels[..] else { return Err(Mismatch::new("two ops are due")) };
         let Op::Concat(Concat { axis: 1 }) = concat.op else {

@@ -2,6 +2,7 @@
 
 use super::FuseRule;
 use super::build::{Operands, as_gemm, as_rowwise, finish, is_elementwise};
+use super::kinds::{GEMM, LINEAR, MATMUL_CODES, RESCALE, ROWWISE};
 use reflux_ir::DType;
 use reflux_ir::op::{Arg, Body, BodyBuilder, Gemm, Op, Rescale, Segment};
 use reflux_ir::pass::Mismatch;
@@ -10,7 +11,7 @@ use reflux_ir::pass::Mismatch;
 pub const LINEAR_TO_GEMM: FuseRule = FuseRule {
     name: "linear-to-gemm",
     pattern: "linear(x, W, b) → gemm[linear(%0, %1, %2)]",
-    spine: &[&["linear"]],
+    spine: &[LINEAR],
     rewrite: |classes, found| {
         let level = &found.levels[0];
         let (mut operands, mut builder) = (Operands::default(), BodyBuilder::default());
@@ -27,7 +28,7 @@ pub const LINEAR_TO_GEMM: FuseRule = FuseRule {
 pub const RESCALE_TO_GEMM: FuseRule = FuseRule {
     name: "rescale-to-gemm",
     pattern: "rescale(matmul_i8(x, W), x, W, b) → gemm[rescale(matmul_i8(%0, %1), %0, %1, %2)]",
-    spine: &[&["rescale"], &["matmul_i8", "matmul_f8", "matmul_w8"]],
+    spine: &[RESCALE, MATMUL_CODES],
     rewrite: |classes, found| {
         let [rescale, matmul] = &found.levels[..] else { return Err(Mismatch::new("two ops are due")) };
         let Op::Rescale(Rescale { dtype }) = rescale.op else {
@@ -51,7 +52,7 @@ pub const RESCALE_TO_GEMM: FuseRule = FuseRule {
 pub const GEMM_ABSORBS_ROWWISE: FuseRule = FuseRule {
     name: "gemm-absorbs-rowwise",
     pattern: "rowwise[f(%i)](gemm[P]{g}) → gemm[P]{f(g)}, f element by element",
-    spine: &[&["rowwise"], &["gemm"]],
+    spine: &[ROWWISE, GEMM],
     rewrite: |_, found| {
         let [outer, inner] = &found.levels[..] else { return Err(Mismatch::new("two ops are due")) };
         let (f, gemm) = (as_rowwise(&outer.op)?, as_gemm(&inner.op)?);

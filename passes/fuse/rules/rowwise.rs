@@ -1,8 +1,9 @@
 //! Rowwise ops out of single ones, and out of each other.
 
 use super::build::{Operands, as_rowwise, finish, is_elementwise};
+use super::kinds::{BY_ROWS, ROWWISE};
 use super::{FuseRule, Match};
-use reflux_ir::op::{Arg, Body, BodyBuilder, Cast, Op, Rowwise};
+use reflux_ir::op::{Arg, Body, BodyBuilder, Cast, Op};
 use reflux_ir::pass::Mismatch;
 use reflux_ir::{DType, Fact};
 
@@ -10,30 +11,13 @@ use reflux_ir::{DType, Fact};
 pub const OP_TO_ROWWISE: FuseRule = FuseRule {
     name: "op-to-rowwise",
     pattern: "op(x, …) → rowwise[op(%0, …)]",
-    spine: &[&[
-        "silu",
-        "gelu",
-        "gelu_tanh",
-        "quick_gelu",
-        "add",
-        "sub",
-        "mul",
-        "div",
-        "cast",
-        "layer_norm",
-        "rms_norm",
-        "rope",
-        "quantize",
-    ]],
+    spine: &[BY_ROWS],
     rewrite: |classes, found| {
         let Match { levels } = found;
         let (op, ids) = (&levels[0].op, &levels[0].operands);
         let facts: Vec<&Fact> = ids.iter().map(|&id| classes.fact(id)).collect();
         if let Some(fact) = facts.iter().find(|fact| !fact.dtype.is_float() || fact.is_quantized()) {
             return Err(Mismatch::new(format!("formulas are over floating-point numbers, not {fact}")));
-        }
-        if !Rowwise::takes(op) {
-            return Err(Mismatch::new(format!("`{}` needs more than a row", op.name())));
         }
         let result = levels[0].fact(classes)?;
         if !result.dtype.is_float() && !result.is_quantized() {
@@ -60,7 +44,7 @@ pub const OP_TO_ROWWISE: FuseRule = FuseRule {
 pub const ROWWISE_ABSORBS_ROWWISE: FuseRule = FuseRule {
     name: "rowwise-absorbs-rowwise",
     pattern: "rowwise[f(%i)](rowwise[g](x)) → rowwise[f(g)](x)",
-    spine: &[&["rowwise"], &["rowwise"]],
+    spine: &[ROWWISE, ROWWISE],
     rewrite: |classes, found| {
         let [outer, inner] = &found.levels[..] else { return Err(Mismatch::new("two rowwise ops are due")) };
         let (f, g) = (as_rowwise(&outer.op)?, as_rowwise(&inner.op)?);

@@ -1,6 +1,7 @@
 //! Segments of a gemm: column ranges with epilogues of their own.
 
 use super::build::{Operands, as_gemm, as_rowwise, is_elementwise};
+use super::kinds::{GEMM, ROWWISE, SLICE};
 use super::{FuseRule, Level, Tree};
 use reflux_ir::op::{Body, Gemm, Op, Segment, Slice, axis_index};
 use reflux_ir::pass::Mismatch;
@@ -10,7 +11,7 @@ use std::ops::Range;
 pub const SEGMENT_ABSORBS_ROWWISE: FuseRule = FuseRule {
     name: "segment-absorbs-rowwise",
     pattern: "rowwise[f(%i)](slice(gemm[P]{…, g, …})) → slice(gemm[P]{…, f(g), …}), f element by element",
-    spine: &[&["rowwise"], &["slice"], &["gemm"]],
+    spine: &[ROWWISE, SLICE, GEMM],
     rewrite: |classes, found| {
         let [outer, slice, inner] = &found.levels[..] else { return Err(Mismatch::new("three ops are due")) };
         let (f, gemm) = (as_rowwise(&outer.op)?, as_gemm(&inner.op)?);
@@ -40,7 +41,7 @@ pub const SEGMENT_ABSORBS_ROWWISE: FuseRule = FuseRule {
 pub const SEGMENTS_BESIDE: FuseRule = FuseRule {
     name: "segments-beside",
     pattern: "slice(gemm[P]{g, h}) → slice(gemm[P]{g, h′}), of the columns of g",
-    spine: &[&["slice"], &["gemm"]],
+    spine: &[SLICE, GEMM],
     rewrite: |classes, found| {
         let [slice, level] = &found.levels[..] else { return Err(Mismatch::new("two ops are due")) };
         let gemm = as_gemm(&level.op)?;

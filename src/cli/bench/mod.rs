@@ -74,11 +74,12 @@ pub fn bench(args: &Args) -> Result<(), Error> {
     let sizes = subject.model.sizes(&args.sizes)?;
     let dtype = args.sizes.dtype_or(dtype_on(device));
     let net = Net::from(args.net);
+    args.sizes.refuse_unread(net)?;
     let given = subject.model.lower_in(net, &sizes, dtype)?;
     let pipeline = args.passes.recipe()?.unwrap_or_default().pipeline(&lossless(net, device));
     let timesteps = subject.model.timesteps(&args.sizes)?;
     let mut driver = Driver { timesteps: Some(&timesteps), ..Driver::default() };
-    let (program, _) = driver.run(given, &pipeline)?;
+    let (program, optimized) = driver.run(given, &pipeline)?;
     let optimize_seconds = start.elapsed().as_secs_f64();
 
     let planned_bytes = Memory::Resident.of(&program, device);
@@ -126,6 +127,7 @@ pub fn bench(args: &Args) -> Result<(), Error> {
         denoise_floor_seconds: variants.iter().map(VariantReport::floor_seconds).sum(),
         variants,
         fallbacks: session.fallbacks().to_vec(),
+        warnings: optimized.warnings().cloned().collect(),
         profile,
     };
     print(&if args.json { report.json() } else { report.to_string() })

@@ -42,6 +42,8 @@ pub struct Report {
     /// All steps at their floors.
     pub denoise_floor_seconds: Option<f64>,
     pub fallbacks: Vec<String>,
+    /// What a user may not have meant by the passes.
+    pub warnings: Vec<String>,
     pub profile: Option<ProfileReport>,
 }
 
@@ -134,6 +136,7 @@ impl fmt::Display for Report {
             _ => writeln!(f, "; there is no table of this device")?,
         }
         self.fallbacks.iter().try_for_each(|note| writeln!(f, "note: {note}"))?;
+        self.warnings.iter().try_for_each(|warning| writeln!(f, "warning: {warning}"))?;
         let Some(ProfileReport { by_op, slowest }) = &self.profile else { return Ok(()) };
         write!(f, "\n{}\n{slowest}", by_op::table("steps", by_op))
     }

@@ -4,10 +4,11 @@ mod kernels;
 
 use super::DeviceArg;
 use super::console::print;
+use super::gigabytes;
 use super::seed::SeedArg;
 use crate::pipeline::bundled_model;
 use crate::{Error, VERSION};
-use reflux_runtime::{Device, DeviceError, DeviceInfo};
+use reflux_runtime::{Device, DeviceError, DeviceInfo, FreeMemory};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -39,7 +40,16 @@ pub fn doctor(args: &Args) -> Result<(), Error> {
     let model = bundled_model();
     if args.json {
         let device = |(device, found): &(Device, Result<DeviceInfo, DeviceError>)| match found {
-            Ok(info) => json!({ "device": device, "usable": true, "info": info }),
+            Ok(info) => {
+                let free = device.free_memory();
+                json!({
+                    "device": device,
+                    "usable": true,
+                    "info": info,
+                    "free_memory": free.map(|free| free.bytes),
+                    "memory_limit": free.and_then(|free| free.limit),
+                })
+            }
             Err(error) => json!({ "device": device, "usable": false, "why": error.to_string() }),
         };
         let report = json!({
@@ -59,7 +69,7 @@ pub fn doctor(args: &Args) -> Result<(), Error> {
     }
     for (device, found) in &devices {
         let _ = match found {
-            Ok(info) => writeln!(text, "✓ {device}: {}", describe(info)),
+            Ok(info) => writeln!(text, "✓ {device}: {}", describe(info, device.free_memory())),
             Err(error) => writeln!(text, "✗ {device}: {error}"),
         };
     }
@@ -79,9 +89,13 @@ fn backends() -> [(&'static str, &'static str); 2] {
     [("burn-flex", reflux_runtime::BURN_VERSION), ("burn-cuda", reflux_runtime::BURN_VERSION)]
 }
 
-fn describe(info: &DeviceInfo) -> String {
-    let mut text = format!("{}, {:.1} GB", info.name, info.memory as f64 / 1e9);
+fn describe(info: &DeviceInfo, free: Option<FreeMemory>) -> String {
+    let mut text = format!("{}, {}", info.name, gigabytes(info.memory));
     // Writing to a string cannot fail.
+    if let Some(FreeMemory { bytes, limit }) = free {
+        let under = limit.map(|limit| format!(" under {limit}")).unwrap_or_default();
+        let _ = write!(text, " ({} free{under})", gigabytes(bytes));
+    }
     if let Some((major, minor)) = info.compute_capability {
         let _ = write!(text, ", compute capability {major}.{minor}");
     }

@@ -1,3 +1,4 @@
+use super::layer_norm::not_negative;
 use super::{InferError, Operator, Real, ensure, float, one_dtype, per_element};
 use crate::Fact;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,7 @@ impl Operator for GroupNorm {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
+        not_negative(self.eps)?;
         let x = inputs[0];
         float("the input", x)?;
         ensure!(x.shape.len() >= 2, "the input must be [batch, channels, …], not {}", x.shape);

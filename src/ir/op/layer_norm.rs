@@ -19,7 +19,7 @@ impl Operator for LayerNorm {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
         ensure!(inputs.len() != 2, "give both weight and bias, or neither");
-        norm_over_last(inputs)
+        norm_over_last(inputs, self.eps)
     }
 
     fn flops(&self, _inputs: &[&Fact], output: &Fact) -> u64 {
@@ -27,8 +27,15 @@ impl Operator for LayerNorm {
     }
 }
 
+/// What is added to a variance, which must not make it negative.
+pub(super) fn not_negative(eps: Real) -> Result<(), InferError> {
+    ensure!(eps.0 >= 0.0, "eps must not be negative, and is {}", eps.0);
+    Ok(())
+}
+
 /// The result of a norm over the last axis whose affine parameters are each `[last]`.
-pub(super) fn norm_over_last(inputs: &[&Fact]) -> Result<Fact, InferError> {
+pub(super) fn norm_over_last(inputs: &[&Fact], eps: Real) -> Result<Fact, InferError> {
+    not_negative(eps)?;
     let x = inputs[0];
     float("the input", x)?;
     let Some(&last) = x.shape.last() else {

@@ -18,7 +18,7 @@ impl Operator for RmsNorm {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
-        norm_over_last(inputs)
+        norm_over_last(inputs, self.eps)
     }
 
     fn flops(&self, _inputs: &[&Fact], output: &Fact) -> u64 {

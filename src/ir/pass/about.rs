@@ -40,8 +40,8 @@ pub enum OptionKind {
     Number,
     /// True or false.
     Switch,
-    /// A list of numbers.
-    Numbers,
+    /// So many numbers, as a list.
+    Numbers(usize),
     /// Something else, which the pass reads itself.
     Other,
 }
@@ -93,7 +93,11 @@ fn kind(property: &Value) -> OptionKind {
         () if is(property, "integer") => OptionKind::Whole,
         () if is(property, "number") => OptionKind::Number,
         () if is(property, "boolean") => OptionKind::Switch,
-        () if is(property, "array") && is(&property["items"], "number") => OptionKind::Numbers,
+        () if is(property, "array") && is(&property["items"], "number") => {
+            // Options have arrays, whose length is their type's.
+            let count = property["maxItems"].as_u64().and_then(|count| usize::try_from(count).ok());
+            count.map_or(OptionKind::Other, OptionKind::Numbers)
+        }
         () => OptionKind::Other,
     }
 }
@@ -212,6 +216,6 @@ mod tests {
         assert_eq!((several.default.as_deref(), several.is_required), (None, false));
         use OptionKind::{Choice, Number, Numbers, Other, Switch, Whole};
         let kinds = [rule, other, count, several, window, weight, on].map(|option| option.kind);
-        assert_eq!(kinds, [Choice, Choice, Whole, Other, Numbers, Number, Switch]);
+        assert_eq!(kinds, [Choice, Choice, Whole, Other, Numbers(2), Number, Switch]);
     }
 }

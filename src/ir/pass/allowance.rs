@@ -10,7 +10,7 @@ pub struct Allowance {
     limit: Option<Arc<Mutex<Limit>>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Limit {
     rule: String,
     left: usize,
@@ -36,6 +36,22 @@ impl Allowance {
         limit.left = left;
         limit.last = Some(place());
         true
+    }
+
+    /// The same allowance with a count of its own, for what may turn out to be for nothing.
+    pub fn trial(&self) -> Self {
+        let copy = |limit: &Arc<Mutex<Limit>>| {
+            Arc::new(Mutex::new(limit.lock().expect("nothing panics while it counts").clone()))
+        };
+        Self { limit: self.limit.as_ref().map(copy) }
+    }
+
+    /// Counts what was counted in `trial`, which is of this allowance.
+    pub fn accept(&self, trial: &Self) {
+        if let (Some(limit), Some(trial)) = (&self.limit, &trial.limit) {
+            let counted = trial.lock().expect("nothing panics while it counts").clone();
+            *limit.lock().expect("nothing panics while it counts") = counted;
+        }
     }
 
     /// Where the rule was applied last.

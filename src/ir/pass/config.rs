@@ -1,7 +1,11 @@
 //! Pipelines from configuration files.
 
 use super::{PipelineError, Recipe, Registry};
+use crate::words;
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
+use std::fmt;
 
 /// The version of the format that this Reflux writes and reads.
 const VERSION: u64 = 1;
@@ -29,8 +33,9 @@ pub struct Config {
 /// A file that holds no such configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("it is neither TOML ({toml}) nor JSON ({json})")]
-    Syntax { toml: String, json: String },
+    /// Text that begins with `{` is JSON, other text is TOML.
+    #[error("it cannot be read as {language}: {why}")]
+    Syntax { language: &'static str, why: String },
     #[error("it says nothing; `version = {VERSION}` and `passes = [\"canonicalize\"]` are the least")]
     Empty,
     #[error("its version is {0}, this Reflux reads version {VERSION}")]
@@ -44,12 +49,21 @@ pub enum ConfigError {
 impl Config {
     /// The table that `text` holds, as TOML or JSON.
     pub fn table(text: &str) -> Result<Map<String, Value>, ConfigError> {
-        let table = match serde_json::from_str::<Map<String, Value>>(text) {
-            Ok(table) => table,
-            Err(json) => toml::from_str(text).map_err(|toml| ConfigError::Syntax {
-                toml: toml.message().to_owned(),
-                json: json.to_string(),
-            })?,
+        let table = if text.trim_start().starts_with('{') {
+            let why = |error: serde_json::Error| words::of_serde(&error.to_string());
+            serde_json::from_str(text)
+                .map(|Unique(table)| table)
+                .map_err(|error| ConfigError::Syntax { language: "JSON", why: why(error) })?
+        } else {
+            toml::from_str(text).map_err(|error: toml::de::Error| {
+                let line = error.span().map(|span| 1 + text[..span.start].matches('\n').count());
+                let place = line.map(|line| format!(" at line {line}")).unwrap_or_default();
+                let why = format!(
+                    "{}{place} (JSON would begin with an opening brace)",
+                    words::of_serde(error.message())
+                );
+                ConfigError::Syntax { language: "TOML", why }
+            })?
         };
         if table.is_empty() { Err(ConfigError::Empty) } else { Ok(table) }
     }
@@ -82,6 +96,36 @@ impl Config {
     }
 }
 
+/// A table of JSON without a key that is given twice.
+struct Unique(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Map<String, Value>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+                let mut table = Map::new();
+                while let Some((key, value)) = entries.next_entry::<String, Value>()? {
+                    if table.contains_key(&key) {
+                        return Err(A::Error::custom(format!("duplicate field `{key}`")));
+                    }
+                    table.insert(key, value);
+                }
+                Ok(table)
+            }
+        }
+
+        deserializer.deserialize_map(Entries).map(Self)
+    }
+}
+
 /// The passes under `key`.
 fn recipe(key: &str, passes: &Value, registry: &Registry) -> Result<Recipe, ConfigError> {
     let mut recipe = Recipe::default();
@@ -93,7 +137,7 @@ fn recipe(key: &str, passes: &Value, registry: &Registry) -> Result<Recipe, Conf
                     Value::String(text) => recipe.append(text, registry)?,
                     entry => {
                         let (name, options) = pass_entry(entry)?;
-                        recipe.last().push_options(registry, &name, options)?;
+                        recipe.push(registry, &name, options)?;
                     }
                 }
             }

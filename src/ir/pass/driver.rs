@@ -5,7 +5,7 @@ use super::{
     Allowance, Changed, Estimate, OrderError, Pass, PassContext, PassError, PassReport, Pipeline, Property,
     Report,
 };
-use crate::{Machine, Program, VerifyError, verify};
+use crate::{Machine, Program, VerifyError, verify, words};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -69,7 +69,7 @@ pub enum DriverError {
     Broken { pass: String, failure: Box<Failure>, reproducer: Option<PathBuf> },
     #[error("the program given does not verify: {0}")]
     Input(VerifyError),
-    #[error("cannot write dumps: {0}")]
+    #[error("cannot write dumps: {}", words::of_io(.0))]
     Dump(std::io::Error),
 }
 
@@ -117,13 +117,6 @@ impl Driver<'_> {
         for (index, pass) in pipeline.passes().enumerate().take(limit) {
             self.print(self.print_before.has(pass.name()), "before", &pipeline.text_of(index), &program);
             let mut done = pipeline.report_of(index);
-            if self.explain {
-                let refused = |error: PassError| DriverError::Refused {
-                    pass: pipeline.text_of(index),
-                    why: error.to_string(),
-                };
-                done.explanations = pass.explain(&program).map_err(refused)?;
-            }
             let allowance = if index + 1 == limit { self.allowance.clone() } else { Allowance::default() };
             program = self.run_pass(pass, program, &properties, allowance, &mut done)?;
             self.print(self.print_after.has(pass.name()), "after", &done.pass, &program);
@@ -147,14 +140,19 @@ impl Driver<'_> {
     ) -> Result<Program, DriverError> {
         report.ops_before = before.op_count();
         let mut program = before.clone();
-        let start = Instant::now();
-        let outcome = {
+        let mut start = Instant::now();
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            if self.explain {
+                report.explanations = pass.explain(&before)?;
+                start = Instant::now();
+            }
             let mut cx = PassContext { timesteps: self.timesteps, report: &mut *report, allowance };
-            catch_unwind(AssertUnwindSafe(|| pass.run(&mut program, &mut cx)))
-        };
+            pass.run(&mut program, &mut cx)
+        }));
+        report.seconds = start.elapsed().as_secs_f64();
         let failure = match outcome {
-            Ok(Err(PassError::Refused(why))) => {
-                return Err(DriverError::Refused { pass: report.pass.clone(), why });
+            Ok(Err(refused @ (PassError::Refused(_) | PassError::Nothing(_)))) => {
+                return Err(DriverError::Refused { pass: report.pass.clone(), why: refused.to_string() });
             }
             Ok(Err(error)) => Some(Failure::Error(error)),
             Err(panic) => Some(Failure::Panic(panic_message(panic.as_ref()))),
@@ -168,7 +166,6 @@ impl Driver<'_> {
             let pass = report.pass.clone();
             return Err(DriverError::Broken { pass, failure: Box::new(failure), reproducer: written.ok() });
         }
-        report.seconds = start.elapsed().as_secs_f64();
         report.changed = before.structural_hash() != program.structural_hash();
         report.ops_after = program.op_count();
         report.estimate = self.machine.map(|machine| {

@@ -146,13 +146,17 @@ pub struct Explanation {
     pub value: Name,
     /// The value before, as a term over the values that it is made of.
     pub before: String,
-    /// The rules that were applied, each with the term that it made, which is all of the value or a part of it.
+    /// The rules that were applied, each with the term that it made, which is all of the value or a part of it; none where
+    /// it is not by itself that it follows, or limits kept the pass from finding them again.
     pub steps: Vec<(String, String)>,
 }
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "%{} = {}", self.value, self.before)?;
+        if self.steps.is_empty() {
+            f.write_str("\n    (together with other values, or there is too much to look at: no proof of it by itself)")?;
+        }
         let width = self.steps.iter().map(|(rule, _)| rule.len()).max().unwrap_or(0);
         self.steps.iter().try_for_each(|(rule, term)| write!(f, "\n    {rule:<width$} → {term}"))
     }
@@ -177,6 +181,9 @@ pub enum PassError {
     /// The program or the options do not allow it; says why and what to do.
     #[error("{0}")]
     Refused(String),
+    /// It finds nothing to do, which is seldom meant: why. Not for passes with their option `allow_nothing`.
+    #[error("{0}; remove the pass, or add allow_nothing=true")]
+    Nothing(String),
     #[error("the rules {0} keep undoing each other: this is a bug of theirs")]
     Diverging(String),
 }

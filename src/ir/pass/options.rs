@@ -54,7 +54,10 @@ pub(super) fn settled(options: Map<String, Value>, about: &About) -> Result<Map<
             return Err(format!("the option `{}` is given twice", option.name));
         }
     }
-    Ok(settled)
+    match about.options.iter().find(|option| option.is_required && !settled.contains_key(&option.name)) {
+        Some(missing) => Err(missing.request()),
+        None => Ok(settled),
+    }
 }
 
 /// Whether two names are the same but for their case, and for what joins their words.
@@ -70,14 +73,18 @@ impl OptionInfo {
             OptionKind::Whole => self.whole(&value),
             OptionKind::Number => self.number(&value).map(Value::Number),
             OptionKind::Switch => self.switch(&value),
-            OptionKind::Numbers => match value {
-                Value::Array(items) => {
+            OptionKind::Numbers(count) => match value {
+                Value::Array(items) if items.len() == count => {
                     let items = items.iter().map(|item| self.number(item).map(Value::Number));
                     items.collect::<Result<_, _>>().map(Value::Array)
                 }
-                other => Err(self.refusal("be a list of numbers", &other)),
+                other => Err(self.refusal(&format!("be a list of {count} numbers"), &other)),
             },
-            OptionKind::Other => Ok(value),
+            // What configuration files have as a number or a truth value is meant as text.
+            OptionKind::Other => Ok(match value {
+                Value::Number(_) | Value::Bool(_) => value_text(&value).into(),
+                other => other,
+            }),
         }
     }
 
@@ -136,8 +143,15 @@ impl OptionInfo {
         }
     }
 
+    /// That the option must be given, and what it can be.
+    fn request(&self) -> String {
+        let names: Vec<_> = self.values.iter().map(|value| value.name.as_str()).collect();
+        let one_of = if names.is_empty() { String::new() } else { format!(": one of {}", names.join(", ")) };
+        format!("`{}` must be given{one_of}", self.name)
+    }
+
     fn refusal(&self, must: &str, value: &Value) -> String {
-        format!("`{}` must {must}; it is given as {value}", self.name)
+        format!("`{}` must {must}; it is given as {}", self.name, value_text(value))
     }
 }
 
@@ -268,19 +282,8 @@ impl Parser<'_> {
     }
 }
 
-/// A word as a JSON scalar, else as a string; quotes around it are not part of it. A mask of steps is text: it may start with 0, and has many digits.
+/// A word as text; quotes around it are not part of it. What it means the option that it is given for knows.
 fn scalar(word: &str) -> Value {
     let quoted = ['"', '\''].into_iter().find_map(|quote| word.strip_prefix(quote)?.strip_suffix(quote));
-    if let Some(text) = quoted {
-        return text.into();
-    }
-    let is_digits = word.bytes().all(|byte| byte.is_ascii_digit());
-    let is_mask = is_digits && (word.len() > 15 || (word.starts_with('0') && word.len() > 1));
-    let number = word.parse::<Number>().ok().filter(|_| !is_mask);
-    match (word, number) {
-        ("true", _) => Value::Bool(true),
-        ("false", _) => Value::Bool(false),
-        (_, Some(number)) => Value::Number(number),
-        _ => Value::String(word.to_owned()),
-    }
+    quoted.unwrap_or(word).into()
 }

@@ -2,7 +2,7 @@
 
 use super::{Exactness, ONE_VARIANT, Pass, PassReport, Property, Registry, did_you_mean, options};
 use crate::Program;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -137,13 +137,22 @@ impl Pipeline {
     pub(super) fn with(&self, wanted: &Self) -> Self {
         let mut all = self.clone();
         let mut more = Vec::new();
+        let mut replaced: HashSet<&str> = HashSet::new();
         for entry in &wanted.passes {
-            let mut same: Vec<_> =
-                all.passes.iter_mut().filter(|own| own.pass.name() == entry.pass.name()).collect();
-            if same.is_empty() {
+            let name = entry.pass.name();
+            let is_same = |own: &Entry| own.pass.name() == name;
+            let Some(last) = all.passes.iter().rposition(is_same) else {
                 more.push(entry.clone());
-            } else if !entry.is_plain {
-                same.iter_mut().for_each(|own| **own = entry.clone());
+                continue;
+            };
+            if entry.is_plain {
+                continue;
+            }
+            // One that is wanted twice with options runs twice.
+            if replaced.insert(name) {
+                all.passes.iter_mut().filter(|own| is_same(own)).for_each(|own| *own = entry.clone());
+            } else {
+                all.passes.insert(last + 1, entry.clone());
             }
         }
         let ending = all.passes.iter().position(|entry| !entry.pass.ends().is_empty());
@@ -222,13 +231,16 @@ impl Pipeline {
         };
         let culprit_text = self.text_of(culprit);
         let because = format!("which `{culprit_text}`, before it, ends");
-        // The fix is to let the pass come first, if it can.
-        let order = moved_before(&(0..self.passes.len()).collect::<Vec<_>>(), pass, culprit);
-        let upto = &order[..=pass];
-        let fix = match self.first_conflict(upto, |property| (property.holds)(program)) {
-            None => format!("put `{pass_text}` before `{culprit_text}`"),
-            Some(_) if pass_text == culprit_text => format!("run `{pass_text}` once"),
-            Some(_) => format!("`{pass_text}` and `{culprit_text}` cannot be combined, remove one of them"),
+        // The fix is to let the pass come first, if it can: before what is in its way, or earlier.
+        let all: Vec<usize> = (0..self.passes.len()).collect();
+        let works = |other: &usize| {
+            let order = moved_before(&all, pass, *other);
+            self.first_conflict(&order[..=pass], |property| (property.holds)(program)).is_none()
+        };
+        let fix = match (0..=culprit).rev().find(works) {
+            Some(other) => format!("put `{pass_text}` before `{}`", self.text_of(other)),
+            None if pass_text == culprit_text => format!("run `{pass_text}` once"),
+            None => format!("`{pass_text}` and `{culprit_text}` cannot be combined, remove one of them"),
         };
         OrderError { pass: pass_text, property, because, fix }
     }

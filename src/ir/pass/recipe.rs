@@ -1,6 +1,8 @@
 //! What passes a user asks for, and the pipeline that follows from it.
 
-use super::{Pipeline, PipelineError, Registry};
+use super::options::{Written, is_same};
+use super::{Pipeline, PipelineError, Registry, registry};
+use serde_json::{Map, Value};
 
 /// What stands for the default passes in pipeline text.
 pub(super) const DEFAULT: &str = "default";
@@ -37,23 +39,42 @@ impl Recipe {
 
     /// Adds what `text` lists.
     pub(super) fn append(&mut self, text: &str, registry: &Registry) -> Result<(), PipelineError> {
-        for written in Pipeline::written(text)? {
-            if written.name == DEFAULT && registry.find(DEFAULT).is_none() {
-                if !written.options.is_empty() {
-                    let message = "it stands for the default passes and has no options".to_owned();
-                    return Err(PipelineError::Options { pass: DEFAULT, message });
+        Pipeline::written(text)?
+            .into_iter()
+            .try_for_each(|Written { name, options }| self.push(registry, &name, options))
+    }
+
+    /// Adds the pass `name`, or the default ones.
+    pub(super) fn push(
+        &mut self,
+        registry: &Registry,
+        name: &str,
+        options: Map<String, Value>,
+    ) -> Result<(), PipelineError> {
+        if !is_same(name, DEFAULT) || registry.find(DEFAULT).is_some() {
+            return self.last().push_options(registry, name, options).map_err(|error| match error {
+                PipelineError::Unknown { name, nearest, known } => {
+                    let nearest = nearest.or_else(|| registry::nearest([DEFAULT].into_iter(), &name));
+                    PipelineError::Unknown {
+                        name,
+                        nearest,
+                        known: format!("{known}; {DEFAULT} stands for the default ones"),
+                    }
                 }
-                self.last();
-                self.parts.push(Pipeline::new());
-            } else {
-                self.last().push_options(registry, &written.name, written.options)?;
-            }
+                other => other,
+            });
         }
+        if !options.is_empty() {
+            let message = "it stands for the default passes and has no options".to_owned();
+            return Err(PipelineError::Options { pass: DEFAULT, message });
+        }
+        self.last();
+        self.parts.push(Pipeline::new());
         Ok(())
     }
 
     /// The part that passes are added to.
-    pub(super) fn last(&mut self) -> &mut Pipeline {
+    fn last(&mut self) -> &mut Pipeline {
         if self.parts.is_empty() {
             self.parts.push(Pipeline::new());
         }

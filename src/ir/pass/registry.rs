@@ -1,6 +1,7 @@
 //! Which passes there are.
 
 use super::{About, Pass, PipelineError, options};
+use crate::words;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::fmt;
@@ -28,7 +29,7 @@ impl PassInfo {
     /// The pass with `options` as people write them, or what is wrong with those.
     pub fn with_options(&self, options: Map<String, Value>) -> Result<Box<dyn Pass>, String> {
         let options = options::settled(options, &(self.about)())?;
-        (self.build)(options).map_err(|error| error.to_string())
+        (self.build)(options).map_err(|error| words::of_serde(&error.to_string()))
     }
 
     /// A [`PassInfo::build`] for passes whose options are their fields.

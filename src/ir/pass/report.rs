@@ -13,6 +13,18 @@ pub struct Report {
     pub passes: Vec<PassReport>,
 }
 
+impl Report {
+    /// Whether a limit kept a pass from looking at all that there is.
+    pub fn is_cut_short(&self) -> bool {
+        self.passes.iter().any(|pass| pass.is_cut_short)
+    }
+
+    /// What a user may not have meant, of all passes.
+    pub fn warnings(&self) -> impl Iterator<Item = &String> {
+        self.passes.iter().flat_map(|pass| &pass.warnings)
+    }
+}
+
 /// What one pass did.
 #[derive(Clone, Debug, Serialize)]
 pub struct PassReport {
@@ -36,6 +48,10 @@ pub struct PassReport {
     /// What a user may not have meant, line by line.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// Whether a limit kept the pass from looking at all that there is, which its notes tell: it may find more to do in what
+    /// it has left.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_cut_short: bool,
     /// Why values are what they were, if the driver was asked to have it explained.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub explanations: Vec<Explanation>,
@@ -85,6 +101,7 @@ impl PassReport {
             rules: IndexMap::new(),
             notes: Vec::new(),
             warnings: Vec::new(),
+            is_cut_short: false,
             explanations: Vec::new(),
         }
     }

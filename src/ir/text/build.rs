@@ -4,7 +4,7 @@ use super::ast::{Line, Operand, Repeat, Spanned};
 use super::lexer::{ParseError, Span};
 use super::parse::Parsed;
 use crate::op::{Constant, Op};
-use crate::{Fact, Graph, GraphError, ModulePath, Name, ValueId};
+use crate::{Fact, Graph, GraphError, ModulePath, Name, ValueId, words};
 use std::collections::BTreeMap;
 
 /// A graph in the making.
@@ -81,7 +81,9 @@ impl<'s> Builder<'s> {
             Some(Err(error)) => {
                 let none = line.attributes.node.is_empty();
                 let span = if none { line.op.span } else { line.attributes.span };
-                return Err(self.error(span, format!("`{}`: {error}", line.op.node)));
+                return Err(
+                    self.error(span, format!("`{}`: {}", line.op.node, words::of_serde(&error.to_string())))
+                );
             }
             None => return Err(self.error(line.op.span, format!("unknown op `{}`", line.op.node))),
         };

@@ -5,8 +5,8 @@
 use super::ast::{Attribute, Operand, Spanned};
 use super::lexer::{ParseError, Token};
 use super::parse::{Parsed, Parser};
-use crate::DType;
 use crate::op::{Arg, Binary, Body, BodyBuilder, Constant, Gemm, Op, Rowwise, Segment};
+use crate::{DType, words};
 
 /// The body that [`Body`]'s `Display` printed: `%0`, `%1`, … are its operands.
 pub(crate) fn parse_body(text: &str) -> Result<Body, ParseError> {
@@ -246,7 +246,10 @@ impl Formula<'_, '_> {
         }
         match Op::from_text(name, attributes) {
             Some(Ok(op)) => self.term(builder, op, args),
-            Some(Err(error)) => Err(self.parser.error_at(span, format!("`{name}`: {error}"))),
+            Some(Err(error)) => {
+                let why = words::of_serde(&error.to_string());
+                Err(self.parser.error_at(span, format!("`{name}`: {why}")))
+            }
             None => Err(self.parser.error_at(span, format!("unknown op `{name}`"))),
         }
     }

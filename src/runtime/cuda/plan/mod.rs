@@ -144,28 +144,38 @@ pub fn plan(graph: &Graph, gpu: Gpu) -> Plan {
 
 /// [`plan`], but that the values called so are known to have no kernel, and why.
 pub fn plan_without(graph: &Graph, gpu: Gpu, refused: &BTreeMap<Name, String>) -> Plan {
-    let mut planner = Planner {
-        gpu,
-        graph,
-        stored: HashMap::new(),
-        buffers: Vec::new(),
-        launches: Vec::new(),
-        reserved: HashMap::new(),
-        moved: HashMap::new(),
-        channels_last: Vec::new(),
-    };
-    planner.reserve_outputs();
-    for id in order(graph) {
-        let refused = refused.get(&graph[id].name);
-        let channels_last = planner.channels_last.len();
-        let made = refused.map_or_else(|| planner.value(id), |why| Err(Unsupported(why.clone())));
-        if let Err(Unsupported(why)) = made {
-            planner.channels_last.truncate(channels_last);
-            planner.foreign(id, why);
+    // By id: a weight may be called like a value.
+    let known = refused.iter().filter_map(|(name, why)| Some((graph.find(name)?, why.clone())));
+    let mut refused: HashMap<ValueId, String> = known.collect();
+    loop {
+        let mut planner = Planner {
+            gpu,
+            graph,
+            stored: HashMap::new(),
+            buffers: Vec::new(),
+            launches: Vec::new(),
+            reserved: HashMap::new(),
+            moved: HashMap::new(),
+            channels_last: Vec::new(),
+        };
+        planner.reserve_outputs();
+        let known = refused.len();
+        for id in order(graph) {
+            let made = match refused.get(&id) {
+                None => planner.value(id),
+                Some(why) => Err(Unsupported(why.clone())),
+            };
+            if let Err(Unsupported(why)) = made {
+                refused.insert(id, why.clone());
+                planner.foreign(id, why);
+            }
+        }
+        // What was planned for an op before it turned out to have no kernel is work for nothing: without it, then.
+        if refused.len() == known {
+            planner.copy_outputs();
+            return planner.finish();
         }
     }
-    planner.copy_outputs();
-    planner.finish()
 }
 
 /// Program order, but that numbers are made of codes only when they are read: they share memory then, and may still be in the

@@ -1,0 +1,170 @@
+//! Errors of the system and of serde in words that do not name their libraries.
+
+use std::io;
+
+/// What `error` says, for whoever reads a message that names the file.
+pub fn of_io(error: &io::Error) -> String {
+    use io::ErrorKind as Kind;
+    let words = match error.kind() {
+        Kind::NotFound => "there is no such file or folder",
+        Kind::PermissionDenied => "it may not be accessed by this user (permission denied)",
+        Kind::IsADirectory => "it is a folder",
+        Kind::NotADirectory => "a part of its path is no folder",
+        Kind::StorageFull => "no space is left on the device",
+        Kind::QuotaExceeded => "the user's quota of the device is used up",
+        Kind::ReadOnlyFilesystem => "it is on a file system that is read-only",
+        Kind::FileTooLarge => "it would be larger than a limit allows (ulimit -f); raise the limit",
+        Kind::InvalidFilename => "its name is too long, or not allowed",
+        Kind::OutOfMemory => {
+            "there is not enough memory or address space for it; where a limit is set (ulimit -v), raise it"
+        }
+        Kind::BrokenPipe => "nobody reads it any more",
+        _ => return of_other(error),
+    };
+    // An error with a text of its own says more than its kind.
+    if error.get_ref().is_some() { of_other(error) } else { words.to_owned() }
+}
+
+fn of_other(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" (os error ") {
+        Some(end) => text[..end].to_owned(),
+        None if text == "stream did not contain valid UTF-8" => "it is no text in UTF-8".to_owned(),
+        None => text,
+    }
+}
+
+/// What serde says of a value, without the names of Rust's types.
+///
+/// ```
+/// let words = reflux_ir::words::of_serde("invalid type: string \"2\", expected usize at line 1 column 8");
+/// assert_eq!(words, "\"2\" is text, and a whole number from 0 on is due at line 1 column 8");
+/// ```
+pub fn of_serde(text: &str) -> String {
+    let (what, place) = match text.rfind(" at line ") {
+        Some(at) => text.split_at(at),
+        None => (text, ""),
+    };
+    format!("{}{place}", plain(what))
+}
+
+fn plain(what: &str) -> String {
+    if let Some((found, due)) = what
+        .strip_prefix("invalid type: ")
+        .or_else(|| what.strip_prefix("invalid value: "))
+        .and_then(|rest| rest.split_once(", expected "))
+    {
+        return format!("{}, and {} is due", found_in(found), due_as(due));
+    }
+    if let Some(rest) = what.strip_prefix("invalid length ") {
+        return match rest.split_once(", expected ") {
+            Some((length, due)) => format!("there are {length} values, and {} is due", due_as(due)),
+            None => format!("there are {rest} values"),
+        };
+    }
+    if let Some(field) = what.strip_prefix("missing field ") {
+        return format!("{field} is missing");
+    }
+    if let Some(field) = what.strip_prefix("duplicate field ") {
+        return format!("{field} is given twice");
+    }
+    for unknown in ["unknown variant ", "unknown field "] {
+        if let Some((name, known)) = what.strip_prefix(unknown).and_then(|rest| rest.split_once(", ")) {
+            let there = match known.strip_prefix("expected ") {
+                None => known.to_owned(),
+                Some(names) => format!("known are {}", names.strip_prefix("one of ").unwrap_or(names)),
+            };
+            return format!("{name} is not known; {there}");
+        }
+    }
+    if what.starts_with("data did not match any variant of untagged enum") {
+        return "a value is of none of the kinds that can be there".to_owned();
+    }
+    if what.starts_with("EOF while parsing") {
+        return "it ends too early".to_owned();
+    }
+    what.to_owned()
+}
+
+/// What was found: `string "2"`, `integer `-1``, `map`.
+fn found_in(found: &str) -> String {
+    let (kind, value) = found.split_once(' ').unwrap_or((found, ""));
+    let kind = match kind {
+        "string" => "text",
+        "integer" => "a whole number",
+        "floating" => return format!("{} is a number with a fraction", value.trim_start_matches("point ")),
+        "boolean" => "true or false",
+        "map" => "an object",
+        "sequence" => "a list",
+        "null" | "unit" => "null",
+        _ => return found.to_owned(),
+    };
+    if value.is_empty() { format!("{kind} is there") } else { format!("{value} is {kind}") }
+}
+
+fn due_as(due: &str) -> String {
+    match due {
+        "usize" | "u8" | "u16" | "u32" | "u64" => "a whole number from 0 on".to_owned(),
+        "isize" | "i8" | "i16" | "i32" | "i64" => "a whole number".to_owned(),
+        "f32" | "f64" => "a number".to_owned(),
+        "a boolean" => "true or false".to_owned(),
+        "a string" | "string" | "a borrowed string" => "text".to_owned(),
+        "a map" => "an object".to_owned(),
+        "a sequence" => "a list".to_owned(),
+        _ if due.starts_with("struct ") => "an object".to_owned(),
+        _ => match due.split_once("array of length ") {
+            Some((_, length)) => format!("a list of {length}"),
+            None => due.to_owned(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::de::DeserializeOwned;
+
+    fn said<T: DeserializeOwned>(json: &str) -> String {
+        of_serde(&serde_json::from_str::<T>(json).err().expect("it is wrong").to_string())
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Layer {
+        #[allow(dead_code)]
+        heads: usize,
+    }
+
+    #[test]
+    fn values_are_said_as_people_write_them() {
+        assert!(
+            said::<Layer>(r#"{"heads": "4"}"#)
+                .starts_with("\"4\" is text, and a whole number from 0 on is due")
+        );
+        assert!(
+            said::<Layer>(r#"{"heads": -4}"#)
+                .starts_with("`-4` is a whole number, and a whole number from 0")
+        );
+        assert!(said::<Layer>("{}").starts_with("`heads` is missing at line 1"));
+        assert!(said::<Layer>("[]").contains("values"), "{}", said::<Layer>("[]"));
+        assert!(said::<Layer>("3").starts_with("`3` is a whole number, and an object is due"));
+        assert!(said::<Layer>(r#"{"width": 1}"#).starts_with("`width` is not known; known are `heads`"));
+        assert!(said::<f32>("{}").starts_with("an object is there, and a number is due"));
+        assert!(said::<f32>("").starts_with("it ends too early"));
+        assert!(said::<[f64; 2]>("[1]").starts_with("there are 1 values, and a list of 2 is due"));
+        for json in ["{", "[1", "\"x", "tru", "{\"heads\": [}"] {
+            let words = said::<Layer>(json);
+            assert!(!words.contains("usize") && !words.contains("struct"), "{words}");
+        }
+    }
+
+    #[test]
+    fn errors_of_the_system_are_said_without_their_numbers() {
+        for number in 1..120 {
+            let words = of_io(&io::Error::from_raw_os_error(number));
+            assert!(!words.contains("os error") && !words.is_empty(), "{number}: {words}");
+        }
+        assert_eq!(of_io(&io::ErrorKind::NotFound.into()), "there is no such file or folder");
+        assert_eq!(of_io(&io::Error::new(io::ErrorKind::NotFound, "the reason")), "the reason");
+    }
+}
