@@ -51,7 +51,7 @@ impl Proof {
             terms.rebuild();
             let stepped =
                 apply(terms, std::slice::from_ref(rule), &tallies, &allowance, Breadth::All).0.egraph;
-            let [from, to] = [&pair[0], &pair[1]].map(|term| written(term));
+            let [from, to] = [&pair[0], &pair[1]].map(written);
             assert_eq!(stepped.find(before), stepped.find(after), "by {name}, {from} is not {to}");
         }
     }

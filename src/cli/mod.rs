@@ -148,6 +148,7 @@ pub fn main() -> ExitCode {
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum DeviceArg {
     Cpu,
+    #[value(alias = "gpu")]
     Cuda,
     /// The GPU if there is a usable one, else the processor
     Auto,

@@ -4,6 +4,7 @@ use super::request::Resolved;
 use super::{Clock, FluxPipeline};
 use crate::Error;
 use reflux_ir::HostTensor;
+use reflux_ir::pass::counted;
 use reflux_models::tokenizer::{ClipTokenizer, Encoding, T5Tokenizer};
 use reflux_models::{ModelConfig, Net};
 use std::path::Path;
@@ -108,7 +109,8 @@ impl FluxPipeline {
         let hidden = cut.chars().count() - shown.chars().count();
         let rest = if hidden > 0 { format!(" … and {hidden} more characters") } else { String::new() };
         let warning = format!(
-            "{encoder} takes {length} tokens; it does not see the end of the prompt: {shown:?}{rest}"
+            "{encoder} takes {}; it does not see the end of the prompt: {shown:?}{rest}",
+            counted(length, "token")
         );
         self.warn(warning);
     }

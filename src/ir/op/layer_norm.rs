@@ -29,7 +29,8 @@ impl Operator for LayerNorm {
 
 /// What is added to a variance, which must not make it negative.
 pub(super) fn not_negative(eps: Real) -> Result<(), InferError> {
-    ensure!(eps.0 >= 0.0, "eps must not be negative, and is {}", eps.0);
+    let is_negative = eps.0 < 0.0;
+    ensure!(!is_negative, "eps must not be negative, and is {}", eps.0);
     Ok(())
 }
 

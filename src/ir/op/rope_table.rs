@@ -33,7 +33,8 @@ impl Operator for RopeTable {
             "axes must be even, not {:?}",
             self.axes
         );
-        ensure!(self.theta.0 > 0.0, "theta must be positive, not {}", self.theta.0);
+        let is_positive = self.theta.0 > 0.0;
+        ensure!(is_positive, "theta must be positive, not {}", self.theta.0);
         let dim = self.axes.iter().copied().fold(0, usize::saturating_add);
         Ok(Fact::new(DType::F32, [2, ids.shape[0], dim / 2]))
     }
