@@ -344,7 +344,7 @@ pub fn add(tallies: &Tallies, more: &Tallies) {
 /// twice what the largest block of FLUX takes. What holds of them does not depend on a clock.
 const MOST_TERMS: usize = 600;
 const MOST_MATCHES: usize = 600;
-const MOST_TRIES: usize = 3_500;
+const MOST_TRIES: usize = 2_500;
 
 /// What a run of rules may do, and whether that was enough. Clones share what has been done.
 #[derive(Clone, Debug)]
