@@ -133,8 +133,8 @@ pub fn exports(program: &Program) -> Result<(), Failure> {
 }
 
 /// What must hold of a program that verifies, and of a pipeline: it runs, or is refused; what it leaves survives being
-/// printed; and its passes leave alone what they have just left, or say why they do not. The pass number `which` is held to
-/// that.
+/// printed; and its passes explain what they would make of the program, and leave alone what they have just left, or say why
+/// they do not. The pass number `which` is held to that.
 pub fn passes(
     program: &Program,
     pipeline: &str,
@@ -142,26 +142,27 @@ pub fn passes(
     times: bool,
     which: usize,
 ) -> Result<Outcome, Failure> {
-    let outcome = run(program, pipeline, registry, times, true)?;
+    explains(program, pipeline, registry, which)?;
+    let outcome = run(program, pipeline, registry, times)?;
     let Outcome::Ran { program: after, .. } = &outcome else { return Ok(outcome) };
     round_trip(after).map_err(|failure| Failure::new(format!("after {pipeline}, {}", failure.message)))?;
     settles(after, pipeline, registry, times, which)?;
     Ok(outcome)
 }
 
-/// Runs `pipeline`; its passes explain what they do if `explain` says so.
-fn run(
-    program: &Program,
-    pipeline: &str,
-    registry: &Registry,
-    times: bool,
-    explain: bool,
-) -> Result<Outcome, Failure> {
+/// Whether the pass number `which` of `pipeline` explains what it would make of `program`, or refuses to.
+fn explains(program: &Program, pipeline: &str, registry: &Registry, which: usize) -> Result<(), Failure> {
+    let Ok(parsed) = Pipeline::parse(pipeline, registry) else { return Ok(()) };
+    let Some(pass) = parsed.passes().nth(which % parsed.passes().len().max(1)) else { return Ok(()) };
+    quietly("explaining", || drop(pass.explain(program)))
+}
+
+fn run(program: &Program, pipeline: &str, registry: &Registry, times: bool) -> Result<Outcome, Failure> {
     let parsed = Pipeline::parse(pipeline, registry);
     let parsed = parsed.map_err(|error| Failure::new(format!("the pipeline does not parse: {error}")))?;
     let times: Option<Vec<f32>> =
         times.then(|| (0..program.schedule.len()).map(|step| 1000.0 - 180.0 * step as f32).collect());
-    let mut driver = Driver { timesteps: times.as_deref(), explain, ..Driver::default() };
+    let mut driver = Driver { timesteps: times.as_deref(), ..Driver::default() };
     match quietly("the driver", || driver.run(program.clone(), &parsed))? {
         Ok((program, report)) => Ok(Outcome::Ran {
             program: program.into(),
@@ -198,7 +199,7 @@ fn settles(
         return Ok(());
     }
     let text = parsed.text_of(index);
-    let run = |program| run(program, &text, registry, times, false);
+    let run = |program| run(program, &text, registry, times);
     let Outcome::Ran { program: once, is_cut_short, .. } = run(program)? else { return Ok(()) };
     let Outcome::Ran { program: twice, .. } = run(&once)? else { return Ok(()) };
     if once == twice || is_cut_short {

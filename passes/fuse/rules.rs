@@ -341,8 +341,8 @@ pub fn add(tallies: &Tallies, more: &Tallies) {
 }
 
 /// So many terms an e-graph may have, so many matches a rule may have in a round, and so many matches may be tried in all:
-/// twice what the largest block of FLUX takes. What holds of them does not depend on a clock.
-const MOST_TERMS: usize = 600;
+/// half as much again as the largest block of FLUX takes. What holds of them does not depend on a clock.
+const MOST_TERMS: usize = 450;
 const MOST_MATCHES: usize = 600;
 const MOST_TRIES: usize = 2_500;
 
