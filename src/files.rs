@@ -111,12 +111,9 @@ impl Output {
             }
         };
         let Some(input) = inputs.into_iter().find(is_read) else { return Ok(()) };
-        let (path, input) = (self.path.display(), input.display());
-        let part = if self.path.as_os_str() == input.to_string().as_str() {
-            String::new()
-        } else {
-            format!(" as part of {input}")
-        };
+        let part =
+            if self.path == input { String::new() } else { format!(" as part of {}", input.display()) };
+        let path = self.path.display();
         Err(Error::Usage(format!("{path} is read{part}, and would be written over; name another file")))
     }
 }

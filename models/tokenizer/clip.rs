@@ -3,7 +3,7 @@
 use super::special::{self, SpecialTokens, Token};
 use super::{Backend, Encoding, TokenizerError, file};
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::replace::ReplacePattern;
@@ -93,18 +93,19 @@ fn check_ids(vocab: &BTreeMap<String, u32>) -> Result<(), String> {
 
 /// Every token of several characters is made by a merge: with a part of them, prompts would become other tokens.
 fn check_merges(vocab: &BTreeMap<String, u32>, merges: &str, special: &SpecialTokens) -> Result<(), String> {
-    let made: BTreeSet<String> = merges.lines().map(|merge| merge.replacen(' ', "", 1)).collect();
+    let made: HashSet<String> = merges.lines().map(|merge| merge.replacen(' ', "", 1)).collect();
     let special = special.contents();
     let is_merged = |token: &&String| {
         token.strip_suffix("</w>").unwrap_or(token).chars().count() > 1 && !special.contains(&token.as_str())
     };
-    let due = vocab.keys().filter(is_merged).count();
-    let lacking: Vec<_> = vocab.keys().filter(is_merged).filter(|token| !made.contains(*token)).collect();
+    let (found, lacking): (Vec<_>, Vec<_>) =
+        vocab.keys().filter(is_merged).partition(|token| made.contains(*token));
     match lacking.first() {
         None => Ok(()),
         Some(first) => Err(format!(
-            "it lacks the merges of {} of the {due} tokens that vocab.json has merged, {first:?} the first",
-            lacking.len()
+            "it lacks the merges of {} of the {} tokens that vocab.json has merged, {first:?} the first",
+            lacking.len(),
+            found.len() + lacking.len()
         )),
     }
 }

@@ -47,11 +47,11 @@ impl Proof {
             let name = step(&pair[1]).expect("every step applies a rule").0;
             let rule = rules.iter().find(|rule| *rule.name == *name.as_str()).expect("egg has looked it up");
             let mut terms = Terms::new(Facts::new(self.leaves.clone()));
-            let [before, after] = [&pair[0], &pair[1]].map(|term| terms.add_expr(&written(term)));
+            let [from, to] = [&pair[0], &pair[1]].map(written);
+            let (before, after) = (terms.add_expr(&from), terms.add_expr(&to));
             terms.rebuild();
             let stepped =
                 apply(terms, std::slice::from_ref(rule), &tallies, &allowance, Breadth::All).0.egraph;
-            let [from, to] = [&pair[0], &pair[1]].map(written);
             assert_eq!(stepped.find(before), stepped.find(after), "by {name}, {from} is not {to}");
         }
     }

@@ -183,11 +183,9 @@ fn step_table(graph: &Graph) -> Option<(ValueId, usize)> {
 
 /// In which stage each prepared value is made: however seldom it changes, what is made of it cannot come earlier.
 fn provided(program: &Program) -> HashMap<Name, Rate> {
-    let of = |(rate, graph): (&Rate, &Graph)| {
-        let rate = *rate;
-        graph.outputs().iter().map(|output| (output.label.clone(), rate)).collect::<Vec<_>>()
-    };
-    program.prepares.iter().flat_map(of).collect()
+    let stages = program.prepares.iter();
+    let outputs = stages.flat_map(|(rate, graph)| graph.outputs().iter().map(move |output| (output, *rate)));
+    outputs.map(|(output, rate)| (output.label.clone(), rate)).collect()
 }
 
 /// How often an operand changes once it is outside the step; `None` for the step's number, which is all steps then.

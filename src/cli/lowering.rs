@@ -33,17 +33,24 @@ pub struct SizeArgs {
 }
 
 impl SizeArgs {
+    /// Every flag, whether it is given, and whether it says something of `net`.
+    fn flags(&self, net: Net) -> [(&'static str, bool, bool); 6] {
+        let is_of_steps = net == Net::Transformer;
+        let is_of_pictures = is_of_steps || net == Net::Vae;
+        let is_of_words = is_of_steps || net == Net::T5;
+        [
+            ("--width", self.width.is_some(), is_of_pictures),
+            ("--height", self.height.is_some(), is_of_pictures),
+            ("--batch", self.batch.is_some(), true),
+            ("--steps", self.steps.is_some(), is_of_steps),
+            ("--max-sequence-length", self.max_sequence_length.is_some(), is_of_words),
+            ("--dtype", self.dtype.is_some(), true),
+        ]
+    }
+
     /// The first of the flags that is given.
     pub fn given(&self) -> Option<&'static str> {
-        let flags = [
-            ("--width", self.width.is_some()),
-            ("--height", self.height.is_some()),
-            ("--batch", self.batch.is_some()),
-            ("--steps", self.steps.is_some()),
-            ("--max-sequence-length", self.max_sequence_length.is_some()),
-            ("--dtype", self.dtype.is_some()),
-        ];
-        flags.into_iter().find_map(|(flag, given)| given.then_some(flag))
+        self.flags(Net::Transformer).into_iter().find_map(|(flag, is_given, _)| is_given.then_some(flag))
     }
 
     /// Refuses a flag that says nothing of `net`.
@@ -51,18 +58,7 @@ impl SizeArgs {
     /// # Errors
     /// [`Error::Usage`].
     pub fn refuse_unread(&self, net: Net) -> Result<(), Error> {
-        let is_picture = matches!(net, Net::Transformer | Net::Vae);
-        let flags = [
-            ("--width", self.width.is_some(), is_picture),
-            ("--height", self.height.is_some(), is_picture),
-            ("--steps", self.steps.is_some(), net == Net::Transformer),
-            (
-                "--max-sequence-length",
-                self.max_sequence_length.is_some(),
-                matches!(net, Net::Transformer | Net::T5),
-            ),
-        ];
-        match flags.into_iter().find(|(_, is_given, is_read)| *is_given && !is_read) {
+        match self.flags(net).into_iter().find(|(_, is_given, is_read)| *is_given && !is_read) {
             Some((flag, ..)) => {
                 Err(Error::Usage(format!("{flag} says nothing of {}; leave it out", net.title())))
             }
