@@ -8,7 +8,9 @@ mod ops;
 use fastrand::Rng;
 use indexmap::IndexMap;
 use reflux_ir::op::Op;
-use reflux_ir::{DType, Declaration, Fact, Graph, ModulePath, Name, Program, Rate, Shape, ValueId};
+use reflux_ir::{
+    DType, Declaration, Fact, Graph, GraphBuilder, ModulePath, Name, Patch, Program, Rate, Shape, ValueId,
+};
 use std::collections::BTreeMap;
 
 /// A random program. It verifies: whatever does not type is not added.
@@ -95,22 +97,26 @@ fn carry(
     carries: &mut Vec<Declaration>,
 ) -> Vec<Declaration> {
     let values: Vec<ValueId> = graph.order();
+    let mut patch = Patch::new(graph, "carry");
+    let mut labels: Vec<Name> = patch.graph().outputs().iter().map(|output| output.label.clone()).collect();
     for index in 0..rng.usize(0..4) {
         let value = pick(rng, &values);
         let name = match rng.usize(0..3) {
             0 => Name::from(format!("kept.{}", carries.len())),
             1 => Name::from(format!("last{index}")),
-            _ => graph[value].name.clone(),
+            _ => patch.graph()[value].name.clone(),
         };
         let declared = known.inputs.iter().chain(&known.prepared).chain(carries.iter());
         let is_taken = declared.map(|other| &other.name).any(|other| *other == name)
-            || graph.outputs().iter().any(|output| output.label == name)
+            || labels.contains(&name)
             || !is_name(&name);
         if !is_taken {
-            graph.output(name.clone(), value);
-            carries.push(Declaration { name, fact: graph[value].fact.clone().at(Rate::Latent) });
+            patch.output(name.clone(), value);
+            labels.push(name.clone());
+            carries.push(Declaration { name, fact: patch.graph()[value].fact.clone().at(Rate::Latent) });
         }
     }
+    patch.apply().expect("outputs can be added");
     carries.clone()
 }
 
@@ -125,7 +131,7 @@ fn is_name(name: &str) -> bool {
 /// Makes one graph.
 struct Maker<'r> {
     rng: &'r mut Rng,
-    graph: Graph,
+    graph: GraphBuilder,
     /// What ops may read: in a block, what is outside it and what its round has made.
     values: Vec<ValueId>,
     dtype: DType,
@@ -142,7 +148,7 @@ struct Maker<'r> {
 
 impl<'r> Maker<'r> {
     fn new(rng: &'r mut Rng, dtype: DType, known: Known, rate: Rate, stage: &'static str) -> Self {
-        let (graph, values) = (Graph::new(), Vec::new());
+        let (graph, values) = (GraphBuilder::new(), Vec::new());
         let mut maker =
             Self { rng, graph, values, dtype, known, rate, stage, block: None, names: 0, tensors: 0 };
         for declared in maker.known.carried.clone() {
@@ -171,7 +177,7 @@ impl<'r> Maker<'r> {
                 self.graph.output(label, value);
             }
         }
-        std::mem::take(&mut self.graph)
+        std::mem::take(&mut self.graph).finish()
     }
 
     /// The graph, with results.
@@ -180,7 +186,7 @@ impl<'r> Maker<'r> {
             let value = self.pick(|fact| !fact.is_quantized()).unwrap_or_else(|| self.float(0..4));
             self.graph.output(format!("y{index}"), value);
         }
-        std::mem::take(&mut self.graph)
+        std::mem::take(&mut self.graph).finish()
     }
 
     /// The graph, with the results of `first`, and some of what is carried.
@@ -193,7 +199,7 @@ impl<'r> Maker<'r> {
                 self.graph.output(output.label.clone(), value);
             }
         }
-        std::mem::take(&mut self.graph)
+        std::mem::take(&mut self.graph).finish()
     }
 
     /// The input that is declared so.

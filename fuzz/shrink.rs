@@ -1,7 +1,7 @@
 //! What fails, made small.
 
 use reflux_ir::op::Op;
-use reflux_ir::{Graph, Name, Patch, Program, Stage, ValueId, verify};
+use reflux_ir::{Graph, GraphBuilder, Name, Patch, Program, Stage, ValueId, verify};
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
@@ -118,7 +118,7 @@ fn apply(program: &mut Program, edit: &Edit) -> Option<()> {
             (program.schedule.len() < before).then_some(())?;
         }
         Edit::DropOutput(label) => {
-            program.stages_mut().for_each(|(_, graph)| graph.retain_outputs(|other| other != label));
+            program.stages_mut().for_each(|(_, graph)| cut(graph, |patch| patch.drop_output(label.clone())));
             program.carries.retain(|carry| carry.name != *label);
         }
         Edit::DropPrepare => {
@@ -127,7 +127,7 @@ fn apply(program: &mut Program, edit: &Edit) -> Option<()> {
             program.prepares.remove(&rate);
         }
         Edit::ByWeight(stage, name) => {
-            let graph = graph_mut(program, stage)?;
+            let graph = program.graph_mut(stage)?;
             let id = graph.find(name)?;
             let fact = graph[id].fact.clone().at(reflux_ir::Rate::Weights);
             let mut patch = Patch::new(graph, "shrink");
@@ -136,7 +136,7 @@ fn apply(program: &mut Program, edit: &Edit) -> Option<()> {
             patch.apply().ok()?;
         }
         Edit::ByOperand(stage, name, at) => {
-            let graph = graph_mut(program, stage)?;
+            let graph = program.graph_mut(stage)?;
             let id = graph.find(name)?;
             let operand: ValueId = *graph.operands(id).get(*at)?;
             let mut patch = Patch::new(graph, "shrink");
@@ -144,7 +144,7 @@ fn apply(program: &mut Program, edit: &Edit) -> Option<()> {
             patch.apply().ok()?;
         }
         Edit::WithoutPath(stage) => {
-            let graph = graph_mut(program, stage)?;
+            let graph = program.graph_mut(stage)?;
             let copy = without_paths(graph)?;
             *graph = copy;
         }
@@ -155,7 +155,7 @@ fn apply(program: &mut Program, edit: &Edit) -> Option<()> {
 
 /// The graph with all ops in the root module.
 fn without_paths(graph: &Graph) -> Option<Graph> {
-    let mut copy = Graph::new();
+    let mut copy = GraphBuilder::new();
     let mut ids = HashMap::new();
     for &id in graph.inputs() {
         ids.insert(id, copy.input(graph[id].name.clone(), graph[id].fact.clone()).ok()?);
@@ -173,11 +173,14 @@ fn without_paths(graph: &Graph) -> Option<Graph> {
         ids.insert(id, new);
     }
     graph.outputs().iter().for_each(|output| copy.output(output.label.clone(), ids[&output.value]));
-    has_paths.then_some(copy)
+    has_paths.then(|| copy.finish())
 }
 
-fn graph_mut<'p>(program: &'p mut Program, stage: &Stage) -> Option<&'p mut Graph> {
-    program.stages_mut().find(|(other, _)| other == stage).map(|(_, graph)| graph)
+/// Drops something of `graph`.
+fn cut(graph: &mut Graph, cut: impl FnOnce(&mut Patch)) {
+    let mut patch = Patch::new(graph, "shrink");
+    cut(&mut patch);
+    patch.apply().expect("what nothing reads can be dropped");
 }
 
 /// Drops what nothing reads.
@@ -190,11 +193,15 @@ fn tidy(program: &mut Program) {
     };
     for _ in 0..=program.prepares.len() {
         for (_, graph) in program.stages_mut() {
-            let _ = graph.remove_unread();
-            graph.drop_unread_inputs();
+            cut(graph, |patch| patch.remove_unread());
+            cut(graph, |patch| patch.remove_unread_inputs());
         }
         let read = read(program);
-        program.prepares.values_mut().for_each(|graph| graph.retain_outputs(|label| read.contains(label)));
+        for graph in program.prepares.values_mut() {
+            let labels: Vec<Name> = graph.outputs().iter().map(|output| output.label.clone()).collect();
+            let unread = labels.into_iter().filter(|label| !read.contains(label));
+            cut(graph, |patch| unread.for_each(|label| patch.drop_output(label)));
+        }
         program.prepares.retain(|_, graph| !graph.outputs().is_empty());
         program.inputs.retain(|input| read.contains(&input.name));
     }

@@ -3,7 +3,7 @@
 use crate::settings::{EXTENTS, Fixed, LAYERS, Part, Settings, positive, within};
 use crate::{ModelError, Net};
 use reflux_ir::op::{Argmax, Attention, Binary, Embedding, LayerNorm, Real, Select, Unary};
-use reflux_ir::{DType, Graph, GraphError, Program, Rate, Scope, ValueId};
+use reflux_ir::{DType, GraphBuilder, GraphError, Program, Rate, Scope, ValueId};
 use serde::Deserialize;
 
 /// `text_encoder/config.json`.
@@ -80,9 +80,9 @@ impl ClipConfig {
     /// Input: `ids` `i32[batch, tokens]`. Result: `pooled` `[batch, hidden]`, the final state of the end-of-text token.
     pub fn lower(&self, batch: usize, dtype: DType) -> Result<Program, ModelError> {
         self.check().map_err(|why| ModelError::Unsupported { part: "text_encoder", why })?;
-        let mut graph = Graph::new();
+        let mut graph = GraphBuilder::new();
         self.build(&mut Scope::new(&mut graph, dtype), batch)?;
-        Ok(Program::of_graph("clip_text_encoder", "encode", 1, graph))
+        Ok(Program::of_graph("clip_text_encoder", "encode", 1, graph.finish()))
     }
 
     fn build(&self, s: &mut Scope, batch: usize) -> Result<(), GraphError> {

@@ -6,7 +6,7 @@ use reflux_ir::op::{
     Attention, Binary, Concat, LayerNorm, PositionIds, Real, RmsNorm, Rope, RopeTable, Select,
     TimestepEmbedding, Unary,
 };
-use reflux_ir::{DType, Graph, GraphError, Program, Rate, Scope, ValueId};
+use reflux_ir::{DType, GraphBuilder, GraphError, Program, Rate, Scope, ValueId};
 use serde::Deserialize;
 
 /// `transformer/config.json`.
@@ -130,9 +130,9 @@ impl FluxConfig {
     /// it, and `step` i32[]. The result is `velocity`, f32 of the shape of `latents`.
     pub fn lower(&self, sizes: &Sizes, dtype: DType) -> Result<Program, ModelError> {
         self.check().map_err(|why| ModelError::Unsupported { part: "transformer", why })?;
-        let mut graph = Graph::new();
+        let mut graph = GraphBuilder::new();
         self.build(&mut Scope::new(&mut graph, dtype), sizes)?;
-        Ok(Program::of_graph("flux_transformer", "full", sizes.steps, graph))
+        Ok(Program::of_graph("flux_transformer", "full", sizes.steps, graph.finish()))
     }
 
     fn build(&self, s: &mut Scope, sizes: &Sizes) -> Result<(), GraphError> {

@@ -3,7 +3,7 @@
 use crate::settings::{EXTENTS, Fixed, LAYERS, Part, Settings, positive, within};
 use crate::{ModelError, Net};
 use reflux_ir::op::{Attention, Binary, Embedding, Real, RelativeBuckets, RmsNorm, Unary};
-use reflux_ir::{DType, Graph, GraphError, Program, Rate, Scope, ValueId};
+use reflux_ir::{DType, GraphBuilder, GraphError, Program, Rate, Scope, ValueId};
 use serde::Deserialize;
 
 /// `text_encoder_2/config.json`.
@@ -80,9 +80,9 @@ impl T5Config {
     /// attention mask: FLUX attends to padding.
     pub fn lower(&self, batch: usize, tokens: usize, dtype: DType) -> Result<Program, ModelError> {
         self.check().map_err(|why| ModelError::Unsupported { part: "text_encoder_2", why })?;
-        let mut graph = Graph::new();
+        let mut graph = GraphBuilder::new();
         self.build(&mut Scope::new(&mut graph, dtype), batch, tokens)?;
-        Ok(Program::of_graph("t5_encoder", "encode", 1, graph))
+        Ok(Program::of_graph("t5_encoder", "encode", 1, graph.finish()))
     }
 
     fn build(&self, s: &mut Scope, batch: usize, tokens: usize) -> Result<(), GraphError> {

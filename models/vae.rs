@@ -3,7 +3,7 @@
 use crate::settings::{EXTENTS, Fixed, Part, Settings, positive, within};
 use crate::{ModelError, Net, PATCH, PIXELS_PER_TOKEN, Sizes};
 use reflux_ir::op::{Attention, Binary, GroupNorm, Real, Unary, Upsample};
-use reflux_ir::{DType, Graph, GraphError, Program, Rate, Scope, ValueId};
+use reflux_ir::{DType, GraphBuilder, GraphError, Program, Rate, Scope, ValueId};
 use serde::Deserialize;
 
 /// `vae/config.json`.
@@ -93,9 +93,9 @@ impl VaeConfig {
     /// `f32[batch, 3, height, width]`, nominally in −1…1.
     pub fn lower(&self, sizes: &Sizes, dtype: DType) -> Result<Program, ModelError> {
         self.check().map_err(|why| ModelError::Unsupported { part: "vae", why })?;
-        let mut graph = Graph::new();
+        let mut graph = GraphBuilder::new();
         self.build(&mut Scope::new(&mut graph, dtype), sizes)?;
-        Ok(Program::of_graph("vae_decoder", "decode", 1, graph))
+        Ok(Program::of_graph("vae_decoder", "decode", 1, graph.finish()))
     }
 
     fn build(&self, s: &mut Scope, sizes: &Sizes) -> Result<(), GraphError> {

@@ -200,7 +200,7 @@ impl Pass for Cache {
             carried.any(|output| sites.contains(&output.value))
         };
         let site = self.method.site();
-        let [(variant, sites)] = &found[..] else {
+        let [(variant, all)] = &found[..] else {
             return self.nothing(match &found[..] {
                 [] => format!("no variant has {site}, so there is nothing to reuse"),
                 several if several.iter().any(is_reused) => {
@@ -218,6 +218,12 @@ impl Pass for Cache {
         if mask.all_compute() {
             return self.nothing(self.all_compute(steps.len()));
         }
+        let graph = &program.variants[variant];
+        let sites: Vec<ValueId> =
+            all.iter().copied().filter(|&site| cx.admit(RULE.name, || graph.line(site))).collect();
+        if sites.is_empty() {
+            return Ok(Changed::No);
+        }
         let replay = Self { steps: Some(mask.clone()), start_step: None, window: None, ..self.clone() };
         cx.report.replay_with(replay.options());
         let in_a_row = mask.most_reused_in_a_row();
@@ -230,7 +236,7 @@ impl Pass for Cache {
         let cost = |program: &Program, name: &Name| program.variants[name].total_cost();
         let full = cost(program, variant);
         let reuse =
-            split::split(program, variant, sites, &self.method.predictor(self.weight), &steps, &mask)?;
+            split::split(program, variant, &sites, &self.method.predictor(self.weight), &steps, &mask)?;
         let computed = mask.computed();
         cx.report.note(format!("{computed} of {} steps compute {mask}", steps.len()));
         cx.report.note(format!(

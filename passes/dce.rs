@@ -4,10 +4,8 @@ mod narrow;
 mod readers;
 
 use reflux_ir::op::Op;
-use reflux_ir::pass::{
-    Answer, Changed, Exactness, Pass, PassContext, PassError, PassReport, Place, RuleInfo, counted,
-};
-use reflux_ir::{Graph, Name, Program, si};
+use reflux_ir::pass::{Answer, Changed, Exactness, Pass, PassContext, PassError, Place, RuleInfo, counted};
+use reflux_ir::{Graph, Name, Patch, Program, si};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -42,14 +40,19 @@ impl Pass for Dce {
     }
 
     fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
+        // Each is looked for, whether it finds something or not.
+        self.rules().iter().for_each(|rule| cx.report.count_all(rule.name, 0, 0));
         let before = program.structural_hash();
         let carried = carried_bytes(program);
         loop {
             let hash = program.structural_hash();
-            drop_variants(program, cx.report);
-            narrow::narrow_carries(program, cx.report)?;
-            program.stages_mut().for_each(|(_, graph)| drop_ops(graph, cx.report));
-            drop_outputs(program, cx.report);
+            drop_variants(program, cx);
+            narrow::narrow_carries(program, cx)?;
+            for (_, graph) in program.stages_mut() {
+                drop_ops(graph, cx)?;
+                drop_inputs(graph, cx)?;
+            }
+            drop_outputs(program, cx)?;
             if program.structural_hash() == hash {
                 break;
             }
@@ -85,37 +88,63 @@ fn carried_bytes(program: &Program) -> u64 {
     program.carries.iter().map(|carry| carry.fact.bytes()).sum()
 }
 
-fn drop_variants(program: &mut Program, report: &mut PassReport) {
-    let before = program.variants.len();
+fn drop_variants(program: &mut Program, cx: &mut PassContext) {
     let scheduled: HashSet<_> = program.schedule.iter().cloned().collect();
-    program.variants.retain(|name, _| scheduled.contains(name));
-    report.count_hits(UNSCHEDULED_VARIANT.name, before - program.variants.len());
+    program.variants.retain(|name, _| {
+        scheduled.contains(name) || !cx.admit(UNSCHEDULED_VARIANT.name, || format!("variant {name}"))
+    });
 }
 
-fn drop_ops(graph: &mut Graph, report: &mut PassReport) {
-    let before = graph.op_count();
-    let _ = graph.remove_unread();
-    report.count_hits(UNREAD_OP.name, before - graph.op_count());
-    let inputs = graph.drop_unread_inputs();
-    report.count_hits(UNREAD_INPUT.name, inputs.len());
+fn drop_ops(graph: &mut Graph, cx: &mut PassContext) -> Result<(), PassError> {
+    let mut dropped = HashSet::new();
+    for id in graph.unread() {
+        // What is kept is made of something.
+        let is_free = graph.users(id).all(|user| dropped.contains(&user));
+        if is_free && cx.admit(UNREAD_OP.name, || graph.line(id)) {
+            dropped.insert(id);
+        }
+    }
+    let mut patch = Patch::new(graph, UNREAD_OP.name);
+    dropped.into_iter().for_each(|id| patch.remove(id));
+    Ok(patch.apply()?)
+}
+
+fn drop_inputs(graph: &mut Graph, cx: &mut PassContext) -> Result<(), PassError> {
+    let unread: Vec<_> = graph.inputs().iter().copied().filter(|&id| !graph.is_read(id)).collect();
+    let mut patch = Patch::new(graph, UNREAD_INPUT.name);
+    for id in unread {
+        if cx.admit(UNREAD_INPUT.name, || patch.graph().line(id)) {
+            patch.remove(id);
+        }
+    }
+    Ok(patch.apply()?)
 }
 
 /// Drops prepared and carried values that no stage reads.
-fn drop_outputs(program: &mut Program, report: &mut PassReport) {
+fn drop_outputs(program: &mut Program, cx: &mut PassContext) -> Result<(), PassError> {
     let read: HashSet<Name> = program
         .stages()
         .flat_map(|(_, graph)| graph.inputs().iter().map(|&id| graph[id].name.clone()))
         .collect();
-    let mut dropped = 0;
     for graph in program.prepares.values_mut() {
-        dropped += graph.outputs().iter().filter(|output| !read.contains(&output.label)).count();
-        graph.retain_outputs(|label| read.contains(label));
+        let labels: Vec<Name> = graph.outputs().iter().map(|output| output.label.clone()).collect();
+        let mut patch = Patch::new(graph, UNREAD_PREPARED.name);
+        for label in labels.into_iter().filter(|label| !read.contains(label)) {
+            if cx.admit(UNREAD_PREPARED.name, || format!("%{label}")) {
+                patch.drop_output(label);
+            }
+        }
+        patch.apply()?;
     }
-    report.count_hits(UNREAD_PREPARED.name, dropped);
     program.prepares.retain(|_, graph| !graph.outputs().is_empty());
+    let names = program.carries.iter().map(|carry| &carry.name).filter(|name| !read.contains(*name));
     let unread: HashSet<Name> =
-        program.carries.iter().map(|carry| carry.name.clone()).filter(|name| !read.contains(name)).collect();
+        names.filter(|name| cx.admit(UNREAD_CARRY.name, || format!("%{name}"))).cloned().collect();
     program.carries.retain(|carry| !unread.contains(&carry.name));
-    program.variants.values_mut().for_each(|graph| graph.retain_outputs(|label| !unread.contains(label)));
-    report.count_hits(UNREAD_CARRY.name, unread.len());
+    for graph in program.variants.values_mut() {
+        let mut patch = Patch::new(graph, UNREAD_CARRY.name);
+        unread.iter().for_each(|name| patch.drop_output(name.clone()));
+        patch.apply()?;
+    }
+    Ok(())
 }

@@ -11,9 +11,10 @@ pub use explain::Proof;
 pub use extract::Extraction;
 pub use rules::{Classes, FuseRule, Kind, Level, Match, RULES, Tree};
 
-use crate::UNFUSED;
+use crate::{UNFUSED, remove_unread};
 use egg::StopReason;
 use indexmap::IndexMap;
+use indexmap::map::Entry;
 use plan::{Found, Plan, Planner};
 use reflux_ir::pass::{
     Allowance, Answer, Changed, Exactness, Explanation, Mismatch, Pass, PassContext, PassError, Place,
@@ -21,12 +22,10 @@ use reflux_ir::pass::{
 };
 use reflux_ir::{Graph, Machine, PatchError, Program};
 use region::{Outline, Region, regions};
-use rules::Tallies;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
-use std::sync::Arc;
 
 /// Fuses what belongs together, block by block: norms with modulation and quantization into `rowwise` ops, products with
 /// bias, activation, gate and residual into `gemm`s. What a kernel would compute twice or keep from memory, the estimated
@@ -96,12 +95,16 @@ impl Pass for Fuse {
             return Some(Err(Mismatch::new("it comes from outside, or is a view of what does")));
         };
         let (terms, ids) = plan::terms_of(&region.outline, plan::leaf_name, false);
-        let terms = plan::saturate(terms, self.rules, &Tallies::default(), &Allowance::default()).0.egraph;
-        Some(rule.answer(&terms, ids[index]).map(|()| None))
+        let saturated = plan::saturate(terms, self.rules, &Allowance::default());
+        let (runner, _) = match saturated {
+            Ok(saturated) => saturated,
+            Err(error) => return Some(Err(Mismatch::new(error.to_string()))),
+        };
+        Some(rule.answer(&runner.egraph, ids[index]).map(|()| None))
     }
 
     fn explain(&self, program: &Program) -> Result<Vec<Explanation>, PassError> {
-        Ok(self.proofs(program).iter_mut().map(Proof::explanation).collect())
+        Ok(self.proofs(program)?.iter_mut().map(Proof::explanation).collect())
     }
 
     fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
@@ -110,12 +113,16 @@ impl Pass for Fuse {
         let mut changed = false;
         for graph in program.variants.values_mut() {
             // What nothing reads would keep what it is made of from being fused, and be computed after all.
-            changed |= graph.remove_unread();
+            changed |= remove_unread(graph, plan::RULE)? == Changed::Yes;
             let mut replaced = HashMap::new();
             for region in regions(graph) {
-                let (plan, uses) = plans
-                    .entry(region.outline.clone())
-                    .or_insert_with_key(|outline| (planner.plan(outline), 0));
+                let (plan, uses) = match plans.entry(region.outline.clone()) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(new) => {
+                        let plan = planner.plan(new.key())?;
+                        new.insert((plan, 0))
+                    }
+                };
                 *uses += 1;
                 match plan.apply(graph, &region, &mut replaced) {
                     // What another region was made of this one, and this one of that.
@@ -126,7 +133,7 @@ impl Pass for Fuse {
                 }
             }
         }
-        for (rule, tally) in planner.tallies.lock().expect("no rule panics").iter() {
+        for (rule, tally) in plans.values().flat_map(|(plan, _)| &plan.found.tallies) {
             cx.report.count_all(rule, tally.tries, tally.hits);
             cx.report.spend(rule, tally.time);
         }
@@ -141,38 +148,37 @@ impl Pass for Fuse {
 impl Fuse {
     /// Proofs that what the pass makes of `program` is what was there: one for each value that a rule made, of one block of
     /// each kind.
-    pub fn proofs(&self, program: &Program) -> Vec<Proof> {
+    ///
+    /// # Errors
+    /// A bug of a rule.
+    pub fn proofs(&self, program: &Program) -> Result<Vec<Proof>, PassError> {
         let planner = self.planner(Allowance::default());
-        let mut plans: IndexMap<Outline, Vec<Proof>> = IndexMap::new();
+        let mut proven: IndexMap<Outline, Vec<Proof>> = IndexMap::new();
         for region in program.variants.values().flat_map(read_regions) {
-            plans.entry(region.outline).or_insert_with_key(|outline| {
-                explain::proofs(outline, &planner.plan(outline), &region.names, planner.rules)
-            });
+            if let Entry::Vacant(new) = proven.entry(region.outline) {
+                let plan = planner.plan(new.key())?;
+                let proofs = explain::proofs(new.key(), &plan, &region.names, planner.rules)?;
+                new.insert(proofs);
+            }
         }
-        plans.into_values().flatten().collect()
+        Ok(proven.into_values().flatten().collect())
     }
 
     fn planner(&self, allowance: Allowance) -> Planner<'_> {
-        Planner {
-            rules: self.rules,
-            machine: self.device,
-            extraction: self.extract,
-            tallies: Arc::default(),
-            allowance,
-        }
+        Planner { rules: self.rules, machine: self.device, extraction: self.extract, allowance }
     }
 }
 
 /// The regions of `graph` without what nothing reads.
 fn read_regions(graph: &Graph) -> Vec<Region> {
     let mut graph = graph.clone();
-    graph.remove_unread();
+    remove_unread(&mut graph, plan::RULE).expect("nothing is in the way of that");
     regions(&graph)
 }
 
 /// What became of the regions of one outline, in a line.
 fn describe(outline: &Outline, plan: &Plan, uses: usize) -> String {
-    let Found { stop, is_narrowed, classes, terms, rounds, extracted } = &plan.found;
+    let Found { stop, is_narrowed, classes, terms, rounds, extracted, .. } = &plan.found;
     let micro = |price: extract::Price| format!("{:.1}", price.nanoseconds as f64 / 1e3);
     let mut line = format!(
         "{}: {} → {}, {} µs (greedy {}, as a tree {}); {terms} terms in {classes} classes after {}",

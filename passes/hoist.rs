@@ -4,7 +4,7 @@ mod batch;
 mod plan;
 mod rewrite;
 
-use crate::UNFUSED;
+use crate::{UNFUSED, remove_unread};
 use plan::Plan;
 use reflux_ir::pass::{
     Answer, Changed, Exactness, Mismatch, ONE_VARIANT, Pass, PassContext, PassError, Place, Property,
@@ -29,7 +29,7 @@ use std::collections::HashSet;
 #[serde(deny_unknown_fields)]
 pub struct Hoist {}
 
-const RULE: RuleInfo = RuleInfo {
+pub(super) const RULE: RuleInfo = RuleInfo {
     name: "hoist",
     pattern: "a value of the step that does not depend on the latents → one that is prepared before",
 };
@@ -67,10 +67,13 @@ impl Pass for Hoist {
         let variant = program.variants.keys().next().expect("required").clone();
         let before = weights_of(program, &variant);
         // What nothing reads would be computed outside, for nothing, as often as the pass runs.
-        let changed = program.variants[&variant].remove_unread();
-        let plan = Plan::new(program, &variant);
+        let changed = remove_unread(&mut program.variants[&variant], RULE.name)?;
+        let mut plan = Plan::new(program, &variant);
+        (0..plan.staying()).for_each(|_| cx.reject(RULE.name));
+        let graph = &program.variants[&variant];
+        plan.retain(graph, |&id| cx.admit(RULE.name, || graph.line(id)));
         if plan.frontier.is_empty() {
-            return Ok(changed.into());
+            return Ok(changed);
         }
         rewrite::hoist(program, &variant, &plan)?;
         let after: HashSet<String> =

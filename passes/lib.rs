@@ -37,7 +37,8 @@ pub use properties::{SEPARATE_LINEARS, UNFUSED, UNPACKED};
 pub use quantize::{Preset, Quantize, Rule as QuantizationRule, Scheme};
 pub use tap::Tap;
 
-use reflux_ir::pass::{About, PassInfo, Registry};
+use reflux_ir::pass::{About, Changed, PassInfo, Registry};
+use reflux_ir::{Graph, Patch, PatchError};
 
 /// Every pass that pipelines can name.
 pub static PASSES: &[PassInfo] = &[
@@ -124,6 +125,16 @@ pub const LOSSLESS_CPU: &str = "canonicalize,hoist,canonicalize,merge-linear,fus
 
 /// [`LOSSLESS`] for networks that run once a picture: nothing is worth preparing.
 pub const LOSSLESS_ONCE: &str = "canonicalize,merge-linear,fuse,dce";
+
+/// Removes from `graph` the ops that no output is made of, on behalf of `rule`: what is done around them would be done for
+/// nothing.
+fn remove_unread(graph: &mut Graph, rule: &'static str) -> Result<Changed, PatchError> {
+    let is_changed = !graph.unread().is_empty();
+    let mut patch = Patch::new(graph, rule);
+    patch.remove_unread();
+    patch.apply()?;
+    Ok(is_changed.into())
+}
 
 /// A registry of [`PASSES`].
 pub fn registry() -> Registry {

@@ -4,9 +4,9 @@ mod products;
 
 use crate::{SEPARATE_LINEARS, UNFUSED, UNPACKED};
 use products::{Product, products, why};
-use reflux_ir::op::{Concat, Linear, Op, Rescale, Slice};
+use reflux_ir::op::{Concat, Linear, Rescale, Slice};
 use reflux_ir::pass::{Answer, Changed, Exactness, Pass, PassContext, PassError, Place, Property, RuleInfo};
-use reflux_ir::{Fact, Graph, ModulePath, Name, Patch, Program, Rate, ValueId};
+use reflux_ir::{Declaration, Fact, Graph, ModulePath, Name, Patch, Program, ValueId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -46,29 +46,26 @@ impl Pass for MergeLinear {
     }
 
     fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
-        let start = Instant::now();
-        let mut changed = Changed::No;
         let (mut before, mut after) = (0, 0);
         let variants: Vec<Name> = program.variants.keys().cloned().collect();
         for variant in &variants {
-            let (mut groups, alone) = products(&program.variants[variant]);
-            groups.retain(|group| cx.allowance.take(RULE.name, || names(&program.variants[variant], group)));
-            (0..alone).for_each(|_| cx.report.count(RULE.name, Changed::No));
+            let graph = &program.variants[variant];
+            let (mut groups, alone) = products(graph);
+            (0..alone).for_each(|_| cx.reject(RULE.name));
+            groups.retain(|group| cx.admit(RULE.name, || names(graph, group)));
+            let start = Instant::now();
             let prepared = prepare(program, variant, &groups)?;
-            let graph = program.variants.get_mut(variant).expect("it is one of them");
             let mut replaced = HashMap::new();
             for (group, prepared) in groups.iter().zip(&prepared) {
                 (before, after) = (before + group.len(), after + 1);
-                merge(graph, group, prepared, &mut replaced)?;
-                cx.report.count(RULE.name, Changed::Yes);
-                changed = Changed::Yes;
+                merge(&mut program.variants[variant], group, prepared, &mut replaced)?;
             }
+            cx.report.spend(RULE.name, start.elapsed());
         }
-        cx.report.spend(RULE.name, start.elapsed());
-        if changed == Changed::Yes {
+        if after > 0 {
             cx.report.note(format!("{before} linears became {after}"));
         }
-        Ok(changed)
+        Ok((after > 0).into())
     }
 
     fn rules(&self) -> Vec<RuleInfo> {
@@ -106,15 +103,13 @@ fn prepare(
     for group in groups {
         biases.push(together(program, variant, group, "_biases", |product| product.bias)?);
     }
-    let graph = program.variants.get_mut(variant).expect("it is one of them");
-    // Products of two inputs may read the same weights.
-    let mut input = |prepared: Option<(Name, Fact)>| {
-        prepared
-            .map(|(name, fact)| graph.find_input(&name).map_or_else(|| graph.input(name, fact), Ok))
-            .transpose()
+    let mut patch = Patch::new(&mut program.variants[variant], RULE.name);
+    let mut input = |prepared: Option<Declaration>| {
+        prepared.map(|Declaration { name, fact }| patch.input(&name, fact)).transpose()
     };
     let weights = weights.into_iter().map(&mut input).collect::<Result<Vec<_>, _>>()?;
     let biases = biases.into_iter().map(&mut input).collect::<Result<Vec<_>, _>>()?;
+    patch.apply()?;
     let prepared =
         |(weight, bias): (Option<ValueId>, _)| Prepared { weight: weight.expect("all have weights"), bias };
     Ok(weights.into_iter().zip(biases).map(prepared).collect())
@@ -164,7 +159,7 @@ fn block(graph: &Graph, group: &[Product]) -> ModulePath {
     paths.reduce(|a, b| a.common(&b)).expect("a group has products")
 }
 
-/// A tensor of each product of `group`, one below the other, as a prepared value: its name and fact; nothing if the
+/// A tensor of each product of `group`, one below the other, as a prepared value, made once for all variants; nothing if the
 /// products have no such tensor.
 fn together(
     program: &mut Program,
@@ -172,29 +167,17 @@ fn together(
     group: &[Product],
     suffix: &str,
     tensor: impl Fn(&Product) -> Option<ValueId>,
-) -> Result<Option<(Name, Fact)>, PassError> {
+) -> Result<Option<Declaration>, PassError> {
     let graph = &program.variants[variant];
     let Some(leaves) = group.iter().map(tensor).collect::<Option<Vec<_>>>() else { return Ok(None) };
-    let tensors: Vec<(String, Fact)> =
-        leaves.iter().map(|&leaf| (graph[leaf].name.to_string(), graph[leaf].fact.clone())).collect();
-    let path = block(graph, group);
-    let name = program.free_name(&graph[group[0].input].name.suffixed(suffix));
-    let stage = program.prepares.entry(Rate::Weights).or_default();
-    let parts = tensors
-        .into_iter()
-        .map(|(tensor, fact)| stage.weight(tensor, fact))
-        .collect::<Result<Vec<_>, _>>()?;
-    // Another variant may have put them together already.
-    if let Some(known) = prepared(stage, &parts) {
-        return Ok(Some(known));
-    }
-    let whole = stage.add(Concat { axis: 0 }, &parts, name.clone(), path)?;
-    stage.output(name.clone(), whole);
-    Ok(Some((name, stage[whole].fact.clone())))
-}
-
-fn prepared(stage: &Graph, parts: &[ValueId]) -> Option<(Name, Fact)> {
-    let is_it = |id: ValueId| stage[id].op == Op::from(Concat { axis: 0 }) && stage.operands(id) == parts;
-    let output = stage.outputs().iter().find(|output| is_it(output.value))?;
-    Some((output.label.clone(), stage[output.value].fact.clone()))
+    let tensors: Vec<(Name, Fact)> =
+        leaves.iter().map(|&leaf| (graph[leaf].name.clone(), graph[leaf].fact.clone())).collect();
+    let (name, path) = (graph[group[0].input].name.suffixed(suffix), block(graph, group));
+    let from: Vec<Name> = group.iter().map(|product| graph[product.result].name.clone()).collect();
+    let prepared = program.prepare_once(RULE.name, &name, from, |stage, name| {
+        let parts = tensors.into_iter().map(|(tensor, fact)| stage.weight(&tensor, fact));
+        let parts = parts.collect::<Result<Vec<_>, _>>()?;
+        stage.find_or_add(Concat { axis: 0 }, &parts, name, path)
+    })?;
+    Ok(Some(prepared))
 }

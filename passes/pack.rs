@@ -5,10 +5,9 @@ use reflux_ir::op::{Arg, Body, Gemm, Op, Reshape, Term, Transpose};
 use reflux_ir::pass::{
     Answer, Changed, Exactness, Mismatch, Pass, PassContext, PassError, Place, Property, RuleInfo, counted,
 };
-use reflux_ir::{DType, Fact, Graph, ModulePath, Name, Patch, Program, Rate, ValueId};
+use reflux_ir::{DType, Declaration, Fact, Graph, Name, Patch, PatchError, Program, Rate, ValueId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::time::Instant;
 
 const RULE: RuleInfo = RuleInfo {
     name: "pack",
@@ -40,32 +39,21 @@ impl Pass for Pack {
     }
 
     fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
-        let start = Instant::now();
         let mut packed = 0;
         let variants: Vec<Name> = program.variants.keys().cloned().collect();
         for variant in &variants {
             for product in program.variants[variant].order() {
                 let graph = &program.variants[variant];
                 let Ok(weight) = weight(graph, product) else { continue };
-                let Some(made) = Source::of(program, graph, weight) else { continue };
-                if !cx.allowance.take(RULE.name, || format!("%{}", graph[product].name)) {
-                    continue;
-                }
-                let node = &graph[product];
-                let (name, path) = (node.name.suffixed("_panels"), node.path.clone());
-                let (name, fact) = panels(program, made, &name, path)?;
-                read(
-                    program.variants.get_mut(variant).expect("it is one of them"),
-                    product,
-                    weight,
-                    &name,
-                    fact,
-                )?;
-                cx.report.count(RULE.name, Changed::Yes);
-                packed += 1;
+                let Some(source) = Source::of(program, graph, weight) else { continue };
+                let line = graph.line(product);
+                let pack = || {
+                    let panels = panels(program, source, variant, product)?;
+                    read(&mut program.variants[variant], product, weight, &panels)
+                };
+                packed += usize::from(cx.apply_site(RULE.name, || line, pack)? == Changed::Yes);
             }
         }
-        cx.report.spend(RULE.name, start.elapsed());
         if packed > 0 {
             cx.report.note(format!("{} packed", counted(packed, "product")));
         }
@@ -145,52 +133,42 @@ impl Source {
     }
 }
 
-/// The panels of a weight as a prepared value: its name and fact. They are made once for all variants.
+/// The panels of the weight of `product` as a prepared value, made once for all variants.
 fn panels(
     program: &mut Program,
     source: Source,
-    name: &Name,
-    path: ModulePath,
-) -> Result<(Name, Fact), PassError> {
-    let free = program.free_name(name);
-    let stage = program.prepares.entry(Rate::Weights).or_default();
-    let rows = match source {
-        Source::Tensor(tensor, fact) => stage.weight(&*tensor, fact)?,
-        Source::Prepared(value) => value,
-    };
-    let reshape = |shape: Vec<usize>| Op::from(Reshape { shape: shape.into() });
-    let transpose = Op::from(Transpose { perm: vec![0, 2, 1] });
-    let is_made = |id: ValueId| stage[id].op == transpose && stage.operands(stage.operands(id)[0]) == [rows];
-    if let Some(output) = stage.outputs().iter().find(|output| is_made(output.value)) {
-        return Ok((output.label.clone(), stage[output.value].fact.clone()));
-    }
-    let [out, features] = stage[rows].fact.shape[..] else { unreachable!("a weight is a matrix") };
-    let split = stage.add(
-        reshape(vec![out / WIDTH, WIDTH, features]),
-        &[rows],
-        free.suffixed("_rows"),
-        path.clone(),
-    )?;
-    let panels = stage.add(transpose, &[split], free.clone(), path)?;
-    stage.output(free.clone(), panels);
-    Ok((free, stage[panels].fact.clone()))
+    variant: &Name,
+    product: ValueId,
+) -> Result<Declaration, PatchError> {
+    let node = &program.variants[variant][product];
+    let (name, path, from) = (node.name.suffixed("_panels"), node.path.clone(), node.name.clone());
+    program.prepare_once(RULE.name, &name, [from], |stage, name| {
+        let rows = match source {
+            Source::Tensor(tensor, fact) => stage.weight(&tensor, fact)?,
+            Source::Prepared(value) => value,
+        };
+        let [out, features] = stage.graph()[rows].fact.shape[..] else {
+            unreachable!("a weight is a matrix")
+        };
+        let split = Reshape { shape: vec![out / WIDTH, WIDTH, features].into() };
+        let split = stage.find_or_add(split, &[rows], &name.suffixed("_rows"), path.clone())?;
+        stage.find_or_add(Transpose { perm: vec![0, 2, 1] }, &[split], name, path)
+    })
 }
 
-/// Lets `product` read its weight as the input `name`.
+/// Lets `product` read its weight as the input `panels`.
 fn read(
     graph: &mut Graph,
     product: ValueId,
     weight: ValueId,
-    name: &Name,
-    fact: Fact,
-) -> Result<(), PassError> {
-    let node = graph[product].clone();
+    panels: &Declaration,
+) -> Result<(), PatchError> {
+    let op = graph[product].op.clone();
     let operands = graph.operands(product);
     let mut patch = Patch::new(graph, RULE.name);
-    let panels = patch.input(name, fact)?;
+    let panels = patch.input(&panels.name, panels.fact.clone())?;
     let operands: Vec<_> =
         operands.into_iter().map(|operand| if operand == weight { panels } else { operand }).collect();
-    let packed = patch.add(node.op, &operands, &node.name, node.path)?;
-    patch.shunt(product, packed);
-    Ok(patch.apply()?)
+    patch.replace(product, op, &operands)?;
+    patch.apply()
 }

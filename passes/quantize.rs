@@ -8,11 +8,11 @@ pub use preset::Preset;
 pub use scheme::{Rule, Scheme};
 
 use crate::{SEPARATE_LINEARS, UNFUSED, UNPACKED};
+use reflux_ir::Program;
 use reflux_ir::pass::{
     Answer, Built, Changed, Exactness, Globs, Mismatch, Pass, PassContext, PassError, Place, Property,
     RuleInfo, options_of,
 };
-use reflux_ir::{Program, Stage, ValueId};
 use schemars::JsonSchema;
 use selection::{Selection, Summary};
 use serde::de::Error as _;
@@ -133,21 +133,26 @@ impl Pass for Quantize {
     fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
         let selection = self.selection()?;
         let mut summary = Summary::default();
-        let mut chosen: Vec<(Stage, Vec<ValueId>)> = Vec::new();
-        for (stage, graph) in program.stages() {
-            chosen.push((stage, selection.choose(graph, &mut summary)));
-        }
+        let linears: Vec<_> =
+            program.stages().map(|(_, graph)| selection.linears(graph, &mut summary)).collect();
         if !self.allow_nothing {
             summary.check(self)?;
         }
-        let mut changed = false;
-        for ((_, graph), (_, linears)) in program.stages_mut().zip(&chosen) {
-            for &linear in linears {
-                self.scheme.rewrite(self.rule, graph, linear)?;
-                changed = true;
+        let mut changed = Changed::No;
+        for ((_, graph), linears) in program.stages_mut().zip(linears) {
+            for (linear, is_chosen) in linears {
+                if !is_chosen {
+                    cx.reject(RULE.name);
+                    continue;
+                }
+                let line = graph.line(linear);
+                let quantize = || self.scheme.rewrite(self.rule, graph, linear);
+                if cx.apply_site(RULE.name, || line, quantize)? == Changed::Yes {
+                    changed = Changed::Yes;
+                }
             }
         }
         summary.report(cx.report);
-        Ok(changed.into())
+        Ok(changed)
     }
 }

@@ -1,7 +1,7 @@
 //! Values inside the network, made visible.
 
 use reflux_ir::pass::{Changed, Exactness, Pass, PassContext, PassError, counted, options_of};
-use reflux_ir::{Graph, Name, Program, ValueId};
+use reflux_ir::{Graph, Name, Patch, Program, ValueId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -66,7 +66,9 @@ impl Pass for Tap {
             for graph in program.variants.values_mut() {
                 let id = graph.find(name).expect("it is everywhere");
                 if !graph.outputs().iter().any(|output| output.label == *name) {
-                    graph.output(name.clone(), id);
+                    let mut patch = Patch::new(graph, "tap");
+                    patch.output(name.clone(), id);
+                    patch.apply()?;
                     added += 1;
                 }
             }

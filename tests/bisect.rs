@@ -3,11 +3,11 @@
 #[path = "common/passes.rs"]
 mod passes;
 
-use passes::{program, sketch};
+use passes::{NET, program, sketch};
 use reflux_ir::op::Binary;
 use reflux_ir::pass::{
-    About, BisectError, Changed, Culprit, Exactness, Judged, Mismatch, Pass, PassContext, PassError,
-    PassInfo, Pipeline, Registry, Rule, apply_rules, bisect,
+    About, BisectError, Changed, Culprit, Exactness, Judged, Pass, PassContext, PassError, PassInfo,
+    Pipeline, Probe, Registry, Rule, RuleError, apply_rules, bisect,
 };
 use reflux_ir::{Op, Patch, Program, ValueId};
 use reflux_passes::Canonicalize;
@@ -28,7 +28,7 @@ const ADD_TO_SUB: Rule = Rule {
     name: "add-to-sub",
     pattern: "add(x, y) → sub(x, y)",
     roots: &["add"],
-    rewrite: |patch: &mut Patch, root: ValueId| -> Result<(), Mismatch> {
+    rewrite: |patch: &mut Patch, root: ValueId| -> Result<(), RuleError> {
         let graph = patch.graph();
         let (node, operands) = (graph[root].clone(), graph.operands(root));
         let new = patch.add(Binary::Sub, &operands, &node.name, node.path)?;
@@ -138,6 +138,50 @@ fn the_wrong_equality_is_found() {
     assert_eq!((application.rule.as_str(), application.number, application.of), ("no-linear", 2, 2));
     assert!(application.place.starts_with("linear("), "{}", application.place);
     assert_eq!([products(&culprit.before), products(&culprit.after)], [1, 0]);
+}
+
+/// Passes that rewrite in ways of their own hold back single applications too: which linear breaks the picture, which value
+/// that is prepared, reused or dropped.
+#[test]
+fn every_pass_is_searched_down_to_an_application() {
+    type IsMade = fn(&Program) -> bool;
+    let unread = "
+        %used = silu %x : f32[1,32,64]
+        %left = exp %used : f32[1,32,64]
+        %over = tanh %left : f32[1,32,64]
+        return %used";
+    let (net, unread) = (program(NET), program(&sketch(&INPUTS, unread)));
+    let linear = |program: &Program, tensor: &str| {
+        let graph = program.variants.get("main").expect("it computes");
+        graph.weights().find(|(name, _)| *name == tensor).map(|(_, fact)| fact.clone())
+    };
+    const BACK: &str = "layers.1.back.weight";
+    let is_whole = move |program: &Program| linear(program, BACK).is_some_and(|fact| !fact.is_quantized());
+    let is_hinted: IsMade = |program| {
+        program.variants["main"]
+            .find("hint")
+            .is_some_and(|id| matches!(program.variants["main"][id].op, Op::Linear(_)))
+    };
+    let is_fresh: IsMade = |program| !program.carries.iter().any(|carry| &*carry.name == "back.1");
+    let is_left: IsMade = |program| program.variants["main"].find("left").is_some();
+    let cases: [(&Program, &str, &str, &dyn Fn(&Program) -> bool, &str); 5] = [
+        (&net, "quantize(int8dq)", "quantize", &is_whole, "%back.1 = linear"),
+        (&net, "hoist", "hoist", &is_hinted, "%hint = linear"),
+        (&net, "hoist,cache(fora-paper,steps=111010)", "cache", &is_fresh, "%back.1 = linear"),
+        (&net, "pack", "pack", &is_whole, "%back.1 = linear"),
+        (&unread, "dce", "unread-op", &is_left, "%left = exp"),
+    ];
+    for (before, passes, rule, holds, place) in cases {
+        let pipeline = Pipeline::parse(passes, &registry()).unwrap();
+        let check = &mut |probe: Probe| Ok::<_, Infallible>(holds(probe.program));
+        let culprit = bisect(before, &pipeline, None, Judged::All, check).unwrap();
+        let application = culprit.application.unwrap_or_else(|| panic!("{passes}: no application"));
+        assert_eq!(application.rule, rule);
+        assert!(application.place.starts_with(place), "{passes}: {}", application.place);
+        assert!(holds(&culprit.before) && !holds(&culprit.after), "{passes}");
+        // No application is made where none is allowed, so that each can be the first.
+        assert!((1..=application.of).contains(&application.number), "{passes}");
+    }
 }
 
 /// A lossy pass is what later passes are compared with, unless it is to be judged itself.

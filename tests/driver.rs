@@ -7,13 +7,13 @@ mod passes;
 mod snapshot;
 
 use passes::{NET, NET_TIMES, assert_same, pipeline, program, refusal, run, try_run_at, without_lists};
-use reflux_ir::op::{Op, Unary};
+use reflux_ir::op::{Cast, Concat, Op, Unary};
 use reflux_ir::pass::{
-    About, Changed, Config, Driver, DriverError, DumpFormat, DumpPoints, Exactness, Failure, Mismatch,
-    ONE_VARIANT, Pass, PassContext, PassError, PassInfo, Pipeline, Property, Rule, apply_rules, header,
+    About, Changed, Config, Driver, DriverError, DumpFormat, DumpPoints, Exactness, Failure, ONE_VARIANT,
+    Pass, PassContext, PassError, PassInfo, Pipeline, Property, Rule, RuleError, apply_rules, header,
 };
 use reflux_ir::text::{PrintOptions, parse};
-use reflux_ir::{Graph, Machine, ModulePath, Patch, Program, ValueId};
+use reflux_ir::{DType, Graph, Machine, ModulePath, Patch, PatchError, Program, ValueId};
 use reflux_passes::registry;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
@@ -310,7 +310,7 @@ impl Pass for Acts {
 }
 
 /// `from` of its operand becomes `to`.
-fn turn(patch: &mut Patch, root: ValueId, to: Unary) -> Result<(), Mismatch> {
+fn turn(patch: &mut Patch, root: ValueId, to: Unary) -> Result<(), RuleError> {
     let node = &patch.graph()[root];
     let (name, path, x) = (node.name.clone(), node.path.clone(), patch.graph().operands(root)[0]);
     let new = patch.add(to, &[x], &name, path)?;
@@ -334,8 +334,21 @@ const TURNS: [Rule; 2] = [
     },
 ];
 
+/// A rule that says it fits, and makes something of another type.
+const NARROWS: Rule = Rule {
+    name: "narrows",
+    pattern: "silu → f16",
+    roots: &["silu"],
+    rewrite: |patch, root| Ok(patch.replace(root, Cast { dtype: DType::F16 }, &[root])?),
+};
+
 /// What a pass does that it must not, and what is said of it.
-const BROKEN: [(&str, Act, IsIt); 8] = [
+const BROKEN: [(&str, Act, IsIt); 9] = [
+    (
+        "mistypes",
+        |program, cx| apply_rules(&mut program.variants[0], &[NARROWS], cx),
+        |failure| matches!(failure, Failure::Error(PassError::Patch(PatchError::Type { .. }))),
+    ),
     (
         "says-yes",
         |_, _| Ok(Changed::Yes),
@@ -376,10 +389,10 @@ const BROKEN: [(&str, Act, IsIt); 8] = [
         |program, _| {
             let graph: &mut Graph = &mut program.variants[0];
             let x = graph.find("x").unwrap();
-            graph.add(Unary::Silu, &[x], "wave", ModulePath::root())?;
+            Patch::new(graph, "test").add(Concat { axis: 9 }, &[x], &"wave".into(), ModulePath::root())?;
             Ok(Changed::Yes)
         },
-        |failure| matches!(failure, Failure::Error(PassError::Graph(_))),
+        |failure| matches!(failure, Failure::Error(PassError::Patch(_))),
     ),
     (
         "ends-one-variant",
@@ -753,12 +766,11 @@ fn hashes_of_equal_programs_are_equal() {
     // A weight that nothing reads does not print, and what an op replaced is a comment.
     let mut patched = base.clone();
     let graph = &mut patched.variants["full"];
-    graph
-        .weight("unread", graph[graph.find("x").unwrap()].fact.clone().at(reflux_ir::Rate::Weights))
-        .unwrap();
+    let fact = graph[graph.find("x").unwrap()].fact.clone().at(reflux_ir::Rate::Weights);
     let d = graph.find("d").unwrap();
     let (op, operands): (Op, _) = (graph[d].op.clone(), graph.operands(d));
     let mut patch = Patch::new(graph, "same");
+    patch.weight("unread", fact).unwrap();
     let again = patch.add(op, &operands, &"d".into(), ModulePath::root()).unwrap();
     patch.shunt(d, again);
     patch.apply().unwrap();

@@ -9,7 +9,7 @@ mod snapshot;
 use passes::{NET, flux_dev, flux_dev_after, pipeline, program, run, sketch, without_lists};
 use reflux_ir::op::Unary;
 use reflux_ir::pass::{Pipeline, Question, Verdict, Why, WhyError, why};
-use reflux_ir::{ModulePath, Op, Program};
+use reflux_ir::{ModulePath, Op, Patch, Program};
 use reflux_passes::registry;
 use std::fmt::Write;
 
@@ -167,7 +167,9 @@ fn passes_say_why() {
     let mut unread = net.clone();
     let end = unread.variants["main"].find("end").unwrap();
     let graph = unread.variants.get_mut("main").unwrap();
-    graph.add(Unary::Silu, &[end], "unread", ModulePath::root()).unwrap();
+    let mut patch = Patch::new(graph, "test");
+    patch.add(Unary::Silu, &[end], &"unread".into(), ModulePath::root()).unwrap();
+    patch.apply().unwrap();
     let (cached, _) = run(&net, "hoist,cache(fora,steps=110110)");
     let selective =
         "quantize(int8dq,exclude=norm+embedding,include=[layers.*,x_embedder],skip=[*.back,layers.1.lin])";

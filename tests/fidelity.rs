@@ -4,7 +4,7 @@ mod common;
 
 use common::{Fixture, assert_close, emoji, repo};
 use reflux_ir::pass::{Driver, Pipeline};
-use reflux_ir::{DType, HostTensor, Program, ValueId, WeightSource};
+use reflux_ir::{DType, HostTensor, Patch, Program, ValueId, WeightSource};
 use reflux_models::weights::Weights;
 use reflux_models::{FluxConfig, ModelConfig, Net, Sizes, read_json};
 use reflux_runtime::{Device, load};
@@ -76,7 +76,9 @@ fn text_encoders() {
 fn expose(program: &mut Program, name: &str) {
     let graph = program.variants.values_mut().next().unwrap();
     let value: ValueId = graph.find(name).unwrap();
-    graph.output(name, value);
+    let mut patch = Patch::new(graph, "expose");
+    patch.output(name, value);
+    patch.apply().unwrap();
 }
 
 #[test]

@@ -319,7 +319,7 @@ fn proofs_hold() {
     for passes in [PREPARED, QUANTIZED] {
         let (before, _) = flux_dev_after(passes);
         let (after, _) = run(&before, "fuse");
-        let mut proofs = Fuse::default().proofs(&before);
+        let mut proofs = Fuse::default().proofs(&before).unwrap();
         proofs.retain_mut(Proof::is_found);
         proofs.iter_mut().for_each(|proof| proof.check(RULES));
         // One block of each kind is proven: the first.
@@ -343,7 +343,7 @@ fn proofs_hold() {
 #[test]
 fn a_mislabelled_step_is_found() {
     let (before, _) = flux_dev_after(PREPARED);
-    let mut proofs = Fuse::default().proofs(&before);
+    let mut proofs = Fuse::default().proofs(&before).unwrap();
     let mut mislabelled = RULES.to_vec();
     let [a, b] = ["rowwise-absorbs-rowwise", "gemm-absorbs-rowwise"]
         .map(|name| RULES.iter().position(|rule| rule.name == name).unwrap());
@@ -374,7 +374,7 @@ fn what_is_explained_is_what_results() {
         return %o";
     let before = program(&sketch(&INPUTS, lines));
     let explained: Vec<_> =
-        Fuse::default().proofs(&before).iter().map(|proof| proof.value.to_string()).collect();
+        Fuse::default().proofs(&before).unwrap().iter().map(|proof| proof.value.to_string()).collect();
     let after = run(&before, "fuse").0;
     let left: Vec<_> = after.variants[0].ids().filter(|&id| !after.variants[0].is_leaf(id)).collect();
     assert_eq!((explained, left.len()), (vec!["o".to_owned()], 2), "{after}");
@@ -393,7 +393,7 @@ fn proofs_tell_leaves_apart_that_are_called_alike() {
         %r = add %s, %gain : f32[1,32,64]
         return %r";
     let before = program(&sketch(&INPUTS, lines));
-    let mut proofs = Fuse::default().proofs(&before);
+    let mut proofs = Fuse::default().proofs(&before).unwrap();
     proofs.iter_mut().for_each(|proof| proof.check(RULES));
     let text: String = proofs.iter_mut().map(|proof| format!("{}\n", proof.explanation())).collect();
     for written in ["%gain", "@gain f32[64,64]", "@gain i8.row.f32[64,64]"] {

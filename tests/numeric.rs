@@ -11,7 +11,7 @@ use reflux_ir::op::{Reshape, Unary};
 use reflux_ir::pass::{
     About, Changed, Driver, Exactness, Pass, PassContext, PassError, PassInfo, Pipeline, Report, options_of,
 };
-use reflux_ir::{DType, Fact, HostTensor, ModulePath, Name, Op, Program, Stage, WeightSource, text};
+use reflux_ir::{DType, Fact, HostTensor, ModulePath, Name, Op, Patch, Program, Stage, WeightSource, text};
 use reflux_models::noise::TorchGenerator;
 use reflux_models::weights::{RandomWeights, Weights};
 use reflux_models::{ModelConfig, Net, Sizes};
@@ -486,7 +486,9 @@ fn dce_is_exact() {
         let mut dead = cached;
         let unread = dead.variants.values_mut().next().unwrap();
         let out = unread.find("out").unwrap();
-        unread.add(Unary::Silu, &[out], "unread", ModulePath::root()).unwrap();
+        let mut patch = Patch::new(unread, "test");
+        patch.add(Unary::Silu, &[out], &"unread".into(), ModulePath::root()).unwrap();
+        patch.apply().unwrap();
         assert_twins(&format!("other with {method}"), &dead, "dce", &weights);
     }
     let (flux, weights) = flux(1, 5);

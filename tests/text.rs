@@ -10,7 +10,7 @@ use programs::PROGRAMS;
 use reflux_ir::op::{Attention, LayerNorm, Real, RelativeBuckets};
 use reflux_ir::text::{PrintOptions, parse};
 use reflux_ir::{DType, DType::F32};
-use reflux_ir::{Fact, Granularity, Graph, Machine, Name, Op, Program, Rate, Scales, Scope, verify};
+use reflux_ir::{Fact, Granularity, GraphBuilder, Machine, Name, Op, Program, Rate, Scales, Scope, verify};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -642,7 +642,7 @@ fn the_last_indices_roll() {
 /// A weight that nothing reads is not printed, so it does not count.
 #[test]
 fn unread_weights_do_not_count() {
-    let mut graph = Graph::new();
+    let mut graph = GraphBuilder::new();
     let mut scope = Scope::new(&mut graph, F32);
     let x = scope.input("x", F32, [2], reflux_ir::Rate::Latent).unwrap();
     let a = scope.unary("a", reflux_ir::op::Unary::Silu, x).unwrap();
@@ -650,7 +650,7 @@ fn unread_weights_do_not_count() {
     let y = scope.binary("y", reflux_ir::op::Binary::Add, a, late).unwrap();
     scope.weight("unread", [2]).unwrap();
     scope.output("y", y);
-    let program = Program::of_graph("p", "main", 1, graph);
+    let program = Program::of_graph("p", "main", 1, graph.finish());
     let parsed = parse(&program.to_string()).unwrap();
     assert_eq!((parsed.weights().len(), program.weights().len()), (1, 2));
     assert_eq!(parsed, program);
@@ -740,12 +740,12 @@ fn costs_are_comments() {
 #[test]
 fn odd_names_are_refused_not_misread() {
     let program = |name: &str, path: &str, tensor: &str, label: &str| {
-        let mut graph = Graph::new();
+        let mut graph = GraphBuilder::new();
         let x = graph.input("x", Fact::new(F32, [2]).at(reflux_ir::Rate::Latent)).unwrap();
         let w = graph.weight(tensor, Fact::new(F32, [2])).unwrap();
         let y = graph.add(reflux_ir::op::Binary::Add, &[x, w], name, path.into()).unwrap();
         graph.output(label, y);
-        Program::of_graph("p", "main", 1, graph)
+        Program::of_graph("p", "main", 1, graph.finish())
     };
     let fine = [
         ("y", "", "w", "y"),

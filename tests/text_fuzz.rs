@@ -13,7 +13,9 @@ use reflux_fuzz::mutate::{WORDS, mutate};
 use reflux_ir::export::DotOptions;
 use reflux_ir::op::{Dequantize, Quantize, Real, Unary};
 use reflux_ir::text::{PrintOptions, parse};
-use reflux_ir::{DType, DType::F32, Declaration, Fact, Graph, ModulePath, Name, Op, Program, Rate, ValueId};
+use reflux_ir::{
+    DType, DType::F32, Declaration, Fact, GraphBuilder, ModulePath, Name, Op, Patch, Program, Rate, ValueId,
+};
 use reflux_ir::{Machine, export, verify};
 
 /// What must hold of every text.
@@ -55,7 +57,13 @@ fn check_program(program: &Program) {
 }
 
 /// Declares a carried value or an input, and has `reuse` read it.
-fn declare(program: &mut Program, reuse: &mut Graph, name: &Name, fact: &Fact, carried: bool) -> ValueId {
+fn declare(
+    program: &mut Program,
+    reuse: &mut GraphBuilder,
+    name: &Name,
+    fact: &Fact,
+    carried: bool,
+) -> ValueId {
     let declared = if carried { &mut program.carries } else { &mut program.inputs };
     declared.push(Declaration { name: name.clone(), fact: fact.clone() });
     let input = reuse.input(name.clone(), fact.clone()).unwrap();
@@ -69,7 +77,7 @@ fn random_caching(choices: &mut Choices) -> Program {
     let mut program = random_program(choices, 6);
     let results: Vec<Name> =
         program.variants["main"].outputs().iter().map(|output| output.label.clone()).collect();
-    let mut reuse = Graph::new();
+    let mut reuse = GraphBuilder::new();
     let mut read = vec![reuse.input("x", program.inputs[0].fact.clone()).unwrap()];
     for _ in 0..1 + choices.below(4) {
         let stem = choices.pick(&["c", "c.0", "m", "a.prev", "0"]);
@@ -95,12 +103,17 @@ fn random_caching(choices: &mut Choices) -> Program {
             if let Some(scales) = (if odd == 3 { "row.f16" } else { scales }).parse().ok().filter(|_| carried)
             {
                 let codes = Quantize { dtype: DType::I8, scales, quant_min: None, eps: Real(1e-5) };
-                value = main.add(codes, &[value], format!("codes.{name}"), ModulePath::root()).unwrap();
+                let mut patch = Patch::new(main, "test");
+                let called = Name::from(format!("codes.{name}"));
+                value = patch.add(codes, &[value], &called, ModulePath::root()).unwrap();
+                patch.apply().unwrap();
             }
             let rate = if carried || odd == 5 { Rate::Latent } else { rate };
             let fact = main[value].fact.clone().at(rate);
             if carried {
-                main.output(name.clone(), value);
+                let mut patch = Patch::new(main, "test");
+                patch.output(name.clone(), value);
+                patch.apply().unwrap();
             }
             read.push(declare(&mut program, &mut reuse, &name, &fact, carried));
         }
@@ -108,7 +121,7 @@ fn random_caching(choices: &mut Choices) -> Program {
     for (at, label) in results.into_iter().enumerate() {
         reuse.output(label, read[at % read.len()]);
     }
-    program.variants.insert("reuse".into(), reuse);
+    program.variants.insert("reuse".into(), reuse.finish());
     program.schedule.push("reuse".into());
     program
 }

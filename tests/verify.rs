@@ -8,7 +8,9 @@ mod snapshot;
 
 use reflux_ir::op::{Binary, Quantize, Real, Unary};
 use reflux_ir::text::parse;
-use reflux_ir::{DType, DType::F32, Declaration, Fact, Granularity, Graph, ModulePath, Name, Program};
+use reflux_ir::{
+    DType, DType::F32, Declaration, Fact, Granularity, Graph, GraphBuilder, ModulePath, Name, Patch, Program,
+};
 use reflux_ir::{Rate, Scales, Stage, verify};
 use std::fmt::Write;
 
@@ -38,23 +40,36 @@ fn variant<'p>(program: &'p mut Program, name: &str) -> &'p mut Graph {
     program.variants.get_mut(name).unwrap()
 }
 
+/// Edits `graph`, whatever comes of it.
+fn edit(graph: &mut Graph, edit: impl FnOnce(&mut Patch)) {
+    let mut patch = Patch::new(graph, "test");
+    edit(&mut patch);
+    patch.apply().unwrap();
+}
+
 /// Adds `silu` of the value `of`, called `name`, to `graph`.
 fn silu(graph: &mut Graph, of: &str, name: &str, path: &str) {
     let operand = graph.find(of).unwrap();
-    graph.add(Unary::Silu, &[operand], name, ModulePath::from(path)).unwrap();
+    edit(graph, |patch| {
+        patch.add(Unary::Silu, &[operand], &name.into(), ModulePath::from(path)).unwrap();
+    });
 }
 
 /// Adds `add %x, @tensor` to the variant `full`.
 fn add_weight(program: &mut Program, tensor: &str, fact: Fact) {
     let graph = variant(program, "full");
     let x = graph.find("x").unwrap();
-    let weight = graph.weight(tensor, fact).unwrap();
-    graph.add(Binary::Add, &[x, weight], "sum", ModulePath::root()).unwrap();
+    edit(graph, |patch| {
+        let weight = patch.weight(tensor, fact).unwrap();
+        patch.add(Binary::Add, &[x, weight], &"sum".into(), ModulePath::root()).unwrap();
+    });
 }
 
 /// Adds a weight, which nothing reads, to the variant `full`.
 fn add_unread(program: &mut Program, fact: Fact) {
-    variant(program, "full").weight("w", fact).unwrap();
+    edit(variant(program, "full"), |patch| {
+        patch.weight("w", fact).unwrap();
+    });
 }
 
 fn quantize() -> Quantize {
@@ -124,12 +139,12 @@ fn each_invariant_is_checked() {
         ("4. a declared name with a space", |p| p.inputs.push(latent("a b"))),
         ("4. a label with a percent sign", |p| {
             let q = p.prepares[&Rate::Prompt].find("q").unwrap();
-            p.prepares.get_mut(&Rate::Prompt).unwrap().output("%q", q);
+            edit(p.prepares.get_mut(&Rate::Prompt).unwrap(), |patch| patch.output("%q", q));
         }),
         ("5. two outputs of one name", |p| {
             let q = p.prepares[&Rate::Prompt].find("p").unwrap();
-            p.prepares.get_mut(&Rate::Prompt).unwrap().output("r", q);
-            p.prepares.get_mut(&Rate::Prompt).unwrap().output("r", q);
+            edit(p.prepares.get_mut(&Rate::Prompt).unwrap(), |patch| patch.output("r", q));
+            edit(p.prepares.get_mut(&Rate::Prompt).unwrap(), |patch| patch.output("r", q));
         }),
         ("6. a value that is faster than its stage", |p| {
             let graph = p.prepares.remove(&Rate::Prompt).unwrap();
@@ -156,8 +171,10 @@ fn each_invariant_is_checked() {
             for name in ["full", "reuse"] {
                 let graph = variant(p, name);
                 let y = graph.find("y").unwrap();
-                let codes = graph.add(quantize(), &[y], "codes", ModulePath::root()).unwrap();
-                graph.output("codes", codes);
+                edit(graph, |patch| {
+                    let codes = patch.add(quantize(), &[y], &"codes".into(), ModulePath::root()).unwrap();
+                    patch.output("codes", codes);
+                });
             }
         }),
         ("8. a weight without elements", |p| add_unread(p, Fact::new(F32, [0, 2]))),
@@ -177,14 +194,14 @@ fn each_invariant_is_checked() {
         ("11. an input of another type", |p| p.inputs[0].fact.shape = [3].into()),
         ("11. an input of another rate", |p| p.inputs[0].fact.rate = Rate::Schedule),
         ("11. an input that is prepared later", |p| {
-            let mut graph = Graph::new();
+            let mut graph = GraphBuilder::new();
             graph.input("q", Fact::new(F32, [2]).at(Rate::Prompt)).unwrap();
-            p.prepares.insert(Rate::Weights, graph);
+            p.prepares.insert(Rate::Weights, graph.finish());
         }),
         ("12. variants with other results", |p| {
             let graph = variant(p, "reuse");
             let h = graph.find("h").unwrap();
-            graph.output("z", h);
+            edit(graph, |patch| patch.output("z", h));
         }),
         ("12. a carried value of another type", |p| p.carries[0].fact.dtype = DType::F16),
         ("13. an empty schedule", |p| p.schedule.clear()),
@@ -193,8 +210,12 @@ fn each_invariant_is_checked() {
         }),
         ("14. a carried value that is read first", |p| p.schedule.rotate_left(1)),
         ("15. a tensor of two shapes", |p| {
-            variant(p, "full").weight("w", Fact::new(F32, [2, 4])).unwrap();
-            variant(p, "reuse").weight("w", Fact::new(DType::BF16, [4, 2])).unwrap();
+            edit(variant(p, "full"), |patch| {
+                patch.weight("w", Fact::new(F32, [2, 4])).unwrap();
+            });
+            edit(variant(p, "reuse"), |patch| {
+                patch.weight("w", Fact::new(DType::BF16, [4, 2])).unwrap();
+            });
         }),
     ];
     let mut report = String::new();
@@ -214,7 +235,7 @@ fn all_errors_are_reported() {
     silu(variant(&mut program, "full"), "x", "a-b", "net");
     silu(program.prepares.get_mut(&Rate::Prompt).unwrap(), "p", "%p", "prepared");
     let h = variant(&mut program, "reuse").find("h").unwrap();
-    variant(&mut program, "reuse").output("y", h);
+    edit(variant(&mut program, "reuse"), |patch| patch.output("y", h));
     program.inputs.push(latent("h"));
     // A variant that is none and a carried value that is read too early, of one name.
     program.schedule = ["h", "reuse"].map(Name::from).into();

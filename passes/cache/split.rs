@@ -1,11 +1,9 @@
 //! One variant into those that compute and those that reuse.
 
-use super::StepMask;
 use super::predictor::Predictor;
+use super::{RULE, StepMask};
 use reflux_ir::pass::PassError;
 use reflux_ir::{Declaration, Fact, Graph, Name, Patch, Program, Rate, ValueId};
-
-const RULE: &str = "cache";
 
 /// What is carried for one site: the names of its earlier values, newest first.
 struct Carried {
@@ -52,12 +50,11 @@ pub fn split(
 /// Declares what is carried, values of one stem next to each other.
 fn declare(program: &mut Program, variant: &Name, sites: &[ValueId], history: usize) -> Vec<Carried> {
     let graph = &program.variants[variant];
-    let shared = program.shared_names();
     let name = |site: ValueId, age: usize| match history {
         // The steps that reuse read what was the value under its own name.
-        1 => graph[site]
-            .name
-            .first_free(|name| !shared.contains(name) && graph.find(name).is_none_or(|known| known == site)),
+        1 => graph[site].name.first_free(|name| {
+            !program.is_shared(name) && graph.find(name).is_none_or(|known| known == site)
+        }),
         // The step that computes a value reads the earlier ones too, so these need names of their own.
         _ => program.free_name(&graph[site].name.suffixed(["_last", "_before"][age])),
     };
@@ -86,23 +83,25 @@ fn sort_key(name: &Name) -> (String, usize) {
     name.split_index().map_or_else(|| (name.to_string(), 0), |(stem, index)| (stem.to_owned(), index))
 }
 
-/// The outputs to add: what each carried name is given, sorted like the declarations.
-fn carry(graph: &mut Graph, mut outputs: Vec<(Name, ValueId)>) {
+/// Adds what each carried name is given to the outputs, sorted like the declarations.
+fn carry(patch: &mut Patch, mut outputs: Vec<(Name, ValueId)>) {
     outputs.sort_by_cached_key(|(name, _)| sort_key(name));
-    outputs.into_iter().for_each(|(name, value)| graph.output(name, value));
+    outputs.into_iter().for_each(|(name, value)| patch.output(name, value));
 }
 
 /// The graph, carrying each site on as its newest value, and the one it had before as the next.
 fn computing(mut graph: Graph, carried: &[Carried], is_first: bool) -> Result<Graph, PassError> {
+    let mut patch = Patch::new(&mut graph, RULE.name);
     let mut outputs = Vec::new();
     for Carried { site, names, fact } in carried {
         outputs.push((names[0].clone(), *site));
         for pair in names.windows(2) {
-            let earlier = if is_first { *site } else { input(&mut graph, &pair[0], fact)? };
+            let earlier = if is_first { *site } else { patch.input(&pair[0], fact.clone())? };
             outputs.push((pair[1].clone(), earlier));
         }
     }
-    carry(&mut graph, outputs);
+    carry(&mut patch, outputs);
+    patch.apply()?;
     Ok(graph)
 }
 
@@ -112,7 +111,7 @@ fn reusing(mut graph: Graph, carried: &[Carried], predictor: &Predictor) -> Resu
     let read = carried.iter().flat_map(|carried| carried.names.iter().map(|name| (name, &carried.fact)));
     let mut read: Vec<_> = read.filter(|(name, _)| graph.find(name).is_none()).collect();
     read.sort_by_cached_key(|(name, _)| sort_key(name));
-    let mut patch = Patch::new(&mut graph, RULE);
+    let mut patch = Patch::new(&mut graph, RULE.name);
     patch.place_early();
     for (name, fact) in read {
         patch.input(name, fact.clone())?;
@@ -120,7 +119,7 @@ fn reusing(mut graph: Graph, carried: &[Carried], predictor: &Predictor) -> Resu
     patch.apply()?;
     let mut outputs = Vec::new();
     for Carried { site, names, fact } in carried {
-        let mut patch = Patch::new(&mut graph, RULE);
+        let mut patch = Patch::new(&mut graph, RULE.name);
         let history =
             names.iter().map(|name| patch.input(name, fact.clone())).collect::<Result<Vec<_>, _>>()?;
         let predicted = predictor.predict(&mut patch, *site, &history)?;
@@ -131,13 +130,11 @@ fn reusing(mut graph: Graph, carried: &[Carried], predictor: &Predictor) -> Resu
             outputs.extend(names.iter().cloned().zip(values));
         }
     }
-    carry(&mut graph, outputs);
-    graph.drop_unread_inputs();
+    let mut patch = Patch::new(&mut graph, RULE.name);
+    carry(&mut patch, outputs);
+    patch.remove_unread_inputs();
+    patch.apply()?;
     Ok(graph)
-}
-
-fn input(graph: &mut Graph, name: &Name, fact: &Fact) -> Result<ValueId, PassError> {
-    Ok(graph.find_input(name).map_or_else(|| graph.input(name.clone(), fact.clone()), Ok)?)
 }
 
 fn free_variant(program: &Program, name: &str) -> Name {

@@ -41,9 +41,8 @@ fn share_all(graph: &mut Graph, cx: &mut PassContext) -> Result<Changed, PassErr
         // Their operands have been shared by now, unless the allowance left them.
         let operands = graph.operands(values[0]);
         let are_equal = values[1..].iter().all(|&value| graph.operands(value) == operands);
-        if are_equal && cx.allowance.take(RULE.name, || names(graph, &values)) {
+        if are_equal && cx.admit(RULE.name, || names(graph, &values)) {
             merge(graph, &values)?;
-            cx.report.count(RULE.name, Changed::Yes);
             changed = Changed::Yes;
         }
     }

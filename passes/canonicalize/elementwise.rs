@@ -20,7 +20,7 @@ pub const CAST_THERE_AND_BACK: Rule = Rule {
         let graph = patch.graph();
         let wide = graph.operands(root)[0];
         if !matches!(graph[wide].op, Op::Cast(_)) {
-            return Err(Mismatch::at(wide, "the operand is no cast"));
+            return Err(Mismatch::at(wide, "the operand is no cast").into());
         }
         let x = graph.operands(wide)[0];
         let is_exact = match (graph[x].fact.dtype, graph[wide].fact.dtype) {
@@ -29,7 +29,7 @@ pub const CAST_THERE_AND_BACK: Rule = Rule {
             _ => false,
         };
         if !is_exact || !graph[x].fact.same_type(&graph[root].fact) {
-            return Err(Mismatch::at(wide, "the first cast rounds, or the second leads elsewhere"));
+            return Err(Mismatch::at(wide, "the first cast rounds, or the second leads elsewhere").into());
         }
         patch.shunt(root, x);
         Ok(())
@@ -44,7 +44,7 @@ pub const CONSTANT_ON_THE_RIGHT: Rule = Rule {
         let graph = patch.graph();
         let [a, b] = [graph.operands(root)[0], graph.operands(root)[1]];
         if constant(graph, a).is_none() || constant(graph, b).is_some() {
-            return Err(Mismatch::new("the left operand is no constant, or both are"));
+            return Err(Mismatch::new("the left operand is no constant, or both are").into());
         }
         let (op, name, path) = (graph[root].op.clone(), graph[root].name.clone(), graph[root].path.clone());
         let swapped = patch.add(op, &[b, a], &name, path)?;
@@ -66,7 +66,7 @@ pub const UNIT: Rule = Rule {
             Some(value) if value.to_bits() == unit.to_bits() => {
                 same_as_operand(patch, root, "the result is broadcast")
             }
-            _ => Err(Mismatch::at(right, "the right operand is not the unit")),
+            _ => Err(Mismatch::at(right, "the right operand is not the unit").into()),
         }
     },
 };

@@ -1,7 +1,7 @@
 //! Slices, reshapes, transposes and concatenations of each other.
 
 use reflux_ir::op::{Concat, Op, Reshape, Slice, Transpose, axis_index};
-use reflux_ir::pass::{Mismatch, Rule};
+use reflux_ir::pass::{Mismatch, Rule, RuleError};
 use reflux_ir::{Graph, Patch, ValueId};
 
 /// The only operand of `id`, and the op that made it.
@@ -18,11 +18,11 @@ pub const SLICE_OF_SLICE: Rule = Rule {
         let graph = patch.graph();
         let (operand, inner_op) = inner(graph, root);
         let (Op::Slice(outer), Op::Slice(inner)) = (&graph[root].op, inner_op) else {
-            return Err(Mismatch::at(operand, "the operand is no slice"));
+            return Err(Mismatch::at(operand, "the operand is no slice").into());
         };
         let rank = graph[operand].fact.shape.len();
         if axis_index(outer.axis, rank) != axis_index(inner.axis, rank) {
-            return Err(Mismatch::new("the slices are along different axes"));
+            return Err(Mismatch::new("the slices are along different axes").into());
         }
         let (start, end) = (inner.start + outer.start, inner.start + outer.end);
         let (op, x) = (Slice { axis: inner.axis, start, end }, graph.operands(operand)[0]);
@@ -38,11 +38,11 @@ pub const SLICE_OF_CONCAT: Rule = Rule {
         let graph = patch.graph();
         let (operand, inner_op) = inner(graph, root);
         let (Op::Slice(slice), Op::Concat(concat)) = (&graph[root].op, inner_op) else {
-            return Err(Mismatch::at(operand, "the operand is no concatenation"));
+            return Err(Mismatch::at(operand, "the operand is no concatenation").into());
         };
         let along = axis_index(slice.axis, graph[operand].fact.shape.len());
         if along != axis_index(concat.axis, graph[operand].fact.shape.len()) {
-            return Err(Mismatch::new("the slice is along another axis than the concatenation"));
+            return Err(Mismatch::new("the slice is along another axis than the concatenation").into());
         }
         let mut offset = 0;
         for part in graph.operands(operand) {
@@ -53,7 +53,7 @@ pub const SLICE_OF_CONCAT: Rule = Rule {
             }
             offset += extent;
         }
-        Err(Mismatch::new("the slice takes of several parts"))
+        Err(Mismatch::new("the slice takes of several parts").into())
     },
 };
 
@@ -71,7 +71,7 @@ pub const RESHAPE_OF_RESHAPE: Rule = Rule {
     rewrite: |patch, root| {
         let graph = patch.graph();
         let (operand, Op::Reshape(_)) = inner(graph, root) else {
-            return Err(Mismatch::new("the operand is no reshape"));
+            return Err(Mismatch::new("the operand is no reshape").into());
         };
         let (shape, x) = (graph[root].fact.shape.clone(), graph.operands(operand)[0]);
         Ok(patch.replace(root, Reshape { shape }, &[x])?)
@@ -93,7 +93,7 @@ pub const TRANSPOSE_OF_TRANSPOSE: Rule = Rule {
         let graph = patch.graph();
         let (operand, inner_op) = inner(graph, root);
         let (Op::Transpose(outer), Op::Transpose(inner)) = (&graph[root].op, inner_op) else {
-            return Err(Mismatch::at(operand, "the operand is no transpose"));
+            return Err(Mismatch::at(operand, "the operand is no transpose").into());
         };
         let perm = outer.perm.iter().map(|&axis| inner.perm[axis]).collect();
         let x = graph.operands(operand)[0];
@@ -107,7 +107,7 @@ pub const TRANSPOSE_TO_SAME: Rule = Rule {
     roots: &["transpose"],
     rewrite: |patch, root| match &patch.graph()[root].op {
         Op::Transpose(op) if op.perm.is_sorted() => same_as_operand(patch, root, "the types differ"),
-        _ => Err(Mismatch::new("axes change places")),
+        _ => Err(Mismatch::new("axes change places").into()),
     },
 };
 
@@ -125,7 +125,7 @@ pub const CONCAT_OF_ONE: Rule = Rule {
         let Op::Concat(outer) = &graph[root].op else { unreachable!("it is the root") };
         let flattens = |part: ValueId| matches!(&graph[part].op, Op::Concat(op) if axis_index(op.axis, rank) == axis_index(outer.axis, rank));
         if !operands.iter().any(|&part| flattens(part)) {
-            return Err(Mismatch::new("no part is a concatenation along that axis"));
+            return Err(Mismatch::new("no part is a concatenation along that axis").into());
         }
         let parts =
             operands.iter().flat_map(|&part| if flattens(part) { graph.operands(part) } else { vec![part] });
@@ -135,11 +135,11 @@ pub const CONCAT_OF_ONE: Rule = Rule {
 };
 
 /// Replaces `root` by its operand if that has the same type.
-pub fn same_as_operand(patch: &mut Patch, root: ValueId, otherwise: &'static str) -> Result<(), Mismatch> {
+pub fn same_as_operand(patch: &mut Patch, root: ValueId, otherwise: &'static str) -> Result<(), RuleError> {
     let graph = patch.graph();
     let x = graph.operands(root)[0];
     if !graph[x].fact.same_type(&graph[root].fact) {
-        return Err(Mismatch::new(otherwise));
+        return Err(Mismatch::new(otherwise).into());
     }
     patch.shunt(root, x);
     Ok(())

@@ -1,7 +1,7 @@
 //! Carrying only what is read.
 
 use reflux_ir::op::Slice;
-use reflux_ir::pass::{Changed, PassError, PassReport, RuleInfo};
+use reflux_ir::pass::{PassContext, PassError, RuleInfo};
 use reflux_ir::{Declaration, Graph, Name, Op, Patch, Program, Rate};
 
 pub const RULE: RuleInfo = RuleInfo {
@@ -10,15 +10,18 @@ pub const RULE: RuleInfo = RuleInfo {
 };
 
 /// Where every reader of a carried value takes the same slice of it, that slice is carried.
-pub fn narrow_carries(program: &mut Program, report: &mut PassReport) -> Result<(), PassError> {
+pub fn narrow_carries(program: &mut Program, cx: &mut PassContext) -> Result<(), PassError> {
     for index in 0..program.carries.len() {
         let wide = program.carries[index].name.clone();
         let Some((slice, name)) = only_slice(program, &wide) else {
-            report.count(RULE.name, Changed::No);
+            cx.reject(RULE.name);
             continue;
         };
+        if !cx.admit(RULE.name, || format!("%{wide}")) {
+            continue;
+        }
         // The step that computes the value may have a slice of that name too: it is the one to carry.
-        let is_taken = program.shared_names().contains(&name)
+        let is_taken = program.is_shared(&name)
             || program.variants.values().any(|graph| {
                 // A reader's slices give up their names; its other values do not.
                 graph
@@ -36,7 +39,6 @@ pub fn narrow_carries(program: &mut Program, report: &mut PassReport) -> Result<
             read_slice(graph, &wide, &name, &fact)?;
         }
         program.carries[index] = Declaration { name, fact };
-        report.count(RULE.name, Changed::Yes);
     }
     Ok(())
 }
@@ -72,16 +74,13 @@ fn write_slice(
 ) -> Result<Option<reflux_ir::Fact>, PassError> {
     let Some(output) = graph.outputs().iter().find(|output| output.label == *wide) else { return Ok(None) };
     let value = output.value;
-    let existing = graph.users(value).find(|&user| graph[user].op == Op::from(slice.clone()));
-    let part = match existing {
-        Some(part) => part,
-        None => {
-            let name = name.first_free(|name| graph.find(name).is_none());
-            graph.add(slice.clone(), &[value], name, graph[value].path.clone())?
-        }
-    };
-    graph.output(name.clone(), part);
-    graph.retain_outputs(|label| label != wide);
+    let path = graph[value].path.clone();
+    let mut patch = Patch::new(graph, RULE.name);
+    patch.on_behalf_of([wide.clone()]);
+    let part = patch.find_or_add(slice.clone(), &[value], name, path)?;
+    patch.output(name.clone(), part);
+    patch.drop_output(wide.clone());
+    patch.apply()?;
     Ok(Some(graph[part].fact.clone()))
 }
 
@@ -92,7 +91,6 @@ fn read_slice(graph: &mut Graph, wide: &Name, name: &Name, fact: &reflux_ir::Fac
     let mut patch = Patch::new(graph, RULE.name);
     let input = patch.input(name, fact.clone())?;
     slices.into_iter().for_each(|slice| patch.shunt(slice, input));
-    patch.apply()?;
-    graph.drop_unread_inputs();
-    Ok(())
+    patch.remove_unread_inputs();
+    Ok(patch.apply()?)
 }

@@ -2,11 +2,11 @@
 
 use super::plan::{Called, Plan, apply};
 use super::region::{Names, Outline, Source};
-use super::rules::{Breadth, Effort, FuseRule, Tallies, rewrites};
+use super::rules::{Breadth, FuseRule, Run};
 use super::term::{Facts, Term, Terms, What};
 use egg::{Explanation, FlatTerm, Id, RecExpr, Symbol};
 use reflux_ir::op::Op;
-use reflux_ir::pass::Allowance;
+use reflux_ir::pass::{Allowance, PassError};
 use reflux_ir::{Fact, Name};
 use std::collections::HashMap;
 
@@ -39,8 +39,8 @@ impl Proof {
     /// # Panics
     /// If there is no proof, or a wrong one.
     pub fn check(&mut self, rules: &[FuseRule]) {
-        let (tallies, allowance) = (Tallies::default(), Allowance::default());
-        self.explanation.check_proof(&rewrites(rules, &tallies, &allowance, &Effort::new(Breadth::All)));
+        let run = || Run::new(Breadth::All, Allowance::default());
+        self.explanation.check_proof(&run().rewrites(rules));
         assert!(self.is_found(), "%{} is not proven", self.value);
         let flat = self.explanation.make_flat_explanation();
         for pair in flat.windows(2) {
@@ -50,8 +50,7 @@ impl Proof {
             let [from, to] = [&pair[0], &pair[1]].map(written);
             let (before, after) = (terms.add_expr(&from), terms.add_expr(&to));
             terms.rebuild();
-            let stepped =
-                apply(terms, std::slice::from_ref(rule), &tallies, &allowance, Breadth::All).0.egraph;
+            let stepped = apply(terms, std::slice::from_ref(rule), &run()).expect("rules are right").egraph;
             assert_eq!(stepped.find(before), stepped.find(after), "by {name}, {from} is not {to}");
         }
     }
@@ -92,7 +91,15 @@ fn written(term: &FlatTerm<Term>) -> RecExpr<Term> {
 }
 
 /// A proof for each value of `plan` that a rule made.
-pub fn proofs(outline: &Outline, plan: &Plan, names: &Names, rules: &[FuseRule]) -> Vec<Proof> {
+///
+/// # Errors
+/// A bug of a rule.
+pub fn proofs(
+    outline: &Outline,
+    plan: &Plan,
+    names: &Names,
+    rules: &[FuseRule],
+) -> Result<Vec<Proof>, PassError> {
     let prover = Prover { outline, plan, names, rules };
     let made = plan.ops.iter().enumerate().filter(|(_, op)| match op.called {
         Called::Original(index) => {
@@ -103,7 +110,7 @@ pub fn proofs(outline: &Outline, plan: &Plan, names: &Names, rules: &[FuseRule])
         }
         Called::After(..) => false,
     });
-    made.filter_map(|(at, _)| prover.prove(at)).collect()
+    made.filter_map(|(at, _)| prover.prove(at).transpose()).collect()
 }
 
 struct Prover<'a> {
@@ -115,8 +122,8 @@ struct Prover<'a> {
 
 impl Prover<'_> {
     /// That op `at` of the plan is the value of that name of the outline, given the values that it reads.
-    fn prove(&self, at: usize) -> Option<Proof> {
-        let Called::Original(original) = self.plan.ops[at].called else { return None };
+    fn prove(&self, at: usize) -> Result<Option<Proof>, PassError> {
+        let Called::Original(original) = self.plan.ops[at].called else { return Ok(None) };
         let mut given = HashMap::new();
         let mut after = RecExpr::default();
         self.planned(at, true, &mut after, &mut given);
@@ -129,13 +136,12 @@ impl Prover<'_> {
         terms.rebuild();
         // What was planned by few terms of each class follows from those.
         let breadth = if self.plan.found.is_narrowed { Breadth::Ends } else { Breadth::All };
-        let (tallies, allowance) = (Tallies::default(), Allowance::default());
-        let mut terms = apply(terms, self.rules, &tallies, &allowance, breadth).0.egraph;
+        let mut terms = apply(terms, self.rules, &Run::new(breadth, Allowance::default()))?.egraph;
         let (from, to) = (terms.add_expr(&before), terms.add_expr(&after));
         terms.rebuild();
         let is_found = terms.find(from) == terms.find(to);
         let explanation = terms.explain_equivalence(&before, if is_found { &after } else { &before });
-        Some(Proof { value, explanation, leaves })
+        Ok(Some(Proof { value, explanation, leaves }))
     }
 
     /// Op `at` of the plan as a term, down to the values that the outline has too, which are `given`.

@@ -2,9 +2,10 @@
 
 use super::extract::{Extracted, Extraction, extract};
 use super::region::{Leaf, Names, Outline, OutlinedOp, Region, Source};
-use super::rules::{Breadth, Effort, FuseRule, Tallies, add, rewrites};
+use super::rules::{Breadth, FuseRule, Run, Tally};
 use super::term::{Facts, Term, Terms, What};
 use egg::{Id, Runner, SimpleScheduler, StopReason};
+use indexmap::IndexMap;
 use reflux_ir::op::{Gemm, Op};
 use reflux_ir::pass::{Allowance, PassError};
 use reflux_ir::{Graph, Machine, ModulePath, Name, Patch, ValueId};
@@ -15,7 +16,7 @@ use std::time::Duration;
 pub const RULE: &str = "fuse";
 
 /// No run of egg needs as much: rules are directional and regions are small. What ends a run that has too much to do is
-/// its [`Effort`], which is looked at before every term and not once a round.
+/// its [`Run`], which is looked at before every term and not once a round.
 const MOST_ROUNDS: usize = 32;
 const MOST_TERMS: usize = 1 << 20;
 
@@ -33,6 +34,8 @@ pub struct Found {
     pub stop: StopReason,
     /// Whether there were too many terms to look at all of them.
     pub is_narrowed: bool,
+    /// What was tried, by rule.
+    pub tallies: IndexMap<&'static str, Tally>,
     pub classes: usize,
     pub terms: usize,
     pub rounds: usize,
@@ -85,37 +88,31 @@ pub fn terms_of(outline: &Outline, name: impl Fn(usize) -> Name, explain: bool) 
 }
 
 /// Applies `rules` to `terms` until they tell nothing new. Where that would be too much, they start again and look at
-/// few terms of each class; whether they did is said.
+/// few terms of each class; the run that counts says by its breadth whether they did.
+///
+/// # Errors
+/// A bug of a rule.
 pub fn saturate(
     terms: Terms,
     rules: &[FuseRule],
-    tallies: &Tallies,
     allowance: &Allowance,
-) -> (Runner<Term, Facts>, bool) {
-    let try_with = |terms: Terms, breadth: Breadth| {
-        let (tried, trial) = (Tallies::default(), allowance.trial());
-        let (runner, is_exhausted) = apply(terms, rules, &tried, &trial, breadth);
-        (runner, is_exhausted, tried, trial)
-    };
-    let (mut runner, is_exhausted, mut tried, mut trial) = try_with(terms.clone(), Breadth::All);
-    if is_exhausted {
-        (runner, _, tried, trial) = try_with(terms, Breadth::Ends);
+) -> Result<(Runner<Term, Facts>, Run), PassError> {
+    let mut run = Run::new(Breadth::All, allowance.trial());
+    let mut runner = apply(terms.clone(), rules, &run)?;
+    if run.is_exhausted() {
+        run = Run::new(Breadth::Ends, allowance.trial());
+        runner = apply(terms, rules, &run)?;
     }
     // What was done for nothing does not count.
-    allowance.accept(&trial);
-    add(tallies, &tried);
-    (runner, is_exhausted)
+    allowance.accept(run.allowance());
+    Ok((runner, run))
 }
 
-/// Applies `rules` to the terms of `breadth`, as often as is allowed; whether there was more to do is said.
-pub fn apply(
-    terms: Terms,
-    rules: &[FuseRule],
-    tallies: &Tallies,
-    allowance: &Allowance,
-    breadth: Breadth,
-) -> (Runner<Term, Facts>, bool) {
-    let effort = Effort::new(breadth);
+/// Applies `rules` to `terms`, as far as `run` goes.
+///
+/// # Errors
+/// A bug of a rule.
+pub fn apply(terms: Terms, rules: &[FuseRule], run: &Run) -> Result<Runner<Term, Facts>, PassError> {
     // No clock: what is found must not depend on how fast the machine is.
     let runner = Runner::new(Facts::default())
         .with_egraph(terms)
@@ -123,8 +120,8 @@ pub fn apply(
         .with_iter_limit(MOST_ROUNDS)
         .with_node_limit(MOST_TERMS)
         .with_time_limit(Duration::MAX)
-        .run(&rewrites(rules, tallies, allowance, &effort));
-    (runner, effort.is_exhausted())
+        .run(&run.rewrites(rules));
+    run.bug().map_or(Ok(runner), |bug| Err(PassError::Broken(bug.clone())))
 }
 
 /// How outlines are planned.
@@ -132,15 +129,17 @@ pub struct Planner<'a> {
     pub rules: &'a [FuseRule],
     pub machine: &'a Machine,
     pub extraction: Extraction,
-    pub tallies: Tallies,
     pub allowance: Allowance,
 }
 
 impl Planner<'_> {
     /// The fused form of `outline`.
-    pub fn plan(&self, outline: &Outline) -> Plan {
+    ///
+    /// # Errors
+    /// A bug of a rule.
+    pub fn plan(&self, outline: &Outline) -> Result<Plan, PassError> {
         let (terms, ids) = terms_of(outline, leaf_name, false);
-        let (runner, is_narrowed) = saturate(terms, self.rules, &self.tallies, &self.allowance);
+        let (runner, run) = saturate(terms, self.rules, &self.allowance)?;
         let terms = &runner.egraph;
         let class = |index: usize| terms.find(ids[index]);
         let roots: Vec<Id> = outline.outputs.iter().map(|&index| class(index)).collect();
@@ -152,13 +151,14 @@ impl Planner<'_> {
         let ops = build.ops;
         let found = Found {
             stop: runner.stop_reason.clone().expect("it has stopped"),
-            is_narrowed,
+            is_narrowed: run.breadth == Breadth::Ends,
+            tallies: run.tallies(),
             classes: terms.number_of_classes(),
             terms: terms.total_size(),
             rounds: runner.iterations.len(),
             extracted,
         };
-        Plan { ops, outputs, found }
+        Ok(Plan { ops, outputs, found })
     }
 }
 

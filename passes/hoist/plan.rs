@@ -4,7 +4,7 @@ use super::batch::batched;
 use reflux_ir::op::Op;
 use reflux_ir::pass::{Answer, Mismatch};
 use reflux_ir::{DType, Graph, Name, Program, Rate, Stage, ValueId};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// A step's part of what is computed for all steps may have so many rows. Products of so few are bound by reading their
 /// weights, which all steps at once do but once; with more there is nothing to gain, and much to keep.
@@ -91,6 +91,23 @@ impl Plan {
             .map(|(id, (how, rate))| (id, how, rate))
             .collect();
         plan
+    }
+
+    /// Leaves in the step those values of the frontier that are not to leave, and what was to leave for their sake.
+    pub fn retain(&mut self, graph: &Graph, is_to_leave: impl FnMut(&ValueId) -> bool) {
+        self.frontier.retain(is_to_leave);
+        let (mut needed, mut open) = (HashSet::new(), self.frontier.clone());
+        while let Some(id) = open.pop() {
+            if needed.insert(id) {
+                open.extend(graph.operands(id));
+            }
+        }
+        self.leaving.retain(|(id, ..)| needed.contains(id));
+    }
+
+    /// How many ops stay in the step.
+    pub fn staying(&self) -> usize {
+        self.stays.len()
     }
 
     /// How `id` can be computed outside the step, given what of its operands can.

@@ -1,14 +1,13 @@
 //! Moving values from the step into prepare stages.
 
+use super::RULE;
 use super::batch::aligned;
 use super::plan::{How, Plan};
 use indexmap::IndexMap;
 use reflux_ir::op::{Concat, Reshape, Select, Slice};
 use reflux_ir::pass::PassError;
 use reflux_ir::{Fact, Graph, ModulePath, Name, Op, Patch, Program, Rate, ValueId};
-use std::collections::HashMap;
-
-const RULE: &str = "hoist";
+use std::collections::{BTreeSet, HashMap};
 
 /// Values that the step reads as one prepared tensor.
 struct Group {
@@ -24,18 +23,21 @@ struct Group {
 pub fn hoist(program: &mut Program, variant: &Name, plan: &Plan) -> Result<(), PassError> {
     let groups = groups(program, variant, plan);
     let mut mover = Mover { program, variant, steps: plan.steps, moved: HashMap::new() };
-    for (id, how, rate) in &plan.leaving {
-        mover.compute(*id, how, *rate)?;
+    // Values of a stage are made of those of earlier ones.
+    let rates: BTreeSet<Rate> = plan.leaving.iter().map(|(.., rate)| *rate).collect();
+    for rate in rates {
+        mover.fill(rate, plan)?;
     }
-    let mut patches = Vec::new();
+    let mut prepared = Vec::new();
     for group in groups {
         let fact = mover.prepare(&group)?;
-        patches.push((group, fact));
+        prepared.push((group, fact));
     }
     let graph = &mut program.variants[variant];
-    read_prepared(graph, plan, &patches)?;
-    graph.drop_unread_inputs();
-    Ok(())
+    read_prepared(graph, plan, &prepared)?;
+    let mut patch = Patch::new(graph, RULE.name);
+    patch.remove_unread_inputs();
+    Ok(patch.apply()?)
 }
 
 /// The frontier by stem: values `mod.0`, `mod.1`, … of one type form a group, others are by themselves.
@@ -84,127 +86,136 @@ struct Mover<'p> {
 }
 
 impl Mover<'_> {
-    /// Computes `id` in the stage of `rate`.
-    fn compute(&mut self, id: ValueId, how: &How, rate: Rate) -> Result<(), PassError> {
+    /// Computes what leaves for the stage of `rate`.
+    fn fill(&mut self, rate: Rate, plan: &Plan) -> Result<(), PassError> {
+        let mut graph = self.program.prepares.remove(&rate).unwrap_or_default();
+        let mut patch = Patch::new(&mut graph, RULE.name);
+        for (id, how, _) in plan.leaving.iter().filter(|(.., of)| *of == rate) {
+            let value = self.compute(&mut patch, *id, how, rate)?;
+            self.moved.insert(*id, (rate, value));
+        }
+        patch.apply()?;
+        self.program.prepares.insert(rate, graph);
+        Ok(())
+    }
+
+    /// Computes `id` in the stage of `rate`, which is being filled.
+    fn compute(
+        &mut self,
+        stage: &mut Patch,
+        id: ValueId,
+        how: &How,
+        rate: Rate,
+    ) -> Result<ValueId, PassError> {
         let step_graph = &self.program.variants[self.variant];
         let (node, operands) = (step_graph[id].clone(), step_graph.operands(id));
-        let value = match how {
+        let add = |stage: &mut Patch, op: Op, operands: &[ValueId], name: &Name| {
+            stage.add_from(op, operands, name, node.path.clone(), vec![node.name.clone()])
+        };
+        Ok(match how {
             // The selected row of all steps is the table.
-            How::Batched(None) => self.operand(operands[0], rate)?,
+            How::Batched(None) => self.operand(stage, operands[0], rate)?,
             How::AsIs => {
-                let operands = operands.into_iter().map(|operand| self.operand(operand, rate));
+                let operands = operands.into_iter().map(|operand| self.operand(stage, operand, rate));
                 let operands: Vec<_> = operands.collect::<Result<_, _>>()?;
-                self.add(rate, node.op, &operands, &node.name, &node.path)?
+                add(stage, node.op.clone(), &operands, &node.name)?
             }
             How::Batched(Some(op)) => {
                 let mut batched = Vec::with_capacity(operands.len());
                 for operand in operands {
                     let fact = self.program.variants[self.variant][operand].fact.clone();
-                    let value = self.operand(operand, rate)?;
+                    let value = self.operand(stage, operand, rate)?;
                     let is_batched = fact.rate == Rate::Latent;
                     let shape = aligned(op, &fact, &node.fact, self.steps).filter(|_| is_batched);
                     batched.push(match shape {
                         None => value,
                         Some(shape) => {
                             let op = Reshape { shape: shape.into() }.into();
-                            self.add(rate, op, &[value], &node.name.suffixed("_aligned"), &node.path)?
+                            add(stage, op, &[value], &node.name.suffixed("_aligned"))?
                         }
                     });
                 }
-                self.add(rate, op.clone(), &batched, &node.name, &node.path)?
+                add(stage, op.clone(), &batched, &node.name)?
             }
-        };
-        self.moved.insert(id, (rate, value));
-        Ok(())
-    }
-
-    fn stage(&mut self, rate: Rate) -> &mut Graph {
-        self.program.prepares.entry(rate).or_default()
-    }
-
-    fn add(
-        &mut self,
-        rate: Rate,
-        op: Op,
-        operands: &[ValueId],
-        name: &Name,
-        path: &ModulePath,
-    ) -> Result<ValueId, PassError> {
-        let graph = self.stage(rate);
-        let name = name.first_free(|name| graph.find(name).is_none());
-        Ok(graph.add(op, operands, name, path.clone())?)
+        })
     }
 
     /// The operand `id` of the step as a value of the stage of `rate`.
-    fn operand(&mut self, id: ValueId, rate: Rate) -> Result<ValueId, PassError> {
-        let node = self.program.variants[self.variant][id].clone();
+    fn operand(&mut self, stage: &mut Patch, id: ValueId, rate: Rate) -> Result<ValueId, PassError> {
+        let node = &self.program.variants[self.variant][id];
         match (&node.op, self.moved.get(&id).copied()) {
-            (_, Some((stage, value))) if stage == rate => Ok(value),
-            (_, Some((stage, value))) => self.across(stage, value, rate),
-            (Op::Weight(weight), None) => Ok(self.stage(rate).weight(weight.tensor.clone(), node.fact)?),
-            (Op::Constant(constant), None) => Ok(self.stage(rate).constant(constant.clone())?),
+            (_, Some((from, value))) if from == rate => Ok(value),
+            (_, Some((from, value))) => self.across(stage, from, value),
+            (Op::Weight(weight), None) => Ok(stage.weight(&weight.tensor, node.fact.clone())?),
+            (Op::Constant(constant), None) => {
+                Ok(stage.add(constant.clone(), &[], &node.name, ModulePath::root())?)
+            }
             (_, None) => {
                 // The step may read what that very stage has prepared.
-                let prepared = self.stage(rate).outputs().iter().find(|output| output.label == node.name);
-                prepared
-                    .map(|output| output.value)
-                    .map_or_else(|| self.input(rate, &node.name, node.fact), Ok)
+                let mut outputs = stage.graph().outputs().iter();
+                let prepared = outputs.find(|output| output.label == node.name).map(|output| output.value);
+                Ok(prepared.map_or_else(|| stage.input(&node.name, node.fact.clone()), Ok)?)
             }
         }
     }
 
-    /// The input `name` of the stage of `rate`.
-    fn input(&mut self, rate: Rate, name: &Name, fact: Fact) -> Result<ValueId, PassError> {
-        let graph = self.stage(rate);
-        Ok(graph.find_input(name).map_or_else(|| graph.input(name.clone(), fact), Ok)?)
-    }
-
-    /// A value of an earlier stage in that of `rate`.
-    fn across(&mut self, stage: Rate, value: ValueId, rate: Rate) -> Result<ValueId, PassError> {
-        let graph = &self.program.prepares[&stage];
+    /// A value of the earlier stage `from` in the stage that is being filled.
+    fn across(&mut self, stage: &mut Patch, from: Rate, value: ValueId) -> Result<ValueId, PassError> {
+        let graph = &self.program.prepares[&from];
         let (name, fact) = (graph[value].name.clone(), graph[value].fact.clone());
         if matches!(graph[value].op, Op::Input(_)) {
-            return self.input(rate, &name, fact);
+            return Ok(stage.input(&name, fact)?);
         }
-        // The stage that reads it may have a value of its own that is called so.
+        // The stage that reads it may have a value of its own that is called so, or give one.
         let is_own = |name: &Name| {
-            let reader = self.program.prepares.get(&rate);
-            reader.is_some_and(|graph| graph.find(name).is_some() && graph.find_input(name).is_none())
+            let reader = stage.graph();
+            reader.find(name).is_some() && reader.find_input(name).is_none()
         };
+        let is_given = |name: &Name| stage.graph().outputs().iter().any(|output| output.label == *name);
         let mut labels = graph.outputs().iter().filter(|output| output.value == value);
         let label = match labels.find(|output| !is_own(&output.label)) {
             Some(output) => output.label.clone(),
             None => {
-                let shared = self.program.shared_names();
-                let label = name.first_free(|name| !shared.contains(name) && !is_own(name));
-                self.stage(stage).output(label.clone(), value);
+                let is_free = |name: &Name| !self.program.is_shared(name) && !is_own(name) && !is_given(name);
+                let label = name.first_free(is_free);
+                let mut patch = self.stage(from);
+                patch.output(label.clone(), value);
+                patch.apply()?;
                 label
             }
         };
-        self.input(rate, &label, fact)
+        Ok(stage.input(&label, fact)?)
+    }
+
+    /// The stage of `rate`, which is there, to be edited.
+    fn stage(&mut self, rate: Rate) -> Patch<'_> {
+        Patch::new(self.program.prepares.get_mut(&rate).expect("it has been filled"), RULE.name)
     }
 
     /// Makes `group` one output of its stage and gives back its fact.
     fn prepare(&mut self, group: &Group) -> Result<Fact, PassError> {
+        let step = &self.program.variants[self.variant];
+        let from: Vec<Name> = group.members.iter().map(|&member| step[member].name.clone()).collect();
         let parts: Vec<_> = group.members.iter().map(|member| self.moved[member].1).collect();
+        let mut patch = self.stage(group.rate);
         let value = match parts[..] {
             [one] => one,
-            _ => {
-                self.add(group.rate, Concat { axis: -1 }.into(), &parts, &group.name, &ModulePath::root())?
-            }
+            _ => patch.add_from(Concat { axis: -1 }, &parts, &group.name, ModulePath::root(), from)?,
         };
-        let graph = self.stage(group.rate);
         // It may be an output already, under its own name, for a later stage.
-        if !graph.outputs().iter().any(|output| output.label == group.name && output.value == value) {
-            graph.output(group.name.clone(), value);
+        let mut outputs = patch.graph().outputs().iter();
+        if !outputs.any(|output| output.label == group.name && output.value == value) {
+            patch.output(group.name.clone(), value);
         }
-        Ok(graph[value].fact.clone())
+        let fact = patch.graph()[value].fact.clone();
+        patch.apply()?;
+        Ok(fact)
     }
 }
 
 /// Makes the step read what is prepared: `select(prepared, step)`, and its part of that.
 fn read_prepared(graph: &mut Graph, plan: &Plan, groups: &[(Group, Fact)]) -> Result<(), PassError> {
-    let mut patch = Patch::new(graph, RULE);
+    let mut patch = Patch::new(graph, RULE.name);
     for (group, fact) in groups {
         let input = patch.input(&group.name, fact.clone())?;
         let whole = match (group.is_batched, plan.step) {

@@ -1,13 +1,11 @@
 //! What a linear becomes.
 
+use super::RULE;
 use reflux_ir::op::{self, Dequantize, Linear, MatmulCodes, Op, Quantize, Rescale};
-use reflux_ir::pass::PassError;
 use reflux_ir::{DType, Fact, Granularity, Graph, Node, Patch, PatchError, Scales, ValueId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-
-const RULE: &str = "quantize";
 
 /// The least scale of an activation under torchao's rule, and of any other i8 value.
 const EPS_V1: f64 = 1e-5;
@@ -80,7 +78,7 @@ impl Scheme {
     }
 
     /// Replaces the op `linear` of `graph`.
-    pub fn rewrite(self, rule: Rule, graph: &mut Graph, linear: ValueId) -> Result<(), PassError> {
+    pub fn rewrite(self, rule: Rule, graph: &mut Graph, linear: ValueId) -> Result<(), PatchError> {
         let (node, operands) = (graph[linear].clone(), graph.operands(linear));
         let ([x, weight], bias) = ([operands[0], operands[1]], &operands[2..]);
         let Op::Weight(op::Weight { tensor }) = graph[weight].op.clone() else {
@@ -93,7 +91,7 @@ impl Scheme {
             graph.users(x).find(is_it)
         });
 
-        let mut patch = Patch::new(graph, RULE);
+        let mut patch = Patch::new(graph, RULE.name);
         let weight = patch.weight(&tensor, fact)?;
         let mut build = Builder { patch: &mut patch, node: &node };
         let result = match (self, quantize) {
@@ -118,7 +116,7 @@ impl Scheme {
             }
         };
         patch.shunt(linear, result);
-        Ok(patch.apply()?)
+        patch.apply()
     }
 }
 

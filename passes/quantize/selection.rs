@@ -56,9 +56,9 @@ impl fmt::Display for Stays {
 }
 
 impl Selection<'_> {
-    /// The linears of `graph` to quantize.
-    pub fn choose(&self, graph: &Graph, summary: &mut Summary) -> Vec<ValueId> {
-        let mut chosen = Vec::new();
+    /// The linears of `graph` that could be quantized, and whether each is to be.
+    pub fn linears(&self, graph: &Graph, summary: &mut Summary) -> Vec<(ValueId, bool)> {
+        let mut linears = Vec::new();
         for id in graph.order() {
             let Op::Linear(_) = graph[id].op else { continue };
             let weight = graph.operands(id)[1];
@@ -69,14 +69,12 @@ impl Selection<'_> {
                 Some(reason) => Err(reason),
                 None => Ok(self.pass.scheme.weight(self.pass.rule, &graph[weight].fact)),
             };
-            if outcome.is_ok() {
-                chosen.push(id);
-            }
+            linears.push((id, outcome.is_ok()));
             summary
                 .modules
                 .insert((path, tensor.clone()), Module { before: graph[weight].fact.clone(), outcome });
         }
-        chosen
+        linears
     }
 
     /// Why a linear stays as it is, if it does.

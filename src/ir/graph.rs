@@ -6,7 +6,7 @@ use petgraph::Direction::{Incoming, Outgoing};
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
 use petgraph::visit::EdgeRef;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::fmt;
 
 /// A value of one graph: the result of one node.
@@ -59,6 +59,8 @@ fn module(path: &ModulePath) -> String {
 
 /// A pure dataflow graph: nodes in SSA form, inputs, labelled outputs.
 ///
+/// A [`GraphBuilder`](crate::GraphBuilder) makes one, and a [`Patch`](crate::Patch) edits it: nothing else can.
+///
 /// Edges run from operand to user and carry the operand's position. Weights and constants are nodes too, one per
 /// distinct tensor or number.
 #[derive(Clone, Debug, Default)]
@@ -73,20 +75,15 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// An empty graph.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Adds an input of the given fact.
-    pub fn input(&mut self, name: impl Into<Name>, fact: Fact) -> Result<ValueId, GraphError> {
+    pub(crate) fn input(&mut self, name: impl Into<Name>, fact: Fact) -> Result<ValueId, GraphError> {
         let id = self.insert(Input {}.into(), fact, name.into(), ModulePath::root(), &[])?;
         self.inputs.push(id);
         Ok(id)
     }
 
     /// The weight `tensor`, added on first use. It may be read as several element types, but has one shape.
-    pub fn weight(&mut self, tensor: impl Into<String>, fact: Fact) -> Result<ValueId, GraphError> {
+    pub(crate) fn weight(&mut self, tensor: impl Into<String>, fact: Fact) -> Result<ValueId, GraphError> {
         let tensor = tensor.into();
         let op = Op::from(Weight { tensor: tensor.clone() });
         let known = self.leaves.get(&op).map(Vec::as_slice).unwrap_or_default();
@@ -100,7 +97,7 @@ impl Graph {
     }
 
     /// The scalar `constant`, added on first use.
-    pub fn constant(&mut self, constant: Constant) -> Result<ValueId, GraphError> {
+    pub(crate) fn constant(&mut self, constant: Constant) -> Result<ValueId, GraphError> {
         let op = Op::from(constant.clone());
         if let Some([id]) = self.leaves.get(&op).map(Vec::as_slice) {
             return Ok(*id);
@@ -116,7 +113,7 @@ impl Graph {
 
     /// Adds `op` over `operands`, inferring its fact. A constant is the one that is there already, whatever the name. A fused
     /// op is brought into its one form: each operand once, and numbers in its formula.
-    pub fn add(
+    pub(crate) fn add(
         &mut self,
         op: impl Into<Op>,
         operands: &[ValueId],
@@ -140,24 +137,22 @@ impl Graph {
     }
 
     /// Makes `value` an output called `label`.
-    pub fn output(&mut self, label: impl Into<Name>, value: ValueId) {
+    pub(crate) fn output(&mut self, label: impl Into<Name>, value: ValueId) {
         self.outputs.push(Output { label: label.into(), value });
     }
 
     /// Drops the outputs whose label `keep` refuses, and what only they were made of.
-    pub fn retain_outputs(&mut self, keep: impl Fn(&Name) -> bool) {
+    pub(crate) fn retain_outputs(&mut self, keep: impl Fn(&Name) -> bool) {
         let dropped: Vec<_> =
             self.outputs.iter().filter(|output| !keep(&output.label)).map(|output| output.value).collect();
         self.outputs.retain(|output| keep(&output.label));
         dropped.into_iter().for_each(|id| self.remove_dead(id));
     }
 
-    /// Drops the inputs that nothing reads and gives back their names.
-    pub fn drop_unread_inputs(&mut self) -> Vec<Name> {
+    /// Drops the inputs that nothing reads.
+    pub(crate) fn drop_unread_inputs(&mut self) {
         let unread: Vec<_> = self.inputs.iter().copied().filter(|&id| !self.is_read(id)).collect();
-        let names = unread.iter().map(|&id| self[id].name.clone()).collect();
         unread.into_iter().for_each(|id| self.remove(id));
-        names
     }
 
     fn insert(
@@ -337,15 +332,29 @@ impl Graph {
         self.reaches(of, id)
     }
 
-    /// Drops every op from which no output is reached; whether there was one.
-    pub fn remove_unread(&mut self) -> bool {
-        let before = self.op_count();
+    /// Drops every op from which no output is reached.
+    pub(crate) fn remove_unread(&mut self) {
         for id in self.order().into_iter().rev() {
             if self.get(id).is_some() {
                 self.remove_dead(id);
             }
         }
-        self.op_count() < before
+    }
+
+    /// The ops from which no output is reached, users before what they read.
+    pub fn unread(&self) -> Vec<ValueId> {
+        let results: HashSet<ValueId> = self.outputs.iter().map(|output| output.value).collect();
+        let mut unread = HashSet::new();
+        let is_op = |id: &ValueId| !self.is_leaf(*id) && !matches!(self[*id].op, Op::Input(_));
+        let order = self.order().into_iter().rev().filter(is_op);
+        let is_unread = |id: &ValueId| {
+            let is_unread = !results.contains(id) && self.users(*id).all(|user| unread.contains(&user));
+            if is_unread {
+                unread.insert(*id);
+            }
+            is_unread
+        };
+        order.filter(is_unread).collect()
     }
 
     /// Whether an op or an output reads `id`.

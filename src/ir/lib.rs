@@ -3,6 +3,7 @@
 //! - [`Graph`]: ops ([`op`]) in SSA form, each with a [`Fact`], a [`ModulePath`] and a [`Provenance`].
 //! - [`Program`]: the variants of a step, what they carry over, and the schedule that runs them.
 //! - [`text`]: `parse(print(program)) == program`, repeated blocks printed once.
+//! - [`GraphBuilder`]: makes a graph from nothing; [`Scope`] does so module by module.
 //! - [`Patch`]: the only way to edit a graph, type-checked.
 //! - [`pass`]: passes over programs, pipelines of them, and the driver that runs them.
 //! - [`verify()`]: everything that must hold, checked at once.
@@ -28,6 +29,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod builder;
 mod cost;
 mod diff;
 mod dtype;
@@ -51,6 +53,7 @@ pub mod text;
 mod verify;
 pub mod words;
 
+pub use builder::GraphBuilder;
 pub use cost::{Cost, duration, si};
 pub use diff::{DiffLayout, DiffOptions, ProgramDiff, ValueCounts};
 pub use dtype::{DType, UnknownDType};

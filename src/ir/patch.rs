@@ -1,15 +1,17 @@
 //! The one way to edit a graph: a small replacement graph, type-checked before it goes in.
 
-use crate::graph::{GraphError, Node, Provenance};
-use crate::{Fact, Graph, ModulePath, Name, Op, Rate, ValueId};
-use petgraph::visit::EdgeRef;
-use std::collections::{HashMap, HashSet, VecDeque};
+mod rewire;
+
+use crate::graph::{GraphError, Output, Provenance};
+use crate::{Fact, Graph, ModulePath, Name, Op, ValueId};
+use std::collections::{HashSet, VecDeque};
 
 /// A replacement for some values of a graph, built beside it and applied at once.
 ///
 /// Nodes are added to the patch over *taps* (values of the graph) and over each other; *shunts* then say which value
-/// of the graph each of them replaces. Nothing changes until [`Patch::apply`], which leaves no value unread that the
-/// replacement made dead; a patch that is dropped instead leaves no trace.
+/// of the graph each of them replaces. Outputs come and go, and what is not read can be removed. Nothing changes until
+/// [`Patch::apply`], which leaves no value unread that the replacement made dead; a patch that is dropped instead leaves no
+/// trace.
 pub struct Patch<'g> {
     graph: &'g mut Graph,
     rule: &'static str,
@@ -17,6 +19,13 @@ pub struct Patch<'g> {
     shunts: Vec<(ValueId, ValueId)>,
     /// Whether the new values stand right behind what they read, and not where the old ones stood.
     early: bool,
+    /// What new values stand for where the patch replaces nothing.
+    from: Vec<Name>,
+    outputs: Vec<Output>,
+    dropped_outputs: HashSet<Name>,
+    removed: Vec<ValueId>,
+    removes_unread: bool,
+    removes_unread_inputs: bool,
 }
 
 /// A new value.
@@ -24,7 +33,7 @@ struct Added {
     id: ValueId,
     /// What it is to be called.
     name: Name,
-    /// The values that it stands for; `None`: all that the patch replaces.
+    /// The values that it stands for; `None`: what the patch as a whole does.
     from: Option<Vec<Name>>,
 }
 
@@ -37,12 +46,31 @@ pub enum PatchError {
     Type { rule: &'static str, old: Name, old_fact: Box<Fact>, new: Name, new_fact: Box<Fact> },
     #[error("rule `{rule}` would make `%{value}` depend on itself")]
     Cycle { rule: &'static str, value: Name },
+    #[error("rule `{rule}` would remove `%{value}`, which is still read")]
+    Read { rule: &'static str, value: Name },
 }
 
 impl<'g> Patch<'g> {
     /// An empty patch on behalf of `rule`.
     pub fn new(graph: &'g mut Graph, rule: &'static str) -> Self {
-        Self { graph, rule, added: Vec::new(), shunts: Vec::new(), early: false }
+        Self {
+            graph,
+            rule,
+            added: Vec::new(),
+            shunts: Vec::new(),
+            early: false,
+            from: Vec::new(),
+            outputs: Vec::new(),
+            dropped_outputs: HashSet::new(),
+            removed: Vec::new(),
+            removes_unread: false,
+            removes_unread_inputs: false,
+        }
+    }
+
+    /// Says what the new values stand for, where the patch replaces nothing of this graph: values of another one.
+    pub fn on_behalf_of(&mut self, from: impl IntoIterator<Item = Name>) {
+        self.from = from.into_iter().collect();
     }
 
     /// The graph being patched.
@@ -72,6 +100,20 @@ impl<'g> Patch<'g> {
         from: Vec<Name>,
     ) -> Result<ValueId, PatchError> {
         self.add_op(op.into(), operands, name, path, Some(from))
+    }
+
+    /// `op` over `operands`: the value that is there already, or else a new one as by [`Patch::add`].
+    pub fn find_or_add(
+        &mut self,
+        op: impl Into<Op>,
+        operands: &[ValueId],
+        name: &Name,
+        path: ModulePath,
+    ) -> Result<ValueId, PatchError> {
+        let op = op.into();
+        let is_it = |id: &ValueId| self.graph[*id].op == op && self.graph.operands(*id) == operands;
+        let known = operands.first().and_then(|&operand| self.graph.users(operand).find(is_it));
+        known.map_or_else(|| self.add_op(op, operands, name, path, None), Ok)
     }
 
     fn add_op(
@@ -133,6 +175,31 @@ impl<'g> Patch<'g> {
         name.first_free(|name| self.graph.find(name).is_none())
     }
 
+    /// Makes `value` an output called `label`.
+    pub fn output(&mut self, label: impl Into<Name>, value: ValueId) {
+        self.outputs.push(Output { label: label.into(), value });
+    }
+
+    /// Makes the output called `label`, if there is one, no output any more; removes what only it was made of.
+    pub fn drop_output(&mut self, label: impl Into<Name>) {
+        self.dropped_outputs.insert(label.into());
+    }
+
+    /// Removes `value`, an op or an input, which nothing reads but what is removed too.
+    pub fn remove(&mut self, value: ValueId) {
+        self.removed.push(value);
+    }
+
+    /// Removes, after all else, every op that no output is made of then.
+    pub fn remove_unread(&mut self) {
+        self.removes_unread = true;
+    }
+
+    /// Removes, after all else, the inputs that nothing reads then.
+    pub fn remove_unread_inputs(&mut self) {
+        self.removes_unread_inputs = true;
+    }
+
     /// Puts the new values right behind what they read instead of where the old ones stand.
     pub fn place_early(&mut self) {
         self.early = true;
@@ -146,10 +213,47 @@ impl<'g> Patch<'g> {
     /// Checks types and cycles, then redirects every reader and removes what became dead.
     ///
     /// The new nodes take the old value's place in program order, and keep in their provenance what they replace.
+    ///
+    /// # Errors
+    /// Of a bug of the rule, and then the graph is as it was: a replacement of another type, one that depends on itself, the
+    /// removal of what is read.
     pub fn apply(mut self) -> Result<(), PatchError> {
         self.check()?;
         let (added, shunts) = (std::mem::take(&mut self.added), std::mem::take(&mut self.shunts));
-        let from: Vec<Name> = shunts.iter().map(|&(old, _)| self.graph[old].name.clone()).collect();
+        self.place(&added, &shunts);
+        self.graph.outputs.append(&mut self.outputs);
+        // Of one value alone, what leads from it to its replacement is new; of several, one may lead to that of another.
+        let added_ids: HashSet<ValueId> = added.iter().map(|added| added.id).collect();
+        for &(old, new) in &shunts {
+            let between = (shunts.len() == 1).then(|| self.graph.made_of(new, &added_ids));
+            self.graph.redirect(old, new, between.as_ref());
+        }
+        let dropped = std::mem::take(&mut self.dropped_outputs);
+        self.graph.retain_outputs(|label| !dropped.contains(label));
+        shunts.iter().for_each(|&(old, _)| self.graph.remove_dead(old));
+        for id in std::mem::take(&mut self.removed) {
+            // An input goes only where that is asked for: it is part of the signature.
+            match self.graph.get(id).map(|node| &node.op) {
+                Some(Op::Input(_)) => self.graph.remove(id),
+                _ => self.graph.remove_dead(id),
+            }
+        }
+        for Added { id, name, .. } in added {
+            self.graph.rename(id, name);
+        }
+        if self.removes_unread {
+            self.graph.remove_unread();
+        }
+        if self.removes_unread_inputs {
+            self.graph.drop_unread_inputs();
+        }
+        Ok(())
+    }
+
+    /// Gives the new values their place in program order, and their provenance.
+    fn place(&mut self, added: &[Added], shunts: &[(ValueId, ValueId)]) {
+        let replaced: Vec<Name> = shunts.iter().map(|&(old, _)| self.graph[old].name.clone()).collect();
+        let from = if replaced.is_empty() { &self.from } else { &replaced };
         let place = match self.early {
             false => shunts.iter().map(|&(old, _)| self.graph[old].order.0).min(),
             true => {
@@ -158,28 +262,29 @@ impl<'g> Patch<'g> {
                 read.filter(|&id| !self.graph.is_leaf(id)).map(|id| self.graph[id].order.0).max().or(Some(0))
             }
         };
-        for added in &added {
+        for added in added {
             let node = &mut self.graph.dag[added.id.0];
-            let from = added.from.as_ref().unwrap_or(&from).clone();
+            let from = added.from.as_ref().unwrap_or(from).clone();
             node.provenance = Some(Provenance { rule: self.rule, from });
             node.order.0 = place.unwrap_or(node.order.0);
         }
-        // Of one value alone, what leads from it to its replacement is new; of several, one may lead to that of another.
-        let added_ids: HashSet<ValueId> = added.iter().map(|added| added.id).collect();
-        for &(old, new) in &shunts {
-            let between = (shunts.len() == 1).then(|| self.graph.made_of(new, &added_ids));
-            self.graph.redirect(old, new, between.as_ref());
-        }
-        for (old, _) in shunts {
-            self.graph.remove_dead(old);
-        }
-        for Added { id, name, .. } in added {
-            self.graph.rename(id, name);
-        }
-        Ok(())
     }
 
     fn check(&self) -> Result<(), PatchError> {
+        self.check_shunts()?;
+        let is_kept = |output: &&Output| !self.dropped_outputs.contains(&output.label);
+        let results = self.graph.outputs().iter().filter(is_kept).chain(&self.outputs);
+        let read: HashSet<ValueId> = results.map(|output| output.value).collect();
+        let removed: HashSet<ValueId> = self.removed.iter().copied().collect();
+        let is_read =
+            |id: &&ValueId| read.contains(*id) || self.graph.users(**id).any(|user| !removed.contains(&user));
+        match self.removed.iter().find(is_read) {
+            None => Ok(()),
+            Some(&id) => Err(PatchError::Read { rule: self.rule, value: self.graph[id].name.clone() }),
+        }
+    }
+
+    fn check_shunts(&self) -> Result<(), PatchError> {
         let added: HashSet<ValueId> = self.added.iter().map(|added| added.id).collect();
         for &(old, new) in &self.shunts {
             let (old_node, new_node) = (&self.graph[old], &self.graph[new]);
@@ -229,125 +334,5 @@ impl Drop for Patch<'_> {
         for Added { id, .. } in self.added.drain(..).rev() {
             self.graph.remove(id);
         }
-    }
-}
-
-impl Graph {
-    /// Those of `among` that `id` is made of by way of each other, itself included.
-    fn made_of(&self, id: ValueId, among: &HashSet<ValueId>) -> HashSet<ValueId> {
-        let (mut found, mut open) = (HashSet::new(), vec![id]);
-        while let Some(id) = open.pop() {
-            if among.contains(&id) && found.insert(id) {
-                open.extend(self.operands(id));
-            }
-        }
-        found
-    }
-
-    /// Makes every reader of `old`, outputs included, read `new`, but for `new` and what it is made of: `between`, if that
-    /// is known.
-    fn redirect(&mut self, old: ValueId, new: ValueId, between: Option<&HashSet<ValueId>>) {
-        let readers: Vec<_> = {
-            let mut edges = self.dag.neighbors_directed(old.0, petgraph::Outgoing).detach();
-            std::iter::from_fn(|| edges.next(&self.dag)).collect()
-        };
-        for (edge, user) in readers {
-            let is_part_of_new = match between {
-                Some(between) => between.contains(&ValueId(user)),
-                None => self.reaches(ValueId(user), new),
-            };
-            if !is_part_of_new {
-                let port = self.dag.remove_edge(edge).expect("just listed");
-                self.dag.add_edge(new.0, user, port);
-                self.normalize(ValueId(user));
-            }
-        }
-        for output in &mut self.outputs {
-            if output.value == old {
-                output.value = new;
-            }
-        }
-        self.update_rates(new);
-    }
-
-    /// Brings a fused op, whose operands have changed, into its one form.
-    fn normalize(&mut self, id: ValueId) {
-        let operands = self.operands(id);
-        if matches!(self[id].op, Op::Rowwise(_) | Op::Gemm(_)) && !self.is_normal(&operands) {
-            let (op, operands) = self.normal_form(self[id].op.clone(), operands);
-            self.dag[id.0].op = op;
-            let edges: Vec<_> =
-                self.dag.edges_directed(id.0, petgraph::Incoming).map(|edge| edge.id()).collect();
-            for edge in edges {
-                self.dag.remove_edge(edge);
-            }
-            self.connect(id, &operands);
-        }
-    }
-
-    /// Gives the inputs that `rates` names their rates, and what depends on them.
-    pub(crate) fn set_input_rates(&mut self, rates: &HashMap<Name, Rate>) {
-        for id in self.inputs().to_vec() {
-            let rate = rates.get(&self[id].name).copied().filter(|&rate| rate != self[id].fact.rate);
-            if let Some(rate) = rate {
-                self.dag[id.0].fact.rate = rate;
-                self.update_rates(id);
-            }
-        }
-    }
-
-    /// Infers again what depends on `id`, whose rate may have become slower.
-    fn update_rates(&mut self, id: ValueId) {
-        let mut stale: Vec<_> = self.users(id).collect();
-        while let Some(id) = stale.pop() {
-            let rate = self.operand_facts(id).into_iter().map(|fact| fact.rate).max();
-            if let Some(rate) = rate.filter(|&rate| rate != self[id].fact.rate) {
-                self.dag[id.0].fact.rate = rate;
-                stale.extend(self.users(id));
-            }
-        }
-    }
-
-    /// Calls `id` by `name`, if it is there and the name is free. Leaves are called by what they are.
-    fn rename(&mut self, id: ValueId, name: Name) {
-        let taken = self.by_name.contains_key(&name);
-        let is_leaf = |node: &Node| matches!(node.op, Op::Weight(_) | Op::Constant(_));
-        let node = self.dag.node_weight_mut(id.0).filter(|node| !is_leaf(node));
-        if let Some(node) = node.filter(|_| !taken) {
-            self.by_name.remove(&std::mem::replace(&mut node.name, name.clone()));
-            self.by_name.insert(name, id);
-        }
-    }
-
-    /// Whether `to` depends on `from`, or is it.
-    pub(crate) fn reaches(&self, from: ValueId, to: ValueId) -> bool {
-        petgraph::algo::has_path_connecting(&self.dag, from.0, to.0, None)
-    }
-
-    /// Removes `id` if nothing reads it, and then its operands likewise. Inputs stay: they are the signature.
-    pub(crate) fn remove_dead(&mut self, id: ValueId) {
-        let mut candidates = vec![id];
-        while let Some(id) = candidates.pop() {
-            let is_input = |node: &Node| matches!(node.op, Op::Input(_));
-            if !self.dag.node_weight(id.0).is_none_or(is_input) && !self.is_read(id) {
-                candidates.extend(self.operands(id));
-                self.remove(id);
-            }
-        }
-    }
-
-    pub(crate) fn remove(&mut self, id: ValueId) {
-        if let Some(node) = self.dag.remove_node(id.0) {
-            self.forget(&node, id);
-        }
-    }
-
-    /// How often each op occurs, for reports and tests.
-    pub fn op_counts(&self) -> HashMap<&'static str, usize> {
-        let mut counts = HashMap::new();
-        for node in self.dag.node_weights() {
-            *counts.entry(node.op.name()).or_default() += 1;
-        }
-        counts
     }
 }

@@ -1,6 +1,6 @@
 //! The unit of execution: pure variants of one step, what they carry over, and when each runs.
 
-use crate::{Fact, Graph, Name, Rate};
+use crate::{Fact, Graph, Name, Patch, PatchError, Rate, ValueId};
 use indexmap::IndexMap;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -71,6 +71,14 @@ impl Program {
         prepares.chain(self.variants.iter().map(|(name, graph)| (Stage::Variant(name.clone()), graph)))
     }
 
+    /// The graph of `stage`, to be edited, if the program has one.
+    pub fn graph_mut(&mut self, stage: &Stage) -> Option<&mut Graph> {
+        match stage {
+            Stage::Prepare(rate) => self.prepares.get_mut(rate),
+            Stage::Variant(name) => self.variants.get_mut(name),
+        }
+    }
+
     /// The graph of `stage`, if the program has one.
     pub fn graph(&self, stage: &Stage) -> Option<&Graph> {
         match stage {
@@ -104,10 +112,43 @@ impl Program {
 
     /// A name like `name` that is none of [`Program::shared_names`], and that no value of a graph has.
     pub fn free_name(&self, name: &Name) -> Name {
-        let shared = self.shared_names();
         name.first_free(|name| {
-            !shared.contains(name) && self.stages().all(|(_, graph)| graph.find(name).is_none())
+            !self.is_shared(name) && self.stages().all(|(_, graph)| graph.find(name).is_none())
         })
+    }
+
+    /// Whether `name` is one of [`Program::shared_names`].
+    pub fn is_shared(&self, name: &Name) -> bool {
+        let is_declared = self.inputs.iter().chain(&self.carries).any(|declared| declared.name == *name);
+        let mut outputs = self.stages().flat_map(|(_, graph)| graph.outputs());
+        is_declared || outputs.any(|output| output.label == *name)
+    }
+
+    /// A value of `prepare weights` that `make` adds, as a declaration for the stages that read it, called like `name`. It is
+    /// made once: where `make` finds all its values there already (see [`Patch::find_or_add`]), it is the one that is there.
+    /// `make` is told what the value is called.
+    ///
+    /// # Errors
+    /// Those of `make`, and of applying its patch.
+    pub fn prepare_once(
+        &mut self,
+        rule: &'static str,
+        name: &Name,
+        from: impl IntoIterator<Item = Name>,
+        make: impl FnOnce(&mut Patch, &Name) -> Result<ValueId, PatchError>,
+    ) -> Result<Declaration, PatchError> {
+        let name = self.free_name(name);
+        let stage = self.prepares.entry(Rate::Weights).or_default();
+        let mut patch = Patch::new(stage, rule);
+        patch.on_behalf_of(from);
+        let value = make(&mut patch, &name)?;
+        let known = patch.graph().outputs().iter().find(|output| output.value == value);
+        let label = known.map(|output| output.label.clone());
+        if label.is_none() {
+            patch.output(name.clone(), value);
+        }
+        patch.apply()?;
+        Ok(Declaration { name: label.unwrap_or(name), fact: stage[value].fact.clone() })
     }
 
     /// Tells the readers of prepared values how often these change, where an edit has made that less often.

@@ -18,7 +18,7 @@ impl Graph {
         input: impl Fn(&Node) -> Fact,
         op: impl Fn(&Node, &[&Fact]) -> Op,
     ) -> Result<Graph, GraphError> {
-        let mut graph = Graph::new();
+        let mut graph = Graph::default();
         let mut new: HashMap<ValueId, ValueId> = HashMap::with_capacity(self.len());
         for &id in self.inputs() {
             new.insert(id, graph.input(self[id].name.clone(), input(&self[id]))?);

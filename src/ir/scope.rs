@@ -1,9 +1,12 @@
 //! Building graphs the way networks are written: module by module.
 
 use crate::op::{self, Binary, Constant, Real, Unary};
-use crate::{DType, Fact, Graph, GraphError, ModulePath, Name, Op, Patch, PatchError, Rate, Shape, ValueId};
+use crate::{
+    DType, Fact, Graph, GraphBuilder, GraphError, ModulePath, Name, Op, Patch, PatchError, Rate, Shape,
+    ValueId,
+};
 
-/// What a [`Scope`] adds ops to: a graph, or a patch of one.
+/// What a [`Scope`] adds ops to: a graph in the making, or a patch of one.
 pub trait Builder {
     type Error;
 
@@ -23,7 +26,7 @@ pub trait Builder {
     fn put_weight(&mut self, tensor: &str, fact: Fact) -> Result<ValueId, Self::Error>;
 }
 
-impl Builder for Graph {
+impl Builder for GraphBuilder {
     type Error = GraphError;
 
     fn built(&self) -> &Graph {
@@ -71,7 +74,7 @@ impl Builder for Patch<'_> {
 ///
 /// Inside block *i* of a repeated stack (see [`Scope::block`]) every value is called `name.i`, so that the blocks
 /// print as one.
-pub struct Scope<'g, B = Graph> {
+pub struct Scope<'g, B = GraphBuilder> {
     target: &'g mut B,
     path: ModulePath,
     block: Option<usize>,
@@ -80,7 +83,7 @@ pub struct Scope<'g, B = Graph> {
 
 impl<'g> Scope<'g> {
     /// The root module of a network whose weights are of type `dtype`.
-    pub fn new(graph: &'g mut Graph, dtype: DType) -> Self {
+    pub fn new(graph: &'g mut GraphBuilder, dtype: DType) -> Self {
         Self { target: graph, path: ModulePath::root(), block: None, dtype }
     }
 

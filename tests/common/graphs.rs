@@ -1,7 +1,7 @@
 //! Random well-typed graphs, with names and blocks that are hard to roll.
 
 use reflux_ir::op::{Attention, Binary, Concat, Constant, LayerNorm, Linear, Real, Slice, Transpose, Unary};
-use reflux_ir::{DType, Fact, Graph, ModulePath, Name, Op, Program, Rate, ValueId};
+use reflux_ir::{DType, Fact, Graph, GraphBuilder, ModulePath, Name, Op, Program, Rate, ValueId};
 
 /// Numbers that decide everything about a graph; when they run out, the rest is zeros.
 pub struct Choices(pub std::vec::IntoIter<u16>);
@@ -21,7 +21,7 @@ const SIDE: usize = 4;
 
 /// A program of one variant over square values, of up to `size` ops and blocks.
 pub fn random_program(choices: &mut Choices, size: usize) -> Program {
-    let mut graph = Graph::new();
+    let mut graph = GraphBuilder::new();
     let square = Fact::new(DType::F32, [SIDE, SIDE]);
     let mut values = Vec::new();
     for (name, rate) in
@@ -50,11 +50,11 @@ pub fn random_program(choices: &mut Choices, size: usize) -> Program {
     for label in ["y", "a.prev", "z"].iter().take(1 + choices.below(3)) {
         graph.output(*label, choices.pick(&values));
     }
-    Program::of_graph("random", "main", 2, graph)
+    Program::of_graph("random", "main", 2, graph.finish())
 }
 
 /// Neighbours one after the other, whose names may count up.
-fn gather(graph: &mut Graph, values: &mut Vec<ValueId>, choices: &mut Choices) {
+fn gather(graph: &mut GraphBuilder, values: &mut Vec<ValueId>, choices: &mut Choices) {
     let start = choices.below(values.len());
     let count = (1 + choices.below(6)).min(values.len() - start);
     let (long, short) = (fresh_name(graph, choices), Slice { axis: 0, start: 0, end: SIDE });
@@ -84,7 +84,7 @@ fn path(kind: usize, round: usize) -> ModulePath {
 
 /// An op of the `kind`-th sort; `round` is what varies from round to round.
 fn op(
-    graph: &mut Graph,
+    graph: &mut GraphBuilder,
     kind: usize,
     round: usize,
     reads: &[ValueId; 2],
@@ -134,7 +134,7 @@ enum Read {
 }
 
 /// A block of a few ops, repeated; sometimes with one round that differs.
-fn block(graph: &mut Graph, values: &mut Vec<ValueId>, choices: &mut Choices) {
+fn block(graph: &mut GraphBuilder, values: &mut Vec<ValueId>, choices: &mut Choices) {
     let (rounds, start, ops) = (2 + choices.below(4), choices.below(3), 1 + choices.below(3));
     let stems = ["a", "b", "a.prev", "c.1", "x"];
     let first = choices.below(stems.len());

@@ -92,6 +92,19 @@ pub fn is_elementwise(body: &Body) -> bool {
     body.terms().iter().all(|term| Rowwise::is_elementwise(&term.op))
 }
 
+/// Checks that a formula is of the shape of the level below it: what it reads besides is broadcast to that, and not that to
+/// something larger.
+pub fn keeps_shape(outer: &Level, classes: &Classes) -> Result<(), Mismatch> {
+    let (whole, below) = (outer.fact(classes)?, classes.fact(outer.operands[outer.at]));
+    if whole.shape == below.shape {
+        return Ok(());
+    }
+    Err(Mismatch::new(format!(
+        "the formula makes {} of {}: it repeats what it reads",
+        whole.shape, below.shape
+    )))
+}
+
 /// The rowwise op of a level of a match.
 pub fn as_rowwise(op: &Op) -> Result<&Rowwise, Mismatch> {
     if let Op::Rowwise(op) = op { Ok(op) } else { Err(Mismatch::new("this is no rowwise op")) }

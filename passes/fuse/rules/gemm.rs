@@ -1,8 +1,8 @@
 //! Products with epilogues.
 
-use super::FuseRule;
-use super::build::{Operands, as_gemm, as_rowwise, finish, is_elementwise};
+use super::build::{Operands, as_gemm, as_rowwise, finish, is_elementwise, keeps_shape};
 use super::kinds::{GEMM, LINEAR, MATMUL_CODES, RESCALE, ROWWISE};
+use super::{Classes, FuseRule, Level};
 use reflux_ir::DType;
 use reflux_ir::op::{Arg, Body, BodyBuilder, Gemm, Op, Rescale, Segment};
 use reflux_ir::pass::Mismatch;
@@ -18,7 +18,7 @@ pub const LINEAR_TO_GEMM: FuseRule = FuseRule {
         let args = level.operands.iter().map(|&id| Arg::Operand(operands.operand(id))).collect();
         let result = builder.term(level.op.clone(), args);
         let product = finish(builder, result)?;
-        let columns = classes.fact(level.operands[1]).shape[0];
+        let columns = columns(level, classes)?;
         let dtype = classes.fact(level.operands[0]).dtype;
         Ok(vec![operands.gemm(product, vec![Segment { columns, body: Body::of(Arg::Acc) }], dtype)])
     },
@@ -43,22 +43,28 @@ pub const RESCALE_TO_GEMM: FuseRule = FuseRule {
         args.extend(rescale.operands[1..].iter().map(|&id| Arg::Operand(operands.operand(id))));
         let result = builder.term(Rescale { dtype: DType::F32 }, args);
         let product = finish(builder, result)?;
-        let columns = classes.fact(matmul.operands[1]).shape[0];
+        let columns = columns(matmul, classes)?;
         Ok(vec![operands.gemm(product, vec![Segment { columns, body: Body::of(Arg::Acc) }], dtype)])
     },
 };
+
+/// The columns of a product's result, however its weight lies.
+fn columns(product: &Level, classes: &Classes) -> Result<usize, Mismatch> {
+    product.fact(classes)?.shape.last().copied().ok_or_else(|| Mismatch::new("the product is a number"))
+}
 
 /// `rowwise[f(%i)](…, gemm[P]{g}, …) → gemm[P]{f(g)}`
 pub const GEMM_ABSORBS_ROWWISE: FuseRule = FuseRule {
     name: "gemm-absorbs-rowwise",
     pattern: "rowwise[f(%i)](gemm[P]{g}) → gemm[P]{f(g)}, f element by element",
     spine: &[ROWWISE, GEMM],
-    rewrite: |_, found| {
+    rewrite: |classes, found| {
         let [outer, inner] = &found.levels[..] else { return Err(Mismatch::new("two ops are due")) };
         let (f, gemm) = (as_rowwise(&outer.op)?, as_gemm(&inner.op)?);
         if !is_elementwise(&f.body) {
             return Err(Mismatch::new("the formula needs whole rows, and a gemm has but tiles of them"));
         }
+        keeps_shape(outer, classes)?;
         let Gemm { product, segments, .. } = gemm;
         let [Segment { columns, body: g }] = &segments[..] else {
             return Err(Mismatch::new("the gemm has several segments; only a slice of one can be absorbed"));

@@ -55,7 +55,7 @@ pub const ROWWISE_ABSORBS_ROWWISE: FuseRule = FuseRule {
         let mut operands = Operands::default();
         let body = operands.compose(&f.body, outer, &g.body, inner)?;
         let tree = operands.rowwise(body, f.dtype);
-        let is_whole_row = classes.infer(&tree)?.shape == inner_fact.shape;
+        let is_whole_row = classes.infer(&tree).map_err(Mismatch::new)?.shape == inner_fact.shape;
         if !is_whole_row && !is_elementwise(&g.body) {
             return Err(Mismatch::new("what every row shares would be normalised again in each"));
         }

@@ -1,8 +1,9 @@
 //! Segments of a gemm: column ranges with epilogues of their own.
 
-use super::build::{Operands, as_gemm, as_rowwise, is_elementwise};
+use super::build::{Operands, as_gemm, as_rowwise, is_elementwise, keeps_shape};
 use super::kinds::{GEMM, ROWWISE, SLICE};
-use super::{FuseRule, Level, Tree};
+use super::{Classes, FuseRule, Level, Tree};
+use reflux_ir::DType;
 use reflux_ir::op::{Body, Gemm, Op, Segment, Slice, axis_index};
 use reflux_ir::pass::Mismatch;
 use std::ops::Range;
@@ -18,6 +19,7 @@ pub const SEGMENT_ABSORBS_ROWWISE: FuseRule = FuseRule {
         if !is_elementwise(&f.body) {
             return Err(Mismatch::new("the formula needs whole rows, and a gemm has but tiles of them"));
         }
+        keeps_shape(outer, classes)?;
         if f.dtype != gemm.dtype {
             return Err(Mismatch::new(format!("the formula gives {}, the gemm {}", f.dtype, gemm.dtype)));
         }
@@ -46,11 +48,11 @@ pub const SEGMENTS_BESIDE: FuseRule = FuseRule {
         let [slice, level] = &found.levels[..] else { return Err(Mismatch::new("two ops are due")) };
         let gemm = as_gemm(&level.op)?;
         let range = columns_of(&slice.op, classes, level)?;
-        let here = written(gemm, &range, &level.operands, classes);
+        let here = computed(gemm, &range, &level.operands, classes);
         let mut replacements = Vec::new();
         for (class, other, ids) in classes.ops("gemm") {
             let Op::Gemm(other) = other else { continue };
-            if other != gemm && here.is_some() && here == written(other, &range, ids, classes) {
+            if other != gemm && here.is_some() && here == computed(other, &range, ids, classes) {
                 replacements.push(Tree::of(slice.op.clone(), vec![Tree::Class(class)]));
             }
         }
@@ -62,7 +64,7 @@ pub const SEGMENTS_BESIDE: FuseRule = FuseRule {
 };
 
 /// The columns that `slice` takes of the gemm of `level`.
-fn columns_of(slice: &Op, classes: &super::Classes, level: &Level) -> Result<Range<usize>, Mismatch> {
+fn columns_of(slice: &Op, classes: &Classes, level: &Level) -> Result<Range<usize>, Mismatch> {
     let rank = level.fact(classes)?.shape.len();
     match slice {
         &Op::Slice(Slice { axis, start, end }) if axis_index(axis, rank) + 1 == rank => Ok(start..end),
@@ -83,12 +85,19 @@ fn cut<'g>(gemm: &'g Gemm, range: &Range<usize>) -> Vec<(Range<usize>, &'g Body)
     parts
 }
 
-/// What `gemm` computes in `range`, with operands by their classes: the same text, the same values.
-fn written(gemm: &Gemm, range: &Range<usize>, ids: &[egg::Id], classes: &super::Classes) -> Option<String> {
-    let name = |index: usize| format!("%{}", classes.find(ids[index]));
+/// What a gemm computes in some columns: its product, and the columns with their formulas, over classes as operands.
+#[derive(PartialEq, Eq)]
+struct Computed {
+    product: Body,
+    parts: Vec<(Range<usize>, Body)>,
+    dtype: DType,
+}
+
+/// What `gemm` computes in `range`; nothing if it has no segment there.
+fn computed(gemm: &Gemm, range: &Range<usize>, ids: &[egg::Id], classes: &Classes) -> Option<Computed> {
+    let over_classes = |body: &Body| body.renumbered(|index| usize::from(classes.find(ids[index])));
     let inside = cut(gemm, range).into_iter().filter(|(columns, _)| range.contains(&columns.start));
-    let parts: Vec<_> =
-        inside.map(|(columns, body)| format!("{columns:?}: {}", body.written(&name))).collect();
-    (!parts.is_empty())
-        .then(|| format!("{} {:?} {}", gemm.product.written(&name), gemm.dtype, parts.join(", ")))
+    let parts: Vec<_> = inside.map(|(columns, body)| (columns, over_classes(body))).collect();
+    let product = over_classes(&gemm.product);
+    (!parts.is_empty()).then_some(Computed { product, parts, dtype: gemm.dtype })
 }

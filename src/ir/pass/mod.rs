@@ -11,6 +11,7 @@ mod about;
 mod allowance;
 mod bisect;
 mod config;
+mod context;
 mod driver;
 mod dump;
 mod explain;
@@ -28,6 +29,7 @@ pub use about::{About, OptionInfo, OptionKind, OptionValue};
 pub use allowance::Allowance;
 pub use bisect::{Application, BisectError, Culprit, Judged, Probe, bisect};
 pub use config::{Config, ConfigError};
+pub use context::PassContext;
 pub use driver::{Driver, DriverError, DumpPoints, Failure};
 pub use dump::{DumpFormat, Header, header};
 pub use glob::{Globs, PatternError};
@@ -37,7 +39,7 @@ pub use property::{ONE_VARIANT, Property};
 pub use recipe::Recipe;
 pub use registry::{Built, PassInfo, Registry, did_you_mean};
 pub use report::{Estimate, PassReport, Report, RuleStats, counted};
-pub use rule::{Mismatch, Rule, RuleInfo, apply_rules, try_rule};
+pub use rule::{Mismatch, Rule, RuleError, RuleInfo, apply_rules, try_rule};
 pub use why::{Answer, Obstacle, Place, Question, Verdict, Why, WhyError, why};
 
 use crate::{GraphError, Name, PatchError, Program};
@@ -162,15 +164,6 @@ impl fmt::Display for Explanation {
     }
 }
 
-/// What a pass knows besides the program, and where it says what it did.
-pub struct PassContext<'a> {
-    /// The time of each step in 0…1000, if it is known (diffusers' `scheduler.timesteps`).
-    pub timesteps: Option<&'a [f32]>,
-    pub report: &'a mut PassReport,
-    /// How often rules may be applied.
-    pub allowance: Allowance,
-}
-
 /// Why a pass could not do its work.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum PassError {
@@ -184,6 +177,9 @@ pub enum PassError {
     /// It finds nothing to do, which is seldom meant: why. Not for passes with their option `allow_nothing`.
     #[error("{0}; remove the pass, or add allow_nothing=true")]
     Nothing(String),
+    /// A rule is wrong: what it makes cannot take the place of what was there.
+    #[error("{0}: this is a bug of the rule")]
+    Broken(String),
     #[error("the rules {0} keep undoing each other: this is a bug of theirs")]
     Diverging(String),
 }

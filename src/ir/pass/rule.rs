@@ -2,14 +2,14 @@
 
 use super::{Answer, Changed, PassContext, PassError, Place};
 use crate::text::line_of;
-use crate::{Graph, GraphError, Patch, PatchError, ValueId};
+use crate::{Graph, Patch, PatchError, ValueId};
 use std::borrow::Cow;
 use std::time::Instant;
 
 /// A local rewrite of the values whose op is one of `roots`.
 ///
 /// `rewrite` builds the replacement of `root` in the patch and shunts it; it must be directional, so that no rule undoes
-/// it. Where the pattern does not fit, it says why.
+/// it. Where the pattern does not fit, it says why. What the patch refuses is a bug of the rule.
 #[derive(Clone, Copy)]
 pub struct Rule {
     /// A fact: `slice-of-slice`.
@@ -18,7 +18,7 @@ pub struct Rule {
     pub pattern: &'static str,
     /// Names of the ops that it starts from.
     pub roots: &'static [&'static str],
-    pub rewrite: fn(&mut Patch, ValueId) -> Result<(), Mismatch>,
+    pub rewrite: fn(&mut Patch, ValueId) -> Result<(), RuleError>,
 }
 
 /// A rule, for people.
@@ -57,22 +57,31 @@ impl Mismatch {
     }
 }
 
-impl From<PatchError> for Mismatch {
-    fn from(error: PatchError) -> Self {
-        Self::new(error.to_string())
-    }
+/// Why a rule is not applied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RuleError {
+    /// It does not fit.
+    #[error(transparent)]
+    Mismatch(#[from] Mismatch),
+    /// It says that it fits, but what it makes cannot take the place of what was there: a bug of the rule.
+    #[error("this is a bug of the rule: {0}")]
+    Broken(#[from] PatchError),
 }
 
-impl From<GraphError> for Mismatch {
-    fn from(error: GraphError) -> Self {
-        Self::new(error.to_string())
+impl RuleError {
+    /// What to say to who asks [why](super::Pass::why) a rule is not applied.
+    pub fn into_mismatch(self) -> Mismatch {
+        match self {
+            Self::Mismatch(mismatch) => mismatch,
+            broken @ Self::Broken(_) => Mismatch::new(broken.to_string()),
+        }
     }
 }
 
 /// Applies `rules` to every value of `graph` until none fits, in program order.
 ///
 /// # Errors
-/// A replacement of another type, or rules that undo each other.
+/// Of bugs of the rules: a replacement of another type, or rules that undo each other.
 pub fn apply_rules(graph: &mut Graph, rules: &[Rule], cx: &mut PassContext) -> Result<Changed, PassError> {
     // Every rule shrinks the graph or settles an order, so a value is rewritten a few times at most.
     let mut fuel = 16 * (graph.len() + 16);
@@ -85,15 +94,7 @@ pub fn apply_rules(graph: &mut Graph, rules: &[Rule], cx: &mut PassContext) -> R
                 if !rule.roots.contains(&node.op.name()) {
                     continue;
                 }
-                let start = Instant::now();
-                let mut patch = Patch::new(graph, rule.name);
-                let fits = (rule.rewrite)(&mut patch, id).is_ok()
-                    && cx.allowance.take(rule.name, || line_of(patch.graph(), id));
-                cx.report.count(rule.name, fits.into());
-                let applied = if fits { patch.apply() } else { Ok(()) };
-                cx.report.spend(rule.name, start.elapsed());
-                applied?;
-                if fits {
+                if apply_at(rule, graph, id, cx)? == Changed::Yes {
                     (settled, changed) = (false, Changed::Yes);
                     fuel = fuel.checked_sub(1).ok_or_else(|| PassError::Diverging(names(rules)))?;
                 }
@@ -103,6 +104,23 @@ pub fn apply_rules(graph: &mut Graph, rules: &[Rule], cx: &mut PassContext) -> R
             return Ok(changed);
         }
     }
+}
+
+/// Applies `rule` to the value `id`, if it fits and may be applied.
+fn apply_at(rule: &Rule, graph: &mut Graph, id: ValueId, cx: &mut PassContext) -> Result<Changed, PassError> {
+    let start = Instant::now();
+    let mut patch = Patch::new(graph, rule.name);
+    let applied = match (rule.rewrite)(&mut patch, id) {
+        Ok(()) if cx.admit(rule.name, || line_of(patch.graph(), id)) => patch.apply().map(|()| Changed::Yes),
+        Ok(()) => Ok(Changed::No),
+        Err(RuleError::Broken(error)) => Err(error),
+        Err(RuleError::Mismatch(_)) => {
+            cx.reject(rule.name);
+            Ok(Changed::No)
+        }
+    };
+    cx.report.spend(rule.name, start.elapsed());
+    Ok(applied?)
 }
 
 /// Whether the one of `rules` called `name` applies at `place`, and why not if it does not; nothing if none is called so.
@@ -118,7 +136,7 @@ pub fn try_rule(rules: &[Rule], name: &str, place: &Place) -> Option<Answer> {
     let mut graph = graph.clone();
     let mut patch = Patch::new(&mut graph, rule.name);
     let applied = (rule.rewrite)(&mut patch, value).and_then(|()| Ok(patch.apply()?));
-    Some(applied.map(|()| None))
+    Some(applied.map(|()| None).map_err(RuleError::into_mismatch))
 }
 
 fn names(rules: &[Rule]) -> String {

@@ -4,18 +4,18 @@ use super::ast::{Line, Operand, Repeat, Spanned};
 use super::lexer::{ParseError, Span};
 use super::parse::Parsed;
 use crate::op::{Constant, Op};
-use crate::{Fact, Graph, GraphError, ModulePath, Name, ValueId, words};
+use crate::{Fact, Graph, GraphBuilder, GraphError, ModulePath, Name, ValueId, words};
 use std::collections::BTreeMap;
 
 /// A graph in the making.
 pub(super) struct Builder<'s> {
     source: &'s str,
-    graph: Graph,
+    graph: GraphBuilder,
 }
 
 impl<'s> Builder<'s> {
     pub fn new(source: &'s str) -> Self {
-        Self { source, graph: Graph::new() }
+        Self { source, graph: GraphBuilder::new() }
     }
 
     /// Adds an input, whose fact is in `known`.
@@ -57,7 +57,7 @@ impl<'s> Builder<'s> {
             let value = self.operand(result, None)?;
             self.graph.output(label.node.clone(), value);
         }
-        Ok(self.graph)
+        Ok(self.graph.finish())
     }
 
     /// Adds one op.

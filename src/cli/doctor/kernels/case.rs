@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::cli::input::parse;
-use reflux_ir::{DType, Name, Program};
+use reflux_ir::{DType, Name, Patch, Program};
 use std::path::Path;
 
 /// Programs in bf16 as models are lowered, before any pass. Every result is a case.
@@ -78,9 +78,12 @@ impl Case {
 fn narrowed(program: &Program, result: &Name) -> Program {
     let mut program = program.clone();
     for graph in program.variants.values_mut() {
-        graph.retain_outputs(|label| label == result);
-        graph.remove_unread();
-        graph.drop_unread_inputs();
+        let labels: Vec<Name> = graph.outputs().iter().map(|output| output.label.clone()).collect();
+        let mut patch = Patch::new(graph, "narrow");
+        labels.into_iter().filter(|label| label != result).for_each(|label| patch.drop_output(label));
+        patch.remove_unread();
+        patch.remove_unread_inputs();
+        patch.apply().expect("what leads to no result can be dropped");
     }
     let is_read = |name: &Name| {
         let mut graphs = program.variants.values();

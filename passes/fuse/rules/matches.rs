@@ -1,0 +1,144 @@
+//! Where rules may fit: ways down the terms of an e-graph, and these as egg's patterns.
+
+use super::run::MOST_MATCHES;
+use super::{Kind, Level, Match, Tree};
+use crate::fuse::term::{Term, Terms, What};
+use egg::{ENodeOrVar, Id, Language, PatternAst, RecExpr, Subst, Var};
+use indexmap::IndexMap;
+use reflux_ir::op::Op;
+
+/// Which terms of a class rules look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Breadth {
+    /// All.
+    All,
+    /// Of each kind of op, the one of the shortest formula and the one of the longest. There are as many ways to divide a
+    /// formula between ops as it has parts, and for each part as many again; of these, there are few.
+    Ends,
+}
+
+/// The ops of class `id` that are of `kind`, with their operands.
+fn ops_of(terms: &Terms, id: Id, kind: Kind, breadth: Breadth) -> Vec<(&Op, &[Id])> {
+    let of_kind = terms[id].nodes.iter().filter_map(|term| match &term.what {
+        What::Op(op) if (kind.is)(op) => Some((op, term.operands.as_slice())),
+        _ => None,
+    });
+    let all: Vec<_> = of_kind.collect();
+    if breadth == Breadth::All || all.len() <= 2 {
+        return all;
+    }
+    let mut ends: IndexMap<&str, [(&Op, &[Id]); 2]> = IndexMap::new();
+    for found in all {
+        let [shortest, longest] = ends.entry(found.0.name()).or_insert([found; 2]);
+        if rank(&found) < rank(shortest) {
+            *shortest = found;
+        }
+        if rank(&found) > rank(longest) {
+            *longest = found;
+        }
+    }
+    let pairs = ends.into_values().flat_map(|[a, b]| if a == b { vec![a] } else { vec![a, b] });
+    pairs.collect()
+}
+
+/// By what ops are short and long; ops of one length have an order of some kind.
+fn rank<'f>((op, operands): &(&'f Op, &'f [Id])) -> (usize, &'f Op, &'f [Id]) {
+    (length(op), op, operands)
+}
+
+/// How many terms the formulas of `op` have.
+fn length(op: &Op) -> usize {
+    match op {
+        Op::Rowwise(op) => op.body.terms().len(),
+        Op::Gemm(op) => op.segments.iter().map(|segment| segment.body.terms().len()).sum(),
+        _ => 0,
+    }
+}
+
+/// The ways down from class `id` along `spine`.
+pub(super) fn levels(terms: &Terms, id: Id, spine: &[Kind], breadth: Breadth) -> Vec<Vec<Level>> {
+    let Some((&kind, below)) = spine.split_first() else { return vec![Vec::new()] };
+    let mut found = Vec::new();
+    for (op, operands) in ops_of(terms, id, kind, breadth) {
+        if found.len() > MOST_MATCHES {
+            break;
+        }
+        let level = |at| Level { op: op.clone(), operands: operands.to_vec(), at };
+        if below.is_empty() {
+            found.push(vec![level(0)]);
+            continue;
+        }
+        for (at, &operand) in operands.iter().enumerate() {
+            let rest = levels(terms, operand, below, breadth).into_iter();
+            found.extend(rest.map(|rest| std::iter::once(level(at)).chain(rest).collect()));
+        }
+    }
+    found
+}
+
+impl Match {
+    /// The match as a term.
+    pub(super) fn tree(&self) -> Tree {
+        let mut below: Option<Tree> = None;
+        for Level { op, operands, at } in self.levels.iter().rev() {
+            let mut operands: Vec<Tree> = operands.iter().copied().map(Tree::Class).collect();
+            if let Some(below) = below {
+                operands[*at] = below;
+            }
+            below = Some(Tree::Op(op.clone(), operands));
+        }
+        below.expect("a spine has an op")
+    }
+
+    /// The inverse of the pattern that [`pattern`] makes of a match; nothing if the e-graph has no such term.
+    pub(super) fn from_pattern(terms: &Terms, ast: &PatternAst<Term>, subst: &Subst) -> Option<Self> {
+        let classes = classes_of(terms, ast, subst)?;
+        let nodes = ast.as_ref();
+        let mut levels = Vec::new();
+        let mut next = nodes.last();
+        while let Some(ENodeOrVar::ENode(term)) = next {
+            let What::Op(op) = &term.what else { break };
+            let inner =
+                term.operands.iter().position(|&id| matches!(nodes[usize::from(id)], ENodeOrVar::ENode(_)));
+            let operands = term.operands.iter().map(|&id| classes[usize::from(id)]).collect();
+            levels.push(Level { op: op.clone(), operands, at: inner.unwrap_or(0) });
+            next = inner.map(|at| &nodes[usize::from(term.operands[at])]);
+        }
+        Some(Self { levels })
+    }
+}
+
+/// The class of each node of a term, if the e-graph has it.
+pub(super) fn classes_of(terms: &Terms, ast: &PatternAst<Term>, subst: &Subst) -> Option<Vec<Id>> {
+    let mut ids: Vec<Id> = Vec::with_capacity(ast.as_ref().len());
+    for node in ast.as_ref() {
+        ids.push(match node {
+            ENodeOrVar::Var(var) => terms.find(subst[*var]),
+            ENodeOrVar::ENode(term) => {
+                let id = terms.lookup(term.clone().map_children(|child| ids[usize::from(child)]))?;
+                terms.find(id)
+            }
+        });
+    }
+    Some(ids)
+}
+
+/// A term as egg's patterns write it, its classes as variables.
+pub(super) fn pattern(tree: &Tree) -> (PatternAst<Term>, Subst) {
+    fn add(tree: &Tree, ast: &mut PatternAst<Term>, subst: &mut Subst) -> Id {
+        match tree {
+            Tree::Class(id) => {
+                let var = Var::from_u32(u32::try_from(usize::from(*id)).expect("classes are few"));
+                subst.insert(var, *id);
+                ast.add(ENodeOrVar::Var(var))
+            }
+            Tree::Op(op, operands) => {
+                let operands = operands.iter().map(|tree| add(tree, ast, subst)).collect();
+                ast.add(ENodeOrVar::ENode(Term::op(op.clone(), operands)))
+            }
+        }
+    }
+    let (mut ast, mut subst) = (RecExpr::default(), Subst::default());
+    add(tree, &mut ast, &mut subst);
+    (ast, subst)
+}

@@ -1,0 +1,51 @@
+//! What a pass knows besides the program, and where it says what it did.
+
+use super::{Allowance, Changed, PassError, PassReport};
+use std::time::Instant;
+
+/// What a pass knows besides the program, and where it says what it did.
+pub struct PassContext<'a> {
+    /// The time of each step in 0…1000, if it is known (diffusers' `scheduler.timesteps`).
+    pub timesteps: Option<&'a [f32]>,
+    pub report: &'a mut PassReport,
+    /// How often rules may be applied.
+    pub allowance: Allowance,
+}
+
+impl PassContext<'_> {
+    /// Whether `rule`, which fits at `place`, may be applied there, which is counted either way. Every application of every
+    /// rule is asked for here: to find the one that breaks something, [`bisect`](super::bisect) holds some of them back.
+    pub fn admit(&mut self, rule: &'static str, place: impl FnOnce() -> String) -> bool {
+        let is_admitted = self.allowance.take(rule, place);
+        self.report.count(rule, is_admitted.into());
+        is_admitted
+    }
+
+    /// Counts a place where `rule` does not fit.
+    pub fn reject(&mut self, rule: &'static str) {
+        self.report.count(rule, Changed::No);
+    }
+
+    /// Applies `rule`, which fits at `place`, by `rewrite`, if it [may be](Self::admit); the time counts.
+    ///
+    /// # Errors
+    /// Those of `rewrite`.
+    pub fn apply_site<E>(
+        &mut self,
+        rule: &'static str,
+        place: impl FnOnce() -> String,
+        rewrite: impl FnOnce() -> Result<(), E>,
+    ) -> Result<Changed, PassError>
+    where
+        PassError: From<E>,
+    {
+        if !self.admit(rule, place) {
+            return Ok(Changed::No);
+        }
+        let start = Instant::now();
+        let applied = rewrite();
+        self.report.spend(rule, start.elapsed());
+        applied?;
+        Ok(Changed::Yes)
+    }
+}
