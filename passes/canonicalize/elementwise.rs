@@ -23,10 +23,11 @@ pub const CAST_THERE_AND_BACK: Rule = Rule {
             return Err(Mismatch::at(wide, "the operand is no cast"));
         }
         let x = graph.operands(wide)[0];
-        let is_exact = match (graph[x].fact.dtype, graph[wide].fact.dtype) {
-            (DType::BF16 | DType::F16, DType::F32) => true,
-            (DType::I8, dtype) => dtype != DType::I8,
-            _ => false,
+        let between = graph[wide].fact.dtype;
+        let is_exact = match graph[x].fact.dtype {
+            DType::BF16 | DType::F16 => between == DType::F32,
+            DType::I8 => between != DType::I8,
+            DType::F32 | DType::I32 | DType::F8E4M3 | DType::U4 => false,
         };
         if !is_exact || !graph[x].fact.same_type(&graph[root].fact) {
             return Err(Mismatch::at(wide, "the first cast rounds, or the second leads elsewhere"));

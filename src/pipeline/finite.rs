@@ -2,7 +2,7 @@
 
 use super::FluxPipeline;
 use crate::Error;
-use reflux_ir::{DType, HostTensor, WeightSource};
+use reflux_ir::{DType, HostTensor};
 use reflux_models::{Net, Sizes};
 
 impl FluxPipeline {
@@ -21,7 +21,9 @@ impl FluxPipeline {
             DType::F32 => "leave out what may have brought them about (initial latents, a true CFG scale, an edited program, \
                            lossy --passes); without these its weights are damaged, so download them again"
                 .into(),
-            _ => "try --dtype f32, or leave out lossy --passes".into(),
+            DType::BF16 | DType::I32 | DType::I8 | DType::F8E4M3 | DType::U4 => {
+                "try --dtype f32, or leave out lossy --passes".into()
+            }
         });
         Error::NotFinite { network: net.folder(), when, dtype: self.dtype, cause }
     }
@@ -30,15 +32,14 @@ impl FluxPipeline {
     fn damaged_weight(&self, net: Net) -> Option<String> {
         let weights = self.weights.get(&net)?;
         let program = self.config.lower(net, &Sizes::SMALLEST, self.dtype).ok()?;
-        let stored = |name: &&&str| Some(weights.get(name).ok()?.to_tensor());
         let names = program.weights();
-        let damaged = names.keys().find(|name| stored(name).is_some_and(|tensor| !is_finite(&tensor)));
+        let damaged = names.keys().find(|name| weights.tensor(name).is_ok_and(|tensor| !is_finite(&tensor)));
         if let Some(name) = damaged {
             let path = weights.path().display();
             return Some(format!("its weight `{name}` in {path} holds such numbers: download it again"));
         }
-        let in_dtype = |name: &&str| weights.weight(name, self.dtype).ok();
-        let large = names.keys().find(|name| in_dtype(name).is_some_and(|tensor| !is_finite(&tensor)))?;
+        let is_large = |tensor: HostTensor| !is_finite(&tensor.cast(self.dtype));
+        let large = names.keys().find(|name| weights.tensor(name).is_ok_and(is_large))?;
         Some(format!("its weight `{large}` is too large for {}: try --dtype bf16 or --dtype f32", self.dtype))
     }
 }

@@ -1,14 +1,13 @@
 //! What products of codes stand for.
 
 use super::tiles::for_each;
-use crate::f8e4m3;
 use crate::ops::quantized::Factor;
 use crate::quantize::columns;
 use crate::value::burn_shape;
 use burn::tensor::DType as BurnDType;
 use burn_flex::{Flex, FlexTensor};
 use pulp::Arch;
-use reflux_ir::Fact;
+use reflux_ir::{Fact, f8e4m3};
 use std::ops::Range;
 
 /// Elements that are worth handing to another thread.
