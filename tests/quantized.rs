@@ -501,3 +501,14 @@ fn codes_of_another_type_than_the_program_reads_are_refused() {
         );
     }
 }
+
+#[test]
+fn codes_that_do_not_fit_their_type_are_refused() {
+    let fact = fact("u4.group2.f32", &[1, 4]);
+    let mut codes = quantize(&values(&[1, 4], 1), &Quantize::of_weight(&fact).unwrap());
+    codes.codes[2] = 16;
+    let body = format!("%y = dequantize @w {fact} {{dtype=f32}} : f32[1,4]");
+    let program = text::parse(&program("f32[1]", &body)).unwrap();
+    let error = load(Device::Cpu, program, &Codes(HashMap::from([("w", codes)]))).map(drop).unwrap_err();
+    assert_eq!(error.to_string(), "weight `w` could not be read: 16 is no code of u4");
+}

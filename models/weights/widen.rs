@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 use rayon::prelude::*;
-use reflux_ir::f8e4m3;
+use reflux_ir::dtype::f8e4m3;
 use safetensors::Dtype;
 use std::sync::LazyLock;
 

@@ -23,12 +23,9 @@ pub const CAST_THERE_AND_BACK: Rule = Rule {
             return Err(Mismatch::at(wide, "the operand is no cast"));
         }
         let x = graph.operands(wide)[0];
-        let between = graph[wide].fact.dtype;
-        let is_exact = match graph[x].fact.dtype {
-            DType::BF16 | DType::F16 => between == DType::F32,
-            DType::I8 => between != DType::I8,
-            DType::F32 | DType::I32 | DType::F8E4M3 | DType::U4 => false,
-        };
+        let (narrow, between) = (graph[x].fact.dtype, graph[wide].fact.dtype);
+        let is_exact = if narrow.is_float() { between == DType::F32 } else { narrow == DType::I8 };
+        let is_exact = is_exact && narrow != between;
         if !is_exact || !graph[x].fact.same_type(&graph[root].fact) {
             return Err(Mismatch::at(wide, "the first cast rounds, or the second leads elsewhere"));
         }

@@ -1,17 +1,17 @@
 //! Element types: the one table of what each of them is.
 //!
 //! Everything that depends on an element type asks this table, or matches on [`DType`] without a `_` arm, so that the compiler
-//! names each place which a new type has to be added to. To add one, say `f8e5m2`:
+//! names each place that a new type has to be added to. To add one, say `f8e5m2`:
 //!
-//! 1. an entry below: its names, its size, its bounds, and how numbers become its bits and back. That is all that text, the
-//!    verifier, estimates, host tensors, weights' files and command lines need.
-//! 2. `src/ir/op/quantize.rs`: the least scale of a group, where values can be quantized to it; `src/ir/machine.rs`: which rate
-//!    its products run at; `src/ir/op/matmul_codes.rs`, where it has products of its own.
-//! 3. `src/runtime/quantize.rs`: how a group is quantized, where that is not done as for a type that is there.
-//! 4. What each backend needs: `value.rs` (burn's type that stores it) and `ops/quantized.rs` (what its codes stand for) of the
-//!    runtime; of the CUDA backend `source/dtype.rs` (its type and its functions in kernels' text), `kernels/rowwise.cuh` (these
-//!    functions) and `tensor_map.rs` (what TMA calls it).
-//! 5. `passes/quantize/scheme.rs`: a scheme that makes use of it.
+//! 1. An entry below: its names, its size, its bounds, and how numbers become its bits and back. Text, the verifier, host
+//!    tensors, weights' files and the command line need no more.
+//! 2. `src/ir/op/quantize.rs` (the least scale of a group) and `src/ir/machine.rs` (at which rate its products run).
+//! 3. `src/runtime/quantize.rs`: how a group of values is quantized to it.
+//! 4. What a backend needs. All of them: `value.rs` (the type of burn that stores it) and `ops/quantized.rs` (what its codes
+//!    stand for). CUDA: `source/dtype.rs` (its type and its functions in kernels' text), `kernels/rowwise.cuh` (these functions)
+//!    and `tensor_map.rs` (what TMA calls it).
+//! 5. `passes/quantize/scheme.rs`: a scheme that uses it; `src/ir/op/matmul_codes.rs`, where products of its codes are computed.
+//! 6. How far rounding may put results from each other: `src/cli/doctor/kernels/outcome.rs` and `src/cli/bisect.rs`.
 
 mod codec;
 pub mod f8e4m3;

@@ -1,5 +1,6 @@
 //! The Reflux IR: a typed dataflow graph that reads like a program.
 //!
+//! - [`dtype`]: the table of element types.
 //! - [`Graph`]: ops ([`op`]) in SSA form, each with a [`Fact`], a [`ModulePath`] and a [`Provenance`].
 //! - [`Program`]: the variants of a step, what they carry over, and the schedule that runs them.
 //! - [`text`]: `parse(print(program)) == program`, repeated blocks printed once.
@@ -30,7 +31,7 @@
 
 mod cost;
 mod diff;
-mod dtype;
+pub mod dtype;
 pub mod export;
 mod fact;
 pub mod files;
@@ -54,7 +55,7 @@ pub mod words;
 
 pub use cost::{Cost, duration, si};
 pub use diff::{DiffLayout, DiffOptions, ProgramDiff, ValueCounts};
-pub use dtype::{Codec, DType, Kind, Role, UnknownDType, f8e4m3};
+pub use dtype::{DType, UnknownDType};
 pub use fact::{Fact, Rate, Shape};
 pub use graph::{Graph, GraphError, Node, Output, Provenance, ValueId};
 pub use host::{HostTensor, WeightData, WeightError, WeightSource};

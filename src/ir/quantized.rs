@@ -2,9 +2,10 @@
 
 use crate::{DType, Fact};
 
-/// A quantized tensor in host memory; see [`Scales`](crate::Scales) for what its codes stand for.
+/// A quantized tensor in host memory; see [`Scales`](crate::Scales) for what its codes stand for. That its fields agree is
+/// up to whoever makes it, and looked at by [`check`](Self::check) where the executor gets it from a
+/// [`WeightSource`](crate::WeightSource).
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
 pub struct QuantizedTensor {
     /// Its type: that of the codes, with scales.
     pub fact: Fact,
@@ -30,19 +31,15 @@ pub enum QuantizedError {
 }
 
 impl QuantizedTensor {
-    /// The tensor of type `fact` that `codes`, `scales` and `zeros` make, whose order is that of the fields.
+    /// Whether codes, scales and zero points are what the type says.
     ///
     /// # Errors
     /// If the type is not quantized, there are more or fewer of anything than it says, a code is none of its dtype, or scales or
     /// zero points are no numbers of theirs.
-    pub fn new(
-        fact: Fact,
-        codes: Vec<u8>,
-        scales: Vec<f32>,
-        zeros: Vec<f32>,
-    ) -> Result<Self, QuantizedError> {
+    pub fn check(&self) -> Result<(), QuantizedError> {
+        let Self { fact, codes, scales, zeros } = self;
         let Some(of) = fact.scales.filter(|_| fact.is_well_formed()) else {
-            return Err(QuantizedError::Type(fact));
+            return Err(QuantizedError::Type(fact.clone()));
         };
         let count = of.count(&fact.shape);
         let has_zeros = fact.dtype.has_zero_points();
@@ -52,20 +49,24 @@ impl QuantizedTensor {
             ("zero points", if has_zeros { count } else { 0 }, zeros.len()),
         ] {
             if expected != found {
-                return Err(QuantizedError::Count { fact, what, expected, found });
+                return Err(QuantizedError::Count { fact: fact.clone(), what, expected, found });
             }
         }
-        // Where codes have fewer bits than a byte, the largest byte tells.
-        let dtype = fact.dtype;
-        if let Some(&code) = codes.iter().max().filter(|&&code| u32::from(code) >> dtype.bits() != 0) {
+        let (dtype, bits) = (fact.dtype, fact.dtype.bits());
+        if bits < 8
+            && let Some(&code) = codes.iter().max()
+            && code >> bits != 0
+        {
             return Err(QuantizedError::Code { code, dtype });
         }
-        for (what, numbers) in [("scale", &scales), ("zero point", &zeros)] {
-            if numbers.iter().any(|&x| !x.is_nan() && of.dtype.round(x) != x) {
+        let is_rounded = |(&x, rounded): (&f32, f32)| x == rounded || x.is_nan();
+        for (what, numbers) in [("scale", scales), ("zero point", zeros)] {
+            let rounded = of.dtype.decode(&of.dtype.encode(numbers));
+            if !numbers.iter().zip(rounded).all(is_rounded) {
                 return Err(QuantizedError::Unrounded { what, dtype: of.dtype });
             }
         }
-        Ok(Self { fact, codes, scales, zeros })
+        Ok(())
     }
 }
 
@@ -80,12 +81,13 @@ mod tests {
     #[test]
     fn each_type_has_its_codes_scales_and_zero_points() {
         let make = |fact: &Fact, codes: &[u8], scales: &[f32], zeros: &[f32]| {
-            QuantizedTensor::new(fact.clone(), codes.to_vec(), scales.to_vec(), zeros.to_vec())
+            let (codes, scales, zeros) = (codes.to_vec(), scales.to_vec(), zeros.to_vec());
+            QuantizedTensor { fact: fact.clone(), codes, scales, zeros }.check()
         };
         let (i8s, u4s) = (fact(DType::I8, "row.f32"), fact(DType::U4, "group2.bf16"));
         assert!(make(&i8s, &[255; 6], &[1.0; 2], &[]).is_ok());
         assert!(make(&u4s, &[15; 6], &[1.0; 4], &[0.5; 4]).is_ok());
-        let message = |result: Result<_, QuantizedError>| result.map(drop).unwrap_err().to_string();
+        let message = |result: Result<(), QuantizedError>| result.unwrap_err().to_string();
         for (result, expected) in [
             (
                 make(&Fact::new(DType::I8, [2, 3]), &[0; 6], &[], &[]),

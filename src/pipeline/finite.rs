@@ -16,15 +16,7 @@ impl FluxPipeline {
 
     /// What to say of NaN or infinities that `net` gave `when`.
     pub(super) fn not_finite(&self, net: Net, when: String) -> Error {
-        let cause = self.damaged_weight(net).unwrap_or_else(|| match self.dtype {
-            DType::F16 => "f16 holds no more than 65504: try --dtype bf16 or --dtype f32".into(),
-            DType::F32 => "leave out what may have brought them about (initial latents, a true CFG scale, an edited program, \
-                           lossy --passes); without these its weights are damaged, so download them again"
-                .into(),
-            DType::BF16 | DType::I32 | DType::I8 | DType::F8E4M3 | DType::U4 => {
-                "try --dtype f32, or leave out lossy --passes".into()
-            }
-        });
+        let cause = self.damaged_weight(net).unwrap_or_else(|| advice(self.dtype).to_owned());
         Error::NotFinite { network: net.folder(), when, dtype: self.dtype, cause }
     }
 
@@ -41,6 +33,18 @@ impl FluxPipeline {
         let is_large = |tensor: HostTensor| !is_finite(&tensor.cast(self.dtype));
         let large = names.keys().find(|name| weights.tensor(name).is_ok_and(is_large))?;
         Some(format!("its weight `{large}` is too large for {}: try --dtype bf16 or --dtype f32", self.dtype))
+    }
+}
+
+/// What to try where no weight explains numbers that are not finite, in a pipeline that computes in `dtype`.
+fn advice(dtype: DType) -> &'static str {
+    if dtype == DType::F16 {
+        "f16 holds no more than 65504: try --dtype bf16 or --dtype f32"
+    } else if dtype == DType::F32 {
+        "leave out what may have brought them about (initial latents, a true CFG scale, an edited program, lossy --passes); \
+         without these its weights are damaged, so download them again"
+    } else {
+        "try --dtype f32, or leave out lossy --passes"
     }
 }
 

@@ -9,7 +9,8 @@ use burn_cuda::Cuda;
 use burn_flex::Flex;
 use reflux_ir::op::{Op, Quantize};
 use reflux_ir::{
-    Fact, Graph, HostTensor, Name, Program, QuantizedTensor, Rate, Stage, WeightData, WeightSource, verify,
+    Fact, Graph, HostTensor, Name, Program, QuantizedError, QuantizedTensor, Rate, Stage, WeightData,
+    WeightError, WeightSource, verify,
 };
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -416,7 +417,14 @@ fn load_weight<B: Target>(
         Coded::upload_by(codes, device, |codes| loader.upload(codes)).map(Value::Quantized)
     };
     let value = match data {
-        WeightData::Quantized(codes) if codes.fact.same_type(fact) => upload(codes)?,
+        WeightData::Quantized(codes) if codes.fact.same_type(fact) => {
+            let unreadable = |error: QuantizedError| WeightError::Unreadable {
+                name: tensor.to_owned(),
+                why: error.to_string(),
+            };
+            codes.check().map_err(unreadable)?;
+            upload(codes)?
+        }
         WeightData::Quantized(codes) => {
             let (expected, found) = (fact.clone(), codes.fact);
             return Err(RunError::WeightCodes { name: tensor.to_owned(), expected, found });

@@ -3,8 +3,9 @@
 use half::f16;
 use pulp::Arch;
 use rayon::prelude::*;
+use reflux_ir::dtype::f8e4m3;
 use reflux_ir::op::Quantize;
-use reflux_ir::{DType, Fact, Granularity, HostTensor, QuantizedTensor, f8e4m3};
+use reflux_ir::{DType, Fact, Granularity, HostTensor, QuantizedTensor};
 
 /// Fewer elements than this are not worth handing to another thread.
 const CHUNK: usize = 1 << 14;
@@ -130,8 +131,7 @@ impl<R: Fn(f32) -> f32 + Sync> Quantizer<R> {
         let scales = fits.iter().map(|fit| fit.scale).collect();
         let has_zeros = self.codes.has_zero_points();
         let zeros = if has_zeros { fits.iter().map(|fit| fit.zero).collect() } else { Vec::new() };
-        QuantizedTensor::new(fact.clone(), codes, scales, zeros)
-            .expect("codes and scales are of their dtypes")
+        QuantizedTensor { fact: fact.clone(), codes, scales, zeros }
     }
 
     /// The codes of values that share a scale.
@@ -142,11 +142,13 @@ impl<R: Fn(f32) -> f32 + Sync> Quantizer<R> {
         match self.codes {
             DType::U4 => {
                 const GREATEST: f32 = DType::U4.greatest() as f32;
+                const MASK: u8 = DType::U4.greatest() as u8;
                 const MIDDLE: f32 = DType::U4.middle() as f32;
                 let scale = round(round(extent.max() - extent.min()) / self.divisor);
                 let min = extent.min();
                 for (code, &x) in places {
-                    *code = nearest(round(round(x - min) / scale).clamp(0.0, GREATEST));
+                    // Two codes share a byte on some devices: what a NaN leaves must not reach the other.
+                    *code = nearest(round(round(x - min) / scale).clamp(0.0, GREATEST)) & MASK;
                 }
                 Fit { scale, zero: round(min + round(MIDDLE * scale)) }
             }
@@ -180,8 +182,8 @@ impl<R: Fn(f32) -> f32 + Sync> Quantizer<R> {
     }
 }
 
-/// The integer nearest to `x`, of two the even one, in two's complement; 0 of NaN. Adding 1.5 · 2²³ rounds to an integer
-/// and leaves it in the lowest bits, which is faster than to convert it.
+/// The integer nearest to `x`, of two the even one, in two's complement; of a NaN any byte. Adding 1.5 · 2²³ rounds to an
+/// integer and leaves it in the lowest bits, which is faster than to convert it.
 #[inline(always)]
 fn nearest(x: f32) -> u8 {
     (x + 12_582_912.0).to_bits() as u8
@@ -323,6 +325,9 @@ mod tests {
             let q = quantized([2, 3], &[1.0, f32::NAN, 2.0, 0.0, 0.0, 0.0], &rule);
             assert!(q.scales[0].is_nan() && !q.scales[1].is_nan(), "{codes}");
             assert_eq!(q.codes[3..], [0; 3], "{codes}");
+            let any_nan = f32::from_bits(0x7fc0_00ff);
+            let q = quantized([1, 2], &[1.0, any_nan], &rule);
+            assert_eq!(q.check(), Ok(()), "{codes}");
         }
     }
 }

@@ -7,8 +7,9 @@ use crate::quantize::{columns, quantize as quantize_on_host};
 use crate::value::{Value, burn_shape, float_dtype, int_dtype};
 use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn::tensor::{Shape, Slice, TensorData, TensorMetadata};
+use reflux_ir::dtype::f8e4m3;
 use reflux_ir::op::{MatmulCodes, Quantize, Rescale};
-use reflux_ir::{DType, Fact, Granularity, f8e4m3};
+use reflux_ir::{DType, Fact, Granularity};
 
 /// So many products of two i8 codes add up to less than 2²⁴, below which every integer is an f32.
 const EXACT: usize = 512;

@@ -47,3 +47,38 @@ pub fn encoding(op: &Quantize) -> Result<(String, f32, &'static str), Unsupporte
     };
     Ok((code, op.divisor(), rounding(op.scales.dtype)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cuda::source::PRELUDE;
+    use reflux_ir::{Granularity, Scales};
+
+    /// What is named here is there to be called, and knows the bounds of the table of element types.
+    #[test]
+    fn the_prelude_has_what_element_types_need() {
+        for &dtype in DType::ALL {
+            let c_type = c_type(dtype);
+            let reads = [format!("float to_float({c_type} x)"), format!("take(float* y, const {c_type}* x)")];
+            assert!(reads.iter().any(|read| PRELUDE.contains(read)), "{dtype} cannot be read");
+            if let Ok(function) = rounding(dtype) {
+                assert!(PRELUDE.contains(&format!("float {function}(float x)")), "{function}");
+                assert!(
+                    PRELUDE.contains(&format!("from_float({c_type}& y, float x)")),
+                    "{dtype} is not written"
+                );
+            }
+            assert_eq!(rounding(dtype).is_ok(), dtype.is_float(), "{dtype}");
+            let scales = Scales { per: Granularity::Row, dtype: DType::F32 };
+            let op = Quantize { dtype, scales, quant_min: None, eps: 1e-5.into() };
+            if let Ok((encoder, divisor, _)) = encoding(&op) {
+                let name = encoder.split('{').next().unwrap();
+                assert!(PRELUDE.contains(&format!("struct {name} {{\n  typedef {c_type} Code;")), "{name}");
+                assert_eq!(f64::from(divisor), (dtype.greatest() - dtype.least()) / 2.0, "{dtype}");
+            }
+        }
+        assert!(PRELUDE.contains(&format!("least), {:.1}f)", DType::I8.greatest())));
+        // Codes of four bits are read behind 2²³, of which as much is taken and the middle.
+        assert!(PRELUDE.contains(&format!("- {}.0f;", (1 << 23) + u32::from(DType::U4.middle()))));
+    }
+}

@@ -7,7 +7,8 @@ use crate::value::burn_shape;
 use burn::tensor::DType as BurnDType;
 use burn_flex::{Flex, FlexTensor};
 use pulp::Arch;
-use reflux_ir::{Fact, f8e4m3};
+use reflux_ir::Fact;
+use reflux_ir::dtype::f8e4m3;
 use std::ops::Range;
 
 /// Elements that are worth handing to another thread.
