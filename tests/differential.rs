@@ -11,7 +11,7 @@ use reflux_fuzz::pipelines::Passes;
 use reflux_fuzz::run::{Run, Tally};
 use reflux_ir::op::Op;
 use reflux_ir::pass::Exactness;
-use reflux_ir::{DType, HostTensor, Name, Program, WeightError, WeightSource};
+use reflux_ir::{DType, Fact, HostTensor, Name, Program, WeightData, WeightError, WeightSource};
 use reflux_runtime::{Device, RunError, load};
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -56,9 +56,9 @@ impl Drawn {
 }
 
 impl WeightSource for Drawn {
-    fn weight(&self, name: &str, dtype: DType) -> Result<HostTensor, WeightError> {
+    fn weight(&self, name: &str, fact: &Fact) -> Result<WeightData, WeightError> {
         let shape = self.shapes.get(name).ok_or_else(|| WeightError::Missing(name.to_owned()))?;
-        Ok(self.tensor(name, shape, dtype))
+        Ok(self.tensor(name, shape, fact.unquantized().dtype).into())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The executor on programs small enough to work out by hand.
 
-use reflux_ir::{DType, HostTensor, WeightError, WeightSource, text};
+use reflux_ir::{DType, Fact, HostTensor, WeightData, WeightError, WeightSource, text};
 use reflux_models::noise::TorchGenerator;
 use reflux_runtime::{Device, Execute, Needs, RunError, load, load_streaming, needs};
 use std::cell::Cell;
@@ -12,8 +12,9 @@ use std::slice;
 struct Given(HashMap<&'static str, HostTensor>);
 
 impl WeightSource for Given {
-    fn weight(&self, name: &str, dtype: DType) -> Result<HostTensor, WeightError> {
-        self.0.get(name).map(|tensor| tensor.cast(dtype)).ok_or_else(|| WeightError::Missing(name.to_owned()))
+    fn weight(&self, name: &str, _fact: &Fact) -> Result<WeightData, WeightError> {
+        let tensor = self.0.get(name).ok_or_else(|| WeightError::Missing(name.to_owned()))?;
+        Ok(tensor.clone().into())
     }
 }
 
@@ -314,9 +315,9 @@ fn weights_must_be_there_and_of_the_right_shape() {
 struct Counted(Cell<usize>);
 
 impl WeightSource for Counted {
-    fn weight(&self, _name: &str, _dtype: DType) -> Result<HostTensor, WeightError> {
+    fn weight(&self, _name: &str, _fact: &Fact) -> Result<WeightData, WeightError> {
         self.0.set(self.0.get() + 1);
-        Ok(f32s([2], &[10.0, 20.0]))
+        Ok(f32s([2], &[10.0, 20.0]).into())
     }
 }
 

@@ -4,10 +4,14 @@
 mod common;
 
 use common::{Fixture, assert_close, emoji, relative_l2, repo};
-use reflux_ir::{DType, Fact, Granularity, HostTensor, WeightError, WeightSource, text};
+use reflux_ir::op::Quantize;
+use reflux_ir::{
+    DType, Fact, Granularity, HostTensor, QuantizedTensor, WeightData, WeightError, WeightSource, text,
+};
 use reflux_models::read_json;
 use reflux_models::weights::Weights;
-use reflux_runtime::{Device, Execute, RunError, load, quantize, weight_rule};
+use reflux_passes::{QuantizationRule, Scheme};
+use reflux_runtime::{Device, Execute, RunError, load, quantize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
@@ -16,8 +20,9 @@ use std::collections::{BTreeMap, HashMap};
 struct Given(HashMap<&'static str, HostTensor>);
 
 impl WeightSource for Given {
-    fn weight(&self, name: &str, dtype: DType) -> Result<HostTensor, WeightError> {
-        self.0.get(name).map(|tensor| tensor.cast(dtype)).ok_or_else(|| WeightError::Missing(name.to_owned()))
+    fn weight(&self, name: &str, _fact: &Fact) -> Result<WeightData, WeightError> {
+        let tensor = self.0.get(name).ok_or_else(|| WeightError::Missing(name.to_owned()))?;
+        Ok(tensor.clone().into())
     }
 }
 
@@ -53,8 +58,8 @@ fn codes_and_scales_of_every_linear_are_torchaos() {
     let modules = expected["modules"].as_object().unwrap();
     assert_eq!(modules.len(), 68);
     for (name, expected) in modules {
-        let tensor = weights.weight(&format!("{name}.weight"), DType::F32).unwrap();
-        let q = quantize(&tensor, &weight_rule(&fact("i8.row.f32", &tensor.shape)).unwrap());
+        let tensor = weights.tensor(&format!("{name}.weight")).unwrap();
+        let q = quantize(&tensor, &Quantize::of_weight(&fact("i8.row.f32", &tensor.shape)).unwrap());
         let hash: String = Sha256::digest(&q.codes).iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hash, expected["codes_sha256"], "{name}");
         let sum: i64 = q.codes.iter().map(|&code| i64::from(code as i8)).sum();
@@ -148,11 +153,12 @@ fn naive(x: &HostTensor, fact: &Fact, quant_min: f32, eps: f32) -> Vec<Element> 
                     let scale = round(largest / 448.0).max(round(eps));
                     Element { code: nearest_f8(round(x[i] / scale)), scale, zero: 0.0 }
                 }
-                _ => {
+                DType::U4 => {
                     let scale = round(round(max - min) / 15.0);
                     let code = round(round(x[i] - min) / scale).round_ties_even().clamp(0.0, 15.0);
                     Element { code, scale, zero: round(min + round(8.0 * scale)) }
                 }
+                other => panic!("nothing is quantized to {other}"),
             };
         }
     }
@@ -429,4 +435,80 @@ fn a_quantized_weight_must_have_the_right_shape() {
     let program = text::parse(&program("f32[1]", body)).unwrap();
     let error = load(Device::Cpu, program, &given(&[("w", values(&[2], 1))])).map(drop).unwrap_err();
     assert_eq!(error.to_string(), "weight `w` is bf16[2], the program expects bf16[3]");
+}
+
+/// Codes of weights, quantized before they are asked for, in a map.
+struct Codes(HashMap<&'static str, QuantizedTensor>);
+
+impl WeightSource for Codes {
+    fn weight(&self, name: &str, _fact: &Fact) -> Result<WeightData, WeightError> {
+        let tensor = self.0.get(name).ok_or_else(|| WeightError::Missing(name.to_owned()))?;
+        Ok(tensor.clone().into())
+    }
+}
+
+/// The type of a weight of `dtype` and `shape` under each scheme and rule.
+fn weight_types(dtype: DType, shape: &[usize]) -> Vec<Fact> {
+    use Scheme::*;
+    let weight = Fact::new(dtype, shape.to_vec());
+    let schemes = [Int8dq, Int8wo, Fp8dq, Fp8dqrow, Fp8wo, Int4wo];
+    let rules = [QuantizationRule::TorchaoV1, QuantizationRule::F32];
+    rules.into_iter().flat_map(|rule| schemes.map(|scheme| scheme.weight(rule, &weight))).collect()
+}
+
+/// Rows of 300 are two groups of 128 and a short one.
+#[test]
+fn codes_of_a_source_are_used_as_they_are() {
+    for dtype in [DType::F32, DType::BF16, DType::F16] {
+        for fact in weight_types(dtype, &[7, 300]) {
+            let rule = Quantize::of_weight(&fact).unwrap();
+            let dense = values(&fact.shape, 2).cast(dtype);
+            let codes = quantize(&dense.cast(rule.scales.dtype), &rule);
+            assert_eq!(codes.fact, fact);
+            let body = format!("%y = dequantize @w {fact} {{dtype=f32}} : f32[7,300]");
+            let x = HostTensor::from_f32([1], &[0.0]);
+            let computed = evaluate(&x, &given(&[("w", dense)]), &body);
+            let read = evaluate(&x, &Codes(HashMap::from([("w", codes.clone())])), &body);
+            assert_eq!(read, computed, "{fact} of {dtype}");
+
+            // Others give other numbers: it is not that both are quantized anew.
+            let mut other = codes;
+            other.codes.reverse();
+            assert_ne!(evaluate(&x, &Codes(HashMap::from([("w", other)])), &body), computed, "{fact}");
+        }
+    }
+}
+
+#[test]
+fn codes_of_another_type_than_the_program_reads_are_refused() {
+    let stored = fact("i8.row.f32", &[2, 3]);
+    let codes = quantize(&values(&[2, 3], 1), &Quantize::of_weight(&stored).unwrap());
+    let weights = Codes(HashMap::from([("w", codes)]));
+    for read in ["u4.group128.f32[2,3]", "i8.row.bf16[2,3]", "i8.row.f32[3,2]", "f32[2,3]"] {
+        let shape = &read[read.find('[').unwrap()..];
+        let body = match read.starts_with("f32") {
+            true => format!("%y = mul @w {read}, 2.0 : f32{shape}"),
+            false => format!("%y = dequantize @w {read} {{dtype=f32}} : f32{shape}"),
+        };
+        let program = text::parse(&program("f32[1]", &body)).unwrap();
+        let error = load(Device::Cpu, program, &weights).map(drop).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "weight `w` is stored quantized, as i8.row.f32[2,3], and the program reads it as {read}: quantize the program \
+                 as the weights are, or give unquantized weights"
+            )
+        );
+    }
+}
+
+#[test]
+fn codes_that_do_not_fit_their_type_are_refused() {
+    let fact = fact("u4.group2.f32", &[1, 4]);
+    let mut codes = quantize(&values(&[1, 4], 1), &Quantize::of_weight(&fact).unwrap());
+    codes.codes[2] = 16;
+    let body = format!("%y = dequantize @w {fact} {{dtype=f32}} : f32[1,4]");
+    let program = text::parse(&program("f32[1]", &body)).unwrap();
+    let error = load(Device::Cpu, program, &Codes(HashMap::from([("w", codes)]))).map(drop).unwrap_err();
+    assert_eq!(error.to_string(), "weight `w` could not be read: 16 is no code of u4");
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Tensors, contents, emoji, plain, read, renamed, tinyrandom, write, zeros};
-use reflux_ir::{DType, WeightSource};
+use reflux_ir::DType;
 use reflux_models::weights::Weights;
 use reflux_models::{ModelConfig, Net, Sizes};
 use safetensors::tensor::Dtype;
@@ -201,7 +201,7 @@ fn plain_fp8_is_widened() {
             assert_eq!(weights.get(&name).unwrap().dtype, DType::BF16);
             let expected: Vec<f32> =
                 codes[part * third..(part + 1) * third].iter().map(|&code| value(code)).collect();
-            assert_eq!(weights.weight(&name, DType::F32).unwrap().to_f32(), expected, "{dtype:?} {name}");
+            assert_eq!(weights.tensor(&name).unwrap().to_f32(), expected, "{dtype:?} {name}");
         }
     }
 }

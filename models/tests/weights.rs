@@ -1,7 +1,7 @@
 //! Opening weights: every layout on disk, and every way in which they can be unusable.
 
 use proptest::prelude::*;
-use reflux_ir::{DType, WeightError, WeightSource};
+use reflux_ir::{DType, WeightError};
 use reflux_models::weights::{Weights, WeightsError};
 use safetensors::tensor::{Dtype, TensorView};
 use std::fs;
@@ -44,7 +44,7 @@ fn open_bytes(bytes: &[u8]) -> Result<Weights, WeightsError> {
 }
 
 fn values(weights: &Weights, name: &str) -> Vec<f32> {
-    weights.weight(name, DType::F32).unwrap().to_f32()
+    weights.tensor(name).unwrap().to_f32()
 }
 
 #[test]
@@ -80,10 +80,11 @@ fn a_path_may_be_a_file_an_index_or_a_folder() {
 }
 
 #[test]
-fn weights_are_converted_on_request() {
+fn weights_are_read_in_their_own_type() {
     let weights = open_bytes(&safetensors(&[("w", &[1.0, -2.5, 1.000_001])])).unwrap();
     assert_eq!(values(&weights, "w"), [1.0, -2.5, 1.000_001]);
-    let rounded = weights.weight("w", DType::BF16).unwrap();
+    assert_eq!(weights.tensor("w").unwrap().dtype, DType::F32);
+    let rounded = weights.tensor("w").unwrap().cast(DType::BF16);
     assert_eq!((rounded.dtype, rounded.shape.as_slice()), (DType::BF16, &[3][..]));
     assert_eq!(rounded.to_f32(), [1.0, -2.5, 1.0]);
 }
@@ -94,7 +95,7 @@ fn a_weight_that_is_not_there_or_not_of_a_float_type_is_told_apart() {
     let weights = open_bytes(&raw(header, &[0; 2])).unwrap();
     assert_eq!(weights.names().collect::<Vec<_>>(), ["w"]);
     assert!(matches!(weights.get("v"), Err(WeightError::Missing(name)) if name == "v"));
-    let message = weights.weight("w", DType::F32).unwrap_err().to_string();
+    let message = weights.tensor("w").unwrap_err().to_string();
     assert!(message.contains("`w`") && message.contains("U8") && message.contains("bf16"), "{message}");
 }
 

@@ -26,7 +26,7 @@ use file::MappedFile;
 use foreign::Metadata;
 use layout::{Naming, Role};
 use rayon::prelude::*;
-use reflux_ir::{DType, HostTensor, WeightError, WeightSource};
+use reflux_ir::{DType, Fact, HostTensor, WeightData, WeightError, WeightSource};
 use safetensors::Dtype;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -209,6 +209,14 @@ impl Weights {
         let parts = stored.parts.iter().map(|part| &bytes[part.clone()]).collect();
         Ok(WeightView { dtype, shape: &stored.shape, parts, codes: widen::codes(stored.dtype) })
     }
+
+    /// A copy of the tensor `name` in the type that it is read in.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn tensor(&self, name: &str) -> Result<HostTensor, WeightError> {
+        Ok(self.get(name)?.to_tensor())
+    }
 }
 
 impl Checkpoint {
@@ -282,19 +290,16 @@ impl Checkpoint {
 }
 
 impl WeightSource for Weights {
-    fn weight(&self, name: &str, dtype: DType) -> Result<HostTensor, WeightError> {
-        let tensor = self.get(name)?.to_tensor();
-        Ok(if tensor.dtype == dtype { tensor } else { tensor.cast(dtype) })
+    fn weight(&self, name: &str, _fact: &Fact) -> Result<WeightData, WeightError> {
+        Ok(self.tensor(name)?.into())
     }
 }
 
 /// The element type that weights stored as `dtype` are read in. Integers have none: they are codes of some quantization
 /// scheme, meaningless without its scales.
 fn supported(dtype: Dtype) -> Option<DType> {
-    match dtype {
-        Dtype::F32 => Some(DType::F32),
-        Dtype::F16 => Some(DType::F16),
-        Dtype::BF16 | Dtype::F8_E4M3 | Dtype::F8_E5M2 => Some(DType::BF16),
-        _ => None,
+    if widen::codes(dtype).is_some() {
+        return Some(DType::BF16);
     }
+    DType::from_file_name(&dtype.to_string()).filter(|dtype| dtype.is_float())
 }

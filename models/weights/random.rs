@@ -2,7 +2,7 @@
 
 use crate::noise::TorchGenerator;
 use rayon::prelude::*;
-use reflux_ir::{DType, HostTensor, Program, WeightError, WeightSource};
+use reflux_ir::{DType, Fact, HostTensor, Program, WeightData, WeightError, WeightSource};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex};
@@ -42,7 +42,8 @@ impl RandomWeights {
 }
 
 impl WeightSource for RandomWeights {
-    fn weight(&self, name: &str, dtype: DType) -> Result<HostTensor, WeightError> {
+    fn weight(&self, name: &str, fact: &Fact) -> Result<WeightData, WeightError> {
+        let dtype = fact.unquantized().dtype;
         let shape = self.shapes.get(name).ok_or_else(|| WeightError::Missing(name.to_owned()))?;
         let deviation = match shape[..] {
             [.., last] if shape.len() > 1 => (last as f32).sqrt().recip(),
@@ -58,7 +59,7 @@ impl WeightSource for RandomWeights {
             first.copy_from_slice(&after[..first.len()]);
             rest.copy_from_slice(&before[..rest.len()]);
         });
-        Ok(HostTensor::new(dtype, shape.clone(), bytes))
+        Ok(HostTensor::new(dtype, shape.clone(), bytes).into())
     }
 }
 
@@ -80,7 +81,11 @@ mod tests {
               schedule main
             }";
         let weights = RandomWeights::new(&parse(text).unwrap_or_else(|error| panic!("{error}")), 3);
-        let long = weights.weight("long", DType::BF16).unwrap();
+        let tensor = |name: &str| match weights.weight(name, &Fact::new(DType::BF16, [1536]))? {
+            WeightData::Dense(tensor) => Ok(tensor),
+            WeightData::Quantized(_) => unreachable!("they are numbers"),
+        };
+        let long = tensor("long").unwrap();
         let (size, values) = (1536 * 1024, long.to_f32());
         assert_eq!((long.shape, values.len()), (vec![1536, 1024], size));
         assert_eq!(values[..size - POOL], values[POOL..]);
@@ -90,8 +95,8 @@ mod tests {
             (squares / values.len() as f64).sqrt()
         };
         assert!((deviation(&values) * 32.0 - 1.0).abs() < 0.01);
-        let short = weights.weight("short", DType::BF16).unwrap().to_f32();
+        let short = tensor("short").unwrap().to_f32();
         assert!((deviation(&short) / 0.02 - 1.0).abs() < 0.1);
-        assert!(weights.weight("none", DType::BF16).is_err());
+        assert!(matches!(tensor("none"), Err(WeightError::Missing(name)) if name == "none"));
     }
 }

@@ -1,13 +1,20 @@
 //! Floats of eight bits as bf16, which holds each of their values exactly.
 
+use half::{bf16, f16};
 use rayon::prelude::*;
+use reflux_ir::dtype::f8e4m3;
 use safetensors::Dtype;
+use std::sync::LazyLock;
 
 /// The bits of the bf16 that each code stands for.
 pub(super) type Codes = [u16; 256];
 
 /// The codes of a type of eight bits that is a float without further factors.
 pub(super) fn codes(dtype: Dtype) -> Option<&'static Codes> {
+    static E4M3: LazyLock<Codes> = LazyLock::new(|| table(f8e4m3::decode));
+    // OCP's E5M2 is the upper half of an f16.
+    static E5M2: LazyLock<Codes> =
+        LazyLock::new(|| table(|code| f16::from_bits(u16::from(code) << 8).to_f32()));
     match dtype {
         Dtype::F8_E4M3 => Some(&E4M3),
         Dtype::F8_E5M2 => Some(&E5M2),
@@ -15,52 +22,8 @@ pub(super) fn codes(dtype: Dtype) -> Option<&'static Codes> {
     }
 }
 
-/// OCP's E4M3 (torch's `float8_e4m3fn`), which has no infinities and one NaN of either sign.
-static E4M3: Codes = {
-    let mut codes = table(3, 7);
-    (codes[0x7f], codes[0xff]) = (0x7fc0, 0xffc0);
-    codes
-};
-
-/// OCP's E5M2, whose highest exponent is that of infinities and NaNs, as IEEE 754 has it.
-static E5M2: Codes = {
-    let mut codes = table(2, 15);
-    let mut mantissa = 0;
-    while mantissa < 4 {
-        let bits = if mantissa == 0 { 0x7f80 } else { 0x7fc0 };
-        (codes[0x7c + mantissa], codes[0xfc + mantissa]) = (bits, bits | 0x8000);
-        mantissa += 1;
-    }
-    codes
-};
-
-const fn table(mantissa_bits: u32, bias: u32) -> Codes {
-    let mut codes = [0; 256];
-    let mut code = 0;
-    while code < 256 {
-        codes[code] = finite(code as u16, mantissa_bits, bias);
-        code += 1;
-    }
-    codes
-}
-
-/// The bf16 of a code with sign, exponent and mantissa, all of which are finite.
-const fn finite(code: u16, mantissa_bits: u32, bias: u32) -> u16 {
-    const BIAS: u32 = 127;
-    const BITS: u32 = 7;
-    let sign = (code & 0x80) << 8;
-    let exponent = (code & 0x7f) >> mantissa_bits;
-    let mantissa = code & ((1 << mantissa_bits) - 1);
-    let (exponent, mantissa) = match (exponent, mantissa) {
-        (0, 0) => return sign,
-        // Below the smallest exponent the first one of the mantissa is written out.
-        (0, _) => {
-            let top = mantissa.ilog2();
-            (BIAS + 1 + top - bias - mantissa_bits, mantissa << (BITS - top))
-        }
-        _ => (BIAS + exponent as u32 - bias, mantissa << (BITS - mantissa_bits)),
-    };
-    sign | (exponent as u16) << BITS | mantissa & ((1 << BITS) - 1)
+fn table(decode: impl Fn(u8) -> f32) -> Codes {
+    std::array::from_fn(|code| bf16::from_f32(decode(code as u8)).to_bits())
 }
 
 /// Writes the little-endian bf16 of each code; `to` has two bytes for each.
@@ -88,14 +51,19 @@ mod tests {
         sign * magnitude
     }
 
-    fn bf16(bits: u16) -> f64 {
+    fn number(bits: u16) -> f64 {
         f64::from(f32::from_bits(u32::from(bits) << 16))
+    }
+
+    fn tables() -> [&'static Codes; 2] {
+        [Dtype::F8_E4M3, Dtype::F8_E5M2].map(|dtype| codes(dtype).unwrap())
     }
 
     #[test]
     fn every_code_keeps_its_value() {
+        let [e4m3s, e5m2s] = tables();
         for code in 0..=u8::MAX {
-            let [e4m3, e5m2] = [&E4M3, &E5M2].map(|codes| bf16(codes[usize::from(code)]));
+            let [e4m3, e5m2] = [e4m3s, e5m2s].map(|codes| number(codes[usize::from(code)]));
             if code & 0x7f == 0x7f {
                 assert!(e4m3.is_nan());
             } else {
@@ -107,16 +75,17 @@ mod tests {
                 _ => assert_eq!(e5m2.to_bits(), value(code, 2, 15).to_bits(), "{code:#x}"),
             }
         }
-        assert_eq!((bf16(E4M3[0x7e]), bf16(E5M2[0x7b])), (448.0, 57344.0));
+        assert_eq!((number(e4m3s[0x7e]), number(e5m2s[0x7b])), (448.0, 57344.0));
     }
 
     #[test]
     fn codes_are_widened_in_order() {
         let from: Vec<u8> = (0..=u8::MAX).cycle().take(1000).collect();
         let mut to = vec![0; 2000];
-        widen(&E4M3, &from, &mut to, 64);
+        let [e4m3s, _] = tables();
+        widen(e4m3s, &from, &mut to, 64);
         for (code, bits) in from.iter().zip(to.as_chunks().0) {
-            assert_eq!(u16::from_le_bytes(*bits), E4M3[usize::from(*code)]);
+            assert_eq!(u16::from_le_bytes(*bits), e4m3s[usize::from(*code)]);
         }
     }
 }

@@ -23,11 +23,9 @@ pub const CAST_THERE_AND_BACK: Rule = Rule {
             return Err(Mismatch::at(wide, "the operand is no cast").into());
         }
         let x = graph.operands(wide)[0];
-        let is_exact = match (graph[x].fact.dtype, graph[wide].fact.dtype) {
-            (DType::BF16 | DType::F16, DType::F32) => true,
-            (DType::I8, dtype) => dtype != DType::I8,
-            _ => false,
-        };
+        let (narrow, between) = (graph[x].fact.dtype, graph[wide].fact.dtype);
+        let is_exact = if narrow.is_float() { between == DType::F32 } else { narrow == DType::I8 };
+        let is_exact = is_exact && narrow != between;
         if !is_exact || !graph[x].fact.same_type(&graph[root].fact) {
             return Err(Mismatch::at(wide, "the first cast rounds, or the second leads elsewhere").into());
         }

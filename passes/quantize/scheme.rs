@@ -7,11 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The least scale of an activation under torchao's rule, and of any other i8 value.
+/// The least scale of an i8 activation under torchao's rule; of any other value it is [`Quantize::least_scale`].
 const EPS_V1: f64 = 1e-5;
-const EPS: f64 = f32::EPSILON as f64;
-/// The least scale of an f8 value.
-const EPS_F8: f64 = 1e-12;
 
 /// A scheme, by its name in torchao's integrations: `dq` quantizes activations and weights, `wo` weights only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -63,11 +60,14 @@ impl Scheme {
             dtype: DType::F8E4M3,
             scales: Scales { per, dtype: DType::F32 },
             quant_min: None,
-            eps: EPS_F8.into(),
+            eps: Quantize::least_scale(DType::F8E4M3).into(),
         };
         match self {
             Self::Int8dq => {
-                let (least, eps) = if rule == Rule::TorchaoV1 { (-127, EPS_V1) } else { (-128, EPS) };
+                let (least, eps) = match rule {
+                    Rule::TorchaoV1 => (-127, EPS_V1),
+                    Rule::F32 => (-128, Quantize::least_scale(DType::I8)),
+                };
                 let scales = Scales { per: Granularity::Row, dtype: rule.scale(x.dtype) };
                 Some(Quantize { dtype: DType::I8, scales, quant_min: Some(least), eps: eps.into() })
             }
@@ -150,7 +150,7 @@ impl Rule {
         match self {
             // torchao keeps f16's in f32: their range is too small.
             Self::TorchaoV1 if dtype != DType::F16 => dtype,
-            _ => DType::F32,
+            Self::TorchaoV1 | Self::F32 => DType::F32,
         }
     }
 }

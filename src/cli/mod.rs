@@ -38,7 +38,7 @@ use reflux_runtime::Device;
 use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 #[derive(Parser)]
 #[command(
@@ -164,21 +164,26 @@ impl From<DeviceArg> for Device {
     }
 }
 
-/// `--dtype`: what a network computes in.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum DTypeArg {
-    F32,
-    Bf16,
-    F16,
+/// `--dtype`: what a network computes in, which is any floating-point type.
+#[derive(Clone, Copy, Debug)]
+struct DTypeArg(DType);
+
+impl clap::ValueEnum for DTypeArg {
+    fn value_variants<'a>() -> &'a [Self] {
+        static FLOATS: LazyLock<Vec<DTypeArg>> = LazyLock::new(|| {
+            DType::ALL.iter().copied().filter(|dtype| dtype.is_float()).map(DTypeArg).collect()
+        });
+        &FLOATS
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(clap::builder::PossibleValue::new(self.0.name()))
+    }
 }
 
 impl From<DTypeArg> for DType {
-    fn from(arg: DTypeArg) -> Self {
-        match arg {
-            DTypeArg::F32 => Self::F32,
-            DTypeArg::Bf16 => Self::BF16,
-            DTypeArg::F16 => Self::F16,
-        }
+    fn from(DTypeArg(dtype): DTypeArg) -> Self {
+        dtype
     }
 }
 

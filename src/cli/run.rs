@@ -10,7 +10,7 @@ use crate::Error;
 use crate::files::Output;
 use crate::pipeline::{Memory, check_fits};
 use reflux_ir::pass::counted;
-use reflux_ir::{HostTensor, Program, WeightError, WeightSource, verify};
+use reflux_ir::{Fact, HostTensor, Program, WeightData, WeightError, WeightSource, verify};
 use reflux_models::weights::{RandomWeights, Weights};
 use reflux_runtime::{Device, Execute, RunError, load};
 use std::path::PathBuf;
@@ -146,7 +146,7 @@ fn checked_weights(program: &Program, path: &std::path::Path) -> Result<Weights,
 struct NoWeights;
 
 impl WeightSource for NoWeights {
-    fn weight(&self, name: &str, _dtype: reflux_ir::DType) -> Result<HostTensor, WeightError> {
+    fn weight(&self, name: &str, _fact: &Fact) -> Result<WeightData, WeightError> {
         Err(WeightError::Missing(name.to_owned()))
     }
 }

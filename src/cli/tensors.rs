@@ -4,6 +4,9 @@ use crate::Error;
 use crate::files::Output;
 use reflux_ir::{DType, HostTensor};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use serde::de::value::StrDeserializer;
 use std::path::Path;
 
 /// All tensors of a safetensors file.
@@ -24,20 +27,13 @@ pub fn read(path: &Path) -> Result<Vec<(String, HostTensor)>, Error> {
 
 fn host_tensor(view: &TensorView) -> Option<HostTensor> {
     let shape = view.shape().to_vec();
-    let dtype = match view.dtype() {
-        Dtype::F32 => DType::F32,
-        Dtype::F16 => DType::F16,
-        Dtype::BF16 => DType::BF16,
-        Dtype::I32 => DType::I32,
-        Dtype::I8 => DType::I8,
-        // Token ids come as i64 from most tools.
-        Dtype::I64 => {
-            let id = |bytes: &[u8]| i32::try_from(i64::from_le_bytes(bytes.try_into().ok()?)).ok();
-            let ids: Option<Vec<i32>> = view.data().chunks_exact(8).map(id).collect();
-            return Some(HostTensor::from_i32(shape, &ids?));
-        }
-        _ => return None,
-    };
+    // Token ids come as i64 from most tools.
+    if view.dtype() == Dtype::I64 {
+        let id = |bytes: &[u8]| i32::try_from(i64::from_le_bytes(bytes.try_into().ok()?)).ok();
+        let ids: Option<Vec<i32>> = view.data().chunks_exact(8).map(id).collect();
+        return Some(HostTensor::from_i32(shape, &ids?));
+    }
+    let dtype = DType::from_file_name(&view.dtype().to_string()).filter(|dtype| !dtype.is_code())?;
     Some(HostTensor::new(dtype, shape, view.data().to_vec()))
 }
 
@@ -52,14 +48,24 @@ pub fn write(output: &mut Output, tensors: &[(String, HostTensor)]) -> Result<()
 }
 
 fn tensor_view(tensor: &HostTensor) -> TensorView<'_> {
-    let dtype = match tensor.dtype {
-        DType::F32 => Dtype::F32,
-        DType::F16 => Dtype::F16,
-        DType::BF16 => Dtype::BF16,
-        DType::I32 => Dtype::I32,
-        DType::I8 => Dtype::I8,
-        DType::F8E4M3 | DType::U4 => unreachable!("codes are no host tensors"),
-    };
+    let name = tensor.dtype.codec().file_name.expect("files have all numbers; codes are no host tensors");
+    let name: StrDeserializer<'_, serde::de::value::Error> = name.into_deserializer();
+    let dtype = Dtype::deserialize(name).expect("it is a name of the format");
     TensorView::new(dtype, tensor.shape.clone(), &tensor.bytes)
         .expect("a host tensor is as long as its shape says")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_goes_to_a_file_and_back() {
+        for &dtype in DType::ALL.iter().filter(|dtype| !dtype.is_code()) {
+            let tensor = HostTensor::from_f32([2, 3], &[0.0, 1.0, -2.0, 3.0, 100.0, -7.0]).cast(dtype);
+            let bytes = safetensors::serialize([("x", tensor_view(&tensor))], None).unwrap();
+            let file = SafeTensors::deserialize(&bytes).unwrap();
+            assert_eq!(host_tensor(&file.tensor("x").unwrap()), Some(tensor), "{dtype}");
+        }
+    }
 }

@@ -1,37 +1,158 @@
-//! Element types.
+//! Element types: the one table of what each of them is.
+//!
+//! Everything that depends on an element type asks this table, or matches on [`DType`] without a `_` arm, so that the compiler
+//! names each place that a new type has to be added to. To add one, say `f8e5m2`:
+//!
+//! 1. An entry below: its names, its size, its bounds, and how numbers become its bits and back. Text, the verifier, host
+//!    tensors, weights' files and the command line need no more.
+//! 2. `src/ir/op/quantize.rs` (the least scale of a group) and `src/ir/machine.rs` (at which rate its products run).
+//! 3. `src/runtime/quantize.rs`: how a group of values is quantized to it.
+//! 4. What a backend needs. All of them: `value.rs` (the type of burn that stores it) and `ops/quantized.rs` (what its codes
+//!    stand for). CUDA: `source/dtype.rs` (its type and its functions in kernels' text), `kernels/rowwise.cuh` (these functions)
+//!    and `tensor_map.rs` (what TMA calls it).
+//! 5. `passes/quantize/scheme.rs`: a scheme that uses it; `src/ir/op/matmul_codes.rs`, where products of its codes are computed.
+//! 6. How far rounding may put results from each other: `src/cli/doctor/kernels/outcome.rs` and `src/cli/bisect.rs`.
 
+mod codec;
+pub mod f8e4m3;
+
+pub use codec::{Codec, Kind, Role};
+
+use codec::{decode_each, encode_each};
+use half::f16;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// The element type of a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DType {
-    F32,
-    F16,
-    BF16,
-    I32,
-    I8,
+/// Declares the enum and its table from one list of entries.
+macro_rules! element_types {
+    ($($(#[$doc:meta])* $dtype:ident = $codec:expr;)*) => {
+        /// The element type of a value.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        pub enum DType {
+            $($(#[$doc])* $dtype,)*
+        }
+
+        impl DType {
+            /// Every element type, in declaration order.
+            pub const ALL: &[DType] = &[$(Self::$dtype),*];
+
+            /// Its entry in the table.
+            pub const fn codec(self) -> &'static Codec {
+                match self {
+                    $(Self::$dtype => const { &$codec },)*
+                }
+            }
+        }
+    };
+}
+
+element_types! {
+    /// IEEE 754 binary32.
+    F32 = Codec {
+        name: "f32",
+        file_name: Some("F32"),
+        bits: 32,
+        kind: Kind::Float,
+        role: Role::Number,
+        least: -(f32::MAX as f64),
+        greatest: f32::MAX as f64,
+        encode: |numbers, bytes| encode_each(numbers, bytes, f32::to_le_bytes),
+        decode: |bytes, numbers| decode_each(bytes, numbers, f32::from_le_bytes),
+    };
+    /// IEEE 754 binary16.
+    F16 = Codec {
+        name: "f16",
+        file_name: Some("F16"),
+        bits: 16,
+        kind: Kind::Float,
+        role: Role::Number,
+        least: -65504.0,
+        greatest: 65504.0,
+        encode: |numbers, bytes| encode_each(numbers, bytes, |x| f16::from_f32(x).to_le_bytes()),
+        decode: |bytes, numbers| decode_each(bytes, numbers, |code| f16::from_le_bytes(code).to_f32()),
+    };
+    /// The upper half of an [`F32`](Self::F32).
+    BF16 = Codec {
+        name: "bf16",
+        file_name: Some("BF16"),
+        bits: 16,
+        kind: Kind::Float,
+        role: Role::Number,
+        least: -(f32::from_bits(0x7f7f_0000) as f64),
+        greatest: f32::from_bits(0x7f7f_0000) as f64,
+        encode: |numbers, bytes| encode_each(numbers, bytes, |x| codec::nearest_bf16(x).to_le_bytes()),
+        decode: |bytes, numbers| {
+            decode_each(bytes, numbers, |code| f32::from_bits(u32::from(u16::from_le_bytes(code)) << 16))
+        },
+    };
+    /// Two's complement.
+    I32 = Codec {
+        name: "i32",
+        file_name: Some("I32"),
+        bits: 32,
+        kind: Kind::Signed,
+        role: Role::Number,
+        least: i32::MIN as f64,
+        greatest: i32::MAX as f64,
+        encode: |numbers, bytes| encode_each(numbers, bytes, |x| (x.round_ties_even() as i32).to_le_bytes()),
+        decode: |bytes, numbers| decode_each(bytes, numbers, |code| i32::from_le_bytes(code) as f32),
+    };
+    /// Two's complement. With scales, codes; without, numbers.
+    I8 = Codec {
+        name: "i8",
+        file_name: Some("I8"),
+        bits: 8,
+        kind: Kind::Signed,
+        role: Role::Either,
+        least: -128.0,
+        greatest: 127.0,
+        encode: |numbers, bytes| encode_each(numbers, bytes, |x| (x.round_ties_even() as i8).to_le_bytes()),
+        decode: |bytes, numbers| decode_each(bytes, numbers, |code| f32::from(i8::from_le_bytes(code))),
+    };
     /// Four exponent bits, three of mantissa, no infinities (OCP `E4M3`, torch's `float8_e4m3fn`). Codes only.
-    F8E4M3,
+    F8E4M3 = Codec {
+        name: "f8e4m3",
+        file_name: Some("F8_E4M3"),
+        bits: 8,
+        kind: Kind::Float,
+        role: Role::Code,
+        least: -448.0,
+        greatest: 448.0,
+        encode: |numbers, bytes| encode_each(numbers, bytes, |x| [f8e4m3::encode(x)]),
+        decode: |bytes, numbers| decode_each(bytes, numbers, |[code]| f8e4m3::decode(code)),
+    };
     /// 0 … 15. Codes only.
-    U4,
+    U4 = Codec {
+        name: "u4",
+        file_name: None,
+        bits: 4,
+        kind: Kind::Unsigned,
+        role: Role::Code,
+        least: 0.0,
+        greatest: 15.0,
+        encode: |numbers, bytes| {
+            encode_each(numbers, bytes, |x| [x.round_ties_even().clamp(0.0, 15.0) as u8])
+        },
+        decode: |bytes, numbers| decode_each(bytes, numbers, |[code]: [u8; 1]| f32::from(code)),
+    };
 }
 
 impl DType {
-    /// Every element type, in declaration order.
-    pub const ALL: [DType; 7] =
-        [Self::F32, Self::F16, Self::BF16, Self::I32, Self::I8, Self::F8E4M3, Self::U4];
+    /// The name used in IR text, e.g. `bf16`.
+    pub const fn name(self) -> &'static str {
+        self.codec().name
+    }
+
+    /// The type that safetensors files call `name`, e.g. `BF16`.
+    pub fn from_file_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|dtype| dtype.codec().file_name == Some(name))
+    }
 
     /// Size of one element in bits, as weights are stored.
     pub const fn bits(self) -> usize {
-        match self {
-            Self::F32 | Self::I32 => 32,
-            Self::F16 | Self::BF16 => 16,
-            Self::I8 | Self::F8E4M3 => 8,
-            Self::U4 => 4,
-        }
+        self.codec().bits
     }
 
     /// Size of one element in bytes; one that takes less than a byte counts as one.
@@ -41,25 +162,66 @@ impl DType {
 
     /// Whether values of this type are meaningful only with scales: see [`Scales`](crate::Scales).
     pub const fn is_code(self) -> bool {
-        matches!(self, Self::F8E4M3 | Self::U4)
+        matches!(self.codec().role, Role::Code)
     }
 
-    /// Whether values of this type are floating point.
+    /// Whether values of this type can have scales, which makes codes of them.
+    pub const fn takes_scales(self) -> bool {
+        !matches!(self.codec().role, Role::Number)
+    }
+
+    /// Whether there is a zero point beside each scale of this type: unsigned codes could not stand for negative numbers
+    /// otherwise.
+    pub const fn has_zero_points(self) -> bool {
+        matches!(self.codec().kind, Kind::Unsigned) && self.takes_scales()
+    }
+
+    /// Whether values of this type are floating point. Those that are codes only are not, whatever their bits mean.
     pub const fn is_float(self) -> bool {
-        matches!(self, Self::F32 | Self::F16 | Self::BF16)
+        matches!((self.codec().kind, self.codec().role), (Kind::Float, Role::Number))
     }
 
-    /// The name used in IR text, e.g. `bf16`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-            Self::BF16 => "bf16",
-            Self::I32 => "i32",
-            Self::I8 => "i8",
-            Self::F8E4M3 => "f8e4m3",
-            Self::U4 => "u4",
-        }
+    /// The least number, or of codes the least code.
+    pub const fn least(self) -> f64 {
+        self.codec().least
+    }
+
+    /// The greatest finite number, or of codes the greatest code.
+    pub const fn greatest(self) -> f64 {
+        self.codec().greatest
+    }
+
+    /// The code that stands for the zero point itself: see [`Scales`](crate::Scales).
+    pub const fn middle(self) -> u8 {
+        if self.has_zero_points() { 1 << (self.bits() - 1) } else { 0 }
+    }
+
+    /// The little-endian bytes of `numbers`, rounded to this type as [`Codec::encode`] says.
+    pub fn encode(self, numbers: &[f32]) -> Vec<u8> {
+        let mut bytes = vec![0; numbers.len() * self.bytes()];
+        (self.codec().encode)(numbers, &mut bytes);
+        bytes
+    }
+
+    /// The numbers that little-endian `bytes` of this type are, exact for every type but `i32` beyond 2²⁴.
+    pub fn decode(self, bytes: &[u8]) -> Vec<f32> {
+        let mut numbers = vec![0.0; bytes.len() / self.bytes()];
+        self.decode_into(bytes, &mut numbers);
+        numbers
+    }
+
+    /// [`decode`](Self::decode) into `numbers`.
+    pub fn decode_into(self, bytes: &[u8], numbers: &mut [f32]) {
+        (self.codec().decode)(bytes, numbers);
+    }
+
+    /// `x` rounded to this type.
+    pub fn round(self, x: f32) -> f32 {
+        let (mut bytes, mut rounded) = ([0; size_of::<f32>()], [0.0]);
+        let bytes = &mut bytes[..self.bytes()];
+        (self.codec().encode)(&[x], bytes);
+        self.decode_into(bytes, &mut rounded);
+        rounded[0]
     }
 }
 
@@ -72,14 +234,30 @@ impl fmt::Display for DType {
 /// A name that is no element type; the message lists the ones there are.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "`{0}` is no element type (f32, f16, bf16, i32 and i8 are; quantized ones are written like i8.row.bf16)"
+    "`{name}` is no element type ({} are; quantized ones are written like i8.row.bf16)",
+    listed(|dtype| !dtype.is_code()),
+    name = .0
 )]
 pub struct UnknownDType(pub String);
+
+/// The names of the types that `is_meant`, `f32, bf16 and i8`.
+pub(crate) fn listed(is_meant: impl Fn(DType) -> bool) -> String {
+    let names: Vec<_> =
+        DType::ALL.iter().filter(|&&dtype| is_meant(dtype)).map(|dtype| dtype.name()).collect();
+    match names.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        _ => names.concat(),
+    }
+}
 
 impl FromStr for DType {
     type Err = UnknownDType;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|dtype| dtype.name() == text).ok_or_else(|| UnknownDType(text.to_owned()))
+        let found = Self::ALL.iter().copied().find(|dtype| dtype.name() == text);
+        found.ok_or_else(|| UnknownDType(text.to_owned()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -143,13 +143,19 @@ impl Fact {
     pub fn is_well_formed(&self) -> bool {
         match self.scales {
             None => !self.dtype.is_code(),
-            Some(scales) => scales.dtype.is_float() && (self.dtype.is_code() || self.dtype == DType::I8),
+            Some(scales) => scales.dtype.is_float() && self.dtype.takes_scales(),
         }
     }
 
     /// Whether dtype, scales and shape agree; rates may differ.
     pub fn same_type(&self, other: &Self) -> bool {
         self.dtype == other.dtype && self.scales == other.scales && self.shape == other.shape
+    }
+
+    /// The type of the tensor that a quantized value is computed of, which is of the scales' dtype; of others, the type itself.
+    pub fn unquantized(&self) -> Self {
+        let dtype = self.scales.map_or(self.dtype, |scales| scales.dtype);
+        Self { dtype, scales: None, ..self.clone() }
     }
 
     /// The type as a formula reads the value: numbers are f32, and so are the scales of codes.

@@ -1,6 +1,6 @@
 //! Tensors in host memory: what programs take in, give back and read their weights from.
 
-use crate::DType;
+use crate::{DType, Fact, QuantizedTensor};
 
 /// A dense row-major tensor in host memory.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,7 +14,7 @@ pub struct HostTensor {
 impl HostTensor {
     /// An `f32` tensor; `values` must hold `shape`'s number of elements.
     pub fn from_f32(shape: impl Into<Vec<usize>>, values: &[f32]) -> Self {
-        Self::new(DType::F32, shape.into(), le_bytes(values, f32::to_le_bytes))
+        Self::new(DType::F32, shape.into(), DType::F32.encode(values))
     }
 
     /// An `i32` tensor; `values` must hold `shape`'s number of elements.
@@ -46,59 +46,45 @@ impl HostTensor {
 
     /// The elements converted to `f32` (exact for every type but `i32` beyond 2²⁴).
     pub fn to_f32(&self) -> Vec<f32> {
-        let chunks = self.bytes.chunks_exact(self.dtype.bytes());
-        match self.dtype {
-            DType::F32 => self.bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
-            DType::I32 => chunks.map(|c| i32::from_le_bytes(c.try_into().unwrap()) as f32).collect(),
-            DType::F16 => chunks.map(|c| half::f16::from_le_bytes(c.try_into().unwrap()).to_f32()).collect(),
-            DType::BF16 => {
-                let halves = self.bytes.as_chunks().0.iter();
-                halves.map(|&bytes| f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)).collect()
-            }
-            DType::I8 => self.bytes.iter().map(|&b| f32::from(b as i8)).collect(),
-            DType::F8E4M3 | DType::U4 => unreachable!("codes are no host tensors"),
-        }
+        self.dtype.decode(&self.bytes)
     }
 
     /// The tensor with its elements converted to `dtype`, rounding to nearest even.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
     pub fn cast(&self, dtype: DType) -> Self {
         if dtype == self.dtype {
             return self.clone();
         }
-        let values = self.to_f32();
-        let bytes = match dtype {
-            DType::F32 => le_bytes(&values, f32::to_le_bytes),
-            DType::F16 => le_bytes(&values, |v| half::f16::from_f32(v).to_le_bytes()),
-            DType::BF16 => le_bytes(&values, |v| nearest_bf16(v).to_le_bytes()),
-            DType::I32 => le_bytes(&values, |v| (v.round_ties_even() as i32).to_le_bytes()),
-            DType::I8 => le_bytes(&values, |v| (v.round_ties_even() as i8).to_le_bytes()),
-            DType::F8E4M3 | DType::U4 => unreachable!("codes are no host tensors"),
-        };
-        Self::new(dtype, self.shape.clone(), bytes)
+        Self::new(dtype, self.shape.clone(), dtype.encode(&self.to_f32()))
     }
-}
-
-/// The bits of the bf16 nearest to `x`, of two the even one, as `half` has it; without branches, so that loops over it become
-/// vector code.
-#[inline(always)]
-fn nearest_bf16(x: f32) -> u16 {
-    let bits = x.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
-    // A NaN stays one.
-    (if x.is_nan() { bits >> 16 | 0x40 } else { rounded }) as u16
-}
-
-/// The bytes that `encode` makes of each value.
-fn le_bytes<const N: usize>(values: &[f32], encode: impl Fn(f32) -> [u8; N]) -> Vec<u8> {
-    let mut bytes = vec![0; values.len() * N];
-    bytes.as_chunks_mut().0.iter_mut().zip(values).for_each(|(place, &value)| *place = encode(value));
-    bytes
 }
 
 /// Where an executor reads a program's weights from, by diffusers tensor name.
 pub trait WeightSource {
-    /// The tensor `name` converted to `dtype`.
-    fn weight(&self, name: &str, dtype: DType) -> Result<HostTensor, WeightError>;
+    /// The tensor `name`, of which the program reads a value of type `fact`: quantized in exactly that type, or dense, in any
+    /// dtype, which the executor casts, and quantizes if the program reads codes.
+    fn weight(&self, name: &str, fact: &Fact) -> Result<WeightData, WeightError>;
+}
+
+/// What a [`WeightSource`] has of a weight.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WeightData {
+    Dense(HostTensor),
+    Quantized(QuantizedTensor),
+}
+
+impl From<HostTensor> for WeightData {
+    fn from(tensor: HostTensor) -> Self {
+        Self::Dense(tensor)
+    }
+}
+
+impl From<QuantizedTensor> for WeightData {
+    fn from(tensor: QuantizedTensor) -> Self {
+        Self::Quantized(tensor)
+    }
 }
 
 /// A weight that could not be had.
@@ -113,15 +99,6 @@ pub enum WeightError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bf16_is_rounded_as_half_does() {
-        let patterns = (0..=u16::MAX)
-            .flat_map(|high| [0, 1, 0x7fff, 0x8000, 0x8001, 0xffff].map(|low| u32::from(high) << 16 | low));
-        for x in patterns.map(f32::from_bits) {
-            assert_eq!(nearest_bf16(x), half::bf16::from_f32(x).to_bits(), "{x:e}");
-        }
-    }
 
     #[test]
     fn casts_round_to_nearest_even_and_saturate() {

@@ -1,5 +1,6 @@
 //! The Reflux IR: a typed dataflow graph that reads like a program.
 //!
+//! - [`dtype`]: the table of element types.
 //! - [`Graph`]: ops ([`op`]) in SSA form, each with a [`Fact`], a [`ModulePath`] and a [`Provenance`].
 //! - [`Program`]: the variants of a step, what they carry over, and the schedule that runs them.
 //! - [`text`]: `parse(print(program)) == program`, repeated blocks printed once.
@@ -32,7 +33,7 @@
 mod builder;
 mod cost;
 mod diff;
-mod dtype;
+pub mod dtype;
 pub mod export;
 mod fact;
 pub mod files;
@@ -46,6 +47,7 @@ pub mod op;
 pub mod pass;
 mod patch;
 mod program;
+mod quantized;
 mod rebuild;
 mod scales;
 mod scope;
@@ -59,12 +61,13 @@ pub use diff::{DiffLayout, DiffOptions, ProgramDiff, ValueCounts};
 pub use dtype::{DType, UnknownDType};
 pub use fact::{Fact, Rate, Shape};
 pub use graph::{Graph, GraphError, Node, Output, Provenance, ValueId};
-pub use host::{HostTensor, WeightError, WeightSource};
+pub use host::{HostTensor, WeightData, WeightError, WeightSource};
 pub use machine::Machine;
 pub use name::{ModulePath, Name};
 pub use op::Op;
 pub use patch::{Patch, PatchError};
 pub use program::{Declaration, Program, Stage};
+pub use quantized::{QuantizedError, QuantizedTensor};
 pub use scales::{Granularity, Scales, UnknownScales};
 pub use scope::{Builder, Scope};
 pub use verify::{VerifyError, Violation, verify};

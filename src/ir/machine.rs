@@ -101,9 +101,11 @@ impl Rates {
             (Kind::Product, DType::I8) => product.i8,
             (Kind::Product, DType::F8E4M3) => product.f8e4m3,
             (Kind::Product, DType::F16 | DType::BF16) => product.half,
-            (Kind::Product, _) => product.f32,
+            (Kind::Product, DType::F32 | DType::I32 | DType::U4) => product.f32,
             (Kind::Attention, DType::F16 | DType::BF16) => attention.half,
-            (Kind::Attention, _) => attention.f32,
+            (Kind::Attention, DType::F32 | DType::I32 | DType::I8 | DType::F8E4M3 | DType::U4) => {
+                attention.f32
+            }
         }
     }
 }

@@ -16,8 +16,18 @@ pub enum Granularity {
     Group(u16),
 }
 
+impl Granularity {
+    /// How many neighbours of a row of `columns` share a scale.
+    pub fn extent(self, columns: usize) -> usize {
+        match self {
+            Self::Tensor | Self::Row => columns,
+            Self::Group(size) => columns.min(size.into()),
+        }
+    }
+}
+
 /// The scales of a quantized value. Signed codes stand for `code · scale`; unsigned ones, which have a zero point of
-/// the scales' type beside each scale, for `(code − 8) · scale + zero`.
+/// the scales' type beside each scale, for `(code − 8) · scale + zero`, 8 being the [middle](DType::middle) of `u4`.
 ///
 /// Quantizing computes in the scales' type too: a tensor is rounded to it first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -30,17 +40,23 @@ pub struct Scales {
 impl Scales {
     /// How many scales a value of `shape` has.
     pub fn count(&self, shape: &Shape) -> usize {
+        self.grid(shape).into_iter().product()
+    }
+
+    /// How the scales of a value of `shape` lie: `[1, 1]`, `[rows, 1]` or `[rows, groups]`.
+    pub fn grid(&self, shape: &Shape) -> [usize; 2] {
         let columns = shape.last().copied().unwrap_or(1).max(1);
         match self.per {
-            Granularity::Tensor => 1,
-            Granularity::Row => shape.elements() / columns,
-            Granularity::Group(size) => shape.elements() / columns * columns.div_ceil(size.into()),
+            Granularity::Tensor => [1, 1],
+            per @ (Granularity::Row | Granularity::Group(_)) => {
+                [shape.elements() / columns, columns.div_ceil(per.extent(columns))]
+            }
         }
     }
 
-    /// Size in bytes of the scales of a value of `shape`, and of its zero points where `codes` are unsigned.
+    /// Size in bytes of the scales of a value of `shape`, and of its zero points where `codes` have them.
     pub fn bytes(&self, codes: DType, shape: &Shape) -> u64 {
-        let each = if codes == DType::U4 { 2 } else { 1 };
+        let each = if codes.has_zero_points() { 2 } else { 1 };
         (self.count(shape) as u64).saturating_mul((each * self.dtype.bytes()) as u64)
     }
 }

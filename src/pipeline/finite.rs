@@ -2,7 +2,7 @@
 
 use super::FluxPipeline;
 use crate::Error;
-use reflux_ir::{DType, HostTensor, WeightSource};
+use reflux_ir::{DType, HostTensor};
 use reflux_models::{Net, Sizes};
 
 impl FluxPipeline {
@@ -16,13 +16,7 @@ impl FluxPipeline {
 
     /// What to say of NaN or infinities that `net` gave `when`.
     pub(super) fn not_finite(&self, net: Net, when: String) -> Error {
-        let cause = self.damaged_weight(net).unwrap_or_else(|| match self.dtype {
-            DType::F16 => "f16 holds no more than 65504: try --dtype bf16 or --dtype f32".into(),
-            DType::F32 => "leave out what may have brought them about (initial latents, a true CFG scale, an edited program, \
-                           lossy --passes); without these its weights are damaged, so download them again"
-                .into(),
-            _ => "try --dtype f32, or leave out lossy --passes".into(),
-        });
+        let cause = self.damaged_weight(net).unwrap_or_else(|| advice(self.dtype).to_owned());
         Error::NotFinite { network: net.folder(), when, dtype: self.dtype, cause }
     }
 
@@ -30,16 +24,27 @@ impl FluxPipeline {
     fn damaged_weight(&self, net: Net) -> Option<String> {
         let weights = self.weights.get(&net)?;
         let program = self.config.lower(net, &Sizes::SMALLEST, self.dtype).ok()?;
-        let stored = |name: &&&str| Some(weights.get(name).ok()?.to_tensor());
         let names = program.weights();
-        let damaged = names.keys().find(|name| stored(name).is_some_and(|tensor| !is_finite(&tensor)));
+        let damaged = names.keys().find(|name| weights.tensor(name).is_ok_and(|tensor| !is_finite(&tensor)));
         if let Some(name) = damaged {
             let path = weights.path().display();
             return Some(format!("its weight `{name}` in {path} holds such numbers: download it again"));
         }
-        let in_dtype = |name: &&str| weights.weight(name, self.dtype).ok();
-        let large = names.keys().find(|name| in_dtype(name).is_some_and(|tensor| !is_finite(&tensor)))?;
+        let is_large = |tensor: HostTensor| !is_finite(&tensor.cast(self.dtype));
+        let large = names.keys().find(|name| weights.tensor(name).is_ok_and(is_large))?;
         Some(format!("its weight `{large}` is too large for {}: try --dtype bf16 or --dtype f32", self.dtype))
+    }
+}
+
+/// What to try where no weight explains numbers that are not finite, in a pipeline that computes in `dtype`.
+fn advice(dtype: DType) -> &'static str {
+    if dtype == DType::F16 {
+        "f16 holds no more than 65504: try --dtype bf16 or --dtype f32"
+    } else if dtype == DType::F32 {
+        "leave out what may have brought them about (initial latents, a true CFG scale, an edited program, lossy --passes); \
+         without these its weights are damaged, so download them again"
+    } else {
+        "try --dtype f32, or leave out lossy --passes"
     }
 }
 

@@ -70,8 +70,8 @@ impl InitialLatents {
 
 /// diffusers draws in the pipeline's dtype, and torch draws bf16 from coarser uniforms.
 fn draw(generator: &mut TorchGenerator, dtype: DType, count: usize) -> Vec<f32> {
-    match dtype {
-        DType::BF16 => generator.randn_bf16(count).into_iter().map(f32::from).collect(),
-        _ => generator.randn_f32(count),
+    if dtype == DType::BF16 {
+        return generator.randn_bf16(count).into_iter().map(f32::from).collect();
     }
+    generator.randn_f32(count)
 }

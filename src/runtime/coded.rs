@@ -1,16 +1,15 @@
 //! Quantized values on a backend.
 
 use crate::ops::Target;
-use crate::quantize::{Quantized, grid};
 use crate::value::{Value, burn_dtype, burn_shape, int_dtype};
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn::tensor::{Shape, TensorData, TensorMetadata};
 use rayon::prelude::*;
-use reflux_ir::{DType, Fact, Granularity};
+use reflux_ir::{DType, Fact, Granularity, QuantizedTensor};
 use std::convert::Infallible;
 
-/// Codes and what they are to be multiplied by; see [`reflux_ir::Scales`].
+/// A [`QuantizedTensor`] on a backend: codes and what they are to be multiplied by; see [`reflux_ir::Scales`].
 #[derive(Clone, Debug)]
 pub struct Coded<B: Backend> {
     /// In the shape of the value, a byte each: `i8` as it is, `u4` unpacked, `f8e4m3` by its bits. Where
@@ -24,9 +23,9 @@ pub struct Coded<B: Backend> {
 }
 
 impl<B: Target> Coded<B> {
-    /// Brings what was quantized on the host, a value of type `fact`, to the device.
-    pub fn upload(host: Quantized, fact: &Fact, device: &B::Device) -> Self {
-        let made = Self::upload_by(host, fact, device, |codes| Ok::<_, Infallible>(Value::of(codes, device)));
+    /// Brings a tensor to the device.
+    pub fn upload(host: QuantizedTensor, device: &B::Device) -> Self {
+        let made = Self::upload_by(host, device, |codes| Ok::<_, Infallible>(Value::of(codes, device)));
         match made {
             Ok(coded) => coded,
         }
@@ -34,13 +33,13 @@ impl<B: Target> Coded<B> {
 
     /// [`Coded::upload`], the codes by `upload`.
     pub fn upload_by<E>(
-        host: Quantized,
-        fact: &Fact,
+        host: QuantizedTensor,
         device: &B::Device,
         mut upload: impl FnMut(TensorData) -> Result<Value<B>, E>,
     ) -> Result<Self, E> {
+        let fact = host.fact;
         let mut shape = fact.shape.to_vec();
-        let codes = if B::PACKS && is_packed(fact) {
+        let codes = if B::PACKS && is_packed(&fact) {
             *shape.last_mut().expect("it has columns") /= 2;
             packed(&host.codes)
         } else {
@@ -49,7 +48,7 @@ impl<B: Target> Coded<B> {
         let codes = TensorData::from_bytes_vec(codes, burn_shape(&shape), burn_dtype(fact.dtype));
         let codes = upload(codes)?.int(device);
         let scales = fact.scales.expect("a quantized value has scales");
-        let grid = grid(&scales, &fact.shape);
+        let grid = scales.grid(&fact.shape);
         let mut floats = |values: Vec<f32>| {
             let data = TensorData::new(values, grid);
             let is_narrow = B::PACKS && matches!(scales.per, Granularity::Group(_));
@@ -63,7 +62,7 @@ impl<B: Target> Coded<B> {
 
 /// Whether values of a type can lie two codes in a byte: see [`Coded::codes`].
 fn is_packed(fact: &Fact) -> bool {
-    fact.dtype == DType::U4 && fact.shape.last().is_some_and(|columns| columns.is_multiple_of(2))
+    fact.dtype.bits() == 4 && fact.shape.last().is_some_and(|columns| columns.is_multiple_of(2))
 }
 
 fn packed(codes: &[u8]) -> Vec<u8> {

@@ -12,6 +12,11 @@ pub enum RunError {
     Device(#[from] DeviceError),
     #[error("weight `{name}` is {found}, the program expects {expected}")]
     WeightShape { name: String, expected: Fact, found: Fact },
+    #[error(
+        "weight `{name}` is stored quantized, as {found}, and the program reads it as {expected}: quantize the program as the \
+         weights are, or give unquantized weights"
+    )]
+    WeightCodes { name: String, expected: Fact, found: Fact },
     #[error("the program has no input `%{name}`; it has {}", list(.inputs))]
     UnknownInput { name: String, inputs: Vec<Name> },
     #[error("input `%{name}` must be {expected}, not {found}")]

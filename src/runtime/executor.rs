@@ -4,11 +4,14 @@ use crate::coded::Coded;
 use crate::ops::{GraphRunner, Kept, Loader, Target, Unplanned, execute};
 use crate::plan::{Instruction, Plan, Slot};
 use crate::value::{Value, host_data};
-use crate::{Device, Profile, RunError, quantize, weight_rule};
+use crate::{Device, Profile, RunError, quantize};
 use burn_cuda::Cuda;
 use burn_flex::Flex;
-use reflux_ir::op::Op;
-use reflux_ir::{Fact, Graph, HostTensor, Name, Program, Rate, Stage, WeightSource, verify};
+use reflux_ir::op::{Op, Quantize};
+use reflux_ir::{
+    Fact, Graph, HostTensor, Name, Program, QuantizedError, QuantizedTensor, Rate, Stage, WeightData,
+    WeightError, WeightSource, verify,
+};
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -399,7 +402,7 @@ fn runner<B: Target>(
     }
 }
 
-/// A quantized weight is read in its scales' dtype, in which its codes are computed.
+/// The weight `tensor` as a value of type `fact`. Of a dense tensor codes are computed in the dtype of their scales.
 fn load_weight<B: Target>(
     source: &dyn WeightSource,
     tensor: &str,
@@ -407,24 +410,45 @@ fn load_weight<B: Target>(
     loader: &mut dyn Loader<B>,
     device: &B::Device,
 ) -> Result<Value<B>, RunError> {
-    let rule = weight_rule(fact);
-    let dtype = rule.as_ref().map_or(fact.dtype, |rule| rule.scales.dtype);
     let start = Instant::now();
-    let host = source.weight(tensor, dtype)?;
+    let data = source.weight(tensor, fact)?;
     let read = start.elapsed();
-    let (found, expected) = (Fact::new(host.dtype, host.shape.clone()), Fact::new(dtype, fact.shape.clone()));
-    if !found.same_type(&expected) {
-        return Err(RunError::WeightShape { name: tensor.to_owned(), expected, found });
-    }
-    let value = match rule {
-        Some(rule) => {
-            let host = quantize(&host, &rule);
-            Value::Quantized(Coded::upload_by(host, fact, device, |codes| loader.upload(codes))?)
+    let mut upload = |codes: QuantizedTensor| {
+        Coded::upload_by(codes, device, |codes| loader.upload(codes)).map(Value::Quantized)
+    };
+    let value = match data {
+        WeightData::Quantized(codes) if codes.fact.same_type(fact) => {
+            let unreadable = |error: QuantizedError| WeightError::Unreadable {
+                name: tensor.to_owned(),
+                why: error.to_string(),
+            };
+            codes.check().map_err(unreadable)?;
+            upload(codes)?
         }
-        None => loader.upload(host_data(host))?,
+        WeightData::Quantized(codes) => {
+            let (expected, found) = (fact.clone(), codes.fact);
+            return Err(RunError::WeightCodes { name: tensor.to_owned(), expected, found });
+        }
+        WeightData::Dense(dense) => {
+            let dense = converted(tensor, dense, fact)?;
+            match Quantize::of_weight(fact) {
+                Some(rule) => upload(quantize(&dense, &rule))?,
+                None => loader.upload(host_data(dense))?,
+            }
+        }
     };
     tracing::trace!("@{tensor}: read after {read:?}, on the device after {:?}", start.elapsed());
     Ok(value)
+}
+
+/// The weight `name` in the dtype that a value of type `fact` is made of.
+fn converted(name: &str, dense: HostTensor, fact: &Fact) -> Result<HostTensor, RunError> {
+    let expected = fact.unquantized();
+    if *dense.shape != *expected.shape {
+        let found = Fact::new(expected.dtype, dense.shape);
+        return Err(RunError::WeightShape { name: name.to_owned(), expected, found });
+    }
+    Ok(if dense.dtype == expected.dtype { dense } else { dense.cast(expected.dtype) })
 }
 
 /// Backends panic where they cannot go on, out of memory above all; that must reach the user as an error.

@@ -9,7 +9,6 @@ pub mod cuda;
 mod device;
 mod error;
 mod executor;
-mod f8e4m3;
 mod limits;
 mod memory;
 mod needs;
@@ -26,7 +25,7 @@ pub use executor::{Execute, load, load_streaming};
 pub use memory::MemoryMeter;
 pub use needs::{Needs, needs};
 pub use profile::{OpTime, Profile, ProfileEntry};
-pub use quantize::{Quantized, quantize, weight_rule};
+pub use quantize::quantize;
 
 /// The version of burn that programs run on.
 pub const BURN_VERSION: &str = "0.21.0";

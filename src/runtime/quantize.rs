@@ -1,42 +1,22 @@
 //! Quantization of tensors in host memory: weights as they are loaded, and activations where the host holds them.
 
-use crate::f8e4m3;
-use half::{bf16, f16};
+use half::f16;
 use pulp::Arch;
 use rayon::prelude::*;
+use reflux_ir::dtype::f8e4m3;
 use reflux_ir::op::Quantize;
-use reflux_ir::{DType, Fact, Granularity, HostTensor, Scales};
+use reflux_ir::{DType, Fact, Granularity, HostTensor, QuantizedTensor};
 
 /// Fewer elements than this are not worth handing to another thread.
 const CHUNK: usize = 1 << 14;
 
-/// A quantized tensor in host memory; see [`Scales`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct Quantized {
-    /// Row-major, a byte each: `i8` in two's complement, `f8e4m3` by its bits, `u4` as 0 … 15.
-    pub codes: Vec<u8>,
-    /// One, or one per row, or `[rows, groups]`. They are numbers of the scales' dtype.
-    pub scales: Vec<f32>,
-    /// As many zero points, of `u4`; none of other codes.
-    pub zeros: Vec<f32>,
-}
-
-/// How a weight of type `fact` is quantized, if it is; the thresholds are torchao's.
-pub fn weight_rule(fact: &Fact) -> Option<Quantize> {
-    let (quant_min, eps) = match fact.dtype {
-        DType::I8 => (Some(-128), f64::from(f32::EPSILON)),
-        _ => (None, 1e-12),
-    };
-    fact.scales.map(|scales| Quantize { dtype: fact.dtype, scales, quant_min, eps: eps.into() })
-}
-
 /// `x`, of any float dtype, under `rule`, whose `dtype` may be `u4` too: see [`Quantize`]. Rows are quantized in
 /// parallel, and beside `x` and the result no more than one row per thread is held.
-pub fn quantize(x: &HostTensor, rule: &Quantize) -> Quantized {
-    let columns = columns(&x.shape);
-    let width = columns * x.dtype.bytes();
-    quantize_rows([x.len() / columns, columns], rule, || {
-        |row, out: &mut [f32]| read(x.dtype, &x.bytes[row * width..][..width], out)
+pub fn quantize(x: &HostTensor, rule: &Quantize) -> QuantizedTensor {
+    let fact = Fact::new(rule.dtype, x.shape.clone()).scaled(rule.scales);
+    let width = columns(&x.shape) * x.dtype.bytes();
+    quantize_rows(&fact, rule, || {
+        |row, out: &mut [f32]| x.dtype.decode_into(&x.bytes[row * width..][..width], out)
     })
 }
 
@@ -45,27 +25,19 @@ pub(crate) fn columns(shape: &[usize]) -> usize {
     shape.last().copied().unwrap_or(1).max(1)
 }
 
-/// How scales of a value of `shape` lie: `[1, 1]`, `[rows, 1]` or `[rows, groups]`.
-pub(crate) fn grid(scales: &Scales, shape: &[usize]) -> [usize; 2] {
-    let columns = columns(shape);
-    let rows = shape.iter().product::<usize>() / columns;
-    match scales.per {
-        Granularity::Tensor => [1, 1],
-        Granularity::Row => [rows, 1],
-        Granularity::Group(size) => [rows, columns.div_ceil(size.into())],
-    }
-}
-
-/// [`quantize`] of `rows` rows of `columns` values, each written by what `reader` makes for each thread.
+/// [`quantize`] of rows that are each written by what `reader` makes for each thread, to a tensor of type `fact`.
 pub(crate) fn quantize_rows<R: FnMut(usize, &mut [f32])>(
-    [rows, columns]: [usize; 2],
+    fact: &Fact,
     rule: &Quantize,
     reader: impl Fn() -> R + Sync,
-) -> Quantized {
+) -> QuantizedTensor {
     match rule.scales.dtype {
-        DType::BF16 => Quantizer::new(rule, round_to_bf16).quantize([rows, columns], reader),
-        DType::F16 => Quantizer::new(rule, |x| f16::from_f32(x).to_f32()).quantize([rows, columns], reader),
-        _ => Quantizer::new(rule, |x| x).quantize([rows, columns], reader),
+        DType::F32 => Quantizer::new(rule, |x| x).quantize(fact, reader),
+        DType::BF16 => Quantizer::new(rule, round_to_bf16).quantize(fact, reader),
+        DType::F16 => Quantizer::new(rule, |x| f16::from_f32(x).to_f32()).quantize(fact, reader),
+        other @ (DType::I32 | DType::I8 | DType::F8E4M3 | DType::U4) => {
+            unreachable!("scales in {other} are verified not to be")
+        }
     }
 }
 
@@ -77,24 +49,14 @@ fn round_to_bf16(x: f32) -> f32 {
     f32::from_bits(bits.wrapping_add(0x7fff + (bits >> 16 & 1)) & 0xffff_0000)
 }
 
-fn read(dtype: DType, bytes: &[u8], out: &mut [f32]) {
-    let halves = bytes.as_chunks().0.iter().copied().map(u16::from_le_bytes);
-    match dtype {
-        DType::F32 => {
-            out.iter_mut().zip(bytes.as_chunks().0).for_each(|(x, &bytes)| *x = f32::from_le_bytes(bytes));
-        }
-        DType::BF16 => out.iter_mut().zip(halves).for_each(|(x, bits)| *x = bf16::from_bits(bits).to_f32()),
-        DType::F16 => out.iter_mut().zip(halves).for_each(|(x, bits)| *x = f16::from_bits(bits).to_f32()),
-        DType::I32 | DType::I8 | DType::F8E4M3 | DType::U4 => unreachable!("{dtype} is not quantized"),
-    }
-}
-
 /// A rule and what rounds to its scales' dtype, in which all of it is computed.
 struct Quantizer<R> {
     codes: DType,
     per: Granularity,
-    /// The least code of i8.
+    /// The least code.
     least: f32,
+    /// See [`Quantize::divisor`].
+    divisor: f32,
     eps: f32,
     round: R,
 }
@@ -114,7 +76,8 @@ impl<R: Fn(f32) -> f32 + Sync> Quantizer<R> {
         Self {
             codes: rule.dtype,
             per: rule.scales.per,
-            least: rule.quant_min.unwrap_or(-128).into(),
+            least: rule.least(),
+            divisor: rule.divisor(),
             eps: if eps > 0.0 { eps } else { tiny },
             round,
         }
@@ -122,14 +85,13 @@ impl<R: Fn(f32) -> f32 + Sync> Quantizer<R> {
 
     fn quantize<F: FnMut(usize, &mut [f32])>(
         &self,
-        [rows, columns]: [usize; 2],
+        fact: &Fact,
         reader: impl Fn() -> F + Sync,
-    ) -> Quantized {
+    ) -> QuantizedTensor {
         let arch = Arch::new();
-        let size = match self.per {
-            Granularity::Group(size) => columns.min(size.into()),
-            Granularity::Row | Granularity::Tensor => columns,
-        };
+        let columns = columns(&fact.shape);
+        let rows = fact.shape.elements() / columns;
+        let size = self.per.extent(columns);
         let groups = columns.div_ceil(size);
         let share = CHUNK / columns + 1;
         let init = || (reader(), vec![0.0; columns]);
@@ -166,9 +128,10 @@ impl<R: Fn(f32) -> f32 + Sync> Quantizer<R> {
         if whole.is_some() {
             fits.truncate(1);
         }
-        let zeros =
-            if self.codes == DType::U4 { fits.iter().map(|fit| fit.zero).collect() } else { Vec::new() };
-        Quantized { codes, scales: fits.iter().map(|fit| fit.scale).collect(), zeros }
+        let scales = fits.iter().map(|fit| fit.scale).collect();
+        let has_zeros = self.codes.has_zero_points();
+        let zeros = if has_zeros { fits.iter().map(|fit| fit.zero).collect() } else { Vec::new() };
+        QuantizedTensor { fact: fact.clone(), codes, scales, zeros }
     }
 
     /// The codes of values that share a scale.
@@ -178,28 +141,36 @@ impl<R: Fn(f32) -> f32 + Sync> Quantizer<R> {
         let places = codes.iter_mut().zip(values);
         match self.codes {
             DType::U4 => {
-                let scale = round(round(extent.max() - extent.min()) / 15.0);
+                const GREATEST: f32 = DType::U4.greatest() as f32;
+                const MASK: u8 = DType::U4.greatest() as u8;
+                const MIDDLE: f32 = DType::U4.middle() as f32;
+                let scale = round(round(extent.max() - extent.min()) / self.divisor);
                 let min = extent.min();
                 for (code, &x) in places {
-                    *code = nearest(round(round(x - min) / scale).clamp(0.0, 15.0));
+                    // Two codes share a byte on some devices: what a NaN leaves must not reach the other.
+                    *code = nearest(round(round(x - min) / scale).clamp(0.0, GREATEST)) & MASK;
                 }
-                Fit { scale, zero: round(min + round(8.0 * scale)) }
+                Fit { scale, zero: round(min + round(MIDDLE * scale)) }
             }
             DType::F8E4M3 => {
-                let scale = self.threshold(round(extent.largest() / f8e4m3::MAX));
+                let scale = self.threshold(round(extent.largest() / self.divisor));
                 for (code, &x) in places {
                     *code = f8e4m3::encode(round(x / scale));
                 }
                 Fit { scale, zero: 0.0 }
             }
-            _ => {
-                let scale = self.threshold(round(extent.largest() / ((127.0 - self.least) / 2.0)));
+            DType::I8 => {
+                const GREATEST: f32 = DType::I8.greatest() as f32;
+                let scale = self.threshold(round(extent.largest() / self.divisor));
                 // Copied out of `self`, or it would be read again after every code is written.
                 let (inverse, least) = (round(1.0 / scale), self.least);
                 for (code, &x) in places {
-                    *code = nearest(round(x * inverse).clamp(least, 127.0));
+                    *code = nearest(round(x * inverse).clamp(least, GREATEST));
                 }
                 Fit { scale, zero: 0.0 }
+            }
+            other @ (DType::F32 | DType::F16 | DType::BF16 | DType::I32) => {
+                unreachable!("nothing is quantized to {other}")
             }
         }
     }
@@ -211,8 +182,8 @@ impl<R: Fn(f32) -> f32 + Sync> Quantizer<R> {
     }
 }
 
-/// The integer nearest to `x`, of two the even one, in two's complement; 0 of NaN. Adding 1.5 · 2²³ rounds to an integer
-/// and leaves it in the lowest bits, which is faster than to convert it.
+/// The integer nearest to `x`, of two the even one, in two's complement; of a NaN any byte. Adding 1.5 · 2²³ rounds to an
+/// integer and leaves it in the lowest bits, which is faster than to convert it.
 #[inline(always)]
 fn nearest(x: f32) -> u8 {
     (x + 12_582_912.0).to_bits() as u8
@@ -266,6 +237,7 @@ fn flip(bits: i32) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use half::bf16;
 
     fn rule(fact: &str, quant_min: Option<i8>, eps: f64) -> Quantize {
         let (codes, scales) = fact.split_once('.').unwrap();
@@ -277,7 +249,7 @@ mod tests {
         }
     }
 
-    fn quantized(shape: [usize; 2], values: &[f32], rule: &Quantize) -> Quantized {
+    fn quantized(shape: [usize; 2], values: &[f32], rule: &Quantize) -> QuantizedTensor {
         quantize(&HostTensor::from_f32(shape, values), rule)
     }
 
@@ -353,6 +325,9 @@ mod tests {
             let q = quantized([2, 3], &[1.0, f32::NAN, 2.0, 0.0, 0.0, 0.0], &rule);
             assert!(q.scales[0].is_nan() && !q.scales[1].is_nan(), "{codes}");
             assert_eq!(q.codes[3..], [0; 3], "{codes}");
+            let any_nan = f32::from_bits(0x7fc0_00ff);
+            let q = quantized([1, 2], &[1.0, any_nan], &rule);
+            assert_eq!(q.check(), Ok(()), "{codes}");
         }
     }
 }

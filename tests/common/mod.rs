@@ -1,6 +1,6 @@
 //! What the tests of this folder share.
 
-use reflux_ir::{DType, HostTensor, WeightSource};
+use reflux_ir::{DType, HostTensor};
 use reflux_models::weights::Weights;
 use std::path::PathBuf;
 
@@ -23,7 +23,7 @@ impl Fixture {
     }
 
     pub fn get(&self, name: &str) -> HostTensor {
-        self.0.weight(name, DType::F32).unwrap()
+        self.0.tensor(name).unwrap().cast(DType::F32)
     }
 }
 

@@ -1,5 +1,5 @@
 use super::{InferError, Operator, Real, ensure};
-use crate::{DType, Fact, HostTensor};
+use crate::{DType, Fact};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
@@ -15,13 +15,7 @@ impl Constant {
     /// The number as values of its type have it: those of 16 bits are rounded through f32.
     pub fn rounded(&self) -> f64 {
         let Real(value) = self.value;
-        match self.dtype {
-            DType::F32 => f64::from(value as f32),
-            DType::BF16 | DType::F16 => {
-                f64::from(HostTensor::from_f32([], &[value as f32]).cast(self.dtype).to_f32()[0])
-            }
-            _ => value,
-        }
+        if self.dtype.is_float() { f64::from(self.dtype.round(value as f32)) } else { value }
     }
 }
 
@@ -34,14 +28,14 @@ impl Operator for Constant {
 
     fn infer(&self, _inputs: &[&Fact]) -> Result<Fact, InferError> {
         let Real(value) = self.value;
-        match self.dtype {
-            DType::I32 => ensure!(f64::from(value as i32) == value, "this is no i32"),
-            DType::I8 => ensure!(f64::from(value as i8) == value, "this is no i8"),
-            DType::F32 | DType::F16 | DType::BF16 => {
-                ensure!(self.rounded().is_finite(), "this is not finite as {}", self.dtype);
-            }
-            DType::F8E4M3 | DType::U4 => ensure!(false, "codes are no numbers"),
+        let dtype = self.dtype;
+        ensure!(!dtype.is_code(), "codes are no numbers");
+        if dtype.is_float() {
+            ensure!(self.rounded().is_finite(), "this is not finite as {dtype}");
+        } else {
+            let is_one = value.fract() == 0.0 && (dtype.least()..=dtype.greatest()).contains(&value);
+            ensure!(is_one, "this is no {dtype}");
         }
-        Ok(Fact::new(self.dtype, []))
+        Ok(Fact::new(dtype, []))
     }
 }

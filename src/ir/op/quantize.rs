@@ -27,6 +27,43 @@ pub struct Quantize {
     pub eps: Real,
 }
 
+impl Quantize {
+    /// The least scale of values quantized to `dtype`, which keeps a row of zeros from having none. The thresholds are torchao's; its rule
+    /// for `u4` knows none.
+    ///
+    /// # Panics
+    /// If nothing is quantized to `dtype`.
+    pub fn least_scale(dtype: DType) -> f64 {
+        match dtype {
+            DType::I8 => f32::EPSILON.into(),
+            DType::F8E4M3 | DType::U4 => 1e-12,
+            DType::F32 | DType::F16 | DType::BF16 | DType::I32 => {
+                unreachable!("nothing is quantized to {dtype}")
+            }
+        }
+    }
+
+    /// How a weight of type `fact` is made of the tensor that a checkpoint holds, if it is quantized.
+    pub fn of_weight(fact: &Fact) -> Option<Self> {
+        let scales = fact.scales.filter(|_| fact.is_well_formed())?;
+        let dtype = fact.dtype;
+        let quant_min = (dtype == DType::I8).then_some(i8::MIN);
+        Some(Self { dtype, scales, quant_min, eps: Self::least_scale(dtype).into() })
+    }
+
+    /// The least code.
+    pub fn least(&self) -> f32 {
+        self.quant_min.map_or(self.dtype.least() as f32, f32::from)
+    }
+
+    /// The code, between the codes' bounds, that the largest of the values with a common scale would have: `max|x|` is divided
+    /// by it for their scale. Of unsigned codes, that have a zero point, `max x − min x` is.
+    pub fn divisor(&self) -> f32 {
+        let range = self.dtype.greatest() as f32 - self.least();
+        if self.dtype.has_zero_points() { range } else { range / 2.0 }
+    }
+}
+
 impl Operator for Quantize {
     const NAMES: &'static [&'static str] = &["quantize"];
 

@@ -518,8 +518,9 @@ impl<'s> Parser<'s> {
             return Ok((dtype, None));
         };
         let dtype = self.dtype(codes, span)?;
-        if !dtype.is_code() && dtype != DType::I8 {
-            return Err(self.error_at(span, format!("{dtype} has no scales; i8, f8e4m3 and u4 have")));
+        if !dtype.takes_scales() {
+            let others = crate::dtype::listed(DType::takes_scales);
+            return Err(self.error_at(span, format!("{dtype} has no scales; {others} have")));
         }
         let scales = scales.parse().map_err(|error: UnknownScales| self.error_at(span, error.to_string()))?;
         Ok((dtype, Some(scales)))

@@ -11,7 +11,6 @@ use crate::coded::Coded;
 use crate::executor::guarded;
 use crate::ops::{GraphRunner, Kept, Made, Observer, Unplanned, execute, known};
 use crate::plan::{Instruction, Plan};
-use crate::quantize::grid;
 use crate::value::{Value, burn_dtype};
 use burn::tensor::DType;
 use burn::tensor::ops::{FloatTensor, FloatTensorOps};
@@ -201,7 +200,7 @@ impl OnBurn {
         match (piece, edge.scales, fact.scales) {
             (Piece::Data, ..) => Ok((edge.data.address(bases), fact.shape.elements() * fact.dtype.bytes())),
             (Piece::Scales, Some(pointer), Some(scales)) => {
-                let bytes = grid(&scales, &fact.shape).iter().product::<usize>() * 4;
+                let bytes = scales.grid(&fact.shape).iter().product::<usize>() * 4;
                 Ok((pointer.address(bases), bytes))
             }
             _ => Err(lost("a zero point that is computed")),
@@ -215,7 +214,7 @@ impl OnBurn {
         let data = for_now(&fact.shape, dtype, device);
         let value = match fact.scales {
             Some(scales) => {
-                let scales = for_now(&grid(&scales, &fact.shape), DType::F32, device);
+                let scales = for_now(&scales.grid(&fact.shape), DType::F32, device);
                 Value::Quantized(Coded { codes: data, scales, zeros: None })
             }
             None if dtype.is_float() => Value::Float(data),

@@ -27,6 +27,9 @@ impl TensorMap {
     /// # Errors
     /// If it does not lie as TMA asks for: rows of neighbours, everything at multiples of 16 bytes.
     pub fn of(view: &View, tile: &[usize]) -> Result<Self, Unsupported> {
+        if view.dtype.bits() < 8 {
+            return Err(Unsupported(format!("TMA fetches no {} codes here", view.dtype)));
+        }
         let bytes = view.dtype.bytes();
         let (&last, outer) = view.strides.split_last().expect("a tensor has axes");
         let is_aligned = |count: &usize| (count * bytes).is_multiple_of(16);
@@ -46,10 +49,17 @@ impl TensorMap {
 
     /// What a kernel takes for it, where the tensor is at `address` on the device.
     pub fn encode(&self, address: u64) -> Result<Encoded, DriverError> {
-        use sys::CUtensorMapDataType::{CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, CU_TENSOR_MAP_DATA_TYPE_UINT8};
+        use sys::CUtensorMapDataType::{
+            CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+            CU_TENSOR_MAP_DATA_TYPE_FLOAT32, CU_TENSOR_MAP_DATA_TYPE_INT32, CU_TENSOR_MAP_DATA_TYPE_UINT8,
+        };
         let dtype = match self.dtype {
             DType::BF16 => CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
-            _ => CU_TENSOR_MAP_DATA_TYPE_UINT8,
+            DType::F16 => CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+            DType::F32 => CU_TENSOR_MAP_DATA_TYPE_FLOAT32,
+            DType::I32 => CU_TENSOR_MAP_DATA_TYPE_INT32,
+            DType::I8 | DType::F8E4M3 => CU_TENSOR_MAP_DATA_TYPE_UINT8,
+            DType::U4 => unreachable!("`of` takes no half bytes"),
         };
         let (extents, strides): (Vec<u64>, Vec<u64>) = (
             self.extents.iter().map(|&n| n as u64).collect(),

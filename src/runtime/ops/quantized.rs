@@ -3,11 +3,11 @@
 use super::{Target, extents};
 use crate::RunError;
 use crate::coded::{Coded, unpacked};
-use crate::f8e4m3;
-use crate::quantize::{columns, grid, quantize as quantize_on_host};
+use crate::quantize::{columns, quantize as quantize_on_host};
 use crate::value::{Value, burn_shape, float_dtype, int_dtype};
 use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn::tensor::{Shape, Slice, TensorData, TensorMetadata};
+use reflux_ir::dtype::f8e4m3;
 use reflux_ir::op::{MatmulCodes, Quantize, Rescale};
 use reflux_ir::{DType, Fact, Granularity};
 
@@ -30,22 +30,21 @@ pub fn quantize<B: Target>(
     };
     let short = matches!(op.scales.per, Granularity::Group(_)) && !columns.is_multiple_of(size);
     if op.dtype != DType::I8 || short || fact.shape.elements() == 0 {
-        let coded = Fact::new(op.dtype, fact.shape.clone()).scaled(op.scales);
         let host = Value::<B>::Float(x).download(fact, "quantize")?;
-        return Ok(Coded::upload(quantize_on_host(&host, op), &coded, device));
+        return Ok(Coded::upload(quantize_on_host(&host, op), device));
     }
-    let least = f64::from(op.quant_min.unwrap_or(-128));
+    let (least, greatest) = (f64::from(op.least()), op.dtype.greatest());
     let round = |x| rounded::<B>(x, op.scales.dtype);
     let groups = Shape::new([fact.shape.elements() / size, size]);
     let x = round(B::float_reshape(in_f32::<B>(x), groups));
     let largest = B::float_max_dim(B::float_abs(x.clone()), 1);
-    let scales = round(B::float_div_scalar(largest, ((127.0 - least) / 2.0).into()));
+    let scales = round(B::float_div_scalar(largest, f64::from(op.divisor()).into()));
     // The threshold is of the scales' dtype too.
     let scales = round(B::float_clamp_min(scales, op.eps.0.into()));
     let codes = round(B::float_mul(x, round(B::float_recip(scales.clone()))));
-    let codes = B::float_clamp(B::float_round(codes), least.into(), 127.0.into());
+    let codes = B::float_clamp(B::float_round(codes), least.into(), greatest.into());
     let codes = B::int_reshape(B::float_into_int(codes, int_dtype(DType::I8)), burn_shape(&fact.shape));
-    let scales = B::float_reshape(scales, Shape::from(grid(&op.scales, &fact.shape)));
+    let scales = B::float_reshape(scales, Shape::from(op.scales.grid(&fact.shape)));
     Ok(Coded { codes, scales, zeros: None })
 }
 
@@ -90,11 +89,14 @@ pub fn dequantize<B: Target>(x: Coded<B>, fact: &Fact, dtype: DType, device: &B:
     let numbers = match fact.dtype {
         DType::F8E4M3 => B::decode_f8(x.codes, device),
         DType::U4 => B::int_into_float(unpacked::<B>(x.codes, [rows, columns]), float_dtype(DType::F32)),
-        _ => B::int_into_float(x.codes, float_dtype(DType::F32)),
+        DType::I8 => B::int_into_float(x.codes, float_dtype(DType::F32)),
+        other @ (DType::F32 | DType::F16 | DType::BF16 | DType::I32) => {
+            unreachable!("{other} is verified to have no scales")
+        }
     };
     let mut numbers = B::float_reshape(numbers, Shape::new([rows, columns]));
-    if fact.dtype == DType::U4 {
-        numbers = B::float_sub_scalar(numbers, 8.0.into());
+    if fact.dtype.has_zero_points() {
+        numbers = B::float_sub_scalar(numbers, fact.dtype.middle().into());
     }
     numbers = B::float_mul(numbers, spread(x.scales));
     if let Some(zeros) = x.zeros {

@@ -1,9 +1,8 @@
 //! Weights and inputs that mean nothing, the same for every run of a case.
 
 use crate::cli::steps::random_inputs;
-use reflux_ir::{DType, HostTensor, Program, WeightError, WeightSource};
+use reflux_ir::{Fact, HostTensor, Program, WeightData, WeightError, WeightSource};
 use reflux_models::noise::TorchGenerator;
-use reflux_runtime::weight_rule;
 use std::collections::HashMap;
 
 /// Rounded to the dtypes of the program that they were drawn for: one in f32 reads the same numbers.
@@ -27,11 +26,10 @@ impl Drawn {
             let values: Vec<f32> = values.iter().map(|value| value * deviation).collect();
             HostTensor::from_f32(shape, &values)
         };
-        let weights = program.weights().into_iter().map(|(name, fact)| {
-            // Codes are computed of what is read in the dtype of their scales.
-            let dtype = weight_rule(fact).map_or(fact.dtype, |rule| rule.scales.dtype);
-            (name.to_owned(), draw(&fact.shape).cast(dtype))
-        });
+        let weights = program
+            .weights()
+            .into_iter()
+            .map(|(name, fact)| (name.to_owned(), draw(&fact.shape).cast(fact.unquantized().dtype)));
         let weights = weights.collect();
         let mut inputs = random_inputs(program, &[], seed.wrapping_add(1));
         for (name, value) in &mut inputs {
@@ -49,8 +47,8 @@ impl Drawn {
 }
 
 impl WeightSource for Drawn {
-    fn weight(&self, name: &str, dtype: DType) -> Result<HostTensor, WeightError> {
+    fn weight(&self, name: &str, _fact: &Fact) -> Result<WeightData, WeightError> {
         let weight = self.weights.get(name).ok_or_else(|| WeightError::Missing(name.to_owned()))?;
-        Ok(weight.cast(dtype))
+        Ok(weight.clone().into())
     }
 }

@@ -29,12 +29,16 @@ impl Outcome {
     pub fn new(case: &Case, form: Form, dtype: DType, run: Result<(f64, Option<String>), Error>) -> Self {
         // What f32 sums lose by another order; what bf16 loses by rounding, or codes by flipping where that rounds: of
         // f8e4m3 the next one is up to an eighth of it away.
-        let tolerance = match (case.codes(), dtype) {
-            (None, DType::F32) => 1e-5,
-            (Some(DType::F8E4M3), _) => 3e-2,
+        let tolerance = match case.codes() {
+            Some(DType::F8E4M3) => 3e-2,
+            Some(DType::I8 | DType::U4) => 1e-2,
+            None if dtype == DType::F32 => 1e-5,
             // As it is written, every op rounds.
-            (None, _) if form == Form::Written => 2e-2,
-            _ => 1e-2,
+            None if form == Form::Written => 2e-2,
+            None => 1e-2,
+            Some(other @ (DType::F32 | DType::F16 | DType::BF16 | DType::I32)) => {
+                unreachable!("{other} is no code")
+            }
         };
         let (distance, note, error) = match run {
             Ok((distance, note)) => (Some(distance), note, None),

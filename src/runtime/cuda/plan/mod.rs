@@ -65,7 +65,7 @@ impl Piece {
     pub fn of(fact: &Fact) -> &'static [Self] {
         match fact.scales {
             None => &[Self::Data],
-            Some(_) if fact.dtype == DType::U4 => &[Self::Data, Self::Scales, Self::Zeros],
+            Some(_) if fact.dtype.has_zero_points() => &[Self::Data, Self::Scales, Self::Zeros],
             Some(_) => &[Self::Data, Self::Scales],
         }
     }
@@ -414,7 +414,7 @@ impl Planner<'_> {
                 let bytes = shape.iter().product::<usize>() * dtype.bytes();
                 View::whole(self.buffer(Place::Given { value: id, piece }, bytes), &shape, dtype)
             };
-            let zeros = (fact.dtype == DType::U4).then(|| piece(Piece::Zeros));
+            let zeros = fact.dtype.has_zero_points().then(|| piece(Piece::Zeros));
             Coding { per: scales.per, scales: piece(Piece::Scales), zeros }
         });
         Stored { data: View::whole(data, &fact.shape, fact.dtype), coding }
@@ -456,10 +456,8 @@ impl Planner<'_> {
     /// The numbers at `from`, or codes as the integers that they are, to `to`.
     fn copy(&mut self, id: ValueId, from: &View, to: View) {
         // Moved as they are.
-        let moved = |view: View| match view.dtype {
-            DType::I32 if from.dtype == to.dtype => View { dtype: DType::F32, ..view },
-            _ => view,
-        };
+        let is_moved = from.dtype == DType::I32 && to.dtype == DType::I32;
+        let moved = |view: View| if is_moved { View { dtype: DType::F32, ..view } } else { view };
         let (from, to) = (moved(from.clone()), moved(to.clone()));
         let kernel = source::rowwise(&Body::of(Arg::Operand(0)), &[from.into()], None, &to.into());
         self.push(id, kernel.expect("numbers can be moved wherever they lie"));

@@ -1,22 +1,10 @@
 //! The text of each op of a formula.
 
 use super::writer::{Coding, Writer};
-use super::{Unsupported, rounding, unsupported};
+use super::{Unsupported, encoding, rounding, unsupported};
 use crate::cuda::view::View;
-use crate::f8e4m3;
+use reflux_ir::Granularity;
 use reflux_ir::op::{Arg, Binary, Cast, Constant, LayerNorm, Op, Quantize, RmsNorm, Unary};
-use reflux_ir::{DType, Granularity};
-
-/// What makes codes under `op`, the code of the largest, and the function that rounds to the scales' dtype.
-pub fn encoding(op: &Quantize) -> Result<(String, f32, &'static str), Unsupported> {
-    let least = f32::from(op.quant_min.unwrap_or(-128));
-    let (code, largest) = match op.dtype {
-        DType::I8 => (format!("ToI8{{{least:?}f}}"), (127.0 - least) / 2.0),
-        DType::F8E4M3 => ("ToF8E4M3{}".to_owned(), f8e4m3::MAX),
-        other => return unsupported(format!("{other} is not quantized here")),
-    };
-    Ok((code, largest, rounding(op.scales.dtype)?))
-}
 
 impl Writer<'_> {
     pub(super) fn term(&mut self, op: &Op, args: &[Arg]) -> Result<String, Unsupported> {

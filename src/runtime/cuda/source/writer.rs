@@ -4,8 +4,8 @@ use super::finish::NEIGHBOURS;
 use super::layout::{Layout, allows};
 use super::{Pointer, Unsupported, c_type, stored, unsupported};
 use crate::cuda::view::View;
+use reflux_ir::Granularity;
 use reflux_ir::op::{Arg, Body, Op, Term};
-use reflux_ir::{DType, Granularity};
 use std::fmt::Write;
 
 /// What `acc` stands for in a formula.
@@ -204,7 +204,7 @@ impl<'a> Writer<'a> {
     fn load(&mut self, view: &View) -> Result<String, Unsupported> {
         let strides = view.broadcast(&self.shape);
         let layout = self.layout;
-        if view.dtype == DType::U4 && (strides.last() != Some(&1) || layout.vector == 1) {
+        if view.dtype.bits() < 8 && (strides.last() != Some(&1) || layout.vector == 1) {
             return unsupported("rows of an odd number of four-bit codes have no kernel here");
         }
         let array = self.array();

@@ -1,7 +1,6 @@
 //! What products of codes stand for.
 
 use super::tiles::for_each;
-use crate::f8e4m3;
 use crate::ops::quantized::Factor;
 use crate::quantize::columns;
 use crate::value::burn_shape;
@@ -9,6 +8,7 @@ use burn::tensor::DType as BurnDType;
 use burn_flex::{Flex, FlexTensor};
 use pulp::Arch;
 use reflux_ir::Fact;
+use reflux_ir::dtype::f8e4m3;
 use std::ops::Range;
 
 /// Elements that are worth handing to another thread.

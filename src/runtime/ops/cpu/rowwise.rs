@@ -129,10 +129,9 @@ fn encode(
 ) -> Option<Coded<Flex>> {
     let shape = burn_shape(&fact.shape);
     let formula = &Formula::new(terms, x, operands, None, &shape, Cut::Rows)?;
-    let columns = *shape.last()?;
-    let host = quantize_rows([shape.num_elements() / columns, columns], op, || {
+    let host = quantize_rows(fact, op, || {
         let mut workspace = formula.workspace();
         move |row, place| formula.evaluate(&mut workspace, row, 0, place)
     });
-    Some(Coded::upload(host, fact, &FlexDevice))
+    Some(Coded::upload(host, &FlexDevice))
 }
