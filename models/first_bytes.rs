@@ -24,6 +24,9 @@ impl Foreign {
     }
 }
 
+/// More bytes than configurations, indices and tokenizers have, of which the largest have 35 million.
+const MOST_TEXT: u64 = 200_000_000;
+
 /// How Git LFS begins what it puts in a file's place.
 const LFS: &[u8] = b"version https://git-lfs";
 
@@ -109,10 +112,16 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// The contents of a regular file.
+/// The contents of a regular file of text, which is refused if it is larger than any such file is.
 pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    open(path)?.read_to_end(&mut bytes)?;
+    open(path)?.take(MOST_TEXT + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MOST_TEXT {
+        return Err(io::Error::other(format!(
+            "it has more than {} MB, which no configuration or vocabulary has",
+            MOST_TEXT / 1_000_000
+        )));
+    }
     Ok(bytes)
 }
 

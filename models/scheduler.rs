@@ -3,7 +3,6 @@
 //! This is `FlowMatchEulerDiscreteScheduler` of diffusers 0.42 as its `FluxPipeline` drives it,
 //! with the same mix of single and double precision, so that schedules agree bit for bit.
 
-use crate::Net;
 use crate::settings::{EXTENTS, Fixed, Part, Settings, positive, within};
 use serde::Deserialize;
 
@@ -44,8 +43,6 @@ impl Default for SchedulerConfig {
 }
 
 impl Part for SchedulerConfig {
-    const NET: Option<Net> = None;
-
     const SETTINGS: Settings = Settings {
         fixed: &[
             ("_class_name", Fixed::Name(&["FlowMatchEulerDiscreteScheduler"])),

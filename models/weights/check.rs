@@ -1,8 +1,9 @@
 //! Whether weights are those that a model's configuration calls for.
 
 use super::layout::Role;
-use super::{Weights, WeightsError, infer, supported};
-use crate::Net;
+use super::{Weights, WeightsError, supported};
+use crate::architecture::Untold;
+use crate::settings::Part;
 use reflux_ir::{Fact, Program};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -104,14 +105,38 @@ impl Weights {
         self.naming.as_ref().map_or_else(|| name.to_owned(), |naming| naming.in_file(name))
     }
 
-    /// In what the configuration that the weights tell is not the one that was expected, if both are those of transformers.
+    /// The configuration of the network that these are the weights of.
+    ///
+    /// # Errors
+    /// If its shapes do not tell.
+    pub fn config<P: Part>(&self) -> Result<P, WeightsError> {
+        let why = |untold| match untold {
+            Untold::Tensor(name) => {
+                format!("`{}` is missing or has no such shape", self.name_in_file(&name))
+            }
+            Untold::Why(why) => why,
+        };
+        P::of_shapes(&|name| self.shape(name).map(<[usize]>::to_vec))
+            .map_err(|untold| WeightsError::NoConfig { path: self.path.clone(), why: why(untold) })
+    }
+
+    /// Why they cannot be used whatever the configuration is, if they cannot.
+    pub fn refusal(&self) -> Option<String> {
+        let refuse = self.naming.as_ref()?.layout.architecture.refuse?;
+        refuse(&|name| self.shape(name).map(<[usize]>::to_vec))
+    }
+
+    /// In what the configuration that the weights tell is not the one that was expected, where weights tell it.
     fn differences<'a>(&self, wanted: impl Fn(&str) -> Option<&'a [usize]>) -> Vec<String> {
-        let of_transformer = self.naming.as_ref().is_some_and(|naming| naming.layout.net == Net::Transformer);
-        let configs = (infer::flux_config(|name| self.shape(name)), infer::flux_config(wanted));
-        match configs {
-            (Ok(found), Ok(wanted)) if of_transformer => infer::differences(&found, &wanted),
-            _ => Vec::new(),
-        }
+        let naming = self.naming.as_ref();
+        let Some(settings) = naming.and_then(|naming| naming.layout.architecture.settings) else {
+            return Vec::new();
+        };
+        let found = settings(&|name| self.shape(name).map(<[usize]>::to_vec));
+        let wanted = settings(&|name| wanted(name).map(<[usize]>::to_vec));
+        let pairs = found.into_iter().zip(wanted);
+        let differ = pairs.filter(|((_, found), (_, wanted))| found != wanted);
+        differ.map(|((what, found), (_, wanted))| format!("{what} {found}, not {wanted}")).collect()
     }
 }
 

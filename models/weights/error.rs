@@ -1,8 +1,9 @@
 //! What can be wrong with weights.
 
 use super::{Mismatch, layout};
-use crate::Net;
+use crate::architecture::Architecture;
 use crate::first_bytes::Foreign;
+use crate::net::Net;
 use reflux_ir::words;
 use std::path::PathBuf;
 
@@ -40,15 +41,15 @@ pub enum WeightsError {
     Foreign { path: PathBuf, foreign: Foreign },
 
     /// The weights of one network where those of another should be.
-    #[error("{} holds {}", path.display(), net.instead(*other))]
-    OtherNetwork { path: PathBuf, other: Net, net: Net },
+    #[error("{} holds {}", path.display(), net.instead(other))]
+    OtherNetwork { path: PathBuf, other: &'static Architecture, net: &'static Net },
 
     /// Names of which none is known.
     #[error(
         "{} is not {}, nor anything else that Reflux knows: it holds {holds}; names of one are like {}",
-        path.display(), net.title(), layout::examples(*net)
+        path.display(), architecture.title, layout::examples(architecture)
     )]
-    Unknown { path: PathBuf, net: Net, holds: String },
+    Unknown { path: PathBuf, architecture: &'static Architecture, holds: String },
 
     /// A part of the weights.
     #[error(

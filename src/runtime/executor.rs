@@ -8,7 +8,7 @@ use crate::{Device, Profile, RunError, quantize, weight_rule};
 use burn_cuda::Cuda;
 use burn_flex::Flex;
 use reflux_ir::op::Op;
-use reflux_ir::{Fact, Graph, HostTensor, Name, Program, Rate, Stage, WeightSource, verify};
+use reflux_ir::{Fact, Graph, HostTensor, Name, Program, Rate, Stage, WeightSource, verify, words};
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -433,11 +433,7 @@ pub(crate) fn guarded<T>(
     run: impl FnOnce() -> Result<T, RunError>,
 ) -> Result<T, RunError> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-        let message = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-            (Some(message), _) => (*message).to_owned(),
-            (_, Some(message)) => message.clone(),
-            _ => "unknown failure".to_owned(),
-        };
+        let message = words::of_panic(&*panic).to_owned();
         Err(RunError::Backend { line: describe(instruction), message })
     })
 }

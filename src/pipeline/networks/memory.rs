@@ -1,11 +1,10 @@
 //! What stays on the device, and whether it fits.
 
-use super::FluxPipeline;
+use super::Networks;
 use super::optimize::Optimized;
-use super::request::{Request, Resolved};
 use crate::Error;
 use reflux_ir::Program;
-use reflux_models::Net;
+use reflux_models::{Net, Sizes};
 use reflux_runtime::{Device, needs};
 use serde::Serialize;
 
@@ -78,23 +77,18 @@ impl Peak {
     }
 }
 
-impl FluxPipeline {
-    /// The most device memory, in bytes, that making the pictures of `request` takes with networks that are not loaded yet. On
-    /// the processor it is a lower bound.
+impl Networks {
+    /// The most device memory, in bytes, that the networks take at these sizes if none is loaded yet. On the processor it is a
+    /// lower bound.
     ///
     /// # Errors
-    /// If the request, or the passes on a network of its size, fail.
-    pub fn planned_peak(&mut self, request: &Request) -> Result<u64, Error> {
-        let request = request.resolve(&self.defaults, &self.config)?;
-        self.peak_of(&request)
-    }
-
-    fn peak_of(&mut self, request: &Resolved) -> Result<u64, Error> {
+    /// If the passes on a network of its size fail.
+    pub fn peak(&mut self, sizes_of: impl Fn(&Net) -> Sizes) -> Result<u64, Error> {
         let mut text = Peak::default();
         let mut picture = Peak::default();
-        for net in Net::ALL {
-            let Optimized { needed, working, .. } = *self.optimized(net, &request.sizes_of(net))?;
-            let peak = if net.is_of_text() { &mut text } else { &mut picture };
+        for &net in self.family().nets {
+            let Optimized { needed, working, .. } = *self.optimized(net, &sizes_of(net))?;
+            let peak = if net.role.is_of_text() { &mut text } else { &mut picture };
             peak.add(needed, working, self.device);
         }
         Ok(match self.memory {
@@ -104,12 +98,15 @@ impl FluxPipeline {
     }
 
     /// Refuses what cannot fit before any work is done.
-    pub(super) fn check_memory(&mut self, request: &Resolved) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// [`Error::Memory`], and as [`Networks::peak`].
+    pub fn check_memory(&mut self, sizes_of: impl Fn(&Net) -> Sizes) -> Result<(), Error> {
         let device = self.device;
-        for net in Net::ALL {
-            let sizes = request.sizes_of(net);
+        for &net in self.family().nets {
+            let sizes = sizes_of(net);
             // What is loaded has its memory already.
-            if self.loaded.get(&net).is_some_and(|(loaded, _)| *loaded == sizes) {
+            if self.loaded.get(net).is_some_and(|(loaded, _)| *loaded == sizes) {
                 continue;
             }
             let Optimized { program, needed, .. } = self.optimized(net, &sizes)?;
@@ -118,6 +115,6 @@ impl FluxPipeline {
         if !self.loaded.is_empty() {
             return Ok(());
         }
-        check_fits("all networks", self.peak_of(request)?, device)
+        check_fits("all networks", self.peak(sizes_of)?, device)
     }
 }

@@ -1,13 +1,41 @@
 //! The FLUX.1 transformer (diffusers, `models/transformers/transformer_flux.py`).
 
+use super::{GEOMETRY, infer};
+use crate::ModelError;
+use crate::architecture::{Architecture, ShapeOf, Untold};
+use crate::geometry::Sizes;
 use crate::settings::{EXTENTS, Fixed, LAYERS, Part, Settings, within};
-use crate::{ModelError, Net, PATCH, Sizes};
 use reflux_ir::op::{
     Attention, Binary, Concat, LayerNorm, PositionIds, Real, RmsNorm, Rope, RopeTable, Select,
     TimestepEmbedding, Unary,
 };
 use reflux_ir::{DType, Graph, GraphError, Program, Rate, Scope, ValueId};
 use serde::Deserialize;
+
+/// What diffusers calls it.
+const CLASS: &str = "FluxTransformer2DModel";
+
+pub static ARCHITECTURE: Architecture = Architecture {
+    title: "a FLUX.1 transformer",
+    class: CLASS,
+    model_type: None,
+    prefixes: &[
+        "",
+        "model.diffusion_model.",
+        "model.",
+        "diffusion_model.",
+        "transformer.",
+        "module.",
+        "model.model.",
+    ],
+    settings: Some(infer::settings),
+    refuse: Some(|shape| {
+        let model = conditioned_on_pictures(*shape("x_embedder.weight")?.get(1)?)?;
+        Some(format!(
+            "these weights are of {model}, and Reflux draws from prompts alone; give those of FLUX.1-dev or FLUX.1-schnell"
+        ))
+    }),
+};
 
 /// `transformer/config.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -42,10 +70,8 @@ const ROPE_THETA: f64 = 10_000.0;
 const TIMESTEP_CHANNELS: usize = 256;
 
 impl Part for FluxConfig {
-    const NET: Option<Net> = Some(Net::Transformer);
-
     const SETTINGS: Settings = Settings {
-        fixed: &[("_class_name", Fixed::Name(&["FluxTransformer2DModel"]))],
+        fixed: &[("_class_name", Fixed::Name(&[CLASS]))],
         without_effect: Some(&[]),
         fix: "give the transformer of a FLUX.1 model",
     };
@@ -83,12 +109,9 @@ impl Part for FluxConfig {
         if self.patch_size != 1 {
             return Err(format!("`patch_size` must be 1, not {}", self.patch_size));
         }
-        if !self.in_channels.is_multiple_of(PATCH * PATCH) {
-            return Err(format!(
-                "`in_channels` must be a multiple of {}, not {}",
-                PATCH * PATCH,
-                self.in_channels
-            ));
+        let patch = GEOMETRY.patch * GEOMETRY.patch;
+        if !self.in_channels.is_multiple_of(patch) {
+            return Err(format!("`in_channels` must be a multiple of {patch}, not {}", self.in_channels));
         }
         let axes = &self.axes_dims_rope;
         let rotated = axes.iter().copied().fold(0, usize::saturating_add);
@@ -100,10 +123,14 @@ impl Part for FluxConfig {
         }
         Ok(())
     }
+
+    fn of_shapes(shape: ShapeOf) -> Result<Self, Untold> {
+        infer::config(shape)
+    }
 }
 
 /// The FLUX.1 model whose transformer reads this many channels a token: 64 of the picture it makes and more of others.
-pub fn conditioned_on_pictures(in_channels: usize) -> Option<&'static str> {
+fn conditioned_on_pictures(in_channels: usize) -> Option<&'static str> {
     match in_channels {
         384 => Some("FLUX.1 Fill, which completes a picture"),
         128 => Some("FLUX.1 Canny or FLUX.1 Depth, which follow the edges or the depth of a picture"),
@@ -136,7 +163,7 @@ impl FluxConfig {
     }
 
     fn build(&self, s: &mut Scope, sizes: &Sizes) -> Result<(), GraphError> {
-        let (rows, columns) = sizes.grid();
+        let (rows, columns) = GEOMETRY.grid(sizes);
         let (batch, dtype, dim) = (sizes.batch, s.dtype(), self.inner_dim());
         let latents =
             s.input("latents", DType::F32, [batch, rows * columns, self.in_channels], Rate::Latent)?;
