@@ -1,8 +1,8 @@
 //! The CLIP text encoder (transformers, `models/clip/modeling_clip.py`).
 
-use crate::ModelError;
 use crate::architecture::Architecture;
-use crate::settings::{EXTENTS, Fixed, LAYERS, Part, Settings, positive, within};
+use crate::error::ModelError;
+use crate::settings::{Component, EXTENTS, Fixed, LAYERS, Settings, positive, within};
 use reflux_ir::op::{Argmax, Attention, Binary, Embedding, LayerNorm, Real, Select, Unary};
 use reflux_ir::{DType, Graph, GraphError, Program, Rate, Scope, ValueId};
 use serde::Deserialize;
@@ -63,7 +63,7 @@ impl From<Activation> for Unary {
 /// the one of the highest id.
 const LEGACY_EOS: i64 = 2;
 
-impl Part for ClipConfig {
+impl Component for ClipConfig {
     const SETTINGS: Settings = Settings {
         fixed: &[("model_type", Fixed::Name(&["clip_text_model"]))],
         without_effect: None,

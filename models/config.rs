@@ -1,6 +1,6 @@
 //! A model's configuration: the config files of a diffusers folder, or a built-in one.
 
-use crate::ModelError;
+use crate::error::ModelError;
 use crate::families::FAMILIES;
 use crate::family::Model;
 use crate::files::{ModelFiles, Parts};

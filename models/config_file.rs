@@ -1,7 +1,7 @@
 //! One config file: the one way in which all of a model's are read.
 
 use crate::net::Net;
-use crate::settings::{Part, check_fixed, describes};
+use crate::settings::{Component, check_fixed, describes};
 use crate::{ModelError, first_bytes, json};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -53,7 +53,11 @@ impl ConfigFile {
     ///
     /// # Errors
     /// If it is not JSON, lacks a setting, is of another network, or asks for something that Reflux does not compute.
-    pub fn part<P: Part>(&self, net: Option<&Net>, warnings: &mut Vec<String>) -> Result<P, ModelError> {
+    pub fn component<P: Component>(
+        &self,
+        net: Option<&Net>,
+        warnings: &mut Vec<String>,
+    ) -> Result<P, ModelError> {
         let settings: Map<String, Value> = self.json()?;
         if let Some(net) = net {
             let other = net.family.iter().map(|other| other.architecture);

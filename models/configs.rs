@@ -1,10 +1,10 @@
 //! The configuration of a whole model, as its files have it.
 
-use crate::ModelError;
 use crate::config_file::ConfigFile;
+use crate::error::ModelError;
 use crate::net::Net;
 use crate::scheduler::SchedulerConfig;
-use crate::settings::Part;
+use crate::settings::Component;
 use crate::weights::Weights;
 use std::path::PathBuf;
 
@@ -31,12 +31,12 @@ impl Configs {
     ///
     /// # Errors
     /// As [`ConfigFile::part`], or if weights without a config file do not tell.
-    pub fn network<P: Part>(&mut self, net: &'static Net) -> Result<P, ModelError> {
+    pub fn network<P: Component>(&mut self, net: &'static Net) -> Result<P, ModelError> {
         self.network_with(net, |_| Ok(()))
     }
 
-    /// The same, where not all that [`Part::check`] allows is fit for the family.
-    pub fn network_with<P: Part>(
+    /// The same, where not all that [`Component::check`] allows is fit for the family.
+    pub fn network_with<P: Component>(
         &mut self,
         net: &'static Net,
         check: impl FnOnce(&P) -> Result<(), String>,
@@ -45,7 +45,7 @@ impl Configs {
         let (_, described) = found.expect("a family asks for its own networks");
         match described {
             Described::ByFile(file) => {
-                let part = file.part(Some(net), &mut self.warnings)?;
+                let part = file.component(Some(net), &mut self.warnings)?;
                 check(&part).map_err(|why| file.refused(why))?;
                 Ok(part)
             }
@@ -63,7 +63,7 @@ impl Configs {
     /// # Errors
     /// As [`ConfigFile::part`].
     pub fn scheduler(&mut self) -> Result<SchedulerConfig, ModelError> {
-        self.scheduler.part(None, &mut self.warnings)
+        self.scheduler.component(None, &mut self.warnings)
     }
 
     /// That the parts are not of one model, and why.

@@ -1,7 +1,7 @@
 //! What a model is used with, where a request does not say.
 
-use crate::ModelError;
 use crate::config_file::read_json;
+use crate::error::ModelError;
 use crate::family::{Defaults, Model};
 use serde::Deserialize;
 use std::path::Path;

@@ -9,23 +9,26 @@
 //!
 //! # To add a family
 //!
-//! FLUX.2 would add these files:
+//! FLUX.2 would add eight files:
 //!
 //! 1. `models/flux2/mod.rs`: its [`Family`] and its networks ([`Net`]).
-//! 2. `models/flux2/config.rs`: the configuration of all its networks, and [`Model`] for it: what feeds what, the scheduler's
-//!    shift, the timesteps, defaults.
-//! 3. `models/flux2/transformer.rs`: the settings of its transformer, lowered.
-//! 4. `models/flux2/layouts.rs`: how its transformer's files name their tensors.
-//! 5. `models/flux2/configs/flux2-dev.json`: a built-in configuration.
-//! 6. `models/mistral.rs`: its text encoder, which is new. (T5, CLIP and AutoencoderKL are there for every family.)
-//! 7. `models/tokenizer/mistral.rs`: how that reads prompts.
+//! 2. `models/flux2/config.rs`: the configuration of all its networks, and [`Model`] for it: which text encoder feeds what, the
+//!    scheduler's shift, timesteps, defaults.
+//! 3. `models/flux2/transformer.rs`: the settings of its transformer, and how it is lowered.
+//! 4. `models/flux2/vae.rs`: the same of its autoencoder, which is FLUX.1's with normalised latents.
+//! 5. `models/flux2/layouts.rs`: how files of its transformer and its autoencoder name their tensors.
+//! 6. `models/flux2/configs/flux2-dev.json`: a built-in configuration.
+//! 7. `models/mistral.rs`: its text encoder, lowered; other families may have it too, as they have T5 and CLIP.
+//! 8. `models/tokenizer/mistral.rs`: how that encoder's prompts are read.
 //!
-//! and touch `models/families.rs` (one line in [`FAMILIES`](crate::FAMILIES)), `models/lib.rs` (which modules there are) and
-//! `models/weights/layout/list.rs` (its layouts, one line each). Qwen-Image is the same with `qwen2_5_vl.rs` and, as its
-//! autoencoder is one for videos, `vae_wan.rs`; it has one layout more to tell, and no built-in configuration to have.
+//! It would be listed in `models/families.rs` (the family), `models/lib.rs` (the modules) and `models/weights/layout/list.rs`
+//! (the layouts), and no longer in `models/weights/foreign/kinds.rs`, where it is refused today. Qwen-Image would add the like
+//! without a built-in configuration, with `qwen2_5_vl.rs` for `mistral.rs`; its scheduler's `shift_terminal` is a setting that
+//! `models/scheduler.rs` would have to learn. What no op computes yet, such as positions of four axes, is an op more.
+//! `tests/family.rs` has a family in one file.
 
-use crate::ModelError;
 use crate::configs::Configs;
+use crate::error::ModelError;
 use crate::geometry::{Geometry, Sizes};
 use crate::net::{Net, Role};
 use crate::scheduler::{Schedule, SchedulerConfig, SchedulerError};

@@ -48,6 +48,6 @@ pub use files::{ModelFiles, Parts};
 pub use first_bytes::Foreign;
 pub use geometry::{Geometry, Sizes};
 pub use net::{Length, Net, Role};
-pub use settings::{Fixed, Part, Settings};
+pub use settings::{Component, Fixed, Settings};
 pub use t5::{T5, T5Config};
 pub use vae::{AUTOENCODER_KL, VaeConfig};

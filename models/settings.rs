@@ -61,7 +61,7 @@ impl fmt::Display for Fixed {
 }
 
 /// What one config file describes: a network, or the scheduler.
-pub trait Part: DeserializeOwned {
+pub trait Component: DeserializeOwned {
     /// Its settings without fields.
     const SETTINGS: Settings;
 

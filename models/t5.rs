@@ -1,8 +1,8 @@
 //! The T5 v1.1 encoder (transformers, `models/t5/modeling_t5.py`).
 
-use crate::ModelError;
 use crate::architecture::Architecture;
-use crate::settings::{EXTENTS, Fixed, LAYERS, Part, Settings, positive, within};
+use crate::error::ModelError;
+use crate::settings::{Component, EXTENTS, Fixed, LAYERS, Settings, positive, within};
 use reflux_ir::op::{Attention, Binary, Embedding, Real, RelativeBuckets, RmsNorm, Unary};
 use reflux_ir::{DType, Graph, GraphError, Program, Rate, Scope, ValueId};
 use serde::Deserialize;
@@ -45,7 +45,7 @@ fn max_distance() -> usize {
     128
 }
 
-impl Part for T5Config {
+impl Component for T5Config {
     const SETTINGS: Settings = Settings {
         fixed: &[
             ("model_type", Fixed::Name(&["t5"])),

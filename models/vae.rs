@@ -1,9 +1,9 @@
 //! The decoder of AutoencoderKL (diffusers, `models/autoencoders/{autoencoder_kl,vae}.py`).
 
-use crate::ModelError;
 use crate::architecture::Architecture;
+use crate::error::ModelError;
 use crate::geometry::{Geometry, Sizes};
-use crate::settings::{EXTENTS, Fixed, Part, Settings, positive, within};
+use crate::settings::{Component, EXTENTS, Fixed, Settings, positive, within};
 use reflux_ir::op::{Attention, Binary, GroupNorm, Real, Unary, Upsample};
 use reflux_ir::{DType, Graph, GraphError, Program, Rate, Scope, ValueId};
 use serde::Deserialize;
@@ -45,7 +45,7 @@ const NORM_EPS: f64 = 1e-6;
 /// Levels that are believed: between two of them pictures become half as large.
 const LEVELS: RangeInclusive<usize> = 2..=10;
 
-impl Part for VaeConfig {
+impl Component for VaeConfig {
     const SETTINGS: Settings = Settings {
         fixed: &[
             ("_class_name", Fixed::Name(&["AutoencoderKL"])),

@@ -88,7 +88,8 @@ fn transformer_block_by_block() {
     let weights = weights(&flux1::TRANSFORMER);
     for (j, timestep) in meta["timesteps"].as_array().unwrap().iter().enumerate() {
         let mut program = config.lower(&flux1::TRANSFORMER, &sizes(128, 128), DType::F32).unwrap();
-        let transformer: flux1::FluxConfig = read_json(&emoji().join("transformer/config.json")).unwrap();
+        let transformer: flux1::TransformerConfig =
+            read_json(&emoji().join("transformer/config.json")).unwrap();
         let blocks = (transformer.num_layers, transformer.num_single_layers);
         for index in 0..blocks.0 {
             expose(&mut program, &format!("txt.{index}"));
@@ -153,7 +154,7 @@ fn vae_decoder() {
 #[test]
 fn tinyrandom_transformer() {
     let folder = repo("tests/fixtures/tinyrandom");
-    let config: flux1::FluxConfig = read_json(&folder.join("transformer/config.json")).unwrap();
+    let config: flux1::TransformerConfig = read_json(&folder.join("transformer/config.json")).unwrap();
     let io = Fixture::open("tinyrandom/io.safetensors");
     for source in ["transformer", "bfl.safetensors"] {
         let weights = Weights::open(folder.join(source)).unwrap();

@@ -1,23 +1,19 @@
-//! The configuration of a FLUX.1 model.
+//! What the config files of a FLUX.1 model say.
 
-use super::{CLIP, FAMILY, FluxConfig, GEOMETRY, T5, TRANSFORMER, VAE};
-use crate::ModelError;
+use super::nets::{CLIP, T5, TRANSFORMER, VAE};
+use super::settings::{GEOMETRY, TransformerConfig};
 use crate::clip::ClipConfig;
 use crate::configs::Configs;
-use crate::family::{Defaults, Family, Model, TextEncoder};
-use crate::geometry::Sizes;
-use crate::net::Net;
+use crate::error::ModelError;
 use crate::scheduler::SchedulerConfig;
 use crate::t5::T5Config;
-use crate::tokenizer;
 use crate::vae::VaeConfig;
-use reflux_ir::{DType, HostTensor, Program};
 use serde::Deserialize;
 
 /// The configuration of all networks of a model.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Config {
-    pub transformer: FluxConfig,
+    pub transformer: TransformerConfig,
     #[serde(rename = "text_encoder")]
     pub clip: ClipConfig,
     #[serde(rename = "text_encoder_2")]
@@ -68,69 +64,5 @@ impl Config {
             }
         }
         Ok(())
-    }
-}
-
-impl Model for Config {
-    fn family(&self) -> &'static Family {
-        &FAMILY
-    }
-
-    fn scheduler(&self) -> &SchedulerConfig {
-        &self.scheduler
-    }
-
-    /// diffusers hands over t / 1000 in the pipeline's dtype, having rounded t to it first.
-    fn timestep(&self, t: f32, dtype: DType) -> f32 {
-        let rounded = |x: f32| HostTensor::from_f32([1], &[x]).cast(dtype).to_f32()[0];
-        rounded(rounded(t) / 1000.0)
-    }
-
-    fn token_channels(&self) -> usize {
-        self.transformer.in_channels
-    }
-
-    /// FLUX.1-dev is, FLUX.1-schnell is not.
-    fn is_guided(&self) -> bool {
-        self.transformer.guidance_embeds
-    }
-
-    /// FLUX.1-dev's settings with guidance, -schnell's without.
-    fn defaults(&self) -> Defaults {
-        let (steps, max_sequence_length) = if self.is_guided() { (28, 512) } else { (4, 256) };
-        Defaults { width: 1024, height: 1024, steps, guidance: 3.5, max_sequence_length }
-    }
-
-    /// CLIP's pooled output `[batch, hidden]`, and T5's last hidden state `[batch, tokens, d_model]`.
-    fn text_encoders(&self) -> Vec<TextEncoder> {
-        let clip = TextEncoder {
-            net: &CLIP,
-            name: "CLIP",
-            tokenizer: (FAMILY.tokenizers[0], tokenizer::clip),
-            vocab_size: self.clip.vocab_size,
-            tokens: Some(self.clip.max_position_embeddings),
-            result: "pooled",
-            input: "pooled",
-        };
-        let t5 = TextEncoder {
-            net: &T5,
-            name: "T5",
-            tokenizer: (FAMILY.tokenizers[1], tokenizer::t5),
-            vocab_size: self.t5.vocab_size,
-            tokens: None,
-            result: "prompt",
-            input: "prompt",
-        };
-        vec![clip, t5]
-    }
-
-    fn lower(&self, net: &'static Net, sizes: &Sizes, dtype: DType) -> Result<Program, ModelError> {
-        match net {
-            net if *net == TRANSFORMER => self.transformer.lower(sizes, dtype),
-            net if *net == T5 => self.t5.lower(sizes.batch, sizes.text_tokens, dtype),
-            net if *net == CLIP => self.clip.lower(sizes.batch, dtype),
-            net if *net == VAE => self.vae.lower(sizes, &GEOMETRY, dtype),
-            net => unreachable!("{net:?} is no network of FLUX.1"),
-        }
     }
 }

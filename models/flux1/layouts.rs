@@ -1,6 +1,6 @@
 //! Names of FLUX.1 transformers.
 
-use super::transformer::ARCHITECTURE;
+use super::settings::ARCHITECTURE;
 use crate::weights::layout::Layout;
 use crate::weights::layout::Rule::{Halves, Name, Rows};
 

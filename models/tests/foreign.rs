@@ -4,7 +4,7 @@ mod common;
 
 use common::{Tensors, emoji, read, renamed, tinyrandom, write, write_with, zeros};
 use reflux_ir::DType;
-use reflux_models::flux1::FluxConfig;
+use reflux_models::flux1::TransformerConfig;
 use reflux_models::weights::{Weights, WeightsError};
 use reflux_models::{Net, Sizes, flux1, read_json};
 use safetensors::tensor::Dtype;
@@ -265,7 +265,7 @@ fn marks_of_scaled_fp8_are_seen_wherever_they_are() {
 }
 
 fn tiny_program() -> reflux_ir::Program {
-    let config: FluxConfig =
+    let config: TransformerConfig =
         read_json(&tinyrandom("transformer/config.json")).unwrap_or_else(|error| panic!("{error}"));
     config.lower(&Sizes { batch: 1, steps: 1, text_tokens: 4, height: 32, width: 32 }, DType::F32).unwrap()
 }
@@ -345,13 +345,13 @@ fn a_transformer_of_another_size_is_said_to_be_one() {
 #[test]
 fn a_configuration_is_read_off_the_weights() {
     let config = emoji("transformer/config.json");
-    let wanted: FluxConfig = read_json(&config).unwrap();
+    let wanted: TransformerConfig = read_json(&config).unwrap();
     let weights = Weights::open_for(&flux1::TRANSFORMER, emoji("transformer")).unwrap();
-    assert_eq!(weights.config::<FluxConfig>().unwrap(), wanted);
+    assert_eq!(weights.config::<TransformerConfig>().unwrap(), wanted);
 
     let error = Weights::open_for(&flux1::TRANSFORMER, tinyrandom("bfl.safetensors"))
         .unwrap()
-        .config::<FluxConfig>()
+        .config::<TransformerConfig>()
         .unwrap_err();
     assert!(error.to_string().contains("heads have 32 channels"), "{error}");
     assert!(error.to_string().contains("transformer/config.json"), "{error}");
@@ -362,7 +362,7 @@ fn a_configuration_is_read_off_the_weights() {
     write(&folder.path().join("x.safetensors"), &tensors);
     let error = Weights::open_for(&flux1::TRANSFORMER, folder.path())
         .unwrap()
-        .config::<FluxConfig>()
+        .config::<TransformerConfig>()
         .unwrap_err()
         .to_string();
     assert!(error.contains("`txt_in.weight` is missing"), "{error}");

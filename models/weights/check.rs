@@ -1,28 +1,13 @@
 //! Whether weights are those that a model's configuration calls for.
 
+use super::error::WeightsError;
 use super::layout::Role;
-use super::{Weights, WeightsError, supported};
+use super::mismatch::Mismatch;
+use super::{Weights, supported};
 use crate::architecture::Untold;
-use crate::settings::Part;
+use crate::settings::Component;
 use reflux_ir::{Fact, Program};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::path::PathBuf;
-
-/// At most this many tensors of a kind are listed in a message.
-const LISTED: usize = 8;
-
-/// Everything that tells weights from those of the model they were opened for, in the names of their files.
-#[derive(Debug)]
-pub struct Mismatch {
-    path: PathBuf,
-    /// In what the file's network as a whole is another one.
-    differences: Vec<String>,
-    missing: Vec<String>,
-    misshaped: Vec<String>,
-    unsupported: Vec<String>,
-    unexpected: Vec<String>,
-}
 
 impl Weights {
     /// Checks that every tensor of `expected` (its name and shape) is there and readable, and that the network has no others.
@@ -109,7 +94,7 @@ impl Weights {
     ///
     /// # Errors
     /// If its shapes do not tell.
-    pub fn config<P: Part>(&self) -> Result<P, WeightsError> {
+    pub fn config<P: Component>(&self) -> Result<P, WeightsError> {
         let why = |untold| match untold {
             Untold::Tensor(name) => {
                 format!("`{}` is missing or has no such shape", self.name_in_file(&name))
@@ -139,38 +124,3 @@ impl Weights {
         differ.map(|((what, found), (_, wanted))| format!("{what} {found}, not {wanted}")).collect()
     }
 }
-
-impl Mismatch {
-    fn kinds(&self) -> [(&'static str, &[String]); 4] {
-        [
-            ("missing", &self.missing),
-            ("of another shape", &self.misshaped),
-            ("of an unsupported type (bf16, f16, f32 and fp8 are supported)", &self.unsupported),
-            ("unexpected", &self.unexpected),
-        ]
-    }
-}
-
-impl fmt::Display for Mismatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the weights {} do not fit the model's configuration; give those that belong to it",
-            self.path.display()
-        )?;
-        if !self.differences.is_empty() {
-            write!(f, "\n  they are of a transformer with {}", self.differences.join("; "))?;
-        }
-        for (what, tensors) in self.kinds() {
-            let Some(more) = tensors.len().checked_sub(1) else { continue };
-            let listed = &tensors[..=more.min(LISTED - 1)];
-            write!(f, "\n  {} {what}: {}", tensors.len(), listed.join(", "))?;
-            if tensors.len() > LISTED {
-                write!(f, ", … and {} more", tensors.len() - LISTED)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for Mismatch {}

@@ -1,6 +1,6 @@
 //! What can be wrong with weights.
 
-use super::{Mismatch, layout};
+use super::mismatch::Mismatch;
 use crate::architecture::Architecture;
 use crate::first_bytes::Foreign;
 use crate::net::Net;
@@ -46,10 +46,10 @@ pub enum WeightsError {
 
     /// Names of which none is known.
     #[error(
-        "{} is not {}, nor anything else that Reflux knows: it holds {holds}; names of one are like {}",
-        path.display(), architecture.title, layout::examples(architecture)
+        "{} is not {}, nor anything else that Reflux knows: it holds {holds}; names of one are like {examples}",
+        path.display(), architecture.title
     )]
-    Unknown { path: PathBuf, architecture: &'static Architecture, holds: String },
+    Unknown { path: PathBuf, architecture: &'static Architecture, holds: String, examples: String },
 
     /// A part of the weights.
     #[error(

@@ -12,25 +12,28 @@ mod foreign;
 mod index;
 pub(crate) mod layout;
 mod locate;
+mod mismatch;
+mod names;
 mod random;
+mod stored;
 mod unique;
 mod widen;
 
-pub use check::Mismatch;
 pub use error::WeightsError;
+pub use mismatch::Mismatch;
 pub use random::RandomWeights;
 
 use crate::architecture::Architecture;
 use crate::net::Net;
 use file::MappedFile;
 use foreign::Metadata;
-use layout::{LAYOUTS, Naming, Role};
+use layout::{LAYOUTS, Naming, Role, examples};
 use rayon::prelude::*;
 use reflux_ir::{DType, HostTensor, WeightError, WeightSource};
 use safetensors::Dtype;
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
+use stored::Stored;
 
 /// Bytes that one thread copies.
 const SHARE: usize = 1 << 20;
@@ -46,19 +49,6 @@ pub struct Weights {
     naming: Option<Naming>,
     /// The files' tensors that are not the network's, by the files' names.
     aside: BTreeMap<String, Role>,
-}
-
-/// Where a tensor lies.
-#[derive(Clone, Debug)]
-struct Stored {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    /// Index into [`Weights::files`].
-    file: usize,
-    /// The byte ranges of that file which make up the tensor, in order.
-    parts: Vec<Range<usize>>,
-    /// The shape of the file's tensor that it is, or is part of.
-    whole: Vec<usize>,
 }
 
 /// A tensor in a mapped file.
@@ -124,7 +114,7 @@ impl Weights {
     /// # Errors
     /// As [`Weights::open`], and if the files are one shard of several, recognised as something else, or not recognised at all.
     pub fn open_for(net: &'static Net, path: impl AsRef<Path>) -> Result<Self, WeightsError> {
-        let name = locate::file_name(path.as_ref());
+        let name = names::file_name(path.as_ref());
         if let Some(of) = folder::is_shard_of(name).filter(|_| path.as_ref().is_file()) {
             return Err(WeightsError::OneShard { path: path.as_ref().to_owned(), of });
         }
@@ -275,7 +265,12 @@ impl Checkpoint {
             count if count <= SHOWN => names.join(", "),
             count => format!("{}, … and {} more tensors", names.join(", "), count - SHOWN),
         };
-        WeightsError::Unknown { path: self.path.clone(), architecture, holds }
+        WeightsError::Unknown {
+            path: self.path.clone(),
+            architecture,
+            holds,
+            examples: examples(architecture),
+        }
     }
 }
 

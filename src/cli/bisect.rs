@@ -4,7 +4,7 @@ use super::DeviceArg;
 use super::compare::{Results, distance};
 use super::console::{print, say};
 use super::input::Input;
-use super::lowering::{Model, SizeArgs};
+use super::lowering::{ModelArg, SizeArgs};
 use super::number;
 use super::passes::PassArgs;
 use super::seed::SeedArg;
@@ -153,7 +153,7 @@ impl Subject {
         match input {
             // Built-in configurations have no weights to draw with.
             Input::Model(model)
-                if args.input.is_dir() || args.input.to_str().and_then(Model::built_in).is_none() =>
+                if args.input.is_dir() || args.input.to_str().and_then(ModelArg::built_in).is_none() =>
             {
                 let sizes = model.sizes(&args.sizes)?;
                 if sizes.batch != 1 {

@@ -1,6 +1,6 @@
 //! What commands are given to work on: an IR file, the folder of a model, or the name of a built-in configuration.
 
-use super::lowering::{Model, SizeArgs};
+use super::lowering::{ModelArg, SizeArgs};
 use super::read_text;
 use crate::Error;
 use reflux_ir::pass::{Driver, Pipeline, Recipe};
@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// What an argument means.
 pub enum Input<'a> {
-    Model(Box<Model>),
+    Model(Box<ModelArg>),
     /// A file of IR text.
     File(&'a Path),
 }
@@ -19,15 +19,15 @@ impl<'a> Input<'a> {
     /// A folder is a model; a name is a built-in configuration, unless a file is called so.
     pub fn of(argument: &'a Path) -> Result<Self, Error> {
         if argument.is_dir() {
-            return Ok(Self::Model(Box::new(Model::read(argument)?)));
+            return Ok(Self::Model(Box::new(ModelArg::read(argument)?)));
         }
         if argument.exists() {
             return Ok(Self::File(argument));
         }
-        if let Some(model) = argument.to_str().and_then(Model::built_in) {
+        if let Some(model) = argument.to_str().and_then(ModelArg::built_in) {
             return Ok(Self::Model(Box::new(model)));
         }
-        match Model::read(argument) {
+        match ModelArg::read(argument) {
             // The id of a model in the Hub's local cache.
             Ok(model) => Ok(Self::Model(Box::new(model))),
             Err(Error::Model(ModelError::NoFolder { .. })) => {

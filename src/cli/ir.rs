@@ -2,7 +2,7 @@
 
 use super::console::say_all;
 use super::diff;
-use super::lowering::{Model, SizeArgs, built_in_names, net_names};
+use super::lowering::{ModelArg, SizeArgs, built_in_names, net_names};
 use super::passes::{DriveArgs, default_for};
 use super::{text_output, write_result};
 use crate::Error;
@@ -81,9 +81,9 @@ fn show(args: &ShowArgs) -> Result<(), Error> {
         return Err(Error::Usage(format!("{flag} is about passes, and none are asked for; add --passes")));
     }
     let model = match (&args.config, &args.model) {
-        (Some(name), _) => Model::built_in(name).expect("clap knows the names"),
-        (None, Some(folder)) => Model::read(folder)?,
-        (None, None) => Model::read(&bundled_model()?)?,
+        (Some(name), _) => ModelArg::built_in(name).expect("clap knows the names"),
+        (None, Some(folder)) => ModelArg::read(folder)?,
+        (None, None) => ModelArg::read(&bundled_model()?)?,
     };
     let net = model.net(Some(&args.net))?;
     let program = model.lower(net, &args.sizes)?;

@@ -111,12 +111,12 @@ pub fn built_in_names() -> PossibleValuesParser {
 }
 
 /// What a model is, without its weights.
-pub struct Model {
+pub struct ModelArg {
     config: ModelConfig,
     defaults: Defaults,
 }
 
-impl Model {
+impl ModelArg {
     /// The built-in configuration called `name`.
     pub fn built_in(name: &str) -> Option<Self> {
         let config = ModelConfig::built_in(name)?;
@@ -187,7 +187,7 @@ impl Model {
         Ok(sizes)
     }
 
-    /// The time of each step that [`Model::lower`] is for.
+    /// The time of each step that [`ModelArg::lower`] is for.
     pub fn timesteps(&self, args: &SizeArgs) -> Result<Vec<f32>, Error> {
         let sizes = self.sizes(args)?;
         self.timesteps_of(sizes.steps, self.family().geometry.image_tokens(&sizes))

@@ -2,7 +2,7 @@
 
 use super::console::{print, say_all};
 use super::input::{Input, parse};
-use super::lowering::{Model, SizeArgs, built_in_names, net_names};
+use super::lowering::{ModelArg, SizeArgs, built_in_names, net_names};
 use super::passes::{DriveArgs, default_for};
 use super::{read_text, text_output, write_result};
 use crate::Error;
@@ -125,8 +125,8 @@ fn of_file(path: &Path, args: &Args) -> Result<Source, Error> {
 /// The times of a program's steps, if the model that it was made from is given.
 fn timesteps_of(program: &Program, args: &Args) -> Result<Option<Vec<f32>>, Error> {
     let model = match (&args.model, &args.config) {
-        (Some(folder), _) => Model::read(folder)?,
-        (None, Some(name)) => Model::built_in(name).expect("clap knows the names"),
+        (Some(folder), _) => ModelArg::read(folder)?,
+        (None, Some(name)) => ModelArg::built_in(name).expect("clap knows the names"),
         (None, None) => return Ok(None),
     };
     let latents = program.inputs.iter().find(|input| *input.name == *"latents");

@@ -1,12 +1,10 @@
 //! What a picture says of how it was made.
 
+use super::image::PARAMETERS;
 use super::networks::Networks;
 use super::request::Resolved;
 use crate::VERSION;
 use serde_json::json;
-
-/// The key of the text that AUTOMATIC1111's web UI writes, and the tools that read its pictures look for.
-pub(super) const PARAMETERS: &str = "parameters";
 
 /// What is the same for all pictures of a run.
 pub(super) struct Maker<'a> {

@@ -1,6 +1,6 @@
 //! How to open a pipeline.
 
-use super::networks::Memory;
+use super::memory::Memory;
 use reflux_ir::pass::Recipe;
 use reflux_ir::{DType, Program};
 use reflux_models::Parts;

@@ -6,7 +6,8 @@
 mod kinds;
 mod scheme;
 
-use super::{Stored, WeightsError};
+use super::error::WeightsError;
+use super::stored::Stored;
 use crate::first_bytes::Foreign;
 use std::collections::BTreeMap;
 use std::path::Path;

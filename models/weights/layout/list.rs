@@ -1,9 +1,10 @@
 //! The layouts that are read.
 
 use super::description::Layout;
-use super::{text, vae};
+use super::text;
+use super::vae;
 use crate::architecture::Architecture;
-use crate::flux1;
+use crate::flux1::layouts as flux1;
 
 /// All layouts. Which one a file has is told by its names: it is the layout, and the prefix, that most of them are marked with;
 /// of equals the first. Where it is not said which network is meant, networks are looked for in this order.
@@ -19,18 +20,11 @@ use crate::flux1;
 /// Then, if files of this kind were refused by name so far, take that kind out of `foreign/kinds.rs` (or, where they store
 /// codes, out of `foreign/scheme.rs`), and test it in `models/tests/layouts.rs`, where the bundled weights are written in each
 /// layout and must come out as they were.
-pub(in super::super) const LAYOUTS: &[Layout] = &[
-    flux1::layouts::DIFFUSERS,
-    flux1::layouts::BFL,
-    vae::DIFFUSERS,
-    vae::BFL,
-    text::T5,
-    text::CLIP,
-    text::CLIP_BARE,
-];
+pub(in crate::weights) const LAYOUTS: &[Layout] =
+    &[flux1::DIFFUSERS, flux1::BFL, vae::DIFFUSERS, vae::BFL, text::T5, text::CLIP, text::CLIP_BARE];
 
 /// Names of a kind of network, to tell what a file of it looks like.
-pub(in super::super) fn examples(architecture: &Architecture) -> String {
+pub(in crate::weights) fn examples(architecture: &Architecture) -> String {
     let layouts = LAYOUTS.iter().filter(|layout| layout.architecture == architecture);
     let examples = layouts.map(|layout| format!("`{}` ({})", layout.example, layout.names));
     examples.collect::<Vec<_>>().join(" or ")

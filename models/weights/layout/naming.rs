@@ -1,8 +1,9 @@
 //! The names of a file, and what they are in diffusers.
 
-use super::super::{Stored, WeightsError};
-use super::LAYOUTS;
+use super::super::error::WeightsError;
+use super::super::stored::Stored;
 use super::description::Layout;
+use super::list::LAYOUTS;
 use super::rule::{self, Rule, captures, counted_index, filled};
 use crate::architecture::Architecture;
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ const OTHERS: [&str; 4] = ["text_encoders.", "cond_stage_model.", "conditioner."
 
 /// The names of a file, as a layout and a prefix make them.
 #[derive(Clone, Debug)]
-pub(in super::super) struct Naming {
+pub(in crate::weights) struct Naming {
     pub layout: &'static Layout,
     pub prefix: &'static str,
     /// The highest index where the layout counts from the last.
@@ -22,7 +23,7 @@ pub(in super::super) struct Naming {
 
 /// What a tensor of a file is to the network that the file was opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Role {
+pub(in crate::weights) enum Role {
     /// One of its tensors.
     Own,
     /// Its own, or another network's, and of no use.

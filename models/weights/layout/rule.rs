@@ -1,6 +1,6 @@
 //! How one tensor of a checkpoint becomes tensors of diffusers' names.
 
-use super::super::Stored;
+use super::super::stored::Stored;
 use std::iter::once;
 use std::ops::Range;
 use std::slice::from_ref;

@@ -1,7 +1,7 @@
 //! What is measured: a model, or a configuration without weights.
 
 use crate::Error;
-use crate::cli::lowering::{Model, built_in_names};
+use crate::cli::lowering::{ModelArg, built_in_names};
 use crate::cli::parts::PartArgs;
 use crate::pipeline::{DiffusionPipeline, OpenOptions, bundled_model, open_weights};
 use reflux_ir::{Program, WeightSource};
@@ -27,7 +27,7 @@ pub struct SubjectArgs {
 pub struct Subject {
     /// As the user calls it.
     pub name: String,
-    pub model: Model,
+    pub model: ModelArg,
     /// Where the model's weights are; drawn if nowhere.
     files: Option<ModelFiles>,
 }
@@ -56,12 +56,12 @@ impl Subject {
                 );
                 return Err(Error::Usage(message));
             }
-            let model = Model::built_in(name).expect("clap knows the names");
+            let model = ModelArg::built_in(name).expect("clap knows the names");
             return Ok(Self { name: name.clone(), model, files: None });
         }
         let folder = args.model.clone().map_or_else(bundled_model, Ok)?;
         let files = ModelFiles::find(&folder, args.parts.parts())?;
-        let model = Model::of(&files)?;
+        let model = ModelArg::of(&files)?;
         let name = folder.display().to_string();
         Ok(Self { name, model, files: (!args.random_weights).then_some(files) })
     }

@@ -1,21 +1,18 @@
 //! The networks of a model: opened, optimized, loaded and left again. What flows through them is not known here.
 
+mod estimate;
 mod finite;
 mod given;
-mod memory;
 mod optimize;
 mod weights;
 
-pub use memory::Memory;
-pub(crate) use memory::check_fits;
-pub(crate) use optimize::lossless;
 pub(crate) use weights::open_weights;
 
-use super::defaults::dtype_on;
+use super::defaults::{dtype_on, lossless};
+use super::memory::Memory;
 use super::options::OpenOptions;
 use super::report::Record;
 use crate::Error;
-use optimize::Optimized;
 use reflux_ir::pass::{PassReport, Pipeline};
 use reflux_ir::{DType, Program, WeightSource};
 use reflux_models::weights::{RandomWeights, Weights};
@@ -44,6 +41,16 @@ pub(super) struct Networks {
     pass_reports: Vec<PassReport>,
     loaded: HashMap<&'static Net, (Sizes, Box<dyn Execute>)>,
     profiling: bool,
+}
+
+/// A network's program as the passes made it.
+struct Optimized {
+    sizes: Sizes,
+    program: Program,
+    /// The most memory of the device that it takes at once, in bytes; on the processor a lower bound.
+    needed: u64,
+    /// How much of that it takes only while it runs.
+    working: u64,
 }
 
 impl Networks {

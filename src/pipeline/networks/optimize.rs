@@ -1,34 +1,11 @@
 //! Networks as the passes leave them.
 
-use super::{Networks, given};
+use super::{Networks, Optimized, given};
 use crate::Error;
+use crate::pipeline::defaults::lossless;
 use reflux_ir::Program;
-use reflux_ir::pass::{Driver, Pipeline};
+use reflux_ir::pass::Driver;
 use reflux_models::{Net, Role, Sizes};
-use reflux_passes::{LOSSLESS, LOSSLESS_CPU, LOSSLESS_ONCE, registry};
-use reflux_runtime::Device;
-
-/// The default passes of a network: those that run where nothing is asked for, and around what is.
-pub(crate) fn lossless(role: Role, device: Device) -> Pipeline {
-    let passes = match (role, device) {
-        (Role::Denoiser, Device::Cpu) => LOSSLESS_CPU,
-        (Role::Denoiser, Device::Cuda) => LOSSLESS,
-        (_, Device::Cuda) => LOSSLESS_ONCE,
-        // They run once a picture, and not for long.
-        (_, Device::Cpu) => return Pipeline::default(),
-    };
-    Pipeline::parse(passes, &registry()).expect("it is written well")
-}
-
-/// A network's program as the passes made it.
-pub(super) struct Optimized {
-    pub(super) sizes: Sizes,
-    pub program: Program,
-    /// The most memory of the device that it takes at once, in bytes; on the processor a lower bound.
-    pub needed: u64,
-    /// How much of that it takes only while it runs.
-    pub working: u64,
-}
 
 impl Networks {
     /// `net` for these sizes. What passes were asked for run on the denoiser: it is what runs at every step.
