@@ -114,14 +114,17 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
 
 /// The contents of a regular file of text, which is refused if it is larger than any such file is.
 pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    open(path)?.take(MOST_TEXT + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MOST_TEXT {
-        return Err(io::Error::other(format!(
-            "it has more than {} MB, which no configuration or vocabulary has",
-            MOST_TEXT / 1_000_000
-        )));
+    let file = open(path)?;
+    let bytes = file.metadata()?.len();
+    if bytes > MOST_TEXT {
+        let (found, most) = (bytes / 1_000_000, MOST_TEXT / 1_000_000);
+        let why =
+            format!("it has {found} MB, and a configuration or a vocabulary has no more than {most} MB");
+        return Err(io::Error::other(why));
     }
+    let mut bytes = Vec::new();
+    // It may grow while it is read.
+    file.take(MOST_TEXT).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use std::fmt;
 use std::ops::RangeInclusive;
 
-/// The most layers of a kind that are believed. FLUX.1-dev's largest count is 38.
+/// The most layers of a kind that are believed. FLUX.1-dev has 38 of a kind.
 pub(crate) const LAYERS: RangeInclusive<usize> = 0..=1000;
 
 /// Widths and counts that are believed: products of three of them still fit 64 bits.

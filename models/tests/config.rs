@@ -282,6 +282,23 @@ fn absurd_numbers_are_refused() {
     with(VAE, json!({"block_out_channels": many})).unwrap_err();
 }
 
+/// Nothing is read that has no end, or that nobody waits for.
+#[cfg(unix)]
+#[test]
+fn what_no_configuration_is_like_is_not_read() {
+    for file in FILES {
+        let folder = configs();
+        let path = folder.path().join(file);
+        fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        let message = read(folder.path()).unwrap_err().to_string();
+        assert!(message.contains(file) && message.contains("no more than 200 MB"), "{message}");
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        let message = read(folder.path()).unwrap_err().to_string();
+        assert!(message.contains(file) && message.contains("a device or a pipe"), "{message}");
+    }
+}
+
 #[test]
 fn what_is_wrong_with_a_file_is_said_with_its_name() {
     for (bytes, what) in [

@@ -36,7 +36,7 @@ pub enum WeightsError {
     )]
     Pickle { path: PathBuf },
 
-    /// A file of another format, or of something else than FLUX.1's networks.
+    /// A file of another format, or of something else than the networks that Reflux knows.
     #[error("{} is {}; {}", path.display(), foreign.what, foreign.advice)]
     Foreign { path: PathBuf, foreign: Foreign },
 
@@ -110,11 +110,18 @@ pub enum WeightsError {
 
     /// A fused tensor that does not come apart.
     #[error(
-        "{}: `{tensor}` of shape {shape:?} cannot be split into {}; the file is damaged, or no FLUX.1 transformer",
+        "{}: `{tensor}` of shape {shape:?} cannot be split into {}; the file is damaged, or is not {}",
         path.display(),
-        into.join(", ")
+        into.join(", "),
+        architecture.title
     )]
-    Fused { path: PathBuf, tensor: String, shape: Vec<usize>, into: Vec<String> },
+    Fused {
+        path: PathBuf,
+        tensor: String,
+        shape: Vec<usize>,
+        into: Vec<String>,
+        architecture: &'static Architecture,
+    },
 
     /// A tensor that is to be split as its module's matrix is, which is not there.
     #[error("{} holds `{tensor}` without `{matrix}`: it is not complete, download it again", path.display())]

@@ -62,7 +62,7 @@ impl DiffusionPipeline {
         let notes = [files.unused(), config.warnings.clone()].concat();
         let mut pipeline = Self::with_random_weights(config, defaults, options)?;
         pipeline.notes = notes;
-        pipeline.prompts = Prompts::open(files.folder(), &**pipeline.config())?;
+        pipeline.prompts = Prompts::open(files.folder(), pipeline.config())?;
         pipeline.networks.open_weights(&files, &mut pipeline.notes)?;
         pipeline.name = files.name().unwrap_or(pipeline.name);
         Ok(pipeline)
@@ -79,7 +79,7 @@ impl DiffusionPipeline {
     ) -> Result<Self, Error> {
         let device = options.device.unwrap_or(Device::Cpu);
         let device_name = device.probe().map_err(reflux_runtime::RunError::from)?.name;
-        let prompts = Prompts::unread(&*config);
+        let prompts = Prompts::unread(&config);
         let networks = Networks::with_random_weights(config, options)?;
         Ok(Self {
             prompts,
@@ -133,7 +133,7 @@ impl DiffusionPipeline {
     /// # Errors
     /// If the request, or the passes on a network of its size, fail.
     pub fn planned_peak(&mut self, request: &Request) -> Result<u64, Error> {
-        let request = request.resolve(&self.defaults, &**self.config())?;
+        let request = request.resolve(&self.defaults, self.config())?;
         self.networks.peak(|net| request.sizes_of(net))
     }
 
@@ -176,12 +176,12 @@ impl DiffusionPipeline {
         take: &mut dyn FnMut(Picture) -> Result<(), Error>,
     ) -> Result<Report, Error> {
         let mut record = Record::new(observe);
-        record.warnings = [self.notes.clone(), request.warnings(&**self.config())].concat();
-        let request = request.resolve(&self.defaults, &**self.config())?;
+        record.warnings = [self.notes.clone(), request.warnings(self.config())].concat();
+        let request = request.resolve(&self.defaults, self.config())?;
         self.networks.check_given(&request.sizes_of(self.networks.family().denoiser()))?;
         self.networks.check_memory(|net| request.sizes_of(net))?;
         let model = self.networks.config();
-        let mut noise = InitialLatents::of(&request, &**model, self.networks.dtype())?;
+        let mut noise = InitialLatents::of(&request, model, self.networks.dtype())?;
         let tokens = model.family().geometry.image_tokens(&request.sizes());
         let schedule = model.schedule(request.steps, tokens)?;
         record.warnings.extend(request.prompts.iter().filter_map(|prompt| prompt::warning(prompt)));

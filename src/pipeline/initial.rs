@@ -4,7 +4,7 @@ use super::request::Resolved;
 use crate::Error;
 use reflux_ir::{DType, HostTensor};
 use reflux_models::noise::TorchGenerator;
-use reflux_models::{Geometry, Model, Sizes};
+use reflux_models::{Geometry, ModelConfig, Sizes};
 
 /// Packed latents `[1, tokens, channels]`, one picture after the other.
 pub(super) enum InitialLatents {
@@ -17,7 +17,7 @@ impl InitialLatents {
     ///
     /// # Errors
     /// If what is given has another shape than the pictures.
-    pub fn of(request: &Resolved, model: &dyn Model, dtype: DType) -> Result<Self, Error> {
+    pub fn of(request: &Resolved, model: &ModelConfig, dtype: DType) -> Result<Self, Error> {
         let (geometry, channels) = (model.family().geometry, model.token_channels());
         match &request.init_latents {
             Some(given) => Self::given(given, request, geometry, channels),

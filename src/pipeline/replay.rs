@@ -24,13 +24,13 @@ pub(crate) struct Replay {
 impl Replay {
     /// The first picture of `request`. Its prompt is encoded here.
     pub fn new(pipeline: DiffusionPipeline, request: &Request) -> Result<Self, Error> {
-        let request = request.resolve(pipeline.defaults(), &**pipeline.config())?;
+        let request = request.resolve(pipeline.defaults(), pipeline.config())?;
         let (mut networks, prompts) = pipeline.into_parts();
         networks.check_memory(|net| request.sizes_of(net))?;
         let model = networks.config();
         let schedule =
             model.schedule(request.steps, model.family().geometry.image_tokens(&request.sizes()))?;
-        let noise = InitialLatents::of(&request, &**model, networks.dtype())?.next();
+        let noise = InitialLatents::of(&request, model, networks.dtype())?.next();
         let mut nothing = |_: Event| {};
         let mut record = Record::new(&mut nothing);
         let conditioning = prompts.encode(&mut networks, &request, &mut record)?.swap_remove(0);

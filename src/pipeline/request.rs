@@ -2,7 +2,7 @@
 
 use crate::Error;
 use reflux_ir::HostTensor;
-use reflux_models::{Defaults, Model, Net, Role, Sizes};
+use reflux_models::{Defaults, ModelConfig, Net, Role, Sizes};
 use std::ops::Range;
 
 /// More pictures than anybody waits for.
@@ -60,7 +60,7 @@ impl Request {
     }
 
     /// What is asked for and does nothing.
-    pub(super) fn warnings(&self, model: &dyn Model) -> Vec<String> {
+    pub(super) fn warnings(&self, model: &ModelConfig) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.guidance.is_some() && !model.is_guided() {
             warnings.push(
@@ -92,7 +92,7 @@ impl Request {
     }
 
     /// Fills in the defaults and checks every number.
-    pub(super) fn resolve(&self, defaults: &Defaults, model: &dyn Model) -> Result<Resolved, Error> {
+    pub(super) fn resolve(&self, defaults: &Defaults, model: &ModelConfig) -> Result<Resolved, Error> {
         let mut resolved = Resolved {
             prompts: self.prompts.clone(),
             negative_prompt: self.negative_prompt.clone().unwrap_or_default(),

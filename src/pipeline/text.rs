@@ -7,7 +7,7 @@ use crate::Error;
 use reflux_ir::HostTensor;
 use reflux_ir::pass::counted;
 use reflux_models::tokenizer::{Encoding, Tokenizer};
-use reflux_models::{Model, TextEncoder};
+use reflux_models::{ModelConfig, TextEncoder};
 use std::path::Path;
 
 /// So many characters of a prompt are shown in a warning.
@@ -28,7 +28,7 @@ pub(super) struct Prompts(Vec<Reader>);
 
 impl Prompts {
     /// The text encoders of `model`, for prompts that nobody reads.
-    pub fn unread(model: &dyn Model) -> Self {
+    pub fn unread(model: &ModelConfig) -> Self {
         let reader = |encoder| Reader { encoder, tokenizer: None };
         Self(model.text_encoders().into_iter().map(reader).collect())
     }
@@ -37,7 +37,7 @@ impl Prompts {
     ///
     /// # Errors
     /// If a tokenizer cannot be read, or has tokens that its text encoder does not know.
-    pub fn open(folder: &Path, model: &dyn Model) -> Result<Self, Error> {
+    pub fn open(folder: &Path, model: &ModelConfig) -> Result<Self, Error> {
         let reader = |encoder: TextEncoder| {
             let (name, open) = encoder.tokenizer;
             let folder = folder.join(name);

@@ -1,4 +1,4 @@
-//! Checkpoints that are not those of FLUX.1's networks in plain numbers, by the names of their tensors.
+//! Checkpoints that are not those of known networks in plain numbers, by the names of their tensors.
 //!
 //! What is recognised here is explained and refused. To read one of these kinds is to take it out of its table and to add a
 //! [`Layout`](super::layout::Layout) or a way to decode it.

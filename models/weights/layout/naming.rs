@@ -100,6 +100,7 @@ impl Naming {
             path: path.to_owned(),
             tensor: name.to_owned(),
             shape: stored.shape.clone(),
+            architecture: self.layout.architecture,
             into: rule.to().iter().filter_map(|to| filled(to, &captures, self.last)).collect(),
         })?;
         Ok(targets.zip(parts).collect())

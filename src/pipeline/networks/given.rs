@@ -2,17 +2,17 @@
 
 use crate::Error;
 use reflux_ir::{DType, Declaration, Fact, Op, Program};
-use reflux_models::{Defaults, Geometry, Model, Sizes};
+use reflux_models::{Defaults, Geometry, ModelConfig, Sizes};
 use std::collections::BTreeMap;
 
 /// What the program computes in: the dtype of the prompt that it reads.
-pub(super) fn dtype_of(program: &Program, model: &dyn Model) -> Option<DType> {
+pub(super) fn dtype_of(program: &Program, model: &ModelConfig) -> Option<DType> {
     let prompt = prompt_of(program, model)?;
     prompt.fact.dtype.is_float().then_some(prompt.fact.dtype)
 }
 
 /// The defaults of requests for pictures that `program` can draw: its own steps and sizes.
-pub(super) fn defaults_of(program: &Program, model: &dyn Model, mut defaults: Defaults) -> Defaults {
+pub(super) fn defaults_of(program: &Program, model: &ModelConfig, mut defaults: Defaults) -> Defaults {
     defaults.steps = program.schedule.len();
     if let Some([_, tokens, _]) = prompt_of(program, model).map(|input| &input.fact.shape[..]) {
         defaults.max_sequence_length = *tokens;
@@ -25,7 +25,7 @@ pub(super) fn defaults_of(program: &Program, model: &dyn Model, mut defaults: De
 }
 
 /// The input for what a text encoder makes of as many tokens as are asked for.
-fn prompt_of<'p>(program: &'p Program, model: &dyn Model) -> Option<&'p Declaration> {
+fn prompt_of<'p>(program: &'p Program, model: &ModelConfig) -> Option<&'p Declaration> {
     let encoder = model.text_encoders().into_iter().find(|encoder| encoder.tokens.is_none())?;
     program.inputs.iter().find(|input| *input.name == *encoder.input)
 }

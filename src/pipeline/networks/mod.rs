@@ -61,7 +61,7 @@ impl Networks {
     pub fn with_random_weights(config: ModelConfig, options: OpenOptions) -> Result<Self, Error> {
         let device = options.device.unwrap_or(Device::Cpu);
         let given = options.program.as_deref();
-        let own = given.and_then(|program| given::dtype_of(program, &*config));
+        let own = given.and_then(|program| given::dtype_of(program, &config));
         if let (Some(own), Some(asked)) = (own, options.dtype)
             && own != asked
         {
@@ -114,7 +114,7 @@ impl Networks {
     /// The defaults of requests: those of the program that is given, or else `defaults`.
     pub fn defaults(&self, defaults: Defaults) -> Defaults {
         match &self.program {
-            Some(program) => given::defaults_of(program, &*self.config, defaults),
+            Some(program) => given::defaults_of(program, &self.config, defaults),
             None => defaults,
         }
     }
