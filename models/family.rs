@@ -102,6 +102,9 @@ pub trait Model: Debug + Send + Sync {
     ///
     /// # Errors
     /// If the configuration asks for something that Reflux does not compute.
+    ///
+    /// # Panics
+    /// If it is a network of another family: a bug of the caller.
     fn lower(&self, net: &'static Net, sizes: &Sizes, dtype: DType) -> Result<Program, ModelError>;
 }
 

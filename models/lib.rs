@@ -47,7 +47,7 @@ pub use family::{Defaults, Family, Model, TextEncoder};
 pub use files::{ModelFiles, Parts};
 pub use first_bytes::Foreign;
 pub use geometry::{Geometry, Sizes};
-pub use net::{Length, Net, Role};
+pub use net::{Net, Role};
 pub use settings::{Component, Fixed, Settings};
 pub use t5::{T5, T5Config};
 pub use vae::{AUTOENCODER_KL, VaeConfig};

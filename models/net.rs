@@ -22,27 +22,11 @@ pub struct Net {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// It makes what the denoiser is conditioned on, once for each prompt.
-    TextEncoder(Length),
+    TextEncoder,
     /// It runs at every step.
     Denoiser,
     /// It makes a picture of the last latents.
     Decoder,
-}
-
-/// How many tokens a text encoder reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Length {
-    /// As many as its configuration says.
-    Fixed,
-    /// As many as are asked for.
-    Asked,
-}
-
-impl Role {
-    /// Whether it encodes text.
-    pub const fn is_of_text(self) -> bool {
-        matches!(self, Self::TextEncoder(_))
-    }
 }
 
 impl Net {

@@ -3,8 +3,8 @@
 
 use reflux::models::scheduler::SchedulerConfig;
 use reflux::models::{
-    AUTOENCODER_KL, Architecture, Defaults, Family, Geometry, Length, Model, ModelConfig, ModelError,
-    ModelFiles, Net, Parts, Role, Sizes, T5, T5Config, TextEncoder, VaeConfig, tokenizer,
+    AUTOENCODER_KL, Architecture, Defaults, Family, Geometry, Model, ModelConfig, ModelError, ModelFiles,
+    Net, Parts, Role, Sizes, T5, T5Config, TextEncoder, VaeConfig, tokenizer,
 };
 use reflux::{DiffusionPipeline, OpenOptions, Request};
 use reflux_ir::op::{Attention, Binary, Real, Select};
@@ -32,7 +32,7 @@ const fn net(name: &'static str, architecture: &'static Architecture, role: Role
     Net { name, folder: name, help: name, architecture, role, family: NETS }
 }
 
-static TEXT: Net = net("text_encoder", &T5, Role::TextEncoder(Length::Asked));
+static TEXT: Net = net("text_encoder", &T5, Role::TextEncoder);
 static UNET: Net = net("unet", &TINY_UNET, Role::Denoiser);
 static VAE: Net = net("vae", &AUTOENCODER_KL, Role::Decoder);
 
@@ -121,7 +121,7 @@ impl Model for Tiny {
 
     fn lower(&self, net: &'static Net, sizes: &Sizes, dtype: DType) -> Result<Program, ModelError> {
         match net.role {
-            Role::TextEncoder(_) => self.t5.lower(sizes.batch, sizes.text_tokens, dtype),
+            Role::TextEncoder => self.t5.lower(sizes.batch, sizes.text_tokens, dtype),
             Role::Decoder => self.vae.lower(sizes, &TINY.geometry, dtype),
             Role::Denoiser => {
                 let mut graph = Graph::new();

@@ -2,7 +2,7 @@
 
 use super::settings::ARCHITECTURE;
 use crate::clip;
-use crate::net::{Length, Net, Role};
+use crate::net::{Net, Role};
 use crate::t5;
 use crate::vae;
 
@@ -14,7 +14,7 @@ pub static CLIP: Net = Net {
     folder: "text_encoder",
     help: "the text encoder CLIP, such as clip_l.safetensors",
     architecture: &clip::CLIP,
-    role: Role::TextEncoder(Length::Fixed),
+    role: Role::TextEncoder,
     family: NETS,
 };
 
@@ -23,7 +23,7 @@ pub static T5: Net = Net {
     folder: "text_encoder_2",
     help: "the text encoder T5, such as t5xxl_fp16.safetensors",
     architecture: &t5::T5,
-    role: Role::TextEncoder(Length::Asked),
+    role: Role::TextEncoder,
     family: NETS,
 };
 

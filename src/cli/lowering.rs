@@ -6,7 +6,7 @@ use crate::Error;
 use crate::pipeline::{DiffusionPipeline, OpenOptions};
 use clap::builder::PossibleValuesParser;
 use reflux_ir::{DType, Program};
-use reflux_models::{Defaults, FAMILIES, Family, Length, ModelConfig, ModelFiles, Net, Parts, Role, Sizes};
+use reflux_models::{Defaults, FAMILIES, Family, ModelConfig, ModelFiles, Net, Parts, Role, Sizes};
 use std::path::Path;
 
 /// For which sizes.
@@ -33,32 +33,34 @@ pub struct SizeArgs {
 }
 
 impl SizeArgs {
-    /// Every flag, whether it is given, and whether it says something of a network of this role.
-    fn flags(&self, role: Role) -> [(&'static str, bool, bool); 6] {
+    /// Every flag, whether it is given, and whether it says something of a network of this role; `words` is whether the network
+    /// reads as many tokens as are asked for.
+    fn flags(&self, role: Role, words: bool) -> [(&'static str, bool, bool); 6] {
         let is_of_steps = role == Role::Denoiser;
-        let is_of_pictures = !role.is_of_text();
-        let is_of_words = is_of_steps || role == Role::TextEncoder(Length::Asked);
+        let is_of_pictures = role != Role::TextEncoder;
         [
             ("--width", self.width.is_some(), is_of_pictures),
             ("--height", self.height.is_some(), is_of_pictures),
             ("--batch", self.batch.is_some(), true),
             ("--steps", self.steps.is_some(), is_of_steps),
-            ("--max-sequence-length", self.max_sequence_length.is_some(), is_of_words),
+            ("--max-sequence-length", self.max_sequence_length.is_some(), is_of_steps || words),
             ("--dtype", self.dtype.is_some(), true),
         ]
     }
 
     /// The first of the flags that is given.
     pub fn given(&self) -> Option<&'static str> {
-        self.flags(Role::Denoiser).into_iter().find_map(|(flag, is_given, _)| is_given.then_some(flag))
+        self.flags(Role::Denoiser, true).into_iter().find_map(|(flag, is_given, _)| is_given.then_some(flag))
     }
 
-    /// Refuses a flag that says nothing of `net`.
+    /// Refuses a flag that says nothing of `net`, a network of `model`.
     ///
     /// # Errors
     /// [`Error::Usage`].
-    pub fn refuse_unread(&self, net: &Net) -> Result<(), Error> {
-        match self.flags(net.role).into_iter().find(|(_, is_given, is_read)| *is_given && !is_read) {
+    pub fn refuse_unread(&self, net: &Net, model: &ModelConfig) -> Result<(), Error> {
+        let words =
+            model.text_encoders().iter().any(|encoder| encoder.net == net && encoder.tokens.is_none());
+        match self.flags(net.role, words).into_iter().find(|(_, is_given, is_read)| *is_given && !is_read) {
             Some((flag, ..)) => {
                 Err(Error::Usage(format!("{flag} says nothing of {}; leave it out", net.architecture.title)))
             }
@@ -167,7 +169,7 @@ impl ModelArg {
 
     /// The program of a network.
     pub fn lower(&self, net: &'static Net, args: &SizeArgs) -> Result<Program, Error> {
-        args.refuse_unread(net)?;
+        args.refuse_unread(net, &self.config)?;
         self.lower_in(net, &self.sizes(args)?, args.dtype_or(DType::BF16))
     }
 

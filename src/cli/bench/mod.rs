@@ -73,7 +73,7 @@ pub fn bench(args: &Args) -> Result<(), Error> {
     let sizes = subject.model.sizes(&args.sizes)?;
     let dtype = args.sizes.dtype_or(dtype_on(device));
     let net = subject.model.net(Some(&args.net))?;
-    args.sizes.refuse_unread(net)?;
+    args.sizes.refuse_unread(net, subject.model.config())?;
     let given = subject.model.lower_in(net, &sizes, dtype)?;
     let pipeline = args.passes.recipe()?.unwrap_or_default().pipeline(&lossless(net.role, device));
     let timesteps = subject.model.timesteps(&args.sizes)?;

@@ -3,7 +3,7 @@
 use super::{Networks, Optimized};
 use crate::Error;
 use crate::pipeline::memory::{Memory, Peak, check_fits};
-use reflux_models::{Net, Sizes};
+use reflux_models::{Net, Role, Sizes};
 
 impl Networks {
     /// The most device memory, in bytes, that the networks take at these sizes if none is loaded yet. On the processor it is a
@@ -16,7 +16,7 @@ impl Networks {
         let mut picture = Peak::default();
         for &net in self.family().nets {
             let Optimized { needed, working, .. } = *self.optimized(net, &sizes_of(net))?;
-            let peak = if net.role.is_of_text() { &mut text } else { &mut picture };
+            let peak = if net.role == Role::TextEncoder { &mut text } else { &mut picture };
             peak.add(needed, working, self.device);
         }
         Ok(match self.memory {

@@ -16,7 +16,7 @@ use crate::Error;
 use reflux_ir::pass::{PassReport, Pipeline};
 use reflux_ir::{DType, Program, WeightSource};
 use reflux_models::weights::{RandomWeights, Weights};
-use reflux_models::{Defaults, Family, ModelConfig, ModelFiles, Net, Sizes};
+use reflux_models::{Defaults, Family, ModelConfig, ModelFiles, Net, Role, Sizes};
 use reflux_runtime::{Device, Execute, Profile, load, load_streaming};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -190,7 +190,8 @@ impl Networks {
         // The old one goes first, so that the two are never in memory together.
         self.loaded.remove(net);
         if self.memory == Memory::Low {
-            self.loaded.retain(|other, _| other.role.is_of_text() == net.role.is_of_text());
+            let is_of_text = |net: &Net| net.role == Role::TextEncoder;
+            self.loaded.retain(|other, _| is_of_text(other) == is_of_text(net));
             self.device.release_unused();
         }
     }
