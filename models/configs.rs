@@ -30,7 +30,7 @@ impl Configs {
     /// What they say of the network `net`.
     ///
     /// # Errors
-    /// As [`ConfigFile::part`], or if weights without a config file do not tell.
+    /// As [`ConfigFile::component`], or if weights without a config file do not tell.
     pub fn network<P: Component>(&mut self, net: &'static Net) -> Result<P, ModelError> {
         self.network_with(net, |_| Ok(()))
     }
@@ -61,7 +61,7 @@ impl Configs {
     /// The scheduler's settings.
     ///
     /// # Errors
-    /// As [`ConfigFile::part`].
+    /// As [`ConfigFile::component`].
     pub fn scheduler(&mut self) -> Result<SchedulerConfig, ModelError> {
         self.scheduler.component(None, &mut self.warnings)
     }
