@@ -15,10 +15,13 @@ pub struct Architecture {
     pub prefixes: &'static [&'static str],
     /// Where the shapes of its tensors tell its configuration, the settings that tell two of them apart, and their values; none
     /// if the shapes are not those of such a network. Weights of such a network may come without a config file.
-    pub settings: Option<fn(ShapeOf) -> Vec<(&'static str, String)>>,
+    pub settings: Option<fn(ShapeOf) -> Vec<Setting>>,
     /// Why weights of these shapes cannot be used, if they cannot.
     pub refuse: Option<fn(ShapeOf) -> Option<String>>,
 }
+
+/// A setting of a configuration, and its value.
+pub type Setting = (&'static str, String);
 
 /// The shape of the tensor that diffusers calls so, if there is one.
 pub type ShapeOf<'a> = &'a dyn Fn(&str) -> Option<Vec<usize>>;

@@ -32,11 +32,10 @@ use crate::error::ModelError;
 use crate::geometry::{Geometry, Sizes};
 use crate::net::{Net, Role};
 use crate::scheduler::{Schedule, SchedulerConfig, SchedulerError};
-use crate::tokenizer::{Tokenizer, TokenizerError};
+use crate::tokenizer::OpenTokenizer;
 use reflux_ir::{DType, Program};
 use serde::Serialize;
 use std::fmt::Debug;
-use std::path::Path;
 use std::sync::Arc;
 
 /// What all models of a family share.
@@ -127,8 +126,9 @@ pub struct TextEncoder {
     pub net: &'static Net,
     /// What messages call it.
     pub name: &'static str,
-    /// The folder of its tokenizer, and what opens it.
-    pub tokenizer: (&'static str, fn(&Path) -> Result<Tokenizer, TokenizerError>),
+    /// The folder of its tokenizer.
+    pub tokenizer: &'static str,
+    pub open_tokenizer: OpenTokenizer,
     /// Rows of its embedding.
     pub vocab_size: usize,
     /// The tokens that it reads; as many as a request asks for if none are given.

@@ -36,7 +36,7 @@ pub mod scheduler;
 pub mod tokenizer;
 pub mod weights;
 
-pub use architecture::{Architecture, ShapeOf, Untold};
+pub use architecture::{Architecture, Setting, ShapeOf, Untold};
 pub use clip::{Activation, CLIP, ClipConfig};
 pub use config::ModelConfig;
 pub use config_file::{ConfigFile, read_json};

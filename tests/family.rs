@@ -111,7 +111,8 @@ impl Model for Tiny {
         vec![TextEncoder {
             net: &TEXT,
             name: "T5",
-            tokenizer: ("tokenizer", tokenizer::t5),
+            tokenizer: "tokenizer",
+            open_tokenizer: tokenizer::t5,
             vocab_size: self.t5.vocab_size,
             tokens: None,
             result: "prompt",

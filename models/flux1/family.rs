@@ -73,7 +73,8 @@ impl Model for Config {
         let clip = TextEncoder {
             net: &CLIP,
             name: "CLIP",
-            tokenizer: (FAMILY.tokenizers[0], tokenizer::clip),
+            tokenizer: FAMILY.tokenizers[0],
+            open_tokenizer: tokenizer::clip,
             vocab_size: self.clip.vocab_size,
             tokens: Some(self.clip.max_position_embeddings),
             result: "pooled",
@@ -82,7 +83,8 @@ impl Model for Config {
         let t5 = TextEncoder {
             net: &T5,
             name: "T5",
-            tokenizer: (FAMILY.tokenizers[1], tokenizer::t5),
+            tokenizer: FAMILY.tokenizers[1],
+            open_tokenizer: tokenizer::t5,
             vocab_size: self.t5.vocab_size,
             tokens: None,
             result: "prompt",

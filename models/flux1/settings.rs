@@ -4,7 +4,7 @@
 //! What they do not, how rotary positions share a head's channels, is known for heads of 128 channels, which all published
 //! FLUX.1 transformers have.
 
-use crate::architecture::{Architecture, ShapeOf, Untold};
+use crate::architecture::{Architecture, Setting, ShapeOf, Untold};
 use crate::geometry::Geometry;
 use crate::settings::{Component, EXTENTS, Fixed, LAYERS, Settings, within};
 use serde::Deserialize;
@@ -154,7 +154,7 @@ fn config_of(shape: ShapeOf) -> Result<TransformerConfig, Untold> {
 }
 
 /// The settings that tell transformers apart.
-fn settings_of(shape: ShapeOf) -> Vec<(&'static str, String)> {
+fn settings_of(shape: ShapeOf) -> Vec<Setting> {
     let Ok(config) = read_off(shape) else { return Vec::new() };
     vec![
         ("num_layers", config.num_layers.to_string()),

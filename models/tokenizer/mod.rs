@@ -16,6 +16,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use tokenizers::{PostProcessor, TruncationDirection};
 
+/// Opens the tokenizer in a folder.
+pub type OpenTokenizer = fn(&Path) -> Result<Tokenizer, TokenizerError>;
+
 /// A tokenized prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoding {

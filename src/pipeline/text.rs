@@ -39,9 +39,8 @@ impl Prompts {
     /// If a tokenizer cannot be read, or has tokens that its text encoder does not know.
     pub fn open(folder: &Path, model: &ModelConfig) -> Result<Self, Error> {
         let reader = |encoder: TextEncoder| {
-            let (name, open) = encoder.tokenizer;
-            let folder = folder.join(name);
-            let tokenizer = open(&folder)?;
+            let folder = folder.join(encoder.tokenizer);
+            let tokenizer = (encoder.open_tokenizer)(&folder)?;
             tokenizer.check_vocabulary(&folder, encoder.vocab_size)?;
             Ok(Reader { encoder, tokenizer: Some(tokenizer) })
         };
