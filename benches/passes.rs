@@ -4,9 +4,8 @@ use criterion::{BatchSize, Criterion, SamplingMode, criterion_group, criterion_m
 use reflux::ir::pass::{Driver, Pipeline};
 use reflux::ir::{DType, HostTensor, Program};
 use reflux::models::noise::TorchGenerator;
-use reflux::models::scheduler::Schedule;
 use reflux::models::weights::Weights;
-use reflux::models::{ModelConfig, Net, Sizes};
+use reflux::models::{ModelConfig, Sizes, flux1};
 use reflux::passes::{LOSSLESS, registry};
 use reflux::runtime::{Device, Execute, load};
 
@@ -22,8 +21,9 @@ fn optimize(program: Program, passes: &str, timesteps: &[f32]) -> Program {
 fn flux_dev(criterion: &mut Criterion) {
     let config = ModelConfig::built_in("flux-dev").unwrap();
     let sizes = Sizes { batch: 1, steps: 28, text_tokens: 512, height: 1024, width: 1024 };
-    let program = config.lower(Net::Transformer, &sizes, DType::BF16).unwrap();
-    let times = Schedule::new(&config.scheduler, sizes.steps, sizes.image_tokens()).unwrap().timesteps;
+    let program = config.lower(&flux1::TRANSFORMER, &sizes, DType::BF16).unwrap();
+    let times =
+        config.schedule(sizes.steps, config.family().geometry.image_tokens(&sizes)).unwrap().timesteps;
     let mut group = criterion.benchmark_group("passes_on_flux_dev");
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
     for passes in [LOSSLESS, EVERYTHING, "cache(fastercache),dce", "merge-linear,fuse"] {
@@ -43,9 +43,10 @@ fn transformer(criterion: &mut Criterion) {
     let folder = reflux::bundled_model().unwrap();
     let config = ModelConfig::read(&folder).unwrap();
     let sizes = Sizes { batch: 1, steps: 20, text_tokens: 32, height: 128, width: 128 };
-    let program = config.lower(Net::Transformer, &sizes, DType::F32).unwrap();
-    let times = Schedule::new(&config.scheduler, sizes.steps, sizes.image_tokens()).unwrap().timesteps;
-    let weights = Weights::open(folder.join(Net::Transformer.folder())).unwrap();
+    let program = config.lower(&flux1::TRANSFORMER, &sizes, DType::F32).unwrap();
+    let times =
+        config.schedule(sizes.steps, config.family().geometry.image_tokens(&sizes)).unwrap().timesteps;
+    let weights = Weights::open(folder.join(flux1::TRANSFORMER.folder)).unwrap();
     let noise = noise(&program);
     let mut group = criterion.benchmark_group("transformer_20_steps");
     group.sample_size(10).sampling_mode(SamplingMode::Flat);

@@ -1,13 +1,13 @@
 //! How long one image takes in a process that is warm, and how long FLUX.1-dev's IR takes to print.
 
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
-use reflux::FluxPipeline;
+use reflux::DiffusionPipeline;
 use reflux::ir::DType;
-use reflux::models::{ModelConfig, Net, Sizes};
+use reflux::models::{ModelConfig, Sizes, flux1};
 
 /// An image of the bundled checkpoint; the first one, which loads the networks, is not measured.
 fn image(criterion: &mut Criterion) {
-    let mut pipeline = FluxPipeline::open(reflux::bundled_model().unwrap()).unwrap();
+    let mut pipeline = DiffusionPipeline::open(reflux::bundled_model().unwrap()).unwrap();
     let request = reflux_benches::request();
     pipeline.generate(&request).unwrap();
 
@@ -22,7 +22,7 @@ fn print_ir(criterion: &mut Criterion) {
     let config = ModelConfig::built_in("flux-dev").unwrap();
     let sizes = Sizes { batch: 1, steps: 28, text_tokens: 512, height: 1024, width: 1024 };
     criterion.bench_function("print_flux_dev_ir", |bencher| {
-        bencher.iter(|| config.lower(Net::Transformer, &sizes, DType::BF16).unwrap().to_string())
+        bencher.iter(|| config.lower(&flux1::TRANSFORMER, &sizes, DType::BF16).unwrap().to_string())
     });
 }
 

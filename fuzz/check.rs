@@ -3,7 +3,7 @@
 use reflux_ir::export::DotOptions;
 use reflux_ir::pass::{self, Driver, DriverError, Exactness, Pipeline, Registry};
 use reflux_ir::text::{PrintOptions, parse};
-use reflux_ir::{Machine, Program, export, verify};
+use reflux_ir::{Machine, Program, export, verify, words};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -68,11 +68,7 @@ pub fn silence_panics() {
 /// Runs `body`; a panic of it is a failure.
 pub fn quietly<T>(what: &str, body: impl FnOnce() -> T) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(body)).map_err(|panic| {
-        let message = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-            (Some(message), _) => (*message).to_owned(),
-            (_, Some(message)) => message.clone(),
-            _ => "without a message".to_owned(),
-        };
+        let message = words::of_panic(&*panic);
         let place = PLACE.with(|place| place.borrow().clone());
         Failure::new(format!("{what} panics{place}: {message}"))
     })

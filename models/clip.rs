@@ -1,12 +1,31 @@
 //! The CLIP text encoder (transformers, `models/clip/modeling_clip.py`).
 
-use crate::settings::{EXTENTS, Fixed, LAYERS, Part, Settings, positive, within};
-use crate::{ModelError, Net};
+use crate::architecture::Architecture;
+use crate::error::ModelError;
+use crate::settings::{Component, EXTENTS, Fixed, LAYERS, Settings, positive, within};
 use reflux_ir::op::{Argmax, Attention, Binary, Embedding, LayerNorm, Real, Select, Unary};
 use reflux_ir::{DType, GraphBuilder, GraphError, Program, Rate, Scope, ValueId};
 use serde::Deserialize;
 
-/// `text_encoder/config.json`.
+/// CLIP, of which only the text encoder is used.
+pub static CLIP: Architecture = Architecture {
+    title: "a CLIP text encoder",
+    class: "CLIPTextModel",
+    model_type: Some("clip_text_model"),
+    prefixes: &[
+        "",
+        "text_encoders.clip_l.transformer.",
+        "text_encoder.",
+        "clip_l.transformer.",
+        "clip_l.",
+        "cond_stage_model.transformer.",
+        "model.",
+    ],
+    settings: None,
+    refuse: None,
+};
+
+/// `config.json` of a CLIP text encoder.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct ClipConfig {
     pub vocab_size: usize,
@@ -44,9 +63,7 @@ impl From<Activation> for Unary {
 /// the one of the highest id.
 const LEGACY_EOS: i64 = 2;
 
-impl Part for ClipConfig {
-    const NET: Option<Net> = Some(Net::Clip);
-
+impl Component for ClipConfig {
     const SETTINGS: Settings = Settings {
         fixed: &[("model_type", Fixed::Name(&["clip_text_model"]))],
         without_effect: None,
@@ -79,7 +96,7 @@ impl ClipConfig {
     ///
     /// Input: `ids` `i32[batch, tokens]`. Result: `pooled` `[batch, hidden]`, the final state of the end-of-text token.
     pub fn lower(&self, batch: usize, dtype: DType) -> Result<Program, ModelError> {
-        self.check().map_err(|why| ModelError::Unsupported { part: "text_encoder", why })?;
+        self.check().map_err(|why| ModelError::Unsupported { part: "CLIP text encoder", why })?;
         let mut graph = GraphBuilder::new();
         self.build(&mut Scope::new(&mut graph, dtype), batch)?;
         Ok(Program::of_graph("clip_text_encoder", "encode", 1, graph.finish()))

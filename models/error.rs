@@ -1,4 +1,3 @@
-use crate::hub;
 use crate::weights::WeightsError;
 use reflux_ir::{GraphError, words};
 use std::path::PathBuf;
@@ -18,12 +17,12 @@ pub enum ModelError {
             Some(cache) => format!("the Hugging Face Hub's local cache, {}, does not hold", cache.display()),
             None => "no home folder is known in whose cache there could be".into(),
         },
-        hub::command(id)
+        command(id)
     )]
     NotCached { id: String, cache: Option<PathBuf> },
     #[error(
         "{} in the Hugging Face Hub's local cache is not complete: {why}; {} downloads what is missing",
-        folder.display(), hub::command(id)
+        folder.display(), command(id)
     )]
     Snapshot { folder: PathBuf, why: String, id: String },
     #[error(
@@ -55,7 +54,7 @@ pub enum ModelError {
             parts => format!(" (its model_index.json says null for {})", parts.join(", ")),
         },
         match id {
-            Some(id) => format!("{} downloads what is missing", hub::command(id)),
+            Some(id) => format!("{} downloads what is missing", command(id)),
             None => "copy it from the model that this one was made from, or download the model again".into(),
         }
     )]
@@ -74,4 +73,9 @@ pub enum ModelError {
     Unsupported { part: &'static str, why: String },
     #[error("the configuration does not fit together: {0}")]
     Graph(#[from] GraphError),
+}
+
+/// The command that downloads a model.
+fn command(id: &str) -> String {
+    format!("`hf download {id}`")
 }

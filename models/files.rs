@@ -1,8 +1,15 @@
 //! Where the parts of a model lie.
 
+use crate::config_file::ConfigFile;
+use crate::configs::{Configs, Described};
+use crate::families::FAMILIES;
+use crate::family::Family;
+use crate::model_index::{self, SCHEDULER, is_null};
+use crate::net::Net;
 use crate::weights::{Weights, WeightsError};
-use crate::{ModelError, Net, hub, model_index, read_json};
+use crate::{ModelError, hub};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The file that makes a folder a model.
@@ -11,41 +18,44 @@ const MODEL_INDEX: &str = "model_index.json";
 /// The file in a network's folder that says what it is.
 const CONFIG: &str = "config.json";
 
-/// The part that is no network, and its configuration.
-const SCHEDULER: &str = "scheduler";
+/// The scheduler's configuration.
 const SCHEDULER_CONFIG: &str = "scheduler_config.json";
 
 /// What trainers call a LoRA that belongs to the model in whose folder it lies.
 const LORA: &str = "pytorch_lora_weights.safetensors";
 
-/// What prompts are read with; only who draws needs them.
-const TOKENIZERS: [&str; 2] = ["tokenizer", "tokenizer_2"];
-
 /// Networks that are given by themselves, in place of those in the model's folder: each a file, a folder with weights, or a
 /// model of which it is a part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Parts {
-    pub transformer: Option<PathBuf>,
-    pub clip: Option<PathBuf>,
-    pub t5: Option<PathBuf>,
-    pub vae: Option<PathBuf>,
-}
+pub struct Parts(BTreeMap<String, PathBuf>);
 
 impl Parts {
+    /// With the weights at `path` for the network that the command line calls `name`: `t5`.
+    pub fn with(mut self, name: &str, path: impl Into<PathBuf>) -> Self {
+        self.0.insert(name.to_owned(), path.into());
+        self
+    }
+
     /// Where the weights of `net` are, if it is given by itself.
-    pub fn get(&self, net: Net) -> Option<&Path> {
-        match net {
-            Net::Transformer => self.transformer.as_deref(),
-            Net::Clip => self.clip.as_deref(),
-            Net::T5 => self.t5.as_deref(),
-            Net::Vae => self.vae.as_deref(),
-        }
+    pub fn get(&self, net: &Net) -> Option<&Path> {
+        self.0.get(net.name).map(PathBuf::as_path)
+    }
+
+    /// What is given.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Path)> {
+        self.0.iter().map(|(name, path)| (name.as_str(), path.as_path()))
+    }
+
+    /// The first that is no network of `family`.
+    fn stranger(&self, family: &Family) -> Option<&str> {
+        self.0.keys().map(String::as_str).find(|name| family.net(name).is_none())
     }
 }
 
 /// A model's folder in diffusers layout, and the networks that take the place of its own.
 #[derive(Clone, Debug)]
 pub struct ModelFiles {
+    family: &'static Family,
     folder: PathBuf,
     parts: Parts,
     /// What the folder's `model_index.json` says.
@@ -59,6 +69,14 @@ impl ModelFiles {
     /// # Errors
     /// If there is none, which says what is there instead.
     pub fn find(model: &Path, parts: Parts) -> Result<Self, ModelError> {
+        Self::find_of(FAMILIES, model, parts)
+    }
+
+    /// [`ModelFiles::find`] for the models of some families.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn find_of(families: &[&'static Family], model: &Path, parts: Parts) -> Result<Self, ModelError> {
         let folder = hub::locate(model).map_err(|error| match error {
             // A file that is no weights at all is better called by its name.
             ModelError::File { path } => {
@@ -70,18 +88,26 @@ impl ModelFiles {
         if index.symlink_metadata().is_err() {
             return Err(no_model(folder));
         }
-        let described = index;
-        let index: Map<String, Value> = read_json(&described)?;
-        model_index::check(&index, |net| parts.get(net).is_some())
-            .map_err(|why| ModelError::Setting { path: described, why })?;
-        let part = |net: Net| parts.get(net).map(|path| part_of_model(net, path)).transpose();
-        let parts = Parts {
-            transformer: part(Net::Transformer)?,
-            clip: part(Net::Clip)?,
-            t5: part(Net::T5)?,
-            vae: part(Net::Vae)?,
+        let file = ConfigFile::open(&index)?;
+        let index: Map<String, Value> = file.json()?;
+        let family = model_index::family(&index, families, |net| parts.get(net).is_some())
+            .map_err(|why| file.refused(why))?;
+        if let Some(name) = parts.stranger(family) {
+            let (names, family) = (names(family), family.name);
+            return Err(file.refused(format!("{family} has no network `{name}`; it has {names}")));
+        }
+        let part = |net: &&Net| {
+            let path = parts.get(net)?;
+            Some(part_of_model(net, path).map(|path| (net.name.to_owned(), path)))
         };
-        Ok(Self { folder, parts, index })
+        let parts = family.nets.iter().copied().filter_map(|net| part(&net));
+        let parts = Parts(parts.collect::<Result<_, _>>()?);
+        Ok(Self { family, folder, parts, index })
+    }
+
+    /// The family of the model.
+    pub fn family(&self) -> &'static Family {
+        self.family
     }
 
     /// The model's folder.
@@ -96,21 +122,21 @@ impl ModelFiles {
     }
 
     /// Where the weights of `net` are.
-    pub fn weights_path(&self, net: Net) -> PathBuf {
-        self.parts.get(net).map_or_else(|| self.folder.join(net.folder()), Path::to_owned)
+    pub fn weights_path(&self, net: &Net) -> PathBuf {
+        self.parts.get(net).map_or_else(|| self.folder.join(net.folder), Path::to_owned)
     }
 
     /// The weights of `net`.
     ///
     /// # Errors
     /// As [`Weights::open_for`].
-    pub fn weights(&self, net: Net) -> Result<Weights, WeightsError> {
+    pub fn weights(&self, net: &'static Net) -> Result<Weights, WeightsError> {
         Weights::open_for(net, self.weights_path(net))
     }
 
     /// Files beside the weights that change pictures elsewhere and are not used here, each with what is to be said of it.
     pub fn unused(&self) -> Vec<String> {
-        let folders = [self.folder.clone(), self.weights_path(Net::Transformer)];
+        let folders = [self.folder.clone(), self.weights_path(self.family.denoiser())];
         let files = folders.iter().map(|folder| folder.join(LORA)).filter(|path| path.is_file());
         files
             .map(|path| {
@@ -121,37 +147,61 @@ impl ModelFiles {
 
     /// The configuration of `net`: that beside its weights, if these are a network's folder or in one, else the model's. `None`
     /// if there is none and the weights, given by themselves, must tell.
-    pub(crate) fn config_path(&self, net: Net) -> Option<PathBuf> {
+    fn config_path(&self, net: &Net) -> Option<PathBuf> {
         let beside = self.parts.get(net).and_then(|path| match path.is_dir() {
             true => Some(path.join(CONFIG)),
-            false => path
-                .parent()
-                .filter(|folder| folder.ends_with(net.folder()))
-                .map(|folder| folder.join(CONFIG)),
+            false => {
+                path.parent().filter(|folder| folder.ends_with(net.folder)).map(|folder| folder.join(CONFIG))
+            }
         });
-        let of_model = self.folder.join(net.folder()).join(CONFIG);
+        let of_model = self.folder.join(net.folder).join(CONFIG);
         beside.into_iter().chain([of_model]).find(|path| path.symlink_metadata().is_ok())
     }
 
     /// The scheduler's configuration.
-    pub(crate) fn scheduler_path(&self) -> PathBuf {
+    fn scheduler_path(&self) -> PathBuf {
         self.folder.join(SCHEDULER).join(SCHEDULER_CONFIG)
     }
 
-    /// Refuses a model of which a part is missing that neither weights nor defaults can make up for, naming all that are.
-    pub(crate) fn check_parts(&self) -> Result<(), ModelError> {
-        let is_told = |net: Net| {
-            self.config_path(net).is_some() || net == Net::Transformer && self.parts.transformer.is_some()
+    /// Opens the config files of all parts, and the weights of what is told by them alone.
+    ///
+    /// # Errors
+    /// If a part is missing that neither weights nor defaults can make up for, or a file cannot be read.
+    pub fn configs(&self) -> Result<Configs, ModelError> {
+        self.check_parts()?;
+        let described = |net: &&'static Net| {
+            let described = match self.config_path(net) {
+                Some(path) => Described::ByFile(ConfigFile::open(&path)?),
+                None => Described::ByWeights(Box::new(self.weights(net)?)),
+            };
+            Ok((*net, described))
         };
-        let networks = Net::ALL.into_iter().filter(|net| !is_told(*net));
-        let mut missing: Vec<String> = networks.map(|net| format!("{}/{CONFIG}", net.folder())).collect();
+        let networks = self.family.nets.iter().map(described).collect::<Result<_, ModelError>>()?;
+        let scheduler = ConfigFile::open(&self.scheduler_path())?;
+        let unused = model_index::unused(&self.index, self.family);
+        let unused = (!unused.is_empty()).then(|| {
+            let (path, names) = (self.folder.join(MODEL_INDEX), unused.join("`, `"));
+            format!("{}: nothing is known of `{names}`, which is ignored", path.display())
+        });
+        let warnings = unused.into_iter().collect();
+        Ok(Configs { folder: self.folder.clone(), networks, scheduler, warnings })
+    }
+
+    /// Refuses a model of which a part is missing that neither weights nor defaults can make up for, naming all that are.
+    fn check_parts(&self) -> Result<(), ModelError> {
+        let is_told = |net: &Net| {
+            let by_weights = net.architecture.settings.is_some() && self.parts.get(net).is_some();
+            by_weights || self.config_path(net).is_some()
+        };
+        let networks = self.family.nets.iter().filter(|net| !is_told(net));
+        let mut missing: Vec<String> = networks.map(|net| format!("{}/{CONFIG}", net.folder)).collect();
         if self.scheduler_path().symlink_metadata().is_err() {
             missing.push(format!("{SCHEDULER}/{SCHEDULER_CONFIG}"));
         }
         if missing.is_empty() {
             return Ok(());
         }
-        let tokenizers = TOKENIZERS.into_iter().filter(|name| !self.folder.join(name).is_dir());
+        let tokenizers = self.family.tokenizers.iter().filter(|name| !self.folder.join(name).is_dir());
         missing.extend(tokenizers.map(|name| format!("{name}/")));
         let left_out =
             self.index.iter().filter(|(_, part)| is_null(part)).map(|(name, _)| name.clone()).collect();
@@ -164,13 +214,13 @@ impl ModelFiles {
     }
 }
 
-/// Whether `model_index.json` says of a part that there is none: null, or a pair of these.
-fn is_null(part: &Value) -> bool {
-    part.is_null() || part.as_array().is_some_and(|pair| !pair.is_empty() && pair.iter().all(Value::is_null))
+/// The networks of `family`, as the command line calls them.
+fn names(family: &Family) -> String {
+    family.nets.iter().map(|net| net.name).collect::<Vec<_>>().join(", ")
 }
 
 /// Where the weights of `net` are at `path`, which may be those of a whole model.
-fn part_of_model(net: Net, path: &Path) -> Result<PathBuf, ModelError> {
+fn part_of_model(net: &Net, path: &Path) -> Result<PathBuf, ModelError> {
     if path.exists() && !path.is_dir() {
         return Ok(path.to_owned());
     }
@@ -181,7 +231,7 @@ fn part_of_model(net: Net, path: &Path) -> Result<PathBuf, ModelError> {
         Err(error) => return Err(error),
     };
     let is_model = folder.join(MODEL_INDEX).symlink_metadata().is_ok();
-    Ok(if is_model { folder.join(net.folder()) } else { folder })
+    Ok(if is_model { folder.join(net.folder) } else { folder })
 }
 
 /// What a folder is that is no model.

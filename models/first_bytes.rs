@@ -24,6 +24,9 @@ impl Foreign {
     }
 }
 
+/// More bytes than configurations, indices and tokenizers have, of which the largest have 35 million.
+const MOST_TEXT: u64 = 200_000_000;
+
 /// How Git LFS begins what it puts in a file's place.
 const LFS: &[u8] = b"version https://git-lfs";
 
@@ -109,10 +112,19 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// The contents of a regular file.
+/// The contents of a regular file of text, which is refused if it is larger than any such file is.
 pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let file = open(path)?;
+    let bytes = file.metadata()?.len();
+    if bytes > MOST_TEXT {
+        let (found, most) = (bytes / 1_000_000, MOST_TEXT / 1_000_000);
+        let why =
+            format!("it has {found} MB, and a configuration or a vocabulary has no more than {most} MB");
+        return Err(io::Error::other(why));
+    }
     let mut bytes = Vec::new();
-    open(path)?.read_to_end(&mut bytes)?;
+    // It may grow while it is read.
+    file.take(MOST_TEXT).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

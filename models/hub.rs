@@ -3,7 +3,7 @@
 //! The model `ORG/NAME` is in the folder `models--ORG--NAME` of the cache: `refs/main` names the commit last downloaded, and
 //! `snapshots/COMMIT` holds its files, as links to where their contents are.
 
-use crate::ModelError;
+use crate::error::ModelError;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
@@ -118,11 +118,6 @@ pub(crate) fn id_of(path: &Path) -> Option<String> {
     let folders = path.iter().filter_map(|part| part.to_str());
     let id = folders.filter_map(|part| part.strip_prefix(FOLDER)).next_back()?;
     Some(id.replacen(SLASH, "/", 1))
-}
-
-/// The command that downloads a model.
-pub(crate) fn command(id: &str) -> String {
-    format!("`hf download {id}`")
 }
 
 #[cfg(test)]

@@ -12,14 +12,14 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8], advice: &str) -> Result<T
 }
 
 /// What [`parse_with`] reads from: it knows where in the document it is.
-pub(crate) type Source<'t, 's> =
+pub(crate) type Document<'t, 's> =
     serde_path_to_error::Deserializer<'s, 's, &'s mut serde_json::Deserializer<StrRead<'t>>>;
 
 /// [`parse`] by `read`.
 pub(crate) fn parse_with<T>(
     bytes: &[u8],
     advice: &str,
-    read: impl FnOnce(Source) -> serde_json::Result<T>,
+    read: impl FnOnce(Document) -> serde_json::Result<T>,
 ) -> Result<T, String> {
     if bytes.trim_ascii().is_empty() {
         return Err(format!("it is empty ({} bytes); {advice}", bytes.len()));
@@ -42,7 +42,7 @@ pub(crate) fn parse_with<T>(
         );
     }
     let (mut source, mut track) = (serde_json::Deserializer::from_str(text), Track::new());
-    let value = read(Source::new(&mut source, &mut track)).and_then(|value| source.end().map(|()| value));
+    let value = read(Document::new(&mut source, &mut track)).and_then(|value| source.end().map(|()| value));
     value.map_err(|error| {
         let line = text.lines().nth(error.line().saturating_sub(1)).unwrap_or_default();
         let at = line.get(error.column().saturating_sub(1)..).unwrap_or_default();

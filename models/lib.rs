@@ -1,39 +1,53 @@
-//! FLUX.1's networks lowered to the IR from their config files, and what a pipeline needs around them: weights,
-//! tokenizers, scheduler and noise.
+//! Networks lowered to the IR from their config files, the families of models that they make up, and what a pipeline needs
+//! around them: weights, tokenizers, scheduler and noise.
 //!
 //! ```
-//! use reflux_models::{ModelConfig, Net, Sizes};
+//! use reflux_models::{ModelConfig, Sizes, flux1};
 //! let sizes = Sizes { batch: 1, steps: 28, text_tokens: 512, height: 1024, width: 1024 };
 //! let config = ModelConfig::built_in("flux-dev").unwrap();
-//! let program = config.lower(Net::Transformer, &sizes, reflux_ir::DType::BF16)?;
+//! let program = config.lower(&flux1::TRANSFORMER, &sizes, reflux_ir::DType::BF16)?;
 //! assert_eq!(program.variants["full"].op_counts()["attention"], 57);
 //! # Ok::<(), reflux_models::ModelError>(())
 //! ```
 
+mod architecture;
 mod clip;
 mod config;
+mod config_file;
+mod configs;
+mod defaults;
 mod error;
+mod families;
+mod family;
 mod files;
 mod first_bytes;
-mod flux;
+mod geometry;
 mod hub;
 mod json;
 mod model_index;
+mod net;
 mod settings;
 mod t5;
 mod vae;
 
+pub mod flux1;
 pub mod noise;
 pub mod scheduler;
 pub mod tokenizer;
 pub mod weights;
 
-pub use clip::{Activation, ClipConfig};
-pub use config::{ModelConfig, Net, PATCH, PIXELS_PER_TOKEN, Sizes};
+pub use architecture::{Architecture, Setting, ShapeOf, Untold};
+pub use clip::{Activation, CLIP, ClipConfig};
+pub use config::ModelConfig;
+pub use config_file::{ConfigFile, read_json};
+pub use configs::Configs;
 pub use error::ModelError;
+pub use families::FAMILIES;
+pub use family::{Defaults, Family, Model, TextEncoder};
 pub use files::{ModelFiles, Parts};
 pub use first_bytes::Foreign;
-pub use flux::{FluxConfig, conditioned_on_pictures};
-pub use settings::{Part, Settings, read_json, read_part};
-pub use t5::T5Config;
-pub use vae::VaeConfig;
+pub use geometry::{Geometry, Sizes};
+pub use net::{Net, Role};
+pub use settings::{Component, Fixed, Settings};
+pub use t5::{T5, T5Config};
+pub use vae::{AUTOENCODER_KL, VaeConfig};

@@ -1,58 +1,65 @@
 //! What a diffusers folder says that it is: `model_index.json`.
 
-use crate::Net;
+use crate::family::Family;
+use crate::net::Net;
 use serde_json::{Map, Value};
 
-/// Pipelines whose model draws from prompts. Those that edit pictures do so with the same weights, or with weights of the
-/// same shapes.
-const PIPELINES: &[&str] =
-    &["FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline", "FluxKontextPipeline"];
+/// The part that is no network and no tokenizer.
+pub(crate) const SCHEDULER: &str = "scheduler";
 
-/// The class of each network.
-const CLASSES: [(Net, &str); 4] = [
-    (Net::Transformer, "FluxTransformer2DModel"),
-    (Net::Clip, "CLIPTextModel"),
-    (Net::T5, "T5EncoderModel"),
-    (Net::Vae, "AutoencoderKL"),
-];
-
-/// Whether a `model_index.json` is that of a model which Reflux draws with; networks that are `replaced` may be anything.
+/// The one of `families` that a `model_index.json` is of; networks that are `replaced` may be anything.
 ///
 /// # Errors
 /// What the model is instead.
-pub(crate) fn check(index: &Map<String, Value>, replaced: impl Fn(Net) -> bool) -> Result<(), String> {
-    if let Some(class) = index.get("_class_name").and_then(Value::as_str)
-        && !PIPELINES.contains(&class)
-    {
-        let what = match kind_of(class) {
-            Some(kind) => format!("{kind} (`{class}`)"),
-            None => format!("a model for `{class}`"),
-        };
-        return Err(format!(
-            "this is {what}, and Reflux draws from prompts with FLUX.1 alone; give FLUX.1-dev or FLUX.1-schnell, or a \
-             model trained from them"
-        ));
-    }
-    for (net, expected) in CLASSES {
+pub(crate) fn family(
+    index: &Map<String, Value>,
+    families: &[&'static Family],
+    replaced: impl Fn(&Net) -> bool,
+) -> Result<&'static Family, String> {
+    let class = index.get("_class_name").and_then(Value::as_str);
+    let draws_it = |family: &&&Family| class.is_none_or(|class| family.pipelines.contains(&class));
+    let Some(family) = families.iter().find(draws_it) else {
+        return Err(of_none(class.unwrap_or_default(), families));
+    };
+    for net in family.nets {
+        let (name, expected) = (family.name, net.architecture.class);
         // A part is given as [library, class]; one that was left out as [null, null].
-        let class = index.get(net.folder()).and_then(|part| part.get(1)?.as_str());
+        let class = index.get(net.folder).and_then(|part| part.get(1)?.as_str());
         if let Some(class) = class.filter(|class| *class != expected && !replaced(net)) {
-            return Err(format!("`{}` is a `{class}`, not FLUX.1's `{expected}`", net.folder()));
+            return Err(format!("`{}` is a `{class}`, not {name}'s `{expected}`", net.folder));
         }
     }
-    Ok(())
+    Ok(family)
 }
 
-/// What models of a pipeline are called.
-fn kind_of(class: &str) -> Option<&'static str> {
-    let kinds = [
-        ("FluxFill", "FLUX.1 Fill, which completes a picture"),
-        ("FluxControlNet", "a ControlNet for FLUX.1"),
-        ("FluxControl", "FLUX.1 Canny or FLUX.1 Depth, which follow the edges or the depth of a picture"),
-        ("FluxPriorRedux", "FLUX.1 Redux, which varies a picture"),
-        ("Flux2", "FLUX.2"),
-        ("Chroma", "Chroma"),
-        ("StableDiffusion", "Stable Diffusion"),
-    ];
-    kinds.into_iter().find_map(|(prefix, kind)| class.starts_with(prefix).then_some(kind))
+/// What to say of a model for a pipeline of this class.
+fn of_none(class: &str, families: &[&'static Family]) -> String {
+    let mut others = families.iter().flat_map(|family| family.others);
+    let what = match others.find(|(prefix, _)| class.starts_with(prefix)) {
+        Some((_, kind)) => format!("{kind} (`{class}`)"),
+        None => format!("a model for `{class}`"),
+    };
+    let join = |of: fn(&Family) -> &'static str| {
+        families.iter().map(|family| of(family)).collect::<Vec<_>>().join(" or ")
+    };
+    format!(
+        "this is {what}, and Reflux draws from prompts with {} alone; give {}, or a model trained from them",
+        join(|family| family.name),
+        join(|family| family.examples)
+    )
+}
+
+/// Parts that the index names and `family` does not use. What the index says is left out is none, and neither are notes.
+pub(crate) fn unused(index: &Map<String, Value>, family: &Family) -> Vec<String> {
+    let is_known = |name: &str| {
+        let is_net = || family.nets.iter().any(|net| net.folder == name);
+        name.starts_with('_') || name == SCHEDULER || family.tokenizers.contains(&name) || is_net()
+    };
+    let named = index.iter().filter(|(name, part)| !is_known(name) && !is_null(part));
+    named.map(|(name, _)| name.clone()).collect()
+}
+
+/// Whether a part is said to be none: null, or a pair of these.
+pub(crate) fn is_null(part: &Value) -> bool {
+    part.is_null() || part.as_array().is_some_and(|pair| !pair.is_empty() && pair.iter().all(Value::is_null))
 }

@@ -3,8 +3,7 @@
 //! This is `FlowMatchEulerDiscreteScheduler` of diffusers 0.42 as its `FluxPipeline` drives it,
 //! with the same mix of single and double precision, so that schedules agree bit for bit.
 
-use crate::Net;
-use crate::settings::{EXTENTS, Fixed, Part, Settings, positive, within};
+use crate::settings::{Component, EXTENTS, Fixed, Settings, positive, within};
 use serde::Deserialize;
 
 /// The settings of a `scheduler_config.json` that a FLUX.1 schedule depends on.
@@ -43,9 +42,7 @@ impl Default for SchedulerConfig {
     }
 }
 
-impl Part for SchedulerConfig {
-    const NET: Option<Net> = None;
-
+impl Component for SchedulerConfig {
     const SETTINGS: Settings = Settings {
         fixed: &[
             ("_class_name", Fixed::Name(&["FlowMatchEulerDiscreteScheduler"])),

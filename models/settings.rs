@@ -1,13 +1,12 @@
-//! What config files say: read in one way, and refused where it asks for numbers that Reflux does not compute.
+//! What config files may say: refused is what asks for numbers that Reflux does not compute.
 
-use crate::{ModelError, Net, first_bytes, json};
+use crate::architecture::{Architecture, ShapeOf, Untold};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::fmt;
 use std::ops::RangeInclusive;
-use std::path::Path;
 
-/// The most layers of a kind that are believed. FLUX.1-dev's largest count is 38.
+/// The most layers of a kind that are believed. FLUX.1-dev has 38 of a kind.
 pub(crate) const LAYERS: RangeInclusive<usize> = 0..=1000;
 
 /// Widths and counts that are believed: products of three of them still fit 64 bits.
@@ -62,10 +61,7 @@ impl fmt::Display for Fixed {
 }
 
 /// What one config file describes: a network, or the scheduler.
-pub trait Part: DeserializeOwned {
-    /// The network, if it is one.
-    const NET: Option<Net>;
-
+pub trait Component: DeserializeOwned {
     /// Its settings without fields.
     const SETTINGS: Settings;
 
@@ -74,59 +70,28 @@ pub trait Part: DeserializeOwned {
     /// # Errors
     /// Which setting is at fault, and what it should be.
     fn check(&self) -> Result<(), String>;
-}
 
-/// Reads a config file of a diffusers folder. Names of settings that nobody knows are added to `ignored`.
-///
-/// # Errors
-/// If there is no such file, it is not JSON, lacks a setting, or asks for something that Reflux does not compute.
-pub fn read_part<P: Part>(path: &Path, ignored: &mut Vec<String>) -> Result<P, ModelError> {
-    let bytes = read_bytes(path)?;
-    let malformed = |why| ModelError::Json { path: path.to_owned(), why };
-    let refused = |why| ModelError::Setting { path: path.to_owned(), why };
-    let settings: Map<String, Value> = json::parse(&bytes, ADVICE).map_err(malformed)?;
-    if let (Some(due), Some(found)) = (P::NET, net_of(&settings))
-        && due != found
-    {
-        return Err(refused(format!("it describes {}", due.instead(found))));
+    /// The same read off the shapes of weights, of networks whose
+    /// [architecture](crate::Architecture::settings) allows it.
+    ///
+    /// # Errors
+    /// What the shapes lack.
+    fn of_shapes(_shape: ShapeOf) -> Result<Self, Untold> {
+        Err(Untold::Why("weights of such a network do not tell it".into()))
     }
-    check_fixed(&settings, &P::SETTINGS).map_err(refused)?;
-    let mut unread = Vec::new();
-    // From the text once more, so that errors say in which line.
-    let part: P = json::parse_with(&bytes, ADVICE, |source| {
-        serde_ignored::deserialize(source, |setting| unread.push(setting.to_string()))
-    })
-    .map_err(malformed)?;
-    part.check().map_err(refused)?;
-    ignored.extend(unread.into_iter().filter(|name| P::SETTINGS.is_unknown(name)));
-    Ok(part)
 }
 
-/// What to do about a file that is not as it should be.
-const ADVICE: &str = "mend it, or download it again";
-
-/// Reads a JSON file; errors say which file, and where in it.
-pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ModelError> {
-    json::parse(&read_bytes(path)?, ADVICE).map_err(|why| ModelError::Json { path: path.to_owned(), why })
-}
-
-/// The network of FLUX.1 that a config file describes, if it is one of them.
-fn net_of(settings: &Map<String, Value>) -> Option<Net> {
+/// Whether a config file is that of a network of this kind.
+pub(crate) fn describes(settings: &Map<String, Value>, architecture: &Architecture) -> bool {
     let is = |key: &str, name: &str| settings.get(key).and_then(Value::as_str) == Some(name);
-    match () {
-        () if is("_class_name", "FluxTransformer2DModel") => Some(Net::Transformer),
-        () if is("_class_name", "AutoencoderKL") => Some(Net::Vae),
-        () if is("model_type", "clip_text_model") => Some(Net::Clip),
-        () if is("model_type", "t5") => Some(Net::T5),
-        () => None,
+    match architecture.model_type {
+        Some(name) => is("model_type", name),
+        None => is("_class_name", architecture.class),
     }
 }
 
-fn read_bytes(path: &Path) -> Result<Vec<u8>, ModelError> {
-    first_bytes::read(path).map_err(|error| ModelError::Read { path: path.to_owned(), error })
-}
-
-fn check_fixed(settings: &Map<String, Value>, rules: &Settings) -> Result<(), String> {
+/// Refuses a setting that asks for other numbers than are computed.
+pub(crate) fn check_fixed(settings: &Map<String, Value>, rules: &Settings) -> Result<(), String> {
     if let Some(scheme) = settings.get("quantization_config").filter(|scheme| !scheme.is_null()) {
         let method = scheme.get("quant_method").and_then(Value::as_str).unwrap_or("some scheme");
         return Err(format!(
@@ -144,7 +109,7 @@ fn check_fixed(settings: &Map<String, Value>, rules: &Settings) -> Result<(), St
 
 impl Settings {
     /// Whether nobody knows what this setting, which no field has read, would mean.
-    fn is_unknown(&self, name: &str) -> bool {
+    pub(crate) fn is_unknown(&self, name: &str) -> bool {
         let Some(without_effect) = self.without_effect else { return false };
         // Notes of diffusers' own: versions, where files came from.
         let is_note = name.starts_with('_') || name == "quantization_config";

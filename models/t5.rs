@@ -1,12 +1,30 @@
 //! The T5 v1.1 encoder (transformers, `models/t5/modeling_t5.py`).
 
-use crate::settings::{EXTENTS, Fixed, LAYERS, Part, Settings, positive, within};
-use crate::{ModelError, Net};
+use crate::architecture::Architecture;
+use crate::error::ModelError;
+use crate::settings::{Component, EXTENTS, Fixed, LAYERS, Settings, positive, within};
 use reflux_ir::op::{Attention, Binary, Embedding, Real, RelativeBuckets, RmsNorm, Unary};
 use reflux_ir::{DType, GraphBuilder, GraphError, Program, Rate, Scope, ValueId};
 use serde::Deserialize;
 
-/// `text_encoder_2/config.json`.
+/// T5, of which only the encoder is used.
+pub static T5: Architecture = Architecture {
+    title: "a T5 text encoder",
+    class: "T5EncoderModel",
+    model_type: Some("t5"),
+    prefixes: &[
+        "",
+        "text_encoders.t5xxl.transformer.",
+        "text_encoder_2.",
+        "t5xxl.transformer.",
+        "t5xxl.",
+        "model.",
+    ],
+    settings: None,
+    refuse: None,
+};
+
+/// `config.json` of a T5 text encoder.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct T5Config {
     pub vocab_size: usize,
@@ -27,9 +45,7 @@ fn max_distance() -> usize {
     128
 }
 
-impl Part for T5Config {
-    const NET: Option<Net> = Some(Net::T5);
-
+impl Component for T5Config {
     const SETTINGS: Settings = Settings {
         fixed: &[
             ("model_type", Fixed::Name(&["t5"])),
@@ -77,9 +93,9 @@ impl T5Config {
     /// The encoder as a program of one variant `encode`.
     ///
     /// Input: `ids` `i32[batch, tokens]`. Result: `prompt` `[batch, tokens, d_model]`, the last hidden state. There is no
-    /// attention mask: FLUX attends to padding.
+    /// attention mask: FLUX.1, for which this is, attends to padding.
     pub fn lower(&self, batch: usize, tokens: usize, dtype: DType) -> Result<Program, ModelError> {
-        self.check().map_err(|why| ModelError::Unsupported { part: "text_encoder_2", why })?;
+        self.check().map_err(|why| ModelError::Unsupported { part: "T5 text encoder", why })?;
         let mut graph = GraphBuilder::new();
         self.build(&mut Scope::new(&mut graph, dtype), batch, tokens)?;
         Ok(Program::of_graph("t5_encoder", "encode", 1, graph.finish()))

@@ -1,12 +1,25 @@
 //! The decoder of AutoencoderKL (diffusers, `models/autoencoders/{autoencoder_kl,vae}.py`).
 
-use crate::settings::{EXTENTS, Fixed, Part, Settings, positive, within};
-use crate::{ModelError, Net, PATCH, PIXELS_PER_TOKEN, Sizes};
+use crate::architecture::Architecture;
+use crate::error::ModelError;
+use crate::geometry::{Geometry, Sizes};
+use crate::settings::{Component, EXTENTS, Fixed, Settings, positive, within};
 use reflux_ir::op::{Attention, Binary, GroupNorm, Real, Unary, Upsample};
 use reflux_ir::{DType, GraphBuilder, GraphError, Program, Rate, Scope, ValueId};
 use serde::Deserialize;
+use std::ops::RangeInclusive;
 
-/// `vae/config.json`.
+/// The autoencoder of Stable Diffusion and FLUX.1, of which only the decoder is used.
+pub static AUTOENCODER_KL: Architecture = Architecture {
+    title: "an autoencoder (VAE)",
+    class: "AutoencoderKL",
+    model_type: None,
+    prefixes: &["", "vae.", "first_stage_model.", "model."],
+    settings: None,
+    refuse: None,
+};
+
+/// `config.json` of an AutoencoderKL.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct VaeConfig {
     pub out_channels: usize,
@@ -29,9 +42,10 @@ fn yes() -> bool {
 
 const NORM_EPS: f64 = 1e-6;
 
-impl Part for VaeConfig {
-    const NET: Option<Net> = Some(Net::Vae);
+/// Levels that are believed: between two of them pictures become half as large.
+const LEVELS: RangeInclusive<usize> = 2..=10;
 
+impl Component for VaeConfig {
     const SETTINGS: Settings = Settings {
         fixed: &[
             ("_class_name", Fixed::Name(&["AutoencoderKL"])),
@@ -39,23 +53,17 @@ impl Part for VaeConfig {
             ("up_block_types", Fixed::Names("UpDecoderBlock2D")),
             ("down_block_types", Fixed::Names("DownEncoderBlock2D")),
         ],
-        // Of training, of the encoder, and what other pipelines than FLUX.1's do with latents.
-        without_effect: Some(&[
-            "force_upcast",
-            "in_channels",
-            "latents_mean",
-            "latents_std",
-            "sample_size",
-            "use_quant_conv",
-        ]),
+        // Of training and of the encoder.
+        without_effect: Some(&["force_upcast", "in_channels", "sample_size", "use_quant_conv"]),
         fix: "give the AutoencoderKL of a FLUX.1 model",
     };
 
     fn check(&self) -> Result<(), String> {
         let levels = &self.block_out_channels;
-        if self.scale_factor() * PATCH != PIXELS_PER_TOKEN {
+        if !LEVELS.contains(&levels.len()) {
+            let (least, most) = (LEVELS.start(), LEVELS.end());
             return Err(format!(
-                "`block_out_channels` must have four levels, so that a latent is 8 pixels wide, not {}",
+                "`block_out_channels` must have {least} to {most} levels, not {}",
                 levels.len()
             ));
         }
@@ -87,22 +95,38 @@ impl VaeConfig {
         1 << self.block_out_channels.len().saturating_sub(1).min(usize::BITS as usize / 2)
     }
 
+    /// Whether latents are as large as those of a family.
+    ///
+    /// # Errors
+    /// Which setting is at fault, and what it should be.
+    pub fn check_geometry(&self, geometry: &Geometry) -> Result<(), String> {
+        let (levels, due) = (self.block_out_channels.len(), geometry.pixels_per_latent);
+        if self.scale_factor() == due {
+            return Ok(());
+        }
+        Err(format!(
+            "`block_out_channels` must have {} levels, so that a latent is {due} pixels wide, not {levels}",
+            due.ilog2() + 1
+        ))
+    }
+
     /// The decoder as a program of one variant `decode`.
     ///
-    /// Input: `latents` `f32[batch, tokens, 4 · latent channels]`, packed as the transformer has them. Result: `image`
+    /// Input: `latents` `f32[batch, tokens, patch² · latent channels]`, packed as `geometry` has them. Result: `image`
     /// `f32[batch, 3, height, width]`, nominally in −1…1.
-    pub fn lower(&self, sizes: &Sizes, dtype: DType) -> Result<Program, ModelError> {
-        self.check().map_err(|why| ModelError::Unsupported { part: "vae", why })?;
+    pub fn lower(&self, sizes: &Sizes, geometry: &Geometry, dtype: DType) -> Result<Program, ModelError> {
+        let checked = self.check().and_then(|()| self.check_geometry(geometry));
+        checked.map_err(|why| ModelError::Unsupported { part: "autoencoder", why })?;
         let mut graph = GraphBuilder::new();
-        self.build(&mut Scope::new(&mut graph, dtype), sizes)?;
+        self.build(&mut Scope::new(&mut graph, dtype), sizes, geometry)?;
         Ok(Program::of_graph("vae_decoder", "decode", 1, graph.finish()))
     }
 
-    fn build(&self, s: &mut Scope, sizes: &Sizes) -> Result<(), GraphError> {
+    fn build(&self, s: &mut Scope, sizes: &Sizes, geometry: &Geometry) -> Result<(), GraphError> {
         let [first, .., widest] = self.block_out_channels[..] else {
-            unreachable!("four levels are checked")
+            unreachable!("there are two levels at least, as is checked")
         };
-        let z = self.unpack(s, sizes)?;
+        let z = self.unpack(s, sizes, geometry)?;
         let z = match self.use_post_quant_conv {
             true => s.conv2d("post_quant", "post_quant_conv", z, self.latent_channels, 1)?,
             false => z,
@@ -137,10 +161,10 @@ impl VaeConfig {
     }
 
     /// Packed tokens to `[batch, channels, height, width]`, unscaled: `z / scaling_factor + shift_factor`.
-    fn unpack(&self, s: &mut Scope, sizes: &Sizes) -> Result<ValueId, GraphError> {
-        let (rows, columns) = sizes.grid();
+    fn unpack(&self, s: &mut Scope, sizes: &Sizes, geometry: &Geometry) -> Result<ValueId, GraphError> {
+        let (patch, (rows, columns)) = (geometry.patch, geometry.grid(sizes));
         let (batch, channels, dtype) = (sizes.batch, self.latent_channels, s.dtype());
-        let packed = [batch, rows * columns, channels * PATCH * PATCH];
+        let packed = [batch, rows * columns, channels * patch * patch];
         let latents = s.input("latents", DType::F32, packed, Rate::Latent)?;
         let z = s.scalar("unscaled", Binary::Div, latents, self.scaling_factor)?;
         let z = match self.shift_factor {
@@ -148,9 +172,9 @@ impl VaeConfig {
             None => z,
         };
         let z = s.cast("z_cast", z, dtype)?;
-        let z = s.reshape("patches", z, [batch, rows, columns, channels, PATCH, PATCH])?;
+        let z = s.reshape("patches", z, [batch, rows, columns, channels, patch, patch])?;
         let z = s.transpose("interleaved", z, &[0, 3, 1, 4, 2, 5])?;
-        s.reshape("z", z, [batch, channels, rows * PATCH, columns * PATCH])
+        s.reshape("z", z, [batch, channels, rows * patch, columns * patch])
     }
 
     fn resnet(&self, s: &mut Scope, prefix: &str, x: ValueId, out: usize) -> Result<ValueId, GraphError> {

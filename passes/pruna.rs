@@ -44,10 +44,6 @@ impl PrunaError {
 /// The order in which Pruna's caches can follow each other: whole blocks before what is in them.
 const CACHES: [&str; 3] = ["fora", "pab", "fastercache"];
 
-/// Modules outside the blocks that hold linears.
-const OUTSIDE_BLOCKS: [&str; 5] =
-    ["time_text_embed", "x_embedder", "context_embedder", "norm_out", "proj_out"];
-
 /// The passes that do what the `SmashConfig` in `table` asks for.
 ///
 /// Both forms are understood, also mixed: `{"cacher": "fora", "fora_interval": 3}`, as Pruna had it up to 0.2 and as it
@@ -55,8 +51,9 @@ const OUTSIDE_BLOCKS: [&str; 5] =
 /// its results (compilers, kernels) is noted and needs nothing; what has no counterpart is an error.
 ///
 /// Patterns of `target_modules` are those of Pruna but in one thing: there they choose linears by their own path alone,
-/// here also by the path of a module that they are in.
-pub fn translate(table: &Map<String, Value>) -> Result<Translation, PrunaError> {
+/// here also by the path of a module that they are in. `outside_blocks` are the modules of the model outside its blocks that
+/// hold linears.
+pub fn translate(table: &Map<String, Value>, outside_blocks: &[&str]) -> Result<Translation, PrunaError> {
     let Smash { algorithms, mut notes } = Smash::read(table)?;
     let mut quantize = None;
     let mut caches = Vec::new();
@@ -80,7 +77,7 @@ pub fn translate(table: &Map<String, Value>) -> Result<Translation, PrunaError> 
     }
     caches.sort_by_key(|draft| CACHES.iter().position(|name| *name == draft.algorithm));
     if let (Some(draft), true) = (&mut quantize, compiles_blocks_alone(&algorithms)) {
-        draft.set("torch_compile_target", "skip", with(draft.options.get("skip"), &OUTSIDE_BLOCKS))?;
+        draft.set("torch_compile_target", "skip", with(draft.options.get("skip"), outside_blocks))?;
         notes.push(
             "torch_compile_target = module_list: what is outside the blocks is not quantized, as in Pruna"
                 .into(),

@@ -1,10 +1,10 @@
 use reflux_ir::pass::{ConfigError, DriverError, PipelineError, WhyError, counted};
 use reflux_ir::text::ParseError;
 use reflux_ir::words;
+use reflux_models::ModelError;
 use reflux_models::scheduler::SchedulerError;
 use reflux_models::tokenizer::TokenizerError;
 use reflux_models::weights::WeightsError;
-use reflux_models::{ModelError, PIXELS_PER_TOKEN};
 use reflux_passes::pruna::PrunaError;
 use reflux_runtime::{Device, FreeMemory, RunError};
 use std::path::PathBuf;
@@ -34,8 +34,8 @@ pub enum Error {
     Pruna { path: PathBuf, error: PrunaError },
     #[error("{}: {error}", path.display())]
     Parse { path: PathBuf, error: ParseError },
-    #[error("{what} must be a multiple of {PIXELS_PER_TOKEN} pixels, not {pixels}; {}", nearest_sizes(*.pixels))]
-    Size { what: &'static str, pixels: usize },
+    #[error("{what} must be a multiple of {unit} pixels, not {pixels}; {}", nearest_sizes(*.pixels, *.unit))]
+    Size { what: &'static str, pixels: usize, unit: usize },
     #[error("{what} must be {range}, not {found}")]
     Range { what: &'static str, range: String, found: String },
     #[error(
@@ -80,11 +80,11 @@ fn lines(reasons: &[String]) -> String {
     reasons.iter().map(|reason| format!("\n  {reason}")).collect()
 }
 
-/// The sizes that can be drawn next to `pixels`.
-pub(crate) fn nearest_sizes(pixels: usize) -> String {
-    let below = pixels / PIXELS_PER_TOKEN * PIXELS_PER_TOKEN;
-    match below.checked_add(PIXELS_PER_TOKEN) {
-        _ if below == 0 => format!("the least is {PIXELS_PER_TOKEN}"),
+/// The sizes that can be drawn next to `pixels`, where they are multiples of `unit`.
+pub(crate) fn nearest_sizes(pixels: usize, unit: usize) -> String {
+    let below = pixels / unit * unit;
+    match below.checked_add(unit) {
+        _ if below == 0 => format!("the least is {unit}"),
         Some(above) => format!("{below} and {above} are the nearest"),
         None => format!("{below} is the nearest"),
     }

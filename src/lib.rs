@@ -1,11 +1,11 @@
 //! Reflux rewrites FLUX: the FLUX.1 pipeline as graphs that can be read, rewritten and run.
 //!
 //! ```
-//! use reflux::{FluxPipeline, Request};
+//! use reflux::{DiffusionPipeline, Request};
 //!
 //! # let out = tempfile::tempdir()?;
 //! # let path = out.path().join("apple.png");
-//! let mut pipeline = FluxPipeline::open(reflux::bundled_model()?)?;
+//! let mut pipeline = DiffusionPipeline::open(reflux::bundled_model()?)?;
 //! let request = Request::new("a red apple on a blue background").steps(4);
 //! let images = pipeline.generate(&request)?;
 //! images[0].save(&path)?;
@@ -32,9 +32,10 @@ mod pipeline;
 
 pub use error::Error;
 pub use pipeline::{
-    Defaults, Event, FluxPipeline, Image, ImageFormat, Memory, OpenOptions, Picture, Report, Request,
-    StageTime, bundled_model,
+    DiffusionPipeline, Event, Image, ImageFormat, Memory, OpenOptions, Picture, Report, Request, StageTime,
+    bundled_model,
 };
+pub use reflux_models::Defaults;
 
 /// This version of Reflux.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -6,7 +6,7 @@ use common::{Fixture, assert_close, emoji, repo};
 use reflux_ir::pass::{Driver, Pipeline};
 use reflux_ir::{DType, HostTensor, Patch, Program, ValueId, WeightSource};
 use reflux_models::weights::Weights;
-use reflux_models::{FluxConfig, ModelConfig, Net, Sizes, read_json};
+use reflux_models::{ModelConfig, Net, Sizes, flux1, read_json};
 use reflux_runtime::{Device, load};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -19,8 +19,8 @@ fn json(name: &str) -> Value {
     read_json(&repo("tests/fixtures").join(name)).unwrap()
 }
 
-fn weights(net: Net) -> Weights {
-    Weights::open(emoji().join(net.folder())).unwrap()
+fn weights(net: &'static Net) -> Weights {
+    Weights::open(emoji().join(net.folder)).unwrap()
 }
 
 /// Loads `program` on the CPU and runs step 0 of it on `inputs`.
@@ -60,9 +60,10 @@ fn text_encoders() {
     let expected = Fixture::open("text.safetensors");
     for case in json("text.json").as_array().unwrap() {
         let i = case["i"].as_u64().unwrap();
-        for (net, tokens, result, fixture) in
-            [(Net::T5, "t5_ids", "prompt", "prompt_embeds"), (Net::Clip, "clip_ids", "pooled", "pooled")]
-        {
+        for (net, tokens, result, fixture) in [
+            (&flux1::T5, "t5_ids", "prompt", "prompt_embeds"),
+            (&flux1::CLIP, "clip_ids", "pooled", "pooled"),
+        ] {
             for (how, program) in both(config.lower(net, &sizes(128, 128), DType::F32).unwrap()) {
                 let out = run(program, &weights(net), &[("ids", ids(&case[tokens]))]);
                 let expected = expected.get(&format!("{i}.{fixture}"));
@@ -86,10 +87,12 @@ fn transformer_block_by_block() {
     let config = ModelConfig::read(&emoji()).unwrap();
     let fixture = Fixture::open("transformer.safetensors");
     let meta = json("transformer.json");
-    let weights = weights(Net::Transformer);
+    let weights = weights(&flux1::TRANSFORMER);
     for (j, timestep) in meta["timesteps"].as_array().unwrap().iter().enumerate() {
-        let mut program = config.lower(Net::Transformer, &sizes(128, 128), DType::F32).unwrap();
-        let blocks = (config.transformer.num_layers, config.transformer.num_single_layers);
+        let mut program = config.lower(&flux1::TRANSFORMER, &sizes(128, 128), DType::F32).unwrap();
+        let transformer: flux1::TransformerConfig =
+            read_json(&emoji().join("transformer/config.json")).unwrap();
+        let blocks = (transformer.num_layers, transformer.num_single_layers);
         for index in 0..blocks.0 {
             expose(&mut program, &format!("txt.{index}"));
             expose(&mut program, &format!("img.{index}"));
@@ -134,10 +137,11 @@ fn vae_decoder() {
     for case in json("cases.json")["cases"].as_array().unwrap() {
         let extent = |key: &str| case[key].as_u64().unwrap() as usize;
         let i = extent("i");
-        let program = config.lower(Net::Vae, &sizes(extent("height"), extent("width")), DType::F32).unwrap();
+        let program =
+            config.lower(&flux1::VAE, &sizes(extent("height"), extent("width")), DType::F32).unwrap();
         let latents = fixture.get(&format!("{i}.latents.step19"));
         for (how, program) in both(program) {
-            let out = run(program, &weights(Net::Vae), &[("latents", latents.clone())]);
+            let out = run(program, &weights(&flux1::VAE), &[("latents", latents.clone())]);
             assert_close(
                 &format!("VAE {how}, case {i}"),
                 &out["image"],
@@ -152,7 +156,7 @@ fn vae_decoder() {
 #[test]
 fn tinyrandom_transformer() {
     let folder = repo("tests/fixtures/tinyrandom");
-    let config: FluxConfig = read_json(&folder.join("transformer/config.json")).unwrap();
+    let config: flux1::TransformerConfig = read_json(&folder.join("transformer/config.json")).unwrap();
     let io = Fixture::open("tinyrandom/io.safetensors");
     for source in ["transformer", "bfl.safetensors"] {
         let weights = Weights::open(folder.join(source)).unwrap();

@@ -5,7 +5,7 @@ mod model;
 
 use model::{changed, edit, fill};
 use reflux::ir::{DType, HostTensor};
-use reflux::{FluxPipeline, OpenOptions, Request};
+use reflux::{DiffusionPipeline, OpenOptions, Request};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -18,7 +18,7 @@ const TRANSFORMER: &str = "transformer/diffusion_pytorch_model-00001-of-00003.sa
 fn refused(change: impl FnOnce(&Path)) -> String {
     let folder = tempfile::tempdir().unwrap();
     let model = changed(folder.path(), "model", change);
-    match FluxPipeline::open(&model) {
+    match DiffusionPipeline::open(&model) {
         Ok(_) => panic!("it opens"),
         Err(error) => error.to_string(),
     }
@@ -78,7 +78,7 @@ fn failure(dtype: DType, change: impl FnOnce(&Path)) -> String {
     let folder = tempfile::tempdir().unwrap();
     let model = changed(folder.path(), "model", change);
     let options = OpenOptions { dtype: Some(dtype), ..OpenOptions::default() };
-    let mut pipeline = FluxPipeline::open_with(&model, options).unwrap();
+    let mut pipeline = DiffusionPipeline::open_with(&model, options).unwrap();
     match pipeline.generate(&Request::new("a red apple").steps(2).size(32, 32)) {
         Ok(_) => panic!("it draws"),
         Err(error) => error.to_string(),
@@ -130,7 +130,7 @@ fn overflow_names_the_dtypes_that_hold_more() {
 
 #[test]
 fn latents_to_start_from_are_finite() {
-    let mut pipeline = FluxPipeline::open(reflux::bundled_model().unwrap()).unwrap();
+    let mut pipeline = DiffusionPipeline::open(reflux::bundled_model().unwrap()).unwrap();
     for (value, named) in [(f32::NAN, "NaN"), (f32::NEG_INFINITY, "-inf")] {
         let mut latents = vec![0.0; 4 * 64];
         latents[70] = value;

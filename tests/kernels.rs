@@ -7,8 +7,7 @@ use rayon::prelude::*;
 use reflux_ir::op::Op;
 use reflux_ir::pass::{Driver, Pipeline};
 use reflux_ir::{DType, Program, text};
-use reflux_models::scheduler::Schedule;
-use reflux_models::{ModelConfig, Net, Sizes};
+use reflux_models::{ModelConfig, Net, Sizes, flux1};
 use reflux_passes::{LOSSLESS_ONCE, registry};
 use reflux_runtime::cuda::{Compiler, Gpu, Launch, Place, Plan, fallback, plan};
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,22 +69,22 @@ fn is_for(passes: &str, gpu: Gpu) -> bool {
 /// The plans of all variants of the transformer of `model` after `passes`, for `gpu`, and of what runs beside it; of the VAE on
 /// Hopper only.
 fn plans(model: &ModelConfig, sizes: &Sizes, passes: &str, gpu: Gpu) -> Vec<(Program, String, Plan)> {
-    let mut plans = plans_of(Net::Transformer, model, sizes, passes, gpu);
+    let mut plans = plans_of(&flux1::TRANSFORMER, model, sizes, passes, gpu);
     // What runs beside it has the same passes whatever the transformer has.
     if passes != PIPELINES[0] {
         return plans;
     }
     if gpu.capability == (9, 0) {
-        plans.extend(plans_of(Net::Vae, model, sizes, LOSSLESS_ONCE, gpu));
+        plans.extend(plans_of(&flux1::VAE, model, sizes, LOSSLESS_ONCE, gpu));
     }
-    for net in [Net::T5, Net::Clip] {
+    for net in [&flux1::T5, &flux1::CLIP] {
         plans.extend(plans_of(net, model, sizes, LOSSLESS_ONCE, gpu));
     }
     plans
 }
 
 fn plans_of(
-    net: Net,
+    net: &'static Net,
     model: &ModelConfig,
     sizes: &Sizes,
     passes: &str,
@@ -93,7 +92,7 @@ fn plans_of(
 ) -> Vec<(Program, String, Plan)> {
     let program = model.lower(net, sizes, DType::BF16).unwrap();
     let tokens = (sizes.height / 16) * (sizes.width / 16);
-    let times = Schedule::new(&model.scheduler, sizes.steps, tokens).unwrap().timesteps;
+    let times = model.schedule(sizes.steps, tokens).unwrap().timesteps;
     let pipeline = Pipeline::parse(passes, &registry()).unwrap();
     let (program, _) =
         Driver { timesteps: Some(&times), ..Driver::default() }.run(program, &pipeline).unwrap();
@@ -221,7 +220,7 @@ fn a_weight_called_like_what_has_no_kernel() {
 fn weights_take_what_their_bits_promise() {
     let (_, model, sizes) = &models()[0];
     for passes in ["quantize(int8wo)", "quantize(int4wo)", "quantize(fp8wo)", "quantize(fp8dq)"] {
-        for (program, variant, plan) in plans_of(Net::Transformer, model, sizes, passes, GPUS[2].1) {
+        for (program, variant, plan) in plans_of(&flux1::TRANSFORMER, model, sizes, passes, GPUS[2].1) {
             let promised: u64 =
                 program.variants[variant.as_str()].weights().map(|(_, fact)| fact.bytes()).sum();
             let taken: usize = plan

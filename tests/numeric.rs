@@ -14,7 +14,7 @@ use reflux_ir::pass::{
 use reflux_ir::{DType, Fact, HostTensor, ModulePath, Name, Op, Patch, Program, Stage, WeightSource, text};
 use reflux_models::noise::TorchGenerator;
 use reflux_models::weights::{RandomWeights, Weights};
-use reflux_models::{ModelConfig, Net, Sizes};
+use reflux_models::{ModelConfig, Sizes, flux1};
 use reflux_passes::registry;
 use reflux_runtime::{Device, load};
 use schemars::JsonSchema;
@@ -261,8 +261,8 @@ fn shapes_change_with_a_pass() {
 fn flux(batch: usize, steps: usize) -> (Program, Weights) {
     let config = ModelConfig::read(&emoji()).unwrap();
     let sizes = Sizes { batch, steps, text_tokens: 20, height: 32, width: 64 };
-    let weights = Weights::open(emoji().join(Net::Transformer.folder())).unwrap();
-    (config.lower(Net::Transformer, &sizes, DType::F32).unwrap(), weights)
+    let weights = Weights::open(emoji().join(flux1::TRANSFORMER.folder)).unwrap();
+    (config.lower(&flux1::TRANSFORMER, &sizes, DType::F32).unwrap(), weights)
 }
 
 /// A network with none of FLUX's names: two residual blocks of attention and an MLP, modulated by a time of each step.

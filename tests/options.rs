@@ -80,7 +80,7 @@ fn what_is_meant_is_understood() {
 
 #[test]
 fn keys_of_pruna_are_as_forgiving() {
-    let notes = |config: Value| pruna::translate(&table(config)).unwrap().notes.join("\n");
+    let notes = |config: Value| pruna::translate(&table(config), &[]).unwrap().notes.join("\n");
     let plain = notes(json!({
         "cacher": "fora", "fora_interval": 2, "compiler": "torch_compile",
         "torch_compile_mode": "max-autotune-no-cudagraphs", "quantizer": "torchao",
@@ -151,7 +151,7 @@ fn what_is_not_is_refused_with_what_is_nearest() {
         json!({ "torch_compile": { "fullgraph": "yes" } }),
         json!({ "fora": "yes" }),
     ] {
-        let error = pruna::translate(&table(config.clone())).expect_err("it is refused");
+        let error = pruna::translate(&table(config.clone()), &[]).expect_err("it is refused");
         writeln!(report, "{config}\n  {error}").unwrap();
     }
     snapshot!("options__refusals", without_lists(&report));

@@ -11,7 +11,7 @@ use reflux_ir::pass::{Driver, DriverError, Exactness, Pipeline};
 use reflux_ir::{DType, HostTensor, Name, Program};
 use reflux_models::noise::TorchGenerator;
 use reflux_models::weights::Weights;
-use reflux_models::{ModelConfig, Net, Sizes};
+use reflux_models::{ModelConfig, Sizes, flux1};
 use reflux_passes::{PASSES, registry};
 use reflux_runtime::{Device, load};
 use std::collections::HashMap;
@@ -33,7 +33,7 @@ impl Subject {
     fn new() -> Self {
         let sizes = Sizes { batch: 1, steps: 6, text_tokens: 12, height: 32, width: 32 };
         let config = ModelConfig::read(&emoji()).unwrap();
-        let program = config.lower(Net::Transformer, &sizes, DType::F32).unwrap();
+        let program = config.lower(&flux1::TRANSFORMER, &sizes, DType::F32).unwrap();
         let mut generator = TorchGenerator::new(31);
         let floats = program.inputs.iter().filter(|input| input.fact.dtype.is_float());
         let noise = |input: &reflux_ir::Declaration| {
@@ -41,7 +41,7 @@ impl Subject {
             (input.name.to_string(), HostTensor::from_f32(input.fact.shape.to_vec(), &numbers))
         };
         let inputs = floats.map(noise).collect();
-        let weights = Weights::open(emoji().join(Net::Transformer.folder())).unwrap();
+        let weights = Weights::open(emoji().join(flux1::TRANSFORMER.folder)).unwrap();
         Self { program, weights, inputs }
     }
 

@@ -6,15 +6,15 @@ mod common;
 use common::{Fixture, assert_close, emoji, relative_l2, repo};
 use reflux::models::read_json;
 use reflux::passes::registry;
-use reflux::{FluxPipeline, OpenOptions, Request};
+use reflux::{DiffusionPipeline, OpenOptions, Request};
 use reflux_ir::HostTensor;
 use reflux_ir::pass::{Pipeline, Recipe};
 use serde_json::Value;
 
-fn pipeline(passes: &str) -> FluxPipeline {
+fn pipeline(passes: &str) -> DiffusionPipeline {
     let passes = Recipe::parse(passes, &registry()).unwrap();
     let options = OpenOptions { passes, ..OpenOptions::default() };
-    FluxPipeline::open_with(emoji(), options).unwrap()
+    DiffusionPipeline::open_with(emoji(), options).unwrap()
 }
 
 /// The final latents of every case, by its number.
@@ -106,7 +106,8 @@ fn presets_are_prunas() {
     for preset in ["none", "norm+embedding"] {
         let config = reflux::models::ModelConfig::read(&emoji()).unwrap();
         let sizes = reflux::models::Sizes { batch: 1, steps: 1, text_tokens: 32, height: 128, width: 128 };
-        let program = config.lower(reflux::models::Net::Transformer, &sizes, reflux_ir::DType::F32).unwrap();
+        let program =
+            config.lower(&reflux::models::flux1::TRANSFORMER, &sizes, reflux_ir::DType::F32).unwrap();
         let passes = Pipeline::parse(&format!("quantize(int8dq,exclude={preset})"), &registry()).unwrap();
         let (program, _) = reflux_ir::pass::Driver::default().run(program, &passes).unwrap();
         let graph = &program.variants["full"];
@@ -130,7 +131,7 @@ fn nothing_leaks_from_one_image_to_the_next() {
     let passes = "cache(fora,interval=3),cache(fastercache,interval=2)";
     let first = Request::new("grinning face").steps(7).size(64, 32);
     let between = Request::new("large owl on a pink background").steps(9).size(48, 80);
-    let latents = |pipeline: &mut FluxPipeline, request: &Request| {
+    let latents = |pipeline: &mut DiffusionPipeline, request: &Request| {
         pipeline.generate_with(request, &mut |_| {}).unwrap().1.latents
     };
     let mut used = pipeline(passes);

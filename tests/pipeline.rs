@@ -6,8 +6,8 @@ mod model;
 
 use common::{Fixture, assert_close, emoji, repo};
 use reflux::models::weights::Weights;
-use reflux::models::{Net, Parts, read_json};
-use reflux::{Event, FluxPipeline, Image, OpenOptions, Report, Request};
+use reflux::models::{Parts, flux1, read_json};
+use reflux::{DiffusionPipeline, Event, Image, OpenOptions, Report, Request};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ fn request(case: &Value) -> Request {
     }
 }
 
-fn generate(pipeline: &mut FluxPipeline, request: &Request) -> (Vec<Image>, Report) {
+fn generate(pipeline: &mut DiffusionPipeline, request: &Request) -> (Vec<Image>, Report) {
     pipeline.generate_with(request, &mut |_| {}).unwrap()
 }
 
@@ -35,7 +35,7 @@ fn generate(pipeline: &mut FluxPipeline, request: &Request) -> (Vec<Image>, Repo
 #[test]
 fn final_latents_and_pixels_are_those_of_diffusers() {
     let fixture = Fixture::open("pipeline.safetensors");
-    let mut pipeline = FluxPipeline::open(emoji()).unwrap();
+    let mut pipeline = DiffusionPipeline::open(emoji()).unwrap();
     for case in cases() {
         let i = case["i"].as_u64().unwrap();
         let (images, report) = generate(&mut pipeline, &request(&case));
@@ -61,7 +61,7 @@ fn final_latents_and_pixels_are_those_of_diffusers() {
 /// The first image's state must not leak into the second, and sizes may change in between.
 #[test]
 fn a_pipeline_can_be_used_again() {
-    let mut pipeline = FluxPipeline::open(emoji()).unwrap();
+    let mut pipeline = DiffusionPipeline::open(emoji()).unwrap();
     let small = Request::new("grinning face").steps(2).size(64, 32);
     let large = Request::new("large owl on a pink background").steps(3).size(48, 80);
     let first = generate(&mut pipeline, &small).1.latents;
@@ -80,7 +80,7 @@ fn schnell_needs_no_guidance() {
         model::edit(&scheduler, "\"use_dynamic_shifting\": true", "\"use_dynamic_shifting\": false");
         std::fs::remove_file(model.join("reflux.json")).unwrap();
     });
-    let mut pipeline = FluxPipeline::open(schnell).unwrap();
+    let mut pipeline = DiffusionPipeline::open(schnell).unwrap();
     assert_eq!((pipeline.defaults().steps, pipeline.defaults().max_sequence_length), (4, 256));
     let request = Request::new("owl").size(32, 32);
     let (images, report) = generate(&mut pipeline, &request);
@@ -98,7 +98,7 @@ fn schnell_needs_no_guidance() {
 /// Several pictures continue one generator, prompt by prompt, as a batch of diffusers' does.
 #[test]
 fn several_pictures_draw_from_one_generator() {
-    let mut pipeline = FluxPipeline::open(emoji()).unwrap();
+    let mut pipeline = DiffusionPipeline::open(emoji()).unwrap();
     let both = Request {
         prompts: vec!["grinning face".into(), "a red apple".into()],
         num_images: Some(2),
@@ -124,7 +124,7 @@ fn several_pictures_draw_from_one_generator() {
 #[test]
 fn initial_latents_replace_the_noise() {
     let fixture = Fixture::open("pipeline.safetensors");
-    let mut pipeline = FluxPipeline::open(emoji()).unwrap();
+    let mut pipeline = DiffusionPipeline::open(emoji()).unwrap();
     let case = &cases()[0];
     let given = Request { init_latents: Some(fixture.get("0.initial")), seed: 99, ..request(case) };
     let latents = generate(&mut pipeline, &given).1.latents;
@@ -134,7 +134,7 @@ fn initial_latents_replace_the_noise() {
 /// With one prompt on both sides guidance changes nothing; with another it does.
 #[test]
 fn true_cfg_steers_away_from_the_negative_prompt() {
-    let mut pipeline = FluxPipeline::open(emoji()).unwrap();
+    let mut pipeline = DiffusionPipeline::open(emoji()).unwrap();
     let plain = Request::new("a red apple").steps(3).size(64, 64);
     let cfg = |negative: &str| Request {
         negative_prompt: Some(negative.into()),
@@ -152,7 +152,7 @@ fn true_cfg_steers_away_from_the_negative_prompt() {
 fn a_png_says_how_it_was_made() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("größe.png");
-    let mut pipeline = FluxPipeline::open(emoji()).unwrap();
+    let mut pipeline = DiffusionPipeline::open(emoji()).unwrap();
     let images =
         pipeline.generate(&Request::new("ein roter Apfel 🍎").steps(1).size(32, 48).seed(5)).unwrap();
     images[0].save(&path).unwrap();
@@ -184,14 +184,14 @@ fn a_png_says_how_it_was_made() {
 fn networks_come_from_other_files() {
     let folder = tempfile::tempdir().unwrap();
     let prefixes = [
-        (Net::Transformer, "model.diffusion_model."),
-        (Net::Clip, "text_encoders.clip_l.transformer."),
-        (Net::T5, "text_encoders.t5xxl.transformer."),
-        (Net::Vae, "vae."),
+        (&flux1::TRANSFORMER, "model.diffusion_model."),
+        (&flux1::CLIP, "text_encoders.clip_l.transformer."),
+        (&flux1::T5, "text_encoders.t5xxl.transformer."),
+        (&flux1::VAE, "vae."),
     ];
     let mut tensors = Vec::new();
     for (net, prefix) in prefixes {
-        let weights = Weights::open(emoji().join(net.folder())).unwrap();
+        let weights = Weights::open(emoji().join(net.folder)).unwrap();
         for name in weights.names() {
             tensors.push((format!("{prefix}{name}"), weights.get(name).unwrap().to_tensor()));
         }
@@ -204,9 +204,8 @@ fn networks_come_from_other_files() {
     // Without weights and the transformer's configuration, nothing but that file can make the picture.
     let model = model::changed(folder.path(), "model", |model| {
         std::fs::remove_dir_all(model.join("transformer")).unwrap();
-        for (net, _) in prefixes.iter().filter(|(net, _)| *net != Net::Transformer) {
-            for entry in
-                std::fs::read_dir(model.join(net.folder())).unwrap().map(|entry| entry.unwrap().path())
+        for (net, _) in prefixes.iter().filter(|(net, _)| *net != &flux1::TRANSFORMER) {
+            for entry in std::fs::read_dir(model.join(net.folder)).unwrap().map(|entry| entry.unwrap().path())
             {
                 if entry.file_name().is_some_and(|name| name != "config.json") {
                     std::fs::remove_file(entry).unwrap();
@@ -214,13 +213,12 @@ fn networks_come_from_other_files() {
             }
         }
     });
-    let given = Some(all);
-    let parts = Parts { transformer: given.clone(), clip: given.clone(), t5: given.clone(), vae: given };
+    let parts = prefixes.iter().fold(Parts::default(), |parts, (net, _)| parts.with(net.name, &all));
     let request = Request::new("a red apple").steps(2).size(32, 32);
     let mut pipeline =
-        FluxPipeline::open_with(model, OpenOptions { parts, ..OpenOptions::default() }).unwrap();
+        DiffusionPipeline::open_with(model, OpenOptions { parts, ..OpenOptions::default() }).unwrap();
     let (images, report) = generate(&mut pipeline, &request);
-    let (expected, plain) = generate(&mut FluxPipeline::open(emoji()).unwrap(), &request);
+    let (expected, plain) = generate(&mut DiffusionPipeline::open(emoji()).unwrap(), &request);
     assert_eq!(report.latents, plain.latents);
     assert_eq!(images[0].pixels(), expected[0].pixels());
     assert_eq!(report.warnings, [""; 0]);
@@ -233,7 +231,7 @@ fn loras_are_not_ignored_silently() {
     let lora = "pytorch_lora_weights.safetensors";
     let model = model::changed(folder.path(), "model", |model| std::fs::write(model.join(lora), "").unwrap());
     let request = Request::new("owl <lora:sketch:0.8>").steps(1).size(32, 32);
-    let (_, report) = generate(&mut FluxPipeline::open(model).unwrap(), &request);
+    let (_, report) = generate(&mut DiffusionPipeline::open(model).unwrap(), &request);
     let warned =
         |what: &str| report.warnings.iter().any(|warning| warning.contains(what) && warning.contains("LoRA"));
     assert!(warned(lora) && warned("<lora:sketch:0.8>"), "{:?}", report.warnings);

@@ -6,7 +6,7 @@ mod snapshot;
 
 use reflux_ir::DType;
 use reflux_ir::pass::{Config, Driver, Pipeline};
-use reflux_models::{ModelConfig, Net, Sizes};
+use reflux_models::{ModelConfig, Sizes, flux1};
 use reflux_passes::pruna::{Translation, translate};
 use reflux_passes::registry;
 use std::fmt::Write;
@@ -14,7 +14,7 @@ use std::fmt::Write;
 fn read(text: &str) -> Result<Translation, String> {
     let table = Config::table(text).unwrap();
     assert!(!Config::is_own(&table));
-    translate(&table).map_err(|error| error.to_string())
+    translate(&table, flux1::FAMILY.outside_blocks).map_err(|error| error.to_string())
 }
 
 /// The passes that it wants, without the default ones.
@@ -123,7 +123,7 @@ fn what_cannot_be_followed_says_why() {
 fn patterns_choose_as_in_pruna() {
     let config = ModelConfig::built_in("flux-dev").unwrap();
     let sizes = Sizes { batch: 1, steps: 1, text_tokens: 512, height: 1024, width: 1024 };
-    let program = config.lower(Net::Transformer, &sizes, DType::BF16).unwrap();
+    let program = config.lower(&flux1::TRANSFORMER, &sizes, DType::BF16).unwrap();
     let quantized = |torchao: &str| {
         let config = format!("torch_compile_target = 'model'\ntorch_compile = true\n{torchao}");
         let pipeline = read(&config).unwrap().recipe.pipeline(&Pipeline::new());

@@ -220,7 +220,7 @@ fn nothing_is_left_unfused() {
         writeln!(text, "{wanted}: {:?}", unfused(&recipe(wanted))).unwrap();
     }
     for config in PRUNA {
-        let recipe = translate(&Config::table(config).unwrap()).unwrap().recipe;
+        let recipe = translate(&Config::table(config).unwrap(), &[]).unwrap().recipe;
         let config: Vec<_> = config.split_whitespace().collect();
         writeln!(text, "{}: {:?}", config.join(" "), unfused(&recipe)).unwrap();
     }

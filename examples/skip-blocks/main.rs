@@ -9,7 +9,7 @@ mod skip_blocks;
 
 use reflux::ir::pass::{About, PassInfo, Recipe};
 use reflux::passes::registry;
-use reflux::{FluxPipeline, OpenOptions, Request, bundled_model};
+use reflux::{DiffusionPipeline, OpenOptions, Request, bundled_model};
 use skip_blocks::SkipBlocks;
 use std::error::Error;
 use std::process::ExitCode;
@@ -42,7 +42,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     // What makes the rest of the step fast comes with it.
     let passes = Recipe::parse(&format!("skip-blocks({blocks})"), &registry().with(SKIP_BLOCKS))?;
     let options = OpenOptions { passes, ..OpenOptions::default() };
-    let mut pipeline = FluxPipeline::open_with(bundled_model()?, options)?;
+    let mut pipeline = DiffusionPipeline::open_with(bundled_model()?, options)?;
 
     let (images, report) = pipeline.generate_with(&Request::new(prompt), &mut |_| {})?;
     for pass in &report.passes {

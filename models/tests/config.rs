@@ -1,7 +1,7 @@
 //! Config files: what they may say, and what is refused by name.
 
 use reflux_models::scheduler::SchedulerConfig;
-use reflux_models::{ModelConfig, ModelError};
+use reflux_models::{ModelError, ModelFiles, Parts, flux1};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -36,8 +36,21 @@ fn configs() -> TempDir {
     folder
 }
 
+/// What a model's files say, and what is said of them.
+#[derive(Debug, PartialEq)]
+struct Model {
+    config: flux1::Config,
+    warnings: Vec<String>,
+}
+
+fn read(folder: &Path) -> Result<Model, ModelError> {
+    let mut configs = ModelFiles::find(folder, Parts::default())?.configs()?;
+    let config = flux1::Config::read(&mut configs)?;
+    Ok(Model { config, warnings: configs.warnings })
+}
+
 /// What reading says once `settings` are in `file`; `null` removes one.
-fn with(file: &str, settings: Value) -> Result<ModelConfig, String> {
+fn with(file: &str, settings: Value) -> Result<Model, String> {
     let folder = configs();
     let path = folder.path().join(file);
     let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
@@ -48,14 +61,14 @@ fn with(file: &str, settings: Value) -> Result<ModelConfig, String> {
         }
     }
     fs::write(&path, config.to_string()).unwrap();
-    ModelConfig::read(folder.path()).map_err(|error| error.to_string())
+    read(folder.path()).map_err(|error| error.to_string())
 }
 
 /// What reading says once `file` is `bytes`.
-fn written(file: &str, bytes: &[u8]) -> Result<ModelConfig, ModelError> {
+fn written(file: &str, bytes: &[u8]) -> Result<Model, ModelError> {
     let folder = configs();
     fs::write(folder.path().join(file), bytes).unwrap();
-    ModelConfig::read(folder.path())
+    read(folder.path())
 }
 
 /// Each setting that changes numbers and that Reflux computes in one way, with another value.
@@ -117,22 +130,25 @@ fn settings_that_would_change_numbers_are_refused_by_name() {
 
 #[test]
 fn the_values_that_mean_flux_are_taken() {
-    let emoji = ModelConfig::read(Path::new(EMOJI)).unwrap();
+    let emoji = read(Path::new(EMOJI)).unwrap();
     for (file, settings) in [
         (
             SCHEDULER,
             json!({"use_karras_sigmas": false, "use_beta_sigmas": 0, "shift_terminal": 0.0, "time_shift_type": "exponential"}),
         ),
         (SCHEDULER, json!({"_class_name": null})),
-        (VAE, json!({"act_fn": null, "up_block_types": null, "latents_mean": [0.5], "sample_size": 7})),
+        (VAE, json!({"act_fn": null, "up_block_types": null, "latents_mean": null, "sample_size": 7})),
         (T5, json!({"is_gated_act": true, "dense_act_fn": null, "num_beams": 4})),
         ("model_index.json", json!({"_class_name": "FluxKontextPipeline", "image_encoder": [null, null]})),
     ] {
         assert_eq!(with(file, settings.clone()).as_ref(), Ok(&emoji), "{settings}");
     }
-    assert_eq!(with(TRANSFORMER, json!({"out_channels": 64})).unwrap().transformer.out_channels, Some(64));
     assert_eq!(
-        emoji.scheduler,
+        with(TRANSFORMER, json!({"out_channels": 64})).unwrap().config.transformer.out_channels,
+        Some(64)
+    );
+    assert_eq!(
+        emoji.config.scheduler,
         SchedulerConfig { shift: 3.0, use_dynamic_shifting: true, ..Default::default() }
     );
     assert_eq!(emoji.warnings, [""; 0]);
@@ -144,6 +160,13 @@ fn unknown_settings_are_ignored_and_said_to_be() {
         with(VAE, json!({"shift_facter": 0.1, "_note": "mine", "norm_kind": [1, {"a": null}]})).unwrap();
     let [warning] = &config.warnings[..] else { panic!("{:?}", config.warnings) };
     assert!(warning.contains(VAE) && warning.contains("`shift_facter`, `norm_kind`"), "{warning}");
+    // Of other autoencoders, whose pipelines use it.
+    let [warning] = &with(VAE, json!({"latents_mean": [0.5]})).unwrap().warnings[..] else { panic!() };
+    assert!(warning.contains("`latents_mean`"), "{warning}");
+    let index =
+        json!({"image_encoder": ["transformers", "CLIPVision"], "feature_extractor": null, "fast": true});
+    let [warning] = &with(FILES[0], index).unwrap().warnings[..] else { panic!() };
+    assert!(warning.contains(FILES[0]) && warning.contains("`image_encoder`, `fast`"), "{warning}");
     // transformers keeps anything.
     assert_eq!(with(CLIP, json!({"unheard": 1})).unwrap().warnings, [""; 0]);
 }
@@ -192,7 +215,7 @@ fn parts_that_are_missing_or_of_another_class_are_named() {
     assert!(message.contains("`vae` is a `AutoencoderTiny`"), "{message}");
     let folder = configs();
     fs::remove_dir_all(folder.path().join("scheduler")).unwrap();
-    let message = ModelConfig::read(folder.path()).unwrap_err().to_string();
+    let message = read(folder.path()).unwrap_err().to_string();
     assert!(message.contains(SCHEDULER) && message.contains("download the model again"), "{message}");
 }
 
@@ -257,6 +280,23 @@ fn absurd_numbers_are_refused() {
     }
     let many: Vec<usize> = vec![32; 100_000];
     with(VAE, json!({"block_out_channels": many})).unwrap_err();
+}
+
+/// Nothing is read that has no end, or that nobody waits for.
+#[cfg(unix)]
+#[test]
+fn what_no_configuration_is_like_is_not_read() {
+    for file in FILES {
+        let folder = configs();
+        let path = folder.path().join(file);
+        fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        let message = read(folder.path()).unwrap_err().to_string();
+        assert!(message.contains(file) && message.contains("no more than 200 MB"), "{message}");
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        let message = read(folder.path()).unwrap_err().to_string();
+        assert!(message.contains(file) && message.contains("a device or a pipe"), "{message}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{emoji, read, write};
-use reflux_models::{ModelConfig, ModelFiles, Net, Parts};
+use reflux_models::{ModelConfig, ModelFiles, Parts, flux1};
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
@@ -22,6 +22,15 @@ fn copy() -> TempDir {
         }
     }
     folder
+}
+
+/// What the config files of a model say.
+fn config(files: &ModelFiles) -> flux1::Config {
+    flux1::Config::read(&mut files.configs().unwrap()).unwrap()
+}
+
+fn emojis() -> flux1::Config {
+    config(&ModelFiles::find(&emoji(""), Parts::default()).unwrap())
 }
 
 fn fails(model: &Path) -> String {
@@ -95,11 +104,11 @@ fn a_part_comes_with_its_configuration() {
     let text = fs::read_to_string(&edited).unwrap().replace("\"shift_factor\": ", "\"shift_factor\": 1");
     fs::write(&edited, text).unwrap();
     let of = |vae: &Path| {
-        let parts = Parts { vae: Some(vae.to_owned()), ..Parts::default() };
-        ModelConfig::of(&ModelFiles::find(model.path(), parts).unwrap()).unwrap().vae
+        let parts = Parts::default().with("vae", vae);
+        config(&ModelFiles::find(model.path(), parts).unwrap()).vae
     };
-    let (own, others) =
-        (ModelConfig::read(model.path()).unwrap().vae, ModelConfig::read(other.path()).unwrap().vae);
+    let read = |model: &Path| config(&ModelFiles::find(model, Parts::default()).unwrap()).vae;
+    let (own, others) = (read(model.path()), read(other.path()));
     assert_ne!(own, others);
     let vae = other.path().join("vae");
     assert_eq!(of(other.path()), others, "a model");
@@ -116,10 +125,10 @@ fn a_transformer_without_configuration_is_read_off_its_weights() {
     write(&file, &read(&emoji("transformer")));
     fs::remove_dir_all(model.path().join("transformer")).unwrap();
     assert!(fails(model.path()).contains("lacks transformer/config.json"));
-    let parts = Parts { transformer: Some(file.clone()), ..Parts::default() };
+    let parts = Parts::default().with("transformer", &file);
     let files = ModelFiles::find(model.path(), parts).unwrap();
-    assert_eq!(ModelConfig::of(&files).unwrap(), ModelConfig::read(&emoji("")).unwrap());
-    assert_eq!(files.weights_path(Net::Transformer), file);
+    assert_eq!(config(&files), emojis());
+    assert_eq!(files.weights_path(&flux1::TRANSFORMER), file);
 }
 
 /// As the Hub's library lays it out: a snapshot of links, which the folder of the model leads to.
@@ -139,8 +148,8 @@ fn a_model_in_the_hubs_cache_is_found() {
     for path in [&model, &snapshot] {
         let files = ModelFiles::find(path, Parts::default()).unwrap();
         assert_eq!(files.name().unwrap(), "some-org/emoji");
-        assert_eq!(ModelConfig::of(&files).unwrap(), ModelConfig::read(&emoji("")).unwrap());
-        files.weights(Net::Vae).unwrap();
+        assert_eq!(config(&files), emojis());
+        files.weights(&flux1::VAE).unwrap();
     }
     fs::remove_file(snapshot.join("vae")).unwrap();
     let error = fails(&model);

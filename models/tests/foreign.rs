@@ -4,8 +4,9 @@ mod common;
 
 use common::{Tensors, emoji, read, renamed, tinyrandom, write, write_with, zeros};
 use reflux_ir::DType;
+use reflux_models::flux1::TransformerConfig;
 use reflux_models::weights::{Weights, WeightsError};
-use reflux_models::{FluxConfig, ModelConfig, Net, Sizes};
+use reflux_models::{Net, Sizes, flux1, read_json};
 use safetensors::tensor::Dtype;
 use std::collections::HashMap;
 use std::fs;
@@ -16,17 +17,17 @@ fn refusal_of_bytes(bytes: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("flux.safetensors");
     fs::write(&path, bytes).unwrap();
-    refusal(Net::Transformer, &path)
+    refusal(&flux1::TRANSFORMER, &path)
 }
 
-fn refusal(net: Net, path: &Path) -> String {
+fn refusal(net: &'static Net, path: &Path) -> String {
     let error = Weights::open_for(net, path).unwrap_err().to_string();
     assert!(error.contains(path.file_name().unwrap().to_str().unwrap()), "{error}");
     assert!(!error.contains('\n'), "{error}");
     error
 }
 
-fn refusal_of(net: Net, tensors: &Tensors) -> String {
+fn refusal_of(net: &'static Net, tensors: &Tensors) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("flux.safetensors");
     write(&path, tensors);
@@ -67,16 +68,16 @@ fn what_is_no_file_of_weights_is_not_waited_for() {
     {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(name), b"GGUF\x03\0\0\0").unwrap();
-        let error = Weights::open_for(Net::Transformer, folder.path()).unwrap_err().to_string();
+        let error = Weights::open_for(&flux1::TRANSFORMER, folder.path()).unwrap_err().to_string();
         assert!(error.contains(what), "{error}");
     }
     #[cfg(unix)]
     {
         let link = folder.path().join("model.safetensors");
         std::os::unix::fs::symlink("../blobs/0123", &link).unwrap();
-        let error = refusal(Net::Transformer, &link);
+        let error = refusal(&flux1::TRANSFORMER, &link);
         assert!(error.contains("a link to ../blobs/0123, which is not there"), "{error}");
-        let error = refusal(Net::Transformer, Path::new("/dev/zero"));
+        let error = refusal(&flux1::TRANSFORMER, Path::new("/dev/zero"));
         assert!(error.contains("a device or a pipe"), "{error}");
     }
 }
@@ -133,7 +134,7 @@ fn other_models_and_adapters_are_called_by_name() {
         (&["transformer.resblocks.0.attn.in_proj_weight", "text_projection"], "CLIP with OpenAI's names"),
         (&["model.layers.0.self_attn.q_proj.weight", "model.embed_tokens.weight"], "a language model"),
     ] {
-        let error = refusal_of(Net::Transformer, &named(names));
+        let error = refusal_of(&flux1::TRANSFORMER, &named(names));
         assert!(error.contains(&format!(" is {what} (it has `")), "{error}");
         assert!(names.iter().any(|name| error.contains(name)), "{error}");
         assert!(error.contains("; "), "{error}");
@@ -142,28 +143,30 @@ fn other_models_and_adapters_are_called_by_name() {
 
 #[test]
 fn what_nobody_knows_is_described() {
-    let error =
-        refusal_of(Net::Transformer, &named(&["a.weight", "b.weight", "c.weight", "d.weight", "e.weight"]));
+    let error = refusal_of(
+        &flux1::TRANSFORMER,
+        &named(&["a.weight", "b.weight", "c.weight", "d.weight", "e.weight"]),
+    );
     assert!(error.contains("is not a FLUX.1 transformer"), "{error}");
     assert!(error.contains("it holds `a.weight`, `b.weight`, `c.weight`, … and 2 more tensors"), "{error}");
     assert!(error.contains("`double_blocks.0.img_attn.qkv.weight` (Black Forest Labs' names)"), "{error}");
-    assert!(refusal_of(Net::Vae, &Tensors::new()).contains("it holds no tensors"));
+    assert!(refusal_of(&flux1::VAE, &Tensors::new()).contains("it holds no tensors"));
 }
 
 #[test]
 fn networks_in_each_others_place_are_told() {
     for (net, other) in [
-        (Net::Clip, Net::T5),
-        (Net::T5, Net::Clip),
-        (Net::Transformer, Net::Vae),
-        (Net::Vae, Net::Transformer),
+        (&flux1::CLIP, &flux1::T5),
+        (&flux1::T5, &flux1::CLIP),
+        (&flux1::TRANSFORMER, &flux1::VAE),
+        (&flux1::VAE, &flux1::TRANSFORMER),
     ] {
-        let error = Weights::open_for(net, emoji(other.folder())).unwrap_err();
+        let error = Weights::open_for(net, emoji(other.folder)).unwrap_err();
         assert!(
-            matches!(&error, WeightsError::OtherNetwork { other: found, net: wanted, .. } if (*found, *wanted) == (other, net)),
+            matches!(&error, WeightsError::OtherNetwork { other: found, net: wanted, .. } if (*found, *wanted) == (other.architecture, net)),
             "{error}"
         );
-        assert!(error.to_string().contains(other.option()), "{error}");
+        assert!(error.to_string().contains(&other.option()), "{error}");
     }
 }
 
@@ -219,7 +222,7 @@ fn quantized_checkpoints_are_never_read_as_numbers() {
     for prefix in ["", "model.diffusion_model."] {
         for (dtype, factors, what, instead) in cases {
             let tensors = quantized(*dtype, factors, prefix);
-            let error = refusal_of(Net::Transformer, &tensors);
+            let error = refusal_of(&flux1::TRANSFORMER, &tensors);
             assert!(error.contains(&format!("quantized, as {what}")) && error.contains(instead), "{error}");
             // In the file's own names.
             assert!(error.contains(&format!("`{prefix}double_blocks.0.img_attn.qkv.")), "{error}");
@@ -249,21 +252,21 @@ fn marks_of_scaled_fp8_are_seen_wherever_they_are() {
         (r#"{"layers": {"text_encoders.t5xxl.transformer.shared": {"format": "float8_e4m3fn"}}}"#, false),
     ] {
         write_with(&path, &plain, Some(metadata(json)));
-        assert_eq!(Weights::open_for(Net::Transformer, &path).is_err(), refused, "{json}");
+        assert_eq!(Weights::open_for(&flux1::TRANSFORMER, &path).is_err(), refused, "{json}");
     }
     let mut marked = quantized(Dtype::F8_E4M3, &[], "");
     assert!(marked.insert("scaled_fp8".into(), zeros(Dtype::F8_E4M3, &[0])).is_none());
-    assert!(refusal_of(Net::Transformer, &marked).contains("scaled fp8"));
+    assert!(refusal_of(&flux1::TRANSFORMER, &marked).contains("scaled fp8"));
     // Another network's factors are not the transformer's.
     let mut other = plain;
     other.insert("text_encoders.t5xxl.transformer.shared.scale_weight".into(), zeros(Dtype::F32, &[]));
     write(&path, &other);
-    Weights::open_for(Net::Transformer, &path).unwrap();
+    Weights::open_for(&flux1::TRANSFORMER, &path).unwrap();
 }
 
 fn tiny_program() -> reflux_ir::Program {
-    let config: FluxConfig = reflux_models::read_json(&tinyrandom("transformer/config.json"))
-        .unwrap_or_else(|error| panic!("{error}"));
+    let config: TransformerConfig =
+        read_json(&tinyrandom("transformer/config.json")).unwrap_or_else(|error| panic!("{error}"));
     config.lower(&Sizes { batch: 1, steps: 1, text_tokens: 4, height: 32, width: 32 }, DType::F32).unwrap()
 }
 
@@ -276,7 +279,7 @@ fn differences_are_told_in_the_files_own_names() {
         let mut tensors = read(&tinyrandom("bfl.safetensors"));
         change(&mut tensors);
         write(&path, &renamed(&tensors, |name| format!("model.diffusion_model.{name}")));
-        let opened = Weights::open_for(Net::Transformer, &path);
+        let opened = Weights::open_for(&flux1::TRANSFORMER, &path);
         let checked = opened.and_then(|weights| weights.check_for(&tiny_program(), &[]));
         checked.err().map(|error| error.to_string()).unwrap_or_default()
     };
@@ -324,7 +327,7 @@ fn differences_are_told_in_the_files_own_names() {
 /// Of another model altogether, the message says in what.
 #[test]
 fn a_transformer_of_another_size_is_said_to_be_one() {
-    let error = Weights::open_for(Net::Transformer, emoji("transformer"))
+    let error = Weights::open_for(&flux1::TRANSFORMER, emoji("transformer"))
         .unwrap()
         .check_for(&tiny_program(), &[])
         .unwrap_err()
@@ -341,13 +344,14 @@ fn a_transformer_of_another_size_is_said_to_be_one() {
 
 #[test]
 fn a_configuration_is_read_off_the_weights() {
-    let wanted = ModelConfig::read(&emoji("")).unwrap().transformer;
-    let weights = Weights::open_for(Net::Transformer, emoji("transformer")).unwrap();
-    assert_eq!(weights.flux_config().unwrap(), wanted);
+    let config = emoji("transformer/config.json");
+    let wanted: TransformerConfig = read_json(&config).unwrap();
+    let weights = Weights::open_for(&flux1::TRANSFORMER, emoji("transformer")).unwrap();
+    assert_eq!(weights.config::<TransformerConfig>().unwrap(), wanted);
 
-    let error = Weights::open_for(Net::Transformer, tinyrandom("bfl.safetensors"))
+    let error = Weights::open_for(&flux1::TRANSFORMER, tinyrandom("bfl.safetensors"))
         .unwrap()
-        .flux_config()
+        .config::<TransformerConfig>()
         .unwrap_err();
     assert!(error.to_string().contains("heads have 32 channels"), "{error}");
     assert!(error.to_string().contains("transformer/config.json"), "{error}");
@@ -356,7 +360,10 @@ fn a_configuration_is_read_off_the_weights() {
     tensors.remove("txt_in.weight");
     let folder = tempfile::tempdir().unwrap();
     write(&folder.path().join("x.safetensors"), &tensors);
-    let error =
-        Weights::open_for(Net::Transformer, folder.path()).unwrap().flux_config().unwrap_err().to_string();
+    let error = Weights::open_for(&flux1::TRANSFORMER, folder.path())
+        .unwrap()
+        .config::<TransformerConfig>()
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("`txt_in.weight` is missing"), "{error}");
 }

@@ -1,7 +1,7 @@
 //! Every network's IR verifies and round-trips through text.
 
 use reflux_ir::{DType, text, verify};
-use reflux_models::{ModelConfig, Net, Sizes};
+use reflux_models::{ModelConfig, Sizes, flux1};
 
 fn dev() -> (ModelConfig, Sizes) {
     let sizes = Sizes { batch: 1, steps: 28, text_tokens: 512, height: 1024, width: 1024 };
@@ -10,10 +10,10 @@ fn dev() -> (ModelConfig, Sizes) {
 
 #[test]
 fn all_networks_round_trip() {
-    for name in ModelConfig::BUILT_IN {
+    for name in ModelConfig::built_in_names() {
         let config = ModelConfig::built_in(name).unwrap();
         let sizes = Sizes { batch: 2, steps: 4, text_tokens: 256, height: 512, width: 768 };
-        for net in Net::ALL {
+        for net in flux1::FAMILY.nets {
             let program = config.lower(net, &sizes, DType::BF16).unwrap();
             verify(&program).unwrap();
             let printed = program.to_string();
@@ -29,7 +29,7 @@ fn all_networks_round_trip() {
 #[test]
 fn flux_dev_is_a_page() {
     let (config, sizes) = dev();
-    let program = config.lower(Net::Transformer, &sizes, DType::BF16).unwrap();
+    let program = config.lower(&flux1::TRANSFORMER, &sizes, DType::BF16).unwrap();
     let text = program.to_string();
     assert!(text.lines().count() < 160, "{} lines", text.lines().count());
 }
@@ -38,7 +38,7 @@ fn flux_dev_is_a_page() {
 #[test]
 fn flux_dev_costs_74_tflop_a_step() {
     let (config, sizes) = dev();
-    let program = config.lower(Net::Transformer, &sizes, DType::BF16).unwrap();
+    let program = config.lower(&flux1::TRANSFORMER, &sizes, DType::BF16).unwrap();
     let graph = &program.variants["full"];
     let flops = |op: &str| -> u64 {
         graph.order().into_iter().filter(|&id| graph[id].op.name() == op).map(|id| graph.cost(id).flops).sum()

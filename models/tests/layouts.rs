@@ -5,11 +5,11 @@ mod common;
 use common::{Tensors, contents, emoji, plain, read, renamed, tinyrandom, write, zeros};
 use reflux_ir::DType;
 use reflux_models::weights::Weights;
-use reflux_models::{ModelConfig, Net, Sizes};
+use reflux_models::{ModelConfig, Net, Sizes, flux1};
 use safetensors::tensor::Dtype;
 use std::path::Path;
 
-fn open(net: Net, tensors: &Tensors) -> Weights {
+fn open(net: &'static Net, tensors: &Tensors) -> Weights {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weights.safetensors");
     write(&path, tensors);
@@ -17,12 +17,9 @@ fn open(net: Net, tensors: &Tensors) -> Weights {
 }
 
 /// The tensors that `net` reads, of all that its folder has.
-fn used(net: Net) -> Tensors {
-    let unused: &[&str] = match net {
-        Net::Vae => &["encoder.", "quant_conv."],
-        _ => &[],
-    };
-    let mut tensors = read(&emoji(net.folder()));
+fn used(net: &'static Net) -> Tensors {
+    let unused: &[&str] = if *net == flux1::VAE { &["encoder.", "quant_conv."] } else { &[] };
+    let mut tensors = read(&emoji(net.folder));
     tensors.retain(|name, _| !unused.iter().any(|prefix| name.starts_with(prefix)));
     tensors
 }
@@ -81,7 +78,7 @@ fn prefixes_of_single_transformers_are_read() {
     for layout in [&diffusers, &bfl] {
         for prefix in ["", "model.diffusion_model.", "model.", "diffusion_model.", "transformer.", "module."]
         {
-            let weights = open(Net::Transformer, &renamed(layout, |name| format!("{prefix}{name}")));
+            let weights = open(&flux1::TRANSFORMER, &renamed(layout, |name| format!("{prefix}{name}")));
             assert_eq!(contents(&weights), plain(&diffusers), "{prefix}");
         }
     }
@@ -101,8 +98,8 @@ fn an_autoencoder_as_published_is_read() {
     }
     assert_eq!(published["decoder.mid.attn_1.q.weight"].1[2..], [1, 1]);
     for prefix in ["", "vae.", "first_stage_model."] {
-        let weights = open(Net::Vae, &renamed(&published, |name| format!("{prefix}{name}")));
-        assert_eq!(contents(&weights), plain(&used(Net::Vae)), "{prefix}");
+        let weights = open(&flux1::VAE, &renamed(&published, |name| format!("{prefix}{name}")));
+        assert_eq!(contents(&weights), plain(&used(&flux1::VAE)), "{prefix}");
     }
 }
 
@@ -123,7 +120,7 @@ fn either_name_of_t5s_embedding_is_read() {
     }
     more.insert("spiece_model".into(), zeros(Dtype::U8, &[3]));
     for tensors in [&shared, &embed_tokens, &both, &more] {
-        assert_eq!(contents(&open(Net::T5, tensors)), plain(&shared));
+        assert_eq!(contents(&open(&flux1::T5, tensors)), plain(&shared));
     }
 }
 
@@ -140,7 +137,7 @@ fn clip_is_read_by_itself_and_as_part_of_clip() {
     whole.insert("logit_scale".into(), zeros(Dtype::F32, &[]));
     whole.insert("text_model.embeddings.position_ids".into(), zeros(Dtype::I64, &[1, 77]));
     for tensors in [&clip, &bare, &whole] {
-        let weights = open(Net::Clip, tensors);
+        let weights = open(&flux1::CLIP, tensors);
         assert_eq!(contents(&weights), plain(&clip));
     }
 }
@@ -149,15 +146,15 @@ fn clip_is_read_by_itself_and_as_part_of_clip() {
 #[test]
 fn each_network_is_found_in_a_file_of_all() {
     let prefixes = [
-        (Net::Transformer, "model.diffusion_model."),
-        (Net::Clip, "text_encoders.clip_l.transformer."),
-        (Net::T5, "text_encoders.t5xxl.transformer."),
-        (Net::Vae, "vae."),
+        (&flux1::TRANSFORMER, "model.diffusion_model."),
+        (&flux1::CLIP, "text_encoders.clip_l.transformer."),
+        (&flux1::T5, "text_encoders.t5xxl.transformer."),
+        (&flux1::VAE, "vae."),
     ];
     let mut all = Tensors::new();
     for (net, prefix) in prefixes {
-        let tensors = read(&emoji(net.folder()));
-        let tensors = if net == Net::Vae { vae_as_published(&tensors, 4) } else { tensors };
+        let tensors = read(&emoji(net.folder));
+        let tensors = if net == &flux1::VAE { vae_as_published(&tensors, 4) } else { tensors };
         all.extend(renamed(&tensors, |name| format!("{prefix}{name}")));
     }
     for name in ["text_encoders.clip_l.logit_scale", "text_encoders.t5xxl.logit_scale", "model_ema.decay"] {
@@ -194,7 +191,7 @@ fn plain_fp8_is_widened() {
             };
             if code < 0x80 { size } else { -size }
         };
-        let weights = open(Net::Transformer, &tensors);
+        let weights = open(&flux1::TRANSFORMER, &tensors);
         let third = elements / 3;
         for (part, name) in ["to_q", "to_k", "to_v"].into_iter().enumerate() {
             let name = format!("transformer_blocks.0.attn.{name}.weight");
@@ -262,7 +259,7 @@ fn files_of_a_folder_are_found_by_their_names() {
         let folder = tempfile::tempdir().unwrap();
         write_all(folder.path(), files, *index);
         let weights =
-            Weights::open_for(Net::Transformer, folder.path()).unwrap_or_else(|error| panic!("{error}"));
+            Weights::open_for(&flux1::TRANSFORMER, folder.path()).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(contents(&weights), plain(&read(&tinyrandom("transformer"))), "{}", files[0].0);
     }
     for (files, message) in [
@@ -278,7 +275,7 @@ fn files_of_a_folder_are_found_by_their_names() {
     ] {
         let folder = tempfile::tempdir().unwrap();
         write_all(folder.path(), files, None);
-        let error = Weights::open_for(Net::Transformer, folder.path()).unwrap_err().to_string();
+        let error = Weights::open_for(&flux1::TRANSFORMER, folder.path()).unwrap_err().to_string();
         assert!(error.contains(message), "{error}");
     }
 }

@@ -1,6 +1,6 @@
 //! The tokenizers against transformers 5.23, on the bundled checkpoint's vocabularies.
 
-use reflux_models::tokenizer::{ClipTokenizer, Encoding, T5Tokenizer, TokenizerError};
+use reflux_models::tokenizer::{self, Encoding, Tokenizer, TokenizerError};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -17,12 +17,12 @@ fn fixture<T: DeserializeOwned>(name: &str) -> T {
     serde_json::from_slice(&fs::read(folder.join(name)).unwrap()).unwrap()
 }
 
-fn clip() -> ClipTokenizer {
-    ClipTokenizer::open(emoji("tokenizer")).unwrap()
+fn clip() -> Tokenizer {
+    tokenizer::clip(&emoji("tokenizer")).unwrap()
 }
 
-fn t5() -> T5Tokenizer {
-    T5Tokenizer::open(emoji("tokenizer_2")).unwrap()
+fn t5() -> Tokenizer {
+    tokenizer::t5(&emoji("tokenizer_2")).unwrap()
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn the_files_tell_the_length() {
     assert_eq!(t5().model_max_length(), Some(512));
     // Transformers' way of writing that there is no limit.
     let unlimited = edited(|config| config["model_max_length"] = json!(1e30));
-    assert_eq!(ClipTokenizer::open(&unlimited).unwrap().model_max_length(), None);
+    assert_eq!(tokenizer::clip(unlimited.as_ref()).unwrap().model_max_length(), None);
 }
 
 /// A copy of the CLIP tokenizer's folder whose `tokenizer_config.json` is edited.
@@ -138,7 +138,7 @@ fn read_json(path: &Path) -> Value {
 }
 
 fn ids(folder: &TempDir, prompt: &str) -> Vec<i32> {
-    let encoding = ClipTokenizer::open(folder).unwrap().encode(prompt, 12).unwrap();
+    let encoding = tokenizer::clip(folder.as_ref()).unwrap().encode(prompt, 12).unwrap();
     encoding.ids[..encoding.tokens].to_vec()
 }
 
@@ -159,7 +159,7 @@ fn rules_of_special_tokens_come_from_the_files() {
 #[test]
 fn padding_comes_from_the_files() {
     let folder = edited(|config| config["pad_token"] = json!("!"));
-    let encoding = ClipTokenizer::open(&folder).unwrap().encode("apple", 5).unwrap();
+    let encoding = tokenizer::clip(folder.as_ref()).unwrap().encode("apple", 5).unwrap();
     assert_eq!(encoding.ids, [2046, 1468, 2047, 0, 0]);
 }
 
@@ -191,7 +191,7 @@ fn one_file_may_hold_the_clip_tokenizer() {
 
 #[test]
 fn unusable_folders_are_refused() {
-    let message = |folder: &TempDir| ClipTokenizer::open(folder).unwrap_err().to_string();
+    let message = |folder: &TempDir| tokenizer::clip(folder.as_ref()).unwrap_err().to_string();
 
     let folder = edited(|_| {});
     fs::remove_file(folder.path().join("merges.txt")).unwrap();
@@ -209,16 +209,16 @@ fn unusable_folders_are_refused() {
     assert!(message(&unknown).contains("`pad_token` \"<|padding|>\" is not in the vocabulary"));
 
     let folder = tempfile::tempdir().unwrap();
-    let message = T5Tokenizer::open(&folder).unwrap_err().to_string();
+    let message = tokenizer::t5(folder.as_ref()).unwrap_err().to_string();
     assert!(message.contains("cannot read") && message.contains("tokenizer.json"), "{message}");
     fs::write(folder.path().join("tokenizer.json"), "{}").unwrap();
-    assert!(matches!(T5Tokenizer::open(&folder), Err(TokenizerError::Malformed { .. })));
+    assert!(matches!(tokenizer::t5(folder.as_ref()), Err(TokenizerError::Malformed { .. })));
 }
 
 /// What lacks a part would read prompts as other tokens.
 #[test]
 fn parts_of_tokenizers_are_refused() {
-    let message = |folder: &TempDir| ClipTokenizer::open(folder).unwrap_err().to_string();
+    let message = |folder: &TempDir| tokenizer::clip(folder.as_ref()).unwrap_err().to_string();
     let folder = edited(|_| {});
     let merges = fs::read_to_string(folder.path().join("merges.txt")).unwrap();
     let half: Vec<&str> = merges.lines().take(700).collect();
@@ -242,7 +242,7 @@ fn parts_of_tokenizers_are_refused() {
     let mut json = read_json(&emoji("tokenizer_2/tokenizer.json"));
     json["post_processor"] = Value::Null;
     fs::write(folder.path().join("tokenizer.json"), json.to_string()).unwrap();
-    let message = T5Tokenizer::open(&folder).unwrap_err().to_string();
+    let message = tokenizer::t5(folder.as_ref()).unwrap_err().to_string();
     assert!(message.contains("it has no `post_processor` that ends a prompt"), "{message}");
 }
 
@@ -253,5 +253,5 @@ fn a_damaged_normalizer_is_refused() {
     let mut json = read_json(&emoji("tokenizer_2/tokenizer.json"));
     json["normalizer"]["precompiled_charsmap"] = json!("AAAA");
     fs::write(folder.path().join("tokenizer.json"), json.to_string()).unwrap();
-    assert!(matches!(T5Tokenizer::open(&folder), Err(TokenizerError::Malformed { .. })));
+    assert!(matches!(tokenizer::t5(folder.as_ref()), Err(TokenizerError::Malformed { .. })));
 }

@@ -1,10 +1,11 @@
 //! CLIP's tokenizer: lower-cased, byte-level byte pair encoding.
 
 use super::special::{self, SpecialTokens, Token};
-use super::{Backend, Encoding, TokenizerError, file};
+use super::{Tokenizer, TokenizerError, file};
 use serde_json::json;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
+use tokenizers::SplitDelimiterBehavior;
 use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::replace::ReplacePattern;
 use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence as Normalizers};
@@ -12,58 +13,29 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::processors::roberta::RobertaProcessing;
-use tokenizers::{SplitDelimiterBehavior, Tokenizer};
 
 /// What CLIP takes for a word; the pattern of OpenAI's `simple_tokenizer.py`.
 const WORD: &str =
     r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 
-/// The tokenizer of FLUX.1's first text encoder, CLIP.
-#[derive(Debug)]
-pub struct ClipTokenizer(Backend);
-
-impl ClipTokenizer {
-    /// Reads `vocab.json` and `merges.txt` in `folder` or, without the former, `tokenizer.json`;
-    /// the special tokens and their rules come from `tokenizer_config.json` and
-    /// `special_tokens_map.json`.
-    ///
-    /// # Errors
-    /// If a file is missing or malformed, or a special token is not named or has no id.
-    pub fn open(folder: impl AsRef<Path>) -> Result<Self, TokenizerError> {
-        let folder = folder.as_ref();
-        if !folder.join("vocab.json").exists() && folder.join("tokenizer.json").exists() {
-            return Backend::from_json(folder).map(Self);
-        }
-        let special = SpecialTokens::read(folder)?;
-        Backend::new(assemble(folder, &special)?, &special, folder).map(Self)
+/// CLIP's tokenizer: reads `vocab.json` and `merges.txt` in `folder` or, without the former, `tokenizer.json`; the special
+/// tokens and their rules come from `tokenizer_config.json` and `special_tokens_map.json`.
+///
+/// It encodes a prompt between a start and an end token.
+///
+/// # Errors
+/// If a file is missing or malformed, or a special token is not named or has no id.
+pub fn open(folder: &Path) -> Result<Tokenizer, TokenizerError> {
+    if !folder.join("vocab.json").exists() && folder.join("tokenizer.json").exists() {
+        return Tokenizer::from_json(folder);
     }
-
-    /// The ids of `prompt` between a start and an end token, of which the latter stays even if the
-    /// prompt is cut, and padding up to `max_length`.
-    ///
-    /// # Errors
-    /// If `max_length` is less than 2.
-    pub fn encode(&self, prompt: &str, max_length: usize) -> Result<Encoding, TokenizerError> {
-        self.0.encode(prompt, max_length)
-    }
-
-    /// Checks that a text encoder of `rows` embeddings has one for every token.
-    ///
-    /// # Errors
-    /// [`TokenizerError::Vocabulary`], which names `folder`.
-    pub fn check_vocabulary(&self, folder: &Path, rows: usize) -> Result<(), TokenizerError> {
-        self.0.check_vocabulary(folder, rows)
-    }
-
-    /// The length that the folder's files recommend, if any: the positions that the encoder has.
-    pub fn model_max_length(&self) -> Option<usize> {
-        self.0.model_max_length
-    }
+    let special = SpecialTokens::read(folder)?;
+    Tokenizer::new(assemble(folder, &special)?, &special, folder)
 }
 
 /// The tokenizer that `CLIPTokenizer` of transformers makes of a vocabulary and its merges.
-fn assemble(folder: &Path, special: &SpecialTokens) -> Result<Tokenizer, TokenizerError> {
-    let mut tokenizer = Tokenizer::new(read_model(folder, special)?);
+fn assemble(folder: &Path, special: &SpecialTokens) -> Result<tokenizers::Tokenizer, TokenizerError> {
+    let mut tokenizer = tokenizers::Tokenizer::new(read_model(folder, special)?);
     let spaces = ReplacePattern::Regex(r"\s+".to_owned());
     let spaces = Replace::new(spaces, " ").map_err(TokenizerError::failed)?;
     tokenizer.with_normalizer(Some(Normalizers::new(vec![NFC.into(), spaces.into(), Lowercase.into()])));

@@ -1,4 +1,4 @@
-//! Prompts to token ids, as transformers' tokenizers for FLUX.1's two text encoders give them.
+//! Prompts to token ids, as transformers' tokenizers give them.
 
 mod clip;
 mod error;
@@ -6,14 +6,18 @@ mod file;
 mod special;
 mod t5;
 
-pub use clip::ClipTokenizer;
+pub use clip::open as clip;
 pub use error::TokenizerError;
-pub use t5::T5Tokenizer;
+pub use t5::open as t5;
 
+use reflux_ir::words;
 use special::SpecialTokens;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use tokenizers::{PostProcessor, Tokenizer, TruncationDirection};
+use tokenizers::{PostProcessor, TruncationDirection};
+
+/// Opens the tokenizer in a folder.
+pub type OpenTokenizer = fn(&Path) -> Result<Tokenizer, TokenizerError>;
 
 /// A tokenized prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,15 +32,19 @@ pub struct Encoding {
 
 /// A tokenizer of the `tokenizers` crate and what transformers adds to it.
 #[derive(Debug)]
-struct Backend {
-    tokenizer: Tokenizer,
+pub struct Tokenizer {
+    tokenizer: tokenizers::Tokenizer,
     pad: u32,
     model_max_length: Option<usize>,
 }
 
-impl Backend {
+impl Tokenizer {
     /// Wraps `tokenizer`, read from `folder`, to pad with the token that `special` names.
-    fn new(mut tokenizer: Tokenizer, special: &SpecialTokens, folder: &Path) -> Result<Self, TokenizerError> {
+    fn new(
+        mut tokenizer: tokenizers::Tokenizer,
+        special: &SpecialTokens,
+        folder: &Path,
+    ) -> Result<Self, TokenizerError> {
         // A file may fix a length; here every call has its own.
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(TokenizerError::failed)?;
@@ -48,8 +56,8 @@ impl Backend {
     fn from_json(folder: &Path) -> Result<Self, TokenizerError> {
         let path = folder.join("tokenizer.json");
         let json = file::read(&path)?;
-        let tokenizer =
-            guarded(|| Tokenizer::from_bytes(json)).map_err(|error| file::malformed(&path, error))?;
+        let tokenizer = guarded(|| tokenizers::Tokenizer::from_bytes(json))
+            .map_err(|error| file::malformed(&path, error))?;
         Self::new(tokenizer, &SpecialTokens::read(folder)?, folder)
     }
 
@@ -58,7 +66,16 @@ impl Backend {
         self.tokenizer.get_post_processor().map_or(0, |post| post.added_tokens(false))
     }
 
-    fn check_vocabulary(&self, folder: &Path, rows: usize) -> Result<(), TokenizerError> {
+    /// The length that the folder's files recommend, if any: the positions that the encoder has.
+    pub fn model_max_length(&self) -> Option<usize> {
+        self.model_max_length
+    }
+
+    /// Checks that a text encoder of `rows` embeddings has one for every token.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Vocabulary`], which names `folder`.
+    pub fn check_vocabulary(&self, folder: &Path, rows: usize) -> Result<(), TokenizerError> {
         let largest = self.tokenizer.get_vocab(true).into_values().max().unwrap_or_default();
         if (largest as usize) < rows {
             return Ok(());
@@ -66,7 +83,12 @@ impl Backend {
         Err(TokenizerError::Vocabulary { folder: folder.to_owned(), largest, rows })
     }
 
-    fn encode(&self, prompt: &str, max_length: usize) -> Result<Encoding, TokenizerError> {
+    /// The ids of `prompt` with the special tokens that the text encoder is used to, which stay even if the prompt is cut, and
+    /// padding up to `max_length`.
+    ///
+    /// # Errors
+    /// If `max_length` has no room for the special tokens.
+    pub fn encode(&self, prompt: &str, max_length: usize) -> Result<Encoding, TokenizerError> {
         let mut encoding =
             guarded(|| self.tokenizer.encode(prompt, false)).map_err(TokenizerError::failed)?;
         let special = self.special();
@@ -90,8 +112,5 @@ impl Backend {
 /// (a damaged `precompiled_charsmap`, for one) and may do so only when a text reaches the fault.
 fn guarded<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
     // Nothing that a panic leaves half done is looked at again: the caller gives the tokenizer up.
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-        let message = panic.downcast_ref::<String>().map(String::as_str);
-        Err(message.or(panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked").into())
-    })
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(words::of_panic(&*panic).into()))
 }

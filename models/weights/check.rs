@@ -1,27 +1,13 @@
 //! Whether weights are those that a model's configuration calls for.
 
+use super::error::WeightsError;
 use super::layout::Role;
-use super::{Weights, WeightsError, infer, supported};
-use crate::Net;
+use super::mismatch::Mismatch;
+use super::{Weights, supported};
+use crate::architecture::Untold;
+use crate::settings::Component;
 use reflux_ir::{Fact, Program};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::path::PathBuf;
-
-/// At most this many tensors of a kind are listed in a message.
-const LISTED: usize = 8;
-
-/// Everything that tells weights from those of the model they were opened for, in the names of their files.
-#[derive(Debug)]
-pub struct Mismatch {
-    path: PathBuf,
-    /// In what the file's network as a whole is another one.
-    differences: Vec<String>,
-    missing: Vec<String>,
-    misshaped: Vec<String>,
-    unsupported: Vec<String>,
-    unexpected: Vec<String>,
-}
 
 impl Weights {
     /// Checks that every tensor of `expected` (its name and shape) is there and readable, and that the network has no others.
@@ -104,48 +90,37 @@ impl Weights {
         self.naming.as_ref().map_or_else(|| name.to_owned(), |naming| naming.in_file(name))
     }
 
-    /// In what the configuration that the weights tell is not the one that was expected, if both are those of transformers.
-    fn differences<'a>(&self, wanted: impl Fn(&str) -> Option<&'a [usize]>) -> Vec<String> {
-        let of_transformer = self.naming.as_ref().is_some_and(|naming| naming.layout.net == Net::Transformer);
-        let configs = (infer::flux_config(|name| self.shape(name)), infer::flux_config(wanted));
-        match configs {
-            (Ok(found), Ok(wanted)) if of_transformer => infer::differences(&found, &wanted),
-            _ => Vec::new(),
-        }
-    }
-}
-
-impl Mismatch {
-    fn kinds(&self) -> [(&'static str, &[String]); 4] {
-        [
-            ("missing", &self.missing),
-            ("of another shape", &self.misshaped),
-            ("of an unsupported type (bf16, f16, f32 and fp8 are supported)", &self.unsupported),
-            ("unexpected", &self.unexpected),
-        ]
-    }
-}
-
-impl fmt::Display for Mismatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the weights {} do not fit the model's configuration; give those that belong to it",
-            self.path.display()
-        )?;
-        if !self.differences.is_empty() {
-            write!(f, "\n  they are of a transformer with {}", self.differences.join("; "))?;
-        }
-        for (what, tensors) in self.kinds() {
-            let Some(more) = tensors.len().checked_sub(1) else { continue };
-            let listed = &tensors[..=more.min(LISTED - 1)];
-            write!(f, "\n  {} {what}: {}", tensors.len(), listed.join(", "))?;
-            if tensors.len() > LISTED {
-                write!(f, ", … and {} more", tensors.len() - LISTED)?;
+    /// The configuration of the network that these are the weights of.
+    ///
+    /// # Errors
+    /// If its shapes do not tell.
+    pub fn config<P: Component>(&self) -> Result<P, WeightsError> {
+        let why = |untold| match untold {
+            Untold::Tensor(name) => {
+                format!("`{}` is missing or has no such shape", self.name_in_file(&name))
             }
-        }
-        Ok(())
+            Untold::Why(why) => why,
+        };
+        P::of_shapes(&|name| self.shape(name).map(<[usize]>::to_vec))
+            .map_err(|untold| WeightsError::NoConfig { path: self.path.clone(), why: why(untold) })
+    }
+
+    /// Why they cannot be used whatever the configuration is, if they cannot.
+    pub fn refusal(&self) -> Option<String> {
+        let refuse = self.naming.as_ref()?.layout.architecture.refuse?;
+        refuse(&|name| self.shape(name).map(<[usize]>::to_vec))
+    }
+
+    /// In what the configuration that the weights tell is not the one that was expected, where weights tell it.
+    fn differences<'a>(&self, wanted: impl Fn(&str) -> Option<&'a [usize]>) -> Vec<String> {
+        let naming = self.naming.as_ref();
+        let Some(settings) = naming.and_then(|naming| naming.layout.architecture.settings) else {
+            return Vec::new();
+        };
+        let found = settings(&|name| self.shape(name).map(<[usize]>::to_vec));
+        let wanted = settings(&|name| wanted(name).map(<[usize]>::to_vec));
+        let pairs = found.into_iter().zip(wanted);
+        let differ = pairs.filter(|((_, found), (_, wanted))| found != wanted);
+        differ.map(|((what, found), (_, wanted))| format!("{what} {found}, not {wanted}")).collect()
     }
 }
-
-impl std::error::Error for Mismatch {}

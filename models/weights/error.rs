@@ -1,8 +1,9 @@
 //! What can be wrong with weights.
 
-use super::{Mismatch, layout};
-use crate::Net;
+use super::mismatch::Mismatch;
+use crate::architecture::Architecture;
 use crate::first_bytes::Foreign;
+use crate::net::Net;
 use reflux_ir::words;
 use std::path::PathBuf;
 
@@ -35,20 +36,20 @@ pub enum WeightsError {
     )]
     Pickle { path: PathBuf },
 
-    /// A file of another format, or of something else than FLUX.1's networks.
+    /// A file of another format, or of something else than the networks that Reflux knows.
     #[error("{} is {}; {}", path.display(), foreign.what, foreign.advice)]
     Foreign { path: PathBuf, foreign: Foreign },
 
     /// The weights of one network where those of another should be.
-    #[error("{} holds {}", path.display(), net.instead(*other))]
-    OtherNetwork { path: PathBuf, other: Net, net: Net },
+    #[error("{} holds {}", path.display(), net.instead(other))]
+    OtherNetwork { path: PathBuf, other: &'static Architecture, net: &'static Net },
 
     /// Names of which none is known.
     #[error(
-        "{} is not {}, nor anything else that Reflux knows: it holds {holds}; names of one are like {}",
-        path.display(), net.title(), layout::examples(*net)
+        "{} is not {}, nor anything else that Reflux knows: it holds {holds}; names of one are like {examples}",
+        path.display(), architecture.title
     )]
-    Unknown { path: PathBuf, net: Net, holds: String },
+    Unknown { path: PathBuf, architecture: &'static Architecture, holds: String, examples: String },
 
     /// A part of the weights.
     #[error(
@@ -109,11 +110,18 @@ pub enum WeightsError {
 
     /// A fused tensor that does not come apart.
     #[error(
-        "{}: `{tensor}` of shape {shape:?} cannot be split into {}; the file is damaged, or no FLUX.1 transformer",
+        "{}: `{tensor}` of shape {shape:?} cannot be split into {}; the file is damaged, or is not {}",
         path.display(),
-        into.join(", ")
+        into.join(", "),
+        architecture.title
     )]
-    Fused { path: PathBuf, tensor: String, shape: Vec<usize>, into: Vec<String> },
+    Fused {
+        path: PathBuf,
+        tensor: String,
+        shape: Vec<usize>,
+        into: Vec<String>,
+        architecture: &'static Architecture,
+    },
 
     /// A tensor that is to be split as its module's matrix is, which is not there.
     #[error("{} holds `{tensor}` without `{matrix}`: it is not complete, download it again", path.display())]

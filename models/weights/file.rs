@@ -1,6 +1,6 @@
 //! One mapped safetensors file.
 
-use super::WeightsError;
+use super::error::WeightsError;
 use super::foreign::Metadata;
 use super::unique::UniqueMap;
 use crate::first_bytes::{self, Foreign, recognise};

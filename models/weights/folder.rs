@@ -4,8 +4,8 @@
 //! `STEM.safetensors.index.json`. A variant, such as `fp16`, is part of these names: `STEM.fp16.safetensors`,
 //! `STEM.safetensors.index.fp16.json`, and shards `STEM.fp16-00001-of-00003.safetensors`.
 
-use super::WeightsError;
-use super::locate::{file_name, is_pickle};
+use super::error::WeightsError;
+use super::names::{file_name, is_pickle};
 use std::collections::BTreeMap;
 use std::mem::discriminant;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! The index of a checkpoint in shards.
 
-use super::WeightsError;
-use super::locate::is_pickle;
+use super::error::WeightsError;
+use super::names::is_pickle;
 use super::unique::UniqueMap;
 use crate::{first_bytes, json};
 use serde::Deserialize;

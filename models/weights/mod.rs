@@ -10,33 +10,33 @@ mod file;
 mod folder;
 mod foreign;
 mod index;
-mod infer;
-mod layout;
+pub(crate) mod layout;
 mod locate;
+mod mismatch;
+mod names;
 mod random;
+mod stored;
 mod unique;
 mod widen;
 
-pub use check::Mismatch;
 pub use error::WeightsError;
+pub use mismatch::Mismatch;
 pub use random::RandomWeights;
 
-use crate::Net;
+use crate::architecture::Architecture;
+use crate::net::Net;
 use file::MappedFile;
 use foreign::Metadata;
-use layout::{Naming, Role};
+use layout::{LAYOUTS, Naming, Role, examples};
 use rayon::prelude::*;
 use reflux_ir::{DType, Fact, HostTensor, WeightData, WeightError, WeightSource};
 use safetensors::Dtype;
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
+use stored::Stored;
 
 /// Bytes that one thread copies.
 const SHARE: usize = 1 << 20;
-
-/// The networks in the order in which they are looked for, where it is not said which is meant.
-const MARKED: [Net; 4] = [Net::Transformer, Net::Vae, Net::T5, Net::Clip];
 
 /// The tensors of one network, in one or more mapped files.
 #[derive(Debug)]
@@ -49,19 +49,6 @@ pub struct Weights {
     naming: Option<Naming>,
     /// The files' tensors that are not the network's, by the files' names.
     aside: BTreeMap<String, Role>,
-}
-
-/// Where a tensor lies.
-#[derive(Clone, Debug)]
-struct Stored {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    /// Index into [`Weights::files`].
-    file: usize,
-    /// The byte ranges of that file which make up the tensor, in order.
-    parts: Vec<Range<usize>>,
-    /// The shape of the file's tensor that it is, or is part of.
-    whole: Vec<usize>,
 }
 
 /// A tensor in a mapped file.
@@ -110,13 +97,13 @@ struct Checkpoint {
 
 impl Weights {
     /// Opens the weights at `path`: a safetensors file, a `*.safetensors.index.json` of a sharded checkpoint, or a folder with
-    /// either. Where a network of FLUX.1 is recognised by its names, these become diffusers'; others stay.
+    /// either. Where a network is recognised by its names, these become diffusers'; others stay.
     ///
     /// # Errors
     /// If there are no such files, they are damaged or contradict each other, hold pickles, or codes with factors.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, WeightsError> {
         let checkpoint = Checkpoint::open(path.as_ref())?;
-        let naming = MARKED.into_iter().find_map(|net| checkpoint.naming(net));
+        let naming = LAYOUTS.iter().find_map(|layout| checkpoint.naming(layout.architecture));
         let prefix = naming.as_ref().map_or("", |naming| naming.prefix);
         foreign::scheme(&checkpoint.path, prefix, &checkpoint.tensors, &checkpoint.metadata)?;
         checkpoint.named(naming, true)
@@ -126,21 +113,22 @@ impl Weights {
     ///
     /// # Errors
     /// As [`Weights::open`], and if the files are one shard of several, recognised as something else, or not recognised at all.
-    pub fn open_for(net: Net, path: impl AsRef<Path>) -> Result<Self, WeightsError> {
-        let name = locate::file_name(path.as_ref());
+    pub fn open_for(net: &'static Net, path: impl AsRef<Path>) -> Result<Self, WeightsError> {
+        let name = names::file_name(path.as_ref());
         if let Some(of) = folder::is_shard_of(name).filter(|_| path.as_ref().is_file()) {
             return Err(WeightsError::OneShard { path: path.as_ref().to_owned(), of });
         }
         let checkpoint = Checkpoint::open(path.as_ref())?;
         let path = &checkpoint.path;
         foreign::refuse(path, &checkpoint.tensors)?;
-        let Some(naming) = checkpoint.naming(net) else {
-            let other = Net::ALL.into_iter().find(|other| checkpoint.naming(*other).is_some());
-            if let Some(other) = other {
+        let Some(naming) = checkpoint.naming(net.architecture) else {
+            let siblings = net.family.iter().map(|net| net.architecture);
+            let mut all = siblings.chain(LAYOUTS.iter().map(|layout| layout.architecture));
+            if let Some(other) = all.find(|other| checkpoint.naming(other).is_some()) {
                 return Err(WeightsError::OtherNetwork { path: path.clone(), other, net });
             }
             foreign::refuse_unknown(path, &checkpoint.tensors)?;
-            return Err(checkpoint.unknown(net));
+            return Err(checkpoint.unknown(net.architecture));
         };
         foreign::scheme(path, naming.prefix, &checkpoint.tensors, &checkpoint.metadata)?;
         checkpoint.named(Some(naming), false)
@@ -249,8 +237,8 @@ impl Checkpoint {
         Ok(Self { path, files, tensors, metadata })
     }
 
-    fn naming(&self, net: Net) -> Option<Naming> {
-        Naming::of(net, self.tensors.keys().map(String::as_str))
+    fn naming(&self, architecture: &'static Architecture) -> Option<Naming> {
+        Naming::of(architecture, self.tensors.keys().map(String::as_str))
     }
 
     /// The network's tensors under diffusers' names, if `naming` says how; and the others' as they are, if they are to be kept.
@@ -277,7 +265,7 @@ impl Checkpoint {
     }
 
     /// That nothing is recognised, with the first names that there are.
-    fn unknown(&self, net: Net) -> WeightsError {
+    fn unknown(&self, architecture: &'static Architecture) -> WeightsError {
         const SHOWN: usize = 3;
         let names: Vec<String> = self.tensors.keys().take(SHOWN).map(|name| format!("`{name}`")).collect();
         let holds = match self.tensors.len() {
@@ -285,7 +273,12 @@ impl Checkpoint {
             count if count <= SHOWN => names.join(", "),
             count => format!("{}, … and {} more tensors", names.join(", "), count - SHOWN),
         };
-        WeightsError::Unknown { path: self.path.clone(), net, holds }
+        WeightsError::Unknown {
+            path: self.path.clone(),
+            architecture,
+            holds,
+            examples: examples(architecture),
+        }
     }
 }
 

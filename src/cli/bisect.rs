@@ -4,18 +4,18 @@ use super::DeviceArg;
 use super::compare::{Results, distance};
 use super::console::{print, say};
 use super::input::Input;
-use super::lowering::{Model, SizeArgs};
+use super::lowering::{ModelArg, SizeArgs};
 use super::number;
 use super::passes::PassArgs;
 use super::seed::SeedArg;
 use super::steps::{random_inputs, run_steps};
 use crate::Error;
-use crate::pipeline::{FluxPipeline, Memory, OpenOptions, Replay, Request, check_fits, lossless};
+use crate::pipeline::{DiffusionPipeline, Memory, OpenOptions, Replay, Request, check_fits, lossless};
 use half::{bf16, f16};
 use reflux_ir::pass::{BisectError, Culprit, Exactness, Judged, Pipeline, Probe, bisect as find};
 use reflux_ir::{DType, HostTensor, Name, Program, ProgramDiff, WeightSource};
 use reflux_models::weights::{RandomWeights, Weights};
-use reflux_models::{Net, Parts};
+use reflux_models::{Parts, Role};
 use reflux_runtime::{Device, load};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -58,7 +58,7 @@ pub struct Args {
 pub fn bisect(args: &Args) -> Result<(), Error> {
     let input = Input::of(&args.input)?;
     let recipe = args.passes.recipe()?.map(|recipe| input.meant(recipe)).unwrap_or_default();
-    let pipeline = recipe.pipeline(&lossless(Net::Transformer, args.device.into()));
+    let pipeline = recipe.pipeline(&lossless(Role::Denoiser, args.device.into()));
     let mut subject = Subject::open(&input, args)?;
     let judged = if args.lossy { Judged::All } else { Judged::Lossless };
     let device: Device = args.device.into();
@@ -153,7 +153,7 @@ impl Subject {
         match input {
             // Built-in configurations have no weights to draw with.
             Input::Model(model)
-                if args.input.is_dir() || args.input.to_str().and_then(Model::built_in).is_none() =>
+                if args.input.is_dir() || args.input.to_str().and_then(ModelArg::built_in).is_none() =>
             {
                 let sizes = model.sizes(&args.sizes)?;
                 if sizes.batch != 1 {
@@ -161,13 +161,16 @@ impl Subject {
                         "--batch: of a model, bisect draws one picture; leave it out".into(),
                     ));
                 }
+                let denoiser = model.family().denoiser().name;
+                let parts = Parts::default();
+                let parts = args.weights.iter().fold(parts, |parts, path| parts.with(denoiser, path));
                 let options = OpenOptions {
                     device: Some(args.device.into()),
                     dtype: Some(args.sizes.dtype_or(DType::F32)),
-                    parts: Parts { transformer: args.weights.clone(), ..Parts::default() },
+                    parts,
                     ..OpenOptions::default()
                 };
-                let pipeline = FluxPipeline::open_with(&args.input, options)?;
+                let pipeline = DiffusionPipeline::open_with(&args.input, options)?;
                 let mut request = Request::new(&*args.prompt).steps(sizes.steps).seed(args.seed.number());
                 request = request.size(sizes.width, sizes.height);
                 request.max_sequence_length = Some(sizes.text_tokens);
@@ -181,11 +184,11 @@ impl Subject {
             Input::Model(model) => {
                 let sizes = model.sizes(&args.sizes)?;
                 let dtype = args.sizes.dtype_or(DType::F32);
-                let program = model.lower_in(Net::Transformer, &sizes, dtype)?;
+                let program = model.lower_in(model.family().denoiser(), &sizes, dtype)?;
                 Self::of_steps(program, Some(model.timesteps(&args.sizes)?), args)
             }
             Input::File(_) => {
-                let (program, timesteps) = input.program(Net::Transformer, &args.sizes)?;
+                let (program, timesteps) = input.program(None, &args.sizes)?;
                 Self::of_steps(program, timesteps, args)
             }
         }

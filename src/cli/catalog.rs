@@ -5,7 +5,6 @@ use super::input::Input;
 use super::lowering::SizeArgs;
 use crate::Error;
 use reflux_ir::pass::{Pipeline, Question, why};
-use reflux_models::Net;
 use reflux_passes::registry;
 use std::path::PathBuf;
 
@@ -69,7 +68,7 @@ fn ask(args: &WhyArgs) -> Result<(), Error> {
     input.refuse_sizes(&args.sizes)?;
     // A pass changes what it would be asked about: it is asked before it has run.
     let before = pipeline.passes().collect::<Vec<_>>().iter().rposition(|pass| pass.name() == args.rule);
-    let program = input.program_before(&pipeline, before, Net::Transformer, &args.sizes)?;
+    let program = input.program_before(&pipeline, before, None, &args.sizes)?;
     let question = Question { rule: &args.rule, value: &args.value, stage: args.stage.as_deref() };
     print(&why(&registry, &pipeline, &program, question)?.to_string())
 }

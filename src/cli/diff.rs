@@ -2,8 +2,7 @@
 
 use super::console::{escaped, print, print_styled};
 use super::input::Input;
-use super::ir::NetArg;
-use super::lowering::SizeArgs;
+use super::lowering::{SizeArgs, net_names};
 use super::number;
 use crate::Error;
 use reflux_ir::pass::Pipeline;
@@ -34,8 +33,8 @@ pub struct Args {
     #[arg(long, value_name = "LINES", default_value = "2", value_parser = number::count, allow_negative_numbers = true)]
     context: usize,
     /// Of models, the network to compare
-    #[arg(long, value_enum, default_value = "transformer")]
-    net: NetArg,
+    #[arg(long, default_value = "transformer", value_parser = net_names())]
+    net: String,
     #[command(flatten)]
     sizes: SizeArgs,
 }
@@ -63,7 +62,7 @@ pub fn diff(args: &Args) -> Result<(), Error> {
 /// One of the two programs, after `passes`, and what it is called.
 fn side(args: &Args, input: &Input, name: &Path, passes: Option<&str>) -> Result<(Program, String), Error> {
     let pipeline = Pipeline::parse(passes.unwrap_or_default(), &registry())?;
-    let program = input.program_after(&pipeline, args.net.into(), &args.sizes)?;
+    let program = input.program_after(&pipeline, Some(&args.net), &args.sizes)?;
     let name = name.display().to_string();
     let name = escaped(&name);
     let name = if pipeline.is_empty() { name.to_string() } else { format!("{name} after {pipeline}") };

@@ -11,7 +11,7 @@ use super::seed::SeedArg;
 use super::slowest::Slowest;
 use super::{DTypeArg, DeviceArg, MemoryArg, announce_peak, by_op, tensors};
 use crate::files::Output;
-use crate::pipeline::{FluxPipeline, OpenOptions, Report, Request, bundled_model};
+use crate::pipeline::{DiffusionPipeline, OpenOptions, Report, Request, bundled_model};
 use crate::{Error, VERSION};
 use reflux_ir::HostTensor;
 use reflux_ir::pass::counted;
@@ -162,7 +162,7 @@ pub fn generate(args: &Args) -> Result<(), Error> {
         dump_dir: args.dump_dir.clone(),
         memory: args.memory.into(),
     };
-    let mut pipeline = FluxPipeline::open_with(model, options)?;
+    let mut pipeline = DiffusionPipeline::open_with(model, options)?;
     pipeline.set_profiling(args.profile);
     pictures.refuse_sizes(&request, pipeline.defaults())?;
     if pipeline.device() == Device::Cuda {
@@ -184,8 +184,8 @@ pub fn generate(args: &Args) -> Result<(), Error> {
     let profiles = pipeline.profiles();
     if args.json {
         let profile = args.profile.then(|| {
-            let of = |(net, profile): &(Net, &Profile)| NetworkProfile {
-                network: net.folder(),
+            let of = |(net, profile): &(&'static Net, &Profile)| NetworkProfile {
+                network: net.folder,
                 by_op: profile.by_op(),
                 slowest: Slowest::of(profile),
             };
@@ -197,7 +197,7 @@ pub fn generate(args: &Args) -> Result<(), Error> {
         return print(&format!("{json}\n"));
     }
     for (net, profile) in profiles {
-        say_all(by_op::table(net.folder(), &profile.by_op()));
+        say_all(by_op::table(net.folder, &profile.by_op()));
     }
     say(sentence(made.files.len(), &made.report, total_seconds));
     Ok(())
@@ -215,7 +215,7 @@ struct Made {
 /// Makes the pictures. Each is written when it is done, and its name printed if `names` are wanted: what comes after it may fail.
 fn make(
     args: &Args,
-    pipeline: &mut FluxPipeline,
+    pipeline: &mut DiffusionPipeline,
     request: &Request,
     mut pictures: Pictures,
     names: bool,

@@ -1,16 +1,16 @@
 //! What commands are given to work on: an IR file, the folder of a model, or the name of a built-in configuration.
 
-use super::lowering::{Model, SizeArgs};
+use super::lowering::{ModelArg, SizeArgs};
 use super::read_text;
 use crate::Error;
 use reflux_ir::pass::{Driver, Pipeline, Recipe};
 use reflux_ir::{Program, text};
-use reflux_models::{ModelConfig, ModelError, Net};
+use reflux_models::{ModelConfig, ModelError, Role};
 use std::path::Path;
 
 /// What an argument means.
 pub enum Input<'a> {
-    Model(Box<Model>),
+    Model(Box<ModelArg>),
     /// A file of IR text.
     File(&'a Path),
 }
@@ -19,19 +19,19 @@ impl<'a> Input<'a> {
     /// A folder is a model; a name is a built-in configuration, unless a file is called so.
     pub fn of(argument: &'a Path) -> Result<Self, Error> {
         if argument.is_dir() {
-            return Ok(Self::Model(Box::new(Model::read(argument)?)));
+            return Ok(Self::Model(Box::new(ModelArg::read(argument)?)));
         }
         if argument.exists() {
             return Ok(Self::File(argument));
         }
-        if let Some(model) = argument.to_str().and_then(Model::built_in) {
+        if let Some(model) = argument.to_str().and_then(ModelArg::built_in) {
             return Ok(Self::Model(Box::new(model)));
         }
-        match Model::read(argument) {
+        match ModelArg::read(argument) {
             // The id of a model in the Hub's local cache.
             Ok(model) => Ok(Self::Model(Box::new(model))),
             Err(Error::Model(ModelError::NoFolder { .. })) => {
-                let (path, names) = (argument.display(), ModelConfig::BUILT_IN.join(", "));
+                let (path, names) = (argument.display(), built_in());
                 Err(Error::Usage(format!(
                     "there is no {path}; give an IR file, the folder of a model, or one of {names}"
                 )))
@@ -49,13 +49,21 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// The program: that of the file, or of the model's network `net`, and the times of its steps, if it has any.
-    pub fn program(&self, net: Net, sizes: &SizeArgs) -> Result<(Program, Option<Vec<f32>>), Error> {
+    /// What the program is there for: that of a file runs at every step, as far as anybody knows.
+    pub fn role(&self, net: Option<&str>) -> Result<Role, Error> {
+        match self {
+            Self::Model(model) => Ok(model.net(net)?.role),
+            Self::File(_) => Ok(Role::Denoiser),
+        }
+    }
+
+    /// The program: that of the file, or of the model's network `net` (the transformer if none is given), and the times of its steps, if it has any.
+    pub fn program(&self, net: Option<&str>, sizes: &SizeArgs) -> Result<(Program, Option<Vec<f32>>), Error> {
         match self {
             Self::Model(model) => {
+                let net = model.net(net)?;
                 let program = model.lower(net, sizes)?;
-                // Only the transformer runs in steps.
-                let timesteps = (net == Net::Transformer).then(|| model.timesteps(sizes)).transpose()?;
+                let timesteps = (net.role == Role::Denoiser).then(|| model.timesteps(sizes)).transpose()?;
                 Ok((program, timesteps))
             }
             Self::File(path) => Ok((read_program(path)?, None)),
@@ -63,7 +71,12 @@ impl<'a> Input<'a> {
     }
 
     /// That program after the passes of `pipeline`.
-    pub fn program_after(&self, pipeline: &Pipeline, net: Net, sizes: &SizeArgs) -> Result<Program, Error> {
+    pub fn program_after(
+        &self,
+        pipeline: &Pipeline,
+        net: Option<&str>,
+        sizes: &SizeArgs,
+    ) -> Result<Program, Error> {
         self.program_before(pipeline, None, net, sizes)
     }
 
@@ -72,7 +85,7 @@ impl<'a> Input<'a> {
         &self,
         pipeline: &Pipeline,
         index: Option<usize>,
-        net: Net,
+        net: Option<&str>,
         sizes: &SizeArgs,
     ) -> Result<Program, Error> {
         let (program, timesteps) = self.program(net, sizes)?;
@@ -90,6 +103,11 @@ impl<'a> Input<'a> {
             _ => Ok(()),
         }
     }
+}
+
+/// The names of the built-in configurations, in a sentence.
+fn built_in() -> String {
+    ModelConfig::built_in_names().collect::<Vec<_>>().join(", ")
 }
 
 /// The program of a file of IR text.

@@ -2,7 +2,7 @@
 
 use super::console::say_all;
 use super::diff;
-use super::lowering::{Model, SizeArgs};
+use super::lowering::{ModelArg, SizeArgs, built_in_names, net_names};
 use super::passes::{DriveArgs, default_for};
 use super::{text_output, write_result};
 use crate::Error;
@@ -10,7 +10,7 @@ use crate::pipeline::bundled_model;
 use reflux_ir::export::DotOptions;
 use reflux_ir::text::PrintOptions;
 use reflux_ir::{Graph, Program, export};
-use reflux_models::{ModelConfig, Net};
+use reflux_models::Role;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -34,10 +34,10 @@ struct ShowArgs {
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
     model: Option<PathBuf>,
     /// A built-in configuration
-    #[arg(long, value_name = "NAME", value_parser = ModelConfig::BUILT_IN)]
+    #[arg(long, value_name = "NAME", value_parser = built_in_names())]
     config: Option<String>,
-    #[arg(long, value_enum, default_value = "transformer")]
-    net: NetArg,
+    #[arg(long, default_value = "transformer", value_parser = net_names())]
+    net: String,
     /// In another format than IR text
     #[arg(long, value_enum)]
     export: Option<Export>,
@@ -54,26 +54,6 @@ struct ShowArgs {
     sizes: SizeArgs,
     #[command(flatten)]
     drive: DriveArgs,
-}
-
-/// `--net`
-#[derive(Clone, Copy, clap::ValueEnum)]
-pub enum NetArg {
-    Transformer,
-    T5,
-    Clip,
-    Vae,
-}
-
-impl From<NetArg> for Net {
-    fn from(arg: NetArg) -> Self {
-        match arg {
-            NetArg::Transformer => Self::Transformer,
-            NetArg::T5 => Self::T5,
-            NetArg::Clip => Self::Clip,
-            NetArg::Vae => Self::Vae,
-        }
-    }
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -101,16 +81,16 @@ fn show(args: &ShowArgs) -> Result<(), Error> {
         return Err(Error::Usage(format!("{flag} is about passes, and none are asked for; add --passes")));
     }
     let model = match (&args.config, &args.model) {
-        (Some(name), _) => Model::built_in(name).expect("clap knows the names"),
-        (None, Some(folder)) => Model::read(folder)?,
-        (None, None) => Model::read(&bundled_model()?)?,
+        (Some(name), _) => ModelArg::built_in(name).expect("clap knows the names"),
+        (None, Some(folder)) => ModelArg::read(folder)?,
+        (None, None) => ModelArg::read(&bundled_model()?)?,
     };
-    let net = args.net.into();
+    let net = model.net(Some(&args.net))?;
     let program = model.lower(net, &args.sizes)?;
-    let pipeline =
-        recipe.map(|recipe| recipe.pipeline(&default_for(net, args.drive.machine()))).unwrap_or_default();
-    // Only the transformer runs in steps.
-    let in_steps = net == Net::Transformer && !pipeline.is_empty();
+    let pipeline = recipe
+        .map(|recipe| recipe.pipeline(&default_for(net.role, args.drive.machine())))
+        .unwrap_or_default();
+    let in_steps = net.role == Role::Denoiser && !pipeline.is_empty();
     let timesteps = in_steps.then(|| model.timesteps(&args.sizes)).transpose()?;
     let (program, report) = args.drive.run(program, &pipeline, timesteps.as_deref())?;
     say_all(report);

@@ -3,10 +3,10 @@
 use super::DTypeArg;
 use super::number;
 use crate::Error;
-use crate::pipeline::{Defaults, FluxPipeline, OpenOptions};
+use crate::pipeline::{DiffusionPipeline, OpenOptions};
+use clap::builder::PossibleValuesParser;
 use reflux_ir::{DType, Program};
-use reflux_models::scheduler::Schedule;
-use reflux_models::{ModelConfig, ModelFiles, Net, PIXELS_PER_TOKEN, Parts, Sizes};
+use reflux_models::{Defaults, FAMILIES, Family, ModelConfig, ModelFiles, Net, Parts, Role, Sizes};
 use std::path::Path;
 
 /// For which sizes.
@@ -33,34 +33,36 @@ pub struct SizeArgs {
 }
 
 impl SizeArgs {
-    /// Every flag, whether it is given, and whether it says something of `net`.
-    fn flags(&self, net: Net) -> [(&'static str, bool, bool); 6] {
-        let is_of_steps = net == Net::Transformer;
-        let is_of_pictures = is_of_steps || net == Net::Vae;
-        let is_of_words = is_of_steps || net == Net::T5;
+    /// Every flag, whether it is given, and whether it says something of a network of this role; `words` is whether the network
+    /// reads as many tokens as are asked for.
+    fn flags(&self, role: Role, words: bool) -> [(&'static str, bool, bool); 6] {
+        let is_of_steps = role == Role::Denoiser;
+        let is_of_pictures = role != Role::TextEncoder;
         [
             ("--width", self.width.is_some(), is_of_pictures),
             ("--height", self.height.is_some(), is_of_pictures),
             ("--batch", self.batch.is_some(), true),
             ("--steps", self.steps.is_some(), is_of_steps),
-            ("--max-sequence-length", self.max_sequence_length.is_some(), is_of_words),
+            ("--max-sequence-length", self.max_sequence_length.is_some(), is_of_steps || words),
             ("--dtype", self.dtype.is_some(), true),
         ]
     }
 
     /// The first of the flags that is given.
     pub fn given(&self) -> Option<&'static str> {
-        self.flags(Net::Transformer).into_iter().find_map(|(flag, is_given, _)| is_given.then_some(flag))
+        self.flags(Role::Denoiser, true).into_iter().find_map(|(flag, is_given, _)| is_given.then_some(flag))
     }
 
-    /// Refuses a flag that says nothing of `net`.
+    /// Refuses a flag that says nothing of `net`, a network of `model`.
     ///
     /// # Errors
     /// [`Error::Usage`].
-    pub fn refuse_unread(&self, net: Net) -> Result<(), Error> {
-        match self.flags(net).into_iter().find(|(_, is_given, is_read)| *is_given && !is_read) {
+    pub fn refuse_unread(&self, net: &Net, model: &ModelConfig) -> Result<(), Error> {
+        let words =
+            model.text_encoders().iter().any(|encoder| encoder.net == net && encoder.tokens.is_none());
+        match self.flags(net.role, words).into_iter().find(|(_, is_given, is_read)| *is_given && !is_read) {
             Some((flag, ..)) => {
-                Err(Error::Usage(format!("{flag} says nothing of {}; leave it out", net.title())))
+                Err(Error::Usage(format!("{flag} says nothing of {}; leave it out", net.architecture.title)))
             }
             None => Ok(()),
         }
@@ -71,7 +73,7 @@ impl SizeArgs {
         self.dtype.map_or(default, DType::from)
     }
 
-    fn resolve(&self, defaults: &Defaults) -> Result<Sizes, Error> {
+    fn resolve(&self, defaults: &Defaults, family: &Family) -> Result<Sizes, Error> {
         let sizes = Sizes {
             batch: self.batch.unwrap_or(1),
             steps: self.steps.unwrap_or(defaults.steps),
@@ -80,25 +82,47 @@ impl SizeArgs {
             width: self.width.unwrap_or(defaults.width),
         };
         for (what, pixels) in [("width", sizes.width), ("height", sizes.height)] {
-            if pixels == 0 || !pixels.is_multiple_of(PIXELS_PER_TOKEN) {
-                return Err(Error::Size { what, pixels });
+            if !family.geometry.divides(pixels) {
+                return Err(Error::Size { what, pixels, unit: family.geometry.pixels_per_token() });
             }
         }
         Ok(sizes)
     }
 }
 
+/// The networks of all families that options name, those that run at every step first; families share what has one name.
+pub fn nets() -> Vec<&'static Net> {
+    let mut nets: Vec<&'static Net> = Vec::new();
+    for net in FAMILIES.iter().flat_map(|family| family.nets).copied() {
+        if nets.iter().all(|known| known.name != net.name) {
+            nets.push(net);
+        }
+    }
+    nets.sort_by_key(|net| net.role != Role::Denoiser);
+    nets
+}
+
+/// The values of `--net`.
+pub fn net_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(nets().into_iter().map(|net| net.name))
+}
+
+/// The values of `--config`.
+pub fn built_in_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(ModelConfig::built_in_names())
+}
+
 /// What a model is, without its weights.
-pub struct Model {
+pub struct ModelArg {
     config: ModelConfig,
     defaults: Defaults,
 }
 
-impl Model {
+impl ModelArg {
     /// The built-in configuration called `name`.
     pub fn built_in(name: &str) -> Option<Self> {
         let config = ModelConfig::built_in(name)?;
-        let defaults = Defaults::of_family(&config);
+        let defaults = config.defaults();
         Some(Self { config, defaults })
     }
 
@@ -110,7 +134,7 @@ impl Model {
     /// The model of these files.
     pub fn of(files: &ModelFiles) -> Result<Self, Error> {
         let config = ModelConfig::of(files)?;
-        let defaults = Defaults::of(files.folder(), &config)?;
+        let defaults = Defaults::of(files.folder(), &*config)?;
         Ok(Self { config, defaults })
     }
 
@@ -119,26 +143,45 @@ impl Model {
         &self.config
     }
 
+    /// The family that it is of.
+    pub fn family(&self) -> &'static Family {
+        self.config.family()
+    }
+
+    /// The network that `--net` means; without it, the one that runs at every step.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if its family has none of that name.
+    pub fn net(&self, name: Option<&str>) -> Result<&'static Net, Error> {
+        let family = self.family();
+        let Some(name) = name else { return Ok(family.denoiser()) };
+        family.net(name).ok_or_else(|| {
+            let names: Vec<_> = family.nets.iter().map(|net| net.name).collect();
+            let names = names.join(", ");
+            Error::Usage(format!("--net: {} has no network `{name}`; it has {names}", family.name))
+        })
+    }
+
     /// A pipeline of it whose weights are drawn.
-    pub fn with_random_weights(&self, options: OpenOptions) -> Result<FluxPipeline, Error> {
-        FluxPipeline::with_random_weights(self.config.clone(), self.defaults.clone(), options)
+    pub fn with_random_weights(&self, options: OpenOptions) -> Result<DiffusionPipeline, Error> {
+        DiffusionPipeline::with_random_weights(self.config.clone(), self.defaults.clone(), options)
     }
 
     /// The program of a network.
-    pub fn lower(&self, net: Net, args: &SizeArgs) -> Result<Program, Error> {
-        args.refuse_unread(net)?;
+    pub fn lower(&self, net: &'static Net, args: &SizeArgs) -> Result<Program, Error> {
+        args.refuse_unread(net, &self.config)?;
         self.lower_in(net, &self.sizes(args)?, args.dtype_or(DType::BF16))
     }
 
     /// The program of a network for these sizes, computing in `dtype`.
-    pub fn lower_in(&self, net: Net, sizes: &Sizes, dtype: DType) -> Result<Program, Error> {
+    pub fn lower_in(&self, net: &'static Net, sizes: &Sizes, dtype: DType) -> Result<Program, Error> {
         Ok(self.config.lower(net, sizes, dtype)?)
     }
 
     /// The sizes asked for, the model's where none are.
     pub fn sizes(&self, args: &SizeArgs) -> Result<Sizes, Error> {
-        let sizes = args.resolve(&self.defaults)?;
-        let most = self.config.scheduler.num_train_timesteps;
+        let sizes = args.resolve(&self.defaults, self.family())?;
+        let most = self.config.scheduler().num_train_timesteps;
         if sizes.steps > most {
             let (range, found) = (format!("1 to {most}"), sizes.steps.to_string());
             return Err(Error::Range { what: "steps", range, found });
@@ -146,14 +189,14 @@ impl Model {
         Ok(sizes)
     }
 
-    /// The time of each step that [`Model::lower`] is for.
+    /// The time of each step that [`ModelArg::lower`] is for.
     pub fn timesteps(&self, args: &SizeArgs) -> Result<Vec<f32>, Error> {
         let sizes = self.sizes(args)?;
-        self.timesteps_of(sizes.steps, sizes.image_tokens())
+        self.timesteps_of(sizes.steps, self.family().geometry.image_tokens(&sizes))
     }
 
     /// The time of each of `steps` steps, for pictures of so many tokens.
     pub fn timesteps_of(&self, steps: usize, image_tokens: usize) -> Result<Vec<f32>, Error> {
-        Ok(Schedule::new(&self.config.scheduler, steps, image_tokens)?.timesteps)
+        Ok(self.config.schedule(steps, image_tokens)?.timesteps)
     }
 }

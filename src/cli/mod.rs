@@ -33,7 +33,7 @@ use crate::files::Output;
 use crate::pipeline::Memory;
 use clap::{Parser, Subcommand};
 use console::{print, say};
-use reflux_ir::DType;
+use reflux_ir::{DType, words};
 use reflux_runtime::Device;
 use std::io::Read;
 use std::path::Path;
@@ -134,8 +134,7 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
         Err(panic) => {
-            let message = panic.downcast_ref::<String>().map(String::as_str);
-            let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
+            let message = words::of_panic(&*panic);
             say(format_args!(
                 "error: Reflux itself failed: {message}; please report this (REFLUX_LOG=debug tells where)"
             ));

@@ -1,6 +1,7 @@
 //! Numbers as people type them.
 
 use crate::error::nearest_sizes;
+use reflux_models::FAMILIES;
 
 /// A whole number from 0 on: `28`, or `28.0`.
 pub fn count(text: &str) -> Result<usize, String> {
@@ -26,11 +27,18 @@ pub fn positive(text: &str) -> Result<usize, String> {
     count(text).and_then(|count| if count > 0 { Ok(count) } else { Err("it must be at least 1".into()) })
 }
 
+/// Sizes that all families draw are multiples of this; which one is meant, nobody knows yet.
+fn unit() -> usize {
+    FAMILIES.iter().map(|family| family.geometry.pixels_per_token()).max().unwrap_or(1)
+}
+
 /// The width or the height of a picture.
 pub fn pixels(text: &str) -> Result<usize, String> {
     let between = text.parse::<f64>().ok().filter(|pixels| pixels.fract() != 0.0 && *pixels > 0.0);
     match (between, text.split_once(['x', 'X', '×', '*'])) {
-        (Some(pixels), _) => Err(format!("it must be a whole number; {}", nearest_sizes(pixels as usize))),
+        (Some(pixels), _) => {
+            Err(format!("it must be a whole number; {}", nearest_sizes(pixels as usize, unit())))
+        }
         (_, Some((width, height))) if count(width).is_ok() && count(height).is_ok() => {
             Err(format!("it is a single number; give both as --width {width} --height {height}"))
         }

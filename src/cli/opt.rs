@@ -2,14 +2,12 @@
 
 use super::console::{print, say_all};
 use super::input::{Input, parse};
-use super::ir::NetArg;
-use super::lowering::{Model, SizeArgs};
+use super::lowering::{ModelArg, SizeArgs, built_in_names, net_names};
 use super::passes::{DriveArgs, default_for};
 use super::{read_text, text_output, write_result};
 use crate::Error;
 use reflux_ir::Program;
 use reflux_ir::pass::{ConfigError, Pipeline, header};
-use reflux_models::{ModelConfig, Net};
 use reflux_passes::registry;
 use std::path::{Path, PathBuf};
 
@@ -18,8 +16,8 @@ pub struct Args {
     /// An IR file, a FLUX.1 model in diffusers layout, or a built-in configuration: flux-dev, flux-schnell
     input: PathBuf,
     /// Of a model, the network to optimize [default: transformer]
-    #[arg(long, value_enum)]
-    net: Option<NetArg>,
+    #[arg(long, value_parser = net_names())]
+    net: Option<String>,
     #[command(flatten)]
     drive: DriveArgs,
     /// Where to write the program [default: standard output]
@@ -38,7 +36,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
     model: Option<PathBuf>,
     /// The built-in configuration that an IR file was made from, for the times of its steps
-    #[arg(long, value_name = "NAME", value_parser = ModelConfig::BUILT_IN)]
+    #[arg(long, value_name = "NAME", value_parser = built_in_names())]
     config: Option<String>,
     #[command(flatten)]
     sizes: SizeArgs,
@@ -63,7 +61,7 @@ pub fn opt(args: &Args) -> Result<(), Error> {
     let recipe = args.drive.passes.recipe()?;
     let input = Input::of(&args.input)?;
     let Source { program, timesteps, passes } = source(&input, args)?;
-    let default = default_for(net(args), args.drive.machine());
+    let default = default_for(input.role(args.net.as_deref())?, args.drive.machine());
     let pipeline = match recipe {
         Some(recipe) => input.meant(recipe).pipeline(&default),
         None => passes.unwrap_or(default),
@@ -84,11 +82,6 @@ pub fn opt(args: &Args) -> Result<(), Error> {
         return print(&format!("{json}\n"));
     }
     write_result(&mut out, &program.to_string())
-}
-
-/// The network of a model that is meant.
-fn net(args: &Args) -> Net {
-    args.net.map_or(Net::Transformer, Net::from)
 }
 
 fn source(input: &Input, args: &Args) -> Result<Source, Error> {
@@ -113,7 +106,7 @@ fn of_model(input: &Input, args: &Args) -> Result<Source, Error> {
         let message = format!("{flag} says what an IR file was made from; {input} is a model, leave it out");
         return Err(Error::Usage(message));
     }
-    let (program, timesteps) = input.program(net(args), &args.sizes)?;
+    let (program, timesteps) = input.program(args.net.as_deref(), &args.sizes)?;
     Ok(Source { program, timesteps, passes: None })
 }
 
@@ -132,8 +125,8 @@ fn of_file(path: &Path, args: &Args) -> Result<Source, Error> {
 /// The times of a program's steps, if the model that it was made from is given.
 fn timesteps_of(program: &Program, args: &Args) -> Result<Option<Vec<f32>>, Error> {
     let model = match (&args.model, &args.config) {
-        (Some(folder), _) => Model::read(folder)?,
-        (None, Some(name)) => Model::built_in(name).expect("clap knows the names"),
+        (Some(folder), _) => ModelArg::read(folder)?,
+        (None, Some(name)) => ModelArg::built_in(name).expect("clap knows the names"),
         (None, None) => return Ok(None),
     };
     let latents = program.inputs.iter().find(|input| *input.name == *"latents");

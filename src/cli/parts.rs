@@ -1,49 +1,53 @@
 //! Networks that are given by themselves.
 
-use reflux_models::Parts;
+use super::lowering::nets;
+use clap::{Arg, ArgMatches, Command, value_parser};
+use reflux_models::{Net, Parts};
 use std::path::{Path, PathBuf};
 
-/// Weights in place of those in the model's folder.
-#[derive(clap::Args)]
-pub struct PartArgs {
-    /// Other weights for the transformer: a file, such as flux1-dev.safetensors, a folder, or a model that has some
-    #[arg(long, value_name = "FILE|DIR")]
-    transformer: Option<PathBuf>,
-    /// Other weights for the autoencoder, such as ae.safetensors
-    #[arg(long, value_name = "FILE|DIR")]
-    vae: Option<PathBuf>,
-    /// Other weights for the text encoder CLIP, such as clip_l.safetensors
-    #[arg(long, value_name = "FILE|DIR")]
-    clip: Option<PathBuf>,
-    /// Other weights for the text encoder T5, such as t5xxl_fp16.safetensors
-    #[arg(long, value_name = "FILE|DIR")]
-    t5: Option<PathBuf>,
+/// Weights in place of those in the model's folder: an option for each network that a family has.
+#[derive(Default)]
+pub struct PartArgs(Parts);
+
+impl clap::Args for PartArgs {
+    fn augment_args(command: Command) -> Command {
+        nets().into_iter().fold(command, |command, net| {
+            let option = Arg::new(net.name).long(net.name).value_name("FILE|DIR");
+            let help = format!("Other weights for {}", net.help);
+            command.arg(option.value_parser(value_parser!(PathBuf)).help(help))
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl clap::FromArgMatches for PartArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = nets().into_iter().filter_map(|net| Some((net, matches.get_one::<PathBuf>(net.name)?)));
+        Ok(Self(given.fold(Parts::default(), |parts, (net, path)| parts.with(net.name, path))))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 impl PartArgs {
     /// The networks that are given.
     pub fn parts(&self) -> Parts {
-        Parts {
-            transformer: self.transformer.clone(),
-            clip: self.clip.clone(),
-            t5: self.t5.clone(),
-            vae: self.vae.clone(),
-        }
+        self.0.clone()
     }
 
     /// Where they are.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
-        [&self.transformer, &self.vae, &self.clip, &self.t5].into_iter().flatten().map(PathBuf::as_path)
+        self.0.iter().map(|(_, path)| path)
     }
 
     /// The first of the options that is given.
-    pub fn given(&self) -> Option<&'static str> {
-        let options = [
-            ("--transformer", &self.transformer),
-            ("--vae", &self.vae),
-            ("--clip", &self.clip),
-            ("--t5", &self.t5),
-        ];
-        options.into_iter().find_map(|(option, given)| given.is_some().then_some(option))
+    pub fn given(&self) -> Option<String> {
+        nets().into_iter().find(|net| self.0.get(net).is_some()).map(Net::option)
     }
 }

@@ -9,7 +9,7 @@ use reflux_ir::pass::{
     Config, ConfigError, Driver, DumpFormat, DumpPoints, PassReport, Pipeline, Recipe, Report,
 };
 use reflux_ir::{Machine, Program};
-use reflux_models::Net;
+use reflux_models::{FAMILIES, Role};
 use reflux_passes::{pruna, registry};
 use reflux_runtime::Device;
 use std::path::{Path, PathBuf};
@@ -47,11 +47,16 @@ impl PassArgs {
     }
 }
 
-/// The default passes of `net` where no device is named: those for a GPU, or with `--cost cpu` those for the processor.
-pub fn default_for(net: Net, machine: Option<&Machine>) -> Pipeline {
+/// The default passes of a network where no device is named: those for a GPU, or with `--cost cpu` those for the processor.
+pub fn default_for(role: Role, machine: Option<&Machine>) -> Pipeline {
     let device =
         if machine.is_some_and(|machine| machine.name == "cpu") { Device::Cpu } else { Device::Cuda };
-    lossless(net, device)
+    lossless(role, device)
+}
+
+/// Modules outside the blocks of any family's denoiser: which model is meant, a configuration of passes does not say.
+fn outside_blocks() -> Vec<&'static str> {
+    FAMILIES.iter().flat_map(|family| family.outside_blocks).copied().collect()
 }
 
 fn read_config(path: &Path) -> Result<Recipe, Error> {
@@ -60,8 +65,8 @@ fn read_config(path: &Path) -> Result<Recipe, Error> {
     if Config::is_own(&table) {
         return Config::read(&table, &registry()).map(|config| config.recipe).map_err(failed);
     }
-    let translation =
-        pruna::translate(&table).map_err(|error| Error::Pruna { path: path.to_owned(), error })?;
+    let translation = pruna::translate(&table, &outside_blocks())
+        .map_err(|error| Error::Pruna { path: path.to_owned(), error })?;
     for note in &translation.notes {
         say(format_args!("note: {note}"));
     }

@@ -2,7 +2,8 @@
 
 use crate::Error;
 use crate::files::Output;
-use crate::pipeline::{Defaults, Image, ImageFormat, Request};
+use crate::pipeline::{Image, ImageFormat, Request};
+use reflux_models::Defaults;
 use std::path::{Path, PathBuf};
 
 /// What `--out` names: a file for each picture, or one place for all of them.

@@ -17,7 +17,7 @@ impl Progress {
 
     pub fn observe(&mut self, event: Event) {
         match event {
-            Event::Stage(stage) => self.bar.set_message(stage),
+            Event::Stage(stage) => self.bar.set_message(stage.to_owned()),
             Event::Step { image, images, step, steps } => {
                 if self.bar.length() == Some(0) {
                     let template = "{msg} {wide_bar} {pos}/{len} steps, {elapsed} so far, {eta} left";

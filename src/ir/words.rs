@@ -1,5 +1,6 @@
-//! Errors of the system and of serde in words that do not name their libraries.
+//! Errors of the system and of serde, and panics, in words that do not name their libraries.
 
+use std::any::Any;
 use std::io;
 
 /// What `error` says, for whoever reads a message that names the file.
@@ -32,6 +33,12 @@ fn of_other(error: &io::Error) -> String {
         None if text == "stream did not contain valid UTF-8" => "it is no text in UTF-8".to_owned(),
         None => text,
     }
+}
+
+/// What a panic says, from what [`std::panic::catch_unwind`] gives.
+pub fn of_panic(panic: &(dyn Any + Send)) -> &str {
+    let message = panic.downcast_ref::<String>().map(String::as_str);
+    message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked")
 }
 
 /// What serde says of a value, without the names of Rust's types.

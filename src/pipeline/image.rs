@@ -1,6 +1,5 @@
 //! Pictures, and the files that they are kept in.
 
-use super::metadata::PARAMETERS;
 use crate::Error;
 use crate::files::Output;
 use image::codecs::jpeg::JpegEncoder;
@@ -9,6 +8,9 @@ use image::{ExtendedColorType, ImageEncoder};
 use reflux_ir::HostTensor;
 use std::io::{self, Write};
 use std::path::Path;
+
+/// The key of the text that AUTOMATIC1111's web UI writes, and the tools that read its pictures look for.
+pub(super) const PARAMETERS: &str = "parameters";
 
 /// A picture, 8 bits per channel, with a note of how it was made.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,33 +1,51 @@
 //! What denoising starts from.
 
-use super::denoise::pack;
 use super::request::Resolved;
 use crate::Error;
 use reflux_ir::{DType, HostTensor};
-use reflux_models::Sizes;
 use reflux_models::noise::TorchGenerator;
+use reflux_models::{Geometry, ModelConfig, Sizes};
 
 /// Packed latents `[1, tokens, channels]`, one picture after the other.
 pub(super) enum InitialLatents {
-    Drawn { generator: Box<TorchGenerator>, dtype: DType, sizes: Sizes, channels: usize },
+    Drawn { generator: Box<TorchGenerator>, dtype: DType, geometry: Geometry, sizes: Sizes, channels: usize },
     Given(std::vec::IntoIter<HostTensor>),
 }
 
 impl InitialLatents {
-    /// The noise of a seed, from that of picture `first` on.
-    pub fn drawn(seed: u64, dtype: DType, sizes: Sizes, channels: usize, first: usize) -> Self {
-        let mut generator = TorchGenerator::new(seed);
+    /// What `request` starts from: given, or noise as torch draws it.
+    ///
+    /// # Errors
+    /// If what is given has another shape than the pictures.
+    pub fn of(request: &Resolved, model: &ModelConfig, dtype: DType) -> Result<Self, Error> {
+        let (geometry, channels) = (model.family().geometry, model.token_channels());
+        match &request.init_latents {
+            Some(given) => Self::given(given, request, geometry, channels),
+            None => Ok(Self::drawn(request, dtype, geometry, channels)),
+        }
+    }
+
+    /// The noise of the request's seed, from that of its first picture on.
+    fn drawn(request: &Resolved, dtype: DType, geometry: Geometry, channels: usize) -> Self {
+        let (sizes, first) = (request.sizes(), request.pictures().start);
+        let mut generator = TorchGenerator::new(request.seed);
         // One generator draws for a whole batch, so the noise of a picture comes after that of those before it.
-        (0..first).for_each(|_| drop(draw(&mut generator, dtype, sizes.image_tokens() * channels)));
-        Self::Drawn { generator: Box::new(generator), dtype, sizes, channels }
+        let count = geometry.image_tokens(&sizes) * channels;
+        (0..first).for_each(|_| drop(draw(&mut generator, dtype, count)));
+        Self::Drawn { generator: Box::new(generator), dtype, geometry, sizes, channels }
     }
 
     /// Those of the request's pictures in `given`, which has `[pictures, tokens, channels]`.
     ///
     /// # Errors
     /// If it has another shape. Where one picture of a batch is wanted, there may be more after it.
-    pub fn given(given: &HostTensor, request: &Resolved, channels: usize) -> Result<Self, Error> {
-        let (pictures, tokens) = (request.pictures(), request.sizes().image_tokens());
+    fn given(
+        given: &HostTensor,
+        request: &Resolved,
+        geometry: Geometry,
+        channels: usize,
+    ) -> Result<Self, Error> {
+        let (pictures, tokens) = (request.pictures(), geometry.image_tokens(&request.sizes()));
         let fits = match given.shape[..] {
             [count, rows, columns] => {
                 let is_enough =
@@ -59,9 +77,9 @@ impl InitialLatents {
     /// Those of the next picture.
     pub fn next(&mut self) -> HostTensor {
         match self {
-            Self::Drawn { generator, dtype, sizes, channels } => {
-                let values = draw(generator, *dtype, sizes.image_tokens() * *channels);
-                pack(&values, sizes, *channels)
+            Self::Drawn { generator, dtype, geometry, sizes, channels } => {
+                let values = draw(generator, *dtype, geometry.image_tokens(sizes) * *channels);
+                geometry.pack(&values, sizes, *channels)
             }
             Self::Given(each) => each.next().expect("there are as many as pictures"),
         }

@@ -1,11 +1,7 @@
 //! What stays on the device, and whether it fits.
 
-use super::FluxPipeline;
-use super::optimize::Optimized;
-use super::request::{Request, Resolved};
 use crate::Error;
 use reflux_ir::Program;
-use reflux_models::Net;
 use reflux_runtime::{Device, needs};
 use serde::Serialize;
 
@@ -52,7 +48,7 @@ pub(crate) fn check_fits(what: &str, needed: u64, device: Device) -> Result<(), 
 
 /// What several networks take at once.
 #[derive(Clone, Copy, Default)]
-struct Peak {
+pub(super) struct Peak {
     /// Bytes that stay.
     kept: u64,
     /// Bytes that the network takes besides which is running, of the one that takes the most.
@@ -61,7 +57,7 @@ struct Peak {
 
 impl Peak {
     /// With a network of `needed` bytes, of which `working` are taken only while it runs.
-    fn add(&mut self, needed: u64, working: u64, device: Device) {
+    pub fn add(&mut self, needed: u64, working: u64, device: Device) {
         // On a GPU each network keeps what it runs in.
         let working = if device == Device::Cuda { 0 } else { working };
         self.kept = self.kept.saturating_add(needed.saturating_sub(working));
@@ -69,55 +65,11 @@ impl Peak {
     }
 
     /// With the networks of `other`.
-    fn and(self, other: Self) -> Self {
+    pub fn and(self, other: Self) -> Self {
         Self { kept: self.kept.saturating_add(other.kept), working: self.working.max(other.working) }
     }
 
-    fn bytes(self) -> u64 {
+    pub fn bytes(self) -> u64 {
         self.kept.saturating_add(self.working)
-    }
-}
-
-impl FluxPipeline {
-    /// The most device memory, in bytes, that making the pictures of `request` takes with networks that are not loaded yet. On
-    /// the processor it is a lower bound.
-    ///
-    /// # Errors
-    /// If the request, or the passes on a network of its size, fail.
-    pub fn planned_peak(&mut self, request: &Request) -> Result<u64, Error> {
-        let request = request.resolve(&self.defaults, &self.config)?;
-        self.peak_of(&request)
-    }
-
-    fn peak_of(&mut self, request: &Resolved) -> Result<u64, Error> {
-        let mut text = Peak::default();
-        let mut picture = Peak::default();
-        for net in Net::ALL {
-            let Optimized { needed, working, .. } = *self.optimized(net, &request.sizes_of(net))?;
-            let peak = if net.is_of_text() { &mut text } else { &mut picture };
-            peak.add(needed, working, self.device);
-        }
-        Ok(match self.memory {
-            Memory::Resident => text.and(picture).bytes(),
-            Memory::Low => text.bytes().max(picture.bytes()),
-        })
-    }
-
-    /// Refuses what cannot fit before any work is done.
-    pub(super) fn check_memory(&mut self, request: &Resolved) -> Result<(), Error> {
-        let device = self.device;
-        for net in Net::ALL {
-            let sizes = request.sizes_of(net);
-            // What is loaded has its memory already.
-            if self.loaded.get(&net).is_some_and(|(loaded, _)| *loaded == sizes) {
-                continue;
-            }
-            let Optimized { program, needed, .. } = self.optimized(net, &sizes)?;
-            check_fits(&program.name, *needed, device)?;
-        }
-        if !self.loaded.is_empty() {
-            return Ok(());
-        }
-        check_fits("all networks", self.peak_of(request)?, device)
     }
 }

@@ -1,21 +1,22 @@
 //! What a picture says of how it was made.
 
-use super::FluxPipeline;
+use super::image::PARAMETERS;
+use super::networks::Networks;
 use super::request::Resolved;
 use crate::VERSION;
 use serde_json::json;
 
-/// The key of the text that AUTOMATIC1111's web UI writes, and the tools that read its pictures look for.
-pub(super) const PARAMETERS: &str = "parameters";
+/// What is the same for all pictures of a run.
+pub(super) struct Maker<'a> {
+    pub networks: &'a Networks,
+    pub model: String,
+    pub device_name: &'a str,
+    pub peak_bytes: Option<u64>,
+}
 
-impl FluxPipeline {
+impl Maker<'_> {
     /// The metadata of picture `index`: `parameters` for the tools that read those, then each setting by itself.
-    pub(super) fn metadata(
-        &self,
-        prompt: &str,
-        index: usize,
-        request: &Resolved,
-    ) -> Vec<(&'static str, String)> {
+    pub fn metadata(&self, prompt: &str, index: usize, request: &Resolved) -> Vec<(&'static str, String)> {
         let mut settings = vec![
             ("prompt", prompt.to_owned()),
             ("seed", request.seed.to_string()),
@@ -23,16 +24,16 @@ impl FluxPipeline {
             ("steps", request.steps.to_string()),
             ("width", request.width.to_string()),
             ("height", request.height.to_string()),
-            ("model", self.model_name()),
-            ("dtype", self.dtype.to_string()),
+            ("model", self.model.clone()),
+            ("dtype", self.networks.dtype().to_string()),
             ("passes", self.passes_run()),
-            ("device", format!("{} ({})", self.device, self.device_name)),
+            ("device", format!("{} ({})", self.networks.device(), self.device_name)),
             ("Software", format!("reflux {VERSION}")),
         ];
-        if let Some(bytes) = self.meter.peak() {
+        if let Some(bytes) = self.peak_bytes {
             settings.push(("memory", format!("{:.2} GB at most", bytes as f64 / 1e9)));
         }
-        if self.config.is_guided() {
+        if self.networks.config().is_guided() {
             settings.push(("guidance", request.guidance.to_string()));
         }
         if let Some(negative) = request.negative() {
@@ -45,7 +46,7 @@ impl FluxPipeline {
 
     /// The passes that ran on the transformer, as they can be given again.
     fn passes_run(&self) -> String {
-        let passes: Vec<_> = self.pass_reports.iter().map(|pass| pass.pass.as_str()).collect();
+        let passes: Vec<_> = self.networks.pass_reports().iter().map(|pass| pass.pass.as_str()).collect();
         passes.join(",")
     }
 
@@ -56,7 +57,7 @@ impl FluxPipeline {
             ("Sampler", "Euler".to_owned()),
             ("CFG scale", request.true_cfg_scale.to_string()),
         ];
-        if self.config.is_guided() {
+        if self.networks.config().is_guided() {
             settings.push(("Distilled CFG Scale", request.guidance.to_string()));
         }
         settings.push(("Seed", request.seed.to_string()));
@@ -65,9 +66,9 @@ impl FluxPipeline {
         }
         settings.extend([
             ("Size", format!("{}x{}", request.width, request.height)),
-            ("Model", self.model_name()),
+            ("Model", self.model.clone()),
             ("Passes", self.passes_run()),
-            ("Device", self.device.to_string()),
+            ("Device", self.networks.device().to_string()),
             ("Version", format!("reflux {VERSION}")),
         ]);
         let settings: Vec<_> =

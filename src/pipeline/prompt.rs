@@ -1,8 +1,16 @@
 //! What prompts that were written for other programs have in them.
 
+/// What to say of a prompt that has an instruction in it.
+pub(super) fn warning(prompt: &str) -> Option<String> {
+    let part: String = instruction(prompt)?.chars().take(60).collect();
+    Some(format!(
+        "{part:?} is read as words: weights in prompts, and tags that load something, are not followed"
+    ))
+}
+
 /// The part of `prompt` that the web UIs follow as an instruction, if there is one: `(word:1.3)` for a weight, `<lora:name:1>`
 /// for a network to load. Here they are words like all others.
-pub(super) fn instruction(prompt: &str) -> Option<&str> {
+fn instruction(prompt: &str) -> Option<&str> {
     tag(prompt).or_else(|| weight(prompt))
 }
 

@@ -9,9 +9,9 @@ use std::time::Instant;
 
 /// Something that happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum Event<'a> {
     /// A stage began.
-    Stage(&'static str),
+    Stage(&'a str),
     /// A denoising step of a picture is done; both counted from 0.
     Step { image: usize, images: usize, step: usize, steps: usize },
 }
@@ -29,7 +29,7 @@ pub struct Picture {
 /// Time spent in one stage, over all pictures.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StageTime {
-    pub stage: &'static str,
+    pub stage: String,
     pub seconds: f64,
 }
 
@@ -59,32 +59,42 @@ pub struct Report {
     pub latents: HostTensor,
 }
 
-/// Attributes time to stages and passes events on.
-pub(super) struct Clock<'o> {
+/// What is known of a run while it goes on. Attributes time to stages and passes events on.
+pub(super) struct Record<'o> {
     observe: &'o mut dyn FnMut(Event),
     stages: Vec<StageTime>,
-    current: Option<(&'static str, Instant)>,
+    current: Option<(String, Instant)>,
+    pub warnings: Vec<String>,
 }
 
-impl<'o> Clock<'o> {
+impl<'o> Record<'o> {
     pub fn new(observe: &'o mut dyn FnMut(Event)) -> Self {
-        Self { observe, stages: Vec::new(), current: None }
+        Self { observe, stages: Vec::new(), current: None, warnings: Vec::new() }
     }
 
     /// Ends the current stage and begins `stage`.
-    pub fn enter(&mut self, stage: &'static str) {
+    pub fn enter(&mut self, stage: impl Into<String>) {
         self.leave();
+        let stage = stage.into();
+        (self.observe)(Event::Stage(&stage));
         self.current = Some((stage, Instant::now()));
-        (self.observe)(Event::Stage(stage));
     }
 
     pub fn step(&mut self, image: usize, images: usize, step: usize, steps: usize) {
         (self.observe)(Event::Step { image, images, step, steps });
     }
 
-    pub fn finish(mut self) -> Vec<StageTime> {
+    /// Warns once.
+    pub fn warn(&mut self, warning: String) {
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+    }
+
+    /// The time of every stage, and the warnings.
+    pub fn finish(mut self) -> (Vec<StageTime>, Vec<String>) {
         self.leave();
-        self.stages
+        (self.stages, self.warnings)
     }
 
     /// Ends the current stage.

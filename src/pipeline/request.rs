@@ -1,9 +1,8 @@
 //! What to draw.
 
-use super::Defaults;
 use crate::Error;
 use reflux_ir::HostTensor;
-use reflux_models::{ModelConfig, Net, PIXELS_PER_TOKEN, Sizes};
+use reflux_models::{Defaults, ModelConfig, Net, Role, Sizes};
 use std::ops::Range;
 
 /// More pictures than anybody waits for.
@@ -21,16 +20,16 @@ pub struct Request {
     pub steps: Option<usize>,
     /// The embedded guidance of FLUX.1-dev; FLUX.1-schnell has none.
     pub guidance: Option<f32>,
-    /// In pixels, a multiple of 16.
+    /// In pixels, a multiple of what a token covers: of 16 in FLUX.1.
     pub width: Option<usize>,
-    /// In pixels, a multiple of 16.
+    /// In pixels, a multiple of what a token covers.
     pub height: Option<usize>,
     pub seed: u64,
     /// Pictures per prompt; 1 if not given.
     pub num_images: Option<usize>,
     /// Only this one of the pictures, counted from 0. Of a request for a single picture, this one of as many of its prompt.
     pub image_index: Option<usize>,
-    /// T5's sequence length in tokens.
+    /// The sequence length in tokens, of T5 in FLUX.1.
     pub max_sequence_length: Option<usize>,
     /// Packed noise to start from, `f32[pictures, tokens, channels]`, instead of the seed's.
     pub init_latents: Option<HostTensor>,
@@ -61,9 +60,9 @@ impl Request {
     }
 
     /// What is asked for and does nothing.
-    pub(super) fn warnings(&self, config: &ModelConfig) -> Vec<String> {
+    pub(super) fn warnings(&self, model: &ModelConfig) -> Vec<String> {
         let mut warnings = Vec::new();
-        if self.guidance.is_some() && !config.is_guided() {
+        if self.guidance.is_some() && !model.is_guided() {
             warnings.push(
                 "guidance has no effect: this model, like FLUX.1-schnell, was not trained with it; to steer it, use a \
                  negative prompt and a true CFG scale above 1 (--negative-prompt, --true-cfg-scale)"
@@ -93,7 +92,7 @@ impl Request {
     }
 
     /// Fills in the defaults and checks every number.
-    pub(super) fn resolve(&self, defaults: &Defaults, config: &ModelConfig) -> Result<Resolved, Error> {
+    pub(super) fn resolve(&self, defaults: &Defaults, model: &ModelConfig) -> Result<Resolved, Error> {
         let mut resolved = Resolved {
             prompts: self.prompts.clone(),
             negative_prompt: self.negative_prompt.clone().unwrap_or_default(),
@@ -109,15 +108,16 @@ impl Request {
             init_latents: self.init_latents.clone(),
         };
         for (what, pixels) in [("width", resolved.width), ("height", resolved.height)] {
-            if pixels == 0 || !pixels.is_multiple_of(PIXELS_PER_TOKEN) {
-                return Err(Error::Size { what, pixels });
+            let geometry = model.family().geometry;
+            if !geometry.divides(pixels) {
+                return Err(Error::Size { what, pixels, unit: geometry.pixels_per_token() });
             }
         }
         self.pictures()?;
         if let Some(index) = self.image_index {
             resolved.prompts = vec![resolved.prompts.swap_remove(resolved.prompt_of(index))];
         }
-        within("the number of steps", resolved.steps, 1, config.scheduler.num_train_timesteps)?;
+        within("the number of steps", resolved.steps, 1, model.scheduler().num_train_timesteps)?;
         within("the maximum sequence length", resolved.max_sequence_length, 1, 4096)?;
         for (what, value) in
             [("guidance", resolved.guidance), ("the true CFG scale", resolved.true_cfg_scale)]
@@ -189,10 +189,10 @@ impl Resolved {
         }
     }
 
-    /// What `net` is specialised to. With classifier-free guidance, the transformer has a batch of two: the prompt and
+    /// What `net` is specialised to. With classifier-free guidance, the denoiser has a batch of two: the prompt and
     /// the negative prompt, each with its own state.
-    pub fn sizes_of(&self, net: Net) -> Sizes {
-        let batch = if net == Net::Transformer && self.negative().is_some() { 2 } else { 1 };
+    pub fn sizes_of(&self, net: &Net) -> Sizes {
+        let batch = if net.role == Role::Denoiser && self.negative().is_some() { 2 } else { 1 };
         Sizes { batch, ..self.sizes() }
     }
 }

@@ -1,126 +1,132 @@
 //! Prompts to conditioning.
 
+use super::networks::Networks;
+use super::report::Record;
 use super::request::Resolved;
-use super::{Clock, FluxPipeline};
 use crate::Error;
 use reflux_ir::HostTensor;
 use reflux_ir::pass::counted;
-use reflux_models::tokenizer::{ClipTokenizer, Encoding, T5Tokenizer};
-use reflux_models::{ModelConfig, Net};
+use reflux_models::tokenizer::{Encoding, Tokenizer};
+use reflux_models::{ModelConfig, TextEncoder};
 use std::path::Path;
 
 /// So many characters of a prompt are shown in a warning.
 const SHOWN: usize = 80;
 
-pub(super) struct Tokenizers {
-    clip: ClipTokenizer,
-    t5: T5Tokenizer,
+/// What the denoiser is conditioned on: the value of each input that a text encoder makes. With classifier-free guidance it has
+/// a batch of two, of the prompt and of the negative prompt.
+pub(super) type Conditioning = Vec<(&'static str, HostTensor)>;
+
+/// A text encoder and the tokenizer that reads prompts for it; none where weights are drawn, to which all prompts are alike.
+struct Reader {
+    encoder: TextEncoder,
+    tokenizer: Option<Tokenizer>,
 }
 
-impl Tokenizers {
-    /// The tokenizers of a model folder whose text encoders are as `config` says.
-    pub fn open(folder: &Path, config: &ModelConfig) -> Result<Self, Error> {
-        let [clip_folder, t5_folder] = ["tokenizer", "tokenizer_2"].map(|name| folder.join(name));
-        let clip = ClipTokenizer::open(&clip_folder)?;
-        clip.check_vocabulary(&clip_folder, config.clip.vocab_size)?;
-        let t5 = T5Tokenizer::open(&t5_folder)?;
-        t5.check_vocabulary(&t5_folder, config.t5.vocab_size)?;
-        Ok(Self { clip, t5 })
+/// All that makes conditioning of a model's prompts.
+pub(super) struct Prompts(Vec<Reader>);
+
+impl Prompts {
+    /// The text encoders of `model`, for prompts that nobody reads.
+    pub fn unread(model: &ModelConfig) -> Self {
+        let reader = |encoder| Reader { encoder, tokenizer: None };
+        Self(model.text_encoders().into_iter().map(reader).collect())
     }
-}
 
-/// What the transformer is conditioned on; two of each with classifier-free guidance.
-pub(super) struct Conditioning {
-    /// T5's last hidden state, `[batch, tokens, d_model]`.
-    pub prompt: HostTensor,
-    /// CLIP's pooled output, `[batch, hidden]`.
-    pub pooled: HostTensor,
-}
+    /// The text encoders of `model` with the tokenizers in its `folder`.
+    ///
+    /// # Errors
+    /// If a tokenizer cannot be read, or has tokens that its text encoder does not know.
+    pub fn open(folder: &Path, model: &ModelConfig) -> Result<Self, Error> {
+        let reader = |encoder: TextEncoder| {
+            let folder = folder.join(encoder.tokenizer);
+            let tokenizer = (encoder.open_tokenizer)(&folder)?;
+            tokenizer.check_vocabulary(&folder, encoder.vocab_size)?;
+            Ok(Reader { encoder, tokenizer: Some(tokenizer) })
+        };
+        Ok(Self(model.text_encoders().into_iter().map(reader).collect::<Result<_, Error>>()?))
+    }
 
-impl FluxPipeline {
     /// Encodes each prompt, and with each the negative prompt if it is used.
-    pub(super) fn encode(
-        &mut self,
+    pub fn encode(
+        &self,
+        networks: &mut Networks,
         request: &Resolved,
-        clock: &mut Clock,
+        record: &mut Record,
     ) -> Result<Vec<Conditioning>, Error> {
-        let encoded = request.prompts.iter().map(|prompt| self.encode_prompt(prompt, request, clock));
+        let encoded =
+            request.prompts.iter().map(|prompt| self.encode_prompt(prompt, networks, request, record));
         encoded.collect()
     }
 
     fn encode_prompt(
-        &mut self,
+        &self,
         prompt: &str,
+        networks: &mut Networks,
         request: &Resolved,
-        clock: &mut Clock,
+        record: &mut Record,
     ) -> Result<Conditioning, Error> {
-        self.warn_of_tags(prompt);
-        let mut pooled = Vec::new();
-        let mut hidden = Vec::new();
-        let of = |text: &str| format!("for the prompt {text:?}");
+        warn_of_tags(prompt, record);
+        let mut parts = vec![Vec::new(); self.0.len()];
         for text in std::iter::once(prompt).chain(request.negative()) {
-            let length = self.config.clip.max_position_embeddings;
-            let ids = self.tokens(Net::Clip, text, length)?;
-            let clip = self.network(Net::Clip, request.sizes_of(Net::Clip), clock)?;
-            clock.enter("encode with CLIP");
-            clip.bind("ids", &ids)?;
-            let result = clip.step(0)?.remove("pooled").expect("CLIP's result");
-            self.check_finite(Net::Clip, &of(text), &result)?;
-            pooled.push(result);
-
-            let length = request.max_sequence_length;
-            let ids = self.tokens(Net::T5, text, length)?;
-            let t5 = self.network(Net::T5, request.sizes_of(Net::T5), clock)?;
-            clock.enter("encode with T5");
-            t5.bind("ids", &ids)?;
-            let result = t5.step(0)?.remove("prompt").expect("T5's result");
-            self.check_finite(Net::T5, &of(text), &result)?;
-            hidden.push(result);
+            for (reader, parts) in self.0.iter().zip(&mut parts) {
+                parts.push(reader.encode(text, networks, request, record)?);
+            }
         }
-        Ok(Conditioning { prompt: stack(&hidden), pooled: stack(&pooled) })
+        let inputs = self.0.iter().map(|reader| reader.encoder.input);
+        Ok(inputs.zip(parts.iter().map(|parts| stack(parts))).collect())
+    }
+}
+
+impl Reader {
+    /// What the text encoder makes of `text`.
+    fn encode(
+        &self,
+        text: &str,
+        networks: &mut Networks,
+        request: &Resolved,
+        record: &mut Record,
+    ) -> Result<HostTensor, Error> {
+        let TextEncoder { net, name, result, .. } = self.encoder;
+        let ids = self.tokens(text, self.encoder.tokens.unwrap_or(request.max_sequence_length), record)?;
+        let encoder = networks.get(net, request.sizes_of(net), record)?;
+        record.enter(format!("encode with {name}"));
+        encoder.bind("ids", &ids)?;
+        let result = encoder.step(0)?.remove(result).expect("the text encoder's result");
+        networks.check_finite(net, &format!("for the prompt {text:?}"), &result)?;
+        Ok(result)
     }
 
-    /// What `encoder` reads of `text`: `i32[1, length]`.
-    fn tokens(&mut self, encoder: Net, text: &str, length: usize) -> Result<HostTensor, Error> {
-        let Some(tokenizers) = &self.tokenizers else {
+    /// What the text encoder reads of `text`: `i32[1, length]`.
+    fn tokens(&self, text: &str, length: usize, record: &mut Record) -> Result<HostTensor, Error> {
+        let Some(tokenizer) = &self.tokenizer else {
             return Ok(HostTensor::from_i32([1, length], &vec![1; length]));
         };
-        let (name, encoding) = match encoder {
-            Net::Clip => ("CLIP", tokenizers.clip.encode(text, length)?),
-            _ => ("T5", tokenizers.t5.encode(text, length)?),
-        };
-        self.warn_if_cut(name, length, &encoding);
+        let encoding = tokenizer.encode(text, length)?;
+        warn_if_cut(self.encoder.name, length, &encoding, record);
         Ok(HostTensor::from_i32([1, length], &encoding.ids))
     }
+}
 
-    /// Other programs take `<lora:NAME:0.8>` out of prompts.
-    fn warn_of_tags(&mut self, prompt: &str) {
-        let Some((_, tag)) = prompt.split_once("<lora:") else { return };
-        let tag: String = tag.split('>').next().unwrap_or_default().chars().take(SHOWN).collect();
-        self.warn(format!(
-            "{:?} in the prompt is read as words: Reflux cannot apply LoRAs yet",
-            format!("<lora:{tag}>")
-        ));
-    }
+/// Other programs take `<lora:NAME:0.8>` out of prompts.
+fn warn_of_tags(prompt: &str, record: &mut Record) {
+    let Some((_, tag)) = prompt.split_once("<lora:") else { return };
+    let tag: String = tag.split('>').next().unwrap_or_default().chars().take(SHOWN).collect();
+    record.warn(format!(
+        "{:?} in the prompt is read as words: Reflux cannot apply LoRAs yet",
+        format!("<lora:{tag}>")
+    ));
+}
 
-    fn warn_if_cut(&mut self, encoder: &str, length: usize, encoding: &Encoding) {
-        let Some(cut) = &encoding.cut else { return };
-        let shown: String = cut.chars().take(SHOWN).collect();
-        let hidden = cut.chars().count() - shown.chars().count();
-        let rest = if hidden > 0 { format!(" … and {hidden} more characters") } else { String::new() };
-        let warning = format!(
-            "{encoder} takes {}; it does not see the end of the prompt: {shown:?}{rest}",
-            counted(length, "token")
-        );
-        self.warn(warning);
-    }
-
-    /// Warns once.
-    fn warn(&mut self, warning: String) {
-        if !self.warnings.contains(&warning) {
-            self.warnings.push(warning);
-        }
-    }
+fn warn_if_cut(encoder: &str, length: usize, encoding: &Encoding, record: &mut Record) {
+    let Some(cut) = &encoding.cut else { return };
+    let shown: String = cut.chars().take(SHOWN).collect();
+    let hidden = cut.chars().count() - shown.chars().count();
+    let rest = if hidden > 0 { format!(" … and {hidden} more characters") } else { String::new() };
+    record.warn(format!(
+        "{encoder} takes {}; it does not see the end of the prompt: {shown:?}{rest}",
+        counted(length, "token")
+    ));
 }
 
 /// Tensors of one shape and dtype along the batch axis.

@@ -10,7 +10,7 @@ use burn_flex::Flex;
 use reflux_ir::op::{Op, Quantize};
 use reflux_ir::{
     Fact, Graph, HostTensor, Name, Program, QuantizedError, QuantizedTensor, Rate, Stage, WeightData,
-    WeightError, WeightSource, verify,
+    WeightError, WeightSource, verify, words,
 };
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -457,11 +457,7 @@ pub(crate) fn guarded<T>(
     run: impl FnOnce() -> Result<T, RunError>,
 ) -> Result<T, RunError> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-        let message = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-            (Some(message), _) => (*message).to_owned(),
-            (_, Some(message)) => message.clone(),
-            _ => "unknown failure".to_owned(),
-        };
+        let message = words::of_panic(&*panic).to_owned();
         Err(RunError::Backend { line: describe(instruction), message })
     })
 }

@@ -1,4 +1,4 @@
-//! Kinds of checkpoints that are about, and are not FLUX.1's.
+//! Kinds of checkpoints that are about, and that no family here has.
 
 use super::Kind;
 
@@ -95,7 +95,7 @@ pub(super) const KINDS: &[Kind] = &[
     Kind { what: "FLUX.1 Redux", marks: &["redux_up."], advice: ADAPTER },
 ];
 
-/// Looked for where no network of FLUX.1 has been found.
+/// Looked for where no known network has been found.
 pub(super) const LAST: &[Kind] = &[
     Kind { what: "an IP-Adapter", marks: &["image_proj."], advice: ADAPTER },
     Kind {

@@ -1,4 +1,4 @@
-//! Checkpoints that are not those of FLUX.1's networks in plain numbers, by the names of their tensors.
+//! Checkpoints that are not those of known networks in plain numbers, by the names of their tensors.
 //!
 //! What is recognised here is explained and refused. To read one of these kinds is to take it out of its table and to add a
 //! [`Layout`](super::layout::Layout) or a way to decode it.
@@ -6,7 +6,8 @@
 mod kinds;
 mod scheme;
 
-use super::{Stored, WeightsError};
+use super::error::WeightsError;
+use super::stored::Stored;
 use crate::first_bytes::Foreign;
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! Quantized checkpoints: codes that mean nothing without factors.
 
-use super::super::{Stored, WeightsError};
+use super::super::error::WeightsError;
+use super::super::stored::Stored;
 use crate::first_bytes::Foreign;
 use safetensors::Dtype;
 use serde_json::Value;
@@ -8,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// What stands beside the tensors in the headers of a checkpoint's files.
-pub(in super::super) type Metadata = BTreeMap<String, String>;
+pub(in crate::weights) type Metadata = BTreeMap<String, String>;
 
 /// A way to store codes and factors, by the endings of names that only it has.
 struct Scheme {
@@ -46,7 +47,7 @@ const FACTORS: [&str; 7] = [
 const COMFY: &str = "_quantization_metadata";
 
 /// Refuses a network, whose names have `prefix` in front, that is stored quantized. Codes in fp8 without any factors are plain numbers and pass.
-pub(in super::super) fn scheme(
+pub(in crate::weights) fn scheme(
     path: &Path,
     prefix: &str,
     tensors: &BTreeMap<String, Stored>,

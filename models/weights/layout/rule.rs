@@ -1,6 +1,6 @@
 //! How one tensor of a checkpoint becomes tensors of diffusers' names.
 
-use super::super::Stored;
+use super::super::stored::Stored;
 use std::iter::once;
 use std::ops::Range;
 use std::slice::from_ref;
@@ -10,7 +10,7 @@ use std::slice::from_ref;
 /// In a pattern, `{}` stands for an index, `{-}` for one that the other side counts from the last, and `*` at the end for
 /// `weight` or `bias`; a norm's `scale`, which diffusers calls `weight`, may go by either name.
 #[derive(Debug)]
-pub(in super::super) enum Rule {
+pub(crate) enum Rule {
     /// The same tensor by another name.
     Name(&'static str, &'static str),
     /// A second name of a tensor that a file may hold under both.

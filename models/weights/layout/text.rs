@@ -1,13 +1,14 @@
 //! Names of the text encoders.
 
-use super::Layout;
+use super::description::Layout;
 use super::rule::Rule::{Alias, Name};
-use crate::Net;
+use crate::clip;
+use crate::t5;
 
 /// T5, as transformers saves it. The token embedding is tied to that of the encoder, and which of the two names a file has
 /// depends on what saved it.
 pub(super) const T5: Layout = Layout {
-    net: Net::T5,
+    architecture: &t5::T5,
     names: "transformers' names",
     example: "encoder.block.0.layer.0.SelfAttention.q.weight",
     marks: &["encoder.block."],
@@ -30,7 +31,7 @@ pub(super) const T5: Layout = Layout {
 
 /// CLIP's text encoder, as transformers saves it; files of the whole of CLIP have the image encoder too.
 pub(super) const CLIP: Layout = Layout {
-    net: Net::Clip,
+    architecture: &clip::CLIP,
     names: "transformers' names",
     example: "text_model.encoder.layers.0.self_attn.q_proj.weight",
     marks: &["text_model."],
@@ -47,7 +48,7 @@ pub(super) const CLIP: Layout = Layout {
 
 /// CLIP's text encoder by itself.
 pub(super) const CLIP_BARE: Layout = Layout {
-    net: Net::Clip,
+    architecture: &clip::CLIP,
     names: "transformers' names without `text_model.`",
     example: "encoder.layers.0.self_attn.q_proj.weight",
     marks: &["embeddings.token_embedding.", "encoder.layers."],

@@ -1,12 +1,12 @@
 //! Names of the autoencoder.
 
-use super::Layout;
+use super::description::Layout;
 use super::rule::Rule::{Name, Pixel};
-use crate::Net;
+use crate::vae::AUTOENCODER_KL;
 
 /// As diffusers saves it.
 pub(super) const DIFFUSERS: Layout = Layout {
-    net: Net::Vae,
+    architecture: &AUTOENCODER_KL,
     names: "diffusers' names",
     example: "decoder.up_blocks.0.resnets.0.conv1.weight",
     marks: &["decoder.up_blocks.", "decoder.mid_block.", "encoder.down_blocks."],
@@ -23,7 +23,7 @@ pub(super) const DIFFUSERS: Layout = Layout {
 
 /// `ae.safetensors`: blocks are counted from the last, and the attention's matrices are convolutions.
 pub(super) const BFL: Layout = Layout {
-    net: Net::Vae,
+    architecture: &AUTOENCODER_KL,
     names: "Black Forest Labs' names",
     example: "decoder.up.0.block.0.conv1.weight",
     marks: &["decoder.up.", "decoder.mid.", "encoder.down."],

@@ -5,7 +5,7 @@ use super::subject::Subject;
 use super::{Args, SEED};
 use crate::cli::console::print;
 use crate::cli::{announce_peak, gigabytes};
-use crate::pipeline::{FluxPipeline, OpenOptions, Report, Request, StageTime};
+use crate::pipeline::{DiffusionPipeline, OpenOptions, Report, Request, StageTime};
 use crate::{Error, VERSION};
 use reflux_runtime::{Device, DeviceInfo, MemoryMeter, RunError};
 use serde::Serialize;
@@ -91,7 +91,7 @@ pub fn bench(args: &Args, subject: Subject) -> Result<(), Error> {
 }
 
 fn picture(
-    pipeline: &mut FluxPipeline,
+    pipeline: &mut DiffusionPipeline,
     request: &Request,
     meter: &mut MemoryMeter,
 ) -> Result<(Duration, Report), Error> {
@@ -105,15 +105,15 @@ fn picture(
 /// Of each stage of all pictures.
 fn medians(reports: &[Report]) -> Vec<StageTime> {
     let stages = reports.first().map(|report| &report.stages[..]).unwrap_or_default();
-    let median = |stage: &'static str| {
+    let median = |stage: &String| {
         let of = |report: &Report| {
-            let times = report.stages.iter().filter(|time| time.stage == stage);
+            let times = report.stages.iter().filter(|time| time.stage == *stage);
             Duration::from_secs_f64(times.map(|time| time.seconds).sum())
         };
         let times: Vec<Duration> = reports.iter().map(of).collect();
-        StageTime { stage, seconds: Spread::of(&times).median / 1e3 }
+        StageTime { stage: stage.clone(), seconds: Spread::of(&times).median / 1e3 }
     };
-    stages.iter().map(|time| median(time.stage)).collect()
+    stages.iter().map(|time| median(&time.stage)).collect()
 }
 
 fn json(measured: &Measured) -> String {

@@ -8,8 +8,7 @@ mod spread;
 mod subject;
 
 use super::console::{print, say};
-use super::ir::NetArg;
-use super::lowering::SizeArgs;
+use super::lowering::{SizeArgs, net_names};
 use super::number;
 use super::passes::PassArgs;
 use super::slowest::Slowest;
@@ -18,7 +17,7 @@ use crate::pipeline::{Memory, check_fits, dtype_on, lossless};
 use crate::{Error, VERSION};
 use reflux_ir::pass::Driver;
 use reflux_ir::{Program, Stage, WeightSource};
-use reflux_models::{Net, Sizes};
+use reflux_models::Sizes;
 use reflux_runtime::{Device, MemoryMeter, Profile, RunError, load};
 use report::{ProfileReport, Report, VariantReport};
 use session::Session;
@@ -35,8 +34,8 @@ pub struct Args {
     #[command(flatten)]
     subject: SubjectArgs,
     /// Which network to measure
-    #[arg(long, value_enum, default_value = "transformer")]
-    net: NetArg,
+    #[arg(long, default_value = "transformer", value_parser = net_names())]
+    net: String,
     /// Measure whole pictures: text encoders, all steps, the decoder
     #[arg(long, conflicts_with_all = ["net", "profile"])]
     image: bool,
@@ -73,10 +72,10 @@ pub fn bench(args: &Args) -> Result<(), Error> {
     let info = device.probe().map_err(RunError::from)?;
     let sizes = subject.model.sizes(&args.sizes)?;
     let dtype = args.sizes.dtype_or(dtype_on(device));
-    let net = Net::from(args.net);
-    args.sizes.refuse_unread(net)?;
+    let net = subject.model.net(Some(&args.net))?;
+    args.sizes.refuse_unread(net, subject.model.config())?;
     let given = subject.model.lower_in(net, &sizes, dtype)?;
-    let pipeline = args.passes.recipe()?.unwrap_or_default().pipeline(&lossless(net, device));
+    let pipeline = args.passes.recipe()?.unwrap_or_default().pipeline(&lossless(net.role, device));
     let timesteps = subject.model.timesteps(&args.sizes)?;
     let mut driver = Driver { timesteps: Some(&timesteps), ..Driver::default() };
     let (program, optimized) = driver.run(given, &pipeline)?;

@@ -1,12 +1,12 @@
 //! What is measured: a model, or a configuration without weights.
 
 use crate::Error;
-use crate::cli::lowering::Model;
+use crate::cli::lowering::{ModelArg, built_in_names};
 use crate::cli::parts::PartArgs;
-use crate::pipeline::{FluxPipeline, OpenOptions, bundled_model, open_weights};
+use crate::pipeline::{DiffusionPipeline, OpenOptions, bundled_model, open_weights};
 use reflux_ir::{Program, WeightSource};
 use reflux_models::weights::RandomWeights;
-use reflux_models::{ModelConfig, ModelFiles, Net};
+use reflux_models::{ModelFiles, Net};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -17,7 +17,7 @@ pub struct SubjectArgs {
     #[command(flatten)]
     parts: PartArgs,
     /// A built-in configuration, which has no weights
-    #[arg(long, value_name = "NAME", value_parser = ModelConfig::BUILT_IN)]
+    #[arg(long, value_name = "NAME", value_parser = built_in_names())]
     config: Option<String>,
     /// Draw the weights instead of reading them; steps take as long
     #[arg(long)]
@@ -27,7 +27,7 @@ pub struct SubjectArgs {
 pub struct Subject {
     /// As the user calls it.
     pub name: String,
-    pub model: Model,
+    pub model: ModelArg,
     /// Where the model's weights are; drawn if nowhere.
     files: Option<ModelFiles>,
 }
@@ -56,26 +56,26 @@ impl Subject {
                 );
                 return Err(Error::Usage(message));
             }
-            let model = Model::built_in(name).expect("clap knows the names");
+            let model = ModelArg::built_in(name).expect("clap knows the names");
             return Ok(Self { name: name.clone(), model, files: None });
         }
         let folder = args.model.clone().map_or_else(bundled_model, Ok)?;
         let files = ModelFiles::find(&folder, args.parts.parts())?;
-        let model = Model::of(&files)?;
+        let model = ModelArg::of(&files)?;
         let name = folder.display().to_string();
         Ok(Self { name, model, files: (!args.random_weights).then_some(files) })
     }
 
     /// What makes pictures of it.
-    pub fn pipeline(&self, options: OpenOptions) -> Result<FluxPipeline, Error> {
+    pub fn pipeline(&self, options: OpenOptions) -> Result<DiffusionPipeline, Error> {
         match &self.files {
-            Some(files) => FluxPipeline::open_files(files.clone(), options),
+            Some(files) => DiffusionPipeline::open_files(files.clone(), options),
             None => self.model.with_random_weights(options),
         }
     }
 
     /// The weights of `net`, which is to run as `program`.
-    pub fn weights(&self, net: Net, program: &Program) -> Result<Box<dyn WeightSource>, Error> {
+    pub fn weights(&self, net: &'static Net, program: &Program) -> Result<Box<dyn WeightSource>, Error> {
         let Some(files) = &self.files else {
             return Ok(Box::new(RandomWeights::new(program, super::SEED)));
         };

@@ -17,7 +17,7 @@ use drawn::Drawn;
 use outcome::Outcome;
 use reflux_ir::pass::Driver;
 use reflux_ir::{DType, Op, Program};
-use reflux_models::Net;
+use reflux_models::Role;
 use reflux_runtime::{Device, RunError, load};
 use serde_json::json;
 
@@ -74,7 +74,7 @@ fn compared(case: &Case, form: Form, dtype: DType, device: Device, drawn: &Drawn
     let program = if dtype == DType::F32 { &case.in_f32 } else { &case.program };
     let run = || -> Result<(f64, Option<String>), Error> {
         let run = match form {
-            Form::Fused => Driver::default().run(program.clone(), &lossless(Net::Transformer, device))?.0,
+            Form::Fused => Driver::default().run(program.clone(), &lossless(Role::Denoiser, device))?.0,
             Form::Written => program.clone(),
         };
         // Codes of rounded numbers are others than those of the numbers: what has codes is compared in its own dtype, and where

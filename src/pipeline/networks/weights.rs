@@ -4,7 +4,7 @@ use crate::Error;
 use reflux_ir::DType;
 use reflux_ir::pass::counted;
 use reflux_models::weights::Weights;
-use reflux_models::{ModelConfig, ModelError, ModelFiles, Net, Sizes, conditioned_on_pictures};
+use reflux_models::{ModelConfig, ModelError, ModelFiles, Net};
 
 /// Opens the weights of `net`. Only headers are read. What is worth a warning is added to `warnings`.
 ///
@@ -13,20 +13,17 @@ use reflux_models::{ModelConfig, ModelError, ModelFiles, Net, Sizes, conditioned
 pub(crate) fn open_weights(
     files: &ModelFiles,
     config: &ModelConfig,
-    net: Net,
+    net: &'static Net,
     warnings: &mut Vec<String>,
 ) -> Result<Weights, Error> {
     let weights = files.weights(net)?;
     let path = files.weights_path(net);
-    let first_layer = weights.shape("x_embedder.weight").filter(|_| net == Net::Transformer);
-    if let Some(model) = first_layer.and_then(|shape| conditioned_on_pictures(*shape.get(1)?)) {
-        let why = format!(
-            "these weights are of {model}, and Reflux draws from prompts alone; give those of FLUX.1-dev or FLUX.1-schnell"
-        );
+    if let Some(why) = weights.refusal() {
         return Err(ModelError::Setting { path, why }.into());
     }
     // A checkpoint is one of the network as it is before any passes, and neither its names nor its shapes depend on sizes.
-    let unused = weights.check_for(&config.lower(net, &Sizes::SMALLEST, DType::F32)?, &[])?;
+    let unused =
+        weights.check_for(&config.lower(net, &config.family().geometry.smallest(), DType::F32)?, &[])?;
     let path = path.display();
     if let Some(first) = unused.first() {
         let are = if unused.len() == 1 { "is" } else { "are" };

@@ -1,115 +1,18 @@
 //! The FLUX.1 transformer (diffusers, `models/transformers/transformer_flux.py`).
 
-use crate::settings::{EXTENTS, Fixed, LAYERS, Part, Settings, within};
-use crate::{ModelError, Net, PATCH, Sizes};
+use super::settings::{GEOMETRY, TransformerConfig};
+use crate::error::ModelError;
+use crate::geometry::Sizes;
+use crate::settings::Component;
 use reflux_ir::op::{
     Attention, Binary, Concat, LayerNorm, PositionIds, Real, RmsNorm, Rope, RopeTable, Select,
     TimestepEmbedding, Unary,
 };
 use reflux_ir::{DType, GraphBuilder, GraphError, Program, Rate, Scope, ValueId};
-use serde::Deserialize;
-
-/// `transformer/config.json`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct FluxConfig {
-    pub in_channels: usize,
-    #[serde(default)]
-    pub out_channels: Option<usize>,
-    #[serde(default = "one")]
-    pub patch_size: usize,
-    pub num_layers: usize,
-    pub num_single_layers: usize,
-    pub attention_head_dim: usize,
-    pub num_attention_heads: usize,
-    pub joint_attention_dim: usize,
-    pub pooled_projection_dim: usize,
-    #[serde(default)]
-    pub guidance_embeds: bool,
-    #[serde(default = "flux_axes")]
-    pub axes_dims_rope: Vec<usize>,
-}
-
-fn one() -> usize {
-    1
-}
-
-fn flux_axes() -> Vec<usize> {
-    vec![16, 56, 56]
-}
 
 const NORM_EPS: f64 = 1e-6;
 const ROPE_THETA: f64 = 10_000.0;
 const TIMESTEP_CHANNELS: usize = 256;
-
-impl Part for FluxConfig {
-    const NET: Option<Net> = Some(Net::Transformer);
-
-    const SETTINGS: Settings = Settings {
-        fixed: &[("_class_name", Fixed::Name(&["FluxTransformer2DModel"]))],
-        without_effect: Some(&[]),
-        fix: "give the transformer of a FLUX.1 model",
-    };
-
-    fn check(&self) -> Result<(), String> {
-        for (setting, layers) in
-            [("num_layers", self.num_layers), ("num_single_layers", self.num_single_layers)]
-        {
-            within(setting, layers, LAYERS)?;
-        }
-        for (setting, extent) in [
-            ("in_channels", self.in_channels),
-            ("attention_head_dim", self.attention_head_dim),
-            ("num_attention_heads", self.num_attention_heads),
-            ("joint_attention_dim", self.joint_attention_dim),
-            ("pooled_projection_dim", self.pooled_projection_dim),
-        ] {
-            within(setting, extent, EXTENTS)?;
-        }
-        within("num_attention_heads · attention_head_dim", self.inner_dim(), EXTENTS)?;
-        if let Some(model) = conditioned_on_pictures(self.in_channels) {
-            return Err(format!(
-                "`in_channels` is {}: this is {model}, and Reflux draws from prompts alone; give FLUX.1-dev or \
-                 FLUX.1-schnell, or a model trained from them",
-                self.in_channels
-            ));
-        }
-        if self.out_channels.is_some_and(|out| out != self.in_channels) {
-            let (reads, gives) = (self.in_channels, self.out_channels.unwrap_or_default());
-            return Err(format!(
-                "`in_channels` is {reads} and `out_channels` {gives}: this model reads more than the picture it makes, and \
-                 Reflux draws from prompts alone"
-            ));
-        }
-        if self.patch_size != 1 {
-            return Err(format!("`patch_size` must be 1, not {}", self.patch_size));
-        }
-        if !self.in_channels.is_multiple_of(PATCH * PATCH) {
-            return Err(format!(
-                "`in_channels` must be a multiple of {}, not {}",
-                PATCH * PATCH,
-                self.in_channels
-            ));
-        }
-        let axes = &self.axes_dims_rope;
-        let rotated = axes.iter().copied().fold(0, usize::saturating_add);
-        if axes.len() != 3 || axes.iter().any(|axis| axis % 2 != 0) || rotated != self.attention_head_dim {
-            return Err(format!(
-                "`axes_dims_rope` must be three even numbers that add up to `attention_head_dim`, {}, not {axes:?}",
-                self.attention_head_dim
-            ));
-        }
-        Ok(())
-    }
-}
-
-/// The FLUX.1 model whose transformer reads this many channels a token: 64 of the picture it makes and more of others.
-pub fn conditioned_on_pictures(in_channels: usize) -> Option<&'static str> {
-    match in_channels {
-        384 => Some("FLUX.1 Fill, which completes a picture"),
-        128 => Some("FLUX.1 Canny or FLUX.1 Depth, which follow the edges or the depth of a picture"),
-        _ => None,
-    }
-}
 
 /// The streams of a network: image tokens, text tokens, and what both are modulated by.
 struct Streams {
@@ -117,12 +20,7 @@ struct Streams {
     txt: ValueId,
 }
 
-impl FluxConfig {
-    /// Width of the residual stream.
-    pub fn inner_dim(&self) -> usize {
-        self.num_attention_heads.saturating_mul(self.attention_head_dim)
-    }
-
+impl TransformerConfig {
     /// The transformer as a program of one variant `full`, one call per step.
     ///
     /// Inputs: `latents` `f32[batch, image tokens, in]`, `prompt` (T5's output) `[batch, text tokens, joint]`, `pooled`
@@ -136,7 +34,7 @@ impl FluxConfig {
     }
 
     fn build(&self, s: &mut Scope, sizes: &Sizes) -> Result<(), GraphError> {
-        let (rows, columns) = sizes.grid();
+        let (rows, columns) = GEOMETRY.grid(sizes);
         let (batch, dtype, dim) = (sizes.batch, s.dtype(), self.inner_dim());
         let latents =
             s.input("latents", DType::F32, [batch, rows * columns, self.in_channels], Rate::Latent)?;

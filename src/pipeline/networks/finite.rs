@@ -1,29 +1,29 @@
 //! Numbers that are none: found where they first appear, and never drawn.
 
-use super::FluxPipeline;
+use super::Networks;
 use crate::Error;
 use reflux_ir::{DType, HostTensor};
-use reflux_models::{Net, Sizes};
+use reflux_models::Net;
 
-impl FluxPipeline {
+impl Networks {
     /// Refuses NaN and infinities in what `net` gave `when`.
     ///
     /// # Errors
     /// [`Error::NotFinite`], with what is likely to have brought them about.
-    pub(super) fn check_finite(&self, net: Net, when: &str, values: &HostTensor) -> Result<(), Error> {
+    pub fn check_finite(&self, net: &'static Net, when: &str, values: &HostTensor) -> Result<(), Error> {
         if is_finite(values) { Ok(()) } else { Err(self.not_finite(net, when.to_owned())) }
     }
 
     /// What to say of NaN or infinities that `net` gave `when`.
-    pub(super) fn not_finite(&self, net: Net, when: String) -> Error {
+    pub fn not_finite(&self, net: &'static Net, when: String) -> Error {
         let cause = self.damaged_weight(net).unwrap_or_else(|| advice(self.dtype).to_owned());
-        Error::NotFinite { network: net.folder(), when, dtype: self.dtype, cause }
+        Error::NotFinite { network: net.folder, when, dtype: self.dtype, cause }
     }
 
     /// Whether a weight of `net` is not finite, by itself or in what is computed in.
-    fn damaged_weight(&self, net: Net) -> Option<String> {
-        let weights = self.weights.get(&net)?;
-        let program = self.config.lower(net, &Sizes::SMALLEST, self.dtype).ok()?;
+    fn damaged_weight(&self, net: &'static Net) -> Option<String> {
+        let weights = self.weights.get(net)?;
+        let program = self.lower(net, &self.family().geometry.smallest()).ok()?;
         let names = program.weights();
         let damaged = names.keys().find(|name| weights.tensor(name).is_ok_and(|tensor| !is_finite(&tensor)));
         if let Some(name) = damaged {

@@ -1,30 +1,33 @@
 //! A transformer's program that is given instead of lowered: one that was edited by hand, for example.
 
-use super::Defaults;
 use crate::Error;
 use reflux_ir::{DType, Declaration, Fact, Op, Program};
-use reflux_models::{PIXELS_PER_TOKEN, Sizes};
+use reflux_models::{Defaults, Geometry, ModelConfig, Sizes};
 use std::collections::BTreeMap;
 
 /// What the program computes in: the dtype of the prompt that it reads.
-pub(super) fn dtype_of(program: &Program) -> Option<DType> {
-    let prompt = program.inputs.iter().find(|input| *input.name == *"prompt")?;
+pub(super) fn dtype_of(program: &Program, model: &ModelConfig) -> Option<DType> {
+    let prompt = prompt_of(program, model)?;
     prompt.fact.dtype.is_float().then_some(prompt.fact.dtype)
 }
 
 /// The defaults of requests for pictures that `program` can draw: its own steps and sizes.
-pub(super) fn defaults_of(program: &Program, defaults: &Defaults) -> Defaults {
-    let mut own = defaults.clone();
-    own.steps = program.schedule.len();
-    let prompt = program.inputs.iter().find(|input| *input.name == *"prompt");
-    if let Some([_, tokens, _]) = prompt.map(|input| &input.fact.shape[..]) {
-        own.max_sequence_length = *tokens;
+pub(super) fn defaults_of(program: &Program, model: &ModelConfig, mut defaults: Defaults) -> Defaults {
+    defaults.steps = program.schedule.len();
+    if let Some([_, tokens, _]) = prompt_of(program, model).map(|input| &input.fact.shape[..]) {
+        defaults.max_sequence_length = *tokens;
     }
     if let Some((rows, columns)) = grid_of(program) {
-        let pixels = |tokens: usize| tokens.saturating_mul(PIXELS_PER_TOKEN);
-        (own.height, own.width) = (pixels(rows), pixels(columns));
+        let pixels = |tokens: usize| tokens.saturating_mul(model.family().geometry.pixels_per_token());
+        (defaults.height, defaults.width) = (pixels(rows), pixels(columns));
     }
-    own
+    defaults
+}
+
+/// The input for what a text encoder makes of as many tokens as are asked for.
+fn prompt_of<'p>(program: &'p Program, model: &ModelConfig) -> Option<&'p Declaration> {
+    let encoder = model.text_encoders().into_iter().find(|encoder| encoder.tokens.is_none())?;
+    program.inputs.iter().find(|input| *input.name == *encoder.input)
 }
 
 /// Rows and columns of the tokens whose positions the program computes.
@@ -41,7 +44,12 @@ fn grid_of(program: &Program) -> Option<(usize, usize)> {
 ///
 /// # Errors
 /// [`Error::Program`], with every disagreement.
-pub(super) fn check(program: &Program, lowered: &Program, sizes: &Sizes) -> Result<(), Error> {
+pub(super) fn check(
+    program: &Program,
+    lowered: &Program,
+    sizes: &Sizes,
+    geometry: &Geometry,
+) -> Result<(), Error> {
     let mut reasons = Vec::new();
     if program.schedule.len() != lowered.schedule.len() {
         reasons.push(format!(
@@ -52,7 +60,7 @@ pub(super) fn check(program: &Program, lowered: &Program, sizes: &Sizes) -> Resu
     }
     inputs(program, lowered, &mut reasons);
     results(program, lowered, &mut reasons);
-    let (rows, columns) = sizes.grid();
+    let (rows, columns) = geometry.grid(sizes);
     if let Some(found) = grid_of(program).filter(|found| *found != (rows, columns)) {
         reasons.push(format!(
             "its `position_ids` are of {} × {} tokens, and a picture of {} × {} pixels has {rows} × {columns} (rows × columns)",

@@ -1,12 +1,12 @@
 //! Names of FLUX.1 transformers.
 
-use super::Layout;
-use super::rule::Rule::{Halves, Name, Rows};
-use crate::Net;
+use super::settings::ARCHITECTURE;
+use crate::weights::layout::Layout;
+use crate::weights::layout::Rule::{Halves, Name, Rows};
 
 /// As diffusers saves them.
-pub(super) const DIFFUSERS: Layout = Layout {
-    net: Net::Transformer,
+pub(crate) const DIFFUSERS: Layout = Layout {
+    architecture: &ARCHITECTURE,
     names: "diffusers' names",
     example: "transformer_blocks.0.attn.to_q.weight",
     marks: &["transformer_blocks.", "single_transformer_blocks."],
@@ -25,8 +25,8 @@ pub(super) const DIFFUSERS: Layout = Layout {
 
 /// As Black Forest Labs publishes them: the projections of a token are one tensor (`qkv`, `linear1`) where diffusers has one
 /// each, and the last norm's shift comes before its scale.
-pub(super) const BFL: Layout = Layout {
-    net: Net::Transformer,
+pub(crate) const BFL: Layout = Layout {
+    architecture: &ARCHITECTURE,
     names: "Black Forest Labs' names",
     example: "double_blocks.0.img_attn.qkv.weight",
     marks: &["double_blocks.", "single_blocks."],

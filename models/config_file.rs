@@ -1,0 +1,99 @@
+//! One config file: the one way in which all of a model's are read.
+
+use crate::net::Net;
+use crate::settings::{Component, check_fixed, describes};
+use crate::{ModelError, first_bytes, json};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
+
+/// What to do about a file that is not as it should be.
+const ADVICE: &str = "mend it, or download it again";
+
+/// A JSON file that configures a model or part of it. Errors of all that is asked of it name its path.
+#[derive(Debug)]
+pub struct ConfigFile {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+/// Reads a JSON file; errors say which file, and where in it.
+///
+/// # Errors
+/// As [`ConfigFile::open`] and [`ConfigFile::json`].
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ModelError> {
+    ConfigFile::open(path)?.json()
+}
+
+impl ConfigFile {
+    /// Reads the file. It must be a regular file, of a size that configurations have.
+    ///
+    /// # Errors
+    /// [`ModelError::Read`].
+    pub fn open(path: &Path) -> Result<Self, ModelError> {
+        let bytes =
+            first_bytes::read(path).map_err(|error| ModelError::Read { path: path.to_owned(), error })?;
+        Ok(Self { path: path.to_owned(), bytes })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its value.
+    ///
+    /// # Errors
+    /// [`ModelError::Json`], which says where in the file something is wrong.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, ModelError> {
+        json::parse(&self.bytes, ADVICE).map_err(|why| self.malformed(why))
+    }
+
+    /// What it says of the network `net`, or of what is no network. Settings that nobody knows are told of in `warnings`.
+    ///
+    /// # Errors
+    /// If it is not JSON, lacks a setting, is of another network, or asks for something that Reflux does not compute.
+    pub fn component<P: Component>(
+        &self,
+        net: Option<&Net>,
+        warnings: &mut Vec<String>,
+    ) -> Result<P, ModelError> {
+        let settings: Map<String, Value> = self.json()?;
+        if let Some(net) = net {
+            let other = net.family.iter().map(|other| other.architecture);
+            let mut other = other.filter(|other| *other != net.architecture);
+            if let Some(other) = other.find(|other| describes(&settings, other)) {
+                return Err(self.refused(format!("it describes {}", net.instead(other))));
+            }
+        }
+        check_fixed(&settings, &P::SETTINGS).map_err(|why| self.refused(why))?;
+        let mut unread = Vec::new();
+        // From the text once more, so that errors say in which line.
+        let part: P = json::parse_with(&self.bytes, ADVICE, |source| {
+            serde_ignored::deserialize(source, |setting| unread.push(setting.to_string()))
+        })
+        .map_err(|why| self.malformed(why))?;
+        part.check().map_err(|why| self.refused(why))?;
+        // `null` asks for nothing.
+        let says = |name: &String| settings.get(name).is_none_or(|value| !value.is_null());
+        unread.retain(|name| P::SETTINGS.is_unknown(name) && says(name));
+        warnings.extend(self.unknown(&unread));
+        Ok(part)
+    }
+
+    /// What to say of settings that nobody knows, if there are any.
+    pub(crate) fn unknown(&self, names: &[String]) -> Option<String> {
+        let path = self.path.display();
+        let names = (!names.is_empty()).then(|| names.join("`, `"))?;
+        Some(format!("{path}: nothing is known of `{names}`, which is ignored"))
+    }
+
+    /// That it is sound, and cannot be followed.
+    pub(crate) fn refused(&self, why: String) -> ModelError {
+        ModelError::Setting { path: self.path.clone(), why }
+    }
+
+    fn malformed(&self, why: String) -> ModelError {
+        ModelError::Json { path: self.path.clone(), why }
+    }
+}

@@ -1,0 +1,73 @@
+//! The configuration of a whole model, as its files have it.
+
+use crate::config_file::ConfigFile;
+use crate::error::ModelError;
+use crate::net::Net;
+use crate::scheduler::SchedulerConfig;
+use crate::settings::Component;
+use crate::weights::Weights;
+use std::path::PathBuf;
+
+/// The config files of a model, opened. A [`Family`](crate::Family) makes a model of them.
+#[derive(Debug)]
+pub struct Configs {
+    pub(crate) folder: PathBuf,
+    pub(crate) networks: Vec<(&'static Net, Described)>,
+    pub(crate) scheduler: ConfigFile,
+    /// What the files say that nobody knows, and that is therefore ignored.
+    pub warnings: Vec<String>,
+}
+
+/// What describes a network.
+#[derive(Debug)]
+pub(crate) enum Described {
+    ByFile(ConfigFile),
+    /// Nothing but its weights.
+    ByWeights(Box<Weights>),
+}
+
+impl Configs {
+    /// What they say of the network `net`.
+    ///
+    /// # Errors
+    /// As [`ConfigFile::component`], or if weights without a config file do not tell.
+    pub fn network<P: Component>(&mut self, net: &'static Net) -> Result<P, ModelError> {
+        self.network_with(net, |_| Ok(()))
+    }
+
+    /// The same, where not all that [`Component::check`] allows is fit for the family.
+    pub fn network_with<P: Component>(
+        &mut self,
+        net: &'static Net,
+        check: impl FnOnce(&P) -> Result<(), String>,
+    ) -> Result<P, ModelError> {
+        let found = self.networks.iter().find(|(other, _)| *other == net);
+        let (_, described) = found.expect("a family asks for its own networks");
+        match described {
+            Described::ByFile(file) => {
+                let part = file.component(Some(net), &mut self.warnings)?;
+                check(&part).map_err(|why| file.refused(why))?;
+                Ok(part)
+            }
+            Described::ByWeights(weights) => {
+                let part: P = weights.config()?;
+                let checked = part.check().and_then(|()| check(&part));
+                checked.map_err(|why| ModelError::Setting { path: weights.path().to_owned(), why })?;
+                Ok(part)
+            }
+        }
+    }
+
+    /// The scheduler's settings.
+    ///
+    /// # Errors
+    /// As [`ConfigFile::component`].
+    pub fn scheduler(&mut self) -> Result<SchedulerConfig, ModelError> {
+        self.scheduler.component(None, &mut self.warnings)
+    }
+
+    /// That the parts are not of one model, and why.
+    pub fn mixed(&self, why: String) -> ModelError {
+        ModelError::Mixed { folder: self.folder.clone(), why }
+    }
+}

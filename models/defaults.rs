@@ -1,0 +1,65 @@
+//! What a model is used with, where a request does not say.
+
+use crate::config_file::read_json;
+use crate::error::ModelError;
+use crate::family::{Defaults, Model};
+use serde::Deserialize;
+use std::path::Path;
+
+/// The file of a model's folder that overrides its family's defaults.
+const FILE: &str = "reflux.json";
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Overrides {
+    width: Option<usize>,
+    height: Option<usize>,
+    steps: Option<usize>,
+    guidance: Option<f32>,
+    max_sequence_length: Option<usize>,
+}
+
+impl Overrides {
+    /// Whether pictures can be made so, and which setting is at fault if not.
+    fn check(&self, model: &dyn Model) -> Result<(), String> {
+        let geometry = model.family().geometry;
+        for (name, pixels) in [("width", self.width), ("height", self.height)] {
+            if let Some(pixels) = pixels.filter(|pixels| !geometry.divides(*pixels)) {
+                let unit = geometry.pixels_per_token();
+                return Err(format!("`{name}` must be a multiple of {unit} pixels, not {pixels}"));
+            }
+        }
+        let most = model.scheduler().num_train_timesteps;
+        if let Some(steps) = self.steps.filter(|steps| !(1..=most).contains(steps)) {
+            return Err(format!("`steps` must be 1 to {most}, not {steps}"));
+        }
+        if self.max_sequence_length == Some(0) {
+            return Err("`max_sequence_length` must be at least 1".into());
+        }
+        match self.guidance.filter(|guidance| !guidance.is_finite()) {
+            Some(guidance) => Err(format!("`guidance` must be a number, not {guidance}")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Defaults {
+    /// Those of the model in `folder`: its family's, overridden by the folder's `reflux.json` if it has one.
+    ///
+    /// # Errors
+    /// If that file cannot be read, or asks for what no picture can be made with.
+    pub fn of(folder: &Path, model: &dyn Model) -> Result<Self, ModelError> {
+        let path = folder.join(FILE);
+        let given: Overrides =
+            if path.symlink_metadata().is_ok() { read_json(&path)? } else { Overrides::default() };
+        given.check(model).map_err(|why| ModelError::Setting { path, why })?;
+        let family = model.defaults();
+        Ok(Self {
+            width: given.width.unwrap_or(family.width),
+            height: given.height.unwrap_or(family.height),
+            steps: given.steps.unwrap_or(family.steps),
+            guidance: given.guidance.unwrap_or(family.guidance),
+            max_sequence_length: given.max_sequence_length.unwrap_or(family.max_sequence_length),
+        })
+    }
+}

@@ -1,0 +1,173 @@
+//! What a family of models is: the seam between its own files and everything else.
+//!
+//! The pipeline, its networks, the files of a model, the command line and the passes know [`Family`] and [`Model`], and no
+//! family by name. The program of a family's denoiser has the inputs `latents` (`f32[batch, tokens, channels]`, packed as
+//! [`Geometry`] says), `timesteps` (`f32[steps, batch]`, as [`Model::timestep`] scales them), `step` (`i32[]`), one for each
+//! text encoder ([`TextEncoder::input`]), and `guidance` (`f32[batch]`) where [`Model::is_guided`]; its result is `velocity`,
+//! of the shape and type of `latents`. A text encoder has the input `ids` (`i32[1, tokens]`), and the decoder makes `image`
+//! (`f32[1, 3, height, width]`, nominally in −1…1) of `latents`.
+//!
+//! # To add a family
+//!
+//! FLUX.2 would add eight files:
+//!
+//! 1. `models/flux2/mod.rs`: its [`Family`] and its networks ([`Net`]).
+//! 2. `models/flux2/config.rs`: the configuration of all its networks, and [`Model`] for it: which text encoder feeds what, the
+//!    scheduler's shift, timesteps, defaults.
+//! 3. `models/flux2/transformer.rs`: the settings of its transformer, and how it is lowered.
+//! 4. `models/flux2/vae.rs`: the same of its autoencoder, which is FLUX.1's with normalised latents.
+//! 5. `models/flux2/layouts.rs`: how files of its transformer and its autoencoder name their tensors.
+//! 6. `models/flux2/configs/flux2-dev.json`: a built-in configuration.
+//! 7. `models/mistral.rs`: its text encoder, lowered; other families may have it too, as they have T5 and CLIP.
+//! 8. `models/tokenizer/mistral.rs`: how that encoder's prompts are read.
+//!
+//! It would be listed in `models/families.rs` (the family), `models/lib.rs` (the modules) and `models/weights/layout/list.rs`
+//! (the layouts), and no longer in `models/weights/foreign/kinds.rs`, where it is refused today. Qwen-Image would add the like
+//! without a built-in configuration, with `qwen2_5_vl.rs` for `mistral.rs`; its scheduler's `shift_terminal` is a setting that
+//! `models/scheduler.rs` would have to learn. What no op computes yet, such as positions of four axes, is an op more.
+//! `tests/family.rs` has a family in one file.
+
+use crate::configs::Configs;
+use crate::error::ModelError;
+use crate::geometry::{Geometry, Sizes};
+use crate::net::{Net, Role};
+use crate::scheduler::{Schedule, SchedulerConfig, SchedulerError};
+use crate::tokenizer::OpenTokenizer;
+use reflux_ir::{DType, Program};
+use serde::Serialize;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+/// What all models of a family share.
+pub struct Family {
+    /// What it is called in a sentence: `FLUX.1`.
+    pub name: &'static str,
+    /// Its networks, in the order in which a picture needs them: text encoders, the denoiser, the decoder.
+    pub nets: &'static [&'static Net],
+    /// Folders of tokenizers.
+    pub tokenizers: &'static [&'static str],
+    pub geometry: Geometry,
+    /// The classes of diffusers' pipelines whose models it draws with.
+    pub pipelines: &'static [&'static str],
+    /// What else is near it and is none of it: how the names of pipelines begin, and what such a model is.
+    pub others: &'static [(&'static str, &'static str)],
+    /// What to give instead of a model that is none of it: `FLUX.1-dev or FLUX.1-schnell`.
+    pub examples: &'static str,
+    /// Configurations that need no files, by name: JSON of what each folder's config file says.
+    pub built_in: &'static [(&'static str, &'static str)],
+    /// Modules of the denoiser that are outside its blocks and hold linears.
+    pub outside_blocks: &'static [&'static str],
+    /// Makes a model of config files.
+    ///
+    /// # Errors
+    /// If one asks for something that Reflux does not compute, or they do not fit each other.
+    pub read: fn(&mut Configs) -> Result<Arc<dyn Model>, ModelError>,
+    /// Makes a model of a built-in configuration.
+    pub parse: fn(&str) -> Arc<dyn Model>,
+}
+
+/// What one model of a family is: the configuration of its networks.
+pub trait Model: Debug + Send + Sync {
+    /// The family that it is of.
+    fn family(&self) -> &'static Family;
+
+    /// Settings of the flow-matching scheduler.
+    fn scheduler(&self) -> &SchedulerConfig;
+
+    /// The noise levels of a run of `steps` steps for a picture of `image_tokens` tokens.
+    ///
+    /// # Errors
+    /// If there are none.
+    fn schedule(&self, steps: usize, image_tokens: usize) -> Result<Schedule, SchedulerError> {
+        Schedule::new(self.scheduler(), steps, image_tokens)
+    }
+
+    /// The timestep `t` of a schedule (0…`num_train_timesteps`) as the denoiser reads it, where the pipeline computes in `dtype`.
+    fn timestep(&self, t: f32, dtype: DType) -> f32;
+
+    /// Channels of a packed latent token.
+    fn token_channels(&self) -> usize;
+
+    /// Whether guidance is embedded, an input of the denoiser.
+    fn is_guided(&self) -> bool;
+
+    /// What requests that do not say otherwise get.
+    fn defaults(&self) -> Defaults;
+
+    /// What makes the denoiser's conditioning of a prompt, in the order in which it is run.
+    fn text_encoders(&self) -> Vec<TextEncoder>;
+
+    /// The IR of one network of the family.
+    ///
+    /// # Errors
+    /// If the configuration asks for something that Reflux does not compute.
+    ///
+    /// # Panics
+    /// If it is a network of another family: a bug of the caller.
+    fn lower(&self, net: &'static Net, sizes: &Sizes, dtype: DType) -> Result<Program, ModelError>;
+}
+
+/// Defaults of a request.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Defaults {
+    /// In pixels.
+    pub width: usize,
+    /// In pixels.
+    pub height: usize,
+    pub steps: usize,
+    pub guidance: f32,
+    /// In tokens.
+    pub max_sequence_length: usize,
+}
+
+/// A text encoder, what it reads and what it is read by.
+#[derive(Clone, Debug)]
+pub struct TextEncoder {
+    pub net: &'static Net,
+    /// What messages call it.
+    pub name: &'static str,
+    /// The folder of its tokenizer.
+    pub tokenizer: &'static str,
+    pub open_tokenizer: OpenTokenizer,
+    /// Rows of its embedding.
+    pub vocab_size: usize,
+    /// The tokens that it reads; as many as a request asks for if none are given.
+    pub tokens: Option<usize>,
+    /// The result of its program that is used.
+    pub result: &'static str,
+    /// The input of the denoiser that it becomes.
+    pub input: &'static str,
+}
+
+impl Family {
+    /// The network that the command line calls so.
+    pub fn net(&self, name: &str) -> Option<&'static Net> {
+        self.nets.iter().copied().find(|net| net.name == name)
+    }
+
+    /// The network that runs at every step.
+    ///
+    /// # Panics
+    /// If there is none: every family has one.
+    pub fn denoiser(&self) -> &'static Net {
+        self.of_role(Role::Denoiser)
+    }
+
+    /// The network that makes pictures of latents.
+    ///
+    /// # Panics
+    /// If there is none: every family has one.
+    pub fn decoder(&self) -> &'static Net {
+        self.of_role(Role::Decoder)
+    }
+
+    fn of_role(&self, role: Role) -> &'static Net {
+        self.nets.iter().copied().find(|net| net.role == role).expect("every family has one")
+    }
+}
+
+impl Debug for Family {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}

@@ -1,0 +1,46 @@
+//! The networks of FLUX.1.
+
+use super::settings::ARCHITECTURE;
+use crate::clip;
+use crate::net::{Net, Role};
+use crate::t5;
+use crate::vae;
+
+/// All of them, in the order in which a picture needs them.
+pub(super) static NETS: &[&Net] = &[&CLIP, &T5, &TRANSFORMER, &VAE];
+
+pub static CLIP: Net = Net {
+    name: "clip",
+    folder: "text_encoder",
+    help: "the text encoder CLIP, such as clip_l.safetensors",
+    architecture: &clip::CLIP,
+    role: Role::TextEncoder,
+    family: NETS,
+};
+
+pub static T5: Net = Net {
+    name: "t5",
+    folder: "text_encoder_2",
+    help: "the text encoder T5, such as t5xxl_fp16.safetensors",
+    architecture: &t5::T5,
+    role: Role::TextEncoder,
+    family: NETS,
+};
+
+pub static TRANSFORMER: Net = Net {
+    name: "transformer",
+    folder: "transformer",
+    help: "the transformer: a file, such as flux1-dev.safetensors, a folder, or a model that has some",
+    architecture: &ARCHITECTURE,
+    role: Role::Denoiser,
+    family: NETS,
+};
+
+pub static VAE: Net = Net {
+    name: "vae",
+    folder: "vae",
+    help: "the autoencoder, such as ae.safetensors",
+    architecture: &vae::AUTOENCODER_KL,
+    role: Role::Decoder,
+    family: NETS,
+};

@@ -1,0 +1,71 @@
+//! The networks of a model family.
+
+use crate::architecture::Architecture;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+/// A network of a family of models: what it is there for, and where it lies. Compared as the one static that it is.
+pub struct Net {
+    /// What the command line calls it: `t5`, for `--t5` and `--net t5`.
+    pub name: &'static str,
+    /// Its folder in a diffusers model.
+    pub folder: &'static str,
+    /// What it is, and an example of a file of it: `the text encoder T5, such as t5xxl_fp16.safetensors`.
+    pub help: &'static str,
+    pub architecture: &'static Architecture,
+    pub role: Role,
+    /// All networks of its family, in the order in which a picture needs them.
+    pub family: &'static [&'static Net],
+}
+
+/// What a network is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It makes what the denoiser is conditioned on, once for each prompt.
+    TextEncoder,
+    /// It runs at every step.
+    Denoiser,
+    /// It makes a picture of the last latents.
+    Decoder,
+}
+
+impl Net {
+    /// The option of the command line for its weights.
+    pub fn option(&self) -> String {
+        format!("--{}", self.name)
+    }
+
+    /// What to say where there is a network of the kind `other` and this one is due.
+    pub(crate) fn instead(&self, other: &Architecture) -> String {
+        let due = self.architecture.title;
+        match self.family.iter().find(|net| net.architecture == other) {
+            Some(place) => format!(
+                "{}, and {due} is needed here; what it holds belongs in {}/ or after {}",
+                other.title,
+                place.folder,
+                place.option()
+            ),
+            None => format!("{}, and {due} is needed here", other.title),
+        }
+    }
+}
+
+impl PartialEq for Net {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for Net {}
+
+impl Hash for Net {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        std::ptr::from_ref(self).hash(state);
+    }
+}
+
+impl fmt::Debug for Net {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}

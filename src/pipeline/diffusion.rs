@@ -1,0 +1,250 @@
+//! What flows where: prompt, conditioning, latents, picture.
+
+use super::denoise::denoise;
+use super::image::Image;
+use super::initial::InitialLatents;
+use super::metadata::Maker;
+use super::networks::Networks;
+use super::options::OpenOptions;
+use super::prompt;
+use super::report::{Event, Picture, Record, Report};
+use super::request::{Request, Resolved};
+use super::text::Prompts;
+use crate::Error;
+use reflux_ir::pass::Pipeline;
+use reflux_ir::{DType, HostTensor};
+use reflux_models::{Defaults, ModelConfig, ModelFiles, Net};
+use reflux_runtime::{Device, MemoryMeter, Profile};
+use std::path::Path;
+
+/// A model, ready to make pictures.
+pub struct DiffusionPipeline {
+    networks: Networks,
+    prompts: Prompts,
+    /// What requests that do not say otherwise get.
+    defaults: Defaults,
+    /// By which pictures say what made them.
+    name: String,
+    device_name: String,
+    /// What is to be said of every picture.
+    notes: Vec<String>,
+    meter: MemoryMeter,
+}
+
+impl DiffusionPipeline {
+    /// Opens a model, to run on the processor in f32: a folder in diffusers layout, or a model in the Hub's local cache.
+    ///
+    /// # Errors
+    /// As [`DiffusionPipeline::open_with`].
+    pub fn open(model: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::open_with(model, OpenOptions::default())
+    }
+
+    /// Opens a model: a folder in diffusers layout, or the id of a model in the Hub's local cache ([`ModelFiles::find`]).
+    ///
+    /// Reads configurations and tokenizers, and checks names, shapes and types of all weights, so that nothing is wrong with
+    /// a network when the ones before it have run.
+    ///
+    /// # Errors
+    /// What is wrong with the model, or keeps it from running as `options` say.
+    pub fn open_with(model: impl AsRef<Path>, mut options: OpenOptions) -> Result<Self, Error> {
+        let files = ModelFiles::find(model.as_ref(), std::mem::take(&mut options.parts))?;
+        Self::open_files(files, options)
+    }
+
+    /// Opens the model of these files, which say for themselves what takes the place of its networks.
+    ///
+    /// # Errors
+    /// As [`DiffusionPipeline::open_with`].
+    pub fn open_files(files: ModelFiles, options: OpenOptions) -> Result<Self, Error> {
+        let config = ModelConfig::of(&files)?;
+        let defaults = Defaults::of(files.folder(), &*config)?;
+        let notes = [files.unused(), config.warnings.clone()].concat();
+        let mut pipeline = Self::with_random_weights(config, defaults, options)?;
+        pipeline.notes = notes;
+        pipeline.prompts = Prompts::open(files.folder(), pipeline.config())?;
+        pipeline.networks.open_weights(&files, &mut pipeline.notes)?;
+        pipeline.name = files.name().unwrap_or(pipeline.name);
+        Ok(pipeline)
+    }
+
+    /// A model of this configuration with weights that mean nothing, to measure what pictures take.
+    ///
+    /// # Errors
+    /// If it cannot run as `options` say.
+    pub fn with_random_weights(
+        config: ModelConfig,
+        defaults: Defaults,
+        options: OpenOptions,
+    ) -> Result<Self, Error> {
+        let device = options.device.unwrap_or(Device::Cpu);
+        let device_name = device.probe().map_err(reflux_runtime::RunError::from)?.name;
+        let prompts = Prompts::unread(&config);
+        let networks = Networks::with_random_weights(config, options)?;
+        Ok(Self {
+            prompts,
+            defaults: networks.defaults(defaults),
+            name: networks.family().name.to_owned(),
+            device_name,
+            notes: Vec::new(),
+            meter: MemoryMeter::start(device),
+            networks,
+        })
+    }
+
+    /// The model's configuration.
+    pub fn config(&self) -> &ModelConfig {
+        self.networks.config()
+    }
+
+    /// What a request that does not say otherwise gets.
+    pub fn defaults(&self) -> &Defaults {
+        &self.defaults
+    }
+
+    /// Where the networks run.
+    pub fn device(&self) -> Device {
+        self.networks.device()
+    }
+
+    /// What runs on the transformer before it is loaded.
+    pub fn passes(&self) -> &Pipeline {
+        self.networks.passes()
+    }
+
+    /// In what the networks compute.
+    pub fn dtype(&self) -> DType {
+        self.networks.dtype()
+    }
+
+    /// Starts measuring every op of the networks loaded from here on; see [`DiffusionPipeline::profiles`].
+    pub fn set_profiling(&mut self, on: bool) {
+        self.networks.set_profiling(on);
+    }
+
+    /// What was measured, by network.
+    pub fn profiles(&self) -> Vec<(&'static Net, &Profile)> {
+        self.networks.profiles()
+    }
+
+    /// The most device memory, in bytes, that making the pictures of `request` takes with networks that are not loaded yet. On
+    /// the processor it is a lower bound.
+    ///
+    /// # Errors
+    /// If the request, or the passes on a network of its size, fail.
+    pub fn planned_peak(&mut self, request: &Request) -> Result<u64, Error> {
+        let request = request.resolve(&self.defaults, self.config())?;
+        self.networks.peak(|net| request.sizes_of(net))
+    }
+
+    /// The networks, and what reads prompts for them.
+    pub(super) fn into_parts(self) -> (Networks, Prompts) {
+        (self.networks, self.prompts)
+    }
+
+    /// Makes the pictures of `request`: `num_images` per prompt, prompt by prompt.
+    pub fn generate(&mut self, request: &Request) -> Result<Vec<Image>, Error> {
+        self.generate_with(request, &mut |_| {}).map(|(images, _)| images)
+    }
+
+    /// Makes the pictures of `request`, telling `observe` of every stage and step.
+    pub fn generate_with(
+        &mut self,
+        request: &Request,
+        observe: &mut dyn FnMut(Event),
+    ) -> Result<(Vec<Image>, Report), Error> {
+        let (mut images, mut latents, mut shape) = (Vec::new(), Vec::new(), [0; 3]);
+        let mut report = self.generate_each(request, observe, &mut |picture| {
+            latents.extend(picture.latents.to_f32());
+            images.push(picture.image);
+            shape = [images.len(), picture.latents.shape[1], picture.latents.shape[2]];
+            Ok(())
+        })?;
+        report.latents = HostTensor::from_f32(shape, &latents);
+        Ok((images, report))
+    }
+
+    /// Makes the pictures of `request`, telling `observe` of every stage and step, and hands each to `take` before the next is
+    /// begun. The report's latents are empty: each picture has its own.
+    ///
+    /// # Errors
+    /// What keeps a picture from being made, and what `take` fails with.
+    pub fn generate_each(
+        &mut self,
+        request: &Request,
+        observe: &mut dyn FnMut(Event),
+        take: &mut dyn FnMut(Picture) -> Result<(), Error>,
+    ) -> Result<Report, Error> {
+        let mut record = Record::new(observe);
+        record.warnings = [self.notes.clone(), request.warnings(self.config())].concat();
+        let request = request.resolve(&self.defaults, self.config())?;
+        self.networks.check_given(&request.sizes_of(self.networks.family().denoiser()))?;
+        self.networks.check_memory(|net| request.sizes_of(net))?;
+        let model = self.networks.config();
+        let mut noise = InitialLatents::of(&request, model, self.networks.dtype())?;
+        let tokens = model.family().geometry.image_tokens(&request.sizes());
+        let schedule = model.schedule(request.steps, tokens)?;
+        record.warnings.extend(request.prompts.iter().filter_map(|prompt| prompt::warning(prompt)));
+        let conditioning = self.prompts.encode(&mut self.networks, &request, &mut record)?;
+        self.meter.look();
+        for index in request.pictures() {
+            let conditioning = &conditioning[request.prompt_of(index)];
+            let networks = &mut self.networks;
+            let noise = noise.next();
+            let latents = denoise(networks, noise, conditioning, &schedule, &request, index, &mut record)?;
+            self.meter.look();
+            let image = self.decode(&latents, index, &request, &mut record)?;
+            record.leave();
+            take(Picture { index, image, latents })?;
+        }
+        Ok(self.report(&request, record))
+    }
+
+    /// The picture of packed latents.
+    fn decode(
+        &mut self,
+        latents: &HostTensor,
+        index: usize,
+        request: &Resolved,
+        record: &mut Record,
+    ) -> Result<Image, Error> {
+        let net = self.networks.family().decoder();
+        let decoder = self.networks.get(net, request.sizes_of(net), record)?;
+        record.enter("decode");
+        decoder.bind("latents", latents)?;
+        let pixels = decoder.step(0)?.remove("image").expect("the decoder's result");
+        self.networks.check_finite(net, &format!("for picture {index}"), &pixels)?;
+        self.meter.look();
+        let maker = Maker {
+            networks: &self.networks,
+            model: self.name.clone(),
+            device_name: &self.device_name,
+            peak_bytes: self.meter.peak(),
+        };
+        let prompt = &request.prompts[request.prompt_of(index)];
+        Ok(Image::from_tensor(&pixels, maker.metadata(prompt, index, request)))
+    }
+
+    /// What was done, without latents.
+    fn report(&self, request: &Resolved, record: Record) -> Report {
+        let passes = self.networks.pass_reports();
+        let of_passes: Vec<_> = passes.iter().flat_map(|pass| pass.warnings.iter().cloned()).collect();
+        let (stages, warnings) = record.finish();
+        Report {
+            model: self.name.clone(),
+            device: self.device(),
+            device_name: self.device_name.clone(),
+            dtype: self.dtype(),
+            width: request.width,
+            height: request.height,
+            steps: request.steps,
+            guidance: self.config().is_guided().then_some(request.guidance),
+            seed: request.seed,
+            passes: passes.to_vec(),
+            stages,
+            peak_bytes: self.meter.peak(),
+            warnings: [of_passes, warnings].concat(),
+            latents: HostTensor::from_f32([0, 0, 0], &[]),
+        }
+    }
+}

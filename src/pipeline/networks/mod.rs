@@ -1,0 +1,217 @@
+//! The networks of a model: opened, optimized, loaded and left again. What flows through them is not known here.
+
+mod estimate;
+mod finite;
+mod given;
+mod optimize;
+mod weights;
+
+pub(crate) use weights::open_weights;
+
+use super::defaults::{dtype_on, lossless};
+use super::memory::Memory;
+use super::options::OpenOptions;
+use super::report::Record;
+use crate::Error;
+use reflux_ir::pass::{PassReport, Pipeline};
+use reflux_ir::{DType, Program, WeightSource};
+use reflux_models::weights::{RandomWeights, Weights};
+use reflux_models::{Defaults, Family, ModelConfig, ModelFiles, Net, Role, Sizes};
+use reflux_runtime::{Device, Execute, Profile, load, load_streaming};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// The networks of a model on a device. They are loaded when they are first needed, and stay as [`Memory`] says.
+pub(super) struct Networks {
+    config: ModelConfig,
+    /// Of every network, if the model has any; drawn otherwise. Mapped only, until a network is loaded.
+    weights: HashMap<&'static Net, Rc<Weights>>,
+    device: Device,
+    dtype: DType,
+    passes: Pipeline,
+    /// What takes the place of the denoiser's own program.
+    program: Option<Arc<Program>>,
+    dump_dir: Option<PathBuf>,
+    memory: Memory,
+    /// Networks as the passes made them, for the sizes last asked for.
+    optimized: HashMap<&'static Net, Optimized>,
+    /// What the passes did to the denoiser.
+    pass_reports: Vec<PassReport>,
+    loaded: HashMap<&'static Net, (Sizes, Box<dyn Execute>)>,
+    profiling: bool,
+}
+
+/// A network's program as the passes made it.
+struct Optimized {
+    sizes: Sizes,
+    program: Program,
+    /// The most memory of the device that it takes at once, in bytes; on the processor a lower bound.
+    needed: u64,
+    /// How much of that it takes only while it runs.
+    working: u64,
+}
+
+impl Networks {
+    /// The networks of a model with weights that mean nothing.
+    ///
+    /// # Errors
+    /// If there is no such device, or they cannot compute in what is asked for.
+    pub fn with_random_weights(config: ModelConfig, options: OpenOptions) -> Result<Self, Error> {
+        let device = options.device.unwrap_or(Device::Cpu);
+        let given = options.program.as_deref();
+        let own = given.and_then(|program| given::dtype_of(program, &config));
+        if let (Some(own), Some(asked)) = (own, options.dtype)
+            && own != asked
+        {
+            return Err(Error::Range {
+                what: "the dtype",
+                range: format!("{own}, as the program has it"),
+                found: asked.to_string(),
+            });
+        }
+        let dtype = options.dtype.or(own).unwrap_or(dtype_on(device));
+        if !dtype.is_float() {
+            return Err(Error::Range {
+                what: "the dtype",
+                range: "f32, f16 or bf16".into(),
+                found: dtype.to_string(),
+            });
+        }
+        let passes = match given {
+            Some(_) => options.passes.only().pipeline(&Pipeline::new()),
+            None => options.passes.pipeline(&lossless(config.family().denoiser().role, device)),
+        };
+        Ok(Self {
+            config,
+            weights: HashMap::new(),
+            device,
+            dtype,
+            passes,
+            program: options.program,
+            dump_dir: options.dump_dir,
+            memory: options.memory,
+            optimized: HashMap::new(),
+            pass_reports: Vec::new(),
+            loaded: HashMap::new(),
+            profiling: false,
+        })
+    }
+
+    /// Opens the weights of all networks. Only headers are read. What is worth a warning is added to `warnings`.
+    ///
+    /// # Errors
+    /// As [`open_weights`].
+    pub fn open_weights(&mut self, files: &ModelFiles, warnings: &mut Vec<String>) -> Result<(), Error> {
+        for &net in self.family().nets {
+            let weights = open_weights(files, &self.config, net, warnings)?;
+            self.weights.insert(net, Rc::new(weights));
+        }
+        Ok(())
+    }
+
+    /// The defaults of requests: those of the program that is given, or else `defaults`.
+    pub fn defaults(&self, defaults: Defaults) -> Defaults {
+        match &self.program {
+            Some(program) => given::defaults_of(program, &self.config, defaults),
+            None => defaults,
+        }
+    }
+
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    pub fn family(&self) -> &'static Family {
+        self.config.family()
+    }
+
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// What runs on the denoiser before it is loaded.
+    pub fn passes(&self) -> &Pipeline {
+        &self.passes
+    }
+
+    /// What the passes did to the denoiser.
+    pub fn pass_reports(&self) -> &[PassReport] {
+        &self.pass_reports
+    }
+
+    /// Starts or stops measuring every op.
+    pub fn set_profiling(&mut self, on: bool) {
+        self.profiling = on;
+        for (_, executor) in self.loaded.values_mut() {
+            executor.set_profiling(on);
+        }
+    }
+
+    /// What was measured, by network.
+    pub fn profiles(&self) -> Vec<(&'static Net, &Profile)> {
+        let profile = |net: &&'static Net| Some((*net, self.loaded.get(net)?.1.profile()?));
+        self.family().nets.iter().filter_map(profile).collect()
+    }
+
+    /// The network for these sizes, loaded if it is not.
+    ///
+    /// # Errors
+    /// If passes fail on it, or it cannot be loaded.
+    pub fn get(
+        &mut self,
+        net: &'static Net,
+        sizes: Sizes,
+        record: &mut Record,
+    ) -> Result<&mut dyn Execute, Error> {
+        if self.loaded.get(net).is_none_or(|(loaded, _)| *loaded != sizes) {
+            self.evict(net);
+            record.enter(format!("load {}", net.folder));
+            let program = self.optimized(net, &sizes)?.program.clone();
+            let weights = self.weights_of(net, &program);
+            let mut executor = match self.memory {
+                Memory::Resident => load(self.device, program, &*weights)?,
+                Memory::Low => load_streaming(self.device, program, weights)?,
+            };
+            executor.set_profiling(self.profiling);
+            record.warnings.extend(executor.fallbacks().iter().cloned());
+            self.loaded.insert(net, (sizes, executor));
+        }
+        Ok(self.loaded.get_mut(net).expect("just loaded").1.as_mut())
+    }
+
+    /// Makes room for `net`, which is to be loaded.
+    fn evict(&mut self, net: &'static Net) {
+        // The old one goes first, so that the two are never in memory together.
+        self.loaded.remove(net);
+        if self.memory == Memory::Low {
+            let is_of_text = |net: &Net| net.role == Role::TextEncoder;
+            self.loaded.retain(|other, _| is_of_text(other) == is_of_text(net));
+            self.device.release_unused();
+        }
+    }
+
+    /// The weights of `net`, which is to run as `program`.
+    fn weights_of(&self, net: &'static Net, program: &Program) -> Rc<dyn WeightSource> {
+        match self.weights.get(net) {
+            Some(weights) => Rc::clone(weights) as Rc<dyn WeightSource>,
+            None => Rc::new(RandomWeights::new(program, 0)),
+        }
+    }
+
+    /// Refuses a program that is given and reads weights that are not there, or does not fit `sizes`, before anything runs.
+    pub fn check_given(&mut self, sizes: &Sizes) -> Result<(), Error> {
+        let Some(given) = self.program.clone() else { return Ok(()) };
+        let denoiser = self.family().denoiser();
+        self.optimized(denoiser, sizes)?;
+        if let Some(weights) = self.weights.get(denoiser) {
+            weights.check_for(&given, &[])?;
+        }
+        Ok(())
+    }
+}

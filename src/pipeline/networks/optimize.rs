@@ -1,0 +1,57 @@
+//! Networks as the passes leave them.
+
+use super::{Networks, Optimized, given};
+use crate::Error;
+use crate::pipeline::defaults::lossless;
+use reflux_ir::Program;
+use reflux_ir::pass::Driver;
+use reflux_models::{Net, Role, Sizes};
+
+impl Networks {
+    /// `net` for these sizes. What passes were asked for run on the denoiser: it is what runs at every step.
+    pub(super) fn optimized(&mut self, net: &'static Net, sizes: &Sizes) -> Result<&Optimized, Error> {
+        if self.optimized.get(net).is_none_or(|known| known.sizes != *sizes) {
+            let program = self.lower(net, sizes)?;
+            let program = match (net.role, &self.program) {
+                (Role::Denoiser, Some(given)) => {
+                    given::check(given, &program, sizes, &self.family().geometry)?;
+                    let given = Program::clone(given);
+                    self.optimize(given, sizes)?
+                }
+                (Role::Denoiser, None) => self.optimize(program, sizes)?,
+                (role, _) => Driver::default().run(program, &lossless(role, self.device))?.0,
+            };
+            self.insert(net, *sizes, program);
+        }
+        Ok(&self.optimized[net])
+    }
+
+    /// `net` as it is lowered.
+    pub fn lower(&self, net: &'static Net, sizes: &Sizes) -> Result<Program, Error> {
+        Ok(self.config.lower(net, sizes, self.dtype)?)
+    }
+
+    /// Has `program` be what `net` is at these sizes, instead of what the passes make of it.
+    pub fn replace(&mut self, net: &'static Net, sizes: Sizes, program: Program) {
+        self.insert(net, sizes, program);
+        self.loaded.remove(net);
+    }
+
+    fn insert(&mut self, net: &'static Net, sizes: Sizes, program: Program) {
+        let (needed, working) = self.memory.with_working(&program, self.device);
+        self.optimized.insert(net, Optimized { sizes, program, needed, working });
+    }
+
+    fn optimize(&mut self, program: Program, sizes: &Sizes) -> Result<Program, Error> {
+        // Sizes that the scheduler refuses are refused where the steps begin, after memory is checked.
+        let schedule = self.config.schedule(sizes.steps, self.family().geometry.image_tokens(sizes)).ok();
+        let mut driver = Driver {
+            timesteps: schedule.as_ref().map(|schedule| &schedule.timesteps[..]),
+            dump_dir: self.dump_dir.as_deref(),
+            ..Driver::default()
+        };
+        let (program, report) = driver.run(program, &self.passes)?;
+        self.pass_reports = report.passes;
+        Ok(program)
+    }
+}

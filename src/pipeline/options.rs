@@ -1,0 +1,30 @@
+//! How to open a pipeline.
+
+use super::memory::Memory;
+use reflux_ir::pass::Recipe;
+use reflux_ir::{DType, Program};
+use reflux_models::Parts;
+use reflux_runtime::Device;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// How to open a pipeline.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// Where to run; the processor if not given.
+    pub device: Option<Device>,
+    /// In what to compute: f32 on the processor and bf16 on a GPU if not given.
+    pub dtype: Option<DType>,
+    /// Networks whose weights are not those of the model's folder.
+    pub parts: Parts,
+    /// What to run on the transformer before it is loaded: passes that are wanted beside the default ones, which are
+    /// [`reflux_passes::LOSSLESS_CPU`] on the processor and [`reflux_passes::LOSSLESS`] on a GPU, or exactly these.
+    pub passes: Recipe,
+    /// The transformer's program, instead of what the configuration is lowered to: it runs as it is, but for exactly the
+    /// passes of `passes`. What requests leave open and what is computed in is as it has them.
+    pub program: Option<Arc<Program>>,
+    /// Where to write the transformer's program between passes.
+    pub dump_dir: Option<PathBuf>,
+    /// What stays on the device.
+    pub memory: Memory,
+}
