@@ -232,11 +232,15 @@ impl<'g> Patch<'g> {
         self.graph.retain_outputs(|label| !dropped.contains(label));
         shunts.iter().for_each(|&(old, _)| self.graph.remove_dead(old));
         for id in std::mem::take(&mut self.removed) {
-            // An input goes only where that is asked for: it is part of the signature.
-            match self.graph.get(id).map(|node| &node.op) {
-                Some(Op::Input(_)) => self.graph.remove(id),
-                _ => self.graph.remove_dead(id),
-            }
+            // What it reads stays, unread as it may be: each removal is asked for. Leaves are no values of their own.
+            let operands = if self.graph.get(id).is_some() { self.graph.operands(id) } else { Vec::new() };
+            self.graph.remove(id);
+            operands
+                .into_iter()
+                .filter(|&id| self.graph.is_there_idle(id))
+                .collect::<Vec<_>>()
+                .into_iter()
+                .for_each(|id| self.graph.remove(id));
         }
         for Added { id, name, .. } in added {
             self.graph.rename(id, name);
