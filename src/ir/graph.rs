@@ -327,11 +327,6 @@ impl Graph {
         self.is_leaf(id) && !self.is_read(id)
     }
 
-    /// Whether `id` is still there, and [idle](Self::is_idle).
-    pub(crate) fn is_there_idle(&self, id: ValueId) -> bool {
-        self.get(id).is_some() && self.is_idle(id)
-    }
-
     /// Whether `id` is made of `of`, or is it.
     pub fn depends_on(&self, id: ValueId, of: ValueId) -> bool {
         self.reaches(of, id)
