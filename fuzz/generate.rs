@@ -98,7 +98,6 @@ fn carry(
 ) -> Vec<Declaration> {
     let values: Vec<ValueId> = graph.order();
     let mut patch = Patch::new(graph, "carry");
-    let mut labels: Vec<Name> = patch.graph().outputs().iter().map(|output| output.label.clone()).collect();
     for index in 0..rng.usize(0..4) {
         let value = pick(rng, &values);
         let name = match rng.usize(0..3) {
@@ -108,11 +107,10 @@ fn carry(
         };
         let declared = known.inputs.iter().chain(&known.prepared).chain(carries.iter());
         let is_taken = declared.map(|other| &other.name).any(|other| *other == name)
-            || labels.contains(&name)
+            || patch.graph().outputs().iter().any(|output| output.label == name)
             || !is_name(&name);
         if !is_taken {
             patch.output(name.clone(), value);
-            labels.push(name.clone());
             carries.push(Declaration { name, fact: patch.graph()[value].fact.clone().at(Rate::Latent) });
         }
     }

@@ -193,14 +193,14 @@ fn tidy(program: &mut Program) {
     };
     for _ in 0..=program.prepares.len() {
         for (_, graph) in program.stages_mut() {
-            cut(graph, |patch| patch.remove_unread());
-            cut(graph, |patch| patch.remove_unread_inputs());
+            cut(graph, |patch| {
+                patch.remove_unread();
+                patch.remove_unread_inputs();
+            });
         }
         let read = read(program);
         for graph in program.prepares.values_mut() {
-            let labels: Vec<Name> = graph.outputs().iter().map(|output| output.label.clone()).collect();
-            let unread = labels.into_iter().filter(|label| !read.contains(label));
-            cut(graph, |patch| unread.for_each(|label| patch.drop_output(label)));
+            cut(graph, |patch| patch.retain_outputs(|label| read.contains(label)));
         }
         program.prepares.retain(|_, graph| !graph.outputs().is_empty());
         program.inputs.retain(|input| read.contains(&input.name));

@@ -127,13 +127,10 @@ fn drop_outputs(program: &mut Program, cx: &mut PassContext) -> Result<(), PassE
         .flat_map(|(_, graph)| graph.inputs().iter().map(|&id| graph[id].name.clone()))
         .collect();
     for graph in program.prepares.values_mut() {
-        let labels: Vec<Name> = graph.outputs().iter().map(|output| output.label.clone()).collect();
         let mut patch = Patch::new(graph, UNREAD_PREPARED.name);
-        for label in labels.into_iter().filter(|label| !read.contains(label)) {
-            if cx.admit(UNREAD_PREPARED.name, || format!("%{label}")) {
-                patch.drop_output(label);
-            }
-        }
+        patch.retain_outputs(|label| {
+            read.contains(label) || !cx.admit(UNREAD_PREPARED.name, || format!("%{label}"))
+        });
         patch.apply()?;
     }
     program.prepares.retain(|_, graph| !graph.outputs().is_empty());
@@ -143,7 +140,7 @@ fn drop_outputs(program: &mut Program, cx: &mut PassContext) -> Result<(), PassE
     program.carries.retain(|carry| !unread.contains(&carry.name));
     for graph in program.variants.values_mut() {
         let mut patch = Patch::new(graph, UNREAD_CARRY.name);
-        unread.iter().for_each(|name| patch.drop_output(name.clone()));
+        patch.retain_outputs(|label| !unread.contains(label));
         patch.apply()?;
     }
     Ok(())

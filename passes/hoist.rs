@@ -29,7 +29,7 @@ use std::collections::HashSet;
 #[serde(deny_unknown_fields)]
 pub struct Hoist {}
 
-pub(super) const RULE: RuleInfo = RuleInfo {
+const RULE: RuleInfo = RuleInfo {
     name: "hoist",
     pattern: "a value of the step that does not depend on the latents → one that is prepared before",
 };
@@ -69,7 +69,7 @@ impl Pass for Hoist {
         // What nothing reads would be computed outside, for nothing, as often as the pass runs.
         let changed = remove_unread(&mut program.variants[&variant], RULE.name)?;
         let mut plan = Plan::new(program, &variant);
-        (0..plan.staying()).for_each(|_| cx.reject(RULE.name));
+        cx.report.count_all(RULE.name, plan.staying(), 0);
         let graph = &program.variants[&variant];
         plan.retain(graph, |&id| cx.admit(RULE.name, || graph.line(id)));
         if plan.frontier.is_empty() {

@@ -51,7 +51,7 @@ impl Pass for MergeLinear {
         for variant in &variants {
             let graph = &program.variants[variant];
             let (mut groups, alone) = products(graph);
-            (0..alone).for_each(|_| cx.reject(RULE.name));
+            cx.report.count_all(RULE.name, alone, 0);
             groups.retain(|group| cx.admit(RULE.name, || names(graph, group)));
             let start = Instant::now();
             let prepared = prepare(program, variant, &groups)?;

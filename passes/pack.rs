@@ -46,12 +46,12 @@ impl Pass for Pack {
                 let graph = &program.variants[variant];
                 let Ok(weight) = weight(graph, product) else { continue };
                 let Some(source) = Source::of(program, graph, weight) else { continue };
-                let line = graph.line(product);
-                let pack = || {
+                let line = |program: &Program| program.variants[variant].line(product);
+                let pack = |program: &mut Program| {
                     let panels = panels(program, source, variant, product)?;
                     read(&mut program.variants[variant], product, weight, &panels)
                 };
-                packed += usize::from(cx.apply_site(RULE.name, || line, pack)? == Changed::Yes);
+                packed += usize::from(cx.apply_site(RULE.name, program, line, pack)? == Changed::Yes);
             }
         }
         if packed > 0 {

@@ -8,11 +8,11 @@ pub use preset::Preset;
 pub use scheme::{Rule, Scheme};
 
 use crate::{SEPARATE_LINEARS, UNFUSED, UNPACKED};
-use reflux_ir::Program;
 use reflux_ir::pass::{
     Answer, Built, Changed, Exactness, Globs, Mismatch, Pass, PassContext, PassError, Place, Property,
     RuleInfo, options_of,
 };
+use reflux_ir::{Graph, Program};
 use schemars::JsonSchema;
 use selection::{Selection, Summary};
 use serde::de::Error as _;
@@ -145,9 +145,8 @@ impl Pass for Quantize {
                     cx.reject(RULE.name);
                     continue;
                 }
-                let line = graph.line(linear);
-                let quantize = || self.scheme.rewrite(self.rule, graph, linear);
-                if cx.apply_site(RULE.name, || line, quantize)? == Changed::Yes {
+                let quantize = |graph: &mut Graph| self.scheme.rewrite(self.rule, graph, linear);
+                if cx.apply_site(RULE.name, graph, |graph| graph.line(linear), quantize)? == Changed::Yes {
                     changed = Changed::Yes;
                 }
             }

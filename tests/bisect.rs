@@ -164,7 +164,8 @@ fn every_pass_is_searched_down_to_an_application() {
     };
     let is_fresh: IsMade = |program| !program.carries.iter().any(|carry| &*carry.name == "back.1");
     let is_left: IsMade = |program| program.variants["main"].find("left").is_some();
-    let cases: [(&Program, &str, &str, &dyn Fn(&Program) -> bool, &str); 5] = [
+    type Case<'a> = (&'a Program, &'a str, &'a str, &'a dyn Fn(&Program) -> bool, &'a str);
+    let cases: [Case; 5] = [
         (&net, "quantize(int8dq)", "quantize", &is_whole, "%back.1 = linear"),
         (&net, "hoist", "hoist", &is_hinted, "%hint = linear"),
         (&net, "hoist,cache(fora-paper,steps=111010)", "cache", &is_fresh, "%back.1 = linear"),

@@ -911,6 +911,6 @@ fn rules_are_tabulated() {
     let json = serde_json::to_value(&report).unwrap();
     assert!(json["passes"][0]["rules"]["cse"]["seconds"].as_f64().unwrap() > 0.0);
     // Passes without rules are left out.
-    let (_, report) = run(&program(NET), "hoist");
+    let (_, report) = run(&program(NET), "tap(s.*)");
     assert_eq!(report.rules().to_string(), "");
 }

@@ -33,11 +33,7 @@ pub fn hoist(program: &mut Program, variant: &Name, plan: &Plan) -> Result<(), P
         let fact = mover.prepare(&group)?;
         prepared.push((group, fact));
     }
-    let graph = &mut program.variants[variant];
-    read_prepared(graph, plan, &prepared)?;
-    let mut patch = Patch::new(graph, RULE.name);
-    patch.remove_unread_inputs();
-    Ok(patch.apply()?)
+    read_prepared(&mut program.variants[variant], plan, &prepared)
 }
 
 /// The frontier by stem: values `mod.0`, `mod.1`, … of one type form a group, others are by themselves.
@@ -55,7 +51,6 @@ fn groups(program: &Program, variant: &Name, plan: &Plan) -> Vec<Group> {
         let stem = stem.map_or_else(|| node.name.to_string(), |(stem, _)| stem.to_owned());
         by_stem.entry((stem, node.fact.clone(), rate, is_batched)).or_default().push(id);
     }
-    let shared = program.shared_names();
     let mut taken: Vec<Name> = Vec::new();
     by_stem
         .into_iter()
@@ -66,7 +61,7 @@ fn groups(program: &Program, variant: &Name, plan: &Plan) -> Vec<Group> {
                 _ => (Name::from(format!("{stem}_{}", if is_batched { "steps" } else { "all" })), None),
             };
             let is_free = |name: &Name| {
-                let is_own = own.is_some() && graph.find(name) == own && !shared.contains(name);
+                let is_own = own.is_some() && graph.find(name) == own && !program.is_shared(name);
                 !taken.contains(name) && (is_own || program.free_name(name) == *name)
             };
             let name = name.first_free(is_free);
@@ -246,5 +241,6 @@ fn read_prepared(graph: &mut Graph, plan: &Plan, groups: &[(Group, Fact)]) -> Re
             start = end;
         }
     }
+    patch.remove_unread_inputs();
     Ok(patch.apply()?)
 }

@@ -185,6 +185,12 @@ impl<'g> Patch<'g> {
         self.dropped_outputs.insert(label.into());
     }
 
+    /// [Drops](Self::drop_output) the outputs of the graph whose label `keep` refuses.
+    pub fn retain_outputs(&mut self, mut keep: impl FnMut(&Name) -> bool) {
+        let labels = self.graph.outputs().iter().map(|output| &output.label);
+        self.dropped_outputs.extend(labels.filter(|label| !keep(label)).cloned());
+    }
+
     /// Removes `value`, an op or an input, which nothing reads but what is removed too.
     pub fn remove(&mut self, value: ValueId) {
         self.removed.push(value);
@@ -228,16 +234,13 @@ impl<'g> Patch<'g> {
             let between = (shunts.len() == 1).then(|| self.graph.made_of(new, &added_ids));
             self.graph.redirect(old, new, between.as_ref());
         }
-        let dropped = std::mem::take(&mut self.dropped_outputs);
-        self.graph.retain_outputs(|label| !dropped.contains(label));
-        shunts.iter().for_each(|&(old, _)| self.graph.remove_dead(old));
-        for id in std::mem::take(&mut self.removed) {
-            // An input goes only where that is asked for: it is part of the signature.
-            match self.graph.get(id).map(|node| &node.op) {
-                Some(Op::Input(_)) => self.graph.remove(id),
-                _ => self.graph.remove_dead(id),
-            }
+        if !self.dropped_outputs.is_empty() {
+            let dropped = std::mem::take(&mut self.dropped_outputs);
+            self.graph.retain_outputs(|label| !dropped.contains(label));
         }
+        shunts.iter().for_each(|&(old, _)| self.graph.remove_dead(old));
+        // What these read stays, unread as it may be: each removal is asked for.
+        std::mem::take(&mut self.removed).into_iter().for_each(|id| self.graph.remove_alone(id));
         for Added { id, name, .. } in added {
             self.graph.rename(id, name);
         }
@@ -272,6 +275,10 @@ impl<'g> Patch<'g> {
 
     fn check(&self) -> Result<(), PatchError> {
         self.check_shunts()?;
+        if self.removed.is_empty() { Ok(()) } else { self.check_removed() }
+    }
+
+    fn check_removed(&self) -> Result<(), PatchError> {
         let is_kept = |output: &&Output| !self.dropped_outputs.contains(&output.label);
         let results = self.graph.outputs().iter().filter(is_kept).chain(&self.outputs);
         let read: HashSet<ValueId> = results.map(|output| output.value).collect();

@@ -2,7 +2,7 @@
 
 use crate::{Fact, Graph, Name, Patch, PatchError, Rate, ValueId};
 use indexmap::IndexMap;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 /// A named value with its fact: an input of a program, or a value that its variants carry from step to step.
@@ -103,21 +103,14 @@ impl Program {
         self.schedule.iter().filter(|variant| *variant == name).count()
     }
 
-    /// The names of inputs, carried and prepared values, and results: those that stages share.
-    pub fn shared_names(&self) -> HashSet<&Name> {
-        let declared = self.inputs.iter().chain(&self.carries).map(|declared| &declared.name);
-        let outputs = self.stages().flat_map(|(_, graph)| graph.outputs()).map(|output| &output.label);
-        declared.chain(outputs).collect()
-    }
-
-    /// A name like `name` that is none of [`Program::shared_names`], and that no value of a graph has.
+    /// A name like `name` that is not [shared](Self::is_shared), and that no value of a graph has.
     pub fn free_name(&self, name: &Name) -> Name {
         name.first_free(|name| {
             !self.is_shared(name) && self.stages().all(|(_, graph)| graph.find(name).is_none())
         })
     }
 
-    /// Whether `name` is one of [`Program::shared_names`].
+    /// Whether stages share something called `name`: an input, a carried or prepared value, or a result.
     pub fn is_shared(&self, name: &Name) -> bool {
         let is_declared = self.inputs.iter().chain(&self.carries).any(|declared| declared.name == *name);
         let mut outputs = self.stages().flat_map(|(_, graph)| graph.outputs());

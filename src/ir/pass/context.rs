@@ -26,24 +26,25 @@ impl PassContext<'_> {
         self.report.count(rule, Changed::No);
     }
 
-    /// Applies `rule`, which fits at `place`, by `rewrite`, if it [may be](Self::admit); the time counts.
+    /// Applies `rule`, which fits at `place` of a graph or program, by `rewrite`, if it [may be](Self::admit); the time counts.
     ///
     /// # Errors
     /// Those of `rewrite`.
-    pub fn apply_site<E>(
+    pub fn apply_site<T, E>(
         &mut self,
         rule: &'static str,
-        place: impl FnOnce() -> String,
-        rewrite: impl FnOnce() -> Result<(), E>,
+        edited: &mut T,
+        place: impl FnOnce(&T) -> String,
+        rewrite: impl FnOnce(&mut T) -> Result<(), E>,
     ) -> Result<Changed, PassError>
     where
         PassError: From<E>,
     {
-        if !self.admit(rule, place) {
+        if !self.admit(rule, || place(edited)) {
             return Ok(Changed::No);
         }
         let start = Instant::now();
-        let applied = rewrite();
+        let applied = rewrite(edited);
         self.report.spend(rule, start.elapsed());
         applied?;
         Ok(Changed::Yes)

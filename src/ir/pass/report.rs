@@ -116,11 +116,6 @@ impl PassReport {
         self.rules.entry(rule).or_default().seconds += time.as_secs_f64();
     }
 
-    /// Counts `hits` tries of `rule` that all fitted.
-    pub fn count_hits(&mut self, rule: &'static str, hits: usize) {
-        self.count_all(rule, hits, hits);
-    }
-
     /// Counts `tries` of `rule`, of which `hits` fitted.
     pub fn count_all(&mut self, rule: &'static str, tries: usize, hits: usize) {
         let stats = self.rules.entry(rule).or_default();

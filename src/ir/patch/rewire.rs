@@ -109,6 +109,17 @@ impl Graph {
         }
     }
 
+    /// Removes `id`, if it is there, and of what it reads the weights and constants that nothing else does.
+    pub(super) fn remove_alone(&mut self, id: ValueId) {
+        let operands = self.operands(id);
+        self.remove(id);
+        for operand in operands {
+            if self.get(operand).is_some() && self.is_idle(operand) {
+                self.remove(operand);
+            }
+        }
+    }
+
     pub(crate) fn remove(&mut self, id: ValueId) {
         if let Some(node) = self.dag.remove_node(id.0) {
             self.forget(&node, id);

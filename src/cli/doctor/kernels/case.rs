@@ -78,9 +78,8 @@ impl Case {
 fn narrowed(program: &Program, result: &Name) -> Program {
     let mut program = program.clone();
     for graph in program.variants.values_mut() {
-        let labels: Vec<Name> = graph.outputs().iter().map(|output| output.label.clone()).collect();
         let mut patch = Patch::new(graph, "narrow");
-        labels.into_iter().filter(|label| label != result).for_each(|label| patch.drop_output(label));
+        patch.retain_outputs(|label| label == result);
         patch.remove_unread();
         patch.remove_unread_inputs();
         patch.apply().expect("what leads to no result can be dropped");
