@@ -9,23 +9,24 @@
 //!
 //! # To add a family
 //!
-//! FLUX.2 would add eight files:
+//! FLUX.2 would add eight files, as `models/flux1` has them:
 //!
-//! 1. `models/flux2/mod.rs`: its [`Family`] and its networks ([`Net`]).
-//! 2. `models/flux2/config.rs`: the configuration of all its networks, and [`Model`] for it: which text encoder feeds what, the
-//!    scheduler's shift, timesteps, defaults.
-//! 3. `models/flux2/transformer.rs`: the settings of its transformer, and how it is lowered.
-//! 4. `models/flux2/vae.rs`: the same of its autoencoder, which is FLUX.1's with normalised latents.
-//! 5. `models/flux2/layouts.rs`: how files of its transformer and its autoencoder name their tensors.
+//! 1. `models/flux2/mod.rs`: its networks ([`Net`]).
+//! 2. `models/flux2/config.rs`: its [`Family`], the configuration of all its networks, and [`Model`] for that: which text encoder
+//!    feeds what, the scheduler's shift, timesteps, defaults.
+//! 3. `models/flux2/settings.rs`: what its transformer's config file says.
+//! 4. `models/flux2/transformer.rs`: how its transformer is lowered.
+//! 5. `models/flux2/layouts.rs`: how files of its transformer name their tensors.
 //! 6. `models/flux2/configs/flux2-dev.json`: a built-in configuration.
 //! 7. `models/mistral.rs`: its text encoder, lowered; other families may have it too, as they have T5 and CLIP.
 //! 8. `models/tokenizer/mistral.rs`: how that encoder's prompts are read.
 //!
 //! It would be listed in `models/families.rs` (the family), `models/lib.rs` (the modules) and `models/weights/layout/list.rs`
-//! (the layouts), and no longer in `models/weights/foreign/kinds.rs`, where it is refused today. Qwen-Image would add the like
-//! without a built-in configuration, with `qwen2_5_vl.rs` for `mistral.rs`; its scheduler's `shift_terminal` is a setting that
-//! `models/scheduler.rs` would have to learn. What no op computes yet, such as positions of four axes, is an op more.
-//! `tests/family.rs` has a family in one file.
+//! (the layouts), and no longer in `models/weights/foreign/kinds.rs`, where it is refused today; and its autoencoder is that of
+//! `models/vae.rs` but for latents that are normalised, which that would have to learn. Qwen-Image would add the like, without
+//! a built-in configuration, with `qwen2_5_vl.rs` for `mistral.rs` and an autoencoder of its own; its scheduler's
+//! `shift_terminal` is a setting that `models/scheduler.rs` would have to learn. What no op computes yet, such as positions of
+//! four axes, is an op more. `tests/family.rs` has a family in one file.
 
 use crate::configs::Configs;
 use crate::error::ModelError;

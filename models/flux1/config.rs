@@ -1,14 +1,46 @@
-//! What the config files of a FLUX.1 model say.
+//! What FLUX.1's models share, what the config files of one say, and what is done with it.
 
-use super::nets::{CLIP, T5, TRANSFORMER, VAE};
 use super::settings::{GEOMETRY, TransformerConfig};
+use super::{CLIP, NETS, T5, TRANSFORMER, VAE};
 use crate::clip::ClipConfig;
 use crate::configs::Configs;
 use crate::error::ModelError;
+use crate::family::{Defaults, Family, Model, TextEncoder};
+use crate::geometry::Sizes;
+use crate::net::Net;
 use crate::scheduler::SchedulerConfig;
 use crate::t5::T5Config;
+use crate::tokenizer;
 use crate::vae::VaeConfig;
+use reflux_ir::{DType, HostTensor, Program};
 use serde::Deserialize;
+use std::sync::Arc;
+
+pub static FAMILY: Family = Family {
+    name: "FLUX.1",
+    nets: NETS,
+    tokenizers: &["tokenizer", "tokenizer_2"],
+    geometry: GEOMETRY,
+    // Pipelines that edit pictures do so with the same weights as the first, or with weights of the same shapes.
+    pipelines: &["FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline", "FluxKontextPipeline"],
+    others: &[
+        ("FluxFill", "FLUX.1 Fill, which completes a picture"),
+        ("FluxControlNet", "a ControlNet for FLUX.1"),
+        ("FluxControl", "FLUX.1 Canny or FLUX.1 Depth, which follow the edges or the depth of a picture"),
+        ("FluxPriorRedux", "FLUX.1 Redux, which varies a picture"),
+        ("Flux2", "FLUX.2"),
+        ("Chroma", "Chroma"),
+        ("StableDiffusion", "Stable Diffusion"),
+    ],
+    examples: "FLUX.1-dev or FLUX.1-schnell",
+    built_in: &[
+        ("flux-dev", include_str!("configs/flux-dev.json")),
+        ("flux-schnell", include_str!("configs/flux-schnell.json")),
+    ],
+    outside_blocks: &["time_text_embed", "x_embedder", "context_embedder", "norm_out", "proj_out"],
+    read: |configs| Ok(Arc::new(Config::read(configs)?)),
+    parse: |json| Arc::new(Config::parse(json)),
+};
 
 /// The configuration of all networks of a model.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -40,7 +72,7 @@ impl Config {
     }
 
     /// A built-in configuration.
-    pub(super) fn parse(json: &str) -> Self {
+    fn parse(json: &str) -> Self {
         serde_json::from_str(json).expect("the built-in configurations are valid")
     }
 
@@ -64,5 +96,71 @@ impl Config {
             }
         }
         Ok(())
+    }
+}
+
+impl Model for Config {
+    fn family(&self) -> &'static Family {
+        &FAMILY
+    }
+
+    fn scheduler(&self) -> &SchedulerConfig {
+        &self.scheduler
+    }
+
+    /// diffusers hands over t / 1000 in the pipeline's dtype, having rounded t to it first.
+    fn timestep(&self, t: f32, dtype: DType) -> f32 {
+        let rounded = |x: f32| HostTensor::from_f32([1], &[x]).cast(dtype).to_f32()[0];
+        rounded(rounded(t) / 1000.0)
+    }
+
+    fn token_channels(&self) -> usize {
+        self.transformer.in_channels
+    }
+
+    /// FLUX.1-dev is, FLUX.1-schnell is not.
+    fn is_guided(&self) -> bool {
+        self.transformer.guidance_embeds
+    }
+
+    /// FLUX.1-dev's settings with guidance, -schnell's without.
+    fn defaults(&self) -> Defaults {
+        let (steps, max_sequence_length) = if self.is_guided() { (28, 512) } else { (4, 256) };
+        Defaults { width: 1024, height: 1024, steps, guidance: 3.5, max_sequence_length }
+    }
+
+    /// CLIP's pooled output `[batch, hidden]`, and T5's last hidden state `[batch, tokens, d_model]`.
+    fn text_encoders(&self) -> Vec<TextEncoder> {
+        let clip = TextEncoder {
+            net: &CLIP,
+            name: "CLIP",
+            tokenizer: FAMILY.tokenizers[0],
+            open_tokenizer: tokenizer::clip,
+            vocab_size: self.clip.vocab_size,
+            tokens: Some(self.clip.max_position_embeddings),
+            result: "pooled",
+            input: "pooled",
+        };
+        let t5 = TextEncoder {
+            net: &T5,
+            name: "T5",
+            tokenizer: FAMILY.tokenizers[1],
+            open_tokenizer: tokenizer::t5,
+            vocab_size: self.t5.vocab_size,
+            tokens: None,
+            result: "prompt",
+            input: "prompt",
+        };
+        vec![clip, t5]
+    }
+
+    fn lower(&self, net: &'static Net, sizes: &Sizes, dtype: DType) -> Result<Program, ModelError> {
+        match net {
+            net if *net == TRANSFORMER => self.transformer.lower(sizes, dtype),
+            net if *net == T5 => self.t5.lower(sizes.batch, sizes.text_tokens, dtype),
+            net if *net == CLIP => self.clip.lower(sizes.batch, dtype),
+            net if *net == VAE => self.vae.lower(sizes, &GEOMETRY, dtype),
+            net => unreachable!("{net:?} is no network of FLUX.1"),
+        }
     }
 }

@@ -1,13 +1,53 @@
-//! FLUX.1: all that is known of it by name. See [`Family`](crate::Family) for what each part means.
+//! FLUX.1: all that is known of it by name, and here its networks. See [`Family`](crate::Family) for what each part means.
 
 mod config;
-mod family;
 pub(crate) mod layouts;
-mod nets;
 mod settings;
 mod transformer;
 
-pub use config::Config;
-pub use family::FAMILY;
-pub use nets::{CLIP, T5, TRANSFORMER, VAE};
+pub use config::{Config, FAMILY};
 pub use settings::{ARCHITECTURE, TransformerConfig};
+
+use crate::clip;
+use crate::net::{Net, Role};
+use crate::t5;
+use crate::vae;
+
+/// All of them, in the order in which a picture needs them.
+static NETS: &[&Net] = &[&CLIP, &T5, &TRANSFORMER, &VAE];
+
+pub static CLIP: Net = Net {
+    name: "clip",
+    folder: "text_encoder",
+    help: "the text encoder CLIP, such as clip_l.safetensors",
+    architecture: &clip::CLIP,
+    role: Role::TextEncoder,
+    family: NETS,
+};
+
+pub static T5: Net = Net {
+    name: "t5",
+    folder: "text_encoder_2",
+    help: "the text encoder T5, such as t5xxl_fp16.safetensors",
+    architecture: &t5::T5,
+    role: Role::TextEncoder,
+    family: NETS,
+};
+
+pub static TRANSFORMER: Net = Net {
+    name: "transformer",
+    folder: "transformer",
+    help: "the transformer: a file, such as flux1-dev.safetensors, a folder, or a model that has some",
+    architecture: &ARCHITECTURE,
+    role: Role::Denoiser,
+    family: NETS,
+};
+
+pub static VAE: Net = Net {
+    name: "vae",
+    folder: "vae",
+    help: "the autoencoder, such as ae.safetensors",
+    architecture: &vae::AUTOENCODER_KL,
+    role: Role::Decoder,
+    family: NETS,
+};
