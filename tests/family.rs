@@ -8,7 +8,7 @@ use reflux::models::{
 };
 use reflux::{DiffusionPipeline, OpenOptions, Request};
 use reflux_ir::op::{Attention, Binary, Real, Select};
-use reflux_ir::{DType, Graph, GraphError, Program, Rate, Scope};
+use reflux_ir::{DType, GraphBuilder, GraphError, Program, Rate, Scope};
 use std::sync::Arc;
 
 /// One text encoder, tokens of a single latent, latents of 2 × 2 pixels.
@@ -127,7 +127,7 @@ impl Model for Tiny {
             Role::Denoiser => {
                 let mut graph = GraphBuilder::new();
                 self.denoiser(&mut Scope::new(&mut graph, dtype), sizes)?;
-                Ok(Program::of_graph("tiny_denoiser", "full", sizes.steps, graph))
+                Ok(Program::of_graph("tiny_denoiser", "full", sizes.steps, graph.finish()))
             }
         }
     }
