@@ -19,7 +19,7 @@ impl WeightSource for Given {
 
 fn executor(source: &str) -> Box<dyn Execute> {
     let weights = Given(HashMap::from([("w", HostTensor::from_f32([2], &[10.0, 100.0]))]));
-    load(Device::Cpu, text::parse(source).unwrap(), &weights).unwrap()
+    load(Device::host(), text::parse(source).unwrap(), &weights).unwrap()
 }
 
 /// What `op` makes of the inputs `%a`, `%b`, ….
@@ -302,7 +302,7 @@ fn weights_must_be_there_and_of_the_right_shape() {
              %y = mul %x, @{tensor} f32[{extent}] : f32[{extent}]\n    return %y\n  }}\n  schedule main\n}}"
         );
         let weights = Given(HashMap::from([("w", f32s([2], &[1.0, 2.0]))]));
-        load(Device::Cpu, text::parse(&source).unwrap(), &weights).map(drop)
+        load(Device::host(), text::parse(&source).unwrap(), &weights).map(drop)
     };
     assert!(program("w", 2).is_ok());
     assert_eq!(program("v", 2).unwrap_err().to_string(), "the weights hold no tensor `v`");
@@ -337,8 +337,8 @@ fn weights_of_prepare_stages_stay_or_are_read_anew() {
     }";
     let program = text::parse(source).unwrap();
     let (resident, streaming) = (Rc::new(Counted::default()), Rc::new(Counted::default()));
-    let mut stays = load(Device::Cpu, program.clone(), &*resident).unwrap();
-    let mut leaves = load_streaming(Device::Cpu, program.clone(), streaming.clone()).unwrap();
+    let mut stays = load(Device::host(), program.clone(), &*resident).unwrap();
+    let mut leaves = load_streaming(Device::host(), program.clone(), streaming.clone()).unwrap();
     let mut step = |prompt: Option<f32>| {
         [&mut stays, &mut leaves].map(|executor| {
             if let Some(prompt) = prompt {
@@ -359,8 +359,8 @@ fn weights_of_prepare_stages_stay_or_are_read_anew() {
     assert_eq!(reads(), (1, 2));
 
     // Eight bytes each: the weight; the inputs and what is prepared of them; a result inside of a stage.
-    let Needs { weights, preparing, values, .. } = needs(&program, Device::Cpu);
+    let Needs { weights, preparing, values, .. } = needs(&program, Device::host());
     assert_eq!((weights, preparing, values), (0, 8, 24));
-    assert_eq!(needs(&program, Device::Cpu).resident(), 40);
-    assert_eq!(needs(&program, Device::Cpu).streaming(), 40);
+    assert_eq!(needs(&program, Device::host()).resident(), 40);
+    assert_eq!(needs(&program, Device::host()).streaming(), 40);
 }

@@ -30,7 +30,7 @@ fn program(x: &str, body: &str) -> String {
 
 fn executor(source: &str, weights: &dyn WeightSource) -> Box<dyn Execute> {
     let program = text::parse(source).unwrap_or_else(|error| panic!("{source}\n{error}"));
-    load(Device::Cpu, program, weights).unwrap()
+    load(Device::host(), program, weights).unwrap()
 }
 
 /// `%y` of [`program`].
@@ -418,7 +418,7 @@ fn programs_take_and_return_numbers() {
         program("i8.row.f32[2]", "%y = dequantize %x {dtype=f32} : f32[2]"),
     ] {
         let error =
-            load(Device::Cpu, text::parse(&source).unwrap(), &given(NO_WEIGHTS)).map(drop).unwrap_err();
+            load(Device::host(), text::parse(&source).unwrap(), &given(NO_WEIGHTS)).map(drop).unwrap_err();
         assert!(matches!(error, RunError::Verify(_)), "{error}");
     }
 }
@@ -427,6 +427,6 @@ fn programs_take_and_return_numbers() {
 fn a_quantized_weight_must_have_the_right_shape() {
     let body = "%y = dequantize @w i8.row.bf16[3] {dtype=f32} : f32[3]";
     let program = text::parse(&program("f32[1]", body)).unwrap();
-    let error = load(Device::Cpu, program, &given(&[("w", values(&[2], 1))])).map(drop).unwrap_err();
+    let error = load(Device::host(), program, &given(&[("w", values(&[2], 1))])).map(drop).unwrap_err();
     assert_eq!(error.to_string(), "weight `w` is bf16[2], the program expects bf16[3]");
 }

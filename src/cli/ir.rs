@@ -112,7 +112,7 @@ fn show(args: &ShowArgs) -> Result<(), Error> {
     // Only the transformer runs in steps.
     let in_steps = net == Net::Transformer && !pipeline.is_empty();
     let timesteps = in_steps.then(|| model.timesteps(&args.sizes)).transpose()?;
-    let (program, report) = args.drive.run(program, &pipeline, timesteps.as_deref())?;
+    let (program, report) = args.drive.run(program, pipeline, timesteps.as_deref())?;
     say_all(report);
     write_result(&mut out, &render(&program, args))
 }

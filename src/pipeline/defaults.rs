@@ -1,9 +1,7 @@
 //! What a model is used with, where a request does not say.
 
 use crate::Error;
-use reflux_ir::DType;
 use reflux_models::{ModelConfig, ModelError, PIXELS_PER_TOKEN, read_json};
-use reflux_runtime::Device;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -76,14 +74,6 @@ impl Defaults {
             guidance: given.guidance.unwrap_or(family.guidance),
             max_sequence_length: given.max_sequence_length.unwrap_or(family.max_sequence_length),
         })
-    }
-}
-
-/// What networks compute in on `device`.
-pub(crate) fn dtype_on(device: Device) -> DType {
-    match device {
-        Device::Cpu => DType::F32,
-        Device::Cuda => DType::BF16,
     }
 }
 

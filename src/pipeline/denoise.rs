@@ -63,7 +63,6 @@ impl FluxPipeline {
         let shape = [sizes.batch, latents.shape[1], latents.shape[2]];
         let mut sample = latents.to_f32();
         for step in 0..request.steps {
-            transformer.bind("step", &HostTensor::from_i32([], &[step as i32]))?;
             transformer.bind("latents", &HostTensor::from_f32(shape, &sample.repeat(sizes.batch)))?;
             let velocity =
                 transformer.step(step)?.remove("velocity").expect("the transformer's result").to_f32();

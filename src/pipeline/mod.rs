@@ -16,12 +16,11 @@ mod request;
 mod text;
 mod weights;
 
-pub(crate) use defaults::dtype_on;
 pub use defaults::{Defaults, bundled_model};
 pub use image::{Image, ImageFormat};
 pub use memory::Memory;
 pub(crate) use memory::check_fits;
-pub(crate) use optimize::lossless;
+pub(crate) use optimize::{lossless, settle};
 pub(crate) use replay::Replay;
 pub use report::{Event, Picture, Report, StageTime};
 pub use request::Request;
@@ -54,7 +53,7 @@ pub struct OpenOptions {
     /// Networks whose weights are not those of the model's folder.
     pub parts: Parts,
     /// What to run on the transformer before it is loaded: passes that are wanted beside the default ones, which are
-    /// [`reflux_passes::LOSSLESS_CPU`] on the processor and [`reflux_passes::LOSSLESS`] on a GPU, or exactly these.
+    /// [`reflux_passes::LOSSLESS_PACKED`] on the processor and [`reflux_passes::LOSSLESS`] on a GPU, or exactly these.
     pub passes: Recipe,
     /// The transformer's program, instead of what the configuration is lowered to: it runs as it is, but for exactly the
     /// passes of `passes`. What requests leave open and what is computed in is as it has them.
@@ -81,6 +80,8 @@ pub struct FluxPipeline {
     device_name: String,
     dtype: DType,
     passes: Pipeline,
+    /// Of the networks that run once a picture.
+    passes_once: Pipeline,
     program: Option<Arc<Program>>,
     dump_dir: Option<PathBuf>,
     memory: Memory,
@@ -114,7 +115,7 @@ impl FluxPipeline {
         let defaults = Defaults::of(files.folder(), &config)?;
         let mut pipeline = Self::with_random_weights(config, defaults, options)?;
         pipeline.tokenizers = Some(Tokenizers::open(files.folder(), &pipeline.config)?);
-        pipeline.notes = [files.unused(), pipeline.config.warnings.clone()].concat();
+        pipeline.notes.extend([files.unused(), pipeline.config.warnings.clone()].concat());
         for net in Net::ALL {
             let weights = open_weights(&files, &pipeline.config, net, &mut pipeline.notes)?;
             pipeline.weights.insert(net, Rc::new(weights));
@@ -129,8 +130,8 @@ impl FluxPipeline {
         defaults: Defaults,
         options: OpenOptions,
     ) -> Result<Self, Error> {
-        let device = options.device.unwrap_or(Device::Cpu);
-        let device_name = device.probe().map_err(reflux_runtime::RunError::from)?.name;
+        let device = options.device.unwrap_or(Device::host());
+        let info = device.probe().map_err(reflux_runtime::RunError::from)?;
         let given = options.program.as_deref();
         let own = given.and_then(given::dtype_of);
         if let (Some(own), Some(asked)) = (own, options.dtype)
@@ -142,7 +143,7 @@ impl FluxPipeline {
                 found: asked.to_string(),
             });
         }
-        let dtype = options.dtype.or(own).unwrap_or(dtype_on(device));
+        let dtype = options.dtype.or(own).unwrap_or(device.dtype());
         let defaults = given.map_or(defaults.clone(), |program| given::defaults_of(program, &defaults));
         if !dtype.is_float() {
             return Err(Error::Range {
@@ -151,20 +152,25 @@ impl FluxPipeline {
                 found: dtype.to_string(),
             });
         }
+        let mut passes = match given {
+            Some(_) => options.passes.only().pipeline(&Pipeline::new()),
+            None => options.passes.pipeline(&lossless(Net::Transformer, Some(device))),
+        };
+        // Those of the other networks are the same for all of them.
+        let mut passes_once = lossless(Net::Vae, Some(device));
+        let said = [&mut passes, &mut passes_once].map(|pipeline| settle(pipeline, device, &info));
         Ok(Self {
             files: None,
             weights: HashMap::new(),
-            notes: Vec::new(),
+            notes: said.into_iter().flatten().take(1).collect(),
             config,
             defaults,
             tokenizers: None,
             device,
-            device_name,
+            device_name: info.name,
             dtype,
-            passes: match given {
-                Some(_) => options.passes.only().pipeline(&Pipeline::new()),
-                None => options.passes.pipeline(&lossless(Net::Transformer, device)),
-            },
+            passes,
+            passes_once,
             program: options.program.clone(),
             dump_dir: options.dump_dir,
             memory: options.memory,

@@ -6,19 +6,26 @@ use reflux_ir::Program;
 use reflux_ir::pass::{Driver, Pipeline};
 use reflux_models::scheduler::Schedule;
 use reflux_models::{Net, Sizes};
-use reflux_passes::{LOSSLESS, LOSSLESS_CPU, LOSSLESS_ONCE, registry};
-use reflux_runtime::Device;
+use reflux_passes::{LOSSLESS, LOSSLESS_ONCE, LOSSLESS_PACKED, registry};
+use reflux_runtime::{Device, DeviceInfo, MachineOf};
 
-/// The default passes of `net`: those that run where nothing is asked for, and around what is.
-pub(crate) fn lossless(net: Net, device: Device) -> Pipeline {
-    let passes = match (net, device) {
-        (Net::Transformer, Device::Cpu) => LOSSLESS_CPU,
-        (Net::Transformer, Device::Cuda) => LOSSLESS,
-        (_, Device::Cuda) => LOSSLESS_ONCE,
-        // They run once a picture, and not for long.
-        (_, Device::Cpu) => return Pipeline::default(),
+/// The default passes of `net`: those that run where nothing is asked for, and around what is. Without a device, those that are
+/// good for most.
+pub(crate) fn lossless(net: Net, device: Option<Device>) -> Pipeline {
+    let passes = match net {
+        Net::Transformer if device.is_some_and(Device::reads_panels) => LOSSLESS_PACKED,
+        Net::Transformer => LOSSLESS,
+        _ if device.is_none_or(Device::optimizes_once) => LOSSLESS_ONCE,
+        _ => "",
     };
     Pipeline::parse(passes, &registry()).expect("it is written well")
+}
+
+/// Has `pipeline` decide by the machine of `device`: with what to say of that, if it matters.
+pub(crate) fn settle(pipeline: &mut Pipeline, device: Device, info: &DeviceInfo) -> Option<String> {
+    let MachineOf { machine, warning, .. } = device.machine(info);
+    let decides = pipeline.settle(machine);
+    warning.filter(|_| decides)
 }
 
 /// A network's program as the passes made it.
@@ -43,7 +50,7 @@ impl FluxPipeline {
                     self.optimize(given, sizes)?
                 }
                 (Net::Transformer, None) => self.optimize(program, sizes)?,
-                _ => Driver::default().run(program, &lossless(net, self.device))?.0,
+                _ => Driver::default().run(program, &self.passes_once)?.0,
             };
             let (needed, working) = self.memory.with_working(&program, self.device);
             self.optimized.insert(net, Optimized { sizes: *sizes, program, needed, working });

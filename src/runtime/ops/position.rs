@@ -1,6 +1,7 @@
 //! Positions and their embeddings. Tables are made on the host: they are small and their rounding matters.
 
-use super::{Target, extents, in_f32};
+use super::{extents, in_f32};
+use crate::backend::BurnBackend;
 use crate::value::float_dtype;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Shape, Slice, TensorData};
@@ -81,7 +82,7 @@ pub fn rope_table(op: &RopeTable, ids: &HostTensor) -> HostTensor {
 }
 
 /// See [`reflux_ir::op::Rope`].
-pub fn rope<B: Target>(x: FloatTensor<B>, table: FloatTensor<B>) -> FloatTensor<B> {
+pub fn rope<B: BurnBackend>(x: FloatTensor<B>, table: FloatTensor<B>) -> FloatTensor<B> {
     let shape = extents::<B>(&x);
     let [batch, tokens, heads, dim] = [shape[0], shape[1], shape[2], shape[3]];
     let part = |index: usize| {
@@ -110,7 +111,7 @@ pub fn frequencies(op: &TimestepEmbedding) -> Vec<f32> {
 }
 
 /// See [`TimestepEmbedding`]; `shape` is the result's.
-pub fn timestep_embedding<B: Target>(
+pub fn timestep_embedding<B: BurnBackend>(
     op: &TimestepEmbedding,
     t: FloatTensor<B>,
     shape: &[usize],
