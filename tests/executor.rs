@@ -51,6 +51,29 @@ fn i32s<const N: usize>(shape: [usize; N], values: &[i32]) -> HostTensor {
     HostTensor::from_i32(shape, values)
 }
 
+/// Whoever runs a step knows its number, so nobody else gives it.
+#[test]
+fn the_executor_gives_the_number_of_the_step() {
+    let source = "program p {
+        input %table : f32[3,2] schedule
+        input %step : i32[] latent
+        variant main (%table, %step) -> (%y) {
+          %y = select %table, %step : f32[2]
+          return %y
+        }
+        schedule main*3
+      }";
+    let mut executor = executor(source);
+    let table = HostTensor::from_f32([3, 2], &[0.0, 1.0, 10.0, 11.0, 20.0, 21.0]);
+    executor.bind("table", &table).unwrap();
+    for step in [0, 2, 1] {
+        let row = [10.0 * step as f32, 10.0 * step as f32 + 1.0];
+        assert_eq!(executor.step(step).unwrap()["y"].to_f32(), row);
+    }
+    let error = executor.bind("step", &HostTensor::from_i32([], &[1])).unwrap_err();
+    assert!(matches!(&error, RunError::StepBound(name) if &**name == "step"), "{error}");
+}
+
 #[test]
 fn ops_compute_what_they_say() {
     let a = f32s([2, 2], &[1.0, 2.0, 3.0, 4.0]);

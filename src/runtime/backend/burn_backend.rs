@@ -122,6 +122,7 @@ pub struct Kept<B: BurnBackend> {
     /// Another one for every value that was ever kept.
     pub version: u64,
     /// Whether a graph that ran as a whole made it: the backend has nothing left to do for it then.
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "the processor runs no graph as a whole"))]
     pub is_made: bool,
 }
 
@@ -185,6 +186,7 @@ pub enum Unplanned {
     /// The backend has nothing else.
     OpByOp,
     /// It has, but not for this graph: which op, and what it lacks.
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "the processor runs no graph as a whole"))]
     Unsupported(String),
     /// It has, and it does not work.
     Failed(RunError),

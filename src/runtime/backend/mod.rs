@@ -5,7 +5,7 @@
 //!
 //! 1. `backend/rocm/mod.rs`: a type that implements `Backend`, which finds the device, its memory, and loads programs; and
 //!    `BurnBackend` for burn's type. An empty `impl BurnBackend for Hip {}` will do: every op is composed of burn's own then.
-//! 2. A line in [`BACKENDS`], and in `LEFT_OUT` if it is behind a cargo feature, which `Cargo.toml` names here and in the root.
+//! 2. A line in `BACKENDS`, and in `LEFT_OUT` if it is behind a cargo feature, which `Cargo.toml` names here and in the root.
 //! 3. If its machines have no table yet: `src/ir/machine/NAME.toml` and its line in `src/ir/machine.rs`, so that `fuse` knows what
 //!    is fast there. A new card of a maker that is known takes this step alone.
 //!
@@ -20,7 +20,9 @@ mod interface;
 pub(crate) use burn_backend::{BurnBackend, GraphRunner, Kept, Loader, Unplanned};
 #[cfg(feature = "cuda")]
 pub(crate) use burn_backend::{Made, Observer};
-pub(crate) use interface::{Backend, Facts, Loading, Meter, PlannedMemory};
+#[cfg(feature = "cuda")]
+pub(crate) use interface::PlannedMemory;
+pub(crate) use interface::{Backend, Facts, Loading, Meter};
 pub use interface::{DeviceError, DeviceInfo, Form, FreeMemory, Oracle};
 
 /// The processor, which is always there and is the reference of the others.

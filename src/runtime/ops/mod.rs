@@ -6,10 +6,8 @@ pub mod elementwise;
 pub mod fused;
 pub mod matrix;
 mod norm;
-mod position;
+pub mod position;
 pub mod quantized;
-
-pub use position::{frequencies, is_known, known};
 
 use crate::RunError;
 use crate::backend::BurnBackend;

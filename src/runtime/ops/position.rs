@@ -5,8 +5,8 @@ use crate::backend::BurnBackend;
 use crate::value::float_dtype;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Shape, Slice, TensorData};
-use reflux_ir::op::{Op, PositionIds, RelativeBuckets, RopeTable, TimestepEmbedding};
-use reflux_ir::{DType, Graph, HostTensor, ValueId};
+use reflux_ir::op::{PositionIds, RelativeBuckets, RopeTable, TimestepEmbedding};
+use reflux_ir::{DType, HostTensor};
 
 /// See [`PositionIds`].
 pub fn position_ids(op: &PositionIds) -> HostTensor {
@@ -37,28 +37,6 @@ fn bucket(op: &RelativeBuckets, distance: i64) -> i32 {
     let ratio = (distance as f32 / exact as f32).ln() / (op.max_distance as f64 / exact as f64).ln() as f32;
     let large = exact + (ratio * (half - exact) as f32) as usize;
     (sign + large.min(half - 1)) as i32
-}
-
-/// Whether the value of `id` is known from the ops alone, and small.
-pub fn is_known(graph: &Graph, id: ValueId) -> bool {
-    match graph[id].op {
-        Op::PositionIds(_) | Op::RelativeBuckets(_) => true,
-        Op::RopeTable(_) => is_known(graph, graph.operands(id)[0]),
-        _ => false,
-    }
-}
-
-/// The value of `id`, where it is known from the ops alone or a constant.
-pub fn known(graph: &Graph, id: ValueId) -> Option<HostTensor> {
-    match &graph[id].op {
-        Op::Constant(constant) => {
-            Some(HostTensor::from_f32([], &[constant.value.0 as f32]).cast(constant.dtype))
-        }
-        Op::PositionIds(op) => Some(position_ids(op)),
-        Op::RelativeBuckets(op) => Some(relative_buckets(op)),
-        Op::RopeTable(op) => known(graph, graph.operands(id)[0]).map(|ids| rope_table(op, &ids)),
-        _ => None,
-    }
 }
 
 /// See [`RopeTable`]; `ids` is `f32[tokens, axes]`.

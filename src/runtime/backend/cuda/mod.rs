@@ -14,6 +14,7 @@ mod driver;
 mod engine;
 mod fallback;
 mod gemm;
+mod known;
 mod launch;
 mod matmul;
 mod nvidia;

@@ -4,6 +4,7 @@ use super::burn_memory::{
     address, address_of, empty, for_now, in_one_piece, lost, persistent, settled, upload_flat,
 };
 use super::engine::{Addresses, Engine, Refused};
+use super::known::known;
 use super::plan::plan_without;
 use super::room::Room;
 use super::{Edge, Foreign, Gpu, Piece, Place, driver, fallback};
@@ -12,7 +13,7 @@ use crate::backend::{GraphRunner, Kept, Made, Observer, Unplanned};
 use crate::coded::Coded;
 use crate::executor::guarded;
 use crate::liveness::{Instruction, Liveness};
-use crate::ops::{execute, known};
+use crate::ops::execute;
 use crate::quantize::grid;
 use crate::value::{Value, burn_dtype};
 use burn::tensor::DType;

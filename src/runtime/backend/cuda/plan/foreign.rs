@@ -2,9 +2,9 @@
 
 use super::planner::Planner;
 use super::{Launch, LaunchPlan};
+use crate::backend::cuda::known::is_known;
 use crate::backend::cuda::source::{Coding, Stored};
 use crate::backend::cuda::view::Pointer;
-use crate::ops::is_known;
 use reflux_ir::op::Op;
 use reflux_ir::{Name, ValueId};
 

@@ -5,7 +5,7 @@ use crate::backend::cuda::matmul::{Matmul, MatmulKind};
 use crate::backend::cuda::source::{Kernel, PRELUDE, Product, Scaling, Stored, c_type, rowwise};
 use crate::backend::cuda::unsupported::Unsupported;
 use crate::backend::cuda::view::{Pointer, View};
-use crate::ops::frequencies;
+use crate::ops::position::frequencies;
 use reflux_ir::op::{Arg, Body, BodyBuilder, Gemm, MatmulCodes, Op, Rescale, Segment, TimestepEmbedding};
 use reflux_ir::{DType, Fact, Granularity, ValueId};
 use std::fmt::Write;

@@ -3,9 +3,9 @@
 use super::lookup;
 use super::planner::Planner;
 use crate::backend::cuda::attention;
+use crate::backend::cuda::known::is_known;
 use crate::backend::cuda::source::{self, Stored};
 use crate::backend::cuda::unsupported::Unsupported;
-use crate::ops::is_known;
 use reflux_ir::op::{Body, Op, Rowwise, Slice, Transpose, axis_index};
 use reflux_ir::{DType, Fact, ValueId};
 
