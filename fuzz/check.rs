@@ -165,9 +165,8 @@ fn run(program: &Program, pipeline: &str, registry: &Registry, times: bool) -> R
             exactness: parsed.exactness(),
             is_cut_short: report.is_cut_short(),
         }),
-        Err(DriverError::Broken { pass, failure, .. }) => {
+        Err(DriverError::Broken { name, failure, .. }) => {
             let place = PLACE.with(|place| place.borrow().clone());
-            let name = pass.split('(').next().unwrap_or_default();
             Err(Failure::new(format!(
                 "{name} {failure}{}",
                 if matches!(*failure, pass::Failure::Panic(_)) { place } else { String::new() }

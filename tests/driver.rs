@@ -439,7 +439,7 @@ fn broken_passes_leave_reproducers() {
         let error = driver.run(program(NET), &pipeline).expect_err(deed);
         let message = error.to_string().replace(&folder.display().to_string(), "DUMPS");
         writeln!(text, "# {deed}\n{message}\n").unwrap();
-        let DriverError::Broken { pass, failure, reproducer } = error else { panic!("{deed}: {error}") };
+        let DriverError::Broken { pass, failure, reproducer, .. } = error else { panic!("{deed}: {error}") };
         assert!(is_it(&failure), "{deed}: {failure:?}");
         assert_eq!(pass, format!("acts(deed={deed})"));
         assert_eq!(reproducer, Some(folder.join("reproducer.ir")));

@@ -64,9 +64,9 @@ pub enum DriverError {
     /// The options, or the program given, do not allow it.
     #[error("pass `{pass}`: {why}")]
     Refused { pass: String, why: String },
-    /// A bug of the pass. The reproducer is a program that fails again.
+    /// A bug of the pass, which is called `name`. The reproducer is a program that fails again.
     #[error("pass `{pass}` {failure}{}", reproduce(.reproducer))]
-    Broken { pass: String, failure: Box<Failure>, reproducer: Option<PathBuf> },
+    Broken { name: &'static str, pass: String, failure: Box<Failure>, reproducer: Option<PathBuf> },
     #[error("the program given does not verify: {0}")]
     Input(VerifyError),
     #[error("cannot write dumps: {}", words::of_io(.0))]
@@ -164,7 +164,8 @@ impl Driver<'_> {
         if let Some(failure) = failure {
             let written = reproducer(self.dump_dir, &before, &report.pass, &failure.to_string());
             let pass = report.pass.clone();
-            return Err(DriverError::Broken { pass, failure: Box::new(failure), reproducer: written.ok() });
+            let (name, failure) = (report.name, Box::new(failure));
+            return Err(DriverError::Broken { name, pass, failure, reproducer: written.ok() });
         }
         report.changed = before.structural_hash() != program.structural_hash();
         report.ops_after = program.op_count();

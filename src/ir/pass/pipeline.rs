@@ -124,7 +124,7 @@ impl Pipeline {
     /// The report of pass `index` before it has run.
     pub(super) fn report_of(&self, index: usize) -> PassReport {
         let Entry { pass, positional, .. } = &self.passes[index];
-        PassReport::new(self.text_of(index), *positional, pass.exactness())
+        PassReport::new(pass.name(), self.text_of(index), *positional, pass.exactness())
     }
 
     /// These passes with `wanted` among them, as [`Recipe::pipeline`](super::Recipe::pipeline) says.

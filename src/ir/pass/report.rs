@@ -30,6 +30,9 @@ impl Report {
 pub struct PassReport {
     /// The pass as in pipeline text, with all its options, those included that it found out itself: it runs again alike.
     pub pass: String,
+    /// What it is called, without options.
+    #[serde(skip)]
+    pub name: &'static str,
     #[serde(skip)]
     positional: Option<&'static str>,
     pub exactness: Exactness,
@@ -88,9 +91,15 @@ pub fn counted(count: usize, noun: &str) -> String {
 
 impl PassReport {
     /// Of a pass that has not run.
-    pub(super) fn new(pass: String, positional: Option<&'static str>, exactness: Exactness) -> Self {
+    pub(super) fn new(
+        name: &'static str,
+        pass: String,
+        positional: Option<&'static str>,
+        exactness: Exactness,
+    ) -> Self {
         Self {
             pass,
+            name,
             positional,
             exactness,
             changed: false,
@@ -126,8 +135,7 @@ impl PassReport {
     /// Says with which options the pass does the same again, where that takes more than its own: what it found out from
     /// the [context](super::PassContext).
     pub fn replay_with(&mut self, options: Map<String, Value>) {
-        let name = self.pass.split('(').next().unwrap_or_default();
-        self.pass = format!("{name}{}", options::print(&options, self.positional));
+        self.pass = format!("{}{}", self.name, options::print(&options, self.positional));
     }
 
     /// Adds a line worth telling a user.
