@@ -2,6 +2,7 @@
 
 use crate::architecture::Architecture;
 use crate::error::ModelError;
+use crate::names;
 use crate::settings::{Component, EXTENTS, Fixed, LAYERS, Settings, positive, within};
 use reflux_ir::op::{Argmax, Attention, Binary, Embedding, LayerNorm, Real, Select, Unary};
 use reflux_ir::{DType, GraphBuilder, GraphError, Program, Rate, Scope, ValueId};
@@ -104,7 +105,7 @@ impl ClipConfig {
 
     fn build(&self, s: &mut Scope, batch: usize) -> Result<(), GraphError> {
         let tokens = self.max_position_embeddings;
-        let ids = s.input("ids", DType::I32, [batch, tokens], Rate::Prompt)?;
+        let ids = s.input(names::IDS, DType::I32, [batch, tokens], Rate::Prompt)?;
         let mut model = s.module("text_model");
         let mut embeddings = model.module("embeddings");
         let table = embeddings.weight("token_embedding.weight", [self.vocab_size, self.hidden_size])?;

@@ -25,6 +25,7 @@ mod geometry;
 mod hub;
 mod json;
 mod model_index;
+pub mod names;
 mod net;
 mod settings;
 mod t5;

@@ -2,6 +2,7 @@
 
 use crate::architecture::Architecture;
 use crate::error::ModelError;
+use crate::names;
 use crate::settings::{Component, EXTENTS, Fixed, LAYERS, Settings, positive, within};
 use reflux_ir::op::{Attention, Binary, Embedding, Real, RelativeBuckets, RmsNorm, Unary};
 use reflux_ir::{DType, GraphBuilder, GraphError, Program, Rate, Scope, ValueId};
@@ -102,7 +103,7 @@ impl T5Config {
     }
 
     fn build(&self, s: &mut Scope, batch: usize, tokens: usize) -> Result<(), GraphError> {
-        let ids = s.input("ids", DType::I32, [batch, tokens], Rate::Prompt)?;
+        let ids = s.input(names::IDS, DType::I32, [batch, tokens], Rate::Prompt)?;
         let mut shared = s.module("shared");
         let table = shared.weight("weight", [self.vocab_size, self.d_model])?;
         let mut x = shared.add("embedded", Embedding {}, &[ids, table])?;

@@ -3,6 +3,7 @@
 use crate::architecture::Architecture;
 use crate::error::ModelError;
 use crate::geometry::{Geometry, Sizes};
+use crate::names;
 use crate::settings::{Component, EXTENTS, Fixed, Settings, positive, within};
 use reflux_ir::op::{Attention, Binary, GroupNorm, Real, Unary, Upsample};
 use reflux_ir::{DType, GraphBuilder, GraphError, Program, Rate, Scope, ValueId};
@@ -156,7 +157,7 @@ impl VaeConfig {
         let x = decoder.module("conv_act").unary("act_out", Unary::Silu, x)?;
         let x = decoder.conv2d("conv_out", "conv_out", x, self.out_channels, 3)?;
         let image = decoder.cast("image", x, DType::F32)?;
-        s.output("image", image);
+        s.output(names::IMAGE, image);
         Ok(())
     }
 
@@ -165,7 +166,7 @@ impl VaeConfig {
         let (patch, (rows, columns)) = (geometry.patch, geometry.grid(sizes));
         let (batch, channels, dtype) = (sizes.batch, self.latent_channels, s.dtype());
         let packed = [batch, rows * columns, channels * patch * patch];
-        let latents = s.input("latents", DType::F32, packed, Rate::Latent)?;
+        let latents = s.input(names::LATENTS, DType::F32, packed, Rate::Latent)?;
         let z = s.scalar("unscaled", Binary::Div, latents, self.scaling_factor)?;
         let z = match self.shift_factor {
             Some(shift) => s.scalar("shifted", Binary::Add, z, shift)?,

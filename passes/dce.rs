@@ -3,6 +3,7 @@
 mod narrow;
 mod readers;
 
+use indexmap::IndexSet;
 use reflux_ir::op::Op;
 use reflux_ir::pass::{Answer, Changed, Exactness, Pass, PassContext, PassError, Place, RuleInfo, counted};
 use reflux_ir::{Graph, Name, Patch, Program, si};
@@ -46,13 +47,15 @@ impl Pass for Dce {
         let carried = carried_bytes(program);
         loop {
             let hash = program.structural_hash();
-            drop_variants(program, cx);
-            narrow::narrow_carries(program, cx)?;
+            cx.timed(UNSCHEDULED_VARIANT.name, |cx| drop_variants(program, cx));
+            cx.timed(narrow::RULE.name, |cx| narrow::narrow_carries(program, cx))?;
             for (_, graph) in program.stages_mut() {
-                drop_ops(graph, cx)?;
-                drop_inputs(graph, cx)?;
+                cx.timed(UNREAD_OP.name, |cx| drop_ops(graph, cx))?;
+                cx.timed(UNREAD_INPUT.name, |cx| drop_inputs(graph, cx))?;
             }
-            drop_outputs(program, cx)?;
+            let read = read_inputs(program);
+            cx.timed(UNREAD_PREPARED.name, |cx| drop_prepared(program, &read, cx))?;
+            cx.timed(UNREAD_CARRY.name, |cx| drop_carries(program, &read, cx))?;
             if program.structural_hash() == hash {
                 break;
             }
@@ -96,7 +99,7 @@ fn drop_variants(program: &mut Program, cx: &mut PassContext) {
 }
 
 fn drop_ops(graph: &mut Graph, cx: &mut PassContext) -> Result<(), PassError> {
-    let mut dropped = HashSet::new();
+    let mut dropped = IndexSet::new();
     for id in graph.unread() {
         // What is kept is made of something.
         let is_free = graph.users(id).all(|user| dropped.contains(&user));
@@ -120,12 +123,15 @@ fn drop_inputs(graph: &mut Graph, cx: &mut PassContext) -> Result<(), PassError>
     Ok(patch.apply()?)
 }
 
-/// Drops prepared and carried values that no stage reads.
-fn drop_outputs(program: &mut Program, cx: &mut PassContext) -> Result<(), PassError> {
-    let read: HashSet<Name> = program
-        .stages()
-        .flat_map(|(_, graph)| graph.inputs().iter().map(|&id| graph[id].name.clone()))
-        .collect();
+/// What the inputs of all stages are called.
+fn read_inputs(program: &Program) -> HashSet<Name> {
+    let inputs =
+        program.stages().flat_map(|(_, graph)| graph.inputs().iter().map(|&id| graph[id].name.clone()));
+    inputs.collect()
+}
+
+/// Drops prepared values that are none of the `read` inputs.
+fn drop_prepared(program: &mut Program, read: &HashSet<Name>, cx: &mut PassContext) -> Result<(), PassError> {
     for graph in program.prepares.values_mut() {
         let mut patch = Patch::new(graph, UNREAD_PREPARED.name);
         patch.retain_outputs(|label| {
@@ -134,6 +140,11 @@ fn drop_outputs(program: &mut Program, cx: &mut PassContext) -> Result<(), PassE
         patch.apply()?;
     }
     program.prepares.retain(|_, graph| !graph.outputs().is_empty());
+    Ok(())
+}
+
+/// Drops carried values that are none of the `read` inputs.
+fn drop_carries(program: &mut Program, read: &HashSet<Name>, cx: &mut PassContext) -> Result<(), PassError> {
     let names = program.carries.iter().map(|carry| &carry.name).filter(|name| !read.contains(*name));
     let unread: HashSet<Name> =
         names.filter(|name| cx.admit(UNREAD_CARRY.name, || format!("%{name}"))).cloned().collect();

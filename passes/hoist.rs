@@ -71,7 +71,7 @@ impl Pass for Hoist {
         if plan.frontier.is_empty() {
             return Ok(changed);
         }
-        rewrite::hoist(program, &variant, &plan)?;
+        cx.timed(RULE.name, |_| rewrite::hoist(program, &variant, &plan))?;
         let after: HashSet<String> =
             weights_of(program, &variant).into_iter().map(|(name, ..)| name).collect();
         let left: Vec<_> = before.into_iter().filter(|(name, ..)| !after.contains(name)).collect();

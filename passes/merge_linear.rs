@@ -10,7 +10,6 @@ use reflux_ir::{Declaration, Fact, Graph, ModulePath, Name, Patch, Program, Valu
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::time::Instant;
 
 const RULE: RuleInfo = RuleInfo {
     name: "merge-linear",
@@ -53,14 +52,9 @@ impl Pass for MergeLinear {
             let (mut groups, alone) = products(graph);
             cx.report.count_all(RULE.name, alone, 0);
             groups.retain(|group| cx.admit(RULE.name, || names(graph, group)));
-            let start = Instant::now();
-            let prepared = prepare(program, variant, &groups)?;
-            let mut replaced = HashMap::new();
-            for (group, prepared) in groups.iter().zip(&prepared) {
-                (before, after) = (before + group.len(), after + 1);
-                merge(&mut program.variants[variant], group, prepared, &mut replaced)?;
-            }
-            cx.report.spend(RULE.name, start.elapsed());
+            before += groups.iter().map(Vec::len).sum::<usize>();
+            after += groups.len();
+            cx.timed(RULE.name, |_| merge_all(program, variant, &groups))?;
         }
         if after > 0 {
             cx.report.note(format!("{before} linears became {after}"));
@@ -86,6 +80,16 @@ fn names(graph: &Graph, group: &[Product]) -> String {
 struct Prepared {
     weight: ValueId,
     bias: Option<ValueId>,
+}
+
+/// Replaces the products of each group by one.
+fn merge_all(program: &mut Program, variant: &Name, groups: &[Vec<Product>]) -> Result<(), PassError> {
+    let prepared = prepare(program, variant, groups)?;
+    let mut replaced = HashMap::new();
+    for (group, prepared) in groups.iter().zip(&prepared) {
+        merge(&mut program.variants[variant], group, prepared, &mut replaced)?;
+    }
+    Ok(())
 }
 
 /// Puts the weights of each group together, and the biases, and makes both inputs of the variant: weights first, so that

@@ -44,11 +44,19 @@ impl Pass for Pack {
         for variant in &variants {
             for product in program.variants[variant].order() {
                 let graph = &program.variants[variant];
-                let Ok(weight) = weight(graph, product) else { continue };
-                let Some(source) = Source::of(program, graph, weight) else { continue };
+                if !is_product(&graph[product].op) {
+                    continue;
+                }
+                let found = weight(graph, product);
+                let Ok((weight, origin)) =
+                    found.and_then(|weight| Ok((weight, Origin::of(program, graph, weight)?)))
+                else {
+                    cx.reject(RULE.name);
+                    continue;
+                };
                 let line = |program: &Program| program.variants[variant].line(product);
                 let pack = |program: &mut Program| {
-                    let panels = panels(program, source, variant, product)?;
+                    let panels = panels(program, origin, variant, product)?;
                     read(&mut program.variants[variant], product, weight, &panels)
                 };
                 packed += usize::from(cx.apply_site(RULE.name, program, line, pack)? == Changed::Yes);
@@ -65,8 +73,14 @@ impl Pass for Pack {
     }
 
     fn why(&self, place: &Place, rule: &str) -> Option<Answer> {
-        (rule == RULE.name).then(|| weight(place.graph, place.value).map(|_| None))
+        let origin = || Origin::of(place.program, place.graph, weight(place.graph, place.value)?);
+        (rule == RULE.name).then(|| origin().map(|_| None))
     }
+}
+
+/// Whether it is a product, by itself or with an epilogue.
+fn is_product(op: &Op) -> bool {
+    matches!(op, Op::Linear(_) | Op::Gemm(_))
 }
 
 /// The weight of the product whose result is `id`, if it can be packed.
@@ -115,37 +129,38 @@ fn reads_of(gemm: &Gemm, index: usize) -> usize {
 }
 
 /// Where a weight comes from.
-enum Source {
+enum Origin {
     Tensor(Name, Fact),
     /// A result of `prepare weights`.
     Prepared(ValueId),
 }
 
-impl Source {
-    fn of(program: &Program, graph: &Graph, weight: ValueId) -> Option<Self> {
+impl Origin {
+    fn of(program: &Program, graph: &Graph, weight: ValueId) -> Result<Self, Mismatch> {
         let node = &graph[weight];
         if matches!(node.op, Op::Weight(_)) {
-            return Some(Self::Tensor(node.name.clone(), node.fact.clone()));
+            return Ok(Self::Tensor(node.name.clone(), node.fact.clone()));
         }
-        let outputs = program.prepares.get(&Rate::Weights)?.outputs();
-        let output = outputs.iter().find(|output| output.label == node.name)?;
-        Some(Self::Prepared(output.value))
+        let mut outputs = program.prepares.get(&Rate::Weights).into_iter().flat_map(Graph::outputs);
+        let output = outputs.find(|output| output.label == node.name);
+        let prepared = output.map(|output| Self::Prepared(output.value));
+        prepared.ok_or_else(|| Mismatch::at(weight, "its weight is given to the program, and not prepared"))
     }
 }
 
 /// The panels of the weight of `product` as a prepared value, made once for all variants.
 fn panels(
     program: &mut Program,
-    source: Source,
+    origin: Origin,
     variant: &Name,
     product: ValueId,
 ) -> Result<Declaration, PatchError> {
     let node = &program.variants[variant][product];
     let (name, path, from) = (node.name.suffixed("_panels"), node.path.clone(), node.name.clone());
     program.prepare_once(RULE.name, &name, [from], |stage, name| {
-        let rows = match source {
-            Source::Tensor(tensor, fact) => stage.weight(&tensor, fact)?,
-            Source::Prepared(value) => value,
+        let rows = match origin {
+            Origin::Tensor(tensor, fact) => stage.weight(&tensor, fact)?,
+            Origin::Prepared(value) => value,
         };
         let [out, features] = stage.graph()[rows].fact.shape[..] else {
             unreachable!("a weight is a matrix")

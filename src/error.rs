@@ -93,9 +93,10 @@ pub(crate) fn nearest_sizes(pixels: usize, unit: usize) -> String {
 
 /// What else would take less memory.
 fn other_ways(device: Device) -> &'static str {
-    match device.dtype() {
-        DType::F32 => ", compute in 16 bits (--dtype bf16), or keep less at once (--memory low)",
-        _ => ", quantize the transformer (--passes), or keep less on the device (--memory low)",
+    if device.dtype().bits() > 16 {
+        ", compute in 16 bits (--dtype bf16), or keep less at once (--memory low)"
+    } else {
+        ", quantize the transformer (--passes), or keep less on the device (--memory low)"
     }
 }
 

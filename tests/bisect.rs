@@ -62,10 +62,10 @@ const NO_LINEAR: FuseRule = FuseRule {
     rewrite: |_: &Classes, found: &Match| Ok(vec![Tree::Class(found.levels[0].operands[0])]),
 };
 
-static WITH_WRONG: [FuseRule; 9] = {
-    let mut rules = [NO_LINEAR; 9];
+static WITH_WRONG: [FuseRule; RULES.len() + 1] = {
+    let mut rules = [NO_LINEAR; RULES.len() + 1];
     let mut at = 0;
-    while at < 8 {
+    while at < RULES.len() {
         rules[at] = RULES[at];
         at += 1;
     }

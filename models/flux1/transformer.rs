@@ -3,6 +3,7 @@
 use super::settings::{GEOMETRY, TransformerConfig};
 use crate::error::ModelError;
 use crate::geometry::Sizes;
+use crate::names;
 use crate::settings::Component;
 use reflux_ir::op::{
     Attention, Binary, Concat, LayerNorm, PositionIds, Real, RmsNorm, Rope, RopeTable, Select,
@@ -37,7 +38,7 @@ impl TransformerConfig {
         let (rows, columns) = GEOMETRY.grid(sizes);
         let (batch, dtype, dim) = (sizes.batch, s.dtype(), self.inner_dim());
         let latents =
-            s.input("latents", DType::F32, [batch, rows * columns, self.in_channels], Rate::Latent)?;
+            s.input(names::LATENTS, DType::F32, [batch, rows * columns, self.in_channels], Rate::Latent)?;
         let prompt =
             s.input("prompt", dtype, [batch, sizes.text_tokens, self.joint_attention_dim], Rate::Prompt)?;
         let temb = self.conditioning(s, sizes)?;
@@ -61,7 +62,7 @@ impl TransformerConfig {
         let end = sizes.text_tokens + rows * columns;
         let img = s.slice("img_out", h, 1, sizes.text_tokens..end)?;
         let velocity = self.head(s, img, temb)?;
-        s.output("velocity", velocity);
+        s.output(names::VELOCITY, velocity);
         Ok(())
     }
 
@@ -69,9 +70,9 @@ impl TransformerConfig {
     fn conditioning(&self, s: &mut Scope, sizes: &Sizes) -> Result<ValueId, GraphError> {
         let (batch, dtype) = (sizes.batch, s.dtype());
         let pooled = s.input("pooled", dtype, [batch, self.pooled_projection_dim], Rate::Prompt)?;
-        let timesteps = s.input("timesteps", DType::F32, [sizes.steps, batch], Rate::Schedule)?;
+        let timesteps = s.input(names::TIMESTEPS, DType::F32, [sizes.steps, batch], Rate::Schedule)?;
         let guidance = match self.guidance_embeds {
-            true => Some(s.input("guidance", DType::F32, [batch], Rate::Schedule)?),
+            true => Some(s.input(names::GUIDANCE, DType::F32, [batch], Rate::Schedule)?),
             false => None,
         };
         let step = s.input("step", DType::I32, [], Rate::Latent)?;

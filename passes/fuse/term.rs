@@ -122,8 +122,11 @@ impl Analysis<Term> for Facts {
     fn merge(&mut self, known: &mut Known, other: Known) -> DidMerge {
         assert!(known.fact.same_type(&other.fact), "{} and {} were said to be equal", known.fact, other.fact);
         let rate = known.fact.rate.min(other.fact.rate);
-        let changed = (known.fact.rate != rate, other.fact.rate != rate);
-        known.fact.rate = rate;
-        DidMerge(changed.0, changed.1)
+        // Whichever of the two is known to be a number, both are it.
+        let constant = known.constant.clone().or_else(|| other.constant.clone());
+        let both = Known { fact: Fact { rate, ..known.fact.clone() }, constant };
+        let changed = DidMerge(*known != both, other != both);
+        *known = both;
+        changed
     }
 }

@@ -91,11 +91,6 @@ impl Scheme {
         };
         let fact = self.weight(rule, &graph[weight].fact);
         let quantize = self.activation(rule, &graph[x].fact);
-        let codes = quantize.as_ref().and_then(|op| {
-            let is_it = |&user: &ValueId| graph[user].op == Op::from(op.clone());
-            graph.users(x).find(is_it)
-        });
-
         let mut patch = Patch::new(graph, RULE.name);
         let weight = patch.weight(&tensor, fact)?;
         let mut build = Builder { patch: &mut patch, node: &node };
@@ -109,9 +104,14 @@ impl Scheme {
                 build.add("", Rescale { dtype: node.fact.dtype }, &[&[product, weight], bias].concat())?
             }
             (_, Some(op)) => {
-                let matmul =
-                    if op.dtype == DType::I8 { MatmulCodes::MatmulI8 } else { MatmulCodes::MatmulF8 };
-                let codes = codes.map_or_else(|| build.quantize(op, x), Ok)?;
+                let matmul = match op.dtype {
+                    DType::I8 => MatmulCodes::MatmulI8,
+                    DType::F8E4M3 => MatmulCodes::MatmulF8,
+                    other @ (DType::F32 | DType::F16 | DType::BF16 | DType::I32 | DType::U4) => {
+                        unreachable!("no scheme multiplies activations in {other}")
+                    }
+                };
+                let codes = build.quantize(op, x)?;
                 let product = build.add("_acc", matmul, &[codes, weight])?;
                 build.add(
                     "",
@@ -140,7 +140,7 @@ impl Builder<'_, '_> {
     fn quantize(&mut self, op: Quantize, x: ValueId) -> Result<ValueId, PatchError> {
         let input = &self.patch.graph()[x];
         let (name, path) = (input.name.suffixed("_q"), input.path.clone());
-        self.patch.add(op, &[x], &name, path)
+        self.patch.find_or_add(op, &[x], &name, path)
     }
 }
 

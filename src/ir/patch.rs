@@ -46,6 +46,8 @@ pub enum PatchError {
     Type { rule: &'static str, old: Name, old_fact: Box<Fact>, new: Name, new_fact: Box<Fact> },
     #[error("rule `{rule}` would make `%{value}` depend on itself")]
     Cycle { rule: &'static str, value: Name },
+    #[error("rule `{rule}` reads the input `%{name}` as {fact}, which is {} there", found.described())]
+    Input { rule: &'static str, name: Name, fact: Box<Fact>, found: Box<Fact> },
     #[error("rule `{rule}` would remove `%{value}`, which is still read")]
     Read { rule: &'static str, value: Name },
 }
@@ -149,9 +151,17 @@ impl<'g> Patch<'g> {
     }
 
     /// Adds an input of the graph, which is to be declared by the program, or gives the one that is there.
+    ///
+    /// # Errors
+    /// If the one that is there is of another type.
     pub fn input(&mut self, name: &Name, fact: Fact) -> Result<ValueId, PatchError> {
         if let Some(id) = self.graph.find_input(name) {
-            return Ok(id);
+            let found = &self.graph[id].fact;
+            if found.same_type(&fact) {
+                return Ok(id);
+            }
+            let (name, found) = (name.clone(), Box::new(found.clone()));
+            return Err(PatchError::Input { rule: self.rule, name, fact: Box::new(fact), found });
         }
         let added = self.graph.input(self.free_name(name), fact);
         let id = added.map_err(|source| PatchError::Graph { rule: self.rule, source })?;

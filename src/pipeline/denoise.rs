@@ -6,8 +6,8 @@ use super::request::Resolved;
 use super::text::Conditioning;
 use crate::Error;
 use reflux_ir::HostTensor;
-use reflux_models::Sizes;
 use reflux_models::scheduler::Schedule;
+use reflux_models::{Sizes, names};
 use reflux_runtime::Execute;
 use std::borrow::Cow;
 
@@ -63,18 +63,18 @@ fn fixed_inputs<'c>(
         conditioning.iter().map(|(input, value)| (*input, Cow::Borrowed(value))).collect();
     let each = |t: &f32| vec![model.timestep(*t, dtype); batch];
     let timesteps: Vec<f32> = schedule.timesteps.iter().flat_map(each).collect();
-    inputs.push(("timesteps", Cow::Owned(HostTensor::from_f32([sizes.steps, batch], &timesteps))));
+    inputs.push((names::TIMESTEPS, Cow::Owned(HostTensor::from_f32([sizes.steps, batch], &timesteps))));
     if model.is_guided() {
         let guidance = vec![request.guidance; batch];
-        inputs.push(("guidance", Cow::Owned(HostTensor::from_f32([batch], &guidance))));
+        inputs.push((names::GUIDANCE, Cow::Owned(HostTensor::from_f32([batch], &guidance))));
     }
     inputs
 }
 
 /// The velocity of `latents` at a step.
 fn velocity(denoiser: &mut dyn Execute, step: usize, latents: &HostTensor) -> Result<Vec<f32>, Error> {
-    denoiser.bind("latents", latents)?;
-    Ok(denoiser.step(step)?.remove("velocity").expect("the denoiser's result").to_f32())
+    denoiser.bind(names::LATENTS, latents)?;
+    Ok(denoiser.step(step)?.remove(names::VELOCITY).expect("the denoiser's result").to_f32())
 }
 
 /// Classifier-free guidance over a batch of (positive, negative): `negative + scale · (positive − negative)`.

@@ -13,7 +13,7 @@ use super::text::Prompts;
 use crate::Error;
 use reflux_ir::pass::Pipeline;
 use reflux_ir::{DType, HostTensor};
-use reflux_models::{Defaults, ModelConfig, ModelFiles, Net};
+use reflux_models::{Defaults, ModelConfig, ModelFiles, Net, names};
 use reflux_runtime::{Device, MemoryMeter, Profile};
 use std::path::Path;
 
@@ -212,8 +212,8 @@ impl DiffusionPipeline {
         let net = self.networks.family().decoder();
         let decoder = self.networks.get(net, request.sizes_of(net), record)?;
         record.enter("decode");
-        decoder.bind("latents", latents)?;
-        let pixels = decoder.step(0)?.remove("image").expect("the decoder's result");
+        decoder.bind(names::LATENTS, latents)?;
+        let pixels = decoder.step(0)?.remove(names::IMAGE).expect("the decoder's result");
         self.networks.check_finite(net, &format!("for picture {index}"), &pixels)?;
         self.meter.look();
         let maker = Maker {

@@ -86,10 +86,12 @@ impl InitialLatents {
     }
 }
 
-/// diffusers draws in the pipeline's dtype, and torch draws bf16 from coarser uniforms.
+/// diffusers draws in the pipeline's dtype, and torch draws bf16 from coarser uniforms. Those of f16 are not known here, and are
+/// drawn as f32's.
 fn draw(generator: &mut TorchGenerator, dtype: DType, count: usize) -> Vec<f32> {
-    if dtype == DType::BF16 {
-        return generator.randn_bf16(count).into_iter().map(f32::from).collect();
+    match dtype {
+        DType::BF16 => generator.randn_bf16(count).into_iter().map(f32::from).collect(),
+        DType::F32 | DType::F16 => generator.randn_f32(count),
+        DType::I32 | DType::I8 | DType::F8E4M3 | DType::U4 => unreachable!("no network computes in {dtype}"),
     }
-    generator.randn_f32(count)
 }

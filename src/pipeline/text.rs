@@ -7,7 +7,7 @@ use crate::Error;
 use reflux_ir::HostTensor;
 use reflux_ir::pass::counted;
 use reflux_models::tokenizer::{Encoding, Tokenizer};
-use reflux_models::{ModelConfig, TextEncoder};
+use reflux_models::{ModelConfig, TextEncoder, names};
 use std::path::Path;
 
 /// So many characters of a prompt are shown in a warning.
@@ -91,7 +91,7 @@ impl Reader {
         let ids = self.tokens(text, self.encoder.tokens.unwrap_or(request.max_sequence_length), record)?;
         let encoder = networks.get(net, request.sizes_of(net), record)?;
         record.enter(format!("encode with {name}"));
-        encoder.bind("ids", &ids)?;
+        encoder.bind(names::IDS, &ids)?;
         let result = encoder.step(0)?.remove(result).expect("the text encoder's result");
         networks.check_finite(net, &format!("for the prompt {text:?}"), &result)?;
         Ok(result)

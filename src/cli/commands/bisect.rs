@@ -17,7 +17,7 @@ use half::{bf16, f16};
 use reflux_ir::pass::{BisectError, Culprit, Exactness, Judged, Pipeline, Probe, bisect as find};
 use reflux_ir::{DType, HostTensor, Name, Program, ProgramDiff, WeightSource};
 use reflux_models::weights::{RandomWeights, Weights};
-use reflux_models::{Parts, Role};
+use reflux_models::{Parts, Role, names};
 use reflux_runtime::{Device, RunError, StepResults, distance, load, run_steps};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -215,7 +215,7 @@ impl Subject {
             Runs::Picture(replay) => {
                 let noise = start.of(&replay.noise, program);
                 let latents = replay.latents(program, noise)?;
-                Ok(vec![HashMap::from([(Name::from("latents"), latents)])])
+                Ok(vec![HashMap::from([(Name::from(names::LATENTS), latents)])])
             }
             Runs::Steps { device, weights, inputs } => {
                 check_fits(&program.name, Memory::Resident.of(program, *device), *device)?;
@@ -265,7 +265,7 @@ fn opened(path: &Path) -> Result<Weights, Error> {
     Ok(Weights::open(path)?)
 }
 
-/// StepResults of programs that have run: the same one is asked for again and again.
+/// Results of programs that have run: the same one is asked for again and again.
 #[derive(Default)]
 struct Known {
     by_hash: HashMap<(u64, Start), StepResults>,
@@ -309,7 +309,7 @@ impl Line {
         Self { passes: probe.passes, last, held, distance, allowed, rounding: None }
     }
 
-    /// StepResults that are no numbers are beyond everything.
+    /// Results that are no numbers are beyond everything.
     fn is_within(&self) -> bool {
         let by_rounding = self.rounding.filter(|rounding| rounding.is_finite()).unwrap_or(0.0);
         self.distance <= self.allowed.max(Self::ROUNDINGS * by_rounding)

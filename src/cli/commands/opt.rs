@@ -8,6 +8,7 @@ use crate::cli::passes::{DriveArgs, default_for};
 use crate::cli::text_file::{read_text, text_output, write_result};
 use reflux_ir::Program;
 use reflux_ir::pass::{ConfigError, Pipeline, header};
+use reflux_models::names;
 use reflux_passes::registry;
 use std::path::{Path, PathBuf};
 
@@ -129,7 +130,7 @@ fn timesteps_of(program: &Program, args: &Args) -> Result<Option<Vec<f32>>, Erro
         (None, Some(name)) => ModelArg::built_in(name).expect("clap knows the names"),
         (None, None) => return Ok(None),
     };
-    let latents = program.inputs.iter().find(|input| *input.name == *"latents");
+    let latents = program.inputs.iter().find(|input| *input.name == *names::LATENTS);
     let Some([_, tokens, _]) = latents.map(|input| &input.fact.shape[..]) else {
         let path = args.input.display();
         let message =

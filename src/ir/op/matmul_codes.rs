@@ -34,7 +34,10 @@ impl Operator for MatmulCodes {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
         let (x, weight) = (inputs[0], inputs[1]);
-        let codes = if *self == Self::MatmulF8 { DType::F8E4M3 } else { DType::I8 };
+        let codes = match self {
+            Self::MatmulF8 => DType::F8E4M3,
+            Self::MatmulI8 | Self::MatmulW8 => DType::I8,
+        };
         ensure!(
             weight.dtype == codes && weight.is_quantized() && weight.shape.len() == 2,
             "the weight must be a quantized {codes} [out, in], not {weight}"

@@ -26,6 +26,14 @@ impl PassContext<'_> {
         self.report.count(rule, Changed::No);
     }
 
+    /// Does `work` for `rule`, whose time it is.
+    pub fn timed<R>(&mut self, rule: &'static str, work: impl FnOnce(&mut Self) -> R) -> R {
+        let start = Instant::now();
+        let result = work(self);
+        self.report.spend(rule, start.elapsed());
+        result
+    }
+
     /// Applies `rule`, which fits at `place` of a graph or program, by `rewrite`, if it [may be](Self::admit); the time counts.
     ///
     /// # Errors
@@ -43,10 +51,7 @@ impl PassContext<'_> {
         if !self.admit(rule, || place(edited)) {
             return Ok(Changed::No);
         }
-        let start = Instant::now();
-        let applied = rewrite(edited);
-        self.report.spend(rule, start.elapsed());
-        applied?;
+        self.timed(rule, |_| rewrite(edited))?;
         Ok(Changed::Yes)
     }
 }

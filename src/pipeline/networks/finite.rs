@@ -38,13 +38,14 @@ impl Networks {
 
 /// What to try where no weight explains numbers that are not finite, in a pipeline that computes in `dtype`.
 fn advice(dtype: DType) -> &'static str {
-    if dtype == DType::F16 {
-        "f16 holds no more than 65504: try --dtype bf16 or --dtype f32"
-    } else if dtype == DType::F32 {
-        "leave out what may have brought them about (initial latents, a true CFG scale, an edited program, lossy --passes); \
+    match dtype {
+        DType::F16 => "f16 holds no more than 65504: try --dtype bf16 or --dtype f32",
+        DType::F32 => {
+            "leave out what may have brought them about (initial latents, a true CFG scale, an edited program, lossy --passes); \
          without these its weights are damaged, so download them again"
-    } else {
-        "try --dtype f32, or leave out lossy --passes"
+        }
+        DType::BF16 => "try --dtype f32, or leave out lossy --passes",
+        DType::I32 | DType::I8 | DType::F8E4M3 | DType::U4 => unreachable!("no network computes in {dtype}"),
     }
 }
 

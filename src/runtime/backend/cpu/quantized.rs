@@ -106,7 +106,8 @@ pub fn rescale(
     let acc = acc.to_contiguous();
     match acc.dtype() {
         BurnDType::I32 => rescale_rows(&factors, acc.storage::<i32>(), y.storage_mut()),
-        _ => rescale_rows(&factors, acc.storage::<f32>(), y.storage_mut()),
+        BurnDType::F32 => rescale_rows(&factors, acc.storage::<f32>(), y.storage_mut()),
+        other => unreachable!("products of codes are summed in i32 or f32, not {other:?}"),
     }
     y
 }
