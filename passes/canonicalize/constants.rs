@@ -1,7 +1,7 @@
 //! Arithmetic of constants alone.
 
 use super::elementwise::constant;
-use reflux_ir::op::{Binary, Constant, Op};
+use reflux_ir::op::{Constant, Op};
 use reflux_ir::pass::{Mismatch, Rule};
 use reflux_ir::{DType, Graph, ValueId};
 
@@ -27,17 +27,7 @@ fn value(graph: &Graph, id: ValueId) -> Option<f64> {
     let operand = |id: ValueId| round(constant(graph, id)?, graph[id].fact.dtype).ok();
     let operands: Vec<f64> = graph.operands(id).into_iter().map(operand).collect::<Option<_>>()?;
     match (&graph[id].op, &operands[..]) {
-        (Op::Binary(op), &[a, b]) => Some(match op {
-            Binary::Add => a + b,
-            Binary::Sub => a - b,
-            Binary::Mul => a * b,
-            Binary::Div => a / b,
-            Binary::Equal => f64::from(a == b),
-            Binary::Min => a.min(b),
-            Binary::Max => a.max(b),
-            // The last bit of a power is the backend's to choose.
-            Binary::Pow => return None,
-        }),
+        (Op::Binary(op), &[a, b]) => op.of(a, b),
         (Op::Cast(_), &[a]) => Some(a),
         _ => None,
     }

@@ -20,6 +20,7 @@
 //! 14. Along the schedule, a carried value is written before it is read.
 //! 15. A tensor of the checkpoint has one shape, whatever it is read as.
 
+use crate::name::{MOST_SEGMENTS, is_path, is_well_formed};
 use crate::text::line_of;
 use crate::{Declaration, Fact, Graph, ModulePath, Name, Op, Output, Program, Rate, Stage, ValueId};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -93,7 +94,7 @@ impl Checker<'_> {
         for &id in &order {
             self.check_value(id);
             let node = &graph[id];
-            if !matches!(node.op, Op::Weight(_) | Op::Constant(_)) && !names.insert(&node.name) {
+            if !graph.is_leaf(id) && !names.insert(&node.name) {
                 self.report(id, format!("the name `%{}` is used twice", node.name));
             }
         }
@@ -151,8 +152,7 @@ impl Checker<'_> {
         if let (Op::Input(_) | Op::Weight(_), Some(fault)) = (&node.op, node.fact.fault()) {
             self.report(id, fault);
         }
-        if matches!(node.op, Op::Rowwise(_) | Op::Gemm(_)) && !self.graph.is_normal(&self.graph.operands(id))
-        {
+        if node.op.is_fused() && !self.graph.is_normal(&self.graph.operands(id)) {
             self.report(id, "it has an operand twice, or one that is a number".into());
         }
         if let Stage::Prepare(rate) = self.stage
@@ -173,21 +173,6 @@ impl Checker<'_> {
     fn report_stage(&mut self, message: String) {
         self.violations.push(Violation { stage: Some(self.stage.clone()), op: None, message });
     }
-}
-
-/// So many segments a module path may have: what shows programs by module nests as deep.
-pub(crate) const MOST_SEGMENTS: usize = 64;
-
-/// Whether the text format can write the name.
-pub(crate) fn is_well_formed(name: &str) -> bool {
-    let segment =
-        |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    name.split('.').all(segment)
-}
-
-/// Whether the text format can write the module path, tensor, stage or program name.
-pub(crate) fn is_path(name: &str) -> bool {
-    is_well_formed(&name.replace('-', "_"))
 }
 
 /// Whether the value means something outside a program.

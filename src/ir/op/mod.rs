@@ -1,7 +1,8 @@
 //! The operations. One file each: what it computes, its attributes, its inference, its cost.
 //!
 //! To add an op: write its file with an [`Operator`] impl, add it to the `operators!` list below, and give the
-//! burn executor an arm for it. Text, parsing, verification and exports follow from the impl.
+//! burn executor an arm for it. Text, parsing, verification and exports follow from the impl; `docs/adding-an-op.md` says
+//! what else there is, and what follows from the op's [kind](OpKind).
 
 mod argmax;
 mod attention;
@@ -13,9 +14,11 @@ mod constant;
 mod conv2d;
 mod dequantize;
 mod embedding;
+mod family;
 mod gemm;
 mod group_norm;
 mod input;
+mod kind;
 mod layer_norm;
 mod linear;
 mod matmul;
@@ -51,6 +54,7 @@ pub use embedding::Embedding;
 pub use gemm::{Gemm, Segment};
 pub use group_norm::GroupNorm;
 pub use input::Input;
+pub use kind::OpKind;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use matmul::Matmul;
@@ -73,7 +77,7 @@ pub use unary::Unary;
 pub use upsample::Upsample;
 pub use weight::Weight;
 
-use crate::{Cost, Fact, Rate};
+use crate::{Cost, Fact, Rate, attribute};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use std::fmt::{self, Debug};
@@ -99,6 +103,8 @@ use ensure;
 pub trait Operator: Clone + Debug + Eq + Hash + Ord + Serialize + DeserializeOwned {
     /// The mnemonics that stand for this op in IR text: one, but for families such as [`Unary`].
     const NAMES: &'static [&'static str];
+    /// What sort of an op it is.
+    const KIND: OpKind;
 
     /// The mnemonic of this very op.
     fn name(&self) -> &'static str {
@@ -114,7 +120,7 @@ pub trait Operator: Clone + Debug + Eq + Hash + Ord + Serialize + DeserializeOwn
 
     /// Floating-point operations, a multiply-add counting two.
     fn flops(&self, _inputs: &[&Fact], output: &Fact) -> u64 {
-        per_element(1, output)
+        if Self::KIND == OpKind::Movement { 0 } else { per_element(1, output) }
     }
 
     /// Bytes read and written when the op runs by itself.
@@ -122,14 +128,19 @@ pub trait Operator: Clone + Debug + Eq + Hash + Ord + Serialize + DeserializeOwn
         inputs.iter().map(|input| input.bytes()).fold(output.bytes(), u64::saturating_add)
     }
 
-    /// Whether the result is the first input's data, seen differently.
-    fn is_view(&self) -> bool {
-        false
+    /// Whether a row of the result is made of one row of each operand.
+    fn works_by_rows(&self) -> bool {
+        matches!(Self::KIND, OpKind::Elementwise | OpKind::RowReduction)
     }
 
     /// Whether an input may be quantized.
     fn takes_quantized(&self) -> bool {
         false
+    }
+
+    /// What a fused op computes, with its operands as `operand` writes them; nothing of any other op.
+    fn formula(&self, _operand: &dyn Fn(usize) -> String) -> Option<String> {
+        None
     }
 
     /// The attributes as printed in braces.
@@ -157,7 +168,24 @@ macro_rules! operators {
         impl Op {
             /// Every mnemonic of the text format.
             pub fn names() -> impl Iterator<Item = &'static str> {
-                [$($op::NAMES),+].into_iter().flatten().copied()
+                Self::kinds().map(|(name, _)| name)
+            }
+
+            /// Every mnemonic of the text format with the kind of its op: all ops that there are.
+            pub fn kinds() -> impl Iterator<Item = (&'static str, OpKind)> {
+                [$(($op::NAMES, $op::KIND)),+].into_iter().flat_map(|(names, kind)| {
+                    names.iter().map(move |name| (*name, kind))
+                })
+            }
+
+            /// What sort of an op is called `name`, if one is.
+            pub fn kind_of(name: &str) -> Option<OpKind> {
+                Self::kinds().find(|(known, _)| *known == name).map(|(_, kind)| kind)
+            }
+
+            /// What sort of an op it is.
+            pub fn kind(&self) -> OpKind {
+                match self { $(Self::$op(_) => $op::KIND,)+ }
             }
 
             /// The mnemonic in IR text.
@@ -175,9 +203,14 @@ macro_rules! operators {
                 match self { $(Self::$op(op) => op.attributes(),)+ }
             }
 
-            /// Whether the result is the first input's data, seen differently.
-            pub fn is_view(&self) -> bool {
-                match self { $(Self::$op(op) => op.is_view(),)+ }
+            /// Whether a row of the result is made of one row of each operand.
+            pub fn works_by_rows(&self) -> bool {
+                match self { $(Self::$op(op) => op.works_by_rows(),)+ }
+            }
+
+            /// What a fused op computes, with its operands as `operand` writes them; nothing if it is no fused op.
+            pub fn formula(&self, operand: &dyn Fn(usize) -> String) -> Option<String> {
+                match self { $(Self::$op(op) => op.formula(operand),)+ }
             }
 
             /// The op called `name` with these attributes; `None` if nothing is called so.
@@ -226,7 +259,7 @@ operators! {
     LayerNorm, RmsNorm, GroupNorm,
     // positions and look-ups
     TimestepEmbedding, RopeTable, Rope, Embedding, Argmax, Select,
-    // data movement
+    // data as it is, seen differently or moved
     Reshape, Transpose, Concat, Slice, Upsample,
     // fused: formulas over the ops above
     Rowwise, Gemm,
@@ -258,7 +291,7 @@ impl Op {
 
     /// Floating-point operations, and bytes read and written when the op runs by itself. Views and leaves are free.
     pub fn cost(&self, inputs: &[&Fact], output: &Fact) -> Cost {
-        if self.is_view() || matches!(self, Op::Input(_) | Op::Weight(_) | Op::Constant(_)) {
+        if self.kind().is_free() {
             return Cost::default();
         }
         Cost { flops: self.flops(inputs, output), bytes: self.bytes(inputs, output) }
@@ -266,14 +299,19 @@ impl Op {
 }
 
 impl Op {
-    /// Whether kernels of the op can write their result with any stride, into a part of a larger tensor.
-    pub fn writes_anywhere(&self) -> bool {
-        matches!(self, Self::Gemm(_) | Self::Rowwise(_) | Self::Attention(_))
+    /// Whether the op is a formula over other ops.
+    pub fn is_fused(&self) -> bool {
+        self.kind() == OpKind::Fused
     }
 
-    /// What a fused op computes, with its operands as `operand` writes them; nothing if it is no fused op.
-    pub fn formula(&self, operand: &dyn Fn(usize) -> String) -> Option<String> {
-        crate::text::formula(self, operand)
+    /// Whether the result is the first input's data, seen differently.
+    pub fn is_view(&self) -> bool {
+        self.kind() == OpKind::View
+    }
+
+    /// Whether any part of a row of the result can be computed without the rest of it. A number can be in any place.
+    pub fn works_by_elements(&self) -> bool {
+        self.kind() == OpKind::Elementwise || matches!(self, Self::Constant(_))
     }
 
     /// The op over operands, as a term: `mul(x, y)`, `layer_norm(x, eps=1e-6)`, `rowwise[x * y]`.
@@ -281,9 +319,15 @@ impl Op {
         if let Some(formula) = self.formula(&|index| operands[index].clone()) {
             return format!("{}[{formula}]", self.name());
         }
-        let attributes = crate::text::written_attributes(self);
+        let attributes = self.written_attributes();
         let parts: Vec<String> = operands.iter().cloned().chain(attributes).collect();
         format!("{}({})", self.name(), parts.join(", "))
+    }
+
+    /// The attributes as the text writes them: `key=value`.
+    pub(crate) fn written_attributes(&self) -> impl Iterator<Item = String> {
+        let written = |(key, value): (String, Value)| Some(format!("{key}={}", attribute::written(&value)?));
+        self.attributes().into_iter().filter_map(written)
     }
 }
 
@@ -294,7 +338,7 @@ impl fmt::Display for Op {
         if let Some(formula) = self.formula(&|index| format!("%{index}")) {
             return write!(f, "[{formula}]");
         }
-        let attributes: Vec<_> = crate::text::written_attributes(self).collect();
+        let attributes: Vec<_> = self.written_attributes().collect();
         if attributes.is_empty() { Ok(()) } else { write!(f, "{{{}}}", attributes.join(", ")) }
     }
 }
