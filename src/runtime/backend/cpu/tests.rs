@@ -1,7 +1,7 @@
 //! The processor's own ops against those composed of burn's.
 
 use super::matrix::Matrix;
-use super::{functions, gemm, panel, rowwise};
+use super::{gemm, panel, rowwise};
 use crate::backend::BurnBackend;
 use crate::coded::Coded;
 use crate::liveness::{Instruction, Liveness};
@@ -200,7 +200,7 @@ fn every_function_is_burns() {
         let composed = by_burn(&fused.body, &case).float(&FlexDevice);
         match (run, &op) {
             (Ok(run), _) => assert_close(&formula, &run.float(&FlexDevice), &composed, 1e-6),
-            (Err(_), Op::Unary(function)) if !functions::has(*function) => {}
+            (Err(_), Op::Unary(Unary::Gelu)) => {}
             (Err(_), op) => panic!("`{op}` is left to burn"),
         }
     }
