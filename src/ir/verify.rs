@@ -120,8 +120,10 @@ impl Checker<'_> {
         if !ports.iter().copied().eq(0..ports.len()) {
             self.report(id, format!("its operands fill the ports {ports:?}, not 0, 1, …"));
         }
+        // Declared, not inferred.
+        let is_declared = matches!(node.op, Op::Input(_) | Op::Weight(_));
         match &node.op {
-            Op::Input(_) | Op::Weight(_) if ports.is_empty() => {}
+            _ if is_declared && ports.is_empty() => {}
             op => match op.infer(&self.graph.operand_facts(id)) {
                 Ok(fact) if fact == node.fact => {}
                 Ok(fact) => {
@@ -138,7 +140,7 @@ impl Checker<'_> {
             Op::Weight(weight) if !is_path(&weight.tensor) => {
                 self.report(id, format!("`{}` is no tensor name", weight.tensor));
             }
-            Op::Weight(_) | Op::Constant(_) => {}
+            _ if self.graph.is_leaf(id) => {}
             _ if !is_well_formed(&node.name) => self.report(id, format!("`{}` is no name", node.name)),
             _ if !node.path.is_empty() && !is_path(&node.path) => {
                 self.report(id, format!("`{}` is no module path", node.path));
@@ -149,7 +151,7 @@ impl Checker<'_> {
             _ => {}
         }
         // What an op infers has none.
-        if let (Op::Input(_) | Op::Weight(_), Some(fault)) = (&node.op, node.fact.fault()) {
+        if let Some(fault) = node.fact.fault().filter(|_| is_declared) {
             self.report(id, fault);
         }
         if node.op.is_fused() && !self.graph.is_normal(&self.graph.operands(id)) {
