@@ -10,7 +10,7 @@ pub const UNFUSED: Property = Property {
     says: "that no ops are fused",
     holds: |program| {
         let mut ops = program.stages().flat_map(|(_, graph)| graph.ids().map(|id| &graph[id].op));
-        !ops.any(|op| matches!(op, Op::Gemm(_) | Op::Rowwise(_)))
+        !ops.any(Op::is_fused)
     },
 };
 

@@ -9,7 +9,7 @@ mod snapshot;
 use passes::{NET, flux_dev, flux_dev_after, pipeline, program, run, sketch, without_lists};
 use reflux_ir::op::Unary;
 use reflux_ir::pass::{Pipeline, Question, Verdict, Why, WhyError, why};
-use reflux_ir::{ModulePath, Op, Patch, Program};
+use reflux_ir::{ModulePath, Patch, Program};
 use reflux_passes::registry;
 use std::fmt::Write;
 
@@ -233,7 +233,7 @@ fn passes_do_what_they_say() {
         let pass = passes.split('(').next().unwrap();
         let (after, _) = run(&flux, passes);
         let before = &flux.variants["full"];
-        let is_op = |id: &_| !before.is_leaf(*id) && !matches!(before[*id].op, Op::Input(_));
+        let is_op = |id: &_| before.is_op(*id);
         // Of blocks that are alike, one will do.
         let is_first = |id: &_| before[*id].name.split_index().is_none_or(|(_, index)| index == 0);
         for id in before.ids().filter(is_op).filter(is_first) {

@@ -227,7 +227,7 @@ fn assert_saturated(case: &str, report: &Report) {
 /// Ops by kind, without what is no op: inputs, weights and numbers.
 fn op_counts(graph: &Graph) -> BTreeMap<&'static str, usize> {
     let mut counts = BTreeMap::new();
-    for id in graph.ids().filter(|&id| !graph.is_leaf(id) && !matches!(graph[id].op, Op::Input(_))) {
+    for id in graph.ids().filter(|&id| graph.is_op(id)) {
         *counts.entry(graph[id].op.name()).or_default() += 1;
     }
     counts
@@ -451,9 +451,8 @@ fn proofs_hold() {
         proofs.iter_mut().for_each(|proof| proof.check(RULES));
         // One block of each kind is proven: the first.
         let graph = &after.variants["full"];
-        let is_fused = |op: &Op| matches!(op, Op::Gemm(_) | Op::Rowwise(_));
         let before = &before.variants["full"];
-        for id in graph.ids().filter(|&id| is_fused(&graph[id].op) && before.find(&graph[id].name).is_some())
+        for id in graph.ids().filter(|&id| graph[id].op.is_fused() && before.find(&graph[id].name).is_some())
         {
             let name = &graph[id].name;
             let is_first = name.split_index().is_none_or(|(_, index)| index == 0);

@@ -4,9 +4,10 @@
 #[path = "common/snapshot.rs"]
 mod snapshot;
 
-use reflux_ir::op::{Binary, Cast, InferError, Unary};
+use reflux_ir::op::{Binary, Cast, InferError, OpKind, Unary};
 use reflux_ir::text::{ParseError, parse};
 use reflux_ir::{Cost, DType, Fact, Op, Program, Rate};
+use serde_json::Map;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -21,7 +22,19 @@ fn names<'t>(lines: impl IntoIterator<Item = &'t str>) -> BTreeSet<&'t str> {
 
 /// Every op that is written as a line.
 fn all() -> BTreeSet<&'static str> {
-    Op::names().filter(|name| !["input", "weight", "constant"].contains(name)).collect()
+    Op::kinds().filter(|(_, kind)| kind.is_computed()).map(|(name, _)| name).collect()
+}
+
+/// The ops that have no attributes and work element by element, with the number of their operands: functions of numbers.
+fn functions() -> Vec<(&'static str, usize)> {
+    let elementwise = Op::kinds().filter(|(_, kind)| *kind == OpKind::Elementwise);
+    let arity = |name| Some(*Op::from_text(name, Map::new())?.ok()?.arity().start());
+    elementwise.filter_map(|(name, _)| Some((name, arity(name)?))).collect()
+}
+
+/// The ops of `lines`, and the functions, for which lines are made.
+fn names_with_functions(lines: &'static [&'static str]) -> BTreeSet<&'static str> {
+    names(lines.iter().copied()).into_iter().chain(functions().into_iter().map(|(name, _)| name)).collect()
 }
 
 /// Lines that are well typed: the type at the end is what is inferred.
@@ -262,7 +275,11 @@ fn good_operands() {
     for text in GOOD {
         line(text).unwrap_or_else(|error| panic!("{error}"));
     }
-    assert_eq!(names(GOOD.iter().copied()), all());
+    for (name, operands) in functions() {
+        let operands = ["@a bf16[2,3]", "@b bf16[2,3]"][..operands].join(", ");
+        line(&format!("{name} {operands} : bf16[2,3]")).unwrap_or_else(|error| panic!("{error}"));
+    }
+    assert_eq!(names_with_functions(GOOD), all());
 }
 
 #[test]
@@ -274,7 +291,16 @@ fn bad_operands() {
         let message = error.message.split_once("`: ").map_or(&*error.message, |(_, message)| message);
         writeln!(report, "{text}\n    {message}").unwrap();
     }
-    assert_eq!(names(BAD.iter().copied()), all());
+    for (name, operands) in functions() {
+        let given = ["@a bf16[2,3]", "@b bf16[2,3]", "@c bf16[2,3]"].map(str::to_owned);
+        for wrong in [&given[..operands - 1], &given[..operands + 1]] {
+            line(&format!("{name} {} : bf16[2,3]", wrong.join(", "))).expect_err(name);
+        }
+        let operands = given[..operands].join(", ");
+        let error = line(&format!("{name} {operands} {{fast=true}} : bf16[2,3]")).expect_err(name);
+        assert!(error.message.contains("`fast` is not known"), "{error}");
+    }
+    assert_eq!(names_with_functions(BAD), all());
     snapshot!("op__errors", report);
 }
 

@@ -7,7 +7,7 @@ mod snapshot;
 mod programs;
 
 use programs::PROGRAMS;
-use reflux_ir::op::{Attention, LayerNorm, Real, RelativeBuckets};
+use reflux_ir::op::{Attention, LayerNorm, OpKind, Real, RelativeBuckets};
 use reflux_ir::text::{PrintOptions, parse};
 use reflux_ir::{DType, DType::F32};
 use reflux_ir::{Fact, Granularity, GraphBuilder, Machine, Name, Op, Program, Rate, Scales, Scope, verify};
@@ -328,7 +328,10 @@ fn every_op_is_written_somewhere() {
     let programs: Vec<_> = programs().map(|text| parse(text).unwrap()).collect();
     let graphs = programs.iter().flat_map(|program| program.stages().map(|(_, graph)| graph));
     let used: BTreeSet<_> = graphs.flat_map(|graph| graph.op_counts().into_keys()).collect();
-    assert_eq!(used, Op::names().collect());
+    // `tests/every_op.rs` prints each that works element by element.
+    let others = Op::kinds().filter(|(_, kind)| *kind != OpKind::Elementwise);
+    let missing: Vec<_> = others.map(|(name, _)| name).filter(|name| !used.contains(name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 /// What may be written otherwise than it prints.

@@ -118,7 +118,7 @@ impl Maker<'_> {
             }
             name => {
                 let op = Op::from_text(name, Map::new()).and_then(Result::ok);
-                let Some(op) = op.filter(Rowwise::is_elementwise) else { return arg };
+                let Some(op) = op.filter(Op::works_by_elements) else { return arg };
                 let mut args = vec![arg];
                 for _ in 1..*op.arity().start() {
                     args.push(self.other_term(formula, x));

@@ -23,7 +23,7 @@ impl Maker<'_> {
     pub(super) fn op(&mut self, name: &str) -> Option<ValueId> {
         let eps = Real(pick(self.rng, &[1e-6, 1e-5, 0.1]));
         match name {
-            "input" | "weight" | "constant" => None,
+            _ if Op::kind_of(name).is_some_and(|kind| !kind.is_computed()) => None,
             "rowwise" => self.rowwise(),
             "gemm" => self.gemm(),
             "layer_norm" => {

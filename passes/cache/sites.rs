@@ -1,6 +1,6 @@
 //! Which values a cache reuses, found by the shape of the graph and not by names.
 
-use reflux_ir::op::{Binary, Op};
+use reflux_ir::op::{Binary, Op, OpKind};
 use reflux_ir::{Graph, Rate, ValueId};
 use std::collections::HashSet;
 
@@ -110,12 +110,10 @@ fn is_made_by_product(graph: &Graph, update: ValueId, stream: ValueId) -> bool {
         if id == stream || !seen.insert(id) || !graph.depends_on(id, stream) {
             continue;
         }
-        match graph[id].op {
-            Op::Linear(_) | Op::Matmul(_) | Op::MatmulCodes(_) | Op::Attention(_) | Op::Conv2d(_) => {
-                return true;
-            }
-            _ => open.extend(graph.operands(id)),
+        if graph[id].op.kind() == OpKind::Contraction {
+            return true;
         }
+        open.extend(graph.operands(id));
     }
     false
 }

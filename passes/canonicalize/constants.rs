@@ -1,17 +1,28 @@
 //! Arithmetic of constants alone.
 
 use super::elementwise::constant;
-use reflux_ir::op::{Binary, Constant, Op};
+use reflux_ir::op::{Binary, Constant, Op, Operator};
 use reflux_ir::pass::{Mismatch, Rule};
 use reflux_ir::{DType, Graph, ValueId};
+
+/// All arithmetic, and casts.
+const ROOTS: [&str; Binary::NAMES.len() + 1] = {
+    let mut roots = ["cast"; Binary::NAMES.len() + 1];
+    let mut at = 0;
+    while at < Binary::NAMES.len() {
+        roots[at] = Binary::NAMES[at];
+        at += 1;
+    }
+    roots
+};
 
 pub const FOLD: Rule = Rule {
     name: "fold-constants",
     pattern: "op(c, d) → its value, for arithmetic and casts of constants",
-    roots: &["add", "sub", "mul", "div", "equal", "min", "max", "cast"],
+    roots: &ROOTS,
     rewrite: |patch, root| {
         let graph = patch.graph();
-        let value = value(graph, root).ok_or_else(|| Mismatch::new("an operand is no constant"))?;
+        let value = value(graph, root)?;
         let node = &graph[root];
         let (name, path) = (node.name.clone(), node.path.clone());
         let op = Constant { value: round(value, node.fact.dtype)?.into(), dtype: node.fact.dtype };
@@ -23,24 +34,16 @@ pub const FOLD: Rule = Rule {
 
 /// The exact result, in f64, of operands that are rounded to their type as the executor has them: that of two f32 rounds
 /// to what f32 arithmetic gives.
-fn value(graph: &Graph, id: ValueId) -> Option<f64> {
+fn value(graph: &Graph, id: ValueId) -> Result<f64, Mismatch> {
     let operand = |id: ValueId| round(constant(graph, id)?, graph[id].fact.dtype).ok();
-    let operands: Vec<f64> = graph.operands(id).into_iter().map(operand).collect::<Option<_>>()?;
-    match (&graph[id].op, &operands[..]) {
-        (Op::Binary(op), &[a, b]) => Some(match op {
-            Binary::Add => a + b,
-            Binary::Sub => a - b,
-            Binary::Mul => a * b,
-            Binary::Div => a / b,
-            Binary::Equal => f64::from(a == b),
-            Binary::Min => a.min(b),
-            Binary::Max => a.max(b),
-            // The last bit of a power is the backend's to choose.
-            Binary::Pow => return None,
-        }),
+    let operands: Option<Vec<f64>> = graph.operands(id).into_iter().map(operand).collect();
+    let operands = operands.ok_or_else(|| Mismatch::new("an operand is no constant"))?;
+    let exact = match (&graph[id].op, &operands[..]) {
+        (Op::Binary(op), &[a, b]) => op.of(a, b),
         (Op::Cast(_), &[a]) => Some(a),
         _ => None,
-    }
+    };
+    exact.ok_or_else(|| Mismatch::new("its last bit is the backend's to choose"))
 }
 
 /// `value` as a constant of its type has it.

@@ -24,11 +24,10 @@ fn share_all(graph: &mut Graph, cx: &mut PassContext) -> Result<Changed, PassErr
     let mut equal: IndexMap<(Op, Vec<ValueId>), Vec<ValueId>> = IndexMap::new();
     let mut first: HashMap<ValueId, ValueId> = HashMap::new();
     for id in graph.order() {
-        let op = &graph[id].op;
-        if !matches!(op, Op::Input(_) | Op::Weight(_) | Op::Constant(_)) {
+        if graph.is_op(id) {
             let operands = graph.operands(id).into_iter();
             let operands = operands.map(|operand| *first.get(&operand).unwrap_or(&operand)).collect();
-            let values = equal.entry((op.clone(), operands)).or_default();
+            let values = equal.entry((graph[id].op.clone(), operands)).or_default();
             values.push(id);
             first.insert(id, values[0]);
         }
@@ -75,7 +74,7 @@ fn merge(graph: &mut Graph, values: &[ValueId]) -> Result<(), PassError> {
 /// Whether another value is equal to `value`, and if not, which comes near.
 pub fn why(graph: &Graph, value: ValueId) -> Result<(), Mismatch> {
     let (op, operands) = (&graph[value].op, graph.operands(value));
-    if matches!(op, Op::Input(_) | Op::Weight(_) | Op::Constant(_)) {
+    if !graph.is_op(value) {
         return Err(Mismatch::new("it is not computed"));
     }
     let others = || graph.order().into_iter().filter(|&other| other != value);

@@ -105,7 +105,7 @@ pub fn proofs(
         Called::Original(index) => {
             let is_helper =
                 |source: &Source| matches!(source, Source::Op(at) if matches!(plan.ops[*at].called, Called::After(..)));
-            matches!(op.op, Op::Gemm(_) | Op::Rowwise(_)) && outline.ops[index].op != op.op
+            op.op.is_fused() && outline.ops[index].op != op.op
                 || op.operands.iter().any(is_helper)
         }
         Called::After(..) => false,

@@ -480,7 +480,8 @@ fn is_acyclic(choice: &Choice) -> bool {
 struct Pricing<'e> {
     terms: &'e Terms,
     machine: &'e Machine,
-    /// The classes that a fused op makes, or a view of one: such an op can write into a part of a larger tensor.
+    /// The classes that can be made in a part of a larger tensor: by an op that writes with any stride on this machine, or as
+    /// a view of such a class.
     in_place: BTreeSet<Id>,
 }
 
@@ -489,7 +490,7 @@ impl<'e> Pricing<'e> {
         let mut pricing = Self { terms, machine, in_place: BTreeSet::new() };
         loop {
             let is_made_in_place = |term: &Term| match &term.what {
-                What::Op(op) if op.writes_anywhere() => true,
+                What::Op(op) if machine.writes_strided(op) => true,
                 What::Op(op) if op.is_view() => pricing.is_in_place(term.operands[0]),
                 _ => false,
             };
@@ -508,14 +509,15 @@ impl<'e> Pricing<'e> {
 
     fn price(&self, term: &Term) -> Price {
         let What::Op(op) = &term.what else { return Price::default() };
-        if matches!(op, Op::Constant(_)) || op.is_view() {
+        if op.kind().is_free() {
             return Price::default();
         }
         let facts: Vec<&Fact> = term.operands.iter().map(|&id| &self.terms[id].data.fact).collect();
         let Ok(output) = op.infer(&facts) else { return Price::MOST };
         let is_free = matches!(op, Op::Concat(_)) && term.operands.iter().all(|&id| self.is_in_place(id));
         let nanoseconds = if is_free { 0 } else { self.machine.nanoseconds(op, &facts, &output) };
-        let is_fused = op.writes_anywhere() || matches!(op, Op::Concat(_));
+        // Attention and concatenation are as fused as they can be.
+        let is_fused = op.is_fused() || matches!(op, Op::Attention(_) | Op::Concat(_));
         Price { nanoseconds, unfused: u64::from(!is_fused), ops: 1 }
     }
 }

@@ -224,9 +224,7 @@ impl<'a> Build<'a> {
             return Called::After(Source::Op(product), "gemm");
         }
         let single = self.terms[class].nodes.iter().find_map(|term| match &term.what {
-            What::Op(op) if !matches!(op, Op::Gemm(_) | Op::Rowwise(_)) => {
-                Some((op.name(), term.operands[0]))
-            }
+            What::Op(op) if !op.is_fused() => Some((op.name(), term.operands[0])),
             _ => None,
         });
         let (suffix, operand) = single.unwrap_or((op.name(), operands[0]));

@@ -71,7 +71,7 @@ pub fn regions(graph: &Graph) -> Vec<Region> {
     let order = graph.order();
     let mut blocks: IndexMap<String, IndexSet<ValueId>> = IndexMap::new();
     for &id in &order {
-        if !graph.is_leaf(id) && !matches!(graph[id].op, Op::Input(_)) {
+        if graph.is_op(id) {
             blocks.entry(block_of(&graph[id].path)).or_default().insert(id);
         }
     }

@@ -1,6 +1,6 @@
 //! Ops over all steps at once.
 
-use reflux_ir::op::{Concat, Op, Reshape, Slice, Transpose};
+use reflux_ir::op::{Concat, Op, OpKind, Reshape, Slice, Transpose};
 use reflux_ir::{Fact, Granularity, Graph, ValueId};
 
 /// The op that computes `id` for each of `steps` rows of a new first axis, given which operands have that axis; `None`
@@ -30,12 +30,10 @@ fn candidate(graph: &Graph, id: ValueId, is_batched: impl Fn(ValueId) -> bool, s
     let operands = graph.operands(id);
     let only_first = operands[1..].iter().all(|&operand| !is_batched(operand));
     match &node.op {
-        Op::Unary(_) | Op::Cast(_) | Op::Binary(_) | Op::TimestepEmbedding(_) | Op::Dequantize(_) => {
-            Some(node.op.clone())
-        }
-        Op::Linear(_) | Op::LayerNorm(_) | Op::RmsNorm(_) | Op::MatmulCodes(_) if only_first => {
-            Some(node.op.clone())
-        }
+        op if op.kind() == OpKind::Elementwise => Some(op.clone()),
+        op @ (Op::TimestepEmbedding(_) | Op::Dequantize(_)) => Some(op.clone()),
+        op if op.kind() == OpKind::RowReduction && only_first => Some(op.clone()),
+        op @ (Op::Linear(_) | Op::MatmulCodes(_)) if only_first => Some(op.clone()),
         // The product, and the quantized input that its scales are of.
         Op::Rescale(_) if operands[2..].iter().all(|&operand| !is_batched(operand)) => Some(node.op.clone()),
         // One scale for the tensor would become one for all steps.
@@ -57,7 +55,7 @@ fn candidate(graph: &Graph, id: ValueId, is_batched: impl Fn(ValueId) -> bool, s
 /// steps, up to the rank of the op's result. `None` if it has that shape.
 pub fn aligned(op: &Op, operand: &Fact, result: &Fact, steps: usize) -> Option<Vec<usize>> {
     let missing = result.shape.len().checked_sub(operand.shape.len()).filter(|&missing| missing > 0)?;
-    matches!(op, Op::Binary(_)).then(|| {
+    (op.kind() == OpKind::Elementwise).then(|| {
         let ones = std::iter::repeat_n(1, missing);
         std::iter::once(steps).chain(ones).chain(operand.shape.iter().copied()).collect()
     })

@@ -1,7 +1,7 @@
 //! What can leave the step, and what of it the step still reads.
 
 use super::batch::batched;
-use reflux_ir::op::Op;
+use reflux_ir::op::{Op, OpKind};
 use reflux_ir::pass::{Answer, Mismatch};
 use reflux_ir::{DType, Graph, Name, Program, Rate, Stage, ValueId};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -66,7 +66,7 @@ impl Plan {
         let provided = provided(program);
         let order = graph.order();
         for &id in &order {
-            if graph.is_leaf(id) || matches!(graph[id].op, Op::Input(_)) {
+            if !graph.is_op(id) {
                 continue;
             }
             match plan.how(graph, id, &known) {
@@ -241,7 +241,7 @@ fn keep_cheap(
                 _ if matches!(how, How::Batched(None)) => Some(Stays::Row),
                 op if op.is_view() => Some(Stays::View),
                 Op::Dequantize(_) => Some(Stays::Grows),
-                op if is_element_wise(op) && reads_what_stays_read(graph, id, known) => Some(Stays::Cheap),
+                op if is_cheap(op) && reads_what_stays_read(graph, id, known) => Some(Stays::Cheap),
                 _ => None,
             };
             if let Some(why) = why.filter(|_| !is_needed_outside) {
@@ -276,8 +276,9 @@ fn keep_with_users(
     }
 }
 
-fn is_element_wise(op: &Op) -> bool {
-    matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Cast(_) | Op::LayerNorm(_) | Op::RmsNorm(_))
+/// Whether the op costs little more than reading what it reads.
+fn is_cheap(op: &Op) -> bool {
+    matches!(op.kind(), OpKind::Elementwise | OpKind::RowReduction)
 }
 
 /// Whether an operand of `id`, or what it is a view of, is read by the step besides.

@@ -4,7 +4,7 @@ mod layout;
 mod moves;
 
 use crate::text::{Part, PrintOptions, Printed, Section, line_of};
-use crate::{Graph, Name, Op, Program, Stage};
+use crate::{Graph, Name, Program, Stage};
 use moves::Place;
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 use std::collections::{HashMap, HashSet};
@@ -152,8 +152,7 @@ fn moved(programs: [&Program; 2]) -> HashSet<Name> {
     let [a, b] = programs.map(|program| {
         let mut stages: HashMap<Name, Vec<Stage>> = HashMap::new();
         for (stage, graph) in program.stages() {
-            let is_op = |id: &_| !graph.is_leaf(*id) && !matches!(graph[*id].op, Op::Input(_));
-            for id in graph.ids().filter(is_op) {
+            for id in graph.ids().filter(|&id| graph.is_op(id)) {
                 stages.entry(graph[id].name.clone()).or_default().push(stage.clone());
             }
         }
@@ -168,8 +167,7 @@ fn moved(programs: [&Program; 2]) -> HashSet<Name> {
 
 /// Every op as it prints by itself.
 fn lines_by_name(graph: &Graph) -> HashMap<&Name, String> {
-    let is_op = |id: &_| !graph.is_leaf(*id) && !matches!(graph[*id].op, Op::Input(_));
-    graph.ids().filter(is_op).map(|id| (&graph[id].name, line_of(graph, id))).collect()
+    graph.ids().filter(|&id| graph.is_op(id)).map(|id| (&graph[id].name, line_of(graph, id))).collect()
 }
 
 /// The items of `a` and `b` in order: in pairs where their keys are equal, else by themselves.

@@ -146,16 +146,3 @@ impl fmt::Display for Fact {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn broadcast_follows_numpy() {
-        let shape = |extents: &[usize]| Shape::from(extents);
-        assert_eq!(shape(&[2, 1, 4]).broadcast(&shape(&[3, 1])), Some(shape(&[2, 3, 4])));
-        assert_eq!(shape(&[]).broadcast(&shape(&[5])), Some(shape(&[5])));
-        assert_eq!(shape(&[2, 3]).broadcast(&shape(&[2])), None);
-    }
-}

@@ -7,7 +7,7 @@ use crate::{DType, Graph, ValueId};
 impl Graph {
     /// `op` over `operands` in its one form, if it is a fused op.
     pub(crate) fn normal_form(&self, op: Op, operands: Vec<ValueId>) -> (Op, Vec<ValueId>) {
-        if !matches!(op, Op::Rowwise(_) | Op::Gemm(_)) || self.is_normal(&operands) {
+        if !op.is_fused() || self.is_normal(&operands) {
             return (op, operands);
         }
         let read = |body: &Body| self.reading(body, &operands);

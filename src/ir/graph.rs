@@ -1,6 +1,6 @@
 //! A pure dataflow graph in SSA form.
 
-use crate::op::{Constant, InferError, Input, Op, Weight};
+use crate::op::{Constant, InferError, Input, Op, OpKind, Weight};
 use crate::{Cost, Fact, ModulePath, Name};
 use petgraph::Direction::{Incoming, Outgoing};
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
@@ -195,10 +195,10 @@ impl Graph {
         if self.by_name.get(&node.name) == Some(&id) {
             self.by_name.remove(&node.name);
         }
-        match &node.op {
-            Op::Input(_) => self.inputs.retain(|&input| input != id),
-            op @ (Op::Weight(_) | Op::Constant(_)) => {
-                if let Some(known) = self.leaves.get_mut(op) {
+        match node.op.kind() {
+            OpKind::Input => self.inputs.retain(|&input| input != id),
+            OpKind::Leaf => {
+                if let Some(known) = self.leaves.get_mut(&node.op) {
                     known.retain(|&leaf| leaf != id);
                 }
             }
@@ -243,12 +243,17 @@ impl Graph {
 
     /// Whether `id` is a weight or a constant.
     pub fn is_leaf(&self, id: ValueId) -> bool {
-        matches!(self[id].op, Op::Weight(_) | Op::Constant(_))
+        self[id].op.kind() == OpKind::Leaf
+    }
+
+    /// Whether `id` is computed: all values but inputs, weights and constants.
+    pub fn is_op(&self, id: ValueId) -> bool {
+        self[id].op.kind().is_computed()
     }
 
     /// Number of ops: of all values but inputs, weights and constants.
     pub fn op_count(&self) -> usize {
-        self.ids().filter(|&id| !self.is_leaf(id) && !matches!(self[id].op, Op::Input(_))).count()
+        self.ids().filter(|&id| self.is_op(id)).count()
     }
 
     /// The value called `name`; weights and constants are not found this way.
@@ -280,12 +285,10 @@ impl Graph {
     /// All values, operands before users, otherwise in program order. Values on a cycle are left out.
     pub fn order(&self) -> Vec<ValueId> {
         // A weight or constant stands where it is first read: wherever it was added, it holds up nothing.
-        let place = |index: NodeIndex| match self.dag[index].op {
-            Op::Weight(_) | Op::Constant(_) => {
-                self.first_read(ValueId(index)).unwrap_or(self.dag[index].order)
-            }
+        let place = |index: NodeIndex| match self.dag[index].op.kind() {
+            OpKind::Leaf => self.first_read(ValueId(index)).unwrap_or(self.dag[index].order),
             // So does an input, at the front.
-            Op::Input(_) => (0, self.dag[index].order.1),
+            OpKind::Input => (0, self.dag[index].order.1),
             _ => self.dag[index].order,
         };
         let mut waiting: HashMap<NodeIndex, usize> = HashMap::with_capacity(self.len());
@@ -345,8 +348,7 @@ impl Graph {
     pub fn unread(&self) -> Vec<ValueId> {
         let results: HashSet<ValueId> = self.outputs.iter().map(|output| output.value).collect();
         let mut unread = HashSet::new();
-        let is_op = |id: &ValueId| !self.is_leaf(*id) && !matches!(self[*id].op, Op::Input(_));
-        let order = self.order().into_iter().rev().filter(is_op);
+        let order = self.order().into_iter().rev().filter(|&id| self.is_op(id));
         let is_unread = |id: &ValueId| {
             let is_unread = !results.contains(id) && self.users(*id).all(|user| unread.contains(&user));
             if is_unread {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::borrow::Cow;
 use std::num::NonZeroU64;
 use std::sync::LazyLock;
-use work::{Contraction, Kind, contractions};
+use work::{Contraction, Units, contractions};
 
 /// A device: a table of `src/ir/machine/`, which says where each number is from.
 ///
@@ -32,6 +32,9 @@ pub struct Machine {
     pub compute_capability: Option<(u32, u32)>,
     /// The least time of an op, in ns.
     launch: u64,
+    /// The ops, by name, whose kernels can write their result with any stride, into a part of a larger tensor.
+    #[serde(deserialize_with = "ops")]
+    strided: Vec<String>,
     /// What kernels reach on it.
     reached: Rates,
     /// What the maker says of it, if it does.
@@ -102,13 +105,13 @@ impl Rates {
     /// GFLOP/s of `part`.
     fn of(&self, part: &Contraction) -> NonZeroU64 {
         let Self { product, attention, .. } = self;
-        match (part.kind, part.dtype) {
-            (Kind::Product, DType::I8) => product.i8,
-            (Kind::Product, DType::F8E4M3) => product.f8e4m3,
-            (Kind::Product, DType::F16 | DType::BF16) => product.half,
-            (Kind::Product, DType::F32 | DType::I32 | DType::U4) => product.f32,
-            (Kind::Attention, DType::F16 | DType::BF16) => attention.half,
-            (Kind::Attention, DType::F32 | DType::I32 | DType::I8 | DType::F8E4M3 | DType::U4) => {
+        match (part.units, part.dtype) {
+            (Units::Product, DType::I8) => product.i8,
+            (Units::Product, DType::F8E4M3) => product.f8e4m3,
+            (Units::Product, DType::F16 | DType::BF16) => product.half,
+            (Units::Product, DType::F32 | DType::I32 | DType::U4) => product.f32,
+            (Units::Attention, DType::F16 | DType::BF16) => attention.half,
+            (Units::Attention, DType::F32 | DType::I32 | DType::I8 | DType::F8E4M3 | DType::U4) => {
                 attention.f32
             }
         }
@@ -155,8 +158,7 @@ impl Machine {
     ///
     /// Views and leaves take none, nor does what depends on the weights only: it runs before the first picture.
     pub fn nanoseconds(&self, op: &Op, inputs: &[&Fact], output: &Fact) -> u64 {
-        let is_leaf = matches!(op, Op::Input(_) | Op::Weight(_) | Op::Constant(_));
-        if is_leaf || op.is_view() || output.rate == Rate::Weights {
+        if op.kind().is_free() || output.rate == Rate::Weights {
             return 0;
         }
         let Cost { flops, bytes } = op.cost(inputs, output);
@@ -168,10 +170,15 @@ impl Machine {
         computing.max(bytes.div_ceil(self.reached.bandwidth.get())).saturating_add(self.launch)
     }
 
+    /// Whether a kernel of `op` can write its result with any stride, into a part of a larger tensor.
+    pub fn writes_strided(&self, op: &Op) -> bool {
+        self.strided.iter().any(|name| name == op.name())
+    }
+
     /// The time in ns that the value `id` of `graph` takes: as [`Machine::nanoseconds`], but nothing for a `concat` whose
     /// parts are all made by ops that can write them where they belong.
     pub fn of_value(&self, graph: &Graph, id: ValueId) -> u64 {
-        let in_place = || graph.operands(id).into_iter().all(|part| writes_anywhere(graph, part));
+        let in_place = || graph.operands(id).into_iter().all(|part| self.writes_in_place(graph, part));
         match graph[id].op {
             Op::Concat(_) if in_place() => 0,
             ref op => self.nanoseconds(op, &graph.operand_facts(id), &graph[id].fact),
@@ -193,13 +200,20 @@ impl Machine {
             self.of_graph(graph).saturating_mul(runs)
         }))
     }
+
+    /// Whether what makes `id`, seen through views, can write it with any stride.
+    fn writes_in_place(&self, graph: &Graph, id: ValueId) -> bool {
+        let op = &graph[id].op;
+        self.writes_strided(op) || op.is_view() && self.writes_in_place(graph, graph.operands(id)[0])
+    }
 }
 
-/// Whether what makes `id`, seen through views, can write it with any stride.
-fn writes_anywhere(graph: &Graph, id: ValueId) -> bool {
-    match graph[id].op {
-        ref op if op.writes_anywhere() => true,
-        ref op => op.is_view() && writes_anywhere(graph, graph.operands(id)[0]),
+/// Names of ops, refusing those of none.
+fn ops<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let names = Vec::<String>::deserialize(deserializer)?;
+    match names.iter().find(|name| Op::kind_of(name).is_none()) {
+        None => Ok(names),
+        Some(name) => Err(de::Error::custom(format_args!("`{name}` is no op"))),
     }
 }
 
@@ -212,22 +226,23 @@ mod tests {
     use super::*;
     use crate::text::parse;
 
-    /// The time on the H100 of each value of a variant `main`, in program order.
-    fn times(inputs: &str, lines: &str, result: &str) -> Vec<(String, u64)> {
+    /// The time on `machine` of each value of a variant `main`, in program order.
+    fn times(machine: &str, inputs: &str, lines: &str, result: &str) -> Vec<(String, u64)> {
         let names: Vec<_> = inputs.split(' ').filter(|word| word.starts_with('%')).collect();
         let text = format!(
             "program p {{ {inputs} variant main ({}) -> (%out) {{ {lines} return {result} }} schedule main }}",
             names.join(", ")
         );
         let program = parse(&text).unwrap_or_else(|error| panic!("{error}"));
-        let (graph, h100) = (&program.variants["main"], Machine::named("h100").unwrap());
-        let time = |id| (graph.operand(id).to_string(), h100.of_value(graph, id));
+        let (graph, machine) = (&program.variants["main"], Machine::named(machine).unwrap());
+        let time = |id| (graph.operand(id).to_string(), machine.of_value(graph, id));
         let ops = graph.order().into_iter().filter(|&id| !graph.is_leaf(id));
         ops.map(time).filter(|(name, _)| !names.contains(&name.as_str())).collect()
     }
 
+    /// The time on the H100 of one op.
     fn time(inputs: &str, line: &str) -> u64 {
-        match &times(inputs, &format!("%y = {line}"), "%y")[..] {
+        match &times("h100", inputs, &format!("%y = {line}"), "%y")[..] {
             [(_, time)] => *time,
             several => panic!("{several:?}"),
         }
@@ -322,7 +337,7 @@ mod tests {
     #[test]
     fn a_concat_takes_nothing_where_its_parts_can_be_written_in_place() {
         let x = "input %x : bf16[64,64] latent input %z : bf16[64,64] latent";
-        let time = |parts: &str| {
+        let time = |machine: &str, parts: &str| {
             let lines = format!(
                 "%a = rowwise silu(%x) : bf16[64,64]
                  %b = slice %a {{axis=1, start=0, end=32}} : bf16[64,32]
@@ -330,12 +345,15 @@ mod tests {
                  %d = silu %z : bf16[64,64]
                  %y = concat {parts} : bf16[64,96]"
             );
-            times(x, &lines, "%y").into_iter().find(|(name, _)| name == "%y").unwrap().1
+            let times = times(machine, x, &lines, "%y");
+            times.into_iter().find(|(name, _)| name == "%y").unwrap().1
         };
-        assert_eq!(time("%b, %c {axis=1}"), 0);
+        assert_eq!(time("h100", "%b, %c {axis=1}"), 0);
         // 2 · 2 · 64 · 96 = 24 576 bytes.
-        assert_eq!(time("%b, %d {axis=1}"), 9 + 1_500);
-        assert_eq!(time("%b, %z {axis=1}"), 9 + 1_500);
+        assert_eq!(time("h100", "%b, %d {axis=1}"), 9 + 1_500);
+        assert_eq!(time("h100", "%b, %z {axis=1}"), 9 + 1_500);
+        // A processor copies what it concatenates, whoever made it.
+        assert_eq!(time("cpu", "%b, %c {axis=1}"), 1_639 + 1_000);
     }
 
     #[test]

@@ -116,3 +116,18 @@ impl fmt::Display for ModulePath {
         f.write_str(&self.0)
     }
 }
+
+/// How many segments a module path may have at most: what shows programs by module nests as deep.
+pub(crate) const MOST_SEGMENTS: usize = 64;
+
+/// Whether the text format can write the name.
+pub(crate) fn is_well_formed(name: &str) -> bool {
+    let segment =
+        |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    name.split('.').all(segment)
+}
+
+/// Whether the text format can write the module path, tensor, stage or program name.
+pub(crate) fn is_path(name: &str) -> bool {
+    is_well_formed(&name.replace('-', "_"))
+}

@@ -20,6 +20,7 @@
 //! 14. Along the schedule, a carried value is written before it is read.
 //! 15. A tensor of the checkpoint has one shape, whatever it is read as.
 
+use crate::name::{MOST_SEGMENTS, is_path, is_well_formed};
 use crate::text::line_of;
 use crate::{Declaration, Fact, Graph, ModulePath, Name, Op, Output, Program, Rate, Stage, ValueId};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -93,7 +94,7 @@ impl Checker<'_> {
         for &id in &order {
             self.check_value(id);
             let node = &graph[id];
-            if !matches!(node.op, Op::Weight(_) | Op::Constant(_)) && !names.insert(&node.name) {
+            if !graph.is_leaf(id) && !names.insert(&node.name) {
                 self.report(id, format!("the name `%{}` is used twice", node.name));
             }
         }
@@ -119,8 +120,10 @@ impl Checker<'_> {
         if !ports.iter().copied().eq(0..ports.len()) {
             self.report(id, format!("its operands fill the ports {ports:?}, not 0, 1, …"));
         }
+        // Declared, not inferred.
+        let is_declared = matches!(node.op, Op::Input(_) | Op::Weight(_));
         match &node.op {
-            Op::Input(_) | Op::Weight(_) if ports.is_empty() => {}
+            _ if is_declared && ports.is_empty() => {}
             op => match op.infer(&self.graph.operand_facts(id)) {
                 Ok(fact) if fact == node.fact => {}
                 Ok(fact) => {
@@ -137,7 +140,7 @@ impl Checker<'_> {
             Op::Weight(weight) if !is_path(&weight.tensor) => {
                 self.report(id, format!("`{}` is no tensor name", weight.tensor));
             }
-            Op::Weight(_) | Op::Constant(_) => {}
+            _ if self.graph.is_leaf(id) => {}
             _ if !is_well_formed(&node.name) => self.report(id, format!("`{}` is no name", node.name)),
             _ if !node.path.is_empty() && !is_path(&node.path) => {
                 self.report(id, format!("`{}` is no module path", node.path));
@@ -148,11 +151,10 @@ impl Checker<'_> {
             _ => {}
         }
         // What an op infers has none.
-        if let (Op::Input(_) | Op::Weight(_), Some(fault)) = (&node.op, node.fact.fault()) {
+        if let Some(fault) = node.fact.fault().filter(|_| is_declared) {
             self.report(id, fault);
         }
-        if matches!(node.op, Op::Rowwise(_) | Op::Gemm(_)) && !self.graph.is_normal(&self.graph.operands(id))
-        {
+        if node.op.is_fused() && !self.graph.is_normal(&self.graph.operands(id)) {
             self.report(id, "it has an operand twice, or one that is a number".into());
         }
         if let Stage::Prepare(rate) = self.stage
@@ -173,21 +175,6 @@ impl Checker<'_> {
     fn report_stage(&mut self, message: String) {
         self.violations.push(Violation { stage: Some(self.stage.clone()), op: None, message });
     }
-}
-
-/// So many segments a module path may have: what shows programs by module nests as deep.
-pub(crate) const MOST_SEGMENTS: usize = 64;
-
-/// Whether the text format can write the name.
-pub(crate) fn is_well_formed(name: &str) -> bool {
-    let segment =
-        |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    name.split('.').all(segment)
-}
-
-/// Whether the text format can write the module path, tensor, stage or program name.
-pub(crate) fn is_path(name: &str) -> bool {
-    is_well_formed(&name.replace('-', "_"))
 }
 
 /// Whether the value means something outside a program.

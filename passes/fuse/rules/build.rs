@@ -87,11 +87,6 @@ pub fn finish(builder: BodyBuilder, result: Arg) -> Result<Body, Mismatch> {
     builder.finish(result).ok_or_else(|| Mismatch::new("the formula would be too long"))
 }
 
-/// Whether every op of `body` works element by element.
-pub fn is_elementwise(body: &Body) -> bool {
-    body.terms().iter().all(|term| Rowwise::is_elementwise(&term.op))
-}
-
 /// Checks that a formula is of the shape of the level below it: what it reads besides is broadcast to that, and not that to
 /// something larger.
 pub fn keeps_shape(outer: &Level, classes: &Classes) -> Result<(), Mismatch> {

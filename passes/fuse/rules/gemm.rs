@@ -1,6 +1,6 @@
 //! Products with epilogues.
 
-use super::build::{Operands, as_gemm, as_rowwise, finish, is_elementwise, keeps_shape};
+use super::build::{Operands, as_gemm, as_rowwise, finish, keeps_shape};
 use super::kinds::{GEMM, LINEAR, MATMUL_CODES, RESCALE, ROWWISE};
 use super::{Classes, FuseRule, Level};
 use reflux_ir::DType;
@@ -61,7 +61,7 @@ pub const GEMM_ABSORBS_ROWWISE: FuseRule = FuseRule {
     rewrite: |classes, found| {
         let [outer, inner] = &found.levels[..] else { return Err(Mismatch::new("two ops are due")) };
         let (f, gemm) = (as_rowwise(&outer.op)?, as_gemm(&inner.op)?);
-        if !is_elementwise(&f.body) {
+        if !f.body.works_by_elements() {
             return Err(Mismatch::new("the formula needs whole rows, and a gemm has but tiles of them"));
         }
         keeps_shape(outer, classes)?;

@@ -1,7 +1,7 @@
 //! The ops that spines are made of.
 
 use super::Kind;
-use reflux_ir::op::{Op, Rowwise};
+use reflux_ir::op::Op;
 
 pub const LINEAR: Kind = Kind { name: "linear", is: |op| matches!(op, Op::Linear(_)) };
 pub const MATMUL_CODES: Kind = Kind { name: "product of codes", is: |op| matches!(op, Op::MatmulCodes(_)) };
@@ -14,4 +14,4 @@ pub const ROPE: Kind = Kind { name: "rope", is: |op| matches!(op, Op::Rope(_)) }
 
 /// Every op that a formula can have, but numbers, which are formulas already.
 pub const BY_ROWS: Kind =
-    Kind { name: "op that works row by row", is: |op| Rowwise::takes(op) && !matches!(op, Op::Constant(_)) };
+    Kind { name: "op that works row by row", is: |op| op.works_by_rows() && op.kind().is_computed() };

@@ -1,6 +1,6 @@
 //! Rowwise ops out of single ones, and out of each other.
 
-use super::build::{Operands, as_rowwise, finish, is_elementwise};
+use super::build::{Operands, as_rowwise, finish};
 use super::kinds::{BY_ROWS, ROWWISE};
 use super::{FuseRule, Match};
 use reflux_ir::op::{Arg, Body, BodyBuilder, Cast, Op};
@@ -56,7 +56,7 @@ pub const ROWWISE_ABSORBS_ROWWISE: FuseRule = FuseRule {
         let body = operands.compose(&f.body, outer, &g.body, inner)?;
         let tree = operands.rowwise(body, f.dtype);
         let is_whole_row = classes.infer(&tree).map_err(Mismatch::new)?.shape == inner_fact.shape;
-        if !is_whole_row && !is_elementwise(&g.body) {
+        if !is_whole_row && !g.body.works_by_elements() {
             return Err(Mismatch::new("what every row shares would be normalised again in each"));
         }
         Ok(vec![tree])

@@ -1,6 +1,6 @@
 //! Segments of a gemm: column ranges with epilogues of their own.
 
-use super::build::{Operands, as_gemm, as_rowwise, is_elementwise, keeps_shape};
+use super::build::{Operands, as_gemm, as_rowwise, keeps_shape};
 use super::kinds::{GEMM, ROWWISE, SLICE};
 use super::{Classes, FuseRule, Level, Tree};
 use reflux_ir::DType;
@@ -16,7 +16,7 @@ pub const SEGMENT_ABSORBS_ROWWISE: FuseRule = FuseRule {
     rewrite: |classes, found| {
         let [outer, slice, inner] = &found.levels[..] else { return Err(Mismatch::new("three ops are due")) };
         let (f, gemm) = (as_rowwise(&outer.op)?, as_gemm(&inner.op)?);
-        if !is_elementwise(&f.body) {
+        if !f.body.works_by_elements() {
             return Err(Mismatch::new("the formula needs whole rows, and a gemm has but tiles of them"));
         }
         keeps_shape(outer, classes)?;

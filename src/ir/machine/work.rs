@@ -1,19 +1,20 @@
 //! Which of an op's arithmetic runs on matrix units.
 
-use crate::op::{Arg, Body, Gemm, MatmulCodes, Op};
+use crate::op::{Arg, Body, Gemm, MatmulCodes, Op, OpKind};
 use crate::{DType, Fact};
 
 /// A contraction, by itself or inside a fused op.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Contraction {
-    pub kind: Kind,
+    pub units: Units,
     /// What its operands are multiplied in.
     pub dtype: DType,
     pub flops: u64,
 }
 
+/// Which of the machine's rates it runs at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum Units {
     Product,
     Attention,
 }
@@ -22,26 +23,26 @@ pub(super) enum Kind {
 pub(super) fn contractions(op: &Op, inputs: &[&Fact], output: &Fact) -> Vec<Contraction> {
     match op {
         Op::Gemm(Gemm { product, .. }) => inside(product, inputs),
-        _ => kind(op).map(|kind| contraction(op, kind, inputs, output)).into_iter().collect(),
+        _ => units(op).map(|units| contraction(op, units, inputs, output)).into_iter().collect(),
     }
 }
 
-fn kind(op: &Op) -> Option<Kind> {
+fn units(op: &Op) -> Option<Units> {
     match op {
-        Op::Linear(_) | Op::Matmul(_) | Op::Conv2d(_) | Op::MatmulCodes(_) => Some(Kind::Product),
-        Op::Attention(_) => Some(Kind::Attention),
+        Op::Attention(_) => Some(Units::Attention),
+        _ if op.kind() == OpKind::Contraction => Some(Units::Product),
         _ => None,
     }
 }
 
-fn contraction(op: &Op, kind: Kind, inputs: &[&Fact], output: &Fact) -> Contraction {
+fn contraction(op: &Op, units: Units, inputs: &[&Fact], output: &Fact) -> Contraction {
     let dtype = match op {
         Op::MatmulCodes(MatmulCodes::MatmulI8) => DType::I8,
         Op::MatmulCodes(MatmulCodes::MatmulF8) => DType::F8E4M3,
         // Codes of a weight alone are widened to what they are multiplied with.
         _ => inputs.first().map_or(DType::F32, |input| input.dtype),
     };
-    Contraction { kind, dtype, flops: op.cost(inputs, output).flops }
+    Contraction { units, dtype, flops: op.cost(inputs, output).flops }
 }
 
 /// The contractions among the terms of `body`. They multiply operands as they are, not widened as the terms after them.
@@ -56,7 +57,7 @@ fn inside(body: &Body, operands: &[&Fact]) -> Vec<Contraction> {
     terms
         .filter_map(|(term, output)| {
             let inputs: Vec<_> = term.args.iter().map(fact).collect::<Option<_>>()?;
-            Some(contraction(&term.op, kind(&term.op)?, &inputs, output))
+            Some(contraction(&term.op, units(&term.op)?, &inputs, output))
         })
         .collect()
 }

@@ -1,4 +1,4 @@
-use super::{InferError, Operator, ensure};
+use super::{InferError, OpKind, Operator, ensure};
 use crate::{DType, Fact};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -10,6 +10,7 @@ pub struct Argmax {}
 
 impl Operator for Argmax {
     const NAMES: &'static [&'static str] = &["argmax"];
+    const KIND: OpKind = OpKind::Reduction;
 
     fn arity(&self) -> RangeInclusive<usize> {
         1..=1

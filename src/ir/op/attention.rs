@@ -1,4 +1,4 @@
-use super::{InferError, Operator, Real, ensure, float, one_dtype, per_element};
+use super::{InferError, OpKind, Operator, Real, ensure, float, one_dtype, per_element};
 use crate::{Fact, Shape};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -17,6 +17,7 @@ pub struct Attention {
 
 impl Operator for Attention {
     const NAMES: &'static [&'static str] = &["attention"];
+    const KIND: OpKind = OpKind::Contraction;
 
     fn arity(&self) -> RangeInclusive<usize> {
         3..=4

@@ -1,32 +1,49 @@
-use super::{InferError, Operator, float, one_dtype, per_element, unary::no_attributes};
+use super::family::{self, family};
+use super::{InferError, OpKind, Operator, float, one_dtype, per_element};
 use crate::Fact;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::ops::RangeInclusive;
 
-/// Arithmetic on two values of one dtype, broadcast as in numpy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Binary {
-    Add,
-    Sub,
-    Mul,
-    Div,
-    /// 1 where the operands are equal, else 0, in their dtype.
-    Equal,
-    /// The lesser operand; not a number if one of them is not. Of zeros that differ in sign, either.
-    Min,
-    /// The greater operand; not a number if one of them is not. Of zeros that differ in sign, either.
-    Max,
-    /// `aᵇ` of floating-point numbers, with C's results for zeros, infinities and negative bases.
-    Pow,
+family! {
+    /// Arithmetic on two values of one dtype, broadcast as in numpy.
+    pub enum Binary {
+        Add = "add",
+        Sub = "sub",
+        Mul = "mul",
+        Div = "div",
+        /// 1 where the operands are equal, else 0, in their dtype.
+        Equal = "equal",
+        /// The lesser operand; not a number if one of them is not. Of zeros that differ in sign, either.
+        Min = "min",
+        /// The greater operand; not a number if one of them is not. Of zeros that differ in sign, either.
+        Max = "max",
+        /// `aᵇ` of floating-point numbers, with C's results for zeros, infinities and negative bases.
+        Pow = "pow",
+    }
+}
+
+impl Binary {
+    /// The exact result for two numbers, in f64; nothing of a power, whose last bit is the backend's to choose.
+    pub fn of(self, a: f64, b: f64) -> Option<f64> {
+        Some(match self {
+            Self::Add => a + b,
+            Self::Sub => a - b,
+            Self::Mul => a * b,
+            Self::Div => a / b,
+            Self::Equal => f64::from(a == b),
+            Self::Min => a.min(b),
+            Self::Max => a.max(b),
+            Self::Pow => return None,
+        })
+    }
 }
 
 impl Operator for Binary {
-    const NAMES: &'static [&'static str] = &["add", "sub", "mul", "div", "equal", "min", "max", "pow"];
+    const NAMES: &'static [&'static str] = Self::MNEMONICS;
+    const KIND: OpKind = OpKind::Elementwise;
 
     fn name(&self) -> &'static str {
-        Self::NAMES[*self as usize]
+        self.mnemonic()
     }
 
     fn arity(&self) -> RangeInclusive<usize> {
@@ -52,12 +69,7 @@ impl Operator for Binary {
         per_element(if *self == Self::Pow { 3 } else { 1 }, output)
     }
 
-    fn attributes(&self) -> Map<String, Value> {
-        Map::new()
-    }
-
     fn from_text(name: &str, attributes: Map<String, Value>) -> Result<Self, serde_json::Error> {
-        no_attributes(&attributes)?;
-        serde_json::from_value(Value::from(name))
+        family::from_text(name, &attributes)
     }
 }

@@ -82,6 +82,11 @@ impl Body {
         }
     }
 
+    /// Whether each element of the result is made of one of each operand.
+    pub fn works_by_elements(&self) -> bool {
+        self.terms.iter().all(|term| term.op.works_by_elements())
+    }
+
     /// How many ops and operands the text names: terms that several read count each time.
     fn size(&self) -> usize {
         let mut sizes = Vec::with_capacity(self.terms.len());
@@ -174,7 +179,7 @@ impl Body {
             out.push_str(if at == 0 { "" } else { ", " });
             self.write(out, arg, Precedence::Sum, operand)?;
         }
-        for attribute in crate::text::written_attributes(&term.op) {
+        for attribute in term.op.written_attributes() {
             write!(out, ", {attribute}")?;
         }
         out.write_str(")")
@@ -233,10 +238,12 @@ impl Serialize for Body {
     }
 }
 
+/// Formulas are read as what stands behind the name of their op, by [`text::parse`](crate::text::parse): no attribute is one.
 impl<'de> Deserialize<'de> for Body {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        crate::text::parse_body(&text).map_err(serde::de::Error::custom)
+    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Err(serde::de::Error::custom(
+            "a formula is written behind the op, as in `rowwise silu(%x)`, not as an attribute",
+        ))
     }
 }
 

@@ -1,4 +1,4 @@
-use super::{InferError, Operator, ensure};
+use super::{InferError, OpKind, Operator, ensure};
 use crate::{DType, Fact};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -12,6 +12,7 @@ pub struct Cast {
 
 impl Operator for Cast {
     const NAMES: &'static [&'static str] = &["cast"];
+    const KIND: OpKind = OpKind::Elementwise;
 
     fn arity(&self) -> RangeInclusive<usize> {
         1..=1

@@ -1,4 +1,4 @@
-use super::{InferError, Operator, axis_of, ensure};
+use super::{InferError, OpKind, Operator, axis_of, ensure};
 use crate::{Fact, Granularity};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -14,6 +14,7 @@ pub struct Concat {
 
 impl Operator for Concat {
     const NAMES: &'static [&'static str] = &["concat"];
+    const KIND: OpKind = OpKind::Movement;
 
     fn arity(&self) -> RangeInclusive<usize> {
         1..=usize::MAX
@@ -45,9 +46,5 @@ impl Operator for Concat {
             shape[axis] = shape[axis].saturating_add(other.shape[axis]);
         }
         Ok(Fact { scales: first.scales, ..Fact::new(first.dtype, shape) })
-    }
-
-    fn flops(&self, _inputs: &[&Fact], _output: &Fact) -> u64 {
-        0
     }
 }

@@ -1,4 +1,4 @@
-use super::{InferError, Operator, Real, ensure};
+use super::{InferError, OpKind, Operator, Real, ensure};
 use crate::{DType, Fact};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -21,9 +21,14 @@ impl Constant {
 
 impl Operator for Constant {
     const NAMES: &'static [&'static str] = &["constant"];
+    const KIND: OpKind = OpKind::Leaf;
 
     fn arity(&self) -> RangeInclusive<usize> {
         0..=0
+    }
+
+    fn works_by_rows(&self) -> bool {
+        true
     }
 
     fn infer(&self, _inputs: &[&Fact]) -> Result<Fact, InferError> {

@@ -1,4 +1,4 @@
-use super::{InferError, Operator, ensure, float, one_dtype, per_element};
+use super::{InferError, OpKind, Operator, ensure, float, one_dtype, per_element};
 use crate::Fact;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -14,6 +14,7 @@ pub struct Conv2d {
 
 impl Operator for Conv2d {
     const NAMES: &'static [&'static str] = &["conv2d"];
+    const KIND: OpKind = OpKind::Contraction;
 
     fn arity(&self) -> RangeInclusive<usize> {
         2..=3

@@ -1,4 +1,4 @@
-use super::{InferError, Operator, ensure};
+use super::{InferError, OpKind, Operator, ensure};
 use crate::{DType, Fact};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -12,6 +12,7 @@ pub struct Dequantize {
 
 impl Operator for Dequantize {
     const NAMES: &'static [&'static str] = &["dequantize"];
+    const KIND: OpKind = OpKind::Codes;
 
     fn arity(&self) -> RangeInclusive<usize> {
         1..=1

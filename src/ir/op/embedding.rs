@@ -1,4 +1,4 @@
-use super::{InferError, Operator, ensure, float};
+use super::{InferError, OpKind, Operator, ensure, float};
 use crate::{DType, Fact};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -10,6 +10,7 @@ pub struct Embedding {}
 
 impl Operator for Embedding {
     const NAMES: &'static [&'static str] = &["embedding"];
+    const KIND: OpKind = OpKind::Movement;
 
     fn arity(&self) -> RangeInclusive<usize> {
         2..=2
@@ -21,10 +22,6 @@ impl Operator for Embedding {
         float("the table", table)?;
         ensure!(table.shape.len() == 2, "the table must be [rows, dim], not {}", table.shape);
         Ok(Fact::new(table.dtype, [&ids.shape, &table.shape[1..]].concat()))
-    }
-
-    fn flops(&self, _inputs: &[&Fact], _output: &Fact) -> u64 {
-        0
     }
 
     /// Only the chosen entries are read.

@@ -1,5 +1,5 @@
 use super::rowwise::{in_order, result};
-use super::{Body, InferError, Op, Operator, Rowwise, ensure, float};
+use super::{Arg, Body, InferError, Op, OpKind, Operator, ensure, float};
 use crate::{DType, Fact};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -76,6 +76,7 @@ impl Gemm {
 
 impl Operator for Gemm {
     const NAMES: &'static [&'static str] = &["gemm"];
+    const KIND: OpKind = OpKind::Fused;
 
     fn arity(&self) -> RangeInclusive<usize> {
         let operands = self.operands().len();
@@ -93,8 +94,7 @@ impl Operator for Gemm {
         let divided = self.segments.iter().map(|segment| segment.columns).fold(0, usize::saturating_add);
         ensure!(divided == columns, "the segments have {divided} columns, the product {columns}");
         for segment in &self.segments {
-            let elementwise = |op: &Op| Rowwise::is_elementwise(op);
-            if let Some(term) = segment.body.terms().iter().find(|term| !elementwise(&term.op)) {
+            if let Some(term) = segment.body.terms().iter().find(|term| !term.op.works_by_elements()) {
                 return Err(InferError(format!("`{}` needs more than an element", term.op.name())));
             }
             for operand in segment.body.operands() {
@@ -112,5 +112,20 @@ impl Operator for Gemm {
         let epilogues =
             self.segments.iter().map(|segment| segment.body.flops(inputs, Some(&segment.acc(rows))));
         epilogues.fold(self.product.flops(inputs, None), u64::saturating_add)
+    }
+
+    /// `PRODUCT {FORMULA}`, `PRODUCT {columns: FORMULA, …}`, or the product alone.
+    fn formula(&self, operand: &dyn Fn(usize) -> String) -> Option<String> {
+        let product = self.product.written(operand);
+        Some(match &self.segments[..] {
+            [only] if only.body.result() == Arg::Acc => product,
+            [only] => format!("{product} {{{}}}", only.body.written(operand)),
+            several => {
+                let segment =
+                    |Segment { columns, body }: &Segment| format!("{columns}: {}", body.written(operand));
+                let segments: Vec<_> = several.iter().map(segment).collect();
+                format!("{product} {{{}}}", segments.join(", "))
+            }
+        })
     }
 }

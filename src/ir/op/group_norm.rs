@@ -1,5 +1,5 @@
 use super::layer_norm::not_negative;
-use super::{InferError, Operator, Real, ensure, float, one_dtype, per_element};
+use super::{InferError, OpKind, Operator, Real, ensure, float, one_dtype, per_element};
 use crate::Fact;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -15,6 +15,7 @@ pub struct GroupNorm {
 
 impl Operator for GroupNorm {
     const NAMES: &'static [&'static str] = &["group_norm"];
+    const KIND: OpKind = OpKind::Reduction;
 
     fn arity(&self) -> RangeInclusive<usize> {
         3..=3

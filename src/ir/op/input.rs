@@ -1,4 +1,4 @@
-use super::{InferError, Operator};
+use super::{InferError, OpKind, Operator};
 use crate::Fact;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -10,6 +10,7 @@ pub struct Input {}
 
 impl Operator for Input {
     const NAMES: &'static [&'static str] = &["input"];
+    const KIND: OpKind = OpKind::Input;
 
     fn arity(&self) -> RangeInclusive<usize> {
         0..=0

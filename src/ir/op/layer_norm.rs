@@ -1,4 +1,4 @@
-use super::{InferError, Operator, Real, ensure, float, one_dtype, per_element};
+use super::{InferError, OpKind, Operator, Real, ensure, float, one_dtype, per_element};
 use crate::Fact;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -12,6 +12,7 @@ pub struct LayerNorm {
 
 impl Operator for LayerNorm {
     const NAMES: &'static [&'static str] = &["layer_norm"];
+    const KIND: OpKind = OpKind::RowReduction;
 
     fn arity(&self) -> RangeInclusive<usize> {
         1..=3

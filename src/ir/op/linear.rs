@@ -1,4 +1,4 @@
-use super::{InferError, Operator, ensure, float, one_dtype, per_element};
+use super::{InferError, OpKind, Operator, ensure, float, one_dtype, per_element};
 use crate::Fact;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -13,6 +13,7 @@ pub struct Linear {}
 
 impl Operator for Linear {
     const NAMES: &'static [&'static str] = &["linear"];
+    const KIND: OpKind = OpKind::Contraction;
 
     fn arity(&self) -> RangeInclusive<usize> {
         2..=3

@@ -1,4 +1,4 @@
-use super::{InferError, Operator, ensure, float, one_dtype, per_element};
+use super::{InferError, OpKind, Operator, ensure, float, one_dtype, per_element};
 use crate::{Fact, Shape};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -10,6 +10,7 @@ pub struct Matmul {}
 
 impl Operator for Matmul {
     const NAMES: &'static [&'static str] = &["matmul"];
+    const KIND: OpKind = OpKind::Contraction;
 
     fn arity(&self) -> RangeInclusive<usize> {
         2..=2

@@ -1,27 +1,28 @@
-use super::{InferError, Operator, ensure, per_element, unary::no_attributes};
+use super::family::{self, family};
+use super::{InferError, OpKind, Operator, ensure, per_element};
 use crate::{DType, Fact};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::ops::RangeInclusive;
 
-/// `x · Wᵀ` of the codes alone: `x` is `[…, in]`, `W` a quantized `[out, in]`; the result is `[…, out]`. What the codes
-/// stand for comes in with [`Rescale`](super::Rescale).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MatmulCodes {
-    /// i8 by i8, exactly, in i32.
-    MatmulI8,
-    /// f8e4m3 by f8e4m3, summed in f32.
-    MatmulF8,
-    /// An unquantized `x` by i8, in the dtype of `x`.
-    MatmulW8,
+family! {
+    /// `x · Wᵀ` of the codes alone: `x` is `[…, in]`, `W` a quantized `[out, in]`; the result is `[…, out]`. What the codes
+    /// stand for comes in with [`Rescale`](super::Rescale).
+    pub enum MatmulCodes {
+        /// i8 by i8, exactly, in i32.
+        MatmulI8 = "matmul_i8",
+        /// f8e4m3 by f8e4m3, summed in f32.
+        MatmulF8 = "matmul_f8",
+        /// An unquantized `x` by i8, in the dtype of `x`.
+        MatmulW8 = "matmul_w8",
+    }
 }
 
 impl Operator for MatmulCodes {
-    const NAMES: &'static [&'static str] = &["matmul_i8", "matmul_f8", "matmul_w8"];
+    const NAMES: &'static [&'static str] = Self::MNEMONICS;
+    const KIND: OpKind = OpKind::Contraction;
 
     fn name(&self) -> &'static str {
-        Self::NAMES[*self as usize]
+        self.mnemonic()
     }
 
     fn arity(&self) -> RangeInclusive<usize> {
@@ -70,12 +71,7 @@ impl Operator for MatmulCodes {
         per_element(inputs[1].shape[1].saturating_mul(2), output)
     }
 
-    fn attributes(&self) -> Map<String, Value> {
-        Map::new()
-    }
-
     fn from_text(name: &str, attributes: Map<String, Value>) -> Result<Self, serde_json::Error> {
-        no_attributes(&attributes)?;
-        serde_json::from_value(Value::from(name))
+        family::from_text(name, &attributes)
     }
 }

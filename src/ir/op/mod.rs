@@ -1,7 +1,8 @@
 //! The operations. One file each: what it computes, its attributes, its inference, its cost.
 //!
 //! To add an op: write its file with an [`Operator`] impl, add it to the `operators!` list below, and give the
-//! burn executor an arm for it. Text, parsing, verification and exports follow from the impl.
+//! burn executor an arm for it. Text, parsing, verification and exports follow from the impl; `docs/adding-an-op.md` says
+//! what else there is, and what follows from the op's [kind](OpKind).
 
 mod argmax;
 mod attention;
@@ -13,13 +14,16 @@ mod constant;
 mod conv2d;
 mod dequantize;
 mod embedding;
+mod family;
 mod gemm;
 mod group_norm;
 mod input;
+mod kind;
 mod layer_norm;
 mod linear;
 mod matmul;
 mod matmul_codes;
+mod operator;
 mod position_ids;
 mod quantize;
 mod real;
@@ -51,10 +55,12 @@ pub use embedding::Embedding;
 pub use gemm::{Gemm, Segment};
 pub use group_norm::GroupNorm;
 pub use input::Input;
+pub use kind::OpKind;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use matmul::Matmul;
 pub use matmul_codes::MatmulCodes;
+pub use operator::{InferError, Operator, axis_index};
 pub use position_ids::PositionIds;
 pub use quantize::Quantize;
 pub use real::Real;
@@ -73,78 +79,11 @@ pub use unary::Unary;
 pub use upsample::Upsample;
 pub use weight::Weight;
 
-use crate::{Cost, Fact, Rate};
-use serde::{Serialize, de::DeserializeOwned};
+use crate::{Cost, Fact, Rate, attribute};
+use operator::{axis_of, ensure, float, one_dtype, per_element};
 use serde_json::{Map, Value};
-use std::fmt::{self, Debug};
-use std::hash::Hash;
+use std::fmt;
 use std::ops::RangeInclusive;
-
-/// Why an op does not accept its inputs.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct InferError(pub String);
-
-/// `ensure!(condition, "message", …)`: fails inference with the message unless the condition holds.
-macro_rules! ensure {
-    ($condition:expr, $($message:tt)+) => {
-        if !$condition {
-            return Err($crate::op::InferError(format!($($message)+)));
-        }
-    };
-}
-use ensure;
-
-/// What an op must say of itself.
-pub trait Operator: Clone + Debug + Eq + Hash + Ord + Serialize + DeserializeOwned {
-    /// The mnemonics that stand for this op in IR text: one, but for families such as [`Unary`].
-    const NAMES: &'static [&'static str];
-
-    /// The mnemonic of this very op.
-    fn name(&self) -> &'static str {
-        Self::NAMES[0]
-    }
-
-    /// How many inputs it takes.
-    fn arity(&self) -> RangeInclusive<usize>;
-
-    /// Dtype and shape of the result. Inputs are as many as [`Operator::arity`] allows; the rate is joined by
-    /// [`Op::infer`], so what is returned here is only the rate the op has of itself.
-    fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError>;
-
-    /// Floating-point operations, a multiply-add counting two.
-    fn flops(&self, _inputs: &[&Fact], output: &Fact) -> u64 {
-        per_element(1, output)
-    }
-
-    /// Bytes read and written when the op runs by itself.
-    fn bytes(&self, inputs: &[&Fact], output: &Fact) -> u64 {
-        inputs.iter().map(|input| input.bytes()).fold(output.bytes(), u64::saturating_add)
-    }
-
-    /// Whether the result is the first input's data, seen differently.
-    fn is_view(&self) -> bool {
-        false
-    }
-
-    /// Whether an input may be quantized.
-    fn takes_quantized(&self) -> bool {
-        false
-    }
-
-    /// The attributes as printed in braces.
-    fn attributes(&self) -> Map<String, Value> {
-        match serde_json::to_value(self) {
-            Ok(Value::Object(map)) => map,
-            _ => Map::new(),
-        }
-    }
-
-    /// The op called `name` with these attributes.
-    fn from_text(_name: &str, attributes: Map<String, Value>) -> Result<Self, serde_json::Error> {
-        serde_json::from_value(Value::Object(attributes))
-    }
-}
 
 macro_rules! operators {
     ($($op:ident),+ $(,)?) => {
@@ -157,7 +96,24 @@ macro_rules! operators {
         impl Op {
             /// Every mnemonic of the text format.
             pub fn names() -> impl Iterator<Item = &'static str> {
-                [$($op::NAMES),+].into_iter().flatten().copied()
+                Self::kinds().map(|(name, _)| name)
+            }
+
+            /// Every mnemonic of the text format with the kind of its op: all ops that there are.
+            pub fn kinds() -> impl Iterator<Item = (&'static str, OpKind)> {
+                [$(($op::NAMES, $op::KIND)),+].into_iter().flat_map(|(names, kind)| {
+                    names.iter().map(move |name| (*name, kind))
+                })
+            }
+
+            /// What sort of an op is called `name`, if one is.
+            pub fn kind_of(name: &str) -> Option<OpKind> {
+                Self::kinds().find(|(known, _)| *known == name).map(|(_, kind)| kind)
+            }
+
+            /// What sort of an op it is.
+            pub fn kind(&self) -> OpKind {
+                match self { $(Self::$op(_) => $op::KIND,)+ }
             }
 
             /// The mnemonic in IR text.
@@ -175,9 +131,14 @@ macro_rules! operators {
                 match self { $(Self::$op(op) => op.attributes(),)+ }
             }
 
-            /// Whether the result is the first input's data, seen differently.
-            pub fn is_view(&self) -> bool {
-                match self { $(Self::$op(op) => op.is_view(),)+ }
+            /// Whether a row of the result is made of one row of each operand.
+            pub fn works_by_rows(&self) -> bool {
+                match self { $(Self::$op(op) => op.works_by_rows(),)+ }
+            }
+
+            /// What a fused op computes, with its operands as `operand` writes them; nothing if it is no fused op.
+            pub fn formula(&self, operand: &dyn Fn(usize) -> String) -> Option<String> {
+                match self { $(Self::$op(op) => op.formula(operand),)+ }
             }
 
             /// The op called `name` with these attributes; `None` if nothing is called so.
@@ -214,7 +175,7 @@ macro_rules! operators {
 }
 
 operators! {
-    // leaves
+    // without operands
     Input, Weight, Constant, PositionIds, RelativeBuckets,
     // element by element
     Unary, Binary, Cast,
@@ -226,7 +187,7 @@ operators! {
     LayerNorm, RmsNorm, GroupNorm,
     // positions and look-ups
     TimestepEmbedding, RopeTable, Rope, Embedding, Argmax, Select,
-    // data movement
+    // data as it is, seen differently or moved
     Reshape, Transpose, Concat, Slice, Upsample,
     // fused: formulas over the ops above
     Rowwise, Gemm,
@@ -258,7 +219,7 @@ impl Op {
 
     /// Floating-point operations, and bytes read and written when the op runs by itself. Views and leaves are free.
     pub fn cost(&self, inputs: &[&Fact], output: &Fact) -> Cost {
-        if self.is_view() || matches!(self, Op::Input(_) | Op::Weight(_) | Op::Constant(_)) {
+        if self.kind().is_free() {
             return Cost::default();
         }
         Cost { flops: self.flops(inputs, output), bytes: self.bytes(inputs, output) }
@@ -266,14 +227,19 @@ impl Op {
 }
 
 impl Op {
-    /// Whether kernels of the op can write their result with any stride, into a part of a larger tensor.
-    pub fn writes_anywhere(&self) -> bool {
-        matches!(self, Self::Gemm(_) | Self::Rowwise(_) | Self::Attention(_))
+    /// Whether the op is a formula over other ops.
+    pub fn is_fused(&self) -> bool {
+        self.kind() == OpKind::Fused
     }
 
-    /// What a fused op computes, with its operands as `operand` writes them; nothing if it is no fused op.
-    pub fn formula(&self, operand: &dyn Fn(usize) -> String) -> Option<String> {
-        crate::text::formula(self, operand)
+    /// Whether the result is the first input's data, seen differently.
+    pub fn is_view(&self) -> bool {
+        self.kind() == OpKind::View
+    }
+
+    /// Whether any part of a row of the result can be computed without the rest of it. A number can be in any place.
+    pub fn works_by_elements(&self) -> bool {
+        self.kind() == OpKind::Elementwise || matches!(self, Self::Constant(_))
     }
 
     /// The op over operands, as a term: `mul(x, y)`, `layer_norm(x, eps=1e-6)`, `rowwise[x * y]`.
@@ -281,9 +247,15 @@ impl Op {
         if let Some(formula) = self.formula(&|index| operands[index].clone()) {
             return format!("{}[{formula}]", self.name());
         }
-        let attributes = crate::text::written_attributes(self);
+        let attributes = self.written_attributes();
         let parts: Vec<String> = operands.iter().cloned().chain(attributes).collect();
         format!("{}({})", self.name(), parts.join(", "))
+    }
+
+    /// The attributes as the text writes them: `key=value`.
+    pub(crate) fn written_attributes(&self) -> impl Iterator<Item = String> {
+        let written = |(key, value): (String, Value)| Some(format!("{key}={}", attribute::written(&value)?));
+        self.attributes().into_iter().filter_map(written)
     }
 }
 
@@ -294,41 +266,7 @@ impl fmt::Display for Op {
         if let Some(formula) = self.formula(&|index| format!("%{index}")) {
             return write!(f, "[{formula}]");
         }
-        let attributes: Vec<_> = crate::text::written_attributes(self).collect();
+        let attributes: Vec<_> = self.written_attributes().collect();
         if attributes.is_empty() { Ok(()) } else { write!(f, "{{{}}}", attributes.join(", ")) }
     }
-}
-
-/// The number of `axis` in `0..rank`, counted from the back if negative. Of verified ops, it is there.
-pub fn axis_index(axis: i64, rank: usize) -> usize {
-    (if axis < 0 { axis + rank as i64 } else { axis }) as usize
-}
-
-/// Like [`axis_index`], of an op that is still to be verified.
-fn axis_of(axis: i64, rank: usize) -> Result<usize, InferError> {
-    let ranks = rank as i64;
-    ensure!((-ranks..ranks).contains(&axis), "axis {axis} is outside a value of rank {rank}");
-    Ok(axis_index(axis, rank))
-}
-
-/// Checks that an operand is a float, naming it in the error.
-fn float(what: &str, fact: &Fact) -> Result<(), InferError> {
-    ensure!(fact.dtype.is_float(), "{what} must be floating point, not {fact}");
-    Ok(())
-}
-
-/// Checks that the operands have one dtype.
-fn one_dtype(inputs: &[&Fact]) -> Result<(), InferError> {
-    let dtype = inputs[0].dtype;
-    match inputs.iter().find(|other| other.dtype != dtype) {
-        None => Ok(()),
-        Some(other) => {
-            Err(InferError(format!("operands must have one dtype, not {dtype} and {}", other.dtype)))
-        }
-    }
-}
-
-/// `operations` for each element of the result.
-fn per_element(operations: usize, output: &Fact) -> u64 {
-    (output.shape.elements() as u64).saturating_mul(operations as u64)
 }

@@ -1,4 +1,4 @@
-use super::{InferError, Operator, ensure};
+use super::{InferError, OpKind, Operator, ensure};
 use crate::{DType, Fact};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -16,6 +16,7 @@ pub struct PositionIds {
 
 impl Operator for PositionIds {
     const NAMES: &'static [&'static str] = &["position_ids"];
+    const KIND: OpKind = OpKind::Position;
 
     fn arity(&self) -> RangeInclusive<usize> {
         0..=0

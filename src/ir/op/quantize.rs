@@ -1,5 +1,5 @@
-use super::{InferError, Operator, Real, ensure, float};
-use crate::{DType, Fact, Scales};
+use super::{InferError, OpKind, Operator, Real, ensure, float};
+use crate::{DType, Fact, Granularity, Scales};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
@@ -66,6 +66,7 @@ impl Quantize {
 
 impl Operator for Quantize {
     const NAMES: &'static [&'static str] = &["quantize"];
+    const KIND: OpKind = OpKind::Codes;
 
     fn arity(&self) -> RangeInclusive<usize> {
         1..=1
@@ -87,6 +88,11 @@ impl Operator for Quantize {
         let is_positive = self.eps.0 > 0.0;
         ensure!(is_positive, "eps must be positive, not {}", self.eps.0);
         Ok(Fact::new(self.dtype, x.shape.clone()).scaled(self.scales))
+    }
+
+    /// With a scale of its own, a row is quantized without the others.
+    fn works_by_rows(&self) -> bool {
+        self.scales.per != Granularity::Tensor
     }
 
     fn flops(&self, _inputs: &[&Fact], output: &Fact) -> u64 {

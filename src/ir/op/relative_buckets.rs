@@ -1,4 +1,4 @@
-use super::{InferError, Operator, ensure};
+use super::{InferError, OpKind, Operator, ensure};
 use crate::{DType, Fact};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -18,6 +18,7 @@ pub struct RelativeBuckets {
 
 impl Operator for RelativeBuckets {
     const NAMES: &'static [&'static str] = &["relative_buckets"];
+    const KIND: OpKind = OpKind::Position;
 
     fn arity(&self) -> RangeInclusive<usize> {
         0..=0

@@ -1,4 +1,4 @@
-use super::{InferError, Operator, ensure};
+use super::{InferError, OpKind, Operator, ensure};
 use crate::{DType, Fact, Granularity};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -23,6 +23,7 @@ impl Rescale {
 
 impl Operator for Rescale {
     const NAMES: &'static [&'static str] = &["rescale"];
+    const KIND: OpKind = OpKind::Codes;
 
     fn arity(&self) -> RangeInclusive<usize> {
         2..=4

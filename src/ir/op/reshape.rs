@@ -1,4 +1,4 @@
-use super::{InferError, Operator, ensure};
+use super::{InferError, OpKind, Operator, ensure};
 use crate::{Fact, Shape};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -12,6 +12,7 @@ pub struct Reshape {
 
 impl Operator for Reshape {
     const NAMES: &'static [&'static str] = &["reshape"];
+    const KIND: OpKind = OpKind::View;
 
     fn arity(&self) -> RangeInclusive<usize> {
         1..=1
@@ -28,9 +29,5 @@ impl Operator for Reshape {
             x.shape.elements()
         );
         Ok(Fact::new(x.dtype, self.shape.clone()))
-    }
-
-    fn is_view(&self) -> bool {
-        true
     }
 }

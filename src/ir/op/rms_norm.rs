@@ -1,4 +1,4 @@
-use super::{InferError, Operator, Real, layer_norm::norm_over_last, per_element};
+use super::{InferError, OpKind, Operator, Real, layer_norm::norm_over_last, per_element};
 use crate::Fact;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -12,6 +12,7 @@ pub struct RmsNorm {
 
 impl Operator for RmsNorm {
     const NAMES: &'static [&'static str] = &["rms_norm"];
+    const KIND: OpKind = OpKind::RowReduction;
 
     fn arity(&self) -> RangeInclusive<usize> {
         2..=2

@@ -1,4 +1,4 @@
-use super::{InferError, Operator, ensure, float, per_element};
+use super::{InferError, OpKind, Operator, ensure, float, per_element};
 use crate::{DType, Fact};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -12,6 +12,7 @@ pub struct Rope {}
 
 impl Operator for Rope {
     const NAMES: &'static [&'static str] = &["rope"];
+    const KIND: OpKind = OpKind::Position;
 
     fn arity(&self) -> RangeInclusive<usize> {
         2..=2
@@ -25,6 +26,11 @@ impl Operator for Rope {
         let expected = Fact::new(DType::F32, [2, x.shape[1], x.shape[3] / 2]);
         ensure!(table.same_type(&expected), "the table for {} must be {expected}, not {table}", x.shape);
         Ok(x.clone())
+    }
+
+    /// The table's row is that of the token, and its pairs those of the row.
+    fn works_by_rows(&self) -> bool {
+        true
     }
 
     fn flops(&self, _inputs: &[&Fact], output: &Fact) -> u64 {

@@ -1,4 +1,4 @@
-use super::{InferError, Operator, Real, ensure};
+use super::{InferError, OpKind, Operator, Real, ensure};
 use crate::{DType, Fact};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -16,6 +16,7 @@ pub struct RopeTable {
 
 impl Operator for RopeTable {
     const NAMES: &'static [&'static str] = &["rope_table"];
+    const KIND: OpKind = OpKind::Position;
 
     fn arity(&self) -> RangeInclusive<usize> {
         1..=1

@@ -1,5 +1,5 @@
-use super::{Body, InferError, Op, Operator, ensure, float};
-use crate::{DType, Fact, Granularity};
+use super::{Body, InferError, OpKind, Operator, ensure, float};
+use crate::{DType, Fact};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
@@ -15,25 +15,9 @@ pub struct Rowwise {
     pub dtype: DType,
 }
 
-impl Rowwise {
-    /// Whether a row of the result of `op` is made of one row of each operand.
-    pub fn takes(op: &Op) -> bool {
-        match op {
-            Op::Unary(_) | Op::Binary(_) | Op::Cast(_) | Op::Constant(_) => true,
-            Op::LayerNorm(_) | Op::RmsNorm(_) | Op::Rope(_) => true,
-            Op::Quantize(quantize) => quantize.scales.per != Granularity::Tensor,
-            _ => false,
-        }
-    }
-
-    /// Whether `op` works element by element, so that any part of a row can be computed without the rest.
-    pub fn is_elementwise(op: &Op) -> bool {
-        matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Cast(_) | Op::Constant(_))
-    }
-}
-
 impl Operator for Rowwise {
     const NAMES: &'static [&'static str] = &["rowwise"];
+    const KIND: OpKind = OpKind::Fused;
 
     fn arity(&self) -> RangeInclusive<usize> {
         let operands = self.body.operands().len();
@@ -43,7 +27,7 @@ impl Operator for Rowwise {
     fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
         in_order(self.body.operands())?;
         inputs.iter().try_for_each(|input| float("what a formula reads", input))?;
-        if let Some(term) = self.body.terms().iter().find(|term| !Self::takes(&term.op)) {
+        if let Some(term) = self.body.terms().iter().find(|term| !term.op.works_by_rows()) {
             return Err(InferError(format!("`{}` does not work row by row", term.op.name())));
         }
         result(self.body.infer_result(inputs, None)?, self.dtype)
@@ -51,6 +35,10 @@ impl Operator for Rowwise {
 
     fn flops(&self, inputs: &[&Fact], _output: &Fact) -> u64 {
         self.body.flops(inputs, None)
+    }
+
+    fn formula(&self, operand: &dyn Fn(usize) -> String) -> Option<String> {
+        Some(self.body.written(operand))
     }
 }
 

@@ -1,4 +1,4 @@
-use super::{InferError, Operator, ensure};
+use super::{InferError, OpKind, Operator, ensure};
 use crate::{DType, Fact};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -12,6 +12,7 @@ pub struct Select {}
 
 impl Operator for Select {
     const NAMES: &'static [&'static str] = &["select"];
+    const KIND: OpKind = OpKind::Movement;
 
     fn arity(&self) -> RangeInclusive<usize> {
         2..=2
@@ -28,10 +29,6 @@ impl Operator for Select {
             x.shape
         );
         Ok(Fact::new(x.dtype, [&index.shape, &x.shape[prefix + 1..]].concat()))
-    }
-
-    fn flops(&self, _inputs: &[&Fact], _output: &Fact) -> u64 {
-        0
     }
 
     /// Only the chosen entries are read.

@@ -1,4 +1,4 @@
-use super::{InferError, Operator, axis_of, ensure};
+use super::{InferError, OpKind, Operator, axis_of, ensure};
 use crate::Fact;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -14,6 +14,7 @@ pub struct Slice {
 
 impl Operator for Slice {
     const NAMES: &'static [&'static str] = &["slice"];
+    const KIND: OpKind = OpKind::View;
 
     fn arity(&self) -> RangeInclusive<usize> {
         1..=1
@@ -32,9 +33,5 @@ impl Operator for Slice {
         let mut shape = x.shape.to_vec();
         shape[axis] = self.end - self.start;
         Ok(Fact::new(x.dtype, shape))
-    }
-
-    fn is_view(&self) -> bool {
-        true
     }
 }

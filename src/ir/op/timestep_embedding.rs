@@ -1,4 +1,4 @@
-use super::{InferError, Operator, Real, ensure, float};
+use super::{InferError, OpKind, Operator, Real, ensure, float};
 use crate::{DType, Fact};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -16,6 +16,7 @@ pub struct TimestepEmbedding {
 
 impl Operator for TimestepEmbedding {
     const NAMES: &'static [&'static str] = &["timestep_embedding"];
+    const KIND: OpKind = OpKind::Position;
 
     fn arity(&self) -> RangeInclusive<usize> {
         1..=1

@@ -1,4 +1,4 @@
-use super::{InferError, Operator, ensure};
+use super::{InferError, OpKind, Operator, ensure};
 use crate::Fact;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -12,6 +12,7 @@ pub struct Transpose {
 
 impl Operator for Transpose {
     const NAMES: &'static [&'static str] = &["transpose"];
+    const KIND: OpKind = OpKind::Movement;
 
     fn arity(&self) -> RangeInclusive<usize> {
         1..=1
@@ -28,9 +29,5 @@ impl Operator for Transpose {
             x.shape
         );
         Ok(Fact::new(x.dtype, self.perm.iter().map(|&axis| x.shape[axis]).collect::<Vec<_>>()))
-    }
-
-    fn flops(&self, _inputs: &[&Fact], _output: &Fact) -> u64 {
-        0
     }
 }

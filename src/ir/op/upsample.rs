@@ -1,4 +1,4 @@
-use super::{InferError, Operator, ensure, float};
+use super::{InferError, OpKind, Operator, ensure, float};
 use crate::Fact;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -12,6 +12,7 @@ pub struct Upsample {
 
 impl Operator for Upsample {
     const NAMES: &'static [&'static str] = &["upsample"];
+    const KIND: OpKind = OpKind::Movement;
 
     fn arity(&self) -> RangeInclusive<usize> {
         1..=1
@@ -24,9 +25,5 @@ impl Operator for Upsample {
         ensure!(self.factor > 0, "the factor must be positive");
         let enlarged = |axis: usize| x.shape[axis].saturating_mul(self.factor);
         Ok(Fact::new(x.dtype, [x.shape[0], x.shape[1], enlarged(2), enlarged(3)]))
-    }
-
-    fn flops(&self, _inputs: &[&Fact], _output: &Fact) -> u64 {
-        0
     }
 }

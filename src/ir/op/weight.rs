@@ -1,4 +1,4 @@
-use super::{InferError, Operator};
+use super::{InferError, OpKind, Operator};
 use crate::Fact;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -12,6 +12,7 @@ pub struct Weight {
 
 impl Operator for Weight {
     const NAMES: &'static [&'static str] = &["weight"];
+    const KIND: OpKind = OpKind::Leaf;
 
     fn arity(&self) -> RangeInclusive<usize> {
         0..=0

@@ -1,6 +1,7 @@
 //! What applying a patch does to the graph itself.
 
 use crate::graph::Node;
+use crate::op::OpKind;
 use crate::{Graph, Name, Op, Rate, ValueId};
 use petgraph::visit::EdgeRef;
 use std::collections::{HashMap, HashSet};
@@ -46,7 +47,7 @@ impl Graph {
     /// Brings a fused op, whose operands have changed, into its one form.
     fn normalize(&mut self, id: ValueId) {
         let operands = self.operands(id);
-        if matches!(self[id].op, Op::Rowwise(_) | Op::Gemm(_)) && !self.is_normal(&operands) {
+        if self[id].op.is_fused() && !self.is_normal(&operands) {
             let (op, operands) = self.normal_form(self[id].op.clone(), operands);
             self.dag[id.0].op = op;
             let edges: Vec<_> =
@@ -84,7 +85,7 @@ impl Graph {
     /// Calls `id` by `name`, if it is there and the name is free. Leaves are called by what they are.
     pub(super) fn rename(&mut self, id: ValueId, name: Name) {
         let taken = self.by_name.contains_key(&name);
-        let is_leaf = |node: &Node| matches!(node.op, Op::Weight(_) | Op::Constant(_));
+        let is_leaf = |node: &Node| node.op.kind() == OpKind::Leaf;
         let node = self.dag.node_weight_mut(id.0).filter(|node| !is_leaf(node));
         if let Some(node) = node.filter(|_| !taken) {
             self.by_name.remove(&std::mem::replace(&mut node.name, name.clone()));

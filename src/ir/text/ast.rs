@@ -2,6 +2,7 @@
 
 use super::lexer::Span;
 use crate::Fact;
+use crate::attribute::written_number;
 use crate::op::{Op, Real};
 use serde_json::{Map, Number, Value};
 use std::fmt;
@@ -241,11 +242,7 @@ impl fmt::Display for Attribute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bool(value) => value.fmt(f),
-            Self::Number(number) => match number.as_f64() {
-                // serde_json prints 0.000001 for 1e-6.
-                Some(real) if number.is_f64() => write!(f, "{real:?}"),
-                _ => number.fmt(f),
-            },
+            Self::Number(number) => written_number(number).fmt(f),
             Self::Affine(affine) => affine.fmt(f),
             Self::Word(word) => word.fmt(f),
             Self::List(items) => {

@@ -3,27 +3,10 @@
 //! The text of an op names its operands where the formula reads them, so that a line says what it computes.
 
 use super::ast::{Attribute, Operand, Spanned};
-use super::lexer::{ParseError, Token};
+use super::lexer::Token;
 use super::parse::{Parsed, Parser};
-use crate::op::{Arg, Binary, Body, BodyBuilder, Constant, Gemm, Op, Rowwise, Segment};
+use crate::op::{Arg, Binary, Body, BodyBuilder, Constant, Gemm, Op, Operator, Rowwise, Segment};
 use crate::{DType, words};
-
-/// The body that [`Body`]'s `Display` printed: `%0`, `%1`, … are its operands.
-pub(crate) fn parse_body(text: &str) -> Result<Body, ParseError> {
-    let mut parser = Parser::new(text);
-    let mut formula = Formula { parser: &mut parser, operands: Vec::new(), acc: true };
-    let body = formula.body()?;
-    let numbers = formula.operands.iter().map(|operand| match &operand.node {
-        Operand::Value(name) => name.to_string().parse().ok(),
-        _ => None,
-    });
-    let numbers: Option<Vec<usize>> = numbers.collect();
-    match (numbers, parser.peek()) {
-        (Some(numbers), Token::End) => Ok(body.renumbered(|index| numbers[index])),
-        (None, _) => Err(parser.error("operands of a body are numbers, as in `%0`")),
-        (_, other) => Err(parser.error(format!("expected the end of the formula, found {other}"))),
-    }
-}
 
 /// A fused op as written, with its operands. `dtype` is that of the line, which comes after.
 pub(super) struct FusedText {
@@ -37,16 +20,11 @@ enum Kind {
 }
 
 impl FusedText {
-    /// Whether ops called `name` are written as formulas.
-    pub fn is_fused(name: &str) -> bool {
-        matches!(name, "rowwise" | "gemm")
-    }
-
-    /// `FORMULA`, or `PRODUCT {columns: FORMULA, …}`.
+    /// What stands behind the name of a fused op: `FORMULA`, or of a gemm `PRODUCT {columns: FORMULA, …}`.
     pub fn parse(parser: &mut Parser, name: &str) -> Parsed<Self> {
         let mut formula = Formula { parser, operands: Vec::new(), acc: false };
         let first = formula.body()?;
-        if name == "rowwise" {
+        if Rowwise::NAMES.contains(&name) {
             return Ok(Self { operands: formula.operands, kind: Kind::Rowwise(first) });
         }
         formula.acc = true;
@@ -76,32 +54,6 @@ impl FusedText {
             }
         }
     }
-}
-
-/// What `op` computes, with operands as `operand` writes them; nothing if it is no fused op.
-pub(crate) fn formula(op: &Op, operand: &dyn Fn(usize) -> String) -> Option<String> {
-    match op {
-        Op::Rowwise(Rowwise { body, .. }) => Some(body.written(operand)),
-        Op::Gemm(Gemm { product, segments, .. }) => {
-            let product = product.written(operand);
-            Some(match &segments[..] {
-                [only] if only.body.result() == Arg::Acc => product,
-                [only] => format!("{product} {{{}}}", only.body.written(operand)),
-                several => {
-                    let segment =
-                        |Segment { columns, body }: &Segment| format!("{columns}: {}", body.written(operand));
-                    let segments: Vec<_> = several.iter().map(segment).collect();
-                    format!("{product} {{{}}}", segments.join(", "))
-                }
-            })
-        }
-        _ => None,
-    }
-}
-
-/// The attributes of an op as the text writes them: `key=value`.
-pub(crate) fn written_attributes(op: &Op) -> impl Iterator<Item = String> {
-    attributes(op).into_iter().map(|(key, value)| format!("{key}={value}"))
 }
 
 /// The attributes of an op.

@@ -1,18 +1,13 @@
 //! Graphs into lines.
 
 use super::ast::{Line, Operand, Template};
-use super::formula::{FusedText, attributes};
+use super::formula::attributes;
 use super::print::{PrintOptions, write_line};
 use crate::{Cost, Graph, Op, ValueId};
 
 /// The lines of a graph in program order: every op but inputs, weights and constants.
 pub(super) fn lines(graph: &Graph, options: &PrintOptions) -> Vec<Line> {
-    graph
-        .order()
-        .into_iter()
-        .filter(|&id| !matches!(graph[id].op, Op::Input(_) | Op::Weight(_) | Op::Constant(_)))
-        .map(|id| line(graph, id, options))
-        .collect()
+    graph.order().into_iter().filter(|&id| graph.is_op(id)).map(|id| line(graph, id, options)).collect()
 }
 
 impl Graph {
@@ -49,7 +44,7 @@ fn line(graph: &Graph, id: ValueId, options: &PrintOptions) -> Line {
         },
         _ => Operand::Value(Template::plain(&graph[id].name)),
     };
-    let is_fused = FusedText::is_fused(node.op.name());
+    let is_fused = node.op.is_fused();
     let attributes = if is_fused { Vec::new() } else { attributes(&node.op) };
     Line {
         name: Template::plain(&node.name).into(),

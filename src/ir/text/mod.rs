@@ -50,7 +50,6 @@ pub use parse::parse;
 pub use print::PrintOptions;
 
 pub(crate) use blocks::blocks;
-pub(crate) use formula::{formula, parse_body, written_attributes};
 pub(crate) use lines::line_of;
 pub(crate) use printed::{About, Part, Printed, Section};
 pub(crate) use range::{follows, written as range_of};

@@ -5,8 +5,8 @@ use super::build::Builder;
 use super::formula::FusedText;
 use super::lexer::{Lexer, ParseError, Span, Token};
 use super::range;
-use crate::op::{Op, Real};
-use crate::verify::{MOST_SEGMENTS, is_well_formed};
+use crate::name::{MOST_SEGMENTS, is_well_formed};
+use crate::op::{Op, OpKind, Real};
 use crate::{DType, Declaration, Fact, Graph, Name, Program, Rate, Scales, Shape, UnknownScales};
 use indexmap::IndexMap;
 use serde_json::Number;
@@ -304,7 +304,7 @@ impl<'s> Parser<'s> {
         self.known_op(&op, op_span)?;
         let mut operands = Vec::new();
         let mut fused = None;
-        if FusedText::is_fused(&op) {
+        if Op::kind_of(&op) == Some(OpKind::Fused) {
             let mut text = FusedText::parse(self, &op)?;
             operands = std::mem::take(&mut text.operands);
             fused = Some(text);
@@ -312,6 +312,9 @@ impl<'s> Parser<'s> {
             operands = self.operands()?;
         }
         let attributes = self.attributes()?;
+        if fused.is_some() && !attributes.node.is_empty() {
+            return Err(self.error_at(attributes.span, format!("`{op}` has no attributes, only its formula")));
+        }
         self.punct(":")?;
         let fact = self.fact()?;
         let columns = fact.node.shape.last().copied().unwrap_or(1);
@@ -324,10 +327,15 @@ impl<'s> Parser<'s> {
 
     /// Refuses what is no op that can be written.
     pub(super) fn known_op(&self, name: &str, span: Span) -> Parsed<()> {
-        if Op::names().any(|known| known == name) && !LEAVES.contains(&name) {
-            Ok(())
-        } else {
-            Err(self.error_at(span, unknown_op(name)))
+        match Op::kind_of(name) {
+            Some(kind) if kind.is_computed() => Ok(()),
+            Some(_) => {
+                let message = format!(
+                    "`{name}` is no line of its own: declare inputs, write weights and numbers where they are read"
+                );
+                Err(self.error_at(span, message))
+            }
+            None => Err(self.error_at(span, unknown_op(name))),
         }
     }
 
@@ -667,18 +675,10 @@ fn resolve(operands: &mut [Spanned<Operand>], path: &Template) {
     }
 }
 
-/// Ops that are written in place, not as lines.
-const LEAVES: [&str; 3] = ["input", "weight", "constant"];
-
 /// The error for an op that is none, with the nearest one that is.
 fn unknown_op(op: &str) -> String {
-    if LEAVES.contains(&op) {
-        return format!(
-            "`{op}` is no line of its own: declare inputs, write weights and numbers where they are read"
-        );
-    }
-    let nearest =
-        Op::names().filter(|name| !LEAVES.contains(name)).min_by_key(|name| strsim::levenshtein(name, op));
+    let lines = Op::kinds().filter(|(_, kind)| kind.is_computed()).map(|(name, _)| name);
+    let nearest = lines.min_by_key(|name| strsim::levenshtein(name, op));
     match nearest.filter(|name| strsim::levenshtein(name, op) <= 1 + name.len() / 3) {
         Some(name) => format!("unknown op `{op}`; did you mean `{name}`?"),
         None => format!("unknown op `{op}`"),

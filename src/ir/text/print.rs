@@ -1,7 +1,6 @@
 //! Programs into text.
 
 use super::ast::{Line, Operand, Repeat, Spanned, Statement, Template};
-use super::formula;
 use super::lines::lines;
 use super::printed::{About, Part, Section};
 use super::range;
@@ -166,10 +165,8 @@ fn push_line(out: &mut Section, indent: usize, line: &Line, base: &Template, opt
 
 /// Writes the line without its indentation and its end; its module path is written below `base`.
 pub(super) fn write_line(out: &mut String, line: &Line, base: &Template, options: &PrintOptions) {
-    let formula = line
-        .fused
-        .as_ref()
-        .and_then(|op| formula::formula(op, &|index| written(&line.operands[index].node, line)));
+    let formula =
+        line.fused.as_ref().and_then(|op| op.formula(&|index| written(&line.operands[index].node, line)));
     let operands = formula.unwrap_or_else(|| operands(line, options));
     let attributes: Vec<_> =
         line.attributes.node.iter().map(|(key, value)| format!("{key}={value}")).collect();

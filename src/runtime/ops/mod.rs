@@ -49,7 +49,7 @@ pub fn composed_op<B: BurnBackend>(
     operands: Vec<Value<B>>,
     device: &B::Device,
 ) -> Result<Value<B>, RunError> {
-    let takes_numbers = matches!(op, Op::Binary(_) | Op::Rowwise(_) | Op::Gemm(_));
+    let takes_numbers = op.is_fused() || matches!(op, Op::Binary(_));
     let mut operands = operands
         .into_iter()
         .map(|x| if takes_numbers { x } else { x.into_tensor(device) })

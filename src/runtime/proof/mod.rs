@@ -65,7 +65,7 @@ fn run(
 /// What keeps a case from proving much.
 fn note(form: Form, program: &Program, fallbacks: &[String]) -> Option<String> {
     let mut ops = program.variants.values().flat_map(|graph| graph.ids().map(|id| &graph[id].op));
-    let is_fused = ops.any(|op| matches!(op, Op::Gemm(_) | Op::Rowwise(_)));
+    let is_fused = ops.any(Op::is_fused);
     match fallbacks {
         [] => (form == Form::Fused && !is_fused).then(|| "no pass fuses anything of it".to_owned()),
         notes => Some(notes.join("; ")),

@@ -9,7 +9,7 @@ use crate::value::{Value, burn_shape};
 use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn::tensor::{DType, Shape};
 use burn_flex::{Flex, FlexDevice, FlexTensor};
-use reflux_ir::op::{Arg, Op, Rowwise, Term, axis_index};
+use reflux_ir::op::{Arg, Op, Term, axis_index};
 use reflux_ir::{DType as IrDType, Fact};
 
 impl BurnBackend for Flex {
@@ -30,7 +30,7 @@ impl BurnBackend for Flex {
         match op {
             Op::Rowwise(op) => rowwise::run(op.body.terms(), op.body.result(), operands, fact),
             Op::Gemm(op) => gemm::run(op, operands, inputs, fact).map(Value::Float),
-            op if Rowwise::takes(op) || matches!(op, Op::Quantize(_)) => {
+            op if op.works_by_rows() || matches!(op, Op::Quantize(_)) => {
                 let args = (0..operands.len()).map(Arg::Operand).collect();
                 rowwise::run(&[Term { op: op.clone(), args }], Arg::Term(0), operands, fact)
             }

@@ -2,14 +2,14 @@
 //!
 //! Every op that works row by row runs here, by itself as in a formula of many, so that fusing ops does not change a bit.
 
-use super::functions::{binary, divide_by_rms, rotate, standardize, unary};
+use super::functions::{self, binary, divide_by_rms, rotate, standardize, unary};
 use super::rows::{Rows, View, Width};
 use crate::value::Value;
 use burn::tensor::DType as BurnDType;
 use burn_flex::{Flex, FlexTensor};
 use pulp::Arch;
 use reflux_ir::DType;
-use reflux_ir::op::{Arg, Binary, Cast, Constant, LayerNorm, Op, RmsNorm, Rowwise, Term, Unary};
+use reflux_ir::op::{Arg, Binary, Cast, Constant, LayerNorm, Op, RmsNorm, Term, Unary};
 
 /// Columns to evaluate at once where a row need not be seen whole, so that what is between terms stays in the cache.
 const STRIP: usize = 1024;
@@ -85,7 +85,7 @@ impl<'a> Formula<'a> {
         shape: &[usize],
         cut: Cut,
     ) -> Option<Self> {
-        let is_elementwise = terms.iter().all(|term| Rowwise::is_elementwise(&term.op));
+        let is_elementwise = terms.iter().all(|term| term.op.works_by_elements());
         let mut steps = Steps::new(operands, place, shape);
         let table_of = |term: &Term| matches!(term.op, Op::Rope(_)).then_some(term.args.get(1).copied());
         for arg in terms.iter().filter_map(table_of) {
@@ -310,7 +310,7 @@ impl<'a, 'o> Steps<'a, 'o> {
         let source = match (&term.op, &term.args[..]) {
             (Op::Constant(Constant { value, .. }), []) => self.constant(value.0),
             (Op::Cast(Cast { dtype: DType::F32 }), &[x]) => self.read(x),
-            (Op::Unary(function), &[x]) if *function != Unary::Gelu => {
+            (Op::Unary(function), &[x]) if functions::has(*function) => {
                 let x = self.read(x);
                 self.push(Function::Unary(*function), vec![x])
             }

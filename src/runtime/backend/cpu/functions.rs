@@ -4,7 +4,12 @@
 use reflux_ir::op::{Binary, Unary};
 use std::f64::consts::FRAC_2_PI;
 
-/// `y = function(x)`; of all but [`Unary::Gelu`].
+/// Whether [`unary`] has the function: all but the one that is made of the error function.
+pub const fn has(function: Unary) -> bool {
+    !matches!(function, Unary::Gelu)
+}
+
+/// `y = function(x)`, of those that there are: see [`has`].
 #[inline(always)]
 pub fn unary(function: Unary, x: &[f32], y: &mut [f32]) {
     // ½ (1 + tanh u) = σ(2u)

@@ -9,7 +9,7 @@ use crate::ops::{composed_op, elementwise, execute_op, fused, matrix};
 use crate::value::{Value, burn_shape};
 use burn::tensor::{Shape, TensorData};
 use burn_flex::{Flex, FlexDevice, FlexTensor};
-use reflux_ir::op::{Arg, Body, Op, Quantize, Term, Unary};
+use reflux_ir::op::{Arg, Binary, Body, Op, Quantize, Term, Unary};
 use reflux_ir::{DType as IrDType, Fact, text};
 
 /// Reproducible values in −10…10.
@@ -181,6 +181,27 @@ fn formulas_are_their_ops_bit_for_bit() {
                 assert_close(formula, &fused.scales, &composed.scales, 1e-6);
             }
             _ => unreachable!("both are numbers, or both are codes"),
+        }
+    }
+}
+
+/// Every function of one number and of two is computed here as burn computes it, but the one that is left to burn.
+#[test]
+fn every_function_is_burns() {
+    let unary = Unary::ALL.iter().copied().map(Op::from);
+    for op in unary.chain(Binary::ALL.iter().copied().map(Op::from)) {
+        // Positive, so that powers are numbers, and often equal.
+        let operands = ["max(%a, 0.0) + 0.1".to_owned(), "max(%b, 0.0) * 0.2 + 0.1".to_owned()];
+        let (types, count) = (["f32[3,5,70]", "f32[70]"], *op.arity().start());
+        let formula = op.term(&operands[..count]);
+        let case = Case::new(&types[..count], &format!("rowwise {formula} : f32[3,5,70]"));
+        let Op::Rowwise(fused) = &case.op else { unreachable!() };
+        let run = rowwise::run(fused.body.terms(), fused.body.result(), case.operands.clone(), &case.fact);
+        let composed = by_burn(&fused.body, &case).float(&FlexDevice);
+        match (run, &op) {
+            (Ok(run), _) => assert_close(&formula, &run.float(&FlexDevice), &composed, 1e-6),
+            (Err(_), Op::Unary(Unary::Gelu)) => {}
+            (Err(_), op) => panic!("`{op}` is left to burn"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What is said of ops that run on burn's kernels.
 
 use super::plan::{Foreign, LaunchPlan};
-use reflux_ir::op::Op;
+use reflux_ir::op::{Op, OpKind};
 use reflux_ir::{Graph, Machine, ValueId};
 use std::collections::BTreeMap;
 
@@ -30,9 +30,7 @@ pub fn fallback(graph: &Graph, plan: &LaunchPlan) -> Option<String> {
         return None;
     }
     let count = plan.foreign().count();
-    let is_counted = |id: &ValueId| {
-        !graph.is_leaf(*id) && !matches!(graph[*id].op, Op::Input(_)) && !graph[*id].op.is_view()
-    };
+    let is_counted = |id: &ValueId| !graph[*id].op.kind().is_free();
     let of_all = graph.ids().filter(is_counted).count();
     let mut reasons: Vec<_> = by_reason.into_iter().collect();
     reasons.sort_by_key(|(_, ops)| std::cmp::Reverse(ops.len()));
@@ -56,8 +54,7 @@ fn slowdown(graph: &Graph, foreign: impl Iterator<Item = ValueId>) -> String {
     let machine = Machine::named("h100").expect("there is a table of it");
     let added = foreign.map(|id| {
         let (op, own) = (&graph[id].op, machine.of_value(graph, id));
-        let is_product = matches!(op, Op::Linear(_) | Op::Matmul(_) | Op::Gemm(_) | Op::MatmulCodes(_));
-        let on_burn = if is_product || matches!(op, Op::Conv2d(_) | Op::Attention(_)) {
+        let on_burn = if op.kind() == OpKind::Contraction || matches!(op, Op::Gemm(_)) {
             graph.cost(id).flops / PRODUCTS
         } else {
             own.saturating_mul(OTHERS)

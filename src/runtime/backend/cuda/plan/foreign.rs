@@ -5,7 +5,6 @@ use super::{Launch, LaunchPlan};
 use crate::backend::cuda::known::is_known;
 use crate::backend::cuda::source::{Coding, Stored};
 use crate::backend::cuda::view::Pointer;
-use reflux_ir::op::Op;
 use reflux_ir::{Name, ValueId};
 
 /// An op in between, which runs elsewhere.
@@ -71,8 +70,7 @@ impl Planner<'_> {
 
     /// Where `operand` is for others, if they do not have it.
     fn edge(&mut self, reader: ValueId, operand: ValueId, why: &str) -> Option<Edge> {
-        let is_leaf = matches!(self.graph[operand].op, Op::Input(_) | Op::Weight(_) | Op::Constant(_));
-        if is_leaf || is_known(self.graph, operand) {
+        if !self.graph.is_op(operand) || is_known(self.graph, operand) {
             return None;
         }
         if !self.stored.contains_key(&operand) {

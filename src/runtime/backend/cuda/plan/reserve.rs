@@ -108,8 +108,7 @@ impl Planner<'_> {
 
 /// Whether a kernel of ours makes the value, wherever it is told to.
 fn is_kernel(op: &Op) -> bool {
-    let is_fused = matches!(op, Op::Rowwise(_) | Op::Gemm(_));
-    is_fused
+    op.is_fused()
         || is_formula(op)
         || matches!(op, Op::Linear(_) | Op::Rescale(_) | Op::Attention(_) | Op::Select(_))
 }

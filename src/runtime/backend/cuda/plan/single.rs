@@ -12,17 +12,8 @@ use std::fmt::Write;
 
 /// Whether a row of the result is a formula over a row of each operand.
 pub(super) fn is_formula(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Unary(_)
-            | Op::Binary(_)
-            | Op::Cast(_)
-            | Op::LayerNorm(_)
-            | Op::RmsNorm(_)
-            | Op::Rope(_)
-            | Op::Dequantize(_)
-            | Op::Quantize(_)
-    )
+    let is_by_rows = op.works_by_rows() && op.kind().is_computed();
+    is_by_rows || matches!(op, Op::Dequantize(_) | Op::Quantize(_))
 }
 
 impl Planner<'_> {

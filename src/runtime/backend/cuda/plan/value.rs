@@ -129,7 +129,7 @@ impl Planner<'_> {
     ) -> Result<Stored, Unsupported> {
         let operands = operands.iter().map(|&id| self.stored(id)).collect::<Result<Vec<_>, _>>()?;
         self.takes_codes(fact)?;
-        let target = match source::is_elementwise(body) {
+        let target = match body.works_by_elements() {
             true => self.target_like(id, fact, &operands),
             false => self.target(id, fact),
         };

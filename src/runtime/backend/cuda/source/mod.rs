@@ -13,7 +13,7 @@ mod writer;
 pub use dtype::{c_type, encoding};
 pub use epilogue::{Epilogue, Part, epilogue};
 pub use layout::Layout;
-pub use rowwise::{is_elementwise, rowwise};
+pub use rowwise::rowwise;
 pub use writer::{Coding, Product, Scaling, Stored};
 
 use super::tensor_map::TensorMap;

@@ -5,7 +5,7 @@ use super::{Kernel, PRELUDE};
 use crate::backend::cuda::hash;
 use crate::backend::cuda::unsupported::{Unsupported, unsupported};
 use crate::backend::cuda::view::View;
-use reflux_ir::op::{Body, Op};
+use reflux_ir::op::Body;
 use std::fmt::Write;
 
 /// A kernel that writes `body` to `target`. `operands` are where its operands lie.
@@ -15,7 +15,7 @@ pub fn rowwise(
     acc: Option<&Product>,
     target: &Stored,
 ) -> Result<Kernel, Unsupported> {
-    if acc.is_none() && is_elementwise(body) {
+    if acc.is_none() && body.works_by_elements() {
         // Axes may be taken in any order: in that of the memory that is written. A scalar has none, and is a row of one.
         let (rank, order) = (target.data.shape.len(), target.data.order());
         let seen = |view: &View| view.with_rank(rank).permuted(&order).with_rank(rank.max(1));
@@ -23,12 +23,6 @@ pub fn rowwise(
         return rows(body, &operands, None, &seen(&target.data).into());
     }
     rows(body, operands, acc, target)
-}
-
-/// Whether each element of the result is made of one of each operand.
-pub fn is_elementwise(body: &Body) -> bool {
-    let is_it = |op: &Op| matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Cast(_) | Op::Constant(_));
-    body.terms().iter().all(|term| is_it(&term.op))
 }
 
 fn rows(

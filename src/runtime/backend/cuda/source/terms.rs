@@ -24,15 +24,17 @@ impl Writer<'_> {
                 self.line(&format!("repeat<{elements}>({array}, {:?}f);", value.0 as f32));
             }
             Op::Unary(function) => {
-                let name = match function {
-                    Unary::Silu => "silu",
-                    Unary::Gelu => "gelu",
-                    Unary::GeluTanh => "gelu_tanh",
-                    Unary::QuickGelu => "quick_gelu",
-                    Unary::Exp => "expf",
-                    Unary::Tanh => "tanhf",
+                let x = format!("{}[e]", operands[0]);
+                // Functions of CUDA, and of `kernels/rowwise.cuh`.
+                let value = match function {
+                    Unary::Silu => format!("silu({x})"),
+                    Unary::Gelu => format!("gelu({x})"),
+                    Unary::GeluTanh => format!("gelu_tanh({x})"),
+                    Unary::QuickGelu => format!("quick_gelu({x})"),
+                    Unary::Exp => format!("expf({x})"),
+                    Unary::Tanh => format!("tanhf({x})"),
                 };
-                self.line(&format!("EACH({elements}) {array}[e] = {name}({}[e]);", operands[0]));
+                self.line(&format!("EACH({elements}) {array}[e] = {value};"));
             }
             Op::Binary(op) => {
                 let (a, b) = (&operands[0], &operands[1]);
