@@ -15,13 +15,15 @@
 //! Of the program:
 //! 10. Inputs, carried values and prepared values have distinct names, and carried values the rate `latent`.
 //! 11. An input of a graph is declared, under the same type, before the graph can run.
-//! 12. Variants agree on their results, and an output called like a carried value has its type.
+//! 12. Variants that are no probes agree on their results, and an output called like a carried value has its type.
 //! 13. The schedule is not empty and names variants only.
-//! 14. Along the schedule, a carried value is written before it is read.
+//! 14. Along the schedule, a carried value is written before it is read, whatever probes choose.
 //! 15. A tensor of the checkpoint has one shape, whatever it is read as.
+//! 16. A probe is a variant that chooses among variants which are no probes, one at least; it gives `%choice : i32[]`, and
+//!     besides that only carried values.
 
 use crate::text::line_of;
-use crate::{Declaration, Fact, Graph, ModulePath, Name, Op, Output, Program, Rate, Stage, ValueId};
+use crate::{DType, Declaration, Fact, Graph, ModulePath, Name, Op, Output, Program, Rate, Stage, ValueId};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
@@ -195,7 +197,10 @@ fn is_plain(fact: &Fact) -> bool {
     !fact.is_quantized() && !fact.dtype.is_code()
 }
 
-/// Invariants 7, 8 and 10 to 15.
+/// The labels of results, and their types as printed.
+type Results<'a> = Vec<(&'a Name, String)>;
+
+/// Invariants 7, 8 and 10 to 16.
 struct Wiring<'a> {
     program: &'a Program,
     violations: &'a mut Vec<Violation>,
@@ -243,6 +248,7 @@ impl Wiring<'_> {
             self.report(None, format!("`{name}` is no name for a program or variant"));
         }
         self.check_outputs();
+        self.check_probes();
         self.check_schedule();
         self.check_tensors();
     }
@@ -282,34 +288,20 @@ impl Wiring<'_> {
     }
 
     fn check_outputs(&mut self) {
-        let mut first: Option<(&Name, Vec<(&Name, String)>)> = None;
-        for (name, graph) in &self.program.variants {
+        let program = self.program;
+        let mut first: Option<(&Name, Results)> = None;
+        for (name, graph) in &program.variants {
             let stage = Stage::Variant(name.clone());
-            let mut results = Vec::new();
-            for output in graph.outputs() {
-                let fact = &graph[output.value].fact;
-                match self.program.carries.iter().find(|carry| carry.name == output.label) {
-                    None if !is_plain(fact) => {
-                        let message = format!(
-                            "the result `%{}` is {fact}, which nothing outside can read",
-                            output.label
-                        );
-                        self.report(Some(&stage), message);
-                    }
-                    None => results.push((&output.label, fact.to_string())),
-                    Some(carry) if carry.fact.same_type(fact) => {}
-                    Some(carry) => {
-                        let message =
-                            format!("`%{}` is carried as {}, not as {fact}", carry.name, carry.fact);
-                        self.report(Some(&stage), message);
-                    }
-                }
+            let results = self.results(&stage, graph);
+            if program.is_probe(name) {
+                self.check_choice(&stage, &results);
+                continue;
             }
             match &first {
                 None => first = Some((name, results)),
                 Some((_, expected)) if *expected == results => {}
                 Some((other, expected)) => {
-                    let list = |results: &[(&Name, String)]| -> String {
+                    let list = |results: &Results| -> String {
                         let results: Vec<_> =
                             results.iter().map(|(name, fact)| format!("%{name}: {fact}")).collect();
                         results.join(", ")
@@ -325,29 +317,131 @@ impl Wiring<'_> {
         }
     }
 
+    /// The outputs of a variant that are not carried, with their types; what is carried, or a result, must have a type for it.
+    fn results<'p>(&mut self, stage: &Stage, graph: &'p Graph) -> Results<'p> {
+        let mut results = Vec::new();
+        for output in graph.outputs() {
+            let fact = &graph[output.value].fact;
+            match self.program.carries.iter().find(|carry| carry.name == output.label) {
+                None if !is_plain(fact) => {
+                    let message =
+                        format!("the result `%{}` is {fact}, which nothing outside can read", output.label);
+                    self.report(Some(stage), message);
+                }
+                None => results.push((&output.label, fact.to_string())),
+                Some(carry) if carry.fact.same_type(fact) => {}
+                Some(carry) => {
+                    let message = format!("`%{}` is carried as {}, not as {fact}", carry.name, carry.fact);
+                    self.report(Some(stage), message);
+                }
+            }
+        }
+        results
+    }
+
+    /// Checks what a probe gives besides carried values.
+    fn check_choice(&mut self, stage: &Stage, results: &Results) {
+        let index = Fact::new(DType::I32, []).to_string();
+        let choice = Program::CHOICE;
+        let (choices, others): (Vec<_>, Vec<_>) = results.iter().partition(|(label, _)| ***label == *choice);
+        match choices.first() {
+            None => {
+                let message = format!(
+                    "a probe says by an output `%{choice}: {index}`, which is not carried, what it chooses; it has none"
+                );
+                self.report(Some(stage), message);
+            }
+            Some((_, fact)) if *fact == index => {}
+            Some((_, fact)) => {
+                self.report(
+                    Some(stage),
+                    format!("`%{choice}` is {fact}, and what a probe chooses is {index}"),
+                );
+            }
+        }
+        for (label, _) in others {
+            let message =
+                format!("`%{label}` is not carried, and a probe gives no result: those of its choices are");
+            self.report(Some(stage), message);
+        }
+    }
+
+    fn check_probes(&mut self) {
+        let program = self.program;
+        for (probe, choices) in &program.probes {
+            let stage = Stage::Variant(probe.clone());
+            if !program.variants.contains_key(probe) {
+                self.report(None, format!("the probe `{probe}` is no variant"));
+            }
+            if choices.is_empty() {
+                self.report(Some(&stage), "a probe with nothing to choose among".into());
+            }
+            for choice in choices.iter().collect::<BTreeSet<_>>() {
+                let fault = match program.variants.get(choice) {
+                    None => "no variant",
+                    Some(_) if program.is_probe(choice) => "a probe itself",
+                    Some(_) => continue,
+                };
+                self.report(Some(&stage), format!("it chooses among others `{choice}`, which is {fault}"));
+            }
+        }
+    }
+
     fn check_schedule(&mut self) {
-        if self.program.schedule.is_empty() {
+        let program = self.program;
+        if program.schedule.is_empty() {
             self.report(None, "the schedule is empty".into());
         }
         let mut written = BTreeSet::new();
-        let (mut unknown, mut unwritten) = (BTreeSet::new(), BTreeSet::new());
-        for (step, name) in self.program.schedule.iter().enumerate() {
-            let Some(graph) = self.program.variants.get(name) else {
-                if unknown.insert(name) {
-                    self.report(None, format!("the schedule runs `{name}`, which is no variant"));
-                }
+        let mut unwritten = BTreeSet::new();
+        let mut seen = BTreeSet::new();
+        // What is written stays written, so the first step of a variant is the one to look at.
+        for (step, name) in program.schedule.iter().enumerate().filter(|(_, name)| seen.insert(*name)) {
+            let Some(graph) = program.variants.get(name) else {
+                self.report(None, format!("the schedule runs `{name}`, which is no variant"));
                 continue;
             };
-            for &id in graph.inputs() {
-                let input = &graph[id].name;
-                if self.program.is_carried(input) && !written.contains(input) && unwritten.insert(input) {
-                    let message = format!("step {step} reads `%{input}` before any step has written it");
-                    self.report(Some(&Stage::Variant(name.clone())), message);
-                }
+            self.check_reads(step, name, graph, &written, &mut unwritten);
+            written.extend(self.written_by(graph));
+            // Any one of the choices may run, so that only what all of them write is sure to be written.
+            let choices: BTreeSet<_> = program.choices(name).iter().collect();
+            let chosen = choices.into_iter().filter_map(|choice| program.variants.get_key_value(choice));
+            let chosen: Vec<_> = chosen.collect();
+            for (choice, graph) in &chosen {
+                self.check_reads(step, choice, graph, &written, &mut unwritten);
             }
-            let outputs = graph.outputs().iter().map(|output| output.label.clone());
-            written.extend(outputs.filter(|label| self.program.is_carried(label)));
+            let by_each = chosen.iter().map(|(_, graph)| self.written_by(graph));
+            written.extend(by_each.reduce(|a, b| &a & &b).unwrap_or_default());
         }
+    }
+
+    /// Reports what `graph` reads in `step` that is not among `written`; each value once, they are collected in `unwritten`.
+    fn check_reads<'p>(
+        &mut self,
+        step: usize,
+        name: &Name,
+        graph: &'p Graph,
+        written: &BTreeSet<&Name>,
+        unwritten: &mut BTreeSet<&'p Name>,
+    ) {
+        let has_written = if self.program.probes.is_empty() { "has written" } else { "has surely written" };
+        for &id in graph.inputs() {
+            let input = &graph[id].name;
+            if self.program.is_carried(input) && !written.contains(input) && unwritten.insert(input) {
+                let message = format!("step {step} reads `%{input}` before any step {has_written} it");
+                self.report(Some(&Stage::Variant(name.clone())), message);
+            }
+        }
+    }
+
+    /// The carried values that a variant gives.
+    fn written_by<'p>(&self, graph: &'p Graph) -> BTreeSet<&'p Name> {
+        graph
+            .outputs()
+            .iter()
+            .map(|output| &output.label)
+            .filter(|label| self.program.is_carried(label))
+            .collect()
     }
 
     fn report(&mut self, stage: Option<&Stage>, message: String) {
