@@ -51,7 +51,7 @@ fn transformer(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("transformer_20_steps");
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
     for passes in ["", "hoist", LOSSLESS, "hoist,cache(fora,interval=3),dce", EVERYTHING] {
-        let mut executor = load(Device::Cpu, optimize(program.clone(), passes, &times), &weights).unwrap();
+        let mut executor = load(Device::host(), optimize(program.clone(), passes, &times), &weights).unwrap();
         let name = if passes.is_empty() { "unoptimized" } else { passes };
         group.bench_function(name, |bencher| bencher.iter(|| image(executor.as_mut(), &noise)));
     }
@@ -76,7 +76,6 @@ fn image(executor: &mut dyn Execute, inputs: &[(String, HostTensor)]) {
         executor.bind(name, value).unwrap();
     }
     for step in 0..executor.program().schedule.len() {
-        executor.bind("step", &HostTensor::from_i32([], &[step as i32])).unwrap();
         executor.step(step).unwrap();
     }
 }

@@ -26,6 +26,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Fuses what belongs together, block by block: norms with modulation and quantization into `rowwise` ops, products with
 /// bias, activation, gate and residual into `gemm`s. What a kernel would compute twice or keep from memory, the estimated
@@ -36,9 +37,11 @@ use std::collections::HashMap;
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Fuse {
-    /// The machine whose times decide.
-    #[serde(default = "default_device")]
-    pub device: &'static Machine,
+    /// The machine whose times decide: the one that the program will run on, where that is known, unless told otherwise; else
+    /// an H100.
+    #[serde(default)]
+    #[schemars(with = "Machine")]
+    pub device: Option<&'static Machine>,
     /// Which of the equal programs to take.
     #[serde(default, skip_serializing_if = "Extraction::is_best")]
     #[schemars(!skip_serializing_if)]
@@ -52,13 +55,9 @@ fn default_rules() -> &'static [FuseRule] {
     RULES
 }
 
-fn default_device() -> &'static Machine {
-    Machine::named("h100").expect("there is a table of it")
-}
-
 impl Default for Fuse {
     fn default() -> Self {
-        Self { device: default_device(), extract: Extraction::default(), rules: RULES }
+        Self { device: None, extract: Extraction::default(), rules: RULES }
     }
 }
 
@@ -67,8 +66,9 @@ impl Pass for Fuse {
         "fuse"
     }
 
+    /// With the machine, so that what is printed runs as this does, wherever it runs.
     fn options(&self) -> Map<String, Value> {
-        options_of(self)
+        options_of(&Self { device: Some(self.machine()), ..self.clone() })
     }
 
     /// Values that stay inside a fused op are not rounded to the dtype of the program.
@@ -78,6 +78,12 @@ impl Pass for Fuse {
 
     fn ends(&self) -> &'static [Property] {
         &[UNFUSED]
+    }
+
+    fn settled(&self, machine: &'static Machine) -> Option<Arc<dyn Pass>> {
+        self.device
+            .is_none()
+            .then(|| Arc::new(Self { device: Some(machine), ..self.clone() }) as Arc<dyn Pass>)
     }
 
     fn rules(&self) -> Vec<RuleInfo> {
@@ -164,8 +170,12 @@ impl Fuse {
         Ok(proven.into_values().flatten().collect())
     }
 
+    fn machine(&self) -> &'static Machine {
+        self.device.unwrap_or_else(|| Machine::named("h100").expect("there is a table of it"))
+    }
+
     fn planner(&self, allowance: Allowance) -> Planner<'_> {
-        Planner { rules: self.rules, machine: self.device, extraction: self.extract, allowance }
+        Planner { rules: self.rules, machine: self.machine(), extraction: self.extract, allowance }
     }
 }
 

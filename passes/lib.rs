@@ -116,12 +116,12 @@ pub static PASSES: &[PassInfo] = &[
     },
 ];
 
-/// The default passes, which change no result: what runs on a GPU where nothing is asked for, and around what is, see
+/// The default passes, which change no result: what runs where nothing is asked for, and around what is, see
 /// [`Recipe`](reflux_ir::pass::Recipe).
 pub const LOSSLESS: &str = "canonicalize,hoist,canonicalize,merge-linear,fuse,dce";
 
-/// [`LOSSLESS`] for the processor, whose products read weights in panels.
-pub const LOSSLESS_CPU: &str = "canonicalize,hoist,canonicalize,merge-linear,fuse(device=cpu),pack,dce";
+/// [`LOSSLESS`] where products read weights in panels.
+pub const LOSSLESS_PACKED: &str = "canonicalize,hoist,canonicalize,merge-linear,fuse,pack,dce";
 
 /// [`LOSSLESS`] for networks that run once a picture: nothing is worth preparing.
 pub const LOSSLESS_ONCE: &str = "canonicalize,merge-linear,fuse,dce";

@@ -1,3 +1,4 @@
+use reflux_ir::DType;
 use reflux_ir::pass::{ConfigError, DriverError, PipelineError, WhyError, counted};
 use reflux_ir::text::ParseError;
 use reflux_ir::words;
@@ -46,7 +47,7 @@ pub enum Error {
     #[error(
         "{network} gave numbers that are not finite (NaN or infinity) {when}, computing in {dtype}; {cause}"
     )]
-    NotFinite { network: &'static str, when: String, dtype: reflux_ir::DType, cause: String },
+    NotFinite { network: &'static str, when: String, dtype: DType, cause: String },
     #[error("{}: {why}", path.display())]
     Tensors { path: PathBuf, why: String },
     #[error("cannot read {}: {}", path.display(), words::of_io(.error))]
@@ -92,9 +93,9 @@ pub(crate) fn nearest_sizes(pixels: usize, unit: usize) -> String {
 
 /// What else would take less memory.
 fn other_ways(device: Device) -> &'static str {
-    match device {
-        Device::Cpu => ", compute in 16 bits (--dtype bf16), or keep less at once (--memory low)",
-        Device::Cuda => ", quantize the transformer (--passes), or keep less on the device (--memory low)",
+    match device.dtype() {
+        DType::F32 => ", compute in 16 bits (--dtype bf16), or keep less at once (--memory low)",
+        _ => ", quantize the transformer (--passes), or keep less on the device (--memory low)",
     }
 }
 

@@ -64,16 +64,12 @@ impl WeightSource for Drawn {
 
 /// The results of every step.
 fn results(program: &Program, drawn: &Drawn) -> Result<Results, RunError> {
-    let mut executor = load(Device::Cpu, program.clone(), drawn)?;
-    for input in &program.inputs {
+    let mut executor = load(Device::host(), program.clone(), drawn)?;
+    for input in program.inputs.iter().filter(|&input| program.step_input() != Some(input)) {
         executor.bind(&input.name, &drawn.tensor(&input.name, &input.fact.shape, input.fact.dtype))?;
     }
-    let counts = |input: &reflux_ir::Declaration| &*input.name == "step" && input.fact.shape.is_empty();
     let mut all = Vec::new();
     for step in 0..program.schedule.len() {
-        if program.inputs.iter().any(counts) {
-            executor.bind("step", &HostTensor::from_i32([], &[step as i32]))?;
-        }
         all.push(executor.step(step)?);
     }
     Ok(all)

@@ -20,7 +20,7 @@ impl WeightSource for Given {
 
 fn executor(source: &str) -> Box<dyn Execute> {
     let weights = Given(HashMap::from([("w", HostTensor::from_f32([2], &[10.0, 100.0]))]));
-    load(Device::Cpu, text::parse(source).unwrap(), &weights).unwrap()
+    load(Device::host(), text::parse(source).unwrap(), &weights).unwrap()
 }
 
 /// What `op` makes of the inputs `%a`, `%b`, ….
@@ -50,6 +50,29 @@ fn f32s<const N: usize>(shape: [usize; N], values: &[f32]) -> HostTensor {
 
 fn i32s<const N: usize>(shape: [usize; N], values: &[i32]) -> HostTensor {
     HostTensor::from_i32(shape, values)
+}
+
+/// Whoever runs a step knows its number, so nobody else gives it.
+#[test]
+fn the_executor_gives_the_number_of_the_step() {
+    let source = "program p {
+        input %table : f32[3,2] schedule
+        input %step : i32[] latent
+        variant main (%table, %step) -> (%y) {
+          %y = select %table, %step : f32[2]
+          return %y
+        }
+        schedule main*3
+      }";
+    let mut executor = executor(source);
+    let table = HostTensor::from_f32([3, 2], &[0.0, 1.0, 10.0, 11.0, 20.0, 21.0]);
+    executor.bind("table", &table).unwrap();
+    for step in [0, 2, 1] {
+        let row = [10.0 * step as f32, 10.0 * step as f32 + 1.0];
+        assert_eq!(executor.step(step).unwrap()["y"].to_f32(), row);
+    }
+    let error = executor.bind("step", &HostTensor::from_i32([], &[1])).unwrap_err();
+    assert!(matches!(&error, RunError::StepBound(name) if &**name == "step"), "{error}");
 }
 
 #[test]
@@ -303,7 +326,7 @@ fn weights_must_be_there_and_of_the_right_shape() {
              %y = mul %x, @{tensor} f32[{extent}] : f32[{extent}]\n    return %y\n  }}\n  schedule main\n}}"
         );
         let weights = Given(HashMap::from([("w", f32s([2], &[1.0, 2.0]))]));
-        load(Device::Cpu, text::parse(&source).unwrap(), &weights).map(drop)
+        load(Device::host(), text::parse(&source).unwrap(), &weights).map(drop)
     };
     assert!(program("w", 2).is_ok());
     assert_eq!(program("v", 2).unwrap_err().to_string(), "the weights hold no tensor `v`");
@@ -338,8 +361,8 @@ fn weights_of_prepare_stages_stay_or_are_read_anew() {
     }";
     let program = text::parse(source).unwrap();
     let (resident, streaming) = (Rc::new(Counted::default()), Rc::new(Counted::default()));
-    let mut stays = load(Device::Cpu, program.clone(), &*resident).unwrap();
-    let mut leaves = load_streaming(Device::Cpu, program.clone(), streaming.clone()).unwrap();
+    let mut stays = load(Device::host(), program.clone(), &*resident).unwrap();
+    let mut leaves = load_streaming(Device::host(), program.clone(), streaming.clone()).unwrap();
     let mut step = |prompt: Option<f32>| {
         [&mut stays, &mut leaves].map(|executor| {
             if let Some(prompt) = prompt {
@@ -360,8 +383,8 @@ fn weights_of_prepare_stages_stay_or_are_read_anew() {
     assert_eq!(reads(), (1, 2));
 
     // Eight bytes each: the weight; the inputs and what is prepared of them; a result inside of a stage.
-    let Needs { weights, preparing, values, .. } = needs(&program, Device::Cpu);
+    let Needs { weights, preparing, values, .. } = needs(&program, Device::host());
     assert_eq!((weights, preparing, values), (0, 8, 24));
-    assert_eq!(needs(&program, Device::Cpu).resident(), 40);
-    assert_eq!(needs(&program, Device::Cpu).streaming(), 40);
+    assert_eq!(needs(&program, Device::host()).resident(), 40);
+    assert_eq!(needs(&program, Device::host()).streaming(), 40);
 }

@@ -29,7 +29,7 @@ fn run(
     weights: &dyn WeightSource,
     inputs: &[(&str, HostTensor)],
 ) -> HashMap<String, HostTensor> {
-    let mut executor = load(Device::Cpu, program, weights).unwrap();
+    let mut executor = load(Device::host(), program, weights).unwrap();
     for (name, value) in inputs {
         executor.bind(name, value).unwrap();
     }
@@ -109,7 +109,6 @@ fn transformer_block_by_block() {
                 ("pooled", fixture.get("pooled")),
                 ("timesteps", HostTensor::from_f32([1, 1], &[timestep.as_f64().unwrap() as f32])),
                 ("guidance", scalar(meta["guidance"].as_f64().unwrap() as f32)),
-                ("step", HostTensor::from_i32([], &[0])),
             ],
         );
         for index in 0..blocks.0 {
@@ -179,7 +178,6 @@ fn tinyrandom_transformer() {
                 ("prompt", io.get("encoder_hidden_states")),
                 ("pooled", io.get("pooled")),
                 ("timesteps", HostTensor::from_f32([1, 2], &timestep.to_f32())),
-                ("step", HostTensor::from_i32([], &[0])),
             ],
         );
         assert_close(&format!("tinyrandom from {source}"), &out["velocity"], &io.get("output"), 1e-5);

@@ -9,7 +9,7 @@ use reflux_ir::pass::{Driver, Pipeline};
 use reflux_ir::{DType, Program, text};
 use reflux_models::{ModelConfig, Net, Sizes, flux1};
 use reflux_passes::{LOSSLESS_ONCE, registry};
-use reflux_runtime::cuda::{Compiler, Gpu, Launch, Place, Plan, fallback, plan};
+use reflux_runtime::backend::cuda::{Compiler, Gpu, Launch, LaunchPlan, Place, fallback, plan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -68,7 +68,7 @@ fn is_for(passes: &str, gpu: Gpu) -> bool {
 
 /// The plans of all variants of the transformer of `model` after `passes`, for `gpu`, and of what runs beside it; of the VAE on
 /// Hopper only.
-fn plans(model: &ModelConfig, sizes: &Sizes, passes: &str, gpu: Gpu) -> Vec<(Program, String, Plan)> {
+fn plans(model: &ModelConfig, sizes: &Sizes, passes: &str, gpu: Gpu) -> Vec<(Program, String, LaunchPlan)> {
     let mut plans = plans_of(&flux1::TRANSFORMER, model, sizes, passes, gpu);
     // What runs beside it has the same passes whatever the transformer has.
     if passes != PIPELINES[0] {
@@ -89,7 +89,7 @@ fn plans_of(
     sizes: &Sizes,
     passes: &str,
     gpu: Gpu,
-) -> Vec<(Program, String, Plan)> {
+) -> Vec<(Program, String, LaunchPlan)> {
     let program = model.lower(net, sizes, DType::BF16).unwrap();
     let tokens = (sizes.height / 16) * (sizes.width / 16);
     let times = model.schedule(sizes.steps, tokens).unwrap().timesteps;
@@ -158,7 +158,7 @@ fn steps_are_planned() {
 }
 
 /// No two buffers that are needed at one time share a byte.
-fn assert_disjoint(plan: &Plan) {
+fn assert_disjoint(plan: &LaunchPlan) {
     let lives = plan.lives();
     for (index, (first, last, bytes)) in lives.iter().enumerate() {
         for (other_first, other_last, other) in &lives[index + 1..] {

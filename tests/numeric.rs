@@ -38,19 +38,12 @@ fn optimize(program: Program, passes: &str) -> (Program, Report) {
 fn run(program: &Program, weights: &dyn WeightSource, inputs: &Inputs) -> Results {
     let printed = text::parse(&program.to_string()).unwrap();
     assert_eq!(printed, *program, "what runs is what prints");
-    let mut executor = load(Device::Cpu, printed, weights).unwrap();
+    let mut executor = load(Device::host(), printed, weights).unwrap();
     executor.set_profiling(true);
     for (name, value) in inputs {
         executor.bind(name, value).unwrap();
     }
-    let results = (0..program.schedule.len())
-        .map(|step| {
-            if program.inputs.iter().any(|input| &*input.name == "step") {
-                executor.bind("step", &HostTensor::from_i32([], &[step as i32])).unwrap();
-            }
-            executor.step(step).unwrap()
-        })
-        .collect();
+    let results = (0..program.schedule.len()).map(|step| executor.step(step).unwrap()).collect();
     let executed: BTreeMap<_, _> = executor
         .profile()
         .unwrap()
@@ -392,7 +385,8 @@ fn pack_reassociates() {
     for batch in [1, 3] {
         let (flux, weights) = flux(batch, 2);
         assert_twins("flux as it is lowered", &flux, "pack", &weights);
-        assert_twins("flux", &flux, reflux_passes::LOSSLESS_CPU, &weights);
+        let passes = reflux_passes::LOSSLESS_PACKED.replace("fuse", "fuse(device=cpu)");
+        assert_twins("flux", &flux, &passes, &weights);
         let fused = optimize(flux.clone(), &format!("{PREPARED},fuse")).0;
         assert_twins("fused flux", &fused, "pack,dce", &weights);
     }
@@ -540,7 +534,7 @@ fn a_reused_step_reads_neither_its_latents_nor_its_neighbour() {
     let (program, weights) = flux(2, 3);
     let (cached, _) = optimize(program.clone(), "canonicalize,hoist,cache(fora,steps=110),dce");
     let step = |change: &dyn Fn(usize, &mut Vec<f32>)| {
-        let mut executor = load(Device::Cpu, cached.clone(), &weights).unwrap();
+        let mut executor = load(Device::host(), cached.clone(), &weights).unwrap();
         for (name, value) in random_inputs(&program, 21) {
             executor.bind(&name, &value).unwrap();
         }
@@ -551,7 +545,6 @@ fn a_reused_step_reads_neither_its_latents_nor_its_neighbour() {
                 let mut values = TorchGenerator::new(step as u64).randn_f32(latents.fact.shape.elements());
                 change(step, &mut values);
                 executor.bind("latents", &HostTensor::from_f32(shape.clone(), &values)).unwrap();
-                executor.bind("step", &HostTensor::from_i32([], &[step as i32])).unwrap();
                 executor.step(step).unwrap()["velocity"].to_f32()
             })
             .collect();

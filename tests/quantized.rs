@@ -35,7 +35,7 @@ fn program(x: &str, body: &str) -> String {
 
 fn executor(source: &str, weights: &dyn WeightSource) -> Box<dyn Execute> {
     let program = text::parse(source).unwrap_or_else(|error| panic!("{source}\n{error}"));
-    load(Device::Cpu, program, weights).unwrap()
+    load(Device::host(), program, weights).unwrap()
 }
 
 /// `%y` of [`program`].
@@ -424,7 +424,7 @@ fn programs_take_and_return_numbers() {
         program("i8.row.f32[2]", "%y = dequantize %x {dtype=f32} : f32[2]"),
     ] {
         let error =
-            load(Device::Cpu, text::parse(&source).unwrap(), &given(NO_WEIGHTS)).map(drop).unwrap_err();
+            load(Device::host(), text::parse(&source).unwrap(), &given(NO_WEIGHTS)).map(drop).unwrap_err();
         assert!(matches!(error, RunError::Verify(_)), "{error}");
     }
 }
@@ -433,7 +433,7 @@ fn programs_take_and_return_numbers() {
 fn a_quantized_weight_must_have_the_right_shape() {
     let body = "%y = dequantize @w i8.row.bf16[3] {dtype=f32} : f32[3]";
     let program = text::parse(&program("f32[1]", body)).unwrap();
-    let error = load(Device::Cpu, program, &given(&[("w", values(&[2], 1))])).map(drop).unwrap_err();
+    let error = load(Device::host(), program, &given(&[("w", values(&[2], 1))])).map(drop).unwrap_err();
     assert_eq!(error.to_string(), "weight `w` is bf16[2], the program expects bf16[3]");
 }
 
@@ -491,7 +491,7 @@ fn codes_of_another_type_than_the_program_reads_are_refused() {
             false => format!("%y = dequantize @w {read} {{dtype=f32}} : f32{shape}"),
         };
         let program = text::parse(&program("f32[1]", &body)).unwrap();
-        let error = load(Device::Cpu, program, &weights).map(drop).unwrap_err();
+        let error = load(Device::host(), program, &weights).map(drop).unwrap_err();
         assert_eq!(
             error.to_string(),
             format!(
@@ -509,6 +509,6 @@ fn codes_that_do_not_fit_their_type_are_refused() {
     codes.codes[2] = 16;
     let body = format!("%y = dequantize @w {fact} {{dtype=f32}} : f32[1,4]");
     let program = text::parse(&program("f32[1]", &body)).unwrap();
-    let error = load(Device::Cpu, program, &Codes(HashMap::from([("w", codes)]))).map(drop).unwrap_err();
+    let error = load(Device::host(), program, &Codes(HashMap::from([("w", codes)]))).map(drop).unwrap_err();
     assert_eq!(error.to_string(), "weight `w` could not be read: 16 is no code of u4");
 }

@@ -7,10 +7,10 @@ mod passes;
 mod snapshot;
 
 use passes::{NET, flux_dev, flux_dev_times, pipeline, program};
-use reflux_ir::Op;
 use reflux_ir::pass::{Config, Driver, Pipeline, Recipe};
+use reflux_ir::{Machine, Op};
 use reflux_passes::pruna::translate;
-use reflux_passes::{LOSSLESS, LOSSLESS_CPU, LOSSLESS_ONCE, PASSES, registry};
+use reflux_passes::{LOSSLESS, LOSSLESS_ONCE, LOSSLESS_PACKED, PASSES, registry};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -59,14 +59,34 @@ fn wanted_passes_come_beside_the_default_ones() {
 #[test]
 fn devices_have_their_own_default_passes() {
     let on = |default, text| recipe(text).pipeline(&pipeline(default)).to_string();
+    // They differ by one pass alone.
+    assert_eq!(LOSSLESS_PACKED.replace(",pack", ""), LOSSLESS);
     let fora = "cache(fora,interval=2)";
     assert_eq!(
-        on(LOSSLESS_CPU, "cache(fora)"),
-        format!("canonicalize,hoist,canonicalize,{fora},merge-linear,fuse(device=cpu),pack,dce")
+        on(LOSSLESS_PACKED, "cache(fora)"),
+        format!("canonicalize,hoist,canonicalize,{fora},merge-linear,fuse(device=h100),pack,dce")
     );
-    // What is named without options keeps those of the device.
-    assert_eq!(on(LOSSLESS_CPU, "fuse"), LOSSLESS_CPU);
+    // What is named without options keeps those of the default.
+    let own = LOSSLESS.replace("fuse", "fuse(device=cpu)");
+    assert_eq!(on(&own, "fuse"), own);
     assert_eq!(on(LOSSLESS_ONCE, "tap(x)"), "canonicalize,tap(x),merge-linear,fuse(device=h100),dce");
+}
+
+/// Passes that decide by a machine take the one that programs will run on, and say so, so that their text runs alike elsewhere.
+#[test]
+fn passes_take_the_machine_that_they_run_on() {
+    let cpu = Machine::named("cpu").unwrap();
+    let mut default = pipeline(LOSSLESS_PACKED);
+    assert!(default.settle(cpu));
+    assert_eq!(default.to_string(), LOSSLESS_PACKED.replace("fuse", "fuse(device=cpu)"));
+    // What was told keeps to it.
+    assert!(!default.settle(Machine::named("l40s").unwrap()));
+    let mut told = pipeline("fuse(device=l40s),fuse");
+    assert!(told.settle(cpu));
+    assert_eq!(told.to_string(), "fuse(device=l40s),fuse(device=cpu)");
+    assert!(!pipeline("canonicalize,dce").settle(cpu));
+    // Nobody said where.
+    assert_eq!(pipeline("fuse").to_string(), "fuse(device=h100)");
 }
 
 #[test]

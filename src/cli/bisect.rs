@@ -1,22 +1,24 @@
 //! `reflux bisect`
 
-use super::DeviceArg;
-use super::compare::{Results, distance};
 use super::console::{print, say};
+use super::device::DeviceArg;
+use super::heap::KeptHeap;
 use super::input::Input;
 use super::lowering::{ModelArg, SizeArgs};
 use super::number;
 use super::passes::PassArgs;
 use super::seed::SeedArg;
-use super::steps::{random_inputs, run_steps};
+use super::steps::random_inputs;
 use crate::Error;
-use crate::pipeline::{DiffusionPipeline, Memory, OpenOptions, Replay, Request, check_fits, lossless};
+use crate::pipeline::{
+    DiffusionPipeline, Memory, OpenOptions, Replay, Request, check_fits, lossless, settle,
+};
 use half::{bf16, f16};
 use reflux_ir::pass::{BisectError, Culprit, Exactness, Judged, Pipeline, Probe, bisect as find};
 use reflux_ir::{DType, HostTensor, Name, Program, ProgramDiff, WeightSource};
 use reflux_models::weights::{RandomWeights, Weights};
 use reflux_models::{Parts, Role};
-use reflux_runtime::{Device, load};
+use reflux_runtime::{Device, RunError, StepResults, distance, load, run_steps};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -49,7 +51,7 @@ pub struct Args {
     /// Print what was found as JSON
     #[arg(long)]
     json: bool,
-    #[arg(long, value_enum, default_value = "cpu")]
+    #[arg(long, default_value = "cpu")]
     device: DeviceArg,
     #[command(flatten)]
     sizes: SizeArgs,
@@ -58,10 +60,13 @@ pub struct Args {
 pub fn bisect(args: &Args) -> Result<(), Error> {
     let input = Input::of(&args.input)?;
     let recipe = args.passes.recipe()?.map(|recipe| input.meant(recipe)).unwrap_or_default();
-    let pipeline = recipe.pipeline(&lossless(Role::Denoiser, args.device.into()));
+    let device: Device = args.device.into();
+    let mut pipeline = recipe.pipeline(&lossless(Role::Denoiser, Some(device)));
+    let info = device.probe().map_err(RunError::from)?;
+    settle(&mut pipeline, device, &info).iter().for_each(|warning| say(format_args!("warning: {warning}")));
+    let _heap = KeptHeap::on(device);
     let mut subject = Subject::open(&input, args)?;
     let judged = if args.lossy { Judged::All } else { Judged::Lossless };
-    let device: Device = args.device.into();
     let mut known = Known::default();
     let mut trail = Vec::new();
     let (program, timesteps) = (subject.program.clone(), subject.timesteps.clone());
@@ -73,7 +78,7 @@ pub fn bisect(args: &Args) -> Result<(), Error> {
         };
         let expected = known.results(probe.reference, Start::AsGiven, &mut subject)?;
         let mut line = Line::of(&probe, distance(&found, &expected), args.tolerance);
-        if probe.promise == Exactness::Exact && device == Device::Cpu {
+        if probe.promise == Exactness::Exact && device.keeps_bits() {
             line.allowed = 0.0;
         } else if probe.promise == Exactness::Reassociating && !line.is_within() {
             // Only now, as it takes another run.
@@ -205,7 +210,7 @@ impl Subject {
         Ok(Self { program, timesteps, runs })
     }
 
-    fn results(&mut self, program: &Program, start: Start) -> Result<Results, Error> {
+    fn results(&mut self, program: &Program, start: Start) -> Result<StepResults, Error> {
         match &mut self.runs {
             Runs::Picture(replay) => {
                 let noise = start.of(&replay.noise, program);
@@ -260,14 +265,19 @@ fn opened(path: &Path) -> Result<Weights, Error> {
     Ok(Weights::open(path)?)
 }
 
-/// Results of programs that have run: the same one is asked for again and again.
+/// StepResults of programs that have run: the same one is asked for again and again.
 #[derive(Default)]
 struct Known {
-    by_hash: HashMap<(u64, Start), Results>,
+    by_hash: HashMap<(u64, Start), StepResults>,
 }
 
 impl Known {
-    fn results(&mut self, program: &Program, start: Start, subject: &mut Subject) -> Result<Results, Error> {
+    fn results(
+        &mut self,
+        program: &Program,
+        start: Start,
+        subject: &mut Subject,
+    ) -> Result<StepResults, Error> {
         let key = (program.structural_hash(), start);
         if let Some(known) = self.by_hash.get(&key) {
             return Ok(known.clone());
@@ -299,7 +309,7 @@ impl Line {
         Self { passes: probe.passes, last, held, distance, allowed, rounding: None }
     }
 
-    /// Results that are no numbers are beyond everything.
+    /// StepResults that are no numbers are beyond everything.
     fn is_within(&self) -> bool {
         let by_rounding = self.rounding.filter(|rounding| rounding.is_finite()).unwrap_or(0.0);
         self.distance <= self.allowed.max(Self::ROUNDINGS * by_rounding)

@@ -1,6 +1,8 @@
 //! `reflux generate`
 
 use super::console::{print, say, say_all};
+use super::device::DeviceArg;
+use super::heap::KeptHeap;
 use super::input::read_program;
 use super::number;
 use super::parts::PartArgs;
@@ -9,14 +11,14 @@ use super::pictures::Pictures;
 use super::progress::Progress;
 use super::seed::SeedArg;
 use super::slowest::Slowest;
-use super::{DTypeArg, DeviceArg, MemoryArg, announce_peak, by_op, tensors};
+use super::{DTypeArg, MemoryArg, announce_peak, by_op, tensors};
 use crate::files::Output;
 use crate::pipeline::{DiffusionPipeline, OpenOptions, Report, Request, bundled_model};
 use crate::{Error, VERSION};
 use reflux_ir::HostTensor;
 use reflux_ir::pass::counted;
 use reflux_models::Net;
-use reflux_runtime::{Device, OpTime, Profile};
+use reflux_runtime::{OpTime, Profile};
 use serde::Serialize;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -77,7 +79,7 @@ pub struct Args {
     /// Write the final packed latents here
     #[arg(long, value_name = "FILE")]
     save_latents: Option<PathBuf>,
-    #[arg(long, value_enum, default_value = "auto", ignore_case = true)]
+    #[arg(long, default_value = "auto", ignore_case = true)]
     device: DeviceArg,
     /// [default: f32 on the processor, bf16 on a GPU]
     #[arg(long, value_enum, ignore_case = true)]
@@ -163,9 +165,10 @@ pub fn generate(args: &Args) -> Result<(), Error> {
         memory: args.memory.into(),
     };
     let mut pipeline = DiffusionPipeline::open_with(model, options)?;
+    let _heap = KeptHeap::on(pipeline.device());
     pipeline.set_profiling(args.profile);
     pictures.refuse_sizes(&request, pipeline.defaults())?;
-    if pipeline.device() == Device::Cuda {
+    if pipeline.device().plans_memory() {
         announce_peak(pipeline.planned_peak(&request)?);
     }
     // Names would get in the way of what else is printed.

@@ -92,7 +92,7 @@ fn show(args: &ShowArgs) -> Result<(), Error> {
         .unwrap_or_default();
     let in_steps = net.role == Role::Denoiser && !pipeline.is_empty();
     let timesteps = in_steps.then(|| model.timesteps(&args.sizes)).transpose()?;
-    let (program, report) = args.drive.run(program, &pipeline, timesteps.as_deref())?;
+    let (program, report) = args.drive.run(program, pipeline, timesteps.as_deref())?;
     say_all(report);
     write_result(&mut out, &render(&program, args))
 }

@@ -5,11 +5,12 @@ mod bench;
 mod bisect;
 mod by_op;
 mod catalog;
-mod compare;
 mod console;
+mod device;
 mod diff;
 mod doctor;
 mod generate;
+mod heap;
 mod input;
 mod ir;
 mod lowering;
@@ -34,7 +35,6 @@ use crate::pipeline::Memory;
 use clap::{Parser, Subcommand};
 use console::{print, say};
 use reflux_ir::{DType, words};
-use reflux_runtime::Device;
 use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
@@ -139,26 +139,6 @@ pub fn main() -> ExitCode {
                 "error: Reflux itself failed: {message}; please report this (REFLUX_LOG=debug tells where)"
             ));
             ExitCode::FAILURE
-        }
-    }
-}
-
-/// `--device`: a device, or the best there is.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum DeviceArg {
-    Cpu,
-    #[value(alias = "gpu")]
-    Cuda,
-    /// The GPU if there is a usable one, else the processor
-    Auto,
-}
-
-impl From<DeviceArg> for Device {
-    fn from(arg: DeviceArg) -> Self {
-        match arg {
-            DeviceArg::Cpu => Self::Cpu,
-            DeviceArg::Cuda => Self::Cuda,
-            DeviceArg::Auto => Self::auto(),
         }
     }
 }

@@ -66,7 +66,7 @@ pub fn opt(args: &Args) -> Result<(), Error> {
         Some(recipe) => input.meant(recipe).pipeline(&default),
         None => passes.unwrap_or(default),
     };
-    let (program, report) = args.drive.run(program, &pipeline, timesteps.as_deref())?;
+    let (program, report) = args.drive.run(program, pipeline, timesteps.as_deref())?;
     let mut more = if args.rules { report.rules().to_string() } else { String::new() };
     let explanations = report.passes.iter().flat_map(|pass| &pass.explanations);
     more.extend(explanations.map(|explanation| format!("{explanation}\n")));

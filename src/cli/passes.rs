@@ -47,11 +47,9 @@ impl PassArgs {
     }
 }
 
-/// The default passes of a network where no device is named: those for a GPU, or with `--cost cpu` those for the processor.
+/// The default passes of a network where nothing runs: those for the device of `--cost`, or those that are good for most.
 pub fn default_for(role: Role, machine: Option<&Machine>) -> Pipeline {
-    let device =
-        if machine.is_some_and(|machine| machine.name == "cpu") { Device::Cpu } else { Device::Cuda };
-    lossless(role, device)
+    lossless(role, machine.and_then(Device::of_machine))
 }
 
 /// Modules outside the blocks of any family's denoiser: which model is meant, a configuration of passes does not say.
@@ -146,28 +144,31 @@ impl DriveArgs {
         self.cost
     }
 
-    /// Runs `pipeline` on `program`.
+    /// Runs `pipeline` on `program`; passes that decide by a machine do so by that of `--cost`.
     pub fn run(
         &self,
         program: Program,
-        pipeline: &Pipeline,
+        mut pipeline: Pipeline,
         timesteps: Option<&[f32]>,
     ) -> Result<(Program, Report), Error> {
         check_dump_dir(self.dump_dir.as_deref())?;
+        if let Some(machine) = self.cost {
+            pipeline.settle(machine);
+        }
         let dump_formats: Vec<_> = self.dump_format.iter().copied().map(DumpFormat::from).collect();
         let mut driver = Driver {
             timesteps,
             dump_dir: self.dump_dir.as_deref(),
             dump_formats: &dump_formats,
             machine: self.cost,
-            print_before: points("--print-before", &self.print_before, pipeline)?,
-            print_after: points("--print-after", &self.print_after, pipeline)?,
+            print_before: points("--print-before", &self.print_before, &pipeline)?,
+            print_after: points("--print-after", &self.print_after, &pipeline)?,
             print: Some(&mut |text| say_all(text)),
             stop_after: self.stop_after,
             explain: self.explain,
             ..Driver::default()
         };
-        Ok(driver.run(program, pipeline)?)
+        Ok(driver.run(program, &pipeline)?)
     }
 }
 

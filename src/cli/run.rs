@@ -1,11 +1,13 @@
 //! `reflux run`
 
 use super::console::{print, say, say_all};
+use super::device::DeviceArg;
+use super::heap::KeptHeap;
 use super::input::parse;
 use super::seed::SeedArg;
 use super::slowest::Slowest;
-use super::steps::{STEP, bind_step, random_inputs};
-use super::{DeviceArg, read_text, tensors};
+use super::steps::random_inputs;
+use super::{read_text, tensors};
 use crate::Error;
 use crate::files::Output;
 use crate::pipeline::{Memory, check_fits};
@@ -32,7 +34,7 @@ pub struct Args {
     /// Draw weights and inputs that are not given from this seed: a way to measure a network without its checkpoint
     #[arg(long, value_name = "SEED", allow_negative_numbers = true)]
     random: Option<SeedArg>,
-    #[arg(long, value_enum, default_value = "auto")]
+    #[arg(long, default_value = "auto")]
     device: DeviceArg,
     /// Measure every op and print the slowest, those of steps first
     #[arg(long)]
@@ -59,7 +61,10 @@ pub fn run(args: &Args) -> Result<(), Error> {
     };
     check_given(&program, &inputs)?;
     let start = Instant::now();
-    let mut executor = load(args.device.into(), program, weights.as_ref())?;
+    let device = args.device.into();
+    let heap = KeptHeap::on(device);
+    let mut executor = load(device, program, weights.as_ref())?;
+    drop(heap);
     say(format_args!("loaded in {:.2} s", start.elapsed().as_secs_f64()));
     for note in executor.fallbacks() {
         say(format_args!("note: {note}"));
@@ -108,11 +113,11 @@ fn given_inputs(
 
 /// Refuses a run that would lack inputs, before anything is loaded.
 fn check_given(program: &Program, inputs: &[(String, HostTensor)]) -> Result<(), Error> {
-    let is_given = |name: &str| name == STEP || inputs.iter().any(|(given, _)| *given == *name);
+    let is_given = |name: &str| inputs.iter().any(|(given, _)| *given == *name);
     let lacking: Vec<String> = program
         .inputs
         .iter()
-        .filter(|input| !is_given(&input.name))
+        .filter(|&input| program.step_input() != Some(input) && !is_given(&input.name))
         .map(|input| format!("`{}` {}", input.name, input.fact))
         .collect();
     if lacking.is_empty() {
@@ -156,7 +161,6 @@ fn run_schedule(executor: &mut dyn Execute) -> Result<Vec<(String, HostTensor)>,
     let steps = executor.program().schedule.len();
     let mut outputs = Vec::new();
     for step in 0..steps {
-        bind_step(executor, step)?;
         let start = Instant::now();
         let mut results: Vec<_> = executor.step(step)?.into_iter().collect();
         say(format_args!("step {step}: {:.1} ms", start.elapsed().as_secs_f64() * 1e3));

@@ -25,6 +25,11 @@ pub struct Machine {
     pub name: &'static str,
     /// What the device is, for people.
     pub description: String,
+    /// What the names of devices have in them that the table is for.
+    #[serde(default)]
+    cards: Vec<String>,
+    /// Of a GPU, major and minor.
+    pub compute_capability: Option<(u32, u32)>,
     /// The least time of an op, in ns.
     launch: u64,
     /// What kernels reach on it.
@@ -129,6 +134,11 @@ impl Machine {
     /// The table of the device `name`, one of [`Machine::NAMES`].
     pub fn named(name: &str) -> Option<&'static Self> {
         MACHINES.iter().find(|machine| machine.name == name)
+    }
+
+    /// Whether the table is for the device that calls itself `name`.
+    pub fn is_of(&self, name: &str) -> bool {
+        self.cards.iter().any(|card| name.contains(card))
     }
 
     /// The device as its datasheet has it, which starts ops in no time: a roofline that knows of no caches. Without a

@@ -1,6 +1,6 @@
 //! The unit of execution: pure variants of one step, what they carry over, and when each runs.
 
-use crate::{Cost, Fact, Graph, Name, Patch, PatchError, Rate, ValueId};
+use crate::{Cost, DType, Fact, Graph, Name, Patch, PatchError, Rate, ValueId};
 use indexmap::IndexMap;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -68,6 +68,16 @@ pub struct Program {
 impl Program {
     /// The output by which a probe says what it chooses, of type `i32[]`.
     pub const CHOICE: &'static str = "choice";
+
+    /// What the input is called that says which step runs.
+    const STEP: &str = "step";
+
+    /// The input that says which step of the schedule runs, counted from 0: the `i32[]` called `step`, if the program has one. Who
+    /// runs a step knows its number, so nobody else gives it a value.
+    pub fn step_input(&self) -> Option<&Declaration> {
+        let is_number = |fact: &Fact| fact.dtype == DType::I32 && fact.shape.is_empty();
+        self.inputs.iter().find(|input| *input.name == *Self::STEP && is_number(&input.fact))
+    }
 
     /// A program of one variant `name`, run `steps` times, whose inputs are those of `graph`.
     pub fn of_graph(program: impl Into<Name>, variant: impl Into<Name>, steps: usize, graph: Graph) -> Self {

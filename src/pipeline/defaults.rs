@@ -1,31 +1,29 @@
 //! What is used where nobody says otherwise.
 
 use crate::Error;
-use reflux_ir::DType;
 use reflux_ir::pass::Pipeline;
 use reflux_models::Role;
-use reflux_passes::{LOSSLESS, LOSSLESS_CPU, LOSSLESS_ONCE, registry};
-use reflux_runtime::Device;
+use reflux_passes::{LOSSLESS, LOSSLESS_ONCE, LOSSLESS_PACKED, registry};
+use reflux_runtime::{Device, DeviceInfo, MachineOf};
 use std::path::PathBuf;
 
-/// What networks compute in on `device`.
-pub(crate) fn dtype_on(device: Device) -> DType {
-    match device {
-        Device::Cpu => DType::F32,
-        Device::Cuda => DType::BF16,
-    }
-}
-
-/// The default passes of a network: those that run where nothing is asked for, and around what is.
-pub(crate) fn lossless(role: Role, device: Device) -> Pipeline {
-    let passes = match (role, device) {
-        (Role::Denoiser, Device::Cpu) => LOSSLESS_CPU,
-        (Role::Denoiser, Device::Cuda) => LOSSLESS,
-        (_, Device::Cuda) => LOSSLESS_ONCE,
-        // They run once a picture, and not for long.
-        (_, Device::Cpu) => return Pipeline::default(),
+/// The default passes of a network: those that run where nothing is asked for, and around what is. Without a device, those that
+/// are good for most.
+pub(crate) fn lossless(role: Role, device: Option<Device>) -> Pipeline {
+    let passes = match role {
+        Role::Denoiser if device.is_some_and(Device::reads_panels) => LOSSLESS_PACKED,
+        Role::Denoiser => LOSSLESS,
+        _ if device.is_none_or(Device::optimizes_once) => LOSSLESS_ONCE,
+        _ => "",
     };
     Pipeline::parse(passes, &registry()).expect("it is written well")
+}
+
+/// Has `pipeline` decide by the machine of `device`: with what to say of that, if it matters.
+pub(crate) fn settle(pipeline: &mut Pipeline, device: Device, info: &DeviceInfo) -> Option<String> {
+    let MachineOf { machine, warning, .. } = device.machine(info);
+    let decides = pipeline.settle(machine);
+    warning.filter(|_| decides)
 }
 
 /// The folder of the checkpoint that comes with Reflux: in the source tree, or below the current folder.

@@ -73,7 +73,6 @@ fn fixed_inputs<'c>(
 
 /// The velocity of `latents` at a step.
 fn velocity(denoiser: &mut dyn Execute, step: usize, latents: &HostTensor) -> Result<Vec<f32>, Error> {
-    denoiser.bind("step", &HostTensor::from_i32([], &[step as i32]))?;
     denoiser.bind("latents", latents)?;
     Ok(denoiser.step(step)?.remove("velocity").expect("the denoiser's result").to_f32())
 }

@@ -61,7 +61,7 @@ impl DiffusionPipeline {
         let defaults = Defaults::of(files.folder(), &*config)?;
         let notes = [files.unused(), config.warnings.clone()].concat();
         let mut pipeline = Self::with_random_weights(config, defaults, options)?;
-        pipeline.notes = notes;
+        pipeline.notes.extend(notes);
         pipeline.prompts = Prompts::open(files.folder(), pipeline.config())?;
         pipeline.networks.open_weights(&files, &mut pipeline.notes)?;
         pipeline.name = files.name().unwrap_or(pipeline.name);
@@ -77,16 +77,17 @@ impl DiffusionPipeline {
         defaults: Defaults,
         options: OpenOptions,
     ) -> Result<Self, Error> {
-        let device = options.device.unwrap_or(Device::Cpu);
-        let device_name = device.probe().map_err(reflux_runtime::RunError::from)?.name;
+        let device = options.device.unwrap_or(Device::host());
+        let info = device.probe().map_err(reflux_runtime::RunError::from)?;
+        let mut notes = Vec::new();
         let prompts = Prompts::unread(&config);
-        let networks = Networks::with_random_weights(config, options)?;
+        let networks = Networks::with_random_weights(config, options, &info, &mut notes)?;
         Ok(Self {
             prompts,
             defaults: networks.defaults(defaults),
             name: networks.family().name.to_owned(),
-            device_name,
-            notes: Vec::new(),
+            device_name: info.name,
+            notes,
             meter: MemoryMeter::start(device),
             networks,
         })

@@ -58,8 +58,8 @@ pub(super) struct Peak {
 impl Peak {
     /// With a network of `needed` bytes, of which `working` are taken only while it runs.
     pub fn add(&mut self, needed: u64, working: u64, device: Device) {
-        // On a GPU each network keeps what it runs in.
-        let working = if device == Device::Cuda { 0 } else { working };
+        // What is planned is kept, by each network.
+        let working = if device.plans_memory() { 0 } else { working };
         self.kept = self.kept.saturating_add(needed.saturating_sub(working));
         self.working = self.working.max(working);
     }

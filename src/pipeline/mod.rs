@@ -19,7 +19,7 @@ mod request;
 mod text;
 
 pub use defaults::bundled_model;
-pub(crate) use defaults::{dtype_on, lossless};
+pub(crate) use defaults::{lossless, settle};
 pub use diffusion::DiffusionPipeline;
 pub use image::{Image, ImageFormat};
 pub use memory::Memory;

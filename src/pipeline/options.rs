@@ -18,7 +18,7 @@ pub struct OpenOptions {
     /// Networks whose weights are not those of the model's folder.
     pub parts: Parts,
     /// What to run on the transformer before it is loaded: passes that are wanted beside the default ones, which are
-    /// [`reflux_passes::LOSSLESS_CPU`] on the processor and [`reflux_passes::LOSSLESS`] on a GPU, or exactly these.
+    /// [`reflux_passes::LOSSLESS_PACKED`] on the processor and [`reflux_passes::LOSSLESS`] on a GPU, or exactly these.
     pub passes: Recipe,
     /// The transformer's program, instead of what the configuration is lowered to: it runs as it is, but for exactly the
     /// passes of `passes`. What requests leave open and what is computed in is as it has them.

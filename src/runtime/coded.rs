@@ -1,6 +1,6 @@
 //! Quantized values on a backend.
 
-use crate::ops::Target;
+use crate::backend::BurnBackend;
 use crate::value::{Value, burn_dtype, burn_shape, int_dtype};
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
@@ -13,16 +13,16 @@ use std::convert::Infallible;
 #[derive(Clone, Debug)]
 pub struct Coded<B: Backend> {
     /// In the shape of the value, a byte each: `i8` as it is, `u4` unpacked, `f8e4m3` by its bits. Where
-    /// [`Target::PACKS`], rows of an even number of `u4` are half as long: two neighbours in a byte, the first in the lower half.
+    /// [`BurnBackend::PACKS`], rows of an even number of `u4` are half as long: two neighbours in a byte, the first in the lower half.
     pub codes: IntTensor<B>,
     /// f32 `[rows, groups]`: `[rows, 1]` where there is one per row, `[1, 1]` where there is one in all. Where
-    /// [`Target::PACKS`], those of groups are of their own dtype.
+    /// [`BurnBackend::PACKS`], those of groups are of their own dtype.
     pub scales: FloatTensor<B>,
     /// Beside the scales of `u4`.
     pub zeros: Option<FloatTensor<B>>,
 }
 
-impl<B: Target> Coded<B> {
+impl<B: BurnBackend> Coded<B> {
     /// Brings a tensor to the device.
     pub fn upload(host: QuantizedTensor, device: &B::Device) -> Self {
         let made = Self::upload_by(host, device, |codes| Ok::<_, Infallible>(Value::of(codes, device)));
@@ -70,7 +70,7 @@ fn packed(codes: &[u8]) -> Vec<u8> {
 }
 
 /// `rows` rows of `columns` codes of four bits, however they lie, a byte each.
-pub fn unpacked<B: Target>(codes: IntTensor<B>, [rows, columns]: [usize; 2]) -> IntTensor<B> {
+pub fn unpacked<B: BurnBackend>(codes: IntTensor<B>, [rows, columns]: [usize; 2]) -> IntTensor<B> {
     if codes.shape().num_elements() == rows * columns {
         return codes;
     }

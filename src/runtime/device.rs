@@ -1,193 +1,261 @@
 //! Where programs run, and whether it is there.
 
-use crate::limits;
-use serde::Serialize;
+use crate::backend::{
+    BACKENDS, Backend, DeviceError, DeviceInfo, Facts, Form, FreeMemory, HOST, LEFT_OUT, Oracle,
+};
+use reflux_ir::{DType, Machine};
+use serde::{Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
 
-/// A place to run programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Device {
-    /// This machine's processor, by burn-flex.
-    Cpu,
-    /// The first NVIDIA GPU, by burn-cuda.
-    Cuda,
-}
-
-impl fmt::Display for Device {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cpu => "cpu",
-            Self::Cuda => "cuda",
-        })
-    }
-}
-
-impl FromStr for Device {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        match name {
-            "cpu" => Ok(Self::Cpu),
-            "cuda" => Ok(Self::Cuda),
-            _ => Err(format!("`{name}` is no device (cpu and cuda are)")),
-        }
-    }
-}
-
-/// Why a device cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DeviceError {
-    #[error("no NVIDIA driver: libcuda cannot be loaded; install the driver, or use --device cpu")]
-    NoDriver,
-    #[error("the NVIDIA driver reports no usable GPU ({0}); see `nvidia-smi`, or use --device cpu")]
-    NoGpu(String),
-    #[error(
-        "NVRTC, which compiles the GPU kernels, cannot be loaded; install the CUDA toolkit, or `pip install \
-         nvidia-cuda-nvrtc` and put its library folder on LD_LIBRARY_PATH, or use --device cpu"
-    )]
-    NoNvrtc,
-}
-
-/// Memory that could be had now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FreeMemory {
-    pub bytes: u64,
-    /// What keeps this process from taking more than that, if not the device.
-    pub limit: Option<&'static str>,
-}
-
-/// What `reflux doctor` says of a device.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct DeviceInfo {
-    pub device: Device,
-    pub name: String,
-    /// In bytes.
-    pub memory: u64,
-    /// Compute capability of a GPU.
-    pub compute_capability: Option<(u32, u32)>,
-    /// Multiprocessors of a GPU.
-    pub processors: Option<u32>,
-    /// CUDA version that the driver supports, as 1000 · major + 10 · minor.
-    pub driver_version: Option<i32>,
-}
+/// A place to run programs: one of [`Device::all`]. Prints, and is serialized, as its name.
+#[derive(Clone, Copy)]
+pub struct Device(&'static dyn Backend);
 
 impl Device {
-    /// The GPU if there is a usable one, else the processor.
+    /// All that this build knows, the processor first.
+    pub fn all() -> impl Iterator<Item = Self> {
+        BACKENDS.iter().rev().map(|&backend| Self(backend))
+    }
+
+    /// The processor, which is always there; op by op, it is the reference of all others.
+    pub fn host() -> Self {
+        Self(HOST)
+    }
+
+    /// The fastest that is there: a GPU if there is a usable one, else the processor.
     pub fn auto() -> Self {
-        if Self::Cuda.probe().is_ok() { Self::Cuda } else { Self::Cpu }
+        let there = BACKENDS.iter().find(|backend| backend.probe().is_ok());
+        there.map_or(Self::host(), |&backend| Self(backend))
+    }
+
+    /// The devices, by name, whose code this build is without; each is a cargo feature of the same name.
+    pub fn left_out() -> &'static [&'static str] {
+        LEFT_OUT
+    }
+
+    pub(crate) fn backend(self) -> &'static dyn Backend {
+        self.0
+    }
+
+    fn facts(self) -> &'static Facts {
+        self.0.facts()
+    }
+
+    /// As users name it: `cpu`, `cuda`.
+    pub fn name(self) -> &'static str {
+        self.facts().name
+    }
+
+    /// What else users may call it.
+    pub fn aliases(self) -> &'static [&'static str] {
+        self.facts().aliases
+    }
+
+    /// The crate that its backend is built on.
+    pub fn library(self) -> &'static str {
+        self.facts().library
+    }
+
+    /// In what networks compute here unless told otherwise.
+    pub fn dtype(self) -> DType {
+        self.facts().dtype
+    }
+
+    /// Whether products read weights in panels here, as the pass `pack` lays them out.
+    pub fn reads_panels(self) -> bool {
+        self.facts().reads_panels
+    }
+
+    /// Whether networks that run once a picture are worth the time of the passes.
+    pub fn optimizes_once(self) -> bool {
+        self.facts().optimizes_once
+    }
+
+    /// Whether a step's memory is planned before it runs, and kept between steps; else [`needs`](crate::needs) is a lower bound.
+    pub fn plans_memory(self) -> bool {
+        self.facts().plans_memory
+    }
+
+    /// Whether weights stay in the memory of this process; else they only pass through it.
+    pub fn is_host(self) -> bool {
+        self.facts().is_host
+    }
+
+    /// Whether passes that promise the same bits keep them here.
+    pub fn keeps_bits(self) -> bool {
+        self.facts().keeps_bits
+    }
+
+    /// In which forms, and computing in what, its kernels are proven.
+    pub fn proofs(self) -> &'static [(Form, DType)] {
+        self.facts().proofs
+    }
+
+    /// What results that have codes in them are compared with to prove kernels.
+    pub fn oracle_of_codes(self) -> Oracle {
+        self.facts().oracle_of_codes
+    }
+
+    /// The device whose times the table `machine` estimates, if this build knows one.
+    pub fn of_machine(machine: &Machine) -> Option<Self> {
+        Self::all().find(|device| device.facts().machines.contains(&machine.name))
+    }
+
+    /// The table that stands for the device of `info`, in [`Machine::NAMES`].
+    pub fn machine(self, info: &DeviceInfo) -> MachineOf {
+        MachineOf::nearest(self.facts().machines, info)
     }
 
     /// Checks that the device can be used, without starting to use it.
     pub fn probe(self) -> Result<DeviceInfo, DeviceError> {
-        match self {
-            Self::Cpu => Ok(processor()),
-            Self::Cuda => cuda::probe(),
-        }
+        self.0.probe()
     }
 
     /// Gives memory back that backends keep for what may come: after a network is dropped that was large.
     pub fn release_unused(self) {
-        if self == Self::Cuda {
-            crate::cuda::release_unused(&burn_cuda::CudaDevice::default());
-        }
+        self.0.release_unused();
     }
 
     /// What memory could be had now, where that is known: of the machine, and under the limits of this process.
     pub fn free_memory(self) -> Option<FreeMemory> {
-        match self {
-            Self::Cpu => {
-                let mut system = sysinfo::System::new();
-                system.refresh_memory();
-                let available = Some(system.available_memory()).filter(|&bytes| bytes > 0);
-                let machine = available.map(|bytes| FreeMemory { bytes, limit: None });
-                machine.into_iter().chain(limits::room()).min_by_key(|free| free.bytes)
-            }
-            Self::Cuda => cuda::free_memory().map(|bytes| FreeMemory { bytes, limit: None }),
-        }
+        self.0.free_memory()
     }
 }
 
-fn processor() -> DeviceInfo {
-    let mut system = sysinfo::System::new();
-    system.refresh_memory();
-    system.refresh_cpu_list(sysinfo::CpuRefreshKind::nothing());
-    let brand = system.cpus().first().map_or("unknown", |cpu| cpu.brand().trim());
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    DeviceInfo {
-        device: Device::Cpu,
-        name: format!("{brand}, {threads} threads"),
-        memory: system.total_memory(),
-        compute_capability: None,
-        processors: None,
-        driver_version: None,
+impl PartialEq for Device {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
     }
 }
 
-/// The driver API, loaded at run time.
-pub(crate) mod cuda {
-    use super::{Device, DeviceError, DeviceInfo};
-    use cudarc::driver::{CudaContext, result, sys};
-    use std::sync::Arc;
+impl Eq for Device {}
 
-    /// Makes no context, which would take device memory.
-    pub fn probe() -> Result<DeviceInfo, DeviceError> {
-        // SAFETY: both only try to load a shared library and look at whether that worked.
-        let (driver, nvrtc) = unsafe { (sys::is_culib_present(), cudarc::nvrtc::sys::is_culib_present()) };
-        if !driver {
-            return Err(DeviceError::NoDriver);
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Serialize for Device {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl FromStr for Device {
+    type Err = DeviceError;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let is_meant = |known: &&str| known.eq_ignore_ascii_case(name);
+        let names = |device: &Self| [device.name()].into_iter().chain(device.aliases().iter().copied());
+        if let Some(device) = Self::all().find(|device| names(device).any(|known| is_meant(&known))) {
+            return Ok(device);
         }
-        let no_gpu = |error: result::DriverError| DeviceError::NoGpu(error.to_string());
-        result::init().map_err(no_gpu)?;
-        if result::device::get_count().map_err(no_gpu)? == 0 {
-            return Err(DeviceError::NoGpu("no devices".into()));
-        }
-        if !nvrtc {
-            return Err(DeviceError::NoNvrtc);
-        }
-        let device = result::device::get(0).map_err(no_gpu)?;
-        let name = result::device::get_name(device).map_err(no_gpu)?;
-        use sys::CUdevice_attribute::{
-            CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR,
-            CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
-            CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as PROCESSORS,
-        };
-        // SAFETY: `device` is a valid ordinal, as `device::get` succeeded.
-        let (memory, major, minor, processors) = unsafe {
-            (
-                result::device::total_mem(device).map_err(no_gpu)?,
-                result::device::get_attribute(device, MAJOR).map_err(no_gpu)?,
-                result::device::get_attribute(device, MINOR).map_err(no_gpu)?,
-                result::device::get_attribute(device, PROCESSORS).map_err(no_gpu)?,
+        Err(DeviceError(if let Some(name) = LEFT_OUT.iter().find(|known| is_meant(known)) {
+            format!(
+                "this build of Reflux is without the backend `{name}`: build it with the feature `{name}` (--features {name})"
             )
+        } else {
+            let known: Vec<_> = Self::all().map(Self::name).collect();
+            format!("there is no device `{name}`; there are {}", known.join(" and "))
+        }))
+    }
+}
+
+/// The table of a machine that stands for a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MachineOf {
+    pub machine: &'static Machine,
+    /// Whether the table is of this device; else it is of the nearest that there is one of.
+    pub is_own: bool,
+    /// What to say where passes decide by the table, if it may mislead them.
+    pub warning: Option<String>,
+}
+
+impl MachineOf {
+    /// That of `tables` which is of the device of `info` by its name, else the nearest by its compute capability.
+    fn nearest(tables: &[&str], info: &DeviceInfo) -> Self {
+        let tables = || tables.iter().map(|name| Machine::named(name).expect("a test looks at each"));
+        let whole = |(major, minor): (u32, u32)| 10 * major + minor;
+        let own = tables().find(|machine| machine.is_of(&info.name));
+        let distance = |machine: &&Machine| {
+            let capabilities = machine.compute_capability.zip(info.compute_capability);
+            capabilities.map_or(0, |(table, own)| whole(table).abs_diff(whole(own)))
         };
-        Ok(DeviceInfo {
-            device: Device::Cuda,
+        let machine = own.or_else(|| tables().min_by_key(distance)).expect("every backend has a table");
+        let is_own = own.is_some() || info.compute_capability.is_none();
+        let warning = (!is_own && distance(&machine) > 0).then(|| {
+            format!(
+                "there is no table of how fast {} is; fuse decides by that of {}, the nearest by compute capability",
+                info.name, machine.description
+            )
+        });
+        Self { machine, is_own, warning }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(name: &str, compute_capability: Option<(u32, u32)>) -> MachineOf {
+        let name = name.to_owned();
+        let info = DeviceInfo {
+            device: "cuda",
             name,
-            memory: memory as u64,
-            compute_capability: Some((major as u32, minor as u32)),
-            processors: Some(processors as u32),
-            driver_version: driver_version(),
-        })
+            memory: 0,
+            compute_capability,
+            processors: None,
+            driver_version: None,
+        };
+        MachineOf::nearest(if compute_capability.is_some() { &["h100", "l40s"] } else { &["cpu"] }, &info)
     }
 
-    fn driver_version() -> Option<i32> {
-        let mut version = 0;
-        // SAFETY: the driver is loaded, and writes one integer to the pointer.
-        unsafe { sys::cuDriverGetVersion(&raw mut version) }.result().ok().map(|()| version)
+    #[test]
+    fn machines_are_known_by_their_names() {
+        for (name, capability, table) in [
+            ("NVIDIA H100 80GB HBM3", Some((9, 0)), "h100"),
+            // An H200 is an H100 with more and faster memory.
+            ("NVIDIA H200", Some((9, 0)), "h100"),
+            ("NVIDIA L40S", Some((8, 9)), "l40s"),
+            ("some processor", None, "cpu"),
+        ] {
+            let MachineOf { machine, is_own, warning } = machine(name, capability);
+            assert_eq!((machine.name, is_own, warning), (table, true, None), "{name}");
+        }
     }
 
-    /// The context that everything on the first device shares, alive as long as any of its holders.
-    pub fn context() -> Option<Arc<CudaContext>> {
-        probe().ok()?;
-        CudaContext::new(0).ok()
+    #[test]
+    fn others_take_the_nearest_table_which_is_said_where_it_may_mislead() {
+        let found = machine("NVIDIA GeForce RTX 4090", Some((8, 9)));
+        assert_eq!((found.machine.name, found.is_own, found.warning), ("l40s", false, None));
+        let found = machine("NVIDIA A100-SXM4-80GB", Some((8, 0)));
+        assert_eq!((found.machine.name, found.is_own), ("l40s", false));
+        let warning = found.warning.unwrap();
+        assert!(warning.contains("A100") && warning.contains("NVIDIA L40S 48GB"), "{warning}");
+        assert_eq!(machine("NVIDIA B200", Some((10, 0))).machine.name, "h100");
+        assert!(machine("NVIDIA B200", Some((10, 0))).warning.is_some());
     }
 
-    /// Free bytes of the first device while its context is there.
-    pub fn free_memory() -> Option<u64> {
-        let context = context()?;
-        context.bind_to_thread().ok()?;
-        result::mem_get_info().ok().map(|(free, _)| free as u64)
+    #[test]
+    fn every_backend_is_found_by_its_name_and_has_tables() {
+        for device in Device::all() {
+            assert_eq!(device.name().parse(), Ok(device));
+            for name in device.facts().machines {
+                assert_eq!(Device::of_machine(Machine::named(name).unwrap()), Some(device));
+            }
+        }
+        assert_eq!(Device::all().next(), Some(Device::host()));
+        assert!("tpu".parse::<Device>().unwrap_err().to_string().contains("`tpu`"));
+        for name in Device::left_out() {
+            assert!(name.parse::<Device>().unwrap_err().to_string().contains("--features"), "{name}");
+        }
     }
 }

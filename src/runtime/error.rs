@@ -1,4 +1,4 @@
-use crate::DeviceError;
+use crate::backend::DeviceError;
 use reflux_ir::{Fact, Name, VerifyError, WeightError};
 
 /// Why a program did not run.
@@ -23,6 +23,8 @@ pub enum RunError {
     InputType { name: Name, expected: Fact, found: Fact },
     #[error("input `%{0}` has not been given")]
     MissingInput(Name),
+    #[error("input `%{0}` is the step's number, which the executor gives itself; leave it out")]
+    StepBound(Name),
     #[error("the program has {steps} steps; there is no step {step}")]
     NoSuchStep { step: usize, steps: usize },
     #[error("the backend failed at `{line}`: {message}")]

@@ -1,80 +1,24 @@
-//! Runs a program on one backend.
+//! Runs a program on one backend, op by op, or graph by graph where the backend can.
 
+use crate::backend::{BurnBackend, GraphRunner, Kept, Loader, Loading, Unplanned};
 use crate::coded::Coded;
-use crate::ops::{GraphRunner, Kept, Loader, Target, Unplanned, execute};
-use crate::plan::{Instruction, Plan, Slot};
+use crate::execute::Execute;
+use crate::liveness::{Instruction, Liveness, Slot};
+use crate::ops::execute;
 use crate::value::{Value, host_data};
-use crate::{Device, Profile, RunError, quantize};
-use burn_cuda::Cuda;
-use burn_flex::Flex;
+use crate::{Profile, RunError, quantize};
 use reflux_ir::op::{Op, Quantize};
 use reflux_ir::{
-    Fact, Graph, HostTensor, Name, Program, QuantizedError, QuantizedTensor, Rate, Stage, WeightData,
-    WeightError, WeightSource, verify, words,
+    Declaration, Fact, Graph, HostTensor, Name, Program, QuantizedError, QuantizedTensor, Rate, Stage,
+    WeightData, WeightError, WeightSource, words,
 };
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// A loaded program.
-pub trait Execute {
-    /// The program that runs.
-    fn program(&self) -> &Program;
-
-    /// Gives an input its value, cast to the input's dtype; it stays until it is given another.
-    fn bind(&mut self, name: &str, value: &HostTensor) -> Result<(), RunError>;
-
-    /// Forgets what was carried over: call it before the first step of an image.
-    fn reset(&mut self);
-
-    /// Runs the variant that the schedule has for `step` and returns the program's results. Prepare stages run first
-    /// where an input that they may depend on has changed.
-    fn step(&mut self, step: usize) -> Result<HashMap<Name, HostTensor>, RunError>;
-
-    /// Starts or stops measuring each op.
-    fn set_profiling(&mut self, on: bool);
-
-    /// What has been measured, if profiling is on.
-    fn profile(&self) -> Option<&Profile>;
-
-    /// What the backend's own engine does not run, variant by variant: which ops, why, what that costs and what to do about it.
-    fn fallbacks(&self) -> &[String];
-}
-
-/// Loads `program` and its weights onto `device`. Weights are read one at a time.
-pub fn load(
-    device: Device,
-    program: Program,
-    weights: &dyn WeightSource,
-) -> Result<Box<dyn Execute>, RunError> {
-    open(device, program, weights, None)
-}
-
-/// [`load`], but that weights of prepare stages are on the device only while these run, and are read anew each time.
-pub fn load_streaming(
-    device: Device,
-    program: Program,
-    weights: Rc<dyn WeightSource>,
-) -> Result<Box<dyn Execute>, RunError> {
-    open(device, program, &*weights, Some(weights.clone()))
-}
-
-fn open(
-    device: Device,
-    program: Program,
-    weights: &dyn WeightSource,
-    streamed: Option<Rc<dyn WeightSource>>,
-) -> Result<Box<dyn Execute>, RunError> {
-    device.probe()?;
-    verify(&program)?;
-    Ok(match device {
-        Device::Cpu => Box::new(Executor::<Flex>::new(program, weights, streamed)?),
-        Device::Cuda => Box::new(Executor::<Cuda>::new(program, weights, streamed)?),
-    })
-}
-
-struct Executor<B: Target> {
+/// A program on a backend.
+pub struct Executor<B: BurnBackend> {
     program: Program,
     device: B::Device,
     stages: Vec<LoadedStage<B>>,
@@ -92,20 +36,18 @@ struct Executor<B: Target> {
     streamed: Option<Rc<dyn WeightSource>>,
 }
 
-struct LoadedStage<B: Target> {
+struct LoadedStage<B: BurnBackend> {
     stage: Stage,
-    plan: Plan,
+    liveness: Liveness,
     leaves: Vec<(Slot, Value<B>)>,
     /// Runs the stage as a whole, where the backend can.
     runner: Option<Box<dyn GraphRunner<B>>>,
 }
 
-impl<B: Target> Executor<B> {
-    fn new(
-        program: Program,
-        source: &dyn WeightSource,
-        streamed: Option<Rc<dyn WeightSource>>,
-    ) -> Result<Self, RunError> {
+impl<B: BurnBackend> Executor<B> {
+    /// Loads a verified program.
+    pub fn new(loading: Loading) -> Result<Self, RunError> {
+        let Loading { program, weights: source, streamed } = loading;
         let device = B::Device::default();
         let mut loader = B::loader(&device)?;
         // By type too: one stage may read a tensor quantized, another as it is.
@@ -121,9 +63,9 @@ impl<B: Target> Executor<B> {
                 continue;
             }
             let streams = streamed.is_some() && matches!(stage, Stage::Prepare(_));
-            let plan = if streams { Plan::consuming_weights(graph) } else { Plan::new(graph) };
+            let liveness = if streams { Liveness::consuming_weights(graph) } else { Liveness::new(graph) };
             let mut leaves = Vec::new();
-            for (tensor, fact, slot) in plan.weights.iter().filter(|_| !streams) {
+            for (tensor, fact, slot) in liveness.weights.iter().filter(|_| !streams) {
                 let key = (tensor.clone(), fact.clone());
                 let value = match weights.get(&key) {
                     Some(value) => value.clone(),
@@ -132,7 +74,7 @@ impl<B: Target> Executor<B> {
                 weights.insert(key, value.clone());
                 leaves.push((*slot, value));
             }
-            for (constant, slot) in &plan.constants {
+            for (constant, slot) in &liveness.constants {
                 leaves.push((*slot, Value::Scalar(constant.value.0, constant.dtype)));
             }
             let runner = match &stage {
@@ -141,7 +83,7 @@ impl<B: Target> Executor<B> {
             };
             // What runs the stage as a whole has its weights.
             let leaves = if runner.is_none() { leaves } else { Vec::new() };
-            stages.push(LoadedStage { stage, plan, leaves, runner });
+            stages.push(LoadedStage { stage, liveness, leaves, runner });
         }
         let stale = stages.iter().filter_map(|loaded| match loaded.stage {
             Stage::Prepare(rate) => Some(rate),
@@ -170,6 +112,20 @@ impl<B: Target> Executor<B> {
         self.values.insert(name, Kept::on_device(value, self.version, is_made));
     }
 
+    /// Has `value` for `input`, cast to its dtype; prepare stages that may depend on it have to run again.
+    fn give(&mut self, Declaration { name, fact }: &Declaration, value: &HostTensor) {
+        self.version += 1;
+        let known = self.values.get_mut(name);
+        if !known.is_some_and(|kept| kept.give(value, self.version)) {
+            self.values.insert(name.clone(), Kept::given(value.cast(fact.dtype), self.version));
+        }
+        let depends = |loaded: &LoadedStage<B>| match loaded.stage {
+            Stage::Prepare(stage) => Some(stage).filter(|&stage| stage >= fact.rate),
+            Stage::Variant(_) => None,
+        };
+        self.stale.extend(self.stages.iter().filter_map(depends));
+    }
+
     fn prepare(&mut self) -> Result<(), RunError> {
         while let Some(rate) = self.stale.first().copied() {
             let prepared = self.run(&Stage::Prepare(rate))?;
@@ -182,7 +138,7 @@ impl<B: Target> Executor<B> {
 
     fn run(&mut self, stage: &Stage) -> Result<Vec<(Name, Fact, Value<B>)>, RunError> {
         let loaded = find(&self.stages, stage);
-        let plan = &loaded.plan;
+        let liveness = &loaded.liveness;
         if let Some(runner) = &loaded.runner {
             let Some(profile) = &mut self.profile else { return runner.run(&self.values, None) };
             let mut times: HashMap<String, Duration> = HashMap::new();
@@ -190,15 +146,15 @@ impl<B: Target> Executor<B> {
                 &self.values,
                 Some(&mut |value, time| *times.entry(value.to_owned()).or_default() += time),
             )?;
-            for instruction in &plan.instructions {
+            for instruction in &liveness.instructions {
                 // What is but seen differently takes no time.
                 let time = times.get(&*instruction.name).copied().unwrap_or_default();
                 profile.record(stage, instruction, time);
             }
             return Ok(made);
         }
-        let mut slots: Vec<Option<Value<B>>> = vec![None; plan.slots];
-        for (name, slot) in &plan.inputs {
+        let mut slots: Vec<Option<Value<B>>> = vec![None; liveness.slots];
+        for (name, slot) in &liveness.inputs {
             let kept = self.values.get(name).ok_or_else(|| RunError::MissingInput(name.clone()))?;
             slots[*slot] = Some(kept.value(&self.device).clone());
         }
@@ -212,11 +168,11 @@ impl<B: Target> Executor<B> {
         };
         let mut load = |slot: Slot| {
             let (source, loader) = streamed.as_mut().expect("leaves are loaded");
-            let weight = plan.weights.iter().find(|(_, _, place)| *place == slot);
+            let weight = liveness.weights.iter().find(|(_, _, place)| *place == slot);
             let (tensor, fact, _) = weight.expect("it is a weight");
             load_weight(source.as_ref(), tensor, fact, loader.as_mut(), device)
         };
-        interpret(plan, slots, device, &mut load, &mut |instruction, time| {
+        interpret(liveness, slots, device, &mut load, &mut |instruction, time| {
             if let Some(profile) = profile {
                 profile.record(stage, instruction, time()?);
             }
@@ -225,22 +181,22 @@ impl<B: Target> Executor<B> {
     }
 }
 
-fn find<'s, B: Target>(stages: &'s [LoadedStage<B>], stage: &Stage) -> &'s LoadedStage<B> {
+fn find<'s, B: BurnBackend>(stages: &'s [LoadedStage<B>], stage: &Stage) -> &'s LoadedStage<B> {
     stages.iter().find(|loaded| loaded.stage == *stage).expect("verified schedule")
 }
 
 /// How long an instruction took, found by waiting for it.
 type Timer<'t> = &'t dyn Fn() -> Result<Duration, RunError>;
 
-/// Runs `plan` over what is in `slots`; weights that are not there are loaded when they are first read.
-fn interpret<B: Target>(
-    plan: &Plan,
+/// Runs `liveness` over what is in `slots`; weights that are not there are loaded when they are first read.
+fn interpret<B: BurnBackend>(
+    liveness: &Liveness,
     mut slots: Vec<Option<Value<B>>>,
     device: &B::Device,
     load: &mut dyn FnMut(Slot) -> Result<Value<B>, RunError>,
     observe: &mut dyn FnMut(&Instruction, Timer) -> Result<(), RunError>,
 ) -> Result<Vec<(Name, Fact, Value<B>)>, RunError> {
-    for instruction in &plan.instructions {
+    for instruction in &liveness.instructions {
         let mut operands = Vec::with_capacity(instruction.operands.len());
         for &(slot, last) in &instruction.operands {
             let value = match slots[slot].take() {
@@ -268,36 +224,36 @@ fn interpret<B: Target>(
         let value = slots[*slot].clone().map_or_else(|| load(*slot), Ok)?;
         Ok((name.clone(), fact.clone(), value))
     };
-    plan.outputs.iter().map(&mut output).collect()
+    liveness.outputs.iter().map(&mut output).collect()
 }
 
 /// Runs `prepare weights`, which needs nothing but the checkpoint, while that is read: a weight is loaded when it is first
 /// read and gone after its last, so that what is put together is not in memory twice.
-fn prepare_weights<B: Target>(
+fn prepare_weights<B: BurnBackend>(
     graph: &Graph,
     source: &dyn WeightSource,
     loader: &mut dyn Loader<B>,
     device: &B::Device,
     profile: &mut Profile,
 ) -> Result<Vec<(Name, Fact, Value<B>)>, RunError> {
-    let plan = Plan::consuming_weights(graph);
-    let mut slots: Vec<Option<Value<B>>> = vec![None; plan.slots];
-    for (constant, slot) in &plan.constants {
+    let liveness = Liveness::consuming_weights(graph);
+    let mut slots: Vec<Option<Value<B>>> = vec![None; liveness.slots];
+    for (constant, slot) in &liveness.constants {
         slots[*slot] = Some(Value::Scalar(constant.value.0, constant.dtype));
     }
     let weights: HashMap<Slot, (&String, &Fact)> =
-        plan.weights.iter().map(|(tensor, fact, slot)| (*slot, (tensor, fact))).collect();
+        liveness.weights.iter().map(|(tensor, fact, slot)| (*slot, (tensor, fact))).collect();
     let mut load = |slot: Slot| {
         let (tensor, fact) = weights[&slot];
         load_weight(source, tensor, fact, loader, device)
     };
-    interpret(&plan, slots, device, &mut load, &mut |instruction, time| {
+    interpret(&liveness, slots, device, &mut load, &mut |instruction, time| {
         profile.record(&Stage::Prepare(Rate::Weights), instruction, time()?);
         Ok(())
     })
 }
 
-impl<B: Target> Execute for Executor<B> {
+impl<B: BurnBackend> Execute for Executor<B> {
     fn program(&self) -> &Program {
         &self.program
     }
@@ -307,22 +263,16 @@ impl<B: Target> Execute for Executor<B> {
             let inputs = self.program.inputs.iter().map(|input| input.name.clone()).collect();
             return Err(RunError::UnknownInput { name: name.to_owned(), inputs });
         };
+        if self.program.step_input() == Some(input) {
+            return Err(RunError::StepBound(input.name.clone()));
+        }
         let found = Fact::new(value.dtype, value.shape.clone());
         if found.shape != input.fact.shape || found.dtype.is_float() != input.fact.dtype.is_float() {
             let (name, expected) = (input.name.clone(), input.fact.clone());
             return Err(RunError::InputType { name, expected, found });
         }
-        let (name, rate) = (input.name.clone(), input.fact.rate);
-        self.version += 1;
-        let known = self.values.get_mut(&name);
-        if !known.is_some_and(|kept| kept.give(value, self.version)) {
-            self.values.insert(name, Kept::given(value.cast(input.fact.dtype), self.version));
-        }
-        let depends = |loaded: &LoadedStage<B>| match loaded.stage {
-            Stage::Prepare(stage) => Some(stage).filter(|&stage| stage >= rate),
-            Stage::Variant(_) => None,
-        };
-        self.stale.extend(self.stages.iter().filter_map(depends));
+        let input = input.clone();
+        self.give(&input, value);
         Ok(())
     }
 
@@ -338,6 +288,10 @@ impl<B: Target> Execute for Executor<B> {
         };
         let stage = Stage::Variant(variant.clone());
         let start = Instant::now();
+        if let Some(input) = self.program.step_input().cloned() {
+            // Schedules are written out, so that their lengths are far from the end of i32.
+            self.give(&input, &HostTensor::from_i32([], &[step as i32]));
+        }
         self.prepare()?;
         tracing::trace!("step {step}: prepared after {:?}", start.elapsed());
         let made = self.run(&stage)?;
@@ -378,7 +332,7 @@ impl<B: Target> Execute for Executor<B> {
 }
 
 /// The backend's own way to run `graph`, if it has one; what keeps it from that is added to `fallbacks`.
-fn runner<B: Target>(
+fn runner<B: BurnBackend>(
     stage: &Stage,
     graph: &Graph,
     leaves: &[(Slot, Value<B>)],
@@ -403,7 +357,7 @@ fn runner<B: Target>(
 }
 
 /// The weight `tensor` as a value of type `fact`. Of a dense tensor codes are computed in the dtype of their scales.
-fn load_weight<B: Target>(
+fn load_weight<B: BurnBackend>(
     source: &dyn WeightSource,
     tensor: &str,
     fact: &Fact,

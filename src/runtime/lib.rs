@@ -4,28 +4,36 @@
 //! by its one arm in `ops`. A plan made beforehand says when each value is read for the last time, so that memory
 //! is returned, or reused in place, as early as can be.
 
+pub mod backend;
 mod coded;
-pub mod cuda;
+mod compare;
 mod device;
 mod error;
+mod execute;
 mod executor;
-mod limits;
+mod liveness;
+mod load;
 mod memory;
 mod needs;
 mod ops;
-mod plan;
 mod profile;
+pub mod proof;
 mod quantize;
+mod runs;
 mod strides;
 mod value;
 
-pub use device::{Device, DeviceError, DeviceInfo, FreeMemory};
+pub use backend::{DeviceError, DeviceInfo, Form, FreeMemory, Oracle};
+pub use compare::distance;
+pub use device::{Device, MachineOf};
 pub use error::RunError;
-pub use executor::{Execute, load, load_streaming};
+pub use execute::Execute;
+pub use load::{load, load_streaming};
 pub use memory::MemoryMeter;
 pub use needs::{Needs, needs};
 pub use profile::{OpTime, Profile, ProfileEntry};
 pub use quantize::quantize;
+pub use runs::{StepResults, random_inputs, run_steps};
 
 /// The version of burn that programs run on.
 pub const BURN_VERSION: &str = "0.21.0";

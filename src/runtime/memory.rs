@@ -1,46 +1,24 @@
 //! How much memory running takes, measured.
 
 use crate::Device;
-use crate::device::cuda;
-use cudarc::driver::CudaContext;
-use std::sync::Arc;
+use crate::backend::Meter;
 
 /// The most memory of a device that was taken whenever it was looked at.
 pub struct MemoryMeter {
-    kind: Kind,
+    meter: Box<dyn Meter>,
     /// In bytes.
     peak: Option<u64>,
-}
-
-enum Kind {
-    /// The system keeps the count.
-    Process,
-    Gpu {
-        /// Bytes that were free at the start, the context there already.
-        free: Option<u64>,
-        /// Keeps the context from being made anew by whoever needs it next.
-        _context: Option<Arc<CudaContext>>,
-    },
 }
 
 impl MemoryMeter {
     /// Starts, before anything is loaded onto `device`.
     pub fn start(device: Device) -> Self {
-        let kind = match device {
-            Device::Cpu => Kind::Process,
-            Device::Cuda => Kind::Gpu { _context: cuda::context(), free: cuda::free_memory() },
-        };
-        Self { kind, peak: None }
+        Self { meter: device.backend().meter(), peak: None }
     }
 
     /// Looks at how much is taken now.
     pub fn look(&mut self) {
-        let taken = match &self.kind {
-            Kind::Process => peak_resident(),
-            Kind::Gpu { free, .. } => {
-                free.zip(cuda::free_memory()).map(|(then, now)| then.saturating_sub(now))
-            }
-        };
+        let taken = self.meter.taken();
         tracing::trace!("memory taken: {taken:?}");
         self.peak = self.peak.max(taken);
     }
@@ -55,14 +33,6 @@ impl MemoryMeter {
     }
 }
 
-/// The `VmHWM` that Linux keeps of a process, in bytes.
-fn peak_resident() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kibibytes * 1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,7 +40,7 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn the_processor_counts_what_was_touched() {
-        let mut meter = MemoryMeter::start(Device::Cpu);
+        let mut meter = MemoryMeter::start(Device::host());
         assert_eq!(meter.peak(), None);
         meter.look();
         let before = meter.peak().unwrap();

@@ -1,8 +1,8 @@
 //! How much memory running takes, from shapes.
 
-use crate::plan::{Plan, scratch_bytes};
-use crate::{Device, cuda};
-use reflux_ir::{Fact, Graph, Name, Program, Rate, Stage};
+use crate::Device;
+use crate::liveness::Liveness;
+use reflux_ir::{Fact, Name, Program, Rate, Stage};
 use std::collections::{BTreeMap, HashMap};
 
 /// What running a program takes of a device's memory, in bytes.
@@ -36,14 +36,11 @@ impl Needs {
     }
 }
 
-/// What running `program` takes on `device`. On the processor it is a lower bound.
+/// What running `program` takes on `device`. It is a lower bound where memory is not planned: [`Device::plans_memory`].
 pub fn needs(program: &Program, device: Device) -> Needs {
-    let gpu = if device == Device::Cuda { cuda::Gpu::probe() } else { None };
-    let memory = gpu.and_then(|_| device.probe().ok()).map_or(0, |info| info.memory);
     let mut needs = Needs::default();
     let mut weights: HashMap<(&str, &Fact), bool> = HashMap::new();
     let mut values: BTreeMap<Name, u64> = BTreeMap::new();
-    let mut arena = 0;
     // What `prepare weights` reads is gone when it is done; what it makes are inputs of the other stages.
     for (stage, graph) in program.stages().filter(|(stage, _)| *stage != Stage::Prepare(Rate::Weights)) {
         let is_step = matches!(stage, Stage::Variant(_));
@@ -53,24 +50,20 @@ pub fn needs(program: &Program, device: Device) -> Needs {
         values.extend(graph.inputs().iter().map(|&id| (graph[id].name.clone(), graph[id].fact.bytes())));
         let inputs: u64 =
             graph.inputs().iter().map(|&id| graph[id].fact.bytes()).fold(0, u64::saturating_add);
-        let inside = |plan: Plan| plan.peak_bytes.saturating_sub(inputs);
-        // What is larger than the device by itself is not planned for it: its sizes may be absurd.
-        let is_planned = |_: &cuda::Gpu| is_step && Plan::new(graph).peak_bytes <= memory;
-        match gpu.filter(is_planned).map(|gpu| cuda::plan(graph, gpu)) {
-            Some(plan) => {
-                // Graphs share what is inside of them; each has its results in two places by turns.
-                arena = arena.max(plan.arena as u64 + cuda::WORKSPACE as u64 + crossing(graph, &plan));
-                let results = graph.outputs().iter().map(|output| graph[output.value].fact.bytes());
-                needs.values += 2 * results.sum::<u64>();
+        let inside = |liveness: Liveness| liveness.peak_bytes.saturating_sub(inputs);
+        let planned = is_step.then(|| device.backend().planned_memory(graph)).flatten();
+        match planned {
+            Some(planned) => {
+                needs.step = needs.step.max(planned.inside);
+                needs.values += planned.results;
             }
-            None if is_step => needs.step = needs.step.max(inside(Plan::new(graph))),
+            None if is_step => needs.step = needs.step.max(inside(Liveness::new(graph))),
             None => {
-                needs.prepare = needs.prepare.max(inside(Plan::new(graph)));
-                needs.streamed = needs.streamed.max(inside(Plan::consuming_weights(graph)));
+                needs.prepare = needs.prepare.max(inside(Liveness::new(graph)));
+                needs.streamed = needs.streamed.max(inside(Liveness::consuming_weights(graph)));
             }
         }
     }
-    needs.step = needs.step.max(arena);
     for ((_, fact), is_of_step) in weights {
         let sum = if is_of_step { &mut needs.weights } else { &mut needs.preparing };
         *sum = sum.saturating_add(fact.bytes());
@@ -78,15 +71,4 @@ pub fn needs(program: &Program, device: Device) -> Needs {
     // Values of the checkpoint alone are weights of another shape.
     needs.values = values.values().fold(needs.values, |sum, bytes| sum.saturating_add(*bytes));
     needs
-}
-
-/// The most that burn takes for one of the ops that the engine leaves to it: copies of what it reads, and what it makes.
-fn crossing(graph: &Graph, plan: &cuda::Plan) -> u64 {
-    let taken = |op: &cuda::Foreign| {
-        let operands = graph.operands(op.value).into_iter().zip(&op.operands);
-        let copied = operands.filter(|(_, edge)| edge.is_some()).map(|(id, _)| graph[id].fact.bytes());
-        let made = [graph[op.value].fact.bytes(), scratch_bytes(&graph[op.value].op, graph, op.value)];
-        copied.chain(made).fold(0, u64::saturating_add)
-    };
-    plan.foreign().map(taken).max().unwrap_or(0)
 }

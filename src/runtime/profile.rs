@@ -45,7 +45,12 @@ pub struct OpTime {
 }
 
 impl Profile {
-    pub(crate) fn record(&mut self, stage: &Stage, instruction: &crate::plan::Instruction, time: Duration) {
+    pub(crate) fn record(
+        &mut self,
+        stage: &Stage,
+        instruction: &crate::liveness::Instruction,
+        time: Duration,
+    ) {
         let key = (stage.clone(), instruction.name.clone());
         let entry = self.entries.entry(key).or_insert_with(|| ProfileEntry {
             stage: stage.clone(),

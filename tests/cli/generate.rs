@@ -71,7 +71,10 @@ fn pictures_are_made_with_passes() {
     let output = succeed(folder.path(), &[&generate[..], &TINY].concat());
     assert_eq!(text(&output.stderr), "");
     let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(summary["passes"].as_array().unwrap().len(), reflux::passes::LOSSLESS_CPU.split(',').count());
+    assert_eq!(
+        summary["passes"].as_array().unwrap().len(),
+        reflux::passes::LOSSLESS_PACKED.split(',').count()
+    );
 }
 
 /// Pictures in a moment, of the bundled model.

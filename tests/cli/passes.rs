@@ -73,6 +73,10 @@ fn a_header_says_what_to_run() {
     // The report spells the machine out that `fuse` counts with.
     let lossless = reflux::passes::LOSSLESS.replace("fuse", "fuse(device=h100)");
     assert_eq!(passes(&["opt", "plain.ir"]), lossless);
+    // With --cost, the passes are those of that device, and it is the machine.
+    let packed = reflux::passes::LOSSLESS_PACKED.replace("fuse", "fuse(device=cpu)");
+    assert_eq!(passes(&["opt", "plain.ir", "--cost", "cpu"]), packed);
+    assert_eq!(passes(&["opt", "plain.ir", "--cost", "l40s"]), lossless.replace("h100", "l40s"));
     assert_eq!(passes(&["opt", "reproducer.ir"]), "quantize(int8wo)");
     assert_eq!(passes(&["opt", "reproducer.ir", "--passes", "dce"]), "dce");
     assert_eq!(passes(&["opt", "reproducer.ir", "--passes", ""]), "");

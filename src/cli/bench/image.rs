@@ -4,6 +4,7 @@ use super::spread::Spread;
 use super::subject::Subject;
 use super::{Args, SEED};
 use crate::cli::console::print;
+use crate::cli::heap::KeptHeap;
 use crate::cli::{announce_peak, gigabytes};
 use crate::pipeline::{DiffusionPipeline, OpenOptions, Report, Request, StageTime};
 use crate::{Error, VERSION};
@@ -43,13 +44,14 @@ pub fn bench(args: &Args, subject: Subject) -> Result<(), Error> {
     let info = device.probe().map_err(RunError::from)?;
     let options = OpenOptions {
         device: Some(device),
-        dtype: Some(args.sizes.dtype_or(crate::pipeline::dtype_on(device))),
+        dtype: Some(args.sizes.dtype_or(device.dtype())),
         passes: args.passes.recipe()?.unwrap_or_default(),
         memory: args.memory.into(),
         ..OpenOptions::default()
     };
     let sizes = subject.model.sizes(&args.sizes)?;
     let mut pipeline = subject.pipeline(options)?;
+    let _heap = KeptHeap::on(device);
     let request = Request {
         prompts: vec!["a red apple on a blue background".into()],
         steps: Some(sizes.steps),

@@ -1,6 +1,5 @@
 //! `reflux bench`
 
-mod floor;
 mod image;
 mod report;
 mod session;
@@ -8,12 +7,14 @@ mod spread;
 mod subject;
 
 use super::console::{print, say};
+use super::device::DeviceArg;
+use super::heap::KeptHeap;
 use super::lowering::{SizeArgs, net_names};
 use super::number;
 use super::passes::PassArgs;
 use super::slowest::Slowest;
-use super::{DeviceArg, MemoryArg, announce_peak};
-use crate::pipeline::{Memory, check_fits, dtype_on, lossless};
+use super::{MemoryArg, announce_peak};
+use crate::pipeline::{Memory, check_fits, lossless, settle};
 use crate::{Error, VERSION};
 use reflux_ir::pass::Driver;
 use reflux_ir::{Program, Stage, WeightSource};
@@ -42,7 +43,7 @@ pub struct Args {
     /// What stays on the device from picture to picture
     #[arg(long, value_enum, default_value = "resident", requires = "image")]
     memory: MemoryArg,
-    #[arg(long, value_enum, default_value = "auto")]
+    #[arg(long, default_value = "auto")]
     device: DeviceArg,
     #[command(flatten)]
     passes: PassArgs,
@@ -71,11 +72,12 @@ pub fn bench(args: &Args) -> Result<(), Error> {
     let device = Device::from(args.device);
     let info = device.probe().map_err(RunError::from)?;
     let sizes = subject.model.sizes(&args.sizes)?;
-    let dtype = args.sizes.dtype_or(dtype_on(device));
+    let dtype = args.sizes.dtype_or(device.dtype());
     let net = subject.model.net(Some(&args.net))?;
     args.sizes.refuse_unread(net, subject.model.config())?;
     let given = subject.model.lower_in(net, &sizes, dtype)?;
-    let pipeline = args.passes.recipe()?.unwrap_or_default().pipeline(&lossless(net.role, device));
+    let mut pipeline = args.passes.recipe()?.unwrap_or_default().pipeline(&lossless(net.role, Some(device)));
+    let said = settle(&mut pipeline, device, &info);
     let timesteps = subject.model.timesteps(&args.sizes)?;
     let mut driver = Driver { timesteps: Some(&timesteps), ..Driver::default() };
     let (program, optimized) = driver.run(given, &pipeline)?;
@@ -91,7 +93,8 @@ pub fn bench(args: &Args) -> Result<(), Error> {
     let cold_start_seconds = start.elapsed().as_secs_f64();
     meter.look();
 
-    let machine = floor::machine(&info);
+    // The floor is that of this very device.
+    let machine = Some(device.machine(&info)).filter(|found| found.is_own).map(|found| found.machine);
     let mut variants = Vec::new();
     for (variant, step) in session.variants() {
         let times = session.measure(step, args.warmup, args.runs)?;
@@ -126,7 +129,7 @@ pub fn bench(args: &Args) -> Result<(), Error> {
         denoise_floor_seconds: variants.iter().map(VariantReport::floor_seconds).sum(),
         variants,
         fallbacks: session.fallbacks().to_vec(),
-        warnings: optimized.warnings().cloned().collect(),
+        warnings: said.into_iter().chain(optimized.warnings().cloned()).collect(),
         profile,
     };
     print(&if args.json { report.json() } else { report.to_string() })
@@ -135,7 +138,9 @@ pub fn bench(args: &Args) -> Result<(), Error> {
 /// `program` on `device` with inputs drawn, and how long that took in seconds.
 fn loaded(device: Device, program: Program, weights: &dyn WeightSource) -> Result<(Session, f64), Error> {
     let start = Instant::now();
+    let heap = KeptHeap::on(device);
     let executor = load(device, program, weights)?;
+    drop(heap);
     let seconds = start.elapsed().as_secs_f64();
     for note in executor.fallbacks() {
         say(format_args!("note: {note}"));

@@ -1,6 +1,6 @@
 //! A loaded program whose steps are run in any order, to see how long they take.
 
-use crate::cli::steps::{bind_step, random_inputs};
+use crate::cli::steps::random_inputs;
 use reflux_ir::{HostTensor, Name, Program, Rate};
 use reflux_runtime::{Execute, Profile, RunError};
 use std::collections::HashSet;
@@ -48,7 +48,6 @@ impl Session {
     /// Runs a step as denoising does, from new latents to the velocity on the host, and says how long it took.
     pub fn step(&mut self, step: usize) -> Result<Duration, RunError> {
         let start = Instant::now();
-        bind_step(self.executor.as_mut(), step)?;
         for (name, value) in &self.latents {
             self.executor.bind(name, value)?;
         }

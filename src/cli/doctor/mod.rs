@@ -2,13 +2,13 @@
 
 mod kernels;
 
-use super::DeviceArg;
 use super::console::print;
+use super::device::DeviceArg;
 use super::gigabytes;
 use super::seed::SeedArg;
 use crate::pipeline::bundled_model;
 use crate::{Error, VERSION};
-use reflux_runtime::{Device, DeviceError, DeviceInfo, FreeMemory};
+use reflux_runtime::{BURN_VERSION, Device, DeviceError, DeviceInfo, FreeMemory};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -21,7 +21,7 @@ pub struct Args {
     #[arg(long)]
     kernels: bool,
     /// Whose kernels
-    #[arg(long, value_enum, default_value = "auto", requires = "kernels")]
+    #[arg(long, default_value = "auto", requires = "kernels")]
     device: DeviceArg,
     /// Draw their weights and inputs from this seed [default: another every time]
     #[arg(long, value_name = "SEED", requires = "kernels", allow_negative_numbers = true)]
@@ -36,7 +36,7 @@ pub fn doctor(args: &Args) -> Result<(), Error> {
             args.json,
         );
     }
-    let devices = [Device::Cpu, Device::Cuda].map(|device| (device, device.probe()));
+    let devices: Vec<_> = Device::all().map(|device| (device, device.probe())).collect();
     let model = bundled_model();
     if args.json {
         let device = |(device, found): &(Device, Result<DeviceInfo, DeviceError>)| match found {
@@ -55,7 +55,8 @@ pub fn doctor(args: &Args) -> Result<(), Error> {
         let report = json!({
             "version": VERSION,
             "target": target(),
-            "backends": backends().map(|(name, version)| json!({ "name": name, "version": version })),
+            "backends": libraries().map(|name| json!({ "name": name, "version": BURN_VERSION })).collect::<Vec<_>>(),
+            "backends_left_out": Device::left_out(),
             "devices": devices.iter().map(device).collect::<Vec<Value>>(),
             "bundled_model": model.as_ref().ok(),
         });
@@ -64,14 +65,19 @@ pub fn doctor(args: &Args) -> Result<(), Error> {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(text, "reflux {VERSION} for {}", target());
-    for (name, version) in backends() {
-        let _ = writeln!(text, "  {name} {version}");
+    for name in libraries() {
+        let _ = writeln!(text, "  {name} {BURN_VERSION}");
     }
     for (device, found) in &devices {
         let _ = match found {
             Ok(info) => writeln!(text, "✓ {device}: {}", describe(info, device.free_memory())),
             Err(error) => writeln!(text, "✗ {device}: {error}"),
         };
+    }
+    for name in Device::left_out() {
+        if let Err(error) = name.parse::<Device>() {
+            let _ = writeln!(text, "✗ {name}: {error}");
+        }
     }
     let _ = match &model {
         Ok(path) => writeln!(text, "✓ bundled model: {}", path.display()),
@@ -85,8 +91,8 @@ fn target() -> String {
     format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS)
 }
 
-fn backends() -> [(&'static str, &'static str); 2] {
-    [("burn-flex", reflux_runtime::BURN_VERSION), ("burn-cuda", reflux_runtime::BURN_VERSION)]
+fn libraries() -> impl Iterator<Item = &'static str> {
+    Device::all().map(Device::library)
 }
 
 fn describe(info: &DeviceInfo, free: Option<FreeMemory>) -> String {

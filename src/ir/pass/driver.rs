@@ -155,7 +155,7 @@ impl Driver<'_> {
                 return Err(DriverError::Refused { pass: report.pass.clone(), why: refused.to_string() });
             }
             Ok(Err(error)) => Some(Failure::Error(error)),
-            Err(panic) => Some(Failure::Panic(panic_message(panic.as_ref()))),
+            Err(panic) => Some(Failure::Panic(words::of_panic(panic.as_ref()).to_owned())),
             Ok(Ok(changed)) => {
                 program.update_rates();
                 check(pass, &before, &program, properties, changed).err()
@@ -206,13 +206,5 @@ fn check(
     match pass.brings().iter().find(|property| !(property.holds)(after)) {
         None => Ok(()),
         Some(property) => Err(Failure::NotBrought(*property)),
-    }
-}
-
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-        (Some(message), _) => (*message).to_owned(),
-        (_, Some(message)) => message.clone(),
-        _ => "without a message".to_owned(),
     }
 }

@@ -42,10 +42,11 @@ pub use report::{Estimate, PassReport, Report, RuleStats, counted};
 pub use rule::{Mismatch, Rule, RuleError, RuleInfo, apply_rules, try_rule};
 pub use why::{Answer, Obstacle, Place, Question, Verdict, Why, WhyError, why};
 
-use crate::{GraphError, Name, PatchError, Program};
+use crate::{GraphError, Machine, Name, PatchError, Program};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::fmt;
+use std::sync::Arc;
 
 /// What a pass may do to results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -108,6 +109,13 @@ pub trait Pass: fmt::Debug + Send + Sync {
     /// What holds of the program after it, whether it held before or not.
     fn brings(&self) -> &'static [Property] {
         &[]
+    }
+
+    /// The same pass for programs that will run on `machine`, if it decides by a machine and was not told which. None if it is
+    /// no such pass.
+    fn settled(&self, machine: &'static Machine) -> Option<Arc<dyn Pass>> {
+        let _ = machine;
+        None
     }
 
     /// Why it may find more to do in what it has just left. Passes for which there is no reason leave that alone, and

@@ -1,7 +1,7 @@
 //! Passes in order.
 
 use super::{Exactness, ONE_VARIANT, Pass, PassReport, Property, Registry, did_you_mean, options};
-use crate::Program;
+use crate::{Machine, Program};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
@@ -104,6 +104,19 @@ impl Pipeline {
     /// Appends the passes of another pipeline.
     pub fn append(&mut self, mut other: Self) {
         self.passes.append(&mut other.passes);
+    }
+
+    /// Tells the passes that decide by a machine, and were not told by which, that programs will run on `machine`: whether there
+    /// are such.
+    pub fn settle(&mut self, machine: &'static Machine) -> bool {
+        let mut any = false;
+        for entry in &mut self.passes {
+            if let Some(pass) = entry.pass.settled(machine) {
+                entry.pass = pass;
+                any = true;
+            }
+        }
+        any
     }
 
     /// The passes in order.

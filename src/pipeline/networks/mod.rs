@@ -8,7 +8,7 @@ mod weights;
 
 pub(crate) use weights::open_weights;
 
-use super::defaults::{dtype_on, lossless};
+use super::defaults::{lossless, settle};
 use super::memory::Memory;
 use super::options::OpenOptions;
 use super::report::Record;
@@ -17,7 +17,7 @@ use reflux_ir::pass::{PassReport, Pipeline};
 use reflux_ir::{DType, Program, WeightSource};
 use reflux_models::weights::{RandomWeights, Weights};
 use reflux_models::{Defaults, Family, ModelConfig, ModelFiles, Net, Role, Sizes};
-use reflux_runtime::{Device, Execute, Profile, load, load_streaming};
+use reflux_runtime::{Device, DeviceInfo, Execute, Profile, load, load_streaming};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -31,6 +31,8 @@ pub(super) struct Networks {
     device: Device,
     dtype: DType,
     passes: Pipeline,
+    /// What runs on the networks that run once a picture.
+    passes_once: Pipeline,
     /// What takes the place of the denoiser's own program.
     program: Option<Arc<Program>>,
     dump_dir: Option<PathBuf>,
@@ -54,12 +56,18 @@ struct Optimized {
 }
 
 impl Networks {
-    /// The networks of a model with weights that mean nothing.
+    /// The networks of a model with weights that mean nothing, on the device that `info` is of. What is worth a warning is added
+    /// to `warnings`.
     ///
     /// # Errors
     /// If there is no such device, or they cannot compute in what is asked for.
-    pub fn with_random_weights(config: ModelConfig, options: OpenOptions) -> Result<Self, Error> {
-        let device = options.device.unwrap_or(Device::Cpu);
+    pub fn with_random_weights(
+        config: ModelConfig,
+        options: OpenOptions,
+        info: &DeviceInfo,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self, Error> {
+        let device = options.device.unwrap_or(Device::host());
         let given = options.program.as_deref();
         let own = given.and_then(|program| given::dtype_of(program, &config));
         if let (Some(own), Some(asked)) = (own, options.dtype)
@@ -71,7 +79,7 @@ impl Networks {
                 found: asked.to_string(),
             });
         }
-        let dtype = options.dtype.or(own).unwrap_or(dtype_on(device));
+        let dtype = options.dtype.or(own).unwrap_or(device.dtype());
         if !dtype.is_float() {
             return Err(Error::Range {
                 what: "the dtype",
@@ -79,16 +87,21 @@ impl Networks {
                 found: dtype.to_string(),
             });
         }
-        let passes = match given {
+        let mut passes = match given {
             Some(_) => options.passes.only().pipeline(&Pipeline::new()),
-            None => options.passes.pipeline(&lossless(config.family().denoiser().role, device)),
+            None => options.passes.pipeline(&lossless(Role::Denoiser, Some(device))),
         };
+        // They are the same for all the other networks.
+        let mut passes_once = lossless(Role::Decoder, Some(device));
+        let said = [&mut passes, &mut passes_once].map(|pipeline| settle(pipeline, device, info));
+        warnings.extend(said.into_iter().flatten().take(1));
         Ok(Self {
             config,
             weights: HashMap::new(),
             device,
             dtype,
             passes,
+            passes_once,
             program: options.program,
             dump_dir: options.dump_dir,
             memory: options.memory,

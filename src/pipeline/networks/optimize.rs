@@ -2,7 +2,6 @@
 
 use super::{Networks, Optimized, given};
 use crate::Error;
-use crate::pipeline::defaults::lossless;
 use reflux_ir::Program;
 use reflux_ir::pass::Driver;
 use reflux_models::{Net, Role, Sizes};
@@ -19,7 +18,7 @@ impl Networks {
                     self.optimize(given, sizes)?
                 }
                 (Role::Denoiser, None) => self.optimize(program, sizes)?,
-                (role, _) => Driver::default().run(program, &lossless(role, self.device))?.0,
+                _ => Driver::default().run(program, &self.passes_once)?.0,
             };
             self.insert(net, *sizes, program);
         }

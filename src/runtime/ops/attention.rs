@@ -1,6 +1,7 @@
 //! Attention composed of burn's matmuls and softmax.
 
-use super::{Target, extents, with_rank};
+use super::{extents, with_rank};
+use crate::backend::BurnBackend;
 use crate::value::float_dtype;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Shape, Slice, TensorData, TensorMetadata};
@@ -11,7 +12,7 @@ use reflux_ir::op::Attention;
 const SCORE_BYTES: usize = 1 << 30;
 
 /// See [`Attention`]. Scores and softmax are f32 whatever the dtype; the weights are rounded to it before they meet `v`.
-pub fn composed<B: Target>(
+pub fn composed<B: BurnBackend>(
     op: &Attention,
     q: FloatTensor<B>,
     k: FloatTensor<B>,
@@ -41,7 +42,7 @@ pub fn composed<B: Target>(
     B::float_permute(merged, &[0, 2, 1, 3])
 }
 
-fn heads_of<B: Target>(x: &FloatTensor<B>, range: std::ops::Range<usize>) -> FloatTensor<B> {
+fn heads_of<B: BurnBackend>(x: &FloatTensor<B>, range: std::ops::Range<usize>) -> FloatTensor<B> {
     if range == (0..extents::<B>(x)[1]) {
         return x.clone();
     }
@@ -50,7 +51,7 @@ fn heads_of<B: Target>(x: &FloatTensor<B>, range: std::ops::Range<usize>) -> Flo
 }
 
 /// All of `q`, `k`, `v` as `[batch, heads, tokens, dim]`.
-fn attend<B: Target>(
+fn attend<B: BurnBackend>(
     op: &Attention,
     q: FloatTensor<B>,
     k: FloatTensor<B>,
@@ -74,14 +75,14 @@ fn attend<B: Target>(
 }
 
 /// −∞ above the diagonal, `[1, 1, queries, keys]`.
-fn causal_mask<B: Target>(queries: usize, keys: usize, device: &B::Device) -> FloatTensor<B> {
+fn causal_mask<B: BurnBackend>(queries: usize, keys: usize, device: &B::Device) -> FloatTensor<B> {
     let mask = |query: usize| (0..keys).map(move |key| if key > query { f32::NEG_INFINITY } else { 0.0 });
     let values: Vec<f32> = (0..queries).flat_map(mask).collect();
     B::float_from_data(TensorData::new(values, Shape::new([1, 1, queries, keys])), device)
 }
 
 /// Over the last of four axes.
-fn softmax<B: Target>(x: FloatTensor<B>) -> FloatTensor<B> {
+fn softmax<B: BurnBackend>(x: FloatTensor<B>) -> FloatTensor<B> {
     let max = B::float_max_dim(x.clone(), 3);
     let exp = B::float_exp(B::float_sub(x, max));
     let sum = B::float_sum_dim(exp.clone(), 3);

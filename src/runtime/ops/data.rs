@@ -1,7 +1,8 @@
 //! Look-ups and data movement.
 
-use super::{Target, extents};
+use super::extents;
 use crate::RunError;
+use crate::backend::BurnBackend;
 use crate::value::{Value, burn_shape};
 use burn::tensor::ops::{FloatTensor, IntTensor, InterpolateMode, InterpolateOptions};
 use burn::tensor::{Shape, Slice as BurnSlice, TensorData, TensorMetadata};
@@ -9,14 +10,14 @@ use reflux_ir::op::{Slice, axis_index};
 use reflux_ir::{Fact, HostTensor};
 
 /// Rows `ids` of `table`; the result is of type `fact`.
-pub fn embedding<B: Target>(ids: IntTensor<B>, table: FloatTensor<B>, fact: &Fact) -> FloatTensor<B> {
+pub fn embedding<B: BurnBackend>(ids: IntTensor<B>, table: FloatTensor<B>, fact: &Fact) -> FloatTensor<B> {
     let count = ids.shape().num_elements();
     let flat = B::int_reshape(ids, Shape::new([count]));
     B::float_reshape(B::float_select(table, 0, flat), burn_shape(&fact.shape))
 }
 
 /// See [`reflux_ir::op::Argmax`]. On the host, where the first of equals is sure to win.
-pub fn argmax<B: Target>(x: Value<B>, fact: &Fact, device: &B::Device) -> Result<Value<B>, RunError> {
+pub fn argmax<B: BurnBackend>(x: Value<B>, fact: &Fact, device: &B::Device) -> Result<Value<B>, RunError> {
     let host = x.download(fact, "argmax")?;
     let (&columns, rows) = host.shape.split_last().expect("verified");
     let values: Vec<i32> =
@@ -30,7 +31,7 @@ pub fn argmax<B: Target>(x: Value<B>, fact: &Fact, device: &B::Device) -> Result
 }
 
 /// See [`reflux_ir::op::Select`]; `index_fact` is the index's, `fact` the result's.
-pub fn select<B: Target>(
+pub fn select<B: BurnBackend>(
     x: Value<B>,
     index: Value<B>,
     index_fact: &Fact,
@@ -65,7 +66,7 @@ pub fn select<B: Target>(
 }
 
 /// The same elements under another shape.
-pub fn reshape<B: Target>(x: Value<B>, shape: &[usize]) -> Value<B> {
+pub fn reshape<B: BurnBackend>(x: Value<B>, shape: &[usize]) -> Value<B> {
     let shape = burn_shape(shape);
     match x {
         Value::Float(x) => Value::Float(B::float_reshape(x, shape)),
@@ -77,7 +78,7 @@ pub fn reshape<B: Target>(x: Value<B>, shape: &[usize]) -> Value<B> {
 }
 
 /// Axes in another order.
-pub fn transpose<B: Target>(x: Value<B>, perm: &[usize]) -> Value<B> {
+pub fn transpose<B: BurnBackend>(x: Value<B>, perm: &[usize]) -> Value<B> {
     match x {
         scalar if perm.is_empty() => scalar,
         Value::Float(x) => Value::Float(B::float_permute(x, perm)),
@@ -89,7 +90,7 @@ pub fn transpose<B: Target>(x: Value<B>, perm: &[usize]) -> Value<B> {
 }
 
 /// See [`Slice`].
-pub fn slice<B: Target>(x: Value<B>, op: &Slice) -> Value<B> {
+pub fn slice<B: BurnBackend>(x: Value<B>, op: &Slice) -> Value<B> {
     let ranges = |rank: usize| -> Vec<BurnSlice> {
         let axis = axis_index(op.axis, rank);
         (0..rank)
@@ -112,7 +113,7 @@ pub fn slice<B: Target>(x: Value<B>, op: &Slice) -> Value<B> {
 }
 
 /// One after the other along `axis`.
-pub fn concat<B: Target>(parts: Vec<Value<B>>, axis: usize) -> Value<B> {
+pub fn concat<B: BurnBackend>(parts: Vec<Value<B>>, axis: usize) -> Value<B> {
     let mut floats = Vec::new();
     let mut ints = Vec::new();
     for part in parts {
@@ -130,7 +131,7 @@ pub fn concat<B: Target>(parts: Vec<Value<B>>, axis: usize) -> Value<B> {
 }
 
 /// Nearest-neighbour enlargement of the last two axes.
-pub fn upsample<B: Target>(x: FloatTensor<B>, factor: usize) -> FloatTensor<B> {
+pub fn upsample<B: BurnBackend>(x: FloatTensor<B>, factor: usize) -> FloatTensor<B> {
     let shape = extents::<B>(&x);
     let options = InterpolateOptions::new(InterpolateMode::Nearest);
     B::interpolate(x, [shape[2] * factor, shape[3] * factor], options)

@@ -1,6 +1,7 @@
 //! Ops that work element by element.
 
-use super::{Target, extents, in_f32, with_rank};
+use super::{extents, in_f32, with_rank};
+use crate::backend::BurnBackend;
 use crate::value::{Value, float_dtype, int_dtype};
 use burn::tensor::ops::{BoolTensor, FloatTensor, IntTensor};
 use burn::tensor::{BoolDType, Shape, TensorMetadata, get_device_settings};
@@ -9,7 +10,7 @@ use reflux_ir::op::{Binary, Unary};
 use std::f64::consts::FRAC_2_PI;
 
 /// See [`Unary`].
-pub fn unary<B: Target>(function: Unary, x: FloatTensor<B>) -> FloatTensor<B> {
+pub fn unary<B: BurnBackend>(function: Unary, x: FloatTensor<B>) -> FloatTensor<B> {
     in_f32::<B>(x, |x| match function {
         Unary::Silu => B::float_mul(x.clone(), B::sigmoid(x)),
         Unary::Gelu => B::gelu(x),
@@ -27,7 +28,7 @@ pub fn unary<B: Target>(function: Unary, x: FloatTensor<B>) -> FloatTensor<B> {
 }
 
 /// See [`Binary`].
-pub fn binary<B: Target>(op: Binary, a: Value<B>, b: Value<B>, device: &B::Device) -> Value<B> {
+pub fn binary<B: BurnBackend>(op: Binary, a: Value<B>, b: Value<B>, device: &B::Device) -> Value<B> {
     match (a.into_tensor(device), b) {
         (Value::Float(a), Value::Scalar(b, _)) => Value::Float(float_scalar::<B>(op, a, b, device)),
         (a @ Value::Int(_), b) => {
@@ -43,7 +44,12 @@ pub fn binary<B: Target>(op: Binary, a: Value<B>, b: Value<B>, device: &B::Devic
     }
 }
 
-fn float<B: Target>(op: Binary, a: FloatTensor<B>, b: FloatTensor<B>, device: &B::Device) -> FloatTensor<B> {
+fn float<B: BurnBackend>(
+    op: Binary,
+    a: FloatTensor<B>,
+    b: FloatTensor<B>,
+    device: &B::Device,
+) -> FloatTensor<B> {
     match op {
         // burn-flex broadcasts its right operand many times faster than its left.
         Binary::Add | Binary::Mul if a.shape().num_elements() < b.shape().num_elements() => {
@@ -68,7 +74,7 @@ fn float<B: Target>(op: Binary, a: FloatTensor<B>, b: FloatTensor<B>, device: &B
 }
 
 /// `a` where it compares with `b` as `compare` has it, or is not a number, else `b`.
-fn first_where<B: Target>(
+fn first_where<B: BurnBackend>(
     a: FloatTensor<B>,
     b: FloatTensor<B>,
     compare: impl Fn(FloatTensor<B>, FloatTensor<B>, BoolDType) -> BoolTensor<B>,
@@ -81,7 +87,7 @@ fn first_where<B: Target>(
     B::float_mask_where(b, is_first, a)
 }
 
-fn float_scalar<B: Target>(op: Binary, a: FloatTensor<B>, b: f64, device: &B::Device) -> FloatTensor<B> {
+fn float_scalar<B: BurnBackend>(op: Binary, a: FloatTensor<B>, b: f64, device: &B::Device) -> FloatTensor<B> {
     match op {
         Binary::Add => B::float_add_scalar(a, b.into()),
         Binary::Sub => B::float_sub_scalar(a, b.into()),
@@ -105,7 +111,7 @@ fn float_scalar<B: Target>(op: Binary, a: FloatTensor<B>, b: f64, device: &B::De
     }
 }
 
-fn int<B: Target>(op: Binary, a: IntTensor<B>, b: IntTensor<B>, device: &B::Device) -> Value<B> {
+fn int<B: BurnBackend>(op: Binary, a: IntTensor<B>, b: IntTensor<B>, device: &B::Device) -> Value<B> {
     Value::Int(match op {
         Binary::Add => B::int_add(a, b),
         Binary::Sub => B::int_sub(a, b),
@@ -123,7 +129,7 @@ fn int<B: Target>(op: Binary, a: IntTensor<B>, b: IntTensor<B>, device: &B::Devi
 }
 
 /// `a` where it compares with `b` as `compare` has it, else `b`.
-fn first_int_where<B: Target>(
+fn first_int_where<B: BurnBackend>(
     a: IntTensor<B>,
     b: IntTensor<B>,
     compare: impl Fn(IntTensor<B>, IntTensor<B>, BoolDType) -> BoolTensor<B>,
@@ -135,7 +141,7 @@ fn first_int_where<B: Target>(
     B::int_mask_where(b, is_first, a)
 }
 
-fn int_with_rank<B: Target>(x: IntTensor<B>, rank: usize) -> IntTensor<B> {
+fn int_with_rank<B: BurnBackend>(x: IntTensor<B>, rank: usize) -> IntTensor<B> {
     let mut shape = x.shape().to_vec();
     if shape.len() == rank {
         return x;
@@ -145,7 +151,7 @@ fn int_with_rank<B: Target>(x: IntTensor<B>, rank: usize) -> IntTensor<B> {
 }
 
 /// The value in another dtype.
-pub fn cast<B: Target>(x: Value<B>, dtype: DType, device: &B::Device) -> Value<B> {
+pub fn cast<B: BurnBackend>(x: Value<B>, dtype: DType, device: &B::Device) -> Value<B> {
     match (x, dtype.is_float()) {
         (Value::Float(x), true) => Value::Float(B::float_cast(x, float_dtype(dtype))),
         (Value::Float(x), false) => Value::Int(B::float_into_int(B::float_round(x), int_dtype(dtype))),

@@ -1,7 +1,8 @@
 //! Fused ops, term by term: what their formulas mean, by the arms of the ops they are made of.
 
-use super::{Target, execute_op};
+use super::execute_op;
 use crate::RunError;
+use crate::backend::BurnBackend;
 use crate::value::{Value, float_dtype};
 use burn::tensor::Slice;
 use burn::tensor::ops::FloatTensor;
@@ -9,7 +10,7 @@ use reflux_ir::op::{Arg, Body, Constant, Gemm, Op, Rowwise, Term};
 use reflux_ir::{DType, Fact};
 
 /// The result of `body`, in f32 or as codes. `facts` are those of the operands; `acc` is the product, if there is one.
-fn evaluate<B: Target>(
+fn evaluate<B: BurnBackend>(
     body: &Body,
     operands: &[Value<B>],
     facts: &[Fact],
@@ -37,7 +38,7 @@ fn evaluate<B: Target>(
 }
 
 /// The formula, its result rounded.
-pub fn rowwise<B: Target>(
+pub fn rowwise<B: BurnBackend>(
     op: &Rowwise,
     operands: Vec<Value<B>>,
     facts: &[Fact],
@@ -51,7 +52,7 @@ pub fn rowwise<B: Target>(
 }
 
 /// The product and its epilogue, segment by segment.
-pub fn gemm<B: Target>(
+pub fn gemm<B: BurnBackend>(
     op: &Gemm,
     operands: Vec<Value<B>>,
     facts: &[Fact],
@@ -77,7 +78,7 @@ pub fn gemm<B: Target>(
     Ok(B::float_cast(whole, float_dtype(op.dtype)))
 }
 
-fn widened<B: Target>(value: Value<B>) -> Value<B> {
+fn widened<B: BurnBackend>(value: Value<B>) -> Value<B> {
     match value {
         Value::Float(x) => Value::Float(B::float_cast(x, float_dtype(DType::F32))),
         other => other,

@@ -1,12 +1,13 @@
 //! Contractions.
 
-use super::{Target, extents, with_rank};
+use super::{extents, with_rank};
+use crate::backend::BurnBackend;
 use burn::tensor::Shape;
 use burn::tensor::ops::{ConvOptions, FloatTensor};
 use reflux_ir::op::Conv2d;
 
 /// See [`reflux_ir::op::Linear`].
-pub fn linear<B: Target>(
+pub fn linear<B: BurnBackend>(
     x: FloatTensor<B>,
     weight: FloatTensor<B>,
     bias: Option<FloatTensor<B>>,
@@ -31,13 +32,13 @@ pub fn linear<B: Target>(
 }
 
 /// `a · b`, leading axes broadcast.
-pub fn matmul<B: Target>(a: FloatTensor<B>, b: FloatTensor<B>) -> FloatTensor<B> {
+pub fn matmul<B: BurnBackend>(a: FloatTensor<B>, b: FloatTensor<B>) -> FloatTensor<B> {
     let rank = extents::<B>(&a).len().max(extents::<B>(&b).len());
     B::float_matmul(with_rank::<B>(a, rank), with_rank::<B>(b, rank))
 }
 
 /// See [`Conv2d`].
-pub fn conv2d<B: Target>(
+pub fn conv2d<B: BurnBackend>(
     op: &Conv2d,
     x: FloatTensor<B>,
     weight: FloatTensor<B>,

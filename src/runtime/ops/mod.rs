@@ -1,21 +1,17 @@
 //! What each op means on a burn backend: one arm per op, the reference for every other way to run it.
 
 mod attention;
-mod cpu;
 mod data;
-mod elementwise;
-mod fused;
-mod matrix;
+pub mod elementwise;
+pub mod fused;
+pub mod matrix;
 mod norm;
-mod position;
-mod quantized;
-mod target;
-
-pub use position::{frequencies, is_known, known};
-pub use target::{GraphRunner, Kept, Loader, Made, Observer, Target, Unplanned};
+pub mod position;
+pub mod quantized;
 
 use crate::RunError;
-use crate::plan::Instruction;
+use crate::backend::BurnBackend;
+use crate::liveness::Instruction;
 use crate::value::{Value, float_dtype};
 use burn::tensor::Shape;
 use burn::tensor::ops::FloatTensor;
@@ -25,7 +21,7 @@ use reflux_ir::{DType, Fact};
 /// Runs one instruction over its operands.
 ///
 /// Results are rounded to the fact's dtype. Norms, softmax and rotations are computed in f32 inside.
-pub fn execute<B: Target>(
+pub fn execute<B: BurnBackend>(
     instruction: &Instruction,
     operands: Vec<Value<B>>,
     device: &B::Device,
@@ -34,7 +30,7 @@ pub fn execute<B: Target>(
 }
 
 /// Runs `op` over operands of the types `inputs`; its result is of type `fact`.
-fn execute_op<B: Target>(
+pub fn execute_op<B: BurnBackend>(
     op: &Op,
     inputs: &[Fact],
     fact: &Fact,
@@ -46,7 +42,7 @@ fn execute_op<B: Target>(
 }
 
 /// Runs `op` by burn's ops and what the backend has better means for: the reference.
-fn composed_op<B: Target>(
+pub fn composed_op<B: BurnBackend>(
     op: &Op,
     inputs: &[Fact],
     fact: &Fact,
@@ -133,13 +129,13 @@ fn composed_op<B: Target>(
 }
 
 /// The shape of a float tensor as plain extents.
-fn extents<B: Target>(tensor: &FloatTensor<B>) -> Vec<usize> {
+fn extents<B: BurnBackend>(tensor: &FloatTensor<B>) -> Vec<usize> {
     use burn::tensor::TensorMetadata;
     tensor.shape().to_vec()
 }
 
 /// Runs `body` on `x` in f32 and rounds the result back to the dtype of `x`.
-fn in_f32<B: Target>(
+fn in_f32<B: BurnBackend>(
     x: FloatTensor<B>,
     body: impl FnOnce(FloatTensor<B>) -> FloatTensor<B>,
 ) -> FloatTensor<B> {
@@ -152,7 +148,7 @@ fn in_f32<B: Target>(
 }
 
 /// `x` with leading axes of extent 1 up to `rank`.
-fn with_rank<B: Target>(x: FloatTensor<B>, rank: usize) -> FloatTensor<B> {
+fn with_rank<B: BurnBackend>(x: FloatTensor<B>, rank: usize) -> FloatTensor<B> {
     let mut shape = extents::<B>(&x);
     if shape.len() == rank {
         return x;

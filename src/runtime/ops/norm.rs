@@ -1,6 +1,7 @@
 //! Normalisations, in f32.
 
-use super::{Target, extents, in_f32, with_rank};
+use super::{extents, in_f32, with_rank};
+use crate::backend::BurnBackend;
 use crate::value::float_dtype;
 use burn::tensor::Shape;
 use burn::tensor::ops::FloatTensor;
@@ -8,7 +9,7 @@ use reflux_ir::DType;
 use reflux_ir::op::{GroupNorm, LayerNorm, RmsNorm};
 
 /// See [`LayerNorm`]; the affine parameters apply in f32 too.
-pub fn layer_norm<B: Target>(
+pub fn layer_norm<B: BurnBackend>(
     op: &LayerNorm,
     x: FloatTensor<B>,
     affine: Option<(FloatTensor<B>, FloatTensor<B>)>,
@@ -26,7 +27,7 @@ pub fn layer_norm<B: Target>(
 }
 
 /// See [`RmsNorm`].
-pub fn rms_norm<B: Target>(op: &RmsNorm, x: FloatTensor<B>, weight: FloatTensor<B>) -> FloatTensor<B> {
+pub fn rms_norm<B: BurnBackend>(op: &RmsNorm, x: FloatTensor<B>, weight: FloatTensor<B>) -> FloatTensor<B> {
     let rank = extents::<B>(&x).len();
     let y = in_f32::<B>(x, |x| {
         let mean_square = B::float_mean_dim(B::float_mul(x.clone(), x.clone()), rank - 1);
@@ -37,7 +38,7 @@ pub fn rms_norm<B: Target>(op: &RmsNorm, x: FloatTensor<B>, weight: FloatTensor<
 }
 
 /// See [`GroupNorm`].
-pub fn group_norm<B: Target>(
+pub fn group_norm<B: BurnBackend>(
     op: &GroupNorm,
     x: FloatTensor<B>,
     weight: FloatTensor<B>,
@@ -58,14 +59,18 @@ pub fn group_norm<B: Target>(
 }
 
 /// `(x - mean) / √(var + eps)` over the last axis.
-fn standardize<B: Target>(x: FloatTensor<B>, eps: f64) -> FloatTensor<B> {
+fn standardize<B: BurnBackend>(x: FloatTensor<B>, eps: f64) -> FloatTensor<B> {
     let last = extents::<B>(&x).len() - 1;
     let centered = B::float_sub(x.clone(), B::float_mean_dim(x, last));
     let variance = B::float_mean_dim(B::float_mul(centered.clone(), centered.clone()), last);
     B::float_div(centered, B::float_sqrt(B::float_add_scalar(variance, eps.into())))
 }
 
-fn scale_shift<B: Target>(x: FloatTensor<B>, weight: FloatTensor<B>, bias: FloatTensor<B>) -> FloatTensor<B> {
+fn scale_shift<B: BurnBackend>(
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    bias: FloatTensor<B>,
+) -> FloatTensor<B> {
     let f32 = float_dtype(DType::F32);
     B::float_add(B::float_mul(x, B::float_cast(weight, f32)), B::float_cast(bias, f32))
 }

@@ -1,11 +1,12 @@
 //! Positions and their embeddings. Tables are made on the host: they are small and their rounding matters.
 
-use super::{Target, extents, in_f32};
+use super::{extents, in_f32};
+use crate::backend::BurnBackend;
 use crate::value::float_dtype;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Shape, Slice, TensorData};
-use reflux_ir::op::{Op, PositionIds, RelativeBuckets, RopeTable, TimestepEmbedding};
-use reflux_ir::{DType, Graph, HostTensor, ValueId};
+use reflux_ir::op::{PositionIds, RelativeBuckets, RopeTable, TimestepEmbedding};
+use reflux_ir::{DType, HostTensor};
 
 /// See [`PositionIds`].
 pub fn position_ids(op: &PositionIds) -> HostTensor {
@@ -38,28 +39,6 @@ fn bucket(op: &RelativeBuckets, distance: i64) -> i32 {
     (sign + large.min(half - 1)) as i32
 }
 
-/// Whether the value of `id` is known from the ops alone, and small.
-pub fn is_known(graph: &Graph, id: ValueId) -> bool {
-    match graph[id].op {
-        Op::PositionIds(_) | Op::RelativeBuckets(_) => true,
-        Op::RopeTable(_) => is_known(graph, graph.operands(id)[0]),
-        _ => false,
-    }
-}
-
-/// The value of `id`, where it is known from the ops alone or a constant.
-pub fn known(graph: &Graph, id: ValueId) -> Option<HostTensor> {
-    match &graph[id].op {
-        Op::Constant(constant) => {
-            Some(HostTensor::from_f32([], &[constant.value.0 as f32]).cast(constant.dtype))
-        }
-        Op::PositionIds(op) => Some(position_ids(op)),
-        Op::RelativeBuckets(op) => Some(relative_buckets(op)),
-        Op::RopeTable(op) => known(graph, graph.operands(id)[0]).map(|ids| rope_table(op, &ids)),
-        _ => None,
-    }
-}
-
 /// See [`RopeTable`]; `ids` is `f32[tokens, axes]`.
 pub fn rope_table(op: &RopeTable, ids: &HostTensor) -> HostTensor {
     let ids = ids.to_f32();
@@ -81,7 +60,7 @@ pub fn rope_table(op: &RopeTable, ids: &HostTensor) -> HostTensor {
 }
 
 /// See [`reflux_ir::op::Rope`].
-pub fn rope<B: Target>(x: FloatTensor<B>, table: FloatTensor<B>) -> FloatTensor<B> {
+pub fn rope<B: BurnBackend>(x: FloatTensor<B>, table: FloatTensor<B>) -> FloatTensor<B> {
     let shape = extents::<B>(&x);
     let [batch, tokens, heads, dim] = [shape[0], shape[1], shape[2], shape[3]];
     let part = |index: usize| {
@@ -110,7 +89,7 @@ pub fn frequencies(op: &TimestepEmbedding) -> Vec<f32> {
 }
 
 /// See [`TimestepEmbedding`]; `shape` is the result's.
-pub fn timestep_embedding<B: Target>(
+pub fn timestep_embedding<B: BurnBackend>(
     op: &TimestepEmbedding,
     t: FloatTensor<B>,
     shape: &[usize],

@@ -1,7 +1,8 @@
 //! Quantized values, by ops that every backend has.
 
-use super::{Target, extents};
+use super::extents;
 use crate::RunError;
+use crate::backend::BurnBackend;
 use crate::coded::{Coded, unpacked};
 use crate::quantize::{columns, quantize as quantize_on_host};
 use crate::value::{Value, burn_shape, float_dtype, int_dtype};
@@ -16,7 +17,7 @@ const EXACT: usize = 512;
 
 /// See [`Quantize`]; `fact` is the type of `x`. What burn's ops cannot do is done on the host: it knows no f8e4m3, and no
 /// rows whose last group is short.
-pub fn quantize<B: Target>(
+pub fn quantize<B: BurnBackend>(
     op: &Quantize,
     x: FloatTensor<B>,
     fact: &Fact,
@@ -49,7 +50,7 @@ pub fn quantize<B: Target>(
 }
 
 /// One after the other along `axis`, which is not the last; `facts` are the types of `parts`, whose rows have a scale each.
-pub fn concat<B: Target>(parts: Vec<Value<B>>, facts: &[Fact], axis: usize) -> Coded<B> {
+pub fn concat<B: BurnBackend>(parts: Vec<Value<B>>, facts: &[Fact], axis: usize) -> Coded<B> {
     let (mut codes, mut scales, mut zeros) = (Vec::new(), Vec::new(), Vec::new());
     for (part, fact) in parts.into_iter().zip(facts) {
         let Value::Quantized(part) = part else { unreachable!("inference gives one kind here") };
@@ -69,7 +70,12 @@ pub fn concat<B: Target>(parts: Vec<Value<B>>, facts: &[Fact], axis: usize) -> C
 }
 
 /// See [`reflux_ir::op::Dequantize`]; `fact` is the type of `x`.
-pub fn dequantize<B: Target>(x: Coded<B>, fact: &Fact, dtype: DType, device: &B::Device) -> FloatTensor<B> {
+pub fn dequantize<B: BurnBackend>(
+    x: Coded<B>,
+    fact: &Fact,
+    dtype: DType,
+    device: &B::Device,
+) -> FloatTensor<B> {
     let columns = columns(&fact.shape);
     let rows = fact.shape.elements() / columns;
     let group = match fact.scales.map(|scales| scales.per) {
@@ -106,7 +112,7 @@ pub fn dequantize<B: Target>(x: Coded<B>, fact: &Fact, dtype: DType, device: &B:
 }
 
 /// The numbers, in f32, that the bits of f8e4m3 codes stand for: looked up.
-pub fn decode_f8<B: Target>(codes: IntTensor<B>, device: &B::Device) -> FloatTensor<B> {
+pub fn decode_f8<B: BurnBackend>(codes: IntTensor<B>, device: &B::Device) -> FloatTensor<B> {
     let table: Vec<f32> = (0..=u8::MAX).map(f8e4m3::decode).collect();
     let table = B::float_from_data(TensorData::new(table, Shape::new([256])), device);
     let shape = codes.shape();
@@ -116,7 +122,12 @@ pub fn decode_f8<B: Target>(codes: IntTensor<B>, device: &B::Device) -> FloatTen
 }
 
 /// See [`MatmulCodes`].
-pub fn matmul<B: Target>(op: MatmulCodes, x: Value<B>, weight: Coded<B>, device: &B::Device) -> Value<B> {
+pub fn matmul<B: BurnBackend>(
+    op: MatmulCodes,
+    x: Value<B>,
+    weight: Coded<B>,
+    device: &B::Device,
+) -> Value<B> {
     match op {
         MatmulCodes::MatmulI8 => Value::Int(B::matmul_i8(x.coded().codes, weight.codes)),
         MatmulCodes::MatmulF8 => {
@@ -133,7 +144,7 @@ pub fn matmul<B: Target>(op: MatmulCodes, x: Value<B>, weight: Coded<B>, device:
 }
 
 /// `x · Wᵀ` of i8 codes with `W` `[out, in]`, in i32: f32 products of so few columns that they are exact, added up.
-pub fn matmul_i8<B: Target>(x: IntTensor<B>, weight: IntTensor<B>) -> IntTensor<B> {
+pub fn matmul_i8<B: BurnBackend>(x: IntTensor<B>, weight: IntTensor<B>) -> IntTensor<B> {
     let mut shape = x.shape().to_vec();
     let features = shape.pop().expect("verified");
     let rows: usize = shape.iter().product();
@@ -152,13 +163,13 @@ pub fn matmul_i8<B: Target>(x: IntTensor<B>, weight: IntTensor<B>) -> IntTensor<
 }
 
 /// What a product of codes is to be multiplied by: f32 scales `[rows, 1]` or `[1, 1]`, and the dtype to round to.
-pub struct Factor<B: Target> {
+pub struct Factor<B: BurnBackend> {
     pub scales: FloatTensor<B>,
     pub dtype: DType,
 }
 
 /// See [`Rescale`]; `others` are the operands after `acc`, `inputs` the types of all, `fact` that of the result.
-pub fn rescale<B: Target>(
+pub fn rescale<B: BurnBackend>(
     acc: Value<B>,
     others: Vec<Value<B>>,
     inputs: &[Fact],
@@ -179,7 +190,7 @@ pub fn rescale<B: Target>(
 }
 
 /// `acc · x · weight + bias` over rows, one op after the other.
-pub fn rescale_rows<B: Target>(
+pub fn rescale_rows<B: BurnBackend>(
     acc: Value<B>,
     x: Option<Factor<B>>,
     weight: Factor<B>,
@@ -207,11 +218,11 @@ pub fn rescale_rows<B: Target>(
     B::float_reshape(B::float_cast(y, float_dtype(fact.dtype)), burn_shape(&fact.shape))
 }
 
-fn in_f32<B: Target>(x: FloatTensor<B>) -> FloatTensor<B> {
+fn in_f32<B: BurnBackend>(x: FloatTensor<B>) -> FloatTensor<B> {
     B::float_cast(x, float_dtype(DType::F32))
 }
 
 /// The f32 numbers `x` rounded to `dtype`, in f32.
-fn rounded<B: Target>(x: FloatTensor<B>, dtype: DType) -> FloatTensor<B> {
+fn rounded<B: BurnBackend>(x: FloatTensor<B>, dtype: DType) -> FloatTensor<B> {
     if dtype == DType::F32 { x } else { in_f32::<B>(B::float_cast(x, float_dtype(dtype))) }
 }

@@ -1,0 +1,199 @@
+//! What ops and the executor ask of a burn backend: what differs between those that programs run on.
+
+use crate::RunError;
+use crate::ops::matrix;
+use crate::ops::quantized::{self, Factor};
+use crate::value::Value;
+use burn::tensor::TensorData;
+use burn::tensor::backend::Backend;
+use burn::tensor::ops::{FloatTensor, IntTensor};
+use reflux_ir::op::Op;
+use reflux_ir::{Fact, Graph, HostTensor, Name, ValueId};
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// A burn backend that programs run on. The defaults are compositions of burn's own ops and hold everywhere; a backend
+/// overrides what it has better means for.
+pub trait BurnBackend: Backend {
+    /// Whether weights take no more memory than their codes have bits: see [`Coded`](crate::coded::Coded).
+    const PACKS: bool = false;
+
+    /// What brings weights to the device.
+    ///
+    /// # Errors
+    /// If the device has no room for what it works with.
+    fn loader(device: &Self::Device) -> Result<Box<dyn Loader<Self>>, RunError> {
+        Ok(Box::new(Plain { device: device.clone() }))
+    }
+
+    /// Brings an input to the device.
+    fn upload(tensor: HostTensor, device: &Self::Device) -> Value<Self> {
+        Value::upload(tensor, device)
+    }
+
+    /// `value` as it is best kept for being read at every step.
+    fn kept(value: Value<Self>) -> Value<Self> {
+        value
+    }
+
+    /// [`BurnBackend::kept`] for a value that ops have made among many that are gone.
+    fn prepared(value: Value<Self>) -> Value<Self> {
+        Self::kept(value)
+    }
+
+    /// Runs `op` over operands of the types `inputs` by other means than burn's ops; its result is of type `fact`. The
+    /// operands back, if there are none for it or for them.
+    fn by_itself(
+        op: &Op,
+        inputs: &[Fact],
+        fact: &Fact,
+        operands: Vec<Value<Self>>,
+    ) -> Result<Value<Self>, Vec<Value<Self>>> {
+        let _ = (op, inputs, fact);
+        Err(operands)
+    }
+
+    /// See [`reflux_ir::op::Linear`].
+    fn project(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: Option<FloatTensor<Self>>,
+    ) -> FloatTensor<Self> {
+        matrix::linear::<Self>(x, weight, bias)
+    }
+
+    /// `x · Wᵀ` of i8 codes with `W` `[out, in]`, exactly, in i32.
+    fn matmul_i8(x: IntTensor<Self>, weight: IntTensor<Self>) -> IntTensor<Self> {
+        quantized::matmul_i8::<Self>(x, weight)
+    }
+
+    /// The numbers, in f32, that the bits of f8e4m3 codes stand for.
+    fn decode_f8(codes: IntTensor<Self>, device: &Self::Device) -> FloatTensor<Self> {
+        quantized::decode_f8::<Self>(codes, device)
+    }
+
+    /// `acc · x · weight + bias` in the type `fact`: see [`reflux_ir::op::Rescale`].
+    fn rescale(
+        acc: Value<Self>,
+        x: Option<Factor<Self>>,
+        weight: Factor<Self>,
+        bias: Option<FloatTensor<Self>>,
+        fact: &Fact,
+        device: &Self::Device,
+    ) -> FloatTensor<Self> {
+        quantized::rescale_rows::<Self>(acc, x, weight, bias, fact, device)
+    }
+}
+
+/// Brings one weight after the other to a device, and graphs after them. When it is dropped, so is the memory that only loading took.
+pub trait Loader<B: BurnBackend> {
+    /// Brings a tensor to the device.
+    fn upload(&mut self, data: TensorData) -> Result<Value<B>, RunError>;
+
+    /// A way to run all of `graph`, whose weights are `weights`, faster than op by op.
+    fn runner(
+        &mut self,
+        graph: &Graph,
+        weights: HashMap<ValueId, Value<B>>,
+    ) -> Result<Box<dyn GraphRunner<B>>, Unplanned> {
+        let _ = (graph, weights);
+        Err(Unplanned::OpByOp)
+    }
+}
+
+/// By burn's own means.
+struct Plain<B: BurnBackend> {
+    device: B::Device,
+}
+
+impl<B: BurnBackend> Loader<B> for Plain<B> {
+    fn upload(&mut self, data: TensorData) -> Result<Value<B>, RunError> {
+        Ok(Value::of(data, &self.device))
+    }
+}
+
+/// A value that stages read by its name.
+pub struct Kept<B: BurnBackend> {
+    /// As it was given, if it is an input.
+    pub host: Option<HostTensor>,
+    /// On the device, once that is asked for.
+    device: OnceCell<Value<B>>,
+    /// Another one for every value that was ever kept.
+    pub version: u64,
+    /// Whether a graph that ran as a whole made it: the backend has nothing left to do for it then.
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "the processor runs no graph as a whole"))]
+    pub is_made: bool,
+}
+
+impl<B: BurnBackend> Kept<B> {
+    /// An input, which whoever reads it brings to the device.
+    pub fn given(host: HostTensor, version: u64) -> Self {
+        Self { host: Some(host), device: OnceCell::new(), version, is_made: false }
+    }
+
+    /// Takes another input over where the last one was, if that is of the same type: whether it is.
+    pub fn give(&mut self, input: &HostTensor, version: u64) -> bool {
+        let Some(host) = &mut self.host else { return false };
+        let is_alike = (host.dtype, &host.shape) == (input.dtype, &input.shape);
+        if is_alike {
+            host.bytes.copy_from_slice(&input.bytes);
+            self.device = OnceCell::new();
+            self.version = version;
+        }
+        is_alike
+    }
+
+    /// A value of a stage; of one that ran as a whole if `is_made`.
+    pub fn on_device(value: Value<B>, version: u64, is_made: bool) -> Self {
+        let value = if is_made { value } else { B::prepared(value) };
+        Self { host: None, device: OnceCell::from(value), version, is_made }
+    }
+
+    pub fn value(&self, device: &B::Device) -> &Value<B> {
+        self.device.get_or_init(|| B::upload(self.host.clone().expect("it is somewhere"), device))
+    }
+}
+
+/// A result of a graph.
+pub type Made<B> = (Name, Fact, Value<B>);
+
+/// Is told of each op, by its value's name, how long it took.
+pub type Observer<'o> = &'o mut dyn FnMut(&str, Duration);
+
+/// A graph that runs as a whole.
+pub trait GraphRunner<B: BurnBackend> {
+    /// Runs the graph over its inputs by name; its results may be read by others than its like once it has been waited for.
+    /// With `observe`, waits for each op and tells how long it took.
+    fn run(
+        &self,
+        inputs: &HashMap<Name, Kept<B>>,
+        observe: Option<Observer>,
+    ) -> Result<Vec<Made<B>>, RunError>;
+
+    /// Waits for what runs.
+    fn wait(&self) -> Result<(), RunError>;
+
+    /// What of the graph it does not run by itself, if there is such, and what that costs.
+    fn fallback(&self) -> Option<String>;
+
+    /// Waits for the result of this number and brings it to the host.
+    fn fetch(&self, index: usize) -> Result<HostTensor, RunError>;
+}
+
+/// Why a graph runs op by op.
+pub enum Unplanned {
+    /// The backend has nothing else.
+    OpByOp,
+    /// It has, but not for this graph: which op, and what it lacks.
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "the processor runs no graph as a whole"))]
+    Unsupported(String),
+    /// It has, and it does not work.
+    Failed(RunError),
+}
+
+impl From<RunError> for Unplanned {
+    fn from(error: RunError) -> Self {
+        Self::Failed(error)
+    }
+}

@@ -1,0 +1,80 @@
+//! This machine's processor.
+
+use super::limits;
+use crate::RunError;
+use crate::backend::{Backend, DeviceError, DeviceInfo, Facts, Form, FreeMemory, Loading, Meter, Oracle};
+use crate::execute::Execute;
+use crate::executor::Executor;
+use burn_flex::Flex;
+use reflux_ir::DType;
+
+/// The processor.
+pub struct Host;
+
+static FACTS: Facts = Facts {
+    name: "cpu",
+    aliases: &[],
+    library: "burn-flex",
+    dtype: DType::F32,
+    reads_panels: true,
+    // They do not run for long.
+    optimizes_once: false,
+    plans_memory: false,
+    is_host: true,
+    keeps_bits: true,
+    machines: &["cpu"],
+    proofs: &[(Form::Fused, DType::F32), (Form::Fused, DType::BF16)],
+    oracle_of_codes: Oracle::AsWritten,
+};
+
+impl Backend for Host {
+    fn facts(&self) -> &'static Facts {
+        &FACTS
+    }
+
+    fn probe(&self) -> Result<DeviceInfo, DeviceError> {
+        let mut system = sysinfo::System::new();
+        system.refresh_memory();
+        system.refresh_cpu_list(sysinfo::CpuRefreshKind::nothing());
+        let brand = system.cpus().first().map_or("unknown", |cpu| cpu.brand().trim());
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(DeviceInfo {
+            device: FACTS.name,
+            name: format!("{brand}, {threads} threads"),
+            memory: system.total_memory(),
+            compute_capability: None,
+            processors: None,
+            driver_version: None,
+        })
+    }
+
+    fn load(&self, loading: Loading) -> Result<Box<dyn Execute>, RunError> {
+        Ok(Box::new(Executor::<Flex>::new(loading)?))
+    }
+
+    /// Of the machine, and under the limits of this process.
+    fn free_memory(&self) -> Option<FreeMemory> {
+        let mut system = sysinfo::System::new();
+        system.refresh_memory();
+        let available = Some(system.available_memory()).filter(|&bytes| bytes > 0);
+        let machine = available.map(|bytes| FreeMemory { bytes, limit: None });
+        machine.into_iter().chain(limits::room()).min_by_key(|free| free.bytes)
+    }
+
+    fn meter(&self) -> Box<dyn Meter> {
+        Box::new(Process)
+    }
+}
+
+/// Linux keeps the count.
+struct Process;
+
+impl Meter for Process {
+    /// The `VmHWM` of this process.
+    fn taken(&self) -> Option<u64> {
+        let status = std::fs::read_to_string("/proc/self/status").ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kibibytes * 1024)
+    }
+}

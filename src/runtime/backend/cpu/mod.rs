@@ -1,0 +1,26 @@
+//! The processor, by burn-flex and what is faster than that. Chains of ops cost burn-flex a pass over memory each: here formulas are evaluated row by
+//! row, each row in the cache. Its products pack both matrices each time: here they are taken as they lie.
+
+mod attention;
+mod burn_backend;
+mod conv2d;
+mod data;
+mod formula;
+mod functions;
+mod gemm;
+mod group_norm;
+mod host;
+mod limits;
+mod matrix;
+mod panel;
+mod product;
+mod quantized;
+mod rows;
+mod rowwise;
+mod tiles;
+mod upsample;
+
+pub use host::Host;
+
+#[cfg(test)]
+mod tests;

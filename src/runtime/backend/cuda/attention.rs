@@ -1,0 +1,131 @@
+//! The attention kernels, made for the shapes and places at hand: one for Hopper, and one for what came before it, for narrow
+//! heads, masks and biases.
+
+use super::Gpu;
+use super::matmul::MatmulKind;
+use super::source::Kernel;
+use super::tensor_map::TensorMap;
+use super::unsupported::Unsupported;
+use super::view::{Pointer, View};
+use super::wgmma::multiply;
+use reflux_ir::DType;
+use reflux_ir::op::Attention;
+use std::fmt::Write;
+
+const PORTABLE: &str = concat!(include_str!("kernels/basics.cuh"), include_str!("kernels/attention.cuh"));
+const HOPPER: &str = concat!(
+    include_str!("kernels/basics.cuh"),
+    include_str!("kernels/hopper.cuh"),
+    include_str!("kernels/attention_sm90.cuh")
+);
+
+/// Elements of the heads that the kernels are for; Hopper's is for the first.
+const DIMS: [usize; 2] = [128, 64];
+
+/// Queries of a block.
+const QUERIES: usize = 128;
+
+/// Whether `q` is of a single head, and no kernel here is for heads of its width.
+pub fn is_single_head(q: &View) -> bool {
+    q.shape[2] == 1 && !DIMS.contains(&q.shape[3])
+}
+
+/// `op` over q, k and v, each `[batch, tokens, heads, dim]`, to `out`; `bias` is `[batch, heads, queries, keys]`, or of one
+/// batch for all, its keys neighbours.
+pub fn kernel(
+    gpu: Gpu,
+    op: &Attention,
+    [q, k, v]: [&View; 3],
+    bias: Option<&View>,
+    out: &View,
+) -> Result<Kernel, Unsupported> {
+    let dim = q.shape[3];
+    let is_taken = |view: &View| {
+        let is_aligned = view.strides[..3].iter().chain([&view.offset]).all(|count| count.is_multiple_of(8));
+        view.dtype == DType::BF16 && view.shape[3] == dim && view.strides[3] == 1 && is_aligned
+    };
+    if !DIMS.contains(&dim) || ![q, k, v, out].into_iter().all(is_taken) || op.scale.0 <= 0.0 {
+        return Err(Unsupported("only attention of bf16 heads of 64 or 128 has a kernel here".into()));
+    }
+    if bias.is_some_and(|bias| bias.dtype != DType::BF16 || bias.strides[3] != 1) {
+        return Err(Unsupported("a bias is no bf16 rows of keys".into()));
+    }
+    if gpu.is_hopper() && dim == DIMS[0] && !op.causal && bias.is_none() {
+        hopper(gpu, op, [q, k, v], out)
+    } else {
+        portable(op, [q, k, v], bias, out)
+    }
+}
+
+/// What both texts take: how many queries and keys there are, the scale to the base 2, and where `views` lie.
+fn constants(op: &Attention, queries: usize, keys: usize, views: &[(&str, &View)]) -> String {
+    let scale = op.scale.0 * std::f64::consts::LOG2_E;
+    let mut text =
+        format!("#define QUERIES_TOTAL {queries}\n#define KEYS_TOTAL {keys}\n#define SCALE_LOG2 {scale:?}\n");
+    for (name, view) in views {
+        for (axis, stride) in ["BATCH", "TOKEN", "HEAD"].iter().zip(&view.strides) {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "#define {name}_{axis} {stride}");
+        }
+    }
+    text
+}
+
+fn portable(
+    op: &Attention,
+    [q, k, v]: [&View; 3],
+    bias: Option<&View>,
+    out: &View,
+) -> Result<Kernel, Unsupported> {
+    /// Keys of a pass, and threads.
+    const KEYS: usize = 64;
+    const THREADS: u32 = 256;
+    let [batch, queries, heads, dim] = [0, 1, 2, 3].map(|axis| q.shape[axis]);
+    // Axes in the order of the others; what there is but one of is the same for all.
+    let bias = bias.map(|bias| {
+        let bias = bias.permuted(&[0, 2, 1, 3]);
+        View { strides: bias.broadcast(&[batch, queries, heads, k.shape[1]]), ..bias }
+    });
+    let (is_causal, has_bias) = (u8::from(op.causal), u8::from(bias.is_some()));
+    let places = [("Q", q), ("K", k), ("V", v), ("O", out)].into_iter();
+    let places: Vec<_> = places.chain(bias.as_ref().map(|bias| ("BIAS", bias))).collect();
+    let text = format!(
+        "#define DIM {dim}\n#define IS_CAUSAL {is_causal}\n#define HAS_BIAS {has_bias}\n{}{PORTABLE}",
+        constants(op, queries, k.shape[1], &places)
+    );
+    let count = |number: usize| u32::try_from(number).map_err(|error| Unsupported(error.to_string()));
+    Ok(Kernel {
+        name: "attention".into(),
+        text,
+        grid: [count(queries.div_ceil(QUERIES))?, count(heads)?, count(batch)?],
+        block: THREADS,
+        shared: ((QUERIES + 4 * KEYS) * dim * 2) as u32,
+        maps: Vec::new(),
+        pointers: [q, k, v, out].into_iter().chain(&bias).map(Pointer::to).collect(),
+    })
+}
+
+fn hopper(gpu: Gpu, op: &Attention, [q, k, v]: [&View; 3], out: &View) -> Result<Kernel, Unsupported> {
+    /// Keys of a pass: measured on an H100 at 4608 tokens, 128 to 192 are within a tenth of each other.
+    const KEYS: usize = 144;
+    const THREADS: u32 = 384;
+    let [batch, queries, heads] = [0, 1, 2].map(|axis| q.shape[axis]);
+    let text = format!(
+        "#define KEYS {KEYS}\n#define HEADS {heads}\n#define BATCHES {batch}\n{}{}{HOPPER}",
+        constants(op, queries, k.shape[1], &[("O", out)]),
+        multiply(MatmulKind::Bf16, KEYS)
+    );
+    let map = |view: &View, rows: usize| TensorMap::of(view, &[1, rows, 1]);
+    // Blocks stay, and take one tile after the other.
+    let tiles = queries.div_ceil(QUERIES) * heads * batch;
+    Ok(Kernel {
+        name: "attention".into(),
+        text,
+        grid: [tiles.min(gpu.processors as usize) as u32, 1, 1],
+        block: THREADS,
+        // Queries, two stages of keys and of values, barriers; what is fetched lies at a multiple of 1024 bytes.
+        shared: (1024 + (QUERIES + 4 * KEYS) * DIMS[0] * 2 + 128) as u32,
+        maps: vec![map(q, QUERIES)?, map(k, KEYS)?, map(v, KEYS)?],
+        pointers: vec![Pointer::to(out)],
+    })
+}

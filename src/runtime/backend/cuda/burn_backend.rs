@@ -1,0 +1,45 @@
+//! What Reflux has better means for than burn-cuda.
+
+use super::burn_memory::{in_one_piece, upload_flat};
+use super::transfer::{Uploader, compact, concat};
+use crate::RunError;
+use crate::backend::{BurnBackend, Loader};
+use crate::value::Value;
+use burn_cuda::Cuda;
+use reflux_ir::op::Op;
+use reflux_ir::{Fact, HostTensor, Rate};
+
+impl BurnBackend for Cuda {
+    const PACKS: bool = true;
+
+    /// In one piece, as kernels of our own read it.
+    fn kept(value: Value<Self>) -> Value<Self> {
+        in_one_piece(value)
+    }
+
+    fn prepared(value: Value<Self>) -> Value<Self> {
+        compact(value)
+    }
+
+    /// In one piece from the start, which takes less than to make it so.
+    fn upload(tensor: HostTensor, device: &Self::Device) -> Value<Self> {
+        upload_flat(tensor, device)
+    }
+
+    fn loader(device: &Self::Device) -> Result<Box<dyn Loader<Self>>, RunError> {
+        Ok(Box::new(Uploader::new(device)?))
+    }
+
+    /// Weights are put together where they stay.
+    fn by_itself(
+        op: &Op,
+        _inputs: &[Fact],
+        fact: &Fact,
+        operands: Vec<Value<Self>>,
+    ) -> Result<Value<Self>, Vec<Value<Self>>> {
+        match op {
+            Op::Concat(op) if fact.rate == Rate::Weights => concat(op, fact, operands),
+            _ => Err(operands),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The first NVIDIA GPU as its driver knows it. The driver's library is loaded at run time.
+
+use crate::backend::{DeviceError, DeviceInfo, Meter};
+use cudarc::driver::{CudaContext, result, sys};
+use std::sync::Arc;
+
+/// As users name the device.
+pub const NAME: &str = "cuda";
+
+/// Checks that the GPU can be used. Makes no context, which would take device memory.
+pub fn probe() -> Result<DeviceInfo, DeviceError> {
+    // SAFETY: both only try to load a shared library and look at whether that worked.
+    let (driver, nvrtc) = unsafe { (sys::is_culib_present(), cudarc::nvrtc::sys::is_culib_present()) };
+    if !driver {
+        let why = "no NVIDIA driver: libcuda cannot be loaded; install the driver, or use --device cpu";
+        return Err(DeviceError(why.into()));
+    }
+    let no_gpu = |error: result::DriverError| no_gpu(&error.to_string());
+    result::init().map_err(no_gpu)?;
+    if result::device::get_count().map_err(no_gpu)? == 0 {
+        return Err(self::no_gpu("no devices"));
+    }
+    if !nvrtc {
+        let why = "NVRTC, which compiles the GPU kernels, cannot be loaded; install the CUDA toolkit, or `pip install \
+                   nvidia-cuda-nvrtc` and put its library folder on LD_LIBRARY_PATH, or use --device cpu";
+        return Err(DeviceError(why.into()));
+    }
+    let device = result::device::get(0).map_err(no_gpu)?;
+    let name = result::device::get_name(device).map_err(no_gpu)?;
+    use sys::CUdevice_attribute::{
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR,
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
+        CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as PROCESSORS,
+    };
+    // SAFETY: `device` is a valid ordinal, as `device::get` succeeded.
+    let (memory, major, minor, processors) = unsafe {
+        (
+            result::device::total_mem(device).map_err(no_gpu)?,
+            result::device::get_attribute(device, MAJOR).map_err(no_gpu)?,
+            result::device::get_attribute(device, MINOR).map_err(no_gpu)?,
+            result::device::get_attribute(device, PROCESSORS).map_err(no_gpu)?,
+        )
+    };
+    Ok(DeviceInfo {
+        device: NAME,
+        name,
+        memory: memory as u64,
+        compute_capability: Some((major as u32, minor as u32)),
+        processors: Some(processors as u32),
+        driver_version: driver_version(),
+    })
+}
+
+fn no_gpu(why: &str) -> DeviceError {
+    let seen = "see `nvidia-smi`, or use --device cpu";
+    DeviceError(format!("the NVIDIA driver reports no usable GPU ({why}); {seen}"))
+}
+
+fn driver_version() -> Option<i32> {
+    let mut version = 0;
+    // SAFETY: the driver is loaded, and writes one integer to the pointer.
+    unsafe { sys::cuDriverGetVersion(&raw mut version) }.result().ok().map(|()| version)
+}
+
+/// Watches what is taken of the GPU's memory, by whoever takes it.
+pub struct FreeMeter {
+    /// Bytes that were free at the start, the context there already.
+    free: Option<u64>,
+    /// Keeps the context from being made anew by whoever needs it next.
+    context: Option<Arc<CudaContext>>,
+}
+
+impl FreeMeter {
+    /// Only where a GPU is there: with a context, which everything on the first device shares while one of its holders lives.
+    pub fn start(is_there: bool) -> Self {
+        let context = if is_there { CudaContext::new(0).ok() } else { None };
+        Self { free: context.as_deref().and_then(free), context }
+    }
+
+    /// Free bytes now.
+    pub fn free(&self) -> Option<u64> {
+        self.context.as_deref().and_then(free)
+    }
+}
+
+impl Meter for FreeMeter {
+    fn taken(&self) -> Option<u64> {
+        self.free.zip(self.free()).map(|(then, now)| then.saturating_sub(now))
+    }
+}
+
+/// Free bytes of the device of `context`.
+fn free(context: &CudaContext) -> Option<u64> {
+    context.bind_to_thread().ok()?;
+    result::mem_get_info().ok().map(|(free, _)| free as u64)
+}

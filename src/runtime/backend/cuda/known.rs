@@ -1,0 +1,27 @@
+//! Values that follow from the ops alone: the engine has them as it has weights.
+
+use crate::ops::position::{position_ids, relative_buckets, rope_table};
+use reflux_ir::op::Op;
+use reflux_ir::{Graph, HostTensor, ValueId};
+
+/// Whether the value of `id` is known from the ops alone, and small.
+pub fn is_known(graph: &Graph, id: ValueId) -> bool {
+    match graph[id].op {
+        Op::PositionIds(_) | Op::RelativeBuckets(_) => true,
+        Op::RopeTable(_) => is_known(graph, graph.operands(id)[0]),
+        _ => false,
+    }
+}
+
+/// The value of `id`, where it is known from the ops alone or a constant.
+pub fn known(graph: &Graph, id: ValueId) -> Option<HostTensor> {
+    match &graph[id].op {
+        Op::Constant(constant) => {
+            Some(HostTensor::from_f32([], &[constant.value.0 as f32]).cast(constant.dtype))
+        }
+        Op::PositionIds(op) => Some(position_ids(op)),
+        Op::RelativeBuckets(op) => Some(relative_buckets(op)),
+        Op::RopeTable(op) => known(graph, graph.operands(id)[0]).map(|ids| rope_table(op, &ids)),
+        _ => None,
+    }
+}

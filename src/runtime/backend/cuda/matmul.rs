@@ -1,0 +1,57 @@
+//! Products as cuBLASLt and the kernels for tensor cores take them.
+
+use super::unsupported::Unsupported;
+use super::view::{Pointer, View};
+use reflux_ir::DType;
+
+/// `y = x · Wᵀ (+ bias)`, all row-major: `x` `[m, k]`, `W` `[n, k]`, `y` `[m, n]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Matmul {
+    pub kind: MatmulKind,
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    pub x: Pointer,
+    pub x_stride: usize,
+    pub weight: Pointer,
+    pub weight_stride: usize,
+    pub y: Pointer,
+    pub y_stride: usize,
+    pub bias: Option<Pointer>,
+    /// Whether `y` is the tanh GELU of that.
+    pub gelu: bool,
+}
+
+impl Matmul {
+    /// `y = x · Wᵀ` of what lies at these views.
+    pub fn new(kind: MatmulKind, [x, weight, y]: [&View; 3]) -> Result<Self, Unsupported> {
+        let matrix = |view: &View| {
+            view.rows().ok_or_else(|| Unsupported("rows of a product are at several distances".into()))
+        };
+        let ([m, k, x_stride], [n, _, weight_stride]) = (matrix(x)?, matrix(weight)?);
+        let [_, _, y_stride] = matrix(y)?;
+        let [x, weight, y] = [x, weight, y].map(Pointer::to);
+        Ok(Self { kind, m, n, k, x, x_stride, weight, weight_stride, y, y_stride, bias: None, gelu: false })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MatmulKind {
+    /// bf16 by bf16, in f32, to bf16.
+    Bf16,
+    /// i8 by i8, to i32.
+    I8,
+    /// f8e4m3 by f8e4m3, in f32, to f32.
+    F8,
+}
+
+impl MatmulKind {
+    /// What cuBLASLt makes.
+    pub fn sums(self) -> DType {
+        match self {
+            Self::Bf16 => DType::BF16,
+            Self::I8 => DType::I32,
+            Self::F8 => DType::F32,
+        }
+    }
+}

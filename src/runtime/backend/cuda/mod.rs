@@ -1,0 +1,72 @@
+//! The CUDA engine: a graph of fused ops as kernels of our own over one block of memory, on a stream of its own.
+//!
+//! burn-cuda owns the device, the weights, inputs and results; the engine takes their addresses and waits for burn at the
+//! graph's edges only. An op that it has no kernel for runs on burn's kernels in between, which is said.
+
+mod attention;
+mod autotune;
+mod burn_backend;
+mod burn_memory;
+mod cache;
+mod compile;
+mod cublaslt;
+mod driver;
+mod engine;
+mod fallback;
+mod gemm;
+mod known;
+mod launch;
+mod matmul;
+mod nvidia;
+mod plan;
+mod room;
+mod runner;
+mod source;
+mod tensor_map;
+mod transfer;
+mod unsupported;
+mod view;
+mod wgmma;
+
+pub use compile::{CompileError, Compiler};
+pub use fallback::fallback;
+pub(crate) use nvidia::Nvidia;
+pub use plan::{Buffer, Edge, Foreign, Launch, LaunchPlan, Piece, Place, plan};
+
+use crate::RunError;
+use crate::backend::DeviceInfo;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// What a plan has to know of the GPU that it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gpu {
+    /// Its compute capability.
+    pub capability: (u32, u32),
+    /// How many multiprocessors it has.
+    pub processors: u32,
+}
+
+impl Gpu {
+    /// That of `info`.
+    fn of(info: &DeviceInfo) -> Self {
+        Self {
+            capability: info.compute_capability.unwrap_or((8, 0)),
+            processors: info.processors.unwrap_or(1),
+        }
+    }
+
+    /// Whether it has wgmma and TMA, which came and went with this generation's instructions of its own.
+    fn is_hopper(self) -> bool {
+        self.capability == (9, 0)
+    }
+}
+
+fn failed(what: &str, error: impl std::fmt::Debug) -> RunError {
+    RunError::Backend { line: what.to_owned(), message: format!("{error:?}") }
+}

@@ -1,0 +1,86 @@
+//! The first NVIDIA GPU.
+
+use super::driver::{self, FreeMeter};
+use super::plan::{Foreign, LaunchPlan, plan};
+use super::room::WORKSPACE;
+use super::{Gpu, transfer};
+use crate::RunError;
+use crate::backend::{
+    Backend, DeviceError, DeviceInfo, Facts, Form, FreeMemory, Loading, Meter, Oracle, PlannedMemory,
+};
+use crate::execute::Execute;
+use crate::executor::Executor;
+use crate::liveness::{Liveness, scratch_bytes};
+use burn_cuda::{Cuda, CudaDevice};
+use reflux_ir::{DType, Graph};
+
+/// The first NVIDIA GPU.
+pub struct Nvidia;
+
+static FACTS: Facts = Facts {
+    name: driver::NAME,
+    aliases: &["gpu"],
+    library: "burn-cuda",
+    dtype: DType::BF16,
+    reads_panels: false,
+    optimizes_once: true,
+    plans_memory: true,
+    is_host: false,
+    keeps_bits: false,
+    machines: &["h100", "l40s"],
+    proofs: &[(Form::Fused, DType::BF16), (Form::Written, DType::BF16)],
+    oracle_of_codes: Oracle::AsRun,
+};
+
+impl Backend for Nvidia {
+    fn facts(&self) -> &'static Facts {
+        &FACTS
+    }
+
+    fn probe(&self) -> Result<DeviceInfo, DeviceError> {
+        driver::probe()
+    }
+
+    fn load(&self, loading: Loading) -> Result<Box<dyn Execute>, RunError> {
+        Ok(Box::new(Executor::<Cuda>::new(loading)?))
+    }
+
+    fn free_memory(&self) -> Option<FreeMemory> {
+        let free = FreeMeter::start(self.probe().is_ok()).free();
+        free.map(|bytes| FreeMemory { bytes, limit: None })
+    }
+
+    fn release_unused(&self) {
+        transfer::release_unused(&CudaDevice::default());
+    }
+
+    fn meter(&self) -> Box<dyn Meter> {
+        Box::new(FreeMeter::start(self.probe().is_ok()))
+    }
+
+    fn planned_memory(&self, graph: &Graph) -> Option<PlannedMemory> {
+        let info = self.probe().ok()?;
+        // What is larger than the device by itself is not planned for it: its sizes may be absurd.
+        if Liveness::new(graph).peak_bytes > info.memory {
+            return None;
+        }
+        let plan = plan(graph, Gpu::of(&info));
+        let results = graph.outputs().iter().map(|output| graph[output.value].fact.bytes());
+        Some(PlannedMemory {
+            inside: plan.arena as u64 + WORKSPACE as u64 + crossing(graph, &plan),
+            // Each graph has its results in two places by turns.
+            results: 2 * results.sum::<u64>(),
+        })
+    }
+}
+
+/// The most that burn takes for one of the ops that the engine leaves to it: copies of what it reads, and what it makes.
+fn crossing(graph: &Graph, plan: &LaunchPlan) -> u64 {
+    let taken = |op: &Foreign| {
+        let operands = graph.operands(op.value).into_iter().zip(&op.operands);
+        let copied = operands.filter(|(_, edge)| edge.is_some()).map(|(id, _)| graph[id].fact.bytes());
+        let made = [graph[op.value].fact.bytes(), scratch_bytes(&graph[op.value].op, graph, op.value)];
+        copied.chain(made).fold(0, u64::saturating_add)
+    };
+    plan.foreign().map(taken).max().unwrap_or(0)
+}

@@ -1,0 +1,167 @@
+//! Products and what becomes of them: as one kernel where there is one for it, else as a product and a kernel for each segment.
+
+use super::planner::{Moved, Planner};
+use super::single::products_of;
+use crate::backend::cuda::gemm;
+use crate::backend::cuda::matmul::{Matmul, MatmulKind};
+use crate::backend::cuda::source::{self, Part, Product, Scaling, Stored};
+use crate::backend::cuda::unsupported::Unsupported;
+use crate::backend::cuda::view::{Pointer, View};
+use reflux_ir::op::{Arg, Body, Gemm, Op, Segment, Term, Unary};
+use reflux_ir::{DType, Fact, ValueId};
+use std::ops::Range;
+
+impl Planner<'_> {
+    /// The product, and what becomes of each of its segments.
+    pub(super) fn gemm(
+        &mut self,
+        id: ValueId,
+        op: &Gemm,
+        operands: &[ValueId],
+        fact: &Fact,
+    ) -> Result<Stored, Unsupported> {
+        let target = self.target(id, fact);
+        let operand = |arg: &Arg| match arg {
+            Arg::Operand(index) => Ok(operands[*index]),
+            other => Err(Unsupported(format!("a product does not read {other:?}"))),
+        };
+        match op.product.terms() {
+            [Term { op: Op::Linear(_), args }] => {
+                let (x, weight) = (self.data(operand(&args[0])?)?, self.data(operand(&args[1])?)?);
+                if x.dtype != DType::BF16 || fact.dtype != DType::BF16 && op.segments.len() > 1 {
+                    return Err(products_of(x.dtype));
+                }
+                if weight.shape.len() != 2 {
+                    return Err(Unsupported("weights in panels have no kernel here".into()));
+                }
+                let bias = args.get(2).map(|arg| self.data(operand(arg)?)).transpose()?;
+                // Rows of several pictures may be at several distances.
+                let x = if x.rows().is_some() { x } else { self.copied(id, &x) };
+                let scaling = Scaling { bias: bias.clone(), ..Scaling::default() };
+                if self.fused(
+                    (id, op),
+                    (MatmulKind::Bf16, [&x, &weight]),
+                    &scaling,
+                    operands,
+                    &target.data,
+                )? {
+                    return Ok(target);
+                }
+                let in_place = fact.dtype == DType::BF16 && target.data.rows().is_some();
+                // Elsewhere, numbers are rounded to bf16 on the way.
+                let y = if in_place { target.data.clone() } else { self.room(&fact.shape, DType::BF16) };
+                let is_gelu = matches!(&op.segments[..], [only] if is_gelu_of_acc(&only.body));
+                let gelu = is_gelu && bias.is_some() && in_place;
+                let matmul = Matmul::new(MatmulKind::Bf16, [&x, &weight, &y])?;
+                let bias = bias.as_ref().map(Pointer::to);
+                self.push_matmul(id, Matmul { bias, gelu, ..matmul });
+                if !gelu {
+                    self.epilogues(
+                        id,
+                        op,
+                        operands,
+                        &target.data,
+                        |part| Product::Numbers(part(&y)),
+                        in_place,
+                    )?;
+                }
+            }
+            [Term { op: Op::MatmulCodes(codes_op), args: codes }, Term { op: Op::Rescale(_), args }] => {
+                let factors = [operand(&codes[0])?, operand(&codes[1])?];
+                // What is rescaled is a term; the others are operands.
+                let others = args[1..].iter().map(operand).collect::<Result<Vec<_>, _>>()?;
+                let scaling = self.scaling(&[&[id], &others[..]].concat(), fact)?;
+                let [x, weight] = [self.data(factors[0])?, self.data(factors[1])?];
+                let (kind, weight) = self.factors(id, *codes_op, &x, weight)?;
+                let x = if x.rows().is_some() { x } else { self.copied(id, &x) };
+                if self.fused((id, op), (kind, [&x, &weight]), &scaling, operands, &target.data)? {
+                    return Ok(target);
+                }
+                let sums = self.room(&fact.shape, kind.sums());
+                self.push_matmul(id, Matmul::new(kind, [&x, &weight, &sums])?);
+                let product =
+                    |part: &dyn Fn(&View) -> View| Product::Sums(Box::new((part(&sums), scaling.part(part))));
+                self.epilogues(id, op, operands, &target.data, product, false)?;
+            }
+            _ => return Err(Unsupported("this product is not computed here".into())),
+        }
+        Ok(target)
+    }
+
+    /// The product and all that is done to it as one kernel, where there is one for it: whether there is.
+    fn fused(
+        &mut self,
+        (id, op): (ValueId, &Gemm),
+        (kind, matrices): (MatmulKind, [&View; 2]),
+        scaling: &Scaling,
+        operands: &[ValueId],
+        y: &View,
+    ) -> Result<bool, Unsupported> {
+        // Codes and products are no operands of a formula.
+        let read: Vec<usize> = op.segments.iter().flat_map(|segment| segment.body.operands()).collect();
+        let views: Vec<View> =
+            read.iter().map(|&index| self.data(operands[index])).collect::<Result<_, _>>()?;
+        let number = |index| read.iter().position(|&known| known == index).expect("it is read");
+        let moved = self.moved.get(&id).cloned().unwrap_or_default();
+        let mut parts = Vec::new();
+        for (Segment { columns, body }, start) in op.segments.iter().zip(op.starts()) {
+            let body = body.renumbered(number);
+            let mut at = start;
+            let within = moved.iter().filter(|moved| (start..start + columns).contains(&moved.columns.start));
+            for Moved { columns, to, .. } in within {
+                let between = at..columns.start;
+                parts.extend((!between.is_empty()).then(|| part(y, between, &body)));
+                parts.push(Part { columns: columns.clone(), body: body.clone(), target: to.clone() });
+                at = columns.end;
+            }
+            let rest = at..start + columns;
+            parts.extend((!rest.is_empty()).then(|| part(y, rest, &body)));
+        }
+        let Ok(kernels) = gemm::kernels(self.gpu, kind, matrices, scaling, &parts, &views) else {
+            return Ok(false);
+        };
+        self.push_one_of(id, kernels);
+        for Moved { slice, to, .. } in moved {
+            self.stored.insert(slice, to.into());
+        }
+        Ok(true)
+    }
+
+    /// A kernel for each segment, but for those that are the product as it is, where it is in its place already.
+    fn epilogues(
+        &mut self,
+        id: ValueId,
+        op: &Gemm,
+        operands: &[ValueId],
+        whole: &View,
+        product: impl Fn(&dyn Fn(&View) -> View) -> Product,
+        in_place: bool,
+    ) -> Result<(), Unsupported> {
+        // Codes and products are no operands of a formula.
+        let views = self.views(operands)?;
+        for (Segment { columns, body }, start) in op.segments.iter().zip(op.starts()) {
+            if in_place && body.result() == Arg::Acc {
+                continue;
+            }
+            let part = |view: &View| view.slice(view.shape.len() - 1, start, start + columns);
+            let read = body.operands();
+            let numbered =
+                body.renumbered(|index| read.iter().position(|&known| known == index).expect("it is read"));
+            let read: Vec<Stored> = read.iter().map(|&index| views[index].clone().into()).collect();
+            let target = part(whole).into();
+            let kernel = source::rowwise(&numbered, &read, Some(&product(&part)), &target)?;
+            self.push(id, kernel);
+        }
+        Ok(())
+    }
+}
+
+/// `columns` of a product, of which `body` makes what goes to the same columns of `y`.
+fn part(y: &View, columns: Range<usize>, body: &Body) -> Part {
+    let target = y.slice(y.shape.len() - 1, columns.start, columns.end);
+    Part { columns, body: body.clone(), target }
+}
+
+fn is_gelu_of_acc(body: &Body) -> bool {
+    matches!(body.terms(), [Term { op: Op::Unary(Unary::GeluTanh), args }] if args[..] == [Arg::Acc])
+}

@@ -1,0 +1,190 @@
+//! Places for values, and kernels in order: what planning any op takes.
+
+use super::{Buffer, Launch, Piece, Place};
+use crate::backend::cuda::Gpu;
+use crate::backend::cuda::matmul::Matmul;
+use crate::backend::cuda::source::{self, Coding, Kernel, Stored};
+use crate::backend::cuda::unsupported::Unsupported;
+use crate::backend::cuda::view::View;
+use reflux_ir::op::{Arg, Body};
+use reflux_ir::{DType, Fact, Granularity, Graph, Scales, ValueId};
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// A plan in the making.
+pub struct Planner<'g> {
+    pub gpu: Gpu,
+    pub graph: &'g Graph,
+    pub stored: HashMap<ValueId, Stored>,
+    pub buffers: Vec<Buffer>,
+    pub launches: Vec<Launch>,
+    /// Where values are to be made: in a result of the graph, or in a part of a concatenation.
+    pub reserved: HashMap<ValueId, View>,
+    /// Columns of products that are to be elsewhere than the others, in order.
+    pub moved: HashMap<ValueId, Vec<Moved>>,
+    pub channels_last: Vec<ValueId>,
+}
+
+/// Columns of a product, which a slice takes, made where a concatenation has them.
+#[derive(Clone)]
+pub struct Moved {
+    pub slice: ValueId,
+    pub columns: Range<usize>,
+    pub to: View,
+}
+
+impl<'g> Planner<'g> {
+    pub fn new(graph: &'g Graph, gpu: Gpu) -> Self {
+        Self {
+            gpu,
+            graph,
+            stored: HashMap::new(),
+            buffers: Vec::new(),
+            launches: Vec::new(),
+            reserved: HashMap::new(),
+            moved: HashMap::new(),
+            channels_last: Vec::new(),
+        }
+    }
+}
+
+impl Planner<'_> {
+    pub fn buffer(&mut self, place: Place, bytes: usize) -> usize {
+        self.buffers.push(Buffer { place, bytes });
+        self.buffers.len() - 1
+    }
+
+    /// A place of our own for `shape`.
+    pub fn room(&mut self, shape: &[usize], dtype: DType) -> View {
+        self.room_in_order(shape, dtype, &(0..shape.len()).collect::<Vec<_>>())
+    }
+
+    /// A place of our own for `shape`, its axes in this order in memory.
+    pub fn room_in_order(&mut self, shape: &[usize], dtype: DType, order: &[usize]) -> View {
+        let bytes = shape.iter().product::<usize>() * dtype.bytes();
+        let buffer = self.buffer(Place::Arena(0), bytes);
+        View::ordered(buffer, shape, dtype, order)
+    }
+
+    /// Where the value of `id`, element by element one of `operands`, is to be made: they lie alike.
+    pub fn target_like(&mut self, id: ValueId, fact: &Fact, operands: &[Stored]) -> Stored {
+        match operands.iter().find(|operand| operand.data.shape[..] == fact.shape[..]) {
+            Some(Stored { data, .. }) if !self.reserved.contains_key(&id) => {
+                self.room_in_order(&fact.shape, fact.dtype, &data.order()).into()
+            }
+            _ => self.target(id, fact),
+        }
+    }
+
+    /// Where the value of `id`, of type `fact`, is to be made.
+    pub fn target(&mut self, id: ValueId, fact: &Fact) -> Stored {
+        let data = self.reserved.get(&id).cloned().unwrap_or_else(|| self.room(&fact.shape, fact.dtype));
+        self.with_scales(data, fact)
+    }
+
+    /// `data`, of type `fact`, with places of our own for scales.
+    pub fn with_scales(&mut self, data: View, fact: &Fact) -> Stored {
+        let coding = fact.scales.map(|scales| {
+            let shape = scales_shape(scales, &fact.shape);
+            Coding { per: scales.per, scales: self.room(&shape, DType::F32), zeros: None }
+        });
+        Stored { data, coding }
+    }
+
+    pub fn given(&mut self, id: ValueId, fact: &Fact) -> Stored {
+        let bytes = fact.shape.elements() * fact.dtype.bits() / 8;
+        let data = self.buffer(Place::Given { value: id, piece: Piece::Data }, bytes);
+        let coding = fact.scales.map(|scales| {
+            let (shape, dtype) = (scales_shape(scales, &fact.shape), scales_dtype(scales));
+            let mut piece = |piece| {
+                let bytes = shape.iter().product::<usize>() * dtype.bytes();
+                View::whole(self.buffer(Place::Given { value: id, piece }, bytes), &shape, dtype)
+            };
+            let zeros = fact.dtype.has_zero_points().then(|| piece(Piece::Zeros));
+            Coding { per: scales.per, scales: piece(Piece::Scales), zeros }
+        });
+        Stored { data: View::whole(data, &fact.shape, fact.dtype), coding }
+    }
+
+    pub fn stored(&self, id: ValueId) -> Result<Stored, Unsupported> {
+        let stored = self.stored.get(&id).cloned();
+        stored.ok_or_else(|| Unsupported(format!("{} is no value in memory", self.graph.operand(id))))
+    }
+
+    pub fn data(&self, id: ValueId) -> Result<View, Unsupported> {
+        self.stored(id).map(|stored| stored.data)
+    }
+
+    pub fn views(&self, ids: &[ValueId]) -> Result<Vec<View>, Unsupported> {
+        ids.iter().map(|&id| self.data(id)).collect()
+    }
+
+    /// The scales of codes: one for all, or one for each row.
+    pub fn scales(&self, id: ValueId) -> Result<View, Unsupported> {
+        match self.stored(id)?.coding {
+            Some(Coding { per: Granularity::Row | Granularity::Tensor, scales, .. }) => Ok(scales),
+            _ => Err(Unsupported(format!("{} has no scale per row", self.graph.operand(id)))),
+        }
+    }
+
+    pub fn push(&mut self, id: ValueId, kernel: Kernel) {
+        self.push_one_of(id, vec![kernel]);
+    }
+
+    pub fn push_one_of(&mut self, id: ValueId, kernels: Vec<Kernel>) {
+        self.launches.push(Launch::Kernel { value: self.graph[id].name.clone(), kernels });
+    }
+
+    pub fn push_matmul(&mut self, id: ValueId, matmul: Matmul) {
+        self.launches.push(Launch::Matmul { value: self.graph[id].name.clone(), matmul });
+    }
+
+    /// The numbers at `from`, or codes as the integers that they are, to `to`.
+    pub fn copy(&mut self, id: ValueId, from: &View, to: View) {
+        // Moved as they are.
+        let is_moved = from.dtype == DType::I32 && to.dtype == DType::I32;
+        let moved = |view: View| if is_moved { View { dtype: DType::F32, ..view } } else { view };
+        let (from, to) = (moved(from.clone()), moved(to.clone()));
+        let kernel = source::rowwise(&Body::of(Arg::Operand(0)), &[from.into()], None, &to.into());
+        self.push(id, kernel.expect("numbers can be moved wherever they lie"));
+    }
+
+    /// A copy of `view` without gaps.
+    pub fn copied(&mut self, id: ValueId, view: &View) -> View {
+        let room = self.room(&view.shape, view.dtype);
+        self.copy(id, view, room.clone());
+        room
+    }
+
+    /// Results that were not made where they go.
+    pub fn copy_outputs(&mut self) {
+        for (index, output) in self.graph.outputs().to_vec().into_iter().enumerate() {
+            let fact = self.graph[output.value].fact.clone();
+            let buffer = self.buffers.iter().position(|buffer| buffer.place == Place::Output(index));
+            let whole = View::whole(buffer.expect("reserved"), &fact.shape, fact.dtype);
+            // A constant is nowhere yet.
+            let data = match self.data(output.value) {
+                Ok(data) => data,
+                Err(_) => self.given(output.value, &fact).data,
+            };
+            if !data.is_same_place(&whole) {
+                self.copy(output.value, &data, whole);
+            }
+        }
+    }
+}
+
+/// The shape of the scales of a value of `shape`.
+fn scales_shape(scales: Scales, shape: &[usize]) -> Vec<usize> {
+    let Some((&columns, rows)) = shape.split_last() else { return Vec::new() };
+    match scales.per {
+        Granularity::Tensor => Vec::new(),
+        Granularity::Row => rows.to_vec(),
+        Granularity::Group(size) => [rows, &[columns.div_ceil(size.into())]].concat(),
+    }
+}
+
+/// What scales of weights are kept in: see [`Coded`](crate::coded::Coded).
+fn scales_dtype(scales: Scales) -> DType {
+    if matches!(scales.per, Granularity::Group(_)) { scales.dtype } else { DType::F32 }
+}

@@ -1,0 +1,115 @@
+//! Where values are to be made: in a result of the graph, or in a part of a concatenation.
+
+use super::Place;
+use super::planner::{Moved, Planner};
+use super::single::is_formula;
+use crate::backend::cuda::view::View;
+use reflux_ir::ValueId;
+use reflux_ir::op::{Op, Slice, axis_index};
+use std::ops::Range;
+
+impl Planner<'_> {
+    /// Has what the graph results in made in the memory of the results.
+    pub(super) fn reserve_outputs(&mut self) {
+        for (index, output) in self.graph.outputs().iter().enumerate() {
+            let fact = &self.graph[output.value].fact;
+            let buffer = self.buffer(Place::Output(index), fact.bytes() as usize);
+            let (made, view) = self.maker(output.value, View::whole(buffer, &fact.shape, fact.dtype));
+            let is_made = is_kernel(&self.graph[made].op) || matches!(self.graph[made].op, Op::Concat(_));
+            if is_made && !self.reserved.contains_key(&made) {
+                self.reserved.insert(made, view);
+            }
+        }
+        // Parts of a concatenation are made where it is, innermost first.
+        for id in self.graph.order().into_iter().rev() {
+            self.reserve_parts(id);
+        }
+    }
+
+    fn reserve_parts(&mut self, id: ValueId) {
+        let Op::Concat(concat) = &self.graph[id].op else { return };
+        let fact = self.graph[id].fact.clone();
+        if fact.is_quantized() {
+            return;
+        }
+        let axis = axis_index(concat.axis, fact.shape.len());
+        let whole = match self.reserved.get(&id) {
+            Some(view) => view.clone(),
+            None => self.room(&fact.shape, fact.dtype),
+        };
+        self.reserved.insert(id, whole.clone());
+        let mut start = 0;
+        for operand in self.graph.operands(id) {
+            let end = start + self.graph[operand].fact.shape[axis];
+            let part = whole.slice(axis, start, end);
+            start = end;
+            // It is made for this reader alone.
+            let (made, view) = self.maker(operand, part);
+            let is_alone = self.graph.users(made).count() == 1
+                && self.graph.outputs().iter().all(|output| output.value != made);
+            if is_kernel(&self.graph[made].op) && is_alone && !self.reserved.contains_key(&made) {
+                self.reserved.insert(made, view);
+            } else if is_alone {
+                self.reserve_columns(made, view);
+            }
+        }
+    }
+
+    /// Has the columns of a product that `slice` takes made at `to`, if nothing else reads them and what becomes of them can
+    /// be told apart from the others.
+    fn reserve_columns(&mut self, slice: ValueId, to: View) {
+        let Some((gemm, columns)) = self.columns(slice) else { return };
+        let Op::Gemm(op) = &self.graph[gemm].op else { return };
+        let mut others = self.graph.users(gemm).filter(|&user| user != slice);
+        let is_apart = |user: ValueId| {
+            let own = self.columns(user).map(|(_, own)| own);
+            own.is_some_and(|own| own.end <= columns.start || columns.end <= own.start)
+        };
+        let is_result = self.graph.outputs().iter().any(|output| output.value == gemm);
+        let mut segments = op
+            .segments
+            .iter()
+            .zip(op.starts())
+            .map(|(segment, start)| (start..start + segment.columns, segment));
+        let is_whole = segments.any(|(range, segment)| {
+            let is_inside = range.start <= columns.start && columns.end <= range.end;
+            range == columns || is_inside && segment.body.operands().is_empty()
+        });
+        if is_result || !is_whole || !others.all(is_apart) {
+            return;
+        }
+        let moved = self.moved.entry(gemm).or_default();
+        moved.push(Moved { slice, columns, to });
+        moved.sort_by_key(|moved| moved.columns.start);
+    }
+
+    /// The product that `slice` takes columns of, and which.
+    fn columns(&self, slice: ValueId) -> Option<(ValueId, Range<usize>)> {
+        let Op::Slice(Slice { axis, start, end }) = self.graph[slice].op else { return None };
+        let gemm = self.graph.operands(slice)[0];
+        let rank = self.graph[gemm].fact.shape.len();
+        (axis_index(axis, rank) + 1 == rank).then_some((gemm, start..end))
+    }
+
+    /// What makes `id`, seen through reshapes that nothing else reads, and how it sees `view`, which `id` is to be in.
+    fn maker(&self, id: ValueId, view: View) -> (ValueId, View) {
+        let (mut made, mut view) = (id, view);
+        while let Op::Reshape(_) = self.graph[made].op {
+            let inner = self.graph.operands(made)[0];
+            let is_alone = made == id || self.graph.users(made).count() == 1;
+            match view.reshape(&self.graph[inner].fact.shape).filter(|_| is_alone) {
+                Some(reshaped) => (made, view) = (inner, reshaped),
+                None => break,
+            }
+        }
+        (made, view)
+    }
+}
+
+/// Whether a kernel of ours makes the value, wherever it is told to.
+fn is_kernel(op: &Op) -> bool {
+    let is_fused = matches!(op, Op::Rowwise(_) | Op::Gemm(_));
+    is_fused
+        || is_formula(op)
+        || matches!(op, Op::Linear(_) | Op::Rescale(_) | Op::Attention(_) | Op::Select(_))
+}

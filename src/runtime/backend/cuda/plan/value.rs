@@ -1,0 +1,153 @@
+//! The kernels of each op.
+
+use super::lookup;
+use super::planner::Planner;
+use crate::backend::cuda::attention;
+use crate::backend::cuda::known::is_known;
+use crate::backend::cuda::source::{self, Stored};
+use crate::backend::cuda::unsupported::Unsupported;
+use reflux_ir::op::{Body, Op, Rowwise, Slice, Transpose, axis_index};
+use reflux_ir::{DType, Fact, ValueId};
+
+impl Planner<'_> {
+    pub fn value(&mut self, id: ValueId) -> Result<(), Unsupported> {
+        let node = &self.graph[id];
+        let (op, fact) = (node.op.clone(), node.fact.clone());
+        let operands = self.graph.operands(id);
+        if !self.graph.is_leaf(id) && fact.shape.elements() == 0 {
+            let nothing = self.target(id, &fact);
+            self.stored.insert(id, nothing);
+            return Ok(());
+        }
+        if operands.iter().any(|&id| self.graph[id].fact.shape.elements() == 0) {
+            return Err(Unsupported("something is made of nothing".into()));
+        }
+        let stored = match &op {
+            Op::Constant(_) => return Ok(()),
+            Op::Input(_) | Op::Weight(_) => self.given(id, &fact),
+            _ if is_known(self.graph, id) => self.given(id, &fact),
+            // Made elsewhere.
+            Op::Slice(_) if self.stored.contains_key(&id) => return Ok(()),
+            Op::Slice(Slice { axis, start, end }) => {
+                let data = self.data(operands[0])?;
+                let axis = axis_index(*axis, data.shape.len());
+                data.slice(axis, *start, *end).into()
+            }
+            Op::Reshape(reshape) => {
+                let data = self.data(operands[0])?;
+                match data.reshape(&reshape.shape) {
+                    Some(data) => data.into(),
+                    None => {
+                        let copy = self.copied(id, &data);
+                        let data = copy.reshape(&reshape.shape).expect("a copy has no gaps");
+                        data.into()
+                    }
+                }
+            }
+            Op::Concat(concat) if !fact.is_quantized() => {
+                let axis = axis_index(concat.axis, fact.shape.len());
+                let whole = self.reserved[&id].clone();
+                let mut start = 0;
+                for operand in operands {
+                    let end = start + self.graph[operand].fact.shape[axis];
+                    let part = whole.slice(axis, start, end);
+                    start = end;
+                    let data = self.data(operand)?;
+                    if !data.is_same_place(&part) {
+                        self.copy(id, &data, part);
+                    }
+                }
+                whole.into()
+            }
+            Op::Select(_) => {
+                let (table, index) = (self.data(operands[0])?, self.data(operands[1])?);
+                let rows_apart = if index.shape.is_empty() { 0 } else { table.shape[index.shape.len()] };
+                let target = self.target(id, &fact);
+                self.push(id, lookup::gather(&table, &index, rows_apart, &target.data)?);
+                target.data.into()
+            }
+            Op::Embedding(_) => {
+                let (index, table) = (self.data(operands[0])?, self.data(operands[1])?);
+                let to = self.room(&fact.shape, fact.dtype);
+                self.push(id, lookup::gather(&table, &index, 0, &to)?);
+                to.into()
+            }
+            Op::Argmax(_) => {
+                let x = self.data(operands[0])?;
+                let to = self.room(&fact.shape, fact.dtype);
+                self.push(id, lookup::argmax(&x, &to)?);
+                to.into()
+            }
+            Op::Rowwise(Rowwise { body, .. }) => self.formula(id, body, &operands, &fact)?,
+            Op::Gemm(gemm) => self.gemm(id, gemm, &operands, &fact)?,
+            Op::Attention(attention) => {
+                if let Some(&bias) = operands.get(3) {
+                    self.lay_out(bias)?;
+                }
+                let (views, target) = (self.views(&operands)?, self.target(id, &fact));
+                let (qkv, bias) = ([&views[0], &views[1], &views[2]], views.get(3));
+                if attention::is_single_head(qkv[0]) && bias.is_none() {
+                    self.single_head(id, attention, qkv, &target.data)?;
+                } else {
+                    let kernel = attention::kernel(self.gpu, attention, qkv, bias, &target.data)?;
+                    self.push(id, kernel);
+                }
+                target.data.into()
+            }
+            Op::Transpose(Transpose { perm }) => self.data(operands[0])?.permuted(perm).into(),
+            Op::Conv2d(conv2d) => self.conv2d(id, conv2d, &operands, &fact)?,
+            Op::GroupNorm(norm) => self.group_norm(id, norm, &operands, &fact)?,
+            Op::Upsample(upsample) => {
+                let x = self.data(operands[0])?;
+                self.upsample(id, upsample, &x, &fact)?
+            }
+            // With what rescales it.
+            Op::MatmulCodes(_) if self.is_rescaled(id) => return Ok(()),
+            op => self.single(id, op, &operands, &fact)?,
+        };
+        self.stored.insert(id, stored);
+        Ok(())
+    }
+
+    /// Sees to it that the last axis of `id` is the innermost in memory.
+    pub fn lay_out(&mut self, id: ValueId) -> Result<(), Unsupported> {
+        let data = self.data(id)?;
+        if data.strides.last() != Some(&1) {
+            let data = self.copied(id, &data);
+            self.stored.insert(id, data.into());
+        }
+        Ok(())
+    }
+
+    /// A formula by itself.
+    pub fn formula(
+        &mut self,
+        id: ValueId,
+        body: &Body,
+        operands: &[ValueId],
+        fact: &Fact,
+    ) -> Result<Stored, Unsupported> {
+        let operands = operands.iter().map(|&id| self.stored(id)).collect::<Result<Vec<_>, _>>()?;
+        self.takes_codes(fact)?;
+        let target = match source::is_elementwise(body) {
+            true => self.target_like(id, fact, &operands),
+            false => self.target(id, fact),
+        };
+        self.push(id, source::rowwise(body, &operands, None, &target)?);
+        Ok(target)
+    }
+
+    /// Whether the GPU computes with the codes of `fact`, if it is codes.
+    pub fn takes_codes(&self, fact: &Fact) -> Result<(), Unsupported> {
+        if fact.dtype == DType::F8E4M3 { self.takes_eight_bit_floats() } else { Ok(()) }
+    }
+
+    pub fn takes_eight_bit_floats(&self) -> Result<(), Unsupported> {
+        /// Older ones do not convert to them, nor multiply them.
+        const FIRST: (u32, u32) = (8, 9);
+        if self.gpu.capability < FIRST {
+            return Err(Unsupported("GPUs before sm_89 do not compute in f8e4m3".into()));
+        }
+        Ok(())
+    }
+}

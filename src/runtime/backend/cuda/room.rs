@@ -1,0 +1,120 @@
+//! Device memory that the engines of a program's graphs share: they run one after the other.
+
+use super::failed;
+use crate::RunError;
+use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr, DriverError, PinnedHostSlice, result};
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+/// Memory that cuBLASLt may work in, in bytes; NVIDIA's advice for Hopper is 32 MiB.
+pub const WORKSPACE: usize = 64 << 20;
+
+/// A stream, what is worked in on it, and the values inside of a graph.
+pub struct Room {
+    pub context: Arc<CudaContext>,
+    pub stream: Arc<CudaStream>,
+    workspace: CudaSlice<u8>,
+    /// What the largest of the plans needs, in bytes.
+    needed: Cell<usize>,
+    /// Taken when something runs: while weights are loaded, it would be in the way.
+    arena: RefCell<Option<CudaSlice<u8>>>,
+    /// Page-locked memory, by way of which the host and the device exchange what is small.
+    exchange: RefCell<Option<PinnedHostSlice<u8>>>,
+}
+
+impl Room {
+    pub fn new() -> Result<Self, RunError> {
+        let context = CudaContext::new(0).map_err(|error| failed("the CUDA context", error))?;
+        // The room's stream is the only one that touches what is launched on it; waits are its own.
+        // SAFETY: no slice of this context is used on two streams at once.
+        unsafe { context.disable_event_tracking() };
+        let stream = context.new_stream().map_err(|error| failed("the CUDA stream", error))?;
+        let workspace = taken(&stream, WORKSPACE)?;
+        Ok(Self {
+            context,
+            stream,
+            workspace,
+            needed: Cell::new(0),
+            arena: RefCell::default(),
+            exchange: RefCell::default(),
+        })
+    }
+
+    /// Announces a plan whose values take `bytes`.
+    pub fn need(&self, bytes: usize) {
+        self.needed.set(self.needed.get().max(bytes));
+    }
+
+    /// The address of WORKSPACE bytes.
+    pub fn workspace(&self) -> u64 {
+        self.workspace.device_ptr(&self.stream).0
+    }
+
+    /// Enqueues copies of host memory to addresses on the device. The stream has to have been waited for since the last ones.
+    ///
+    /// # Safety
+    /// At each address is device memory of as many bytes, which stays until the stream has been waited for.
+    pub unsafe fn upload(&self, parts: &[(&[u8], u64)]) -> Result<(), DriverError> {
+        let bytes = parts.iter().map(|(from, _)| from.len()).sum();
+        if bytes == 0 {
+            return Ok(());
+        }
+        self.exchanged(bytes, |mut memory| {
+            for (from, to) in parts {
+                let (part, rest) = memory.split_at_mut(from.len());
+                part.copy_from_slice(from);
+                // SAFETY: the caller vouches for the places; the memory is written again after the stream is through.
+                unsafe { result::memcpy_htod_async(*to, part, self.stream.cu_stream()) }?;
+                memory = rest;
+            }
+            Ok(())
+        })
+    }
+
+    /// What is at an address on the device, once all that was enqueued is done.
+    ///
+    /// # Safety
+    /// At the address is device memory of as many bytes.
+    pub unsafe fn download(&self, from: u64, bytes: usize) -> Result<Vec<u8>, DriverError> {
+        self.exchanged(bytes, |memory| {
+            // SAFETY: the caller vouches for the place; the bytes are there before they are read, as the stream is waited for.
+            unsafe { result::memcpy_dtoh_async(memory, from, self.stream.cu_stream()) }?;
+            self.stream.synchronize()?;
+            Ok(memory.to_vec())
+        })
+    }
+
+    /// `exchange` with so many bytes of page-locked memory.
+    fn exchanged<T>(
+        &self,
+        bytes: usize,
+        exchange: impl FnOnce(&mut [u8]) -> Result<T, DriverError>,
+    ) -> Result<T, DriverError> {
+        self.context.bind_to_thread()?;
+        let mut memory = self.exchange.borrow_mut();
+        if memory.as_ref().is_none_or(|memory| memory.len() < bytes) {
+            // The device may still read the old one.
+            self.stream.synchronize()?;
+            // SAFETY: nothing reads it before it is written.
+            *memory = Some(unsafe { self.context.alloc_pinned_with_flags::<u8>(bytes.max(1), 0) }?);
+        }
+        let memory = memory.as_mut().expect("just taken").as_mut_slice()?;
+        exchange(&mut memory[..bytes])
+    }
+
+    /// The address of as many bytes as the largest of the announced plans needs.
+    pub fn arena(&self) -> Result<u64, RunError> {
+        let mut arena = self.arena.borrow_mut();
+        if arena.as_ref().is_none_or(|arena| arena.len() < self.needed.get()) {
+            // The old one goes first.
+            *arena = None;
+            *arena = Some(taken(&self.stream, self.needed.get().max(1))?);
+        }
+        Ok(arena.as_ref().expect("just taken").device_ptr(&self.stream).0)
+    }
+}
+
+fn taken(stream: &Arc<CudaStream>, bytes: usize) -> Result<CudaSlice<u8>, RunError> {
+    // SAFETY: nothing is read that was not written before: plans write each value before they read it.
+    unsafe { stream.alloc::<u8>(bytes) }.map_err(|error| failed("device memory", error))
+}

@@ -1,0 +1,360 @@
+//! Graphs on the engine, over burn's memory.
+
+use super::burn_memory::{
+    address, address_of, empty, for_now, in_one_piece, lost, persistent, settled, upload_flat,
+};
+use super::engine::{Addresses, Engine, Refused};
+use super::known::known;
+use super::plan::plan_without;
+use super::room::Room;
+use super::{Edge, Foreign, Gpu, Piece, Place, driver, fallback};
+use crate::RunError;
+use crate::backend::{GraphRunner, Kept, Made, Observer, Unplanned};
+use crate::coded::Coded;
+use crate::executor::guarded;
+use crate::liveness::{Instruction, Liveness};
+use crate::ops::execute;
+use crate::value::{Value, burn_dtype};
+use burn::tensor::DType;
+use burn::tensor::ops::{FloatTensor, FloatTensorOps};
+use burn_cuda::{Cuda, CudaDevice};
+use reflux_ir::op::Op;
+use reflux_ir::{Graph, HostTensor, Name, ValueId};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::rc::Rc;
+
+/// A graph on the engine, its weights on burn's device.
+struct OnBurn {
+    engine: Engine,
+    graph: Graph,
+    /// Weights, constants, and what is known from the ops alone, as the engine reads them.
+    weights: HashMap<ValueId, Value<Cuda>>,
+    /// Of those the ones that foreign ops read otherwise than the engine does.
+    plain: HashMap<ValueId, Value<Cuda>>,
+    /// Those of the weights, which stay where they are.
+    addresses: HashMap<(ValueId, Piece), u64>,
+    /// How ops are run that the engine has no kernel for.
+    instructions: HashMap<ValueId, Instruction>,
+    /// Where inputs are.
+    inputs: RefCell<HashMap<(ValueId, Piece), Placed>>,
+    /// Where results are made by turns: what carries one over to the next step is done with it when its turn comes again.
+    results: RefCell<VecDeque<Results>>,
+    device: CudaDevice,
+}
+
+/// Plans `graph` for an engine in `room`; `weights` are its weights.
+pub fn runner(
+    graph: &Graph,
+    weights: HashMap<ValueId, Value<Cuda>>,
+    device: &CudaDevice,
+    room: Rc<Room>,
+) -> Result<Box<dyn GraphRunner<Cuda>>, Unplanned> {
+    let info = driver::probe().map_err(RunError::from)?;
+    let gpu = Gpu::of(&info);
+    if gpu.capability < (8, 0) {
+        let why = "the CUDA engine is for GPUs from sm_80 on; on burn's kernels, as here, a step takes about 40 times as long";
+        return Err(Unplanned::Unsupported(why.into()));
+    }
+    let engine = engine(graph, gpu, &room)?;
+    let plan = engine.plan();
+    let (mut weights, mut plain) = (weights, HashMap::new());
+    for id in &plan.channels_last {
+        let weight = weights.remove(id).expect("it is a weight of the graph");
+        if plan.foreign().any(|op| graph.operands(op.value).contains(id)) {
+            plain.insert(*id, weight.clone());
+        }
+        let channels_last = |weight| in_one_piece(Value::Float(<Cuda>::float_permute(weight, &[0, 2, 3, 1])));
+        weights.insert(*id, persistent(device, weight.float(device), channels_last));
+    }
+    let mut addresses = HashMap::new();
+    for buffer in &plan.buffers {
+        let Place::Given { value: id, piece } = buffer.place else { continue };
+        if let Op::Input(_) = graph[id].op {
+            continue;
+        }
+        // A constant of the graph is a number among the weights, unless it is a result.
+        if let Some(tensor) = known(graph, id) {
+            weights.insert(id, upload_flat(tensor, device));
+        }
+        let weight = weights.get(&id).ok_or_else(|| lost("a weight"))?;
+        addresses.insert((id, piece), address_of(weight, piece)?);
+    }
+    let instructions = Liveness::new(graph).instructions.into_iter().filter_map(|instruction| {
+        let id = graph.find(&instruction.name).expect("it makes a value of the graph");
+        plan.foreign().any(|op| op.value == id).then_some((id, instruction))
+    });
+    let instructions = instructions.collect();
+    Ok(Box::new(OnBurn {
+        engine,
+        graph: graph.clone(),
+        weights,
+        plain,
+        addresses,
+        instructions,
+        inputs: RefCell::default(),
+        results: RefCell::default(),
+        device: device.clone(),
+    }))
+}
+
+/// An engine for `graph`, in which products that cuBLASLt refuses are left to burn.
+fn engine(graph: &Graph, gpu: Gpu, room: &Rc<Room>) -> Result<Engine, RunError> {
+    let mut refused = BTreeMap::new();
+    loop {
+        match Engine::new(plan_without(graph, gpu, &refused), gpu, room.clone()) {
+            Ok(engine) => return Ok(engine),
+            Err(Refused::Failed(error)) => return Err(error),
+            Err(Refused::Product(value, why)) if refused.contains_key(&value) => {
+                return Err(RunError::Backend { line: format!("%{value}"), message: why });
+            }
+            Err(Refused::Product(value, why)) => drop(refused.insert(value, why)),
+        }
+    }
+}
+
+/// Where an input was when it was last read.
+struct Placed {
+    /// Of the value.
+    version: u64,
+    address: u64,
+    /// The engine's own copy, which is always in the same place, if that is where it is read.
+    copy: Option<FloatTensor<Cuda>>,
+}
+
+/// What has to be done for inputs to be where they are read.
+#[derive(Default)]
+struct Changes<'a> {
+    /// Whether some are there, or may be written over, only once burn is done.
+    waits: bool,
+    /// Bytes that are to be at an address.
+    uploads: Vec<(&'a [u8], u64)>,
+    /// From one address to another, so many bytes.
+    copies: Vec<(u64, u64, usize)>,
+}
+
+/// Inputs of no more bytes are copied to where the engine has its own: it records steps by the addresses of all that they read,
+/// and burn has such inputs somewhere else at every step.
+const COPIED: usize = 1 << 20;
+
+/// Places of a graph's results, and their addresses.
+type Results = Vec<(Value<Cuda>, u64)>;
+
+struct Places<'a> {
+    on: &'a OnBurn,
+    kept: &'a HashMap<Name, Kept<Cuda>>,
+    inputs: &'a HashMap<(ValueId, Piece), Placed>,
+    outputs: &'a Results,
+}
+
+// SAFETY: weights, inputs and results are tensors of the types that the plan has their buffers for, so of as many bytes; `on`, `kept`
+// and `outputs` hold them while these places are borrowed, and `OnBurn::run` hands them out or keeps them afterwards. burn is waited
+// for before it gives their memory to others.
+unsafe impl Addresses for Places<'_> {
+    fn given(&self, value: ValueId, piece: Piece) -> Result<u64, RunError> {
+        let weight = self.on.addresses.get(&(value, piece)).copied();
+        let input = || self.inputs.get(&(value, piece)).map(|placed| placed.address);
+        weight.or_else(input).ok_or_else(|| lost("a value"))
+    }
+
+    fn output(&self, index: usize) -> Result<u64, RunError> {
+        Ok(self.outputs[index].1)
+    }
+
+    fn compute(&self, op: &Foreign, bases: &[u64]) -> Result<(), RunError> {
+        let OnBurn { engine, graph, device, .. } = self.on;
+        let instruction = &self.on.instructions[&op.value];
+        let operands = graph.operands(op.value).into_iter().zip(&op.operands);
+        let operands: Vec<Value<Cuda>> = operands
+            .map(|(id, edge)| match edge {
+                Some(edge) => self.on.received(id, edge, bases),
+                None => self.leaf(id),
+            })
+            .collect::<Result<_, _>>()?;
+        engine.wait()?;
+        let made = in_one_piece(guarded(instruction, || execute(instruction, operands, device))?);
+        settled(device, &op.name)?;
+        for &piece in Piece::of(&instruction.fact) {
+            let (to, bytes) = self.on.crossing(op.value, &op.result, piece, bases)?;
+            let from = address_of(&made, piece)?;
+            // SAFETY: both are pieces of values of one type; `made` lives until the engine has been waited for, below.
+            unsafe { engine.copy(from, to, bytes) }?;
+        }
+        // What was made is gone when this returns.
+        engine.wait()
+    }
+}
+
+impl Places<'_> {
+    /// An input, a weight or a constant, for burn.
+    fn leaf(&self, id: ValueId) -> Result<Value<Cuda>, RunError> {
+        if let Some(weight) = self.on.plain.get(&id).or_else(|| self.on.weights.get(&id)) {
+            return Ok(weight.clone());
+        }
+        let kept = self.kept.get(&self.on.graph[id].name).ok_or_else(|| lost("an input"))?;
+        Ok(kept.value(&self.on.device).clone())
+    }
+}
+
+impl OnBurn {
+    /// Where a piece of the value `id` is that crosses over, and its bytes.
+    fn crossing(
+        &self,
+        id: ValueId,
+        edge: &Edge,
+        piece: Piece,
+        bases: &[u64],
+    ) -> Result<(u64, usize), RunError> {
+        let fact = &self.graph[id].fact;
+        match (piece, edge.scales, fact.scales) {
+            (Piece::Data, ..) => Ok((edge.data.address(bases), fact.shape.elements() * fact.dtype.bytes())),
+            (Piece::Scales, Some(pointer), Some(scales)) => {
+                let bytes = scales.grid(&fact.shape).iter().product::<usize>() * 4;
+                Ok((pointer.address(bases), bytes))
+            }
+            _ => Err(lost("a zero point that is computed")),
+        }
+    }
+
+    /// The value `id` out of the engine's memory, for burn; it is there once the engine has been waited for.
+    fn received(&self, id: ValueId, edge: &Edge, bases: &[u64]) -> Result<Value<Cuda>, RunError> {
+        let (fact, device) = (&self.graph[id].fact, &self.device);
+        let dtype = burn_dtype(fact.dtype);
+        let data = for_now(&fact.shape, dtype, device);
+        let value = match fact.scales {
+            Some(scales) => {
+                let scales = for_now(&scales.grid(&fact.shape), DType::F32, device);
+                Value::Quantized(Coded { codes: data, scales, zeros: None })
+            }
+            None if dtype.is_float() => Value::Float(data),
+            None => Value::Int(data),
+        };
+        // burn may still read what was there before.
+        settled(device, &self.graph[id].name)?;
+        for &piece in Piece::of(fact) {
+            let (from, bytes) = self.crossing(id, edge, piece, bases)?;
+            let to = address_of(&value, piece)?;
+            // SAFETY: both are pieces of values of one type, of which the caller waits for the new one.
+            unsafe { self.engine.copy(from, to, bytes) }?;
+        }
+        Ok(value)
+    }
+
+    /// Sees to it that it is known where `kept` is, the graph's input `id`: adds to `changes` what makes that true.
+    fn place<'k>(
+        &self,
+        id: ValueId,
+        kept: &'k Kept<Cuda>,
+        changes: &mut Changes<'k>,
+    ) -> Result<(), RunError> {
+        let mut inputs = self.inputs.borrow_mut();
+        let fact = &self.graph[id].fact;
+        let bytes = fact.bytes() as usize;
+        for &piece in Piece::of(fact) {
+            let placed = inputs.get(&(id, piece));
+            if placed.is_some_and(|placed| placed.version == kept.version) {
+                continue;
+            }
+            if let (Some(host), Some(Placed { copy: Some(_), address, .. })) = (&kept.host, placed) {
+                changes.uploads.push((&host.bytes, *address));
+                let placed = inputs.get_mut(&(id, piece)).expect("just found");
+                placed.version = kept.version;
+                continue;
+            }
+            let from = address_of(kept.value(&self.device), piece)?;
+            changes.waits |= !kept.is_made;
+            let placed = match inputs.remove(&(id, piece)) {
+                _ if fact.is_quantized() || bytes > COPIED => {
+                    Placed { version: kept.version, address: from, copy: None }
+                }
+                Some(placed) => Placed { version: kept.version, ..placed },
+                None => {
+                    changes.waits = true;
+                    let copy = empty(&fact.shape, burn_dtype(fact.dtype), &self.device);
+                    Placed { version: kept.version, address: address(&copy)?, copy: Some(copy) }
+                }
+            };
+            if placed.copy.is_some() {
+                changes.copies.push((from, placed.address, bytes));
+            }
+            inputs.insert((id, piece), placed);
+        }
+        Ok(())
+    }
+
+    /// Has the device do what `changes` ask for, before what is run next.
+    fn make(&self, changes: &Changes) -> Result<(), RunError> {
+        if changes.waits {
+            settled(&self.device, "before a step")?;
+        }
+        // SAFETY: `place` has the addresses of tensors that are as large as the inputs that they are for. Copies are kept by `inputs`,
+        // and what is copied by who runs the step, until that has been waited for.
+        unsafe {
+            self.engine.upload(&changes.uploads)?;
+            changes.copies.iter().try_for_each(|&(from, to, bytes)| self.engine.copy(from, to, bytes))
+        }
+    }
+
+    /// New places for the results.
+    fn room(&self) -> Result<Results, RunError> {
+        let empty = |value: ValueId| {
+            let fact = &self.graph[value].fact;
+            let dtype = burn_dtype(fact.dtype);
+            let tensor = empty(&fact.shape, dtype, &self.device);
+            let address = address(&tensor)?;
+            Ok((if dtype.is_float() { Value::Float(tensor) } else { Value::Int(tensor) }, address))
+        };
+        self.graph.outputs().iter().map(|output| empty(output.value)).collect()
+    }
+}
+
+impl GraphRunner<Cuda> for OnBurn {
+    fn run(
+        &self,
+        kept: &HashMap<Name, Kept<Cuda>>,
+        observe: Option<Observer>,
+    ) -> Result<Vec<Made<Cuda>>, RunError> {
+        let mut results = self.results.borrow_mut();
+        let mut changes = Changes::default();
+        let outputs = match results.pop_front() {
+            Some(outputs) if results.len() == 1 => outputs,
+            only => {
+                results.extend(only);
+                changes.waits = true;
+                self.room()?
+            }
+        };
+        for &id in self.graph.inputs() {
+            let name = &self.graph[id].name;
+            let value = kept.get(name).ok_or_else(|| RunError::MissingInput(name.clone()))?;
+            self.place(id, value, &mut changes)?;
+        }
+        self.make(&changes)?;
+        let inputs = self.inputs.borrow();
+        let places = Places { on: self, kept, inputs: &inputs, outputs: &outputs };
+        self.engine.run(&places, observe)?;
+        let made = self.graph.outputs().iter().zip(&outputs).map(|(output, (value, _))| {
+            (output.label.clone(), self.graph[output.value].fact.clone(), value.clone())
+        });
+        let made = made.collect();
+        results.push_back(outputs);
+        Ok(made)
+    }
+
+    fn wait(&self) -> Result<(), RunError> {
+        self.engine.wait()
+    }
+
+    fn fallback(&self) -> Option<String> {
+        fallback(&self.graph, self.engine.plan())
+    }
+
+    fn fetch(&self, index: usize) -> Result<HostTensor, RunError> {
+        let results = self.results.borrow();
+        let (_, address) = results.back().ok_or_else(|| lost("a result"))?[index];
+        let fact = &self.graph[self.graph.outputs()[index].value].fact;
+        // SAFETY: results are made in tensors of the types of the graph's outputs, which `results` holds.
+        let bytes = unsafe { self.engine.download(address, fact.bytes() as usize) }?;
+        Ok(HostTensor::new(fact.dtype, fact.shape.to_vec(), bytes))
+    }
+}

@@ -1,0 +1,83 @@
+//! Epilogues: what becomes of the sums of a product.
+
+use super::PRELUDE;
+use super::writer::{NEIGHBOURS, Product, Scaling, Stored, Writer, indices};
+use crate::backend::cuda::unsupported::Unsupported;
+use crate::backend::cuda::view::{Pointer, View};
+use reflux_ir::op::Body;
+use std::fmt::Write;
+use std::ops::Range;
+
+/// The function that takes a product's sums to where they go.
+pub struct Epilogue {
+    pub text: String,
+    /// Of its caller and itself, each after a comma.
+    pub parameters: String,
+    pub arguments: String,
+    pub pointers: Vec<Pointer>,
+}
+
+/// Of how many rows [`epilogue`] takes neighbours.
+const ROWS_AT_ONCE: usize = 4;
+
+/// Some columns of a product, what becomes of them, and where it goes.
+#[derive(Clone, Debug)]
+pub struct Part {
+    pub columns: Range<usize>,
+    pub body: Body,
+    /// Of the result's axes, the last of these columns.
+    pub target: View,
+}
+
+/// What is done to `parts` of a product, which are all of its columns in order, as text of the function
+/// `finish(sums, rows, first)`: for eight neighbours of [`ROWS_AT_ONCE`] rows from column `first` on, which share what is the same
+/// for all rows; what one reads is on its way while another is computed. Formulas read `operands`. The text takes ROWS, COLUMNS
+/// and IS_RAGGED.
+pub fn epilogue(parts: &[Part], scaling: &Scaling, operands: &[View]) -> Result<Epilogue, Unsupported> {
+    let mut epilogue = Epilogue {
+        text: String::new(),
+        parameters: String::new(),
+        arguments: String::new(),
+        pointers: Vec::new(),
+    };
+    let operands: Vec<Stored> = operands.iter().cloned().map(Stored::from).collect();
+    let (mut functions, mut choice) = (String::new(), String::new());
+    for (part, Part { columns, body, target }) in parts.iter().enumerate() {
+        let part_of = |view: &View| view.slice(0, columns.start, columns.end);
+        let product = Product::Registers(Box::new(scaling.part(part_of)));
+        let target = Stored::from(target.clone());
+        let first_pointer = epilogue.pointers.len();
+        let mut writer = Writer::of_neighbours(&operands, &product, &target, first_pointer)?;
+        writer.body(body)?;
+        let parameters: String = writer.parameters.iter().map(|parameter| format!(", {parameter}")).collect();
+        let pointers = first_pointer..first_pointer + writer.pointers.len();
+        let arguments: String = pointers.map(|index| format!(", p{index}")).collect();
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            functions,
+            "__device__ __forceinline__ void finish_{part}(const float (&sums)[{NEIGHBOURS}], int row, int column{parameters}) {{\n  \
+             if (IS_RAGGED && row >= ROWS) return;\n  const int lane = 0;\n{}{}}}\n",
+            indices(&target.data.shape),
+            writer.code
+        );
+        // Parts follow each other, to the last column.
+        let condition =
+            if part + 1 < parts.len() { format!("if (first < {}) ", columns.end) } else { String::new() };
+        let column = format!("first - {}", columns.start);
+        let _ = writeln!(
+            choice,
+            "  {condition}{{\n    EACH({ROWS_AT_ONCE}) finish_{part}(sums[e], rows[e], {column}{arguments});\n    \
+             return;\n  }}"
+        );
+        epilogue.parameters += &parameters;
+        epilogue.arguments += &arguments;
+        epilogue.pointers.extend(writer.pointers);
+    }
+    epilogue.text = format!(
+        "{PRELUDE}\n{functions}\n\
+         __device__ __forceinline__ void finish(const float (&sums)[{ROWS_AT_ONCE}][{NEIGHBOURS}], const int (&rows)[{ROWS_AT_ONCE}], int first{}) {{\n  \
+         if (first >= COLUMNS) return;\n{choice}}}\n",
+        epilogue.parameters
+    );
+    Ok(epilogue)
+}

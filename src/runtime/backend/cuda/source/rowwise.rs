@@ -1,0 +1,71 @@
+//! Kernels of formulas by themselves, a row at a time.
+
+use super::writer::{Product, Stored, Writer, indices};
+use super::{Kernel, PRELUDE};
+use crate::backend::cuda::hash;
+use crate::backend::cuda::unsupported::{Unsupported, unsupported};
+use crate::backend::cuda::view::View;
+use reflux_ir::op::{Body, Op};
+use std::fmt::Write;
+
+/// A kernel that writes `body` to `target`. `operands` are where its operands lie.
+pub fn rowwise(
+    body: &Body,
+    operands: &[Stored],
+    acc: Option<&Product>,
+    target: &Stored,
+) -> Result<Kernel, Unsupported> {
+    if acc.is_none() && is_elementwise(body) {
+        // Axes may be taken in any order: in that of the memory that is written. A scalar has none, and is a row of one.
+        let (rank, order) = (target.data.shape.len(), target.data.order());
+        let seen = |view: &View| view.with_rank(rank).permuted(&order).with_rank(rank.max(1));
+        let operands: Vec<Stored> = operands.iter().map(|operand| seen(&operand.data).into()).collect();
+        return rows(body, &operands, None, &seen(&target.data).into());
+    }
+    rows(body, operands, acc, target)
+}
+
+/// Whether each element of the result is made of one of each operand.
+pub fn is_elementwise(body: &Body) -> bool {
+    let is_it = |op: &Op| matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Cast(_) | Op::Constant(_));
+    body.terms().iter().all(|term| is_it(&term.op))
+}
+
+fn rows(
+    body: &Body,
+    operands: &[Stored],
+    acc: Option<&Product>,
+    target: &Stored,
+) -> Result<Kernel, Unsupported> {
+    let mut writer = Writer::new(operands, acc, target)?;
+    writer.body(body)?;
+    writer.kernel()
+}
+
+impl Writer<'_> {
+    /// The kernel that does what was written, for every row.
+    fn kernel(self) -> Result<Kernel, Unsupported> {
+        let rows: usize = self.shape[..self.shape.len() - 1].iter().product();
+        let Ok(grid) = u32::try_from(rows) else { return unsupported(format!("{rows} rows have no kernel")) };
+        let per_block = self.layout.rows_per_block();
+        let threads = self.layout.threads;
+        let mut head = String::new();
+        // Writing to a string cannot fail.
+        let _ = writeln!(head, "  begin();\n  const int lane = threadIdx.x % {threads};");
+        let _ = writeln!(head, "  const unsigned row = blockIdx.x * {per_block}u + threadIdx.x / {threads};");
+        let _ = writeln!(head, "  if (row >= {rows}u) return;");
+        head += &indices(&self.shape);
+        let body = format!("({}) {{\n{head}{}}}\n", self.parameters.join(", "), self.code);
+        let name = format!("rowwise_{:016x}", hash(&body));
+        let block = u32::try_from(threads * per_block).expect("blocks are small");
+        Ok(Kernel {
+            text: format!("{PRELUDE}\nextern \"C\" __global__ void __launch_bounds__({block}) {name}{body}"),
+            name,
+            grid: [grid.div_ceil(per_block as u32), 1, 1],
+            block,
+            shared: 0,
+            maps: Vec::new(),
+            pointers: self.pointers,
+        })
+    }
+}

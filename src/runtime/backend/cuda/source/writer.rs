@@ -1,0 +1,330 @@
+//! The text of a formula: what it reads, computes and writes, line by line.
+
+use super::layout::{Layout, allows};
+use super::{c_type, stored};
+use crate::backend::cuda::unsupported::{Unsupported, unsupported};
+use crate::backend::cuda::view::{Pointer, View};
+use reflux_ir::Granularity;
+use reflux_ir::op::{Arg, Body, Op, Term};
+use std::fmt::Write;
+
+/// Neighbours of a row that an epilogue takes at once.
+pub(super) const NEIGHBOURS: usize = 8;
+
+/// What `acc` stands for in a formula.
+#[derive(Clone, Debug)]
+pub enum Product {
+    /// Numbers, wherever they lie.
+    Numbers(View),
+    /// Sums, wherever they lie.
+    Sums(Box<(View, Scaling)>),
+    /// Sums that are still in the registers of the kernel that made them.
+    Registers(Box<Scaling>),
+}
+
+/// What turns a product's sums into numbers. Views of columns have one axis, the columns of the product.
+#[derive(Clone, Debug, Default)]
+pub struct Scaling {
+    /// Where x is codes: the scales of its rows, or the one of all.
+    pub row: Option<View>,
+    /// Where the weight is codes: the scales of its columns.
+    pub column: Option<View>,
+    /// What is added to the columns.
+    pub bias: Option<View>,
+}
+
+impl Scaling {
+    /// That of some columns, which `part` takes.
+    pub fn part(&self, part: impl Fn(&View) -> View) -> Self {
+        Self {
+            row: self.row.clone(),
+            column: self.column.as_ref().map(&part),
+            bias: self.bias.as_ref().map(&part),
+        }
+    }
+
+    /// What has an element for each column.
+    fn of_columns(&self) -> impl Iterator<Item = &View> {
+        self.column.iter().chain(&self.bias)
+    }
+}
+
+/// Where a value lies: its numbers, or its codes and what turns them into numbers.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub data: View,
+    pub coding: Option<Coding>,
+}
+
+/// What turns codes `[…, columns]` into numbers.
+#[derive(Clone, Debug)]
+pub struct Coding {
+    pub per: Granularity,
+    /// `[]` per tensor, `[…]` per row, `[…, groups]` per group.
+    pub scales: View,
+    /// Of unsigned codes; as the scales.
+    pub zeros: Option<View>,
+}
+
+impl From<View> for Stored {
+    fn from(data: View) -> Self {
+        Self { data, coding: None }
+    }
+}
+
+/// Writes one formula's text.
+pub(super) struct Writer<'a> {
+    pub(super) operands: &'a [Stored],
+    acc: Option<&'a Product>,
+    pub(super) target: &'a Stored,
+    pub(super) layout: Layout,
+    /// Of the result.
+    pub(super) shape: Vec<usize>,
+    pub(super) parameters: Vec<String>,
+    pub(super) pointers: Vec<Pointer>,
+    /// The number of the first of them.
+    first_pointer: usize,
+    /// Whether rows are taken whole; else a few neighbours from `column` on.
+    takes_rows: bool,
+    pub(super) code: String,
+    /// The array that holds each operand, once it is loaded.
+    loaded: Vec<Option<String>>,
+    acc_array: Option<String>,
+    /// The array of each term.
+    terms: Vec<String>,
+    arrays: usize,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(
+        operands: &'a [Stored],
+        acc: Option<&'a Product>,
+        target: &'a Stored,
+    ) -> Result<Self, Unsupported> {
+        let shape = target.data.shape.clone();
+        let Some(&columns) = shape.last() else { return unsupported("a scalar has no rows") };
+        let acc_views: Vec<&View> = match acc {
+            None => Vec::new(),
+            Some(Product::Numbers(view)) => vec![view],
+            Some(Product::Sums(sums)) => std::iter::once(&sums.0).chain(sums.1.of_columns()).collect(),
+            Some(Product::Registers(_)) => return unsupported("sums in registers are no rows"),
+        };
+        let operand_views = operands.iter().map(|operand| &operand.data);
+        let views: Vec<&View> = operand_views.chain(acc_views).chain([&target.data]).collect();
+        // As many neighbours at once as all views allow: 16 bytes of the widest type that is moved in bulk.
+        let fits = |vector: &usize| {
+            columns.is_multiple_of(*vector) && views.iter().all(|view| allows(view, *vector))
+        };
+        let vector = [8, 4, 2, 1].into_iter().find(fits).unwrap_or(1);
+        let rows = shape[..shape.len() - 1].iter().product();
+        Ok(Self::with(Layout::new(rows, columns, vector), operands, acc, target))
+    }
+
+    /// For [`NEIGHBOURS`] of a row of sums in registers, its pointers numbered from `first_pointer` on.
+    pub(super) fn of_neighbours(
+        operands: &'a [Stored],
+        product: &'a Product,
+        target: &'a Stored,
+        first_pointer: usize,
+    ) -> Result<Self, Unsupported> {
+        let Product::Registers(scaling) = product else {
+            return unsupported("there are no sums in registers");
+        };
+        let columns = target.data.shape.last().copied().unwrap_or(0);
+        // Of fewer than eight, the others are not there.
+        let own = columns.min(NEIGHBOURS);
+        let vector = if own < NEIGHBOURS { 1 } else { NEIGHBOURS };
+        let operand_views = operands.iter().map(|operand| &operand.data);
+        let mut views = operand_views.chain(scaling.of_columns()).chain([&target.data]);
+        if !views.all(|view| allows(view, vector)) {
+            return unsupported("neighbours cannot be moved as one");
+        }
+        if !columns.is_multiple_of(own.max(1)) {
+            return unsupported("columns are no multiple of eight");
+        }
+        let layout = Layout { columns: own, threads: 1, vector };
+        let writer = Self::with(layout, operands, Some(product), target);
+        Ok(Self { first_pointer, takes_rows: false, ..writer })
+    }
+
+    fn with(layout: Layout, operands: &'a [Stored], acc: Option<&'a Product>, target: &'a Stored) -> Self {
+        Self {
+            operands,
+            acc,
+            target,
+            layout,
+            shape: target.data.shape.clone(),
+            parameters: Vec::new(),
+            pointers: Vec::new(),
+            first_pointer: 0,
+            takes_rows: true,
+            code: String::new(),
+            loaded: vec![None; operands.len()],
+            acc_array: None,
+            terms: Vec::new(),
+            arrays: 0,
+        }
+    }
+
+    pub(super) fn line(&mut self, text: &str) {
+        self.code.push_str("  ");
+        self.code.push_str(text);
+        self.code.push('\n');
+    }
+
+    /// A pointer to the view's part of this row: its name.
+    pub(super) fn row_pointer(&mut self, view: &View, strides: &[usize], is_written: bool) -> String {
+        let name = format!("p{}", self.first_pointer + self.pointers.len());
+        let kind =
+            if is_written { c_type(view.dtype).to_owned() } else { format!("const {}", c_type(view.dtype)) };
+        // An epilogue may work where the product lies.
+        let is_alone = !is_written && view.buffer != self.target.data.buffer;
+        self.parameters.push(format!("{kind}*{} {name}", if is_alone { " __restrict__" } else { "" }));
+        self.pointers.push(Pointer::to(view));
+        let leading = &strides[..strides.len() - 1];
+        let offset: Vec<String> = leading
+            .iter()
+            .enumerate()
+            .filter(|(_, stride)| **stride > 0)
+            .map(|(axis, stride)| format!("i{axis} * {}LL", stored(view.dtype, *stride)))
+            .chain((!self.takes_rows && strides.last() == Some(&1)).then(|| "column".to_owned()))
+            .collect();
+        if !offset.is_empty() {
+            self.line(&format!("{name} += {};", offset.join(" + ")));
+        }
+        name
+    }
+
+    /// A new array for the elements of a row that a thread has: its name.
+    pub(super) fn array(&mut self) -> String {
+        self.arrays += 1;
+        let name = format!("v{}", self.arrays);
+        self.line(&format!("float {name}[{}];", self.layout.elements()));
+        name
+    }
+
+    /// Loads what is under the result's shape at `view`: the name of its array.
+    fn load(&mut self, view: &View) -> Result<String, Unsupported> {
+        let strides = view.broadcast(&self.shape);
+        let layout = self.layout;
+        if view.dtype.bits() < 8 && (strides.last() != Some(&1) || layout.vector == 1) {
+            return unsupported("rows of an odd number of four-bit codes have no kernel here");
+        }
+        let array = self.array();
+        let pointer = self.row_pointer(view, &strides, false);
+        match strides.last() {
+            Some(0) => self.line(&format!("repeat<{}>({array}, to_float({pointer}[0]));", layout.elements())),
+            Some(1) => {
+                self.line(&format!("load<{layout}>({array}, {pointer}, lane);"));
+            }
+            Some(stride) => self.line(&format!("gather<{layout}>({array}, {pointer}, {stride}LL, lane);")),
+            None => return unsupported("a scalar has no rows"),
+        }
+        Ok(array)
+    }
+
+    pub(super) fn read(&mut self, arg: Arg) -> Result<String, Unsupported> {
+        match arg {
+            Arg::Term(index) => Ok(self.terms[index].clone()),
+            Arg::Operand(index) => {
+                if let Some(array) = &self.loaded[index] {
+                    return Ok(array.clone());
+                }
+                let array = self.load(&self.operands[index].data.clone())?;
+                self.loaded[index] = Some(array.clone());
+                Ok(array)
+            }
+            Arg::Acc => {
+                if let Some(array) = &self.acc_array {
+                    return Ok(array.clone());
+                }
+                let array = match self.acc.expect("a gemm has a product") {
+                    Product::Numbers(view) => self.load(view)?,
+                    Product::Sums(sums) => self.load_sums(&sums.0, &sums.1)?,
+                    Product::Registers(scaling) => {
+                        let array = self.array();
+                        self.scale(&array, "sums", scaling)?;
+                        array
+                    }
+                };
+                self.acc_array = Some(array.clone());
+                Ok(array)
+            }
+        }
+    }
+
+    fn load_sums(&mut self, sums: &View, scaling: &Scaling) -> Result<String, Unsupported> {
+        let layout = self.layout;
+        let array = self.array();
+        let strides = sums.broadcast(&self.shape);
+        let pointer = self.row_pointer(sums, &strides, false);
+        self.line(&format!("load<{layout}>({array}, {pointer}, lane);"));
+        self.scale(&array, &array, scaling)?;
+        Ok(array)
+    }
+
+    /// Makes numbers in `array` of the sums in `sums`.
+    fn scale(&mut self, array: &str, sums: &str, scaling: &Scaling) -> Result<(), Unsupported> {
+        let elements = self.layout.elements();
+        let mut value = format!("{sums}[e]");
+        if let Some(row) = &scaling.row {
+            let row = self.of_row(row);
+            self.line(&format!("float row_scale = to_float({row}[0]);"));
+            value += " * row_scale";
+        }
+        if let Some(column) = &scaling.column {
+            let column = self.load(column)?;
+            value += &format!(" * {column}[e]");
+        }
+        self.line(&format!("EACH({elements}) {array}[e] = {value};"));
+        if let Some(bias) = &scaling.bias {
+            let bias = self.load(bias)?;
+            self.line(&format!("EACH({elements}) {array}[e] += {bias}[e];"));
+        }
+        Ok(())
+    }
+
+    /// A pointer to what `view` has for this row: a number of each, or one for all.
+    pub(super) fn of_row(&mut self, view: &View) -> String {
+        let strides = [view.broadcast(&self.shape[..self.shape.len() - 1]), vec![0]].concat();
+        self.row_pointer(view, &strides, false)
+    }
+
+    pub(super) fn body(&mut self, body: &Body) -> Result<(), Unsupported> {
+        let mut stored = false;
+        for Term { op, args } in body.terms() {
+            if let Op::Quantize(op) = op {
+                let x = self.read(args[0])?;
+                self.quantize(op, &x)?;
+                (stored, _) = (true, self.terms.push(String::new()));
+                continue;
+            }
+            let array = self.term(op, args)?;
+            self.terms.push(array);
+        }
+        if !stored {
+            let result = self.read(body.result())?;
+            let target = self.target.data.clone();
+            let pointer = self.row_pointer(&target, &target.strides.clone(), true);
+            let layout = self.layout;
+            self.line(&format!("store<{layout}>({pointer}, {result}, lane);"));
+        }
+        Ok(())
+    }
+}
+
+/// The index along each axis but the last of a result of `shape`, from the number of its row.
+pub(super) fn indices(shape: &[usize]) -> String {
+    let mut text = String::from("  unsigned rest = row;\n");
+    let rows = &shape[..shape.len().saturating_sub(1)];
+    for (axis, extent) in rows.iter().enumerate().rev() {
+        let is_outermost = rows[..axis].iter().all(|&outer| outer == 1);
+        // Writing to a string cannot fail.
+        let _ = match (extent, is_outermost) {
+            (1, _) => writeln!(text, "  const unsigned i{axis} = 0;"),
+            (_, true) => writeln!(text, "  const unsigned i{axis} = rest;"),
+            (_, false) => writeln!(text, "  const unsigned i{axis} = rest % {extent}u; rest /= {extent}u;"),
+        };
+    }
+    text
+}

@@ -1,0 +1,179 @@
+//! Weights on their way to the device, and together there.
+
+use super::burn_memory::{address, empty, in_one_piece, persistent, settled};
+use super::failed;
+use super::room::Room;
+use super::runner::runner;
+use crate::RunError;
+use crate::backend::{GraphRunner, Loader, Unplanned};
+use crate::coded::Coded;
+use crate::value::{Value, burn_dtype};
+use burn::tensor::backend::Backend;
+use burn::tensor::ops::FloatTensor;
+use burn::tensor::{DType, TensorData, TensorMetadata};
+use burn_cuda::{Cuda, CudaDevice};
+use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError, PinnedHostSlice, result};
+use rayon::prelude::*;
+use reflux_ir::op::{Concat, axis_index};
+use reflux_ir::{Fact, Graph, ValueId};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Bytes that are on their way at once; as many are written meanwhile.
+const CHUNK: usize = 32 << 20;
+
+/// Bytes that one thread writes.
+const SHARE: usize = 1 << 20;
+
+/// Below so many bytes burn's own way is as fast.
+const LARGE: usize = 1 << 18;
+
+/// Uploads through page-locked memory, which the device reads by itself while the processor's threads write the next chunk.
+pub struct Uploader {
+    device: CudaDevice,
+    stream: Arc<CudaStream>,
+    /// Each with when it has been read.
+    chunks: [(PinnedHostSlice<u8>, CudaEvent); 2],
+    /// That of the engines of all graphs of the program, once there is one.
+    room: Option<Rc<Room>>,
+}
+
+impl Uploader {
+    pub fn new(device: &CudaDevice) -> Result<Self, RunError> {
+        let made = || -> Result<Self, DriverError> {
+            let context = CudaContext::new(0)?;
+            let stream = context.new_stream()?;
+            let chunk = || {
+                // SAFETY: nothing reads it before it is written.
+                let memory = unsafe { context.alloc_pinned_with_flags::<u8>(CHUNK, 0) }?;
+                Ok((memory, context.new_event(None)?))
+            };
+            Ok(Self { device: device.clone(), chunks: [chunk()?, chunk()?], stream, room: None })
+        };
+        made().map_err(|error| failed("memory to upload through", error))
+    }
+
+    /// Copies `bytes` to an address on the device.
+    ///
+    /// # Safety
+    /// At the address is device memory of as many bytes that nobody else uses.
+    unsafe fn copy(&mut self, bytes: &[u8], to: u64) -> Result<(), DriverError> {
+        self.stream.context().bind_to_thread()?;
+        for (index, part) in bytes.chunks(CHUNK).enumerate() {
+            let (memory, is_read) = &mut self.chunks[index % 2];
+            is_read.synchronize()?;
+            let memory = &mut memory.as_mut_slice()?[..part.len()];
+            memory
+                .par_chunks_mut(SHARE)
+                .zip(part.par_chunks(SHARE))
+                .for_each(|(to, from)| to.copy_from_slice(from));
+            let place = to + (index * CHUNK) as u64;
+            // SAFETY: the caller vouches for the place; the memory is not written again before the event below.
+            unsafe { result::memcpy_htod_async(place, memory, self.stream.cu_stream()) }?;
+            is_read.record(&self.stream)?;
+        }
+        self.stream.synchronize()
+    }
+}
+
+impl Loader<Cuda> for Uploader {
+    fn upload(&mut self, data: TensorData) -> Result<Value<Cuda>, RunError> {
+        if data.bytes.len() < LARGE {
+            return Ok(persistent(&self.device, data, |data| Value::of(data, &self.device)));
+        }
+        let (shape, dtype) = (data.shape.to_vec(), data.dtype);
+        let place = empty(&shape, dtype, &self.device);
+        let to = address(&place)?;
+        settled(&self.device, "loading")?;
+        // SAFETY: the place was made for as many bytes, and burn is through with what was there before.
+        let copied = unsafe { self.copy(&data.bytes, to) };
+        copied.map_err(|error| failed("the upload of a weight", error))?;
+        Ok(if dtype.is_float() { Value::Float(place) } else { Value::Int(place) })
+    }
+
+    fn runner(
+        &mut self,
+        graph: &Graph,
+        weights: HashMap<ValueId, Value<Cuda>>,
+    ) -> Result<Box<dyn GraphRunner<Cuda>>, Unplanned> {
+        let room = match &self.room {
+            Some(room) => room.clone(),
+            None => self.room.insert(Rc::new(Room::new()?)).clone(),
+        };
+        runner(graph, weights, &self.device, room)
+    }
+}
+
+impl Drop for Uploader {
+    fn drop(&mut self) {
+        release_unused(&self.device);
+    }
+}
+
+/// Gives back the device memory that burn keeps for what may come.
+pub fn release_unused(device: &CudaDevice) {
+    <Cuda as Backend>::memory_cleanup(device);
+}
+
+/// Weights one after the other, each copied once to where it stays; the operands back where they do not follow each other so.
+pub fn concat(op: &Concat, fact: &Fact, operands: Vec<Value<Cuda>>) -> Result<Value<Cuda>, Vec<Value<Cuda>>> {
+    let axis = axis_index(op.axis, fact.shape.len());
+    let is_outermost = fact.shape[..axis].iter().all(|&extent| extent == 1);
+    let joined = if is_outermost { join_values(fact, &operands) } else { None };
+    joined.ok_or(operands)
+}
+
+/// `value` in one piece, in memory of just its size: what stays would keep burn's larger pages from being given back.
+pub fn compact(value: Value<Cuda>) -> Value<Cuda> {
+    let alone = |x: &FloatTensor<Cuda>| join(std::iter::once(x), &x.shape().to_vec(), x.dtype());
+    match in_one_piece(value) {
+        Value::Float(x) => Value::Float(alone(&x).unwrap_or(x)),
+        Value::Int(x) => Value::Int(alone(&x).unwrap_or(x)),
+        other => other,
+    }
+}
+
+fn join_values(fact: &Fact, parts: &[Value<Cuda>]) -> Option<Value<Cuda>> {
+    if let Some(coded) = parts.iter().map(coded).collect::<Option<Vec<_>>>() {
+        if coded.iter().any(|part| part.zeros.is_some()) {
+            return None;
+        }
+        let codes = join(coded.iter().map(|part| &part.codes), &fact.shape, burn_dtype(fact.dtype))?;
+        let rows = coded.iter().map(|part| part.scales.shape().num_elements()).sum();
+        let scales = join(coded.iter().map(|part| &part.scales), &[rows, 1], DType::F32)?;
+        return Some(Value::Quantized(Coded { codes, scales, zeros: None }));
+    }
+    let numbers = parts.iter().map(number).collect::<Option<Vec<_>>>()?;
+    join(numbers.into_iter(), &fact.shape, burn_dtype(fact.dtype)).map(Value::Float)
+}
+
+fn coded(value: &Value<Cuda>) -> Option<&Coded<Cuda>> {
+    if let Value::Quantized(coded) = value { Some(coded) } else { None }
+}
+
+fn number(value: &Value<Cuda>) -> Option<&FloatTensor<Cuda>> {
+    if let Value::Float(tensor) = value { Some(tensor) } else { None }
+}
+
+/// One tensor of `parts`, which lie in one piece each. burn's tensors on a GPU are of one type, whatever they hold.
+fn join<'a>(
+    parts: impl Iterator<Item = &'a FloatTensor<Cuda>> + Clone,
+    shape: &[usize],
+    dtype: DType,
+) -> Option<FloatTensor<Cuda>> {
+    let device = &parts.clone().next()?.device;
+    let whole = empty(shape, dtype, device);
+    settled(device, "loading").ok()?;
+    let mut to = address(&whole).ok()?;
+    CudaContext::new(0).and_then(|context| context.bind_to_thread()).ok()?;
+    for part in parts {
+        let bytes = part.shape().num_elements() * dtype.size();
+        // SAFETY: both are in use by nobody else, as burn is through with its work; their sizes add up to the whole's.
+        unsafe { result::memcpy_dtod_sync(to, address(part).ok()?, bytes) }.ok()?;
+        to += bytes as u64;
+    }
+    // The copies may still be under way.
+    result::ctx::synchronize().ok()?;
+    Some(whole)
+}

@@ -1,0 +1,46 @@
+//! Products on Hopper's tensor cores, as text.
+
+use super::matmul::MatmulKind;
+
+/// A kind of product in the terms of PTX.
+struct Kind {
+    /// C's type of the sums, and the constraint of a register that holds one.
+    sum: &'static str,
+    register: char,
+    /// What 32 bytes hold, and the types of result and operands, as the instruction's name ends.
+    types: &'static str,
+    /// Signs and transpositions, where the instruction has them.
+    tail: &'static str,
+}
+
+impl Kind {
+    fn of(kind: MatmulKind) -> Self {
+        match kind {
+            MatmulKind::Bf16 => {
+                Self { sum: "float", register: 'f', types: "k16.f32.bf16.bf16", tail: ", 1, 1, 0, 0" }
+            }
+            MatmulKind::F8 => {
+                Self { sum: "float", register: 'f', types: "k32.f32.e4m3.e4m3", tail: ", 1, 1" }
+            }
+            MatmulKind::I8 => Self { sum: "int", register: 'r', types: "k32.s32.s8.s8", tail: "" },
+        }
+    }
+}
+
+/// The function `multiply(sums, x, weight, add)`, which starts a product of 64 rows by `width` columns, to SUMS numbers of
+/// `sum_type` in each thread; where it does not add, it replaces.
+pub fn multiply(kind: MatmulKind, width: usize) -> String {
+    let Kind { sum, register, types, tail } = Kind::of(kind);
+    let sums = width / 2;
+    let list = |item: &dyn Fn(usize) -> String| (0..sums).map(item).collect::<Vec<_>>().join(", ");
+    format!(
+        "typedef {sum} sum_type;\n#define SUMS {sums}\n\
+         __device__ __forceinline__ void multiply(sum_type (&d)[SUMS], unsigned long long x, unsigned long long weight, int add) {{\n  \
+         asm volatile(\"{{.reg .pred p; setp.ne.b32 p, %{}, 0; wgmma.mma_async.sync.aligned.m64n{width}{types} {{{}}}, %{sums}, %{}, p{tail};}}\"\n      \
+         : {}\n      : \"l\"(x), \"l\"(weight), \"r\"(add));\n}}\n",
+        sums + 2,
+        list(&|index| format!("%{index}")),
+        sums + 1,
+        list(&|index| format!("\"+{register}\"(d[{index}])")),
+    )
+}

@@ -1,0 +1,42 @@
+//! What programs run on.
+//!
+//! A backend is a folder here with a type that implements `Backend`, and a line in `BACKENDS`. What is above this folder knows
+//! backends by the trait, and none by its name. To add one, say for AMD's GPUs through burn's HIP backend:
+//!
+//! 1. `backend/rocm/mod.rs`: a type that implements `Backend`, which finds the device, its memory, and loads programs; and
+//!    `BurnBackend` for burn's type. An empty `impl BurnBackend for Hip {}` will do: every op is composed of burn's own then.
+//! 2. A line in `BACKENDS`, and in `LEFT_OUT` if it is behind a cargo feature, which `Cargo.toml` names here and in the root.
+//! 3. If its machines have no table yet: `src/ir/machine/NAME.toml` and its line in `src/ir/machine.rs`, so that `fuse` knows what
+//!    is fast there, and its name in the backend's list of `machines`. A new card of a maker that is known takes this step alone.
+//!
+//! Everything else follows: `--device`, `reflux doctor` and its proofs of kernels, the default passes, memory planning.
+
+mod burn_backend;
+mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
+mod interface;
+
+pub(crate) use burn_backend::{BurnBackend, GraphRunner, Kept, Loader, Unplanned};
+#[cfg(feature = "cuda")]
+pub(crate) use burn_backend::{Made, Observer};
+#[cfg(feature = "cuda")]
+pub(crate) use interface::PlannedMemory;
+pub(crate) use interface::{Backend, Facts, Loading, Meter};
+pub use interface::{DeviceError, DeviceInfo, Form, FreeMemory, Oracle};
+
+/// The processor, which is always there and is the reference of the others.
+pub(crate) static HOST: &dyn Backend = &cpu::Host;
+
+/// All backends of this build, the fastest first: the first whose device is there is what `--device auto` means.
+pub(crate) static BACKENDS: &[&dyn Backend] = &[
+    #[cfg(feature = "cuda")]
+    &cuda::Nvidia,
+    &cpu::Host,
+];
+
+/// Backends that this build is without: their names, which are those of their cargo features.
+pub(crate) const LEFT_OUT: &[&str] = &[
+    #[cfg(not(feature = "cuda"))]
+    "cuda",
+];

@@ -1,0 +1,54 @@
+//! Weights and inputs that mean nothing, the same for every run of a case.
+
+use super::Noise;
+use crate::runs::random_inputs;
+use reflux_ir::{Fact, HostTensor, Program, WeightData, WeightError, WeightSource};
+use std::collections::HashMap;
+
+/// Rounded to the dtypes of the program that they were drawn for: one in f32 reads the same numbers.
+pub struct Drawn {
+    weights: HashMap<String, HostTensor>,
+    inputs: Vec<(String, HostTensor)>,
+}
+
+impl Drawn {
+    /// For `program`, from `seed`.
+    pub fn new(program: &Program, noise: Noise, seed: u64) -> Self {
+        let mut normal = noise(seed);
+        let mut draw = |shape: &[usize]| {
+            // Products keep the size of what they read; what is added or multiplied is of that size too, so that it shows
+            // where it is left out.
+            let deviation = match shape {
+                [_, .., last] => (*last as f32).sqrt().recip(),
+                _ => 1.0,
+            };
+            let values = normal(shape.iter().product());
+            let values: Vec<f32> = values.iter().map(|value| value * deviation).collect();
+            HostTensor::from_f32(shape, &values)
+        };
+        let weights = program
+            .weights()
+            .into_iter()
+            .map(|(name, fact)| (name.to_owned(), draw(&fact.shape).cast(fact.unquantized().dtype)));
+        let weights = weights.collect();
+        let mut inputs = random_inputs(program, &[], &mut noise(seed.wrapping_add(1)));
+        for (name, value) in &mut inputs {
+            let declared = program.inputs.iter().find(|input| *input.name == **name);
+            *value = value.cast(declared.map_or(value.dtype, |input| input.fact.dtype));
+        }
+        Self { weights, inputs }
+    }
+
+    /// Those that `program` reads.
+    pub fn inputs_of(&self, program: &Program) -> Vec<(String, HostTensor)> {
+        let is_read = |name: &str| program.inputs.iter().any(|input| *input.name == *name);
+        self.inputs.iter().filter(|(name, _)| is_read(name)).cloned().collect()
+    }
+}
+
+impl WeightSource for Drawn {
+    fn weight(&self, name: &str, _fact: &Fact) -> Result<WeightData, WeightError> {
+        let weight = self.weights.get(name).ok_or_else(|| WeightError::Missing(name.to_owned()))?;
+        Ok(weight.clone().into())
+    }
+}

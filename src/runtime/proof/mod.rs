@@ -1,0 +1,74 @@
+//! Proofs that a device computes what programs mean.
+//!
+//! Each case runs on the device as its default passes leave it, and where it has kernels for that, as it is written too; and op by
+//! op on the processor, which says what it means.
+
+mod case;
+mod drawn;
+mod outcome;
+
+pub use outcome::Outcome;
+
+use crate::compare::distance;
+use crate::runs::run_steps;
+use crate::{Device, Form, Oracle, load};
+use case::{Case, CaseFile};
+use drawn::Drawn;
+use reflux_ir::pass::{Driver, Pipeline};
+use reflux_ir::{DType, Op, Program};
+use std::error::Error;
+
+/// Makes a source of normal numbers from a seed, which gives as many as it is asked for.
+pub type Noise<'n> = &'n dyn Fn(u64) -> Box<dyn FnMut(usize) -> Vec<f32>>;
+
+/// Runs all cases on `device`, which is there, on numbers that `noise` makes of `seed`; `passes` are its default ones. Tells
+/// `observe` of each.
+pub fn prove(device: Device, passes: &Pipeline, noise: Noise, seed: u64, observe: &mut dyn FnMut(Outcome)) {
+    for file in CaseFile::all() {
+        let drawn = Drawn::new(&file.program, noise, seed);
+        for case in &file.cases {
+            for &(form, dtype) in device.proofs() {
+                let run = run(case, form, dtype, device, passes, &drawn);
+                observe(Outcome::new(case, form, dtype, run.map_err(|error| error.to_string())));
+            }
+        }
+    }
+}
+
+/// How far a case on `device` is from what it should be, and what keeps it from proving much.
+fn run(
+    case: &Case,
+    form: Form,
+    dtype: DType,
+    device: Device,
+    passes: &Pipeline,
+    drawn: &Drawn,
+) -> Result<(f64, Option<String>), Box<dyn Error>> {
+    let program = if dtype == DType::F32 { &case.in_f32 } else { &case.program };
+    let run = match form {
+        Form::Fused => Driver::default().run(program.clone(), passes)?.0,
+        Form::Written => program.clone(),
+    };
+    // Codes of rounded numbers are others than those of the numbers: what has codes is compared in its own dtype.
+    let oracle = match (case.codes(), device.oracle_of_codes()) {
+        (None, _) => &case.in_f32,
+        (Some(_), Oracle::AsWritten) => program,
+        (Some(_), Oracle::AsRun) => &run,
+    };
+    let mut expected = load(Device::host(), oracle.clone(), drawn)?;
+    let expected = run_steps(expected.as_mut(), &drawn.inputs_of(oracle))?;
+    let inputs = drawn.inputs_of(&run);
+    let mut executor = load(device, run, drawn)?;
+    let note = note(form, executor.program(), executor.fallbacks());
+    Ok((distance(&run_steps(executor.as_mut(), &inputs)?, &expected), note))
+}
+
+/// What keeps a case from proving much.
+fn note(form: Form, program: &Program, fallbacks: &[String]) -> Option<String> {
+    let mut ops = program.variants.values().flat_map(|graph| graph.ids().map(|id| &graph[id].op));
+    let is_fused = ops.any(|op| matches!(op, Op::Gemm(_) | Op::Rowwise(_)));
+    match fallbacks {
+        [] => (form == Form::Fused && !is_fused).then(|| "no pass fuses anything of it".to_owned()),
+        notes => Some(notes.join("; ")),
+    }
+}

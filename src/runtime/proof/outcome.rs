@@ -1,0 +1,78 @@
+//! What became of a case.
+
+use super::case::Case;
+use crate::Form;
+use reflux_ir::DType;
+use serde::Serialize;
+
+/// How far, and how far is too far; both are relative L2 distances.
+#[derive(Debug, Serialize)]
+pub struct Outcome {
+    pub case: String,
+    /// Whether it ran as it is written.
+    pub unfused: bool,
+    pub dtype: DType,
+    /// Infinite, which is `null` in JSON, if results cannot be compared; none if there are no results.
+    pub distance: Option<f64>,
+    pub tolerance: f64,
+    pub passed: bool,
+    /// Why it did not run.
+    pub error: Option<String>,
+    /// What keeps it from proving much.
+    pub note: Option<String>,
+}
+
+impl Outcome {
+    /// Of a case that ran, with its distance and a note on how, or did not.
+    pub(super) fn new(
+        case: &Case,
+        form: Form,
+        dtype: DType,
+        run: Result<(f64, Option<String>), String>,
+    ) -> Self {
+        // What f32 sums lose by another order; what bf16 loses by rounding, or codes by flipping where that rounds: of
+        // f8e4m3 the next one is up to an eighth of it away.
+        let tolerance = match case.codes() {
+            Some(DType::F8E4M3) => 3e-2,
+            Some(DType::I8 | DType::U4) => 1e-2,
+            None if dtype == DType::F32 => 1e-5,
+            // As it is written, every op rounds.
+            None if form == Form::Written => 2e-2,
+            None => 1e-2,
+            Some(other @ (DType::F32 | DType::F16 | DType::BF16 | DType::I32)) => {
+                unreachable!("{other} is no code")
+            }
+        };
+        let (distance, note, error) = match run {
+            Ok((distance, note)) => (Some(distance), note, None),
+            Err(error) => (None, None, Some(error)),
+        };
+        let passed = distance.is_some_and(|distance| distance <= tolerance);
+        let unfused = form == Form::Written;
+        Self { case: case.name.clone(), unfused, dtype, distance, tolerance, passed, error, note }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::case::CaseFile;
+    use super::*;
+
+    /// The case called `name`.
+    fn case(name: &str) -> Case {
+        CaseFile::all().flat_map(|file| file.cases).find(|case| case.name == name).unwrap()
+    }
+
+    #[test]
+    fn what_is_wrong_has_failed() {
+        let plain = case("gemm.plain_7x64x136");
+        let ran = |dtype, distance| Outcome::new(&plain, Form::Fused, dtype, Ok((distance, None)));
+        assert!(ran(DType::BF16, 9e-3).passed && !ran(DType::BF16, 1.1e-2).passed);
+        assert!(ran(DType::F32, 9e-6).passed && !ran(DType::F32, 1.1e-5).passed);
+        assert!(!ran(DType::BF16, f64::INFINITY).passed && !ran(DType::BF16, f64::NAN).passed);
+        let codes = case("int8.plain_7x64x136");
+        assert!(Outcome::new(&codes, Form::Written, DType::F32, Ok((9e-3, None))).passed);
+        let broken = Outcome::new(&plain, Form::Fused, DType::BF16, Err("no kernel".into()));
+        assert_eq!((broken.passed, broken.error.as_deref()), (false, Some("no kernel")));
+    }
+}
