@@ -52,7 +52,13 @@ pub fn program(rng: &mut Rng) -> Program {
     let names: Vec<Name> = variants.keys().cloned().collect();
     let mut probes = IndexMap::new();
     if rng.usize(0..4) == 0 {
-        let mut maker = Maker::new(rng, dtype, Known { carried: carries.clone(), ..known.clone() }, Rate::Latent, "probe");
+        let mut maker = Maker::new(
+            rng,
+            dtype,
+            Known { carried: carries.clone(), ..known.clone() },
+            Rate::Latent,
+            "probe",
+        );
         let size = maker.rng.usize(0..6);
         maker.fill(size);
         let graph = maker.probe(names.len(), &carries);
@@ -226,10 +232,14 @@ impl<'r> Maker<'r> {
 
     /// An index below `choices`: a number, or where there is something of the latents to compare, 0 or 1 as that comes out.
     fn choice(&mut self, choices: usize) -> ValueId {
-        let is_one = |fact: &Fact| fact.dtype.is_float() && !fact.is_quantized() && fact.shape.elements() == 1;
+        let is_one =
+            |fact: &Fact| fact.dtype.is_float() && !fact.is_quantized() && fact.shape.elements() == 1;
         let compared = if choices > 1 { self.pick(is_one) } else { None };
         let compared = compared.and_then(|value| {
-            let half = self.graph.constant(Constant { value: 0.5.into(), dtype: self.graph[value].fact.dtype }).ok()?;
+            let half = self
+                .graph
+                .constant(Constant { value: 0.5.into(), dtype: self.graph[value].fact.dtype })
+                .ok()?;
             let less = self.add(Binary::Min, &[value, half])?;
             let is_less = self.add(Binary::Equal, &[less, value])?;
             let index = self.add(Cast { dtype: DType::I32 }, &[is_less])?;

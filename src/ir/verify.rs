@@ -347,7 +347,7 @@ impl Wiring<'_> {
         match choices.first() {
             None => {
                 let message = format!(
-                    "a probe says by an output `%{choice}: {index}`, which is not carried, what it chooses; it has none"
+                    "a probe gives `%{choice} : {index}`, not carried, to say what it chooses; this gives none"
                 );
                 self.report(Some(stage), message);
             }
@@ -360,8 +360,9 @@ impl Wiring<'_> {
             }
         }
         for (label, _) in others {
-            let message =
-                format!("`%{label}` is not carried, and a probe gives no result: those of its choices are");
+            let message = format!(
+                "a probe gives no results, only `%{choice}` and carried values; `%{label}` is neither"
+            );
             self.report(Some(stage), message);
         }
     }
@@ -374,7 +375,7 @@ impl Wiring<'_> {
                 self.report(None, format!("the probe `{probe}` is no variant"));
             }
             if choices.is_empty() {
-                self.report(Some(&stage), "a probe with nothing to choose among".into());
+                self.report(Some(&stage), "it is a probe, and has nothing to choose among".into());
             }
             for choice in choices.iter().collect::<BTreeSet<_>>() {
                 let fault = match program.variants.get(choice) {
@@ -382,7 +383,7 @@ impl Wiring<'_> {
                     Some(_) if program.is_probe(choice) => "a probe itself",
                     Some(_) => continue,
                 };
-                self.report(Some(&stage), format!("it chooses among others `{choice}`, which is {fault}"));
+                self.report(Some(&stage), format!("it may choose `{choice}`, which is {fault}"));
             }
         }
     }
