@@ -68,7 +68,7 @@ pub static PASSES: &[PassInfo] = &[
     },
     PassInfo {
         name: "cache",
-        summary: "results reused from step to step: fora, fora-paper, pab, fastercache",
+        summary: "results reused from step to step, by one of several methods",
         positional: Some("method"),
         example: "cache(fora,interval=3)",
         about: Cache::about,

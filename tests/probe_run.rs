@@ -14,6 +14,9 @@ use reflux_runtime::{Device, Execute, Profile, RunError, StepResults, load, rand
 const EXAMPLE: &str = include_str!("../examples/first_block_cache.ir");
 const SEED: u64 = 3;
 
+/// What changes no result, and does not need that every step runs the same graph.
+const LOSSLESS: &str = "canonicalize,merge-linear,fuse,dce";
+
 fn example() -> Program {
     text::parse(EXAMPLE).unwrap()
 }
@@ -130,9 +133,7 @@ fn what_is_kept_is_forgotten() {
 #[test]
 fn passes_keep_what_is_chosen_and_given() {
     let before = results(&example()).0;
-    for passes in
-        ["canonicalize,merge-linear,fuse,dce", "canonicalize,merge-linear,fuse(device=cpu),pack,dce"]
-    {
+    for passes in [LOSSLESS, "canonicalize,merge-linear,fuse(device=cpu),pack,dce"] {
         let pipeline = Pipeline::parse(passes, &registry()).unwrap();
         let (program, report) = Driver::default().run(example(), &pipeline).unwrap();
         assert!(report.passes.iter().any(|pass| pass.pass.starts_with("fuse") && pass.changed), "{report}");
@@ -162,26 +163,43 @@ fn what_cannot_be_chosen_is_said() {
 /// On every device that is there, the same variants are chosen as on the processor, and the results are those.
 #[test]
 fn devices_agree() {
-    let expected = results(&example()).0;
-    for device in Device::all().filter(|device| !device.is_host() && device.probe().is_ok()) {
-        let dtype_passes = ["", "canonicalize,merge-linear,fuse,dce"];
-        for passes in dtype_passes.map(|passes| Pipeline::parse(passes, &registry()).ok()) {
-            let program = match passes {
-                Some(pipeline) => Driver::default().run(example(), &pipeline).unwrap().0,
-                None => example(),
-            };
-            let mut executor = load(device, program, &RandomWeights::new(&example(), SEED)).unwrap();
-            // Recorded steps of both choices are replayed in the second round.
-            for round in 0..3 {
+    let devices = || Device::all().filter(|device| !device.is_host() && device.probe().is_ok());
+    for (dtype, tolerance) in [("f32", 1e-4), ("bf16", 2e-2)] {
+        let written = text::parse(&EXAMPLE.replace("f32", dtype)).unwrap();
+        let expected = results(&written).0;
+        for (device, passes) in devices().flat_map(|device| ["dce", LOSSLESS].map(|passes| (device, passes)))
+        {
+            let pipeline = Pipeline::parse(passes, &registry()).unwrap();
+            let (program, _) = Driver::default().run(written.clone(), &pipeline).unwrap();
+            let mut executor = load(device, program, &RandomWeights::new(&written, SEED)).unwrap();
+            println!("{} after {passes}, on burn's kernels: {:?}", device.name(), executor.fallbacks());
+            // What was recorded of a step in the first rounds is replayed in the others.
+            for round in 0..4 {
                 executor.reset();
                 let found = run_steps(executor.as_mut(), &inputs()).unwrap();
                 for (step, (found, expected)) in found.iter().zip(&expected).enumerate() {
-                    let what = format!("{} in round {round}, step {step}", device.name());
-                    assert_close(&what, &found["out"], &expected["out"], 1e-4);
+                    let what =
+                        format!("{dtype} after {passes} on {}, round {round}, step {step}", device.name());
+                    assert_close(&what, &found["out"], &expected["out"], tolerance);
                 }
             }
-            println!("{}: {:?}", device.name(), executor.fallbacks());
         }
+    }
+}
+
+/// The CUDA engine has plans for a probe and its choices; of what is in bf16, all but the sums of squares are its own kernels.
+#[test]
+#[cfg(feature = "cuda")]
+fn the_engine_plans_probes() {
+    use reflux_runtime::backend::cuda::{Gpu, plan};
+    let pipeline = Pipeline::parse(LOSSLESS, &registry()).unwrap();
+    let written = text::parse(&EXAMPLE.replace("f32", "bf16")).unwrap();
+    let (program, _) = Driver::default().run(written, &pipeline).unwrap();
+    for (name, graph) in &program.variants {
+        let planned = plan(graph, Gpu { capability: (9, 0), processors: 132 });
+        let foreign: Vec<_> = planned.foreign().map(|op| op.name.to_string()).collect();
+        let sums: &[&str] = if program.is_probe(name) { &["changed", "last"] } else { &[] };
+        assert_eq!(foreign, sums, "{name}");
     }
 }
 
