@@ -136,6 +136,10 @@ impl Cache {
     }
 }
 
+/// Why the steps to reuse cannot be chosen.
+const HAS_PROBES: &str =
+    "the program has probes, which choose variants while it runs, so that which steps compute is not known";
+
 const RULE: RuleInfo = RuleInfo {
     name: "cache",
     pattern: "a value at the site → in some steps, its value of an earlier step",
@@ -181,6 +185,7 @@ impl Pass for Cache {
 
     fn why(&self, place: &Place, rule: &str) -> Option<Answer> {
         let answer = || match place.stage {
+            _ if !place.program.probes.is_empty() => Err(Mismatch::new(HAS_PROBES)),
             Stage::Variant(_) => self.method.site.why(place.graph, place.value),
             Stage::Prepare(_) => Err(Mismatch::new("it is computed before the steps, not in them")),
         };
@@ -189,9 +194,7 @@ impl Pass for Cache {
 
     fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
         if !program.probes.is_empty() {
-            let why = "the program has probes, which choose variants while it runs, so that which steps compute is not known; run \
-                       `cache` on a program without any";
-            return Err(PassError::Refused(why.into()));
+            return Err(PassError::Refused(format!("{HAS_PROBES}; run `cache` on a program without any")));
         }
         let (variant, all) = match self.place(program) {
             Ok(place) => place,

@@ -16,7 +16,9 @@ pub trait Options: Serialize + DeserializeOwned + JsonSchema {
     fn overlaid(&self, given: &Map<String, Value>) -> Result<Self, serde_json::Error> {
         let mut all = options_of(self);
         for (name, value) in &mut all {
-            value.clone_from(given.get(name).unwrap_or(&value.clone()));
+            if let Some(given) = given.get(name) {
+                value.clone_from(given);
+            }
         }
         let all: Self = serde_json::from_value(Value::Object(all))?;
         all.check().map_err(serde_json::Error::custom)?;
