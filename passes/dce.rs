@@ -88,13 +88,19 @@ fn carried_bytes(program: &Program) -> u64 {
     program.carries.iter().map(|carry| carry.fact.bytes()).sum()
 }
 
-/// Drops variants that no step runs. What an unscheduled probe chooses among is dropped in the round after the probe.
+/// Drops variants that no step runs: unscheduled probes, and then what only they choose among.
 fn drop_variants(program: &mut Program, cx: &mut PassContext) {
-    let chosen = program.probes.values().flatten();
-    let live: HashSet<_> = program.schedule.iter().chain(chosen).cloned().collect();
-    program.retain_variants(|name| {
-        live.contains(name) || !cx.admit(UNSCHEDULED_VARIANT.name, || format!("variant {name}"))
-    });
+    loop {
+        let chosen = program.probes.values().flatten();
+        let live: HashSet<_> = program.schedule.iter().chain(chosen).cloned().collect();
+        let before = program.variants.len();
+        program.retain_variants(|name| {
+            live.contains(name) || !cx.admit(UNSCHEDULED_VARIANT.name, || format!("variant {name}"))
+        });
+        if program.variants.len() == before {
+            return;
+        }
+    }
 }
 
 fn drop_ops(graph: &mut Graph, cx: &mut PassContext) -> Result<(), PassError> {

@@ -210,6 +210,18 @@ fn costs_are_the_most_that_steps_can_cost() {
 fn dce_keeps_what_may_run() {
     let kept = gated();
     assert_unchanged("all is live", &kept, "dce");
+    // What is never run may read what is never written.
+    let unwritten = GATED.replace("schedule first gate*3 full", "schedule first*2");
+    let unwritten = unwritten.replace("-> (%y, %last)", "-> (%y)").replace("return %y, %h", "return %y");
+    let sliced =
+        "%row = slice %last {axis=0, start=0, end=1} : f32[1,8]\n    %y = gelu %h : f32[2,8] in head";
+    let unwritten = unwritten.replace("variant reuse (%last)", "variant reuse (%last, %h)");
+    let unwritten = unwritten.replace("%y = gelu %last : f32[2,8] in head", sliced);
+    let unwritten = unwritten
+        .replace("(%x, %last) -> (%choice", "(%x) -> (%choice")
+        .replace("equal %h, %last", "equal %h, %x");
+    let (after, _) = run(&program(&unwritten), "dce");
+    assert_eq!((after.variants.len(), after.probes.len(), after.carries.len()), (1, 0, 0));
     snapshot!("probe__dce", story(&GATED.replace("schedule first gate*3 full", "schedule first*2"), "dce"));
 }
 
