@@ -11,6 +11,7 @@ use reflux_ir::pass::{
     RuleInfo, counted,
 };
 use reflux_ir::{Name, Program, Stage, si};
+use rewrite::RULE;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -28,11 +29,6 @@ use std::collections::HashSet;
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Hoist {}
-
-const RULE: RuleInfo = RuleInfo {
-    name: "hoist",
-    pattern: "a value of the step that does not depend on the latents → one that is prepared before",
-};
 
 impl Pass for Hoist {
     fn name(&self) -> &'static str {

@@ -1,12 +1,15 @@
 //! Configurations of [Pruna](https://github.com/PrunaAI/pruna) as recipes of Reflux, to move over with.
 
+mod error;
 mod known;
 mod smash;
 mod targets;
 
 use crate::{PASSES, registry};
+pub use error::PrunaError;
+
 use known::{Algorithm, Role, check_value};
-use reflux_ir::pass::{Config, PassInfo, Pipeline, Recipe, did_you_mean};
+use reflux_ir::pass::{Config, PassInfo, Pipeline, Recipe};
 use serde_json::{Map, Value, json};
 use smash::Smash;
 use targets::Targets;
@@ -18,27 +21,6 @@ pub struct Translation {
     pub recipe: Recipe,
     /// What each of its keys became, or why nothing.
     pub notes: Vec<String>,
-}
-
-/// A configuration of Pruna's that cannot be followed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PrunaError {
-    #[error("unknown key `{key}`{}; neither Reflux nor Pruna has it", did_you_mean(.nearest))]
-    Key { key: String, nearest: Option<String> },
-    #[error("`{key}`: Pruna has no algorithm `{name}`{}", did_you_mean(.nearest))]
-    Algorithm { key: String, name: String, nearest: Option<String> },
-    #[error("`{key}`: {why}")]
-    Value { key: String, why: String },
-    #[error("`{key}` is given, but `{algorithm}` is not on; add `{algorithm} = true`")]
-    Off { key: String, algorithm: &'static str },
-    #[error("`{algorithm}` has no counterpart in Reflux: {why}")]
-    Lacking { algorithm: &'static str, why: &'static str },
-}
-
-impl PrunaError {
-    fn value(key: impl Into<String>, why: impl Into<String>) -> Self {
-        Self::Value { key: key.into(), why: why.into() }
-    }
 }
 
 /// The order in which Pruna's caches can follow each other: whole blocks before what is in them.

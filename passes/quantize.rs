@@ -14,6 +14,7 @@ use reflux_ir::pass::{
 };
 use reflux_ir::{Graph, Program};
 use schemars::JsonSchema;
+use scheme::RULE;
 use selection::{Selection, Summary};
 use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
@@ -98,11 +99,6 @@ impl Quantize {
         Ok([globs(&self.include)?, globs(&self.skip)?])
     }
 }
-
-const RULE: RuleInfo = RuleInfo {
-    name: "quantize",
-    pattern: "linear(x, W, b) → a product of codes, of the modules that are chosen",
-};
 
 impl Pass for Quantize {
     fn name(&self) -> &'static str {

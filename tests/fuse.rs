@@ -10,9 +10,11 @@ use passes::{
     NET, assert_settled, assert_unchanged, flux_dev, flux_dev_after, flux_dev_times, log, only, program, run,
     sketch, story, try_run_at,
 };
+use reflux_ir::op::Cast;
 use reflux_ir::pass::{Driver, Pass, Pipeline, Report};
-use reflux_ir::{Graph, Machine, Op, Program, Rate};
-use reflux_passes::fuse::{Fuse, FuseRule, Proof, RULES};
+use reflux_ir::{DType, Graph, Machine, Op, Program, Rate};
+use reflux_passes::fuse::{Fuse, FuseRule, Kind, Proof, RULES, Tree};
+use reflux_passes::registry;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -263,6 +265,131 @@ fn flux_dev_fused() {
     assert!(report.passes.iter().all(|pass| !pass.changed), "{report}\n{again}");
     let (program, report) = flux_dev_after(&format!("{QUANTIZED},fuse,dce"));
     snapshot!("fuse__flux_dev_int8dq", format!("{}\n{program}", log(&report)));
+}
+
+/// A rule, a program that comes near its pattern, and what is still there after fusing.
+type Refused = (&'static str, &'static str, &'static str);
+
+/// Where each rule must not apply: for most, its ops are there, and applying it would be wrong or slow.
+const MUST_NOT: [Refused; 8] = [
+    // A formula gives floating-point numbers or codes.
+    ("op-to-rowwise", "%a = cast %x {dtype=i32} : i32[1,32,64]\nreturn %a", "cast"),
+    // A product of two activations has no weight.
+    (
+        "linear-to-gemm",
+        "%t = transpose %y {perm=[0, 2, 1]} : f32[1,64,8]\n%a = matmul %x, %t : f32[1,32,8]\nreturn %a",
+        "matmul",
+    ),
+    // Sums of codes that somebody else reads as integers have to be there.
+    (
+        "rescale-to-gemm",
+        "%q = quantize %x {dtype=i8, scales=row.f32, quant_min=-127, eps=1e-5} : i8.row.f32[1,32,64]
+         %p = quantize %y {dtype=i8, scales=row.f32, quant_min=-127, eps=1e-5} : i8.row.f32[1,8,64]
+         %a = matmul_i8 %q, @w i8.row.f32[64,64] : i32[1,32,64]
+         %b = matmul_i8 %p, @w i8.row.f32[64,64] : i32[1,8,64]
+         %c = concat %a, %b {axis=1} : i32[1,40,64]
+         return %c",
+        "matmul_i8",
+    ),
+    // The norm of one row would be computed again in each of 32.
+    (
+        "rowwise-absorbs-rowwise",
+        "%n = layer_norm %gain {eps=1e-6} : f32[1,1,64]\n%a = add %x, %n : f32[1,32,64]\nreturn %a",
+        "rowwise",
+    ),
+    // A norm needs whole rows, and a gemm has tiles of them.
+    (
+        "gemm-absorbs-rowwise",
+        "%l = linear %x, @.weight f32[64,64] : f32[1,32,64]\n%n = layer_norm %l {eps=1e-6} : f32[1,32,64]\nreturn %n",
+        "rowwise",
+    ),
+    (
+        "segment-absorbs-rowwise",
+        "%l = linear %x, @.weight f32[192,64] : f32[1,32,192]
+         %s = slice %l {axis=-1, start=0, end=64} : f32[1,32,64]
+         %n = layer_norm %s {eps=1e-6} : f32[1,32,64]
+         return %n",
+        "rowwise",
+    ),
+    // These columns are computed by one product alone.
+    (
+        "segments-beside",
+        "%l = linear %x, @.weight f32[192,64] : f32[1,32,192]
+         %m = linear %x, @.other f32[192,64] : f32[1,32,192]
+         %s = slice %l {axis=-1, start=0, end=64} : f32[1,32,64]
+         %t = slice %m {axis=-1, start=0, end=64} : f32[1,32,64]
+         return %s, %t",
+        "slice",
+    ),
+    // Heads that are put together share the rows of the table.
+    (
+        "rope-of-concat",
+        "%a = reshape %y {shape=[1, 8, 4, 16]} : f32[1,8,4,16]
+         %c = concat %a, %a {axis=2} : f32[1,8,8,16]
+         %t = slice %angles {axis=1, start=0, end=8} : f32[2,8,8]
+         %r = rope %c, %t : f32[1,8,8,16]
+         return %r",
+        "concat",
+    ),
+];
+
+/// Every rule has a program that it must leave alone, whatever the other rules make of it.
+#[test]
+fn every_rule_has_its_limits() {
+    let named: Vec<_> = MUST_NOT.iter().map(|(rule, ..)| *rule).collect();
+    assert_eq!(named, RULES.iter().map(|rule| rule.name).collect::<Vec<_>>());
+    for (rule, lines, left) in MUST_NOT {
+        let (after, report) = run(&program(&sketch(&INPUTS, lines)), "fuse");
+        assert_eq!(only(&report).rules[rule].hits, 0, "{rule} applies to\n{lines}");
+        assert!(after.variants["main"].op_counts().contains_key(left), "{rule}: no {left} in\n{after}");
+    }
+}
+
+/// A rule whose replacement is of another type is a bug, and an error in every build.
+#[test]
+fn a_mistyped_rule_is_an_error() {
+    const ANY_UNARY: Kind = Kind { name: "a unary op", is: |op| matches!(op, Op::Unary(_)) };
+    const MISTYPED: FuseRule = FuseRule {
+        name: "mistyped",
+        pattern: "f(x) → cast(x), which rounds",
+        spine: &[ANY_UNARY],
+        rewrite: |_, found| {
+            let x = found.levels[0].operands[0];
+            Ok(vec![Tree::over(Cast { dtype: DType::F16 }, vec![x])])
+        },
+    };
+    let mut pipeline = Pipeline::new();
+    pipeline.push(Fuse { rules: &[MISTYPED], ..Fuse::default() });
+    let before = program(&sketch(&INPUTS, "%a = silu %x : f32[1,32,64]\nreturn %a"));
+    let error = Driver::default().run(before, &pipeline).unwrap_err().to_string();
+    for part in ["mistyped", "f16[1,32,64]", "f32[1,32,64]", "bug"] {
+        assert!(error.contains(part), "{part} is not in: {error}");
+    }
+}
+
+/// What each scheme of `quantize` leaves to run in a step of FLUX.1-dev, before and after fusing: whatever is quantized,
+/// and however.
+#[test]
+fn ops_of_a_step_by_scheme() {
+    let about = (registry().get("quantize").unwrap().about)();
+    let schemes = &about.options.iter().find(|option| option.name == "scheme").unwrap().values;
+    assert!(schemes.len() > 4, "{schemes:?}");
+    let mut text = String::new();
+    for scheme in schemes {
+        let quantized = format!(
+            "canonicalize,hoist,canonicalize,quantize({},exclude=norm+embedding),merge-linear",
+            scheme.name
+        );
+        writeln!(text, "# {}", scheme.name).unwrap();
+        for passes in [quantized.clone(), format!("{quantized},fuse,dce")] {
+            let (program, _) = flux_dev_after(&passes);
+            let counts = op_counts(&program.variants["full"]);
+            let ops: Vec<_> = counts.iter().map(|(op, count)| format!("{count} {op}")).collect();
+            writeln!(text, "{}", ops.join(", ")).unwrap();
+        }
+        text.push('\n');
+    }
+    snapshot!("fuse__schemes", text);
 }
 
 /// What each rule is worth: a step's time on an H100, estimated, without it.

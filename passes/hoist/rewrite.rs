@@ -1,13 +1,17 @@
 //! Moving values from the step into prepare stages.
 
-use super::RULE;
 use super::batch::aligned;
 use super::plan::{How, Plan};
 use indexmap::IndexMap;
 use reflux_ir::op::{Concat, Reshape, Select, Slice};
-use reflux_ir::pass::PassError;
+use reflux_ir::pass::{PassError, RuleInfo};
 use reflux_ir::{Fact, Graph, ModulePath, Name, Op, Patch, Program, Rate, ValueId};
 use std::collections::{BTreeSet, HashMap};
+
+pub(super) const RULE: RuleInfo = RuleInfo {
+    name: "hoist",
+    pattern: "a value of the step that does not depend on the latents → one that is prepared before",
+};
 
 /// Values that the step reads as one prepared tensor.
 struct Group {

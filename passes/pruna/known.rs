@@ -1,6 +1,6 @@
 //! What Pruna 0.3 knows: its algorithms, and the other keys of its configurations.
 
-use super::PrunaError;
+use super::error::PrunaError;
 use reflux_ir::pass::did_you_mean;
 use serde_json::Value;
 

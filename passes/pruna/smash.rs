@@ -1,6 +1,6 @@
 //! The two forms of a `SmashConfig` as one.
 
-use super::PrunaError;
+use super::error::PrunaError;
 use super::known::{ARGUMENTS, Algorithm, GROUPS, algorithm_names, nearest, nearest_key};
 use serde_json::{Map, Value};
 

@@ -1,6 +1,6 @@
 //! Which modules of the transformer Pruna's `target_modules` mean.
 
-use super::PrunaError;
+use super::error::PrunaError;
 use reflux_ir::ModulePath;
 use reflux_ir::pass::Globs;
 use serde_json::Value;

@@ -1,11 +1,16 @@
 //! What a linear becomes.
 
-use super::RULE;
 use reflux_ir::op::{self, Dequantize, Linear, MatmulCodes, Op, Quantize, Rescale};
+use reflux_ir::pass::RuleInfo;
 use reflux_ir::{DType, Fact, Granularity, Graph, Node, Patch, PatchError, Scales, ValueId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+
+pub(super) const RULE: RuleInfo = RuleInfo {
+    name: "quantize",
+    pattern: "linear(x, W, b) → a product of codes, of the modules that are chosen",
+};
 
 /// The least scale of an i8 activation under torchao's rule; of any other value it is [`Quantize::least_scale`].
 const EPS_V1: f64 = 1e-5;

@@ -1,7 +1,7 @@
 //! What commands are given to work on: an IR file, the folder of a model, or the name of a built-in configuration.
 
 use super::lowering::{ModelArg, SizeArgs};
-use super::read_text;
+use super::text_file::read_text;
 use crate::Error;
 use reflux_ir::pass::{Driver, Pipeline, Recipe};
 use reflux_ir::{Program, text};

@@ -1,6 +1,6 @@
 //! Networks from a model's configuration alone.
 
-use super::DTypeArg;
+use super::dtype::DTypeArg;
 use super::number;
 use crate::Error;
 use crate::pipeline::{DiffusionPipeline, OpenOptions};

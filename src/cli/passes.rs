@@ -59,7 +59,7 @@ fn outside_blocks() -> Vec<&'static str> {
 
 fn read_config(path: &Path) -> Result<Recipe, Error> {
     let failed = |error: ConfigError| Error::Config { path: path.to_owned(), error };
-    let table = Config::table(&super::read_text(path)?).map_err(failed)?;
+    let table = Config::table(&super::text_file::read_text(path)?).map_err(failed)?;
     if Config::is_own(&table) {
         return Config::read(&table, &registry()).map(|config| config.recipe).map_err(failed);
     }

@@ -1,6 +1,6 @@
 //! What is said of arguments that cannot be followed.
 
-use super::Cli;
+use super::commands::Cli;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory, Error};

@@ -8,10 +8,10 @@
 //! 2. `src/ir/op/quantize.rs` (the least scale of a group) and `src/ir/machine.rs` (at which rate its products run).
 //! 3. `src/runtime/quantize.rs`: how a group of values is quantized to it.
 //! 4. What a backend needs. All of them: `value.rs` (the type of burn that stores it) and `ops/quantized.rs` (what its codes
-//!    stand for). CUDA: `source/dtype.rs` (its type and its functions in kernels' text), `kernels/rowwise.cuh` (these functions)
+//!    stand for). CUDA: `backend/cuda/source/dtype.rs` (its type and its functions in kernels' text), `kernels/rowwise.cuh` (these functions)
 //!    and `tensor_map.rs` (what TMA calls it).
 //! 5. `passes/quantize/scheme.rs`: a scheme that uses it; `src/ir/op/matmul_codes.rs`, where products of its codes are computed.
-//! 6. How far rounding may put results from each other: `src/cli/doctor/kernels/outcome.rs` and `src/cli/bisect.rs`.
+//! 6. How far rounding may put results from each other: `src/runtime/proof/outcome.rs` and `src/cli/commands/bisect.rs`.
 
 mod codec;
 pub mod f8e4m3;

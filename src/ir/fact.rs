@@ -1,9 +1,8 @@
 //! What is known of a value before anything runs.
 
-use crate::{DType, Scales};
+use crate::{DType, Scales, Shape};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::ops::Deref;
 
 /// How often a value can change. Joins over an op's inputs by maximum, and drives hoisting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -42,65 +41,6 @@ impl Rate {
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
-    }
-}
-
-/// The extents of a value, outermost first. A scalar has none.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Shape(Vec<usize>);
-
-impl Shape {
-    /// Number of elements, or `None` if it does not fit a `usize`.
-    pub fn checked_elements(&self) -> Option<usize> {
-        self.0.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent))
-    }
-
-    /// Number of elements, saturating at `usize::MAX`.
-    pub fn elements(&self) -> usize {
-        self.checked_elements().unwrap_or(usize::MAX)
-    }
-
-    /// The shape both broadcast to under numpy's rules, if there is one.
-    pub fn broadcast(&self, other: &Self) -> Option<Self> {
-        let rank = self.len().max(other.len());
-        let extent = |shape: &Self, axis: usize| match (axis + shape.len()).checked_sub(rank) {
-            Some(axis) => shape[axis],
-            None => 1,
-        };
-        (0..rank)
-            .map(|axis| match (extent(self, axis), extent(other, axis)) {
-                (a, b) if a == b => Some(a),
-                (1, b) => Some(b),
-                (a, 1) => Some(a),
-                _ => None,
-            })
-            .collect::<Option<Vec<_>>>()
-            .map(Self)
-    }
-}
-
-impl Deref for Shape {
-    type Target = [usize];
-
-    fn deref(&self) -> &[usize] {
-        &self.0
-    }
-}
-
-impl<T: Into<Vec<usize>>> From<T> for Shape {
-    fn from(extents: T) -> Self {
-        Self(extents.into())
-    }
-}
-
-impl fmt::Display for Shape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[")?;
-        for (axis, extent) in self.iter().enumerate() {
-            write!(f, "{}{extent}", if axis == 0 { "" } else { "," })?;
-        }
-        f.write_str("]")
     }
 }
 

@@ -1,5 +1,6 @@
 //! Pictures, and the files that they are kept in.
 
+use super::image_format::ImageFormat;
 use crate::Error;
 use crate::files::Output;
 use image::codecs::jpeg::JpegEncoder;
@@ -22,54 +23,11 @@ pub struct Image {
     metadata: Vec<(&'static str, String)>,
 }
 
-/// A format of image files.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ImageFormat {
-    /// Lossless, with all metadata as text.
-    #[default]
-    Png,
-    /// Lossy; has the settings, but not each by itself.
-    Jpeg,
-    /// Lossless; has the settings, but not each by itself.
-    WebP,
-}
-
 /// Of JPEG, in percent: what is lost by it is hard to see.
 const QUALITY: u8 = 95;
 
 /// The most bytes of Exif data that a JPEG can have.
 const MOST_EXIF: usize = 65_527;
-
-impl ImageFormat {
-    /// The format whose files have names like `path`.
-    pub fn of(path: &Path) -> Option<Self> {
-        let extension = path.extension()?.to_str()?.to_ascii_lowercase();
-        match extension.as_str() {
-            "png" => Some(Self::Png),
-            "jpg" | "jpeg" => Some(Self::Jpeg),
-            "webp" => Some(Self::WebP),
-            _ => None,
-        }
-    }
-
-    /// What it is called.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Png => "PNG",
-            Self::Jpeg => "JPEG",
-            Self::WebP => "WebP",
-        }
-    }
-
-    /// The most pixels in a row or a column.
-    pub fn most_pixels(self) -> usize {
-        match self {
-            Self::Png => i32::MAX as usize,
-            Self::Jpeg => 65_535,
-            Self::WebP => 16_384,
-        }
-    }
-}
 
 impl Image {
     /// From the decoder's `[1, 3, height, width]` in −1…1; what is outside is clamped.

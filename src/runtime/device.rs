@@ -1,8 +1,7 @@
 //! Where programs run, and whether it is there.
 
-use crate::backend::{
-    BACKENDS, Backend, DeviceError, DeviceInfo, Facts, Form, FreeMemory, HOST, LEFT_OUT, Oracle,
-};
+use crate::DeviceError;
+use crate::backend::{BACKENDS, Backend, DeviceInfo, Facts, Form, FreeMemory, HOST, LEFT_OUT, Oracle};
 use reflux_ir::{DType, Machine};
 use serde::{Serialize, Serializer};
 use std::fmt;

@@ -1,5 +1,9 @@
-use crate::backend::DeviceError;
 use reflux_ir::{Fact, Name, VerifyError, WeightError};
+
+/// Why a device cannot be used, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct DeviceError(pub String);
 
 /// Why a program did not run.
 #[derive(Debug, thiserror::Error)]

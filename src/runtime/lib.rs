@@ -23,10 +23,10 @@ mod runs;
 mod strides;
 mod value;
 
-pub use backend::{DeviceError, DeviceInfo, Form, FreeMemory, Oracle};
+pub use backend::{DeviceInfo, Form, FreeMemory, Oracle};
 pub use compare::distance;
 pub use device::{Device, MachineOf};
-pub use error::RunError;
+pub use error::{DeviceError, RunError};
 pub use execute::Execute;
 pub use load::{load, load_streaming};
 pub use memory::MemoryMeter;

@@ -1,6 +1,23 @@
 //! Kinds of checkpoints that are about, and that no family here has.
 
-use super::Kind;
+/// A kind of checkpoint, by parts of names that only it has.
+pub(super) struct Kind {
+    pub what: &'static str,
+    /// Each must be part of the name of some tensor.
+    pub marks: &'static [&'static str],
+    pub advice: &'static str,
+}
+
+impl Kind {
+    pub fn is_of<'a>(&self, names: impl Iterator<Item = &'a str> + Clone) -> bool {
+        self.marks.iter().all(|mark| names.clone().any(|name| name.contains(mark)))
+    }
+
+    /// The first tensor that shows it.
+    pub fn example<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+        names.find(|name| self.marks.first().is_some_and(|mark| name.contains(mark)))
+    }
+}
 
 const LORA: &str = "it changes a transformer and is none by itself, and Reflux cannot apply LoRAs yet: merge it into the \
                     transformer (in diffusers: load_lora_weights, fuse_lora, save_pretrained), and give the result";

@@ -6,6 +6,7 @@
 mod kinds;
 mod scheme;
 
+use self::kinds::Kind;
 use super::error::WeightsError;
 use super::stored::Stored;
 use crate::first_bytes::Foreign;
@@ -13,25 +14,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 pub(super) use scheme::{Metadata, scheme};
-
-/// A kind of checkpoint, by parts of names that only it has.
-struct Kind {
-    what: &'static str,
-    /// Each must be part of the name of some tensor.
-    marks: &'static [&'static str],
-    advice: &'static str,
-}
-
-impl Kind {
-    fn is_of<'a>(&self, names: impl Iterator<Item = &'a str> + Clone) -> bool {
-        self.marks.iter().all(|mark| names.clone().any(|name| name.contains(mark)))
-    }
-
-    /// The first tensor that shows it.
-    fn example<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-        names.find(|name| self.marks.first().is_some_and(|mark| name.contains(mark)))
-    }
-}
 
 /// Refuses checkpoints of a kind that is known and not read.
 pub(super) fn refuse(path: &Path, tensors: &BTreeMap<String, Stored>) -> Result<(), WeightsError> {

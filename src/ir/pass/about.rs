@@ -1,6 +1,5 @@
 //! What passes say of themselves, read off the doc comments and types of their options.
 
-use super::options::value_text;
 use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
 
@@ -121,6 +120,18 @@ fn option_values(listed: &Value) -> Vec<OptionValue> {
         (Some(name), _) => vec![value(name, doc(listed))],
         (None, Some(names)) => names.iter().map(|name| value(name, String::new())).collect(),
         (None, None) => vec![value(listed, String::new())],
+    }
+}
+
+/// A value of an option as pipelines spell it.
+pub(super) fn value_text(value: &Value) -> String {
+    match value {
+        Value::String(word) => word.clone(),
+        Value::Array(items) => {
+            let items: Vec<_> = items.iter().map(value_text).collect();
+            format!("[{}]", items.join(","))
+        }
+        other => other.to_string(),
     }
 }
 

@@ -1,8 +1,7 @@
 //! The options of passes: `(fora, interval=3, window=[100, 950])` to and from JSON.
 
-use super::about::{About, OptionInfo, OptionKind};
-use super::did_you_mean;
-use super::registry::nearest;
+use super::about::{About, OptionInfo, OptionKind, value_text};
+use super::nearest::{did_you_mean, nearest};
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
 
@@ -21,17 +20,6 @@ pub(super) fn print(options: &Map<String, Value>, positional: Option<&str>) -> S
     let rest = rest.map(|(key, value)| format!("{key}={}", value_text(value)));
     let all: Vec<String> = first.into_iter().chain(rest).collect();
     if all.is_empty() { String::new() } else { format!("({})", all.join(",")) }
-}
-
-pub(super) fn value_text(value: &Value) -> String {
-    match value {
-        Value::String(word) => word.clone(),
-        Value::Array(items) => {
-            let items: Vec<_> = items.iter().map(value_text).collect();
-            format!("[{}]", items.join(","))
-        }
-        other => other.to_string(),
-    }
 }
 
 /// `options` as the pass takes them that `about` describes: people, and programs that write configurations, have `"FORA"` for

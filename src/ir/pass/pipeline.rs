@@ -1,6 +1,8 @@
 //! Passes in order.
 
-use super::{Exactness, ONE_VARIANT, Pass, PassReport, Property, Registry, did_you_mean, options};
+use super::about::value_text;
+use super::pipeline_error::{OrderError, PipelineError};
+use super::{Exactness, ONE_VARIANT, Pass, PassReport, Property, Registry, options};
 use crate::{Machine, Program};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -21,27 +23,6 @@ struct Entry {
     positional: Option<&'static str>,
     /// Whether no option was given.
     is_plain: bool,
-}
-
-/// Text that is no pipeline.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PipelineError {
-    #[error("pipeline: {message}\n  {text}\n  {:>1$}", "^", at + 1)]
-    Syntax { message: String, text: String, at: usize },
-    #[error("there is no pass `{name}`{}; there are {known}", did_you_mean(.nearest))]
-    Unknown { name: String, nearest: Option<&'static str>, known: String },
-    #[error("pass `{pass}`: {message}")]
-    Options { pass: &'static str, message: String },
-}
-
-/// Passes that cannot run in the order given.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{pass}` needs {property}, {because}: {fix}")]
-pub struct OrderError {
-    pub pass: String,
-    pub property: Property,
-    pub because: String,
-    pub fix: String,
 }
 
 impl Pipeline {
@@ -83,7 +64,7 @@ impl Pipeline {
         let refused = |message: String| PipelineError::Options { pass: info.name, message };
         if let Some(bare) = options.shift_remove(options::BARE) {
             let Some(key) = info.positional else {
-                let bare = options::value_text(&bare);
+                let bare = value_text(&bare);
                 return Err(refused(format!("`{bare}` is no option; options are given as `key=value`")));
             };
             if options.insert(key.to_owned(), bare).is_some() {

@@ -1,7 +1,7 @@
 //! What passes a user asks for, and the pipeline that follows from it.
 
 use super::options::{Written, is_same};
-use super::{Pipeline, PipelineError, Registry, registry};
+use super::{Pipeline, PipelineError, Registry, nearest};
 use serde_json::{Map, Value};
 
 /// What stands for the default passes in pipeline text.
@@ -54,7 +54,7 @@ impl Recipe {
         if !is_same(name, DEFAULT) || registry.find(DEFAULT).is_some() {
             return self.last().push_options(registry, name, options).map_err(|error| match error {
                 PipelineError::Unknown { name, nearest, known } => {
-                    let nearest = nearest.or_else(|| registry::nearest([DEFAULT].into_iter(), &name));
+                    let nearest = nearest.or_else(|| nearest::nearest([DEFAULT].into_iter(), &name));
                     PipelineError::Unknown {
                         name,
                         nearest,

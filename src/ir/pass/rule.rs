@@ -1,8 +1,8 @@
 //! Local rewrites, applied wherever they fit.
 
-use super::{Answer, Changed, PassContext, PassError, Place};
+use super::{Changed, PassContext, PassError};
 use crate::text::line_of;
-use crate::{Graph, Patch, PatchError, ValueId};
+use crate::{Graph, Patch, PatchError, Program, Stage, ValueId};
 use std::borrow::Cow;
 use std::time::Instant;
 
@@ -77,6 +77,19 @@ impl RuleError {
         }
     }
 }
+
+/// A value of a program, to ask a pass about.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    pub program: &'a Program,
+    pub stage: &'a Stage,
+    /// That of the stage.
+    pub graph: &'a Graph,
+    pub value: ValueId,
+}
+
+/// That a rule applies, with what more there is to say, or what is in its way.
+pub type Answer = Result<Option<String>, Mismatch>;
 
 /// Applies `rules` to every value of `graph` until none fits, in program order.
 ///

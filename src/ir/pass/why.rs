@@ -1,6 +1,7 @@
 //! Why a rule applies somewhere, or does not.
 
-use super::registry::{did_you_mean, nearest};
+use super::nearest::{did_you_mean, nearest};
+use super::rule::{Answer, Place};
 use super::{Mismatch, Pass, Pipeline, Registry, RuleInfo, counted};
 use crate::{Graph, Op, Program, Stage, ValueId};
 use std::fmt;
@@ -15,19 +16,6 @@ pub struct Question<'a> {
     /// The stage that the value is of, as it is written or by its last word; the only one that computes it, if not given.
     pub stage: Option<&'a str>,
 }
-
-/// A value of a program, to ask a pass about.
-#[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
-    pub program: &'a Program,
-    pub stage: &'a Stage,
-    /// That of the stage.
-    pub graph: &'a Graph,
-    pub value: ValueId,
-}
-
-/// That a rule applies, with what more there is to say, or what is in its way.
-pub type Answer = Result<Option<String>, Mismatch>;
 
 /// Whether rules apply at a value, with what a reader needs to see of it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! What is asked of every backend.
 
+use crate::DeviceError;
 use crate::RunError;
 use crate::execute::Execute;
 use reflux_ir::{DType, Graph, Program, WeightSource};
@@ -103,11 +104,6 @@ pub(crate) struct PlannedMemory {
     /// Where its results are made.
     pub results: u64,
 }
-
-/// Why a device cannot be used, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct DeviceError(pub String);
 
 /// Memory that could be had now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

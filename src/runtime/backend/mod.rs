@@ -23,7 +23,7 @@ pub(crate) use burn_backend::{Made, Observer};
 #[cfg(feature = "cuda")]
 pub(crate) use interface::PlannedMemory;
 pub(crate) use interface::{Backend, Facts, Loading, Meter};
-pub use interface::{DeviceError, DeviceInfo, Form, FreeMemory, Oracle};
+pub use interface::{DeviceInfo, Form, FreeMemory, Oracle};
 
 /// The processor, which is always there and is the reference of the others.
 pub(crate) static HOST: &dyn Backend = &cpu::Host;

@@ -13,13 +13,12 @@ use crate::compare::distance;
 use crate::runs::run_steps;
 use crate::{Device, Form, Oracle, load};
 use case::{Case, CaseFile};
+pub use drawn::Noise;
+
 use drawn::Drawn;
 use reflux_ir::pass::{Driver, Pipeline};
 use reflux_ir::{DType, Op, Program};
 use std::error::Error;
-
-/// Makes a source of normal numbers from a seed, which gives as many as it is asked for.
-pub type Noise<'n> = &'n dyn Fn(u64) -> Box<dyn FnMut(usize) -> Vec<f32>>;
 
 /// Runs all cases on `device`, which is there, on numbers that `noise` makes of `seed`; `passes` are its default ones. Tells
 /// `observe` of each.

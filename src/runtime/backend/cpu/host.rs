@@ -1,8 +1,9 @@
 //! This machine's processor.
 
 use super::limits;
+use crate::DeviceError;
 use crate::RunError;
-use crate::backend::{Backend, DeviceError, DeviceInfo, Facts, Form, FreeMemory, Loading, Meter, Oracle};
+use crate::backend::{Backend, DeviceInfo, Facts, Form, FreeMemory, Loading, Meter, Oracle};
 use crate::execute::Execute;
 use crate::executor::Executor;
 use burn_flex::Flex;

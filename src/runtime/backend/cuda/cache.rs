@@ -11,14 +11,9 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// `$XDG_CACHE_HOME/reflux/kernels`, or `~/.cache/reflux/kernels`.
+    /// `reflux/kernels` in the user's cache folder: `$XDG_CACHE_HOME`, or `~/.cache`.
     pub fn of_user() -> Self {
-        let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-        let base = std::env::var_os("XDG_CACHE_HOME")
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-            .or_else(home);
-        Self { folder: base.map(|base| base.join("reflux/kernels")) }
+        Self { folder: dirs::cache_dir().map(|base| base.join("reflux/kernels")) }
     }
 
     /// Keeps nothing.

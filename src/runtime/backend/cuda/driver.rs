@@ -1,6 +1,7 @@
 //! The first NVIDIA GPU as its driver knows it. The driver's library is loaded at run time.
 
-use crate::backend::{DeviceError, DeviceInfo, Meter};
+use crate::DeviceError;
+use crate::backend::{DeviceInfo, Meter};
 use cudarc::driver::{CudaContext, result, sys};
 use std::sync::Arc;
 

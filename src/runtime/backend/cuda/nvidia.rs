@@ -4,10 +4,9 @@ use super::driver::{self, FreeMeter};
 use super::plan::{Foreign, LaunchPlan, plan};
 use super::room::WORKSPACE;
 use super::{Gpu, transfer};
+use crate::DeviceError;
 use crate::RunError;
-use crate::backend::{
-    Backend, DeviceError, DeviceInfo, Facts, Form, FreeMemory, Loading, Meter, Oracle, PlannedMemory,
-};
+use crate::backend::{Backend, DeviceInfo, Facts, Form, FreeMemory, Loading, Meter, Oracle, PlannedMemory};
 use crate::execute::Execute;
 use crate::executor::Executor;
 use crate::liveness::{Liveness, scratch_bytes};

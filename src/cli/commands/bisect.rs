@@ -1,15 +1,15 @@
 //! `reflux bisect`
 
-use super::console::{print, say};
-use super::device::DeviceArg;
-use super::heap::KeptHeap;
-use super::input::Input;
-use super::lowering::{ModelArg, SizeArgs};
-use super::number;
-use super::passes::PassArgs;
-use super::seed::SeedArg;
-use super::steps::random_inputs;
 use crate::Error;
+use crate::cli::console::{print, say};
+use crate::cli::device::DeviceArg;
+use crate::cli::heap::KeptHeap;
+use crate::cli::input::Input;
+use crate::cli::lowering::{ModelArg, SizeArgs};
+use crate::cli::number;
+use crate::cli::passes::PassArgs;
+use crate::cli::seed::SeedArg;
+use crate::cli::steps::random_inputs;
 use crate::pipeline::{
     DiffusionPipeline, Memory, OpenOptions, Replay, Request, check_fits, lossless, settle,
 };

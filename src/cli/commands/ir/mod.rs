@@ -1,11 +1,13 @@
 //! `reflux ir`
 
-use super::console::say_all;
-use super::diff;
-use super::lowering::{ModelArg, SizeArgs, built_in_names, net_names};
-use super::passes::{DriveArgs, default_for};
-use super::{text_output, write_result};
+mod diff;
+
+use crate::cli::console::say_all;
+
 use crate::Error;
+use crate::cli::lowering::{ModelArg, SizeArgs, built_in_names, net_names};
+use crate::cli::passes::{DriveArgs, default_for};
+use crate::cli::text_file::{text_output, write_result};
 use crate::pipeline::bundled_model;
 use reflux_ir::export::DotOptions;
 use reflux_ir::text::PrintOptions;

@@ -1,8 +1,9 @@
 //! What was measured, as a table and as JSON.
 
 use super::spread::Spread;
+use crate::cli::by_op;
+use crate::cli::memory::gigabytes;
 use crate::cli::slowest::Slowest;
-use crate::cli::{by_op, gigabytes};
 use reflux_ir::{Cost, DType, Machine, Name, Program, si};
 use reflux_runtime::{DeviceInfo, OpTime};
 use serde::Serialize;

@@ -1,10 +1,10 @@
 //! `reflux ir diff`
 
-use super::console::{escaped, print, print_styled};
-use super::input::Input;
-use super::lowering::{SizeArgs, net_names};
-use super::number;
 use crate::Error;
+use crate::cli::console::{escaped, print, print_styled};
+use crate::cli::input::Input;
+use crate::cli::lowering::{SizeArgs, net_names};
+use crate::cli::number;
 use reflux_ir::pass::Pipeline;
 use reflux_ir::{DiffLayout, DiffOptions, Program, ProgramDiff};
 use reflux_passes::registry;

@@ -1,21 +1,19 @@
 //! `reflux bench`
 
+mod args;
 mod image;
 mod report;
 mod session;
 mod spread;
 mod subject;
 
-use super::console::{print, say};
-use super::device::DeviceArg;
-use super::heap::KeptHeap;
-use super::lowering::{SizeArgs, net_names};
-use super::number;
-use super::passes::PassArgs;
-use super::slowest::Slowest;
-use super::{MemoryArg, announce_peak};
+use crate::cli::console::{print, say};
+use crate::cli::heap::KeptHeap;
+use crate::cli::memory::announce_peak;
+use crate::cli::slowest::Slowest;
 use crate::pipeline::{Memory, check_fits, lossless, settle};
 use crate::{Error, VERSION};
+pub use args::Args;
 use reflux_ir::pass::Driver;
 use reflux_ir::{Program, Stage, WeightSource};
 use reflux_models::Sizes;
@@ -23,45 +21,7 @@ use reflux_runtime::{Device, MemoryMeter, Profile, RunError, load};
 use report::{ProfileReport, Report, VariantReport};
 use session::Session;
 use std::time::Instant;
-use subject::{Subject, SubjectArgs};
-
-/// Times do not depend on it.
-const SEED: u64 = 0;
-
-#[derive(clap::Args)]
-// Networks are printed in bf16 unless told otherwise; here they run as `generate` runs them.
-#[command(mut_arg("dtype", |arg| arg.help("[default: f32 on the processor, bf16 on a GPU]")))]
-pub struct Args {
-    #[command(flatten)]
-    subject: SubjectArgs,
-    /// Which network to measure
-    #[arg(long, default_value = "transformer", value_parser = net_names())]
-    net: String,
-    /// Measure whole pictures: text encoders, all steps, the decoder
-    #[arg(long, conflicts_with_all = ["net", "profile"])]
-    image: bool,
-    /// What stays on the device from picture to picture
-    #[arg(long, value_enum, default_value = "resident", requires = "image")]
-    memory: MemoryArg,
-    #[arg(long, default_value = "auto")]
-    device: DeviceArg,
-    #[command(flatten)]
-    passes: PassArgs,
-    #[command(flatten)]
-    sizes: SizeArgs,
-    /// How often to measure a step of each variant of the schedule
-    #[arg(long, value_name = "N", default_value = "10", value_parser = number::positive, allow_negative_numbers = true)]
-    runs: usize,
-    /// How often to run it first, unmeasured
-    #[arg(long, value_name = "N", default_value = "2", value_parser = number::count, allow_negative_numbers = true)]
-    warmup: usize,
-    /// Print everything as one JSON object
-    #[arg(long)]
-    json: bool,
-    /// Then run the whole schedule once more and measure every op
-    #[arg(long)]
-    profile: bool,
-}
+use subject::{SEED, Subject};
 
 pub fn bench(args: &Args) -> Result<(), Error> {
     let start = Instant::now();

@@ -9,6 +9,9 @@ use reflux_models::weights::RandomWeights;
 use reflux_models::{ModelFiles, Net};
 use std::path::PathBuf;
 
+/// Of weights that are drawn. Times do not depend on it.
+pub const SEED: u64 = 0;
+
 #[derive(clap::Args)]
 pub struct SubjectArgs {
     /// A FLUX.1 model in diffusers layout, or the id of one in the Hugging Face Hub's local cache [default: the bundled one]
@@ -77,7 +80,7 @@ impl Subject {
     /// The weights of `net`, which is to run as `program`.
     pub fn weights(&self, net: &'static Net, program: &Program) -> Result<Box<dyn WeightSource>, Error> {
         let Some(files) = &self.files else {
-            return Ok(Box::new(RandomWeights::new(program, super::SEED)));
+            return Ok(Box::new(RandomWeights::new(program, SEED)));
         };
         Ok(Box::new(open_weights(files, self.model.config(), net, &mut Vec::new())?))
     }

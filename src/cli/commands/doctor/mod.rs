@@ -2,10 +2,10 @@
 
 mod kernels;
 
-use super::console::print;
-use super::device::DeviceArg;
-use super::gigabytes;
-use super::seed::SeedArg;
+use crate::cli::console::print;
+use crate::cli::device::DeviceArg;
+use crate::cli::memory::gigabytes;
+use crate::cli::seed::SeedArg;
 use crate::pipeline::bundled_model;
 use crate::{Error, VERSION};
 use reflux_runtime::{BURN_VERSION, Device, DeviceError, DeviceInfo, FreeMemory};

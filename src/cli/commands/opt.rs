@@ -1,11 +1,11 @@
 //! `reflux opt`
 
-use super::console::{print, say_all};
-use super::input::{Input, parse};
-use super::lowering::{ModelArg, SizeArgs, built_in_names, net_names};
-use super::passes::{DriveArgs, default_for};
-use super::{read_text, text_output, write_result};
 use crate::Error;
+use crate::cli::console::{print, say_all};
+use crate::cli::input::{Input, parse};
+use crate::cli::lowering::{ModelArg, SizeArgs, built_in_names, net_names};
+use crate::cli::passes::{DriveArgs, default_for};
+use crate::cli::text_file::{read_text, text_output, write_result};
 use reflux_ir::Program;
 use reflux_ir::pass::{ConfigError, Pipeline, header};
 use reflux_passes::registry;

@@ -1,14 +1,15 @@
 //! `reflux run`
 
-use super::console::{print, say, say_all};
-use super::device::DeviceArg;
-use super::heap::KeptHeap;
-use super::input::parse;
-use super::seed::SeedArg;
-use super::slowest::Slowest;
-use super::steps::random_inputs;
-use super::{read_text, tensors};
 use crate::Error;
+use crate::cli::console::{print, say, say_all};
+use crate::cli::device::DeviceArg;
+use crate::cli::heap::KeptHeap;
+use crate::cli::input::parse;
+use crate::cli::seed::SeedArg;
+use crate::cli::slowest::Slowest;
+use crate::cli::steps::random_inputs;
+use crate::cli::tensors;
+use crate::cli::text_file::read_text;
 use crate::files::Output;
 use crate::pipeline::{Memory, check_fits};
 use reflux_ir::pass::counted;

@@ -1,7 +1,7 @@
 //! `reflux doctor --kernels`: whether a device computes what programs mean.
 
 use crate::Error;
-use crate::cli::print;
+use crate::cli::console::print;
 use crate::cli::steps::noise;
 use crate::pipeline::{lossless, settle};
 use reflux_models::Role;

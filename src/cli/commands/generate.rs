@@ -1,17 +1,19 @@
 //! `reflux generate`
 
-use super::console::{print, say, say_all};
-use super::device::DeviceArg;
-use super::heap::KeptHeap;
-use super::input::read_program;
-use super::number;
-use super::parts::PartArgs;
-use super::passes::{PassArgs, check_dump_dir, in_a_line};
-use super::pictures::Pictures;
-use super::progress::Progress;
-use super::seed::SeedArg;
-use super::slowest::Slowest;
-use super::{DTypeArg, MemoryArg, announce_peak, by_op, tensors};
+use crate::cli::console::{print, say, say_all};
+use crate::cli::device::DeviceArg;
+use crate::cli::dtype::DTypeArg;
+use crate::cli::heap::KeptHeap;
+use crate::cli::input::read_program;
+use crate::cli::memory::{MemoryArg, announce_peak};
+use crate::cli::number;
+use crate::cli::parts::PartArgs;
+use crate::cli::passes::{PassArgs, check_dump_dir, in_a_line};
+use crate::cli::pictures::Pictures;
+use crate::cli::progress::Progress;
+use crate::cli::seed::SeedArg;
+use crate::cli::slowest::Slowest;
+use crate::cli::{by_op, tensors};
 use crate::files::Output;
 use crate::pipeline::{DiffusionPipeline, OpenOptions, Report, Request, bundled_model};
 use crate::{Error, VERSION};

@@ -1,11 +1,12 @@
 //! `reflux bench --image`: whole pictures, from the prompt to the pixels.
 
+use super::args::Args;
 use super::spread::Spread;
+use super::subject::SEED;
 use super::subject::Subject;
-use super::{Args, SEED};
 use crate::cli::console::print;
 use crate::cli::heap::KeptHeap;
-use crate::cli::{announce_peak, gigabytes};
+use crate::cli::memory::{announce_peak, gigabytes};
 use crate::pipeline::{DiffusionPipeline, OpenOptions, Report, Request, StageTime};
 use crate::{Error, VERSION};
 use reflux_runtime::{Device, DeviceInfo, MemoryMeter, RunError};

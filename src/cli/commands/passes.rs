@@ -1,9 +1,9 @@
 //! `reflux passes`
 
-use super::console::print;
-use super::input::Input;
-use super::lowering::SizeArgs;
 use crate::Error;
+use crate::cli::console::print;
+use crate::cli::input::Input;
+use crate::cli::lowering::SizeArgs;
 use reflux_ir::pass::{Pipeline, Question, why};
 use reflux_passes::registry;
 use std::path::PathBuf;

@@ -1,0 +1,43 @@
+//! What `reflux bench` is given.
+
+use super::subject::SubjectArgs;
+use crate::cli::device::DeviceArg;
+use crate::cli::lowering::{SizeArgs, net_names};
+use crate::cli::memory::MemoryArg;
+use crate::cli::number;
+use crate::cli::passes::PassArgs;
+
+#[derive(clap::Args)]
+// Networks are printed in bf16 unless told otherwise; here they run as `generate` runs them.
+#[command(mut_arg("dtype", |arg| arg.help("[default: f32 on the processor, bf16 on a GPU]")))]
+pub struct Args {
+    #[command(flatten)]
+    pub subject: SubjectArgs,
+    /// Which network to measure
+    #[arg(long, default_value = "transformer", value_parser = net_names())]
+    pub net: String,
+    /// Measure whole pictures: text encoders, all steps, the decoder
+    #[arg(long, conflicts_with_all = ["net", "profile"])]
+    pub image: bool,
+    /// What stays on the device from picture to picture
+    #[arg(long, value_enum, default_value = "resident", requires = "image")]
+    pub memory: MemoryArg,
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceArg,
+    #[command(flatten)]
+    pub passes: PassArgs,
+    #[command(flatten)]
+    pub sizes: SizeArgs,
+    /// How often to measure a step of each variant of the schedule
+    #[arg(long, value_name = "N", default_value = "10", value_parser = number::positive, allow_negative_numbers = true)]
+    pub runs: usize,
+    /// How often to run it first, unmeasured
+    #[arg(long, value_name = "N", default_value = "2", value_parser = number::count, allow_negative_numbers = true)]
+    pub warmup: usize,
+    /// Print everything as one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Then run the whole schedule once more and measure every op
+    #[arg(long)]
+    pub profile: bool,
+}

@@ -1,0 +1,32 @@
+//! `--memory`, and how memory is spoken of.
+
+use super::console::say;
+use crate::pipeline::Memory;
+
+/// What stays on the device.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+pub enum MemoryArg {
+    /// All networks
+    #[default]
+    Resident,
+    /// What steps and the decoder need; text encoders and the weights of what is prepared leave after use
+    Low,
+}
+
+impl From<MemoryArg> for Memory {
+    fn from(arg: MemoryArg) -> Self {
+        match arg {
+            MemoryArg::Resident => Self::Resident,
+            MemoryArg::Low => Self::Low,
+        }
+    }
+}
+
+/// Says how much memory will be taken at most, before it is.
+pub fn announce_peak(bytes: u64) {
+    say(format_args!("planned peak memory: {}", gigabytes(bytes)));
+}
+
+pub fn gigabytes(bytes: u64) -> String {
+    format!("{:.2} GB", bytes as f64 / 1e9)
+}

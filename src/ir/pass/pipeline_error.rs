@@ -1,0 +1,25 @@
+//! What is wrong with a pipeline.
+
+use super::nearest::did_you_mean;
+use super::property::Property;
+
+/// Text that is no pipeline.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PipelineError {
+    #[error("pipeline: {message}\n  {text}\n  {:>1$}", "^", at + 1)]
+    Syntax { message: String, text: String, at: usize },
+    #[error("there is no pass `{name}`{}; there are {known}", did_you_mean(.nearest))]
+    Unknown { name: String, nearest: Option<&'static str>, known: String },
+    #[error("pass `{pass}`: {message}")]
+    Options { pass: &'static str, message: String },
+}
+
+/// Passes that cannot run in the order given.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{pass}` needs {property}, {because}: {fix}")]
+pub struct OrderError {
+    pub pass: String,
+    pub property: Property,
+    pub because: String,
+    pub fix: String,
+}
