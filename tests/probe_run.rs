@@ -102,20 +102,20 @@ fn steps_run_what_is_chosen() {
     }
 }
 
+/// How often `variant` has made its value `name`.
+fn calls(profile: &Profile, variant: &str, name: &str) -> u64 {
+    let stage = Stage::Variant(variant.into());
+    let entries = profile.entries().into_iter().filter(|entry| entry.stage == stage && *entry.name == *name);
+    entries.map(|entry| entry.calls).sum()
+}
+
 /// What is measured is what has run: the probe at every step that has it, its choices as often as they were chosen.
 #[test]
 fn what_is_not_chosen_does_not_run() {
     let (_, profile) = results(&example());
     let last = computing_steps(&computed());
     let full = last.iter().enumerate().skip(1).filter(|(step, last)| step == *last).count() as u64;
-    let calls = |variant: &str, name: &str| {
-        let stage = Stage::Variant(variant.into());
-        let entries = profile.entries().into_iter();
-        entries
-            .filter(|entry| entry.stage == stage && *entry.name == *name)
-            .map(|entry| entry.calls)
-            .sum::<u64>()
-    };
+    let calls = |variant: &str, name: &str| calls(&profile, variant, name);
     assert_eq!([calls("first", "out"), calls("gate", "choice")], [1, 7]);
     assert_eq!([calls("full", "out"), calls("reuse", "out")], [full, 7 - full]);
 }
@@ -132,14 +132,21 @@ fn what_is_kept_is_forgotten() {
 
 #[test]
 fn passes_keep_what_is_chosen_and_given() {
-    let before = results(&example()).0;
-    for passes in [LOSSLESS, "canonicalize,merge-linear,fuse(device=cpu),pack,dce"] {
-        let pipeline = Pipeline::parse(passes, &registry()).unwrap();
-        let (program, report) = Driver::default().run(example(), &pipeline).unwrap();
-        assert!(report.passes.iter().any(|pass| pass.pass.starts_with("fuse") && pass.changed), "{report}");
-        let after = results(&program).0;
-        for (step, (after, before)) in after.iter().zip(&before).enumerate() {
-            assert_close(&format!("{passes}, step {step}"), &after["out"], &before["out"], 1e-5);
+    for (dtype, tolerance) in [("f32", 1e-5), ("bf16", 2e-2)] {
+        let written = text::parse(&EXAMPLE.replace("f32", dtype)).unwrap();
+        let before = results(&written).0;
+        for passes in [LOSSLESS, "canonicalize,merge-linear,fuse(device=cpu),pack,dce"] {
+            let pipeline = Pipeline::parse(passes, &registry()).unwrap();
+            let (program, report) = Driver::default().run(written.clone(), &pipeline).unwrap();
+            assert!(
+                report.passes.iter().any(|pass| pass.pass.starts_with("fuse") && pass.changed),
+                "{report}"
+            );
+            let after = results(&program).0;
+            for (step, (after, before)) in after.iter().zip(&before).enumerate() {
+                let what = format!("{dtype} after {passes}, step {step}");
+                assert_close(&what, &after["out"], &before["out"], tolerance);
+            }
         }
     }
 }
@@ -166,7 +173,7 @@ fn devices_agree() {
     let devices = || Device::all().filter(|device| !device.is_host() && device.probe().is_ok());
     for (dtype, tolerance) in [("f32", 1e-4), ("bf16", 2e-2)] {
         let written = text::parse(&EXAMPLE.replace("f32", dtype)).unwrap();
-        let expected = results(&written).0;
+        let (expected, measured) = results(&written);
         for (device, passes) in devices().flat_map(|device| ["dce", LOSSLESS].map(|passes| (device, passes)))
         {
             let pipeline = Pipeline::parse(passes, &registry()).unwrap();
@@ -183,11 +190,17 @@ fn devices_agree() {
                     assert_close(&what, &found["out"], &expected["out"], tolerance);
                 }
             }
+            executor.reset();
+            executor.set_profiling(true);
+            run_steps(executor.as_mut(), &inputs()).unwrap();
+            let chosen = |profile: &Profile| ["full", "reuse"].map(|variant| calls(profile, variant, "out"));
+            assert_eq!(chosen(executor.profile().unwrap()), chosen(&measured), "{dtype} after {passes}");
         }
     }
 }
 
-/// The CUDA engine has plans for a probe and its choices; of what is in bf16, all but the sums of squares are its own kernels.
+/// The CUDA engine has plans for a probe and its choices; of what is in bf16, all but the sums of squares and the cast to an
+/// integer are its own kernels.
 #[test]
 #[cfg(feature = "cuda")]
 fn the_engine_plans_probes() {
@@ -198,7 +211,7 @@ fn the_engine_plans_probes() {
     for (name, graph) in &program.variants {
         let planned = plan(graph, Gpu { capability: (9, 0), processors: 132 });
         let foreign: Vec<_> = planned.foreign().map(|op| op.name.to_string()).collect();
-        let sums: &[&str] = if program.is_probe(name) { &["changed", "last"] } else { &[] };
+        let sums: &[&str] = if program.is_probe(name) { &["changed", "last", "index"] } else { &[] };
         assert_eq!(foreign, sums, "{name}");
     }
 }

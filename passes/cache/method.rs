@@ -13,8 +13,10 @@ use std::fmt;
 
 /// A way to reuse results: *which steps* × *which values* × *how they are predicted*.
 ///
-/// To add one, add it to [`METHODS`]. Its options, with their help and bounds, are those of its schedule rule and its
-/// predictor; the values that these have in the constant hold where an option is not given.
+/// To add one, add it to [`METHODS`]: no other file knows the methods there are. Its options, with their help and bounds, are
+/// those of its schedule rule and its predictor; the values that these have in the constant hold where an option is not given. A
+/// new rule, predictor or site is one file more: `schedule.rs`, `predictor.rs` or `site.rs`. `docs/adding-a-cacher.md` is about
+/// this.
 #[derive(Clone, Copy, Debug)]
 pub struct Method {
     /// As pipelines name it.
