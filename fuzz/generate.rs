@@ -1,5 +1,5 @@
-//! Random programs that verify: every op, every dtype, codes, scalars, blocks that repeat, prepare stages, several variants
-//! and carried values. One seed, one program.
+//! Random programs that verify: every op, every dtype, codes, scalars, blocks that repeat, prepare stages, several variants,
+//! probes and carried values. One seed, one program.
 
 mod blocks;
 mod formulas;
@@ -7,7 +7,7 @@ mod ops;
 
 use fastrand::Rng;
 use indexmap::IndexMap;
-use reflux_ir::op::Op;
+use reflux_ir::op::{Binary, Cast, Constant, Op, Reshape};
 use reflux_ir::{
     DType, Declaration, Fact, Graph, GraphBuilder, ModulePath, Name, Patch, Program, Rate, Shape, ValueId,
 };
@@ -50,10 +50,27 @@ pub fn program(rng: &mut Rng) -> Program {
         variants.insert(format!("reuse{index}").into(), graph);
     }
     let names: Vec<Name> = variants.keys().cloned().collect();
+    let mut probes = IndexMap::new();
+    if rng.usize(0..4) == 0 {
+        let mut maker = Maker::new(
+            rng,
+            dtype,
+            Known { carried: carries.clone(), ..known.clone() },
+            Rate::Latent,
+            "probe",
+        );
+        let size = maker.rng.usize(0..6);
+        maker.fill(size);
+        let graph = maker.probe(names.len(), &carries);
+        known.inputs = maker.known.inputs;
+        probes.insert(Name::from("probe"), names.clone());
+        variants.insert("probe".into(), graph);
+    }
+    let names: Vec<Name> = variants.keys().cloned().collect();
     let step =
         |step: usize| if step == 0 { names[0].clone() } else { names[rng.usize(..names.len())].clone() };
     let schedule = (0..steps).map(step).collect();
-    Program { name: "random".into(), inputs: known.inputs, carries, prepares, variants, schedule }
+    Program { name: "random".into(), inputs: known.inputs, carries, prepares, variants, probes, schedule }
 }
 
 /// What graphs may read by name.
@@ -200,6 +217,40 @@ impl<'r> Maker<'r> {
         std::mem::take(&mut self.graph).finish()
     }
 
+    /// The graph of a probe that chooses among `choices` variants, and gives some of what is carried.
+    fn probe(&mut self, choices: usize, carries: &[Declaration]) -> Graph {
+        for carry in carries {
+            if self.rng.usize(0..3) == 0 {
+                let value = self.of(carry.fact.clone());
+                self.graph.output(carry.name.clone(), value);
+            }
+        }
+        let choice = self.choice(choices);
+        self.graph.output(Program::CHOICE, choice);
+        std::mem::take(&mut self.graph).finish()
+    }
+
+    /// An index below `choices`: a number, or where there is something of the latents to compare, 0 or 1 as that comes out.
+    fn choice(&mut self, choices: usize) -> ValueId {
+        let is_one =
+            |fact: &Fact| fact.dtype.is_float() && !fact.is_quantized() && fact.shape.elements() == 1;
+        let compared = if choices > 1 { self.pick(is_one) } else { None };
+        let compared = compared.and_then(|value| {
+            let half = self
+                .graph
+                .constant(Constant { value: 0.5.into(), dtype: self.graph[value].fact.dtype })
+                .ok()?;
+            let less = self.add(Binary::Min, &[value, half])?;
+            let is_less = self.add(Binary::Equal, &[less, value])?;
+            let index = self.add(Cast { dtype: DType::I32 }, &[is_less])?;
+            self.add(Reshape { shape: Shape::from([]) }, &[index])
+        });
+        compared.unwrap_or_else(|| {
+            let value = (self.rng.usize(..choices) as f64).into();
+            self.graph.constant(Constant { value, dtype: DType::I32 }).expect("it is a number of that type")
+        })
+    }
+
     /// The input that is declared so.
     fn read(&mut self, declared: &Declaration) -> ValueId {
         let known = self.graph.find_input(&declared.name);
@@ -274,7 +325,7 @@ impl<'r> Maker<'r> {
         } else {
             &[0.0, 1.0, -1.0, 2.0, 3.0, 100.0]
         };
-        let constant = reflux_ir::op::Constant { value: pick(self.rng, values).into(), dtype };
+        let constant = Constant { value: pick(self.rng, values).into(), dtype };
         self.graph.constant(constant).expect("it is a number of each type")
     }
 

@@ -38,6 +38,8 @@ pub const WORDS: &[&str] = &[
     "carry",
     "prepare",
     "variant",
+    "probe",
+    "chooses",
     "schedule",
     "repeat",
     "return",

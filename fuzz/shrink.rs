@@ -109,8 +109,10 @@ fn edits(program: &Program) -> Vec<Edit> {
 fn apply(program: &mut Program, edit: &Edit) -> Option<()> {
     match edit {
         Edit::DropVariant(name) => {
-            program.variants.shift_remove(name)?;
+            program.variants.get(name)?;
+            program.retain_variants(|kept| kept != name);
             program.schedule.retain(|step| step != name);
+            program.probes.values_mut().for_each(|choices| choices.retain(|choice| choice != name));
         }
         Edit::OneStepEach => {
             let before = program.schedule.len();

@@ -1,23 +1,27 @@
 //! Results reused from step to step.
 
+mod mask;
 mod method;
+mod options;
 mod predictor;
 mod schedule;
+mod site;
 mod sites;
 mod split;
 
-pub use method::Method;
-pub use schedule::StepMask;
+pub use mask::StepMask;
+pub use method::{METHODS, Method};
 
 use reflux_ir::pass::{
-    Answer, Built, Changed, Exactness, Mismatch, Pass, PassContext, PassError, Place, Property, RuleInfo,
-    counted, options_of,
+    About, Answer, Built, Changed, Exactness, Mismatch, Pass, PassContext, PassError, Place, Property,
+    RuleInfo, counted,
 };
-use reflux_ir::{Name, Program, Stage, ValueId, si};
+use reflux_ir::{Cost, Name, Program, Stage, ValueId, si};
 use schemars::JsonSchema;
+use serde::Deserialize;
 use serde::de::Error as _;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use site::Site;
 
 /// Lets some steps reuse results of earlier ones: *which steps* × *which values* × *how they are predicted*.
 ///
@@ -26,66 +30,40 @@ use serde_json::{Map, Value};
 ///
 /// Two caches compose: the second applies to the steps that the first leaves to compute, and counts only those, as
 /// diffusers' hooks would inside Pruna's FORA.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct Cache {
     /// Which steps reuse, which values, and how they are predicted.
     pub method: Method,
-    /// Every so manieth step computes, 1 to 5.
-    #[serde(default = "every_second")]
-    pub interval: usize,
-    /// The steps before it compute, 0 to 10; for `fora` 2 if not given, for `fora-paper` 0.
-    pub start_step: Option<usize>,
-    /// Only steps whose time in 0…1000 lies strictly between these reuse; for `pab` (100, 950) if not given, for
-    /// `fastercache` (−1, 961).
-    pub window: Option<[f64; 2]>,
-    /// Of `fastercache`: how much of the last difference is added; 0.5 if not given.
-    pub weight: Option<f64>,
-    /// Which steps compute, one digit each, instead of the method's own rule by interval, start and window: `11001`.
+    /// The options of the method that are given; [`Cache::method`] has them set.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    given: Map<String, Value>,
+    /// Which steps compute, one digit each, instead of the method's own rule: `11001`.
     #[schemars(with = "Option<String>")]
     pub steps: Option<StepMask>,
     /// Not to refuse where there is nothing to reuse, or no step that could.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    #[schemars(!skip_serializing_if)]
+    #[serde(default)]
     pub allow_nothing: bool,
 }
 
-/// Of more steps in a row, what `fastercache` extrapolates from is too far back: on the bundled model, final latents are
-/// 0.05, 0.13, 0.71 and 1.03 away (relative L2) with 1 to 4, where those of `pab` are 0.07 away with 4.
-const MOST_IN_A_ROW: usize = 2;
-
-fn every_second() -> usize {
-    2
-}
-
 impl Cache {
+    /// What the pass and its options are, those of all methods among them.
+    pub(crate) fn about() -> About {
+        let mut about = About::of::<Self>();
+        let behind_method = 1;
+        about.options.splice(behind_method..behind_method, method::all_options());
+        about
+    }
+
     /// The pass with these options, refused if the method has no such option or not that value.
     pub(crate) fn build(options: Map<String, Value>) -> Built {
-        let unread =
-            ["interval", "start_step", "window"].into_iter().find(|name| options.contains_key(*name));
-        let cache: Self = serde_json::from_value(Value::Object(options))?;
-        let Self { method, interval, start_step, window, weight, steps, .. } = &cache;
-        if let Some(name) = unread.filter(|_| steps.is_some()) {
+        let mut cache: Self = serde_json::from_value(Value::Object(options))?;
+        cache.method = cache.method.with(&cache.given)?;
+        let unread = cache.given.keys().find(|name| cache.method.is_of_schedule(name));
+        if let Some(name) = unread.filter(|_| cache.steps.is_some()) {
             let message =
                 format!("`steps` says which steps compute, so `{name}` would say nothing; leave it out");
             return Err(serde_json::Error::custom(message));
-        }
-        let refuse =
-            |option: &str| Err(serde_json::Error::custom(format!("{method} has no option `{option}`")));
-        if !(1..=5).contains(interval) {
-            return Err(serde_json::Error::custom(format!("interval must be 1 to 5, not {interval}")));
-        }
-        match method {
-            Method::Fora | Method::ForaPaper if window.is_some() => return refuse("window"),
-            Method::Pab | Method::Fastercache if start_step.is_some() => return refuse("start_step"),
-            Method::Fora | Method::ForaPaper | Method::Pab if weight.is_some() => return refuse("weight"),
-            _ => {}
-        }
-        if let Some(start) = start_step.filter(|start| *start > 10) {
-            return Err(serde_json::Error::custom(format!("start_step must be 0 to 10, not {start}")));
-        }
-        if weight.is_some_and(|weight| !weight.is_finite()) {
-            return Err(serde_json::Error::custom("weight must be a number"));
         }
         Ok(Box::new(cache))
     }
@@ -100,46 +78,67 @@ impl Cache {
 
     /// Why none of `steps` steps reuses.
     fn all_compute(&self, steps: usize) -> String {
-        let method = self.method;
-        let because = match (&self.steps, method.is_windowed()) {
-            (Some(_), _) => "`steps` says so".to_owned(),
-            (None, true) => {
-                let [low, high] = self.window.unwrap_or(method.window());
-                format!("too few of their times lie between {low} and {high}, the window")
-            }
-            (None, false) => {
-                let start = self.start_step.unwrap_or(method.start_step());
-                format!("with interval={} and start_step={start} there are too few", self.interval)
-            }
+        let because = match &self.steps {
+            Some(_) => "`steps` says so".to_owned(),
+            None => self.method.schedule.why_all_compute(),
         };
         format!("all {} compute, so nothing is reused: {because}", counted(steps, "step"))
     }
 
     /// Which of the steps at `steps`, by index, compute.
     fn mask(&self, steps: &[usize], cx: &PassContext) -> Result<StepMask, PassError> {
-        if let Some(given) = &self.steps {
-            return given.clone().checked(steps.len()).map_err(PassError::Refused);
-        }
-        if !self.method.is_windowed() {
-            let start = self.start_step.unwrap_or(self.method.start_step());
-            return Ok(schedule::periodic(steps.len(), self.interval, start));
-        }
-        let Some(times) = cx.timesteps else {
-            let why = format!(
-                "{} reuses by the time of a step, which is not known here; say which steps compute, as in steps={}",
-                self.method,
-                schedule::periodic(steps.len(), self.interval, 2)
-            );
-            return Err(PassError::Refused(why));
+        let mask = match &self.steps {
+            Some(given) => given.clone().checked(steps.len()),
+            None => self.method.schedule.mask(self.method.name, steps, cx.timesteps),
         };
-        let times: Option<Vec<f32>> = steps.iter().map(|&step| times.get(step).copied()).collect();
-        let Some(times) = times else {
-            return Err(PassError::Refused("there are more steps than times of steps".into()));
+        mask.map_err(PassError::Refused)
+    }
+
+    /// The variant that has values to reuse, and these; or why there is none.
+    fn place(&self, program: &Program) -> Result<(Name, Vec<ValueId>), String> {
+        let Site { name: site, .. } = self.method.site;
+        let found: Vec<_> = program
+            .variants
+            .iter()
+            .map(|(name, graph)| (name, self.method.site.values(graph)))
+            .filter(|(_, sites)| !sites.is_empty())
+            .collect();
+        let is_reused = |(name, sites): &(&Name, Vec<ValueId>)| {
+            let outputs = program.variants[*name].outputs().iter();
+            let mut carried = outputs.filter(|output| program.is_carried(&output.label));
+            carried.any(|output| sites.contains(&output.value))
         };
-        let window = self.window.unwrap_or(self.method.window());
-        Ok(schedule::windowed(&times, self.interval, window))
+        match &found[..] {
+            [] => Err(format!("no variant has {site}, so there is nothing to reuse")),
+            several if several.iter().any(is_reused) => {
+                Err(format!("a cache before it reuses {site} already"))
+            }
+            [(variant, sites)] => Ok(((*variant).clone(), sites.clone())),
+            _ => Err(format!("several variants have {site}, so which to reuse is unclear")),
+        }
+    }
+
+    /// Says in the report what a step costs, and what is carried, where `variant` was split into one that computes, which
+    /// had cost `full`, and `reuse`.
+    fn note_costs(&self, program: &Program, full: Cost, reuse: &Name, sites: usize, cx: &mut PassContext) {
+        cx.report.note(format!(
+            "{} reused at {}, {}B carried",
+            counted(sites, "value"),
+            self.method.site.name,
+            si(program.carries.iter().map(|carry| carry.fact.bytes()).sum()),
+        ));
+        let left = program.variants[reuse].total_cost();
+        cx.report.note(format!(
+            "a step that computes: {}FLOP; one that reuses: {}FLOP",
+            si(full.flops),
+            si(left.flops)
+        ));
     }
 }
+
+/// Why the steps to reuse cannot be chosen.
+const HAS_PROBES: &str =
+    "the program has probes, which choose variants while it runs, so that which steps compute is not known";
 
 const RULE: RuleInfo = RuleInfo {
     name: "cache",
@@ -152,10 +151,15 @@ impl Pass for Cache {
     }
 
     fn options(&self) -> Map<String, Value> {
-        let mut options = options_of(self);
-        if self.steps.is_some() {
-            options.remove("interval");
-        }
+        let mut options = Map::from_iter([("method".to_owned(), self.method.name.into())]);
+        // What the schedule rule says is not asked for where the steps are said, nor is what a method brings along printed.
+        let is_said = |name: &String| self.steps.is_none() || !self.method.is_of_schedule(name);
+        let is_printed =
+            |name: &String| self.given.contains_key(name) || self.method.is_default_for_all(name);
+        let values = self.method.values().into_iter();
+        options.extend(values.filter(|(name, _)| is_said(name) && is_printed(name)));
+        options.extend(self.steps.iter().map(|steps| ("steps".to_owned(), steps.to_string().into())));
+        options.extend(self.allow_nothing.then(|| ("allow_nothing".to_owned(), true.into())));
         options
     }
 
@@ -164,11 +168,11 @@ impl Pass for Cache {
     }
 
     fn requires(&self) -> &'static [Property] {
-        self.method.requires()
+        self.method.site.requires
     }
 
     fn ends(&self) -> &'static [Property] {
-        self.method.ends()
+        self.method.site.ends
     }
 
     fn why_not_idempotent(&self) -> Option<&'static str> {
@@ -181,76 +185,41 @@ impl Pass for Cache {
 
     fn why(&self, place: &Place, rule: &str) -> Option<Answer> {
         let answer = || match place.stage {
-            Stage::Variant(_) => self.method.why(place.graph, place.value),
+            _ if !place.program.probes.is_empty() => Err(Mismatch::new(HAS_PROBES)),
+            Stage::Variant(_) => self.method.site.why(place.graph, place.value),
             Stage::Prepare(_) => Err(Mismatch::new("it is computed before the steps, not in them")),
         };
         (rule == RULE.name).then(answer)
     }
 
     fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
-        let found: Vec<_> = program
-            .variants
-            .iter()
-            .map(|(name, graph)| (name.clone(), self.method.sites(graph)))
-            .filter(|(_, sites)| !sites.is_empty())
-            .collect();
-        let is_reused = |(name, sites): &(Name, Vec<ValueId>)| {
-            let mut carried =
-                program.variants[name].outputs().iter().filter(|out| program.is_carried(&out.label));
-            carried.any(|output| sites.contains(&output.value))
-        };
-        let site = self.method.site();
-        let [(variant, all)] = &found[..] else {
-            return self.nothing(match &found[..] {
-                [] => format!("no variant has {site}, so there is nothing to reuse"),
-                several if several.iter().any(is_reused) => {
-                    format!("a cache before it reuses {site} already")
-                }
-                _ => format!("several variants have {site}, so which to reuse is unclear"),
-            });
-        };
-        if is_reused(&found[0]) {
-            return self.nothing(format!("a cache before it reuses {site} already"));
+        if !program.probes.is_empty() {
+            return Err(PassError::Refused(format!("{HAS_PROBES}; run `cache` on a program without any")));
         }
+        let (variant, all) = match self.place(program) {
+            Ok(place) => place,
+            Err(why) => return self.nothing(why),
+        };
         let steps: Vec<usize> =
-            (0..program.schedule.len()).filter(|&step| program.schedule[step] == *variant).collect();
+            (0..program.schedule.len()).filter(|&step| program.schedule[step] == variant).collect();
         let mask = self.mask(&steps, cx)?;
         if mask.all_compute() {
             return self.nothing(self.all_compute(steps.len()));
         }
-        let graph = &program.variants[variant];
+        let graph = &program.variants[&variant];
         let sites: Vec<ValueId> =
-            all.iter().copied().filter(|&site| cx.admit(RULE.name, || graph.line(site))).collect();
+            all.into_iter().filter(|&site| cx.admit(RULE.name, || graph.line(site))).collect();
         if sites.is_empty() {
             return Ok(Changed::No);
         }
-        let replay = Self { steps: Some(mask.clone()), start_step: None, window: None, ..self.clone() };
-        cx.report.replay_with(replay.options());
-        let in_a_row = mask.most_reused_in_a_row();
-        if self.method == Method::Fastercache && in_a_row > MOST_IN_A_ROW {
-            cx.report.warn(format!(
-                "fastercache extrapolates over {in_a_row} steps in a row, which is too far: pictures become others, or noise; \
-                 use an interval of 2 or 3, or pab"
-            ));
+        cx.report.replay_with(Self { steps: Some(mask.clone()), ..self.clone() }.options());
+        if let Some(warning) = self.method.predictor.warning(self.method.name, mask.most_reused_in_a_row()) {
+            cx.report.warn(warning);
         }
-        let cost = |program: &Program, name: &Name| program.variants[name].total_cost();
-        let full = cost(program, variant);
-        let reuse =
-            split::split(program, variant, &sites, &self.method.predictor(self.weight), &steps, &mask)?;
-        let computed = mask.computed();
-        cx.report.note(format!("{computed} of {} steps compute {mask}", steps.len()));
-        cx.report.note(format!(
-            "{} reused at {}, {}B carried",
-            counted(sites.len(), "value"),
-            self.method.site(),
-            si(program.carries.iter().map(|carry| carry.fact.bytes()).sum()),
-        ));
-        let left = cost(program, &reuse);
-        cx.report.note(format!(
-            "a step that computes: {}FLOP; one that reuses: {}FLOP",
-            si(full.flops),
-            si(left.flops)
-        ));
+        let full = graph.total_cost();
+        let reuse = split::split(program, &variant, &sites, &self.method.predictor, &steps, &mask)?;
+        cx.report.note(format!("{} of {} steps compute {mask}", mask.computed(), steps.len()));
+        self.note_costs(program, full, &reuse, sites.len(), cx);
         Ok(Changed::Yes)
     }
 }

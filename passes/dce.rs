@@ -24,8 +24,8 @@ const UNREAD_PREPARED: RuleInfo =
 const UNREAD_CARRY: RuleInfo =
     RuleInfo { name: "unread-carry", pattern: "a carried value that no step reads → nothing" };
 
-/// Drops what nothing reads, across stages: ops, inputs of stages, prepared and carried values, variants that the
-/// schedule does not run; and carries of a value only what is read of it. Inputs of the program stay: they are its
+/// Drops what nothing reads, across stages: ops, inputs of stages, prepared and carried values, variants that neither the
+/// schedule names nor a probe chooses; and carries of a value only what is read of it. Inputs of the program stay: they are its
 /// interface.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -91,11 +91,19 @@ fn carried_bytes(program: &Program) -> u64 {
     program.carries.iter().map(|carry| carry.fact.bytes()).sum()
 }
 
+/// Drops variants that no step runs: unscheduled probes, and then what only they choose among.
 fn drop_variants(program: &mut Program, cx: &mut PassContext) {
-    let scheduled: HashSet<_> = program.schedule.iter().cloned().collect();
-    program.variants.retain(|name, _| {
-        scheduled.contains(name) || !cx.admit(UNSCHEDULED_VARIANT.name, || format!("variant {name}"))
-    });
+    loop {
+        let chosen = program.probes.values().flatten();
+        let live: HashSet<_> = program.schedule.iter().chain(chosen).cloned().collect();
+        let before = program.variants.len();
+        program.retain_variants(|name| {
+            live.contains(name) || !cx.admit(UNSCHEDULED_VARIANT.name, || format!("variant {name}"))
+        });
+        if program.variants.len() == before {
+            return;
+        }
+    }
 }
 
 fn drop_ops(graph: &mut Graph, cx: &mut PassContext) -> Result<(), PassError> {

@@ -26,7 +26,7 @@ pub mod pruna;
 mod quantize;
 mod tap;
 
-pub use cache::{Cache, Method, StepMask};
+pub use cache::{Cache, METHODS, Method, StepMask};
 pub use canonicalize::Canonicalize;
 pub use dce::Dce;
 pub use fuse::{Extraction, Fuse};
@@ -68,10 +68,10 @@ pub static PASSES: &[PassInfo] = &[
     },
     PassInfo {
         name: "cache",
-        summary: "results reused from step to step: fora, fora-paper, pab, fastercache",
+        summary: "results reused from step to step, by one of several methods",
         positional: Some("method"),
         example: "cache(fora,interval=3)",
-        about: About::of::<Cache>,
+        about: Cache::about,
         build: Cache::build,
     },
     PassInfo {

@@ -34,21 +34,17 @@ impl Pass for Tap {
     }
 
     fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
-        let Some(first) = program.variants.values().next() else { return Ok(Changed::No) };
+        let graphs = || program.giving_results().map(|(_, graph)| graph);
+        let Some(first) = graphs().next() else { return Ok(Changed::No) };
         // Variants agree on their results, so a value must be in all of them, under one type.
         let fact = |graph: &Graph, name: &Name| graph.find(name).map(|id| graph[id].fact.clone());
         let everywhere = |name: &Name| {
             let Some(first) = fact(first, name) else { return false };
-            program
-                .variants
-                .values()
-                .all(|graph| fact(graph, name).is_some_and(|fact| fact.same_type(&first)))
+            graphs().all(|graph| fact(graph, name).is_some_and(|fact| fact.same_type(&first)))
         };
         let is_another = |name: &Name| {
-            let mut outputs = program
-                .variants
-                .values()
-                .flat_map(|graph| graph.outputs().iter().map(move |output| (graph, output)));
+            let mut outputs =
+                graphs().flat_map(|graph| graph.outputs().iter().map(move |output| (graph, output)));
             outputs.any(|(graph, output)| output.label == *name && Some(output.value) != graph.find(name))
         };
         let can_be_result = |name: &Name| everywhere(name) && !program.is_carried(name) && !is_another(name);
@@ -63,7 +59,7 @@ impl Pass for Tap {
         }
         let mut added = 0;
         for name in &names {
-            for graph in program.variants.values_mut() {
+            for graph in graphs_mut(program) {
                 let id = graph.find(name).expect("it is everywhere");
                 if !graph.outputs().iter().any(|output| output.label == *name) {
                     let mut patch = Patch::new(graph, "tap");
@@ -74,10 +70,16 @@ impl Pass for Tap {
             }
         }
         if added > 0 {
-            cx.report.note(format!("{} made results", counted(added / program.variants.len(), "value")));
+            cx.report.note(format!("{} made results", counted(added / graphs_mut(program).count(), "value")));
         }
         Ok((added > 0).into())
     }
+}
+
+/// The graphs that give results, to be edited.
+fn graphs_mut(program: &mut Program) -> impl Iterator<Item = &mut Graph> {
+    let Program { variants, probes, .. } = program;
+    variants.iter_mut().filter(|(name, _)| !probes.contains_key(*name)).map(|(_, graph)| graph)
 }
 
 impl Tap {

@@ -11,9 +11,13 @@ use passes::{
 };
 use reflux_ir::pass::{DriverError, Pipeline, Report};
 use reflux_ir::{Name, Program};
+use reflux_passes::METHODS;
 use std::fmt::Write;
 
-const METHODS: [&str; 4] = ["fora", "fora-paper", "pab", "fastercache"];
+/// The names of all methods.
+fn methods() -> impl Iterator<Item = &'static str> {
+    METHODS.iter().map(|method| method.name)
+}
 
 /// Two residual updates, with an attention and without: both streams reach the result.
 fn attending(steps: usize) -> Program {
@@ -83,7 +87,7 @@ fn schedules() {
 #[test]
 fn options_replay() {
     let times = flux_dev_times(1024, 28);
-    for method in METHODS {
+    for method in methods() {
         let (after, report) = run_at(&attending(28), &format!("cache({method})"), &times);
         let (explicit, _) = run_at(&attending(28), &format!("cache({method},interval=2)"), &times);
         assert_same(method, &explicit, &after);
@@ -97,8 +101,8 @@ fn options_replay() {
 fn where_every_step_computes_there_is_nothing_to_do() {
     let times = flux_dev_times(1024, 28);
     let all = "1".repeat(28);
-    let mut cases: Vec<String> = METHODS.iter().map(|method| format!("cache({method},interval=1)")).collect();
-    cases.extend(METHODS.iter().map(|method| format!("cache({method},steps={all})")));
+    let mut cases: Vec<String> = methods().map(|method| format!("cache({method},interval=1)")).collect();
+    cases.extend(methods().map(|method| format!("cache({method},steps={all})")));
     cases.push("cache(pab,window=[500,500])".into());
     for passes in cases {
         let error = try_run_at(&attending(28), &passes, Some(&times)).expect_err(&passes).to_string();
@@ -121,7 +125,7 @@ fn where_every_step_computes_there_is_nothing_to_do() {
 
 #[test]
 fn methods_on_another_network() {
-    for method in METHODS {
+    for method in methods() {
         let text = story_at(NET, &format!("cache({method})"), Some(&NET_TIMES));
         snapshot!(format!("cache__net_{}", method.replace('-', "_")), text);
     }

@@ -15,7 +15,7 @@ use reflux_ir::{DType, Fact, HostTensor, ModulePath, Name, Op, Patch, Program, S
 use reflux_models::noise::TorchGenerator;
 use reflux_models::weights::{RandomWeights, Weights};
 use reflux_models::{ModelConfig, Sizes, flux1};
-use reflux_passes::registry;
+use reflux_passes::{METHODS, registry};
 use reflux_runtime::{Device, load};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -475,7 +475,7 @@ fn quantize_stays_within_its_bits() {
 fn dce_is_exact() {
     let other = other();
     let weights = RandomWeights::new(&other, 5);
-    for method in ["fora", "fora-paper", "pab", "fastercache"] {
+    for method in METHODS {
         let (cached, _) = optimize(other.clone(), &format!("hoist,cache({method},steps=11010)"));
         let mut dead = cached;
         let unread = dead.variants.values_mut().next().unwrap();
@@ -514,7 +514,7 @@ fn steps_that_compute_are_exact() {
         };
         let inputs = random_inputs(&program, 20);
         let plain = run(&program, weights.as_ref(), &inputs);
-        for method in ["fora", "fora-paper", "pab", "fastercache"] {
+        for method in METHODS {
             let (unchanged, report) =
                 optimize(program.clone(), &format!("cache({method},interval=1,allow_nothing=true)"));
             assert!(!report.passes[0].changed && unchanged == program, "{what}, {method} with interval 1");

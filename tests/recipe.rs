@@ -10,7 +10,7 @@ use passes::{NET, flux_dev, flux_dev_times, pipeline, program};
 use reflux_ir::pass::{Config, Driver, Pipeline, Recipe};
 use reflux_ir::{Machine, Op};
 use reflux_passes::pruna::translate;
-use reflux_passes::{LOSSLESS, LOSSLESS_ONCE, LOSSLESS_PACKED, PASSES, registry};
+use reflux_passes::{LOSSLESS, LOSSLESS_ONCE, LOSSLESS_PACKED, METHODS, PASSES, registry};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -229,7 +229,7 @@ fn unfused(recipe: &Recipe) -> BTreeMap<&'static str, usize> {
 fn nothing_is_left_unfused() {
     let mut text = String::new();
     let mut wanted = vec![String::new()];
-    wanted.extend(["fora", "fora-paper", "pab", "fastercache"].map(|method| format!("cache({method})")));
+    wanted.extend(METHODS.iter().map(|method| format!("cache({method})")));
     wanted.extend(
         ["int8dq", "int8wo", "fp8dq", "fp8dqrow", "fp8wo", "int4wo"]
             .map(|scheme| format!("quantize({scheme})")),

@@ -1,144 +1,150 @@
-//! The methods: choices of steps, site and predictor.
+//! The methods, each a constant: which steps, which values, and how these are predicted.
 
-use super::predictor::Predictor;
-use super::sites;
-use crate::{SEPARATE_LINEARS, UNFUSED};
-use reflux_ir::pass::{Answer, Mismatch, ONE_VARIANT, Property};
-use reflux_ir::{Graph, Rate, ValueId};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use super::predictor::{Extrapolate, Predictor};
+use super::schedule::{Periodic, Schedule, Windowed};
+use super::site::{ATTENTION, RESIDUAL_BLOCKS, RESIDUAL_UPDATES, Site};
+use reflux_ir::pass::{OptionInfo, options_of};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::fmt;
 
-/// No cache reuses attention yet. Of a program, the pass itself sees that, by the very values that it would reuse: a carried
-/// value alone does not tell what it was made of, once it has been rewritten.
-const FRESH_ATTENTION: Property =
-    Property { name: "fresh-attention", says: "that no cache before it reuses attention", holds: |_| true };
-
-/// | method | steps | site | predictor |
-/// |---|---|---|---|
-/// | `fora` | periodic | where the last blocks close their residual | hold |
-/// | `fora-paper` | periodic | what each block adds to its residual, before the gate | hold |
-/// | `pab` | periodic in a window of time | results of attention modules | hold |
-/// | `fastercache` | periodic in a window of time | results of attention modules | extrapolate |
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Method {
-    /// FORA as Pruna has it (`algorithms/fora.py`): whole blocks reused, residual included, so that of a step only what
-    /// follows the last block is left.
-    Fora,
-    /// FORA as its paper has it (arXiv 2407.01425): attention and MLP reused before the gate, which is of the step's own
-    /// time.
-    ForaPaper,
-    /// Pyramid Attention Broadcast (diffusers, `hooks/pyramid_attention_broadcast.py`), by default in Pruna's window for
-    /// FLUX.
-    Pab,
-    /// FasterCache's attention part (diffusers, `hooks/faster_cache.py`), by default in Pruna's window for FLUX.
-    Fastercache,
+/// A way to reuse results: *which steps* × *which values* × *how they are predicted*.
+///
+/// To add one, add it to [`METHODS`]: no other file knows the methods there are. Its options, with their help and bounds, are
+/// those of its schedule rule and its predictor; the values that these have in the constant hold where an option is not given. A
+/// new rule, predictor or site is one file more: `schedule.rs`, `predictor.rs` or `site.rs`. `docs/adding-a-cacher.md` is about
+/// this.
+#[derive(Clone, Copy, Debug)]
+pub struct Method {
+    /// As pipelines name it.
+    pub name: &'static str,
+    /// What it is, for people, and whose.
+    pub help: &'static str,
+    pub(super) schedule: Schedule,
+    pub(super) site: &'static Site,
+    pub(super) predictor: Predictor,
 }
 
+/// Every method that there is.
+pub static METHODS: &[Method] = &[
+    Method {
+        name: "fora",
+        help: "FORA as Pruna has it (`algorithms/fora.py`): whole blocks reused, residual included, so that of a step only \
+               what follows the last block is left.",
+        schedule: Schedule::Periodic(Periodic::from_step(2)),
+        site: &RESIDUAL_BLOCKS,
+        predictor: Predictor::Hold,
+    },
+    Method {
+        name: "fora-paper",
+        help: "FORA as its paper has it (arXiv 2407.01425): attention and MLP reused before the gate, which is of the step's \
+               own time.",
+        schedule: Schedule::Periodic(Periodic::from_step(0)),
+        site: &RESIDUAL_UPDATES,
+        predictor: Predictor::Hold,
+    },
+    Method {
+        name: "pab",
+        help: "Pyramid Attention Broadcast (diffusers, `hooks/pyramid_attention_broadcast.py`), by default in Pruna's window \
+               for FLUX.",
+        schedule: Schedule::Windowed(Windowed::within([100.0, 950.0])),
+        site: &ATTENTION,
+        predictor: Predictor::Hold,
+    },
+    Method {
+        name: "fastercache",
+        help: "FasterCache's attention part (diffusers, `hooks/faster_cache.py`), by default in Pruna's window for FLUX.",
+        schedule: Schedule::Windowed(Windowed::within([-1.0, 961.0])),
+        site: &ATTENTION,
+        predictor: Predictor::Extrapolate(Extrapolate { weight: 0.5 }),
+    },
+];
+
 impl Method {
-    /// Whether steps are chosen by their time too.
-    pub fn is_windowed(self) -> bool {
-        matches!(self, Self::Pab | Self::Fastercache)
+    /// The method called `name`.
+    pub fn named(name: &str) -> Option<Self> {
+        METHODS.iter().find(|method| method.name == name).copied()
     }
 
-    /// The steps before this one compute, if nothing else is said.
-    pub(super) fn start_step(self) -> usize {
-        if self == Self::Fora { 2 } else { 0 }
-    }
-
-    /// The window of time, exclusive, in which steps may reuse, if nothing else is said: Pruna's for FLUX.
-    pub(super) fn window(self) -> [f64; 2] {
-        if self == Self::Fastercache { [-1.0, 961.0] } else { [100.0, 950.0] }
-    }
-
-    /// The values to reuse, in program order; none if the graph has nothing of the kind.
-    pub(super) fn sites(self, graph: &Graph) -> Vec<ValueId> {
-        let mut sites = match self {
-            Self::Fora => sites::residual_sums(graph),
-            Self::ForaPaper => sites::residual_updates(graph),
-            Self::Pab | Self::Fastercache => sites::attention_results(graph),
-        };
-        // What is the same in every step is for hoist.
-        sites.retain(|&site| graph[site].fact.rate == Rate::Latent);
-        sites::last(graph, &sites)
-    }
-
-    /// Whether `id` is a site, and why not.
-    pub(super) fn why(self, graph: &Graph, id: ValueId) -> Answer {
-        let sites = self.sites(graph);
-        let Some(&first) = sites.first() else {
-            return Err(Mismatch::new(format!(
-                "nothing here is {}, so there is nothing to reuse",
-                self.site()
-            )));
-        };
-        if sites.contains(&id) {
-            return Ok(Some("steps that reuse take it from an earlier step".to_owned()));
+    /// The method with the options `given`.
+    pub(super) fn with(self, given: &Map<String, Value>) -> Result<Self, serde_json::Error> {
+        let known = self.values();
+        if let Some(name) = given.keys().find(|name| !known.contains_key(*name)) {
+            return Err(serde_json::Error::custom(format!("{self} has no option `{name}`")));
         }
-        if graph[id].fact.rate < Rate::Latent {
-            return Err(Mismatch::new("it is the same in every step, and so one for `hoist`"));
-        }
-        // What is computed only for a site is not computed where that is reused.
-        let serves = |site: &&ValueId| graph.depends_on(**site, id);
-        if !sites::needed_besides(graph, &sites).contains(&id)
-            && let Some(&site) = sites.iter().find(serves)
-        {
-            return Err(Mismatch::at(
-                site,
-                "it is not carried, and steps that reuse do without it: it only serves",
-            ));
-        }
-        let is_a = match self {
-            Self::Fora => "where the last block of a stream closes its residual, a sum `x + f(x)`",
-            Self::ForaPaper => "what a block adds to its residual, `f(x)` of a sum `x + f(x)`",
-            Self::Pab | Self::Fastercache => {
-                "what an attention module results in, made of one attention and weights"
-            }
-        };
-        Err(Mismatch::at(first, format!("steps that reuse compute it: it is not {is_a}, as this is")))
+        Ok(Self { schedule: self.schedule.with(given)?, predictor: self.predictor.with(given)?, ..self })
     }
 
-    /// What the sites are called.
-    pub(super) fn site(self) -> &'static str {
-        match self {
-            Self::Fora => "residual blocks",
-            Self::ForaPaper => "updates of residuals",
-            Self::Pab | Self::Fastercache => "attention",
+    /// Its options, with their values.
+    pub(super) fn values(&self) -> Map<String, Value> {
+        options_of(&self.schedule).into_iter().chain(options_of(&self.predictor)).collect()
+    }
+
+    /// Whether the option `name` is one of the schedule rule.
+    pub(super) fn is_of_schedule(&self, name: &str) -> bool {
+        options_of(&self.schedule).contains_key(name)
+    }
+
+    /// Whether what the option `name` has where it is not given is the same for all methods that take it.
+    pub(super) fn is_default_for_all(&self, name: &str) -> bool {
+        self.options().iter().any(|option| option.name == name && option.default.is_some())
+    }
+
+    /// Its options, for people.
+    pub(super) fn options(&self) -> Vec<OptionInfo> {
+        self.schedule.options().into_iter().chain(self.predictor.options()).collect()
+    }
+}
+
+/// The options of all methods, each once, for people: what holds where one is not given is said method by method, unless it is
+/// the same for all.
+pub(super) fn all_options() -> Vec<OptionInfo> {
+    let mut all: Vec<OptionInfo> = Vec::new();
+    for option in METHODS.iter().flat_map(Method::options) {
+        if all.iter().all(|known| known.name != option.name) {
+            all.push(option);
         }
     }
-
-    pub(super) fn predictor(self, weight: Option<f64>) -> Predictor {
-        match self {
-            Self::Fastercache => Predictor::Extrapolate { weight: weight.unwrap_or(0.5) },
-            _ => Predictor::Hold,
-        }
+    for option in all.iter_mut().filter(|option| option.default.is_none()) {
+        let default =
+            |method: &Method| Some(format!("{} for `{method}`", method.values().get(&option.name)?));
+        let defaults: Vec<_> = METHODS.iter().filter_map(default).collect();
+        option.doc += &format!("\nIf not given: {}.", defaults.join(", "));
     }
-
-    pub(super) fn requires(self) -> &'static [Property] {
-        match self {
-            // Whole blocks go outside: were parts of them reused already, the steps would be counted wrongly.
-            Self::Fora => &[ONE_VARIANT, UNFUSED, SEPARATE_LINEARS],
-            Self::ForaPaper => &[ONE_VARIANT, FRESH_ATTENTION, UNFUSED, SEPARATE_LINEARS],
-            Self::Pab | Self::Fastercache => &[FRESH_ATTENTION, UNFUSED, SEPARATE_LINEARS],
-        }
-    }
-
-    pub(super) fn ends(self) -> &'static [Property] {
-        match self {
-            Self::Fora => &[ONE_VARIANT],
-            _ => &[ONE_VARIANT, FRESH_ATTENTION],
-        }
-    }
+    all
 }
 
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Fora => "fora",
-            Self::ForaPaper => "fora-paper",
-            Self::Pab => "pab",
-            Self::Fastercache => "fastercache",
-        })
+        f.write_str(self.name)
+    }
+}
+
+impl Serialize for Method {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name)
+    }
+}
+
+impl<'de> Deserialize<'de> for Method {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::named(&name).ok_or_else(|| D::Error::custom(format!("there is no method `{name}`")))
+    }
+}
+
+/// The names that there are, with what they stand for.
+impl JsonSchema for Method {
+    fn schema_name() -> Cow<'static, str> {
+        "Method".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let known =
+            METHODS.iter().map(|method| json_schema!({ "const": method.name, "description": method.help }));
+        json_schema!({ "oneOf": known.collect::<Vec<_>>() })
     }
 }

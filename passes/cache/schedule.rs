@@ -1,97 +1,142 @@
-//! Which steps compute.
+//! Rules by which steps compute or reuse.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::fmt;
-use std::str::FromStr;
+use super::mask::StepMask;
+use super::options::Options;
+use reflux_ir::pass::OptionInfo;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-/// Whether each step computes; the first always does. Written as a digit each: `11010`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StepMask(Vec<bool>);
+/// A rule by which steps compute, with its options.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Schedule {
+    Periodic(Periodic),
+    Windowed(Windowed),
+}
 
-impl StepMask {
-    /// Whether each step computes.
-    pub fn iter(&self) -> impl Iterator<Item = bool> + '_ {
-        self.0.iter().copied()
+impl Schedule {
+    /// What the rule can be told.
+    pub fn options(&self) -> Vec<OptionInfo> {
+        match self {
+            Self::Periodic(_) => Periodic::described(),
+            Self::Windowed(_) => Windowed::described(),
+        }
     }
 
-    /// How many steps compute.
-    pub fn computed(&self) -> usize {
-        self.iter().filter(|&computes| computes).count()
+    /// The rule with those options of `given` that are its own.
+    pub fn with(&self, given: &Map<String, Value>) -> Result<Self, serde_json::Error> {
+        Ok(match self {
+            Self::Periodic(options) => Self::Periodic(options.overlaid(given)?),
+            Self::Windowed(options) => Self::Windowed(options.overlaid(given)?),
+        })
     }
 
-    /// The most steps one after the other that reuse.
-    pub fn most_reused_in_a_row(&self) -> usize {
-        self.0.split(|&computes| computes).map(<[bool]>::len).max().unwrap_or(0)
+    /// Which of the steps at `steps`, by index, compute, where steps have the times `timesteps` in 0…1000, if these are known.
+    /// `method` is what the rule belongs to, for errors.
+    pub fn mask(&self, method: &str, steps: &[usize], timesteps: Option<&[f32]>) -> Result<StepMask, String> {
+        let rule = match self {
+            Self::Periodic(rule) => return Ok(rule.mask(steps.len())),
+            Self::Windowed(rule) => rule,
+        };
+        let Some(times) = timesteps else {
+            let example = Periodic { interval: rule.interval, start_step: 2 }.mask(steps.len());
+            return Err(format!(
+                "{method} reuses by the time of a step, which is not known here; say which steps compute, as in steps={example}"
+            ));
+        };
+        let times: Option<Vec<f32>> = steps.iter().map(|&step| times.get(step).copied()).collect();
+        let times = times.ok_or("there are more steps than times of steps")?;
+        Ok(rule.mask(&times))
     }
 
-    /// Whether every step does.
-    pub fn all_compute(&self) -> bool {
-        self.iter().all(|computes| computes)
-    }
-
-    /// The mask, if it is one for `steps` steps.
-    pub(super) fn checked(self, steps: usize) -> Result<Self, String> {
-        match self.0.first() {
-            _ if self.0.len() != steps => {
-                Err(format!("steps={self} is for {} steps, there are {steps} to choose from", self.0.len()))
+    /// Why every step computes, where one does.
+    pub fn why_all_compute(&self) -> String {
+        match self {
+            Self::Periodic(Periodic { interval, start_step }) => {
+                format!("with interval={interval} and start_step={start_step} there are too few")
             }
-            Some(false) => {
-                Err(format!("steps={self}: the first step has nothing to reuse, so it must compute"))
+            Self::Windowed(Windowed { window: [low, high], .. }) => {
+                format!("too few of their times lie between {low} and {high}, the window")
             }
-            _ => Ok(self),
         }
     }
 }
 
-/// The steps before `start` compute, then every `interval`th from there on, and the first in any case (Pruna,
-/// `algorithms/fora.py`, `get_cache_schedule`; with `start` 0, the FORA paper's).
-pub fn periodic(steps: usize, interval: usize, start: usize) -> StepMask {
-    let computes = |step: usize| step < start || (step - start).is_multiple_of(interval);
-    StepMask((0..steps).map(|step| step == 0 || computes(step)).collect())
+/// The steps before `start_step` compute, then every `interval`-th from there on, and the first in any case (Pruna,
+/// `algorithms/fora.py`, `get_cache_schedule`; with `start_step` 0, the FORA paper's).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Periodic {
+    /// Compute every `interval`-th step (1 to 5).
+    #[serde(default = "every_second")]
+    pub interval: usize,
+    /// Compute all steps before this one (0 to 10).
+    pub start_step: usize,
 }
 
 /// Steps of a time in the window, bounds excluded, compute if their number is a multiple of `interval`; others always
 /// do (diffusers, `PyramidAttentionBroadcastHook`). `FasterCacheBlockHook` differs in the first step alone, which in the
 /// window it does not compute, and then fails for want of something to reuse.
-pub fn windowed(times: &[f32], interval: usize, window: [f64; 2]) -> StepMask {
-    let computes = |(step, time): (usize, &f32)| !is_within(*time, window) || step.is_multiple_of(interval);
-    StepMask(times.iter().enumerate().map(computes).collect())
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Windowed {
+    /// Compute every `interval`-th step (1 to 5).
+    #[serde(default = "every_second")]
+    pub interval: usize,
+    /// Reuse only in steps whose time in 0…1000 lies strictly between these.
+    pub window: [f64; 2],
 }
 
-fn is_within(time: f32, [low, high]: [f64; 2]) -> bool {
-    (low as f32) < time && time < high as f32
+const fn every_second() -> usize {
+    2
 }
 
-impl fmt::Display for StepMask {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.iter().try_for_each(|computes| f.write_str(if computes { "1" } else { "0" }))
+fn check_interval(interval: usize) -> Result<(), String> {
+    match interval {
+        1..=5 => Ok(()),
+        _ => Err(format!("interval must be 1 to 5, not {interval}")),
     }
 }
 
-impl FromStr for StepMask {
-    type Err = String;
+impl Periodic {
+    /// Every second step from `start_step` on.
+    pub const fn from_step(start_step: usize) -> Self {
+        Self { interval: every_second(), start_step }
+    }
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let digit = |c: char| match c {
-            '1' => Ok(true),
-            '0' => Ok(false),
-            _ => Err(format!(
-                "`{text}` is no mask of steps: 1 for each step that computes, 0 for one that reuses"
-            )),
-        };
-        text.chars().map(digit).collect::<Result<_, _>>().map(Self)
+    fn mask(&self, steps: usize) -> StepMask {
+        let Self { interval, start_step: start } = *self;
+        let computes = |step: usize| step < start || (step - start).is_multiple_of(interval);
+        StepMask((0..steps).map(|step| step == 0 || computes(step)).collect())
     }
 }
 
-impl Serialize for StepMask {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+impl Windowed {
+    /// Every second step in `window`.
+    pub const fn within(window: [f64; 2]) -> Self {
+        Self { interval: every_second(), window }
+    }
+
+    fn mask(&self, times: &[f32]) -> StepMask {
+        let [low, high] = self.window;
+        let is_within = |time: f32| (low as f32) < time && time < high as f32;
+        let computes = |(step, time): (usize, &f32)| !is_within(*time) || step.is_multiple_of(self.interval);
+        StepMask(times.iter().enumerate().map(computes).collect())
     }
 }
 
-impl<'de> Deserialize<'de> for StepMask {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+impl Options for Periodic {
+    fn check(&self) -> Result<(), String> {
+        check_interval(self.interval)?;
+        match self.start_step {
+            0..=10 => Ok(()),
+            start => Err(format!("start_step must be 0 to 10, not {start}")),
+        }
+    }
+}
+
+impl Options for Windowed {
+    fn check(&self) -> Result<(), String> {
+        check_interval(self.interval)
     }
 }
 
@@ -101,6 +146,7 @@ mod tests {
 
     #[test]
     fn periodic_is_prunas() {
+        let periodic = |steps, interval, start_step| Periodic { interval, start_step }.mask(steps);
         let printed = |steps, interval| periodic(steps, interval, 2).to_string();
         assert_eq!(printed(28, 2), "1110101010101010101010101010");
         assert_eq!(printed(28, 3), "1110010010010010010010010010");

@@ -41,7 +41,7 @@ pub fn split(
     *program.variants.get_mut(variant).expect("it is split") = computing(whole.clone(), &carried, false)?;
     program.variants.insert(reuse.clone(), reusing(whole, &carried, predictor)?);
     let scheduled = program.schedule.clone();
-    program.variants.retain(|name, _| scheduled.contains(name));
+    program.retain_variants(|name| scheduled.contains(name));
     // In the order in which they first run.
     program.variants.sort_by_cached_key(|name, _| scheduled.iter().position(|step| step == name));
     Ok(reuse)

@@ -45,6 +45,11 @@ pub fn narrow_carries(program: &mut Program, cx: &mut PassContext) -> Result<(),
 
 /// The slice that all readers of the carried value take, and what the first of them is called.
 fn only_slice(program: &Program, carry: &Name) -> Option<(Slice, Name)> {
+    // Variants that no step runs may read what none writes.
+    let is_written = |graph: &Graph| graph.outputs().iter().any(|output| output.label == *carry);
+    if !program.variants.values().any(is_written) {
+        return None;
+    }
     let mut slices = Vec::new();
     for graph in program.variants.values() {
         let Some(id) = graph.find_input(carry) else { continue };

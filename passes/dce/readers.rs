@@ -65,6 +65,7 @@ fn way_to_output(graph: &Graph, id: ValueId) -> Option<(Vec<Name>, Name)> {
 fn read(program: &Program, stage: &Stage, name: &Name, way: &[Name], label: &Name) -> String {
     let is = match stage {
         Stage::Variant(_) if program.is_carried(label) => format!("carried to later steps as `{label}`"),
+        Stage::Variant(_) if stage.probe_of(program).is_some() => "what the probe chooses".to_owned(),
         Stage::Variant(_) => format!("the result `{label}`"),
         Stage::Prepare(_) => {
             let reads = |graph: &Graph| graph.inputs().iter().any(|&id| graph[id].name == *label);

@@ -46,6 +46,7 @@ impl Program {
             declarations(&self.carries),
             prepares,
             variants,
+            self.probes.iter().collect::<BTreeMap<_, _>>(),
             &self.schedule,
         ))
     }

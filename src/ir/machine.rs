@@ -6,7 +6,7 @@
 mod work;
 
 use crate::op::Op;
-use crate::{Cost, DType, Fact, Graph, Program, Rate, Stage, ValueId};
+use crate::{Cost, DType, Fact, Graph, Name, Program, Rate, Stage, ValueId};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::borrow::Cow;
@@ -190,14 +190,22 @@ impl Machine {
         sum(graph.ids().map(|id| self.of_value(graph, id)))
     }
 
-    /// The time in ns of one picture: prepare stages once, each variant as often as the schedule runs it.
+    /// The most time in ns that a step takes for which the schedule has `name`: of a probe, with the dearest of its choices.
+    pub fn of_step(&self, program: &Program, name: &Name) -> u64 {
+        let time = |name: &Name| program.variants.get(name).map_or(0, |graph| self.of_graph(graph));
+        let dearest = program.choices(name).iter().map(time).max().unwrap_or(0);
+        time(name).saturating_add(dearest)
+    }
+
+    /// The time in ns of one picture: prepare stages once, each variant as often as the schedule runs it; at most, if there are
+    /// [choices](Program::has_choices).
     pub fn of_schedule(&self, program: &Program) -> u64 {
-        sum(program.stages().map(|(stage, graph)| {
-            let runs = match stage {
-                Stage::Prepare(_) => 1,
-                Stage::Variant(name) => program.steps_of(&name) as u64,
-            };
-            self.of_graph(graph).saturating_mul(runs)
+        sum(program.stages().map(|(stage, graph)| match stage {
+            Stage::Prepare(_) => self.of_graph(graph),
+            Stage::Variant(name) => match program.steps_of(&name) as u64 {
+                0 => 0,
+                steps => self.of_step(program, &name).saturating_mul(steps),
+            },
         }))
     }
 

@@ -1,6 +1,6 @@
 //! The unit of execution: pure variants of one step, what they carry over, and when each runs.
 
-use crate::{DType, Fact, Graph, Name, Patch, PatchError, Rate, ValueId};
+use crate::{Cost, DType, Fact, Graph, Name, Patch, PatchError, Rate, ValueId};
 use indexmap::IndexMap;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -21,6 +21,18 @@ pub enum Stage {
     Variant(Name),
 }
 
+impl Stage {
+    /// If the stage is a probe of `program`, what it is called and what it chooses among.
+    pub fn probe_of<'p>(&self, program: &'p Program) -> Option<(&'p Name, &'p [Name])> {
+        match self {
+            Self::Prepare(_) => None,
+            Self::Variant(name) => {
+                program.probes.get_key_value(name).map(|(name, choices)| (name, choices.as_slice()))
+            }
+        }
+    }
+}
+
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -34,6 +46,10 @@ impl fmt::Display for Stage {
 ///
 /// Graphs are wired by name. An input of a graph is a program input, a carried value, or an output of an earlier
 /// prepare stage; an output of a variant is a carried value if one is called so, otherwise a result of the program.
+///
+/// Where the schedule names a probe, the step runs that first. The probe gives no results, only carried values and
+/// [`Program::CHOICE`], the index of the variant, of those it chooses among, that runs the rest of the step. So nothing in a
+/// graph branches, and what the probe has computed reaches the rest of its step as carried values do.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Program {
     pub name: Name,
@@ -41,12 +57,18 @@ pub struct Program {
     pub carries: Vec<Declaration>,
     /// Run in the order of their rates.
     pub prepares: BTreeMap<Rate, Graph>,
+    /// Those that are probes among them.
     pub variants: IndexMap<Name, Graph>,
-    /// The variant of each step.
+    /// The variants that are probes, each with the variants that it chooses among, by index.
+    pub probes: IndexMap<Name, Vec<Name>>,
+    /// The variant of each step; if it is a probe, the step runs what that chooses after it.
     pub schedule: Vec<Name>,
 }
 
 impl Program {
+    /// The output by which a probe says what it chooses, of type `i32[]`.
+    pub const CHOICE: &'static str = "choice";
+
     /// What the input is called that says which step runs.
     const STEP: &str = "step";
 
@@ -70,6 +92,7 @@ impl Program {
             inputs,
             carries: Vec::new(),
             prepares: BTreeMap::new(),
+            probes: IndexMap::new(),
             schedule: vec![variant.clone(); steps],
             variants: IndexMap::from([(variant, graph)]),
         }
@@ -108,7 +131,44 @@ impl Program {
         self.stages().map(|(_, graph)| graph.op_count()).sum()
     }
 
-    /// How often the schedule runs the variant `name`.
+    /// Whether the variant `name` is a probe.
+    pub fn is_probe(&self, name: &Name) -> bool {
+        self.probes.contains_key(name)
+    }
+
+    /// What the variant `name` chooses among, by index: nothing if it is no probe.
+    pub fn choices(&self, name: &Name) -> &[Name] {
+        self.probes.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The variants that give the results of the program: all but the probes.
+    pub fn giving_results(&self) -> impl Iterator<Item = (&Name, &Graph)> {
+        self.variants.iter().filter(|(name, _)| !self.is_probe(name))
+    }
+
+    /// Keeps those variants for which `is_kept` holds, whether they are probes or not.
+    pub fn retain_variants(&mut self, mut is_kept: impl FnMut(&Name) -> bool) {
+        self.variants.retain(|name, _| is_kept(name));
+        self.probes.retain(|name, _| self.variants.contains_key(name));
+    }
+
+    /// Whether how long the schedule takes depends on what probes choose.
+    pub fn has_choices(&self) -> bool {
+        self.schedule.iter().any(|name| self.is_probe(name))
+    }
+
+    /// The most that a step costs for which the schedule has `name`: of a probe, with the dearest of its choices.
+    pub fn step_cost(&self, name: &Name) -> Cost {
+        let cost = |name: &Name| self.variants.get(name).map(Graph::total_cost).unwrap_or_default();
+        let dearest = self
+            .choices(name)
+            .iter()
+            .map(cost)
+            .fold(Cost::default(), |a, b| Cost { flops: a.flops.max(b.flops), bytes: a.bytes.max(b.bytes) });
+        cost(name) + dearest
+    }
+
+    /// How often the schedule names the variant `name`. What probes choose is not known before they run.
     pub fn steps_of(&self, name: &Name) -> usize {
         self.schedule.iter().filter(|variant| *variant == name).count()
     }

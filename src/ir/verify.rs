@@ -15,16 +15,21 @@
 //! Of the program:
 //! 10. Inputs, carried values and prepared values have distinct names, and carried values the rate `latent`.
 //! 11. An input of a graph is declared, under the same type, before the graph can run.
-//! 12. Variants agree on their results, and an output called like a carried value has its type.
+//! 12. Variants that are no probes agree on their results, and an output called like a carried value has its type.
 //! 13. The schedule is not empty and names variants only.
-//! 14. Along the schedule, a carried value is written before it is read.
+//! 14. Along the schedule, a carried value is written before it is read, whatever probes choose.
 //! 15. A tensor of the checkpoint has one shape, whatever it is read as.
+//! 16. A probe is a variant that chooses among variants which are no probes, one at least; it gives `%choice : i32[]`, and
+//!     besides that only carried values.
+
+mod wiring;
 
 use crate::name::{MOST_SEGMENTS, is_path, is_well_formed};
 use crate::text::line_of;
-use crate::{Declaration, Fact, Graph, ModulePath, Name, Op, Output, Program, Rate, Stage, ValueId};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use crate::{Graph, ModulePath, Name, Op, Output, Program, Rate, Stage, ValueId};
+use std::collections::HashSet;
 use std::fmt;
+use wiring::Wiring;
 
 /// One broken invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,171 +179,6 @@ impl Checker<'_> {
 
     fn report_stage(&mut self, message: String) {
         self.violations.push(Violation { stage: Some(self.stage.clone()), op: None, message });
-    }
-}
-
-/// Whether the value means something outside a program.
-fn is_plain(fact: &Fact) -> bool {
-    !fact.is_quantized() && !fact.dtype.is_code()
-}
-
-/// Invariants 7, 8 and 10 to 15.
-struct Wiring<'a> {
-    program: &'a Program,
-    violations: &'a mut Vec<Violation>,
-}
-
-impl Wiring<'_> {
-    fn check(&mut self) {
-        let mut known: BTreeMap<&Name, Fact> = BTreeMap::new();
-        for Declaration { name, fact } in self.program.inputs.iter().chain(&self.program.carries) {
-            if !is_well_formed(name) {
-                self.report(None, format!("`{name}`, which is declared, is no name"));
-            }
-            if let Some(fault) = fact.fault() {
-                self.report(None, format!("`%{name}`, which is declared: {fault}"));
-            }
-            if known.insert(name, fact.clone()).is_some() {
-                self.report(None, format!("`%{name}` is declared twice"));
-            }
-        }
-        for Declaration { name, fact } in self.program.inputs.iter().filter(|input| !is_plain(&input.fact)) {
-            self.report(None, format!("`%{name}` is {fact}, but nothing quantized comes from outside"));
-        }
-        for Declaration { name, fact } in self.program.carries.iter().filter(|c| c.fact.rate != Rate::Latent)
-        {
-            self.report(
-                None,
-                format!("`%{name}` is carried, so it changes per latent, not per {}", fact.rate),
-            );
-        }
-        for (&rate, graph) in &self.program.prepares {
-            self.check_inputs(Stage::Prepare(rate), graph, &known);
-            for output in graph.outputs() {
-                if known.insert(&output.label, graph[output.value].fact.clone()).is_some() {
-                    self.report(
-                        None,
-                        format!("`%{}`, prepared per {rate}, is declared already", output.label),
-                    );
-                }
-            }
-        }
-        for (name, graph) in &self.program.variants {
-            self.check_inputs(Stage::Variant(name.clone()), graph, &known);
-        }
-        for name in self.program.variants.keys().chain([&self.program.name]).filter(|name| !is_path(name)) {
-            self.report(None, format!("`{name}` is no name for a program or variant"));
-        }
-        self.check_outputs();
-        self.check_schedule();
-        self.check_tensors();
-    }
-
-    fn check_tensors(&mut self) {
-        let mut shapes: HashMap<&str, &Fact> = HashMap::new();
-        let mut faults = Vec::new();
-        for (stage, graph) in self.program.stages() {
-            for (tensor, fact) in graph.weights() {
-                let first = shapes.entry(tensor).or_insert(fact);
-                if first.shape != fact.shape {
-                    let message = format!(
-                        "`@{tensor}` is read as {fact}, and elsewhere as {first}: a tensor has one shape"
-                    );
-                    faults.push((stage.clone(), message));
-                }
-            }
-        }
-        faults.into_iter().for_each(|(stage, message)| self.report(Some(&stage), message));
-    }
-
-    fn check_inputs(&mut self, stage: Stage, graph: &Graph, known: &BTreeMap<&Name, Fact>) {
-        for &id in graph.inputs() {
-            let node = &graph[id];
-            match known.get(&node.name) {
-                Some(fact) if *fact == node.fact => {}
-                Some(fact) => {
-                    let (reads, is) = (node.fact.described(), fact.described());
-                    self.report(
-                        Some(&stage),
-                        format!("the input `%{}` is read as {reads}, it is {is}", node.name),
-                    );
-                }
-                None => self.report(Some(&stage), format!("nothing provides the input `%{}`", node.name)),
-            }
-        }
-    }
-
-    fn check_outputs(&mut self) {
-        let mut first: Option<(&Name, Vec<(&Name, String)>)> = None;
-        for (name, graph) in &self.program.variants {
-            let stage = Stage::Variant(name.clone());
-            let mut results = Vec::new();
-            for output in graph.outputs() {
-                let fact = &graph[output.value].fact;
-                match self.program.carries.iter().find(|carry| carry.name == output.label) {
-                    None if !is_plain(fact) => {
-                        let message = format!(
-                            "the result `%{}` is {fact}, which nothing outside can read",
-                            output.label
-                        );
-                        self.report(Some(&stage), message);
-                    }
-                    None => results.push((&output.label, fact.to_string())),
-                    Some(carry) if carry.fact.same_type(fact) => {}
-                    Some(carry) => {
-                        let message =
-                            format!("`%{}` is carried as {}, not as {fact}", carry.name, carry.fact);
-                        self.report(Some(&stage), message);
-                    }
-                }
-            }
-            match &first {
-                None => first = Some((name, results)),
-                Some((_, expected)) if *expected == results => {}
-                Some((other, expected)) => {
-                    let list = |results: &[(&Name, String)]| -> String {
-                        let results: Vec<_> =
-                            results.iter().map(|(name, fact)| format!("%{name}: {fact}")).collect();
-                        results.join(", ")
-                    };
-                    let message = format!(
-                        "its results ({}) are not those of `{other}` ({})",
-                        list(&results),
-                        list(expected)
-                    );
-                    self.report(Some(&stage), message);
-                }
-            }
-        }
-    }
-
-    fn check_schedule(&mut self) {
-        if self.program.schedule.is_empty() {
-            self.report(None, "the schedule is empty".into());
-        }
-        let mut written = BTreeSet::new();
-        let (mut unknown, mut unwritten) = (BTreeSet::new(), BTreeSet::new());
-        for (step, name) in self.program.schedule.iter().enumerate() {
-            let Some(graph) = self.program.variants.get(name) else {
-                if unknown.insert(name) {
-                    self.report(None, format!("the schedule runs `{name}`, which is no variant"));
-                }
-                continue;
-            };
-            for &id in graph.inputs() {
-                let input = &graph[id].name;
-                if self.program.is_carried(input) && !written.contains(input) && unwritten.insert(input) {
-                    let message = format!("step {step} reads `%{input}` before any step has written it");
-                    self.report(Some(&Stage::Variant(name.clone())), message);
-                }
-            }
-            let outputs = graph.outputs().iter().map(|output| output.label.clone());
-            written.extend(outputs.filter(|label| self.program.is_carried(label)));
-        }
-    }
-
-    fn report(&mut self, stage: Option<&Stage>, message: String) {
-        self.violations.push(Violation { stage: stage.cloned(), op: None, message });
     }
 }
 

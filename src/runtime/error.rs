@@ -31,10 +31,20 @@ pub enum RunError {
     StepBound(Name),
     #[error("the program has {steps} steps; there is no step {step}")]
     NoSuchStep { step: usize, steps: usize },
+    #[error(
+        "step {step}: the probe `{probe}` chooses {index}, which is none of its choices; these are {}: see what makes its \
+         `%choice`", numbered(.choices)
+    )]
+    NoSuchChoice { step: usize, probe: Name, index: i32, choices: Vec<Name> },
     #[error("the backend failed at `{line}`: {message}")]
     Backend { line: String, message: String },
 }
 
 fn list(names: &[Name]) -> String {
     names.iter().map(|name| format!("`%{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn numbered(names: &[Name]) -> String {
+    let names = names.iter().enumerate();
+    names.map(|(index, name)| format!("{index} for `{name}`")).collect::<Vec<_>>().join(", ")
 }

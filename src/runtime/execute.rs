@@ -21,10 +21,10 @@ pub trait Execute {
 
     /// Runs the variant that the schedule has for `step`, from 0, and returns the program's results. Prepare stages run first
     /// where an input that they may depend on has changed. A program that reads which step it is has that from here: see
-    /// [`Program::step_input`].
+    /// [`Program::step_input`]. Where the schedule has a probe, that runs first, and then the variant that it chooses.
     ///
     /// # Errors
-    /// If there is no such step, an input is missing, or the backend fails.
+    /// If there is no such step, an input is missing, a probe chooses none of its choices, or the backend fails.
     fn step(&mut self, step: usize) -> Result<HashMap<Name, HostTensor>, RunError>;
 
     /// Starts or stops measuring each op.

@@ -136,6 +136,55 @@ impl<B: BurnBackend> Executor<B> {
         Ok(())
     }
 
+    /// Runs `variant`, a part of `step`: has what it carries on, and gives what else it makes, on the host.
+    fn run_variant(&mut self, step: usize, variant: &Name) -> Result<HashMap<Name, HostTensor>, RunError> {
+        let stage = Stage::Variant(variant.clone());
+        let start = Instant::now();
+        let made = self.run(&stage)?;
+        tracing::trace!("step {step}: {stage} under way after {:?}", start.elapsed());
+        let runner = &find(&self.stages, &stage).runner;
+        let (mut results, mut carried) = (HashMap::new(), Vec::new());
+        for (index, (name, fact, value)) in made.into_iter().enumerate() {
+            if self.program.is_carried(&name) {
+                carried.push((name, value));
+                continue;
+            }
+            let host = match runner {
+                Some(runner) => runner.fetch(index)?,
+                None => value.download(&fact, &format!("return %{name}"))?,
+            };
+            results.insert(name, host);
+        }
+        if let (Some(runner), true) = (runner, results.is_empty()) {
+            runner.wait()?;
+        }
+        let is_made = runner.is_some();
+        carried.into_iter().for_each(|(name, value)| self.keep(name, value, is_made));
+        tracing::trace!("step {step}: results of {stage} on the host after {:?}", start.elapsed());
+        Ok(results)
+    }
+
+    /// The variant that `probe`, which gave `results`, chooses for `step`.
+    fn chosen(
+        &self,
+        step: usize,
+        probe: &Name,
+        results: &HashMap<Name, HostTensor>,
+    ) -> Result<Name, RunError> {
+        let choice = results.get(Program::CHOICE).and_then(|choice| choice.bytes[..].try_into().ok());
+        let index = i32::from_le_bytes(choice.expect("verified probe"));
+        let choices = self.program.choices(probe);
+        let chosen = usize::try_from(index).ok().and_then(|index| choices.get(index));
+        let chosen = chosen.ok_or_else(|| RunError::NoSuchChoice {
+            step,
+            probe: probe.clone(),
+            index,
+            choices: choices.to_vec(),
+        })?;
+        tracing::trace!("step {step}: {probe} chooses {chosen}");
+        Ok(chosen.clone())
+    }
+
     fn run(&mut self, stage: &Stage) -> Result<Vec<(Name, Fact, Value<B>)>, RunError> {
         let loaded = find(&self.stages, stage);
         let liveness = &loaded.liveness;
@@ -283,39 +332,22 @@ impl<B: BurnBackend> Execute for Executor<B> {
     }
 
     fn step(&mut self, step: usize) -> Result<HashMap<Name, HostTensor>, RunError> {
-        let Some(variant) = self.program.schedule.get(step) else {
+        let Some(variant) = self.program.schedule.get(step).cloned() else {
             return Err(RunError::NoSuchStep { step, steps: self.program.schedule.len() });
         };
-        let stage = Stage::Variant(variant.clone());
-        let start = Instant::now();
         if let Some(input) = self.program.step_input().cloned() {
             // Schedules are written out, so that their lengths are far from the end of i32.
             self.give(&input, &HostTensor::from_i32([], &[step as i32]));
         }
+        let start = Instant::now();
         self.prepare()?;
         tracing::trace!("step {step}: prepared after {:?}", start.elapsed());
-        let made = self.run(&stage)?;
-        tracing::trace!("step {step}: {stage} under way after {:?}", start.elapsed());
-        let runner = &find(&self.stages, &stage).runner;
-        let (mut results, mut carried) = (HashMap::new(), Vec::new());
-        for (index, (name, fact, value)) in made.into_iter().enumerate() {
-            if self.program.is_carried(&name) {
-                carried.push((name, value));
-                continue;
-            }
-            let host = match runner {
-                Some(runner) => runner.fetch(index)?,
-                None => value.download(&fact, &format!("return %{name}"))?,
-            };
-            results.insert(name, host);
+        let results = self.run_variant(step, &variant)?;
+        if !self.program.is_probe(&variant) {
+            return Ok(results);
         }
-        if let (Some(runner), true) = (runner, results.is_empty()) {
-            runner.wait()?;
-        }
-        let is_made = runner.is_some();
-        carried.into_iter().for_each(|(name, value)| self.keep(name, value, is_made));
-        tracing::trace!("step {step}: results on the host after {:?}", start.elapsed());
-        Ok(results)
+        let chosen = self.chosen(step, &variant, &results)?;
+        self.run_variant(step, &chosen)
     }
 
     fn set_profiling(&mut self, on: bool) {

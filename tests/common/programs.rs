@@ -1,7 +1,7 @@
 //! Programs that are written well.
 
 /// Programs in the very form in which they print. Between them they use every op and every piece of syntax.
-pub const PROGRAMS: [&str; 6] = [
+pub const PROGRAMS: [&str; 7] = [
     // Prepare stages, carried values, variants, a schedule; outputs that are inputs, weights and numbers.
     "\
 program stages-1.0 {
@@ -162,6 +162,25 @@ program fused {
     return %y, %z
   }
   schedule main*2
+}
+",
+    // A probe, which chooses which variant runs the rest of a step; names that stage names may have.
+    "\
+program probed {
+  input %x : f32[2,4] latent
+  carry %h : f32[2,4] latent
+  probe gate.1 (%x) -> (%h, %choice) chooses reuse-1, full, reuse-1 {
+    %h = silu %x : f32[2,4]
+    return %h, 1.0 i32
+  }
+  variant full (%h) -> (%y) {
+    %y = gelu %h : f32[2,4]
+    return %y
+  }
+  variant reuse-1 (%h) -> (%y) {
+    return %h
+  }
+  schedule gate.1*2 full gate.1
 }
 ",
 ];

@@ -33,8 +33,17 @@ fn write_program(out: &mut String, program: &Program, options: DotOptions) -> fm
         "  node [shape=box, style=\"rounded,filled\", fillcolor=white, fontname=monospace, fontsize=10];"
     )?;
     writeln!(out, "  edge [fontname=monospace, fontsize=8];")?;
-    for (stage, graph) in program.stages() {
-        Drawing::of(&stage, graph, options).write(out)?;
+    let drawings: Vec<_> = program
+        .stages()
+        .map(|(stage, graph)| (Drawing::of(program, &stage, graph, options), stage))
+        .collect();
+    drawings.iter().try_for_each(|(drawing, _)| drawing.write(out))?;
+    for (probe, stage) in &drawings {
+        let Some((_, choices)) = stage.probe_of(program) else { continue };
+        for (index, choice) in choices.iter().enumerate() {
+            let chosen = drawings.iter().find(|(_, stage)| *stage == Stage::Variant(choice.clone()));
+            chosen.map_or(Ok(()), |(chosen, _)| probe.write_choice(out, index, chosen))?;
+        }
     }
     writeln!(out, "}}")
 }
@@ -42,6 +51,8 @@ fn write_program(out: &mut String, program: &Program, options: DotOptions) -> fm
 /// One stage, and what its ops take.
 struct Drawing<'a> {
     stage: String,
+    /// `prepare prompt`, `variant full`, `probe gate`.
+    title: String,
     graph: &'a Graph,
     folded: Folded,
     machine: Option<&'a Machine>,
@@ -50,24 +61,27 @@ struct Drawing<'a> {
 }
 
 impl<'a> Drawing<'a> {
-    fn of(stage: &Stage, graph: &'a Graph, options: DotOptions<'a>) -> Self {
+    fn of(program: &Program, stage: &Stage, graph: &'a Graph, options: DotOptions<'a>) -> Self {
         let folded = Folded::of(graph, options.unrolled);
-        let drawing = Self { stage: stage.to_string(), graph, folded, machine: options.machine, longest: 0 };
+        let probe = stage.probe_of(program).map(|(name, _)| format!("probe {name}"));
+        let (stage, machine) = (stage.to_string(), options.machine);
+        let title = probe.unwrap_or_else(|| stage.clone());
+        let drawing = Self { stage, title, graph, folded, machine, longest: 0 };
         let longest = drawing.folded.groups.iter().map(|group| drawing.time(group)).max().unwrap_or(0);
         Self { longest, ..drawing }
     }
 
     fn write(&self, out: &mut String) -> fmt::Result {
-        let Self { stage, graph, folded, .. } = self;
+        let Self { stage, title, graph, folded, .. } = self;
         let mut tree = Module::default();
         for group in &folded.groups {
             tree.insert(&mut group.path.iter().map(String::as_str), group);
         }
-        let (id, label) = (quoted(&format!("cluster {stage}")), self.label(stage, &tree));
+        let (id, label) = (quoted(&format!("cluster {stage}")), self.label(title, &tree));
         writeln!(out, "  subgraph {id} {{ label={label};")?;
         tree.write(out, self, stage, 4)?;
         for (label, group) in folded.outputs(graph) {
-            let node = quoted(&format!("{stage} -> {label}"));
+            let node = self.output_key(&label);
             writeln!(out, "    {node} [label={}, shape=plain];", quoted(&label))?;
             writeln!(out, "    {} -> {node};", self.key(&folded.groups[group]))?;
         }
@@ -79,6 +93,20 @@ impl<'a> Drawing<'a> {
             writeln!(out, "  {} -> {} [label={label}{style}];", self.key(from), self.key(to))?;
         }
         Ok(())
+    }
+
+    /// Draws that `chosen` runs where the probe gives `index`: an edge to its cluster.
+    fn write_choice(&self, out: &mut String, index: usize, chosen: &Self) -> fmt::Result {
+        // Graphviz has edges between nodes only, whose ends it can cut off at a cluster.
+        let Some(first) = chosen.folded.groups.first() else { return Ok(()) };
+        let (from, to) = (self.output_key(Program::CHOICE), chosen.key(first));
+        let cluster = quoted(&format!("cluster {}", chosen.stage));
+        writeln!(out, "  {from} -> {to} [label=\"{index}\", lhead={cluster}, style=dotted];")
+    }
+
+    /// The DOT name of the node of an output.
+    fn output_key(&self, label: &str) -> String {
+        quoted(&format!("{} -> {label}", self.stage))
     }
 
     /// The DOT name of a node.

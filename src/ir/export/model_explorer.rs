@@ -1,23 +1,33 @@
 //! Model Explorer: its graph JSON, and the node-data JSON that colours it by cost.
 
 use crate::op::Op;
-use crate::{Graph, Machine, Program, Stage, ValueId};
+use crate::{Graph, Machine, Name, Program, Stage, ValueId};
 use serde_json::{Map, Value, json};
 
 /// The program as Model Explorer's graph JSON, a graph per stage: module path → namespace, types → output metadata. With
-/// a machine, ops have their estimated time in ns besides their FLOP and bytes.
+/// a machine, ops have their estimated time in ns besides their FLOP and bytes. The output `choice` of a probe says what is
+/// chosen by which index.
 pub fn model_explorer(program: &Program, machine: Option<&Machine>) -> Value {
     let graphs: Vec<_> = program
         .stages()
         .map(|(stage, graph)| {
             let nodes: Vec<_> = graph.order().into_iter().map(|id| node(graph, id, machine)).collect();
             let outputs = graph.outputs().iter().map(|output| {
-                json!({
+                let mut node = json!({
                     "id": format!("-> {}", output.label),
                     "label": output.label.to_string(),
                     "namespace": "",
                     "incomingEdges": [edge(graph, output.value, 0)],
-                })
+                });
+                if *output.label == *Program::CHOICE
+                    && let Some((_, choices)) = stage.probe_of(program)
+                {
+                    let choices = choices.iter().enumerate();
+                    let attribute =
+                        |(index, name): (usize, &Name)| json!({ "key": index.to_string(), "value": &**name });
+                    node["attrs"] = choices.map(attribute).collect();
+                }
+                node
             });
             json!({ "id": graph_id(program, &stage), "nodes": nodes.into_iter().chain(outputs).collect::<Vec<_>>() })
         })

@@ -170,8 +170,9 @@ impl Driver<'_> {
         report.changed = before.structural_hash() != program.structural_hash();
         report.ops_after = program.op_count();
         report.estimate = self.machine.map(|machine| {
+            let is_most = before.has_choices() || program.has_choices();
             let [before, after] = [&before, &program].map(|program| machine.of_schedule(program));
-            Estimate { machine: machine.name, before, after }
+            Estimate { machine: machine.name, before, after, is_most }
         });
         Ok(program)
     }

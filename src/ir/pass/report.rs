@@ -66,12 +66,16 @@ pub struct Estimate {
     pub machine: &'static str,
     pub before: u64,
     pub after: u64,
+    /// Whether steps may take less, because probes choose what they run.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_most: bool,
 }
 
 impl fmt::Display for Estimate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [before, after] = [self.before, self.after].map(|nanoseconds| nanoseconds as f64 / 1e6);
-        write!(f, "{before:.1} → {after:.1} ms")
+        let most = if self.is_most { "at most " } else { "" };
+        write!(f, "{most}{before:.1} → {after:.1} ms")
     }
 }
 

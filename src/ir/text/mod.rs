@@ -30,6 +30,10 @@
 //!   value names and attributes.
 //! - `%n.{a..b}` is short for `%n.a, …, %n.(b-1)` in the inputs and outputs of a stage, after `return`, among operands,
 //!   and in a declaration, which then declares each of them. Everywhere else a name is one name.
+//! - `probe gate (%x) -> (%choice, %h) chooses reuse, full { … }` is a variant that is a probe: a step for which the schedule has
+//!   `gate` runs it first, and then `reuse` where `%choice : i32[]` is 0, `full` where it is 1. It gives no results, and what
+//!   the chosen variant needs of it is carried, as `%h` here; what that reads must have been written whatever was chosen
+//!   before.
 //! - The input's rate (`weights`, `prompt`, `schedule`, `latent`) follows its type; other rates are inferred.
 //! - `//` starts a comment: costs and provenance, which parsing ignores.
 

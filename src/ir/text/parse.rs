@@ -66,12 +66,14 @@ impl<'s> Parser<'s> {
             carries: Vec::new(),
             prepares: BTreeMap::new(),
             variants: IndexMap::new(),
+            probes: IndexMap::new(),
             schedule: Vec::new(),
         };
         let mut known: BTreeMap<Name, Fact> = BTreeMap::new();
         self.punct("{")?;
         while !self.accept("}") {
-            let (keyword, span) = self.word("`input`, `carry`, `prepare`, `variant`, `schedule` or `}`")?;
+            let (keyword, span) =
+                self.word("`input`, `carry`, `prepare`, `variant`, `probe`, `schedule` or `}`")?;
             match keyword.as_str() {
                 "input" | "carry" => {
                     let (names, fact) = self.declaration()?;
@@ -90,17 +92,21 @@ impl<'s> Parser<'s> {
                             "prepare stages come once each, in the order of their rates, before variants";
                         return Err(self.error_at(span, message));
                     }
-                    let (graph, labels) = self.graph(&known)?;
+                    let (graph, labels, _) = self.graph(&known, false)?;
                     for (label, output) in labels.iter().zip(graph.outputs()) {
                         self.declare(&mut known, label, &graph[output.value].fact)?;
                     }
                     program.prepares.insert(rate, graph);
                 }
-                "variant" => {
+                "variant" | "probe" => {
                     let name = Name::from(self.word("a variant name")?.0);
-                    let (graph, _) = self.graph(&known)?;
+                    let is_probe = keyword == "probe";
+                    let (graph, _, choices) = self.graph(&known, is_probe)?;
                     if program.variants.insert(name.clone(), graph).is_some() {
                         return Err(self.error_at(span, format!("`variant {name}` is there already")));
+                    }
+                    if is_probe {
+                        program.probes.insert(name, choices);
                     }
                 }
                 "schedule" => self.schedule(&mut program.schedule)?,
@@ -153,9 +159,25 @@ impl<'s> Parser<'s> {
         }
     }
 
-    /// `(inputs) -> (labels) { statements return values }`: the graph, and its labels. Inputs take their facts from
-    /// `known`.
-    fn graph(&mut self, known: &BTreeMap<Name, Fact>) -> Parsed<(Graph, Vec<Spanned<Name>>)> {
+    /// `chooses name, name`
+    fn choices(&mut self) -> Parsed<Vec<Name>> {
+        self.keyword("chooses")?;
+        let mut choices = Vec::new();
+        loop {
+            choices.push(self.word("a variant name")?.0.into());
+            if !self.accept(",") {
+                return Ok(choices);
+            }
+        }
+    }
+
+    /// `(inputs) -> (labels) { statements return values }`: the graph, its labels, and what stands before `{` in that of a probe:
+    /// what it chooses among. Inputs take their facts from `known`.
+    fn graph(
+        &mut self,
+        known: &BTreeMap<Name, Fact>,
+        is_probe: bool,
+    ) -> Parsed<(Graph, Vec<Spanned<Name>>, Vec<Name>)> {
         let span = self.span();
         let mut builder = Builder::new(self.source);
         for input in self.names()? {
@@ -163,6 +185,7 @@ impl<'s> Parser<'s> {
         }
         self.punct("->")?;
         let labels = self.names()?;
+        let choices = if is_probe { self.choices()? } else { Vec::new() };
         self.punct("{")?;
         // Each statement becomes ops before the next is read: its text takes more memory than they do.
         loop {
@@ -182,7 +205,7 @@ impl<'s> Parser<'s> {
         self.keyword("return")?;
         let results = self.results()?;
         self.punct("}")?;
-        Ok((builder.finish(&labels, &results, span)?, labels))
+        Ok((builder.finish(&labels, &results, span)?, labels, choices))
     }
 
     /// Refuses more ops than a program can have.

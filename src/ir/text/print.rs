@@ -54,14 +54,14 @@ impl Program {
         declare(&mut declared, "input", About::Input, &self.inputs, options);
         declare(&mut declared, "carry", About::Carry, &self.carries, options);
         let mut schedule = Section::new(Part::Schedule);
-        let time = options
-            .machine
-            .filter(|_| options.costs)
-            .map(|machine| format!("  // {} on {}", duration(machine.of_schedule(self)), machine.name));
+        let time = options.machine.filter(|_| options.costs).map(|machine| {
+            let most = if self.has_choices() { "at most " } else { "" };
+            format!("  // {most}{} on {}", duration(machine.of_schedule(self)), machine.name)
+        });
         let steps = run_lengths(&self.schedule);
         schedule.push(About::Schedule, format!("  schedule{steps}{}", time.unwrap_or_default()));
         schedule.push(About::ProgramEnd, "}");
-        let stages = self.stages().map(|(stage, graph)| section(stage, graph, options));
+        let stages = self.stages().map(|(stage, graph)| section(self, stage, graph, options));
         std::iter::once(declared).chain(stages).chain([schedule]).collect()
     }
 }
@@ -88,12 +88,9 @@ fn run_lengths(schedule: &[Name]) -> String {
         .collect()
 }
 
-fn section(stage: Stage, graph: &Graph, options: &PrintOptions) -> Section {
-    let inputs: Vec<_> = graph.inputs().iter().map(|&id| &graph[id].name).collect();
-    let labels: Vec<_> = graph.outputs().iter().map(|output| &output.label).collect();
-    let signature = format!("  {stage} ({}) -> ({}) {{", names(&inputs, options), names(&labels, options));
-    let mut out = Section::new(Part::Stage(stage));
-    out.push(About::Signature, signature);
+fn section(program: &Program, stage: Stage, graph: &Graph, options: &PrintOptions) -> Section {
+    let mut out = Section::new(Part::Stage(stage.clone()));
+    out.push(About::Signature, signature(program, &stage, graph, options));
     let lines = lines(graph, options);
     let statements =
         if options.unrolled { lines.into_iter().map(Statement::Line).collect() } else { roll(lines) };
@@ -104,12 +101,32 @@ fn section(stage: Stage, graph: &Graph, options: &PrintOptions) -> Section {
         }
     }
     if options.costs {
-        let total = options.cost(graph.total_cost(), |machine| machine.of_graph(graph));
-        out.push(About::Total, format!("    // total: {total}"));
+        out.push(About::Total, total(program, &stage, graph, options));
     }
     out.push(About::Return, format!("    return {}", results(graph, options)));
     out.push(About::End, "  }");
     out
+}
+
+/// The first line of a stage: what it reads and gives, and if it is a probe, what it chooses among.
+fn signature(program: &Program, stage: &Stage, graph: &Graph, options: &PrintOptions) -> String {
+    let inputs: Vec<_> = graph.inputs().iter().map(|&id| &graph[id].name).collect();
+    let labels: Vec<_> = graph.outputs().iter().map(|output| &output.label).collect();
+    let wires = format!("({}) -> ({})", names(&inputs, options), names(&labels, options));
+    match stage.probe_of(program) {
+        Some((name, choices)) => format!("  probe {name} {wires} chooses {} {{", choices.join(", ")),
+        None => format!("  {stage} {wires} {{"),
+    }
+}
+
+/// What a stage costs, and if it is a probe, a step with it.
+fn total(program: &Program, stage: &Stage, graph: &Graph, options: &PrintOptions) -> String {
+    let own = options.cost(graph.total_cost(), |machine| machine.of_graph(graph));
+    let step = stage.probe_of(program).map(|(name, _)| {
+        let cost = options.cost(program.step_cost(name), |machine| machine.of_step(program, name));
+        format!("; with what it chooses, at most: {cost}")
+    });
+    format!("    // total: {own}{}", step.unwrap_or_default())
 }
 
 /// The names as a list, those that count up as ranges: `%x, %attn.{0..19}`.

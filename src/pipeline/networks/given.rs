@@ -110,7 +110,7 @@ fn results(program: &Program, lowered: &Program, reasons: &mut Vec<String>) {
             let outputs = graph.outputs().iter();
             outputs.map(|out| (out.label.to_string(), graph[out.value].fact.clone())).collect()
         };
-        program.variants.iter().map(|(name, graph)| (name.to_string(), of(graph))).collect()
+        program.giving_results().map(|(name, graph)| (name.to_string(), of(graph))).collect()
     };
     let wanted: BTreeMap<String, Fact> = facts(lowered).into_values().flatten().collect();
     for (variant, given) in facts(program) {

@@ -41,6 +41,13 @@ pub fn bench(args: &Args) -> Result<(), Error> {
     let timesteps = subject.model.timesteps(&args.sizes)?;
     let mut driver = Driver { timesteps: Some(&timesteps), ..Driver::default() };
     let (program, optimized) = driver.run(given, &pipeline)?;
+    if program.has_choices() {
+        return Err(Error::Usage(
+            "what a step with a probe runs depends on the numbers, so that steps cannot be measured by themselves; add --image to \
+             measure whole pictures"
+                .into(),
+        ));
+    }
     let optimize_seconds = start.elapsed().as_secs_f64();
 
     let planned_bytes = Memory::Resident.of(&program, device);
