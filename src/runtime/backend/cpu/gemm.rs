@@ -76,7 +76,11 @@ impl<'a> Product<'a> {
                     _ => None,
                 };
                 let ((x, x_scales), (weight, weight_scales)) = (quantized(&codes[0])?, quantized(&codes[1])?);
+                // One in 16 bits is added by the composed op, which converts it.
                 let bias = optional(args.get(3))?;
+                if bias.is_some_and(|bias| bias.dtype() != BurnDType::F32) {
+                    return None;
+                }
                 let (x, weight) = (Matrix::of(x)?, Matrix::of(weight)?);
                 let factors = Factors::new(Some(x_scales), weight_scales, bias, [x.rows, weight.rows]);
                 Some(Self::I8 { x, weight, factors })

@@ -262,6 +262,20 @@ fn what_is_not_taken_is_left_to_the_ops() {
 }
 
 #[test]
+fn a_bias_in_16_bits_is_left_to_the_ops() {
+    for dtype in ["bf16", "f16"] {
+        let types = ["i8.row.f32[1,50,256]", "i8.row.f32[34,256]", &format!("{dtype}[34]")];
+        let line = format!(
+            "gemm rescale(matmul_i8(%a, %b), %a, %b, %c, dtype=f32) {{gelu_tanh(acc)}} : {dtype}[1,50,34]"
+        );
+        let case = Case::new(&types, &line);
+        let Op::Gemm(op) = &case.op else { unreachable!() };
+        assert!(gemm::run(op, case.operands.clone(), &case.inputs, &case.fact).is_err(), "{line}");
+        execute_op(&case.op, &case.inputs, &case.fact, case.operands, &FlexDevice).unwrap();
+    }
+}
+
+#[test]
 fn an_operand_gives_its_memory_only_if_nothing_else_reads_it() {
     let x = tensor(&[2, 3], 1);
     let (kept, before) = (x.clone(), numbers(&x));
