@@ -77,8 +77,12 @@ impl Pass for Dce {
     }
 
     fn why(&self, place: &Place, rule: &str) -> Option<Answer> {
-        let is_input = matches!(place.graph[place.value].op, Op::Input(_));
+        let node = &place.graph[place.value];
+        let is_input = matches!(node.op, Op::Input(_));
+        let is_carry = is_input && place.program.is_carried(&node.name);
         match rule {
+            name if name == narrow::RULE.name && is_carry => Some(narrow::why(place.program, &node.name)),
+            name if name == UNREAD_CARRY.name && is_carry => Some(readers::why(self, place)),
             name if name == UNREAD_OP.name && !is_input => Some(readers::why(self, place)),
             name if name == UNREAD_INPUT.name && is_input => Some(readers::why(self, place)),
             _ => None,

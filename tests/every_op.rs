@@ -193,7 +193,7 @@ fn every_op_costs_something_on_every_machine() {
         assert_eq!(cost.bytes > 0, !kind.is_free(), "{}", example.name);
         let computes = !kind.is_free() && !matches!(kind, OpKind::Movement | OpKind::Position);
         assert!(cost.flops > 0 || !computes, "{}", example.name);
-        for machine in Machine::NAMES.map(|name| Machine::named(name).unwrap()) {
+        for machine in Machine::NAMES.iter().map(|name| Machine::named(name).unwrap()) {
             let is_paid = !kind.is_free() && graph[example.y()].fact.rate > reflux_ir::Rate::Weights;
             assert_eq!(
                 machine.of_value(graph, example.y()) > 0,

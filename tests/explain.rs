@@ -218,6 +218,22 @@ fn passes_say_why() {
     snapshot!("explain__whys", text);
 }
 
+/// Of carried values it is said which part is carried, or why all of it.
+#[test]
+fn carried_values_say_why() {
+    let (cached, _) = run(&program(NET), "hoist,cache(fora,steps=110110)");
+    let (narrowed, _) = run(&cached, "dce");
+    let ask = |program: &Program, rule: &str, value: &str| {
+        let question = Question { rule, value, stage: Some("reuse") };
+        why(&registry(), &pipeline("dce"), program, question).unwrap().to_string()
+    };
+    assert!(ask(&cached, "narrow-carry", "%s.1").contains("every reader takes 8..32 of axis 1 alone"));
+    let carried = format!("%{}", narrowed.carries[0].name);
+    let wide = ask(&narrowed, "narrow-carry", &carried);
+    assert!(wide.contains("does not apply") && wide.contains("reads all of it"), "{wide}");
+    assert!(ask(&narrowed, "unread-carry", &carried).contains("does not apply"));
+}
+
 /// What passes say of a value is what they do to it.
 #[test]
 fn passes_do_what_they_say() {

@@ -1,7 +1,7 @@
 //! Carrying only what is read.
 
 use reflux_ir::op::Slice;
-use reflux_ir::pass::{PassContext, PassError, RuleInfo};
+use reflux_ir::pass::{Answer, Mismatch, PassContext, PassError, RuleInfo};
 use reflux_ir::{Declaration, Graph, Name, Op, Patch, Program, Rate};
 
 pub const RULE: RuleInfo = RuleInfo {
@@ -13,7 +13,7 @@ pub const RULE: RuleInfo = RuleInfo {
 pub fn narrow_carries(program: &mut Program, cx: &mut PassContext) -> Result<(), PassError> {
     for index in 0..program.carries.len() {
         let wide = program.carries[index].name.clone();
-        let Some((slice, name)) = only_slice(program, &wide) else {
+        let Ok((slice, name)) = only_slice(program, &wide) else {
             cx.reject(RULE.name);
             continue;
         };
@@ -43,31 +43,42 @@ pub fn narrow_carries(program: &mut Program, cx: &mut PassContext) -> Result<(),
     Ok(())
 }
 
+/// Whether less than all of the carried value could be carried, and which part, or why not.
+pub fn why(program: &Program, carry: &Name) -> Answer {
+    let (Slice { axis, start, end }, _) = only_slice(program, carry)?;
+    Ok(Some(format!("every reader takes {start}..{end} of axis {axis} alone")))
+}
+
 /// The slice that all readers of the carried value take, and what the first of them is called.
-fn only_slice(program: &Program, carry: &Name) -> Option<(Slice, Name)> {
+fn only_slice(program: &Program, carry: &Name) -> Result<(Slice, Name), Mismatch> {
     // Variants that no step runs may read what none writes.
     let is_written = |graph: &Graph| graph.outputs().iter().any(|output| output.label == *carry);
     if !program.variants.values().any(is_written) {
-        return None;
+        return Err(Mismatch::new("no variant writes it"));
     }
     let mut slices = Vec::new();
     for graph in program.variants.values() {
         let Some(id) = graph.find_input(carry) else { continue };
         // Handing it on as it is reads all of it.
-        if graph.outputs().iter().any(|output| output.value == id) {
-            return None;
+        if let Some(output) = graph.outputs().iter().find(|output| output.value == id) {
+            return Err(Mismatch::new(format!("all of it is handed on, as `{}`", output.label)));
         }
         for user in graph.users(id) {
-            let Op::Slice(slice) = &graph[user].op else { return None };
             // What takes all of it has nothing to narrow, however often it is tried.
-            if graph[user].fact.shape == graph[id].fact.shape {
-                return None;
-            }
+            let takes_all = graph[user].fact.shape == graph[id].fact.shape;
+            let (Op::Slice(slice), false) = (&graph[user].op, takes_all) else {
+                return Err(Mismatch::new(format!("{} reads all of it", graph.operand(user))));
+            };
             slices.push((slice.clone(), graph[user].name.clone()));
         }
     }
-    let first = slices.first()?.clone();
-    slices.iter().all(|(slice, _)| *slice == first.0).then_some(first)
+    let first = slices.first().ok_or_else(|| Mismatch::new("nothing reads it"))?.clone();
+    match slices.iter().find(|(slice, _)| *slice != first.0) {
+        None => Ok(first),
+        Some((_, other)) => {
+            Err(Mismatch::new(format!("%{} and %{other} are different parts of it", first.1)))
+        }
+    }
 }
 
 /// Makes the variant carry the slice `name` instead of the value `wide`, if it does.

@@ -51,7 +51,7 @@ impl Serialize for Machine {
 impl<'de> Deserialize<'de> for &'static Machine {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
-        Machine::named(&name).ok_or_else(|| de::Error::unknown_variant(&name, &Machine::NAMES))
+        Machine::named(&name).ok_or_else(|| de::Error::unknown_variant(&name, Machine::NAMES))
     }
 }
 
@@ -118,22 +118,28 @@ impl Rates {
     }
 }
 
-static MACHINES: LazyLock<[Machine; 3]> = LazyLock::new(|| {
-    let tables = [
-        ("h100", include_str!("machine/h100.toml")),
-        ("l40s", include_str!("machine/l40s.toml")),
-        ("cpu", include_str!("machine/cpu.toml")),
-    ];
-    tables.map(|(name, table)| {
-        let machine = toml::from_str(table).expect("a test reads every table");
-        Machine { name, ..machine }
-    })
-});
+/// Declares the tables that there are, each a file of its name.
+macro_rules! tables {
+    ($($name:literal),*) => {
+        static MACHINES: LazyLock<Vec<Machine>> = LazyLock::new(|| {
+            let tables = [$(($name, include_str!(concat!("machine/", $name, ".toml")))),*];
+            let machines = tables.map(|(name, table)| {
+                let machine = toml::from_str(table).expect("a test reads every table");
+                Machine { name, ..machine }
+            });
+            machines.into()
+        });
+
+        impl Machine {
+            /// The devices that there are tables of.
+            pub const NAMES: &[&str] = &[$($name),*];
+        }
+    };
+}
+
+tables!("h100", "l40s", "cpu");
 
 impl Machine {
-    /// The devices that there are tables of.
-    pub const NAMES: [&str; 3] = ["h100", "l40s", "cpu"];
-
     /// The table of the device `name`, one of [`Machine::NAMES`].
     pub fn named(name: &str) -> Option<&'static Self> {
         MACHINES.iter().find(|machine| machine.name == name)
@@ -261,7 +267,7 @@ mod tests {
     #[test]
     fn every_device_has_a_table() {
         for name in Machine::NAMES {
-            assert_eq!(Machine::named(name).unwrap().name, name);
+            assert_eq!(Machine::named(name).unwrap().name, *name);
         }
         assert_eq!(Machine::named("tpu"), None);
     }

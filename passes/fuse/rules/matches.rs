@@ -1,11 +1,13 @@
 //! Where rules may fit: ways down the terms of an e-graph, and these as egg's patterns.
 
-use super::run::MOST_MATCHES;
 use super::{Kind, Level, Match, Tree};
 use crate::fuse::term::{Term, Terms, What};
 use egg::{ENodeOrVar, Id, Language, PatternAst, RecExpr, Subst, Var};
 use indexmap::IndexMap;
 use reflux_ir::op::Op;
+
+/// The most matches that a rule may have in a round: half as much again as the largest block of FLUX takes.
+pub(super) const MOST_MATCHES: usize = 600;
 
 /// Which terms of a class rules look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

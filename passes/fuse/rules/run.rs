@@ -1,6 +1,6 @@
 //! Rules as egg runs them, within limits that do not depend on a clock.
 
-use super::matches::{classes_of, pattern};
+use super::matches::{MOST_MATCHES, classes_of, pattern};
 use super::{Breadth, Classes, FuseRule, Match};
 use crate::fuse::term::{Facts, Term, Terms};
 use egg::{Applier, ENodeOrVar, Id, PatternAst, SearchMatches, Searcher, Subst, Symbol, Var};
@@ -19,10 +19,9 @@ pub struct Tally {
     pub time: Duration,
 }
 
-/// So many terms an e-graph may have, so many matches a rule may have in a round, and so many matches may be tried in all:
-/// half as much again as the largest block of FLUX takes. What holds of them does not depend on a clock.
+/// The most terms that an e-graph may have, and the most matches that may be tried in all: half as much again as the largest block
+/// of FLUX takes. What holds of them does not depend on a clock.
 const MOST_TERMS: usize = 450;
-pub(super) const MOST_MATCHES: usize = 600;
 const MOST_TRIES: usize = 2_500;
 
 /// A run of rules over one e-graph: what they may do, and what they did. Clones share that.
