@@ -21,7 +21,7 @@ impl ValueParserFactory for DeviceArg {
 
     fn value_parser() -> ValueParser {
         let value = |device: Device| PossibleValue::new(device.name()).aliases(device.aliases());
-        let auto = PossibleValue::new(AUTO).help("The GPU if there is a usable one, else the processor");
+        let auto = PossibleValue::new(AUTO).help("The GPU if a usable one is found, else the processor");
         let left_out = Device::left_out().iter().map(|name| PossibleValue::new(*name).hide(true));
         let known: Vec<_> = Device::all().map(value).chain([auto]).chain(left_out).collect();
         let device = |name: String| match () {

@@ -98,7 +98,7 @@ impl<'a> Input<'a> {
         match (self, sizes.given()) {
             (Self::File(path), Some(flag)) => {
                 let path = path.display();
-                Err(Error::Usage(format!("{flag} is for models; {path} is a program and has its sizes")))
+                Err(Error::Usage(format!("{flag} is for models; the sizes of program {path} are fixed")))
             }
             _ => Ok(()),
         }

@@ -24,7 +24,7 @@ pub struct SizeArgs {
     /// [default: the model's]
     #[arg(long, value_parser = number::positive, allow_negative_numbers = true)]
     steps: Option<usize>,
-    /// T5 tokens [default: the model's]
+    /// Length of the prompt in T5 tokens [default: the model's]
     #[arg(long, value_parser = number::positive, allow_negative_numbers = true)]
     max_sequence_length: Option<usize>,
     /// [default: bf16]
@@ -62,7 +62,7 @@ impl SizeArgs {
             model.text_encoders().iter().any(|encoder| encoder.net == net && encoder.tokens.is_none());
         match self.flags(net.role, words).into_iter().find(|(_, is_given, is_read)| *is_given && !is_read) {
             Some((flag, ..)) => {
-                Err(Error::Usage(format!("{flag} says nothing of {}; leave it out", net.architecture.title)))
+                Err(Error::Usage(format!("{flag} does not apply to {}; leave it out", net.architecture.title)))
             }
             None => Ok(()),
         }

@@ -9,7 +9,7 @@ pub enum MemoryArg {
     /// All networks
     #[default]
     Resident,
-    /// What steps and the decoder need; text encoders and the weights of what is prepared leave after use
+    /// Only what steps and the decoder need; text encoders and weights of prepare stages are freed after use
     Low,
 }
 

@@ -89,7 +89,7 @@ pub fn main() -> ExitCode {
         Err(panic) => {
             let message = words::of_panic(&*panic);
             say(format_args!(
-                "error: Reflux itself failed: {message}; please report this (REFLUX_LOG=debug tells where)"
+                "error: Reflux itself failed: {message}; please report this (REFLUX_LOG=debug says where)"
             ));
             ExitCode::FAILURE
         }

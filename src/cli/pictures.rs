@@ -42,7 +42,7 @@ impl Pictures {
             None => "png".into(),
         };
         let format = ImageFormat::of(&out.with_extension(&extension));
-        let format = format.ok_or_else(|| usage("is no .png, .jpg or .webp file; these can be written"))?;
+        let format = format.ok_or_else(|| usage("must end in .png, .jpg or .webp"))?;
         let name = |number: Option<usize>| {
             let mut name = stem.to_owned();
             if let Some(number) = number {
@@ -65,11 +65,11 @@ impl Pictures {
     /// [`Error::Usage`].
     pub fn refuse_mixing(&self, latents: Option<&Output>, as_json: bool) -> Result<(), Error> {
         if latents.is_some_and(|latents| self.outputs.iter().any(|output| output.is_same(latents))) {
-            return Err(Error::Usage("--out and --save-latents name the same place; name two".into()));
+            return Err(Error::Usage("--out and --save-latents name the same file; give two different ones".into()));
         }
         let is_printed = self.are_printed() || latents.is_some_and(Output::is_stdout);
         if as_json && is_printed {
-            let message = "--json prints to standard output, so nothing else can be written there";
+            let message = "--json prints to standard output, so nothing else can be written there; name files";
             return Err(Error::Usage(message.into()));
         }
         Ok(())

@@ -7,7 +7,7 @@ use clap::{Command, CommandFactory, Error};
 
 /// Options that other programs have for what is asked for here otherwise.
 const OTHER_NAMES: [(&[&str], &str); 7] = [
-    (&["--prompt", "-p"], "prompts are given by themselves, as in: reflux generate \"a red apple\""),
+    (&["--prompt", "-p"], "prompts are given without an option, as in: reflux generate \"a red apple\""),
     (&["--size", "--resolution"], "the size is given by --width and --height"),
     (&["-W", "-w", "--w"], "the width is given by --width"),
     (&["-H", "--h"], "the height is given by --height"),

@@ -26,29 +26,29 @@ use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// An IR file, a FLUX.1 model in diffusers layout, or a built-in configuration. Of a model, a picture is drawn with every
-    /// program; of the others, weights and inputs are random
+    /// An IR file, a FLUX.1 model in diffusers layout, or a built-in configuration. For a model, each check draws a picture;
+    /// for the others, weights and inputs are random
     input: PathBuf,
     #[command(flatten)]
     passes: PassArgs,
-    /// The weights that the program names [default: the model's, if the input is one]
+    /// Weights of the program [default: those of the model, if the input is one]
     #[arg(long, value_name = "FILE|DIR")]
     weights: Option<PathBuf>,
-    /// The noise that pictures are drawn from; for programs, what inputs and weights are drawn from
+    /// Seed of the noise that pictures start from, or of a program's random inputs and weights
     #[arg(long, value_name = "SEED", default_value = "0", allow_negative_numbers = true)]
     seed: SeedArg,
-    /// What to draw with a model
+    /// The prompt, for a model
     #[arg(long, value_name = "TEXT", default_value = "a red apple on a blue background")]
     prompt: String,
-    /// How far results may be from what they are compared with: relative L2, of a picture's latents after the last step, or of
-    /// the worst result of the worst step. Passes that round otherwise may be further where rounding alone is, as after a
-    /// quantization, where it makes other codes; on the processor, exact passes keep every bit
+    /// Largest allowed relative L2 distance between results: of a picture's final latents, or of the worst result of the worst
+    /// step. Passes that change rounding are allowed more where rounding alone has a larger effect, as after a quantization,
+    /// where it changes codes; exact passes must keep every bit on the processor
     #[arg(long, value_name = "X", default_value_t = 1e-3, value_parser = number::tolerance, allow_negative_numbers = true)]
     tolerance: f64,
-    /// Judge lossy passes too, by the program as it is given. Else what they make is what later passes are compared with
+    /// Judge lossy passes too, against the input program. Otherwise their results are the reference for the passes after them
     #[arg(long)]
     lossy: bool,
-    /// Print what was found as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
     #[arg(long, default_value = "cpu")]
@@ -97,7 +97,7 @@ pub fn bisect(args: &Args) -> Result<(), Error> {
         Ok(culprit) => Some(culprit),
         Err(BisectError::AllPass) => None,
         Err(BisectError::GivenFails) => {
-            let message = "two runs of the program as given differ; nothing can be bisected";
+            let message = "two runs of the unchanged program differ, so nothing can be bisected";
             return Err(Error::Usage(message.into()));
         }
         Err(BisectError::Driver(error)) => return Err(error.into()),
@@ -129,7 +129,7 @@ fn all_hold(tolerance: f64, lossy: &[String]) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "not judged, for they promise other numbers: {}; --lossy judges them",
+            "not judged, since they are lossy: {}; --lossy judges them too",
             lossy.join(", ")
         );
     }
@@ -163,7 +163,7 @@ impl Subject {
                 let sizes = model.sizes(&args.sizes)?;
                 if sizes.batch != 1 {
                     return Err(Error::Usage(
-                        "--batch: of a model, bisect draws one picture; leave it out".into(),
+                        "--batch: for a model, bisect draws one picture; leave it out".into(),
                     ));
                 }
                 let denoiser = model.family().denoiser().name;
@@ -341,7 +341,7 @@ impl std::fmt::Display for Line {
         match self.rounding {
             None => write!(f, "{:.0e}", self.allowed),
             Some(rounding) => {
-                write!(f, "what rounding alone does, {rounding:.1e}, {} times", Self::ROUNDINGS)
+                write!(f, "{} times the effect of rounding alone, {rounding:.1e}", Self::ROUNDINGS)
             }
         }
     }
@@ -364,10 +364,10 @@ fn summary(culprit: Option<&Culprit>, trail: &[Line], lossy: &[String], toleranc
 }
 
 fn describe(culprit: &Culprit) -> String {
-    let mut text = format!("pass {}, `{}`, breaks it", culprit.number, culprit.pass);
+    let mut text = format!("pass {}, `{}`, breaks the results", culprit.number, culprit.pass);
     // Writing to a string cannot fail.
     match &culprit.application {
-        None => text += ", and none of its rules alone\n",
+        None => text += ", but no single rule of it does\n",
         Some(application) => {
             let _ = writeln!(
                 text,

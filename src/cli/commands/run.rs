@@ -21,23 +21,23 @@ use std::time::Instant;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// A program as `reflux ir` prints it
+    /// A program in the format that `reflux ir` prints
     program: PathBuf,
     /// A safetensors file with a tensor for each input of the program
     #[arg(long, value_name = "FILE")]
     inputs: Option<PathBuf>,
-    /// Where to write the results; those of several steps are called NAME.step0, NAME.step1, …
+    /// Where to write the results; with several steps they are named NAME.step0, NAME.step1, …
     #[arg(long, value_name = "FILE")]
     outputs: Option<PathBuf>,
-    /// The weights that the program names
+    /// The weights of the program
     #[arg(long, value_name = "FILE|DIR")]
     weights: Option<PathBuf>,
-    /// Draw weights and inputs that are not given from this seed: a way to measure a network without its checkpoint
+    /// Draw weights and inputs that are not given at random from this seed, to measure a network without its checkpoint
     #[arg(long, value_name = "SEED", allow_negative_numbers = true)]
     random: Option<SeedArg>,
     #[arg(long, default_value = "auto")]
     device: DeviceArg,
-    /// Measure every op and print the slowest, those of steps first
+    /// Measure every op and print the slowest, steps first
     #[arg(long)]
     profile: bool,
 }
@@ -125,7 +125,7 @@ fn check_given(program: &Program, inputs: &[(String, HostTensor)]) -> Result<(),
         return Ok(());
     }
     Err(Error::Usage(format!(
-        "the program reads inputs that are not given: {}; give them as tensors of these names with --inputs FILE, or draw \
+        "the program has inputs that are not given: {}; give them as tensors with these names with --inputs FILE, or draw \
          them with --random SEED",
         lacking.join(", ")
     )))
@@ -170,7 +170,7 @@ fn run_schedule(executor: &mut dyn Execute) -> Result<Vec<(String, HostTensor)>,
             if let Some(at) = value.to_f32().iter().position(|number| !number.is_finite()) {
                 return Err(Error::Usage(format!(
                     "`{name}` has numbers that are not finite (NaN or infinity) in step {step}, number {at} the first; they \
-                     come of the inputs, the weights or the program's own attributes"
+                     come from the inputs, the weights or the program's own attributes"
                 )));
             }
             outputs.push(if steps == 1 {

@@ -4,7 +4,7 @@ use super::{About, OptionInfo, PassInfo, Pipeline, Registry};
 use std::fmt::{self, Formatter};
 
 impl Registry {
-    /// Every pass in a line, with its options.
+    /// One line per pass, with its options.
     pub fn list(&self) -> impl fmt::Display + '_ {
         fmt::from_fn(|f| self.iter().try_for_each(|pass| self.write_line(f, pass)))
     }

@@ -134,7 +134,7 @@ impl fmt::Display for Report {
         write!(f, "denoising   {:.2} s for all steps", self.denoise_seconds)?;
         match (self.machine, self.denoise_floor_seconds) {
             (Some(machine), Some(floor)) => writeln!(f, "; floor on {machine}: {floor:.2} s")?,
-            _ => writeln!(f, "; there is no table of this device")?,
+            _ => writeln!(f, "; there is no cost table for this device")?,
         }
         self.fallbacks.iter().try_for_each(|note| writeln!(f, "note: {note}"))?;
         self.warnings.iter().try_for_each(|warning| writeln!(f, "warning: {warning}"))?;

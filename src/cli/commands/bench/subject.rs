@@ -22,7 +22,7 @@ pub struct SubjectArgs {
     /// A built-in configuration, which has no weights
     #[arg(long, value_name = "NAME", value_parser = built_in_names())]
     config: Option<String>,
-    /// Draw the weights instead of reading them; steps take as long
+    /// Use random weights instead of reading them; times are the same
     #[arg(long)]
     random_weights: bool,
 }
@@ -54,7 +54,7 @@ impl Subject {
         if let Some(name) = &args.config {
             if !args.random_weights {
                 let message = format!(
-                    "{name} is a configuration and has no weights; add --random-weights, or name a model's folder \
+                    "{name} is a configuration and has no weights; add --random-weights, or name a model folder \
                      with --model"
                 );
                 return Err(Error::Usage(message));

@@ -18,7 +18,7 @@ const COLUMNS: usize = 160;
 pub struct Args {
     /// An IR file, a FLUX.1 model in diffusers layout, or a built-in configuration: flux-dev, flux-schnell
     a: PathBuf,
-    /// What to compare it with
+    /// The program to compare it with, given in the same ways
     b: PathBuf,
     /// Passes to run on A first, as in 'canonicalize,hoist'
     #[arg(long, value_name = "TEXT")]
@@ -26,13 +26,13 @@ pub struct Args {
     /// Passes to run on B first
     #[arg(long, value_name = "TEXT")]
     passes_b: Option<String>,
-    /// In two columns
+    /// Show the programs in two columns
     #[arg(long)]
     side_by_side: bool,
-    /// Equal lines to show around what differs
+    /// Equal lines to show around each difference
     #[arg(long, value_name = "LINES", default_value = "2", value_parser = number::count, allow_negative_numbers = true)]
     context: usize,
-    /// Of models, the network to compare
+    /// The network of a model to compare
     #[arg(long, default_value = "transformer", value_parser = net_names())]
     net: String,
     #[command(flatten)]
