@@ -1,4 +1,4 @@
-//! Results reused from step to step.
+//! Reuse of results between steps.
 
 mod method;
 mod predictor;
@@ -21,37 +21,37 @@ use serde_json::{Map, Value};
 
 /// Lets some steps reuse results of earlier ones: *which steps* × *which values* × *how they are predicted*.
 ///
-/// Steps that reuse run a variant of their own, in which the values at the site are carried over instead of computed;
-/// what only they were made of is gone from it. Every [`Method`] is a choice of the three.
+/// Steps that reuse run their own variant, in which the values at the site are carried over from an earlier step instead of
+/// computed; ops that served only to compute them are gone. Every [`Method`] is a choice of the three.
 ///
-/// Two caches compose: the second applies to the steps that the first leaves to compute, and counts only those, as
-/// diffusers' hooks would inside Pruna's FORA.
+/// Two caches compose: the second applies to the steps that still compute after the first, and counts only those, as
+/// diffusers' hooks do inside Pruna's FORA.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cache {
     /// Which steps reuse, which values, and how they are predicted.
     pub method: Method,
-    /// Every so manieth step computes, 1 to 5.
+    /// Compute every `interval`-th step (1–5).
     #[serde(default = "every_second")]
     pub interval: usize,
-    /// The steps before it compute, 0 to 10; for `fora` 2 if not given, for `fora-paper` 0.
+    /// Compute all steps before this one (0–10); if not given, 2 for `fora` and 0 for `fora-paper`.
     pub start_step: Option<usize>,
-    /// Only steps whose time in 0…1000 lies strictly between these reuse; for `pab` (100, 950) if not given, for
-    /// `fastercache` (−1, 961).
+    /// Reuse only in steps whose timestep (0…1000) lies strictly between these two; if not given, (100, 950) for `pab` and
+    /// (−1, 961) for `fastercache`.
     pub window: Option<[f64; 2]>,
-    /// Of `fastercache`: how much of the last difference is added; 0.5 if not given.
+    /// For `fastercache`: the factor of the last difference that is added; 0.5 if not given.
     pub weight: Option<f64>,
-    /// Which steps compute, one digit each, instead of the method's own rule by interval, start and window: `11001`.
+    /// The steps that compute, one digit per step as in `11001`, instead of the method's rule by interval, start and window.
     #[schemars(with = "Option<String>")]
     pub steps: Option<StepMask>,
-    /// Not to refuse where there is nothing to reuse, or no step that could.
+    /// Accept that there is nothing to reuse, or no step that reuses.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(!skip_serializing_if)]
     pub allow_nothing: bool,
 }
 
-/// Of more steps in a row, what `fastercache` extrapolates from is too far back: on the bundled model, final latents are
-/// 0.05, 0.13, 0.71 and 1.03 away (relative L2) with 1 to 4, where those of `pab` are 0.07 away with 4.
+/// Over more steps in a row, the values from which `fastercache` extrapolates are too old: on the bundled model, final latents
+/// differ by 0.05, 0.13, 0.71 and 1.03 (relative L2) with 1 to 4, while those of `pab` differ by 0.07 with 4.
 const MOST_IN_A_ROW: usize = 2;
 
 fn every_second() -> usize {
@@ -67,7 +67,7 @@ impl Cache {
         let Self { method, interval, start_step, window, weight, steps, .. } = &cache;
         if let Some(name) = unread.filter(|_| steps.is_some()) {
             let message =
-                format!("`steps` says which steps compute, so `{name}` would say nothing; leave it out");
+                format!("`steps` says which steps compute, so `{name}` has no effect; leave it out");
             return Err(serde_json::Error::custom(message));
         }
         let refuse =
@@ -90,7 +90,7 @@ impl Cache {
         Ok(Box::new(cache))
     }
 
-    /// What comes of a cache that has nothing to do, which is seldom meant.
+    /// The outcome for a cache that has nothing to do, which is rarely intended.
     fn nothing(&self, why: String) -> Result<Changed, PassError> {
         if self.allow_nothing {
             return Ok(Changed::No);
@@ -105,7 +105,7 @@ impl Cache {
             (Some(_), _) => "`steps` says so".to_owned(),
             (None, true) => {
                 let [low, high] = self.window.unwrap_or(method.window());
-                format!("too few of their times lie between {low} and {high}, the window")
+                format!("too few of their timesteps lie in the window, between {low} and {high}")
             }
             (None, false) => {
                 let start = self.start_step.unwrap_or(method.start_step());
@@ -126,7 +126,7 @@ impl Cache {
         }
         let Some(times) = cx.timesteps else {
             let why = format!(
-                "{} reuses by the time of a step, which is not known here; say which steps compute, as in steps={}",
+                "{} chooses steps by their timesteps, which are not known here; give the steps that compute, as in steps={}",
                 self.method,
                 schedule::periodic(steps.len(), self.interval, 2)
             );
@@ -134,7 +134,7 @@ impl Cache {
         };
         let times: Option<Vec<f32>> = steps.iter().map(|&step| times.get(step).copied()).collect();
         let Some(times) = times else {
-            return Err(PassError::Refused("there are more steps than times of steps".into()));
+            return Err(PassError::Refused("there are more steps than timesteps".into()));
         };
         let window = self.window.unwrap_or(self.method.window());
         Ok(schedule::windowed(&times, self.interval, window))
@@ -172,7 +172,7 @@ impl Pass for Cache {
     }
 
     fn why_not_idempotent(&self) -> Option<&'static str> {
-        Some("a second cache applies to the steps that the first leaves to compute")
+        Some("a second cache applies to the steps that still compute after the first")
     }
 
     fn rules(&self) -> Vec<RuleInfo> {
@@ -206,7 +206,7 @@ impl Pass for Cache {
                 several if several.iter().any(is_reused) => {
                     format!("a cache before it reuses {site} already")
                 }
-                _ => format!("several variants have {site}, so which to reuse is unclear"),
+                _ => format!("several variants have {site}, so it is unclear which to reuse"),
             });
         };
         if is_reused(&found[0]) {
@@ -229,7 +229,7 @@ impl Pass for Cache {
         let in_a_row = mask.most_reused_in_a_row();
         if self.method == Method::Fastercache && in_a_row > MOST_IN_A_ROW {
             cx.report.warn(format!(
-                "fastercache extrapolates over {in_a_row} steps in a row, which is too far: pictures become others, or noise; \
+                "fastercache extrapolates over {in_a_row} steps in a row, which is too many: pictures change or become noise; \
                  use an interval of 2 or 3, or pab"
             ));
         }

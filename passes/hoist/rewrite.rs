@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 
 pub(super) const RULE: RuleInfo = RuleInfo {
     name: "hoist",
-    pattern: "a value of the step that does not depend on the latents → one that is prepared before",
+    pattern: "a value in the step that does not depend on the latents → a prepared value",
 };
 
 /// Values that the step reads as one prepared tensor.

@@ -14,7 +14,7 @@ use std::time::Instant;
 pub struct Rule {
     /// A fact: `slice-of-slice`.
     pub name: &'static str,
-    /// What becomes what.
+    /// The rewrite in one line: `left side → right side`.
     pub pattern: &'static str,
     /// Names of the ops that it starts from.
     pub roots: &'static [&'static str],
@@ -25,7 +25,7 @@ pub struct Rule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuleInfo {
     pub name: &'static str,
-    /// What becomes what.
+    /// The rewrite in one line: `left side → right side`.
     pub pattern: &'static str,
 }
 
