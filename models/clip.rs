@@ -67,7 +67,7 @@ impl Component for ClipConfig {
     const SETTINGS: Settings = Settings {
         fixed: &[("model_type", Fixed::Name(&["clip_text_model"]))],
         without_effect: None,
-        fix: "give CLIP's text model, as FLUX.1 has it",
+        fix: "give the CLIP text encoder of FLUX.1",
     };
 
     fn check(&self) -> Result<(), String> {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
 /// What to do about a file that is not as it should be.
-const ADVICE: &str = "mend it, or download it again";
+const ADVICE: &str = "fix it, or download it again";
 
 /// A JSON file that configures a model or part of it. Errors of all that is asked of it name its path.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ impl ConfigFile {
     pub(crate) fn unknown(&self, names: &[String]) -> Option<String> {
         let path = self.path.display();
         let names = (!names.is_empty()).then(|| names.join("`, `"))?;
-        Some(format!("{path}: nothing is known of `{names}`, which is ignored"))
+        Some(format!("{path}: `{names}` is unknown and ignored"))
     }
 
     /// That it is sound, and cannot be followed.

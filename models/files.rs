@@ -140,7 +140,7 @@ impl ModelFiles {
         let files = folders.iter().map(|folder| folder.join(LORA)).filter(|path| path.is_file());
         files
             .map(|path| {
-                format!("{} is a LoRA and is not used: Reflux cannot apply LoRAs yet", path.display())
+                format!("{} is a LoRA, which is ignored: Reflux cannot apply LoRAs yet", path.display())
             })
             .collect()
     }
@@ -181,7 +181,7 @@ impl ModelFiles {
         let unused = model_index::unused(&self.index, self.family);
         let unused = (!unused.is_empty()).then(|| {
             let (path, names) = (self.folder.join(MODEL_INDEX), unused.join("`, `"));
-            format!("{}: nothing is known of `{names}`, which is ignored", path.display())
+            format!("{}: `{names}` is unknown and ignored", path.display())
         });
         let warnings = unused.into_iter().collect();
         Ok(Configs { folder: self.folder.clone(), networks, scheduler, warnings })
@@ -241,7 +241,7 @@ fn no_model(folder: PathBuf) -> ModelError {
         return ModelError::PartOfModel { model: model.to_owned(), folder };
     }
     if let Some(id) = hub::id_of(&folder) {
-        return ModelError::Snapshot { why: format!("{MODEL_INDEX} is not there"), folder, id };
+        return ModelError::Snapshot { why: format!("{MODEL_INDEX} is missing"), folder, id };
     }
     let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());

@@ -36,11 +36,11 @@ const AGAIN: &str = "download the file again";
 const MAGIC: &[(&[u8], &str, &str)] = &[
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras)", "convert it to safetensors"),
     (b"\x93NUMPY", "a NumPy array", "convert it to safetensors"),
-    (b"PK\x03\x04", "a zip archive", "unpack it, and give what is in it"),
-    (b"\x1f\x8b", "a gzip archive", "unpack it, and give what is in it"),
-    (b"\x28\xb5\x2f\xfd", "a zstd archive", "unpack it, and give what is in it"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it, and give what is in it"),
-    (b"Rar!", "a RAR archive", "unpack it, and give what is in it"),
+    (b"PK\x03\x04", "a zip archive", "unpack it, and give the weights inside"),
+    (b"\x1f\x8b", "a gzip archive", "unpack it, and give the weights inside"),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive", "unpack it, and give the weights inside"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it, and give the weights inside"),
+    (b"Rar!", "a RAR archive", "unpack it, and give the weights inside"),
     (b"\x89PNG", "a picture (PNG)", "give a file of weights"),
     (b"\xff\xd8\xff", "a picture (JPEG)", "give a file of weights"),
     (b"%PDF", "a PDF document", AGAIN),
@@ -61,7 +61,7 @@ pub(crate) fn recognise(head: &[u8]) -> Option<Foreign> {
     let is_markup =
         |start: &&str| text.get(..start.len()).is_some_and(|s| s.eq_ignore_ascii_case(start.as_bytes()));
     if ["<!doctype html", "<html", "<head", "<?xml", "<Error"].iter().any(is_markup) {
-        let advice = "the server sent it in the file's place: download the file again, logged in if the model asks for it";
+        let advice = "the server sent it instead of the file: download the file again, logged in if the model requires it";
         return Some(Foreign::new("a web page", advice));
     }
     let (_, what, advice) = MAGIC.iter().find(|(magic, ..)| head.starts_with(magic))?;
@@ -104,10 +104,10 @@ pub(crate) fn head(file: &mut File) -> io::Result<Vec<u8>> {
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     let metadata = std::fs::metadata(path).map_err(|error| explain(path, error))?;
     if metadata.is_dir() {
-        return Err(io::Error::other("it is a folder, and should be a file"));
+        return Err(io::Error::other("it is a folder, but must be a file"));
     }
     if !metadata.is_file() {
-        return Err(io::Error::other("it is a device or a pipe, and should be a file"));
+        return Err(io::Error::other("it is a device or a pipe, but must be a file"));
     }
     File::open(path)
 }
@@ -119,7 +119,7 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     if bytes > MOST_TEXT {
         let (found, most) = (bytes / 1_000_000, MOST_TEXT / 1_000_000);
         let why =
-            format!("it has {found} MB, and a configuration or a vocabulary has no more than {most} MB");
+            format!("it has {found} MB; a configuration or vocabulary may have at most {most} MB");
         return Err(io::Error::other(why));
     }
     let mut bytes = Vec::new();
@@ -135,7 +135,7 @@ fn explain(path: &Path, error: io::Error) -> io::Error {
             let target = target.display();
             io::Error::new(
                 error.kind(),
-                format!("it is a link to {target}, which is not there; download it again"),
+                format!("it is a link to {target}, which does not exist; download it again"),
             )
         }
         _ => error,

@@ -89,7 +89,7 @@ fn snapshot(folder: &Path, asked: &Path) -> Result<PathBuf, ModelError> {
             match is_name && named.is_dir() {
                 true => Ok(named),
                 false => {
-                    Err(incomplete(format!("refs/main names the snapshot {commit:?}, which is not there")))
+                    Err(incomplete(format!("refs/main names the snapshot {commit:?}, which does not exist")))
                 }
             }
         }
@@ -105,7 +105,7 @@ fn snapshot(folder: &Path, asked: &Path) -> Result<PathBuf, ModelError> {
                 [one] => Ok(one.clone()),
                 [] => Err(incomplete("it has no snapshot".into())),
                 _ => Err(incomplete(format!(
-                    "it has {} snapshots and no refs/main to say which is meant",
+                    "it has {} snapshots and no refs/main to choose one",
                     found.len()
                 ))),
             }
@@ -160,7 +160,7 @@ mod tests {
         for main in ["ccc", "", "../..", "/", "."] {
             fs::write(model.join("refs/main"), main).unwrap();
             let message = locate_in(&model, None).unwrap_err().to_string();
-            assert!(message.contains("which is not there"), "{message}");
+            assert!(message.contains("which does not exist"), "{message}");
             assert!(message.contains("`hf download some-org/FLUX.1-x`"), "{message}");
         }
     }

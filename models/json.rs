@@ -33,11 +33,11 @@ pub(crate) fn parse_with<T>(
             [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [_, 0, ..] | [0, ..] => "in UTF-16",
             _ => "not in UTF-8",
         };
-        return Err(format!("it is {encoding}, and JSON is in UTF-8; save it as UTF-8"));
+        return Err(format!("it is {encoding}, but JSON must be UTF-8; save it as UTF-8"));
     };
     if text.starts_with('\u{feff}') {
         return Err(
-            "it begins with a byte order mark (BOM), which JSON does not have; save it as UTF-8 without one"
+            "it begins with a byte order mark (BOM), which JSON does not allow; save it as UTF-8 without one"
                 .into(),
         );
     }

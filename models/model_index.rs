@@ -43,7 +43,7 @@ fn of_none(class: &str, families: &[&'static Family]) -> String {
         families.iter().map(|family| of(family)).collect::<Vec<_>>().join(" or ")
     };
     format!(
-        "this is {what}, and Reflux draws from prompts with {} alone; give {}, or a model trained from them",
+        "this is {what}, but Reflux only draws from prompts with {}; give {}, or a model fine-tuned from them",
         join(|family| family.name),
         join(|family| family.examples)
     )

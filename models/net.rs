@@ -35,17 +35,17 @@ impl Net {
         format!("--{}", self.name)
     }
 
-    /// What to say where there is a network of the kind `other` and this one is due.
+    /// The message for a network of the kind `other` in the place of this one.
     pub(crate) fn instead(&self, other: &Architecture) -> String {
         let due = self.architecture.title;
         match self.family.iter().find(|net| net.architecture == other) {
             Some(place) => format!(
-                "{}, and {due} is needed here; what it holds belongs in {}/ or after {}",
+                "{}, but {due} is needed here; put this file into {}/ or give it with {}",
                 other.title,
                 place.folder,
                 place.option()
             ),
-            None => format!("{}, and {due} is needed here", other.title),
+            None => format!("{}, but {due} is needed here", other.title),
         }
     }
 }

@@ -77,7 +77,7 @@ pub trait Component: DeserializeOwned {
     /// # Errors
     /// What the shapes lack.
     fn of_shapes(_shape: ShapeOf) -> Result<Self, Untold> {
-        Err(Untold::Why("weights of such a network do not tell it".into()))
+        Err(Untold::Why("it cannot be derived from the weights of such a network".into()))
     }
 }
 

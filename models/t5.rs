@@ -55,7 +55,7 @@ impl Component for T5Config {
             ("is_decoder", Fixed::Off),
         ],
         without_effect: None,
-        fix: "give the encoder of T5 v1.1, as FLUX.1 has it",
+        fix: "give the T5 v1.1 encoder of FLUX.1",
     };
 
     fn check(&self) -> Result<(), String> {

@@ -40,12 +40,12 @@ pub enum Error {
     #[error("{what} must be {range}, not {found}")]
     Range { what: &'static str, range: String, found: String },
     #[error(
-        "this needs at least {} of memory ({network}), and {device} has {} free{}; make the image smaller{}",
+        "this needs at least {} of memory ({network}), and {device} has {} free{}; make the picture smaller{}",
         size(*.needed), size(.free.bytes), under(.free.limit), other_ways(*.device)
     )]
     Memory { network: String, needed: u64, free: FreeMemory, device: Device },
     #[error(
-        "{network} gave numbers that are not finite (NaN or infinity) {when}, computing in {dtype}; {cause}"
+        "{network} gave NaN or infinity {when}, computing in {dtype}; {cause}"
     )]
     NotFinite { network: &'static str, when: String, dtype: DType, cause: String },
     #[error("{}: {why}", path.display())]
@@ -58,12 +58,12 @@ pub enum Error {
     Unfinished { done: usize, error: Box<Error> },
     #[error("cannot write to standard output: {}", words::of_io(.0))]
     Stdout(std::io::Error),
-    #[error("the bundled model is not there (looked for models/emoji in {}); give one with --model", list(.0))]
+    #[error("the bundled model was not found (looked for models/emoji in {}); give a model with --model", list(.0))]
     NoBundledModel(Vec<PathBuf>),
-    #[error("the program `{name}` does not fit the request:{}", lines(.reasons))]
+    #[error("the program `{name}` does not match the request:{}", lines(.reasons))]
     Program { name: String, reasons: Vec<String> },
     #[error(
-        "{failed} of {cases} kernel cases are wrong on {device}, or did not run; please report them, with seed {seed}"
+        "{failed} of {cases} kernel cases gave wrong results on {device} or did not run; please report them, with seed {seed}"
     )]
     Kernels { failed: usize, cases: usize, device: Device, seed: u64 },
     #[error("{0}")]
@@ -94,14 +94,14 @@ pub(crate) fn nearest_sizes(pixels: usize, unit: usize) -> String {
 /// What else would take less memory.
 fn other_ways(device: Device) -> &'static str {
     match device.dtype() {
-        DType::F32 => ", compute in 16 bits (--dtype bf16), or keep less at once (--memory low)",
+        DType::F32 => ", compute in 16 bits (--dtype bf16), or keep less in memory (--memory low)",
         _ => ", quantize the transformer (--passes), or keep less on the device (--memory low)",
     }
 }
 
 /// What limits memory, if not the device.
 fn under(limit: Option<&str>) -> String {
-    limit.map(|limit| format!(" under {limit}, which may be raised")).unwrap_or_default()
+    limit.map(|limit| format!(" under {limit}, which you may be able to raise")).unwrap_or_default()
 }
 
 fn size(bytes: u64) -> String {

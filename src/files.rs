@@ -42,7 +42,7 @@ impl Output {
         let output = Self::named(argument)?;
         if output.is_stdout() && std::io::stdout().is_terminal() {
             let error = std::io::Error::other(
-                "standard output is a terminal, and this is no text; redirect it to a file or a pipe",
+                "standard output is a terminal, but the output is binary; redirect it to a file or a pipe",
             );
             return Err(Error::Write { path: output.path, error });
         }
@@ -114,6 +114,6 @@ impl Output {
         let part =
             if self.path == input { String::new() } else { format!(" as part of {}", input.display()) };
         let path = self.path.display();
-        Err(Error::Usage(format!("{path} is read{part}, and would be written over; name another file")))
+        Err(Error::Usage(format!("{path} is an input{part} and would be overwritten; name another file")))
     }
 }

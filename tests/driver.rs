@@ -260,12 +260,12 @@ fn properties_are_open() {
     run(vec![hush(), shout(&[HUSHED]), Declares { turns: None, brings: &[], ..hush() }]).unwrap();
     assert_eq!(
         refused(vec![whisper()]),
-        "`whisper` needs that nothing is a SiLU, which does not hold of the program given: run `whisper` on the program as \
+        "`whisper` needs that nothing is a SiLU, which does not hold for the input program: run `whisper` on the program as \
          it was before that"
     );
     assert_eq!(
         refused(vec![whisper(), hush()]),
-        "`whisper` needs that nothing is a SiLU, which does not hold of the program given: put `hush` before `whisper`"
+        "`whisper` needs that nothing is a SiLU, which does not hold for the input program: put `hush` before `whisper`"
     );
     assert_eq!(
         refused(vec![hush(), shout(&[HUSHED]), whisper()]),

@@ -91,7 +91,7 @@ impl Config {
         ] {
             if of_transformer != of_other {
                 return Err(format!(
-                    "the transformer's `{what}` is {of_transformer}, and {other} {of_other}"
+                    "the transformer's `{what}` is {of_transformer}, but {other} is {of_other}"
                 ));
             }
         }

@@ -37,7 +37,7 @@ pub static T5: Net = Net {
 pub static TRANSFORMER: Net = Net {
     name: "transformer",
     folder: "transformer",
-    help: "the transformer: a file, such as flux1-dev.safetensors, a folder, or a model that has some",
+    help: "the transformer: a file, such as flux1-dev.safetensors, a folder, or a model",
     architecture: &ARCHITECTURE,
     role: Role::Denoiser,
     family: NETS,

@@ -32,7 +32,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
     refuse: Some(|shape| {
         let model = conditioned_on_pictures(*shape("x_embedder.weight")?.get(1)?)?;
         Some(format!(
-            "these weights are of {model}, and Reflux draws from prompts alone; give those of FLUX.1-dev or FLUX.1-schnell"
+            "these are weights of {model}, but Reflux only draws from prompts; give those of FLUX.1-dev or FLUX.1-schnell"
         ))
     }),
 };
@@ -147,7 +147,7 @@ fn config_of(shape: ShapeOf) -> Result<TransformerConfig, Untold> {
     match config.axes_dims_rope.iter().sum::<usize>() == config.attention_head_dim {
         true => Ok(config),
         false => Err(Untold::Why(format!(
-            "its attention heads have {} channels, and how their positions share these (axes_dims_rope) is only known for 128",
+            "its attention heads have {} channels, but axes_dims_rope is only known for 128",
             config.attention_head_dim
         ))),
     }

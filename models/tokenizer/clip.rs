@@ -75,7 +75,7 @@ fn check_merges(vocab: &BTreeMap<String, u32>, merges: &str, special: &SpecialTo
     match lacking.first() {
         None => Ok(()),
         Some(first) => Err(format!(
-            "it lacks the merges of {} of the {} tokens that vocab.json has merged, {first:?} the first",
+            "it lacks the merges for {} of the {} merged tokens in vocab.json, {first:?} the first",
             lacking.len(),
             found.len() + lacking.len()
         )),

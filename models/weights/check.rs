@@ -97,7 +97,7 @@ impl Weights {
     pub fn config<P: Component>(&self) -> Result<P, WeightsError> {
         let why = |untold| match untold {
             Untold::Tensor(name) => {
-                format!("`{}` is missing or has no such shape", self.name_in_file(&name))
+                format!("`{}` is missing or has another shape", self.name_in_file(&name))
             }
             Untold::Why(why) => why,
         };

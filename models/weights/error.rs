@@ -15,23 +15,23 @@ pub enum WeightsError {
     Unreadable { path: PathBuf, source: std::io::Error },
 
     /// A folder without weights.
-    #[error("{} holds no .safetensors file; give a folder or file that does", folder.display())]
+    #[error("{} contains no .safetensors file; give a folder or file that does", folder.display())]
     Empty { folder: PathBuf },
 
     /// A folder with nothing but part of a file.
     #[error(
-        "{} holds no .safetensors file but `{name}`, a download that was not finished; finish it, or download it again",
+        "{} contains only `{name}`, an unfinished download; finish it, or download it again",
         folder.display()
     )]
     Unfinished { folder: PathBuf, name: String },
 
     /// A folder with several candidates.
-    #[error("{} holds several sets of weights ({}); give the path of one", folder.display(), names.join(", "))]
+    #[error("{} contains several sets of weights ({}); give the path of one", folder.display(), names.join(", "))]
     Ambiguous { folder: PathBuf, names: Vec<String> },
 
     /// Weights in a format that runs code when it is read.
     #[error(
-        "{} is a pickle, which could run any code: Reflux never loads pickles, convert to safetensors",
+        "{} is a pickle, which can run any code when it is loaded; Reflux never loads pickles, convert it to safetensors",
         path.display()
     )]
     Pickle { path: PathBuf },
@@ -41,19 +41,19 @@ pub enum WeightsError {
     Foreign { path: PathBuf, foreign: Foreign },
 
     /// The weights of one network where those of another should be.
-    #[error("{} holds {}", path.display(), net.instead(other))]
+    #[error("{} contains {}", path.display(), net.instead(other))]
     OtherNetwork { path: PathBuf, other: &'static Architecture, net: &'static Net },
 
     /// Names of which none is known.
     #[error(
-        "{} is not {}, nor anything else that Reflux knows: it holds {holds}; names of one are like {examples}",
+        "{} is not {}, nor any other network that Reflux knows: it contains {holds}; expected names such as {examples}",
         path.display(), architecture.title
     )]
     Unknown { path: PathBuf, architecture: &'static Architecture, holds: String, examples: String },
 
     /// A part of the weights.
     #[error(
-        "{} is one of {of} shards; give the folder that it is in, or the index beside it, which stand for all of them",
+        "{} is one of {of} shards; give its folder or the index beside it, to use all of them",
         path.display()
     )]
     OneShard { path: PathBuf, of: usize },
@@ -64,22 +64,22 @@ pub enum WeightsError {
         path.display(),
         match have {
             0 => "is empty (0 bytes)".to_owned(),
-            _ => format!("has {have} bytes, but its header tells of {need}"),
+            _ => format!("has {have} bytes, but needs {need} according to its header"),
         }
     )]
     Truncated { path: PathBuf, have: u64, need: u64 },
 
     /// A file that is not safetensors, or not sound.
-    #[error("{} is no sound safetensors file: {why}; download or convert it again", path.display())]
+    #[error("{} is not a valid safetensors file: {why}; download or convert it again", path.display())]
     Corrupt { path: PathBuf, why: String },
 
     /// An index that does not say which shard each tensor is in.
-    #[error("{} is no index of safetensors shards: {why}", path.display())]
+    #[error("{} is not an index of safetensors shards: {why}", path.display())]
     Index { path: PathBuf, why: String },
 
     /// An index that points out of its folder.
     #[error(
-        "{} names the shard `{shard}`, which is not inside its folder; shards must lie next to their index",
+        "{} names the shard `{shard}`, which is outside its folder; shards must be next to their index",
         index.display()
     )]
     Outside { index: PathBuf, shard: String },
@@ -89,13 +89,13 @@ pub enum WeightsError {
     MissingShard { index: PathBuf, shard: String },
 
     /// Shards without an index, of which some are missing.
-    #[error("{} holds {have} of the {of} shards of `{name}`; download the others, and the index", folder.display())]
+    #[error("{} contains only {have} of the {of} shards of `{name}`; download the others, and the index", folder.display())]
     MissingShards { folder: PathBuf, name: String, have: usize, of: usize },
 
     /// An index that places a tensor wrongly.
     #[error(
-        "{} places `{tensor}` in the shard `{shard}`, which does not hold it; \
-         index and shards are of different checkpoints, download them again",
+        "{} places `{tensor}` in the shard `{shard}`, which does not contain it; \
+         index and shards belong to different checkpoints, download them again",
         index.display()
     )]
     NotInShard { index: PathBuf, shard: String, tensor: String },
@@ -124,11 +124,11 @@ pub enum WeightsError {
     },
 
     /// A tensor that is to be split as its module's matrix is, which is not there.
-    #[error("{} holds `{tensor}` without `{matrix}`: it is not complete, download it again", path.display())]
+    #[error("{} contains `{tensor}` but not `{matrix}`: it is incomplete, download it again", path.display())]
     WithoutMatrix { path: PathBuf, tensor: String, matrix: String },
 
     /// A transformer whose configuration its weights do not tell.
-    #[error("{}: the transformer's configuration cannot be read off its weights: {why}; add a transformer/config.json", path.display())]
+    #[error("{}: the transformer's configuration cannot be derived from its weights: {why}; add a transformer/config.json", path.display())]
     NoConfig { path: PathBuf, why: String },
 
     /// Weights of another model.

@@ -51,7 +51,7 @@ impl MappedFile {
         let (length, rest) = map.split_first_chunk().ok_or_else(|| incomplete(LENGTH_BYTES as u64))?;
         let length = u64::from_le_bytes(*length);
         if length > MAX_HEADER {
-            return Err(corrupt(format!("its first bytes are no header's length ({length})")));
+            return Err(corrupt(format!("its first bytes are not the length of a header ({length})")));
         }
         let header = rest.get(..length as usize).ok_or_else(|| incomplete(LENGTH_BYTES as u64 + length))?;
         let parsed = parse(header).map_err(|error| {
@@ -61,7 +61,7 @@ impl MappedFile {
         let data_start = LENGTH_BYTES + header.len();
         let need = (data_start as u64)
             .checked_add(parsed.data_len() as u64)
-            .ok_or_else(|| corrupt("its tensors end beyond all memory".to_owned()))?;
+            .ok_or_else(|| corrupt("its tensors are larger than any memory".to_owned()))?;
         if have < need {
             return Err(incomplete(need));
         }
@@ -92,7 +92,7 @@ fn refuse_others(path: &Path, head: &[u8]) -> Result<(), WeightsError> {
     let foreign = recognise(head).or_else(|| {
         if head.iter().all(|&byte| byte == 0) && head.len() > LENGTH_BYTES {
             return Some(Foreign::new(
-                "a file that begins with zeros, as an unfinished download does",
+                "a file that begins with zeros, like an unfinished download",
                 "download it again",
             ));
         }

@@ -234,7 +234,7 @@ impl fmt::Display for DType {
 /// A name that is no element type; the message lists the ones there are.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "`{name}` is no element type ({} are; quantized ones are written like i8.row.bf16)",
+    "`{name}` is not an element type; these are: {}; quantized types are written like i8.row.bf16",
     listed(|dtype| !dtype.is_code()),
     name = .0
 )]

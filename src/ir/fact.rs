@@ -127,7 +127,7 @@ impl Fact {
             return Some(format!("a value of type {self} is too large to address"));
         }
         (!self.is_well_formed())
-            .then(|| format!("{self} has scales that it cannot have, or lacks those that it needs"))
+            .then(|| format!("{self} has scales that its dtype does not allow, or lacks those that it needs"))
     }
 
     /// Size in bytes, scales and zero points included, saturating.

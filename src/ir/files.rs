@@ -119,7 +119,7 @@ impl Place {
 pub fn write_in_folder(folder: &Path, name: &str, text: &str) -> io::Result<()> {
     let path = folder.join(name);
     let written = match path.symlink_metadata() {
-        Ok(there) if !there.is_file() => Err(other("what is there is no regular file")),
+        Ok(there) if !there.is_file() => Err(other("it exists and is not a regular file")),
         _ => replace(&path, |out| out.write_all(text.as_bytes())),
     };
     written.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
@@ -174,7 +174,7 @@ fn followed(path: &Path) -> io::Result<Place> {
             return Ok(Place::Stream { path: resolved, append: false, opened: None });
         }
     }
-    Err(other("it is a link that leads on and on"))
+    Err(other("it is a link in a cycle or a too long chain of links"))
 }
 
 /// An open file of a process, as Linux lists them in `/proc`: its link tells a path, but to go by that would write elsewhere

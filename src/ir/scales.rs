@@ -74,7 +74,7 @@ impl fmt::Display for Scales {
 
 /// Text that names no scales.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` names no scales like row.f32, tensor.f32 or group128.bf16")]
+#[error("`{0}` does not name scales, such as row.f32, tensor.f32 or group128.bf16")]
 pub struct UnknownScales(String);
 
 impl FromStr for Scales {

@@ -100,7 +100,7 @@ impl Checker<'_> {
         let mut labels = HashSet::new();
         for Output { label, .. } in graph.outputs() {
             if !is_well_formed(label) {
-                self.report_stage(format!("the output label `{label}` is no name"));
+                self.report_stage(format!("the output label `{label}` is not a name"));
             }
             if !labels.insert(label) {
                 self.report_stage(format!("two outputs are called `%{label}`"));
@@ -125,7 +125,7 @@ impl Checker<'_> {
                 Ok(fact) if fact == node.fact => {}
                 Ok(fact) => {
                     let (says, is) = (node.fact.described(), fact.described());
-                    self.report(id, format!("the value is said to be {says}, its operands make it {is}"));
+                    self.report(id, format!("the value is declared {says}, but its operands make it {is}"));
                 }
                 Err(error) => self.report(id, error.to_string()),
             },
@@ -135,12 +135,12 @@ impl Checker<'_> {
                 self.report(id, format!("a weight cannot change per {}", node.fact.rate));
             }
             Op::Weight(weight) if !is_path(&weight.tensor) => {
-                self.report(id, format!("`{}` is no tensor name", weight.tensor));
+                self.report(id, format!("`{}` is not a tensor name", weight.tensor));
             }
             Op::Weight(_) | Op::Constant(_) => {}
-            _ if !is_well_formed(&node.name) => self.report(id, format!("`{}` is no name", node.name)),
+            _ if !is_well_formed(&node.name) => self.report(id, format!("`{}` is not a name", node.name)),
             _ if !node.path.is_empty() && !is_path(&node.path) => {
-                self.report(id, format!("`{}` is no module path", node.path));
+                self.report(id, format!("`{}` is not a module path", node.path));
             }
             _ if node.path.segments().count() > MOST_SEGMENTS => {
                 self.report(id, format!("its module path has more than {MOST_SEGMENTS} segments"));
@@ -153,7 +153,7 @@ impl Checker<'_> {
         }
         if matches!(node.op, Op::Rowwise(_) | Op::Gemm(_)) && !self.graph.is_normal(&self.graph.operands(id))
         {
-            self.report(id, "it has an operand twice, or one that is a number".into());
+            self.report(id, "it has the same operand twice, or a constant as operand".into());
         }
         if let Stage::Prepare(rate) = self.stage
             && node.fact.rate > rate
@@ -206,17 +206,17 @@ impl Wiring<'_> {
         let mut known: BTreeMap<&Name, Fact> = BTreeMap::new();
         for Declaration { name, fact } in self.program.inputs.iter().chain(&self.program.carries) {
             if !is_well_formed(name) {
-                self.report(None, format!("`{name}`, which is declared, is no name"));
+                self.report(None, format!("`{name}` is declared, but is not a name"));
             }
             if let Some(fault) = fact.fault() {
-                self.report(None, format!("`%{name}`, which is declared: {fault}"));
+                self.report(None, format!("the declared `%{name}`: {fault}"));
             }
             if known.insert(name, fact.clone()).is_some() {
                 self.report(None, format!("`%{name}` is declared twice"));
             }
         }
         for Declaration { name, fact } in self.program.inputs.iter().filter(|input| !is_plain(&input.fact)) {
-            self.report(None, format!("`%{name}` is {fact}, but nothing quantized comes from outside"));
+            self.report(None, format!("`%{name}` is {fact}, but inputs cannot be quantized"));
         }
         for Declaration { name, fact } in self.program.carries.iter().filter(|c| c.fact.rate != Rate::Latent)
         {
@@ -231,7 +231,7 @@ impl Wiring<'_> {
                 if known.insert(&output.label, graph[output.value].fact.clone()).is_some() {
                     self.report(
                         None,
-                        format!("`%{}`, prepared per {rate}, is declared already", output.label),
+                        format!("`%{}`, prepared per {rate}, is already declared", output.label),
                     );
                 }
             }
@@ -240,7 +240,7 @@ impl Wiring<'_> {
             self.check_inputs(Stage::Variant(name.clone()), graph, &known);
         }
         for name in self.program.variants.keys().chain([&self.program.name]).filter(|name| !is_path(name)) {
-            self.report(None, format!("`{name}` is no name for a program or variant"));
+            self.report(None, format!("`{name}` is not a name for a program or variant"));
         }
         self.check_outputs();
         self.check_schedule();
@@ -273,7 +273,7 @@ impl Wiring<'_> {
                     let (reads, is) = (node.fact.described(), fact.described());
                     self.report(
                         Some(&stage),
-                        format!("the input `%{}` is read as {reads}, it is {is}", node.name),
+                        format!("the input `%{}` is read as {reads}, but is {is}", node.name),
                     );
                 }
                 None => self.report(Some(&stage), format!("nothing provides the input `%{}`", node.name)),
@@ -315,7 +315,7 @@ impl Wiring<'_> {
                         results.join(", ")
                     };
                     let message = format!(
-                        "its results ({}) are not those of `{other}` ({})",
+                        "its results ({}) differ from those of `{other}` ({})",
                         list(&results),
                         list(expected)
                     );
@@ -334,7 +334,7 @@ impl Wiring<'_> {
         for (step, name) in self.program.schedule.iter().enumerate() {
             let Some(graph) = self.program.variants.get(name) else {
                 if unknown.insert(name) {
-                    self.report(None, format!("the schedule runs `{name}`, which is no variant"));
+                    self.report(None, format!("the schedule runs `{name}`, which is not a variant"));
                 }
                 continue;
             };

@@ -4,7 +4,7 @@
 pub(super) fn warning(prompt: &str) -> Option<String> {
     let part: String = instruction(prompt)?.chars().take(60).collect();
     Some(format!(
-        "{part:?} is read as words: weights in prompts, and tags that load something, are not followed"
+        "{part:?} is read as ordinary words: prompt weights and tags are not supported"
     ))
 }
 

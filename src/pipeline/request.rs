@@ -70,7 +70,7 @@ impl Request {
             );
         }
         if let Some(scale) = self.true_cfg_scale.filter(|scale| *scale < 1.0) {
-            warnings.push(format!("a true CFG scale of {scale} does nothing; it does above 1"));
+            warnings.push(format!("a true CFG scale of {scale} has no effect; it must be above 1"));
         }
         warnings
     }
@@ -125,7 +125,7 @@ impl Request {
             if !value.is_finite() || value < 0.0 {
                 return Err(Error::Range {
                     what,
-                    range: "a number from 0 up".into(),
+                    range: "a number of at least 0".into(),
                     found: value.to_string(),
                 });
             }

@@ -113,7 +113,7 @@ fn warn_of_tags(prompt: &str, record: &mut Record) {
     let Some((_, tag)) = prompt.split_once("<lora:") else { return };
     let tag: String = tag.split('>').next().unwrap_or_default().chars().take(SHOWN).collect();
     record.warn(format!(
-        "{:?} in the prompt is read as words: Reflux cannot apply LoRAs yet",
+        "{:?} in the prompt is read as ordinary words: Reflux cannot apply LoRAs yet",
         format!("<lora:{tag}>")
     ));
 }
@@ -124,7 +124,7 @@ fn warn_if_cut(encoder: &str, length: usize, encoding: &Encoding, record: &mut R
     let hidden = cut.chars().count() - shown.chars().count();
     let rest = if hidden > 0 { format!(" … and {hidden} more characters") } else { String::new() };
     record.warn(format!(
-        "{encoder} takes {}; it does not see the end of the prompt: {shown:?}{rest}",
+        "{encoder} reads {}; it does not see the end of the prompt: {shown:?}{rest}",
         counted(length, "token")
     ));
 }

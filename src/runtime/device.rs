@@ -159,11 +159,11 @@ impl FromStr for Device {
         }
         Err(DeviceError(if let Some(name) = LEFT_OUT.iter().find(|known| is_meant(known)) {
             format!(
-                "this build of Reflux is without the backend `{name}`: build it with the feature `{name}` (--features {name})"
+                "this build of Reflux does not include the backend `{name}`: build it with --features {name}"
             )
         } else {
             let known: Vec<_> = Self::all().map(Self::name).collect();
-            format!("there is no device `{name}`; there are {}", known.join(" and "))
+            format!("there is no device `{name}`; the devices are {}", known.join(" and "))
         }))
     }
 }
@@ -192,7 +192,7 @@ impl MachineOf {
         let is_own = own.is_some() || info.compute_capability.is_none();
         let warning = (!is_own && distance(&machine) > 0).then(|| {
             format!(
-                "there is no table of how fast {} is; fuse decides by that of {}, the nearest by compute capability",
+                "there is no cost table for {}; fuse uses that of {}, the nearest by compute capability",
                 info.name, machine.description
             )
         });

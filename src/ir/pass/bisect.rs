@@ -56,7 +56,7 @@ pub enum Judged {
 /// Why nothing was found.
 #[derive(Debug, thiserror::Error)]
 pub enum BisectError<E: std::error::Error> {
-    #[error("the program fails the check as it is given, before any pass")]
+    #[error("the input program fails the check, before any pass")]
     GivenFails,
     #[error("the program passes the check after all passes")]
     AllPass,

@@ -36,9 +36,9 @@ pub enum ConfigError {
     /// Text that begins with `{` is JSON, other text is TOML.
     #[error("it cannot be read as {language}: {why}")]
     Syntax { language: &'static str, why: String },
-    #[error("it says nothing; `version = {VERSION}` and `passes = [\"canonicalize\"]` are the least")]
+    #[error("it is empty; it needs at least `version = {VERSION}` and `passes = [\"canonicalize\"]`")]
     Empty,
-    #[error("its version is {0}, this Reflux reads version {VERSION}")]
+    #[error("its version is {0}, but this Reflux reads version {VERSION}")]
     Version(Value),
     #[error("{0}")]
     Shape(String),
@@ -78,7 +78,7 @@ impl Config {
         match table.get("version") {
             Some(version) if *version == VERSION => {}
             Some(version) => return Err(ConfigError::Version(version.clone())),
-            None => return Err(ConfigError::Shape(format!("it lacks its version, `version = {VERSION}`"))),
+            None => return Err(ConfigError::Shape(format!("it lacks `version = {VERSION}`"))),
         }
         let known = ["version", PASSES, ONLY];
         if let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) {
@@ -87,11 +87,11 @@ impl Config {
         }
         match (table.get(PASSES), table.get(ONLY)) {
             (Some(_), Some(_)) => Err(ConfigError::Shape(format!(
-                "`{PASSES}` and `{ONLY}` cannot both be given: the first come beside the default passes, the second without"
+                "`{PASSES}` and `{ONLY}` cannot both be given: the first run with the default passes, the second without"
             ))),
             (Some(wanted), None) => Ok(Self { recipe: recipe(PASSES, wanted, registry)? }),
             (None, Some(only)) => Ok(Self { recipe: recipe(ONLY, only, registry)?.only() }),
-            (None, None) => Err(ConfigError::Shape(format!("it lacks its `{PASSES}`"))),
+            (None, None) => Err(ConfigError::Shape(format!("it lacks `{PASSES}`"))),
         }
     }
 }
@@ -155,10 +155,10 @@ fn pass_entry(entry: &Value) -> Result<(String, Map<String, Value>), ConfigError
             match options.shift_remove("pass") {
                 Some(Value::String(name)) => Ok((name, options)),
                 _ => Err(ConfigError::Shape(
-                    "a pass with options needs its name, as `pass = \"cache\"`".into(),
+                    "a pass with options needs a name, as in `pass = \"cache\"`".into(),
                 )),
             }
         }
-        other => Err(ConfigError::Shape(format!("{other} is no pass"))),
+        other => Err(ConfigError::Shape(format!("{other} is not a pass"))),
     }
 }

@@ -67,7 +67,7 @@ pub enum DriverError {
     /// A bug of the pass. The reproducer is a program that fails again.
     #[error("pass `{pass}` {failure}{}", reproduce(.reproducer))]
     Broken { pass: String, failure: Box<Failure>, reproducer: Option<PathBuf> },
-    #[error("the program given does not verify: {0}")]
+    #[error("the input program does not verify: {0}")]
     Input(VerifyError),
     #[error("cannot write dumps: {}", words::of_io(.0))]
     Dump(std::io::Error),
@@ -82,11 +82,11 @@ pub enum Failure {
     Panic(String),
     #[error("left a program that does not verify: {0}")]
     Invalid(VerifyError),
-    #[error("says that it changed {said}, but it changed {did}")]
+    #[error("reported that it changed {said}, but it changed {did}")]
     Lied { said: &'static str, did: &'static str },
-    #[error("made it untrue {0}, without declaring so")]
+    #[error("made it false {0}, without declaring so")]
     Ended(Property),
-    #[error("declares to bring about {0}, which does not hold after it")]
+    #[error("declares that it brings about {0}, which does not hold after it")]
     NotBrought(Property),
 }
 

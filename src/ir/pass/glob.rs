@@ -13,7 +13,7 @@ pub struct Globs {
 
 /// A pattern that is none.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("`{pattern}` is no pattern of module paths: {why}")]
+#[error("`{pattern}` is not a pattern of module paths: {why}")]
 pub struct PatternError {
     pub pattern: String,
     pub why: String,
@@ -76,7 +76,7 @@ mod tests {
         let error = Globs::new(&["blocks.[0".to_owned()]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`blocks.[0` is no pattern of module paths: unclosed character class; missing ']'"
+            "`blocks.[0` is not a pattern of module paths: unclosed character class; missing ']'"
         );
     }
 }

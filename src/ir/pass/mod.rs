@@ -169,7 +169,7 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "%{} = {}", self.value, self.before)?;
         if self.steps.is_empty() {
-            f.write_str("\n    (together with other values, or there is too much to look at: no proof of it by itself)")?;
+            f.write_str("\n    (no separate proof: it follows together with other values, or the search was too large)")?;
         }
         let width = self.steps.iter().map(|(rule, _)| rule.len()).max().unwrap_or(0);
         self.steps.iter().try_for_each(|(rule, term)| write!(f, "\n    {rule:<width$} → {term}"))
@@ -192,6 +192,6 @@ pub enum PassError {
     /// A rule is wrong: what it makes cannot take the place of what was there.
     #[error("{0}: this is a bug of the rule")]
     Broken(String),
-    #[error("the rules {0} keep undoing each other: this is a bug of theirs")]
+    #[error("the rules {0} keep undoing each other: this is a bug of the rules")]
     Diverging(String),
 }

@@ -35,7 +35,7 @@ pub(super) fn settled(options: Map<String, Value>, about: &About) -> Result<Map<
             let known: Vec<_> = about.options.iter().map(|option| option.name.as_str()).collect();
             let there = if known.is_empty() { "none".into() } else { known.join(", ") };
             let meant = did_you_mean(&nearest(known.into_iter(), &key));
-            return Err(format!("there is no option `{key}`{meant}; there is {there}"));
+            return Err(format!("there is no option `{key}`{meant}; the options are {there}"));
         };
         let value = option.settle(value)?;
         if settled.insert(option.name.clone(), value).is_some() {
@@ -107,7 +107,7 @@ impl OptionInfo {
             }
             (true, Some(between)) if between.fract() != 0.0 => {
                 let below = between as u64;
-                Err(self.refusal(&format!("be a whole number, as {below} or {}", below + 1), value))
+                Err(self.refusal(&format!("be a whole number, such as {below} or {}", below + 1), value))
             }
             _ => Err(self.refusal("be a whole number", value)),
         }

@@ -65,7 +65,7 @@ impl Pipeline {
         if let Some(bare) = options.shift_remove(options::BARE) {
             let Some(key) = info.positional else {
                 let bare = value_text(&bare);
-                return Err(refused(format!("`{bare}` is no option; options are given as `key=value`")));
+                return Err(refused(format!("`{bare}` is not an option; options are given as `key=value`")));
             };
             if options.insert(key.to_owned(), bare).is_some() {
                 return Err(refused(format!("the option `{key}` is given twice")));
@@ -214,12 +214,12 @@ impl Pipeline {
         let &Conflict { pass, property, ended_by } = conflict;
         let pass_text = self.text_of(pass);
         let Some(culprit) = ended_by else {
-            let because = "which does not hold of the program given".to_owned();
+            let because = "which does not hold for the input program".to_owned();
             let bringing =
                 (0..self.passes.len()).find(|&other| self.passes[other].pass.brings().contains(&property));
             let fix = match bringing {
                 Some(other) => format!("put `{}` before `{pass_text}`", self.text_of(other)),
-                None => format!("run `{pass_text}` on the program as it was before that"),
+                None => format!("run `{pass_text}` on an earlier form of the program"),
             };
             return OrderError { pass: pass_text, property, because, fix };
         };

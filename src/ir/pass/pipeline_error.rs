@@ -8,7 +8,7 @@ use super::property::Property;
 pub enum PipelineError {
     #[error("pipeline: {message}\n  {text}\n  {:>1$}", "^", at + 1)]
     Syntax { message: String, text: String, at: usize },
-    #[error("there is no pass `{name}`{}; there are {known}", did_you_mean(.nearest))]
+    #[error("there is no pass `{name}`{}; the passes are {known}", did_you_mean(.nearest))]
     Unknown { name: String, nearest: Option<&'static str>, known: String },
     #[error("pass `{pass}`: {message}")]
     Options { pass: &'static str, message: String },

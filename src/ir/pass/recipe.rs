@@ -58,7 +58,7 @@ impl Recipe {
                     PipelineError::Unknown {
                         name,
                         nearest,
-                        known: format!("{known}; {DEFAULT} stands for the default ones"),
+                        known: format!("{known}; `{DEFAULT}` stands for the default passes"),
                     }
                 }
                 other => other,

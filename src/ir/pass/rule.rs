@@ -143,7 +143,7 @@ pub fn try_rule(rules: &[Rule], name: &str, place: &Place) -> Option<Answer> {
     let op = graph[value].op.name();
     if !rule.roots.contains(&op) {
         let roots: Vec<_> = rule.roots.iter().map(|root| format!("`{root}`")).collect();
-        let reason = format!("the rule starts from {}, this is `{op}`", roots.join(" or "));
+        let reason = format!("the rule starts from {}, but this is `{op}`", roots.join(" or "));
         return Some(Err(Mismatch::new(reason)));
     }
     let mut graph = graph.clone();

@@ -55,17 +55,17 @@ pub enum WhyError {
     UnknownRule { rule: String, nearest: Option<String>, rules: String, passes: String },
     #[error("the pass `{pass}` works on the program as a whole and cannot be asked about one value")]
     WithoutRules { pass: &'static str },
-    #[error("`{pass}` does not say of `{rule}` where it applies")]
+    #[error("`{pass}` cannot say where `{rule}` applies")]
     Silent { pass: &'static str, rule: String },
     #[error("the program has no stage `{stage}`; it has {known}")]
     UnknownStage { stage: String, known: String },
-    #[error("no stage has a value `%{value}`, and no module of that path computes one{}", did_you_mean(.nearest))]
+    #[error("no stage has a value `%{value}`, and no module with that path computes one{}", did_you_mean(.nearest))]
     UnknownValue { value: String, nearest: Option<String> },
-    #[error("`%{value}` is of a repeated block; say of which round, as in `%{value}.{first}`")]
+    #[error("`%{value}` belongs to a repeated block; give the iteration, as in `%{value}.{first}`")]
     Repeated { value: String, first: usize },
     #[error("the module {module} computes {}: {}; name one of them", counted(values.len(), "value"), listed(.values))]
     SeveralValues { module: String, values: Vec<String> },
-    #[error("the module {module} only holds others: {}; name one of them, or a value", listed(.modules))]
+    #[error("the module {module} only contains other modules: {}; name one of them, or a value", listed(.modules))]
     OnlyModules { module: String, modules: Vec<String> },
     #[error("`{value}` is in several stages: {stages}; say in which with --stage")]
     SeveralStages { value: String, stages: String },

@@ -58,7 +58,7 @@ impl<'s> Parser<'s> {
         self.keyword("program")?;
         let (name, span) = self.word("a program name")?;
         if !is_well_formed(&name.replace('-', "_")) {
-            return Err(self.error_at(span, format!("`{name}` is no program name")));
+            return Err(self.error_at(span, format!("`{name}` is not a program name")));
         }
         let mut program = Program {
             name: name.into(),
@@ -87,7 +87,7 @@ impl<'s> Parser<'s> {
                     if program.prepares.keys().any(|&earlier| earlier >= rate) || !program.variants.is_empty()
                     {
                         let message =
-                            "prepare stages come once each, in the order of their rates, before variants";
+                            "each prepare stage may occur once; they come in the order of their rates, before variants";
                         return Err(self.error_at(span, message));
                     }
                     let (graph, labels) = self.graph(&known)?;
@@ -100,11 +100,11 @@ impl<'s> Parser<'s> {
                     let name = Name::from(self.word("a variant name")?.0);
                     let (graph, _) = self.graph(&known)?;
                     if program.variants.insert(name.clone(), graph).is_some() {
-                        return Err(self.error_at(span, format!("`variant {name}` is there already")));
+                        return Err(self.error_at(span, format!("`variant {name}` occurs twice")));
                     }
                 }
                 "schedule" => self.schedule(&mut program.schedule)?,
-                other => return Err(self.error_at(span, format!("`{other}` starts nothing here"))),
+                other => return Err(self.error_at(span, format!("unexpected `{other}`"))),
             }
         }
         Ok(program)
@@ -140,7 +140,7 @@ impl<'s> Parser<'s> {
             let (name, span) = self.word("a variant name")?;
             let count = if self.accept("*") { self.integer("a number of steps")? } else { 1 };
             if schedule.len() + count.min(MOST_STEPS) > MOST_STEPS || count > MOST_STEPS {
-                return Err(self.error_at(span, format!("a schedule may have {MOST_STEPS} steps at most")));
+                return Err(self.error_at(span, format!("a schedule may have at most {MOST_STEPS} steps")));
             }
             schedule.extend(std::iter::repeat_n(Name::from(name), count));
         }
@@ -148,7 +148,7 @@ impl<'s> Parser<'s> {
             Token::Punct("}") => Ok(()),
             other => {
                 Err(self
-                    .error(format!("expected a variant, or `}}` as the schedule comes last; found {other}")))
+                    .error(format!("expected a variant, or `}}` because the schedule comes last; found {other}")))
             }
         }
     }
@@ -191,7 +191,7 @@ impl<'s> Parser<'s> {
         self.ops = self.ops.saturating_add(more);
         if self.ops > MOST_OPS {
             let message =
-                format!("a program may have {MOST_OPS} ops at most, those of a block in each of its rounds");
+                format!("a program may have at most {MOST_OPS} ops, counting a repeated block once per iteration");
             return Err(self.error_at(span, message));
         }
         Ok(())
@@ -289,7 +289,7 @@ impl<'s> Parser<'s> {
         }
         for name in yielded {
             if !body.iter().any(|line| line.name.node.to_string() == *name.node) {
-                return Err(self.error_at(name.span, format!("`%{}` is no value of the block", name.node)));
+                return Err(self.error_at(name.span, format!("`%{}` is not a value of the block", name.node)));
             }
         }
         Ok(())
@@ -339,7 +339,7 @@ impl<'s> Parser<'s> {
         self.keyword("in")?;
         let path = self.template("a module path")?;
         if path.node.0.len() > MOST_SEGMENTS {
-            let message = format!("a module path may have {MOST_SEGMENTS} segments at most");
+            let message = format!("a module path may have at most {MOST_SEGMENTS} segments");
             return Err(self.error_at(path.span, message));
         }
         Ok(Some(path.node))
@@ -406,7 +406,7 @@ impl<'s> Parser<'s> {
         let (word, _) = self.word("an operand: `%value`, `@tensor type` or a number")?;
         let Ok(value) = word.parse::<f64>() else {
             return Err(self
-                .error_at(span, format!("`{word}` is no operand; values start with `%`, weights with `@`")));
+                .error_at(span, format!("`{word}` is not an operand; values start with `%`, weights with `@`")));
         };
         let mut dtype = None;
         if let Token::Word(_) = self.peek() {
@@ -481,7 +481,7 @@ impl<'s> Parser<'s> {
                 let number = integer.ok().or_else(|| Number::from_f64(word.parse().ok()?));
                 number
                     .map(Attribute::Number)
-                    .ok_or_else(|| self.error_at(span, format!("`{word}` is no number")))
+                    .ok_or_else(|| self.error_at(span, format!("`{word}` is not a number")))
             }
         }
     }
@@ -512,7 +512,7 @@ impl<'s> Parser<'s> {
         let Some((codes, scales)) = word.split_once('.') else {
             let dtype = self.dtype(word, span)?;
             if dtype.is_code() {
-                let message = format!("{dtype} stands for nothing without scales, as in `{dtype}.row.bf16`");
+                let message = format!("{dtype} needs scales, as in `{dtype}.row.bf16`");
                 return Err(self.error_at(span, message));
             }
             return Ok((dtype, None));
@@ -577,7 +577,7 @@ impl<'s> Parser<'s> {
         const MOST_NAMES: usize = 100_000;
         self.names = self.names.saturating_add(more);
         if self.names > MOST_NAMES {
-            return Err(self.error_at(span, format!("ranges may stand for {MOST_NAMES} names at most")));
+            return Err(self.error_at(span, format!("ranges may expand to at most {MOST_NAMES} names")));
         }
         Ok(())
     }
@@ -588,14 +588,14 @@ impl<'s> Parser<'s> {
         if is_well_formed(word) {
             Ok(word.into())
         } else {
-            Err(self.error_at(span, format!("`{word}` is no value name (letters, digits, `_` and `.`)")))
+            Err(self.error_at(span, format!("`{word}` is not a value name (letters, digits, `_` and `.`)")))
         }
     }
 
     /// Refuses a range of names where it would stand for one.
     fn one_name(&self, word: &str, span: Span) -> Parsed<()> {
         match range::split(word) {
-            Some(_) => Err(self.error_at(span, format!("one name is due here, and `{word}` is a range"))),
+            Some(_) => Err(self.error_at(span, format!("expected one name, but `{word}` is a range"))),
             None => Ok(()),
         }
     }
@@ -674,7 +674,7 @@ const LEAVES: [&str; 3] = ["input", "weight", "constant"];
 fn unknown_op(op: &str) -> String {
     if LEAVES.contains(&op) {
         return format!(
-            "`{op}` is no line of its own: declare inputs, write weights and numbers where they are read"
+            "`{op}` is not written on its own line: declare inputs, and write weights and numbers where they are read"
         );
     }
     let nearest =

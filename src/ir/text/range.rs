@@ -10,8 +10,8 @@ pub(super) const LIMIT: i64 = 1 << 32;
 pub(super) fn bounds(text: &str) -> Result<Range<i64>, String> {
     let ends = text.split_once("..").and_then(|(start, end)| Some((index(start)?, index(end)?)));
     match ends {
-        None => Err(format!("`{text}` is no range like `0..19`")),
-        Some((_, end)) if end > LIMIT => Err(format!("the range `{text}` goes beyond {LIMIT}")),
+        None => Err(format!("`{text}` is not a range like `0..19`")),
+        Some((_, end)) if end > LIMIT => Err(format!("the range `{text}` exceeds {LIMIT}")),
         Some((start, end)) if start >= end => Err(format!("the range `{text}` is empty")),
         Some((start, end)) => Ok(start..end),
     }

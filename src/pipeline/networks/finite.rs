@@ -28,7 +28,7 @@ impl Networks {
         let damaged = names.keys().find(|name| weights.tensor(name).is_ok_and(|tensor| !is_finite(&tensor)));
         if let Some(name) = damaged {
             let path = weights.path().display();
-            return Some(format!("its weight `{name}` in {path} holds such numbers: download it again"));
+            return Some(format!("its weight `{name}` in {path} contains such numbers: download it again"));
         }
         let is_large = |tensor: HostTensor| !is_finite(&tensor.cast(self.dtype));
         let large = names.keys().find(|name| weights.tensor(name).is_ok_and(is_large))?;
@@ -39,7 +39,7 @@ impl Networks {
 /// What to try where no weight explains numbers that are not finite, in a pipeline that computes in `dtype`.
 fn advice(dtype: DType) -> &'static str {
     if dtype == DType::F16 {
-        "f16 holds no more than 65504: try --dtype bf16 or --dtype f32"
+        "f16 numbers end at 65504: try --dtype bf16 or --dtype f32"
     } else if dtype == DType::F32 {
         "leave out what may have brought them about (initial latents, a true CFG scale, an edited program, lossy --passes); \
          without these its weights are damaged, so download them again"

@@ -53,7 +53,7 @@ pub(super) fn check(
     let mut reasons = Vec::new();
     if program.schedule.len() != lowered.schedule.len() {
         reasons.push(format!(
-            "its schedule has {}, and {} are asked for",
+            "its schedule has {}, but {} are requested",
             reflux_ir::pass::counted(program.schedule.len(), "step"),
             lowered.schedule.len()
         ));
@@ -63,7 +63,7 @@ pub(super) fn check(
     let (rows, columns) = geometry.grid(sizes);
     if let Some(found) = grid_of(program).filter(|found| *found != (rows, columns)) {
         reasons.push(format!(
-            "its `position_ids` are of {} × {} tokens, and a picture of {} × {} pixels has {rows} × {columns} (rows × columns)",
+            "its `position_ids` are for {} × {} tokens, but a picture of {} × {} pixels has {rows} × {columns} (rows × columns)",
             found.0, found.1, sizes.width, sizes.height
         ));
     }
@@ -83,13 +83,13 @@ fn inputs(program: &Program, lowered: &Program, reasons: &mut Vec<String>) {
             None => {
                 let known: Vec<_> = lowered.inputs.iter().map(|known| format!("%{}", known.name)).collect();
                 reasons.push(format!(
-                    "it reads `%{}`, which this model does not give; it gives {}",
+                    "it reads `%{}`, which this model does not provide; it provides {}",
                     own.name,
                     known.join(", ")
                 ));
             }
             Some(known) if !known.fact.same_type(&own.fact) => {
-                reasons.push(format!("it declares `{}`, and is given `{}`", written(own), written(known)));
+                reasons.push(format!("it declares `{}`, but is given `{}`", written(own), written(known)));
             }
             Some(_) => {}
         }
@@ -97,7 +97,7 @@ fn inputs(program: &Program, lowered: &Program, reasons: &mut Vec<String>) {
     let is_declared = |known: &&Declaration| program.inputs.iter().any(|own| own.name == known.name);
     for known in lowered.inputs.iter().filter(|known| !is_declared(known)) {
         reasons.push(format!(
-            "it does not declare `{}`, which it is given (it need not read it)",
+            "it must declare `{}`, even if it does not read it",
             written(known)
         ));
     }

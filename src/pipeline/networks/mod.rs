@@ -75,7 +75,7 @@ impl Networks {
         {
             return Err(Error::Range {
                 what: "the dtype",
-                range: format!("{own}, as the program has it"),
+                range: format!("{own}, as in the program"),
                 found: asked.to_string(),
             });
         }

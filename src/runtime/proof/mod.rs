@@ -67,7 +67,7 @@ fn note(form: Form, program: &Program, fallbacks: &[String]) -> Option<String> {
     let mut ops = program.variants.values().flat_map(|graph| graph.ids().map(|id| &graph[id].op));
     let is_fused = ops.any(|op| matches!(op, Op::Gemm(_) | Op::Rowwise(_)));
     match fallbacks {
-        [] => (form == Form::Fused && !is_fused).then(|| "no pass fuses anything of it".to_owned()),
+        [] => (form == Form::Fused && !is_fused).then(|| "no pass fuses anything in it".to_owned()),
         notes => Some(notes.join("; ")),
     }
 }

@@ -44,7 +44,7 @@ pub fn kernels(
 ) -> Result<Vec<Kernel>, Unsupported> {
     let (Some([rows, features, x_stride]), Some([columns, _, weight_stride])) = (x.rows(), weight.rows())
     else {
-        return Err(Unsupported("rows of a matrix are at several distances".into()));
+        return Err(Unsupported("rows of a matrix are not evenly spaced".into()));
     };
     if rows < FEWEST_ROWS {
         return Err(Unsupported("there are too few rows".into()));
@@ -86,7 +86,7 @@ pub fn convolution(
     let (channels, kernel) = (x.shape[3], weight.shape[1]);
     let places = kernel * kernel;
     let Some(weight) = weight.reshape(&[1, columns, places, channels]) else {
-        return Err(Unsupported("a weight does not lie in one piece".into()));
+        return Err(Unsupported("a weight is not contiguous".into()));
     };
     let [tile_height, tile_width] = tile_pixels(height, width);
     let text = format!(

@@ -53,7 +53,7 @@ pub fn runner(
     let info = driver::probe().map_err(RunError::from)?;
     let gpu = Gpu::of(&info);
     if gpu.capability < (8, 0) {
-        let why = "the CUDA engine is for GPUs from sm_80 on; on burn's kernels, as here, a step takes about 40 times as long";
+        let why = "the CUDA engine needs a GPU of sm_80 or later; with burn's kernels, as here, a step takes about 40 times as long";
         return Err(Unplanned::Unsupported(why.into()));
     }
     let engine = engine(graph, gpu, &room)?;

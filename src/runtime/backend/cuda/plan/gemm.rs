@@ -32,7 +32,7 @@ impl Planner<'_> {
                     return Err(products_of(x.dtype));
                 }
                 if weight.shape.len() != 2 {
-                    return Err(Unsupported("weights in panels have no kernel here".into()));
+                    return Err(Unsupported("there is no kernel for weights in panels".into()));
                 }
                 let bias = args.get(2).map(|arg| self.data(operand(arg)?)).transpose()?;
                 // Rows of several pictures may be at several distances.
@@ -83,7 +83,7 @@ impl Planner<'_> {
                     |part: &dyn Fn(&View) -> View| Product::Sums(Box::new((part(&sums), scaling.part(part))));
                 self.epilogues(id, op, operands, &target.data, product, false)?;
             }
-            _ => return Err(Unsupported("this product is not computed here".into())),
+            _ => return Err(Unsupported("there is no kernel for this product".into())),
         }
         Ok(target)
     }

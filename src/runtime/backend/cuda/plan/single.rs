@@ -77,7 +77,7 @@ impl Planner<'_> {
             }
         };
         if !operands.iter().all(takes) || !fact.dtype.is_float() && !fact.is_quantized() {
-            return Err(Unsupported("integers are not computed here".into()));
+            return Err(Unsupported("there are no kernels for integer arithmetic".into()));
         }
         let (mut body, mut read) = (BodyBuilder::default(), Vec::new());
         let mut arg = |body: &mut BodyBuilder, id: ValueId| match &self.graph[id].op {
