@@ -1,4 +1,4 @@
-//! Tries random programs and texts until it is stopped, or as many as asked for.
+//! Tries random programs and texts, up to a given number or until it is stopped.
 
 use clap::Parser;
 use reflux_fuzz::check::silence_panics;

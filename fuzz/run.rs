@@ -1,4 +1,4 @@
-//! Many inputs, one after the other.
+//! Runs of many inputs, one after the other.
 
 use crate::check::{self, Failure, Outcome, quietly};
 use crate::pipelines::Passes;

@@ -1,4 +1,4 @@
-//! What fails, made small.
+//! Reduction of failing inputs.
 
 use reflux_ir::op::Op;
 use reflux_ir::{Graph, GraphBuilder, Name, Patch, Program, Stage, ValueId, verify};

@@ -1,4 +1,4 @@
-//! Kinds of networks, whichever model they are part of.
+//! Kinds of networks, independent of the model that they are part of.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! One config file: the one way in which all of a model's are read.
+//! Reading of a model's config files, in the same way for all of them.
 
 use crate::net::Net;
 use crate::settings::{Component, check_fixed, describes};

@@ -1,4 +1,4 @@
-//! The configuration of a whole model, as its files have it.
+//! The configuration of a whole model, from its files.
 
 use crate::config_file::ConfigFile;
 use crate::error::ModelError;

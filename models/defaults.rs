@@ -1,4 +1,4 @@
-//! What a model is used with, where a request does not say.
+//! Defaults of a model for requests.
 
 use crate::config_file::read_json;
 use crate::error::ModelError;

@@ -1,4 +1,4 @@
-//! The families that Reflux draws with.
+//! The supported model families.
 
 use crate::family::Family;
 use crate::flux1;

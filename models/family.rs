@@ -1,4 +1,4 @@
-//! What a family of models is: the seam between its own files and everything else.
+//! Model families: the interface between a family's own files and everything else.
 //!
 //! The pipeline, its networks, the files of a model, the command line and the passes know [`Family`] and [`Model`], and no
 //! family by name. The program of a family's denoiser has the inputs `latents` (`f32[batch, tokens, channels]`, packed as

@@ -1,4 +1,4 @@
-//! Where the parts of a model lie.
+//! The files of a model.
 
 use crate::config_file::ConfigFile;
 use crate::configs::{Configs, Described};

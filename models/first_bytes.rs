@@ -1,7 +1,7 @@
-//! What a file is that is not what it should be, by its first bytes.
+//! Identification of unexpected files by their first bytes.
 //!
 //! Weights, configurations and tokenizers are downloaded, and what arrives is often something else: a pointer to a file, a page
-//! that asks for a login, half a file. To say which saves the reader a search.
+//! that asks for a login, half a file. Naming it saves the user a search.
 
 use std::fs::File;
 use std::io::{self, Read};

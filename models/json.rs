@@ -1,4 +1,4 @@
-//! JSON as people and servers leave it: with what is wrong said so that it can be put right.
+//! JSON files, with errors that say what is wrong and how to fix it.
 
 use crate::first_bytes::recognise;
 use reflux_ir::words;

@@ -1,4 +1,4 @@
-//! What a diffusers folder says that it is: `model_index.json`.
+//! The pipeline that a diffusers folder is for, from `model_index.json`.
 
 use crate::family::Family;
 use crate::net::Net;

@@ -1,4 +1,4 @@
-//! What config files may say: refused is what asks for numbers that Reflux does not compute.
+//! Checks of config files: settings that ask for other results than Reflux computes are refused.
 
 use crate::architecture::{Architecture, ShapeOf, Untold};
 use serde::de::DeserializeOwned;

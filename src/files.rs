@@ -1,4 +1,4 @@
-//! Where commands and the library write to: everything they write goes through an [`Output`].
+//! Outputs of commands and the library: everything is written through an [`Output`].
 
 use crate::{Error, ImageFormat};
 use reflux_ir::files;

@@ -1,5 +1,5 @@
-//! What the process says when something ends it that no code can return from: memory that is not there, and files that
-//! change while they are mapped. One message and exit code 1, as for any other error.
+//! The last message of the process in cases that no code can recover from: failed allocations, and files that change while
+//! they are mapped. One message and exit status 1, as for any other error.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 

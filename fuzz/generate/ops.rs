@@ -1,4 +1,4 @@
-//! One op at random, over what it takes.
+//! One random op over suitable operands.
 
 use super::{Maker, pick};
 use reflux_ir::op::{

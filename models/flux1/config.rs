@@ -1,4 +1,4 @@
-//! What FLUX.1's models share, what the config files of one say, and what is done with it.
+//! The FLUX.1 family, and the configuration of one of its models.
 
 use super::settings::{GEOMETRY, TransformerConfig};
 use super::{CLIP, NETS, T5, TRANSFORMER, VAE};

@@ -1,8 +1,8 @@
-//! What `transformer/config.json` says, or the shapes of the weights.
+//! Settings of the transformer, from `transformer/config.json` or from the shapes of the weights.
 //!
-//! Of these, the tensors' names and shapes tell whether guidance is embedded, the numbers of blocks and heads, and all widths.
-//! What they do not, how rotary positions share a head's channels, is known for heads of 128 channels, which all published
-//! FLUX.1 transformers have.
+//! Names and shapes of tensors determine whether guidance is embedded, the numbers of blocks and heads, and all widths. They
+//! do not determine how rotary positions share the channels of a head; that is known for heads of 128 channels, as in all
+//! published FLUX.1 transformers.
 
 use crate::architecture::{Architecture, Setting, ShapeOf, Untold};
 use crate::geometry::Geometry;

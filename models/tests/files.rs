@@ -1,4 +1,4 @@
-//! Where the parts of a model are looked for, and what is said of parts that are not there.
+//! Where the parts of a model are looked for, and the errors for missing parts.
 
 mod common;
 

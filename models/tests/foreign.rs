@@ -1,4 +1,4 @@
-//! Files that are something else than the weights of a FLUX.1 network: each is called by its name, with what to do.
+//! Files that are not weights of a FLUX.1 network: each is named, with what to do.
 
 mod common;
 

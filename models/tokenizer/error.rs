@@ -1,4 +1,4 @@
-//! What can go wrong with a tokenizer.
+//! Errors of tokenizers.
 
 use reflux_ir::words;
 use std::path::PathBuf;

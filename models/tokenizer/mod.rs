@@ -1,4 +1,4 @@
-//! Prompts to token ids, as transformers' tokenizers give them.
+//! Tokenizers: prompts to the token ids of transformers' tokenizers.
 
 mod clip;
 mod error;

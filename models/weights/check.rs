@@ -1,4 +1,4 @@
-//! Whether weights are those that a model's configuration calls for.
+//! Checks that weights match a model's configuration.
 
 use super::error::WeightsError;
 use super::layout::Role;

@@ -1,4 +1,4 @@
-//! What can be wrong with weights.
+//! Errors in weights.
 
 use super::mismatch::Mismatch;
 use crate::architecture::Architecture;

@@ -1,4 +1,4 @@
-//! Which of the files in a folder are its weights.
+//! The weight files in a folder.
 //!
 //! diffusers and transformers save `STEM.safetensors`, or shards `STEM-00001-of-00003.safetensors` with an index
 //! `STEM.safetensors.index.json`. A variant, such as `fp16`, is part of these names: `STEM.fp16.safetensors`,

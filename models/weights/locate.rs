@@ -1,4 +1,4 @@
-//! Which files a path to weights stands for.
+//! The files that a path to weights refers to.
 
 use super::error::WeightsError;
 use super::folder::{self, Choice};

@@ -1,4 +1,4 @@
-//! In what weights and a configuration differ.
+//! Differences between weights and a configuration.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Floats of eight bits as bf16, which holds each of their values exactly.
+//! Conversion of 8-bit floats to bf16, which represents all of their values exactly.
 
 use half::{bf16, f16};
 use rayon::prelude::*;

@@ -1,4 +1,4 @@
-//! Where the time goes by kind of op, for people.
+//! A table of times by kind of op.
 
 use reflux_runtime::OpTime;
 use std::fmt::Write;

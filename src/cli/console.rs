@@ -1,4 +1,4 @@
-//! What is shown to people: on standard error, or on standard output if that is a terminal.
+//! Output for people, on standard error, or on standard output if that is a terminal.
 
 use crate::Error;
 use std::borrow::Cow;

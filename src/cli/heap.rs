@@ -1,4 +1,4 @@
-//! What the C library does with memory that this process frees.
+//! Settings of the C library for freed memory.
 
 use reflux_runtime::Device;
 

@@ -1,4 +1,4 @@
-//! What commands are given to work on: an IR file, the folder of a model, or the name of a built-in configuration.
+//! The input of commands: an IR file, the folder of a model, or the name of a built-in configuration.
 
 use super::lowering::{ModelArg, SizeArgs};
 use super::text_file::read_text;

@@ -1,4 +1,4 @@
-//! Networks from a model's configuration alone.
+//! Lowering of networks from a model's configuration.
 
 use super::dtype::DTypeArg;
 use super::number;

@@ -1,4 +1,4 @@
-//! `--memory`, and how memory is spoken of.
+//! `--memory`, and messages about memory.
 
 use super::console::say;
 use crate::pipeline::Memory;

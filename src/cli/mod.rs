@@ -1,5 +1,5 @@
-//! The command line. Results go to standard output, everything else to standard error; what fails says so in one
-//! message and exits with 1.
+//! The command line. Results go to standard output, everything else to standard error; a failure is one message and exit
+//! status 1.
 //!
 //! Each command is a file of `commands`; the other files are what commands share: their arguments, and how they print.
 

@@ -1,4 +1,4 @@
-//! Numbers as people type them.
+//! Parsing of numbers in arguments.
 
 use crate::error::nearest_sizes;
 use reflux_models::FAMILIES;

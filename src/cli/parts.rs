@@ -1,4 +1,4 @@
-//! Networks that are given by themselves.
+//! Options that replace the weights of single networks.
 
 use super::lowering::nets;
 use clap::{Arg, ArgMatches, Command, value_parser};

@@ -1,4 +1,4 @@
-//! Which passes to run, and what to see of them.
+//! Options for passes: which to run, and what to show of them.
 
 use super::console::{say, say_all};
 use super::number;

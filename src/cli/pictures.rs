@@ -1,4 +1,4 @@
-//! Where pictures go, and as what.
+//! Files and formats of output pictures.
 
 use crate::Error;
 use crate::files::Output;

@@ -1,4 +1,4 @@
-//! Seeds as people type them.
+//! Parsing of seeds in arguments.
 
 use super::console::say;
 use std::hash::{BuildHasher, Hasher, RandomState};

@@ -1,4 +1,4 @@
-//! What is done when somebody ends this process.
+//! Handling of signals that end this process.
 
 use super::console::say;
 use reflux_ir::files::abandon_unfinished;

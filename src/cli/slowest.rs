@@ -1,4 +1,4 @@
-//! The slowest ops of a profile, for people and as JSON.
+//! The slowest ops of a profile, as a table and as JSON.
 
 use reflux_ir::{Cost, ModulePath, Name, Stage, si};
 use reflux_runtime::{Profile, ProfileEntry};

@@ -1,4 +1,4 @@
-//! Texts that are read from files and written to them.
+//! Reading and writing of text files.
 
 use super::console::print;
 use crate::Error;

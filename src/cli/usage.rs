@@ -1,4 +1,4 @@
-//! What is said of arguments that cannot be followed.
+//! Messages for wrong arguments.
 
 use super::commands::Cli;
 use clap::builder::StyledStr;

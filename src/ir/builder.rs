@@ -1,4 +1,4 @@
-//! Making a graph from nothing.
+//! Building of new graphs.
 
 use crate::op::Constant;
 use crate::{Fact, Graph, GraphError, ModulePath, Name, Op, ValueId};

@@ -1,4 +1,4 @@
-//! What running something takes, counted from shapes alone.
+//! Costs: FLOP and bytes, counted from shapes alone.
 
 use std::iter::Sum;
 use std::ops::Add;

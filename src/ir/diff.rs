@@ -1,4 +1,4 @@
-//! What differs between two programs, value by value.
+//! Differences between two programs, value by value.
 
 mod layout;
 mod moves;

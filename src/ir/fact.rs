@@ -1,4 +1,4 @@
-//! What is known of a value before anything runs.
+//! Facts: what is known of a value before anything runs.
 
 use crate::{DType, Scales, Shape};
 use serde::{Deserialize, Serialize};

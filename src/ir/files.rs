@@ -1,8 +1,8 @@
-//! Where results go: files that are whole or not there, and what is no file.
+//! Outputs: files that are complete or absent, and devices, pipes and descriptors.
 //!
-//! Whoever names an [`Output`] may mean a file that is to be made or replaced, a link to one, a device, a pipe, or a
-//! descriptor such as `/dev/stdout`. Only regular files are ever replaced, by way of a temporary file beside them that takes
-//! their name once it is complete; everything else is opened and written to.
+//! An [`Output`] may be a file to make or replace, a link to one, a device, a pipe, or a descriptor such as `/dev/stdout`. Only
+//! regular files are replaced, through a temporary file beside them that takes their name once it is complete; everything else
+//! is opened and written to.
 
 use std::collections::BTreeSet;
 use std::fs::{File, Metadata, OpenOptions};

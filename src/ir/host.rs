@@ -1,4 +1,4 @@
-//! Tensors in host memory: what programs take in, give back and read their weights from.
+//! Tensors in host memory: inputs, results and weights of programs.
 
 use crate::{DType, Fact, QuantizedTensor};
 

@@ -1,4 +1,4 @@
-//! The same graph over other shapes.
+//! Rebuilding of a graph for other shapes.
 
 use crate::op::Op;
 use crate::{Fact, Graph, GraphError, Node, ValueId};

@@ -1,4 +1,4 @@
-//! What turns codes into numbers.
+//! Scales of quantized values.
 
 use crate::{DType, Shape};
 use serde::{Deserialize, Serialize};

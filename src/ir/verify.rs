@@ -1,4 +1,4 @@
-//! What must hold of every program, checked after every pass, in release builds too.
+//! The verifier: invariants of every program, checked after every pass, in release builds too.
 //!
 //! Of each graph:
 //! 1. It has no cycle.
@@ -10,7 +10,7 @@
 //! 6. A prepare stage holds no value faster than its rate, which is not `latent`.
 //! 7. Codes (`f8e4m3`, `u4`) have scales, and only they and `i8` do; inputs and outputs of the program have none.
 //! 8. Every value has elements, and not more than can be addressed.
-//! 9. The operands of a fused op are distinct, and no numbers: its formula names each once, and has numbers in it.
+//! 9. The operands of a fused op are distinct and not constants: its formula names each operand once and contains the constants.
 //!
 //! Of the program:
 //! 10. Inputs, carried values and prepared values have distinct names, and carried values the rate `latent`.

@@ -1,4 +1,4 @@
-//! What is used where nobody says otherwise.
+//! Default passes.
 
 use crate::Error;
 use reflux_ir::pass::Pipeline;

@@ -1,4 +1,4 @@
-//! What flows where: prompt, conditioning, latents, picture.
+//! The data flow: prompt, conditioning, latents, picture.
 
 use super::denoise::denoise;
 use super::image::Image;

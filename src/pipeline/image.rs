@@ -1,4 +1,4 @@
-//! Pictures, and the files that they are kept in.
+//! Pictures and image files.
 
 use super::image_format::ImageFormat;
 use crate::Error;

@@ -1,4 +1,4 @@
-//! What denoising starts from.
+//! Initial latents.
 
 use super::request::Resolved;
 use crate::Error;

@@ -1,4 +1,4 @@
-//! What stays on the device, and whether it fits.
+//! Which networks stay on the device, and whether they fit.
 
 use crate::Error;
 use reflux_ir::Program;

@@ -1,4 +1,4 @@
-//! What a picture says of how it was made.
+//! Metadata in image files: how the picture was made.
 
 use super::image::PARAMETERS;
 use super::networks::Networks;

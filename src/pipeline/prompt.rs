@@ -1,4 +1,4 @@
-//! What prompts that were written for other programs have in them.
+//! Detection of other programs' syntax in prompts.
 
 /// What to say of a prompt that has an instruction in it.
 pub(super) fn warning(prompt: &str) -> Option<String> {

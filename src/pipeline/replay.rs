@@ -1,4 +1,4 @@
-//! One picture's denoising loop, again and again, with another program of the transformer each time.
+//! Repeated denoising of one picture, each time with another transformer program.
 
 use super::denoise::denoise;
 use super::diffusion::DiffusionPipeline;

@@ -1,4 +1,4 @@
-//! What a run says of itself while it runs and afterwards.
+//! Progress and reports of a run.
 
 use super::Image;
 use reflux_ir::pass::PassReport;

@@ -1,4 +1,4 @@
-//! What to draw.
+//! Requests: what to draw.
 
 use crate::Error;
 use reflux_ir::HostTensor;

@@ -1,4 +1,4 @@
-//! How far results of two runs are from each other.
+//! Distances between the results of two runs.
 
 use crate::StepResults;
 use reflux_ir::HostTensor;

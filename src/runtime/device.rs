@@ -1,4 +1,4 @@
-//! Where programs run, and whether it is there.
+//! Devices, and whether they are available.
 
 use crate::DeviceError;
 use crate::backend::{BACKENDS, Backend, DeviceInfo, Facts, Form, FreeMemory, HOST, LEFT_OUT, Oracle};

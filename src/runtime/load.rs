@@ -1,4 +1,4 @@
-//! Programs onto a device.
+//! Loading of programs onto a device.
 
 use crate::backend::Loading;
 use crate::{Device, Execute, RunError};

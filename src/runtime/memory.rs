@@ -1,4 +1,4 @@
-//! How much memory running takes, measured.
+//! Measured memory of a run.
 
 use crate::Device;
 use crate::backend::Meter;

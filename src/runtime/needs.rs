@@ -1,4 +1,4 @@
-//! How much memory running takes, from shapes.
+//! Estimated memory of a run, from shapes.
 
 use crate::Device;
 use crate::liveness::Liveness;

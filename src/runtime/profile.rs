@@ -1,4 +1,4 @@
-//! Where the time goes, op by op.
+//! Profiles: the time of each op.
 
 use reflux_ir::{Cost, ModulePath, Name, Stage};
 use serde::Serialize;

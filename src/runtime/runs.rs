@@ -1,4 +1,4 @@
-//! Whole schedules, and inputs for them that mean nothing.
+//! Runs of whole schedules, and random inputs for them.
 
 use crate::{Execute, RunError};
 use reflux_ir::{Declaration, HostTensor, Name, Program};

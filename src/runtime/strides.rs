@@ -1,4 +1,4 @@
-//! Tensors under other shapes where they lie.
+//! Reshaping of strided tensors without copying.
 
 /// The strides under which what has `extents` and `strides`, in elements, is of `shape`, as many elements in the same order.
 /// `None` if no strides say that; of what has no elements, none are looked for.

@@ -1,4 +1,4 @@
-//! Values on a backend, and their way in and out.
+//! Values on a backend, and their transfer to and from it.
 
 use crate::RunError;
 use crate::coded::Coded;

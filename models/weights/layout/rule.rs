@@ -1,4 +1,4 @@
-//! How one tensor of a checkpoint becomes tensors of diffusers' names.
+//! Rules that map one tensor of a checkpoint to tensors with diffusers' names.
 
 use super::super::stored::Stored;
 use std::iter::once;

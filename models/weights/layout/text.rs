@@ -1,4 +1,4 @@
-//! Names of the text encoders.
+//! Layouts of text encoder files.
 
 use super::description::Layout;
 use super::rule::Rule::{Alias, Name};

@@ -1,4 +1,4 @@
-//! The commands, a file each. What they share is in the folder above.
+//! The commands, one file each. Code that they share is in the folder above.
 
 mod bench;
 mod bisect;

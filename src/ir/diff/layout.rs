@@ -1,4 +1,4 @@
-//! Diffs as text: one program below the other, or beside it.
+//! Diffs as text, in one or two columns.
 
 use super::moves::reads_the_same;
 use super::{ProgramDiff, Row, ValueCounts};

@@ -1,4 +1,4 @@
-//! What the table says of an element type.
+//! Entries of the table of element types.
 
 /// An element type: what it is called, how large it is, and how numbers become its bits and back.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! What passes say of themselves, read off the doc comments and types of their options.
+//! Documentation of passes, derived from the doc comments and types of their options.
 
 use schemars::JsonSchema;
 use serde_json::{Map, Value, json};

@@ -1,4 +1,4 @@
-//! How often rules may be applied, for finding the application that breaks something.
+//! A limit on the applications of a rule, to find the application that breaks something.
 
 use std::sync::{Arc, Mutex};
 

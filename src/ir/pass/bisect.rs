@@ -1,4 +1,4 @@
-//! Finding the pass, and in it the application of a rule, that breaks a check.
+//! Search for the pass, and the rule application in it, that breaks a check.
 
 use super::{Allowance, Driver, DriverError, Exactness, PassReport, Pipeline};
 use crate::Program;

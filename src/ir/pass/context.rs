@@ -1,4 +1,4 @@
-//! What a pass knows besides the program, and where it says what it did.
+//! The context of a pass: what it knows besides the program, and its report.
 
 use super::{Allowance, Changed, PassError, PassReport};
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! The one way to run passes.
+//! The driver: the one way to run passes.
 
 use super::dump::{DumpFormat, Dumps, reproducer};
 use super::{

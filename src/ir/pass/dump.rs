@@ -1,4 +1,4 @@
-//! Programs on disk, between passes.
+//! Dumps of programs between passes.
 
 use crate::export::DotOptions;
 use crate::files::{write_in_folder, write_new};

@@ -1,4 +1,4 @@
-//! Passes described, from what they say of themselves.
+//! Descriptions of passes, for `reflux passes`.
 
 use super::{About, OptionInfo, PassInfo, Pipeline, Registry};
 use std::fmt::{self, Formatter};

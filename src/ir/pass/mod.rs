@@ -3,8 +3,8 @@
 //! - [`Pass`]: a rewrite of a program, with its options, how exact it is, and what it needs and ends.
 //! - [`Rule`]: a local rewrite, applied wherever it fits, that gives a reason where it does not.
 //! - [`Pipeline`]: passes in order, from text or a config file; badly ordered ones are refused.
-//! - [`Recipe`]: the passes that a user asks for, beside the default ones or by themselves.
-//! - [`Driver`]: runs a pipeline: verifies, hashes, times, dumps, and leaves a reproducer of what fails.
+//! - [`Recipe`]: the passes that a user asks for, with or without the default ones.
+//! - [`Driver`]: runs a pipeline: verifies, hashes, times and dumps, and writes a reproducer if a pass fails.
 //! - [`Report`]: what each pass did.
 
 mod about;

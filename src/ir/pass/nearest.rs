@@ -1,4 +1,4 @@
-//! The name that was meant by one that is not there.
+//! The nearest known name to an unknown one.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Passes in order.
+//! Pipelines: passes in order.
 
 use super::about::value_text;
 use super::pipeline_error::{OrderError, PipelineError};

@@ -1,4 +1,4 @@
-//! What is wrong with a pipeline.
+//! Errors in pipelines.
 
 use super::nearest::did_you_mean;
 use super::property::Property;

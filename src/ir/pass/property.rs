@@ -1,4 +1,4 @@
-//! What passes need of a program, end, and bring about.
+//! Properties of programs that passes require, end or bring about.
 
 use crate::Program;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What passes a user asks for, and the pipeline that follows from it.
+//! Recipes: the passes that a user asks for, and the pipeline that follows from them.
 
 use super::options::{Written, is_same};
 use super::{Pipeline, PipelineError, Registry, nearest};

@@ -1,4 +1,4 @@
-//! Which passes there are.
+//! The registry of passes.
 
 use super::nearest::nearest;
 use super::{About, Pass, PipelineError, options};

@@ -1,4 +1,4 @@
-//! What passes did.
+//! Reports on what passes did.
 
 use super::{Changed, Exactness, Explanation, options};
 use indexmap::IndexMap;

@@ -1,4 +1,4 @@
-//! Lines into graphs.
+//! Building of graphs from parsed lines.
 
 use super::ast::{Line, Operand, Repeat, Spanned};
 use super::lexer::{ParseError, Span};

@@ -1,6 +1,6 @@
 //! Formulas of fused ops: `layer_norm(%x, eps=1e-6) * (%scale + 1.0) + %shift`.
 //!
-//! The text of an op names its operands where the formula reads them, so that a line says what it computes.
+//! Operands are named inside the formula, so that a line shows what it computes.
 
 use super::ast::{Attribute, Operand, Spanned};
 use super::lexer::{ParseError, Token};

@@ -1,4 +1,4 @@
-//! Text into tokens, and the errors that point into it.
+//! The lexer, and errors that point into the text.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Text into programs: the grammar. What the lines mean is [`super::build`]'s.
+//! The parser: the grammar of programs. [`super::build`] gives lines their meaning.
 
 use super::ast::{Affine, Attribute, Carried, Line, Operand, PREVIOUS, Repeat, Segment, Spanned, Template};
 use super::build::Builder;

@@ -1,4 +1,4 @@
-//! Programs into text.
+//! The printer: programs to text.
 
 use super::ast::{Line, Operand, Repeat, Spanned, Statement, Template};
 use super::formula;

@@ -1,4 +1,4 @@
-//! How much memory the networks of a request take, before any of them is loaded.
+//! Estimated memory of a request's networks, before any of them is loaded.
 
 use super::{Networks, Optimized};
 use crate::Error;

@@ -1,4 +1,4 @@
-//! Numbers that are none: found where they first appear, and never drawn.
+//! Detection of NaN and infinity where they first appear, so that they are never drawn.
 
 use super::Networks;
 use crate::Error;

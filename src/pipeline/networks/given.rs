@@ -1,4 +1,4 @@
-//! A transformer's program that is given instead of lowered: one that was edited by hand, for example.
+//! A transformer program given by the user instead of lowered, for example one edited by hand.
 
 use crate::Error;
 use reflux_ir::{DType, Declaration, Fact, Op, Program};

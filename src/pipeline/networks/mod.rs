@@ -1,4 +1,4 @@
-//! The networks of a model: opened, optimized, loaded and left again. What flows through them is not known here.
+//! The networks of a model: opened, optimized, loaded and evicted. The data flow between them is not known here.
 
 mod estimate;
 mod finite;

@@ -1,4 +1,4 @@
-//! Networks as the passes leave them.
+//! Networks after the passes.
 
 use super::{Networks, Optimized, given};
 use crate::Error;

@@ -1,4 +1,4 @@
-//! Where networks have their weights from.
+//! Opening of networks' weights.
 
 use crate::Error;
 use reflux_ir::DType;

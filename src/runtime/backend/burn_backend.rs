@@ -1,4 +1,4 @@
-//! What ops and the executor ask of a burn backend: what differs between those that programs run on.
+//! The interface between the executor and a burn backend: everything in which backends differ.
 
 use crate::RunError;
 use crate::ops::matrix;

@@ -1,4 +1,4 @@
-//! What is asked of every backend.
+//! The interface of every backend.
 
 use crate::DeviceError;
 use crate::RunError;

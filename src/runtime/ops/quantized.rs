@@ -1,4 +1,4 @@
-//! Quantized values, by ops that every backend has.
+//! Quantized values, by operations that every backend has.
 
 use super::extents;
 use crate::RunError;

@@ -1,4 +1,4 @@
-//! What is run to prove kernels.
+//! The programs that check kernels.
 
 use reflux_ir::text::parse;
 use reflux_ir::{DType, Name, Patch, Program};

@@ -1,4 +1,4 @@
-//! Weights and inputs that mean nothing, the same for every run of a case.
+//! Random weights and inputs, the same for every run of a case.
 
 use crate::runs::random_inputs;
 use reflux_ir::{Fact, HostTensor, Program, WeightData, WeightError, WeightSource};

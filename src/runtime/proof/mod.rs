@@ -1,7 +1,7 @@
-//! Proofs that a device computes what programs mean.
+//! Checks that a device computes what programs mean.
 //!
-//! Each case runs on the device as its default passes leave it, and where it has kernels for that, as it is written too; and op by
-//! op on the processor, which says what it means.
+//! Each case runs on the device after its default passes and, if the device has kernels for that, also as written; the reference
+//! is a run op by op on the CPU.
 
 mod case;
 mod drawn;

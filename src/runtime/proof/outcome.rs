@@ -1,4 +1,4 @@
-//! What became of a case.
+//! The outcome of a case.
 
 use super::case::Case;
 use crate::Form;

@@ -1,4 +1,4 @@
-//! What `reflux bench` is given.
+//! The arguments of `reflux bench`.
 
 use super::subject::SubjectArgs;
 use crate::cli::device::DeviceArg;

@@ -1,4 +1,4 @@
-//! What was measured, as a table and as JSON.
+//! The report, as a table and as JSON.
 
 use super::spread::Spread;
 use crate::cli::by_op;

@@ -1,4 +1,4 @@
-//! What measured times are summed up as.
+//! Summaries of measured times.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `reflux doctor --kernels`: whether a device computes what programs mean.
+//! `reflux doctor --kernels`: checks that a device computes what programs mean.
 
 use crate::Error;
 use crate::cli::console::print;

@@ -1,4 +1,4 @@
-//! What Reflux has better means for than burn-flex.
+//! Overrides of burn-flex operations where Reflux has faster ones.
 
 use super::matrix::Matrix;
 use super::{attention, conv2d, data, gemm, group_norm, product, quantized, rowwise, upsample};

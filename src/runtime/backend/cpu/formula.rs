@@ -1,6 +1,6 @@
-//! Formulas evaluated row by row, each row in the cache.
+//! Evaluation of formulas row by row, each row in the cache.
 //!
-//! Every op that works row by row runs here, by itself as in a formula of many, so that fusing ops does not change a bit.
+//! Every rowwise op runs here, single or fused, so that fusing ops does not change a bit.
 
 use super::functions::{binary, divide_by_rms, rotate, standardize, unary};
 use super::rows::{Rows, View, Width};

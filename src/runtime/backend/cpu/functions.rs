@@ -1,5 +1,5 @@
-//! What formulas are made of, over runs of memory. Loops without branches and inlined throughout, so that they become vector
-//! code in whoever dispatches them.
+//! The elementary functions of formulas, over contiguous memory. Loops have no branches and are inlined, so that they are
+//! vectorized in their callers.
 
 use reflux_ir::op::{Binary, Unary};
 use std::f64::consts::FRAC_2_PI;

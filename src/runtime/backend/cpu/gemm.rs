@@ -1,4 +1,4 @@
-//! Products and what is done to each element before it leaves the cache.
+//! Products with epilogues that run while the result is in the cache.
 
 use super::formula::{Cut, Formula, Workspace};
 use super::matrix::Matrix;

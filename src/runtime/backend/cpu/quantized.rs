@@ -1,4 +1,4 @@
-//! What products of codes stand for.
+//! Products of quantized values.
 
 use super::tiles::for_each;
 use crate::ops::quantized::Factor;

@@ -1,4 +1,4 @@
-//! Ops that work row by row, alone and as formulas, in one pass over memory.
+//! Rowwise ops, single and fused, in one pass over memory.
 
 use super::formula::{Cut, Formula};
 use super::tiles::for_each;

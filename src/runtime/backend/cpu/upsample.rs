@@ -1,4 +1,4 @@
-//! Nearest-neighbour enlargement, a line at a time.
+//! Nearest-neighbour upsampling, one line at a time.
 
 use super::tiles::for_each;
 use burn::tensor::{DType, Shape};

@@ -1,4 +1,4 @@
-//! The attention kernels, made for the shapes and places at hand: one for Hopper, and one for what came before it, for narrow
+//! The attention kernels, generated for given shapes and strides: one for Hopper, and a portable one for older GPUs, narrow
 //! heads, masks and biases.
 
 use super::Gpu;

@@ -1,4 +1,4 @@
-//! Values in burn's memory, and where that is.
+//! Values in burn's memory, and their addresses.
 
 use super::failed;
 use super::plan::Piece;

@@ -1,4 +1,4 @@
-//! Kernel text to machine code, through NVRTC and a cache on disk.
+//! Compilation of kernels by NVRTC, with a cache on disk.
 
 use super::cache::{Cache, keep};
 use cudarc::nvrtc::{result, sys};

@@ -1,4 +1,4 @@
-//! A plan over memory on a device: compiled, launched, recorded as one.
+//! The engine: compiles a plan's kernels, launches them, and records them as one CUDA graph.
 
 use super::autotune::{self, Autotuner};
 use super::cublaslt::{CublasLt, Ready};

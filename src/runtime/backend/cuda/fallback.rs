@@ -1,4 +1,4 @@
-//! What is said of ops that run on burn's kernels.
+//! The warning about ops that run on burn's kernels.
 
 use super::plan::{Foreign, LaunchPlan};
 use reflux_ir::op::Op;

@@ -1,4 +1,4 @@
-//! Products on Hopper's tensor cores, with all that is done to their elements in the same kernel.
+//! Products on Hopper's tensor cores, with the epilogue in the same kernel.
 
 use super::Gpu;
 use super::matmul::MatmulKind;

@@ -1,4 +1,4 @@
-//! Products as cuBLASLt and the kernels for tensor cores take them.
+//! Descriptions of products for cuBLASLt and for the tensor core kernels.
 
 use super::unsupported::Unsupported;
 use super::view::{Pointer, View};

@@ -1,4 +1,4 @@
-//! Weights on their way to the device, and together there.
+//! Upload of weights, and their concatenation on the device.
 
 use super::burn_memory::{address, empty, in_one_piece, persistent, settled};
 use super::failed;

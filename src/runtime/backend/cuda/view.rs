@@ -1,4 +1,4 @@
-//! Where values lie on the device.
+//! Addresses and strides of values on the device.
 
 use crate::strides::reshaped;
 use reflux_ir::DType;

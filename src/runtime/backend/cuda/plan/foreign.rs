@@ -1,4 +1,4 @@
-//! Ops that no kernel of ours computes: what they read is brought together for whoever does, and what they make is taken over.
+//! Ops without a kernel in the engine: their operands are copied to where burn reads them, and their results back.
 
 use super::planner::Planner;
 use super::{Launch, LaunchPlan};

@@ -1,4 +1,4 @@
-//! Products and what becomes of them: as one kernel where there is one for it, else as a product and a kernel for each segment.
+//! Products with epilogues: one kernel if there is one, else a product and a kernel for each segment.
 
 use super::planner::{Moved, Planner};
 use super::single::products_of;

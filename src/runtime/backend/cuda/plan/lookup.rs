@@ -1,4 +1,4 @@
-//! What is looked up by number: rows of tables, and the number of the largest.
+//! Lookups: rows of tables by index, and argmax.
 
 use crate::backend::cuda::source::{Kernel, PRELUDE};
 use crate::backend::cuda::unsupported::Unsupported;

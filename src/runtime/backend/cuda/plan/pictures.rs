@@ -1,4 +1,4 @@
-//! Pictures: their channels are neighbours in memory, as the tensor cores take them, whatever the order of the axes.
+//! Convolutions and norms of pictures, stored channels-last, as tensor cores need them.
 
 use super::planner::Planner;
 use crate::backend::cuda::gemm;

@@ -1,4 +1,4 @@
-//! Places for values, and kernels in order: what planning any op takes.
+//! The planner's state, shared by all ops: places of values, and the kernels in order.
 
 use super::{Buffer, Launch, Piece, Place};
 use crate::backend::cuda::Gpu;

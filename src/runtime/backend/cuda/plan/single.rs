@@ -1,4 +1,4 @@
-//! Ops that no pass has fused: each is a formula of one term, or a product of which nothing becomes.
+//! Unfused ops: each is planned as a formula of one term, or as a product without an epilogue.
 
 use super::planner::Planner;
 use crate::backend::cuda::matmul::{Matmul, MatmulKind};

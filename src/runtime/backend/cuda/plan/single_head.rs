@@ -1,4 +1,4 @@
-//! Attention of a single head of any width, as decoders of pictures have it: scores, softmax and sums one after the other, some
+//! Attention with a single head of any width, as in image decoders: scores, softmax and sums one after the other, for some
 //! queries at a time.
 
 use super::planner::Planner;

@@ -1,4 +1,4 @@
-//! The text of each op of a formula.
+//! The source of each op of a formula.
 
 use super::encoding;
 use super::rounding;

@@ -1,4 +1,4 @@
-//! The text of a formula: what it reads, computes and writes, line by line.
+//! The source of a formula: loads, computation and stores, line by line.
 
 use super::layout::{Layout, allows};
 use super::{c_type, stored};
