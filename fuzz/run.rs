@@ -52,7 +52,7 @@ pub struct Found {
 }
 
 impl Run<'_> {
-    /// Tries input `index`, and tells `tally` what became of it.
+    /// Tries input `index` and records the outcome in `tally`.
     pub fn try_input(&self, index: u64, tally: &mut Tally) {
         let start = ThreadTime::now();
         let outcome = self.attempt(index, tally);

@@ -7,7 +7,7 @@ use reflux_ir::op::{Argmax, Attention, Binary, Embedding, LayerNorm, Real, Selec
 use reflux_ir::{DType, GraphBuilder, GraphError, Program, Rate, Scope, ValueId};
 use serde::Deserialize;
 
-/// CLIP, of which only the text encoder is used.
+/// CLIP; only its text encoder is used.
 pub static CLIP: Architecture = Architecture {
     title: "a CLIP text encoder",
     class: "CLIPTextModel",

@@ -8,11 +8,11 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The configuration of a model, of whichever family.
+/// The configuration of a model of any family.
 #[derive(Clone, Debug)]
 pub struct ModelConfig {
     model: Arc<dyn Model>,
-    /// What its files say that nobody knows, and that is therefore ignored.
+    /// Unknown settings in its files, which are ignored.
     pub warnings: Vec<String>,
 }
 

@@ -49,7 +49,7 @@ impl ConfigFile {
         json::parse(&self.bytes, ADVICE).map_err(|why| self.malformed(why))
     }
 
-    /// What it says of the network `net`, or of what is no network. Settings that nobody knows are told of in `warnings`.
+    /// Reads the settings of the network `net`, or of a part that is not a network. Unknown settings are added to `warnings`.
     ///
     /// # Errors
     /// If it is not JSON, lacks a setting, is of another network, or asks for something that Reflux does not compute.
@@ -81,7 +81,7 @@ impl ConfigFile {
         Ok(part)
     }
 
-    /// What to say of settings that nobody knows, if there are any.
+    /// The warning about unknown settings, if there are any.
     pub(crate) fn unknown(&self, names: &[String]) -> Option<String> {
         let path = self.path.display();
         let names = (!names.is_empty()).then(|| names.join("`, `"))?;

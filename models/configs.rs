@@ -14,7 +14,7 @@ pub struct Configs {
     pub(crate) folder: PathBuf,
     pub(crate) networks: Vec<(&'static Net, Described)>,
     pub(crate) scheduler: ConfigFile,
-    /// What the files say that nobody knows, and that is therefore ignored.
+    /// Unknown settings in the files, which are ignored.
     pub warnings: Vec<String>,
 }
 

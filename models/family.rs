@@ -50,7 +50,7 @@ pub struct Family {
     pub geometry: Geometry,
     /// The classes of diffusers' pipelines whose models it draws with.
     pub pipelines: &'static [&'static str],
-    /// What else is near it and is none of it: how the names of pipelines begin, and what such a model is.
+    /// Related models that are not supported: prefixes of their pipeline names, and what they are.
     pub others: &'static [(&'static str, &'static str)],
     /// What to give instead of a model that is none of it: `FLUX.1-dev or FLUX.1-schnell`.
     pub examples: &'static str,
@@ -132,7 +132,7 @@ pub struct TextEncoder {
     pub open_tokenizer: OpenTokenizer,
     /// Rows of its embedding.
     pub vocab_size: usize,
-    /// The tokens that it reads; as many as a request asks for if none are given.
+    /// The number of tokens that it reads; if not given, that of the request.
     pub tokens: Option<usize>,
     /// The result of its program that is used.
     pub result: &'static str,

@@ -36,7 +36,7 @@ impl Parts {
         self
     }
 
-    /// Where the weights of `net` are, if it is given by itself.
+    /// Where the weights of `net` are, if it is given separately.
     pub fn get(&self, net: &Net) -> Option<&Path> {
         self.0.get(net.name).map(PathBuf::as_path)
     }
@@ -226,7 +226,7 @@ fn part_of_model(net: &Net, path: &Path) -> Result<PathBuf, ModelError> {
     }
     let folder = match hub::locate(path) {
         Ok(folder) => folder,
-        // That there is no such file is for who opens it to say.
+        // If there is no such file, opening it reports that.
         Err(ModelError::NoFolder { .. }) => return Ok(path.to_owned()),
         Err(error) => return Err(error),
     };

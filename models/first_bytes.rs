@@ -24,7 +24,7 @@ impl Foreign {
     }
 }
 
-/// More bytes than configurations, indices and tokenizers have, of which the largest have 35 million.
+/// The most bytes of configurations, indices and tokenizers; the largest known ones have 35 million.
 const MOST_TEXT: u64 = 200_000_000;
 
 /// How Git LFS begins what it puts in a file's place.
@@ -32,7 +32,7 @@ const LFS: &[u8] = b"version https://git-lfs";
 
 const AGAIN: &str = "download the file again";
 
-/// Formats that begin with bytes of their own: these, what the format is, and what to do.
+/// Formats with known first bytes: the bytes, the format, and what to do.
 const MAGIC: &[(&[u8], &str, &str)] = &[
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras)", "convert it to safetensors"),
     (b"\x93NUMPY", "a NumPy array", "convert it to safetensors"),
@@ -68,7 +68,7 @@ pub(crate) fn recognise(head: &[u8]) -> Option<Foreign> {
     Some(Foreign::new(*what, *advice))
 }
 
-/// A pointer says how large the file is that it stands for: `size 23782506688`.
+/// A pointer names the size of the file: `size 23782506688`.
 fn lfs_pointer(head: &[u8]) -> Foreign {
     let text = String::from_utf8_lossy(head);
     let size = text.lines().find_map(|line| line.strip_prefix("size ")?.trim().parse::<u64>().ok());
@@ -78,7 +78,7 @@ fn lfs_pointer(head: &[u8]) -> Foreign {
     Foreign::new(format!("a Git LFS pointer{size}"), advice)
 }
 
-/// What a GGUF file is of: the value of `general.architecture`, if that is the first of its keys, as it is in all that are about.
+/// The network in a GGUF file: the value of `general.architecture`, if that is the first key, as in all common files.
 fn architecture(head: &[u8]) -> Option<&str> {
     const KEY: &[u8] = b"general.architecture";
     const STRING: u32 = 8;

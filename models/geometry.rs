@@ -8,7 +8,7 @@ pub struct Sizes {
     /// Images at once.
     pub batch: usize,
     pub steps: usize,
-    /// Tokens of a prompt, for text encoders that read as many as are asked for.
+    /// Tokens of a prompt, for text encoders with a variable length.
     pub text_tokens: usize,
     /// In pixels, a multiple of [`Geometry::pixels_per_token`].
     pub height: usize,

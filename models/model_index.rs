@@ -59,7 +59,7 @@ pub(crate) fn unused(index: &Map<String, Value>, family: &Family) -> Vec<String>
     named.map(|(name, _)| name.clone()).collect()
 }
 
-/// Whether a part is said to be none: null, or a pair of these.
+/// Whether a part is declared absent: null, or a pair of nulls.
 pub(crate) fn is_null(part: &Value) -> bool {
     part.is_null() || part.as_array().is_some_and(|pair| !pair.is_empty() && pair.iter().all(Value::is_null))
 }

@@ -14,10 +14,10 @@ pub(crate) const EXTENTS: RangeInclusive<usize> = 1..=1 << 20;
 
 /// What a kind of config file holds besides the settings that its configuration has fields for.
 pub struct Settings {
-    /// Settings of which Reflux computes one value, which is also what absent ones mean. Another would change numbers.
+    /// Settings for which Reflux supports one value, which is also the default. Others would change results.
     pub fixed: &'static [(&'static str, Fixed)],
-    /// Settings that change nothing in what is computed here. Of others the user is told that they are ignored; where this
-    /// is `None` nobody is, as transformers keeps whatever a file holds.
+    /// Settings without effect on what is computed here. Others cause a warning that they are ignored; with `None` there are
+    /// no warnings, as transformers keeps whatever a file contains.
     pub without_effect: Option<&'static [&'static str]>,
     /// What to do about a setting that is refused.
     pub fix: &'static str,
@@ -108,7 +108,7 @@ pub(crate) fn check_fixed(settings: &Map<String, Value>, rules: &Settings) -> Re
 }
 
 impl Settings {
-    /// Whether nobody knows what this setting, which no field has read, would mean.
+    /// Whether this setting, which no field has read, is unknown.
     pub(crate) fn is_unknown(&self, name: &str) -> bool {
         let Some(without_effect) = self.without_effect else { return false };
         // Notes of diffusers' own: versions, where files came from.

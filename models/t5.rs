@@ -7,7 +7,7 @@ use reflux_ir::op::{Attention, Binary, Embedding, Real, RelativeBuckets, RmsNorm
 use reflux_ir::{DType, GraphBuilder, GraphError, Program, Rate, Scope, ValueId};
 use serde::Deserialize;
 
-/// T5, of which only the encoder is used.
+/// T5; only its encoder is used.
 pub static T5: Architecture = Architecture {
     title: "a T5 text encoder",
     class: "T5EncoderModel",

@@ -9,7 +9,7 @@ use reflux_ir::{DType, GraphBuilder, GraphError, Program, Rate, Scope, ValueId};
 use serde::Deserialize;
 use std::ops::RangeInclusive;
 
-/// The autoencoder of Stable Diffusion and FLUX.1, of which only the decoder is used.
+/// The autoencoder of Stable Diffusion and FLUX.1; only its decoder is used.
 pub static AUTOENCODER_KL: Architecture = Architecture {
     title: "an autoencoder (VAE)",
     class: "AutoencoderKL",

@@ -115,7 +115,7 @@ fn prepare(
     Ok(weights.into_iter().zip(biases).map(prepared).collect())
 }
 
-/// Replaces the products of `group`, which read one value, by one and its slices. `replaced` says what became of the
+/// Replaces the products of `group`, which read one value, by one product and its slices. `replaced` says what became of the
 /// results of groups before it, which that value may be, and learns what becomes of these.
 fn merge(
     graph: &mut Graph,

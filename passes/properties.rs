@@ -28,8 +28,8 @@ pub const UNPACKED: Property = Property {
     holds: |program| !any_prepared_weight(program, |op| matches!(op, Op::Transpose(_))),
 };
 
-/// Whether the weight of a product is a result of `prepare weights` that is made by an op of which `is` holds, views of it
-/// included.
+/// Whether the weight of a product is a result of `prepare weights` made by an op for which `is` holds, or a view of such a
+/// result.
 fn any_prepared_weight(program: &Program, is: impl Fn(&Op) -> bool) -> bool {
     let Some(prepare) = program.prepares.get(&Rate::Weights) else { return false };
     let prepared = |name: &str| prepare.outputs().iter().find(|output| *output.label == *name);
@@ -44,7 +44,7 @@ fn any_prepared_weight(program: &Program, is: impl Fn(&Op) -> bool) -> bool {
     program.variants.values().any(|graph| graph.ids().any(|id| is_made_so(graph, id)))
 }
 
-/// The weight of the product `id`, if it is one, by itself or in a `gemm`.
+/// The weight of the product `id`, if it is one, alone or in a `gemm`.
 fn weight_of(graph: &Graph, id: ValueId) -> Option<ValueId> {
     let operands = graph.operands(id);
     match &graph[id].op {

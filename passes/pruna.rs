@@ -89,7 +89,7 @@ impl Draft {
         Self { algorithm: algorithm.name, info, options: Map::new() }
     }
 
-    /// Sets an option that is `key` in Pruna's words; what the pass says against it is said of the key.
+    /// Sets an option that Pruna calls `key`; errors of the pass name that key.
     fn set(&mut self, key: &str, option: &str, value: impl Into<Value>) -> Result<(), PrunaError> {
         self.options.insert(option.to_owned(), value.into());
         let built = self.info.with_options(self.options.clone());

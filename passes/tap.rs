@@ -81,7 +81,7 @@ impl Pass for Tap {
 }
 
 impl Tap {
-    /// The names that `values` stands for, in program order.
+    /// The names that `values` matches, in program order.
     fn matching(&self, graph: &Graph) -> Vec<Name> {
         let is_meant = |id: &ValueId| match self.values.strip_suffix('*') {
             Some(prefix) => graph[*id].name.starts_with(prefix),

@@ -76,7 +76,7 @@ impl From<DriverError> for Error {
     }
 }
 
-/// Each on a line of its own.
+/// Each on a separate line.
 fn lines(reasons: &[String]) -> String {
     reasons.iter().map(|reason| format!("\n  {reason}")).collect()
 }
@@ -106,7 +106,7 @@ fn under(limit: Option<&str>) -> String {
 
 fn size(bytes: u64) -> String {
     match bytes {
-        // The count saturates; nobody has this much.
+        // The count saturates.
         1_000_000_000_000_000.. => "a million GB".into(),
         1_000_000_000.. => format!("{:.1} GB", bytes as f64 / 1e9),
         _ => format!("{} MB", bytes.div_ceil(1_000_000)),

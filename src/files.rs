@@ -88,8 +88,7 @@ impl Output {
         }
     }
 
-    /// Refuses to write over one of `inputs`, which are read: files, and folders of models, of which only pictures may be
-    /// replaced.
+    /// Refuses to overwrite one of `inputs`: files, and folders of models, in which only pictures may be replaced.
     ///
     /// # Errors
     /// [`Error::Usage`].

@@ -43,7 +43,7 @@ fn or_exit(block: *mut u8, bytes: usize) -> *mut u8 {
     block
 }
 
-/// `number` in decimal, in the end of `digits`.
+/// `number` in decimal, at the end of `digits`.
 fn decimal(mut number: usize, digits: &mut [u8; 20]) -> &[u8] {
     let mut start = digits.len();
     loop {
@@ -81,7 +81,7 @@ pub fn explain_bus_errors() {}
 #[cfg(unix)]
 fn exit_with(parts: &[&[u8]]) -> ! {
     for part in parts {
-        // SAFETY: the pointer and the length are those of a slice. If nobody reads, there is nobody to tell.
+        // SAFETY: the pointer and the length are those of a slice. If the write fails, there is no one to tell.
         let _ = unsafe { libc::write(libc::STDERR_FILENO, part.as_ptr().cast(), part.len()) };
     }
     // SAFETY: it ends the process, and touches nothing of it.

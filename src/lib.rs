@@ -17,7 +17,7 @@
 //! The parts are separate crates: [`ir`] (graphs, text, verifier), [`models`] (networks lowered to it), [`passes`], and
 //! [`runtime`] (the executor).
 
-// They panic where nobody reads what is printed; `cli::console` does not.
+// They panic when the reader is gone; `cli::console` does not.
 #![warn(clippy::print_stderr, clippy::print_stdout)]
 
 pub use reflux_ir as ir;

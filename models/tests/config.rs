@@ -36,7 +36,7 @@ fn configs() -> TempDir {
     folder
 }
 
-/// What a model's files say, and what is said of them.
+/// What a model's files say, and the warnings about them.
 #[derive(Debug, PartialEq)]
 struct Model {
     config: flux1::Config,
@@ -282,7 +282,7 @@ fn absurd_numbers_are_refused() {
     with(VAE, json!({"block_out_channels": many})).unwrap_err();
 }
 
-/// Nothing is read that has no end, or that nobody waits for.
+/// Endless and blocking files are not read.
 #[cfg(unix)]
 #[test]
 fn what_no_configuration_is_like_is_not_read() {

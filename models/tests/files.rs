@@ -96,7 +96,7 @@ fn unreadable_json_says_what_to_do() {
     }
 }
 
-/// A network that is given by itself brings its configuration along, if it has one.
+/// A network that is given separately brings its own configuration, if it has one.
 #[test]
 fn a_part_comes_with_its_configuration() {
     let (model, other) = (copy(), copy());

@@ -247,7 +247,7 @@ fn differences_from_the_model_are_told_all_at_once() {
     assert_eq!(lines[0], "1 missing: `v`");
     assert!(lines[1].starts_with("12 of another shape: `w00` is [1], not [1, 1], `w01` is"), "{message}");
     assert!(lines[1].ends_with("`w07` is [1], not [1, 1], … and 4 more"), "{message}");
-    // Of a checkpoint whose names nobody knows, what is not used may be anything.
+    // In a checkpoint with unknown names, unused tensors may be anything.
     assert_eq!(lines.len(), 2);
 
     let header = r#"{"w":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}"#;

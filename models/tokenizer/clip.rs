@@ -52,7 +52,7 @@ fn assemble(folder: &Path, special: &SpecialTokens) -> Result<tokenizers::Tokeni
     Ok(tokenizer)
 }
 
-/// Every token has an id of its own.
+/// Every token has its own id.
 fn check_ids(vocab: &BTreeMap<String, u32>) -> Result<(), String> {
     let mut tokens: BTreeMap<u32, &str> = BTreeMap::new();
     for (token, &id) in vocab {

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 impl Weights {
     /// Checks that every tensor of `expected` (its name and shape) is there and readable, and that the network has no others.
     ///
-    /// Gives the names of tensors of which nobody knows what they are for, which are worth a warning, except those under one of
+    /// Returns the names of unknown tensors, for a warning, except those under one of
     /// `ignored_prefixes`. Other networks' in the same file are not among them.
     ///
     /// # Errors

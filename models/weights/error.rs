@@ -44,7 +44,7 @@ pub enum WeightsError {
     #[error("{} contains {}", path.display(), net.instead(other))]
     OtherNetwork { path: PathBuf, other: &'static Architecture, net: &'static Net },
 
-    /// Names of which none is known.
+    /// Only unknown names.
     #[error(
         "{} is not {}, nor any other network that Reflux knows: it contains {holds}; expected names such as {examples}",
         path.display(), architecture.title

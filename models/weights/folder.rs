@@ -45,7 +45,7 @@ enum Rank {
     Default,
     /// Of any other name.
     Other,
-    /// Of such a name, and a variant.
+    /// A file with such a name and a variant.
     Variant,
     Adapter,
 }

@@ -67,7 +67,7 @@ pub struct Extracted {
     pub terms: BTreeMap<Id, Term>,
     /// Of the terms, each once.
     pub price: Price,
-    /// Of the terms that are cheapest by themselves, each once, and as often as they are read.
+    /// Of the terms chosen greedily: with each paid for once, and as a tree.
     pub greedy: Price,
     pub tree: Price,
     /// Whether the search hit its limit; the terms are then the best that were found.

@@ -53,7 +53,7 @@ pub struct PlannedOp {
     pub op: Op,
     pub operands: Vec<Source>,
     pub called: Called,
-    /// The ops of the outline that it stands for.
+    /// The ops of the outline that it replaces.
     pub from: BTreeSet<usize>,
 }
 
@@ -299,7 +299,7 @@ impl Called {
 }
 
 impl Plan {
-    /// Whether the plan is the outline as it is.
+    /// Whether the plan equals the outline.
     fn is_as_it_was(&self, outline: &Outline) -> bool {
         let same = |op: &PlannedOp| {
             let Called::Original(index) = op.called else { return false };
@@ -321,8 +321,8 @@ impl Plan {
         sources.iter().map(original).collect()
     }
 
-    /// Puts the plan in the place of `region`, whose outline it is of. `replaced` says what became of the values that
-    /// regions before it gave, and learns what becomes of its own. Says whether that changed anything.
+    /// Replaces `region`, whose outline the plan is for. `replaced` maps the values of earlier regions to their replacements,
+    /// and is extended by those of this one. Returns whether anything changed.
     pub fn apply(
         &self,
         graph: &mut Graph,

@@ -17,7 +17,7 @@ pub struct Term {
 /// What a term is, its operands aside.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum What {
-    /// A value that is made elsewhere, as it is written where it is read; its fact is the analysis's to know.
+    /// A value from outside the region, as written where it is read; the analysis knows its fact.
     Leaf(Name),
     Op(Op),
 }

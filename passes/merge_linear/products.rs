@@ -50,7 +50,7 @@ pub fn products(graph: &Graph) -> (Vec<Vec<Product>>, usize) {
     (groups, alone)
 }
 
-/// Products of one input, in so far as they are of one kind.
+/// Products of one input that are of the same kind.
 fn by_input(graph: &Graph) -> Vec<Vec<Product>> {
     let mut by_input: IndexMap<Key, Vec<Product>> = IndexMap::new();
     for product in graph.order().into_iter().filter_map(|id| product(graph, id).ok()) {

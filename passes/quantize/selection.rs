@@ -31,7 +31,7 @@ struct Module {
     outcome: Result<Fact, Stays>,
 }
 
-/// Why a linear stays as it is.
+/// Why a linear stays unquantized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stays {
     InPanels,
@@ -77,7 +77,7 @@ impl Selection<'_> {
         linears
     }
 
-    /// Why a linear stays as it is, if it does.
+    /// Why a linear stays unquantized, if it does.
     fn refusal(&self, graph: &Graph, id: ValueId) -> Option<Stays> {
         let (path, pass) = (&graph[id].path, self.pass);
         let (rows, features) = input_of(graph, id);
@@ -92,7 +92,7 @@ impl Selection<'_> {
         }
     }
 
-    /// What the value `id` of `graph` becomes, or why it stays as it is.
+    /// What the value `id` of `graph` becomes, or why it stays unquantized.
     pub fn why(&self, graph: &Graph, id: ValueId) -> Answer {
         match graph[id].op {
             Op::Linear(_) => {}

@@ -5,8 +5,7 @@ use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, Write};
 
-/// Says a line on standard error. What is said there comments on a result; where nobody listens any more, or there is no
-/// room left, the result is what matters.
+/// Prints a line to standard error. Failures are ignored: such lines only comment on a result.
 pub fn say(message: impl Display) {
     say_all(format_args!("{message}\n"));
 }

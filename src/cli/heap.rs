@@ -39,7 +39,7 @@ fn keep_freed_memory() {
 /// By the limits that the library comes to by itself where large blocks are freed.
 fn give_freed_memory_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: as above; what is given back is in use by nobody.
+    // SAFETY: as above; memory that is given back is not in use.
     unsafe {
         libc::mallopt(libc::M_MMAP_MAX, 65536);
         libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20);

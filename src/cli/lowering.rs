@@ -195,7 +195,7 @@ impl ModelArg {
         self.timesteps_of(sizes.steps, self.family().geometry.image_tokens(&sizes))
     }
 
-    /// The time of each of `steps` steps, for pictures of so many tokens.
+    /// The timestep of each of `steps` steps, for pictures of this many tokens.
     pub fn timesteps_of(&self, steps: usize, image_tokens: usize) -> Result<Vec<f32>, Error> {
         Ok(self.config.schedule(steps, image_tokens)?.timesteps)
     }

@@ -56,7 +56,7 @@ pub fn main() -> ExitCode {
     #[cfg(unix)]
     signals::install();
     // This thread is one of those that share work: to hand all of it over, and wait, would cost every small op two switches.
-    // The pool is nobody else's yet, so this does not fail; and were it to fail, only time would be lost.
+    // The pool does not exist yet, so this does not fail; if it did, only time would be lost.
     let _ = rayon::ThreadPoolBuilder::new().use_current_thread().build_global();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -65,7 +65,7 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
         Err(help) => {
-            // Help and version come this way too; if they cannot be printed, there is nobody to tell.
+            // Help and version take this way too; if they cannot be printed, neither can an error.
             let _ = help.print();
             return ExitCode::SUCCESS;
         }

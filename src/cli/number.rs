@@ -27,7 +27,7 @@ pub fn positive(text: &str) -> Result<usize, String> {
     count(text).and_then(|count| if count > 0 { Ok(count) } else { Err("it must be at least 1".into()) })
 }
 
-/// Sizes that all families draw are multiples of this; which one is meant, nobody knows yet.
+/// Sizes must be multiples of this for every family; the family is not known yet.
 fn unit() -> usize {
     FAMILIES.iter().map(|family| family.geometry.pixels_per_token()).max().unwrap_or(1)
 }

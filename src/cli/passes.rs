@@ -35,7 +35,7 @@ impl PassArgs {
         self.passes_config.as_deref()
     }
 
-    /// The passes asked for, if any are. What became of a foreign configuration is said on standard error.
+    /// The passes asked for, if any. Notes on the translation of a Pruna configuration go to standard error.
     pub fn recipe(&self) -> Result<Option<Recipe>, Error> {
         let parse = |text: &str| Recipe::parse(text, &registry());
         match (&self.passes, &self.passes_only, &self.passes_config) {

@@ -15,7 +15,7 @@ pub struct Pictures {
 }
 
 impl Pictures {
-    /// The places of so many pictures: `out.png` for one, `out-0.png`, `out-1.png`, … for several; a device, a pipe or
+    /// The places of this many pictures: `out.png` for one, `out-0.png`, `out-1.png`, … for several; a device, a pipe or
     /// standard output for all, one after the other.
     ///
     /// # Errors
@@ -35,7 +35,7 @@ impl Pictures {
         }
         let extension = match out.extension() {
             Some(extension) => extension.to_owned(),
-            // What begins with its only dot has no extension: nobody means a file that is not listed.
+            // A name whose only dot is the first character has no extension; a hidden file is hardly intended.
             None if stem.as_encoded_bytes().starts_with(b".") => {
                 return Err(usage("has no name before the dot"));
             }

@@ -19,7 +19,7 @@ const OTHER_NAMES: [(&[&str], &str); 7] = [
     (&["-n", "--batch-size", "--batch-count", "--n-iter"], "the number of pictures is given by --num-images"),
 ];
 
-/// The message for `error`, with what would help whoever typed that.
+/// The message for `error`, with a hint for common mistakes.
 pub fn explain(error: Error) -> StyledStr {
     let arguments: Vec<String> =
         std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();

@@ -166,13 +166,13 @@ fn moved(programs: [&Program; 2]) -> HashSet<Name> {
     a.iter().filter(moves).map(|(name, _)| name.clone()).collect()
 }
 
-/// Every op as it prints by itself.
+/// Every op as it prints outside repeated blocks.
 fn lines_by_name(graph: &Graph) -> HashMap<&Name, String> {
     let is_op = |id: &_| !graph.is_leaf(*id) && !matches!(graph[*id].op, Op::Input(_));
     graph.ids().filter(is_op).map(|id| (&graph[id].name, line_of(graph, id))).collect()
 }
 
-/// The items of `a` and `b` in order: in pairs where their keys are equal, else by themselves.
+/// The items of `a` and `b` in order: paired if their keys are equal, else single.
 fn align<'t, T, K: Hash + Ord>(a: &'t [T], b: &'t [T], key: impl Fn(&T) -> K) -> Vec<[Option<&'t T>; 2]> {
     let [a_keys, b_keys] = [a, b].map(|items| items.iter().map(&key).collect::<Vec<_>>());
     let mut pairs = Vec::with_capacity(a.len().max(b.len()));

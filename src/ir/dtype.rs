@@ -191,7 +191,7 @@ impl DType {
         self.codec().greatest
     }
 
-    /// The code that stands for the zero point itself: see [`Scales`](crate::Scales).
+    /// The code of the zero point itself: see [`Scales`](crate::Scales).
     pub const fn middle(self) -> u8 {
         if self.has_zero_points() { 1 << (self.bits() - 1) } else { 0 }
     }

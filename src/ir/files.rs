@@ -125,7 +125,7 @@ pub fn write_in_folder(folder: &Path, name: &str, text: &str) -> io::Result<()> 
     written.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 
-/// Writes a new file among the temporary ones, for its owner alone to read, by a name that nobody can know before.
+/// Writes a new temporary file with an unpredictable name that only its owner can read.
 ///
 /// # Errors
 /// What keeps it from being written.
@@ -141,7 +141,7 @@ pub fn write_new(prefix: &str, suffix: &str, text: &str) -> io::Result<PathBuf> 
 pub fn abandon_unfinished() {
     let mut unfinished = unfinished();
     for path in std::mem::take(&mut *unfinished) {
-        // There is nobody left to tell.
+        // An error here can no longer be reported.
         let _ = std::fs::remove_file(path);
     }
     std::mem::forget(unfinished);
@@ -239,7 +239,7 @@ fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) ->
     }
     file.as_file().sync_all()?;
     match (file.rename(path), old) {
-        // A file that is mounted by itself, as containers have them, can be written but not replaced.
+        // A file that is itself a mount point, as in containers, can be written but not replaced.
         (Err((error, mut whole)), Some((mut old, _))) if is_refusal(&error) => {
             old.set_len(0)?;
             io::copy(&mut whole.reopen()?, &mut old).map(drop)
@@ -293,7 +293,7 @@ impl Unfinished {
     }
 
     fn make(builder: &Builder, folder: &Path) -> io::Result<Self> {
-        // Held until it is known, so that none is made that nobody would remove.
+        // Held until the file is registered, so that none is left behind.
         let mut unfinished = unfinished();
         let file = builder.tempfile_in(folder).map_err(without_its_name)?;
         let path = file.path().to_owned();

@@ -69,7 +69,7 @@ pub struct Graph {
     inputs: Vec<ValueId>,
     pub(crate) outputs: Vec<Output>,
     pub(crate) by_name: HashMap<Name, ValueId>,
-    /// Weights and constants by op, each type once: a tensor may be read both quantized and as it is.
+    /// Weights and constants by op, once per type: a tensor may be read both quantized and unquantized.
     leaves: HashMap<Op, Vec<ValueId>>,
     next_order: u64,
 }
@@ -367,12 +367,12 @@ impl Graph {
         self.outputs.iter().any(|output| output.value == id)
     }
 
-    /// The cost of `id` when run by itself.
+    /// The cost of `id` when run alone.
     pub fn cost(&self, id: ValueId) -> Cost {
         self[id].op.cost(&self.operand_facts(id), &self[id].fact)
     }
 
-    /// The cost of all ops, each run by itself.
+    /// The cost of all ops, each run alone.
     pub fn total_cost(&self) -> Cost {
         self.dag.node_indices().map(|index| self.cost(ValueId(index))).sum()
     }

@@ -17,9 +17,9 @@ pub struct Patch<'g> {
     rule: &'static str,
     added: Vec<Added>,
     shunts: Vec<(ValueId, ValueId)>,
-    /// Whether the new values stand right behind what they read, and not where the old ones stood.
+    /// Whether the new values are placed right after their operands, and not in the place of the old ones.
     early: bool,
-    /// What new values stand for where the patch replaces nothing.
+    /// The values that new ones derive from, if the patch replaces nothing.
     from: Vec<Name>,
     outputs: Vec<Output>,
     dropped_outputs: HashSet<Name>,
@@ -31,13 +31,13 @@ pub struct Patch<'g> {
 /// A new value.
 struct Added {
     id: ValueId,
-    /// What it is to be called.
+    /// Its name.
     name: Name,
-    /// The values that it stands for; `None`: what the patch as a whole does.
+    /// The values that it derives from; `None`: those of the patch as a whole.
     from: Option<Vec<Name>>,
 }
 
-/// Why a patch was refused. The graph is as it was.
+/// Why a patch was refused. The graph is unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatchError {
     #[error("rule `{rule}`: {source}")]
@@ -68,7 +68,7 @@ impl<'g> Patch<'g> {
         }
     }
 
-    /// Says what the new values stand for, where the patch replaces nothing of this graph: values of another one.
+    /// Sets the values that new ones derive from, for a patch that replaces nothing in this graph: values of another graph.
     pub fn on_behalf_of(&mut self, from: impl IntoIterator<Item = Name>) {
         self.from = from.into_iter().collect();
     }
@@ -90,7 +90,7 @@ impl<'g> Patch<'g> {
         self.add_op(op.into(), operands, name, path, None)
     }
 
-    /// Like [`Patch::add`], for an op that stands for `from` and not for all that the patch replaces.
+    /// Like [`Patch::add`], for an op that derives from `from` and not from everything that the patch replaces.
     pub fn add_from(
         &mut self,
         op: impl Into<Op>,

@@ -2,8 +2,8 @@
 
 use crate::{DType, Fact};
 
-/// A quantized tensor in host memory; see [`Scales`](crate::Scales) for what its codes stand for. That its fields agree is
-/// up to whoever makes it, and looked at by [`check`](Self::check) where the executor gets it from a
+/// A quantized tensor in host memory; [`Scales`](crate::Scales) says what its codes mean. Its fields must agree, which is
+/// checked by [`check`](Self::check) where the executor gets it from a
 /// [`WeightSource`](crate::WeightSource).
 #[derive(Clone, Debug, PartialEq)]
 pub struct QuantizedTensor {

@@ -22,7 +22,7 @@ pub fn of_io(error: &io::Error) -> String {
         Kind::BrokenPipe => "its reader has closed it",
         _ => return of_other(error),
     };
-    // An error with a text of its own says more than its kind.
+    // An error with its own text says more than its kind.
     if error.get_ref().is_some() { of_other(error) } else { words.to_owned() }
 }
 

@@ -7,8 +7,8 @@ use reflux_passes::{LOSSLESS, LOSSLESS_ONCE, LOSSLESS_PACKED, registry};
 use reflux_runtime::{Device, DeviceInfo, MachineOf};
 use std::path::PathBuf;
 
-/// The default passes of a network: those that run where nothing is asked for, and around what is. Without a device, those that
-/// are good for most.
+/// The default passes of a network, which run by default and around the passes that a user asks for. Without a device, those
+/// that suit most devices.
 pub(crate) fn lossless(role: Role, device: Option<Device>) -> Pipeline {
     let passes = match role {
         Role::Denoiser if device.is_some_and(Device::reads_panels) => LOSSLESS_PACKED,

@@ -15,7 +15,7 @@ pub(super) struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    /// The metadata of picture `index`: `parameters` for the tools that read those, then each setting by itself.
+    /// The metadata of picture `index`: `parameters` for tools that read those, then each setting separately.
     pub fn metadata(&self, prompt: &str, index: usize, request: &Resolved) -> Vec<(&'static str, String)> {
         let mut settings = vec![
             ("prompt", prompt.to_owned()),

@@ -37,7 +37,7 @@ impl Replay {
         Ok(Self { networks, request, schedule, noise, conditioning })
     }
 
-    /// The transformer as it is lowered.
+    /// The transformer's program before any passes.
     pub fn program(&self) -> Result<Program, Error> {
         let net = self.networks.family().denoiser();
         self.networks.lower(net, &self.request.sizes_of(net))

@@ -17,7 +17,7 @@ const SHOWN: usize = 80;
 /// a batch of two, of the prompt and of the negative prompt.
 pub(super) type Conditioning = Vec<(&'static str, HostTensor)>;
 
-/// A text encoder and the tokenizer that reads prompts for it; none where weights are drawn, to which all prompts are alike.
+/// A text encoder and its tokenizer. With random weights there is no tokenizer, since prompts make no difference.
 struct Reader {
     encoder: TextEncoder,
     tokenizer: Option<Tokenizer>,
@@ -27,7 +27,7 @@ struct Reader {
 pub(super) struct Prompts(Vec<Reader>);
 
 impl Prompts {
-    /// The text encoders of `model`, for prompts that nobody reads.
+    /// The text encoders of `model`, without tokenizers, for random weights.
     pub fn unread(model: &ModelConfig) -> Self {
         let reader = |encoder| Reader { encoder, tokenizer: None };
         Self(model.text_encoders().into_iter().map(reader).collect())

@@ -69,12 +69,12 @@ fn packed(codes: &[u8]) -> Vec<u8> {
     codes.par_chunks_exact(2).with_min_len(1 << 16).map(|pair| pair[0] | pair[1] << 4).collect()
 }
 
-/// `rows` rows of `columns` codes of four bits, however they lie, a byte each.
+/// `rows` rows of `columns` 4-bit codes, packed or not, as one byte each.
 pub fn unpacked<B: BurnBackend>(codes: IntTensor<B>, [rows, columns]: [usize; 2]) -> IntTensor<B> {
     if codes.shape().num_elements() == rows * columns {
         return codes;
     }
-    // A byte may have come with a sign, of which nothing is left here.
+    // The cast may have extended a sign; the masks below remove it.
     let pairs = B::int_reshape(B::int_cast(codes, int_dtype(DType::I32)), Shape::new([rows, columns / 2, 1]));
     let low = B::bitwise_and_scalar(pairs.clone(), 15.into());
     let high = B::bitwise_and_scalar(B::bitwise_right_shift_scalar(pairs, 4.into()), 15.into());

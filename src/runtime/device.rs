@@ -56,7 +56,7 @@ impl Device {
         self.facts().library
     }
 
-    /// In what networks compute here unless told otherwise.
+    /// The default dtype for computation on it.
     pub fn dtype(self) -> DType {
         self.facts().dtype
     }
@@ -66,7 +66,7 @@ impl Device {
         self.facts().reads_panels
     }
 
-    /// Whether networks that run once a picture are worth the time of the passes.
+    /// Whether passes pay off for networks that run once per picture.
     pub fn optimizes_once(self) -> bool {
         self.facts().optimizes_once
     }
@@ -101,7 +101,7 @@ impl Device {
         Self::all().find(|device| device.facts().machines.contains(&machine.name))
     }
 
-    /// The table that stands for the device of `info`, in [`Machine::NAMES`].
+    /// The cost table used for the device of `info`, one of [`Machine::NAMES`].
     pub fn machine(self, info: &DeviceInfo) -> MachineOf {
         MachineOf::nearest(self.facts().machines, info)
     }
@@ -168,7 +168,7 @@ impl FromStr for Device {
     }
 }
 
-/// The table of a machine that stands for a device.
+/// The cost table used for a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MachineOf {
     pub machine: &'static Machine,

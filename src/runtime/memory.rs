@@ -23,11 +23,11 @@ impl MemoryMeter {
         self.peak = self.peak.max(taken);
     }
 
-    /// The most bytes that were taken, where that can be known.
+    /// The most bytes in use, if that is known.
     ///
-    /// Of a GPU: of what was free at the start, by whoever took it; backends keep what they took inside a step, so that a
-    /// look after it sees that too. Of the processor: the largest resident set of this process, mapped files included, since
-    /// it was started; Linux alone tells.
+    /// On a GPU: the decrease of free memory since the start, by any process; backends keep what they allocate inside a step, so
+    /// this includes memory freed during a step. On the CPU: the largest resident set of this process since its start, mapped
+    /// files included; known on Linux only.
     pub fn peak(&self) -> Option<u64> {
         self.peak
     }

@@ -43,7 +43,7 @@ impl<B: Backend> Value<B> {
         }
     }
 
-    /// Brings the value, of which `fact` is known, to the host.
+    /// Copies the value, whose fact is `fact`, to the host.
     pub fn download(self, fact: &Fact, line: &str) -> Result<HostTensor, RunError> {
         let data = match self {
             Self::Float(tensor) => burn::tensor::try_read_sync(B::float_into_data(tensor)),

@@ -70,7 +70,7 @@ impl Rule {
     }
 }
 
-/// What the placeholders of a pattern stand for in a name.
+/// What the placeholders of a pattern match in a name.
 #[derive(Debug, PartialEq)]
 pub(super) struct Captures<'a> {
     indices: Vec<usize>,

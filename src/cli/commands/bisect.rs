@@ -72,7 +72,7 @@ pub fn bisect(args: &Args) -> Result<(), Error> {
     let (program, timesteps) = (subject.program.clone(), subject.timesteps.clone());
     let mut check = |probe: Probe| -> Result<bool, Error> {
         let found = match probe.passes {
-            // Two runs of the program as it is given tell whether results can be compared at all.
+            // Two runs of the input program show whether results can be compared at all.
             0 => subject.results(probe.program, Start::AsGiven)?,
             _ => known.results(probe.program, Start::AsGiven, &mut subject)?,
         };

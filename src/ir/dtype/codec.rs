@@ -31,14 +31,14 @@ pub enum Kind {
     Unsigned,
 }
 
-/// What an element stands for.
+/// The meaning of an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Itself.
     Number,
-    /// What its scale makes of it: it means nothing without one.
+    /// A code, which has a value only with a scale.
     Code,
-    /// Itself, or, where the value has scales, what they make of it.
+    /// A number, or, in a value with scales, a code.
     Either,
 }
 

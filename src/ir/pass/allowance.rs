@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-/// Counts the applications of one rule, and ends them when so many were allowed. Other rules are not held back.
+/// Counts the applications of one rule and stops them at a limit. Other rules are not limited.
 ///
 /// Cloned allowances share their count.
 #[derive(Clone, Debug, Default)]
@@ -38,7 +38,7 @@ impl Allowance {
         true
     }
 
-    /// The same allowance with a count of its own, for what may turn out to be for nothing.
+    /// The same allowance with a separate count, for attempts that may be discarded.
     pub fn trial(&self) -> Self {
         let copy = |limit: &Arc<Mutex<Limit>>| {
             Arc::new(Mutex::new(limit.lock().expect("nothing panics while it counts").clone()))

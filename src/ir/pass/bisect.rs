@@ -31,15 +31,15 @@ pub struct Application {
 #[derive(Clone, Copy, Debug)]
 pub struct Probe<'a> {
     pub program: &'a Program,
-    /// What it is compared with: the program as it is given, or as the last lossy pass that is not judged left it.
+    /// The reference: the input program, or the result of the last lossy pass that is not judged.
     pub reference: &'a Program,
     /// How many passes made it, those of the reference included.
     pub passes: usize,
-    /// The last of them, as in pipeline text; nothing of the program as it is given.
+    /// The last of them, as in pipeline text; empty for the input program.
     pub last: Option<&'a str>,
     /// What the passes since the reference promise together.
     pub promise: Exactness,
-    /// Of the last pass, a rule that was held back after so many applications.
+    /// A rule of the last pass that was stopped after this many applications.
     pub held: Option<(&'a str, usize)>,
 }
 
@@ -49,7 +49,7 @@ pub enum Judged {
     /// Those that promise the same numbers. What a lossy pass makes is what later passes are compared with.
     #[default]
     Lossless,
-    /// All, each by what it makes of the program as it is given.
+    /// Judge all passes against the input program.
     All,
 }
 
@@ -68,7 +68,7 @@ pub enum BisectError<E: std::error::Error> {
 }
 
 /// The first pass of `pipeline` after which `program` fails `check`, and, if one rule of that pass is to blame, its first
-/// application that makes the difference. The passes before stay as they are.
+/// application that makes the difference. The passes before it run in full.
 ///
 /// Runs the pipeline a number of times that grows with the logarithm of passes and applications.
 ///
@@ -184,7 +184,7 @@ impl<E: std::error::Error> Search<'_, E> {
         let mut culprit =
             Culprit { number, pass: report.pass, before, after: after.program, application: None };
         for (&rule, stats) in report.rules.iter().filter(|(_, stats)| stats.hits > 0) {
-            // The pass may find more to do where it is not held back, so the last application stands for all that follow.
+            // Without a limit the pass may find more to do, so the last application includes all later ones.
             let of = stats.hits;
             let mut holds = |count: usize| {
                 let allowance = if count == of { whole.clone() } else { Allowance::of(rule, count) };

@@ -28,7 +28,7 @@ pub struct Driver<'a> {
     pub print_after: DumpPoints,
     /// Takes what is printed; nothing is if this is not given.
     pub print: Option<&'a mut dyn FnMut(&str)>,
-    /// Run only so many passes.
+    /// Run only the first this many passes.
     pub stop_after: Option<usize>,
     /// Whether passes are to explain what they make.
     pub explain: bool,

@@ -128,7 +128,7 @@ pub trait Pass: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Why what it makes of `program` is what was there, for passes that can tell.
+    /// Proofs that it preserves what `program` computes, for passes that have them.
     ///
     /// # Errors
     /// If the program or the options do not allow the pass.
@@ -189,7 +189,7 @@ pub enum PassError {
     /// It finds nothing to do, which is seldom meant: why. Not for passes with their option `allow_nothing`.
     #[error("{0}; remove the pass, or add allow_nothing=true")]
     Nothing(String),
-    /// A rule is wrong: what it makes cannot take the place of what was there.
+    /// A rule is wrong: its replacement cannot replace the original.
     #[error("{0}: this is a bug of the rule")]
     Broken(String),
     #[error("the rules {0} keep undoing each other: this is a bug of the rules")]

@@ -155,7 +155,7 @@ impl Pipeline {
         all.arranged()
     }
 
-    /// The same passes, each that needs what another one ends moved before that; as they are where that cannot be.
+    /// The same passes, with each pass that requires what another one ends moved before that one, where possible.
     fn arranged(self) -> Self {
         let mut order: Vec<usize> = (0..self.passes.len()).collect();
         // Passes that stand in each other's way would be moved for ever.

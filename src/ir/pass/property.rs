@@ -8,7 +8,7 @@ use std::hash::{Hash, Hasher};
 ///
 /// Passes declare which properties they [need](super::Pass::requires), [end](super::Pass::ends) and
 /// [bring about](super::Pass::brings); the order of a pipeline follows from that, and no pass knows the names of others.
-/// Any crate can declare properties of its own as constants; those of one name are the same.
+/// Any crate can declare its own properties as constants; properties with the same name are the same.
 #[derive(Clone, Copy)]
 pub struct Property {
     pub name: &'static str,

@@ -4,7 +4,7 @@ use super::options::{Written, is_same};
 use super::{Pipeline, PipelineError, Registry, nearest};
 use serde_json::{Map, Value};
 
-/// What stands for the default passes in pipeline text.
+/// The word for the default passes in pipeline text.
 pub(super) const DEFAULT: &str = "default";
 
 /// The passes that a user asks for. By default these are *wanted beside* the default passes of the device, which are
@@ -30,7 +30,7 @@ impl Recipe {
         Self { parts: vec![passes], is_exact: true }
     }
 
-    /// Parses pipeline text in which `default` may stand for the default passes.
+    /// Parses pipeline text, in which `default` means the default passes.
     pub fn parse(text: &str, registry: &Registry) -> Result<Self, PipelineError> {
         let mut recipe = Self::default();
         recipe.append(text, registry)?;

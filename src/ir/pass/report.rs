@@ -43,7 +43,7 @@ pub struct PassReport {
     pub seconds: f64,
     /// By rule, in order of first use.
     pub rules: IndexMap<&'static str, RuleStats>,
-    /// What is worth telling a user, line by line.
+    /// Notes for the user, line by line.
     pub notes: Vec<String>,
     /// What a user may not have meant, line by line.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -116,7 +116,7 @@ impl PassReport {
         self.rules.entry(rule).or_default().seconds += time.as_secs_f64();
     }
 
-    /// Counts `tries` of `rule`, of which `hits` fitted.
+    /// Counts `tries` of `rule` and `hits` among them.
     pub fn count_all(&mut self, rule: &'static str, tries: usize, hits: usize) {
         let stats = self.rules.entry(rule).or_default();
         stats.tries += tries;
@@ -130,7 +130,7 @@ impl PassReport {
         self.pass = format!("{name}{}", options::print(&options, self.positional));
     }
 
-    /// Adds a line worth telling a user.
+    /// Adds a note for the user.
     pub fn note(&mut self, line: impl Into<String>) {
         self.notes.push(line.into());
     }

@@ -63,7 +63,7 @@ pub enum RuleError {
     /// It does not fit.
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
-    /// It says that it fits, but what it makes cannot take the place of what was there: a bug of the rule.
+    /// It fits, but its replacement cannot replace the original: a bug of the rule.
     #[error("this is a bug of the rule: {0}")]
     Broken(#[from] PatchError),
 }

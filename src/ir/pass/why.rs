@@ -13,7 +13,7 @@ pub struct Question<'a> {
     pub rule: &'a str,
     /// The name of a value, with or without its `%`, or the path of a module that computes one.
     pub value: &'a str,
-    /// The stage that the value is of, as it is written or by its last word; the only one that computes it, if not given.
+    /// The stage that computes the value, in full or by its last word; if not given, the only one that does.
     pub stage: Option<&'a str>,
 }
 
@@ -80,8 +80,7 @@ fn listed(names: &[String]) -> String {
 
 /// Whether a rule applies at a value of `program`.
 ///
-/// It is the last pass of `pipeline` with such a rule, or of that name, that is asked, else one of `registry`, as its
-/// example has it.
+/// Asks the last pass of `pipeline` that has this rule or name, else one of `registry`, with the options of its example.
 pub fn why(
     registry: &Registry,
     pipeline: &Pipeline,

@@ -41,7 +41,7 @@ pub(super) struct Parser<'s> {
     in_block: bool,
     /// How many ops there are so far, those of repeated blocks in every round.
     ops: usize,
-    /// How many names the ranges so far stand for.
+    /// How many names the ranges so far expand to.
     names: usize,
 }
 
@@ -259,7 +259,7 @@ impl<'s> Parser<'s> {
         self.punct("}")?;
         self.in_block = false;
         self.count_ops(body.len().saturating_mul((end - start) as usize), span.span)?;
-        // The ranges of a body stand for their names once in every round.
+        // The ranges of a body expand once per iteration.
         let again = (self.names - names).saturating_mul((end - start - 1) as usize);
         self.count_names(again, span.span)?;
         Ok(Repeat { start, end, carried, path, body, span })
@@ -353,7 +353,7 @@ impl<'s> Parser<'s> {
         Ok(operands)
     }
 
-    /// One operand, or the values that a range stands for.
+    /// One operand, or the values of a range.
     fn operand(&mut self) -> Parsed<Vec<Spanned<Operand>>> {
         if let Token::Punct("%") = self.peek() {
             let value =
@@ -572,7 +572,7 @@ impl<'s> Parser<'s> {
         Ok(indices.map(name).collect())
     }
 
-    /// Refuses ranges that stand for too much.
+    /// Refuses ranges that expand to too many names.
     fn count_names(&mut self, more: usize, span: Span) -> Parsed<()> {
         const MOST_NAMES: usize = 100_000;
         self.names = self.names.saturating_add(more);
@@ -592,7 +592,7 @@ impl<'s> Parser<'s> {
         }
     }
 
-    /// Refuses a range of names where it would stand for one.
+    /// Refuses a range where one name is expected.
     fn one_name(&self, word: &str, span: Span) -> Parsed<()> {
         match range::split(word) {
             Some(_) => Err(self.error_at(span, format!("expected one name, but `{word}` is a range"))),

@@ -40,7 +40,7 @@ pub(crate) fn follows(name: &Name, next: &Name) -> bool {
     }
 }
 
-/// `count` names that follow each other, as they are written from the `first` on.
+/// `count` consecutive names from `first` on, as written.
 pub(crate) fn written(first: &Name, count: usize) -> String {
     match first.split_index() {
         Some((stem, start)) if count > 1 => format!("%{stem}.{{{start}..{}}}", start + count),

@@ -20,7 +20,7 @@ impl Networks {
         Error::NotFinite { network: net.folder, when, dtype: self.dtype, cause }
     }
 
-    /// Whether a weight of `net` is not finite, by itself or in what is computed in.
+    /// Whether a weight of `net` is not finite, as stored or in the dtype of the computation.
     fn damaged_weight(&self, net: &'static Net) -> Option<String> {
         let weights = self.weights.get(net)?;
         let program = self.lower(net, &self.family().geometry.smallest()).ok()?;

@@ -39,8 +39,8 @@ fn grid_of(program: &Program) -> Option<(usize, usize)> {
     })
 }
 
-/// Checks that `program` can take the place of `lowered`, the model's own program for `sizes`: that it reads what is there to
-/// read, gives what is needed of it, and runs as many steps.
+/// Checks that `program` can replace `lowered`, the model's own program for `sizes`: that its inputs are available, its
+/// results are the required ones, and it has the same number of steps.
 ///
 /// # Errors
 /// [`Error::Program`], with every disagreement.

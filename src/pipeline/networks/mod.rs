@@ -56,8 +56,7 @@ struct Optimized {
 }
 
 impl Networks {
-    /// The networks of a model with weights that mean nothing, on the device that `info` is of. What is worth a warning is added
-    /// to `warnings`.
+    /// The networks of a model with random weights, on the device of `info`. Adds to `warnings`.
     ///
     /// # Errors
     /// If there is no such device, or they cannot compute in what is asked for.
@@ -112,7 +111,7 @@ impl Networks {
         })
     }
 
-    /// Opens the weights of all networks. Only headers are read. What is worth a warning is added to `warnings`.
+    /// Opens the weights of all networks, reading only headers. Adds to `warnings`.
     ///
     /// # Errors
     /// As [`open_weights`].

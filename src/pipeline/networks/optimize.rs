@@ -25,12 +25,12 @@ impl Networks {
         Ok(&self.optimized[net])
     }
 
-    /// `net` as it is lowered.
+    /// The program of `net` before any passes.
     pub fn lower(&self, net: &'static Net, sizes: &Sizes) -> Result<Program, Error> {
         Ok(self.config.lower(net, sizes, self.dtype)?)
     }
 
-    /// Has `program` be what `net` is at these sizes, instead of what the passes make of it.
+    /// Uses `program` for `net` at these sizes, instead of the result of the passes.
     pub fn replace(&mut self, net: &'static Net, sizes: Sizes, program: Program) {
         self.insert(net, sizes, program);
         self.loaded.remove(net);

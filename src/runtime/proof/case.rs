@@ -49,7 +49,7 @@ impl CaseFile {
     fn read(source: &str) -> Self {
         let parsed = |source: &str| parse(source).expect("a test reads every file");
         let program = parsed(source);
-        // Programs are text; in that of these, a dtype is said wherever one is meant.
+        // The text of these programs names every dtype explicitly, so replacing bf16 in it replaces all of them.
         let in_f32 = parsed(&source.replace(DType::BF16.name(), DType::F32.name()));
         let mut results: Vec<Name> = Vec::new();
         for graph in program.variants.values() {

@@ -9,7 +9,7 @@ use serde::Serialize;
 #[derive(Debug, Serialize)]
 pub struct Outcome {
     pub case: String,
-    /// Whether it ran as it is written.
+    /// Whether it ran as written, without passes.
     pub unfused: bool,
     pub dtype: DType,
     /// Infinite, which is `null` in JSON, if results cannot be compared; none if there are no results.

@@ -39,7 +39,7 @@ struct Measured {
     warnings: Vec<String>,
 }
 
-/// Makes a picture, and then as many as are to be measured.
+/// Makes a first picture, and then those that are measured.
 pub fn bench(args: &Args, subject: Subject) -> Result<(), Error> {
     let device = Device::from(args.device);
     let info = device.probe().map_err(RunError::from)?;

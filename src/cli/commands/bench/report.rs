@@ -38,7 +38,7 @@ pub struct Report {
     pub variants: Vec<VariantReport>,
     /// All steps at their medians; what runs before the first is not counted.
     pub denoise_seconds: f64,
-    /// The machine whose datasheet the floors are from; where there is none, what is reached on it.
+    /// The machine whose datasheet gives the floors, if there is one.
     pub machine: Option<&'static str>,
     /// All steps at their floors.
     pub denoise_floor_seconds: Option<f64>,

@@ -13,7 +13,7 @@ use reflux_ir::op::{Arg, Op, Rowwise, Term, axis_index};
 use reflux_ir::{DType as IrDType, Fact};
 
 impl BurnBackend for Flex {
-    /// As a run of memory, which ops would make of it each time.
+    /// Made contiguous once, which ops would otherwise do each time.
     fn kept(value: Value<Self>) -> Value<Self> {
         match value {
             Value::Float(x) if !x.layout().is_contiguous() => Value::Float(x.to_contiguous()),

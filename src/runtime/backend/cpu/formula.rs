@@ -347,7 +347,7 @@ impl<'a, 'o> Steps<'a, 'o> {
         Some(self.push(function, vec![x]))
     }
 
-    /// What is read for `x`, which must be a row and not one element that stands for it.
+    /// The operand read for `x`, which must be a whole row and not one broadcast element.
     fn whole_row(&mut self, x: Arg) -> Option<Source> {
         let x = self.read(x);
         (self.width(x) == Width::Each || self.shape.last() == Some(&1)).then_some(x)

@@ -38,7 +38,7 @@ struct OnBurn {
     instructions: HashMap<ValueId, Instruction>,
     /// Where inputs are.
     inputs: RefCell<HashMap<(ValueId, Piece), Placed>>,
-    /// Where results are made by turns: what carries one over to the next step is done with it when its turn comes again.
+    /// The places between which results alternate: when one is reused, the step that read it as a carried value is over.
     results: RefCell<VecDeque<Results>>,
     device: CudaDevice,
 }
@@ -129,7 +129,7 @@ struct Changes<'a> {
     waits: bool,
     /// Bytes that are to be at an address.
     uploads: Vec<(&'a [u8], u64)>,
-    /// From one address to another, so many bytes.
+    /// Copies this many bytes from one address to another.
     copies: Vec<(u64, u64, usize)>,
 }
 

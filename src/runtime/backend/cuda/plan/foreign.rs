@@ -15,7 +15,7 @@ pub struct Foreign {
     pub name: Name,
     /// Why it has no kernel.
     pub why: String,
-    /// Where the operands are; `None` for what whoever computes it has: inputs, weights, constants.
+    /// Where the operands are; `None` for those that burn has anyway: inputs, weights, constants.
     pub operands: Vec<Option<Edge>>,
     pub result: Edge,
 }

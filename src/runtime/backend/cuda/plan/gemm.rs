@@ -88,7 +88,7 @@ impl Planner<'_> {
         Ok(target)
     }
 
-    /// The product and all that is done to it as one kernel, where there is one for it: whether there is.
+    /// Plans the product and its epilogue as one kernel, if there is one; returns whether there is.
     fn fused(
         &mut self,
         (id, op): (ValueId, &Gemm),
@@ -127,7 +127,7 @@ impl Planner<'_> {
         Ok(true)
     }
 
-    /// A kernel for each segment, but for those that are the product as it is, where it is in its place already.
+    /// A kernel for each segment, except those without an epilogue whose product is already in its place.
     fn epilogues(
         &mut self,
         id: ValueId,
@@ -156,7 +156,7 @@ impl Planner<'_> {
     }
 }
 
-/// `columns` of a product, of which `body` makes what goes to the same columns of `y`.
+/// `columns` of a product, from which `body` computes the same columns of `y`.
 fn part(y: &View, columns: Range<usize>, body: &Body) -> Part {
     let target = y.slice(y.shape.len() - 1, columns.start, columns.end);
     Part { columns, body: body.clone(), target }

@@ -17,7 +17,7 @@ impl Planner<'_> {
         self.room_in_order(&fact.shape, fact.dtype, &CHANNELS_LAST)
     }
 
-    /// `x` as `[batch, height, width, channels]`, of which the channels are neighbours.
+    /// `x` as `[batch, height, width, channels]`, with contiguous channels.
     fn channels_last(&mut self, id: ValueId, x: &View) -> Result<View, Unsupported> {
         let seen = x.permuted(&CHANNELS_LAST);
         if seen.strides[3] == 1 {

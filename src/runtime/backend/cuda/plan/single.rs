@@ -96,7 +96,7 @@ impl Planner<'_> {
         self.formula(id, &body, &read, fact)
     }
 
-    /// A product of which nothing becomes but its numbers.
+    /// A product without an epilogue.
     fn product_alone(
         &mut self,
         id: ValueId,
@@ -159,7 +159,7 @@ impl Planner<'_> {
         }
     }
 
-    /// What sums of a product that lies somewhere stand for.
+    /// The values of a product's sums that are stored in memory.
     fn rescale(&mut self, id: ValueId, operands: &[ValueId], fact: &Fact) -> Result<Stored, Unsupported> {
         let sums = self.data(operands[0])?;
         let scaling = self.scaling(operands, fact)?;

@@ -119,7 +119,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// A formula by itself.
+    /// A formula without a product.
     pub fn formula(
         &mut self,
         id: ValueId,

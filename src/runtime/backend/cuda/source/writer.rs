@@ -11,7 +11,7 @@ use std::fmt::Write;
 /// Neighbours of a row that an epilogue takes at once.
 pub(super) const NEIGHBOURS: usize = 8;
 
-/// What `acc` stands for in a formula.
+/// The meaning of `acc` in a formula.
 #[derive(Clone, Debug)]
 pub enum Product {
     /// Numbers, wherever they lie.
