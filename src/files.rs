@@ -54,7 +54,7 @@ impl Output {
         &self.path
     }
 
-    /// Whether it is a file, and not something that is only written to.
+    /// Whether it is a regular file.
     pub fn is_file(&self) -> bool {
         self.output.is_file()
     }

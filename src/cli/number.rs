@@ -8,7 +8,7 @@ pub fn count(text: &str) -> Result<usize, String> {
     match (text.parse::<usize>(), text.parse::<f64>()) {
         (Ok(count), _) => Ok(count),
         (_, Ok(number)) if number < 0.0 => Err("it cannot be negative".into()),
-        // Larger ones have no room for a fraction, so that those could be rounded.
+        // Larger numbers cannot have a fraction, so they may have been rounded.
         (_, Ok(number)) if number < f64::from(u32::MAX) => {
             let whole = number as usize;
             if number.fract() == 0.0 {

@@ -48,7 +48,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Everything that is wrong with a program.
+/// All broken invariants of a program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the program `{program}` is not well-formed:{}", list(.violations))]
 pub struct VerifyError {
@@ -175,7 +175,7 @@ impl Checker<'_> {
     }
 }
 
-/// So many segments a module path may have: what shows programs by module nests as deep.
+/// The most segments of a module path: tools that show programs by module nest this deep.
 pub(crate) const MOST_SEGMENTS: usize = 64;
 
 /// Whether the text format can write the name.
@@ -190,7 +190,7 @@ pub(crate) fn is_path(name: &str) -> bool {
     is_well_formed(&name.replace('-', "_"))
 }
 
-/// Whether the value means something outside a program.
+/// Whether the value can be an input or a result of a program, which cannot be quantized.
 fn is_plain(fact: &Fact) -> bool {
     !fact.is_quantized() && !fact.dtype.is_code()
 }

@@ -46,7 +46,7 @@ impl Allowance {
         Self { limit: self.limit.as_ref().map(copy) }
     }
 
-    /// Counts what was counted in `trial`, which is of this allowance.
+    /// Takes over the count of `trial`, which was made from this allowance.
     pub fn accept(&self, trial: &Self) {
         if let (Some(limit), Some(trial)) = (&self.limit, &trial.limit) {
             let counted = trial.lock().expect("nothing panics while it counts").clone();

@@ -10,7 +10,7 @@ use std::fmt;
 /// The version of the format that this Reflux writes and reads.
 const VERSION: u64 = 1;
 
-/// The key of the passes that are wanted beside the default ones.
+/// The key of the passes that run with the default ones.
 const PASSES: &str = "passes";
 
 /// The key of the passes to run without the default ones.
@@ -23,14 +23,14 @@ const ONLY: &str = "passes_only";
 /// passes = [{ pass = "cache", method = "fora", interval = 3 }, "quantize(int8dq)"]
 /// ```
 ///
-/// `passes` are wanted beside the default ones; `passes_only`, in its place, are exactly those to run. Either may be
-/// pipeline text instead of a list.
+/// `passes` run with the default ones; `passes_only`, instead of it, lists exactly the passes to run. Either may be pipeline
+/// text instead of a list.
 #[derive(Debug)]
 pub struct Config {
     pub recipe: Recipe,
 }
 
-/// A file that holds no such configuration.
+/// A file that is not such a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Text that begins with `{` is JSON, other text is TOML.
@@ -68,7 +68,7 @@ impl Config {
         if table.is_empty() { Err(ConfigError::Empty) } else { Ok(table) }
     }
 
-    /// Whether `table` is a configuration of Reflux's own and not of another tool's.
+    /// Whether `table` is a configuration of Reflux, and not of another tool.
     pub fn is_own(table: &Map<String, Value>) -> bool {
         ["version", PASSES, ONLY].iter().any(|key| table.contains_key(*key))
     }
@@ -96,7 +96,7 @@ impl Config {
     }
 }
 
-/// A table of JSON without a key that is given twice.
+/// A JSON table, in which no key may occur twice.
 struct Unique(Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Unique {

@@ -3,7 +3,7 @@
 use super::nearest::did_you_mean;
 use super::property::Property;
 
-/// Text that is no pipeline.
+/// Text that is not a pipeline.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PipelineError {
     #[error("pipeline: {message}\n  {text}\n  {:>1$}", "^", at + 1)]

@@ -14,12 +14,12 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether a limit kept a pass from looking at all that there is.
+    /// Whether a pass hit a limit before it was done.
     pub fn is_cut_short(&self) -> bool {
         self.passes.iter().any(|pass| pass.is_cut_short)
     }
 
-    /// What a user may not have meant, of all passes.
+    /// The warnings of all passes.
     pub fn warnings(&self) -> impl Iterator<Item = &String> {
         self.passes.iter().flat_map(|pass| &pass.warnings)
     }
@@ -28,7 +28,7 @@ impl Report {
 /// What one pass did.
 #[derive(Clone, Debug, Serialize)]
 pub struct PassReport {
-    /// The pass as in pipeline text, with all its options, those included that it found out itself: it runs again alike.
+    /// The pass as pipeline text that reproduces it: with all its options, including those that it determined itself.
     pub pass: String,
     #[serde(skip)]
     positional: Option<&'static str>,
@@ -37,7 +37,7 @@ pub struct PassReport {
     /// Ops of all stages before and after.
     pub ops_before: usize,
     pub ops_after: usize,
-    /// What a picture takes before and after, if the driver was told on which machine.
+    /// The time of a picture before and after, if the driver was given a machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimate: Option<Estimate>,
     pub seconds: f64,
@@ -45,14 +45,13 @@ pub struct PassReport {
     pub rules: IndexMap<&'static str, RuleStats>,
     /// Notes for the user, line by line.
     pub notes: Vec<String>,
-    /// What a user may not have meant, line by line.
+    /// Warnings for the user, line by line.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// Whether a limit kept the pass from looking at all that there is, which its notes tell: it may find more to do in what
-    /// it has left.
+    /// Whether the pass hit a limit before it was done, which its notes say: a second run may find more to do.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_cut_short: bool,
-    /// Why values are what they were, if the driver was asked to have it explained.
+    /// Proofs that values are equal to those before, if the driver was asked for them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub explanations: Vec<Explanation>,
 }
@@ -72,7 +71,7 @@ impl fmt::Display for Estimate {
     }
 }
 
-/// How often a rule was tried, how often it fitted, and how long that took.
+/// How often a rule was tried and applied, and how long that took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct RuleStats {
     pub tries: usize,
@@ -123,8 +122,8 @@ impl PassReport {
         stats.hits += hits;
     }
 
-    /// Says with which options the pass does the same again, where that takes more than its own: what it found out from
-    /// the [context](super::PassContext).
+    /// Sets the options that reproduce this run, if they include some that the pass took from the
+    /// [context](super::PassContext).
     pub fn replay_with(&mut self, options: Map<String, Value>) {
         let name = self.pass.split('(').next().unwrap_or_default();
         self.pass = format!("{name}{}", options::print(&options, self.positional));
@@ -135,7 +134,7 @@ impl PassReport {
         self.notes.push(line.into());
     }
 
-    /// Adds a line about what a user may not have meant.
+    /// Adds a warning for the user.
     pub fn warn(&mut self, line: impl Into<String>) {
         self.warnings.push(line.into());
     }

@@ -9,7 +9,7 @@ use std::fmt;
 /// What to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Question<'a> {
-    /// The name of a rule, or of a pass, which is asked for all of its rules.
+    /// The name of a rule, or of a pass for all of its rules.
     pub rule: &'a str,
     /// The name of a value, with or without its `%`, or the path of a module that computes one.
     pub value: &'a str,
@@ -17,7 +17,7 @@ pub struct Question<'a> {
     pub stage: Option<&'a str>,
 }
 
-/// Whether rules apply at a value, with what a reader needs to see of it.
+/// Whether rules apply at a value, with the printed value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Why {
     /// The pass whose rules they are, as in pipeline text.
@@ -25,14 +25,14 @@ pub struct Why {
     pub stage: Stage,
     /// The value as it prints.
     pub line: String,
-    /// Of each rule that was asked: one, if the question names one.
+    /// One verdict per rule that was asked.
     pub verdicts: Vec<(RuleInfo, Verdict)>,
 }
 
 /// Whether a rule applies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It does; with what more there is to say.
+    /// It does, with details if there are any.
     Applies(Option<String>),
     Not(Obstacle),
 }
@@ -41,11 +41,11 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Obstacle {
     pub reason: String,
-    /// The value that does not fit as it prints, if it is another one.
+    /// The value that does not fit, as it prints, if it is another one.
     pub line: Option<String>,
 }
 
-/// A question that makes no sense.
+/// A question without an answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WhyError {
     #[error(
@@ -122,7 +122,7 @@ impl Verdict {
     }
 }
 
-/// The pass with the rule `name`, or called so, its text, and the rules to ask it for.
+/// The pass with the rule `name` or with that name itself, its text, and the rules to ask it about.
 fn find_rules<'p>(
     passes: &[(&'p dyn Pass, String)],
     name: &str,
@@ -193,7 +193,7 @@ fn find_value<'p>(program: &'p Program, name: &str, stage: Option<&str>) -> Resu
     }
 }
 
-/// What the module at `path` computes: in each stage one value at most.
+/// The values that the module at `path` computes: at most one per stage.
 fn of_module<'p>(stages: &[(Stage, &'p Graph)], path: &str) -> Result<Vec<Found<'p>>, WhyError> {
     let mut found = Vec::new();
     for (stage, graph) in stages {
