@@ -7,17 +7,17 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
-/// What to do about a file that is not as it should be.
+/// What to do about an invalid file.
 const ADVICE: &str = "fix it, or download it again";
 
-/// A JSON file that configures a model or part of it. Errors of all that is asked of it name its path.
+/// A JSON file that configures a model or part of it. All its errors name its path.
 #[derive(Debug)]
 pub struct ConfigFile {
     path: PathBuf,
     bytes: Vec<u8>,
 }
 
-/// Reads a JSON file; errors say which file, and where in it.
+/// Reads a JSON file; errors name the file and the place in it.
 ///
 /// # Errors
 /// As [`ConfigFile::open`] and [`ConfigFile::json`].
@@ -44,7 +44,7 @@ impl ConfigFile {
     /// Its value.
     ///
     /// # Errors
-    /// [`ModelError::Json`], which says where in the file something is wrong.
+    /// [`ModelError::Json`], with the place in the file.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, ModelError> {
         json::parse(&self.bytes, ADVICE).map_err(|why| self.malformed(why))
     }
@@ -88,7 +88,7 @@ impl ConfigFile {
         Some(format!("{path}: `{names}` is unknown and ignored"))
     }
 
-    /// That it is sound, and cannot be followed.
+    /// The error for a valid file that cannot be used.
     pub(crate) fn refused(&self, why: String) -> ModelError {
         ModelError::Setting { path: self.path.clone(), why }
     }

@@ -8,7 +8,7 @@ use crate::settings::Component;
 use crate::weights::Weights;
 use std::path::PathBuf;
 
-/// The config files of a model, opened. A [`Family`](crate::Family) makes a model of them.
+/// The opened config files of a model, from which a [`Family`](crate::Family) makes a model.
 #[derive(Debug)]
 pub struct Configs {
     pub(crate) folder: PathBuf,
@@ -27,15 +27,15 @@ pub(crate) enum Described {
 }
 
 impl Configs {
-    /// What they say of the network `net`.
+    /// The settings of the network `net`.
     ///
     /// # Errors
-    /// As [`ConfigFile::component`], or if weights without a config file do not tell.
+    /// As [`ConfigFile::component`], or if weights without a config file do not determine them.
     pub fn network<P: Component>(&mut self, net: &'static Net) -> Result<P, ModelError> {
         self.network_with(net, |_| Ok(()))
     }
 
-    /// The same, where not all that [`Component::check`] allows is fit for the family.
+    /// The same, with a check of the family in addition to [`Component::check`].
     pub fn network_with<P: Component>(
         &mut self,
         net: &'static Net,
@@ -66,7 +66,7 @@ impl Configs {
         self.scheduler.component(None, &mut self.warnings)
     }
 
-    /// That the parts are not of one model, and why.
+    /// The error for parts of different models.
     pub fn mixed(&self, why: String) -> ModelError {
         ModelError::Mixed { folder: self.folder.clone(), why }
     }

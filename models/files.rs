@@ -12,25 +12,24 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The file that makes a folder a model.
+/// The file by which a folder is recognised as a model.
 const MODEL_INDEX: &str = "model_index.json";
 
-/// The file in a network's folder that says what it is.
+/// The config file in a network's folder.
 const CONFIG: &str = "config.json";
 
 /// The scheduler's configuration.
 const SCHEDULER_CONFIG: &str = "scheduler_config.json";
 
-/// What trainers call a LoRA that belongs to the model in whose folder it lies.
+/// The name of a LoRA file in a model's folder.
 const LORA: &str = "pytorch_lora_weights.safetensors";
 
-/// Networks that are given by themselves, in place of those in the model's folder: each a file, a folder with weights, or a
-/// model of which it is a part.
+/// Networks that replace those in the model's folder: each a file, a folder with weights, or a model that contains it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parts(BTreeMap<String, PathBuf>);
 
 impl Parts {
-    /// With the weights at `path` for the network that the command line calls `name`: `t5`.
+    /// With the weights at `path` for the network with the name `name` on the command line, such as `t5`.
     pub fn with(mut self, name: &str, path: impl Into<PathBuf>) -> Self {
         self.0.insert(name.to_owned(), path.into());
         self
@@ -46,13 +45,13 @@ impl Parts {
         self.0.iter().map(|(name, path)| (name.as_str(), path.as_path()))
     }
 
-    /// The first that is no network of `family`.
+    /// The first that is not a network of `family`.
     fn stranger(&self, family: &Family) -> Option<&str> {
         self.0.keys().map(String::as_str).find(|name| family.net(name).is_none())
     }
 }
 
-/// A model's folder in diffusers layout, and the networks that take the place of its own.
+/// A model's folder in diffusers layout, and the networks that replace some of its own.
 #[derive(Clone, Debug)]
 pub struct ModelFiles {
     family: &'static Family,
@@ -63,11 +62,11 @@ pub struct ModelFiles {
 }
 
 impl ModelFiles {
-    /// The model that `model` means: a folder in diffusers layout, the folder of a model in the Hugging Face Hub's local cache,
+    /// Finds the model: a folder in diffusers layout, the folder of a model in the Hugging Face Hub's local cache,
     /// or the id of one, such as `black-forest-labs/FLUX.1-dev`. Nothing is downloaded.
     ///
     /// # Errors
-    /// If there is none, which says what is there instead.
+    /// If there is none; the error says what was found instead.
     pub fn find(model: &Path, parts: Parts) -> Result<Self, ModelError> {
         Self::find_of(FAMILIES, model, parts)
     }
@@ -115,7 +114,7 @@ impl ModelFiles {
         &self.folder
     }
 
-    /// What the model is called: its id where it is in the Hub's cache, else its folder's name.
+    /// The name of the model: its id if it is in the Hub's cache, else the name of its folder.
     pub fn name(&self) -> Option<String> {
         let folder = self.folder.canonicalize().unwrap_or_else(|_| self.folder.clone());
         hub::id_of(&folder).or_else(|| Some(folder.file_name()?.to_string_lossy().into_owned()))
@@ -134,7 +133,7 @@ impl ModelFiles {
         Weights::open_for(net, self.weights_path(net))
     }
 
-    /// Files beside the weights that change pictures elsewhere and are not used here, each with what is to be said of it.
+    /// Warnings about files beside the weights that change pictures in other programs and are not used here.
     pub fn unused(&self) -> Vec<String> {
         let folders = [self.folder.clone(), self.weights_path(self.family.denoiser())];
         let files = folders.iter().map(|folder| folder.join(LORA)).filter(|path| path.is_file());
@@ -146,7 +145,7 @@ impl ModelFiles {
     }
 
     /// The configuration of `net`: that beside its weights, if these are a network's folder or in one, else the model's. `None`
-    /// if there is none and the weights, given by themselves, must tell.
+    /// if there is none and the replaced weights have to determine it.
     fn config_path(&self, net: &Net) -> Option<PathBuf> {
         let beside = self.parts.get(net).and_then(|path| match path.is_dir() {
             true => Some(path.join(CONFIG)),
@@ -163,10 +162,10 @@ impl ModelFiles {
         self.folder.join(SCHEDULER).join(SCHEDULER_CONFIG)
     }
 
-    /// Opens the config files of all parts, and the weights of what is told by them alone.
+    /// Opens the config files of all parts, and the weights of those without one.
     ///
     /// # Errors
-    /// If a part is missing that neither weights nor defaults can make up for, or a file cannot be read.
+    /// If a part is missing that neither weights nor defaults can replace, or if a file cannot be read.
     pub fn configs(&self) -> Result<Configs, ModelError> {
         self.check_parts()?;
         let described = |net: &&'static Net| {
@@ -187,7 +186,7 @@ impl ModelFiles {
         Ok(Configs { folder: self.folder.clone(), networks, scheduler, warnings })
     }
 
-    /// Refuses a model of which a part is missing that neither weights nor defaults can make up for, naming all that are.
+    /// Refuses a model with missing parts that neither weights nor defaults can replace, and names them all.
     fn check_parts(&self) -> Result<(), ModelError> {
         let is_told = |net: &Net| {
             let by_weights = net.architecture.settings.is_some() && self.parts.get(net).is_some();
@@ -214,7 +213,7 @@ impl ModelFiles {
     }
 }
 
-/// The networks of `family`, as the command line calls them.
+/// The command line's names of the networks of `family`.
 fn names(family: &Family) -> String {
     family.nets.iter().map(|net| net.name).collect::<Vec<_>>().join(", ")
 }
@@ -234,7 +233,7 @@ fn part_of_model(net: &Net, path: &Path) -> Result<PathBuf, ModelError> {
     Ok(if is_model { folder.join(net.folder) } else { folder })
 }
 
-/// What a folder is that is no model.
+/// The error for a folder that is not a model.
 fn no_model(folder: PathBuf) -> ModelError {
     let is_model = |folder: &Path| folder.join(MODEL_INDEX).is_file();
     if let Some(model) = folder.parent().filter(|parent| is_model(parent)) {

@@ -7,10 +7,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// So many bytes tell all that are told apart here.
+/// How many first bytes are enough to identify a file.
 const HEAD: usize = 512;
 
-/// What a file is, and what to do about it: the two halves of a message.
+/// The kind of a file, and what to do about it: the two halves of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Foreign {
     /// After “the file is”.
@@ -27,7 +27,7 @@ impl Foreign {
 /// The most bytes of configurations, indices and tokenizers; the largest known ones have 35 million.
 const MOST_TEXT: u64 = 200_000_000;
 
-/// How Git LFS begins what it puts in a file's place.
+/// The first bytes of a Git LFS pointer.
 const LFS: &[u8] = b"version https://git-lfs";
 
 const AGAIN: &str = "download the file again";
@@ -46,7 +46,7 @@ const MAGIC: &[(&[u8], &str, &str)] = &[
     (b"%PDF", "a PDF document", AGAIN),
 ];
 
-/// What a file with these first bytes is, if it is one of the things that lie where text or weights should.
+/// The kind of a file with these first bytes, if it is a known one that is neither text nor weights.
 pub(crate) fn recognise(head: &[u8]) -> Option<Foreign> {
     if head.starts_with(LFS) {
         return Some(lfs_pointer(head));
@@ -92,15 +92,15 @@ fn architecture(head: &[u8]) -> Option<&str> {
     std::str::from_utf8(name).ok().filter(|_| is_plain)
 }
 
-/// The first bytes of an open file; nothing else of it is read.
+/// The first bytes of an open file; reads nothing else.
 pub(crate) fn head(file: &mut File) -> io::Result<Vec<u8>> {
     let mut head = Vec::with_capacity(HEAD);
     file.take(HEAD as u64).read_to_end(&mut head)?;
     Ok(head)
 }
 
-/// Opens a regular file. Where it is a link to nowhere, as in a half-deleted cache, the error says so; and what is no file
-/// (a pipe would be waited for, a device has no end) is refused.
+/// Opens a regular file. The error for a dangling link, as in a half-deleted cache, says so. Anything but a file is refused: a
+/// pipe would block, and a device has no end.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     let metadata = std::fs::metadata(path).map_err(|error| explain(path, error))?;
     if metadata.is_dir() {
@@ -112,14 +112,13 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// The contents of a regular file of text, which is refused if it is larger than any such file is.
+/// The contents of a regular text file, which is refused if it is too large for one.
 pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let file = open(path)?;
     let bytes = file.metadata()?.len();
     if bytes > MOST_TEXT {
         let (found, most) = (bytes / 1_000_000, MOST_TEXT / 1_000_000);
-        let why =
-            format!("it has {found} MB; a configuration or vocabulary may have at most {most} MB");
+        let why = format!("it has {found} MB; a configuration or vocabulary may have at most {most} MB");
         return Err(io::Error::other(why));
     }
     let mut bytes = Vec::new();
@@ -128,7 +127,7 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// `error`, unless it is that a link leads nowhere.
+/// `error`, or a better one if it is due to a dangling link.
 fn explain(path: &Path, error: io::Error) -> io::Error {
     match std::fs::read_link(path) {
         Ok(target) if error.kind() == io::ErrorKind::NotFound => {

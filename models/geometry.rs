@@ -2,7 +2,7 @@
 
 use reflux_ir::HostTensor;
 
-/// What a program is specialised to.
+/// The sizes that a program is specialised to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
     /// Images at once.
@@ -47,7 +47,7 @@ impl Geometry {
         rows.saturating_mul(columns)
     }
 
-    /// The least sizes, for what does not depend on them: the names and shapes of weights.
+    /// The smallest sizes, for uses that do not depend on them, such as names and shapes of weights.
     pub const fn smallest(&self) -> Sizes {
         let side = self.pixels_per_token();
         Sizes { batch: 1, steps: 1, text_tokens: 1, height: side, width: side }

@@ -4,10 +4,10 @@ use crate::family::Family;
 use crate::net::Net;
 use serde_json::{Map, Value};
 
-/// The part that is no network and no tokenizer.
+/// The part that is neither a network nor a tokenizer.
 pub(crate) const SCHEDULER: &str = "scheduler";
 
-/// The one of `families` that a `model_index.json` is of; networks that are `replaced` may be anything.
+/// The one of `families` that a `model_index.json` belongs to; networks that are `replaced` may be anything.
 ///
 /// # Errors
 /// What the model is instead.
@@ -32,7 +32,7 @@ pub(crate) fn family(
     Ok(family)
 }
 
-/// What to say of a model for a pipeline of this class.
+/// The error for a model of an unsupported pipeline class.
 fn of_none(class: &str, families: &[&'static Family]) -> String {
     let mut others = families.iter().flat_map(|family| family.others);
     let what = match others.find(|(prefix, _)| class.starts_with(prefix)) {
@@ -49,7 +49,7 @@ fn of_none(class: &str, families: &[&'static Family]) -> String {
     )
 }
 
-/// Parts that the index names and `family` does not use. What the index says is left out is none, and neither are notes.
+/// Parts in the index that `family` does not use, except those declared absent, and notes.
 pub(crate) fn unused(index: &Map<String, Value>, family: &Family) -> Vec<String> {
     let is_known = |name: &str| {
         let is_net = || family.nets.iter().any(|net| net.folder == name);

@@ -147,14 +147,14 @@ fn linspace(start: f64, stop: f64, count: usize) -> impl Iterator<Item = f64> {
     (0..count - 1).map(move |i| i as f64 * step + start).chain([if count == 1 { start } else { stop }])
 }
 
-/// A run that a scheduler's configuration gives no schedule for.
+/// A run for which the scheduler's configuration has no schedule.
 #[derive(Debug, thiserror::Error)]
 pub enum SchedulerError {
     /// The number of steps is 0 or above the length of the training schedule.
     #[error("the number of steps must be 1 to {max}, not {steps}")]
     Steps { steps: usize, max: usize },
 
-    /// Shifted noise levels that are no positive numbers.
+    /// Shifted noise levels that are not positive numbers.
     #[error(
         "a shift of {shift} for {image_tokens} image tokens leaves no usable noise levels; \
          choose a smaller picture or correct the shift in the scheduler's configuration"

@@ -6,13 +6,13 @@ use serde_json::{Map, Value};
 use std::fmt;
 use std::ops::RangeInclusive;
 
-/// The most layers of a kind that are believed. FLUX.1-dev has 38 of a kind.
+/// The most layers of one kind that are accepted. FLUX.1-dev has 38.
 pub(crate) const LAYERS: RangeInclusive<usize> = 0..=1000;
 
-/// Widths and counts that are believed: products of three of them still fit 64 bits.
+/// The widths and counts that are accepted: products of three of them still fit 64 bits.
 pub(crate) const EXTENTS: RangeInclusive<usize> = 1..=1 << 20;
 
-/// What a kind of config file holds besides the settings that its configuration has fields for.
+/// Settings of a kind of config file for which its configuration has no fields.
 pub struct Settings {
     /// Settings for which Reflux supports one value, which is also the default. Others would change results.
     pub fixed: &'static [(&'static str, Fixed)],
@@ -23,14 +23,14 @@ pub struct Settings {
     pub fix: &'static str,
 }
 
-/// The values of a setting that Reflux computes. Absent ones and `null` are among them.
+/// The supported values of a setting. Absent and `null` are always supported.
 pub enum Fixed {
     /// One of these names.
     Name(&'static [&'static str]),
     /// A list of nothing but this name.
     Names(&'static str),
     On,
-    /// As Python has it, 0 is off too.
+    /// Off; as in Python, 0 is off too.
     Off,
 }
 
@@ -65,17 +65,17 @@ pub trait Component: DeserializeOwned {
     /// Its settings without fields.
     const SETTINGS: Settings;
 
-    /// Whether it is something that Reflux computes, and its numbers can be those of a model.
+    /// Checks that Reflux supports it, and that its numbers are plausible.
     ///
     /// # Errors
-    /// Which setting is at fault, and what it should be.
+    /// The wrong setting, and what it should be.
     fn check(&self) -> Result<(), String>;
 
-    /// The same read off the shapes of weights, of networks whose
+    /// The same derived from the shapes of weights, for networks whose
     /// [architecture](crate::Architecture::settings) allows it.
     ///
     /// # Errors
-    /// What the shapes lack.
+    /// What the shapes do not determine.
     fn of_shapes(_shape: ShapeOf) -> Result<Self, Untold> {
         Err(Untold::Why("it cannot be derived from the weights of such a network".into()))
     }
@@ -90,7 +90,7 @@ pub(crate) fn describes(settings: &Map<String, Value>, architecture: &Architectu
     }
 }
 
-/// Refuses a setting that asks for other numbers than are computed.
+/// Refuses a setting that asks for other results than Reflux computes.
 pub(crate) fn check_fixed(settings: &Map<String, Value>, rules: &Settings) -> Result<(), String> {
     if let Some(scheme) = settings.get("quantization_config").filter(|scheme| !scheme.is_null()) {
         let method = scheme.get("quant_method").and_then(Value::as_str).unwrap_or("some scheme");
@@ -117,7 +117,7 @@ impl Settings {
     }
 }
 
-/// Refuses a number that no model has, before anything is made of that size.
+/// Refuses an implausible number, before anything of that size is allocated.
 pub(crate) fn within(setting: &str, value: usize, range: RangeInclusive<usize>) -> Result<(), String> {
     if range.contains(&value) {
         return Ok(());
@@ -125,7 +125,7 @@ pub(crate) fn within(setting: &str, value: usize, range: RangeInclusive<usize>) 
     Err(format!("`{setting}` must be between {} and {}, not {value}", range.start(), range.end()))
 }
 
-/// Refuses what is not finite and above zero.
+/// Refuses numbers that are not finite and positive.
 pub(crate) fn positive(setting: &str, value: f64) -> Result<(), String> {
     if value.is_finite() && value > 0.0 {
         return Ok(());

@@ -97,7 +97,9 @@ impl Pass for Fuse {
         let found =
             all.iter().find_map(|region| Some((region, region.values.iter().position(|&id| id == value)?)));
         let Some((region, index)) = found else {
-            return Some(Err(Mismatch::new("it comes from outside the region, or is a view of such a value")));
+            return Some(Err(Mismatch::new(
+                "it comes from outside the region, or is a view of such a value",
+            )));
         };
         let (terms, ids) = plan::terms_of(&region.outline, plan::leaf_name, false);
         let saturated = plan::saturate(terms, self.rules, &Allowance::default());
@@ -132,7 +134,8 @@ impl Pass for Fuse {
                 match plan.apply(graph, &region, &mut replaced) {
                     // What another region was made of this one, and this one of that.
                     Err(PassError::Patch(error @ PatchError::Cycle { .. })) => {
-                        cx.report.note(format!("the region of {} stays unfused: {error}", region.names.ops[0].0));
+                        cx.report
+                            .note(format!("the region of {} stays unfused: {error}", region.names.ops[0].0));
                     }
                     applied => changed |= applied?,
                 }

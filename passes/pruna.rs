@@ -133,8 +133,7 @@ fn torchao(
     let mut draft = Draft::new(algorithm, "quantize");
     let key = |option| algorithm.key(option);
     if options.get("quant_type").is_some_and(|scheme| is_word(scheme, "int4dq")) {
-        let why =
-            "Reflux has no scheme int4dq; int4wo has the same bits for weights, int8dq for activations";
+        let why = "Reflux has no scheme int4dq; int4wo has the same bits for weights, int8dq for activations";
         return Err(PrunaError::value(key("quant_type"), why));
     }
     let scheme = options.get("quant_type").cloned().unwrap_or("int8dq".into());
@@ -152,8 +151,9 @@ fn torchao(
     let key = key("target_modules");
     let targets = Targets::read(&key, targets)?;
     for pattern in &targets.elsewhere {
-        notes
-            .push(format!("{key}: `{pattern}` matches nothing in the transformer, and only that is quantized"));
+        notes.push(format!(
+            "{key}: `{pattern}` matches nothing in the transformer, and only that is quantized"
+        ));
     }
     let Some(include) = targets.include else {
         notes.push(format!("{key}: no module is left to include, so nothing is quantized"));

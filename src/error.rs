@@ -10,7 +10,7 @@ use reflux_passes::pruna::PrunaError;
 use reflux_runtime::{Device, FreeMemory, RunError};
 use std::path::PathBuf;
 
-/// Everything that can keep Reflux from doing what it was asked.
+/// All errors of Reflux.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
@@ -44,9 +44,7 @@ pub enum Error {
         size(*.needed), size(.free.bytes), under(.free.limit), other_ways(*.device)
     )]
     Memory { network: String, needed: u64, free: FreeMemory, device: Device },
-    #[error(
-        "{network} gave NaN or infinity {when}, computing in {dtype}; {cause}"
-    )]
+    #[error("{network} gave NaN or infinity {when}, computing in {dtype}; {cause}")]
     NotFinite { network: &'static str, when: String, dtype: DType, cause: String },
     #[error("{}: {why}", path.display())]
     Tensors { path: PathBuf, why: String },
@@ -81,7 +79,7 @@ fn lines(reasons: &[String]) -> String {
     reasons.iter().map(|reason| format!("\n  {reason}")).collect()
 }
 
-/// The sizes that can be drawn next to `pixels`, where they are multiples of `unit`.
+/// The message with the sizes nearest to `pixels` that are multiples of `unit`.
 pub(crate) fn nearest_sizes(pixels: usize, unit: usize) -> String {
     let below = pixels / unit * unit;
     match below.checked_add(unit) {
@@ -91,7 +89,7 @@ pub(crate) fn nearest_sizes(pixels: usize, unit: usize) -> String {
     }
 }
 
-/// What else would take less memory.
+/// Other ways to use less memory.
 fn other_ways(device: Device) -> &'static str {
     match device.dtype() {
         DType::F32 => ", compute in 16 bits (--dtype bf16), or keep less in memory (--memory low)",

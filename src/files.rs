@@ -5,7 +5,7 @@ use reflux_ir::files;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-/// A place for results, with the name that it was given.
+/// A destination for results, with the name that the user gave it.
 #[derive(Debug)]
 pub(crate) struct Output {
     path: PathBuf,
@@ -34,10 +34,10 @@ impl Output {
         Self::at(argument)
     }
 
-    /// The same for what is not text, which a terminal cannot show.
+    /// The same for binary output, which a terminal cannot show.
     ///
     /// # Errors
-    /// [`Error::Write`] if nothing could be written there later, or by somebody who looks at a terminal.
+    /// [`Error::Write`] if nothing could be written there later, or if it is a terminal.
     pub fn binary(argument: &Path) -> Result<Self, Error> {
         let output = Self::named(argument)?;
         if output.is_stdout() && std::io::stdout().is_terminal() {
@@ -49,7 +49,7 @@ impl Output {
         Ok(output)
     }
 
-    /// As it was named.
+    /// The name that the user gave.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -69,7 +69,7 @@ impl Output {
         self.output.is_same(&other.output)
     }
 
-    /// Writes what `write` does, all of it or, to a file, nothing.
+    /// Writes by `write`; a file is written completely or not at all.
     ///
     /// # Errors
     /// [`Error::Write`].
@@ -77,7 +77,7 @@ impl Output {
         self.output.write(write).map_err(|error| Error::Write { path: self.path.clone(), error })
     }
 
-    /// Writes `text`. A reader that closes a stream has seen enough of it, which is no error.
+    /// Writes `text`. It is not an error if the reader closes a stream early.
     ///
     /// # Errors
     /// [`Error::Write`].

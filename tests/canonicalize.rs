@@ -189,7 +189,11 @@ fn what_does_not_fit_stays() {
              %b = transpose %r {perm=[1, 0]} : f32[4,2]
              return %b",
         ),
-        ("transpose-to-same", "the axes are permuted", "%a = transpose %x {perm=[1, 0]} : f32[4,2]\nreturn %a"),
+        (
+            "transpose-to-same",
+            "the axes are permuted",
+            "%a = transpose %x {perm=[1, 0]} : f32[4,2]\nreturn %a",
+        ),
         (
             "concat-of-one",
             "the part is one along another axis",

@@ -105,7 +105,10 @@ fn default_is_found_like_a_pass() {
     let by_hand = recipe("Default,tap(x)").pipeline(&pipeline(LOSSLESS)).to_string();
     assert_eq!(by_hand, with_default("default,tap(x)"));
     let error = Recipe::parse("defualt", &registry()).unwrap_err().to_string();
-    assert!(error.starts_with("there is no pass `defualt` (did you mean `default`?); the passes are "), "{error}");
+    assert!(
+        error.starts_with("there is no pass `defualt` (did you mean `default`?); the passes are "),
+        "{error}"
+    );
     assert!(error.ends_with("; `default` stands for the default passes"), "{error}");
     // What cannot come after them can come before.
     let late = recipe("default,quantize(int8dq)").pipeline(&pipeline(LOSSLESS));

@@ -58,7 +58,7 @@ impl Config {
     /// What a model's config files say.
     ///
     /// # Errors
-    /// If one asks for something that Reflux does not compute, or they do not fit each other.
+    /// If one asks for something that Reflux does not compute, or if they are inconsistent.
     pub fn read(configs: &mut Configs) -> Result<Self, ModelError> {
         let config = Self {
             transformer: configs.network(&TRANSFORMER)?,

@@ -12,7 +12,7 @@ use serde::Deserialize;
 /// A latent covers 8 × 8 pixels, and a token 2 × 2 latents.
 pub(super) const GEOMETRY: Geometry = Geometry { patch: 2, pixels_per_latent: 8 };
 
-/// What diffusers calls it.
+/// Its name in diffusers.
 const CLASS: &str = "FluxTransformer2DModel";
 
 pub static ARCHITECTURE: Architecture = Architecture {
@@ -125,7 +125,7 @@ impl Component for TransformerConfig {
     }
 }
 
-/// The FLUX.1 model whose transformer reads this many channels a token: 64 of the picture it makes and more of others.
+/// The FLUX.1 model whose transformer reads this many channels per token: 64 of the picture it makes, and more of others.
 fn conditioned_on_pictures(in_channels: usize) -> Option<&'static str> {
     match in_channels {
         384 => Some("FLUX.1 Fill, which completes a picture"),
@@ -141,7 +141,7 @@ impl TransformerConfig {
     }
 }
 
-/// The configuration of the transformer that weights of these shapes are of.
+/// The configuration of the transformer whose weights have these shapes.
 fn config_of(shape: ShapeOf) -> Result<TransformerConfig, Untold> {
     let config = read_off(shape).map_err(Untold::Tensor)?;
     match config.axes_dims_rope.iter().sum::<usize>() == config.attention_head_dim {

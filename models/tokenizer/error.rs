@@ -3,14 +3,14 @@
 use reflux_ir::words;
 use std::path::PathBuf;
 
-/// A tokenizer that cannot be had, or a prompt that it cannot encode.
+/// A tokenizer that cannot be opened, or a prompt that it cannot encode.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
     /// A file could not be read.
     #[error("cannot read {}: {source}; a tokenizer's folder must contain it", path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
 
-    /// A file does not hold what it should; why, and what to do.
+    /// A file has the wrong content; why, and what to do.
     #[error("{} is not a tokenizer file: {why}", path.display())]
     Malformed { path: PathBuf, why: String },
 

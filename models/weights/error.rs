@@ -18,7 +18,7 @@ pub enum WeightsError {
     #[error("{} contains no .safetensors file; give a folder or file that does", folder.display())]
     Empty { folder: PathBuf },
 
-    /// A folder with nothing but part of a file.
+    /// A folder with only an unfinished file.
     #[error(
         "{} contains only `{name}`, an unfinished download; finish it, or download it again",
         folder.display()
@@ -36,7 +36,7 @@ pub enum WeightsError {
     )]
     Pickle { path: PathBuf },
 
-    /// A file of another format, or of something else than the networks that Reflux knows.
+    /// A file in another format, or of a network that Reflux does not know.
     #[error("{} is {}; {}", path.display(), foreign.what, foreign.advice)]
     Foreign { path: PathBuf, foreign: Foreign },
 
@@ -69,7 +69,7 @@ pub enum WeightsError {
     )]
     Truncated { path: PathBuf, have: u64, need: u64 },
 
-    /// A file that is not safetensors, or not sound.
+    /// A file that is not valid safetensors.
     #[error("{} is not a valid safetensors file: {why}; download or convert it again", path.display())]
     Corrupt { path: PathBuf, why: String },
 
@@ -84,7 +84,7 @@ pub enum WeightsError {
     )]
     Outside { index: PathBuf, shard: String },
 
-    /// An index that names a file which is not there.
+    /// An index that names a missing file.
     #[error("{} names the shard `{shard}`, which does not exist; download it too", index.display())]
     MissingShard { index: PathBuf, shard: String },
 
@@ -108,7 +108,7 @@ pub enum WeightsError {
     )]
     Duplicate { tensor: String, first: PathBuf, second: PathBuf },
 
-    /// A fused tensor that does not come apart.
+    /// A fused tensor that cannot be split.
     #[error(
         "{}: `{tensor}` of shape {shape:?} cannot be split into {}; the file is damaged, or is not {}",
         path.display(),
@@ -123,11 +123,11 @@ pub enum WeightsError {
         architecture: &'static Architecture,
     },
 
-    /// A tensor that is to be split as its module's matrix is, which is not there.
+    /// A tensor to be split like its module's matrix, which is missing.
     #[error("{} contains `{tensor}` but not `{matrix}`: it is incomplete, download it again", path.display())]
     WithoutMatrix { path: PathBuf, tensor: String, matrix: String },
 
-    /// A transformer whose configuration its weights do not tell.
+    /// A transformer whose weights do not determine its configuration.
     #[error("{}: the transformer's configuration cannot be derived from its weights: {why}; add a transformer/config.json", path.display())]
     NoConfig { path: PathBuf, why: String },
 

@@ -27,7 +27,11 @@ pub const CAST_THERE_AND_BACK: Rule = Rule {
         let is_exact = if narrow.is_float() { between == DType::F32 } else { narrow == DType::I8 };
         let is_exact = is_exact && narrow != between;
         if !is_exact || !graph[x].fact.same_type(&graph[root].fact) {
-            return Err(Mismatch::at(wide, "the first cast rounds, or the second does not return to the first type").into());
+            return Err(Mismatch::at(
+                wide,
+                "the first cast rounds, or the second does not return to the first type",
+            )
+            .into());
         }
         patch.shunt(root, x);
         Ok(())

@@ -172,9 +172,7 @@ static ALGORITHMS: &[Algorithm] = &[
     algorithm(
         "deepcache",
         &["interval"],
-        Role::Lacking(
-            "it caches blocks of a UNet, which FLUX does not have; use fora, pab or fastercache",
-        ),
+        Role::Lacking("it caches blocks of a UNet, which FLUX does not have; use fora, pab or fastercache"),
     ),
     algorithm("hqq_diffusers", &[], Role::Lacking("the nearest is torchao with quant_type = int4wo")),
     algorithm("diffusers_int8", &[], Role::Lacking("the nearest is torchao with quant_type = int8dq")),

@@ -7,10 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-pub(super) const RULE: RuleInfo = RuleInfo {
-    name: "quantize",
-    pattern: "linear(x, W, b) → a quantized product, in the chosen modules",
-};
+pub(super) const RULE: RuleInfo =
+    RuleInfo { name: "quantize", pattern: "linear(x, W, b) → a quantized product, in the chosen modules" };
 
 /// The least scale of an i8 activation under torchao's rule; of any other value it is [`Quantize::least_scale`].
 const EPS_V1: f64 = 1e-5;

@@ -132,7 +132,10 @@ impl Selection<'_> {
                 format!("its module {path} matches no pattern of `include`: {all}")
             }
             Stays::Skipped => {
-                format!("its module {path} matches {} of `skip`", patterns(&pass.skip, self.skip.matches(path)))
+                format!(
+                    "its module {path} matches {} of `skip`",
+                    patterns(&pass.skip, self.skip.matches(path))
+                )
             }
             Stays::FewFeatures => format!(
                 "its input has {features} features; torchao does not quantize linears with {FEWEST_FEATURES} or fewer"
@@ -195,8 +198,7 @@ impl Summary {
         let stay =
             reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect::<Vec<_>>().join(", ");
         let why = match self.modules.len() {
-            0 => "there is no linear with an unquantized weight of the checkpoint"
-                .to_owned(),
+            0 => "there is no linear with an unquantized weight of the checkpoint".to_owned(),
             1 => format!("the only linear stays unquantized ({stay})"),
             count => format!("all {count} linears stay unquantized ({stay})"),
         };

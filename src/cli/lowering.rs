@@ -61,9 +61,10 @@ impl SizeArgs {
         let words =
             model.text_encoders().iter().any(|encoder| encoder.net == net && encoder.tokens.is_none());
         match self.flags(net.role, words).into_iter().find(|(_, is_given, is_read)| *is_given && !is_read) {
-            Some((flag, ..)) => {
-                Err(Error::Usage(format!("{flag} does not apply to {}; leave it out", net.architecture.title)))
-            }
+            Some((flag, ..)) => Err(Error::Usage(format!(
+                "{flag} does not apply to {}; leave it out",
+                net.architecture.title
+            ))),
             None => Ok(()),
         }
     }
@@ -143,7 +144,7 @@ impl ModelArg {
         &self.config
     }
 
-    /// The family that it is of.
+    /// Its family.
     pub fn family(&self) -> &'static Family {
         self.config.family()
     }

@@ -65,11 +65,14 @@ impl Pictures {
     /// [`Error::Usage`].
     pub fn refuse_mixing(&self, latents: Option<&Output>, as_json: bool) -> Result<(), Error> {
         if latents.is_some_and(|latents| self.outputs.iter().any(|output| output.is_same(latents))) {
-            return Err(Error::Usage("--out and --save-latents name the same file; give two different ones".into()));
+            return Err(Error::Usage(
+                "--out and --save-latents name the same file; give two different ones".into(),
+            ));
         }
         let is_printed = self.are_printed() || latents.is_some_and(Output::is_stdout);
         if as_json && is_printed {
-            let message = "--json prints to standard output, so nothing else can be written there; name files";
+            let message =
+                "--json prints to standard output, so nothing else can be written there; name files";
             return Err(Error::Usage(message.into()));
         }
         Ok(())

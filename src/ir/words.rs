@@ -79,7 +79,9 @@ fn plain(what: &str) -> String {
         if let Some((name, known)) = what.strip_prefix(unknown).and_then(|rest| rest.split_once(", ")) {
             let there = match known.strip_prefix("expected ") {
                 None => known.to_owned(),
-                Some(names) => format!("the known ones are {}", names.strip_prefix("one of ").unwrap_or(names)),
+                Some(names) => {
+                    format!("the known ones are {}", names.strip_prefix("one of ").unwrap_or(names))
+                }
             };
             return format!("{name} is not known; {there}");
         }
@@ -155,7 +157,9 @@ mod tests {
         assert!(said::<Layer>("{}").starts_with("`heads` is missing at line 1"));
         assert!(said::<Layer>("[]").contains("values"), "{}", said::<Layer>("[]"));
         assert!(said::<Layer>("3").starts_with("expected an object, found the whole number `3`"));
-        assert!(said::<Layer>(r#"{"width": 1}"#).starts_with("`width` is not known; the known ones are `heads`"));
+        assert!(
+            said::<Layer>(r#"{"width": 1}"#).starts_with("`width` is not known; the known ones are `heads`")
+        );
         assert!(said::<f32>("{}").starts_with("expected a number, found an object"));
         assert!(said::<f32>("").starts_with("it ends too early"));
         assert!(said::<[f64; 2]>("[1]").starts_with("expected a list of 2, found 1 values"));

@@ -19,7 +19,7 @@ pub(crate) fn lossless(role: Role, device: Option<Device>) -> Pipeline {
     Pipeline::parse(passes, &registry()).expect("it is written well")
 }
 
-/// Has `pipeline` decide by the machine of `device`: with what to say of that, if it matters.
+/// Sets the machine of `device` for `pipeline`; returns a warning if the machine is only the nearest known one.
 pub(crate) fn settle(pipeline: &mut Pipeline, device: Device, info: &DeviceInfo) -> Option<String> {
     let MachineOf { machine, warning, .. } = device.machine(info);
     let decides = pipeline.settle(machine);

@@ -26,7 +26,7 @@ impl ImageFormat {
         }
     }
 
-    /// What it is called.
+    /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Png => "PNG",

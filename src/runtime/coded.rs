@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use reflux_ir::{DType, Fact, Granularity, QuantizedTensor};
 use std::convert::Infallible;
 
-/// A [`QuantizedTensor`] on a backend: codes and what they are to be multiplied by; see [`reflux_ir::Scales`].
+/// A [`QuantizedTensor`] on a backend: codes and scales; see [`reflux_ir::Scales`].
 #[derive(Clone, Debug)]
 pub struct Coded<B: Backend> {
     /// In the shape of the value, a byte each: `i8` as it is, `u4` unpacked, `f8e4m3` by its bits. Where
@@ -18,12 +18,12 @@ pub struct Coded<B: Backend> {
     /// f32 `[rows, groups]`: `[rows, 1]` where there is one per row, `[1, 1]` where there is one in all. Where
     /// [`BurnBackend::PACKS`], those of groups are of their own dtype.
     pub scales: FloatTensor<B>,
-    /// Beside the scales of `u4`.
+    /// The zero points, for `u4`.
     pub zeros: Option<FloatTensor<B>>,
 }
 
 impl<B: BurnBackend> Coded<B> {
-    /// Brings a tensor to the device.
+    /// Uploads a tensor to the device.
     pub fn upload(host: QuantizedTensor, device: &B::Device) -> Self {
         let made = Self::upload_by(host, device, |codes| Ok::<_, Infallible>(Value::of(codes, device)));
         match made {
@@ -60,7 +60,7 @@ impl<B: BurnBackend> Coded<B> {
     }
 }
 
-/// Whether values of a type can lie two codes in a byte: see [`Coded::codes`].
+/// Whether values of a type can be stored with two codes per byte: see [`Coded::codes`].
 fn is_packed(fact: &Fact) -> bool {
     fact.dtype.bits() == 4 && fact.shape.last().is_some_and(|columns| columns.is_multiple_of(2))
 }

@@ -14,7 +14,7 @@ pub fn load(
     open(device, Loading { program, weights, streamed: None })
 }
 
-/// [`load`], but that weights of prepare stages are on the device only while these run, and are read anew each time.
+/// Like [`load`], but weights of prepare stages are on the device only while those run, and are read again each time.
 pub fn load_streaming(
     device: Device,
     program: Program,

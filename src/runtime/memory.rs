@@ -3,7 +3,7 @@
 use crate::Device;
 use crate::backend::Meter;
 
-/// The most memory of a device that was taken whenever it was looked at.
+/// The peak of a device's memory over all measurements.
 pub struct MemoryMeter {
     meter: Box<dyn Meter>,
     /// In bytes.
@@ -16,7 +16,7 @@ impl MemoryMeter {
         Self { meter: device.backend().meter(), peak: None }
     }
 
-    /// Looks at how much is taken now.
+    /// Measures how much is in use now.
     pub fn look(&mut self) {
         let taken = self.meter.taken();
         tracing::trace!("memory taken: {taken:?}");

@@ -61,7 +61,7 @@ struct Quantizer<R> {
     round: R,
 }
 
-/// What the codes of a group are to be multiplied by, and what is added then.
+/// The scale of a group's codes, and the zero point, which is added after scaling.
 #[derive(Clone, Copy, Default)]
 struct Fit {
     scale: f32,
@@ -183,7 +183,7 @@ impl<R: Fn(f32) -> f32 + Sync> Quantizer<R> {
 }
 
 /// The integer nearest to `x`, of two the even one, in two's complement; of a NaN any byte. Adding 1.5 · 2²³ rounds to an
-/// integer and leaves it in the lowest bits, which is faster than to convert it.
+/// integer and leaves it in the lowest bits, which is faster than a conversion.
 #[inline(always)]
 fn nearest(x: f32) -> u8 {
     (x + 12_582_912.0).to_bits() as u8

@@ -30,7 +30,9 @@ pub const RESCALE_TO_GEMM: FuseRule = FuseRule {
     pattern: "rescale(matmul_i8(x, W), x, W, b) → gemm[rescale(matmul_i8(%0, %1), %0, %1, %2)]",
     spine: &[RESCALE, MATMUL_CODES],
     rewrite: |classes, found| {
-        let [rescale, matmul] = &found.levels[..] else { return Err(Mismatch::new("the rule needs two ops")) };
+        let [rescale, matmul] = &found.levels[..] else {
+            return Err(Mismatch::new("the rule needs two ops"));
+        };
         let Op::Rescale(Rescale { dtype }) = rescale.op else {
             return Err(Mismatch::new("this is not a rescale"));
         };

@@ -21,7 +21,9 @@ pub const OP_TO_ROWWISE: FuseRule = FuseRule {
         }
         let result = levels[0].fact(classes)?;
         if !result.dtype.is_float() && !result.is_quantized() {
-            return Err(Mismatch::new(format!("a formula gives floating-point numbers or codes, not {result}")));
+            return Err(Mismatch::new(format!(
+                "a formula gives floating-point numbers or codes, not {result}"
+            )));
         }
         let (mut operands, mut builder) = (Operands::default(), BodyBuilder::default());
         let args: Vec<Arg> = ids.iter().map(|&id| operands.read(classes, &mut builder, id)).collect();
@@ -46,7 +48,9 @@ pub const ROWWISE_ABSORBS_ROWWISE: FuseRule = FuseRule {
     pattern: "rowwise[f(%i)](rowwise[g](x)) → rowwise[f(g)](x)",
     spine: &[ROWWISE, ROWWISE],
     rewrite: |classes, found| {
-        let [outer, inner] = &found.levels[..] else { return Err(Mismatch::new("the rule needs two rowwise ops")) };
+        let [outer, inner] = &found.levels[..] else {
+            return Err(Mismatch::new("the rule needs two rowwise ops"));
+        };
         let (f, g) = (as_rowwise(&outer.op)?, as_rowwise(&inner.op)?);
         let inner_fact = inner.fact(classes)?;
         if inner_fact.is_quantized() {
@@ -57,7 +61,9 @@ pub const ROWWISE_ABSORBS_ROWWISE: FuseRule = FuseRule {
         let tree = operands.rowwise(body, f.dtype);
         let is_whole_row = classes.infer(&tree).map_err(Mismatch::new)?.shape == inner_fact.shape;
         if !is_whole_row && !is_elementwise(&g.body) {
-            return Err(Mismatch::new("the inner op is shared by all rows and would be normalised again in each"));
+            return Err(Mismatch::new(
+                "the inner op is shared by all rows and would be normalised again in each",
+            ));
         }
         Ok(vec![tree])
     },

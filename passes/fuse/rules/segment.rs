@@ -14,7 +14,9 @@ pub const SEGMENT_ABSORBS_ROWWISE: FuseRule = FuseRule {
     pattern: "rowwise[f(%i)](slice(gemm[P]{…, g, …})) → slice(gemm[P]{…, f(g), …}), f element by element",
     spine: &[ROWWISE, SLICE, GEMM],
     rewrite: |classes, found| {
-        let [outer, slice, inner] = &found.levels[..] else { return Err(Mismatch::new("the rule needs three ops")) };
+        let [outer, slice, inner] = &found.levels[..] else {
+            return Err(Mismatch::new("the rule needs three ops"));
+        };
         let (f, gemm) = (as_rowwise(&outer.op)?, as_gemm(&inner.op)?);
         if !is_elementwise(&f.body) {
             return Err(Mismatch::new("the formula needs whole rows, but a gemm computes tiles"));

@@ -127,11 +127,8 @@ fn all_hold(tolerance: f64, lossy: &[String]) -> String {
     let mut text = format!("every pass keeps results within what it promises (tolerance {tolerance:e})\n");
     if !lossy.is_empty() {
         // Writing to a string cannot fail.
-        let _ = writeln!(
-            text,
-            "not judged, since they are lossy: {}; --lossy judges them too",
-            lossy.join(", ")
-        );
+        let _ =
+            writeln!(text, "not judged, since they are lossy: {}; --lossy judges them too", lossy.join(", "));
     }
     text
 }

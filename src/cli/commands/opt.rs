@@ -91,7 +91,8 @@ fn source(input: &Input, args: &Args) -> Result<Source, Error> {
             input.refuse_sizes(&args.sizes)?;
             if args.net.is_some() {
                 let path = path.display();
-                let message = format!("--net is for models; {path} is the program of one network, leave it out");
+                let message =
+                    format!("--net is for models; {path} is the program of one network, leave it out");
                 return Err(Error::Usage(message));
             }
             of_file(path, args)
@@ -132,8 +133,7 @@ fn timesteps_of(program: &Program, args: &Args) -> Result<Option<Vec<f32>>, Erro
     let latents = program.inputs.iter().find(|input| *input.name == *"latents");
     let Some([_, tokens, _]) = latents.map(|input| &input.fact.shape[..]) else {
         let path = args.input.display();
-        let message =
-            format!("{path} has no input `latents` of three axes, so its timesteps are unknown");
+        let message = format!("{path} has no input `latents` of three axes, so its timesteps are unknown");
         return Err(Error::Usage(message));
     };
     model.timesteps_of(program.schedule.len(), *tokens).map(Some)

@@ -86,8 +86,7 @@ impl<'s> Parser<'s> {
                     let rate = self.rate()?;
                     if program.prepares.keys().any(|&earlier| earlier >= rate) || !program.variants.is_empty()
                     {
-                        let message =
-                            "each prepare stage may occur once; they come in the order of their rates, before variants";
+                        let message = "each prepare stage may occur once; they come in the order of their rates, before variants";
                         return Err(self.error_at(span, message));
                     }
                     let (graph, labels) = self.graph(&known)?;
@@ -146,10 +145,9 @@ impl<'s> Parser<'s> {
         }
         match self.peek() {
             Token::Punct("}") => Ok(()),
-            other => {
-                Err(self
-                    .error(format!("expected a variant, or `}}` because the schedule comes last; found {other}")))
-            }
+            other => Err(self.error(format!(
+                "expected a variant, or `}}` because the schedule comes last; found {other}"
+            ))),
         }
     }
 
@@ -190,8 +188,9 @@ impl<'s> Parser<'s> {
         const MOST_OPS: usize = 100_000;
         self.ops = self.ops.saturating_add(more);
         if self.ops > MOST_OPS {
-            let message =
-                format!("a program may have at most {MOST_OPS} ops, counting a repeated block once per iteration");
+            let message = format!(
+                "a program may have at most {MOST_OPS} ops, counting a repeated block once per iteration"
+            );
             return Err(self.error_at(span, message));
         }
         Ok(())
@@ -405,8 +404,10 @@ impl<'s> Parser<'s> {
         }
         let (word, _) = self.word("an operand: `%value`, `@tensor type` or a number")?;
         let Ok(value) = word.parse::<f64>() else {
-            return Err(self
-                .error_at(span, format!("`{word}` is not an operand; values start with `%`, weights with `@`")));
+            return Err(self.error_at(
+                span,
+                format!("`{word}` is not an operand; values start with `%`, weights with `@`"),
+            ));
         };
         let mut dtype = None;
         if let Token::Word(_) = self.peek() {

@@ -6,15 +6,15 @@ use reflux_ir::{DType, HostTensor};
 use reflux_models::Net;
 
 impl Networks {
-    /// Refuses NaN and infinities in what `net` gave `when`.
+    /// Refuses NaN and infinity in the results of `net`; `when` is for the message.
     ///
     /// # Errors
-    /// [`Error::NotFinite`], with what is likely to have brought them about.
+    /// [`Error::NotFinite`], with the likely cause.
     pub fn check_finite(&self, net: &'static Net, when: &str, values: &HostTensor) -> Result<(), Error> {
         if is_finite(values) { Ok(()) } else { Err(self.not_finite(net, when.to_owned())) }
     }
 
-    /// What to say of NaN or infinities that `net` gave `when`.
+    /// The error for NaN or infinity in the results of `net`.
     pub fn not_finite(&self, net: &'static Net, when: String) -> Error {
         let cause = self.damaged_weight(net).unwrap_or_else(|| advice(self.dtype).to_owned());
         Error::NotFinite { network: net.folder, when, dtype: self.dtype, cause }
@@ -36,7 +36,7 @@ impl Networks {
     }
 }
 
-/// What to try where no weight explains numbers that are not finite, in a pipeline that computes in `dtype`.
+/// What to try if no weight explains the NaN or infinity, in a pipeline that computes in `dtype`.
 fn advice(dtype: DType) -> &'static str {
     if dtype == DType::F16 {
         "f16 numbers end at 65504: try --dtype bf16 or --dtype f32"

@@ -5,7 +5,7 @@ use reflux_ir::{DType, Declaration, Fact, Op, Program};
 use reflux_models::{Defaults, Geometry, ModelConfig, Sizes};
 use std::collections::BTreeMap;
 
-/// What the program computes in: the dtype of the prompt that it reads.
+/// The dtype in which the program computes: that of its prompt input.
 pub(super) fn dtype_of(program: &Program, model: &ModelConfig) -> Option<DType> {
     let prompt = prompt_of(program, model)?;
     prompt.fact.dtype.is_float().then_some(prompt.fact.dtype)
@@ -24,7 +24,7 @@ pub(super) fn defaults_of(program: &Program, model: &ModelConfig, mut defaults: 
     defaults
 }
 
-/// The input for what a text encoder makes of as many tokens as are asked for.
+/// The input for the result of a text encoder with a variable number of tokens.
 fn prompt_of<'p>(program: &'p Program, model: &ModelConfig) -> Option<&'p Declaration> {
     let encoder = model.text_encoders().into_iter().find(|encoder| encoder.tokens.is_none())?;
     program.inputs.iter().find(|input| *input.name == *encoder.input)
@@ -96,14 +96,11 @@ fn inputs(program: &Program, lowered: &Program, reasons: &mut Vec<String>) {
     }
     let is_declared = |known: &&Declaration| program.inputs.iter().any(|own| own.name == known.name);
     for known in lowered.inputs.iter().filter(|known| !is_declared(known)) {
-        reasons.push(format!(
-            "it must declare `{}`, even if it does not read it",
-            written(known)
-        ));
+        reasons.push(format!("it must declare `{}`, even if it does not read it", written(known)));
     }
 }
 
-/// Every step must give the results that the model's own steps give; more are not looked at.
+/// Every step must return the results of the model's own steps; others are ignored.
 fn results(program: &Program, lowered: &Program, reasons: &mut Vec<String>) {
     let facts = |program: &Program| -> BTreeMap<String, BTreeMap<String, Fact>> {
         let of = |graph: &reflux_ir::Graph| {

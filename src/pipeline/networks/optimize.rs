@@ -7,7 +7,7 @@ use reflux_ir::pass::Driver;
 use reflux_models::{Net, Role, Sizes};
 
 impl Networks {
-    /// `net` for these sizes. What passes were asked for run on the denoiser: it is what runs at every step.
+    /// `net` for these sizes. The requested passes run on the denoiser, which runs at every step.
     pub(super) fn optimized(&mut self, net: &'static Net, sizes: &Sizes) -> Result<&Optimized, Error> {
         if self.optimized.get(net).is_none_or(|known| known.sizes != *sizes) {
             let program = self.lower(net, sizes)?;

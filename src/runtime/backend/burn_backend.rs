@@ -88,7 +88,7 @@ pub trait BurnBackend: Backend {
 
 /// Brings one weight after the other to a device, and graphs after them. When it is dropped, so is the memory that only loading took.
 pub trait Loader<B: BurnBackend> {
-    /// Brings a tensor to the device.
+    /// Uploads a tensor to the device.
     fn upload(&mut self, data: TensorData) -> Result<Value<B>, RunError>;
 
     /// A way to run all of `graph`, whose weights are `weights`, faster than op by op.

@@ -54,11 +54,11 @@ pub(crate) struct Facts {
     pub plans_memory: bool,
     /// Whether weights stay in the memory of this process.
     pub is_host: bool,
-    /// Whether passes that promise the same bits keep them here.
+    /// Whether exact passes keep every bit on this device.
     pub keeps_bits: bool,
     /// The tables of machines that are of its devices, by name; see [`reflux_ir::Machine::NAMES`].
     pub machines: &'static [&'static str],
-    /// In which forms, and computing in what, its kernels are proven.
+    /// The forms and dtypes in which its kernels are checked.
     pub proofs: &'static [(Form, DType)],
     /// What results that have codes in them are compared with.
     pub oracle_of_codes: Oracle,

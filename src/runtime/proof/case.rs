@@ -66,7 +66,7 @@ impl CaseFile {
 }
 
 impl Case {
-    /// What codes it computes with, if it does.
+    /// The dtype of the codes that it computes with, if any.
     pub fn codes(&self) -> Option<DType> {
         let facts = self.program.variants.values().flat_map(|graph| graph.ids().map(|id| &graph[id].fact));
         facts.into_iter().find(|fact| fact.is_quantized()).map(|fact| fact.dtype)

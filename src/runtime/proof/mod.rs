@@ -20,8 +20,8 @@ use reflux_ir::pass::{Driver, Pipeline};
 use reflux_ir::{DType, Op, Program};
 use std::error::Error;
 
-/// Runs all cases on `device`, which is there, on numbers that `noise` makes of `seed`; `passes` are its default ones. Tells
-/// `observe` of each.
+/// Runs all cases on `device` with numbers that `noise` makes from `seed`; `passes` are the device's default ones. Reports each
+/// to `observe`.
 pub fn prove(device: Device, passes: &Pipeline, noise: Noise, seed: u64, observe: &mut dyn FnMut(Outcome)) {
     for file in CaseFile::all() {
         let drawn = Drawn::new(&file.program, noise, seed);
@@ -34,7 +34,7 @@ pub fn prove(device: Device, passes: &Pipeline, noise: Noise, seed: u64, observe
     }
 }
 
-/// How far a case on `device` is from what it should be, and what keeps it from proving much.
+/// The distance of a case on `device` from its reference, and why it may prove little.
 fn run(
     case: &Case,
     form: Form,
@@ -62,7 +62,7 @@ fn run(
     Ok((distance(&run_steps(executor.as_mut(), &inputs)?, &expected), note))
 }
 
-/// What keeps a case from proving much.
+/// Why a case may prove little.
 fn note(form: Form, program: &Program, fallbacks: &[String]) -> Option<String> {
     let mut ops = program.variants.values().flat_map(|graph| graph.ids().map(|id| &graph[id].op));
     let is_fused = ops.any(|op| matches!(op, Op::Gemm(_) | Op::Rowwise(_)));

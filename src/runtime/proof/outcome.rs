@@ -5,7 +5,7 @@ use crate::Form;
 use reflux_ir::DType;
 use serde::Serialize;
 
-/// How far, and how far is too far; both are relative L2 distances.
+/// The distance of a case and its tolerance, both as relative L2 distances.
 #[derive(Debug, Serialize)]
 pub struct Outcome {
     pub case: String,
@@ -18,7 +18,7 @@ pub struct Outcome {
     pub passed: bool,
     /// Why it did not run.
     pub error: Option<String>,
-    /// What keeps it from proving much.
+    /// Why it may prove little.
     pub note: Option<String>,
 }
 
