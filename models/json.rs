@@ -65,7 +65,7 @@ mod tests {
     use serde_json::Value;
 
     fn why(bytes: &[u8]) -> String {
-        parse::<Value>(bytes, "mend it").unwrap_err()
+        parse::<Value>(bytes, "fix it").unwrap_err()
     }
 
     #[test]
@@ -83,8 +83,8 @@ mod tests {
         }
         assert!(why(b"{\"a\": \"\xe9\"}").contains("save it as UTF-8"));
         assert!(why(b"{\n  // by hand\n  \"a\": 1\n}").contains("at line 2 column 3; JSON has no comments"));
-        assert!(why(b"{\n  \"a\": }").ends_with("at line 2 column 8; mend it"));
-        assert_eq!(why(b" \n"), "it is empty (2 bytes); mend it");
+        assert!(why(b"{\n  \"a\": }").ends_with("at line 2 column 8; fix it"));
+        assert_eq!(why(b" \n"), "it is empty (2 bytes); fix it");
         assert!(why(b"version https://git-lfs.github.com/spec/v1\n").contains("git lfs pull"));
         assert!(why(b"<html>").contains("a web page"));
     }

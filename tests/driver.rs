@@ -134,7 +134,7 @@ fn registries_grow() {
     assert_eq!(Pipeline::parse("acts(well),hoist(well)", &registry).unwrap().passes().len(), 2);
     let error = Pipeline::parse("act", &registry).unwrap_err().to_string();
     assert!(
-        error.starts_with("there is no pass `act` (did you mean `acts`?); there are canonicalize"),
+        error.starts_with("there is no pass `act` (did you mean `acts`?); the passes are canonicalize"),
         "{error}"
     );
 }
@@ -488,7 +488,7 @@ fn dumps_follow_no_links() {
         let mut driver = Driver { dump_dir: Some(&folder), ..Driver::default() };
         let error = driver.run(program(NET), &pipeline).unwrap_err();
         match &error {
-            DriverError::Dump(error) => assert!(error.to_string().contains("is no regular file"), "{error}"),
+            DriverError::Dump(error) => assert!(error.to_string().contains("is not a regular file"), "{error}"),
             DriverError::Broken { reproducer, .. } => assert_eq!(*reproducer, None),
             error => panic!("{error}"),
         }

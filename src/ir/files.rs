@@ -174,7 +174,7 @@ fn followed(path: &Path) -> io::Result<Place> {
             return Ok(Place::Stream { path: resolved, append: false, opened: None });
         }
     }
-    Err(other("it is a link in a cycle or a too long chain of links"))
+    Err(other("it is a link in a cycle or in a too long chain of links"))
 }
 
 /// An open file of a process, as listed by Linux in `/proc`. Following its link as a path would write elsewhere than its owner

@@ -135,7 +135,7 @@ fn a_seed_is_drawn_and_told() {
     let root = folder.path();
     let said = |output: &Output| {
         let message = text(&output.stderr);
-        let (seed, _) = message.strip_prefix("seed ").unwrap().split_once(", drawn\n").unwrap();
+        let (seed, _) = message.strip_prefix("random seed ").unwrap().split_once('\n').unwrap();
         assert!(message.contains(&format!(", seed {seed}, ")), "{message}");
         seed.to_owned()
     };
