@@ -3,7 +3,7 @@
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser, ValueParser, ValueParserFactory};
 use reflux_runtime::Device;
 
-/// A device, or the best there is.
+/// A device, or the best available one.
 #[derive(Clone, Copy, Debug)]
 pub struct DeviceArg(Option<Device>);
 
@@ -15,7 +15,7 @@ impl From<DeviceArg> for Device {
     }
 }
 
-/// Those that this build knows; one that it is without is refused with how to have it.
+/// The devices of this build; for one that it does not include, the error says how to build it.
 impl ValueParserFactory for DeviceArg {
     type Parser = ValueParser;
 

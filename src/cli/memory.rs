@@ -22,7 +22,7 @@ impl From<MemoryArg> for Memory {
     }
 }
 
-/// Says how much memory will be taken at most, before it is.
+/// Prints the planned peak of memory.
 pub fn announce_peak(bytes: u64) {
     say(format_args!("planned peak memory: {}", gigabytes(bytes)));
 }

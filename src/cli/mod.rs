@@ -33,10 +33,10 @@ use reflux_ir::words;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
-/// Parses the arguments, does what they say, and reports what went wrong.
+/// Parses the arguments, runs the command, and reports errors.
 pub fn main() -> ExitCode {
-    // A backend that cannot go on panics. On this thread the executor makes that an error, which is reported below; a
-    // panic on another thread would go unnoticed, and what it should have computed be missing.
+    // Backends panic on failures. On this thread the executor turns that into an error, which is reported below; a panic on
+    // another thread would go unnoticed, and its results be missing.
     let elsewhere = Arc::new(Mutex::new(None));
     let (main, seen) = (std::thread::current().id(), Arc::clone(&elsewhere));
     std::panic::set_hook(Box::new(move |panic| {
@@ -50,12 +50,12 @@ pub fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_env("REFLUX_LOG"))
         .with_writer(std::io::stderr)
-        // It would say on standard error that it cannot write there, and fail at that.
+        // Otherwise it would report failed writes to standard error on standard error, and fail again.
         .log_internal_errors(false)
         .init();
     #[cfg(unix)]
     signals::install();
-    // This thread is one of those that share work: to hand all of it over, and wait, would cost every small op two switches.
+    // This thread takes part in the work: handing all of it over and waiting would cost two switches per small op.
     // The pool does not exist yet, so this does not fail; if it did, only time would be lost.
     let _ = rayon::ThreadPoolBuilder::new().use_current_thread().build_global();
     let cli = match Cli::try_parse() {

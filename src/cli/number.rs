@@ -3,7 +3,7 @@
 use crate::error::nearest_sizes;
 use reflux_models::FAMILIES;
 
-/// A whole number from 0 on: `28`, or `28.0`.
+/// A whole number of at least 0: `28`, or `28.0`.
 pub fn count(text: &str) -> Result<usize, String> {
     match (text.parse::<usize>(), text.parse::<f64>()) {
         (Ok(count), _) => Ok(count),
@@ -22,7 +22,7 @@ pub fn count(text: &str) -> Result<usize, String> {
     }
 }
 
-/// A whole number from 1 on.
+/// A whole number of at least 1.
 pub fn positive(text: &str) -> Result<usize, String> {
     count(text).and_then(|count| if count > 0 { Ok(count) } else { Err("it must be at least 1".into()) })
 }

@@ -114,7 +114,7 @@ pub fn bisect(args: &Args) -> Result<(), Error> {
     })
 }
 
-/// Lossy passes that are no culprits.
+/// Lossy passes, which are not judged.
 fn not_judged(pipeline: &Pipeline, judged: Judged) -> Vec<String> {
     let is_lossy = |index: &usize| {
         judged == Judged::Lossless
@@ -133,15 +133,15 @@ fn all_hold(tolerance: f64, lossy: &[String]) -> String {
     text
 }
 
-/// What programs are run on.
+/// How programs are run and compared.
 struct Subject {
     program: Program,
-    /// The time of each step, if it is known.
+    /// The timestep of each step, if known.
     timesteps: Option<Vec<f32>>,
     runs: Runs,
 }
 
-/// How a program's results come about.
+/// How a program's results are made.
 enum Runs {
     /// A picture is drawn: each step reads the latents that the steps before it made.
     Picture(Box<Replay>),
@@ -225,12 +225,12 @@ impl Subject {
     }
 }
 
-/// What a program is run on.
+/// The inputs of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Start {
     AsGiven,
-    /// Inputs that are as far from those given as rounding puts values: results are then as far from each other as two
-    /// programs can be that promise the same numbers up to rounding.
+    /// Inputs changed by about as much as rounding changes values. The effect on the results is about that of two programs that
+    /// differ only by rounding.
     Nudged,
 }
 
@@ -246,7 +246,7 @@ impl Start {
     }
 }
 
-/// How far rounding puts values of `program`, relative to them: in f32 a sum of thousands in another order, in shorter types
+/// The relative size of rounding in `program`: in f32 that of a sum of thousands in another order, in shorter types that of
 /// a single value.
 fn rounding(program: &Program) -> f32 {
     let of_dtype = |dtype: DType| match dtype {
@@ -262,7 +262,7 @@ fn opened(path: &Path) -> Result<Weights, Error> {
     Ok(Weights::open(path)?)
 }
 
-/// StepResults of programs that have run: the same one is asked for again and again.
+/// Results of programs that have run, since the same one is needed repeatedly.
 #[derive(Default)]
 struct Known {
     by_hash: HashMap<(u64, Start), StepResults>,
@@ -285,19 +285,19 @@ impl Known {
     }
 }
 
-/// What a check found.
+/// The outcome of a check.
 struct Line {
     passes: usize,
     last: String,
     held: Option<(String, usize)>,
     distance: f64,
     allowed: f64,
-    /// How far rounding alone puts the results of the program that it was compared with, if that was measured.
+    /// The effect of rounding alone on the results of the reference program, if it was measured.
     rounding: Option<f64>,
 }
 
 impl Line {
-    /// Two programs that round otherwise are each as far from what is meant, and by chance more.
+    /// Both programs differ from the exact result by rounding, and by chance more.
     const ROUNDINGS: f64 = 4.0;
 
     fn of(probe: &Probe, distance: f64, allowed: f64) -> Self {
@@ -306,7 +306,7 @@ impl Line {
         Self { passes: probe.passes, last, held, distance, allowed, rounding: None }
     }
 
-    /// StepResults that are no numbers are beyond everything.
+    /// NaN and infinity are beyond any tolerance.
     fn is_within(&self) -> bool {
         let by_rounding = self.rounding.filter(|rounding| rounding.is_finite()).unwrap_or(0.0);
         self.distance <= self.allowed.max(Self::ROUNDINGS * by_rounding)

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Latents travel as safetensors with this one tensor.
+/// The one tensor of safetensors files with latents.
 const LATENTS: &str = "latents";
 
 #[derive(clap::Args)]
@@ -106,7 +106,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// What is read.
+    /// The input files.
     fn read(&self) -> Vec<&Path> {
         let Self { model, program, init_latents, passes, parts, .. } = self;
         let files = [model, program, init_latents].into_iter().flatten().map(PathBuf::as_path);
@@ -127,7 +127,7 @@ struct Summary<'a> {
     profile: Option<Vec<NetworkProfile>>,
 }
 
-/// Where the time of a network goes.
+/// The profile of a network.
 #[derive(Serialize)]
 struct NetworkProfile {
     network: &'static str,
@@ -208,16 +208,16 @@ pub fn generate(args: &Args) -> Result<(), Error> {
     Ok(())
 }
 
-/// What came of a request.
+/// The outcome of a request.
 struct Made {
-    /// Where the pictures are.
+    /// Where the pictures were written.
     files: Vec<PathBuf>,
-    /// Those of each picture, if they are wanted.
+    /// The final latents of each picture, if requested.
     latents: Vec<HostTensor>,
     report: Report,
 }
 
-/// Makes the pictures. Each is written when it is done, and its name printed if `names` are wanted: what comes after it may fail.
+/// Makes the pictures. Each is written as soon as it is done, and its name printed if `names` is set, since later ones may fail.
 fn make(
     args: &Args,
     pipeline: &mut DiffusionPipeline,
@@ -266,7 +266,7 @@ fn request(args: &Args) -> Result<Request, Error> {
     })
 }
 
-/// One tensor `[pictures, tokens, channels]` of one for each picture.
+/// One tensor `[pictures, tokens, channels]` from those of single pictures.
 fn joined(latents: &[HostTensor]) -> HostTensor {
     let values: Vec<f32> = latents.iter().flat_map(HostTensor::to_f32).collect();
     let shape = latents.first().map_or([0, 0, 0], |first| [latents.len(), first.shape[1], first.shape[2]]);

@@ -44,7 +44,7 @@ enum Command {
 }
 
 impl Cli {
-    /// Does what the arguments say.
+    /// Runs the command.
     pub fn run(&self) -> Result<(), Error> {
         match &self.command {
             Command::Generate(args) => generate::generate(args),

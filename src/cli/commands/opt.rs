@@ -45,7 +45,7 @@ pub struct Args {
 /// What to optimize.
 struct Source {
     program: Program,
-    /// The time of each step, if it is known.
+    /// The timestep of each step, if known.
     timesteps: Option<Vec<f32>>,
     /// The passes that an IR file itself asks for, as reproducers do.
     passes: Option<Pipeline>,
@@ -123,7 +123,7 @@ fn of_file(path: &Path, args: &Args) -> Result<Source, Error> {
     Ok(Source { program, timesteps, passes })
 }
 
-/// The times of a program's steps, if the model that it was made from is given.
+/// The timesteps of a program, if the model that it was made from is given.
 fn timesteps_of(program: &Program, args: &Args) -> Result<Option<Vec<f32>>, Error> {
     let model = match (&args.model, &args.config) {
         (Some(folder), _) => ModelArg::read(folder)?,

@@ -66,7 +66,7 @@ fn ask(args: &WhyArgs) -> Result<(), Error> {
     let pipeline = Pipeline::parse(&args.passes, &registry)?;
     let input = Input::of(&args.input)?;
     input.refuse_sizes(&args.sizes)?;
-    // A pass changes what it would be asked about: it is asked before it has run.
+    // A pass changes the program that the question is about, so it is asked before it runs.
     let before = pipeline.passes().collect::<Vec<_>>().iter().rposition(|pass| pass.name() == args.rule);
     let program = input.program_before(&pipeline, before, None, &args.sizes)?;
     let question = Question { rule: &args.rule, value: &args.value, stage: args.stage.as_deref() };

@@ -79,7 +79,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         tensors::write(output, &outputs)?;
     }
     match executor.profile().map(Slowest::of) {
-        // Tensors and a table together would be neither.
+        // Tensors and a table cannot share standard output.
         Some(slowest) if output.is_some_and(|output| output.is_stdout()) => say_all(slowest),
         Some(slowest) => print(&slowest.to_string())?,
         None => {}
@@ -87,7 +87,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses what cannot fit, before any input or weight is made.
+/// Refuses a program that cannot fit, before any input or weight is made.
 fn check_memory(program: &Program, device: Device) -> Result<(), Error> {
     verify(program).map_err(RunError::from)?;
     let inputs = program.inputs.iter().map(|input| input.fact.bytes()).fold(0, u64::saturating_add);
@@ -95,7 +95,7 @@ fn check_memory(program: &Program, device: Device) -> Result<(), Error> {
     check_fits(&program.name, needed, device)
 }
 
-/// The tensors of `--inputs`, and with `--random` noise for every float input that they leave out.
+/// The tensors of `--inputs`, and with `--random` noise for float inputs that are not in them.
 fn given_inputs(
     args: &Args,
     random: Option<u64>,
@@ -112,7 +112,7 @@ fn given_inputs(
     Ok(inputs)
 }
 
-/// Refuses a run that would lack inputs, before anything is loaded.
+/// Refuses a run with missing inputs, before anything is loaded.
 fn check_given(program: &Program, inputs: &[(String, HostTensor)]) -> Result<(), Error> {
     let is_given = |name: &str| inputs.iter().any(|(given, _)| *given == *name);
     let lacking: Vec<String> = program
@@ -131,7 +131,7 @@ fn check_given(program: &Program, inputs: &[(String, HostTensor)]) -> Result<(),
     )))
 }
 
-/// Refuses a run of a program that reads weights where none are given.
+/// Refuses to run a program that reads weights if none are given.
 fn check_needs_none(program: &Program) -> Result<(), Error> {
     let weights = program.weights();
     let Some((first, fact)) = weights.first() else { return Ok(()) };
@@ -148,7 +148,7 @@ fn checked_weights(program: &Program, path: &std::path::Path) -> Result<Weights,
     Ok(weights)
 }
 
-/// For programs that read none.
+/// A source without weights, for programs that read none.
 struct NoWeights;
 
 impl WeightSource for NoWeights {

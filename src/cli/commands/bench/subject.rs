@@ -9,7 +9,7 @@ use reflux_models::weights::RandomWeights;
 use reflux_models::{ModelFiles, Net};
 use std::path::PathBuf;
 
-/// Of weights that are drawn. Times do not depend on it.
+/// The seed of random weights. Times do not depend on it.
 pub const SEED: u64 = 0;
 
 #[derive(clap::Args)]
@@ -28,18 +28,18 @@ pub struct SubjectArgs {
 }
 
 pub struct Subject {
-    /// As the user calls it.
+    /// Its name as given by the user.
     pub name: String,
     pub model: ModelArg,
-    /// Where the model's weights are; drawn if nowhere.
+    /// Where the model's weights are; random if `None`.
     files: Option<ModelFiles>,
 }
 
 impl Subject {
-    /// What the arguments ask for.
+    /// The subject that the arguments ask for.
     ///
     /// # Errors
-    /// If it has no weights and none may be drawn.
+    /// If it has no weights and random ones are not allowed.
     pub fn of(args: &SubjectArgs) -> Result<Self, Error> {
         if let Some(option) = args.parts.given().filter(|_| args.config.is_some() || args.random_weights) {
             let other = if args.random_weights {
@@ -69,7 +69,7 @@ impl Subject {
         Ok(Self { name, model, files: (!args.random_weights).then_some(files) })
     }
 
-    /// What makes pictures of it.
+    /// The pipeline that makes its pictures.
     pub fn pipeline(&self, options: OpenOptions) -> Result<DiffusionPipeline, Error> {
         match &self.files {
             Some(files) => DiffusionPipeline::open_files(files.clone(), options),

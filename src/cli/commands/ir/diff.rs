@@ -11,7 +11,7 @@ use reflux_passes::registry;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-/// Columns where standard output is no terminal.
+/// Columns if standard output is not a terminal.
 const COLUMNS: usize = 160;
 
 #[derive(clap::Args)]
@@ -59,7 +59,7 @@ pub fn diff(args: &Args) -> Result<(), Error> {
     if options.colour { print_styled(&text) } else { print(&text) }
 }
 
-/// One of the two programs, after `passes`, and what it is called.
+/// One of the two programs, after `passes`, and its name.
 fn side(args: &Args, input: &Input, name: &Path, passes: Option<&str>) -> Result<(Program, String), Error> {
     let pipeline = Pipeline::parse(passes.unwrap_or_default(), &registry())?;
     let program = input.program_after(&pipeline, Some(&args.net), &args.sizes)?;
