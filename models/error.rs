@@ -14,7 +14,7 @@ pub enum ModelError {
     #[error(
         "there is no folder {id}, and {} a model with that id; Reflux downloads nothing itself, download it with {}",
         match cache {
-            Some(cache) => format!("the Hugging Face Hub's local cache, {}, does not hold", cache.display()),
+            Some(cache) => format!("the Hugging Face Hub's local cache, {}, does not contain", cache.display()),
             None => "no home folder is known, so there is no cache with".into(),
         },
         command(id)

@@ -488,7 +488,9 @@ fn dumps_follow_no_links() {
         let mut driver = Driver { dump_dir: Some(&folder), ..Driver::default() };
         let error = driver.run(program(NET), &pipeline).unwrap_err();
         match &error {
-            DriverError::Dump(error) => assert!(error.to_string().contains("is not a regular file"), "{error}"),
+            DriverError::Dump(error) => {
+                assert!(error.to_string().contains("is not a regular file"), "{error}")
+            }
             DriverError::Broken { reproducer, .. } => assert_eq!(*reproducer, None),
             error => panic!("{error}"),
         }

@@ -330,7 +330,10 @@ fn weights_must_be_there_and_of_the_right_shape() {
     };
     assert!(program("w", 2).is_ok());
     assert_eq!(program("v", 2).unwrap_err().to_string(), "the weights hold no tensor `v`");
-    assert_eq!(program("w", 3).unwrap_err().to_string(), "weight `w` is f32[2], but the program expects f32[3]");
+    assert_eq!(
+        program("w", 3).unwrap_err().to_string(),
+        "weight `w` is f32[2], but the program expects f32[3]"
+    );
 }
 
 /// A weight of tens, and how often it was read.

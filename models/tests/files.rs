@@ -47,7 +47,10 @@ fn what_is_no_model_is_told_apart() {
     assert!(fails(&emoji("transformer")).contains("is one part of a model"));
     fs::write(empty.join("flux1-dev.safetensors"), "").unwrap();
     fs::write(empty.join("ae.safetensors"), "").unwrap();
-    assert!(fails(&empty).contains("to use the files in it (ae.safetensors, flux1-dev.safetensors), give such a folder"));
+    assert!(
+        fails(&empty)
+            .contains("to use the files in it (ae.safetensors, flux1-dev.safetensors), give such a folder")
+    );
     let file = emoji("vae/diffusion_pytorch_model.safetensors");
     assert!(fails(&file).contains("is a file, but a model is a folder"));
     fs::write(empty.join("x.gguf"), "GGUF\x03\0\0\0").unwrap();
@@ -158,5 +161,7 @@ fn a_model_in_the_hubs_cache_is_found() {
         "{error}"
     );
     fs::remove_file(snapshot.join("model_index.json")).unwrap();
-    assert!(fails(&model).contains("model_index.json is missing; complete it with `hf download some-org/emoji`"));
+    assert!(
+        fails(&model).contains("model_index.json is missing; complete it with `hf download some-org/emoji`")
+    );
 }

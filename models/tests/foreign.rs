@@ -48,7 +48,7 @@ fn other_formats_are_called_by_name() {
         (b"<!doctype html>\n<title>Sign in</title>", "a web page", "logged in"),
         (b"PK\x03\x04\x14\0\0\0some/other.txt", "a zip archive", "unpack it"),
         (b"\x80\x04\x95\x20\0\0\0\0\0\0\0}", "a pickle", "never loads pickles"),
-        (b"PK\x03\x04\0\0\x08\x08\0\0\0\0flux/data.pkl", "a pickle", "convert to safetensors"),
+        (b"PK\x03\x04\0\0\x08\x08\0\0\0\0flux/data.pkl", "a pickle", "convert it to safetensors"),
         (b"\x89HDF\r\n\x1a\n\0\0", "an HDF5 file", "convert it"),
         (b"Repository not found\n", "a text file (\"Repository not found\"", "download it again"),
         (b"{\"error\": \"Invalid credentials in Authorization header\"}", "a text file", "download it again"),
@@ -148,7 +148,10 @@ fn what_nobody_knows_is_described() {
         &named(&["a.weight", "b.weight", "c.weight", "d.weight", "e.weight"]),
     );
     assert!(error.contains("is not a FLUX.1 transformer"), "{error}");
-    assert!(error.contains("it contains `a.weight`, `b.weight`, `c.weight`, … and 2 more tensors"), "{error}");
+    assert!(
+        error.contains("it contains `a.weight`, `b.weight`, `c.weight`, … and 2 more tensors"),
+        "{error}"
+    );
     assert!(error.contains("`double_blocks.0.img_attn.qkv.weight` (Black Forest Labs' names)"), "{error}");
     assert!(refusal_of(&flux1::VAE, &Tensors::new()).contains("it contains no tensors"));
 }
@@ -301,7 +304,7 @@ fn differences_are_told_in_the_files_own_names() {
 
     let error = message(&|tensors| drop(tensors.remove(qkv)));
     assert!(
-        error.contains(&format!("`model.diffusion_model.{bias}` without `model.diffusion_model.{qkv}`")),
+        error.contains(&format!("`model.diffusion_model.{bias}` but not `model.diffusion_model.{qkv}`")),
         "{error}"
     );
 

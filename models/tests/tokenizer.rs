@@ -201,7 +201,11 @@ fn unusable_folders_are_refused() {
     fs::write(folder.path().join("vocab.json"), "[]").unwrap();
     assert!(message(&folder).contains("vocab.json is not a tokenizer file"), "{}", message(&folder));
     fs::write(folder.path().join("tokenizer_config.json"), "[").unwrap();
-    assert!(message(&folder).contains("tokenizer_config.json is not a tokenizer file"), "{}", message(&folder));
+    assert!(
+        message(&folder).contains("tokenizer_config.json is not a tokenizer file"),
+        "{}",
+        message(&folder)
+    );
 
     let unnamed = edited(|config| drop(config.as_object_mut().unwrap().remove("bos_token")));
     assert!(message(&unnamed).contains("no file names the `bos_token`"), "{}", message(&unnamed));

@@ -147,7 +147,7 @@ fn damaged_files_are_refused() {
         assert!(matches!(error, WeightsError::Truncated { have, .. } if have == length as u64), "{error}");
     }
     for (what, bytes) in [
-        ("header's length", b"no\0tensors\0at\0all".to_vec()),
+        ("the length of a header", b"no\0tensors\0at\0all".to_vec()),
         ("malformed", raw("{\"a\": 1}", &[])),
         ("malformed", raw("{", &[])),
         ("malformed", raw("[]", &[])),

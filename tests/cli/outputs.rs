@@ -417,10 +417,7 @@ fn inputs_are_no_outputs() {
         let refused = reflux(root, &command);
         let message = text(&refused.stderr);
         assert_eq!(refused.status.code(), Some(1), "{command:?}: {message}");
-        assert!(
-            message.contains(read) && message.contains("would be overwritten"),
-            "{command:?}: {message}"
-        );
+        assert!(message.contains(read) && message.contains("would be overwritten"), "{command:?}: {message}");
     }
     for (bytes, path) in before {
         assert_eq!(fs::read(&path).unwrap(), bytes, "{}", path.display());

@@ -32,9 +32,13 @@ pub(super) fn settled(options: Map<String, Value>, about: &About) -> Result<Map<
     for (key, value) in options.into_iter().filter(|(_, value)| !value.is_null()) {
         let Some(option) = about.options.iter().find(|option| is_same(&option.name, &key)) else {
             let known: Vec<_> = about.options.iter().map(|option| option.name.as_str()).collect();
-            let there = if known.is_empty() { "none".into() } else { known.join(", ") };
+            let there = if known.is_empty() {
+                "it has none".into()
+            } else {
+                format!("the options are {}", known.join(", "))
+            };
             let meant = did_you_mean(&nearest(known.into_iter(), &key));
-            return Err(format!("there is no option `{key}`{meant}; the options are {there}"));
+            return Err(format!("there is no option `{key}`{meant}; {there}"));
         };
         let value = option.settle(value)?;
         if settled.insert(option.name.clone(), value).is_some() {
