@@ -260,8 +260,8 @@ fn properties_are_open() {
     run(vec![hush(), shout(&[HUSHED]), Declares { turns: None, brings: &[], ..hush() }]).unwrap();
     assert_eq!(
         refused(vec![whisper()]),
-        "`whisper` needs that nothing is a SiLU, which does not hold for the input program: run `whisper` on the program as \
-         it was before that"
+        "`whisper` needs that nothing is a SiLU, which does not hold for the input program: run `whisper` on an \
+         earlier form of the program"
     );
     assert_eq!(
         refused(vec![whisper(), hush()]),
