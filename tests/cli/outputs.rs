@@ -339,8 +339,8 @@ fn names_of_pictures() {
     let long = format!("{}.png", "x".repeat(300));
     for (out, why) in [
         (".png", "has no name before the dot"),
-        ("apple.v2", "is no .png, .jpg or .webp file"),
-        ("out.", "is no .png, .jpg or .webp file"),
+        ("apple.v2", "must end in .png, .jpg or .webp"),
+        ("out.", "must end in .png, .jpg or .webp"),
         ("ein Ordner", "is a folder; name a file in it"),
         ("ein Ordner/", "names a folder; name a file in it"),
         ("neu/", "names a folder; name a file in it"),
