@@ -411,7 +411,7 @@ fn inputs_are_no_outputs() {
         ),
         (
             vec!["opt", "p.ir", "--passes-config", "passes.toml", "-o", "passes.toml"],
-            "passes.toml is read, and",
+            "passes.toml is an input and",
         ),
     ] {
         let refused = reflux(root, &command);

@@ -84,7 +84,7 @@ fn other_networks_and_parts_of_them_are_called_by_name() {
         ("--t5", of_emoji("text_encoder"), "it describes a CLIP text encoder, but a T5"),
         ("--clip", of_emoji("vae"), "it describes an autoencoder (VAE), but a CLIP"),
         ("--vae", of_emoji("transformer"), "it describes a FLUX.1 transformer, but an autoencoder"),
-        ("--transformer", of_emoji("vae"), "it describes an autoencoder (VAE), and a FLUX.1 transformer"),
+        ("--transformer", of_emoji("vae"), "it describes an autoencoder (VAE), but a FLUX.1 transformer"),
         (
             "--vae",
             shard.clone(),
