@@ -404,10 +404,10 @@ fn inputs_are_no_outputs() {
         ([&drawn[..], &[vae]].concat(), "as part of model"),
         ([&drawn[..], &["model/scheduler/scheduler_config.json"]].concat(), "as part of model"),
         ([&drawn[..], &["link.safetensors", "--vae", vae]].concat(), vae),
-        ([&run[..], &["--outputs", "p.ir"]].concat(), "p.ir is read, and"),
+        ([&run[..], &["--outputs", "p.ir"]].concat(), "p.ir is an input and"),
         (
             [&run[..], &["--inputs", "given.safetensors", "--outputs", "./given.safetensors"]].concat(),
-            "is read as part of given.safetensors",
+            "is an input as part of given.safetensors",
         ),
         (
             vec!["opt", "p.ir", "--passes-config", "passes.toml", "-o", "passes.toml"],
