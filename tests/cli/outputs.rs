@@ -147,8 +147,8 @@ fn binary_results_go_to_standard_output_alone() {
     for (mixed, message) in [
         (&["-o", "-", "--json"][..], "--json prints to standard output"),
         (&["--save-latents", "/dev/stdout", "--json"], "--json prints to standard output"),
-        (&["-o", "-", "--save-latents", "-"], "--out and --save-latents name the same place"),
-        (&["-o", "x.png", "--save-latents", "./x.png"], "--out and --save-latents name the same place"),
+        (&["-o", "-", "--save-latents", "-"], "--out and --save-latents name the same file"),
+        (&["-o", "x.png", "--save-latents", "./x.png"], "--out and --save-latents name the same file"),
     ] {
         let refused = reflux(root, &draw(mixed));
         assert!(text(&refused.stderr).contains(message), "{}", text(&refused.stderr));

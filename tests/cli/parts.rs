@@ -88,7 +88,7 @@ fn other_networks_and_parts_of_them_are_called_by_name() {
         (
             "--vae",
             shard.clone(),
-            "00001-of-00002.safetensors is one of 2 shards; give the folder that it is in, or the index",
+            "00001-of-00002.safetensors is one of 2 shards; give its folder or the index",
         ),
         ("--t5", shard, "is one of 2 shards"),
     ] {
