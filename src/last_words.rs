@@ -36,7 +36,7 @@ fn or_exit(block: *mut u8, bytes: usize) -> *mut u8 {
         exit_with(&[
             b"error: out of memory: ",
             decimal(bytes, &mut digits),
-            b" more bytes could not be had; make the image smaller, compute in 16 bits (--dtype bf16), keep less at once \
+            b" more bytes could not be allocated; make the picture smaller, compute in 16 bits (--dtype bf16), keep less in memory \
               (--memory low), or raise the limit that the process runs under\n",
         ]);
     }

@@ -495,8 +495,8 @@ fn codes_of_another_type_than_the_program_reads_are_refused() {
         assert_eq!(
             error.to_string(),
             format!(
-                "weight `w` is stored quantized, as i8.row.f32[2,3], and the program reads it as {read}: quantize the program \
-                 as the weights are, or give unquantized weights"
+                "weight `w` is stored quantized, as i8.row.f32[2,3], but the program reads it as {read}: quantize the program \
+                 in the same way, or give unquantized weights"
             )
         );
     }
