@@ -1,4 +1,4 @@
-//! How long passes take on FLUX.1-dev, and how long the bundled transformer takes behind them.
+//! The time of passes on FLUX.1-dev, and of the bundled transformer after them.
 
 use criterion::{BatchSize, Criterion, SamplingMode, criterion_group, criterion_main};
 use reflux::ir::pass::{Driver, Pipeline};

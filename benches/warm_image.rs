@@ -1,4 +1,4 @@
-//! How long one image takes in a process that is warm, and how long FLUX.1-dev's IR takes to print.
+//! The time of one image in a warm process, and of printing FLUX.1-dev's IR.
 
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
 use reflux::DiffusionPipeline;

@@ -1,4 +1,4 @@
-//! What must hold of every input.
+//! Properties that must hold for every input.
 
 use reflux_ir::export::DotOptions;
 use reflux_ir::pass::{self, Driver, DriverError, Exactness, Pipeline, Registry};

@@ -1,15 +1,15 @@
-//! Programs that no one wrote, and what must hold of them.
+//! Random programs, and the properties that must hold for them.
 //!
-//! - [`generate`] makes random programs that verify, over every op that there is.
-//! - [`mutate`] makes texts that nearly are programs.
+//! - [`generate`] makes random programs that verify, with every op.
+//! - [`mutate`] makes texts that are almost programs.
 //! - [`pipelines`] makes pipelines of registered passes with random options.
 //! - [`check`] says what must hold: texts are parsed or refused, programs survive being printed, pipelines run or are
 //!   refused, and passes leave alone what they left.
-//! - [`shrink`] makes what fails small.
-//! - [`run`] does all of this for as many inputs as one likes, each from a seed of its own.
+//! - [`shrink`] reduces failing inputs.
+//! - [`run`] does all of this for any number of inputs, each with its own seed.
 //!
-//! `cargo run --release -p reflux-fuzz -- --count 1000000` runs on; the tests run a few thousand inputs. What results are
-//! worth on a processor is compared in the tests of the `reflux` package, which can run programs.
+//! `cargo run --release -p reflux-fuzz -- --count 1000000` runs many inputs; the tests run a few thousand. The tests of the
+//! `reflux` package, which can run programs, also compare results on the CPU.
 
 pub mod check;
 pub mod generate;

@@ -1,4 +1,4 @@
-//! Tries random programs and texts until it is stopped, or as many as asked for.
+//! Tries random programs and texts, up to a given number or until it is stopped.
 
 use clap::Parser;
 use reflux_fuzz::check::silence_panics;
@@ -22,7 +22,7 @@ struct Arguments {
     /// Seconds that an input may take.
     #[arg(long, default_value_t = 1.0)]
     longest: f64,
-    /// Stop at so many kinds of failure.
+    /// Stop after this many kinds of failure.
     #[arg(long, default_value_t = 20)]
     kinds: usize,
 }

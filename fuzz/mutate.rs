@@ -1,4 +1,4 @@
-//! Texts that nearly are programs.
+//! Texts that are almost programs.
 
 #[path = "../tests/common/programs.rs"]
 mod programs;

@@ -1,4 +1,4 @@
-//! Random pipelines, from what passes say of their options.
+//! Random pipelines, from the passes' descriptions of their options.
 
 use fastrand::Rng;
 use reflux_ir::pass::{OptionInfo, PassInfo, Pipeline, Registry};

@@ -1,4 +1,4 @@
-//! Many inputs, one after the other.
+//! Runs of many inputs, one after the other.
 
 use crate::check::{self, Failure, Outcome, quietly};
 use crate::pipelines::Passes;
@@ -52,7 +52,7 @@ pub struct Found {
 }
 
 impl Run<'_> {
-    /// Tries input `index`, and tells `tally` what became of it.
+    /// Tries input `index` and records the outcome in `tally`.
     pub fn try_input(&self, index: u64, tally: &mut Tally) {
         let start = ThreadTime::now();
         let outcome = self.attempt(index, tally);

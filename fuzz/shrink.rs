@@ -1,4 +1,4 @@
-//! What fails, made small.
+//! Reduction of failing inputs.
 
 use reflux_ir::op::Op;
 use reflux_ir::{Graph, GraphBuilder, Name, Patch, Program, Stage, ValueId, verify};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 const MOST_TRIES: usize = 4_000;
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// The smallest text found by dropping lines of which `fails` is still true.
+/// The smallest text, found by dropping lines, for which `fails` is still true.
 pub fn text(text: &str, fails: &dyn Fn(&str) -> bool) -> String {
     let mut lines: Vec<&str> = text.lines().collect();
     let mut size = lines.len() / 2;
@@ -25,7 +25,7 @@ pub fn text(text: &str, fails: &dyn Fn(&str) -> bool) -> String {
     lines.join("\n")
 }
 
-/// The smallest program and pipeline found of which `fails` is still true.
+/// The smallest program and pipeline found for which `fails` is still true.
 pub fn case(program: &Program, pipeline: &str, fails: &dyn Fn(&Program, &str) -> bool) -> (Program, String) {
     let (mut program, mut tries, start) = (program.clone(), 0, Instant::now());
     let is_enough = |tries: usize| tries >= MOST_TRIES || start.elapsed() >= LONGEST;

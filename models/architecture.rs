@@ -1,20 +1,19 @@
-//! Kinds of networks, whichever model they are part of.
+//! Kinds of networks, independent of the model that they are part of.
 
 use std::fmt;
 
-/// A kind of network, and what tells its files from those of others. Networks are compared by it as the one static that it is.
+/// A kind of network, and how to recognise its files. Each is one static, and compared by address.
 pub struct Architecture {
-    /// What one is called in a sentence: `a T5 text encoder`.
+    /// Its name in messages, with an article: `a T5 text encoder`.
     pub title: &'static str,
-    /// Its class in diffusers or transformers, as `model_index.json` has it, and diffusers' config files as `_class_name`.
+    /// Its class in diffusers or transformers, as in `model_index.json`, and as `_class_name` in diffusers' config files.
     pub class: &'static str,
     /// Its `model_type` in config files of transformers.
     pub model_type: Option<&'static str>,
-    /// What stands in front of the names of its tensors: nothing where they are saved by themselves, or what savers of several
-    /// networks add.
+    /// Prefixes of its tensor names: empty if it is saved alone, or those that tools add when they save several networks.
     pub prefixes: &'static [&'static str],
-    /// Where the shapes of its tensors tell its configuration, the settings that tell two of them apart, and their values; none
-    /// if the shapes are not those of such a network. Weights of such a network may come without a config file.
+    /// If the shapes of its tensors determine its configuration, the distinguishing settings and their values; `None` if the
+    /// shapes are not those of such a network. Weights of such a network need no config file.
     pub settings: Option<fn(ShapeOf) -> Vec<Setting>>,
     /// Why weights of these shapes cannot be used, if they cannot.
     pub refuse: Option<fn(ShapeOf) -> Option<String>>,
@@ -23,15 +22,15 @@ pub struct Architecture {
 /// A setting of a configuration, and its value.
 pub type Setting = (&'static str, String);
 
-/// The shape of the tensor that diffusers calls so, if there is one.
+/// The shape of the tensor with this diffusers name, if there is one.
 pub type ShapeOf<'a> = &'a dyn Fn(&str) -> Option<Vec<usize>>;
 
-/// Why a configuration cannot be read off the shapes of weights.
+/// Why a configuration cannot be derived from the shapes of weights.
 #[derive(Debug)]
 pub enum Untold {
-    /// The tensor that diffusers calls so is missing, or has no such shape.
+    /// The tensor with this diffusers name is missing, or has an unexpected shape.
     Tensor(String),
-    /// Whatever else.
+    /// Any other reason.
     Why(String),
 }
 

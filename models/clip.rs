@@ -8,7 +8,7 @@ use reflux_ir::op::{Argmax, Attention, Binary, Embedding, LayerNorm, Real, Selec
 use reflux_ir::{DType, GraphBuilder, GraphError, Program, Rate, Scope, ValueId};
 use serde::Deserialize;
 
-/// CLIP, of which only the text encoder is used.
+/// CLIP; only its text encoder is used.
 pub static CLIP: Architecture = Architecture {
     title: "a CLIP text encoder",
     class: "CLIPTextModel",
@@ -68,7 +68,7 @@ impl Component for ClipConfig {
     const SETTINGS: Settings = Settings {
         fixed: &[("model_type", Fixed::Name(&["clip_text_model"]))],
         without_effect: None,
-        fix: "give CLIP's text model, as FLUX.1 has it",
+        fix: "give the CLIP text encoder of FLUX.1",
     };
 
     fn check(&self) -> Result<(), String> {

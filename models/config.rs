@@ -8,11 +8,11 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The configuration of a model, of whichever family.
+/// The configuration of a model of any family.
 #[derive(Clone, Debug)]
 pub struct ModelConfig {
     model: Arc<dyn Model>,
-    /// What its files say that nobody knows, and that is therefore ignored.
+    /// Unknown settings in its files, which are ignored.
     pub warnings: Vec<String>,
 }
 
@@ -31,7 +31,7 @@ impl ModelConfig {
         Some((family.parse)(json).into())
     }
 
-    /// Reads the config files of a diffusers folder. Weights are not looked at.
+    /// Reads the config files of a diffusers folder, and no weights.
     ///
     /// # Errors
     /// As [`ModelConfig::of`].
@@ -39,10 +39,10 @@ impl ModelConfig {
         Self::of(&ModelFiles::find(folder, Parts::default())?)
     }
 
-    /// Reads the config files of a model; of weights only the headers, where they must tell what a network is.
+    /// Reads the config files of a model; reads headers of weights only if they have to determine a configuration.
     ///
     /// # Errors
-    /// If one is missing or malformed, asks for something that Reflux does not compute, or they do not fit each other.
+    /// If one is missing or malformed, asks for something that Reflux does not compute, or if they are inconsistent.
     pub fn of(files: &ModelFiles) -> Result<Self, ModelError> {
         let mut configs = files.configs()?;
         let model = (files.family().read)(&mut configs)?;

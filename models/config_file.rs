@@ -1,4 +1,4 @@
-//! One config file: the one way in which all of a model's are read.
+//! Reading of a model's config files, in the same way for all of them.
 
 use crate::net::Net;
 use crate::settings::{Component, check_fixed, describes};
@@ -7,17 +7,17 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
-/// What to do about a file that is not as it should be.
-const ADVICE: &str = "mend it, or download it again";
+/// What to do about an invalid file.
+const ADVICE: &str = "fix it, or download it again";
 
-/// A JSON file that configures a model or part of it. Errors of all that is asked of it name its path.
+/// A JSON file that configures a model or part of it. All its errors name its path.
 #[derive(Debug)]
 pub struct ConfigFile {
     path: PathBuf,
     bytes: Vec<u8>,
 }
 
-/// Reads a JSON file; errors say which file, and where in it.
+/// Reads a JSON file; errors name the file and the place in it.
 ///
 /// # Errors
 /// As [`ConfigFile::open`] and [`ConfigFile::json`].
@@ -44,12 +44,12 @@ impl ConfigFile {
     /// Its value.
     ///
     /// # Errors
-    /// [`ModelError::Json`], which says where in the file something is wrong.
+    /// [`ModelError::Json`], with the place in the file.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, ModelError> {
         json::parse(&self.bytes, ADVICE).map_err(|why| self.malformed(why))
     }
 
-    /// What it says of the network `net`, or of what is no network. Settings that nobody knows are told of in `warnings`.
+    /// Reads the settings of the network `net`, or of a part that is not a network. Unknown settings are added to `warnings`.
     ///
     /// # Errors
     /// If it is not JSON, lacks a setting, is of another network, or asks for something that Reflux does not compute.
@@ -81,14 +81,14 @@ impl ConfigFile {
         Ok(part)
     }
 
-    /// What to say of settings that nobody knows, if there are any.
+    /// The warning about unknown settings, if there are any.
     pub(crate) fn unknown(&self, names: &[String]) -> Option<String> {
         let path = self.path.display();
         let names = (!names.is_empty()).then(|| names.join("`, `"))?;
-        Some(format!("{path}: nothing is known of `{names}`, which is ignored"))
+        Some(format!("{path}: `{names}` is unknown and ignored"))
     }
 
-    /// That it is sound, and cannot be followed.
+    /// The error for a valid file that cannot be used.
     pub(crate) fn refused(&self, why: String) -> ModelError {
         ModelError::Setting { path: self.path.clone(), why }
     }

@@ -1,4 +1,4 @@
-//! The configuration of a whole model, as its files have it.
+//! The configuration of a whole model, from its files.
 
 use crate::config_file::ConfigFile;
 use crate::error::ModelError;
@@ -8,13 +8,13 @@ use crate::settings::Component;
 use crate::weights::Weights;
 use std::path::PathBuf;
 
-/// The config files of a model, opened. A [`Family`](crate::Family) makes a model of them.
+/// The opened config files of a model, from which a [`Family`](crate::Family) makes a model.
 #[derive(Debug)]
 pub struct Configs {
     pub(crate) folder: PathBuf,
     pub(crate) networks: Vec<(&'static Net, Described)>,
     pub(crate) scheduler: ConfigFile,
-    /// What the files say that nobody knows, and that is therefore ignored.
+    /// Unknown settings in the files, which are ignored.
     pub warnings: Vec<String>,
 }
 
@@ -27,15 +27,15 @@ pub(crate) enum Described {
 }
 
 impl Configs {
-    /// What they say of the network `net`.
+    /// The settings of the network `net`.
     ///
     /// # Errors
-    /// As [`ConfigFile::component`], or if weights without a config file do not tell.
+    /// As [`ConfigFile::component`], or if weights without a config file do not determine them.
     pub fn network<P: Component>(&mut self, net: &'static Net) -> Result<P, ModelError> {
         self.network_with(net, |_| Ok(()))
     }
 
-    /// The same, where not all that [`Component::check`] allows is fit for the family.
+    /// The same, with a check of the family in addition to [`Component::check`].
     pub fn network_with<P: Component>(
         &mut self,
         net: &'static Net,
@@ -66,7 +66,7 @@ impl Configs {
         self.scheduler.component(None, &mut self.warnings)
     }
 
-    /// That the parts are not of one model, and why.
+    /// The error for parts of different models.
     pub fn mixed(&self, why: String) -> ModelError {
         ModelError::Mixed { folder: self.folder.clone(), why }
     }

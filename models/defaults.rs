@@ -1,4 +1,4 @@
-//! What a model is used with, where a request does not say.
+//! Defaults of a model for requests.
 
 use crate::config_file::read_json;
 use crate::error::ModelError;
@@ -20,7 +20,7 @@ struct Overrides {
 }
 
 impl Overrides {
-    /// Whether pictures can be made so, and which setting is at fault if not.
+    /// Checks that pictures can be made with these; an error names the setting.
     fn check(&self, model: &dyn Model) -> Result<(), String> {
         let geometry = model.family().geometry;
         for (name, pixels) in [("width", self.width), ("height", self.height)] {
@@ -47,7 +47,7 @@ impl Defaults {
     /// Those of the model in `folder`: its family's, overridden by the folder's `reflux.json` if it has one.
     ///
     /// # Errors
-    /// If that file cannot be read, or asks for what no picture can be made with.
+    /// If that file cannot be read, or has settings with which no picture can be made.
     pub fn of(folder: &Path, model: &dyn Model) -> Result<Self, ModelError> {
         let path = folder.join(FILE);
         let given: Overrides =

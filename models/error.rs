@@ -6,72 +6,72 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     #[error(
-        "there is no folder {}; give that of a FLUX.1 model, or the id of one in the Hugging Face Hub's local cache, such as \
+        "there is no folder {}; give the folder of a FLUX.1 model, or the id of one in the Hugging Face Hub's local cache, such as \
          black-forest-labs/FLUX.1-dev",
         folder.display()
     )]
     NoFolder { folder: PathBuf },
     #[error(
-        "there is no folder {id}, and {} a model of that id; Reflux downloads nothing itself, {} does",
+        "there is no folder {id}, and {} a model with that id; Reflux downloads nothing itself, download it with {}",
         match cache {
-            Some(cache) => format!("the Hugging Face Hub's local cache, {}, does not hold", cache.display()),
-            None => "no home folder is known in whose cache there could be".into(),
+            Some(cache) => format!("the Hugging Face Hub's local cache, {}, does not contain", cache.display()),
+            None => "no home folder is known, so there is no cache with".into(),
         },
         command(id)
     )]
     NotCached { id: String, cache: Option<PathBuf> },
     #[error(
-        "{} in the Hugging Face Hub's local cache is not complete: {why}; {} downloads what is missing",
+        "{} in the Hugging Face Hub's local cache is incomplete: {why}; complete it with {}",
         folder.display(), command(id)
     )]
     Snapshot { folder: PathBuf, why: String, id: String },
     #[error(
-        "{} is a file, and a model is a folder in diffusers layout; a file of weights is given beside one, with --transformer, \
-         --vae, --clip or --t5",
+        "{} is a file, but a model is a folder in diffusers layout; to use a file of weights, give such a folder and add --transformer, \
+         --vae, --clip or --t5 with the file",
         path.display()
     )]
     File { path: PathBuf },
     #[error(
-        "{} is no FLUX model: it has no model_index.json (expected a folder in diffusers layout, with transformer/, \
+        "{} is not a FLUX model: it has no model_index.json (expected a folder in diffusers layout, with transformer/, \
          text_encoder/, text_encoder_2/, vae/, tokenizer/, tokenizer_2/ and scheduler/){}",
         folder.display(),
         match files.as_slice() {
             [] => String::new(),
             files => format!(
-                "; what it holds ({}) is given beside such a folder, with --transformer, --vae, --clip or --t5",
+                "; to use the files in it ({}), give such a folder and add --transformer, --vae, --clip or --t5 with the file",
                 files.join(", ")
             ),
         }
     )]
     NoModel { folder: PathBuf, files: Vec<String> },
-    #[error("{} is one part of the model {}; give that", folder.display(), model.display())]
+    #[error("{} is one part of a model; give the whole model, {}", folder.display(), model.display())]
     PartOfModel { folder: PathBuf, model: PathBuf },
     #[error(
         "{} lacks {}{}; {}",
         folder.display(), missing.join(", "),
         match left_out.as_slice() {
             [] => String::new(),
-            parts => format!(" (its model_index.json says null for {})", parts.join(", ")),
+            parts => format!(" (its model_index.json has null for {})", parts.join(", ")),
         },
         match id {
-            Some(id) => format!("{} downloads what is missing", command(id)),
-            None => "copy it from the model that this one was made from, or download the model again".into(),
+            Some(id) => format!("download what is missing with {}", command(id)),
+            None => "copy it from the model that this one is derived from, or download the model again".into(),
         }
     )]
     MissingParts { folder: PathBuf, missing: Vec<String>, left_out: Vec<String>, id: Option<String> },
     #[error("cannot read {}: {}", path.display(), words::of_io(.error))]
     Read { path: PathBuf, error: std::io::Error },
-    #[error("{} is not what it should be: {why}", path.display())]
+    #[error("{} is not valid: {why}", path.display())]
     Json { path: PathBuf, why: String },
     #[error(transparent)]
     Weights(#[from] WeightsError),
     #[error("{}: {why}", path.display())]
     Setting { path: PathBuf, why: String },
-    #[error("the parts of {} are not of one model: {why}; download the whole model again", folder.display())]
+    #[error("the parts of {} belong to different models: {why}; download the whole model again", folder.display())]
     Mixed { folder: PathBuf, why: String },
     #[error("the {part}'s configuration is not supported: {why}")]
     Unsupported { part: &'static str, why: String },
-    #[error("the configuration does not fit together: {0}")]
+    #[error("the configuration is inconsistent: {0}")]
     Graph(#[from] GraphError),
 }
 

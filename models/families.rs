@@ -1,7 +1,7 @@
-//! The families that Reflux draws with.
+//! The supported model families.
 
 use crate::family::Family;
 use crate::flux1;
 
-/// All families. Of a model that does not say which it is of, the first is believed to be it.
+/// All families. A model that does not name its family is taken for one of the first.
 pub static FAMILIES: &[&Family] = &[&flux1::FAMILY];

@@ -1,4 +1,4 @@
-//! What a family of models is: the seam between its own files and everything else.
+//! Model families: the interface between a family's own files and everything else.
 //!
 //! The pipeline, its networks, the files of a model, the command line and the passes know [`Family`] and [`Model`], and no
 //! family by name. The program of a family's denoiser has the inputs `latents` (`f32[batch, tokens, channels]`, packed as
@@ -39,20 +39,20 @@ use serde::Serialize;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-/// What all models of a family share.
+/// A family: what all of its models share.
 pub struct Family {
-    /// What it is called in a sentence: `FLUX.1`.
+    /// Its name in messages: `FLUX.1`.
     pub name: &'static str,
     /// Its networks, in the order in which a picture needs them: text encoders, the denoiser, the decoder.
     pub nets: &'static [&'static Net],
     /// Folders of tokenizers.
     pub tokenizers: &'static [&'static str],
     pub geometry: Geometry,
-    /// The classes of diffusers' pipelines whose models it draws with.
+    /// The classes of the diffusers pipelines whose models it supports.
     pub pipelines: &'static [&'static str],
-    /// What else is near it and is none of it: how the names of pipelines begin, and what such a model is.
+    /// Related models that are not supported: prefixes of their pipeline names, and what they are.
     pub others: &'static [(&'static str, &'static str)],
-    /// What to give instead of a model that is none of it: `FLUX.1-dev or FLUX.1-schnell`.
+    /// Examples of its models for messages: `FLUX.1-dev or FLUX.1-schnell`.
     pub examples: &'static str,
     /// Configurations that need no files, by name: JSON of what each folder's config file says.
     pub built_in: &'static [(&'static str, &'static str)],
@@ -61,15 +61,15 @@ pub struct Family {
     /// Makes a model of config files.
     ///
     /// # Errors
-    /// If one asks for something that Reflux does not compute, or they do not fit each other.
+    /// If one asks for something that Reflux does not compute, or if they are inconsistent.
     pub read: fn(&mut Configs) -> Result<Arc<dyn Model>, ModelError>,
     /// Makes a model of a built-in configuration.
     pub parse: fn(&str) -> Arc<dyn Model>,
 }
 
-/// What one model of a family is: the configuration of its networks.
+/// One model of a family: the configuration of its networks.
 pub trait Model: Debug + Send + Sync {
-    /// The family that it is of.
+    /// Its family.
     fn family(&self) -> &'static Family;
 
     /// Settings of the flow-matching scheduler.
@@ -92,10 +92,10 @@ pub trait Model: Debug + Send + Sync {
     /// Whether guidance is embedded, an input of the denoiser.
     fn is_guided(&self) -> bool;
 
-    /// What requests that do not say otherwise get.
+    /// Defaults for requests.
     fn defaults(&self) -> Defaults;
 
-    /// What makes the denoiser's conditioning of a prompt, in the order in which it is run.
+    /// The text encoders that make the denoiser's conditioning, in the order in which they run.
     fn text_encoders(&self) -> Vec<TextEncoder>;
 
     /// The IR of one network of the family.
@@ -121,18 +121,18 @@ pub struct Defaults {
     pub max_sequence_length: usize,
 }
 
-/// A text encoder, what it reads and what it is read by.
+/// A text encoder, its inputs, and the use of its result.
 #[derive(Clone, Debug)]
 pub struct TextEncoder {
     pub net: &'static Net,
-    /// What messages call it.
+    /// Its name in messages.
     pub name: &'static str,
     /// The folder of its tokenizer.
     pub tokenizer: &'static str,
     pub open_tokenizer: OpenTokenizer,
     /// Rows of its embedding.
     pub vocab_size: usize,
-    /// The tokens that it reads; as many as a request asks for if none are given.
+    /// The number of tokens that it reads; if not given, that of the request.
     pub tokens: Option<usize>,
     /// The result of its program that is used.
     pub result: &'static str,
@@ -141,7 +141,7 @@ pub struct TextEncoder {
 }
 
 impl Family {
-    /// The network that the command line calls so.
+    /// The network with this name on the command line.
     pub fn net(&self, name: &str) -> Option<&'static Net> {
         self.nets.iter().copied().find(|net| net.name == name)
     }

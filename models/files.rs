@@ -1,4 +1,4 @@
-//! Where the parts of a model lie.
+//! The files of a model.
 
 use crate::config_file::ConfigFile;
 use crate::configs::{Configs, Described};
@@ -12,31 +12,30 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The file that makes a folder a model.
+/// The file by which a folder is recognised as a model.
 const MODEL_INDEX: &str = "model_index.json";
 
-/// The file in a network's folder that says what it is.
+/// The config file in a network's folder.
 const CONFIG: &str = "config.json";
 
 /// The scheduler's configuration.
 const SCHEDULER_CONFIG: &str = "scheduler_config.json";
 
-/// What trainers call a LoRA that belongs to the model in whose folder it lies.
+/// The name of a LoRA file in a model's folder.
 const LORA: &str = "pytorch_lora_weights.safetensors";
 
-/// Networks that are given by themselves, in place of those in the model's folder: each a file, a folder with weights, or a
-/// model of which it is a part.
+/// Networks that replace those in the model's folder: each a file, a folder with weights, or a model that contains it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parts(BTreeMap<String, PathBuf>);
 
 impl Parts {
-    /// With the weights at `path` for the network that the command line calls `name`: `t5`.
+    /// With the weights at `path` for the network with the name `name` on the command line, such as `t5`.
     pub fn with(mut self, name: &str, path: impl Into<PathBuf>) -> Self {
         self.0.insert(name.to_owned(), path.into());
         self
     }
 
-    /// Where the weights of `net` are, if it is given by itself.
+    /// Where the weights of `net` are, if it is given separately.
     pub fn get(&self, net: &Net) -> Option<&Path> {
         self.0.get(net.name).map(PathBuf::as_path)
     }
@@ -46,13 +45,13 @@ impl Parts {
         self.0.iter().map(|(name, path)| (name.as_str(), path.as_path()))
     }
 
-    /// The first that is no network of `family`.
+    /// The first that is not a network of `family`.
     fn stranger(&self, family: &Family) -> Option<&str> {
         self.0.keys().map(String::as_str).find(|name| family.net(name).is_none())
     }
 }
 
-/// A model's folder in diffusers layout, and the networks that take the place of its own.
+/// A model's folder in diffusers layout, and the networks that replace some of its own.
 #[derive(Clone, Debug)]
 pub struct ModelFiles {
     family: &'static Family,
@@ -63,11 +62,11 @@ pub struct ModelFiles {
 }
 
 impl ModelFiles {
-    /// The model that `model` means: a folder in diffusers layout, the folder of a model in the Hugging Face Hub's local cache,
+    /// Finds the model: a folder in diffusers layout, the folder of a model in the Hugging Face Hub's local cache,
     /// or the id of one, such as `black-forest-labs/FLUX.1-dev`. Nothing is downloaded.
     ///
     /// # Errors
-    /// If there is none, which says what is there instead.
+    /// If there is none; the error says what was found instead.
     pub fn find(model: &Path, parts: Parts) -> Result<Self, ModelError> {
         Self::find_of(FAMILIES, model, parts)
     }
@@ -115,7 +114,7 @@ impl ModelFiles {
         &self.folder
     }
 
-    /// What the model is called: its id where it is in the Hub's cache, else its folder's name.
+    /// The name of the model: its id if it is in the Hub's cache, else the name of its folder.
     pub fn name(&self) -> Option<String> {
         let folder = self.folder.canonicalize().unwrap_or_else(|_| self.folder.clone());
         hub::id_of(&folder).or_else(|| Some(folder.file_name()?.to_string_lossy().into_owned()))
@@ -134,19 +133,19 @@ impl ModelFiles {
         Weights::open_for(net, self.weights_path(net))
     }
 
-    /// Files beside the weights that change pictures elsewhere and are not used here, each with what is to be said of it.
+    /// Warnings about files beside the weights that change pictures in other programs and are not used here.
     pub fn unused(&self) -> Vec<String> {
         let folders = [self.folder.clone(), self.weights_path(self.family.denoiser())];
         let files = folders.iter().map(|folder| folder.join(LORA)).filter(|path| path.is_file());
         files
             .map(|path| {
-                format!("{} is a LoRA and is not used: Reflux cannot apply LoRAs yet", path.display())
+                format!("{} is a LoRA, which is ignored: Reflux cannot apply LoRAs yet", path.display())
             })
             .collect()
     }
 
     /// The configuration of `net`: that beside its weights, if these are a network's folder or in one, else the model's. `None`
-    /// if there is none and the weights, given by themselves, must tell.
+    /// if there is none and the replaced weights have to determine it.
     fn config_path(&self, net: &Net) -> Option<PathBuf> {
         let beside = self.parts.get(net).and_then(|path| match path.is_dir() {
             true => Some(path.join(CONFIG)),
@@ -163,10 +162,10 @@ impl ModelFiles {
         self.folder.join(SCHEDULER).join(SCHEDULER_CONFIG)
     }
 
-    /// Opens the config files of all parts, and the weights of what is told by them alone.
+    /// Opens the config files of all parts, and the weights of those without one.
     ///
     /// # Errors
-    /// If a part is missing that neither weights nor defaults can make up for, or a file cannot be read.
+    /// If a part is missing that neither weights nor defaults can replace, or if a file cannot be read.
     pub fn configs(&self) -> Result<Configs, ModelError> {
         self.check_parts()?;
         let described = |net: &&'static Net| {
@@ -181,13 +180,13 @@ impl ModelFiles {
         let unused = model_index::unused(&self.index, self.family);
         let unused = (!unused.is_empty()).then(|| {
             let (path, names) = (self.folder.join(MODEL_INDEX), unused.join("`, `"));
-            format!("{}: nothing is known of `{names}`, which is ignored", path.display())
+            format!("{}: `{names}` is unknown and ignored", path.display())
         });
         let warnings = unused.into_iter().collect();
         Ok(Configs { folder: self.folder.clone(), networks, scheduler, warnings })
     }
 
-    /// Refuses a model of which a part is missing that neither weights nor defaults can make up for, naming all that are.
+    /// Refuses a model with missing parts that neither weights nor defaults can replace, and names them all.
     fn check_parts(&self) -> Result<(), ModelError> {
         let is_told = |net: &Net| {
             let by_weights = net.architecture.settings.is_some() && self.parts.get(net).is_some();
@@ -214,7 +213,7 @@ impl ModelFiles {
     }
 }
 
-/// The networks of `family`, as the command line calls them.
+/// The command line's names of the networks of `family`.
 fn names(family: &Family) -> String {
     family.nets.iter().map(|net| net.name).collect::<Vec<_>>().join(", ")
 }
@@ -226,7 +225,7 @@ fn part_of_model(net: &Net, path: &Path) -> Result<PathBuf, ModelError> {
     }
     let folder = match hub::locate(path) {
         Ok(folder) => folder,
-        // That there is no such file is for who opens it to say.
+        // If there is no such file, opening it reports that.
         Err(ModelError::NoFolder { .. }) => return Ok(path.to_owned()),
         Err(error) => return Err(error),
     };
@@ -234,14 +233,14 @@ fn part_of_model(net: &Net, path: &Path) -> Result<PathBuf, ModelError> {
     Ok(if is_model { folder.join(net.folder) } else { folder })
 }
 
-/// What a folder is that is no model.
+/// The error for a folder that is not a model.
 fn no_model(folder: PathBuf) -> ModelError {
     let is_model = |folder: &Path| folder.join(MODEL_INDEX).is_file();
     if let Some(model) = folder.parent().filter(|parent| is_model(parent)) {
         return ModelError::PartOfModel { model: model.to_owned(), folder };
     }
     if let Some(id) = hub::id_of(&folder) {
-        return ModelError::Snapshot { why: format!("{MODEL_INDEX} is not there"), folder, id };
+        return ModelError::Snapshot { why: format!("{MODEL_INDEX} is missing"), folder, id };
     }
     let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());

@@ -1,16 +1,16 @@
-//! What a file is that is not what it should be, by its first bytes.
+//! Identification of unexpected files by their first bytes.
 //!
 //! Weights, configurations and tokenizers are downloaded, and what arrives is often something else: a pointer to a file, a page
-//! that asks for a login, half a file. To say which saves the reader a search.
+//! that asks for a login, half a file. Naming it saves the user a search.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// So many bytes tell all that are told apart here.
+/// How many first bytes are enough to identify a file.
 const HEAD: usize = 512;
 
-/// What a file is, and what to do about it: the two halves of a message.
+/// The kind of a file, and what to do about it: the two halves of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Foreign {
     /// After “the file is”.
@@ -24,29 +24,29 @@ impl Foreign {
     }
 }
 
-/// More bytes than configurations, indices and tokenizers have, of which the largest have 35 million.
+/// The most bytes of configurations, indices and tokenizers; the largest known ones have 35 million.
 const MOST_TEXT: u64 = 200_000_000;
 
-/// How Git LFS begins what it puts in a file's place.
+/// The first bytes of a Git LFS pointer.
 const LFS: &[u8] = b"version https://git-lfs";
 
 const AGAIN: &str = "download the file again";
 
-/// Formats that begin with bytes of their own: these, what the format is, and what to do.
+/// Formats with known first bytes: the bytes, the format, and what to do.
 const MAGIC: &[(&[u8], &str, &str)] = &[
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras)", "convert it to safetensors"),
     (b"\x93NUMPY", "a NumPy array", "convert it to safetensors"),
-    (b"PK\x03\x04", "a zip archive", "unpack it, and give what is in it"),
-    (b"\x1f\x8b", "a gzip archive", "unpack it, and give what is in it"),
-    (b"\x28\xb5\x2f\xfd", "a zstd archive", "unpack it, and give what is in it"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it, and give what is in it"),
-    (b"Rar!", "a RAR archive", "unpack it, and give what is in it"),
+    (b"PK\x03\x04", "a zip archive", "unpack it, and give the weights inside"),
+    (b"\x1f\x8b", "a gzip archive", "unpack it, and give the weights inside"),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive", "unpack it, and give the weights inside"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it, and give the weights inside"),
+    (b"Rar!", "a RAR archive", "unpack it, and give the weights inside"),
     (b"\x89PNG", "a picture (PNG)", "give a file of weights"),
     (b"\xff\xd8\xff", "a picture (JPEG)", "give a file of weights"),
     (b"%PDF", "a PDF document", AGAIN),
 ];
 
-/// What a file with these first bytes is, if it is one of the things that lie where text or weights should.
+/// The kind of a file with these first bytes, if it is a known one that is neither text nor weights.
 pub(crate) fn recognise(head: &[u8]) -> Option<Foreign> {
     if head.starts_with(LFS) {
         return Some(lfs_pointer(head));
@@ -61,14 +61,14 @@ pub(crate) fn recognise(head: &[u8]) -> Option<Foreign> {
     let is_markup =
         |start: &&str| text.get(..start.len()).is_some_and(|s| s.eq_ignore_ascii_case(start.as_bytes()));
     if ["<!doctype html", "<html", "<head", "<?xml", "<Error"].iter().any(is_markup) {
-        let advice = "the server sent it in the file's place: download the file again, logged in if the model asks for it";
+        let advice = "the server sent it instead of the file: download the file again, logged in if the model requires it";
         return Some(Foreign::new("a web page", advice));
     }
     let (_, what, advice) = MAGIC.iter().find(|(magic, ..)| head.starts_with(magic))?;
     Some(Foreign::new(*what, *advice))
 }
 
-/// A pointer says how large the file is that it stands for: `size 23782506688`.
+/// A pointer names the size of the file: `size 23782506688`.
 fn lfs_pointer(head: &[u8]) -> Foreign {
     let text = String::from_utf8_lossy(head);
     let size = text.lines().find_map(|line| line.strip_prefix("size ")?.trim().parse::<u64>().ok());
@@ -78,7 +78,7 @@ fn lfs_pointer(head: &[u8]) -> Foreign {
     Foreign::new(format!("a Git LFS pointer{size}"), advice)
 }
 
-/// What a GGUF file is of: the value of `general.architecture`, if that is the first of its keys, as it is in all that are about.
+/// The network in a GGUF file: the value of `general.architecture`, if that is the first key, as in all common files.
 fn architecture(head: &[u8]) -> Option<&str> {
     const KEY: &[u8] = b"general.architecture";
     const STRING: u32 = 8;
@@ -92,34 +92,33 @@ fn architecture(head: &[u8]) -> Option<&str> {
     std::str::from_utf8(name).ok().filter(|_| is_plain)
 }
 
-/// The first bytes of an open file; nothing else of it is read.
+/// The first bytes of an open file; reads nothing else.
 pub(crate) fn head(file: &mut File) -> io::Result<Vec<u8>> {
     let mut head = Vec::with_capacity(HEAD);
     file.take(HEAD as u64).read_to_end(&mut head)?;
     Ok(head)
 }
 
-/// Opens a regular file. Where it is a link to nowhere, as in a half-deleted cache, the error says so; and what is no file
-/// (a pipe would be waited for, a device has no end) is refused.
+/// Opens a regular file. The error for a dangling link, as in a half-deleted cache, says so. Anything but a file is refused: a
+/// pipe would block, and a device has no end.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     let metadata = std::fs::metadata(path).map_err(|error| explain(path, error))?;
     if metadata.is_dir() {
-        return Err(io::Error::other("it is a folder, and should be a file"));
+        return Err(io::Error::other("it is a folder, but must be a file"));
     }
     if !metadata.is_file() {
-        return Err(io::Error::other("it is a device or a pipe, and should be a file"));
+        return Err(io::Error::other("it is a device or a pipe, but must be a file"));
     }
     File::open(path)
 }
 
-/// The contents of a regular file of text, which is refused if it is larger than any such file is.
+/// The contents of a regular text file, which is refused if it is too large for one.
 pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let file = open(path)?;
     let bytes = file.metadata()?.len();
     if bytes > MOST_TEXT {
         let (found, most) = (bytes / 1_000_000, MOST_TEXT / 1_000_000);
-        let why =
-            format!("it has {found} MB, and a configuration or a vocabulary has no more than {most} MB");
+        let why = format!("it has {found} MB; a configuration or vocabulary may have at most {most} MB");
         return Err(io::Error::other(why));
     }
     let mut bytes = Vec::new();
@@ -128,14 +127,14 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// `error`, unless it is that a link leads nowhere.
+/// `error`, or a better one if it is due to a dangling link.
 fn explain(path: &Path, error: io::Error) -> io::Error {
     match std::fs::read_link(path) {
         Ok(target) if error.kind() == io::ErrorKind::NotFound => {
             let target = target.display();
             io::Error::new(
                 error.kind(),
-                format!("it is a link to {target}, which is not there; download it again"),
+                format!("it is a link to {target}, which does not exist; download it again"),
             )
         }
         _ => error,

@@ -2,13 +2,13 @@
 
 use reflux_ir::HostTensor;
 
-/// What a program is specialised to.
+/// The sizes that a program is specialised to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
     /// Images at once.
     pub batch: usize,
     pub steps: usize,
-    /// Tokens of a prompt, for text encoders that read as many as are asked for.
+    /// Tokens of a prompt, for text encoders with a variable length.
     pub text_tokens: usize,
     /// In pixels, a multiple of [`Geometry::pixels_per_token`].
     pub height: usize,
@@ -47,7 +47,7 @@ impl Geometry {
         rows.saturating_mul(columns)
     }
 
-    /// The least sizes, for what does not depend on them: the names and shapes of weights.
+    /// The smallest sizes, for uses that do not depend on them, such as names and shapes of weights.
     pub const fn smallest(&self) -> Sizes {
         let side = self.pixels_per_token();
         Sizes { batch: 1, steps: 1, text_tokens: 1, height: side, width: side }

@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 const FOLDER: &str = "models--";
 const SLASH: &str = "--";
 
-/// The folder of the model that `model` means: a folder, one of the cache, or a Hub id.
+/// The folder of the model `model`: a folder, a folder of the cache, or a Hub id.
 ///
 /// # Errors
 /// If there is no such folder and no such model in the cache, or `model` is a file.
@@ -38,7 +38,7 @@ fn locate_in(model: &Path, cache: Option<&Path>) -> Result<PathBuf, ModelError> 
     }
 }
 
-/// Where the Hub's library keeps what it downloads, by its own rules; `None` if not even a home is known.
+/// The cache of the Hub's library, by its own rules; `None` if no home folder is known.
 fn cache(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let set = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = || {
@@ -51,10 +51,10 @@ fn cache(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
         .or_else(|| Some(set("HF_HOME").or_else(home)?.join("hub")))
 }
 
-/// Names that end so are those of files.
+/// Extensions by which names are taken for files.
 const FILES: [&str; 8] = [".safetensors", ".sft", ".gguf", ".json", ".ckpt", ".pt", ".pth", ".bin"];
 
-/// `ORG/NAME`, if that is what a path looks like that leads nowhere. Where there is a folder ORG, a path into it was meant.
+/// `ORG/NAME`, if a path that does not exist looks like that. If there is a folder ORG, a path into it was meant.
 fn id(path: &Path) -> Option<String> {
     let id = path.to_str()?;
     let (org, name) = id.split_once('/')?;
@@ -89,7 +89,7 @@ fn snapshot(folder: &Path, asked: &Path) -> Result<PathBuf, ModelError> {
             match is_name && named.is_dir() {
                 true => Ok(named),
                 false => {
-                    Err(incomplete(format!("refs/main names the snapshot {commit:?}, which is not there")))
+                    Err(incomplete(format!("refs/main names the snapshot {commit:?}, which does not exist")))
                 }
             }
         }
@@ -105,7 +105,7 @@ fn snapshot(folder: &Path, asked: &Path) -> Result<PathBuf, ModelError> {
                 [one] => Ok(one.clone()),
                 [] => Err(incomplete("it has no snapshot".into())),
                 _ => Err(incomplete(format!(
-                    "it has {} snapshots and no refs/main to say which is meant",
+                    "it has {} snapshots and no refs/main to choose one",
                     found.len()
                 ))),
             }
@@ -160,7 +160,7 @@ mod tests {
         for main in ["ccc", "", "../..", "/", "."] {
             fs::write(model.join("refs/main"), main).unwrap();
             let message = locate_in(&model, None).unwrap_err().to_string();
-            assert!(message.contains("which is not there"), "{message}");
+            assert!(message.contains("which does not exist"), "{message}");
             assert!(message.contains("`hf download some-org/FLUX.1-x`"), "{message}");
         }
     }

@@ -1,4 +1,4 @@
-//! JSON as people and servers leave it: with what is wrong said so that it can be put right.
+//! JSON files, with errors that say what is wrong and how to fix it.
 
 use crate::first_bytes::recognise;
 use reflux_ir::words;
@@ -33,11 +33,11 @@ pub(crate) fn parse_with<T>(
             [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [_, 0, ..] | [0, ..] => "in UTF-16",
             _ => "not in UTF-8",
         };
-        return Err(format!("it is {encoding}, and JSON is in UTF-8; save it as UTF-8"));
+        return Err(format!("it is {encoding}, but JSON must be UTF-8; save it as UTF-8"));
     };
     if text.starts_with('\u{feff}') {
         return Err(
-            "it begins with a byte order mark (BOM), which JSON does not have; save it as UTF-8 without one"
+            "it begins with a byte order mark (BOM), which JSON does not allow; save it as UTF-8 without one"
                 .into(),
         );
     }
@@ -65,7 +65,7 @@ mod tests {
     use serde_json::Value;
 
     fn why(bytes: &[u8]) -> String {
-        parse::<Value>(bytes, "mend it").unwrap_err()
+        parse::<Value>(bytes, "fix it").unwrap_err()
     }
 
     #[test]
@@ -83,8 +83,8 @@ mod tests {
         }
         assert!(why(b"{\"a\": \"\xe9\"}").contains("save it as UTF-8"));
         assert!(why(b"{\n  // by hand\n  \"a\": 1\n}").contains("at line 2 column 3; JSON has no comments"));
-        assert!(why(b"{\n  \"a\": }").ends_with("at line 2 column 8; mend it"));
-        assert_eq!(why(b" \n"), "it is empty (2 bytes); mend it");
+        assert!(why(b"{\n  \"a\": }").ends_with("at line 2 column 8; fix it"));
+        assert_eq!(why(b" \n"), "it is empty (2 bytes); fix it");
         assert!(why(b"version https://git-lfs.github.com/spec/v1\n").contains("git lfs pull"));
         assert!(why(b"<html>").contains("a web page"));
     }

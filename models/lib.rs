@@ -1,5 +1,5 @@
-//! Networks lowered to the IR from their config files, the families of models that they make up, and what a pipeline needs
-//! around them: weights, tokenizers, scheduler and noise.
+//! Networks lowered to the IR from their config files, the model families that they belong to, and weights, tokenizers,
+//! scheduler and noise.
 //!
 //! ```
 //! use reflux_models::{ModelConfig, Sizes, flux1};

@@ -1,13 +1,13 @@
-//! What a diffusers folder says that it is: `model_index.json`.
+//! The pipeline that a diffusers folder is for, from `model_index.json`.
 
 use crate::family::Family;
 use crate::net::Net;
 use serde_json::{Map, Value};
 
-/// The part that is no network and no tokenizer.
+/// The part that is neither a network nor a tokenizer.
 pub(crate) const SCHEDULER: &str = "scheduler";
 
-/// The one of `families` that a `model_index.json` is of; networks that are `replaced` may be anything.
+/// The one of `families` that a `model_index.json` belongs to; networks that are `replaced` may be anything.
 ///
 /// # Errors
 /// What the model is instead.
@@ -32,7 +32,7 @@ pub(crate) fn family(
     Ok(family)
 }
 
-/// What to say of a model for a pipeline of this class.
+/// The error for a model of an unsupported pipeline class.
 fn of_none(class: &str, families: &[&'static Family]) -> String {
     let mut others = families.iter().flat_map(|family| family.others);
     let what = match others.find(|(prefix, _)| class.starts_with(prefix)) {
@@ -43,13 +43,13 @@ fn of_none(class: &str, families: &[&'static Family]) -> String {
         families.iter().map(|family| of(family)).collect::<Vec<_>>().join(" or ")
     };
     format!(
-        "this is {what}, and Reflux draws from prompts with {} alone; give {}, or a model trained from them",
+        "this is {what}, but Reflux only draws from prompts with {}; give {}, or a model fine-tuned from them",
         join(|family| family.name),
         join(|family| family.examples)
     )
 }
 
-/// Parts that the index names and `family` does not use. What the index says is left out is none, and neither are notes.
+/// Parts in the index that `family` does not use, except those declared absent, and notes.
 pub(crate) fn unused(index: &Map<String, Value>, family: &Family) -> Vec<String> {
     let is_known = |name: &str| {
         let is_net = || family.nets.iter().any(|net| net.folder == name);
@@ -59,7 +59,7 @@ pub(crate) fn unused(index: &Map<String, Value>, family: &Family) -> Vec<String>
     named.map(|(name, _)| name.clone()).collect()
 }
 
-/// Whether a part is said to be none: null, or a pair of these.
+/// Whether a part is declared absent: null, or a pair of nulls.
 pub(crate) fn is_null(part: &Value) -> bool {
     part.is_null() || part.as_array().is_some_and(|pair| !pair.is_empty() && pair.iter().all(Value::is_null))
 }

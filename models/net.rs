@@ -4,13 +4,13 @@ use crate::architecture::Architecture;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-/// A network of a family of models: what it is there for, and where it lies. Compared as the one static that it is.
+/// A network of a model family: its role, and its folder. Each is one static, and compared by address.
 pub struct Net {
-    /// What the command line calls it: `t5`, for `--t5` and `--net t5`.
+    /// Its name on the command line: `t5`, for `--t5` and `--net t5`.
     pub name: &'static str,
     /// Its folder in a diffusers model.
     pub folder: &'static str,
-    /// What it is, and an example of a file of it: `the text encoder T5, such as t5xxl_fp16.safetensors`.
+    /// A description with an example of a file: `the text encoder T5, such as t5xxl_fp16.safetensors`.
     pub help: &'static str,
     pub architecture: &'static Architecture,
     pub role: Role,
@@ -18,14 +18,14 @@ pub struct Net {
     pub family: &'static [&'static Net],
 }
 
-/// What a network is there for.
+/// The role of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// It makes what the denoiser is conditioned on, once for each prompt.
+    /// It makes the denoiser's conditioning, once per prompt.
     TextEncoder,
     /// It runs at every step.
     Denoiser,
-    /// It makes a picture of the last latents.
+    /// It makes a picture from the final latents.
     Decoder,
 }
 
@@ -35,17 +35,17 @@ impl Net {
         format!("--{}", self.name)
     }
 
-    /// What to say where there is a network of the kind `other` and this one is due.
+    /// The message for a network of the kind `other` in the place of this one.
     pub(crate) fn instead(&self, other: &Architecture) -> String {
         let due = self.architecture.title;
         match self.family.iter().find(|net| net.architecture == other) {
             Some(place) => format!(
-                "{}, and {due} is needed here; what it holds belongs in {}/ or after {}",
+                "{}, but {due} is needed here; put this file into {}/ or give it with {}",
                 other.title,
                 place.folder,
                 place.option()
             ),
-            None => format!("{}, and {due} is needed here", other.title),
+            None => format!("{}, but {due} is needed here", other.title),
         }
     }
 }

@@ -56,14 +56,14 @@ impl Component for SchedulerConfig {
             ("use_karras_sigmas", Fixed::Off),
         ],
         without_effect: Some(&[]),
-        fix: "give the scheduler_config.json of FLUX.1, whose schedule is the plain flow-matching one of Euler steps",
+        fix: "give the scheduler_config.json of FLUX.1, with plain flow matching and Euler steps",
     };
 
     fn check(&self) -> Result<(), String> {
         within("num_train_timesteps", self.num_train_timesteps, EXTENTS)?;
         if self.use_dynamic_shifting && self.base_image_seq_len == self.max_image_seq_len {
             return Err(format!(
-                "`base_image_seq_len` and `max_image_seq_len` are both {}, so that no shift lies between them",
+                "`base_image_seq_len` and `max_image_seq_len` are both {}, so no shift can be interpolated between them",
                 self.base_image_seq_len
             ));
         }
@@ -147,17 +147,17 @@ fn linspace(start: f64, stop: f64, count: usize) -> impl Iterator<Item = f64> {
     (0..count - 1).map(move |i| i as f64 * step + start).chain([if count == 1 { start } else { stop }])
 }
 
-/// A run that a scheduler's configuration gives no schedule for.
+/// A run for which the scheduler's configuration has no schedule.
 #[derive(Debug, thiserror::Error)]
 pub enum SchedulerError {
     /// The number of steps is 0 or above the length of the training schedule.
-    #[error("a run of {steps} steps is not possible; choose between 1 and {max}")]
+    #[error("the number of steps must be 1 to {max}, not {steps}")]
     Steps { steps: usize, max: usize },
 
-    /// Shifted noise levels that are no positive numbers.
+    /// Shifted noise levels that are not positive numbers.
     #[error(
         "a shift of {shift} for {image_tokens} image tokens leaves no usable noise levels; \
-         choose a smaller image or correct the shift in the scheduler's configuration"
+         choose a smaller picture or correct the shift in the scheduler's configuration"
     )]
     Shift { shift: f64, image_tokens: usize },
 }

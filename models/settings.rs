@@ -1,4 +1,4 @@
-//! What config files may say: refused is what asks for numbers that Reflux does not compute.
+//! Checks of config files: settings that ask for other results than Reflux computes are refused.
 
 use crate::architecture::{Architecture, ShapeOf, Untold};
 use serde::de::DeserializeOwned;
@@ -6,31 +6,31 @@ use serde_json::{Map, Value};
 use std::fmt;
 use std::ops::RangeInclusive;
 
-/// The most layers of a kind that are believed. FLUX.1-dev has 38 of a kind.
+/// The most layers of one kind that are accepted. FLUX.1-dev has 38.
 pub(crate) const LAYERS: RangeInclusive<usize> = 0..=1000;
 
-/// Widths and counts that are believed: products of three of them still fit 64 bits.
+/// The widths and counts that are accepted: products of three of them still fit 64 bits.
 pub(crate) const EXTENTS: RangeInclusive<usize> = 1..=1 << 20;
 
-/// What a kind of config file holds besides the settings that its configuration has fields for.
+/// Settings of a kind of config file for which its configuration has no fields.
 pub struct Settings {
-    /// Settings of which Reflux computes one value, which is also what absent ones mean. Another would change numbers.
+    /// Settings for which Reflux supports one value, which is also the default. Others would change results.
     pub fixed: &'static [(&'static str, Fixed)],
-    /// Settings that change nothing in what is computed here. Of others the user is told that they are ignored; where this
-    /// is `None` nobody is, as transformers keeps whatever a file holds.
+    /// Settings without effect on what is computed here. Others cause a warning that they are ignored; with `None` there are
+    /// no warnings, as transformers keeps whatever a file contains.
     pub without_effect: Option<&'static [&'static str]>,
     /// What to do about a setting that is refused.
     pub fix: &'static str,
 }
 
-/// The values of a setting that Reflux computes. Absent ones and `null` are among them.
+/// The supported values of a setting. Absent and `null` are always supported.
 pub enum Fixed {
     /// One of these names.
     Name(&'static [&'static str]),
     /// A list of nothing but this name.
     Names(&'static str),
     On,
-    /// As Python has it, 0 is off too.
+    /// Off; as in Python, 0 is off too.
     Off,
 }
 
@@ -65,19 +65,19 @@ pub trait Component: DeserializeOwned {
     /// Its settings without fields.
     const SETTINGS: Settings;
 
-    /// Whether it is something that Reflux computes, and its numbers can be those of a model.
+    /// Checks that Reflux supports it, and that its numbers are plausible.
     ///
     /// # Errors
-    /// Which setting is at fault, and what it should be.
+    /// The wrong setting, and what it should be.
     fn check(&self) -> Result<(), String>;
 
-    /// The same read off the shapes of weights, of networks whose
+    /// The same derived from the shapes of weights, for networks whose
     /// [architecture](crate::Architecture::settings) allows it.
     ///
     /// # Errors
-    /// What the shapes lack.
+    /// What the shapes do not determine.
     fn of_shapes(_shape: ShapeOf) -> Result<Self, Untold> {
-        Err(Untold::Why("weights of such a network do not tell it".into()))
+        Err(Untold::Why("it cannot be derived from the weights of such a network".into()))
     }
 }
 
@@ -90,7 +90,7 @@ pub(crate) fn describes(settings: &Map<String, Value>, architecture: &Architectu
     }
 }
 
-/// Refuses a setting that asks for other numbers than are computed.
+/// Refuses a setting that asks for other results than Reflux computes.
 pub(crate) fn check_fixed(settings: &Map<String, Value>, rules: &Settings) -> Result<(), String> {
     if let Some(scheme) = settings.get("quantization_config").filter(|scheme| !scheme.is_null()) {
         let method = scheme.get("quant_method").and_then(Value::as_str).unwrap_or("some scheme");
@@ -108,7 +108,7 @@ pub(crate) fn check_fixed(settings: &Map<String, Value>, rules: &Settings) -> Re
 }
 
 impl Settings {
-    /// Whether nobody knows what this setting, which no field has read, would mean.
+    /// Whether this setting, which no field has read, is unknown.
     pub(crate) fn is_unknown(&self, name: &str) -> bool {
         let Some(without_effect) = self.without_effect else { return false };
         // Notes of diffusers' own: versions, where files came from.
@@ -117,7 +117,7 @@ impl Settings {
     }
 }
 
-/// Refuses a number that no model has, before anything is made of that size.
+/// Refuses an implausible number, before anything of that size is allocated.
 pub(crate) fn within(setting: &str, value: usize, range: RangeInclusive<usize>) -> Result<(), String> {
     if range.contains(&value) {
         return Ok(());
@@ -125,7 +125,7 @@ pub(crate) fn within(setting: &str, value: usize, range: RangeInclusive<usize>) 
     Err(format!("`{setting}` must be between {} and {}, not {value}", range.start(), range.end()))
 }
 
-/// Refuses what is not finite and above zero.
+/// Refuses numbers that are not finite and positive.
 pub(crate) fn positive(setting: &str, value: f64) -> Result<(), String> {
     if value.is_finite() && value > 0.0 {
         return Ok(());

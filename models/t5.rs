@@ -8,7 +8,7 @@ use reflux_ir::op::{Attention, Binary, Embedding, Real, RelativeBuckets, RmsNorm
 use reflux_ir::{DType, GraphBuilder, GraphError, Program, Rate, Scope, ValueId};
 use serde::Deserialize;
 
-/// T5, of which only the encoder is used.
+/// T5; only its encoder is used.
 pub static T5: Architecture = Architecture {
     title: "a T5 text encoder",
     class: "T5EncoderModel",
@@ -56,7 +56,7 @@ impl Component for T5Config {
             ("is_decoder", Fixed::Off),
         ],
         without_effect: None,
-        fix: "give the encoder of T5 v1.1, as FLUX.1 has it",
+        fix: "give the T5 v1.1 encoder of FLUX.1",
     };
 
     fn check(&self) -> Result<(), String> {

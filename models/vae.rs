@@ -10,7 +10,7 @@ use reflux_ir::{DType, GraphBuilder, GraphError, Program, Rate, Scope, ValueId};
 use serde::Deserialize;
 use std::ops::RangeInclusive;
 
-/// The autoencoder of Stable Diffusion and FLUX.1, of which only the decoder is used.
+/// The autoencoder of Stable Diffusion and FLUX.1; only its decoder is used.
 pub static AUTOENCODER_KL: Architecture = Architecture {
     title: "an autoencoder (VAE)",
     class: "AutoencoderKL",
@@ -43,7 +43,7 @@ fn yes() -> bool {
 
 const NORM_EPS: f64 = 1e-6;
 
-/// Levels that are believed: between two of them pictures become half as large.
+/// The number of levels that is accepted; each halves the size of pictures.
 const LEVELS: RangeInclusive<usize> = 2..=10;
 
 impl Component for VaeConfig {
@@ -99,7 +99,7 @@ impl VaeConfig {
     /// Whether latents are as large as those of a family.
     ///
     /// # Errors
-    /// Which setting is at fault, and what it should be.
+    /// The wrong setting, and what it should be.
     pub fn check_geometry(&self, geometry: &Geometry) -> Result<(), String> {
         let (levels, due) = (self.block_out_channels.len(), geometry.pixels_per_latent);
         if self.scale_factor() == due {

@@ -1,4 +1,4 @@
-//! Results reused from step to step.
+//! Reuse of results between steps.
 
 mod mask;
 mod method;
@@ -25,11 +25,11 @@ use site::Site;
 
 /// Lets some steps reuse results of earlier ones: *which steps* × *which values* × *how they are predicted*.
 ///
-/// Steps that reuse run a variant of their own, in which the values at the site are carried over instead of computed;
-/// what only they were made of is gone from it. Every [`Method`] is a choice of the three.
+/// Steps that reuse run their own variant, in which the values at the site are carried over from an earlier step instead of
+/// computed; ops that served only to compute them are gone. Every [`Method`] is a choice of the three.
 ///
-/// Two caches compose: the second applies to the steps that the first leaves to compute, and counts only those, as
-/// diffusers' hooks would inside Pruna's FORA.
+/// Two caches compose: the second applies to the steps that still compute after the first, and counts only those, as
+/// diffusers' hooks do inside Pruna's FORA.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct Cache {
     /// Which steps reuse, which values, and how they are predicted.
@@ -38,10 +38,10 @@ pub struct Cache {
     #[serde(flatten)]
     #[schemars(skip)]
     given: Map<String, Value>,
-    /// Which steps compute, one digit each, instead of the method's own rule: `11001`.
+    /// The steps that compute, one digit per step as in `11001`, instead of the method's own rule.
     #[schemars(with = "Option<String>")]
     pub steps: Option<StepMask>,
-    /// Not to refuse where there is nothing to reuse, or no step that could.
+    /// Accept that there is nothing to reuse, or no step that reuses.
     #[serde(default)]
     pub allow_nothing: bool,
 }
@@ -62,13 +62,13 @@ impl Cache {
         let unread = cache.given.keys().find(|name| cache.method.is_of_schedule(name));
         if let Some(name) = unread.filter(|_| cache.steps.is_some()) {
             let message =
-                format!("`steps` says which steps compute, so `{name}` would say nothing; leave it out");
+                format!("`steps` says which steps compute, so `{name}` has no effect; leave it out");
             return Err(serde_json::Error::custom(message));
         }
         Ok(Box::new(cache))
     }
 
-    /// What comes of a cache that has nothing to do, which is seldom meant.
+    /// The outcome for a cache that has nothing to do, which is rarely intended.
     fn nothing(&self, why: String) -> Result<Changed, PassError> {
         if self.allow_nothing {
             return Ok(Changed::No);
@@ -176,7 +176,7 @@ impl Pass for Cache {
     }
 
     fn why_not_idempotent(&self) -> Option<&'static str> {
-        Some("a second cache applies to the steps that the first leaves to compute")
+        Some("a second cache applies to the steps that still compute after the first")
     }
 
     fn rules(&self) -> Vec<RuleInfo> {

@@ -1,4 +1,4 @@
-//! One form for what can be written in several.
+//! Brings equal computations into one form.
 
 mod constants;
 mod cse;
@@ -12,7 +12,7 @@ use reflux_ir::pass::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Every rule, each directional: it makes the graph smaller, or settles an order for good.
+/// All rules. Each is directional: it makes the graph smaller, or puts operands into a fixed order.
 pub static RULES: &[Rule] = &[
     views::SLICE_OF_SLICE,
     views::SLICE_OF_CONCAT,
@@ -29,7 +29,7 @@ pub static RULES: &[Rule] = &[
     constants::FOLD,
 ];
 
-/// Applies its rules until none fits, and then computes equal values once. Bit for bit the same results.
+/// Applies its rules until none fits, and then computes equal values once. Results stay the same bit for bit.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Canonicalize {}

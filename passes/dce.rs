@@ -1,4 +1,4 @@
-//! What nothing reads any more.
+//! Removal of what nothing reads.
 
 mod narrow;
 mod readers;
@@ -14,7 +14,7 @@ use std::collections::HashSet;
 const UNSCHEDULED_VARIANT: RuleInfo =
     RuleInfo { name: "unscheduled-variant", pattern: "a variant that no step runs → nothing" };
 const UNREAD_OP: RuleInfo =
-    RuleInfo { name: "unread-op", pattern: "an op that no result is made of → nothing" };
+    RuleInfo { name: "unread-op", pattern: "an op that no result depends on → nothing" };
 const UNREAD_INPUT: RuleInfo = RuleInfo {
     name: "unread-input",
     pattern: "an input of a stage that the stage does not read → nothing",
@@ -24,8 +24,8 @@ const UNREAD_PREPARED: RuleInfo =
 const UNREAD_CARRY: RuleInfo =
     RuleInfo { name: "unread-carry", pattern: "a carried value that no step reads → nothing" };
 
-/// Drops what nothing reads, across stages: ops, inputs of stages, prepared and carried values, variants that neither the
-/// schedule names nor a probe chooses; and carries of a value only what is read of it. Inputs of the program stay: they are its
+/// Removes what nothing reads, across stages: ops, inputs of stages, prepared and carried values, variants that neither the
+/// schedule names nor a probe chooses. Narrows a carried value to the slice that is read. Inputs of the program stay: they are its
 /// interface.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -1,4 +1,4 @@
-//! Ops into the few kernels that a machine should run, by equality saturation.
+//! Fusion of ops into few kernels, by equality saturation.
 
 mod explain;
 mod extract;
@@ -28,25 +28,24 @@ use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Fuses what belongs together, block by block: norms with modulation and quantization into `rowwise` ops, products with
-/// bias, activation, gate and residual into `gemm`s. What a kernel would compute twice or keep from memory, the estimated
-/// time on `device` decides.
+/// Fuses ops block by block: norms with modulation and quantization into `rowwise` ops, products with bias, activation, gate
+/// and residual into `gemm`s. The estimated time on `device` decides what a kernel computes twice and what goes through memory.
 ///
-/// The ops of a block, the values they read aside, are put into an e-graph; rules say which of its terms are equal; and of
-/// all programs that the e-graph holds then, the one that costs least is taken. Blocks that are alike are fused alike.
+/// The ops of a block are put into an e-graph, rules add equal terms, and the cheapest of all programs in the e-graph is
+/// extracted. Blocks with the same computation are fused in the same way.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Fuse {
-    /// The machine whose times decide: the one that the program will run on, where that is known, unless told otherwise; else
-    /// an H100.
+    /// The machine whose estimated times decide. If not given, the one that the program will run on if that is known, else an
+    /// H100.
     #[serde(default)]
     #[schemars(with = "Machine")]
     pub device: Option<&'static Machine>,
-    /// Which of the equal programs to take.
+    /// Which of the equal programs to extract.
     #[serde(default, skip_serializing_if = "Extraction::is_best")]
     #[schemars(!skip_serializing_if)]
     pub extract: Extraction,
-    /// The equalities that it knows: [`RULES`], unless a library user has others.
+    /// The rules: [`RULES`], unless a library user sets others.
     #[serde(skip, default = "default_rules")]
     pub rules: &'static [FuseRule],
 }
@@ -66,7 +65,7 @@ impl Pass for Fuse {
         "fuse"
     }
 
-    /// With the machine, so that what is printed runs as this does, wherever it runs.
+    /// Includes the machine, so that the printed pipeline does the same on every machine.
     fn options(&self) -> Map<String, Value> {
         options_of(&Self { device: Some(self.machine()), ..self.clone() })
     }
@@ -98,7 +97,9 @@ impl Pass for Fuse {
         let found =
             all.iter().find_map(|region| Some((region, region.values.iter().position(|&id| id == value)?)));
         let Some((region, index)) = found else {
-            return Some(Err(Mismatch::new("it comes from outside, or is a view of what does")));
+            return Some(Err(Mismatch::new(
+                "it comes from outside the region, or is a view of such a value",
+            )));
         };
         let (terms, ids) = plan::terms_of(&region.outline, plan::leaf_name, false);
         let saturated = plan::saturate(terms, self.rules, &Allowance::default());
@@ -133,7 +134,8 @@ impl Pass for Fuse {
                 match plan.apply(graph, &region, &mut replaced) {
                     // What another region was made of this one, and this one of that.
                     Err(PassError::Patch(error @ PatchError::Cycle { .. })) => {
-                        cx.report.note(format!("a region of {} stays: {error}", region.names.ops[0].0));
+                        cx.report
+                            .note(format!("the region of {} stays unfused: {error}", region.names.ops[0].0));
                     }
                     applied => changed |= applied?,
                 }
@@ -152,8 +154,8 @@ impl Pass for Fuse {
 }
 
 impl Fuse {
-    /// Proofs that what the pass makes of `program` is what was there: one for each value that a rule made, of one block of
-    /// each kind.
+    /// Proofs that the pass preserves what `program` computes: one for each value that a rule made, for one block of each
+    /// kind.
     ///
     /// # Errors
     /// A bug of a rule.
@@ -179,14 +181,14 @@ impl Fuse {
     }
 }
 
-/// The regions of `graph` without what nothing reads.
+/// The regions of `graph`, after removing what nothing reads.
 fn read_regions(graph: &Graph) -> Vec<Region> {
     let mut graph = graph.clone();
     remove_unread(&mut graph, plan::RULE).expect("nothing is in the way of that");
     regions(&graph)
 }
 
-/// What became of the regions of one outline, in a line.
+/// The report on the regions of one outline, in one line.
 fn describe(outline: &Outline, plan: &Plan, uses: usize) -> String {
     let Found { stop, is_narrowed, classes, terms, rounds, extracted, .. } = &plan.found;
     let micro = |price: extract::Price| format!("{:.1}", price.nanoseconds as f64 / 1e3);
@@ -201,12 +203,12 @@ fn describe(outline: &Outline, plan: &Plan, uses: usize) -> String {
         counted(*rounds, "round"),
     );
     if *is_narrowed {
-        line += "; NOT SATURATED: there are too many ways to divide its formulas, of which the shortest and longest were tried";
+        line += "; NOT SATURATED: its formulas can be divided in too many ways; only the shortest and longest were tried";
     } else if !matches!(stop, StopReason::Saturated) {
         line += &format!("; NOT SATURATED: {stop:?}");
     }
     if extracted.is_cut_short {
-        line += "; the search for the cheapest terms was cut short";
+        line += "; the search for the cheapest terms hit its limit";
     }
     line
 }

@@ -1,4 +1,4 @@
-//! Out of the step what does not depend on the latents.
+//! Moves what does not depend on the latents out of the step.
 
 mod batch;
 mod plan;
@@ -19,12 +19,12 @@ use std::collections::HashSet;
 /// Moves out of the step, into prepare stages by [rate](reflux_ir::Rate), everything that does not depend on the
 /// evolving latents:
 ///
-/// - what is known earlier as it is: position tables per size, the text's projection per prompt;
-/// - what depends on the step's number alone, through `select(table, step)`: it is computed *for all steps at once*,
-///   `[steps, …]`, where the ops on the way work row by row, and the step selects its row of the result. So the adaLN
-///   modulations of all steps become one product per linear.
+/// - values that are known earlier: position tables per size, the projection of the text per prompt;
+/// - values that depend only on the number of the step, through `select(table, step)`, if their ops work row by row: they are
+///   computed *for all steps at once*, `[steps, …]`, and the step selects its row of the result. So the adaLN modulations of
+///   all steps become one product per linear.
 ///
-/// Values of one stem (`mod.0`, `mod.1`, …) are prepared as one tensor, side by side along the last axis.
+/// Values with one stem (`mod.0`, `mod.1`, …) are prepared as one tensor, side by side along the last axis.
 /// Views stay in the step, where they cost nothing; so does `dequantize`, whose result is larger than its input.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -35,7 +35,7 @@ impl Pass for Hoist {
         "hoist"
     }
 
-    /// A product of all steps' rows may sum in another order than one of a single row.
+    /// A product over the rows of all steps may sum in another order than one over a single row.
     fn exactness(&self) -> Exactness {
         Exactness::Reassociating
     }
@@ -50,9 +50,9 @@ impl Pass for Hoist {
 
     fn why(&self, place: &Place, rule: &str) -> Option<Answer> {
         let answer = || match place.stage {
-            Stage::Prepare(_) => Err(Mismatch::new(format!("it is prepared already, in `{}`", place.stage))),
+            Stage::Prepare(_) => Err(Mismatch::new(format!("it is already prepared, in `{}`", place.stage))),
             Stage::Variant(_) if place.program.variants.len() > 1 => Err(Mismatch::new(
-                "hoist needs that every step runs the same graph, and the program has several variants",
+                "hoist requires that every step runs the same graph, but the program has several variants",
             )),
             Stage::Variant(name) => Plan::new(place.program, name).why(place.graph, place.value),
         };

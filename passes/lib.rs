@@ -1,17 +1,18 @@
 //! The passes of Reflux, in the order in which a pipeline usually runs them:
 //!
 //! 1. [`canonicalize`](Canonicalize) brings the graph into one form, so that later patterns are few.
-//! 2. [`hoist`](Hoist) takes out of the step what does not depend on the latents. Before caches, which split the step
-//!    into variants, and after canonicalizing, which shares what blocks compute alike.
-//! 3. [`quantize`](Quantize) makes linears integer or f8 products. Before fusing, which works on the ops it inserts.
+//! 2. [`hoist`](Hoist) moves what does not depend on the latents out of the step. It runs before caches, which split the
+//!    step into variants, and after `canonicalize`, which shares what several blocks compute alike.
+//! 3. [`quantize`](Quantize) turns linears into int8, f8 or int4 products. It runs before `fuse`, which fuses the ops it inserts.
 //! 4. [`cache`](Cache) lets steps reuse results of earlier ones: variants of the step, carried values, a schedule.
-//! 5. [`merge-linear`](MergeLinear) makes linears of one input one product. After quantizing, which picks modules by
-//!    their paths, and after caches, which look for what a module results in.
-//! 6. [`fuse`](Fuse) makes few kernels of many ops, whatever the passes before it have left.
-//! 7. [`pack`](Pack) lays out weights as the processor's products read them. Last of those that look for weights.
-//! 8. [`dce`](Dce) drops what nothing reads any more.
+//! 5. [`merge-linear`](MergeLinear) merges linears that read the same value into one product. It runs after `quantize`, which
+//!    picks modules by their paths, and after caches, which look for the results of modules.
+//! 6. [`fuse`](Fuse) turns many ops into few kernels.
+//! 7. [`pack`](Pack) lays out weights in the order in which the processor's products read them. It is the last pass that looks
+//!    for weights.
+//! 8. [`dce`](Dce) removes what nothing reads any more.
 //!
-//! [`tap`](Tap) is for looking inside. To add a pass: write its file with an implementation of
+//! [`tap`](Tap) shows values inside the network. To add a pass: write its file with an implementation of
 //! [`Pass`](reflux_ir::pass::Pass), add it to [`PASSES`], and write its test; `docs/adding-a-pass.md` walks through one.
 
 mod cache;
@@ -44,7 +45,7 @@ use reflux_ir::{Graph, Patch, PatchError};
 pub static PASSES: &[PassInfo] = &[
     PassInfo {
         name: "canonicalize",
-        summary: "one form for views, casts and constants; equal values computed once",
+        summary: "bring views, casts and constants into one form; compute equal values once",
         positional: None,
         example: "canonicalize",
         about: About::of::<Canonicalize>,
@@ -52,7 +53,7 @@ pub static PASSES: &[PassInfo] = &[
     },
     PassInfo {
         name: "hoist",
-        summary: "out of the step what does not depend on the latents, all steps at once",
+        summary: "move what does not depend on the latents out of the step, for all steps at once",
         positional: None,
         example: "hoist",
         about: About::of::<Hoist>,
@@ -60,7 +61,7 @@ pub static PASSES: &[PassInfo] = &[
     },
     PassInfo {
         name: "quantize",
-        summary: "linears in int8, f8 or int4, by scheme, with modules excluded",
+        summary: "run linears in int8, f8 or int4, except in excluded modules",
         positional: Some("scheme"),
         example: "quantize(int8dq,exclude=norm+embedding)",
         about: About::of::<Quantize>,
@@ -68,7 +69,7 @@ pub static PASSES: &[PassInfo] = &[
     },
     PassInfo {
         name: "cache",
-        summary: "results reused from step to step, by one of several methods",
+        summary: "reuse results of earlier steps, by one of several methods",
         positional: Some("method"),
         example: "cache(fora,interval=3)",
         about: Cache::about,
@@ -76,7 +77,7 @@ pub static PASSES: &[PassInfo] = &[
     },
     PassInfo {
         name: "merge-linear",
-        summary: "linears of a block that read the same value made one product",
+        summary: "merge linears of a block that read the same value into one product",
         positional: None,
         example: "merge-linear",
         about: About::of::<MergeLinear>,
@@ -84,7 +85,7 @@ pub static PASSES: &[PassInfo] = &[
     },
     PassInfo {
         name: "fuse",
-        summary: "norms, products and what follows them as few kernels, by equality saturation",
+        summary: "fuse norms, products and the ops around them into few kernels, by equality saturation",
         positional: None,
         example: "fuse(device=h100)",
         about: About::of::<Fuse>,
@@ -92,7 +93,7 @@ pub static PASSES: &[PassInfo] = &[
     },
     PassInfo {
         name: "pack",
-        summary: "weights of f32 products laid out in panels, for the processor",
+        summary: "lay out weights of f32 products in panels, for the processor",
         positional: None,
         example: "pack",
         about: About::of::<Pack>,
@@ -100,7 +101,7 @@ pub static PASSES: &[PassInfo] = &[
     },
     PassInfo {
         name: "dce",
-        summary: "what nothing reads dropped, carried values narrowed to what is read",
+        summary: "remove what nothing reads; narrow carried values to the part that is read",
         positional: None,
         example: "dce",
         about: About::of::<Dce>,
@@ -108,7 +109,7 @@ pub static PASSES: &[PassInfo] = &[
     },
     PassInfo {
         name: "tap",
-        summary: "values inside the network made results, for looking at them",
+        summary: "return values inside the network as results, for inspection",
         positional: Some("values"),
         example: "tap(h.*)",
         about: About::of::<Tap>,
@@ -116,18 +117,17 @@ pub static PASSES: &[PassInfo] = &[
     },
 ];
 
-/// The default passes, which change no result: what runs where nothing is asked for, and around what is, see
+/// The default passes, which are lossless. They run by default, and around the passes that a user asks for; see
 /// [`Recipe`](reflux_ir::pass::Recipe).
 pub const LOSSLESS: &str = "canonicalize,hoist,canonicalize,merge-linear,fuse,dce";
 
-/// [`LOSSLESS`] where products read weights in panels.
+/// [`LOSSLESS`] for devices whose products read weights in panels.
 pub const LOSSLESS_PACKED: &str = "canonicalize,hoist,canonicalize,merge-linear,fuse,pack,dce";
 
-/// [`LOSSLESS`] for networks that run once a picture: nothing is worth preparing.
+/// [`LOSSLESS`] for networks that run once per picture, where preparing values gains nothing.
 pub const LOSSLESS_ONCE: &str = "canonicalize,merge-linear,fuse,dce";
 
-/// Removes from `graph` the ops that no output is made of, on behalf of `rule`: what is done around them would be done for
-/// nothing.
+/// Removes from `graph` the ops that no output depends on, on behalf of `rule`, so that no work is spent on them.
 fn remove_unread(graph: &mut Graph, rule: &'static str) -> Result<Changed, PatchError> {
     let is_changed = !graph.unread().is_empty();
     let mut patch = Patch::new(graph, rule);

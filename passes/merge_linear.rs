@@ -1,4 +1,4 @@
-//! Linears of one input as one product.
+//! Merging of linears that read the same value.
 
 mod products;
 
@@ -16,12 +16,12 @@ const RULE: RuleInfo = RuleInfo {
     pattern: "linear(x, V), linear(x, W) → slices of linear(x, concat(V, W)), within a block",
 };
 
-/// Makes linears of one block that read the same value one product over the columns of all of them: queries, keys and
-/// values, and in FLUX's single blocks the MLP's input too. (diffusers' `fuse_qkv_projections`, which keeps the separate
-/// weights besides.)
+/// Merges linears of one block that read the same value into one product with all their columns: queries, keys and values,
+/// and in FLUX's single blocks the MLP's first linear too. (diffusers' `fuse_qkv_projections` does this but keeps the separate
+/// weights as well.)
 ///
-/// The weights are put together once, in `prepare weights`; the parts of the result are slices. Products of codes are
-/// merged with their scales, where each row has its own: the codes stay the same.
+/// The weights are concatenated once, in `prepare weights`; the single results are slices. Quantized products are merged if
+/// each row of a weight has its own scale; the codes stay the same.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MergeLinear {}
@@ -119,7 +119,7 @@ fn prepare(
     Ok(weights.into_iter().zip(biases).map(prepared).collect())
 }
 
-/// Replaces the products of `group`, which read one value, by one and its slices. `replaced` says what became of the
+/// Replaces the products of `group`, which read one value, by one product and its slices. `replaced` says what became of the
 /// results of groups before it, which that value may be, and learns what becomes of these.
 fn merge(
     graph: &mut Graph,

@@ -1,4 +1,4 @@
-//! Weights laid out as the processor's products read them.
+//! Layout of weights in the order in which the processor's products read them.
 
 use crate::UNPACKED;
 use reflux_ir::op::{Arg, Body, Gemm, Op, Reshape, Term, Transpose};
@@ -11,15 +11,15 @@ use serde::{Deserialize, Serialize};
 
 const RULE: RuleInfo = RuleInfo {
     name: "pack",
-    pattern: "linear(x, W) → linear(x, panels of W), by itself or in a gemm, of f32 weights",
+    pattern: "linear(x, W) → linear(x, panels of W), alone or in a gemm, for f32 weights",
 };
 
 /// Rows of a weight to a panel: those of two vectors of AVX2, or of one of AVX-512.
 const WIDTH: usize = 16;
 
 /// Lays out the weights of f32 products in panels of 16 neighbouring rows, `[out / 16, in, 16]`, once, in `prepare weights`.
-/// The processor's products then read them in one run of memory, with no sums across a vector. (BLAS packs at every call;
-/// tract's `OptMatMulPack` and oneDNN's reorders are this pass.)
+/// The processor's products then read them contiguously, without horizontal sums. (BLAS packs at every call; tract's
+/// `OptMatMulPack` and oneDNN's reorders correspond to this pass.)
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pack {}
@@ -91,18 +91,18 @@ fn weight(graph: &Graph, id: ValueId) -> Result<ValueId, Mismatch> {
         Op::Gemm(gemm) => match gemm.product.terms() {
             [Term { op: Op::Linear(_), args }] => match args[1] {
                 Arg::Operand(index) => (operands[index], reads_of(gemm, index)),
-                _ => return Err(Mismatch::new("its weight is made where it is multiplied")),
+                _ => return Err(Mismatch::new("its weight is computed inside the gemm")),
             },
             _ => return Err(Mismatch::new("it multiplies codes, whose kernel reads rows")),
         },
-        _ => return Err(Mismatch::new("the rule starts from `linear`, by itself or in a `gemm`")),
+        _ => return Err(Mismatch::new("the rule starts from `linear`, alone or in a `gemm`")),
     };
     if reads > 1 {
-        return Err(Mismatch::at(weight, "its weight is something else to it besides"));
+        return Err(Mismatch::at(weight, "it also reads its weight as another operand"));
     }
     let fact = &graph[weight].fact;
     let reason = match fact.shape[..] {
-        [_, _, _] => "its weight lies in panels already",
+        [_, _, _] => "its weight is already in panels",
         [out, _] if out % WIDTH != 0 => "the rows of its weight do not fill panels of 16",
         _ if fact.dtype != DType::F32 => "its weight is not f32",
         _ if !matches!(graph[weight].op, Op::Weight(_) | Op::Input(_)) || fact.rate != Rate::Weights => {

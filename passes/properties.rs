@@ -1,10 +1,10 @@
-//! What passes need of the products of a program, end, and so order themselves by.
+//! Properties of programs that passes require and end, by which they are ordered.
 
 use reflux_ir::op::{Arg, Op};
 use reflux_ir::pass::Property;
 use reflux_ir::{Graph, Program, Rate, ValueId};
 
-/// No op is a formula over others: `rowwise` and `gemm` ops are opaque to passes that look for patterns.
+/// No ops are fused: `rowwise` and `gemm` ops are opaque to passes that look for patterns.
 pub const UNFUSED: Property = Property {
     name: "unfused",
     says: "that no ops are fused",
@@ -14,7 +14,7 @@ pub const UNFUSED: Property = Property {
     },
 };
 
-/// Every module computes its own linear: a product of several modules can no longer be chosen by the path of one.
+/// Every module has its own linear. A merged product can no longer be chosen by the path of one module.
 pub const SEPARATE_LINEARS: Property = Property {
     name: "separate-linears",
     says: "that linears of different modules are separate products",
@@ -24,12 +24,12 @@ pub const SEPARATE_LINEARS: Property = Property {
 /// Weights lie row by row, as in the checkpoint.
 pub const UNPACKED: Property = Property {
     name: "unpacked",
-    says: "that weights lie as in the checkpoint",
+    says: "that weights have the checkpoint's layout",
     holds: |program| !any_prepared_weight(program, |op| matches!(op, Op::Transpose(_))),
 };
 
-/// Whether the weight of a product is a result of `prepare weights` that is made by an op of which `is` holds, views of it
-/// included.
+/// Whether the weight of a product is a result of `prepare weights` made by an op for which `is` holds, or a view of such a
+/// result.
 fn any_prepared_weight(program: &Program, is: impl Fn(&Op) -> bool) -> bool {
     let Some(prepare) = program.prepares.get(&Rate::Weights) else { return false };
     let prepared = |name: &str| prepare.outputs().iter().find(|output| *output.label == *name);
@@ -44,7 +44,7 @@ fn any_prepared_weight(program: &Program, is: impl Fn(&Op) -> bool) -> bool {
     program.variants.values().any(|graph| graph.ids().any(|id| is_made_so(graph, id)))
 }
 
-/// The weight of the product `id`, if it is one, by itself or in a `gemm`.
+/// The weight of the product `id`, if it is one, alone or in a `gemm`.
 fn weight_of(graph: &Graph, id: ValueId) -> Option<ValueId> {
     let operands = graph.operands(id);
     match &graph[id].op {

@@ -1,4 +1,4 @@
-//! Configurations of [Pruna](https://github.com/PrunaAI/pruna) as recipes of Reflux, to move over with.
+//! Translation of [Pruna](https://github.com/PrunaAI/pruna)'s configurations into recipes of Reflux.
 
 mod error;
 mod known;
@@ -14,12 +14,12 @@ use serde_json::{Map, Value, json};
 use smash::Smash;
 use targets::Targets;
 
-/// What a configuration of Pruna's comes to.
+/// The translation of a Pruna configuration.
 #[derive(Debug)]
 pub struct Translation {
-    /// What it wants, beside the default passes.
+    /// The passes to run with the default ones.
     pub recipe: Recipe,
-    /// What each of its keys became, or why nothing.
+    /// What each of its keys became, or why it needs nothing.
     pub notes: Vec<String>,
 }
 
@@ -29,11 +29,11 @@ const CACHES: [&str; 3] = ["fora", "pab", "fastercache"];
 /// The passes that do what the `SmashConfig` in `table` asks for.
 ///
 /// Both forms are understood, also mixed: `{"cacher": "fora", "fora_interval": 3}`, as Pruna had it up to 0.2 and as it
-/// still saves, and `{"fora": {"interval": 3}}`. Defaults are Pruna's. What makes the same model faster without changing
-/// its results (compilers, kernels) is noted and needs nothing; what has no counterpart is an error.
+/// still saves, and `{"fora": {"interval": 3}}`. Defaults are Pruna's. Settings that only make a model faster
+/// (compilers, kernels) need nothing and give a note; settings without a counterpart are errors.
 ///
-/// Patterns of `target_modules` are those of Pruna but in one thing: there they choose linears by their own path alone,
-/// here also by the path of a module that they are in. `outside_blocks` are the modules of the model outside its blocks that
+/// Patterns of `target_modules` mean what they do in Pruna, with one difference: there they match only the path of a linear
+/// itself, here also that of a module that contains it. `outside_blocks` are the modules of the model outside its blocks that
 /// hold linears.
 pub fn translate(table: &Map<String, Value>, outside_blocks: &[&str]) -> Result<Translation, PrunaError> {
     let Smash { algorithms, mut notes } = Smash::read(table)?;
@@ -61,7 +61,7 @@ pub fn translate(table: &Map<String, Value>, outside_blocks: &[&str]) -> Result<
     if let (Some(draft), true) = (&mut quantize, compiles_blocks_alone(&algorithms)) {
         draft.set("torch_compile_target", "skip", with(draft.options.get("skip"), outside_blocks))?;
         notes.push(
-            "torch_compile_target = module_list: what is outside the blocks is not quantized, as in Pruna"
+            "torch_compile_target = module_list: modules outside the blocks are not quantized, as in Pruna"
                 .into(),
         );
     }
@@ -89,7 +89,7 @@ impl Draft {
         Self { algorithm: algorithm.name, info, options: Map::new() }
     }
 
-    /// Sets an option that is `key` in Pruna's words; what the pass says against it is said of the key.
+    /// Sets an option that Pruna calls `key`; errors of the pass name that key.
     fn set(&mut self, key: &str, option: &str, value: impl Into<Value>) -> Result<(), PrunaError> {
         self.options.insert(option.to_owned(), value.into());
         let built = self.info.with_options(self.options.clone());
@@ -115,7 +115,7 @@ fn cache(
         let key = algorithm.key(option);
         if option == "backbone_calls_per_step" {
             notes.push(format!(
-                "{key}: not needed, both calls of true CFG are one batch with states of their own"
+                "{key}: not needed, true CFG runs both calls as one batch with separate states"
             ));
         } else {
             draft.set(&key, option, value.clone())?;
@@ -133,8 +133,7 @@ fn torchao(
     let mut draft = Draft::new(algorithm, "quantize");
     let key = |option| algorithm.key(option);
     if options.get("quant_type").is_some_and(|scheme| is_word(scheme, "int4dq")) {
-        let why =
-            "int4dq is no scheme of Reflux; int4wo has the same bits for weights, int8dq for activations";
+        let why = "Reflux has no scheme int4dq; int4wo has the same bits for weights, int8dq for activations";
         return Err(PrunaError::value(key("quant_type"), why));
     }
     let scheme = options.get("quant_type").cloned().unwrap_or("int8dq".into());
@@ -147,16 +146,17 @@ fn torchao(
         return Ok(Some(draft));
     };
     if excluded.is_some() {
-        notes.push(format!("{}: target_modules takes its place, as in Pruna", key("excluded_modules")));
+        notes.push(format!("{}: overridden by target_modules, as in Pruna", key("excluded_modules")));
     }
     let key = key("target_modules");
     let targets = Targets::read(&key, targets)?;
     for pattern in &targets.elsewhere {
-        notes
-            .push(format!("{key}: `{pattern}` names nothing of the transformer, and only that is quantized"));
+        notes.push(format!(
+            "{key}: `{pattern}` matches nothing in the transformer, and only that is quantized"
+        ));
     }
     let Some(include) = targets.include else {
-        notes.push(format!("{key}: nothing is left to include, so nothing is quantized"));
+        notes.push(format!("{key}: no module is left to include, so nothing is quantized"));
         return Ok(None);
     };
     draft.set(&key, "include", include)?;

@@ -1,4 +1,4 @@
-//! Linears in fewer bits.
+//! Quantization of linears.
 
 mod preset;
 mod scheme;
@@ -20,7 +20,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// Makes linears products of codes, by a [`Scheme`]: `linear(x, W, b)` becomes, for int8dq,
+/// Replaces linears by quantized products, by a [`Scheme`]. With int8dq, `linear(x, W, b)` becomes
 ///
 /// ```text
 /// %x_q = quantize %x {dtype=i8, scales=row.bf16, quant_min=-127, eps=1e-5} : i8.row.bf16[…]
@@ -28,39 +28,39 @@ use serde_json::{Map, Value};
 /// %y = rescale %y_acc, %x_q, @W, @b {dtype=bf16} : bf16[…,out]
 /// ```
 ///
-/// so that programs that are fused later and those that are not share their integers. An input that several linears
-/// read is quantized once. Weights are quantized when they are loaded.
+/// so that fused and unfused programs compute with the same integers. An input that several linears read is quantized once.
+/// Weights are quantized when they are loaded.
 ///
-/// Which linears: those of `include` (all if empty) that neither `exclude` nor `skip` names. `exclude` is a [`Preset`] of
+/// Quantizes the linears that match `include` (all if empty) and neither `exclude` nor `skip`. `exclude` is a [`Preset`] of
 /// torchao's integration in Pruna; `include` and `skip` are lists of patterns of module paths, see [`Globs`].
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Quantize {
-    /// What is quantized, and to what.
+    /// What is quantized, and to which type.
     #[serde(default)]
     pub scheme: Scheme,
     /// How scales are computed.
     #[serde(default, skip_serializing_if = "Rule::is_default")]
     #[schemars(!skip_serializing_if)]
     pub rule: Rule,
-    /// Modules to leave as they are, by what they are for.
+    /// A preset of modules to leave unquantized.
     #[serde(default, skip_serializing_if = "Preset::is_none")]
     #[schemars(!skip_serializing_if)]
     pub exclude: Preset,
-    /// Patterns of module paths: only these are quantized; all are if there are none.
+    /// Patterns of module paths: quantize only these; all if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_several")]
     #[schemars(!skip_serializing_if)]
     pub include: Vec<String>,
-    /// Patterns of module paths to leave as they are.
+    /// Patterns of module paths to leave unquantized.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_several")]
     #[schemars(!skip_serializing_if)]
     pub skip: Vec<String>,
-    /// Leave linears whose input has at most so many rows: a product of few rows is bound by reading the weights, and
-    /// quantizing its input only costs. Hoisted modulations have a row for each step.
+    /// Leave linears whose input has at most this many rows: a product of few rows is bound by reading its weights, so
+    /// quantizing its input only adds work. Hoisted modulations have one row per step.
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(!skip_serializing_if)]
     pub keep_rows: usize,
-    /// Not to refuse where no linear is left to quantize, or where a pattern matches none.
+    /// Accept that no linear is left to quantize, or that a pattern matches none.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(!skip_serializing_if)]
     pub allow_nothing: bool,

@@ -1,4 +1,4 @@
-//! Values inside the network, made visible.
+//! Values inside the network as results.
 
 use reflux_ir::pass::{Changed, Exactness, Pass, PassContext, PassError, counted, options_of};
 use reflux_ir::{Graph, Name, Patch, Program, ValueId};
@@ -6,15 +6,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// Makes the values called `values` results of every variant, under their own names, so that a run gives them back.
+/// Makes the values named by `values` results of every variant, under their own names, so that a run returns them.
 ///
-/// `*` at the end stands for anything: `tap(h.*)` gives the stream behind every block of that stack.
+/// `*` at the end matches any suffix: `tap(h.*)` returns the stream after every block of that stack.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tap {
-    /// A name, or the beginning of several with `*` behind it.
+    /// The name of a value, or a prefix followed by `*`.
     pub values: String,
-    /// Not to refuse where no value is called so.
+    /// Accept that no value has such a name.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(!skip_serializing_if)]
     pub allow_nothing: bool,
@@ -83,7 +83,7 @@ fn graphs_mut(program: &mut Program) -> impl Iterator<Item = &mut Graph> {
 }
 
 impl Tap {
-    /// The names that `values` stands for, in program order.
+    /// The names that `values` matches, in program order.
     fn matching(&self, graph: &Graph) -> Vec<Name> {
         let is_meant = |id: &ValueId| match self.values.strip_suffix('*') {
             Some(prefix) => graph[*id].name.starts_with(prefix),

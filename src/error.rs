@@ -10,7 +10,7 @@ use reflux_passes::pruna::PrunaError;
 use reflux_runtime::{Device, FreeMemory, RunError};
 use std::path::PathBuf;
 
-/// Everything that can keep Reflux from doing what it was asked.
+/// All errors of Reflux.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
@@ -40,13 +40,11 @@ pub enum Error {
     #[error("{what} must be {range}, not {found}")]
     Range { what: &'static str, range: String, found: String },
     #[error(
-        "this needs at least {} of memory ({network}), and {device} has {} free{}; make the image smaller{}",
+        "this needs at least {} of memory ({network}), and {device} has {} free{}; make the picture smaller{}",
         size(*.needed), size(.free.bytes), under(.free.limit), other_ways(*.device)
     )]
     Memory { network: String, needed: u64, free: FreeMemory, device: Device },
-    #[error(
-        "{network} gave numbers that are not finite (NaN or infinity) {when}, computing in {dtype}; {cause}"
-    )]
+    #[error("{network} gave NaN or infinity {when}, computing in {dtype}; {cause}")]
     NotFinite { network: &'static str, when: String, dtype: DType, cause: String },
     #[error("{}: {why}", path.display())]
     Tensors { path: PathBuf, why: String },
@@ -58,12 +56,12 @@ pub enum Error {
     Unfinished { done: usize, error: Box<Error> },
     #[error("cannot write to standard output: {}", words::of_io(.0))]
     Stdout(std::io::Error),
-    #[error("the bundled model is not there (looked for models/emoji in {}); give one with --model", list(.0))]
+    #[error("the bundled model was not found (looked for models/emoji in {}); give a model with --model", list(.0))]
     NoBundledModel(Vec<PathBuf>),
-    #[error("the program `{name}` does not fit the request:{}", lines(.reasons))]
+    #[error("the program `{name}` does not match the request:{}", lines(.reasons))]
     Program { name: String, reasons: Vec<String> },
     #[error(
-        "{failed} of {cases} kernel cases are wrong on {device}, or did not run; please report them, with seed {seed}"
+        "{failed} of {cases} kernel cases gave wrong results on {device} or did not run; please report them, with seed {seed}"
     )]
     Kernels { failed: usize, cases: usize, device: Device, seed: u64 },
     #[error("{0}")]
@@ -76,12 +74,12 @@ impl From<DriverError> for Error {
     }
 }
 
-/// Each on a line of its own.
+/// Each on a separate line.
 fn lines(reasons: &[String]) -> String {
     reasons.iter().map(|reason| format!("\n  {reason}")).collect()
 }
 
-/// The sizes that can be drawn next to `pixels`, where they are multiples of `unit`.
+/// The message with the sizes nearest to `pixels` that are multiples of `unit`.
 pub(crate) fn nearest_sizes(pixels: usize, unit: usize) -> String {
     let below = pixels / unit * unit;
     match below.checked_add(unit) {
@@ -91,10 +89,10 @@ pub(crate) fn nearest_sizes(pixels: usize, unit: usize) -> String {
     }
 }
 
-/// What else would take less memory.
+/// Other ways to use less memory.
 fn other_ways(device: Device) -> &'static str {
     if device.dtype().bits() > 16 {
-        ", compute in 16 bits (--dtype bf16), or keep less at once (--memory low)"
+        ", compute in 16 bits (--dtype bf16), or keep less in memory (--memory low)"
     } else {
         ", quantize the transformer (--passes), or keep less on the device (--memory low)"
     }
@@ -102,12 +100,12 @@ fn other_ways(device: Device) -> &'static str {
 
 /// What limits memory, if not the device.
 fn under(limit: Option<&str>) -> String {
-    limit.map(|limit| format!(" under {limit}, which may be raised")).unwrap_or_default()
+    limit.map(|limit| format!(" under {limit}, which you may be able to raise")).unwrap_or_default()
 }
 
 fn size(bytes: u64) -> String {
     match bytes {
-        // The count saturates; nobody has this much.
+        // The count saturates.
         1_000_000_000_000_000.. => "a million GB".into(),
         1_000_000_000.. => format!("{:.1} GB", bytes as f64 / 1e9),
         _ => format!("{} MB", bytes.div_ceil(1_000_000)),

@@ -1,11 +1,11 @@
-//! Where commands and the library write to: everything they write goes through an [`Output`].
+//! Outputs of commands and the library: everything is written through an [`Output`].
 
 use crate::{Error, ImageFormat};
 use reflux_ir::files;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-/// A place for results, with the name that it was given.
+/// A destination for results, with the name that the user gave it.
 #[derive(Debug)]
 pub(crate) struct Output {
     path: PathBuf,
@@ -34,27 +34,27 @@ impl Output {
         Self::at(argument)
     }
 
-    /// The same for what is not text, which a terminal cannot show.
+    /// The same for binary output, which a terminal cannot show.
     ///
     /// # Errors
-    /// [`Error::Write`] if nothing could be written there later, or by somebody who looks at a terminal.
+    /// [`Error::Write`] if nothing could be written there later, or if it is a terminal.
     pub fn binary(argument: &Path) -> Result<Self, Error> {
         let output = Self::named(argument)?;
         if output.is_stdout() && std::io::stdout().is_terminal() {
             let error = std::io::Error::other(
-                "standard output is a terminal, and this is no text; redirect it to a file or a pipe",
+                "standard output is a terminal, but the output is binary; redirect it to a file or a pipe",
             );
             return Err(Error::Write { path: output.path, error });
         }
         Ok(output)
     }
 
-    /// As it was named.
+    /// The name that the user gave.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether it is a file, and not something that is only written to.
+    /// Whether it is a regular file.
     pub fn is_file(&self) -> bool {
         self.output.is_file()
     }
@@ -69,7 +69,7 @@ impl Output {
         self.output.is_same(&other.output)
     }
 
-    /// Writes what `write` does, all of it or, to a file, nothing.
+    /// Writes by `write`; a file is written completely or not at all.
     ///
     /// # Errors
     /// [`Error::Write`].
@@ -77,7 +77,7 @@ impl Output {
         self.output.write(write).map_err(|error| Error::Write { path: self.path.clone(), error })
     }
 
-    /// Writes `text`. A reader that closes a stream has seen enough of it, which is no error.
+    /// Writes `text`. It is not an error if the reader closes a stream early.
     ///
     /// # Errors
     /// [`Error::Write`].
@@ -88,8 +88,7 @@ impl Output {
         }
     }
 
-    /// Refuses to write over one of `inputs`, which are read: files, and folders of models, of which only pictures may be
-    /// replaced.
+    /// Refuses to overwrite one of `inputs`: files, and folders of models, in which only pictures may be replaced.
     ///
     /// # Errors
     /// [`Error::Usage`].
@@ -114,6 +113,6 @@ impl Output {
         let part =
             if self.path == input { String::new() } else { format!(" as part of {}", input.display()) };
         let path = self.path.display();
-        Err(Error::Usage(format!("{path} is read{part}, and would be written over; name another file")))
+        Err(Error::Usage(format!("{path} is an input{part} and would be overwritten; name another file")))
     }
 }

@@ -1,5 +1,5 @@
-//! What the process says when something ends it that no code can return from: memory that is not there, and files that
-//! change while they are mapped. One message and exit code 1, as for any other error.
+//! The last message of the process in cases that no code can recover from: failed allocations, and files that change while
+//! they are mapped. One message and exit status 1, as for any other error.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
@@ -36,14 +36,14 @@ fn or_exit(block: *mut u8, bytes: usize) -> *mut u8 {
         exit_with(&[
             b"error: out of memory: ",
             decimal(bytes, &mut digits),
-            b" more bytes could not be had; make the image smaller, compute in 16 bits (--dtype bf16), keep less at once \
+            b" more bytes could not be allocated; make the picture smaller, compute in 16 bits (--dtype bf16), keep less in memory \
               (--memory low), or raise the limit that the process runs under\n",
         ]);
     }
     block
 }
 
-/// `number` in decimal, in the end of `digits`.
+/// `number` in decimal, at the end of `digits`.
 fn decimal(mut number: usize, digits: &mut [u8; 20]) -> &[u8] {
     let mut start = digits.len();
     loop {
@@ -81,7 +81,7 @@ pub fn explain_bus_errors() {}
 #[cfg(unix)]
 fn exit_with(parts: &[&[u8]]) -> ! {
     for part in parts {
-        // SAFETY: the pointer and the length are those of a slice. If nobody reads, there is nobody to tell.
+        // SAFETY: the pointer and the length are those of a slice. If the write fails, there is no one to tell.
         let _ = unsafe { libc::write(libc::STDERR_FILENO, part.as_ptr().cast(), part.len()) };
     }
     // SAFETY: it ends the process, and touches nothing of it.

@@ -1,4 +1,4 @@
-//! Reflux rewrites FLUX: the FLUX.1 pipeline as graphs that can be read, rewritten and run.
+//! Reflux is a graph-rewriting optimizer for FLUX.1: the pipeline as graphs that can be read, rewritten and run.
 //!
 //! ```
 //! use reflux::{DiffusionPipeline, Request};
@@ -14,10 +14,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The pieces are crates of their own: [`ir`] (graphs, text, verifier), [`models`] (networks lowered to it), [`passes`],
-//! [`runtime`] (what executes them).
+//! The parts are separate crates: [`ir`] (graphs, text, verifier), [`models`] (networks lowered to it), [`passes`], and
+//! [`runtime`] (the executor).
 
-// They panic where nobody reads what is printed; `cli::console` does not.
+// They panic when the reader is gone; `cli::console` does not.
 #![warn(clippy::print_stderr, clippy::print_stdout)]
 
 pub use reflux_ir as ir;

@@ -120,7 +120,7 @@ fn where_every_step_computes_there_is_nothing_to_do() {
     );
     let window =
         try_run_at(&attending(28), "cache(pab,window=[500,500])", Some(&times)).unwrap_err().to_string();
-    assert!(window.contains("too few of their times lie between 500 and 500, the window"), "{window}");
+    assert!(window.contains("too few of their timesteps lie in the window, between 500 and 500"), "{window}");
 }
 
 #[test]

@@ -143,7 +143,7 @@ fn what_does_not_fit_stays() {
     let cases = [
         (
             "slice-of-slice",
-            "the operand is no slice",
+            "the operand is not a slice",
             "%a = slice %x {axis=1, start=0, end=2} : f32[2,2]\nreturn %a",
         ),
         (
@@ -189,7 +189,11 @@ fn what_does_not_fit_stays() {
              %b = transpose %r {perm=[1, 0]} : f32[4,2]
              return %b",
         ),
-        ("transpose-to-same", "axes change places", "%a = transpose %x {perm=[1, 0]} : f32[4,2]\nreturn %a"),
+        (
+            "transpose-to-same",
+            "the axes are permuted",
+            "%a = transpose %x {perm=[1, 0]} : f32[4,2]\nreturn %a",
+        ),
         (
             "concat-of-one",
             "the part is one along another axis",
@@ -228,7 +232,7 @@ fn what_does_not_fit_stays() {
         ("constant-on-the-right", "0 is no unit of a sum", "%a = add %x, 0.0 : f32[2,4]\nreturn %a"),
         (
             "fold-constants",
-            "an operand is no constant",
+            "an operand is not a constant",
             "%a = cast @w f32[4] {dtype=f16} : f16[4]\nreturn %a",
         ),
         ("fold-constants", "the result overflows", "%a = add 100.0 i8, 28.0 i8 : i8[]\nreturn %a"),

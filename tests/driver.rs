@@ -134,7 +134,7 @@ fn registries_grow() {
     assert_eq!(Pipeline::parse("acts(well),hoist(well)", &registry).unwrap().passes().len(), 2);
     let error = Pipeline::parse("act", &registry).unwrap_err().to_string();
     assert!(
-        error.starts_with("there is no pass `act` (did you mean `acts`?); there are canonicalize"),
+        error.starts_with("there is no pass `act` (did you mean `acts`?); the passes are canonicalize"),
         "{error}"
     );
 }
@@ -260,12 +260,12 @@ fn properties_are_open() {
     run(vec![hush(), shout(&[HUSHED]), Declares { turns: None, brings: &[], ..hush() }]).unwrap();
     assert_eq!(
         refused(vec![whisper()]),
-        "`whisper` needs that nothing is a SiLU, which does not hold of the program given: run `whisper` on the program as \
-         it was before that"
+        "`whisper` needs that nothing is a SiLU, which does not hold for the input program: run `whisper` on an \
+         earlier form of the program"
     );
     assert_eq!(
         refused(vec![whisper(), hush()]),
-        "`whisper` needs that nothing is a SiLU, which does not hold of the program given: put `hush` before `whisper`"
+        "`whisper` needs that nothing is a SiLU, which does not hold for the input program: put `hush` before `whisper`"
     );
     assert_eq!(
         refused(vec![hush(), shout(&[HUSHED]), whisper()]),
@@ -488,7 +488,9 @@ fn dumps_follow_no_links() {
         let mut driver = Driver { dump_dir: Some(&folder), ..Driver::default() };
         let error = driver.run(program(NET), &pipeline).unwrap_err();
         match &error {
-            DriverError::Dump(error) => assert!(error.to_string().contains("is no regular file"), "{error}"),
+            DriverError::Dump(error) => {
+                assert!(error.to_string().contains("is not a regular file"), "{error}")
+            }
             DriverError::Broken { reproducer, .. } => assert_eq!(*reproducer, None),
             error => panic!("{error}"),
         }

@@ -314,7 +314,7 @@ fn wrong_inputs_are_refused() {
     assert_eq!(message(shape), "input `%x` must be f32[2], not f32[3]");
     let kind = executor.bind("x", &i32s([2], &[0; 2])).unwrap_err();
     assert_eq!(message(kind), "input `%x` must be f32[2], not i32[2]");
-    assert_eq!(message(executor.step(0).unwrap_err()), "input `%p` has not been given");
+    assert_eq!(message(executor.step(0).unwrap_err()), "input `%p` is missing");
     assert_eq!(message(executor.step(3).unwrap_err()), "the program has 3 steps; there is no step 3");
 }
 
@@ -330,7 +330,10 @@ fn weights_must_be_there_and_of_the_right_shape() {
     };
     assert!(program("w", 2).is_ok());
     assert_eq!(program("v", 2).unwrap_err().to_string(), "the weights hold no tensor `v`");
-    assert_eq!(program("w", 3).unwrap_err().to_string(), "weight `w` is f32[2], the program expects f32[3]");
+    assert_eq!(
+        program("w", 3).unwrap_err().to_string(),
+        "weight `w` is f32[2], but the program expects f32[3]"
+    );
 }
 
 /// A weight of tens, and how often it was read.

@@ -201,7 +201,7 @@ fn another_family_has_its_own_sizes_and_models() {
     let emoji = reflux::bundled_model().unwrap();
     let error = ModelFiles::find_of(&[&TINY], &emoji, Parts::default()).unwrap_err().to_string();
     assert!(
-        error.contains("FLUX.1 (`FluxPipeline`), and Reflux draws from prompts with Tiny alone"),
+        error.contains("FLUX.1 (`FluxPipeline`), but Reflux only draws from prompts with Tiny"),
         "{error}"
     );
 }

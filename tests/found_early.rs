@@ -43,7 +43,7 @@ fn every_network_is_checked_before_the_first_runs() {
     ] {
         let message = refused(|model| edit(&model.join(file), from, to));
         let part = file.split('/').next().unwrap();
-        assert!(message.contains(&format!("model/{part} do not fit")), "{file}: {message}");
+        assert!(message.contains(&format!("model/{part} do not match")), "{file}: {message}");
     }
     for file in ["tokenizer/merges.txt", "tokenizer_2/tokenizer.json", "vae/config.json"] {
         let message = refused(|model| std::fs::remove_file(model.join(file)).unwrap());

@@ -88,27 +88,27 @@ fn a_program_that_does_not_fit_is_refused_before_anything_runs() {
         refused(root, &[&["generate", "an owl", "--device", "cpu", "--program", program], more].concat())
     };
     for (program, more, expected) in [
-        ("own.ir", &["--steps", "4"][..], "its schedule has 3 steps, and 4 are asked for"),
+        ("own.ir", &["--steps", "4"][..], "its schedule has 3 steps, but 4 are requested"),
         (
             "own.ir",
             &["--width", "64"],
-            "declares `input %latents : f32[1,6,64] latent`, and is given `input %latents : f32[1,12,64] latent`",
+            "declares `input %latents : f32[1,6,64] latent`, but is given `input %latents : f32[1,12,64] latent`",
         ),
         (
             "own.ir",
             &["--width", "48", "--height", "32"],
-            "its `position_ids` are of 3 × 2 tokens, and a picture of 48 × 32 pixels has 2 × 3",
+            "its `position_ids` are for 3 × 2 tokens, but a picture of 48 × 32 pixels has 2 × 3",
         ),
         ("own.ir", &["--max-sequence-length", "9"], "`input %prompt : f32[1,8,"),
-        ("own.ir", &["--dtype", "bf16"], "the dtype must be f32, as the program has it, not bf16"),
+        ("own.ir", &["--dtype", "bf16"], "the dtype must be f32, as in the program, not bf16"),
         (
             "own.ir",
             &["--negative-prompt", "x", "--true-cfg-scale", "2"],
             "is given `input %latents : f32[2,6,64] latent`",
         ),
         ("renamed.ir", &[], "its variant `full` does not return `%velocity`, f32[1,6,64]"),
-        ("unknown.ir", &[], "it reads `%pool`, which this model does not give; it gives %latents"),
-        ("unknown.ir", &[], "it does not declare `input %pooled : f32[1,"),
+        ("unknown.ir", &[], "it reads `%pool`, which this model does not provide; it provides %latents"),
+        ("unknown.ir", &[], "it must declare `input %pooled : f32[1,"),
         ("missing.ir", &[], "cannot read missing.ir"),
     ] {
         let message = draw(program, more);
@@ -147,7 +147,7 @@ fn bisecting_a_model_draws_pictures() {
         &[&["bisect", EMOJI, "--max-sequence-length", "16", "--passes", passes], &TINY[..]].concat(),
     );
     assert!(all.starts_with("every pass keeps results within what it promises"), "{all}");
-    assert!(all.contains("not judged, for they promise other numbers: quantize(int8dq"), "{all}");
+    assert!(all.contains("not judged, since they are lossy: quantize(int8dq"), "{all}");
 }
 
 /// Where rounding makes other codes, passes that round otherwise are as far as rounding is, and not to blame for that.
@@ -165,7 +165,7 @@ fn bisecting_knows_what_rounding_does() {
     for (option, value) in [("--tolerance", "nan"), ("--tolerance", "-1"), ("--seed", "-2")] {
         let message = refused(folder.path(), &["bisect", EMOJI, option, value]);
         assert!(
-            message.contains("a seed is") || message.contains("it must be a number from 0 on"),
+            message.contains("a seed is") || message.contains("it must be a number of at least 0"),
             "{message}"
         );
     }

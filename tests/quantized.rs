@@ -434,7 +434,7 @@ fn a_quantized_weight_must_have_the_right_shape() {
     let body = "%y = dequantize @w i8.row.bf16[3] {dtype=f32} : f32[3]";
     let program = text::parse(&program("f32[1]", body)).unwrap();
     let error = load(Device::host(), program, &given(&[("w", values(&[2], 1))])).map(drop).unwrap_err();
-    assert_eq!(error.to_string(), "weight `w` is bf16[2], the program expects bf16[3]");
+    assert_eq!(error.to_string(), "weight `w` is bf16[2], but the program expects bf16[3]");
 }
 
 /// Codes of weights, quantized before they are asked for, in a map.
@@ -495,8 +495,8 @@ fn codes_of_another_type_than_the_program_reads_are_refused() {
         assert_eq!(
             error.to_string(),
             format!(
-                "weight `w` is stored quantized, as i8.row.f32[2,3], and the program reads it as {read}: quantize the program \
-                 as the weights are, or give unquantized weights"
+                "weight `w` is stored quantized, as i8.row.f32[2,3], but the program reads it as {read}: quantize the program \
+                 in the same way, or give unquantized weights"
             )
         );
     }
@@ -510,5 +510,5 @@ fn codes_that_do_not_fit_their_type_are_refused() {
     let body = format!("%y = dequantize @w {fact} {{dtype=f32}} : f32[1,4]");
     let program = text::parse(&program("f32[1]", &body)).unwrap();
     let error = load(Device::host(), program, &Codes(HashMap::from([("w", codes)]))).map(drop).unwrap_err();
-    assert_eq!(error.to_string(), "weight `w` could not be read: 16 is no code of u4");
+    assert_eq!(error.to_string(), "weight `w` could not be read: 16 is not a code of u4");
 }

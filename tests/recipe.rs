@@ -105,8 +105,11 @@ fn default_is_found_like_a_pass() {
     let by_hand = recipe("Default,tap(x)").pipeline(&pipeline(LOSSLESS)).to_string();
     assert_eq!(by_hand, with_default("default,tap(x)"));
     let error = Recipe::parse("defualt", &registry()).unwrap_err().to_string();
-    assert!(error.starts_with("there is no pass `defualt` (did you mean `default`?); there are "), "{error}");
-    assert!(error.ends_with("; default stands for the default ones"), "{error}");
+    assert!(
+        error.starts_with("there is no pass `defualt` (did you mean `default`?); the passes are "),
+        "{error}"
+    );
+    assert!(error.ends_with("; `default` stands for the default passes"), "{error}");
     // What cannot come after them can come before.
     let late = recipe("default,quantize(int8dq)").pipeline(&pipeline(LOSSLESS));
     let error = late.check_order(&program(NET)).unwrap_err();
@@ -147,9 +150,9 @@ fn configurations_are_recipes() {
     let refused = |text| read(text).unwrap_err().to_string();
     assert_eq!(
         refused("version = 1\npasses = 'dce'\npasses_only = 'dce'"),
-        "`passes` and `passes_only` cannot both be given: the first come beside the default passes, the second without"
+        "`passes` and `passes_only` cannot both be given: the first run with the default passes, the second without"
     );
-    assert_eq!(refused("version = 1"), "it lacks its `passes`");
+    assert_eq!(refused("version = 1"), "it lacks `passes`");
     assert_eq!(
         refused("version = 1\npasses = 'default(x=1)'"),
         "pass `default`: it stands for the default passes and has no options"

@@ -1038,7 +1038,7 @@ fn what_is_too_much_is_refused_where_it_begins() {
     let lines: String = (0..100_100).map(|index| format!("    %v{index} = silu %x : f32[4]\n")).collect();
     let long_name = "a".repeat(100_000);
     let cases = [
-        (program(&lines), 100_004, "a program may have 100000 ops at most"),
+        (program(&lines), 100_004, "a program may have at most 100000 ops"),
         (
             program(&format!("    %y = rowwise {} : f32[4]\n", vec!["%x"; 500_000].join(" + "))),
             4,
@@ -1048,7 +1048,7 @@ fn what_is_too_much_is_refused_where_it_begins() {
         (
             program(&format!("    %y = silu %x : f32[4] in {}\n", vec!["a"; 65].join("."))),
             4,
-            "64 segments at most",
+            "at most 64 segments",
         ),
         (program("    %y = slice %x {axis=0, start=1, end=1} : f32[0]\n"), 4, "f32[0] has no elements"),
         (program("    %y = add %x, @w i8[4611686018427387904] : f32[4]\n"), 4, "too large to address"),

@@ -1,5 +1,5 @@
-//! A pass of one's own, used through the library: it leaves out blocks of the transformer, which a network of residual
-//! blocks survives surprisingly well.
+//! A custom pass, used through the library: it skips blocks of the transformer, which a network of residual blocks tolerates
+//! surprisingly well.
 //!
 //! ```sh
 //! cargo run --release -p skip-blocks -- "single_transformer_blocks.2" "a red apple on a blue background"

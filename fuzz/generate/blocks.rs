@@ -1,4 +1,4 @@
-//! What networks are made of: blocks that repeat, with attention, residuals and modulations by the time of the step.
+//! Random network structures: repeated blocks with attention, residuals and modulations by the timestep.
 
 use super::{Maker, pick};
 use fastrand::Rng;

@@ -1,4 +1,4 @@
-//! One op at random, over what it takes.
+//! One random op over suitable operands.
 
 use super::{Maker, pick};
 use reflux_ir::op::{
@@ -265,7 +265,7 @@ impl Maker<'_> {
         self.add(Linear {}, &[vec![x, weight], bias].concat())
     }
 
-    /// A linear of `x` with so many columns.
+    /// A linear of `x` with this many columns.
     pub(super) fn linear_to(&mut self, x: ValueId, out: usize) -> Option<ValueId> {
         let fact = self.fact(x);
         let weight = self.weight(Fact::new(fact.dtype, [out, *fact.shape.last()?]));
@@ -314,7 +314,7 @@ impl Maker<'_> {
         self.weight(Fact::new(dtype, shape).scaled(scales))
     }
 
-    /// A product of codes, and, if that is asked for, what it stands for.
+    /// A product of codes, and, if asked for, its rescaled value.
     fn product_of_codes(&mut self, name: &str) -> Option<ValueId> {
         let matmul = match name {
             "matmul_i8" => MatmulCodes::MatmulI8,

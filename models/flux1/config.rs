@@ -1,4 +1,4 @@
-//! What FLUX.1's models share, what the config files of one say, and what is done with it.
+//! The FLUX.1 family, and the configuration of one of its models.
 
 use super::settings::{GEOMETRY, TransformerConfig};
 use super::{CLIP, NETS, T5, TRANSFORMER, VAE};
@@ -58,7 +58,7 @@ impl Config {
     /// What a model's config files say.
     ///
     /// # Errors
-    /// If one asks for something that Reflux does not compute, or they do not fit each other.
+    /// If one asks for something that Reflux does not compute, or if they are inconsistent.
     pub fn read(configs: &mut Configs) -> Result<Self, ModelError> {
         let config = Self {
             transformer: configs.network(&TRANSFORMER)?,
@@ -91,7 +91,7 @@ impl Config {
         ] {
             if of_transformer != of_other {
                 return Err(format!(
-                    "the transformer's `{what}` is {of_transformer}, and {other} {of_other}"
+                    "the transformer's `{what}` is {of_transformer}, but {other} is {of_other}"
                 ));
             }
         }

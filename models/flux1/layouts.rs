@@ -1,4 +1,4 @@
-//! Names of FLUX.1 transformers.
+//! Layouts of FLUX.1 transformer files.
 
 use super::settings::ARCHITECTURE;
 use crate::weights::layout::Layout;

@@ -1,4 +1,4 @@
-//! FLUX.1: all that is known of it by name, and here its networks. See [`Family`](crate::Family) for what each part means.
+//! The FLUX.1 family: everything that is specific to it, and here its networks. [`Family`](crate::Family) documents the parts.
 
 mod config;
 pub(crate) mod layouts;
@@ -37,7 +37,7 @@ pub static T5: Net = Net {
 pub static TRANSFORMER: Net = Net {
     name: "transformer",
     folder: "transformer",
-    help: "the transformer: a file, such as flux1-dev.safetensors, a folder, or a model that has some",
+    help: "the transformer: a file, such as flux1-dev.safetensors, a folder, or a model",
     architecture: &ARCHITECTURE,
     role: Role::Denoiser,
     family: NETS,

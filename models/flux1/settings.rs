@@ -1,8 +1,8 @@
-//! What `transformer/config.json` says, or the shapes of the weights.
+//! Settings of the transformer, from `transformer/config.json` or from the shapes of the weights.
 //!
-//! Of these, the tensors' names and shapes tell whether guidance is embedded, the numbers of blocks and heads, and all widths.
-//! What they do not, how rotary positions share a head's channels, is known for heads of 128 channels, which all published
-//! FLUX.1 transformers have.
+//! Names and shapes of tensors determine whether guidance is embedded, the numbers of blocks and heads, and all widths. They
+//! do not determine how rotary positions share the channels of a head; that is known for heads of 128 channels, as in all
+//! published FLUX.1 transformers.
 
 use crate::architecture::{Architecture, Setting, ShapeOf, Untold};
 use crate::geometry::Geometry;
@@ -12,7 +12,7 @@ use serde::Deserialize;
 /// A latent covers 8 × 8 pixels, and a token 2 × 2 latents.
 pub(super) const GEOMETRY: Geometry = Geometry { patch: 2, pixels_per_latent: 8 };
 
-/// What diffusers calls it.
+/// Its name in diffusers.
 const CLASS: &str = "FluxTransformer2DModel";
 
 pub static ARCHITECTURE: Architecture = Architecture {
@@ -32,7 +32,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
     refuse: Some(|shape| {
         let model = conditioned_on_pictures(*shape("x_embedder.weight")?.get(1)?)?;
         Some(format!(
-            "these weights are of {model}, and Reflux draws from prompts alone; give those of FLUX.1-dev or FLUX.1-schnell"
+            "these are weights of {model}, but Reflux only draws from prompts; give those of FLUX.1-dev or FLUX.1-schnell"
         ))
     }),
 };
@@ -125,7 +125,7 @@ impl Component for TransformerConfig {
     }
 }
 
-/// The FLUX.1 model whose transformer reads this many channels a token: 64 of the picture it makes and more of others.
+/// The FLUX.1 model whose transformer reads this many channels per token: 64 of the picture it makes, and more of others.
 fn conditioned_on_pictures(in_channels: usize) -> Option<&'static str> {
     match in_channels {
         384 => Some("FLUX.1 Fill, which completes a picture"),
@@ -141,13 +141,13 @@ impl TransformerConfig {
     }
 }
 
-/// The configuration of the transformer that weights of these shapes are of.
+/// The configuration of the transformer whose weights have these shapes.
 fn config_of(shape: ShapeOf) -> Result<TransformerConfig, Untold> {
     let config = read_off(shape).map_err(Untold::Tensor)?;
     match config.axes_dims_rope.iter().sum::<usize>() == config.attention_head_dim {
         true => Ok(config),
         false => Err(Untold::Why(format!(
-            "its attention heads have {} channels, and how their positions share these (axes_dims_rope) is only known for 128",
+            "its attention heads have {} channels, but axes_dims_rope is only known for 128",
             config.attention_head_dim
         ))),
     }

@@ -36,7 +36,7 @@ fn configs() -> TempDir {
     folder
 }
 
-/// What a model's files say, and what is said of them.
+/// What a model's files say, and the warnings about them.
 #[derive(Debug, PartialEq)]
 struct Model {
     config: flux1::Config,
@@ -192,7 +192,7 @@ fn models_that_read_pictures_are_refused_by_name() {
         for out in [json!(64), json!(null)] {
             let message =
                 with(TRANSFORMER, json!({"in_channels": channels, "out_channels": out})).unwrap_err();
-            assert!(message.contains(name) && message.contains("draws from prompts alone"), "{message}");
+            assert!(message.contains(name) && message.contains("only draws from prompts"), "{message}");
         }
     }
     for (class, name) in [
@@ -227,7 +227,7 @@ fn parts_of_different_models_are_told_apart() {
         (CLIP, json!({"hidden_size": 768}), "`pooled_projection_dim` is 128"),
     ] {
         let message = with(file, settings).unwrap_err();
-        assert!(message.contains(setting) && message.contains("not of one model"), "{message}");
+        assert!(message.contains(setting) && message.contains("belong to different models"), "{message}");
     }
 }
 
@@ -282,7 +282,7 @@ fn absurd_numbers_are_refused() {
     with(VAE, json!({"block_out_channels": many})).unwrap_err();
 }
 
-/// Nothing is read that has no end, or that nobody waits for.
+/// Endless and blocking files are not read.
 #[cfg(unix)]
 #[test]
 fn what_no_configuration_is_like_is_not_read() {
@@ -291,7 +291,7 @@ fn what_no_configuration_is_like_is_not_read() {
         let path = folder.path().join(file);
         fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
         let message = read(folder.path()).unwrap_err().to_string();
-        assert!(message.contains(file) && message.contains("no more than 200 MB"), "{message}");
+        assert!(message.contains(file) && message.contains("at most 200 MB"), "{message}");
         fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
         let message = read(folder.path()).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! Where the parts of a model are looked for, and what is said of parts that are not there.
+//! Where the parts of a model are looked for, and the errors for missing parts.
 
 mod common;
 
@@ -42,14 +42,17 @@ fn what_is_no_model_is_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let empty = folder.path().join("empty");
     fs::create_dir(&empty).unwrap();
-    assert!(fails(&empty).contains("no FLUX model: it has no model_index.json"));
+    assert!(fails(&empty).contains("is not a FLUX model: it has no model_index.json"));
     assert!(fails(&folder.path().join("nowhere")).starts_with("there is no folder "));
-    assert!(fails(&emoji("transformer")).contains("is one part of the model"));
+    assert!(fails(&emoji("transformer")).contains("is one part of a model"));
     fs::write(empty.join("flux1-dev.safetensors"), "").unwrap();
     fs::write(empty.join("ae.safetensors"), "").unwrap();
-    assert!(fails(&empty).contains("(ae.safetensors, flux1-dev.safetensors) is given beside such a folder"));
+    assert!(
+        fails(&empty)
+            .contains("to use the files in it (ae.safetensors, flux1-dev.safetensors), give such a folder")
+    );
     let file = emoji("vae/diffusion_pytorch_model.safetensors");
-    assert!(fails(&file).contains("is a file, and a model is a folder"));
+    assert!(fails(&file).contains("is a file, but a model is a folder"));
     fs::write(empty.join("x.gguf"), "GGUF\x03\0\0\0").unwrap();
     assert!(fails(&empty.join("x.gguf")).contains("is a GGUF file"));
 }
@@ -96,7 +99,7 @@ fn unreadable_json_says_what_to_do() {
     }
 }
 
-/// A network that is given by itself brings its configuration along, if it has one.
+/// A network that is given separately brings its own configuration, if it has one.
 #[test]
 fn a_part_comes_with_its_configuration() {
     let (model, other) = (copy(), copy());
@@ -158,5 +161,7 @@ fn a_model_in_the_hubs_cache_is_found() {
         "{error}"
     );
     fs::remove_file(snapshot.join("model_index.json")).unwrap();
-    assert!(fails(&model).contains("model_index.json is not there; `hf download some-org/emoji`"));
+    assert!(
+        fails(&model).contains("model_index.json is missing; complete it with `hf download some-org/emoji`")
+    );
 }

@@ -1,4 +1,4 @@
-//! Files that are something else than the weights of a FLUX.1 network: each is called by its name, with what to do.
+//! Files that are not weights of a FLUX.1 network: each is named, with what to do.
 
 mod common;
 
@@ -48,7 +48,7 @@ fn other_formats_are_called_by_name() {
         (b"<!doctype html>\n<title>Sign in</title>", "a web page", "logged in"),
         (b"PK\x03\x04\x14\0\0\0some/other.txt", "a zip archive", "unpack it"),
         (b"\x80\x04\x95\x20\0\0\0\0\0\0\0}", "a pickle", "never loads pickles"),
-        (b"PK\x03\x04\0\0\x08\x08\0\0\0\0flux/data.pkl", "a pickle", "convert to safetensors"),
+        (b"PK\x03\x04\0\0\x08\x08\0\0\0\0flux/data.pkl", "a pickle", "convert it to safetensors"),
         (b"\x89HDF\r\n\x1a\n\0\0", "an HDF5 file", "convert it"),
         (b"Repository not found\n", "a text file (\"Repository not found\"", "download it again"),
         (b"{\"error\": \"Invalid credentials in Authorization header\"}", "a text file", "download it again"),
@@ -64,7 +64,7 @@ fn other_formats_are_called_by_name() {
 fn what_is_no_file_of_weights_is_not_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     for (name, what) in
-        [("flux.gguf", "a GGUF file"), ("flux.safetensors.part", "was not finished"), ("x.txt", "holds no")]
+        [("flux.gguf", "a GGUF file"), ("flux.safetensors.part", "unfinished"), ("x.txt", "contains no")]
     {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(name), b"GGUF\x03\0\0\0").unwrap();
@@ -76,7 +76,7 @@ fn what_is_no_file_of_weights_is_not_waited_for() {
         let link = folder.path().join("model.safetensors");
         std::os::unix::fs::symlink("../blobs/0123", &link).unwrap();
         let error = refusal(&flux1::TRANSFORMER, &link);
-        assert!(error.contains("a link to ../blobs/0123, which is not there"), "{error}");
+        assert!(error.contains("a link to ../blobs/0123, which does not exist"), "{error}");
         let error = refusal(&flux1::TRANSFORMER, Path::new("/dev/zero"));
         assert!(error.contains("a device or a pipe"), "{error}");
     }
@@ -148,9 +148,12 @@ fn what_nobody_knows_is_described() {
         &named(&["a.weight", "b.weight", "c.weight", "d.weight", "e.weight"]),
     );
     assert!(error.contains("is not a FLUX.1 transformer"), "{error}");
-    assert!(error.contains("it holds `a.weight`, `b.weight`, `c.weight`, … and 2 more tensors"), "{error}");
+    assert!(
+        error.contains("it contains `a.weight`, `b.weight`, `c.weight`, … and 2 more tensors"),
+        "{error}"
+    );
     assert!(error.contains("`double_blocks.0.img_attn.qkv.weight` (Black Forest Labs' names)"), "{error}");
-    assert!(refusal_of(&flux1::VAE, &Tensors::new()).contains("it holds no tensors"));
+    assert!(refusal_of(&flux1::VAE, &Tensors::new()).contains("it contains no tensors"));
 }
 
 #[test]
@@ -294,14 +297,14 @@ fn differences_are_told_in_the_files_own_names() {
     let error = message(&|tensors| drop(tensors.insert(qkv.into(), zeros(Dtype::F32, &[256, 64]))));
     assert!(
         error.contains(&format!(
-            "\n  1 of another shape: `model.diffusion_model.{qkv}` is [256, 64], not [192, 64]"
+            "\n  1 with another shape: `model.diffusion_model.{qkv}` is [256, 64], not [192, 64]"
         )),
         "{error}"
     );
 
     let error = message(&|tensors| drop(tensors.remove(qkv)));
     assert!(
-        error.contains(&format!("`model.diffusion_model.{bias}` without `model.diffusion_model.{qkv}`")),
+        error.contains(&format!("`model.diffusion_model.{bias}` but not `model.diffusion_model.{qkv}`")),
         "{error}"
     );
 
@@ -320,7 +323,7 @@ fn differences_are_told_in_the_files_own_names() {
             tensors.iter().filter(|(name, _)| block(name)).map(|(n, t)| (n.clone(), t.clone())).collect();
         tensors.extend(renamed(&more, |name| name.replace("single_blocks.1.", "single_blocks.2.")));
     });
-    assert!(error.contains("they are of a transformer with num_single_layers 3, not 2"), "{error}");
+    assert!(error.contains("they belong to a transformer with num_single_layers 3, not 2"), "{error}");
     assert!(error.contains("8 unexpected: `model.diffusion_model.single_blocks.2.linear1.bias`"), "{error}");
 }
 

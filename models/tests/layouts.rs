@@ -142,7 +142,7 @@ fn clip_is_read_by_itself_and_as_part_of_clip() {
     }
 }
 
-/// One file with everything, as ComfyUI saves it: each network is taken out of it, and nothing is said of the others.
+/// One file with everything, as ComfyUI saves it: each network is read from it, without warnings about the others.
 #[test]
 fn each_network_is_found_in_a_file_of_all() {
     let prefixes = [
@@ -252,7 +252,7 @@ fn files_of_a_folder_are_found_by_their_names() {
             ],
             Some("model.safetensors.index.json"),
         ),
-        // Shards say by themselves that they are all there.
+        // The names of shards show that all are present.
         (&[("flux-00001-of-00002.safetensors", a), ("flux-00002-of-00002.safetensors", b)], None),
     ];
     for (files, index) in cases {

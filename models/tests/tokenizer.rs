@@ -197,11 +197,15 @@ fn unusable_folders_are_refused() {
     fs::remove_file(folder.path().join("merges.txt")).unwrap();
     assert!(message(&folder).contains("cannot read") && message(&folder).contains("merges.txt"));
     fs::write(folder.path().join("merges.txt"), "three words here\n").unwrap();
-    assert!(message(&folder).contains("merges.txt is no tokenizer file"), "{}", message(&folder));
+    assert!(message(&folder).contains("merges.txt is not a tokenizer file"), "{}", message(&folder));
     fs::write(folder.path().join("vocab.json"), "[]").unwrap();
-    assert!(message(&folder).contains("vocab.json is no tokenizer file"), "{}", message(&folder));
+    assert!(message(&folder).contains("vocab.json is not a tokenizer file"), "{}", message(&folder));
     fs::write(folder.path().join("tokenizer_config.json"), "[").unwrap();
-    assert!(message(&folder).contains("tokenizer_config.json is no tokenizer file"), "{}", message(&folder));
+    assert!(
+        message(&folder).contains("tokenizer_config.json is not a tokenizer file"),
+        "{}",
+        message(&folder)
+    );
 
     let unnamed = edited(|config| drop(config.as_object_mut().unwrap().remove("bos_token")));
     assert!(message(&unnamed).contains("no file names the `bos_token`"), "{}", message(&unnamed));
@@ -224,12 +228,12 @@ fn parts_of_tokenizers_are_refused() {
     let half: Vec<&str> = merges.lines().take(700).collect();
     fs::write(folder.path().join("merges.txt"), half.join("\n")).unwrap();
     assert!(
-        message(&folder).contains("it lacks the merges of 835 of the 1534 tokens"),
+        message(&folder).contains("it lacks the merges for 835 of the 1534 merged tokens"),
         "{}",
         message(&folder)
     );
     fs::write(folder.path().join("merges.txt"), "#version: 0.2\n").unwrap();
-    assert!(message(&folder).contains("it lacks the merges of 1534 of the 1534"), "{}", message(&folder));
+    assert!(message(&folder).contains("it lacks the merges for 1534 of the 1534"), "{}", message(&folder));
     fs::write(folder.path().join("merges.txt"), &merges).unwrap();
     let mut vocab = read_json(&folder.path().join("vocab.json"));
     vocab["a"] = vocab["b"].clone();
@@ -243,7 +247,7 @@ fn parts_of_tokenizers_are_refused() {
     json["post_processor"] = Value::Null;
     fs::write(folder.path().join("tokenizer.json"), json.to_string()).unwrap();
     let message = tokenizer::t5(folder.as_ref()).unwrap_err().to_string();
-    assert!(message.contains("it has no `post_processor` that ends a prompt"), "{message}");
+    assert!(message.contains("it has no `post_processor` that appends an end token"), "{message}");
 }
 
 /// The `tokenizers` crate panics on these.

@@ -135,7 +135,7 @@ fn pickles_are_never_loaded() {
     let x = pickle.path().join("x.PT");
     for path in [pickle.path(), &x, shards.path(), archive.path(), renamed.path()] {
         let message = Weights::open(path).unwrap_err().to_string();
-        assert!(message.contains("never loads pickles, convert to safetensors"), "{message}");
+        assert!(message.contains("never loads pickles, convert it to safetensors"), "{message}");
     }
 }
 
@@ -147,7 +147,7 @@ fn damaged_files_are_refused() {
         assert!(matches!(error, WeightsError::Truncated { have, .. } if have == length as u64), "{error}");
     }
     for (what, bytes) in [
-        ("header's length", b"no\0tensors\0at\0all".to_vec()),
+        ("the length of a header", b"no\0tensors\0at\0all".to_vec()),
         ("malformed", raw("{\"a\": 1}", &[])),
         ("malformed", raw("{", &[])),
         ("malformed", raw("[]", &[])),
@@ -245,9 +245,9 @@ fn differences_from_the_model_are_told_all_at_once() {
     let message = weights.check(&wrong, &[]).unwrap_err().to_string();
     let lines: Vec<&str> = message.lines().skip(1).map(str::trim).collect();
     assert_eq!(lines[0], "1 missing: `v`");
-    assert!(lines[1].starts_with("12 of another shape: `w00` is [1], not [1, 1], `w01` is"), "{message}");
+    assert!(lines[1].starts_with("12 with another shape: `w00` is [1], not [1, 1], `w01` is"), "{message}");
     assert!(lines[1].ends_with("`w07` is [1], not [1, 1], … and 4 more"), "{message}");
-    // Of a checkpoint whose names nobody knows, what is not used may be anything.
+    // In a checkpoint with unknown names, unused tensors may be anything.
     assert_eq!(lines.len(), 2);
 
     let header = r#"{"w":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}"#;

@@ -14,7 +14,7 @@ use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::processors::roberta::RobertaProcessing;
 
-/// What CLIP takes for a word; the pattern of OpenAI's `simple_tokenizer.py`.
+/// CLIP's pattern of words, from OpenAI's `simple_tokenizer.py`.
 const WORD: &str =
     r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 
@@ -33,7 +33,7 @@ pub fn open(folder: &Path) -> Result<Tokenizer, TokenizerError> {
     Tokenizer::new(assemble(folder, &special)?, &special, folder)
 }
 
-/// The tokenizer that `CLIPTokenizer` of transformers makes of a vocabulary and its merges.
+/// The tokenizer that transformers' `CLIPTokenizer` builds from a vocabulary and merges.
 fn assemble(folder: &Path, special: &SpecialTokens) -> Result<tokenizers::Tokenizer, TokenizerError> {
     let mut tokenizer = tokenizers::Tokenizer::new(read_model(folder, special)?);
     let spaces = ReplacePattern::Regex(r"\s+".to_owned());
@@ -52,7 +52,7 @@ fn assemble(folder: &Path, special: &SpecialTokens) -> Result<tokenizers::Tokeni
     Ok(tokenizer)
 }
 
-/// Every token has an id of its own.
+/// Every token has its own id.
 fn check_ids(vocab: &BTreeMap<String, u32>) -> Result<(), String> {
     let mut tokens: BTreeMap<u32, &str> = BTreeMap::new();
     for (token, &id) in vocab {
@@ -63,7 +63,7 @@ fn check_ids(vocab: &BTreeMap<String, u32>) -> Result<(), String> {
     Ok(())
 }
 
-/// Every token of several characters is made by a merge: with a part of them, prompts would become other tokens.
+/// Checks that every token of several characters is made by a merge; with merges missing, prompts would get other tokens.
 fn check_merges(vocab: &BTreeMap<String, u32>, merges: &str, special: &SpecialTokens) -> Result<(), String> {
     let made: HashSet<String> = merges.lines().map(|merge| merge.replacen(' ', "", 1)).collect();
     let special = special.contents();
@@ -75,7 +75,7 @@ fn check_merges(vocab: &BTreeMap<String, u32>, merges: &str, special: &SpecialTo
     match lacking.first() {
         None => Ok(()),
         Some(first) => Err(format!(
-            "it lacks the merges of {} of the {} tokens that vocab.json has merged, {first:?} the first",
+            "it lacks the merges for {} of the {} merged tokens in vocab.json, {first:?} the first",
             lacking.len(),
             found.len() + lacking.len()
         )),

@@ -1,17 +1,17 @@
-//! What can go wrong with a tokenizer.
+//! Errors of tokenizers.
 
 use reflux_ir::words;
 use std::path::PathBuf;
 
-/// A tokenizer that cannot be had, or a prompt that it cannot encode.
+/// A tokenizer that cannot be opened, or a prompt that it cannot encode.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
     /// A file could not be read.
-    #[error("cannot read {}: {source}; a tokenizer's folder must have it", path.display())]
+    #[error("cannot read {}: {source}; a tokenizer's folder must contain it", path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
 
-    /// A file does not hold what it should; why, and what to do.
-    #[error("{} is no tokenizer file: {why}", path.display())]
+    /// A file has the wrong content; why, and what to do.
+    #[error("{} is not a tokenizer file: {why}", path.display())]
     Malformed { path: PathBuf, why: String },
 
     /// A special token is not named, or not in the vocabulary.
@@ -27,8 +27,8 @@ pub enum TokenizerError {
 
     /// Tokens that a text encoder has no embedding for.
     #[error(
-        "{}: the largest token is {largest}, and the text encoder has {rows} embeddings, counted from 0; tokenizer and text \
-         encoder are of different models, so download both again",
+        "{}: the largest token is {largest}, but the text encoder only has {rows} embeddings, counted from 0; tokenizer and text \
+         encoder belong to different models, download both again",
         folder.display()
     )]
     Vocabulary { folder: PathBuf, largest: u32, rows: usize },

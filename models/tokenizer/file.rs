@@ -8,7 +8,7 @@ use std::path::Path;
 
 const AGAIN: &str = "download it again";
 
-/// The contents of a file, which are not those of something else that lies in its place.
+/// The contents of a file, unless they are recognisably something else.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
     let bytes = first_bytes::read(path)
         .map_err(|source| TokenizerError::Unreadable { path: path.to_owned(), source })?;
@@ -31,7 +31,7 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Tokenizer
     json::parse(&read(path)?, AGAIN).map_err(|why| TokenizerError::Malformed { path: path.to_owned(), why })
 }
 
-/// That a file does not hold what it should.
+/// The error for a file with the wrong content.
 pub(super) fn malformed(path: &Path, why: impl Display) -> TokenizerError {
     TokenizerError::Malformed { path: path.to_owned(), why: format!("{why}; {AGAIN}") }
 }

@@ -1,4 +1,4 @@
-//! Prompts to token ids, as transformers' tokenizers give them.
+//! Tokenizers: prompts to the token ids of transformers' tokenizers.
 
 mod clip;
 mod error;
@@ -22,7 +22,7 @@ pub type OpenTokenizer = fn(&Path) -> Result<Tokenizer, TokenizerError>;
 /// A tokenized prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoding {
-    /// Token ids, padded to the length that was asked for.
+    /// Token ids, padded to the requested length.
     pub ids: Vec<i32>,
     /// How many of them are the prompt's, special tokens included; the others are padding.
     pub tokens: usize,
@@ -83,8 +83,8 @@ impl Tokenizer {
         Err(TokenizerError::Vocabulary { folder: folder.to_owned(), largest, rows })
     }
 
-    /// The ids of `prompt` with the special tokens that the text encoder is used to, which stay even if the prompt is cut, and
-    /// padding up to `max_length`.
+    /// The ids of `prompt` with the text encoder's special tokens, which stay even if the prompt is cut, and padding up to
+    /// `max_length`.
     ///
     /// # Errors
     /// If `max_length` has no room for the special tokens.

@@ -12,7 +12,7 @@ use std::path::Path;
 pub fn open(folder: &Path) -> Result<Tokenizer, TokenizerError> {
     let tokenizer = Tokenizer::from_json(folder)?;
     if tokenizer.special() == 0 {
-        let why = "it has no `post_processor` that ends a prompt with an end token, as T5's has";
+        let why = "it has no `post_processor` that appends an end token to a prompt, as T5 needs";
         return Err(file::malformed(&folder.join("tokenizer.json"), why));
     }
     Ok(tokenizer)

@@ -1,4 +1,4 @@
-//! Whether weights are those that a model's configuration calls for.
+//! Checks that weights match a model's configuration.
 
 use super::error::WeightsError;
 use super::layout::Role;
@@ -10,9 +10,9 @@ use reflux_ir::{Fact, Program};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Weights {
-    /// Checks that every tensor of `expected` (its name and shape) is there and readable, and that the network has no others.
+    /// Checks that every tensor of `expected` (name and shape) exists and is readable, and that the network has no others.
     ///
-    /// Gives the names of tensors of which nobody knows what they are for, which are worth a warning, except those under one of
+    /// Returns the names of unknown tensors, for a warning, except those under one of
     /// `ignored_prefixes`. Other networks' in the same file are not among them.
     ///
     /// # Errors
@@ -85,19 +85,19 @@ impl Weights {
         self.check(&expected, ignored_prefixes)
     }
 
-    /// What the files call the tensor that diffusers calls `name`.
+    /// The name in the files of the tensor that diffusers calls `name`.
     pub(super) fn name_in_file(&self, name: &str) -> String {
         self.naming.as_ref().map_or_else(|| name.to_owned(), |naming| naming.in_file(name))
     }
 
-    /// The configuration of the network that these are the weights of.
+    /// The configuration of the network to which these weights belong.
     ///
     /// # Errors
-    /// If its shapes do not tell.
+    /// If its shapes do not determine it.
     pub fn config<P: Component>(&self) -> Result<P, WeightsError> {
         let why = |untold| match untold {
             Untold::Tensor(name) => {
-                format!("`{}` is missing or has no such shape", self.name_in_file(&name))
+                format!("`{}` is missing or has another shape", self.name_in_file(&name))
             }
             Untold::Why(why) => why,
         };
@@ -111,7 +111,7 @@ impl Weights {
         refuse(&|name| self.shape(name).map(<[usize]>::to_vec))
     }
 
-    /// In what the configuration that the weights tell is not the one that was expected, where weights tell it.
+    /// The differences between the configuration derived from the weights, if they determine it, and the expected one.
     fn differences<'a>(&self, wanted: impl Fn(&str) -> Option<&'a [usize]>) -> Vec<String> {
         let naming = self.naming.as_ref();
         let Some(settings) = naming.and_then(|naming| naming.layout.architecture.settings) else {

@@ -1,4 +1,4 @@
-//! What can be wrong with weights.
+//! Errors in weights.
 
 use super::mismatch::Mismatch;
 use crate::architecture::Architecture;
@@ -15,45 +15,45 @@ pub enum WeightsError {
     Unreadable { path: PathBuf, source: std::io::Error },
 
     /// A folder without weights.
-    #[error("{} holds no .safetensors file; give a folder or file that does", folder.display())]
+    #[error("{} contains no .safetensors file; give a folder or file that does", folder.display())]
     Empty { folder: PathBuf },
 
-    /// A folder with nothing but part of a file.
+    /// A folder with only an unfinished file.
     #[error(
-        "{} holds no .safetensors file but `{name}`, a download that was not finished; finish it, or download it again",
+        "{} contains only `{name}`, an unfinished download; finish it, or download it again",
         folder.display()
     )]
     Unfinished { folder: PathBuf, name: String },
 
     /// A folder with several candidates.
-    #[error("{} holds several sets of weights ({}); give the path of one", folder.display(), names.join(", "))]
+    #[error("{} contains several sets of weights ({}); give the path of one", folder.display(), names.join(", "))]
     Ambiguous { folder: PathBuf, names: Vec<String> },
 
     /// Weights in a format that runs code when it is read.
     #[error(
-        "{} is a pickle, which could run any code: Reflux never loads pickles, convert to safetensors",
+        "{} is a pickle, which can run any code when it is loaded; Reflux never loads pickles, convert it to safetensors",
         path.display()
     )]
     Pickle { path: PathBuf },
 
-    /// A file of another format, or of something else than the networks that Reflux knows.
+    /// A file in another format, or of a network that Reflux does not know.
     #[error("{} is {}; {}", path.display(), foreign.what, foreign.advice)]
     Foreign { path: PathBuf, foreign: Foreign },
 
     /// The weights of one network where those of another should be.
-    #[error("{} holds {}", path.display(), net.instead(other))]
+    #[error("{} contains {}", path.display(), net.instead(other))]
     OtherNetwork { path: PathBuf, other: &'static Architecture, net: &'static Net },
 
-    /// Names of which none is known.
+    /// Only unknown names.
     #[error(
-        "{} is not {}, nor anything else that Reflux knows: it holds {holds}; names of one are like {examples}",
+        "{} is not {}, nor any other network that Reflux knows: it contains {holds}; expected names such as {examples}",
         path.display(), architecture.title
     )]
     Unknown { path: PathBuf, architecture: &'static Architecture, holds: String, examples: String },
 
     /// A part of the weights.
     #[error(
-        "{} is one of {of} shards; give the folder that it is in, or the index beside it, which stand for all of them",
+        "{} is one of {of} shards; give its folder or the index beside it, to use all of them",
         path.display()
     )]
     OneShard { path: PathBuf, of: usize },
@@ -64,38 +64,38 @@ pub enum WeightsError {
         path.display(),
         match have {
             0 => "is empty (0 bytes)".to_owned(),
-            _ => format!("has {have} bytes, but its header tells of {need}"),
+            _ => format!("has {have} bytes, but needs {need} according to its header"),
         }
     )]
     Truncated { path: PathBuf, have: u64, need: u64 },
 
-    /// A file that is not safetensors, or not sound.
-    #[error("{} is no sound safetensors file: {why}; download or convert it again", path.display())]
+    /// A file that is not valid safetensors.
+    #[error("{} is not a valid safetensors file: {why}; download or convert it again", path.display())]
     Corrupt { path: PathBuf, why: String },
 
     /// An index that does not say which shard each tensor is in.
-    #[error("{} is no index of safetensors shards: {why}", path.display())]
+    #[error("{} is not an index of safetensors shards: {why}", path.display())]
     Index { path: PathBuf, why: String },
 
     /// An index that points out of its folder.
     #[error(
-        "{} names the shard `{shard}`, which is not inside its folder; shards must lie next to their index",
+        "{} names the shard `{shard}`, which is outside its folder; shards must be next to their index",
         index.display()
     )]
     Outside { index: PathBuf, shard: String },
 
-    /// An index that names a file which is not there.
+    /// An index that names a missing file.
     #[error("{} names the shard `{shard}`, which does not exist; download it too", index.display())]
     MissingShard { index: PathBuf, shard: String },
 
     /// Shards without an index, of which some are missing.
-    #[error("{} holds {have} of the {of} shards of `{name}`; download the others, and the index", folder.display())]
+    #[error("{} contains only {have} of the {of} shards of `{name}`; download the others, and the index", folder.display())]
     MissingShards { folder: PathBuf, name: String, have: usize, of: usize },
 
     /// An index that places a tensor wrongly.
     #[error(
-        "{} places `{tensor}` in the shard `{shard}`, which does not hold it; \
-         index and shards are of different checkpoints, download them again",
+        "{} places `{tensor}` in the shard `{shard}`, which does not contain it; \
+         index and shards belong to different checkpoints, download them again",
         index.display()
     )]
     NotInShard { index: PathBuf, shard: String, tensor: String },
@@ -108,7 +108,7 @@ pub enum WeightsError {
     )]
     Duplicate { tensor: String, first: PathBuf, second: PathBuf },
 
-    /// A fused tensor that does not come apart.
+    /// A fused tensor that cannot be split.
     #[error(
         "{}: `{tensor}` of shape {shape:?} cannot be split into {}; the file is damaged, or is not {}",
         path.display(),
@@ -123,12 +123,12 @@ pub enum WeightsError {
         architecture: &'static Architecture,
     },
 
-    /// A tensor that is to be split as its module's matrix is, which is not there.
-    #[error("{} holds `{tensor}` without `{matrix}`: it is not complete, download it again", path.display())]
+    /// A tensor to be split like its module's matrix, which is missing.
+    #[error("{} contains `{tensor}` but not `{matrix}`: it is incomplete, download it again", path.display())]
     WithoutMatrix { path: PathBuf, tensor: String, matrix: String },
 
-    /// A transformer whose configuration its weights do not tell.
-    #[error("{}: the transformer's configuration cannot be read off its weights: {why}; add a transformer/config.json", path.display())]
+    /// A transformer whose weights do not determine its configuration.
+    #[error("{}: the transformer's configuration cannot be derived from its weights: {why}; add a transformer/config.json", path.display())]
     NoConfig { path: PathBuf, why: String },
 
     /// Weights of another model.

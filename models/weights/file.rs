@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// The header's length, little-endian, comes first.
 const LENGTH_BYTES: usize = size_of::<u64>();
 
-/// The format's limit on headers; it also tells files that are something else.
+/// The format's limit on headers, which also identifies files in other formats.
 const MAX_HEADER: u64 = 100_000_000;
 
 /// A mapped file whose header has been found consistent with its size.
@@ -51,7 +51,7 @@ impl MappedFile {
         let (length, rest) = map.split_first_chunk().ok_or_else(|| incomplete(LENGTH_BYTES as u64))?;
         let length = u64::from_le_bytes(*length);
         if length > MAX_HEADER {
-            return Err(corrupt(format!("its first bytes are no header's length ({length})")));
+            return Err(corrupt(format!("its first bytes are not the length of a header ({length})")));
         }
         let header = rest.get(..length as usize).ok_or_else(|| incomplete(LENGTH_BYTES as u64 + length))?;
         let parsed = parse(header).map_err(|error| {
@@ -61,7 +61,7 @@ impl MappedFile {
         let data_start = LENGTH_BYTES + header.len();
         let need = (data_start as u64)
             .checked_add(parsed.data_len() as u64)
-            .ok_or_else(|| corrupt("its tensors end beyond all memory".to_owned()))?;
+            .ok_or_else(|| corrupt("its tensors are larger than any memory".to_owned()))?;
         if have < need {
             return Err(incomplete(need));
         }
@@ -80,7 +80,7 @@ impl MappedFile {
     }
 }
 
-/// Refuses by name what begins as no safetensors file does: these have a length, and then JSON.
+/// Refuses, by name, files that do not begin like safetensors, with a length and then JSON.
 fn refuse_others(path: &Path, head: &[u8]) -> Result<(), WeightsError> {
     let Some((length, rest)) = head.split_first_chunk() else { return Ok(()) };
     if u64::from_le_bytes(*length) <= MAX_HEADER && rest.first() == Some(&b'{') {
@@ -92,7 +92,7 @@ fn refuse_others(path: &Path, head: &[u8]) -> Result<(), WeightsError> {
     let foreign = recognise(head).or_else(|| {
         if head.iter().all(|&byte| byte == 0) && head.len() > LENGTH_BYTES {
             return Some(Foreign::new(
-                "a file that begins with zeros, as an unfinished download does",
+                "a file that begins with zeros, like an unfinished download",
                 "download it again",
             ));
         }
@@ -112,7 +112,7 @@ fn refuse_others(path: &Path, head: &[u8]) -> Result<(), WeightsError> {
     }
 }
 
-/// Whether a file is a pickle: by itself, or as `torch.save` puts it into a zip archive.
+/// Whether a file is a pickle, plain or inside a zip archive as written by `torch.save`.
 fn is_pickle(head: &[u8]) -> bool {
     let in_archive = || head.windows(8).any(|bytes| bytes == b"data.pkl");
     matches!(head, [0x80, 2..=5, ..]) || head.starts_with(b"PK\x03\x04") && in_archive()

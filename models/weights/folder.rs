@@ -1,4 +1,4 @@
-//! Which of the files in a folder are its weights.
+//! The weight files in a folder.
 //!
 //! diffusers and transformers save `STEM.safetensors`, or shards `STEM-00001-of-00003.safetensors` with an index
 //! `STEM.safetensors.index.json`. A variant, such as `fp16`, is part of these names: `STEM.fp16.safetensors`,
@@ -16,13 +16,13 @@ const INDEX: &str = ".safetensors.index.";
 /// Extensions of safetensors files; the second is what Black Forest Labs called them at first.
 const EXTENSIONS: [&str; 2] = [".safetensors", ".sft"];
 
-/// What diffusers and transformers call the weights of a model.
+/// The names of weight files of diffusers and transformers.
 const DEFAULTS: [&str; 2] = ["diffusion_pytorch_model", "model"];
 
-/// What they call a LoRA, which lies beside weights and is none.
+/// Their names of LoRA files, which are not weights of the model.
 const ADAPTERS: [&str; 2] = ["pytorch_lora_weights", "adapter_model"];
 
-/// What downloads are called until they are finished.
+/// Extensions of unfinished downloads.
 const UNFINISHED: [&str; 7] = ["incomplete", "part", "partial", "crdownload", "download", "aria2", "tmp"];
 
 /// The weights of a folder.
@@ -45,7 +45,7 @@ enum Rank {
     Default,
     /// Of any other name.
     Other,
-    /// Of such a name, and a variant.
+    /// A file with such a name and a variant.
     Variant,
     Adapter,
 }

@@ -1,4 +1,4 @@
-//! The index of a checkpoint in shards.
+//! Index files of sharded checkpoints.
 
 use super::error::WeightsError;
 use super::names::is_pickle;

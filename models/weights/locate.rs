@@ -1,4 +1,4 @@
-//! Which files a path to weights stands for.
+//! The files that a path to weights refers to.
 
 use super::error::WeightsError;
 use super::folder::{self, Choice};
@@ -13,7 +13,7 @@ pub(super) struct Found {
     pub(super) index: Option<Index>,
 }
 
-/// The files that `path`, a file, an index or a folder, stands for.
+/// The files that `path`, a file, an index or a folder, refers to.
 pub(super) fn locate(path: &Path) -> Result<Found, WeightsError> {
     let file = match path.is_dir().then(|| folder::choose(path)).transpose()? {
         None => path.to_owned(),

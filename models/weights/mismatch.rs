@@ -1,4 +1,4 @@
-//! In what weights and a configuration differ.
+//! Differences between weights and a configuration.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -22,8 +22,8 @@ impl Mismatch {
     pub(super) fn kinds(&self) -> [(&'static str, &[String]); 4] {
         [
             ("missing", &self.missing),
-            ("of another shape", &self.misshaped),
-            ("of an unsupported type (bf16, f16, f32 and fp8 are supported)", &self.unsupported),
+            ("with another shape", &self.misshaped),
+            ("with an unsupported type (bf16, f16, f32 and fp8 are supported)", &self.unsupported),
             ("unexpected", &self.unexpected),
         ]
     }
@@ -33,11 +33,11 @@ impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the weights {} do not fit the model's configuration; give those that belong to it",
+            "the weights {} do not match the model's configuration; give the weights that belong to it",
             self.path.display()
         )?;
         if !self.differences.is_empty() {
-            write!(f, "\n  they are of a transformer with {}", self.differences.join("; "))?;
+            write!(f, "\n  they belong to a transformer with {}", self.differences.join("; "))?;
         }
         for (what, tensors) in self.kinds() {
             let Some(more) = tensors.len().checked_sub(1) else { continue };

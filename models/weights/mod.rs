@@ -58,7 +58,7 @@ pub struct WeightView<'a> {
     pub dtype: DType,
     /// Its dimensions, slowest first.
     pub shape: &'a [usize],
-    /// Its elements as they are stored: little-endian, in row-major order, in consecutive pieces of whole rows.
+    /// Its elements as stored: little-endian, row-major, in consecutive pieces of whole rows.
     pub parts: Vec<&'a [u8]>,
     /// What the bytes stand for, where they are floats of eight bits, which are read as `bf16`.
     codes: Option<&'static widen::Codes>,

@@ -1,4 +1,4 @@
-//! Weights that mean nothing, for measuring how fast a network runs whose checkpoint is not at hand.
+//! Random weights, to measure the speed of a network without its checkpoint.
 
 use crate::noise::TorchGenerator;
 use rayon::prelude::*;

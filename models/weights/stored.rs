@@ -1,4 +1,4 @@
-//! Tensors as they lie in files.
+//! Tensors as stored in files.
 
 use safetensors::Dtype;
 use std::ops::Range;

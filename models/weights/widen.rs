@@ -1,4 +1,4 @@
-//! Floats of eight bits as bf16, which holds each of their values exactly.
+//! Conversion of 8-bit floats to bf16, which represents all of their values exactly.
 
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -6,7 +6,7 @@ use reflux_ir::dtype::f8e4m3;
 use safetensors::Dtype;
 use std::sync::LazyLock;
 
-/// The bits of the bf16 that each code stands for.
+/// The bits of each code's value in bf16.
 pub(super) type Codes = [u16; 256];
 
 /// The codes of a type of eight bits that is a float without further factors.

@@ -1,4 +1,4 @@
-//! Arithmetic of constants alone.
+//! Folding of constants.
 
 use super::elementwise::constant;
 use reflux_ir::op::{Binary, Constant, Op, Operator};
@@ -49,7 +49,7 @@ fn value(graph: &Graph, id: ValueId) -> Result<f64, Mismatch> {
 /// `value` as a constant of its type has it.
 fn round(value: f64, dtype: DType) -> Result<f64, Mismatch> {
     let rounded = Constant { value: value.into(), dtype }.rounded();
-    // Integers wrap or saturate as the backend has it, which is not for us to say.
+    // Whether integers wrap or saturate depends on the backend.
     let fits = dtype.is_float() || (rounded.fract() == 0.0 && rounded.abs() <= 127.0);
     if rounded.is_finite() && fits {
         Ok(rounded)

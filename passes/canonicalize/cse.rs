@@ -10,7 +10,7 @@ use std::time::Instant;
 pub const RULE: RuleInfo =
     RuleInfo { name: "cse", pattern: "op(x), op(x) → op(x), the same op over the same operands once" };
 
-/// Shares equal values, in program order. What blocks of a stack compute alike moves in front of the first of them and
+/// Shares equal values, in program order. A value that all blocks of a stack compute moves in front of the first block and
 /// loses its index, so that the blocks stay alike.
 pub fn share(graph: &mut Graph, cx: &mut PassContext) -> Result<Changed, PassError> {
     let start = Instant::now();
@@ -71,7 +71,7 @@ fn merge(graph: &mut Graph, values: &[ValueId]) -> Result<(), PassError> {
     Ok(patch.apply()?)
 }
 
-/// Whether another value is equal to `value`, and if not, which comes near.
+/// Whether another value is equal to `value`, and if not, which is the nearest.
 pub fn why(graph: &Graph, value: ValueId) -> Result<(), Mismatch> {
     let (op, operands) = (&graph[value].op, graph.operands(value));
     if !graph.is_op(value) {
@@ -84,7 +84,7 @@ pub fn why(graph: &Graph, value: ValueId) -> Result<(), Mismatch> {
     };
     match alike.iter().copied().max_by_key(|&other| (equal_operands(other), std::cmp::Reverse(other))) {
         Some(other) if graph.operands(other) == operands => Ok(()),
-        Some(other) => Err(Mismatch::at(other, "the nearest is the same op, of other operands")),
+        Some(other) => Err(Mismatch::at(other, "the nearest is the same op with other operands")),
         None => {
             let of_name = others().find(|&other| graph[other].op.name() == op.name());
             Err(match of_name {

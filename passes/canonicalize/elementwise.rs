@@ -7,27 +7,31 @@ use reflux_ir::{DType, Graph, ValueId};
 
 pub const CAST_TO_SAME: Rule = Rule {
     name: "cast-to-same",
-    pattern: "cast(x) → x, where the types are equal",
+    pattern: "cast(x) → x, if the types are equal",
     roots: &["cast"],
     rewrite: |patch, root| same_as_operand(patch, root, "the types differ"),
 };
 
 pub const CAST_THERE_AND_BACK: Rule = Rule {
     name: "cast-there-and-back",
-    pattern: "cast(cast(x, wide), narrow) → x, where x is narrow and every narrow number is a wide one",
+    pattern: "cast(cast(x, wide), narrow) → x, if x is narrow and wide holds every narrow number",
     roots: &["cast"],
     rewrite: |patch, root| {
         let graph = patch.graph();
         let wide = graph.operands(root)[0];
         if !matches!(graph[wide].op, Op::Cast(_)) {
-            return Err(Mismatch::at(wide, "the operand is no cast").into());
+            return Err(Mismatch::at(wide, "the operand is not a cast").into());
         }
         let x = graph.operands(wide)[0];
         let (narrow, between) = (graph[x].fact.dtype, graph[wide].fact.dtype);
         let is_exact = if narrow.is_float() { between == DType::F32 } else { narrow == DType::I8 };
         let is_exact = is_exact && narrow != between;
         if !is_exact || !graph[x].fact.same_type(&graph[root].fact) {
-            return Err(Mismatch::at(wide, "the first cast rounds, or the second leads elsewhere").into());
+            return Err(Mismatch::at(
+                wide,
+                "the first cast rounds, or the second does not return to the first type",
+            )
+            .into());
         }
         patch.shunt(root, x);
         Ok(())
@@ -42,7 +46,7 @@ pub const CONSTANT_ON_THE_RIGHT: Rule = Rule {
         let graph = patch.graph();
         let [a, b] = [graph.operands(root)[0], graph.operands(root)[1]];
         if constant(graph, a).is_none() || constant(graph, b).is_some() {
-            return Err(Mismatch::new("the left operand is no constant, or both are").into());
+            return Err(Mismatch::new("the left operand is not a constant, or both are").into());
         }
         let (op, name, path) = (graph[root].op.clone(), graph[root].name.clone(), graph[root].path.clone());
         let swapped = patch.add(op, &[b, a], &name, path)?;

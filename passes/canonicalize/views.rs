@@ -1,4 +1,4 @@
-//! Slices, reshapes, transposes and concatenations of each other.
+//! Compositions of slices, reshapes, transposes and concatenations.
 
 use reflux_ir::op::{Concat, Op, Reshape, Slice, Transpose, axis_index};
 use reflux_ir::pass::{Mismatch, Rule, RuleError};
@@ -18,7 +18,7 @@ pub const SLICE_OF_SLICE: Rule = Rule {
         let graph = patch.graph();
         let (operand, inner_op) = inner(graph, root);
         let (Op::Slice(outer), Op::Slice(inner)) = (&graph[root].op, inner_op) else {
-            return Err(Mismatch::at(operand, "the operand is no slice").into());
+            return Err(Mismatch::at(operand, "the operand is not a slice").into());
         };
         let rank = graph[operand].fact.shape.len();
         if axis_index(outer.axis, rank) != axis_index(inner.axis, rank) {
@@ -32,13 +32,13 @@ pub const SLICE_OF_SLICE: Rule = Rule {
 
 pub const SLICE_OF_CONCAT: Rule = Rule {
     name: "slice-of-concat",
-    pattern: "slice(concat(…, x, …)) → slice(x), where it takes nothing of the others",
+    pattern: "slice(concat(…, x, …)) → slice(x), if it reads only x",
     roots: &["slice"],
     rewrite: |patch, root| {
         let graph = patch.graph();
         let (operand, inner_op) = inner(graph, root);
         let (Op::Slice(slice), Op::Concat(concat)) = (&graph[root].op, inner_op) else {
-            return Err(Mismatch::at(operand, "the operand is no concatenation").into());
+            return Err(Mismatch::at(operand, "the operand is not a concatenation").into());
         };
         let along = axis_index(slice.axis, graph[operand].fact.shape.len());
         if along != axis_index(concat.axis, graph[operand].fact.shape.len()) {
@@ -53,15 +53,15 @@ pub const SLICE_OF_CONCAT: Rule = Rule {
             }
             offset += extent;
         }
-        Err(Mismatch::new("the slice takes of several parts").into())
+        Err(Mismatch::new("the slice reads several parts").into())
     },
 };
 
 pub const SLICE_OF_ALL: Rule = Rule {
     name: "slice-of-all",
-    pattern: "slice(x, 0..n) → x, where x has n",
+    pattern: "slice(x, 0..n) → x, if x has extent n",
     roots: &["slice"],
-    rewrite: |patch, root| same_as_operand(patch, root, "the slice leaves something out"),
+    rewrite: |patch, root| same_as_operand(patch, root, "the slice does not cover the operand"),
 };
 
 pub const RESHAPE_OF_RESHAPE: Rule = Rule {
@@ -71,7 +71,7 @@ pub const RESHAPE_OF_RESHAPE: Rule = Rule {
     rewrite: |patch, root| {
         let graph = patch.graph();
         let (operand, Op::Reshape(_)) = inner(graph, root) else {
-            return Err(Mismatch::new("the operand is no reshape").into());
+            return Err(Mismatch::new("the operand is not a reshape").into());
         };
         let (shape, x) = (graph[root].fact.shape.clone(), graph.operands(operand)[0]);
         Ok(patch.replace(root, Reshape { shape }, &[x])?)
@@ -80,7 +80,7 @@ pub const RESHAPE_OF_RESHAPE: Rule = Rule {
 
 pub const RESHAPE_TO_SAME: Rule = Rule {
     name: "reshape-to-same",
-    pattern: "reshape(x) → x, where the shapes are equal",
+    pattern: "reshape(x) → x, if the shapes are equal",
     roots: &["reshape"],
     rewrite: |patch, root| same_as_operand(patch, root, "the shapes differ"),
 };
@@ -93,7 +93,7 @@ pub const TRANSPOSE_OF_TRANSPOSE: Rule = Rule {
         let graph = patch.graph();
         let (operand, inner_op) = inner(graph, root);
         let (Op::Transpose(outer), Op::Transpose(inner)) = (&graph[root].op, inner_op) else {
-            return Err(Mismatch::at(operand, "the operand is no transpose").into());
+            return Err(Mismatch::at(operand, "the operand is not a transpose").into());
         };
         let perm = outer.perm.iter().map(|&axis| inner.perm[axis]).collect();
         let x = graph.operands(operand)[0];
@@ -107,7 +107,7 @@ pub const TRANSPOSE_TO_SAME: Rule = Rule {
     roots: &["transpose"],
     rewrite: |patch, root| match &patch.graph()[root].op {
         Op::Transpose(op) if op.perm.is_sorted() => same_as_operand(patch, root, "the types differ"),
-        _ => Err(Mismatch::new("axes change places").into()),
+        _ => Err(Mismatch::new("the axes are permuted").into()),
     },
 };
 
@@ -125,7 +125,7 @@ pub const CONCAT_OF_ONE: Rule = Rule {
         let Op::Concat(outer) = &graph[root].op else { unreachable!("it is the root") };
         let flattens = |part: ValueId| matches!(&graph[part].op, Op::Concat(op) if axis_index(op.axis, rank) == axis_index(outer.axis, rank));
         if !operands.iter().any(|&part| flattens(part)) {
-            return Err(Mismatch::new("no part is a concatenation along that axis").into());
+            return Err(Mismatch::new("no operand is a concatenation along that axis").into());
         }
         let parts =
             operands.iter().flat_map(|&part| if flattens(part) { graph.operands(part) } else { vec![part] });

@@ -1,4 +1,4 @@
-//! Carrying only what is read.
+//! Narrowing of carried values to the part that is read.
 
 use reflux_ir::op::Slice;
 use reflux_ir::pass::{Answer, Mismatch, PassContext, PassError, RuleInfo};
@@ -6,10 +6,10 @@ use reflux_ir::{Declaration, Graph, Name, Op, Patch, Program, Rate};
 
 pub const RULE: RuleInfo = RuleInfo {
     name: "narrow-carry",
-    pattern: "carry x, of which every reader takes one slice → carry slice(x)",
+    pattern: "carry x, if every reader takes the same slice → carry slice(x)",
 };
 
-/// Where every reader of a carried value takes the same slice of it, that slice is carried.
+/// If every reader of a carried value takes the same slice of it, only that slice is carried.
 pub fn narrow_carries(program: &mut Program, cx: &mut PassContext) -> Result<(), PassError> {
     for index in 0..program.carries.len() {
         let wide = program.carries[index].name.clone();
@@ -20,7 +20,7 @@ pub fn narrow_carries(program: &mut Program, cx: &mut PassContext) -> Result<(),
         if !cx.admit(RULE.name, || format!("%{wide}")) {
             continue;
         }
-        // The step that computes the value may have a slice of that name too: it is the one to carry.
+        // The step that computes the value may have a slice of the same name: that is the one to carry.
         let is_taken = program.is_shared(&name)
             || program.variants.values().any(|graph| {
                 // A reader's slices give up their names; its other values do not.
@@ -59,12 +59,12 @@ fn only_slice(program: &Program, carry: &Name) -> Result<(Slice, Name), Mismatch
     let mut slices = Vec::new();
     for graph in program.variants.values() {
         let Some(id) = graph.find_input(carry) else { continue };
-        // Handing it on as it is reads all of it.
+        // Passing it on unchanged reads all of it.
         if let Some(output) = graph.outputs().iter().find(|output| output.value == id) {
-            return Err(Mismatch::new(format!("all of it is handed on, as `{}`", output.label)));
+            return Err(Mismatch::new(format!("all of it is passed on, as `{}`", output.label)));
         }
         for user in graph.users(id) {
-            // What takes all of it has nothing to narrow, however often it is tried.
+            // A slice of all of it narrows nothing.
             let takes_all = graph[user].fact.shape == graph[id].fact.shape;
             let (Op::Slice(slice), false) = (&graph[user].op, takes_all) else {
                 return Err(Mismatch::new(format!("{} reads all of it", graph.operand(user))));

@@ -1,4 +1,4 @@
-//! Who reads a value, in the end.
+//! Which result a value ends up in.
 
 use super::Dce;
 use reflux_ir::pass::{Answer, Driver, Mismatch, Pipeline, Place};
@@ -8,20 +8,20 @@ use std::collections::{HashMap, VecDeque};
 /// Values to name on the way from one to a result.
 const NAMED: usize = 4;
 
-/// Whether `dce` drops the value at `place`, or else how a result comes to be made of it.
+/// Whether `dce` removes the value at `place`, or else how a result depends on it.
 pub fn why(dce: &Dce, place: &Place) -> Answer {
     let mut pipeline = Pipeline::new();
     pipeline.push(*dce);
-    // What it would do is what it does: one value goes for another's sake, across stages.
+    // Run the pass itself: whether a value goes depends on others, across stages.
     let (after, _) = Driver::default()
         .run(place.program.clone(), &pipeline)
         .map_err(|error| Mismatch::new(error.to_string()))?;
     let name = &place.graph[place.value].name;
     let Some(graph) = after.graph(place.stage) else {
-        return Ok(Some(format!("nothing of `{}` is needed", place.stage)));
+        return Ok(Some(format!("nothing in `{}` is needed", place.stage)));
     };
     let Some(kept) = graph.find(name) else {
-        return Ok(Some("no result is made of it".to_owned()));
+        return Ok(Some("no result depends on it".to_owned()));
     };
     let Some((way, label)) = way_to_output(graph, kept) else {
         return Err(Mismatch::new("it is part of the signature"));

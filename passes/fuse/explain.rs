@@ -1,4 +1,4 @@
-//! Why a fused value is what it replaces: egg's proof, rule by rule.
+//! Why a fused value equals the value it replaces: egg's proof, rule by rule.
 
 use super::plan::{Called, Plan, apply};
 use super::region::{Names, Outline, Source};

@@ -1,9 +1,9 @@
-//! Choosing one term per class so that all that is needed costs least.
+//! Extraction: one term per class, so that the total cost of the needed classes is least.
 //!
-//! Classes share: a term that two others read is paid once. So the cheapest term of each class by itself, which is what
-//! egg's own extractor finds, need not be the cheapest for all of them together: a gemm whose epilogue serves one reader
-//! pays only if the others read it too. The choice is exact: terms that another one of their class can always replace are
-//! dropped first, and what is left is searched by branch and bound.
+//! Classes share: a term that two others read is paid for once. So the cheapest term of each class on its own, which egg's
+//! extractor finds, need not give the cheapest program: a gemm whose epilogue serves one reader pays off only if the others
+//! read it too. This extraction is exact: terms that another one of their class can always replace are dropped first, and the
+//! rest is searched by branch and bound.
 
 use super::term::{Term, Terms, What};
 use egg::Id;
@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Add;
 use std::rc::Rc;
 
-/// What terms cost: estimated nanoseconds, and among equals how many ops that are not fused, then how many ops.
+/// The cost of terms: estimated nanoseconds; ties are broken by the number of unfused ops, then by the number of ops.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Price {
     pub nanoseconds: u64,
@@ -46,15 +46,15 @@ impl Price {
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Extraction {
-    /// Those that cost least together.
+    /// Those with the least total cost.
     #[default]
     Best,
-    /// Those that cost most: results must not depend on what the costs say, and tests see to it.
+    /// Costly ones, for tests: results must not depend on costs.
     Worst,
 }
 
 impl Extraction {
-    /// Whether it is what is done if nothing is said.
+    /// Whether it is the default.
     pub(super) fn is_best(&self) -> bool {
         *self == Self::Best
     }
@@ -67,14 +67,14 @@ pub struct Extracted {
     pub terms: BTreeMap<Id, Term>,
     /// Of the terms, each once.
     pub price: Price,
-    /// Of the terms that are cheapest by themselves, each once, and as often as they are read.
+    /// Of the terms chosen greedily: with each paid for once, and as a tree.
     pub greedy: Price,
     pub tree: Price,
-    /// Whether the search ended before it had seen all: the terms are the best that were found.
+    /// Whether the search hit its limit; the terms are then the best that were found.
     pub is_cut_short: bool,
 }
 
-/// How many choices a search may make, and how many classes and candidates it may look at on the way.
+/// The limit of a search: how many choices it may make, and how many classes and candidates it may visit.
 const MOST_CHOICES: usize = 1_000;
 const MOST_WORK: usize = 1_000_000;
 
@@ -118,7 +118,7 @@ struct Problem {
     classes: Vec<Vec<Rc<Candidate>>>,
     /// What is needed in any case.
     roots: FixedBitSet,
-    /// What has been looked at so far, for this problem and those that it was divided into.
+    /// Work done so far, for this problem and its parts.
     work: Rc<Cell<usize>>,
 }
 
@@ -156,7 +156,7 @@ impl Problem {
         self.work.set(self.work.get().saturating_add(work));
     }
 
-    /// Whether as much has been looked at as may be.
+    /// Whether the limit is reached.
     fn is_tired(&self) -> bool {
         self.work.get() >= MOST_WORK
     }

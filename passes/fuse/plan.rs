@@ -1,4 +1,4 @@
-//! What becomes of the regions of one outline, and putting it into a graph.
+//! The plan for regions of one outline, and its application to a graph.
 
 use super::extract::{Extracted, Extraction, extract};
 use super::region::{Leaf, Names, Outline, OutlinedOp, Region, Source};
@@ -15,8 +15,8 @@ use std::time::Duration;
 /// The rule that patches name.
 pub const RULE: &str = "fuse";
 
-/// No run of egg needs as much: rules are directional and regions are small. What ends a run that has too much to do is
-/// its [`Run`], which is looked at before every term and not once a round.
+/// A limit that no run of egg reaches: rules are directional and regions small. Runs with too much to do are ended by their
+/// [`Run`], which is checked before every term and not once per round.
 const MOST_ROUNDS: usize = 32;
 const MOST_TERMS: usize = 1 << 20;
 
@@ -29,10 +29,10 @@ pub struct Plan {
     pub found: Found,
 }
 
-/// What saturation and extraction came to.
+/// The outcome of saturation and extraction.
 pub struct Found {
     pub stop: StopReason,
-    /// Whether there were too many terms to look at all of them.
+    /// Whether there were too many terms to consider all of them.
     pub is_narrowed: bool,
     /// What was tried, by rule.
     pub tallies: IndexMap<&'static str, Tally>,
@@ -43,7 +43,7 @@ pub struct Found {
 }
 
 impl Found {
-    /// Whether there was more to look at than limits allow.
+    /// Whether limits ended it before saturation.
     pub fn is_cut_short(&self) -> bool {
         self.is_narrowed || !matches!(self.stop, StopReason::Saturated) || self.extracted.is_cut_short
     }
@@ -53,15 +53,15 @@ pub struct PlannedOp {
     pub op: Op,
     pub operands: Vec<Source>,
     pub called: Called,
-    /// The ops of the outline that it stands for.
+    /// The ops of the outline that it replaces.
     pub from: BTreeSet<usize>,
 }
 
-/// What a planned op is called.
+/// The name of a planned op.
 pub enum Called {
-    /// Like the op of the outline whose value it is.
+    /// That of the op of the outline whose value it is.
     Original(usize),
-    /// After a value that it is made of, with a suffix.
+    /// That of one of its operands, with a suffix.
     After(Source, &'static str),
 }
 
@@ -87,8 +87,8 @@ pub fn terms_of(outline: &Outline, name: impl Fn(usize) -> Name, explain: bool) 
     (terms, ids)
 }
 
-/// Applies `rules` to `terms` until they tell nothing new. Where that would be too much, they start again and look at
-/// few terms of each class; the run that counts says by its breadth whether they did.
+/// Applies `rules` to `terms` until saturation. If that exceeds the limits, starts again with few terms of each class; the
+/// breadth of the returned run says which.
 ///
 /// # Errors
 /// A bug of a rule.
@@ -103,7 +103,7 @@ pub fn saturate(
         run = Run::new(Breadth::Ends, allowance.trial());
         runner = apply(terms, rules, &run)?;
     }
-    // What was done for nothing does not count.
+    // The abandoned attempt does not count.
     allowance.accept(run.allowance());
     Ok((runner, run))
 }
@@ -113,7 +113,7 @@ pub fn saturate(
 /// # Errors
 /// A bug of a rule.
 pub fn apply(terms: Terms, rules: &[FuseRule], run: &Run) -> Result<Runner<Term, Facts>, PassError> {
-    // No clock: what is found must not depend on how fast the machine is.
+    // No time limit: the result must not depend on how fast the machine is.
     let runner = Runner::new(Facts::default())
         .with_egraph(terms)
         .with_scheduler(SimpleScheduler)
@@ -297,7 +297,7 @@ impl Called {
 }
 
 impl Plan {
-    /// Whether the plan is the outline as it is.
+    /// Whether the plan equals the outline.
     fn is_as_it_was(&self, outline: &Outline) -> bool {
         let same = |op: &PlannedOp| {
             let Called::Original(index) = op.called else { return false };
@@ -319,8 +319,8 @@ impl Plan {
         sources.iter().map(original).collect()
     }
 
-    /// Puts the plan in the place of `region`, whose outline it is of. `replaced` says what became of the values that
-    /// regions before it gave, and learns what becomes of its own. Says whether that changed anything.
+    /// Replaces `region`, whose outline the plan is for. `replaced` maps the values of earlier regions to their replacements,
+    /// and is extended by those of this one. Returns whether anything changed.
     pub fn apply(
         &self,
         graph: &mut Graph,

@@ -1,4 +1,4 @@
-//! Cutting a graph into regions, and what two regions must share to be fused alike.
+//! Division of a graph into regions, and outlines, which decide which regions share a plan.
 
 use fixedbitset::FixedBitSet;
 use indexmap::{IndexMap, IndexSet};
@@ -6,7 +6,7 @@ use reflux_ir::op::{Constant, Op};
 use reflux_ir::{Fact, Graph, ModulePath, Name, Rate, ValueId};
 use std::collections::HashMap;
 
-/// A part of a graph that is fused by itself: the ops of one block of a repeated stack, or those of none.
+/// A part of a graph that is fused on its own: the ops of one block of a repeated stack, or the ops outside all blocks.
 pub struct Region {
     pub outline: Outline,
     /// The values from outside, as the outline numbers them.
@@ -27,7 +27,7 @@ pub struct Names {
     pub block: ModulePath,
 }
 
-/// What a region computes, whatever its values are called: regions of one outline are fused alike.
+/// The computation of a region without the names of values. Regions with the same outline are fused in the same way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Outline {
     pub leaves: Vec<Leaf>,

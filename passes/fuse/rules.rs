@@ -1,5 +1,4 @@
-//! The equalities that fusing knows, and how they are found and applied. `README.md` beside this file says what a rule
-//! must be.
+//! The rules of `fuse`, and how they are matched and applied. `fuse/README.md` says what a rule must be.
 
 mod build;
 mod concat;
@@ -20,7 +19,7 @@ use reflux_ir::Fact;
 use reflux_ir::op::{Constant, Op};
 use reflux_ir::pass::Mismatch;
 
-/// Every rule. The first three make fused ops of single ones, the others let them absorb their neighbours.
+/// All rules. The first three turn single ops into fused ones; the others let fused ops absorb their neighbours.
 pub static RULES: &[FuseRule] = &[
     rowwise::OP_TO_ROWWISE,
     gemm::LINEAR_TO_GEMM,
@@ -32,27 +31,27 @@ pub static RULES: &[FuseRule] = &[
     concat::ROPE_OF_CONCAT,
 ];
 
-/// A directional equality: a term of the form of `spine` is equal to what `rewrite` makes of it.
+/// A directional equality: a term that matches `spine` equals the terms that `rewrite` returns for it.
 #[derive(Clone, Copy, Debug)]
 pub struct FuseRule {
-    /// A fact: `gemm-absorbs-rowwise`.
+    /// The name, which states a fact: `gemm-absorbs-rowwise`.
     pub name: &'static str,
-    /// What becomes what.
+    /// The rewrite in one line: `left side → right side`.
     pub pattern: &'static str,
     /// The ops that the rule looks at: the root, one of the root's operands, and so on down.
     pub spine: &'static [Kind],
     pub rewrite: fn(&Classes, &Match) -> Result<Vec<Tree>, Mismatch>,
 }
 
-/// What an op of a spine may be.
+/// A kind of op in a spine.
 #[derive(Clone, Copy, Debug)]
 pub struct Kind {
-    /// What to call such an op in a sentence.
+    /// The kind in messages, without an article.
     pub name: &'static str,
     pub is: fn(&Op) -> bool,
 }
 
-/// A place where a rule may fit: ops from the root down, each an operand of the one above.
+/// A place where a rule may apply: ops from the root down, each an operand of the one above.
 #[derive(Clone, Debug)]
 pub struct Match {
     pub levels: Vec<Level>,
@@ -75,7 +74,7 @@ impl Level {
     }
 }
 
-/// A replacement: ops down to classes that are there.
+/// A replacement: new ops over existing classes.
 #[derive(Clone, Debug)]
 pub enum Tree {
     Class(Id),
@@ -94,7 +93,7 @@ impl Tree {
     }
 }
 
-/// What rules may know of the e-graph.
+/// The view of the e-graph that rules get.
 #[derive(Debug)]
 pub struct Classes<'e> {
     terms: &'e Terms,
@@ -109,12 +108,12 @@ impl<'e> Classes<'e> {
         &self.terms[id].data.fact
     }
 
-    /// The number that the class is, if it is one.
+    /// The constant that the class is equal to, if any.
     pub fn constant(&self, id: Id) -> Option<&'e Constant> {
         self.terms[id].data.constant.as_ref()
     }
 
-    /// The class as it is called now: classes that were united have one name.
+    /// The canonical id of the class: united classes share one.
     pub fn find(&self, id: Id) -> Id {
         self.terms.find(id)
     }
@@ -161,12 +160,12 @@ impl FuseRule {
         Ok(replacements)
     }
 
-    /// What to say of a replacement that cannot take the place of what was there, because `why`.
+    /// The error message for a replacement that cannot replace the original, because `why`.
     fn bug(&self, why: &str) -> String {
         format!("the rule `{}` is wrong: {why}", self.name)
     }
 
-    /// Whether the rule fits somewhere in class `id`; if not, what is in the way where it comes nearest.
+    /// Whether the rule applies somewhere in class `id`; if not, why not at the closest match.
     pub(super) fn answer(&self, terms: &Terms, id: Id) -> Result<(), Mismatch> {
         let classes = Classes::new(terms);
         let mut nearest = None;

@@ -1,4 +1,4 @@
-//! The language of the e-graph: the IR's own ops over values from outside, with the IR's own facts as analysis.
+//! The language of the e-graph: the IR's ops over values from outside the region, with the IR's facts as analysis.
 
 use egg::{Analysis, DidMerge, EGraph, FromOp, FromOpError, Id, Language};
 use reflux_ir::op::{Constant, Op};
@@ -17,7 +17,7 @@ pub struct Term {
 /// What a term is, its operands aside.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum What {
-    /// A value that is made elsewhere, as it is written where it is read; its fact is the analysis's to know.
+    /// A value from outside the region, as written where it is read; the analysis knows its fact.
     Leaf(Name),
     Op(Op),
 }
@@ -79,7 +79,7 @@ impl fmt::Display for Term {
     }
 }
 
-/// What is known of a class.
+/// The analysis data of a class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
     pub fact: Fact,
@@ -87,7 +87,7 @@ pub struct Known {
     pub constant: Option<Constant>,
 }
 
-/// The analysis: every class has a fact, which its ops infer. A rule that is wrong about types fails where it unites.
+/// The analysis: every class has a fact, inferred by its ops. A rule that unites different types panics here.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     leaves: HashMap<Name, Fact>,

@@ -1,4 +1,4 @@
-//! What can leave the step, and what of it the step still reads.
+//! Which values can leave the step, and which of them the step still reads.
 
 use super::batch::batched;
 use reflux_ir::op::{Op, OpKind};
@@ -6,8 +6,8 @@ use reflux_ir::pass::{Answer, Mismatch};
 use reflux_ir::{DType, Graph, Name, Program, Rate, Stage, ValueId};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// A step's part of what is computed for all steps may have so many rows. Products of so few are bound by reading their
-/// weights, which all steps at once do but once; with more there is nothing to gain, and much to keep.
+/// The most rows per step of a value that is computed for all steps at once. Products of so few rows are bound by reading
+/// their weights, which all steps together do only once; with more rows nothing is gained, and much has to be kept.
 const FEW_ROWS: usize = 16;
 
 /// How a value can be computed outside the step.
@@ -149,25 +149,25 @@ impl Plan {
                 How::AsIs => format!("it is known before the steps, and is computed in `{stage}`"),
                 How::Batched(_) => {
                     format!(
-                        "it depends on the step's number alone, and is computed for all {} steps at once in `{stage}`",
+                        "it depends only on the number of the step, and is computed for all {} steps at once in `{stage}`",
                         self.steps
                     )
                 }
             }));
         }
         Err(match (&graph[id].op, self.stays.get(&id)) {
-            (Op::Input(_), _) => Mismatch::new("it is given, not computed"),
-            (_, None) => Mismatch::new("it is no op"),
+            (Op::Input(_), _) => Mismatch::new("it is an input, not computed"),
+            (_, None) => Mismatch::new("it is not an op"),
             (_, Some(Stays::MadeOf(of))) if *of == id => Mismatch::new("it changes in every step"),
             (_, Some(Stays::MadeOf(of))) => Mismatch::at(
                 *of,
-                format!("it is made of {}, which is known only in the step", graph.operand(*of)),
+                format!("it depends on {}, which is known only in the step", graph.operand(*of)),
             ),
             (_, Some(Stays::Selected)) => {
-                Mismatch::new("it is selected from a table that has no row for each step")
+                Mismatch::new("it is selected from a table that does not have one row per step")
             }
             (_, Some(Stays::Rows(rows))) => Mismatch::new(format!(
-                "it has {rows} rows in every step, and of more than {FEW_ROWS} there is nothing to gain for all steps at once"
+                "it has {rows} rows in every step; with more than {FEW_ROWS}, computing all steps at once gains nothing"
             )),
             (op, Some(Stays::Alone)) => {
                 Mismatch::new(format!("`{}` cannot compute all steps at once here", op.name()))
@@ -175,11 +175,11 @@ impl Plan {
             (_, Some(Stays::View)) => Mismatch::new("it is a view, which costs nothing in the step"),
             (_, Some(Stays::Row)) => Mismatch::new("it only selects the step's row"),
             (_, Some(Stays::Codes)) => {
-                Mismatch::new("the step reads its codes, no row of which can be selected")
+                Mismatch::new("the step reads its codes, of which no row can be selected")
             }
-            (_, Some(Stays::Grows)) => Mismatch::new("its result is larger than what it is made of"),
+            (_, Some(Stays::Grows)) => Mismatch::new("its result is larger than its operands"),
             (_, Some(Stays::Cheap)) => Mismatch::new(
-                "it is element-wise work on what the step reads in any case, and would be one more value to keep",
+                "it is elementwise and its operand is read by the step anyway; hoisting it would only add a value to keep",
             ),
         })
     }

@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 
 pub(super) const RULE: RuleInfo = RuleInfo {
     name: "hoist",
-    pattern: "a value of the step that does not depend on the latents → one that is prepared before",
+    pattern: "a value in the step that does not depend on the latents → a prepared value",
 };
 
 /// Values that the step reads as one prepared tensor.
@@ -40,7 +40,7 @@ pub fn hoist(program: &mut Program, variant: &Name, plan: &Plan) -> Result<(), P
     read_prepared(&mut program.variants[variant], plan, &prepared)
 }
 
-/// The frontier by stem: values `mod.0`, `mod.1`, … of one type form a group, others are by themselves.
+/// The frontier by stem: values `mod.0`, `mod.1`, … of one type form a group, others are single.
 fn groups(program: &Program, variant: &Name, plan: &Plan) -> Vec<Group> {
     let graph = &program.variants[variant];
     let how: HashMap<ValueId, (&How, Rate)> =
@@ -59,7 +59,7 @@ fn groups(program: &Program, variant: &Name, plan: &Plan) -> Vec<Group> {
     by_stem
         .into_iter()
         .map(|((stem, _, rate, is_batched), members)| {
-            // A value that is prepared as it is keeps its name; the step's own values keep theirs.
+            // A value that is prepared unchanged keeps its name; the step's own values keep theirs.
             let (name, own) = match &members[..] {
                 [one] if !is_batched => (graph[*one].name.clone(), Some(*one)),
                 _ => (Name::from(format!("{stem}_{}", if is_batched { "steps" } else { "all" })), None),
@@ -165,7 +165,7 @@ impl Mover<'_> {
         if matches!(graph[value].op, Op::Input(_)) {
             return Ok(stage.input(&name, fact)?);
         }
-        // The stage that reads it may have a value of its own that is called so, or give one.
+        // The stage that reads it may itself have a value or an output with that name.
         let is_own = |name: &Name| {
             let reader = stage.graph();
             reader.find(name).is_some() && reader.find_input(name).is_none()

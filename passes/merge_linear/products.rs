@@ -5,7 +5,7 @@ use reflux_ir::op::{MatmulCodes, Op};
 use reflux_ir::pass::Mismatch;
 use reflux_ir::{DType, Granularity, Graph, Scales, ValueId};
 
-/// Products of so few rows are bound by reading their weights, together or apart.
+/// Products of at most this many rows are bound by reading their weights, merged or not.
 const FEW_ROWS: usize = 16;
 
 /// `x · Wᵀ + b`, or the same of codes.
@@ -50,7 +50,7 @@ pub fn products(graph: &Graph) -> (Vec<Vec<Product>>, usize) {
     (groups, alone)
 }
 
-/// Products of one input, in so far as they are of one kind.
+/// Products of one input that are of the same kind.
 fn by_input(graph: &Graph) -> Vec<Vec<Product>> {
     let mut by_input: IndexMap<Key, Vec<Product>> = IndexMap::new();
     for product in graph.order().into_iter().filter_map(|id| product(graph, id).ok()) {
@@ -84,16 +84,16 @@ pub fn why(graph: &Graph, value: ValueId) -> Result<(), Mismatch> {
     if group.len() > 1 {
         let other = group.iter().map(|product| product.result).find(|&result| result != value);
         let other = other.expect("there are several");
-        let apart = "a product of the same input is in no common block, and what many blocks make of one value stays apart";
+        let apart = "the other product of its input is in no common block, and products of one value in many blocks stay separate";
         return if is_one_block(graph, group) { Ok(()) } else { Err(Mismatch::at(other, apart)) };
     }
     let of_input = groups.iter().flatten().filter(|product| product.input == own.input);
     match of_input.map(|product| product.result).find(|&result| result != value) {
         Some(other) => {
-            let kind = "the other product of its input differs in kind: in its bias, in the type, scales or layout of its weight, in the type of its result";
+            let kind = "the other product of its input differs in its bias, in the type, scales or layout of its weight, or in the type of its result";
             Err(Mismatch::at(other, kind))
         }
-        None => Err(Mismatch::at(own.input, "nothing else is a product of its input")),
+        None => Err(Mismatch::at(own.input, "no other product reads its input")),
     }
 }
 
@@ -110,7 +110,7 @@ fn product(graph: &Graph, id: ValueId) -> Result<Product, Mismatch> {
         },
         Op::Rescale(_) => {
             let Op::MatmulCodes(matmul) = graph[operands[0]].op else {
-                return Err(Mismatch::at(operands[0], "what is rescaled is no product of codes"));
+                return Err(Mismatch::at(operands[0], "the rescaled value is not a product of codes"));
             };
             if graph.is_result(operands[0]) || graph.users(operands[0]).count() > 1 {
                 return Err(Mismatch::at(
@@ -123,7 +123,7 @@ fn product(graph: &Graph, id: ValueId) -> Result<Product, Mismatch> {
             let codes: Vec<ValueId> = codes.collect();
             // Scales of other codes than those that were multiplied, even if they are equal, are not what this makes of them.
             let Some(bias) = operands[1..].strip_prefix(&codes[..]).filter(|rest| rest.len() < 2) else {
-                let why = "it is rescaled by the scales of other values than those that were multiplied";
+                let why = "it is rescaled by the scales of other values than those multiplied";
                 return Err(Mismatch::at(operands[0], why));
             };
             Product { input, codes: Some(matmul), weight, bias: bias.first().copied(), result: id }
@@ -137,15 +137,15 @@ fn product(graph: &Graph, id: ValueId) -> Result<Product, Mismatch> {
     let x = &graph[product.input].fact;
     let rows = x.shape.elements() / x.shape.last().copied().unwrap_or(1).max(1);
     if rows <= FEW_ROWS {
-        let reason = "its input has too few rows: reading the weights takes the time, together or apart";
+        let reason = "its input has too few rows: the time is that of reading the weights, merged or not";
         return Err(Mismatch::at(product.input, reason));
     }
     let is_leaf = |id: &ValueId| matches!(graph[*id].op, Op::Weight(_));
     if let Some(made) = [product.weight].into_iter().chain(product.bias).find(|id| !is_leaf(id)) {
-        return Err(Mismatch::at(made, "its weight or bias is no tensor of the checkpoint"));
+        return Err(Mismatch::at(made, "its weight or bias is not a tensor of the checkpoint"));
     }
     if graph[product.weight].fact.scales.is_some_and(|scales| scales.per != Granularity::Row) {
-        return Err(Mismatch::at(product.weight, "the rows of its weight have no scales of their own"));
+        return Err(Mismatch::at(product.weight, "the rows of its weight do not each have a scale"));
     }
     Ok(product)
 }

@@ -109,9 +109,9 @@ const UNSAVED: &str = "nothing to do, Reflux stores no smashed models";
 
 /// Keys that name no algorithm, and what to do instead.
 pub const ARGUMENTS: [(&str, &str); 12] = [
-    ("batch_size", "nothing to do, what is asked for says how many pictures"),
-    ("max_batch_size", "nothing to do, what is asked for says how many pictures"),
-    ("device", "no matter of passes, `--device` says where to run"),
+    ("batch_size", "nothing to do, each request says how many pictures to make"),
+    ("max_batch_size", "nothing to do, each request says how many pictures to make"),
+    ("device", "not a pass, `--device` selects the device"),
     ("device_map", "nothing to do, Reflux runs on one device"),
     ("cache_dir", UNSAVED),
     ("cache_dir_prefix", UNSAVED),
@@ -124,11 +124,11 @@ pub const ARGUMENTS: [(&str, &str); 12] = [
 ];
 
 const COMPILED: Role = Role::Nothing("nothing to do, Reflux always runs its own compiled plan");
-const KERNEL: Role = Role::Nothing("nothing to do, the runtime has kernels of its own");
+const KERNEL: Role = Role::Nothing("nothing to do, the runtime has its own kernels");
 const NOT_FLUX: Role = Role::Lacking("it is not for FLUX; remove it");
-const TRAINED: Role = Role::Lacking("Reflux trains nothing; remove it");
+const TRAINED: Role = Role::Lacking("Reflux does not train; remove it");
 const PRUNED: Role = Role::Lacking("Reflux removes no weights; remove it");
-const FINISHED: Role = Role::Lacking("Reflux leaves finished pictures alone; remove it");
+const FINISHED: Role = Role::Lacking("Reflux does not process finished pictures; remove it");
 
 const fn algorithm(name: &'static str, options: &'static [&'static str], role: Role) -> Algorithm {
     Algorithm { name, options, role }
@@ -163,18 +163,16 @@ static ALGORITHMS: &[Algorithm] = &[
         Role::Nothing("nothing to do, Reflux runs on one device"),
     ),
     algorithm("qkv_diffusers", &[], Role::Pass("merge-linear")),
-    algorithm("half", &[], Role::Nothing("no matter of passes, `--dtype f16` computes in half precision")),
+    algorithm("half", &[], Role::Nothing("not a pass, `--dtype f16` computes in half precision")),
     algorithm(
         "padding_pruning",
         &["min_sequence_length"],
-        Role::Nothing("no matter of passes, `--max-sequence-length` says how many tokens T5 takes"),
+        Role::Nothing("not a pass, `--max-sequence-length` sets the number of T5 tokens"),
     ),
     algorithm(
         "deepcache",
         &["interval"],
-        Role::Lacking(
-            "it caches blocks of a UNet, and FLUX has none; fora, pab and fastercache are for FLUX",
-        ),
+        Role::Lacking("it caches blocks of a UNet, which FLUX does not have; use fora, pab or fastercache"),
     ),
     algorithm("hqq_diffusers", &[], Role::Lacking("the nearest is torchao with quant_type = int4wo")),
     algorithm("diffusers_int8", &[], Role::Lacking("the nearest is torchao with quant_type = int8dq")),
@@ -183,7 +181,7 @@ static ALGORITHMS: &[Algorithm] = &[
     algorithm(
         "hyper",
         &[],
-        Role::Lacking("it makes a model of few steps of one of many; FLUX.1-schnell is one"),
+        Role::Lacking("it distils a model to fewer steps; FLUX.1-schnell is such a model"),
     ),
     algorithm("awq", &[], NOT_FLUX),
     algorithm("c_generate", &[], NOT_FLUX),

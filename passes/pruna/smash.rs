@@ -11,7 +11,7 @@ pub struct Smash {
     pub notes: Vec<String>,
 }
 
-/// What is said of an algorithm so far.
+/// What has been read about an algorithm so far.
 struct Mention {
     algorithm: &'static Algorithm,
     on: Option<bool>,
@@ -19,7 +19,7 @@ struct Mention {
 }
 
 impl Smash {
-    /// Reads a configuration. What is null is as good as not there.
+    /// Reads a configuration. Null is the same as absent.
     pub fn read(table: &Map<String, Value>) -> Result<Self, PrunaError> {
         let mut mentions = Vec::new();
         let mut notes = Vec::new();
@@ -39,7 +39,7 @@ impl Smash {
                 mention(&mut mentions, algorithm).options.insert(option.to_owned(), value.clone());
             }
         }
-        // An option of what is not on does nothing, which nobody writes on purpose; `false` says that it is.
+        // An option of an algorithm that is not on has no effect, which is never intended, unless it is `false`.
         let forgotten = mentions.iter().find(|mention| mention.on.is_none());
         if let Some(Mention { algorithm, options, .. }) = forgotten {
             let key = options.keys().next().map(|option| algorithm.key(option)).unwrap_or_default();
@@ -87,7 +87,7 @@ fn switch(mention: &mut Mention, value: &Value) -> Result<(), PrunaError> {
     Ok(())
 }
 
-/// What is said of `algorithm`, to be added to.
+/// The entry of `algorithm`, created if absent.
 fn mention<'m>(mentions: &'m mut Vec<Mention>, algorithm: &'static Algorithm) -> &'m mut Mention {
     let known = mentions.iter().position(|mention| mention.algorithm.name == algorithm.name);
     let index = known.unwrap_or_else(|| {
@@ -101,7 +101,7 @@ fn unknown(key: &str) -> PrunaError {
     PrunaError::Key { key: key.to_owned(), nearest: nearest_key(key) }
 }
 
-/// Whether saved configurations have this where nothing was said.
+/// Whether saved configurations contain this value for settings that were not given.
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Array(items) => items.is_empty(),

@@ -4,14 +4,14 @@ use reflux_ir::ModulePath;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Modules to leave as they are, by name (Pruna 0.3, `algorithms/torchao.py`).
+/// Modules to leave unquantized, by segments of their paths (Pruna 0.3, `algorithms/torchao.py`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Preset {
     /// No module.
     #[default]
     #[serde(rename = "none")]
     Nothing,
-    /// Normalisations, and what modulates them.
+    /// Normalisations, with their modulations.
     #[serde(rename = "norm")]
     Norm,
     /// Embedders of images, text, times and positions.

@@ -1,4 +1,4 @@
-//! What a linear becomes.
+//! Quantization schemes: what a linear is replaced by.
 
 use reflux_ir::op::{self, Dequantize, Linear, MatmulCodes, Op, Quantize, Rescale};
 use reflux_ir::pass::RuleInfo;
@@ -7,10 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-pub(super) const RULE: RuleInfo = RuleInfo {
-    name: "quantize",
-    pattern: "linear(x, W, b) → a product of codes, of the modules that are chosen",
-};
+pub(super) const RULE: RuleInfo =
+    RuleInfo { name: "quantize", pattern: "linear(x, W, b) → a quantized product, in the chosen modules" };
 
 /// The least scale of an i8 activation under torchao's rule; of any other value it is [`Quantize::least_scale`].
 const EPS_V1: f64 = 1e-5;
@@ -19,18 +17,18 @@ const EPS_V1: f64 = 1e-5;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Scheme {
-    /// Both in i8: a scale per token and per output channel.
+    /// Activations and weights in i8: a scale per token and per output channel.
     #[default]
     Int8dq,
-    /// Weights in i8, a scale per output channel, applied to the product.
+    /// Weights in i8, a scale per output channel, which is applied to the product.
     Int8wo,
-    /// Both in f8e4m3: one scale each.
+    /// Activations and weights in f8e4m3: one scale per tensor.
     Fp8dq,
-    /// Both in f8e4m3: a scale per token and per output channel.
+    /// Activations and weights in f8e4m3: a scale per token and per output channel.
     Fp8dqrow,
     /// Weights in f8e4m3, a scale per output channel, dequantized before the product.
     Fp8wo,
-    /// Weights in four bits, a scale and a zero point for each 128 neighbours, dequantized before the product.
+    /// Weights in 4 bits, a scale and a zero point per group of 128, dequantized before the product.
     Int4wo,
 }
 
@@ -38,11 +36,11 @@ pub enum Scheme {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rule {
-    /// torchao 0.12 to 0.16, which Pruna uses: scales in the dtype of the values, activations by max/127 with a least
-    /// scale of 1e-5, weights by max/127.5.
+    /// torchao 0.12 to 0.16, as in Pruna: scales in the dtype of the values; max/127 for activations, at least 1e-5; max/127.5
+    /// for weights.
     #[default]
     TorchaoV1,
-    /// Scales in f32 and max/127.5 for both (torchao from 0.17 on).
+    /// Scales in f32, max/127.5 for both (torchao since 0.17).
     F32,
 }
 

@@ -1,4 +1,4 @@
-//! Which linears are quantized, and what that saves.
+//! The choice of linears to quantize, and the report on it.
 
 use super::{Preset, Quantize, Scheme};
 use indexmap::IndexMap;
@@ -7,7 +7,7 @@ use reflux_ir::pass::{Answer, Globs, Mismatch, PassError, PassReport, counted};
 use reflux_ir::{Fact, Graph, ModulePath, ValueId, si};
 use std::fmt;
 
-/// torchao leaves alone what has no more input features than this.
+/// torchao does not quantize linears with at most this many input features.
 const FEWEST_FEATURES: usize = 16;
 
 /// The options, ready to be asked.
@@ -31,7 +31,7 @@ struct Module {
     outcome: Result<Fact, Stays>,
 }
 
-/// Why a linear stays as it is.
+/// Why a linear stays unquantized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stays {
     InPanels,
@@ -45,7 +45,7 @@ pub enum Stays {
 impl fmt::Display for Stays {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::InPanels => "its weight lies in panels",
+            Self::InPanels => "its weight is in panels",
             Self::Excluded => "excluded by the preset",
             Self::NotIncluded => "not included",
             Self::Skipped => "skipped",
@@ -77,7 +77,7 @@ impl Selection<'_> {
         linears
     }
 
-    /// Why a linear stays as it is, if it does.
+    /// Why a linear stays unquantized, if it does.
     fn refusal(&self, graph: &Graph, id: ValueId) -> Option<Stays> {
         let (path, pass) = (&graph[id].path, self.pass);
         let (rows, features) = input_of(graph, id);
@@ -92,12 +92,12 @@ impl Selection<'_> {
         }
     }
 
-    /// What the value `id` of `graph` becomes, or why it stays as it is.
+    /// What the value `id` of `graph` becomes, or why it stays unquantized.
     pub fn why(&self, graph: &Graph, id: ValueId) -> Answer {
         match graph[id].op {
             Op::Linear(_) => {}
             Op::MatmulCodes(_) | Op::Rescale(_) => {
-                return Err(Mismatch::new("it is of a linear that is quantized already"));
+                return Err(Mismatch::new("it belongs to a linear that is already quantized"));
             }
             Op::Gemm(_) => return Err(Mismatch::new("it is fused already: quantize before `fuse`")),
             ref op => {
@@ -109,7 +109,7 @@ impl Selection<'_> {
         }
         let weight = graph.operands(id)[1];
         let Op::Weight(_) = graph[weight].op else {
-            return Err(Mismatch::at(weight, "its weight is no tensor of the checkpoint"));
+            return Err(Mismatch::at(weight, "its weight is not a tensor of the checkpoint"));
         };
         let Some(stays) = self.refusal(graph, id) else {
             let becomes = self.pass.scheme.weight(self.pass.rule, &graph[weight].fact);
@@ -124,20 +124,23 @@ impl Selection<'_> {
                 let segment = pass.exclude.segment_of(path).unwrap_or_default();
                 let preset = if Preset::Norm.excludes(path) { "norm" } else { "embedding" };
                 format!(
-                    "the preset `{preset}` of `exclude` names modules called `{segment}`, and it is in {path}"
+                    "the preset `{preset}` of `exclude` names modules called `{segment}`; this one is in {path}"
                 )
             }
             Stays::NotIncluded => {
                 let all = patterns(&pass.include, (0..pass.include.len()).collect());
-                format!("its module {path} fits no pattern of `include`: {all}")
+                format!("its module {path} matches no pattern of `include`: {all}")
             }
             Stays::Skipped => {
-                format!("its module {path} fits {} of `skip`", patterns(&pass.skip, self.skip.matches(path)))
+                format!(
+                    "its module {path} matches {} of `skip`",
+                    patterns(&pass.skip, self.skip.matches(path))
+                )
             }
             Stays::FewFeatures => format!(
-                "its input has {features} features, and torchao leaves linears of {FEWEST_FEATURES} or fewer alone"
+                "its input has {features} features; torchao does not quantize linears with {FEWEST_FEATURES} or fewer"
             ),
-            Stays::InPanels => "its weight lies in panels: quantize before `pack`".to_owned(),
+            Stays::InPanels => "its weight is in panels: quantize before `pack`".to_owned(),
             Stays::FewRows => {
                 format!(
                     "its input has {}, no more than `keep_rows`, which is {}",
@@ -179,7 +182,7 @@ impl Summary {
             return self.check_any();
         }
         let example =
-            self.modules.keys().next().map(|(path, _)| format!("; a module is called like `{path}`"));
+            self.modules.keys().next().map(|(path, _)| format!("; an example of a module is `{path}`"));
         let why = format!("no linear matches {}{}", unused.join(", "), example.unwrap_or_default());
         Err(PassError::Refused(why))
     }
@@ -195,10 +198,9 @@ impl Summary {
         let stay =
             reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect::<Vec<_>>().join(", ");
         let why = match self.modules.len() {
-            0 => "no linear is left whose weight is a tensor of the checkpoint and not quantized yet"
-                .to_owned(),
-            1 => format!("the only linear stays as it is ({stay})"),
-            count => format!("all {count} linears stay as they are ({stay})"),
+            0 => "there is no linear with an unquantized weight of the checkpoint".to_owned(),
+            1 => format!("the only linear stays unquantized ({stay})"),
+            count => format!("all {count} linears stay unquantized ({stay})"),
         };
         Err(PassError::Nothing(format!("there is nothing to quantize: {why}")))
     }

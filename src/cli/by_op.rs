@@ -1,9 +1,9 @@
-//! Where the time goes by kind of op, for people.
+//! A table of times by kind of op.
 
 use reflux_runtime::OpTime;
 use std::fmt::Write;
 
-/// A table of `times`, headed by what they are of.
+/// A table of `times` with the heading `title`.
 pub fn table(title: &str, times: &[OpTime]) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.

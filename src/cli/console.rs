@@ -1,23 +1,22 @@
-//! What is shown to people: on standard error, or on standard output if that is a terminal.
+//! Output for people, on standard error, or on standard output if that is a terminal.
 
 use crate::Error;
 use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, Write};
 
-/// Says a line on standard error. What is said there comments on a result; where nobody listens any more, or there is no
-/// room left, the result is what matters.
+/// Prints a line to standard error. Failures are ignored: such lines only comment on a result.
 pub fn say(message: impl Display) {
     say_all(format_args!("{message}\n"));
 }
 
-/// The same of a text that ends its lines itself.
+/// The same for a text that includes its line ends.
 pub fn say_all(text: impl Display) {
     let text = text.to_string();
     let _ = std::io::stderr().lock().write_all(escaped(&text).as_bytes());
 }
 
-/// Prints a result to standard output. A reader that has seen enough (`| head`) is no error.
+/// Prints a result to standard output. It is not an error if the reader stops (`| head`).
 pub fn print(text: &str) -> Result<(), Error> {
     if std::io::stdout().is_terminal() {
         print_bytes(escaped(text).as_bytes())
@@ -26,7 +25,7 @@ pub fn print(text: &str) -> Result<(), Error> {
     }
 }
 
-/// Prints a text with colours of Reflux's own, whose parts are [`escaped`].
+/// Prints a text with Reflux's own colours; its parts must be [`escaped`].
 pub fn print_styled(text: &str) -> Result<(), Error> {
     print_bytes(text.as_bytes())
 }
@@ -39,8 +38,8 @@ fn print_bytes(bytes: &[u8]) -> Result<(), Error> {
     }
 }
 
-/// `text` with everything that a terminal would obey instead of showing it written out: names in files, prompts and paths may
-/// hold sequences that recolour, overwrite or reorder what is on the screen.
+/// `text` with everything escaped that a terminal would interpret: names in files, prompts and paths may contain sequences that
+/// recolour, overwrite or reorder the screen.
 pub fn escaped(text: &str) -> Cow<'_, str> {
     if !text.contains(is_obeyed) {
         return Cow::Borrowed(text);

@@ -3,7 +3,7 @@
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser, ValueParser, ValueParserFactory};
 use reflux_runtime::Device;
 
-/// A device, or the best there is.
+/// A device, or the best available one.
 #[derive(Clone, Copy, Debug)]
 pub struct DeviceArg(Option<Device>);
 
@@ -15,13 +15,13 @@ impl From<DeviceArg> for Device {
     }
 }
 
-/// Those that this build knows; one that it is without is refused with how to have it.
+/// The devices of this build; for one that it does not include, the error says how to build it.
 impl ValueParserFactory for DeviceArg {
     type Parser = ValueParser;
 
     fn value_parser() -> ValueParser {
         let value = |device: Device| PossibleValue::new(device.name()).aliases(device.aliases());
-        let auto = PossibleValue::new(AUTO).help("The GPU if there is a usable one, else the processor");
+        let auto = PossibleValue::new(AUTO).help("The GPU if a usable one is found, else the processor");
         let left_out = Device::left_out().iter().map(|name| PossibleValue::new(*name).hide(true));
         let known: Vec<_> = Device::all().map(value).chain([auto]).chain(left_out).collect();
         let device = |name: String| match () {

@@ -4,7 +4,7 @@ use clap::builder::PossibleValue;
 use reflux_ir::DType;
 use std::sync::LazyLock;
 
-/// What a network computes in, which is any floating-point type.
+/// The dtype of a computation, any floating-point type.
 #[derive(Clone, Copy, Debug)]
 pub struct DTypeArg(DType);
 

@@ -1,11 +1,11 @@
-//! What the C library does with memory that this process frees.
+//! Settings of the C library for freed memory.
 
 use reflux_runtime::Device;
 
-/// While it lives, memory that is freed is kept for what is allocated next.
+/// While it lives, freed memory is kept for later allocations.
 ///
-/// Weights that go to a GPU pass through this process one after the other, and memory that is new to a process comes page by page,
-/// which took two thirds of the time to load. Where weights stay in the process there is nothing to gain.
+/// Weights for a GPU pass through this process one after the other, and page faults of new memory took two thirds of the loading
+/// time. If weights stay in the process there is nothing to gain.
 pub struct KeptHeap(bool);
 
 impl KeptHeap {
@@ -36,10 +36,10 @@ fn keep_freed_memory() {
     }
 }
 
-/// By the limits that the library comes to by itself where large blocks are freed.
+/// Restores the limits to which the library would adapt when large blocks are freed.
 fn give_freed_memory_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: as above; what is given back is in use by nobody.
+    // SAFETY: as above; memory that is given back is not in use.
     unsafe {
         libc::mallopt(libc::M_MMAP_MAX, 65536);
         libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20);

@@ -1,4 +1,4 @@
-//! What commands are given to work on: an IR file, the folder of a model, or the name of a built-in configuration.
+//! The input of commands: an IR file, the folder of a model, or the name of a built-in configuration.
 
 use super::lowering::{ModelArg, SizeArgs};
 use super::text_file::read_text;
@@ -8,7 +8,7 @@ use reflux_ir::{Program, text};
 use reflux_models::{ModelConfig, ModelError, Role};
 use std::path::Path;
 
-/// What an argument means.
+/// The meaning of an argument.
 pub enum Input<'a> {
     Model(Box<ModelArg>),
     /// A file of IR text.
@@ -16,7 +16,7 @@ pub enum Input<'a> {
 }
 
 impl<'a> Input<'a> {
-    /// A folder is a model; a name is a built-in configuration, unless a file is called so.
+    /// A folder is a model; a name is a built-in configuration, unless there is a file with that name.
     pub fn of(argument: &'a Path) -> Result<Self, Error> {
         if argument.is_dir() {
             return Ok(Self::Model(Box::new(ModelArg::read(argument)?)));
@@ -40,8 +40,8 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// `recipe` as it is meant for the input. The passes that a model is given come beside the default ones; an IR file may
-    /// be what these have left already, or what someone has written, so on it run just those asked for.
+    /// `recipe` for this input. For a model, the passes run with the default ones; an IR file may be the result of those, or
+    /// written by hand, so only the requested passes run on it.
     pub fn meant(&self, recipe: Recipe) -> Recipe {
         match self {
             Self::File(_) => recipe.only(),
@@ -49,7 +49,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// What the program is there for: that of a file runs at every step, as far as anybody knows.
+    /// The role of the program: that of a file is taken to run at every step.
     pub fn role(&self, net: Option<&str>) -> Result<Role, Error> {
         match self {
             Self::Model(model) => Ok(model.net(net)?.role),
@@ -57,7 +57,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// The program: that of the file, or of the model's network `net` (the transformer if none is given), and the times of its steps, if it has any.
+    /// The program: that of the file, or of the model's network `net` (the transformer if none is given), and its timesteps, if it has any.
     pub fn program(&self, net: Option<&str>, sizes: &SizeArgs) -> Result<(Program, Option<Vec<f32>>), Error> {
         match self {
             Self::Model(model) => {
@@ -93,12 +93,12 @@ impl<'a> Input<'a> {
         Ok(driver.run(program, pipeline)?.0)
     }
 
-    /// Refuses flags that say for which sizes to lower a model, where there is none.
+    /// Refuses flags for the sizes of a model if the input is not one.
     pub fn refuse_sizes(&self, sizes: &SizeArgs) -> Result<(), Error> {
         match (self, sizes.given()) {
             (Self::File(path), Some(flag)) => {
                 let path = path.display();
-                Err(Error::Usage(format!("{flag} is for models; {path} is a program and has its sizes")))
+                Err(Error::Usage(format!("{flag} is for models; the sizes of program {path} are fixed")))
             }
             _ => Ok(()),
         }

@@ -1,4 +1,4 @@
-//! Networks from a model's configuration alone.
+//! Lowering of networks from a model's configuration.
 
 use super::dtype::DTypeArg;
 use super::number;
@@ -9,7 +9,7 @@ use reflux_ir::{DType, Program};
 use reflux_models::{Defaults, FAMILIES, Family, ModelConfig, ModelFiles, Net, Parts, Role, Sizes};
 use std::path::Path;
 
-/// For which sizes.
+/// The sizes to lower for.
 #[derive(clap::Args)]
 pub struct SizeArgs {
     /// In pixels [default: the model's]
@@ -24,7 +24,7 @@ pub struct SizeArgs {
     /// [default: the model's]
     #[arg(long, value_parser = number::positive, allow_negative_numbers = true)]
     steps: Option<usize>,
-    /// T5 tokens [default: the model's]
+    /// Length of the prompt in T5 tokens [default: the model's]
     #[arg(long, value_parser = number::positive, allow_negative_numbers = true)]
     max_sequence_length: Option<usize>,
     /// [default: bf16]
@@ -33,8 +33,8 @@ pub struct SizeArgs {
 }
 
 impl SizeArgs {
-    /// Every flag, whether it is given, and whether it says something of a network of this role; `words` is whether the network
-    /// reads as many tokens as are asked for.
+    /// Every flag, whether it is given, and whether it applies to a network of this role; `words` says whether the network
+    /// reads a variable number of tokens.
     fn flags(&self, role: Role, words: bool) -> [(&'static str, bool, bool); 6] {
         let is_of_steps = role == Role::Denoiser;
         let is_of_pictures = role != Role::TextEncoder;
@@ -53,7 +53,7 @@ impl SizeArgs {
         self.flags(Role::Denoiser, true).into_iter().find_map(|(flag, is_given, _)| is_given.then_some(flag))
     }
 
-    /// Refuses a flag that says nothing of `net`, a network of `model`.
+    /// Refuses a flag that does not apply to `net`, a network of `model`.
     ///
     /// # Errors
     /// [`Error::Usage`].
@@ -61,14 +61,15 @@ impl SizeArgs {
         let words =
             model.text_encoders().iter().any(|encoder| encoder.net == net && encoder.tokens.is_none());
         match self.flags(net.role, words).into_iter().find(|(_, is_given, is_read)| *is_given && !is_read) {
-            Some((flag, ..)) => {
-                Err(Error::Usage(format!("{flag} says nothing of {}; leave it out", net.architecture.title)))
-            }
+            Some((flag, ..)) => Err(Error::Usage(format!(
+                "{flag} does not apply to {}; leave it out",
+                net.architecture.title
+            ))),
             None => Ok(()),
         }
     }
 
-    /// What `--dtype` says, else `default`.
+    /// The dtype of `--dtype`, else `default`.
     pub fn dtype_or(&self, default: DType) -> DType {
         self.dtype.map_or(default, DType::from)
     }
@@ -90,7 +91,7 @@ impl SizeArgs {
     }
 }
 
-/// The networks of all families that options name, those that run at every step first; families share what has one name.
+/// The networks of all families that options name, those that run at every step first; equal names are one network.
 pub fn nets() -> Vec<&'static Net> {
     let mut nets: Vec<&'static Net> = Vec::new();
     for net in FAMILIES.iter().flat_map(|family| family.nets).copied() {
@@ -112,7 +113,7 @@ pub fn built_in_names() -> PossibleValuesParser {
     PossibleValuesParser::new(ModelConfig::built_in_names())
 }
 
-/// What a model is, without its weights.
+/// A model without its weights.
 pub struct ModelArg {
     config: ModelConfig,
     defaults: Defaults,
@@ -138,12 +139,12 @@ impl ModelArg {
         Ok(Self { config, defaults })
     }
 
-    /// What its config files say.
+    /// Its configuration.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
 
-    /// The family that it is of.
+    /// Its family.
     pub fn family(&self) -> &'static Family {
         self.config.family()
     }
@@ -162,7 +163,7 @@ impl ModelArg {
         })
     }
 
-    /// A pipeline of it whose weights are drawn.
+    /// A pipeline of it with random weights.
     pub fn with_random_weights(&self, options: OpenOptions) -> Result<DiffusionPipeline, Error> {
         DiffusionPipeline::with_random_weights(self.config.clone(), self.defaults.clone(), options)
     }
@@ -178,7 +179,7 @@ impl ModelArg {
         Ok(self.config.lower(net, sizes, dtype)?)
     }
 
-    /// The sizes asked for, the model's where none are.
+    /// The requested sizes, with the model's as defaults.
     pub fn sizes(&self, args: &SizeArgs) -> Result<Sizes, Error> {
         let sizes = args.resolve(&self.defaults, self.family())?;
         let most = self.config.scheduler().num_train_timesteps;
@@ -195,7 +196,7 @@ impl ModelArg {
         self.timesteps_of(sizes.steps, self.family().geometry.image_tokens(&sizes))
     }
 
-    /// The time of each of `steps` steps, for pictures of so many tokens.
+    /// The timestep of each of `steps` steps, for pictures of this many tokens.
     pub fn timesteps_of(&self, steps: usize, image_tokens: usize) -> Result<Vec<f32>, Error> {
         Ok(self.config.schedule(steps, image_tokens)?.timesteps)
     }

@@ -1,4 +1,4 @@
-//! `--memory`, and how memory is spoken of.
+//! `--memory`, and messages about memory.
 
 use super::console::say;
 use crate::pipeline::Memory;
@@ -9,7 +9,7 @@ pub enum MemoryArg {
     /// All networks
     #[default]
     Resident,
-    /// What steps and the decoder need; text encoders and the weights of what is prepared leave after use
+    /// Only what steps and the decoder need; text encoders and weights of prepare stages are freed after use
     Low,
 }
 
@@ -22,7 +22,7 @@ impl From<MemoryArg> for Memory {
     }
 }
 
-/// Says how much memory will be taken at most, before it is.
+/// Prints the planned peak of memory.
 pub fn announce_peak(bytes: u64) {
     say(format_args!("planned peak memory: {}", gigabytes(bytes)));
 }

@@ -1,5 +1,5 @@
-//! The command line. Results go to standard output, everything else to standard error; what fails says so in one
-//! message and exits with 1.
+//! The command line. Results go to standard output, everything else to standard error; a failure is one message and exit
+//! status 1.
 //!
 //! Each command is a file of `commands`; the other files are what commands share: their arguments, and how they print.
 
@@ -33,10 +33,10 @@ use reflux_ir::words;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
-/// Parses the arguments, does what they say, and reports what went wrong.
+/// Parses the arguments, runs the command, and reports errors.
 pub fn main() -> ExitCode {
-    // A backend that cannot go on panics. On this thread the executor makes that an error, which is reported below; a
-    // panic on another thread would go unnoticed, and what it should have computed be missing.
+    // Backends panic on failures. On this thread the executor turns that into an error, which is reported below; a panic on
+    // another thread would go unnoticed, and its results be missing.
     let elsewhere = Arc::new(Mutex::new(None));
     let (main, seen) = (std::thread::current().id(), Arc::clone(&elsewhere));
     std::panic::set_hook(Box::new(move |panic| {
@@ -50,13 +50,13 @@ pub fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_env("REFLUX_LOG"))
         .with_writer(std::io::stderr)
-        // It would say on standard error that it cannot write there, and fail at that.
+        // Otherwise it would report failed writes to standard error on standard error, and fail again.
         .log_internal_errors(false)
         .init();
     #[cfg(unix)]
     signals::install();
-    // This thread is one of those that share work: to hand all of it over, and wait, would cost every small op two switches.
-    // The pool is nobody else's yet, so this does not fail; and were it to fail, only time would be lost.
+    // This thread takes part in the work: handing all of it over and waiting would cost two switches per small op.
+    // The pool does not exist yet, so this does not fail; if it did, only time would be lost.
     let _ = rayon::ThreadPoolBuilder::new().use_current_thread().build_global();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -65,7 +65,7 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
         Err(help) => {
-            // Help and version come this way too; if they cannot be printed, there is nobody to tell.
+            // Help and version take this way too; if they cannot be printed, neither can an error.
             let _ = help.print();
             return ExitCode::SUCCESS;
         }
@@ -89,7 +89,7 @@ pub fn main() -> ExitCode {
         Err(panic) => {
             let message = words::of_panic(&*panic);
             say(format_args!(
-                "error: Reflux itself failed: {message}; please report this (REFLUX_LOG=debug tells where)"
+                "error: Reflux itself failed: {message}; please report this (REFLUX_LOG=debug says where)"
             ));
             ExitCode::FAILURE
         }

@@ -1,20 +1,20 @@
-//! Numbers as people type them.
+//! Parsing of numbers in arguments.
 
 use crate::error::nearest_sizes;
 use reflux_models::FAMILIES;
 
-/// A whole number from 0 on: `28`, or `28.0`.
+/// A whole number of at least 0: `28`, or `28.0`.
 pub fn count(text: &str) -> Result<usize, String> {
     match (text.parse::<usize>(), text.parse::<f64>()) {
         (Ok(count), _) => Ok(count),
         (_, Ok(number)) if number < 0.0 => Err("it cannot be negative".into()),
-        // Larger ones have no room for a fraction, so that those could be rounded.
+        // Larger numbers cannot have a fraction, so they may have been rounded.
         (_, Ok(number)) if number < f64::from(u32::MAX) => {
             let whole = number as usize;
             if number.fract() == 0.0 {
                 Ok(whole)
             } else {
-                Err(format!("it must be a whole number, as {whole} or {}", whole + 1))
+                Err(format!("it must be a whole number, such as {whole} or {}", whole + 1))
             }
         }
         (_, Ok(number)) if !number.is_nan() => Err("it is too large".into()),
@@ -22,12 +22,12 @@ pub fn count(text: &str) -> Result<usize, String> {
     }
 }
 
-/// A whole number from 1 on.
+/// A whole number of at least 1.
 pub fn positive(text: &str) -> Result<usize, String> {
     count(text).and_then(|count| if count > 0 { Ok(count) } else { Err("it must be at least 1".into()) })
 }
 
-/// Sizes that all families draw are multiples of this; which one is meant, nobody knows yet.
+/// Sizes must be multiples of this for every family; the family is not known yet.
 fn unit() -> usize {
     FAMILIES.iter().map(|family| family.geometry.pixels_per_token()).max().unwrap_or(1)
 }
@@ -40,7 +40,7 @@ pub fn pixels(text: &str) -> Result<usize, String> {
             Err(format!("it must be a whole number; {}", nearest_sizes(pixels as usize, unit())))
         }
         (_, Some((width, height))) if count(width).is_ok() && count(height).is_ok() => {
-            Err(format!("it is a single number; give both as --width {width} --height {height}"))
+            Err(format!("it must be a single number; use --width {width} --height {height}"))
         }
         _ => count(text),
     }
@@ -51,16 +51,16 @@ pub fn real(text: &str) -> Result<f32, String> {
     match (text.parse(), text.replace(',', ".")) {
         (Ok(number), _) => Ok(number),
         (_, point) if point != text && point.parse::<f32>().is_ok() => {
-            Err(format!("it is written with a point, {point}"))
+            Err(format!("write it with a decimal point, {point}"))
         }
-        _ => Err("it must be a number, as 3.5".into()),
+        _ => Err("it must be a number such as 3.5".into()),
     }
 }
 
 /// How far from each other numbers may be, relative to what they are.
 pub fn tolerance(text: &str) -> Result<f64, String> {
     let tolerance = text.parse().ok().filter(|tolerance: &f64| *tolerance >= 0.0);
-    tolerance.ok_or_else(|| "it must be a number from 0 on, as 1e-3".to_owned())
+    tolerance.ok_or_else(|| "it must be a number of at least 0, such as 1e-3".to_owned())
 }
 
 #[cfg(test)]
@@ -75,7 +75,7 @@ mod tests {
         );
         assert_eq!(count("18446744073709551615"), Ok(usize::MAX));
         let refused = |text| count(text).unwrap_err();
-        assert_eq!(refused("2.5"), "it must be a whole number, as 2 or 3");
+        assert_eq!(refused("2.5"), "it must be a whole number, such as 2 or 3");
         for negative in ["-1", "-0.5", "-inf"] {
             assert_eq!(refused(negative), "it cannot be negative");
         }
@@ -100,14 +100,14 @@ mod tests {
     fn a_tolerance_is_a_size() {
         assert_eq!((tolerance("1e-3"), tolerance("0")), (Ok(1e-3), Ok(0.0)));
         for wrong in ["-1", "NaN", "", "1%"] {
-            assert_eq!(tolerance(wrong).unwrap_err(), "it must be a number from 0 on, as 1e-3");
+            assert_eq!(tolerance(wrong).unwrap_err(), "it must be a number of at least 0, such as 1e-3");
         }
     }
 
     #[test]
     fn fractions_have_a_point() {
         assert_eq!((real("3.5"), real("-1")), (Ok(3.5), Ok(-1.0)));
-        assert_eq!(real("3,5").unwrap_err(), "it is written with a point, 3.5");
-        assert_eq!(real("high").unwrap_err(), "it must be a number, as 3.5");
+        assert_eq!(real("3,5").unwrap_err(), "write it with a decimal point, 3.5");
+        assert_eq!(real("high").unwrap_err(), "it must be a number such as 3.5");
     }
 }

@@ -1,4 +1,4 @@
-//! Which passes to run, and what to see of them.
+//! Options for passes: which to run, and what to show of them.
 
 use super::console::{say, say_all};
 use super::number;
@@ -17,14 +17,14 @@ use std::path::{Path, PathBuf};
 /// Which passes.
 #[derive(clap::Args)]
 pub struct PassArgs {
-    /// Passes that are wanted, as in 'quantize(int8dq),cache(fora,interval=3)'. The default passes, which are lossless, run
-    /// before and after them; where the text has the word 'default', they run there, and all passes as written
+    /// Passes to run, as in 'quantize(int8dq),cache(fora,interval=3)'. The default passes, which are lossless, run before and
+    /// after them. If the list contains the word 'default', they run at that place, and all passes in the order given
     #[arg(long, value_name = "TEXT")]
     passes: Option<String>,
-    /// Exactly these passes in this order, without the default ones; '' for none
+    /// Run exactly these passes in this order, without the default ones; '' for none
     #[arg(long, value_name = "TEXT", conflicts_with = "passes")]
     passes_only: Option<String>,
-    /// Wanted passes from a TOML or JSON file, Reflux's own or a SmashConfig of Pruna's
+    /// Read the passes from a TOML or JSON file, in Reflux's format or a SmashConfig of Pruna
     #[arg(long, value_name = "FILE", conflicts_with_all = ["passes", "passes_only"])]
     passes_config: Option<PathBuf>,
 }
@@ -35,7 +35,7 @@ impl PassArgs {
         self.passes_config.as_deref()
     }
 
-    /// The passes asked for, if any are. What became of a foreign configuration is said on standard error.
+    /// The passes asked for, if any. Notes on the translation of a Pruna configuration go to standard error.
     pub fn recipe(&self) -> Result<Option<Recipe>, Error> {
         let parse = |text: &str| Recipe::parse(text, &registry());
         match (&self.passes, &self.passes_only, &self.passes_config) {
@@ -79,10 +79,10 @@ pub struct DriveArgs {
     /// Write the program into this folder, before the first pass and after each that changes it
     #[arg(long, value_name = "DIR")]
     dump_dir: Option<PathBuf>,
-    /// As what to write it there; may be repeated [default: ir]
+    /// Format of these files; may be repeated [default: ir]
     #[arg(long, value_enum, value_name = "FORMAT", requires = "dump_dir")]
     dump_format: Vec<DumpFormatArg>,
-    /// Say how long a picture takes on this device before and after each pass, estimated from shapes alone; also in
+    /// Report the time of a picture on this device before and after each pass, estimated from shapes alone; also in
     /// dumps, exports and --costs
     #[arg(long, value_name = "DEVICE", value_parser = machines())]
     cost: Option<&'static Machine>,
@@ -92,7 +92,7 @@ pub struct DriveArgs {
     /// Print the program after a pass to standard error; may be repeated
     #[arg(long, value_name = "PASS|all", value_parser = NonEmptyStringValueParser::new())]
     print_after: Vec<String>,
-    /// Also print, for each value that rules made of others, by which rules it is the same
+    /// Also print, for each value that rules made of others, the proof: which rules show that it is equal
     #[arg(long)]
     explain: bool,
     /// Run only the first N passes
@@ -186,7 +186,7 @@ fn points(flag: &str, names: &[String], pipeline: &Pipeline) -> Result<DumpPoint
         if !there.contains(&known) {
             let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
             return Err(Error::Usage(format!(
-                "{flag} {name}: this pass does not run; those that do: {there}"
+                "{flag} {name}: this pass does not run here; these do: {there}"
             )));
         }
         of.push(known.to_owned());

@@ -1,4 +1,4 @@
-//! Where pictures go, and as what.
+//! Files and formats of output pictures.
 
 use crate::Error;
 use crate::files::Output;
@@ -15,7 +15,7 @@ pub struct Pictures {
 }
 
 impl Pictures {
-    /// The places of so many pictures: `out.png` for one, `out-0.png`, `out-1.png`, … for several; a device, a pipe or
+    /// The places of this many pictures: `out.png` for one, `out-0.png`, `out-1.png`, … for several; a device, a pipe or
     /// standard output for all, one after the other.
     ///
     /// # Errors
@@ -35,14 +35,14 @@ impl Pictures {
         }
         let extension = match out.extension() {
             Some(extension) => extension.to_owned(),
-            // What begins with its only dot has no extension: nobody means a file that is not listed.
+            // A name whose only dot is the first character has no extension; a hidden file is hardly intended.
             None if stem.as_encoded_bytes().starts_with(b".") => {
                 return Err(usage("has no name before the dot"));
             }
             None => "png".into(),
         };
         let format = ImageFormat::of(&out.with_extension(&extension));
-        let format = format.ok_or_else(|| usage("is no .png, .jpg or .webp file; these can be written"))?;
+        let format = format.ok_or_else(|| usage("must end in .png, .jpg or .webp"))?;
         let name = |number: Option<usize>| {
             let mut name = stem.to_owned();
             if let Some(number) = number {
@@ -65,11 +65,14 @@ impl Pictures {
     /// [`Error::Usage`].
     pub fn refuse_mixing(&self, latents: Option<&Output>, as_json: bool) -> Result<(), Error> {
         if latents.is_some_and(|latents| self.outputs.iter().any(|output| output.is_same(latents))) {
-            return Err(Error::Usage("--out and --save-latents name the same place; name two".into()));
+            return Err(Error::Usage(
+                "--out and --save-latents name the same file; give two different ones".into(),
+            ));
         }
         let is_printed = self.are_printed() || latents.is_some_and(Output::is_stdout);
         if as_json && is_printed {
-            let message = "--json prints to standard output, so nothing else can be written there";
+            let message =
+                "--json prints to standard output, so nothing else can be written there; name files";
             return Err(Error::Usage(message.into()));
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Seeds as people type them.
+//! Parsing of seeds in arguments.
 
 use super::console::say;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -16,7 +16,7 @@ impl SeedArg {
     pub fn number(self) -> u64 {
         let seed = self.number_unsaid();
         if self == Self::Drawn {
-            say(format_args!("seed {seed}, drawn"));
+            say(format_args!("random seed {seed}"));
         }
         seed
     }
@@ -39,7 +39,7 @@ impl FromStr for SeedArg {
             return Ok(Self::Drawn);
         }
         text.parse().map(Self::Given).map_err(|_| {
-            format!("a seed is a whole number from 0 to {} (2^64 - 1), or -1 to have one drawn", u64::MAX)
+            format!("a seed is a whole number from 0 to {} (2^64 - 1), or -1 for a random one", u64::MAX)
         })
     }
 }

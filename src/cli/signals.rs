@@ -1,4 +1,4 @@
-//! What is done when somebody ends this process.
+//! Handling of signals that end this process.
 
 use super::console::say;
 use reflux_ir::files::abandon_unfinished;
@@ -15,7 +15,7 @@ pub fn install() {
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             if let Some(signal) = signals.forever().next() {
                 abandon_unfinished();
-                // The process ends as if nobody had looked, so that its parent sees by what.
+                // The process ends by the same signal, so that its parent sees which one.
                 let _ = emulate_default_handler(signal);
             }
         })
@@ -29,7 +29,7 @@ pub fn install() {
     }
 }
 
-/// The signals that whoever started this process wants it not to hear, as `nohup` does: a bit for each, from the lowest.
+/// The signals that the parent made this process ignore, as `nohup` does: one bit each, from the lowest.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -1,4 +1,4 @@
-//! The slowest ops of a profile, for people and as JSON.
+//! The slowest ops of a profile, as a table and as JSON.
 
 use reflux_ir::{Cost, ModulePath, Name, Stage, si};
 use reflux_runtime::{Profile, ProfileEntry};
@@ -102,7 +102,7 @@ impl fmt::Display for Slowest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lists = [("steps", &self.steps), ("before the first step", &self.before_the_first_step)];
         for (title, rows) in lists.into_iter().filter(|(_, rows)| !rows.is_empty()) {
-            writeln!(f, "{title}; FLOP and bytes are of one call")?;
+            writeln!(f, "{title}; FLOP and bytes are per call")?;
             writeln!(f, "{:>10} {:>6} {:>7} {:>9} {:>9}", "ms", "share", "calls", "FLOP", "bytes")?;
             rows.iter().try_for_each(|row| row.fmt(f))?;
         }

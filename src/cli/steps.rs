@@ -1,4 +1,4 @@
-//! Inputs that are drawn.
+//! Random inputs.
 
 use reflux_ir::{HostTensor, Program};
 use reflux_models::noise::TorchGenerator;

@@ -14,7 +14,7 @@ pub fn read(path: &Path) -> Result<Vec<(String, HostTensor)>, Error> {
     let bytes = std::fs::read(path).map_err(|error| Error::Read { path: path.to_owned(), error })?;
     let bad = |why: String| Error::Tensors { path: path.to_owned(), why };
     let file = SafeTensors::deserialize(&bytes)
-        .map_err(|error| bad(format!("no valid safetensors file: {error}")))?;
+        .map_err(|error| bad(format!("not a valid safetensors file: {error}")))?;
     let mut tensors = Vec::new();
     for (name, view) in file.iter() {
         let host = host_tensor(&view).ok_or_else(|| {

@@ -1,4 +1,4 @@
-//! Texts that are read from files and written to them.
+//! Reading and writing of text files.
 
 use super::console::print;
 use crate::Error;
@@ -33,7 +33,7 @@ pub fn read_text(path: &Path) -> Result<String, Error> {
         .and_then(|file| file.take(LONGEST_TEXT).read_to_string(&mut text))
         .and_then(|length| {
             let is_whole = (length as u64) < LONGEST_TEXT;
-            let why = "it is longer than 256 MiB, which no program or configuration is";
+            let why = "it is longer than 256 MiB, the limit for programs and configurations";
             if is_whole { Ok(text) } else { Err(std::io::Error::other(why)) }
         });
     read.map_err(|error| Error::Read { path: path.to_owned(), error })

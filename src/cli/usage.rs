@@ -1,4 +1,4 @@
-//! What is said of arguments that cannot be followed.
+//! Messages for wrong arguments.
 
 use super::commands::Cli;
 use clap::builder::StyledStr;
@@ -7,7 +7,7 @@ use clap::{Command, CommandFactory, Error};
 
 /// Options that other programs have for what is asked for here otherwise.
 const OTHER_NAMES: [(&[&str], &str); 7] = [
-    (&["--prompt", "-p"], "prompts are given by themselves, as in: reflux generate \"a red apple\""),
+    (&["--prompt", "-p"], "prompts are given without an option, as in: reflux generate \"a red apple\""),
     (&["--size", "--resolution"], "the size is given by --width and --height"),
     (&["-W", "-w", "--w"], "the width is given by --width"),
     (&["-H", "--h"], "the height is given by --height"),
@@ -19,7 +19,7 @@ const OTHER_NAMES: [(&[&str], &str); 7] = [
     (&["-n", "--batch-size", "--batch-count", "--n-iter"], "the number of pictures is given by --num-images"),
 ];
 
-/// The message for `error`, with what would help whoever typed that.
+/// The message for `error`, with a hint for common mistakes.
 pub fn explain(error: Error) -> StyledStr {
     let arguments: Vec<String> =
         std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();

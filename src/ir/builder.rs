@@ -1,12 +1,12 @@
-//! Making a graph from nothing.
+//! Building of new graphs.
 
 use crate::op::Constant;
 use crate::{Fact, Graph, GraphError, ModulePath, Name, Op, ValueId};
 use std::ops::Deref;
 
-/// A graph in the making: inputs, ops in an order in which each finds its operands, outputs. It is read as a [`Graph`].
+/// A graph under construction: inputs, ops after their operands, outputs. It derefs to [`Graph`].
 ///
-/// A graph that is there is edited by a [`Patch`](crate::Patch), which remembers what was replaced by what.
+/// An existing graph is edited by a [`Patch`](crate::Patch), which records what was replaced by what.
 #[derive(Debug, Default)]
 pub struct GraphBuilder {
     graph: Graph,
@@ -21,7 +21,7 @@ impl GraphBuilder {
     /// Adds an input of the given fact.
     ///
     /// # Errors
-    /// If a value is called so already.
+    /// If there is already a value with this name.
     pub fn input(&mut self, name: impl Into<Name>, fact: Fact) -> Result<ValueId, GraphError> {
         self.graph.input(name, fact)
     }
@@ -37,15 +37,15 @@ impl GraphBuilder {
     /// The scalar `constant`, added on first use.
     ///
     /// # Errors
-    /// If the number is none of its dtype.
+    /// If the dtype does not have this number.
     pub fn constant(&mut self, constant: Constant) -> Result<ValueId, GraphError> {
         self.graph.constant(constant)
     }
 
-    /// Adds `op` over `operands`, inferring its fact. A constant is the one that is there already, whatever the name.
+    /// Adds `op` over `operands`, inferring its fact. An existing constant is reused, whatever the name.
     ///
     /// # Errors
-    /// If the op does not accept its operands, or a value is called so already.
+    /// If the op does not accept its operands, or there is already a value with this name.
     pub fn add(
         &mut self,
         op: impl Into<Op>,

@@ -1,4 +1,4 @@
-//! What running something takes, counted from shapes alone.
+//! Costs: FLOP and bytes, counted from shapes alone.
 
 use std::iter::Sum;
 use std::ops::Add;
@@ -36,7 +36,7 @@ pub fn duration(nanoseconds: u64) -> String {
     three_digits(nanoseconds, &["ns", "µs", "ms", "s"])
 }
 
-/// `count` of the first of `units`, each of which is a thousand times the one before.
+/// `count` of the first of `units`, each a thousand times the one before.
 fn three_digits(count: u64, units: &[&str]) -> String {
     let mut value = count as f64;
     let mut unit = 0;

@@ -1,4 +1,4 @@
-//! What differs between two programs, value by value.
+//! Differences between two programs, value by value.
 
 mod layout;
 mod moves;
@@ -13,10 +13,10 @@ use std::hash::Hash;
 
 pub use layout::{DiffLayout, DiffOptions};
 
-/// The text of two programs, laid side by side: lines that are about the same value of the same stage are one row.
+/// The text of two programs, side by side: lines about the same value of the same stage form one row.
 ///
-/// What is compared is the text as it prints, with repeated blocks once; a line may differ only because a value that it
-/// reads has left its block. [`ProgramDiff::counts`] does not count that.
+/// The printed text is compared, with repeated blocks once. So a line may differ only because a value that it reads has left
+/// its block; [`ProgramDiff::counts`] does not count that.
 ///
 /// ```
 /// let read = |attribute: &str| reflux_ir::text::parse(&format!(
@@ -37,14 +37,14 @@ pub struct ProgramDiff {
     counts: Vec<(Stage, ValueCounts)>,
 }
 
-/// How many values of a stage differ. Those of repeated blocks count in every round.
+/// How many values of a stage differ. Those of repeated blocks count once per iteration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ValueCounts {
     /// Only the second program has a value of this name.
     pub added: usize,
     /// Only the first has.
     pub removed: usize,
-    /// Both have, but made otherwise: another op, attribute, operand, type or module.
+    /// Both have, but with another op, attribute, operand, type or module.
     pub changed: usize,
     /// The second program computes it here, the first in another stage.
     pub moved_in: usize,
@@ -52,7 +52,7 @@ pub struct ValueCounts {
     pub moved_out: usize,
 }
 
-/// A line of one program, or one of each about the same.
+/// A line of one program, or a line of each about the same value.
 #[derive(Clone, Debug)]
 enum Row {
     Same(Printed),
@@ -70,7 +70,7 @@ enum Row {
 }
 
 impl ProgramDiff {
-    /// Compares `programs`, which are called `names` in what is printed.
+    /// Compares `programs`; `names` are for the printed diff.
     pub fn new(names: [&str; 2], programs: [&Program; 2]) -> Self {
         let [a, b] = programs.map(|program| program.sections(&PrintOptions::default()));
         let (mut rows, mut counts) = (Vec::new(), Vec::new());
@@ -165,12 +165,12 @@ fn moved(programs: [&Program; 2]) -> HashSet<Name> {
     a.iter().filter(moves).map(|(name, _)| name.clone()).collect()
 }
 
-/// Every op as it prints by itself.
+/// Every op as it prints outside repeated blocks.
 fn lines_by_name(graph: &Graph) -> HashMap<&Name, String> {
     graph.ids().filter(|&id| graph.is_op(id)).map(|id| (&graph[id].name, line_of(graph, id))).collect()
 }
 
-/// The items of `a` and `b` in order: in pairs where their keys are equal, else by themselves.
+/// The items of `a` and `b` in order: paired if their keys are equal, else single.
 fn align<'t, T, K: Hash + Ord>(a: &'t [T], b: &'t [T], key: impl Fn(&T) -> K) -> Vec<[Option<&'t T>; 2]> {
     let [a_keys, b_keys] = [a, b].map(|items| items.iter().map(&key).collect::<Vec<_>>());
     let mut pairs = Vec::with_capacity(a.len().max(b.len()));

@@ -155,7 +155,7 @@ impl DType {
         self.codec().bits
     }
 
-    /// Size of one element in bytes; one that takes less than a byte counts as one.
+    /// Size of one element in bytes, rounded up.
     pub const fn bytes(self) -> usize {
         self.bits().div_ceil(8)
     }
@@ -165,33 +165,33 @@ impl DType {
         matches!(self.codec().role, Role::Code)
     }
 
-    /// Whether values of this type can have scales, which makes codes of them.
+    /// Whether values of this type can have scales, and are then codes.
     pub const fn takes_scales(self) -> bool {
         !matches!(self.codec().role, Role::Number)
     }
 
-    /// Whether there is a zero point beside each scale of this type: unsigned codes could not stand for negative numbers
-    /// otherwise.
+    /// Whether values of this type have a zero point per scale, without which unsigned codes could not represent negative
+    /// numbers.
     pub const fn has_zero_points(self) -> bool {
         matches!(self.codec().kind, Kind::Unsigned) && self.takes_scales()
     }
 
-    /// Whether values of this type are floating point. Those that are codes only are not, whatever their bits mean.
+    /// Whether values of this type are floating point. Types for codes only are not, whatever their bits mean.
     pub const fn is_float(self) -> bool {
         matches!((self.codec().kind, self.codec().role), (Kind::Float, Role::Number))
     }
 
-    /// The least number, or of codes the least code.
+    /// The least number, or for codes the least code.
     pub const fn least(self) -> f64 {
         self.codec().least
     }
 
-    /// The greatest finite number, or of codes the greatest code.
+    /// The greatest finite number, or for codes the greatest code.
     pub const fn greatest(self) -> f64 {
         self.codec().greatest
     }
 
-    /// The code that stands for the zero point itself: see [`Scales`](crate::Scales).
+    /// The code of the zero point itself: see [`Scales`](crate::Scales).
     pub const fn middle(self) -> u8 {
         if self.has_zero_points() { 1 << (self.bits() - 1) } else { 0 }
     }
@@ -231,10 +231,10 @@ impl fmt::Display for DType {
     }
 }
 
-/// A name that is no element type; the message lists the ones there are.
+/// A name that is not an element type; the message lists those.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "`{name}` is no element type ({} are; quantized ones are written like i8.row.bf16)",
+    "`{name}` is not an element type; these are: {}; quantized types are written like i8.row.bf16",
     listed(|dtype| !dtype.is_code()),
     name = .0
 )]

@@ -1,4 +1,4 @@
-//! What is known of a value before anything runs.
+//! Facts: what is known of a value before anything runs.
 
 use crate::{DType, Scales, Shape};
 use serde::{Deserialize, Serialize};
@@ -51,7 +51,7 @@ pub struct Fact {
     pub dtype: DType,
     pub shape: Shape,
     pub rate: Rate,
-    /// What the elements, which are codes then, are to be multiplied by.
+    /// The scales, if the elements are codes.
     pub scales: Option<Scales>,
 }
 
@@ -78,8 +78,7 @@ impl Fact {
         self.scales.is_some()
     }
 
-    /// Whether it has scales if it must, and none if it cannot: codes do not mean anything by themselves, and numbers need
-    /// nothing else.
+    /// Whether it has scales exactly as its dtype requires: codes mean nothing without scales, and numbers have none.
     pub fn is_well_formed(&self) -> bool {
         match self.scales {
             None => !self.dtype.is_code(),
@@ -92,7 +91,7 @@ impl Fact {
         self.dtype == other.dtype && self.scales == other.scales && self.shape == other.shape
     }
 
-    /// The type of the tensor that a quantized value is computed of, which is of the scales' dtype; of others, the type itself.
+    /// The type of the tensor that a quantized value is computed from, which has the scales' dtype; for others, the type itself.
     pub fn unquantized(&self) -> Self {
         let dtype = self.scales.map_or(self.dtype, |scales| scales.dtype);
         Self { dtype, scales: None, ..self.clone() }
@@ -105,20 +104,20 @@ impl Fact {
         Self { dtype, scales, ..self.clone() }
     }
 
-    /// Type and rate, `f32[2] per latent`: for errors where the rate may be what is wrong.
+    /// Type and rate, `f32[2] per latent`, for errors that may be about the rate.
     pub(crate) fn described(&self) -> String {
         format!("{self} per {}", self.rate)
     }
 
-    /// Whether a machine can address a value of this type, and the f32 numbers that are made of it on the way.
+    /// Whether a machine can address a value of this type, and the f32 numbers computed from it.
     pub fn is_addressable(&self) -> bool {
         let mut extents = self.shape.iter().copied();
         let bytes = extents.try_fold(DType::F32.bytes(), usize::checked_mul);
         bytes.is_some_and(|bytes| isize::try_from(bytes).is_ok())
     }
 
-    /// What no value can be of, whatever makes it: nothing, too much, codes without scales. Where empty values were
-    /// allowed, each op and each kernel would have to say what it makes of nothing.
+    /// Why no value can have this fact: it is empty, too large, or has codes without scales. If empty values were allowed, each
+    /// op and each kernel would have to handle them.
     pub fn fault(&self) -> Option<String> {
         if self.shape.contains(&0) {
             return Some(format!("a value of type {self} has no elements: every extent is at least 1"));
@@ -127,7 +126,7 @@ impl Fact {
             return Some(format!("a value of type {self} is too large to address"));
         }
         (!self.is_well_formed())
-            .then(|| format!("{self} has scales that it cannot have, or lacks those that it needs"))
+            .then(|| format!("{self} has scales that its dtype does not allow, or lacks those that it needs"))
     }
 
     /// Size in bytes, scales and zero points included, saturating.

@@ -1,8 +1,8 @@
-//! Where results go: files that are whole or not there, and what is no file.
+//! Outputs: files that are complete or absent, and devices, pipes and descriptors.
 //!
-//! Whoever names an [`Output`] may mean a file that is to be made or replaced, a link to one, a device, a pipe, or a
-//! descriptor such as `/dev/stdout`. Only regular files are ever replaced, by way of a temporary file beside them that takes
-//! their name once it is complete; everything else is opened and written to.
+//! An [`Output`] may be a file to make or replace, a link to one, a device, a pipe, or a descriptor such as `/dev/stdout`. Only
+//! regular files are replaced, through a temporary file beside them that takes their name once it is complete; everything else
+//! is opened and written to.
 
 use std::collections::BTreeSet;
 use std::fs::{File, Metadata, OpenOptions};
@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tempfile::{Builder, NamedTempFile};
 
-/// How many links may lead from one to the next.
+/// The longest chain of links that is followed.
 const MOST_LINKS: usize = 40;
 
-/// What the names of temporary files begin with.
+/// The prefix of names of temporary files.
 const UNFINISHED_PREFIX: &str = ".reflux-";
 
-/// Somewhere to write results to.
+/// A destination for results.
 #[derive(Debug)]
 pub struct Output {
     place: Place,
@@ -27,15 +27,15 @@ pub struct Output {
 enum Place {
     Stdout,
     Stderr,
-    /// A device, a pipe, or a descriptor that this process was given; open once it has been written to.
+    /// A device, a pipe, or an inherited descriptor; open once it has been written to.
     Stream {
         path: PathBuf,
         append: bool,
         opened: Option<File>,
     },
-    /// A regular file, or none yet; no link.
+    /// A regular file that exists or will; not a link.
     Replaced(PathBuf),
-    /// A regular file beside which nothing can be made.
+    /// A regular file in a folder where no other file can be made.
     Overwritten(PathBuf),
 }
 
@@ -45,10 +45,10 @@ impl Output {
         Self { place: Place::Stdout }
     }
 
-    /// What `path` names. Nothing is changed by this, and no pipe is opened.
+    /// The destination that `path` names. Changes nothing and opens no pipe.
     ///
     /// # Errors
-    /// If nothing could be written there later: it is a folder, lies in none, or is protected.
+    /// If it could not be written later: it is a folder, its folder does not exist, or it is protected.
     pub fn at(path: &Path) -> io::Result<Self> {
         let place = match followed(path)? {
             Place::Replaced(path) => {
@@ -64,7 +64,7 @@ impl Output {
         Ok(Self { place })
     }
 
-    /// Whether it is a file, and not something that is only written to.
+    /// Whether it is a regular file.
     pub fn is_file(&self) -> bool {
         matches!(self.place, Place::Replaced(_) | Place::Overwritten(_))
     }
@@ -79,10 +79,10 @@ impl Output {
         self.place.path() == other.place.path()
     }
 
-    /// Writes what `write` does. A regular file is replaced by all of it, or stays as it was; its permissions stay.
+    /// Writes by `write`. A regular file is replaced completely or not at all, and keeps its permissions.
     ///
     /// # Errors
-    /// What keeps it from being written, and what `write` fails with.
+    /// If it cannot be written, or if `write` fails.
     pub fn write(&mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
         match &mut self.place {
             Place::Stdout => stream(io::stdout().lock(), write),
@@ -101,7 +101,7 @@ impl Output {
 }
 
 impl Place {
-    /// What is the same for two names of one place.
+    /// The identity of the place, the same for all of its names.
     fn path(&self) -> &Path {
         match self {
             Self::Stdout => Path::new("/dev/stdout"),
@@ -111,24 +111,24 @@ impl Place {
     }
 }
 
-/// Writes the file `name` of `folder`, all of it or none. That name was given by nobody, so what is no regular file there is
-/// neither followed nor replaced.
+/// Writes the file `name` in `folder` completely or not at all. The user did not choose this name, so anything there that is
+/// not a regular file is neither followed nor replaced.
 ///
 /// # Errors
-/// What keeps it from being written, with the path.
+/// If it cannot be written, with the path.
 pub fn write_in_folder(folder: &Path, name: &str, text: &str) -> io::Result<()> {
     let path = folder.join(name);
     let written = match path.symlink_metadata() {
-        Ok(there) if !there.is_file() => Err(other("what is there is no regular file")),
+        Ok(there) if !there.is_file() => Err(other("it exists and is not a regular file")),
         _ => replace(&path, |out| out.write_all(text.as_bytes())),
     };
     written.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 
-/// Writes a new file among the temporary ones, for its owner alone to read, by a name that nobody can know before.
+/// Writes a new temporary file with an unpredictable name that only its owner can read.
 ///
 /// # Errors
-/// What keeps it from being written.
+/// If it cannot be written.
 pub fn write_new(prefix: &str, suffix: &str, text: &str) -> io::Result<PathBuf> {
     let mut builder = Builder::new();
     builder.prefix(prefix).suffix(suffix);
@@ -137,17 +137,17 @@ pub fn write_new(prefix: &str, suffix: &str, text: &str) -> io::Result<PathBuf> 
     file.keep()
 }
 
-/// Removes all temporary files, and lets no further one begin: for a process that is about to end.
+/// Removes all temporary files and prevents new ones, before the process ends.
 pub fn abandon_unfinished() {
     let mut unfinished = unfinished();
     for path in std::mem::take(&mut *unfinished) {
-        // There is nobody left to tell.
+        // An error here can no longer be reported.
         let _ = std::fs::remove_file(path);
     }
     std::mem::forget(unfinished);
 }
 
-/// What `path` leads to.
+/// The target of `path`.
 fn followed(path: &Path) -> io::Result<Place> {
     let mut path = path.to_owned();
     for _ in 0..MOST_LINKS {
@@ -174,11 +174,11 @@ fn followed(path: &Path) -> io::Result<Place> {
             return Ok(Place::Stream { path: resolved, append: false, opened: None });
         }
     }
-    Err(other("it is a link that leads on and on"))
+    Err(other("it is a link in a cycle or in a too long chain of links"))
 }
 
-/// An open file of a process, as Linux lists them in `/proc`: its link tells a path, but to go by that would write elsewhere
-/// than its owner writes, or replace what it is redirected to.
+/// An open file of a process, as listed by Linux in `/proc`. Following its link as a path would write elsewhere than its owner
+/// does, or replace the file that it is redirected to.
 fn descriptor(folder: &Path, path: &Path) -> Option<Place> {
     let number: u32 = path.file_name()?.to_str()?.parse().ok()?;
     if !folder.starts_with("/proc") || !folder.ends_with("fd") {
@@ -203,7 +203,7 @@ fn folder_of(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// The regular file at `path`, if there is one. That it opens shows that it is not protected, which replacing it would ignore.
+/// The regular file at `path`, if there is one. Opening it checks that it is not protected, which replacing it would ignore.
 fn existing(path: &Path) -> io::Result<Option<(File, Metadata)>> {
     match OpenOptions::new().write(true).open(path) {
         Ok(file) => {
@@ -226,7 +226,7 @@ fn stream(out: impl Write, write: impl FnOnce(&mut dyn Write) -> io::Result<()>)
     write(&mut out).and_then(|()| out.flush())
 }
 
-/// Replaces the regular file `path`, or makes it.
+/// Replaces or creates the regular file `path`.
 fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let old = existing(path)?;
     let mut file = Unfinished::beside(path)?;
@@ -239,7 +239,7 @@ fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) ->
     }
     file.as_file().sync_all()?;
     match (file.rename(path), old) {
-        // A file that is mounted by itself, as containers have them, can be written but not replaced.
+        // A file that is itself a mount point, as in containers, can be written but not replaced.
         (Err((error, mut whole)), Some((mut old, _))) if is_refusal(&error) => {
             old.set_len(0)?;
             io::copy(&mut whole.reopen()?, &mut old).map(drop)
@@ -248,7 +248,7 @@ fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) ->
     }
 }
 
-/// Writes over the content of the regular file `path`, once all of the new one is there.
+/// Overwrites the content of the regular file `path`, once the new content is complete.
 fn overwrite(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let mut content = Vec::new();
     write(&mut content)?;
@@ -257,7 +257,7 @@ fn overwrite(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) 
     file.sync_all()
 }
 
-/// The error of making a temporary file without the name of that, which means nothing to whom it is shown.
+/// The error of creating a temporary file, without its name, which means nothing to a user.
 fn without_its_name(error: io::Error) -> io::Error {
     let source = error.get_ref().and_then(|named| named.source()).and_then(|source| source.downcast_ref());
     let number = source.and_then(io::Error::raw_os_error);
@@ -268,7 +268,7 @@ fn other(why: &str) -> io::Error {
     io::Error::other(why)
 }
 
-/// The temporary files that there are.
+/// The existing temporary files.
 static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {
@@ -278,7 +278,7 @@ fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {
 /// A temporary file, gone when it is dropped or [abandoned](abandon_unfinished).
 struct Unfinished {
     path: PathBuf,
-    /// There until it takes its name.
+    /// Present until it takes its final name.
     file: Option<NamedTempFile>,
 }
 
@@ -286,14 +286,14 @@ impl Unfinished {
     fn beside(path: &Path) -> io::Result<Self> {
         let mut builder = Builder::new();
         builder.prefix(UNFINISHED_PREFIX);
-        // What others may do with a file made here is the umask's to say, as for any other file.
+        // The umask decides what others may do with the file, as for any other file.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         Self::make(&builder, &folder_of(path)?)
     }
 
     fn make(builder: &Builder, folder: &Path) -> io::Result<Self> {
-        // Held until it is known, so that none is made that nobody would remove.
+        // Held until the file is registered, so that none is left behind.
         let mut unfinished = unfinished();
         let file = builder.tempfile_in(folder).map_err(without_its_name)?;
         let path = file.path().to_owned();
@@ -316,7 +316,7 @@ impl Unfinished {
             use std::os::unix::fs::{MetadataExt, fchown};
             let own = self.as_file().metadata()?;
             if (own.uid(), own.gid()) != (old.uid(), old.gid()) {
-                // Only root may; for all others, replacing a file of somebody else makes it theirs.
+                // Only root may do this; for others, replacing another user's file makes it their own.
                 let _ = fchown(self.as_file(), Some(old.uid()), Some(old.gid()));
             }
         }
@@ -340,7 +340,7 @@ impl Unfinished {
         }
     }
 
-    /// Lets it stay by the name that it has.
+    /// Keeps it under its current name.
     fn keep(mut self) -> io::Result<PathBuf> {
         let file = self.file.take().expect("it is unfinished");
         let mut unfinished = unfinished();

@@ -1,5 +1,5 @@
-//! The one form of fused ops: their formulas name each operand once, and have numbers in them. It is what their text says:
-//! two operands that became one value, and one that became a number, could not be told from it.
+//! The normal form of fused ops: formulas name each operand once and contain constants. Only this form survives printing: text
+//! cannot show that two operands are the same value, or that one is a constant.
 
 use crate::op::{Arg, Body, BodyBuilder, Constant, Gemm, Op, Rowwise, Segment};
 use crate::{DType, Graph, ValueId};

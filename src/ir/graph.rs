@@ -13,7 +13,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ValueId(pub(crate) NodeIndex);
 
-/// Where a node came from, when a rewrite made it.
+/// The origin of a node that a rewrite made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provenance {
     /// The rule that made the node.
@@ -22,7 +22,7 @@ pub struct Provenance {
     pub from: Vec<Name>,
 }
 
-/// An op and what is known of its result.
+/// An op and the fact of its result.
 #[derive(Clone, Debug)]
 pub struct Node {
     pub op: Op,
@@ -30,7 +30,7 @@ pub struct Node {
     pub name: Name,
     pub path: ModulePath,
     pub provenance: Option<Provenance>,
-    /// Where the node stands in program order, and when it was added; nodes of one rewrite share the place of what
+    /// The node's place in program order, and when it was added; nodes of one rewrite share the place of those that
     /// they replace.
     pub(crate) order: (u64, u64),
 }
@@ -69,7 +69,7 @@ pub struct Graph {
     inputs: Vec<ValueId>,
     pub(crate) outputs: Vec<Output>,
     pub(crate) by_name: HashMap<Name, ValueId>,
-    /// Weights and constants by op, each type once: a tensor may be read both quantized and as it is.
+    /// Weights and constants by op, once per type: a tensor may be read both quantized and unquantized.
     leaves: HashMap<Op, Vec<ValueId>>,
     next_order: u64,
 }
@@ -111,8 +111,8 @@ impl Graph {
         Ok(self.leaf(op, fact, text))
     }
 
-    /// Adds `op` over `operands`, inferring its fact. A constant is the one that is there already, whatever the name. A fused
-    /// op is brought into its one form: each operand once, and numbers in its formula.
+    /// Adds `op` over `operands`, inferring its fact. An existing constant is reused, whatever the name. A fused
+    /// op is normalized: each operand once, and constants in its formula.
     pub(crate) fn add(
         &mut self,
         op: impl Into<Op>,
@@ -141,7 +141,7 @@ impl Graph {
         self.outputs.push(Output { label: label.into(), value });
     }
 
-    /// Drops the outputs whose label `keep` refuses, and what only they were made of.
+    /// Drops the outputs whose label `keep` rejects, and the ops that only they depend on.
     pub(crate) fn retain_outputs(&mut self, keep: impl Fn(&Name) -> bool) {
         let dropped: Vec<_> =
             self.outputs.iter().filter(|output| !keep(&output.label)).map(|output| output.value).collect();
@@ -190,7 +190,7 @@ impl Graph {
         }
     }
 
-    /// Drops what the indices know of a removed node.
+    /// Removes a removed node from the indices.
     pub(crate) fn forget(&mut self, node: &Node, id: ValueId) {
         if self.by_name.get(&node.name) == Some(&id) {
             self.by_name.remove(&node.name);
@@ -236,7 +236,7 @@ impl Graph {
         self.dag.node_indices().map(ValueId)
     }
 
-    /// The node of `id`, if it is still there.
+    /// The node of `id`, if it still exists.
     pub fn get(&self, id: ValueId) -> Option<&Node> {
         self.dag.node_weight(id.0)
     }
@@ -277,14 +277,14 @@ impl Graph {
         self.operands(id).into_iter().map(|operand| &self[operand].fact).collect()
     }
 
-    /// The ops that read `id`, each once per operand that it is.
+    /// The ops that read `id`, each once per operand that is `id`.
     pub fn users(&self, id: ValueId) -> impl Iterator<Item = ValueId> + '_ {
         self.dag.edges_directed(id.0, Outgoing).map(|edge| ValueId(edge.target()))
     }
 
     /// All values, operands before users, otherwise in program order. Values on a cycle are left out.
     pub fn order(&self) -> Vec<ValueId> {
-        // A weight or constant stands where it is first read: wherever it was added, it holds up nothing.
+        // A weight or constant is placed where it is first read, and delays nothing.
         let place = |index: NodeIndex| match self.dag[index].op.kind() {
             OpKind::Leaf => self.first_read(ValueId(index)).unwrap_or(self.dag[index].order),
             // So does an input, at the front.
@@ -330,7 +330,7 @@ impl Graph {
         self.is_leaf(id) && !self.is_read(id)
     }
 
-    /// Whether `id` is made of `of`, or is it.
+    /// Whether `id` is `of` or depends on it.
     pub fn depends_on(&self, id: ValueId, of: ValueId) -> bool {
         self.reaches(of, id)
     }
@@ -369,12 +369,12 @@ impl Graph {
         self.outputs.iter().any(|output| output.value == id)
     }
 
-    /// The cost of `id` when run by itself.
+    /// The cost of `id` when run alone.
     pub fn cost(&self, id: ValueId) -> Cost {
         self[id].op.cost(&self.operand_facts(id), &self[id].fact)
     }
 
-    /// The cost of all ops, each run by itself.
+    /// The cost of all ops, each run alone.
     pub fn total_cost(&self) -> Cost {
         self.dag.node_indices().map(|index| self.cost(ValueId(index))).sum()
     }
@@ -400,7 +400,7 @@ impl std::ops::Index<ValueId> for Graph {
     }
 }
 
-/// Graphs are equal if they read the same: same inputs, same outputs, and the same ops over values of the same
+/// Graphs are equal if they print the same: same inputs, same outputs, and the same ops over values of the same
 /// names. Program order, provenance, and weights and constants that nothing reads do not count.
 impl PartialEq for Graph {
     fn eq(&self, other: &Self) -> bool {

@@ -12,7 +12,7 @@ fn hash_of(value: &impl Hash) -> u64 {
 }
 
 impl Graph {
-    /// Equal for graphs that are equal: of what the text says, but not of the order of independent lines.
+    /// Equal for equal graphs: depends on the text, but not on the order of independent lines.
     pub fn structural_hash(&self) -> u64 {
         let key = |id: ValueId| (self.is_leaf(id), &self[id].name, self[id].fact.dtype, self[id].fact.scales);
         let line = |id: ValueId| {

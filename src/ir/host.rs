@@ -1,4 +1,4 @@
-//! Tensors in host memory: what programs take in, give back and read their weights from.
+//! Tensors in host memory: inputs, results and weights of programs.
 
 use crate::{DType, Fact, QuantizedTensor};
 
@@ -25,8 +25,8 @@ impl HostTensor {
     /// A tensor of the given bytes.
     ///
     /// # Panics
-    /// If `bytes` is not as long as `shape` and `dtype` say, or `dtype` is one of codes only: a bug of the caller, not
-    /// bad input.
+    /// If the length of `bytes` does not match `shape` and `dtype`, or `dtype` is for codes only: a bug of the caller, not bad
+    /// input.
     pub fn new(dtype: DType, shape: Vec<usize>, bytes: Vec<u8>) -> Self {
         assert!(!dtype.is_code(), "{dtype} stands for nothing without scales");
         let elements: usize = shape.iter().product();
@@ -63,12 +63,12 @@ impl HostTensor {
 
 /// Where an executor reads a program's weights from, by diffusers tensor name.
 pub trait WeightSource {
-    /// The tensor `name`, of which the program reads a value of type `fact`: quantized in exactly that type, or dense, in any
-    /// dtype, which the executor casts, and quantizes if the program reads codes.
+    /// The tensor `name`, which the program reads as `fact`: quantized in exactly that type, or dense in any dtype, which the
+    /// executor casts, and quantizes if the program reads codes.
     fn weight(&self, name: &str, fact: &Fact) -> Result<WeightData, WeightError>;
 }
 
-/// What a [`WeightSource`] has of a weight.
+/// A weight from a [`WeightSource`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum WeightData {
     Dense(HostTensor),
@@ -87,7 +87,7 @@ impl From<QuantizedTensor> for WeightData {
     }
 }
 
-/// A weight that could not be had.
+/// A weight that could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightError {
     #[error("the weights hold no tensor `{0}`")]

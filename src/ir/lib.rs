@@ -4,13 +4,13 @@
 //! - [`Graph`]: ops ([`op`]) in SSA form, each with a [`Fact`], a [`ModulePath`] and a [`Provenance`].
 //! - [`Program`]: the variants of a step, what they carry over, and the schedule that runs them.
 //! - [`text`]: `parse(print(program)) == program`, repeated blocks printed once.
-//! - [`GraphBuilder`]: makes a graph from nothing; [`Scope`] does so module by module.
+//! - [`GraphBuilder`]: builds new graphs; [`Scope`] does so module by module.
 //! - [`Patch`]: the only way to edit a graph, type-checked.
 //! - [`pass`]: passes over programs, pipelines of them, and the driver that runs them.
-//! - [`verify()`]: everything that must hold, checked at once.
-//! - [`Machine`]: how long ops take on known devices, estimated.
+//! - [`verify()`]: checks the invariants of a program.
+//! - [`Machine`]: estimated times of ops on known devices.
 //! - [`ProgramDiff`]: what differs between two programs.
-//! - [`files`]: outputs that are whole or not there.
+//! - [`files`]: outputs that are complete or absent.
 //! - [`export`]: Graphviz DOT and Model Explorer JSON.
 //!
 //! ```

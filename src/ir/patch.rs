@@ -9,17 +9,16 @@ use std::collections::{HashSet, VecDeque};
 /// A replacement for some values of a graph, built beside it and applied at once.
 ///
 /// Nodes are added to the patch over *taps* (values of the graph) and over each other; *shunts* then say which value
-/// of the graph each of them replaces. Outputs come and go, and what is not read can be removed. Nothing changes until
-/// [`Patch::apply`], which leaves no value unread that the replacement made dead; a patch that is dropped instead leaves no
-/// trace.
+/// of the graph each of them replaces. Outputs can be added and dropped, and unread values removed. Nothing changes until
+/// [`Patch::apply`], which also removes the values that the replacement made dead; a patch that is dropped changes nothing.
 pub struct Patch<'g> {
     graph: &'g mut Graph,
     rule: &'static str,
     added: Vec<Added>,
     shunts: Vec<(ValueId, ValueId)>,
-    /// Whether the new values stand right behind what they read, and not where the old ones stood.
+    /// Whether the new values are placed right after their operands, and not in the place of the old ones.
     early: bool,
-    /// What new values stand for where the patch replaces nothing.
+    /// The values that new ones derive from, if the patch replaces nothing.
     from: Vec<Name>,
     outputs: Vec<Output>,
     dropped_outputs: HashSet<Name>,
@@ -31,13 +30,13 @@ pub struct Patch<'g> {
 /// A new value.
 struct Added {
     id: ValueId,
-    /// What it is to be called.
+    /// Its name.
     name: Name,
-    /// The values that it stands for; `None`: what the patch as a whole does.
+    /// The values that it derives from; `None`: those of the patch as a whole.
     from: Option<Vec<Name>>,
 }
 
-/// Why a patch was refused. The graph is as it was.
+/// Why a patch was refused. The graph is unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatchError {
     #[error("rule `{rule}`: {source}")]
@@ -70,7 +69,7 @@ impl<'g> Patch<'g> {
         }
     }
 
-    /// Says what the new values stand for, where the patch replaces nothing of this graph: values of another one.
+    /// Sets the values that new ones derive from, for a patch that replaces nothing in this graph: values of another graph.
     pub fn on_behalf_of(&mut self, from: impl IntoIterator<Item = Name>) {
         self.from = from.into_iter().collect();
     }
@@ -92,7 +91,7 @@ impl<'g> Patch<'g> {
         self.add_op(op.into(), operands, name, path, None)
     }
 
-    /// Like [`Patch::add`], for an op that stands for `from` and not for all that the patch replaces.
+    /// Like [`Patch::add`], for an op that derives from `from` and not from everything that the patch replaces.
     pub fn add_from(
         &mut self,
         op: impl Into<Op>,
@@ -104,7 +103,7 @@ impl<'g> Patch<'g> {
         self.add_op(op.into(), operands, name, path, Some(from))
     }
 
-    /// `op` over `operands`: the value that is there already, or else a new one as by [`Patch::add`].
+    /// `op` over `operands`: an existing value, or else a new one as by [`Patch::add`].
     pub fn find_or_add(
         &mut self,
         op: impl Into<Op>,
@@ -136,7 +135,7 @@ impl<'g> Patch<'g> {
         Ok(id)
     }
 
-    /// Puts `op` over `operands` in the place of `root`, under its name and in its module.
+    /// Replaces `root` by `op` over `operands`, under its name and in its module.
     pub fn replace(
         &mut self,
         root: ValueId,
@@ -150,10 +149,10 @@ impl<'g> Patch<'g> {
         Ok(())
     }
 
-    /// Adds an input of the graph, which is to be declared by the program, or gives the one that is there.
+    /// Adds an input of the graph, which the program has to declare, or returns the existing one.
     ///
     /// # Errors
-    /// If the one that is there is of another type.
+    /// If the existing one has another type.
     pub fn input(&mut self, name: &Name, fact: Fact) -> Result<ValueId, PatchError> {
         if let Some(id) = self.graph.find_input(name) {
             let found = &self.graph[id].fact;
@@ -169,7 +168,7 @@ impl<'g> Patch<'g> {
         Ok(id)
     }
 
-    /// The weight `tensor` as `fact`, added if it is not there.
+    /// The weight `tensor` as `fact`, added if it does not exist.
     pub fn weight(&mut self, tensor: &str, fact: Fact) -> Result<ValueId, PatchError> {
         let before = self.graph.len();
         let added = self.graph.weight(tensor, fact);
@@ -190,38 +189,38 @@ impl<'g> Patch<'g> {
         self.outputs.push(Output { label: label.into(), value });
     }
 
-    /// Makes the output called `label`, if there is one, no output any more; removes what only it was made of.
+    /// Drops the output called `label`, if there is one, and removes the ops that only it depends on.
     pub fn drop_output(&mut self, label: impl Into<Name>) {
         self.dropped_outputs.insert(label.into());
     }
 
-    /// [Drops](Self::drop_output) the outputs of the graph whose label `keep` refuses.
+    /// [Drops](Self::drop_output) the outputs of the graph whose label `keep` rejects.
     pub fn retain_outputs(&mut self, mut keep: impl FnMut(&Name) -> bool) {
         let labels = self.graph.outputs().iter().map(|output| &output.label);
         self.dropped_outputs.extend(labels.filter(|label| !keep(label)).cloned());
     }
 
-    /// Removes `value`, an op or an input, which nothing reads but what is removed too.
+    /// Removes `value`, an op or an input, which may be read only by values that are removed too.
     pub fn remove(&mut self, value: ValueId) {
         self.removed.push(value);
     }
 
-    /// Removes, after all else, every op that no output is made of then.
+    /// Removes, after all other changes, every op that no output depends on.
     pub fn remove_unread(&mut self) {
         self.removes_unread = true;
     }
 
-    /// Removes, after all else, the inputs that nothing reads then.
+    /// Removes, after all other changes, the inputs that nothing reads.
     pub fn remove_unread_inputs(&mut self) {
         self.removes_unread_inputs = true;
     }
 
-    /// Puts the new values right behind what they read instead of where the old ones stand.
+    /// Places the new values right after their operands instead of where the old ones are.
     pub fn place_early(&mut self) {
         self.early = true;
     }
 
-    /// Says that `new` takes the place of `old` wherever that is read.
+    /// Declares that `new` replaces `old` wherever that is read.
     pub fn shunt(&mut self, old: ValueId, new: ValueId) {
         self.shunts.push((old, new));
     }
@@ -231,8 +230,8 @@ impl<'g> Patch<'g> {
     /// The new nodes take the old value's place in program order, and keep in their provenance what they replace.
     ///
     /// # Errors
-    /// Of a bug of the rule, and then the graph is as it was: a replacement of another type, one that depends on itself, the
-    /// removal of what is read.
+    /// For a bug of the rule: a replacement of another type, one that depends on itself, or the removal of a value that is read.
+    /// The graph is then unchanged.
     pub fn apply(mut self) -> Result<(), PatchError> {
         self.check()?;
         let (added, shunts) = (std::mem::take(&mut self.added), std::mem::take(&mut self.shunts));

@@ -2,8 +2,8 @@
 
 use crate::{DType, Fact};
 
-/// A quantized tensor in host memory; see [`Scales`](crate::Scales) for what its codes stand for. That its fields agree is
-/// up to whoever makes it, and looked at by [`check`](Self::check) where the executor gets it from a
+/// A quantized tensor in host memory; [`Scales`](crate::Scales) says what its codes mean. Its fields must agree, which is
+/// checked by [`check`](Self::check) where the executor gets it from a
 /// [`WeightSource`](crate::WeightSource).
 #[derive(Clone, Debug, PartialEq)]
 pub struct QuantizedTensor {
@@ -20,13 +20,13 @@ pub struct QuantizedTensor {
 /// Why codes and scales make no quantized tensor of a type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuantizedError {
-    #[error("{0} is no type of a quantized tensor: those are like i8.row.bf16[2,3]")]
+    #[error("{0} is not the type of a quantized tensor, such as i8.row.bf16[2,3]")]
     Type(Fact),
     #[error("a tensor of type {fact} has {expected} {what}, not {found}")]
     Count { fact: Fact, what: &'static str, expected: usize, found: usize },
-    #[error("{code} is no code of {dtype}")]
+    #[error("{code} is not a code of {dtype}")]
     Code { code: u8, dtype: DType },
-    #[error("a {what} is no {dtype} number: round them first")]
+    #[error("a {what} is not a {dtype} number: round it first")]
     Unrounded { what: &'static str, dtype: DType },
 }
 
@@ -91,7 +91,7 @@ mod tests {
         for (result, expected) in [
             (
                 make(&Fact::new(DType::I8, [2, 3]), &[0; 6], &[], &[]),
-                "i8[2,3] is no type of a quantized tensor: those are like i8.row.bf16[2,3]",
+                "i8[2,3] is not the type of a quantized tensor, such as i8.row.bf16[2,3]",
             ),
             (make(&i8s, &[0; 5], &[1.0; 2], &[]), "a tensor of type i8.row.f32[2,3] has 6 codes, not 5"),
             (make(&i8s, &[0; 6], &[1.0], &[]), "a tensor of type i8.row.f32[2,3] has 2 scales, not 1"),
@@ -103,8 +103,8 @@ mod tests {
                 make(&u4s, &[0; 6], &[1.0; 4], &[]),
                 "a tensor of type u4.group2.bf16[2,3] has 4 zero points, not 0",
             ),
-            (make(&u4s, &[0, 16, 0, 0, 0, 0], &[1.0; 4], &[0.0; 4]), "16 is no code of u4"),
-            (make(&u4s, &[0; 6], &[1.001; 4], &[0.0; 4]), "a scale is no bf16 number: round them first"),
+            (make(&u4s, &[0, 16, 0, 0, 0, 0], &[1.0; 4], &[0.0; 4]), "16 is not a code of u4"),
+            (make(&u4s, &[0; 6], &[1.001; 4], &[0.0; 4]), "a scale is not a bf16 number: round it first"),
         ] {
             assert_eq!(message(result), expected);
         }

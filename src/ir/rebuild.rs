@@ -1,15 +1,15 @@
-//! The same graph over other shapes.
+//! Rebuilding of a graph for other shapes.
 
 use crate::op::Op;
 use crate::{Fact, Graph, GraphError, Node, ValueId};
 use std::collections::HashMap;
 
 impl Graph {
-    /// The graph with other types: each input of the fact that `input` gives it, every op as `op` has it over the facts of
-    /// its new operands, and all else inferred anew. Names, modules, provenance, weights and results stay.
+    /// The graph with other types: each input gets the fact that `input` returns, every op is the one that `op` returns given the
+    /// facts of its new operands, and all other facts are inferred. Names, modules, provenance, weights and results stay.
     ///
-    /// This is for passes that change shapes from the inputs on, where a [`Patch`](crate::Patch) keeps every type. Ops that
-    /// carry extents as attributes, like `reshape` and `slice`, are for `op` to adapt; what is adapted wrongly is an error.
+    /// This is for passes that change shapes from the inputs on; a [`Patch`](crate::Patch) preserves every type. `op` has to adapt
+    /// ops that have extents as attributes, like `reshape` and `slice`; a wrong one is an error.
     ///
     /// # Errors
     /// The first op that does not accept its new operands.

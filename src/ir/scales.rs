@@ -1,18 +1,18 @@
-//! What turns codes into numbers.
+//! Scales of quantized values.
 
 use crate::{DType, Shape};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// Which codes share a scale.
+/// How many codes share a scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Granularity {
     /// All of them.
     Tensor,
-    /// Those of one row, that is along the last axis: a token of an activation, an output channel of a weight.
+    /// Those of one row along the last axis: a token of an activation, an output channel of a weight.
     Row,
-    /// So many neighbours along the last axis.
+    /// This many neighbours along the last axis.
     Group(u16),
 }
 
@@ -26,8 +26,8 @@ impl Granularity {
     }
 }
 
-/// The scales of a quantized value. Signed codes stand for `code · scale`; unsigned ones, which have a zero point of
-/// the scales' type beside each scale, for `(code − 8) · scale + zero`, 8 being the [middle](DType::middle) of `u4`.
+/// The scales of a quantized value. The value of a signed code is `code · scale`; that of an unsigned one, which has a zero
+/// point of the scales' type per scale, is `(code − 8) · scale + zero`, 8 being the [middle](DType::middle) of `u4`.
 ///
 /// Quantizing computes in the scales' type too: a tensor is rounded to it first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -43,7 +43,7 @@ impl Scales {
         self.grid(shape).into_iter().product()
     }
 
-    /// How the scales of a value of `shape` lie: `[1, 1]`, `[rows, 1]` or `[rows, groups]`.
+    /// The shape of the scales of a value of `shape`: `[1, 1]`, `[rows, 1]` or `[rows, groups]`.
     pub fn grid(&self, shape: &Shape) -> [usize; 2] {
         let columns = shape.last().copied().unwrap_or(1).max(1);
         match self.per {
@@ -54,7 +54,7 @@ impl Scales {
         }
     }
 
-    /// Size in bytes of the scales of a value of `shape`, and of its zero points where `codes` have them.
+    /// Size in bytes of the scales of a value of `shape`, and of its zero points if `codes` have them.
     pub fn bytes(&self, codes: DType, shape: &Shape) -> u64 {
         let each = if codes.has_zero_points() { 2 } else { 1 };
         (self.count(shape) as u64).saturating_mul((each * self.dtype.bytes()) as u64)
@@ -72,9 +72,9 @@ impl fmt::Display for Scales {
     }
 }
 
-/// Text that names no scales.
+/// Text that does not name scales.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` names no scales like row.f32, tensor.f32 or group128.bf16")]
+#[error("`{0}` does not name scales, such as row.f32, tensor.f32 or group128.bf16")]
 pub struct UnknownScales(String);
 
 impl FromStr for Scales {

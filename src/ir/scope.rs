@@ -6,11 +6,11 @@ use crate::{
     ValueId,
 };
 
-/// What a [`Scope`] adds ops to: a graph in the making, or a patch of one.
+/// The target of a [`Scope`]: a graph under construction, or a patch.
 pub trait Builder {
     type Error;
 
-    /// The graph with what was added so far.
+    /// The graph with everything added so far.
     fn built(&self) -> &Graph;
 
     /// Adds `op` over `operands`.
@@ -105,8 +105,7 @@ impl<'g> Scope<'g> {
 }
 
 impl<'p> Patch<'p> {
-    /// The module that `value` is in, to build its replacement: values are called as its block calls them, weights are of
-    /// its dtype.
+    /// The module that contains `value`, to build its replacement: values are named as in its block, weights have its dtype.
     pub fn scope(&mut self, value: ValueId) -> Scope<'_, Self> {
         let node = &self.graph()[value];
         let (path, dtype) = (node.path.clone(), node.fact.dtype);
@@ -160,7 +159,7 @@ impl<B: Builder> Scope<'_, B> {
     pub fn constant_like(&mut self, like: ValueId, value: f64) -> Result<ValueId, B::Error> {
         let dtype = self.fact(like).dtype;
         let constant = Constant { value: Real::from(value), dtype };
-        // It is called by its number, wherever it is.
+        // Constants are named after their number.
         self.target.put(constant.into(), &[], Name::from("constant"), ModulePath::root())
     }
 

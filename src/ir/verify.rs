@@ -1,4 +1,4 @@
-//! What must hold of every program, checked after every pass, in release builds too.
+//! The verifier: invariants of every program, checked after every pass, in release builds too.
 //!
 //! Of each graph:
 //! 1. It has no cycle.
@@ -10,7 +10,7 @@
 //! 6. A prepare stage holds no value faster than its rate, which is not `latent`.
 //! 7. Codes (`f8e4m3`, `u4`) have scales, and only they and `i8` do; inputs and outputs of the program have none.
 //! 8. Every value has elements, and not more than can be addressed.
-//! 9. The operands of a fused op are distinct, and no numbers: its formula names each once, and has numbers in it.
+//! 9. The operands of a fused op are distinct and not constants: its formula names each operand once and contains the constants.
 //!
 //! Of the program:
 //! 10. Inputs, carried values and prepared values have distinct names, and carried values the rate `latent`.
@@ -54,7 +54,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Everything that is wrong with a program.
+/// All broken invariants of a program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the program `{program}` is not well-formed:{}", list(.violations))]
 pub struct VerifyError {
@@ -106,7 +106,7 @@ impl Checker<'_> {
         let mut labels = HashSet::new();
         for Output { label, .. } in graph.outputs() {
             if !is_well_formed(label) {
-                self.report_stage(format!("the output label `{label}` is no name"));
+                self.report_stage(format!("the output label `{label}` is not a name"));
             }
             if !labels.insert(label) {
                 self.report_stage(format!("two outputs are called `%{label}`"));
@@ -133,7 +133,7 @@ impl Checker<'_> {
                 Ok(fact) if fact == node.fact => {}
                 Ok(fact) => {
                     let (says, is) = (node.fact.described(), fact.described());
-                    self.report(id, format!("the value is said to be {says}, its operands make it {is}"));
+                    self.report(id, format!("the value is declared {says}, but its operands make it {is}"));
                 }
                 Err(error) => self.report(id, error.to_string()),
             },
@@ -143,12 +143,12 @@ impl Checker<'_> {
                 self.report(id, format!("a weight cannot change per {}", node.fact.rate));
             }
             Op::Weight(weight) if !is_path(&weight.tensor) => {
-                self.report(id, format!("`{}` is no tensor name", weight.tensor));
+                self.report(id, format!("`{}` is not a tensor name", weight.tensor));
             }
             _ if self.graph.is_leaf(id) => {}
-            _ if !is_well_formed(&node.name) => self.report(id, format!("`{}` is no name", node.name)),
+            _ if !is_well_formed(&node.name) => self.report(id, format!("`{}` is not a name", node.name)),
             _ if !node.path.is_empty() && !is_path(&node.path) => {
-                self.report(id, format!("`{}` is no module path", node.path));
+                self.report(id, format!("`{}` is not a module path", node.path));
             }
             _ if node.path.segments().count() > MOST_SEGMENTS => {
                 self.report(id, format!("its module path has more than {MOST_SEGMENTS} segments"));
@@ -160,7 +160,7 @@ impl Checker<'_> {
             self.report(id, fault);
         }
         if node.op.is_fused() && !self.graph.is_normal(&self.graph.operands(id)) {
-            self.report(id, "it has an operand twice, or one that is a number".into());
+            self.report(id, "it has the same operand twice, or a constant as operand".into());
         }
         if let Stage::Prepare(rate) = self.stage
             && node.fact.rate > rate

@@ -1,28 +1,28 @@
-//! Errors of the system and of serde, and panics, in words that do not name their libraries.
+//! Errors of the system and of serde, and panics, in plain words without the names of libraries.
 
 use std::any::Any;
 use std::io;
 
-/// What `error` says, for whoever reads a message that names the file.
+/// The reason that `error` gives, for messages that name the file.
 pub fn of_io(error: &io::Error) -> String {
     use io::ErrorKind as Kind;
     let words = match error.kind() {
         Kind::NotFound => "there is no such file or folder",
         Kind::PermissionDenied => "it may not be accessed by this user (permission denied)",
         Kind::IsADirectory => "it is a folder",
-        Kind::NotADirectory => "a part of its path is no folder",
+        Kind::NotADirectory => "a part of its path is not a folder",
         Kind::StorageFull => "no space is left on the device",
-        Kind::QuotaExceeded => "the user's quota of the device is used up",
-        Kind::ReadOnlyFilesystem => "it is on a file system that is read-only",
-        Kind::FileTooLarge => "it would be larger than a limit allows (ulimit -f); raise the limit",
+        Kind::QuotaExceeded => "the user's disk quota is used up",
+        Kind::ReadOnlyFilesystem => "it is on a read-only file system",
+        Kind::FileTooLarge => "it would exceed the file size limit (ulimit -f); raise the limit",
         Kind::InvalidFilename => "its name is too long, or not allowed",
         Kind::OutOfMemory => {
-            "there is not enough memory or address space for it; where a limit is set (ulimit -v), raise it"
+            "there is not enough memory or address space for it; if a limit is set (ulimit -v), raise it"
         }
-        Kind::BrokenPipe => "nobody reads it any more",
+        Kind::BrokenPipe => "its reader has closed it",
         _ => return of_other(error),
     };
-    // An error with a text of its own says more than its kind.
+    // An error with its own text says more than its kind.
     if error.get_ref().is_some() { of_other(error) } else { words.to_owned() }
 }
 
@@ -30,22 +30,22 @@ fn of_other(error: &io::Error) -> String {
     let text = error.to_string();
     match text.rfind(" (os error ") {
         Some(end) => text[..end].to_owned(),
-        None if text == "stream did not contain valid UTF-8" => "it is no text in UTF-8".to_owned(),
+        None if text == "stream did not contain valid UTF-8" => "it is not UTF-8 text".to_owned(),
         None => text,
     }
 }
 
-/// What a panic says, from what [`std::panic::catch_unwind`] gives.
+/// The message of a panic that [`std::panic::catch_unwind`] caught.
 pub fn of_panic(panic: &(dyn Any + Send)) -> &str {
     let message = panic.downcast_ref::<String>().map(String::as_str);
     message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked")
 }
 
-/// What serde says of a value, without the names of Rust's types.
+/// A message of serde without the names of Rust's types.
 ///
 /// ```
 /// let words = reflux_ir::words::of_serde("invalid type: string \"2\", expected usize at line 1 column 8");
-/// assert_eq!(words, "\"2\" is text, and a whole number from 0 on is due at line 1 column 8");
+/// assert_eq!(words, "expected a whole number of at least 0, found text \"2\" at line 1 column 8");
 /// ```
 pub fn of_serde(text: &str) -> String {
     let (what, place) = match text.rfind(" at line ") {
@@ -61,12 +61,12 @@ fn plain(what: &str) -> String {
         .or_else(|| what.strip_prefix("invalid value: "))
         .and_then(|rest| rest.split_once(", expected "))
     {
-        return format!("{}, and {} is due", found_in(found), due_as(due));
+        return format!("expected {}, found {}", due_as(due), found_in(found));
     }
     if let Some(rest) = what.strip_prefix("invalid length ") {
         return match rest.split_once(", expected ") {
-            Some((length, due)) => format!("there are {length} values, and {} is due", due_as(due)),
-            None => format!("there are {rest} values"),
+            Some((length, due)) => format!("expected {}, found {length} values", due_as(due)),
+            None => format!("found {rest} values"),
         };
     }
     if let Some(field) = what.strip_prefix("missing field ") {
@@ -79,13 +79,15 @@ fn plain(what: &str) -> String {
         if let Some((name, known)) = what.strip_prefix(unknown).and_then(|rest| rest.split_once(", ")) {
             let there = match known.strip_prefix("expected ") {
                 None => known.to_owned(),
-                Some(names) => format!("known are {}", names.strip_prefix("one of ").unwrap_or(names)),
+                Some(names) => {
+                    format!("the known ones are {}", names.strip_prefix("one of ").unwrap_or(names))
+                }
             };
             return format!("{name} is not known; {there}");
         }
     }
     if what.starts_with("data did not match any variant of untagged enum") {
-        return "a value is of none of the kinds that can be there".to_owned();
+        return "a value has none of the allowed types".to_owned();
     }
     if what.starts_with("EOF while parsing") {
         return "it ends too early".to_owned();
@@ -98,20 +100,20 @@ fn found_in(found: &str) -> String {
     let (kind, value) = found.split_once(' ').unwrap_or((found, ""));
     let kind = match kind {
         "string" => "text",
-        "integer" => "a whole number",
-        "floating" => return format!("{} is a number with a fraction", value.trim_start_matches("point ")),
-        "boolean" => "true or false",
+        "integer" => "the whole number",
+        "floating" => return format!("the number {}", value.trim_start_matches("point ")),
+        "boolean" => return value.to_owned(),
         "map" => "an object",
         "sequence" => "a list",
         "null" | "unit" => "null",
         _ => return found.to_owned(),
     };
-    if value.is_empty() { format!("{kind} is there") } else { format!("{value} is {kind}") }
+    if value.is_empty() { kind.to_owned() } else { format!("{kind} {value}") }
 }
 
 fn due_as(due: &str) -> String {
     match due {
-        "usize" | "u8" | "u16" | "u32" | "u64" => "a whole number from 0 on".to_owned(),
+        "usize" | "u8" | "u16" | "u32" | "u64" => "a whole number of at least 0".to_owned(),
         "isize" | "i8" | "i16" | "i32" | "i64" => "a whole number".to_owned(),
         "f32" | "f64" => "a number".to_owned(),
         "a boolean" => "true or false".to_owned(),
@@ -146,19 +148,21 @@ mod tests {
     fn values_are_said_as_people_write_them() {
         assert!(
             said::<Layer>(r#"{"heads": "4"}"#)
-                .starts_with("\"4\" is text, and a whole number from 0 on is due")
+                .starts_with("expected a whole number of at least 0, found text \"4\"")
         );
         assert!(
             said::<Layer>(r#"{"heads": -4}"#)
-                .starts_with("`-4` is a whole number, and a whole number from 0")
+                .starts_with("expected a whole number of at least 0, found the whole number `-4`")
         );
         assert!(said::<Layer>("{}").starts_with("`heads` is missing at line 1"));
         assert!(said::<Layer>("[]").contains("values"), "{}", said::<Layer>("[]"));
-        assert!(said::<Layer>("3").starts_with("`3` is a whole number, and an object is due"));
-        assert!(said::<Layer>(r#"{"width": 1}"#).starts_with("`width` is not known; known are `heads`"));
-        assert!(said::<f32>("{}").starts_with("an object is there, and a number is due"));
+        assert!(said::<Layer>("3").starts_with("expected an object, found the whole number `3`"));
+        assert!(
+            said::<Layer>(r#"{"width": 1}"#).starts_with("`width` is not known; the known ones are `heads`")
+        );
+        assert!(said::<f32>("{}").starts_with("expected a number, found an object"));
         assert!(said::<f32>("").starts_with("it ends too early"));
-        assert!(said::<[f64; 2]>("[1]").starts_with("there are 1 values, and a list of 2 is due"));
+        assert!(said::<[f64; 2]>("[1]").starts_with("expected a list of 2, found 1 values"));
         for json in ["{", "[1", "\"x", "tru", "{\"heads\": [}"] {
             let words = said::<Layer>(json);
             assert!(!words.contains("usize") && !words.contains("struct"), "{words}");

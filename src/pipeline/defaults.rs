@@ -1,4 +1,4 @@
-//! What is used where nobody says otherwise.
+//! Default passes.
 
 use crate::Error;
 use reflux_ir::pass::Pipeline;
@@ -7,8 +7,8 @@ use reflux_passes::{LOSSLESS, LOSSLESS_ONCE, LOSSLESS_PACKED, registry};
 use reflux_runtime::{Device, DeviceInfo, MachineOf};
 use std::path::PathBuf;
 
-/// The default passes of a network: those that run where nothing is asked for, and around what is. Without a device, those that
-/// are good for most.
+/// The default passes of a network, which run by default and around the passes that a user asks for. Without a device, those
+/// that suit most devices.
 pub(crate) fn lossless(role: Role, device: Option<Device>) -> Pipeline {
     let passes = match role {
         Role::Denoiser if device.is_some_and(Device::reads_panels) => LOSSLESS_PACKED,
@@ -19,7 +19,7 @@ pub(crate) fn lossless(role: Role, device: Option<Device>) -> Pipeline {
     Pipeline::parse(passes, &registry()).expect("it is written well")
 }
 
-/// Has `pipeline` decide by the machine of `device`: with what to say of that, if it matters.
+/// Sets the machine of `device` for `pipeline`; returns a warning if the machine is only the nearest known one.
 pub(crate) fn settle(pipeline: &mut Pipeline, device: Device, info: &DeviceInfo) -> Option<String> {
     let MachineOf { machine, warning, .. } = device.machine(info);
     let decides = pipeline.settle(machine);

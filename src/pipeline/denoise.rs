@@ -50,7 +50,7 @@ pub(super) fn denoise(
     Ok(HostTensor::from_f32(latents.shape, &sample))
 }
 
-/// What the denoiser reads that is the same at every step.
+/// The denoiser's inputs that are the same at every step.
 fn fixed_inputs<'c>(
     networks: &Networks,
     conditioning: &'c Conditioning,

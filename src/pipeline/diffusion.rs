@@ -1,4 +1,4 @@
-//! What flows where: prompt, conditioning, latents, picture.
+//! The data flow: prompt, conditioning, latents, picture.
 
 use super::denoise::denoise;
 use super::image::Image;
@@ -21,12 +21,12 @@ use std::path::Path;
 pub struct DiffusionPipeline {
     networks: Networks,
     prompts: Prompts,
-    /// What requests that do not say otherwise get.
+    /// Defaults for requests.
     defaults: Defaults,
-    /// By which pictures say what made them.
+    /// The name of the model in pictures' metadata.
     name: String,
     device_name: String,
-    /// What is to be said of every picture.
+    /// Warnings that apply to every picture.
     notes: Vec<String>,
     meter: MemoryMeter,
 }
@@ -42,17 +42,17 @@ impl DiffusionPipeline {
 
     /// Opens a model: a folder in diffusers layout, or the id of a model in the Hub's local cache ([`ModelFiles::find`]).
     ///
-    /// Reads configurations and tokenizers, and checks names, shapes and types of all weights, so that nothing is wrong with
-    /// a network when the ones before it have run.
+    /// Reads configurations and tokenizers, and checks names, shapes and types of all weights, so that faults show before any
+    /// network runs.
     ///
     /// # Errors
-    /// What is wrong with the model, or keeps it from running as `options` say.
+    /// If the model is invalid, or cannot run with these `options`.
     pub fn open_with(model: impl AsRef<Path>, mut options: OpenOptions) -> Result<Self, Error> {
         let files = ModelFiles::find(model.as_ref(), std::mem::take(&mut options.parts))?;
         Self::open_files(files, options)
     }
 
-    /// Opens the model of these files, which say for themselves what takes the place of its networks.
+    /// Opens the model of these files, including replacements of its networks.
     ///
     /// # Errors
     /// As [`DiffusionPipeline::open_with`].
@@ -68,10 +68,10 @@ impl DiffusionPipeline {
         Ok(pipeline)
     }
 
-    /// A model of this configuration with weights that mean nothing, to measure what pictures take.
+    /// A model of this configuration with random weights, to measure time and memory.
     ///
     /// # Errors
-    /// If it cannot run as `options` say.
+    /// If it cannot run with these `options`.
     pub fn with_random_weights(
         config: ModelConfig,
         defaults: Defaults,
@@ -98,7 +98,7 @@ impl DiffusionPipeline {
         self.networks.config()
     }
 
-    /// What a request that does not say otherwise gets.
+    /// Defaults for requests.
     pub fn defaults(&self) -> &Defaults {
         &self.defaults
     }
@@ -108,12 +108,12 @@ impl DiffusionPipeline {
         self.networks.device()
     }
 
-    /// What runs on the transformer before it is loaded.
+    /// The passes that run on the transformer before it is loaded.
     pub fn passes(&self) -> &Pipeline {
         self.networks.passes()
     }
 
-    /// In what the networks compute.
+    /// The dtype in which the networks compute.
     pub fn dtype(&self) -> DType {
         self.networks.dtype()
     }
@@ -123,13 +123,13 @@ impl DiffusionPipeline {
         self.networks.set_profiling(on);
     }
 
-    /// What was measured, by network.
+    /// The profiles, by network.
     pub fn profiles(&self) -> Vec<(&'static Net, &Profile)> {
         self.networks.profiles()
     }
 
-    /// The most device memory, in bytes, that making the pictures of `request` takes with networks that are not loaded yet. On
-    /// the processor it is a lower bound.
+    /// The peak of device memory, in bytes, for the pictures of `request` if no network is loaded yet. On the processor it is a
+    /// lower bound.
     ///
     /// # Errors
     /// If the request, or the passes on a network of its size, fail.
@@ -138,7 +138,7 @@ impl DiffusionPipeline {
         self.networks.peak(|net| request.sizes_of(net))
     }
 
-    /// The networks, and what reads prompts for them.
+    /// The networks, and the text encoders with their tokenizers.
     pub(super) fn into_parts(self) -> (Networks, Prompts) {
         (self.networks, self.prompts)
     }
@@ -148,7 +148,7 @@ impl DiffusionPipeline {
         self.generate_with(request, &mut |_| {}).map(|(images, _)| images)
     }
 
-    /// Makes the pictures of `request`, telling `observe` of every stage and step.
+    /// Makes the pictures of `request`, reporting every stage and step to `observe`.
     pub fn generate_with(
         &mut self,
         request: &Request,
@@ -165,11 +165,11 @@ impl DiffusionPipeline {
         Ok((images, report))
     }
 
-    /// Makes the pictures of `request`, telling `observe` of every stage and step, and hands each to `take` before the next is
+    /// Makes the pictures of `request`, reporting every stage and step to `observe`, and passes each to `take` before the next is
     /// begun. The report's latents are empty: each picture has its own.
     ///
     /// # Errors
-    /// What keeps a picture from being made, and what `take` fails with.
+    /// If a picture cannot be made, or if `take` fails.
     pub fn generate_each(
         &mut self,
         request: &Request,
@@ -226,7 +226,7 @@ impl DiffusionPipeline {
         Ok(Image::from_tensor(&pixels, maker.metadata(prompt, index, request)))
     }
 
-    /// What was done, without latents.
+    /// The report, without latents.
     fn report(&self, request: &Resolved, record: Record) -> Report {
         let passes = self.networks.pass_reports();
         let of_passes: Vec<_> = passes.iter().flat_map(|pass| pass.warnings.iter().cloned()).collect();

@@ -1,4 +1,4 @@
-//! Pictures, and the files that they are kept in.
+//! Pictures and image files.
 
 use super::image_format::ImageFormat;
 use crate::Error;
@@ -23,14 +23,14 @@ pub struct Image {
     metadata: Vec<(&'static str, String)>,
 }
 
-/// Of JPEG, in percent: what is lost by it is hard to see.
+/// The quality of JPEG, in percent: the loss is hard to see.
 const QUALITY: u8 = 95;
 
 /// The most bytes of Exif data that a JPEG can have.
 const MOST_EXIF: usize = 65_527;
 
 impl Image {
-    /// From the decoder's `[1, 3, height, width]` in −1…1; what is outside is clamped.
+    /// From the decoder's `[1, 3, height, width]` in −1…1; values outside are clamped.
     pub(super) fn from_tensor(tensor: &HostTensor, metadata: Vec<(&'static str, String)>) -> Self {
         let (height, width) = (tensor.shape[2], tensor.shape[3]);
         let planes = tensor.to_f32();
@@ -54,13 +54,13 @@ impl Image {
         &self.pixels
     }
 
-    /// How the picture was made: prompt, seed, steps, …, as the PNG's text has it.
+    /// How the picture was made: prompt, seed, steps, …, as in the PNG's text.
     pub fn metadata(&self) -> &[(&'static str, String)] {
         &self.metadata
     }
 
-    /// Writes the picture in the format of the name's extension, PNG if it has none that is known, with how it was made. A
-    /// file of that name is replaced, but only by a whole one.
+    /// Writes the picture with its metadata, in the format of the name's extension, or as PNG if that is unknown. An existing
+    /// file is replaced only by a complete one.
     ///
     /// # Errors
     /// [`Error::Write`].
@@ -70,10 +70,10 @@ impl Image {
         Output::at(path)?.write(|out| self.encode(format, out))
     }
 
-    /// Writes the picture in `format`, with how it was made.
+    /// Writes the picture with its metadata in `format`.
     ///
     /// # Errors
-    /// What `out` fails with, or that the format has no such sizes.
+    /// If `out` fails, or if the picture is too large for the format.
     pub fn encode(&self, format: ImageFormat, out: &mut dyn Write) -> io::Result<()> {
         match format {
             ImageFormat::Png => self.encode_png(out).map_err(io_error),
@@ -94,7 +94,7 @@ impl Image {
         writer.finish()
     }
 
-    /// Encodes the pixels, with the settings as Exif's comment of the user.
+    /// Encodes the pixels, with the settings as Exif's `UserComment`.
     fn encode_with(&self, mut encoder: impl ImageEncoder, most_exif: usize) -> io::Result<()> {
         let parameters = self.metadata.iter().find(|(key, _)| *key == PARAMETERS);
         if let Some((_, parameters)) = parameters {
@@ -109,7 +109,7 @@ impl Image {
     }
 }
 
-/// What an encoder failed with: a full disk, say, is one.
+/// The I/O error inside an encoder's error, such as a full disk.
 fn io_error(error: png::EncodingError) -> io::Error {
     match error {
         png::EncodingError::IoError(error) => error,

@@ -8,9 +8,9 @@ pub enum ImageFormat {
     /// Lossless, with all metadata as text.
     #[default]
     Png,
-    /// Lossy; has the settings, but not each by itself.
+    /// Lossy; contains the settings as one text.
     Jpeg,
-    /// Lossless; has the settings, but not each by itself.
+    /// Lossless; contains the settings as one text.
     WebP,
 }
 
@@ -26,7 +26,7 @@ impl ImageFormat {
         }
     }
 
-    /// What it is called.
+    /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Png => "PNG",

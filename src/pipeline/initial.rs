@@ -1,4 +1,4 @@
-//! What denoising starts from.
+//! Initial latents.
 
 use super::request::Resolved;
 use crate::Error;
@@ -13,10 +13,10 @@ pub(super) enum InitialLatents {
 }
 
 impl InitialLatents {
-    /// What `request` starts from: given, or noise as torch draws it.
+    /// The initial latents of `request`: given, or noise as torch draws it.
     ///
     /// # Errors
-    /// If what is given has another shape than the pictures.
+    /// If the given latents do not have the shape for the pictures.
     pub fn of(request: &Resolved, model: &ModelConfig, dtype: DType) -> Result<Self, Error> {
         let (geometry, channels) = (model.family().geometry, model.token_channels());
         match &request.init_latents {
@@ -25,20 +25,20 @@ impl InitialLatents {
         }
     }
 
-    /// The noise of the request's seed, from that of its first picture on.
+    /// The noise of the request's seed, starting with that of its first picture.
     fn drawn(request: &Resolved, dtype: DType, geometry: Geometry, channels: usize) -> Self {
         let (sizes, first) = (request.sizes(), request.pictures().start);
         let mut generator = TorchGenerator::new(request.seed);
-        // One generator draws for a whole batch, so the noise of a picture comes after that of those before it.
+        // One generator draws for a whole batch, so a picture's noise follows that of the pictures before it.
         let count = geometry.image_tokens(&sizes) * channels;
         (0..first).for_each(|_| drop(draw(&mut generator, dtype, count)));
         Self::Drawn { generator: Box::new(generator), dtype, geometry, sizes, channels }
     }
 
-    /// Those of the request's pictures in `given`, which has `[pictures, tokens, channels]`.
+    /// The latents of the request's pictures in `given`, `[pictures, tokens, channels]`.
     ///
     /// # Errors
-    /// If it has another shape. Where one picture of a batch is wanted, there may be more after it.
+    /// If it has another shape. If one picture of a batch is requested, more may follow it.
     fn given(
         given: &HostTensor,
         request: &Resolved,
@@ -74,7 +74,7 @@ impl InitialLatents {
         Ok(Self::Given(each.collect::<Vec<_>>().into_iter()))
     }
 
-    /// Those of the next picture.
+    /// The latents of the next picture.
     pub fn next(&mut self) -> HostTensor {
         match self {
             Self::Drawn { generator, dtype, geometry, sizes, channels } => {

@@ -1,29 +1,29 @@
-//! What stays on the device, and whether it fits.
+//! Which networks stay on the device, and whether they fit.
 
 use crate::Error;
 use reflux_ir::Program;
 use reflux_runtime::{Device, needs};
 use serde::Serialize;
 
-/// What stays on the device between its uses.
+/// Which networks stay on the device between uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Memory {
     /// All networks: the next picture starts at once.
     #[default]
     Resident,
-    /// The transformer's steps and the decoder. Text encoders leave when prompts are encoded, weights that only prepare steps
-    /// when they have; all are read again for the next prompts.
+    /// The transformer's steps and the decoder. Text encoders are freed after encoding, weights of prepare stages after those have
+    /// run; all are read again for the next prompts.
     Low,
 }
 
 impl Memory {
-    /// The most bytes at once that `program` takes on `device`.
+    /// The peak, in bytes, that `program` takes on `device`.
     pub(crate) fn of(self, program: &Program, device: Device) -> u64 {
         self.with_working(program, device).0
     }
 
-    /// The same, and how much of it is taken only while the program runs.
+    /// The same, and how much of it is needed only while the program runs.
     pub(super) fn with_working(self, program: &Program, device: Device) -> (u64, u64) {
         let needs = needs(program, device);
         match self {
@@ -33,7 +33,7 @@ impl Memory {
     }
 }
 
-/// Refuses what needs more memory than `device` has free.
+/// Refuses to use more memory than `device` has free.
 ///
 /// # Errors
 /// [`Error::Memory`].
@@ -46,25 +46,25 @@ pub(crate) fn check_fits(what: &str, needed: u64, device: Device) -> Result<(), 
     }
 }
 
-/// What several networks take at once.
+/// The memory of several networks together.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Peak {
     /// Bytes that stay.
     kept: u64,
-    /// Bytes that the network takes besides which is running, of the one that takes the most.
+    /// Bytes that a network needs in addition while it runs, of the one that needs the most.
     working: u64,
 }
 
 impl Peak {
-    /// With a network of `needed` bytes, of which `working` are taken only while it runs.
+    /// Adds a network of `needed` bytes, of which `working` are needed only while it runs.
     pub fn add(&mut self, needed: u64, working: u64, device: Device) {
-        // What is planned is kept, by each network.
+        // Each network keeps its planned memory.
         let working = if device.plans_memory() { 0 } else { working };
         self.kept = self.kept.saturating_add(needed.saturating_sub(working));
         self.working = self.working.max(working);
     }
 
-    /// With the networks of `other`.
+    /// Adds the networks of `other`.
     pub fn and(self, other: Self) -> Self {
         Self { kept: self.kept.saturating_add(other.kept), working: self.working.max(other.working) }
     }

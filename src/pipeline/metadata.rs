@@ -1,4 +1,4 @@
-//! What a picture says of how it was made.
+//! Metadata in image files: how the picture was made.
 
 use super::image::PARAMETERS;
 use super::networks::Networks;
@@ -6,7 +6,7 @@ use super::request::Resolved;
 use crate::VERSION;
 use serde_json::json;
 
-/// What is the same for all pictures of a run.
+/// Metadata that all pictures of a run share.
 pub(super) struct Maker<'a> {
     pub networks: &'a Networks,
     pub model: String,
@@ -15,7 +15,7 @@ pub(super) struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    /// The metadata of picture `index`: `parameters` for the tools that read those, then each setting by itself.
+    /// The metadata of picture `index`: `parameters` for tools that read those, then each setting separately.
     pub fn metadata(&self, prompt: &str, index: usize, request: &Resolved) -> Vec<(&'static str, String)> {
         let mut settings = vec![
             ("prompt", prompt.to_owned()),
@@ -44,7 +44,7 @@ impl Maker<'_> {
         settings
     }
 
-    /// The passes that ran on the transformer, as they can be given again.
+    /// The passes that ran on the transformer, as pipeline text.
     fn passes_run(&self) -> String {
         let passes: Vec<_> = self.networks.pass_reports().iter().map(|pass| pass.pass.as_str()).collect();
         passes.join(",")
@@ -78,7 +78,7 @@ impl Maker<'_> {
     }
 }
 
-/// A value of the line of settings: in quotes where it holds what separates them.
+/// A value in the line of settings, in quotes if it contains a separator.
 fn quoted(value: String) -> String {
     if value.contains([',', ':', '\n', '"']) { json!(value).to_string() } else { value }
 }

@@ -13,15 +13,15 @@ use std::sync::Arc;
 pub struct OpenOptions {
     /// Where to run; the processor if not given.
     pub device: Option<Device>,
-    /// In what to compute: f32 on the processor and bf16 on a GPU if not given.
+    /// The dtype to compute in; f32 on the processor and bf16 on a GPU if not given.
     pub dtype: Option<DType>,
-    /// Networks whose weights are not those of the model's folder.
+    /// Networks whose weights replace those in the model's folder.
     pub parts: Parts,
-    /// What to run on the transformer before it is loaded: passes that are wanted beside the default ones, which are
+    /// The passes to run on the transformer before it is loaded: together with the default ones, which are
     /// [`reflux_passes::LOSSLESS_PACKED`] on the processor and [`reflux_passes::LOSSLESS`] on a GPU, or exactly these.
     pub passes: Recipe,
-    /// The transformer's program, instead of what the configuration is lowered to: it runs as it is, but for exactly the
-    /// passes of `passes`. What requests leave open and what is computed in is as it has them.
+    /// The transformer's program, instead of the lowered one. Only the passes of `passes` run on it. It determines the dtype, and
+    /// the defaults of requests.
     pub program: Option<Arc<Program>>,
     /// Where to write the transformer's program between passes.
     pub dump_dir: Option<PathBuf>,

@@ -1,15 +1,13 @@
-//! What prompts that were written for other programs have in them.
+//! Detection of other programs' syntax in prompts.
 
-/// What to say of a prompt that has an instruction in it.
+/// The warning about a prompt that contains an instruction.
 pub(super) fn warning(prompt: &str) -> Option<String> {
     let part: String = instruction(prompt)?.chars().take(60).collect();
-    Some(format!(
-        "{part:?} is read as words: weights in prompts, and tags that load something, are not followed"
-    ))
+    Some(format!("{part:?} is read as ordinary words: prompt weights and tags are not supported"))
 }
 
 /// The part of `prompt` that the web UIs follow as an instruction, if there is one: `(word:1.3)` for a weight, `<lora:name:1>`
-/// for a network to load. Here they are words like all others.
+/// for a network to load. Reflux reads them as ordinary words.
 fn instruction(prompt: &str) -> Option<&str> {
     tag(prompt).or_else(|| weight(prompt))
 }

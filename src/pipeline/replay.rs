@@ -1,4 +1,4 @@
-//! One picture's denoising loop, again and again, with another program of the transformer each time.
+//! Repeated denoising of one picture, each time with another transformer program.
 
 use super::denoise::denoise;
 use super::diffusion::DiffusionPipeline;
@@ -11,12 +11,12 @@ use crate::Error;
 use reflux_ir::{HostTensor, Program};
 use reflux_models::scheduler::Schedule;
 
-/// A picture to be drawn by several programs: from the same noise, for the same prompt, by the scheduler's steps.
+/// A picture to be drawn by several programs, with the same noise, prompt and schedule.
 pub(crate) struct Replay {
     networks: Networks,
     request: Resolved,
     schedule: Schedule,
-    /// What pictures are drawn from, if they are drawn as asked for.
+    /// The noise of the request.
     pub noise: HostTensor,
     conditioning: Conditioning,
 }
@@ -37,7 +37,7 @@ impl Replay {
         Ok(Self { networks, request, schedule, noise, conditioning })
     }
 
-    /// The transformer as it is lowered.
+    /// The transformer's program before any passes.
     pub fn program(&self) -> Result<Program, Error> {
         let net = self.networks.family().denoiser();
         self.networks.lower(net, &self.request.sizes_of(net))
@@ -48,7 +48,7 @@ impl Replay {
         &self.schedule.timesteps
     }
 
-    /// The latents after the last step, where the transformer is `program` and the picture is drawn from `noise`.
+    /// The latents after the last step, with `program` as the transformer, starting from `noise`.
     pub fn latents(&mut self, program: &Program, noise: HostTensor) -> Result<HostTensor, Error> {
         let Self { networks, request, schedule, conditioning, .. } = self;
         let net = networks.family().denoiser();

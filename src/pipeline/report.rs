@@ -1,4 +1,4 @@
-//! What a run says of itself while it runs and afterwards.
+//! Progress and reports of a run.
 
 use super::Image;
 use reflux_ir::pass::PassReport;
@@ -7,7 +7,7 @@ use reflux_runtime::Device;
 use serde::Serialize;
 use std::time::Instant;
 
-/// Something that happened.
+/// An event of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// A stage began.
@@ -33,12 +33,12 @@ pub struct StageTime {
     pub seconds: f64,
 }
 
-/// What was done, and how long it took.
+/// What a run did, and how long it took.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     pub model: String,
     pub device: Device,
-    /// What the device calls itself.
+    /// The name of the device.
     pub device_name: String,
     pub dtype: DType,
     pub width: usize,
@@ -46,11 +46,11 @@ pub struct Report {
     pub steps: usize,
     pub guidance: Option<f32>,
     pub seed: u64,
-    /// What the passes did to the transformer.
+    /// The report of the passes on the transformer.
     pub passes: Vec<PassReport>,
     /// In order of first use.
     pub stages: Vec<StageTime>,
-    /// The most memory of the device that was taken since the pipeline was opened, in bytes, where that can be known; see
+    /// The peak of device memory since the pipeline was opened, in bytes, if that is known; see
     /// [`MemoryMeter::peak`](reflux_runtime::MemoryMeter::peak).
     pub peak_bytes: Option<u64>,
     pub warnings: Vec<String>,
@@ -59,7 +59,7 @@ pub struct Report {
     pub latents: HostTensor,
 }
 
-/// What is known of a run while it goes on. Attributes time to stages and passes events on.
+/// The record of a run in progress. Attributes time to stages and passes events on.
 pub(super) struct Record<'o> {
     observe: &'o mut dyn FnMut(Event),
     stages: Vec<StageTime>,

@@ -1,33 +1,33 @@
-//! What to draw.
+//! Requests: what to draw.
 
 use crate::Error;
 use reflux_ir::HostTensor;
 use reflux_models::{Defaults, ModelConfig, Net, Role, Sizes};
 use std::ops::Range;
 
-/// More pictures than anybody waits for.
+/// The most pictures of a request.
 const MOST_PICTURES: usize = 10_000;
 
-/// What to draw. Everything but the prompt has a default that fits the model.
+/// What to draw. Everything but the prompt has a default of the model.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// One picture or more for each.
+    /// One or more pictures are made for each.
     pub prompts: Vec<String>,
-    /// What to steer away from; used where `true_cfg_scale` is above 1.
+    /// The prompt to steer away from; used if `true_cfg_scale` is above 1.
     pub negative_prompt: Option<String>,
     /// Strength of classifier-free guidance; above 1 it doubles the work. 1 if not given.
     pub true_cfg_scale: Option<f32>,
     pub steps: Option<usize>,
     /// The embedded guidance of FLUX.1-dev; FLUX.1-schnell has none.
     pub guidance: Option<f32>,
-    /// In pixels, a multiple of what a token covers: of 16 in FLUX.1.
+    /// In pixels, a multiple of the side of a token, 16 in FLUX.1.
     pub width: Option<usize>,
-    /// In pixels, a multiple of what a token covers.
+    /// In pixels, a multiple of the side of a token.
     pub height: Option<usize>,
     pub seed: u64,
     /// Pictures per prompt; 1 if not given.
     pub num_images: Option<usize>,
-    /// Only this one of the pictures, counted from 0. Of a request for a single picture, this one of as many of its prompt.
+    /// Make only this picture, counted from 0. With a single prompt and one picture, it may be any of that prompt's pictures.
     pub image_index: Option<usize>,
     /// The sequence length in tokens, of T5 in FLUX.1.
     pub max_sequence_length: Option<usize>,
@@ -59,7 +59,7 @@ impl Request {
         self
     }
 
-    /// What is asked for and does nothing.
+    /// Warnings about settings without effect.
     pub(super) fn warnings(&self, model: &ModelConfig) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.guidance.is_some() && !model.is_guided() {
@@ -70,7 +70,7 @@ impl Request {
             );
         }
         if let Some(scale) = self.true_cfg_scale.filter(|scale| *scale < 1.0) {
-            warnings.push(format!("a true CFG scale of {scale} does nothing; it does above 1"));
+            warnings.push(format!("a true CFG scale of {scale} has no effect; it must be above 1"));
         }
         warnings
     }
@@ -78,7 +78,7 @@ impl Request {
     /// How many pictures it is for.
     ///
     /// # Errors
-    /// [`Error::Range`] if those are none, or more than anybody waits for, or lack the one that is wanted.
+    /// [`Error::Range`] if there are none or too many, or if they do not include the requested one.
     pub fn pictures(&self) -> Result<usize, Error> {
         let (prompts, images) = (self.prompts.len(), self.num_images.unwrap_or(1));
         within("the number of prompts", prompts, 1, MOST_PICTURES)?;
@@ -125,7 +125,7 @@ impl Request {
             if !value.is_finite() || value < 0.0 {
                 return Err(Error::Range {
                     what,
-                    range: "a number from 0 up".into(),
+                    range: "a number of at least 0".into(),
                     found: value.to_string(),
                 });
             }
@@ -142,7 +142,7 @@ fn within(what: &'static str, value: usize, least: usize, most: usize) -> Result
     }
 }
 
-/// A request with nothing left open.
+/// A request with all defaults filled in.
 pub(super) struct Resolved {
     pub prompts: Vec<String>,
     negative_prompt: String,
@@ -169,7 +169,7 @@ impl Resolved {
 
     /// The index of the prompt of a picture.
     pub fn prompt_of(&self, picture: usize) -> usize {
-        // A picture of a larger batch than is asked for has the only prompt there is.
+        // A picture beyond the requested ones belongs to the only prompt.
         (picture / self.num_images).min(self.prompts.len() - 1)
     }
 

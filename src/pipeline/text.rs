@@ -10,24 +10,24 @@ use reflux_models::tokenizer::{Encoding, Tokenizer};
 use reflux_models::{ModelConfig, TextEncoder, names};
 use std::path::Path;
 
-/// So many characters of a prompt are shown in a warning.
+/// The most characters of a prompt that a warning shows.
 const SHOWN: usize = 80;
 
-/// What the denoiser is conditioned on: the value of each input that a text encoder makes. With classifier-free guidance it has
+/// The denoiser's conditioning: the value of each input that a text encoder makes. With classifier-free guidance it has
 /// a batch of two, of the prompt and of the negative prompt.
 pub(super) type Conditioning = Vec<(&'static str, HostTensor)>;
 
-/// A text encoder and the tokenizer that reads prompts for it; none where weights are drawn, to which all prompts are alike.
+/// A text encoder and its tokenizer. With random weights there is no tokenizer, since prompts make no difference.
 struct Reader {
     encoder: TextEncoder,
     tokenizer: Option<Tokenizer>,
 }
 
-/// All that makes conditioning of a model's prompts.
+/// The text encoders that turn prompts into conditioning.
 pub(super) struct Prompts(Vec<Reader>);
 
 impl Prompts {
-    /// The text encoders of `model`, for prompts that nobody reads.
+    /// The text encoders of `model`, without tokenizers, for random weights.
     pub fn unread(model: &ModelConfig) -> Self {
         let reader = |encoder| Reader { encoder, tokenizer: None };
         Self(model.text_encoders().into_iter().map(reader).collect())
@@ -79,7 +79,7 @@ impl Prompts {
 }
 
 impl Reader {
-    /// What the text encoder makes of `text`.
+    /// The result of the text encoder for `text`.
     fn encode(
         &self,
         text: &str,
@@ -97,7 +97,7 @@ impl Reader {
         Ok(result)
     }
 
-    /// What the text encoder reads of `text`: `i32[1, length]`.
+    /// The tokens of `text` that the encoder reads: `i32[1, length]`.
     fn tokens(&self, text: &str, length: usize, record: &mut Record) -> Result<HostTensor, Error> {
         let Some(tokenizer) = &self.tokenizer else {
             return Ok(HostTensor::from_i32([1, length], &vec![1; length]));
@@ -108,12 +108,12 @@ impl Reader {
     }
 }
 
-/// Other programs take `<lora:NAME:0.8>` out of prompts.
+/// The warning about `<lora:NAME:0.8>`, which other programs remove from prompts.
 fn warn_of_tags(prompt: &str, record: &mut Record) {
     let Some((_, tag)) = prompt.split_once("<lora:") else { return };
     let tag: String = tag.split('>').next().unwrap_or_default().chars().take(SHOWN).collect();
     record.warn(format!(
-        "{:?} in the prompt is read as words: Reflux cannot apply LoRAs yet",
+        "{:?} in the prompt is read as ordinary words: Reflux cannot apply LoRAs yet",
         format!("<lora:{tag}>")
     ));
 }
@@ -124,7 +124,7 @@ fn warn_if_cut(encoder: &str, length: usize, encoding: &Encoding, record: &mut R
     let hidden = cut.chars().count() - shown.chars().count();
     let rest = if hidden > 0 { format!(" … and {hidden} more characters") } else { String::new() };
     record.warn(format!(
-        "{encoder} takes {}; it does not see the end of the prompt: {shown:?}{rest}",
+        "{encoder} reads {}; it does not see the end of the prompt: {shown:?}{rest}",
         counted(length, "token")
     ));
 }

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use reflux_ir::{DType, Fact, Granularity, QuantizedTensor};
 use std::convert::Infallible;
 
-/// A [`QuantizedTensor`] on a backend: codes and what they are to be multiplied by; see [`reflux_ir::Scales`].
+/// A [`QuantizedTensor`] on a backend: codes and scales; see [`reflux_ir::Scales`].
 #[derive(Clone, Debug)]
 pub struct Coded<B: Backend> {
     /// In the shape of the value, a byte each: `i8` as it is, `u4` unpacked, `f8e4m3` by its bits. Where
@@ -18,12 +18,12 @@ pub struct Coded<B: Backend> {
     /// f32 `[rows, groups]`: `[rows, 1]` where there is one per row, `[1, 1]` where there is one in all. Where
     /// [`BurnBackend::PACKS`], those of groups are of their own dtype.
     pub scales: FloatTensor<B>,
-    /// Beside the scales of `u4`.
+    /// The zero points, for `u4`.
     pub zeros: Option<FloatTensor<B>>,
 }
 
 impl<B: BurnBackend> Coded<B> {
-    /// Brings a tensor to the device.
+    /// Uploads a tensor to the device.
     pub fn upload(host: QuantizedTensor, device: &B::Device) -> Self {
         let made = Self::upload_by(host, device, |codes| Ok::<_, Infallible>(Value::of(codes, device)));
         match made {
@@ -60,7 +60,7 @@ impl<B: BurnBackend> Coded<B> {
     }
 }
 
-/// Whether values of a type can lie two codes in a byte: see [`Coded::codes`].
+/// Whether values of a type can be stored with two codes per byte: see [`Coded::codes`].
 fn is_packed(fact: &Fact) -> bool {
     fact.dtype.bits() == 4 && fact.shape.last().is_some_and(|columns| columns.is_multiple_of(2))
 }
@@ -69,12 +69,12 @@ fn packed(codes: &[u8]) -> Vec<u8> {
     codes.par_chunks_exact(2).with_min_len(1 << 16).map(|pair| pair[0] | pair[1] << 4).collect()
 }
 
-/// `rows` rows of `columns` codes of four bits, however they lie, a byte each.
+/// `rows` rows of `columns` 4-bit codes, packed or not, as one byte each.
 pub fn unpacked<B: BurnBackend>(codes: IntTensor<B>, [rows, columns]: [usize; 2]) -> IntTensor<B> {
     if codes.shape().num_elements() == rows * columns {
         return codes;
     }
-    // A byte may have come with a sign, of which nothing is left here.
+    // The cast may have extended a sign; the masks below remove it.
     let pairs = B::int_reshape(B::int_cast(codes, int_dtype(DType::I32)), Shape::new([rows, columns / 2, 1]));
     let low = B::bitwise_and_scalar(pairs.clone(), 15.into());
     let high = B::bitwise_and_scalar(B::bitwise_right_shift_scalar(pairs, 4.into()), 15.into());

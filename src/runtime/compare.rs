@@ -1,10 +1,10 @@
-//! How far results of two runs are from each other.
+//! Distances between the results of two runs.
 
 use crate::StepResults;
 use reflux_ir::HostTensor;
 
-/// The largest relative L2 distance of results of the same name and step. What one of them lacks, or what is no number,
-/// is as far as can be.
+/// The largest relative L2 distance between results with the same name and step. Infinite if one lacks a result, or has a
+/// value that is not finite.
 pub fn distance(found: &StepResults, expected: &StepResults) -> f64 {
     if found.len() < expected.len() {
         return f64::INFINITY;

@@ -1,4 +1,4 @@
-//! Where programs run, and whether it is there.
+//! Devices, and whether they are available.
 
 use crate::DeviceError;
 use crate::backend::{BACKENDS, Backend, DeviceInfo, Facts, Form, FreeMemory, HOST, LEFT_OUT, Oracle};
@@ -12,23 +12,23 @@ use std::str::FromStr;
 pub struct Device(&'static dyn Backend);
 
 impl Device {
-    /// All that this build knows, the processor first.
+    /// All devices of this build, the processor first.
     pub fn all() -> impl Iterator<Item = Self> {
         BACKENDS.iter().rev().map(|&backend| Self(backend))
     }
 
-    /// The processor, which is always there; op by op, it is the reference of all others.
+    /// The processor, which is always available; run op by op, it is the reference for all others.
     pub fn host() -> Self {
         Self(HOST)
     }
 
-    /// The fastest that is there: a GPU if there is a usable one, else the processor.
+    /// The fastest available device: a GPU if a usable one is found, else the processor.
     pub fn auto() -> Self {
         let there = BACKENDS.iter().find(|backend| backend.probe().is_ok());
         there.map_or(Self::host(), |&backend| Self(backend))
     }
 
-    /// The devices, by name, whose code this build is without; each is a cargo feature of the same name.
+    /// The names of devices that this build does not include; each is a cargo feature with the same name.
     pub fn left_out() -> &'static [&'static str] {
         LEFT_OUT
     }
@@ -41,12 +41,12 @@ impl Device {
         self.0.facts()
     }
 
-    /// As users name it: `cpu`, `cuda`.
+    /// Its name for users: `cpu`, `cuda`.
     pub fn name(self) -> &'static str {
         self.facts().name
     }
 
-    /// What else users may call it.
+    /// Other names for users.
     pub fn aliases(self) -> &'static [&'static str] {
         self.facts().aliases
     }
@@ -56,7 +56,7 @@ impl Device {
         self.facts().library
     }
 
-    /// In what networks compute here unless told otherwise.
+    /// The default dtype for computation on it.
     pub fn dtype(self) -> DType {
         self.facts().dtype
     }
@@ -66,42 +66,42 @@ impl Device {
         self.facts().reads_panels
     }
 
-    /// Whether networks that run once a picture are worth the time of the passes.
+    /// Whether passes pay off for networks that run once per picture.
     pub fn optimizes_once(self) -> bool {
         self.facts().optimizes_once
     }
 
-    /// Whether a step's memory is planned before it runs, and kept between steps; else [`needs`](crate::needs) is a lower bound.
+    /// Whether the memory of a step is planned and kept between steps; if not, [`needs`](crate::needs) is a lower bound.
     pub fn plans_memory(self) -> bool {
         self.facts().plans_memory
     }
 
-    /// Whether weights stay in the memory of this process; else they only pass through it.
+    /// Whether weights stay in this process's memory, and do not only pass through it.
     pub fn is_host(self) -> bool {
         self.facts().is_host
     }
 
-    /// Whether passes that promise the same bits keep them here.
+    /// Whether exact passes keep every bit on this device.
     pub fn keeps_bits(self) -> bool {
         self.facts().keeps_bits
     }
 
-    /// In which forms, and computing in what, its kernels are proven.
+    /// The forms and dtypes in which its kernels are checked.
     pub fn proofs(self) -> &'static [(Form, DType)] {
         self.facts().proofs
     }
 
-    /// What results that have codes in them are compared with to prove kernels.
+    /// The reference for results that involve codes, to check kernels.
     pub fn oracle_of_codes(self) -> Oracle {
         self.facts().oracle_of_codes
     }
 
-    /// The device whose times the table `machine` estimates, if this build knows one.
+    /// The device that the cost table `machine` describes, if this build has one.
     pub fn of_machine(machine: &Machine) -> Option<Self> {
         Self::all().find(|device| device.facts().machines.contains(&machine.name))
     }
 
-    /// The table that stands for the device of `info`, in [`Machine::NAMES`].
+    /// The cost table used for the device of `info`, one of [`Machine::NAMES`].
     pub fn machine(self, info: &DeviceInfo) -> MachineOf {
         MachineOf::nearest(self.facts().machines, info)
     }
@@ -111,12 +111,12 @@ impl Device {
         self.0.probe()
     }
 
-    /// Gives memory back that backends keep for what may come: after a network is dropped that was large.
+    /// Releases memory that backends cache, after a large network is dropped.
     pub fn release_unused(self) {
         self.0.release_unused();
     }
 
-    /// What memory could be had now, where that is known: of the machine, and under the limits of this process.
+    /// The memory that is free now, if that is known, under the limits of this process.
     pub fn free_memory(self) -> Option<FreeMemory> {
         self.0.free_memory()
     }
@@ -159,27 +159,27 @@ impl FromStr for Device {
         }
         Err(DeviceError(if let Some(name) = LEFT_OUT.iter().find(|known| is_meant(known)) {
             format!(
-                "this build of Reflux is without the backend `{name}`: build it with the feature `{name}` (--features {name})"
+                "this build of Reflux does not include the backend `{name}`: build it with --features {name}"
             )
         } else {
             let known: Vec<_> = Self::all().map(Self::name).collect();
-            format!("there is no device `{name}`; there are {}", known.join(" and "))
+            format!("there is no device `{name}`; the devices are {}", known.join(" and "))
         }))
     }
 }
 
-/// The table of a machine that stands for a device.
+/// The cost table used for a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MachineOf {
     pub machine: &'static Machine,
-    /// Whether the table is of this device; else it is of the nearest that there is one of.
+    /// Whether the table is for this device, and not for the nearest one with a table.
     pub is_own: bool,
-    /// What to say where passes decide by the table, if it may mislead them.
+    /// The warning if passes use the table of another device.
     pub warning: Option<String>,
 }
 
 impl MachineOf {
-    /// That of `tables` which is of the device of `info` by its name, else the nearest by its compute capability.
+    /// The one of `tables` with the name of the device of `info`, else the nearest by compute capability.
     fn nearest(tables: &[&str], info: &DeviceInfo) -> Self {
         let tables = || tables.iter().map(|name| Machine::named(name).expect("a test looks at each"));
         let whole = |(major, minor): (u32, u32)| 10 * major + minor;
@@ -192,7 +192,7 @@ impl MachineOf {
         let is_own = own.is_some() || info.compute_capability.is_none();
         let warning = (!is_own && distance(&machine) > 0).then(|| {
             format!(
-                "there is no table of how fast {} is; fuse decides by that of {}, the nearest by compute capability",
+                "there is no cost table for {}; fuse uses that of {}, the nearest by compute capability",
                 info.name, machine.description
             )
         });

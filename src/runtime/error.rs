@@ -14,20 +14,20 @@ pub enum RunError {
     Weight(#[from] WeightError),
     #[error(transparent)]
     Device(#[from] DeviceError),
-    #[error("weight `{name}` is {found}, the program expects {expected}")]
+    #[error("weight `{name}` is {found}, but the program expects {expected}")]
     WeightShape { name: String, expected: Fact, found: Fact },
     #[error(
-        "weight `{name}` is stored quantized, as {found}, and the program reads it as {expected}: quantize the program as the \
-         weights are, or give unquantized weights"
+        "weight `{name}` is stored quantized, as {found}, but the program reads it as {expected}: quantize the program in the \
+         same way, or give unquantized weights"
     )]
     WeightCodes { name: String, expected: Fact, found: Fact },
     #[error("the program has no input `%{name}`; it has {}", list(.inputs))]
     UnknownInput { name: String, inputs: Vec<Name> },
     #[error("input `%{name}` must be {expected}, not {found}")]
     InputType { name: Name, expected: Fact, found: Fact },
-    #[error("input `%{0}` has not been given")]
+    #[error("input `%{0}` is missing")]
     MissingInput(Name),
-    #[error("input `%{0}` is the step's number, which the executor gives itself; leave it out")]
+    #[error("input `%{0}` is the number of the step, which the executor sets itself; leave it out")]
     StepBound(Name),
     #[error("the program has {steps} steps; there is no step {step}")]
     NoSuchStep { step: usize, steps: usize },

@@ -32,7 +32,7 @@ pub struct Executor<B: BurnBackend> {
     at_load: Profile,
     profile: Option<Profile>,
     fallbacks: Vec<String>,
-    /// Where prepare stages read their weights while they run, if they do not have them.
+    /// The source from which prepare stages read their weights while they run, if those are not resident.
     streamed: Option<Rc<dyn WeightSource>>,
 }
 
@@ -40,7 +40,7 @@ struct LoadedStage<B: BurnBackend> {
     stage: Stage,
     liveness: Liveness,
     leaves: Vec<(Slot, Value<B>)>,
-    /// Runs the stage as a whole, where the backend can.
+    /// Runs the stage as a whole, if the backend can.
     runner: Option<Box<dyn GraphRunner<B>>>,
 }
 
@@ -106,13 +106,13 @@ impl<B: BurnBackend> Executor<B> {
         Ok(executor)
     }
 
-    /// Has a value for the stages that read it.
+    /// Stores a value for the stages that read it.
     fn keep(&mut self, name: Name, value: Value<B>, is_made: bool) {
         self.version += 1;
         self.values.insert(name, Kept::on_device(value, self.version, is_made));
     }
 
-    /// Has `value` for `input`, cast to its dtype; prepare stages that may depend on it have to run again.
+    /// Stores `value` for `input`, cast to its dtype; prepare stages that may depend on it have to run again.
     fn give(&mut self, Declaration { name, fact }: &Declaration, value: &HostTensor) {
         self.version += 1;
         let known = self.values.get_mut(name);
@@ -196,7 +196,7 @@ impl<B: BurnBackend> Executor<B> {
                 Some(&mut |value, time| *times.entry(value.to_owned()).or_default() += time),
             )?;
             for instruction in &liveness.instructions {
-                // What is but seen differently takes no time.
+                // Views take no time.
                 let time = times.get(&*instruction.name).copied().unwrap_or_default();
                 profile.record(stage, instruction, time);
             }
@@ -234,10 +234,10 @@ fn find<'s, B: BurnBackend>(stages: &'s [LoadedStage<B>], stage: &Stage) -> &'s 
     stages.iter().find(|loaded| loaded.stage == *stage).expect("verified schedule")
 }
 
-/// How long an instruction took, found by waiting for it.
+/// The time of an instruction, measured by waiting for it.
 type Timer<'t> = &'t dyn Fn() -> Result<Duration, RunError>;
 
-/// Runs `liveness` over what is in `slots`; weights that are not there are loaded when they are first read.
+/// Runs `liveness` over the values in `slots`; weights that are not in them are loaded when they are first read.
 fn interpret<B: BurnBackend>(
     liveness: &Liveness,
     mut slots: Vec<Option<Value<B>>>,
@@ -277,7 +277,7 @@ fn interpret<B: BurnBackend>(
 }
 
 /// Runs `prepare weights`, which needs nothing but the checkpoint, while that is read: a weight is loaded when it is first
-/// read and gone after its last, so that what is put together is not in memory twice.
+/// read and freed after its last read, so that concatenated weights are not in memory twice.
 fn prepare_weights<B: BurnBackend>(
     graph: &Graph,
     source: &dyn WeightSource,
@@ -363,7 +363,7 @@ impl<B: BurnBackend> Execute for Executor<B> {
     }
 }
 
-/// The backend's own way to run `graph`, if it has one; what keeps it from that is added to `fallbacks`.
+/// The backend's own way to run `graph`, if it has one; the reasons against it are added to `fallbacks`.
 fn runner<B: BurnBackend>(
     stage: &Stage,
     graph: &Graph,
@@ -388,7 +388,7 @@ fn runner<B: BurnBackend>(
     }
 }
 
-/// The weight `tensor` as a value of type `fact`. Of a dense tensor codes are computed in the dtype of their scales.
+/// The weight `tensor` as a value of type `fact`. Codes of a dense tensor are computed in the dtype of their scales.
 fn load_weight<B: BurnBackend>(
     source: &dyn WeightSource,
     tensor: &str,
@@ -437,7 +437,7 @@ fn converted(name: &str, dense: HostTensor, fact: &Fact) -> Result<HostTensor, R
     Ok(if dense.dtype == expected.dtype { dense } else { dense.cast(expected.dtype) })
 }
 
-/// Backends panic where they cannot go on, out of memory above all; that must reach the user as an error.
+/// Backends panic on failures, mostly out of memory; turns the panic into an error.
 pub(crate) fn guarded<T>(
     instruction: &Instruction,
     run: impl FnOnce() -> Result<T, RunError>,

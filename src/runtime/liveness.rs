@@ -40,7 +40,7 @@ impl Liveness {
         Self::keeping(graph, true)
     }
 
-    /// Plans a verified graph that runs once: its weights are values like others.
+    /// Plans a verified graph that runs once: its weights are treated like other values.
     pub fn consuming_weights(graph: &Graph) -> Self {
         Self::keeping(graph, false)
     }

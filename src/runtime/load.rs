@@ -1,4 +1,4 @@
-//! Programs onto a device.
+//! Loading of programs onto a device.
 
 use crate::backend::Loading;
 use crate::{Device, Execute, RunError};
@@ -14,7 +14,7 @@ pub fn load(
     open(device, Loading { program, weights, streamed: None })
 }
 
-/// [`load`], but that weights of prepare stages are on the device only while these run, and are read anew each time.
+/// Like [`load`], but weights of prepare stages are on the device only while those run, and are read again each time.
 pub fn load_streaming(
     device: Device,
     program: Program,

@@ -1,9 +1,9 @@
-//! How much memory running takes, measured.
+//! Measured memory of a run.
 
 use crate::Device;
 use crate::backend::Meter;
 
-/// The most memory of a device that was taken whenever it was looked at.
+/// The peak of a device's memory over all measurements.
 pub struct MemoryMeter {
     meter: Box<dyn Meter>,
     /// In bytes.
@@ -16,18 +16,18 @@ impl MemoryMeter {
         Self { meter: device.backend().meter(), peak: None }
     }
 
-    /// Looks at how much is taken now.
+    /// Measures how much is in use now.
     pub fn look(&mut self) {
         let taken = self.meter.taken();
         tracing::trace!("memory taken: {taken:?}");
         self.peak = self.peak.max(taken);
     }
 
-    /// The most bytes that were taken, where that can be known.
+    /// The most bytes in use, if that is known.
     ///
-    /// Of a GPU: of what was free at the start, by whoever took it; backends keep what they took inside a step, so that a
-    /// look after it sees that too. Of the processor: the largest resident set of this process, mapped files included, since
-    /// it was started; Linux alone tells.
+    /// On a GPU: the decrease of free memory since the start, by any process; backends keep what they allocate inside a step, so
+    /// this includes memory freed during a step. On the CPU: the largest resident set of this process since its start, mapped
+    /// files included; known on Linux only.
     pub fn peak(&self) -> Option<u64> {
         self.peak
     }

@@ -1,42 +1,42 @@
-//! How much memory running takes, from shapes.
+//! Estimated memory of a run, from shapes.
 
 use crate::Device;
 use crate::liveness::Liveness;
 use reflux_ir::{Fact, Name, Program, Rate, Stage};
 use std::collections::{BTreeMap, HashMap};
 
-/// What running a program takes of a device's memory, in bytes.
+/// The device memory that running a program takes, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// Weights of the steps, those included that are prepared.
+    /// Weights of the steps, including prepared ones.
     pub weights: u64,
     /// Weights that only prepare stages read.
     pub preparing: u64,
-    /// Inputs, prepared and carried values, and where results are made.
+    /// Inputs, prepared and carried values, and space for results.
     pub values: u64,
     /// The most results that are alive at once inside a step.
     pub step: u64,
     /// The same inside of a prepare stage, whose results are values afterwards.
     pub prepare: u64,
-    /// The largest prepare stage with its weights, where these are read only while it runs.
+    /// The largest prepare stage with its weights, if those are read only while it runs.
     pub streamed: u64,
 }
 
 impl Needs {
-    /// The most at once, if all weights stay.
+    /// The peak, if all weights stay.
     pub fn resident(&self) -> u64 {
         [self.weights, self.preparing, self.values, self.step.max(self.prepare)]
             .into_iter()
             .fold(0, u64::saturating_add)
     }
 
-    /// The most at once, if weights of prepare stages are there only while these run; a step's memory is taken after that.
+    /// The peak, if weights of prepare stages are loaded only while those run; the memory of a step is allocated after that.
     pub fn streaming(&self) -> u64 {
         self.weights.saturating_add(self.values).saturating_add(self.step.max(self.streamed))
     }
 }
 
-/// What running `program` takes on `device`. It is a lower bound where memory is not planned: [`Device::plans_memory`].
+/// The memory of `program` on `device`. A lower bound if memory is not planned: [`Device::plans_memory`].
 pub fn needs(program: &Program, device: Device) -> Needs {
     let mut needs = Needs::default();
     let mut weights: HashMap<(&str, &Fact), bool> = HashMap::new();

@@ -1,4 +1,4 @@
-//! Where the time goes, op by op.
+//! Profiles: the time of each op.
 
 use reflux_ir::{Cost, ModulePath, Name, Stage};
 use serde::Serialize;
@@ -26,7 +26,7 @@ impl ProfileEntry {
     }
 }
 
-/// Time per op, synchronised after each: its sum is more than an unprofiled run takes.
+/// Time per op, synchronised after each, so the sum is more than the time of an unprofiled run.
 #[derive(Clone, Debug, Default)]
 pub struct Profile {
     entries: HashMap<(Stage, Name), ProfileEntry>,
@@ -65,7 +65,7 @@ impl Profile {
         entry.time += time;
     }
 
-    /// The part of it that ran in stages that `keep` says yes to.
+    /// The part of it that ran in stages selected by `keep`.
     pub fn only(&self, keep: impl Fn(&Stage) -> bool) -> Self {
         let kept = self.entries.iter().filter(|((stage, _), _)| keep(stage));
         Self { entries: kept.map(|(key, entry)| (key.clone(), entry.clone())).collect() }

@@ -7,7 +7,7 @@ use reflux_ir::dtype::f8e4m3;
 use reflux_ir::op::Quantize;
 use reflux_ir::{DType, Fact, Granularity, HostTensor, QuantizedTensor};
 
-/// Fewer elements than this are not worth handing to another thread.
+/// With fewer elements than this, another thread does not pay off.
 const CHUNK: usize = 1 << 14;
 
 /// `x`, of any float dtype, under `rule`, whose `dtype` may be `u4` too: see [`Quantize`]. Rows are quantized in
@@ -61,7 +61,7 @@ struct Quantizer<R> {
     round: R,
 }
 
-/// What the codes of a group are to be multiplied by, and what is added then.
+/// The scale of a group's codes, and the zero point, which is added after scaling.
 #[derive(Clone, Copy, Default)]
 struct Fit {
     scale: f32,
@@ -183,7 +183,7 @@ impl<R: Fn(f32) -> f32 + Sync> Quantizer<R> {
 }
 
 /// The integer nearest to `x`, of two the even one, in two's complement; of a NaN any byte. Adding 1.5 · 2²³ rounds to an
-/// integer and leaves it in the lowest bits, which is faster than to convert it.
+/// integer and leaves it in the lowest bits, which is faster than a conversion.
 #[inline(always)]
 fn nearest(x: f32) -> u8 {
     (x + 12_582_912.0).to_bits() as u8
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn halves_go_to_even_and_the_ends_are_clamped() {
-        // The scale is 1: 127.5 stands for 127.5 · 1.
+        // The scale is 1, so the code 127.5 means 127.5 · 1.
         let values = [127.5, -127.5, 0.5, 1.5, 2.5, -0.5, -1.5, -2.5];
         let q = quantized([1, 8], &values, &rule("i8.row.f32", Some(-128), 1e-5));
         assert_eq!(q.scales, [1.0]);

@@ -1,4 +1,4 @@
-//! Whole schedules, and inputs for them that mean nothing.
+//! Runs of whole schedules, and random inputs for them.
 
 use crate::{Execute, RunError};
 use reflux_ir::{Declaration, HostTensor, Name, Program};
@@ -22,8 +22,8 @@ pub fn run_steps(
     steps.map(|step| executor.step(step)).collect()
 }
 
-/// Numbers of `normal`, which makes as many as it is asked for, for every float input of `program` that is not `given`, and small
-/// numbers that count up for every other one: tokens of any vocabulary.
+/// Values for the inputs of `program` that are not `given`: numbers from `normal`, which makes any number of them, for float
+/// inputs, and small numbers that count up for others, as tokens of any vocabulary.
 pub fn random_inputs(
     program: &Program,
     given: &[(String, HostTensor)],

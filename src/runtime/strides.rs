@@ -1,7 +1,7 @@
-//! Tensors under other shapes where they lie.
+//! Reshaping of strided tensors without copying.
 
-/// The strides under which what has `extents` and `strides`, in elements, is of `shape`, as many elements in the same order.
-/// `None` if no strides say that; of what has no elements, none are looked for.
+/// The strides, in elements, under which a tensor with `extents` and `strides` has `shape`, with the same elements in the same
+/// order. `None` if there are none, or if the tensor is empty.
 pub fn reshaped(extents: &[usize], strides: &[usize], shape: &[usize]) -> Option<Vec<usize>> {
     // Runs of axes that lie behind each other without gaps, innermost first: extent and stride.
     let mut runs: Vec<(usize, usize)> = Vec::new();

@@ -1,4 +1,4 @@
-//! Values on a backend, and their way in and out.
+//! Values on a backend, and their transfer to and from it.
 
 use crate::RunError;
 use crate::coded::Coded;
@@ -7,7 +7,7 @@ use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn::tensor::{DType as BurnDType, FloatDType, IntDType, Shape, TensorData};
 use reflux_ir::{DType, Fact, HostTensor};
 
-/// A value while a program runs. Scalars that are no constants are tensors of shape [1].
+/// A value while a program runs. Scalars that are not constants are tensors of shape [1].
 #[derive(Debug)]
 pub enum Value<B: Backend> {
     Float(FloatTensor<B>),
@@ -29,12 +29,12 @@ impl<B: Backend> Clone for Value<B> {
 }
 
 impl<B: Backend> Value<B> {
-    /// Brings a host tensor to the device.
+    /// Uploads a host tensor to the device.
     pub fn upload(tensor: HostTensor, device: &B::Device) -> Self {
         Self::of(host_data(tensor), device)
     }
 
-    /// Brings data to the device.
+    /// Uploads data to the device.
     pub fn of(data: TensorData, device: &B::Device) -> Self {
         if data.dtype.is_float() {
             Self::Float(B::float_from_data(data, device))
@@ -43,7 +43,7 @@ impl<B: Backend> Value<B> {
         }
     }
 
-    /// Brings the value, of which `fact` is known, to the host.
+    /// Copies the value, whose fact is `fact`, to the host.
     pub fn download(self, fact: &Fact, line: &str) -> Result<HostTensor, RunError> {
         let data = match self {
             Self::Float(tensor) => burn::tensor::try_read_sync(B::float_into_data(tensor)),
@@ -59,7 +59,7 @@ impl<B: Backend> Value<B> {
         Ok(HostTensor::new(fact.dtype, fact.shape.to_vec(), data.as_bytes().to_vec()))
     }
 
-    /// A number as a tensor: what is no arithmetic knows nothing else.
+    /// A constant as a tensor, for ops that are not arithmetic.
     pub fn into_tensor(self, device: &B::Device) -> Self {
         match self {
             Self::Scalar(_, dtype) if dtype.is_float() => Self::Float(self.float(device)),
@@ -99,12 +99,12 @@ impl<B: Backend> Value<B> {
     }
 }
 
-/// A host tensor as burn has it.
+/// A host tensor as burn's tensor data.
 pub fn host_data(tensor: HostTensor) -> TensorData {
     TensorData::from_bytes_vec(tensor.bytes, burn_shape(&tensor.shape), burn_dtype(tensor.dtype))
 }
 
-/// A shape as burn has it: a scalar is one element, for its GPU backends know no rank 0.
+/// A shape for burn: a scalar has one axis, since its GPU backends have no rank 0.
 pub fn burn_shape(extents: &[usize]) -> Shape {
     Shape::from(if extents.is_empty() { vec![1] } else { extents.to_vec() })
 }

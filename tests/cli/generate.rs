@@ -13,7 +13,7 @@ fn a_long_prompt_is_cut_with_a_warning() {
     let output = reflux(folder.path(), &arguments);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let warnings = text(&output.stderr);
-    for encoder in ["CLIP takes 77 tokens", "T5 takes 32 tokens"] {
+    for encoder in ["CLIP reads 77 tokens", "T5 reads 32 tokens"] {
         assert!(warnings.contains(encoder), "{warnings}");
     }
     assert!(warnings.contains("more characters") && warnings.len() < 1000, "{warnings}");
@@ -135,7 +135,7 @@ fn a_seed_is_drawn_and_told() {
     let root = folder.path();
     let said = |output: &Output| {
         let message = text(&output.stderr);
-        let (seed, _) = message.strip_prefix("seed ").unwrap().split_once(", drawn\n").unwrap();
+        let (seed, _) = message.strip_prefix("random seed ").unwrap().split_once('\n').unwrap();
         assert!(message.contains(&format!(", seed {seed}, ")), "{message}");
         seed.to_owned()
     };
@@ -250,6 +250,6 @@ fn prompts_are_kept_as_they_are() {
     // What other programs follow in them is no instruction here, which is said.
     for (prompt, part) in [("an (owl:1.3)", "(owl:1.3)"), ("owl <lora:style:0.8>", "<lora:style:0.8>")] {
         let message = text(&draw(root, &[prompt]).stderr);
-        assert!(message.contains(&format!("warning: {part:?} is read as words")), "{message}");
+        assert!(message.contains(&format!("warning: {part:?} is read as ordinary words")), "{message}");
     }
 }

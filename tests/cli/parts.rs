@@ -79,16 +79,16 @@ fn other_networks_and_parts_of_them_are_called_by_name() {
         (
             "--clip",
             of_emoji("text_encoder_2"),
-            "it describes a T5 text encoder, and a CLIP text encoder is needed here; what it holds belongs in text_encoder_2/ or after --t5",
+            "it describes a T5 text encoder, but a CLIP text encoder is needed here; put this file into text_encoder_2/ or give it with --t5",
         ),
-        ("--t5", of_emoji("text_encoder"), "it describes a CLIP text encoder, and a T5"),
-        ("--clip", of_emoji("vae"), "it describes an autoencoder (VAE), and a CLIP"),
-        ("--vae", of_emoji("transformer"), "it describes a FLUX.1 transformer, and an autoencoder"),
-        ("--transformer", of_emoji("vae"), "it describes an autoencoder (VAE), and a FLUX.1 transformer"),
+        ("--t5", of_emoji("text_encoder"), "it describes a CLIP text encoder, but a T5"),
+        ("--clip", of_emoji("vae"), "it describes an autoencoder (VAE), but a CLIP"),
+        ("--vae", of_emoji("transformer"), "it describes a FLUX.1 transformer, but an autoencoder"),
+        ("--transformer", of_emoji("vae"), "it describes an autoencoder (VAE), but a FLUX.1 transformer"),
         (
             "--vae",
             shard.clone(),
-            "00001-of-00002.safetensors is one of 2 shards; give the folder that it is in, or the index",
+            "00001-of-00002.safetensors is one of 2 shards; give its folder or the index",
         ),
         ("--t5", shard, "is one of 2 shards"),
     ] {
@@ -113,7 +113,7 @@ fn initial_latents_are_floating_point() {
     integers[relabelled..relabelled + 3].copy_from_slice(b"I32");
     std::fs::write(&latents, integers).unwrap();
     let output = reflux(root, &[&small[..], &["--init-latents", "latents.safetensors"]].concat());
-    assert!(text(&output.stderr).contains("`latents` is of i32, and latents are floating-point numbers"));
+    assert!(text(&output.stderr).contains("`latents` has dtype i32; latents must be floating-point numbers"));
     // Noise that is given is not drawn from a seed.
     let output =
         reflux(root, &[&small[..], &["--init-latents", "latents.safetensors", "--seed", "4"]].concat());

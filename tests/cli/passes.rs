@@ -147,5 +147,5 @@ fn rules_say_why() {
     assert!(before.contains("\nIt applies in variant main at\n    %b = reshape %a "), "{before}");
     let model = why(&["s_attn.0", EMOJI, "--passes", "canonicalize", "--stage", "full", "--width", "32"]);
     assert!(model.contains("\nIt does not apply in variant full at\n    %s_attn.0 = reshape "), "{model}");
-    assert!(model.contains("\nbecause the operand is no reshape"), "{model}");
+    assert!(model.contains("\nbecause the operand is not a reshape"), "{model}");
 }

@@ -82,7 +82,7 @@ fn bad_input_is_one_message_and_exit_code_1() {
     // The one number that depends on the machine.
     let report: Vec<_> = report
         .lines()
-        .map(|line| match (line.find("and cpu has "), line.find("; make the image")) {
+        .map(|line| match (line.find("and cpu has "), line.find("; make the picture")) {
             (Some(start), Some(end)) => format!("{}and cpu has N free{}", &line[..start], &line[end..]),
             _ => line.to_owned(),
         })

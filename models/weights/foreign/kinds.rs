@@ -1,4 +1,4 @@
-//! Kinds of checkpoints that are about, and that no family here has.
+//! Common kinds of checkpoints that Reflux does not support.
 
 /// A kind of checkpoint, by parts of names that only it has.
 pub(super) struct Kind {

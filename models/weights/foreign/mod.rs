@@ -1,6 +1,6 @@
-//! Checkpoints that are not those of known networks in plain numbers, by the names of their tensors.
+//! Recognition, by tensor names, of checkpoints that are quantized or belong to unsupported networks.
 //!
-//! What is recognised here is explained and refused. To read one of these kinds is to take it out of its table and to add a
+//! They are refused with an explanation. To support one of these kinds, remove it from its table and add a
 //! [`Layout`](super::layout::Layout) or a way to decode it.
 
 mod kinds;

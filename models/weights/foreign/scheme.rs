@@ -1,4 +1,4 @@
-//! Quantized checkpoints: codes that mean nothing without factors.
+//! Quantized checkpoints, whose codes mean nothing without their scales.
 
 use super::super::error::WeightsError;
 use super::super::stored::Stored;

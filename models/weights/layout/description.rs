@@ -7,7 +7,7 @@ use crate::architecture::Architecture;
 #[derive(Debug)]
 pub(crate) struct Layout {
     pub architecture: &'static Architecture,
-    /// What messages call it.
+    /// Its name in messages.
     pub names: &'static str,
     /// A tensor's name, to show what names of this layout look like.
     pub example: &'static str,

@@ -1,4 +1,4 @@
-//! The layouts that are read.
+//! The list of supported layouts.
 
 use super::description::Layout;
 use super::text;

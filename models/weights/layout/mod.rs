@@ -1,7 +1,7 @@
-//! How checkpoints name the tensors of a network, and how these names become diffusers'.
+//! Layouts: how checkpoints name the tensors of a network, and how these names map to diffusers'.
 //!
-//! A [`Layout`] describes one kind of checkpoint, and [`LAYOUTS`] lists those that are read. What stands in front of all names
-//! of a network, because its saver stored several networks or the name of a variable, is a prefix, which any layout may have.
+//! A [`Layout`] describes one kind of checkpoint, and [`LAYOUTS`] lists the supported ones. Any layout may have a prefix before
+//! all names of a network, added by tools that save several networks or the name of a variable.
 
 mod description;
 mod list;

@@ -1,4 +1,4 @@
-//! The names of a file, and what they are in diffusers.
+//! The tensor names of a file, and their diffusers names.
 
 use super::super::error::WeightsError;
 use super::super::stored::Stored;

@@ -1,4 +1,4 @@
-//! How one tensor of a checkpoint becomes tensors of diffusers' names.
+//! Rules that map one tensor of a checkpoint to tensors with diffusers' names.
 
 use super::super::stored::Stored;
 use std::iter::once;
@@ -70,7 +70,7 @@ impl Rule {
     }
 }
 
-/// What the placeholders of a pattern stand for in a name.
+/// What the placeholders of a pattern match in a name.
 #[derive(Debug, PartialEq)]
 pub(super) struct Captures<'a> {
     indices: Vec<usize>,

@@ -1,4 +1,4 @@
-//! Names of the text encoders.
+//! Layouts of text encoder files.
 
 use super::description::Layout;
 use super::rule::Rule::{Alias, Name};
@@ -46,7 +46,7 @@ pub(super) const CLIP: Layout = Layout {
     rules: &[],
 };
 
-/// CLIP's text encoder by itself.
+/// CLIP's text encoder in its own file.
 pub(super) const CLIP_BARE: Layout = Layout {
     architecture: &clip::CLIP,
     names: "transformers' names without `text_model.`",

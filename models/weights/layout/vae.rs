@@ -1,4 +1,4 @@
-//! Names of the autoencoder.
+//! Layouts of autoencoder files.
 
 use super::description::Layout;
 use super::rule::Rule::{Name, Pixel};

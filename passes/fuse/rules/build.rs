@@ -1,4 +1,4 @@
-//! Putting formulas together from classes.
+//! Composition of formulas.
 
 use super::{Classes, Level, Tree};
 use egg::Id;
@@ -95,17 +95,17 @@ pub fn keeps_shape(outer: &Level, classes: &Classes) -> Result<(), Mismatch> {
         return Ok(());
     }
     Err(Mismatch::new(format!(
-        "the formula makes {} of {}: it repeats what it reads",
+        "the formula makes {} of {}: it broadcasts its operand",
         whole.shape, below.shape
     )))
 }
 
 /// The rowwise op of a level of a match.
 pub fn as_rowwise(op: &Op) -> Result<&Rowwise, Mismatch> {
-    if let Op::Rowwise(op) = op { Ok(op) } else { Err(Mismatch::new("this is no rowwise op")) }
+    if let Op::Rowwise(op) = op { Ok(op) } else { Err(Mismatch::new("this is not a rowwise op")) }
 }
 
 /// The gemm of a level of a match.
 pub fn as_gemm(op: &Op) -> Result<&Gemm, Mismatch> {
-    if let Op::Gemm(op) = op { Ok(op) } else { Err(Mismatch::new("this is no gemm")) }
+    if let Op::Gemm(op) = op { Ok(op) } else { Err(Mismatch::new("this is not a gemm")) }
 }

@@ -1,4 +1,4 @@
-//! Concatenations out of the way of fusing.
+//! Rules that move concatenations out of the way of fusion.
 
 use super::kinds::{CONCAT, ROPE};
 use super::{FuseRule, Tree};
@@ -11,12 +11,12 @@ pub const ROPE_OF_CONCAT: FuseRule = FuseRule {
     pattern: "rope(concat(a, b), t) → concat(rope(a, slice(t)), rope(b, slice(t)))",
     spine: &[ROPE, CONCAT],
     rewrite: |classes, found| {
-        let [rope, concat] = &found.levels[..] else { return Err(Mismatch::new("two ops are due")) };
+        let [rope, concat] = &found.levels[..] else { return Err(Mismatch::new("the rule needs two ops")) };
         let Op::Concat(Concat { axis: 1 }) = concat.op else {
-            return Err(Mismatch::new("what is rotated is not put together along its tokens"));
+            return Err(Mismatch::new("the rotated value is not a concatenation along its tokens"));
         };
         if rope.at != 0 {
-            return Err(Mismatch::new("it is the table that is put together"));
+            return Err(Mismatch::new("the concatenation is the table, not the rotated value"));
         }
         let mut start = 0;
         let mut part = |&id: &egg::Id| {

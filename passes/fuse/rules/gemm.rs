@@ -1,4 +1,4 @@
-//! Products with epilogues.
+//! Rules that give products their epilogues.
 
 use super::build::{Operands, as_gemm, as_rowwise, finish, keeps_shape};
 use super::kinds::{GEMM, LINEAR, MATMUL_CODES, RESCALE, ROWWISE};
@@ -30,12 +30,14 @@ pub const RESCALE_TO_GEMM: FuseRule = FuseRule {
     pattern: "rescale(matmul_i8(x, W), x, W, b) → gemm[rescale(matmul_i8(%0, %1), %0, %1, %2)]",
     spine: &[RESCALE, MATMUL_CODES],
     rewrite: |classes, found| {
-        let [rescale, matmul] = &found.levels[..] else { return Err(Mismatch::new("two ops are due")) };
+        let [rescale, matmul] = &found.levels[..] else {
+            return Err(Mismatch::new("the rule needs two ops"));
+        };
         let Op::Rescale(Rescale { dtype }) = rescale.op else {
-            return Err(Mismatch::new("this is no rescale"));
+            return Err(Mismatch::new("this is not a rescale"));
         };
         if rescale.at != 0 {
-            return Err(Mismatch::new("the product is not what is rescaled"));
+            return Err(Mismatch::new("the rescale is of another product"));
         }
         let (mut operands, mut builder) = (Operands::default(), BodyBuilder::default());
         let args = matmul.operands.iter().map(|&id| Arg::Operand(operands.operand(id))).collect();
@@ -50,7 +52,7 @@ pub const RESCALE_TO_GEMM: FuseRule = FuseRule {
 
 /// The columns of a product's result, however its weight lies.
 fn columns(product: &Level, classes: &Classes) -> Result<usize, Mismatch> {
-    product.fact(classes)?.shape.last().copied().ok_or_else(|| Mismatch::new("the product is a number"))
+    product.fact(classes)?.shape.last().copied().ok_or_else(|| Mismatch::new("the product is a scalar"))
 }
 
 /// `rowwise[f(%i)](…, gemm[P]{g}, …) → gemm[P]{f(g)}`
@@ -59,10 +61,10 @@ pub const GEMM_ABSORBS_ROWWISE: FuseRule = FuseRule {
     pattern: "rowwise[f(%i)](gemm[P]{g}) → gemm[P]{f(g)}, f element by element",
     spine: &[ROWWISE, GEMM],
     rewrite: |classes, found| {
-        let [outer, inner] = &found.levels[..] else { return Err(Mismatch::new("two ops are due")) };
+        let [outer, inner] = &found.levels[..] else { return Err(Mismatch::new("the rule needs two ops")) };
         let (f, gemm) = (as_rowwise(&outer.op)?, as_gemm(&inner.op)?);
         if !f.body.works_by_elements() {
-            return Err(Mismatch::new("the formula needs whole rows, and a gemm has but tiles of them"));
+            return Err(Mismatch::new("the formula needs whole rows, but a gemm computes tiles"));
         }
         keeps_shape(outer, classes)?;
         let Gemm { product, segments, .. } = gemm;

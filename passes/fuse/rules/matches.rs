@@ -1,4 +1,4 @@
-//! Where rules may fit: ways down the terms of an e-graph, and these as egg's patterns.
+//! Matching of spines in an e-graph, and matches as egg's patterns.
 
 use super::{Kind, Level, Match, Tree};
 use crate::fuse::term::{Term, Terms, What};
@@ -6,16 +6,16 @@ use egg::{ENodeOrVar, Id, Language, PatternAst, RecExpr, Subst, Var};
 use indexmap::IndexMap;
 use reflux_ir::op::Op;
 
-/// The most matches that a rule may have in a round: half as much again as the largest block of FLUX takes.
+/// The most matches that a rule may have in a round: 1.5 times what the largest block of FLUX needs.
 pub(super) const MOST_MATCHES: usize = 600;
 
-/// Which terms of a class rules look at.
+/// Which terms of a class rules consider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Breadth {
     /// All.
     All,
-    /// Of each kind of op, the one of the shortest formula and the one of the longest. There are as many ways to divide a
-    /// formula between ops as it has parts, and for each part as many again; of these, there are few.
+    /// Of each kind of op, the one with the shortest formula and the one with the longest. The number of ways to divide a
+    /// formula between ops is exponential in its length; this keeps only a few.
     Ends,
 }
 

@@ -1,4 +1,4 @@
-//! Rules as egg runs them, within limits that do not depend on a clock.
+//! Running of rules by egg, within limits that do not depend on time.
 
 use super::matches::{MOST_MATCHES, classes_of, pattern};
 use super::{Breadth, Classes, FuseRule, Match};
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-/// How often a rule was tried, how often it told something new, and how long that took.
+/// How often a rule was tried, how often it added something new, and how long that took.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
     pub tries: usize,
@@ -19,8 +19,8 @@ pub struct Tally {
     pub time: Duration,
 }
 
-/// The most terms that an e-graph may have, and the most matches that may be tried in all: half as much again as the largest block
-/// of FLUX takes. What holds of them does not depend on a clock.
+/// Limits of terms in an e-graph, and of matches that are tried in all: 1.5 times what the largest block of FLUX needs. They do not
+/// depend on time, so results are reproducible.
 const MOST_TERMS: usize = 450;
 const MOST_TRIES: usize = 2_500;
 
@@ -32,7 +32,7 @@ pub struct Run {
     tries: Arc<AtomicUsize>,
     is_exhausted: Arc<AtomicBool>,
     tallies: Arc<Mutex<IndexMap<&'static str, Tally>>>,
-    /// What the first rule that is wrong did.
+    /// The message of the first rule that was found to be wrong.
     bug: Arc<OnceLock<String>>,
 }
 
@@ -43,7 +43,7 @@ impl Run {
         Self { breadth, allowance, tries, is_exhausted, tallies, bug }
     }
 
-    /// Whether there was more to do than limits allow.
+    /// Whether a limit ended the run.
     pub fn is_exhausted(&self) -> bool {
         self.is_exhausted.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! Segments of a gemm: column ranges with epilogues of their own.
+//! Rules for segments of a gemm: column ranges with their own epilogues.
 
 use super::build::{Operands, as_gemm, as_rowwise, keeps_shape};
 use super::kinds::{GEMM, ROWWISE, SLICE};
@@ -14,10 +14,12 @@ pub const SEGMENT_ABSORBS_ROWWISE: FuseRule = FuseRule {
     pattern: "rowwise[f(%i)](slice(gemm[P]{…, g, …})) → slice(gemm[P]{…, f(g), …}), f element by element",
     spine: &[ROWWISE, SLICE, GEMM],
     rewrite: |classes, found| {
-        let [outer, slice, inner] = &found.levels[..] else { return Err(Mismatch::new("three ops are due")) };
+        let [outer, slice, inner] = &found.levels[..] else {
+            return Err(Mismatch::new("the rule needs three ops"));
+        };
         let (f, gemm) = (as_rowwise(&outer.op)?, as_gemm(&inner.op)?);
         if !f.body.works_by_elements() {
-            return Err(Mismatch::new("the formula needs whole rows, and a gemm has but tiles of them"));
+            return Err(Mismatch::new("the formula needs whole rows, but a gemm computes tiles"));
         }
         keeps_shape(outer, classes)?;
         if f.dtype != gemm.dtype {
@@ -34,7 +36,7 @@ pub const SEGMENT_ABSORBS_ROWWISE: FuseRule = FuseRule {
             };
             segments.push(Segment { columns: columns.len(), body });
         }
-        let Op::Slice(slice) = slice.op.clone() else { return Err(Mismatch::new("this is no slice")) };
+        let Op::Slice(slice) = slice.op.clone() else { return Err(Mismatch::new("this is not a slice")) };
         Ok(vec![Tree::of(slice, vec![operands.gemm(product, segments, gemm.dtype)])])
     },
 };
@@ -45,7 +47,7 @@ pub const SEGMENTS_BESIDE: FuseRule = FuseRule {
     pattern: "slice(gemm[P]{g, h}) → slice(gemm[P]{g, h′}), of the columns of g",
     spine: &[SLICE, GEMM],
     rewrite: |classes, found| {
-        let [slice, level] = &found.levels[..] else { return Err(Mismatch::new("two ops are due")) };
+        let [slice, level] = &found.levels[..] else { return Err(Mismatch::new("the rule needs two ops")) };
         let gemm = as_gemm(&level.op)?;
         let range = columns_of(&slice.op, classes, level)?;
         let here = computed(gemm, &range, &level.operands, classes);

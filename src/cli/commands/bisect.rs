@@ -26,29 +26,29 @@ use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// An IR file, a FLUX.1 model in diffusers layout, or a built-in configuration. Of a model, a picture is drawn with every
-    /// program; of the others, weights and inputs are random
+    /// An IR file, a FLUX.1 model in diffusers layout, or a built-in configuration. For a model, each check draws a picture;
+    /// for the others, weights and inputs are random
     input: PathBuf,
     #[command(flatten)]
     passes: PassArgs,
-    /// The weights that the program names [default: the model's, if the input is one]
+    /// Weights of the program [default: those of the model, if the input is one]
     #[arg(long, value_name = "FILE|DIR")]
     weights: Option<PathBuf>,
-    /// The noise that pictures are drawn from; for programs, what inputs and weights are drawn from
+    /// Seed of the noise that pictures start from, or of a program's random inputs and weights
     #[arg(long, value_name = "SEED", default_value = "0", allow_negative_numbers = true)]
     seed: SeedArg,
-    /// What to draw with a model
+    /// The prompt, for a model
     #[arg(long, value_name = "TEXT", default_value = "a red apple on a blue background")]
     prompt: String,
-    /// How far results may be from what they are compared with: relative L2, of a picture's latents after the last step, or of
-    /// the worst result of the worst step. Passes that round otherwise may be further where rounding alone is, as after a
-    /// quantization, where it makes other codes; on the processor, exact passes keep every bit
+    /// Largest allowed relative L2 distance between results: of a picture's final latents, or of the worst result of the worst
+    /// step. Passes that change rounding are allowed more where rounding alone has a larger effect, as after a quantization,
+    /// where it changes codes; exact passes must keep every bit on the processor
     #[arg(long, value_name = "X", default_value_t = 1e-3, value_parser = number::tolerance, allow_negative_numbers = true)]
     tolerance: f64,
-    /// Judge lossy passes too, by the program as it is given. Else what they make is what later passes are compared with
+    /// Judge lossy passes too, against the input program. Otherwise their results are the reference for the passes after them
     #[arg(long)]
     lossy: bool,
-    /// Print what was found as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
     #[arg(long, default_value = "cpu")]
@@ -72,7 +72,7 @@ pub fn bisect(args: &Args) -> Result<(), Error> {
     let (program, timesteps) = (subject.program.clone(), subject.timesteps.clone());
     let mut check = |probe: Probe| -> Result<bool, Error> {
         let found = match probe.passes {
-            // Two runs of the program as it is given tell whether results can be compared at all.
+            // Two runs of the input program show whether results can be compared at all.
             0 => subject.results(probe.program, Start::AsGiven)?,
             _ => known.results(probe.program, Start::AsGiven, &mut subject)?,
         };
@@ -97,7 +97,7 @@ pub fn bisect(args: &Args) -> Result<(), Error> {
         Ok(culprit) => Some(culprit),
         Err(BisectError::AllPass) => None,
         Err(BisectError::GivenFails) => {
-            let message = "two runs of the program as given differ; nothing can be bisected";
+            let message = "two runs of the unchanged program differ, so nothing can be bisected";
             return Err(Error::Usage(message.into()));
         }
         Err(BisectError::Driver(error)) => return Err(error.into()),
@@ -114,7 +114,7 @@ pub fn bisect(args: &Args) -> Result<(), Error> {
     })
 }
 
-/// Lossy passes that are no culprits.
+/// Lossy passes, which are not judged.
 fn not_judged(pipeline: &Pipeline, judged: Judged) -> Vec<String> {
     let is_lossy = |index: &usize| {
         judged == Judged::Lossless
@@ -127,24 +127,21 @@ fn all_hold(tolerance: f64, lossy: &[String]) -> String {
     let mut text = format!("every pass keeps results within what it promises (tolerance {tolerance:e})\n");
     if !lossy.is_empty() {
         // Writing to a string cannot fail.
-        let _ = writeln!(
-            text,
-            "not judged, for they promise other numbers: {}; --lossy judges them",
-            lossy.join(", ")
-        );
+        let _ =
+            writeln!(text, "not judged, since they are lossy: {}; --lossy judges them too", lossy.join(", "));
     }
     text
 }
 
-/// What programs are run on.
+/// How programs are run and compared.
 struct Subject {
     program: Program,
-    /// The time of each step, if it is known.
+    /// The timestep of each step, if known.
     timesteps: Option<Vec<f32>>,
     runs: Runs,
 }
 
-/// How a program's results come about.
+/// How a program's results are made.
 enum Runs {
     /// A picture is drawn: each step reads the latents that the steps before it made.
     Picture(Box<Replay>),
@@ -163,7 +160,7 @@ impl Subject {
                 let sizes = model.sizes(&args.sizes)?;
                 if sizes.batch != 1 {
                     return Err(Error::Usage(
-                        "--batch: of a model, bisect draws one picture; leave it out".into(),
+                        "--batch: for a model, bisect draws one picture; leave it out".into(),
                     ));
                 }
                 let denoiser = model.family().denoiser().name;
@@ -228,12 +225,12 @@ impl Subject {
     }
 }
 
-/// What a program is run on.
+/// The inputs of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Start {
     AsGiven,
-    /// Inputs that are as far from those given as rounding puts values: results are then as far from each other as two
-    /// programs can be that promise the same numbers up to rounding.
+    /// Inputs changed by about as much as rounding changes values. The effect on the results is about that of two programs that
+    /// differ only by rounding.
     Nudged,
 }
 
@@ -249,7 +246,7 @@ impl Start {
     }
 }
 
-/// How far rounding puts values of `program`, relative to them: in f32 a sum of thousands in another order, in shorter types
+/// The relative size of rounding in `program`: in f32 that of a sum of thousands in another order, in shorter types that of
 /// a single value.
 fn rounding(program: &Program) -> f32 {
     let of_dtype = |dtype: DType| match dtype {
@@ -265,7 +262,7 @@ fn opened(path: &Path) -> Result<Weights, Error> {
     Ok(Weights::open(path)?)
 }
 
-/// Results of programs that have run: the same one is asked for again and again.
+/// Results of programs that have run, since the same one is needed repeatedly.
 #[derive(Default)]
 struct Known {
     by_hash: HashMap<(u64, Start), StepResults>,
@@ -288,19 +285,19 @@ impl Known {
     }
 }
 
-/// What a check found.
+/// The outcome of a check.
 struct Line {
     passes: usize,
     last: String,
     held: Option<(String, usize)>,
     distance: f64,
     allowed: f64,
-    /// How far rounding alone puts the results of the program that it was compared with, if that was measured.
+    /// The effect of rounding alone on the results of the reference program, if it was measured.
     rounding: Option<f64>,
 }
 
 impl Line {
-    /// Two programs that round otherwise are each as far from what is meant, and by chance more.
+    /// Both programs differ from the exact result by rounding, and by chance more.
     const ROUNDINGS: f64 = 4.0;
 
     fn of(probe: &Probe, distance: f64, allowed: f64) -> Self {
@@ -309,7 +306,7 @@ impl Line {
         Self { passes: probe.passes, last, held, distance, allowed, rounding: None }
     }
 
-    /// Results that are no numbers are beyond everything.
+    /// NaN and infinity are beyond any tolerance.
     fn is_within(&self) -> bool {
         let by_rounding = self.rounding.filter(|rounding| rounding.is_finite()).unwrap_or(0.0);
         self.distance <= self.allowed.max(Self::ROUNDINGS * by_rounding)
@@ -341,7 +338,7 @@ impl std::fmt::Display for Line {
         match self.rounding {
             None => write!(f, "{:.0e}", self.allowed),
             Some(rounding) => {
-                write!(f, "what rounding alone does, {rounding:.1e}, {} times", Self::ROUNDINGS)
+                write!(f, "{} times the effect of rounding alone, {rounding:.1e}", Self::ROUNDINGS)
             }
         }
     }
@@ -364,10 +361,10 @@ fn summary(culprit: Option<&Culprit>, trail: &[Line], lossy: &[String], toleranc
 }
 
 fn describe(culprit: &Culprit) -> String {
-    let mut text = format!("pass {}, `{}`, breaks it", culprit.number, culprit.pass);
+    let mut text = format!("pass {}, `{}`, breaks the results", culprit.number, culprit.pass);
     // Writing to a string cannot fail.
     match &culprit.application {
-        None => text += ", and none of its rules alone\n",
+        None => text += ", but no single rule of it does\n",
         Some(application) => {
             let _ = writeln!(
                 text,

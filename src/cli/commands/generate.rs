@@ -27,12 +27,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Latents travel as safetensors with this one tensor.
+/// The one tensor of safetensors files with latents.
 const LATENTS: &str = "latents";
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// What to draw; several prompts make several pictures
+    /// What to draw; each prompt makes its own pictures
     #[arg(required = true)]
     prompts: Vec<String>,
     /// A FLUX.1 model in diffusers layout, or the id of one in the Hugging Face Hub's local cache [default: the bundled one]
@@ -40,17 +40,17 @@ pub struct Args {
     model: Option<PathBuf>,
     #[command(flatten)]
     parts: PartArgs,
-    /// Where to write the picture, a .png, .jpg or .webp (lossless); several are numbered NAME-0.png, NAME-1.png, … A device,
-    /// a pipe, and - for standard output are written to, several pictures one after the other
+    /// Where to write the picture, a .png, .jpg or .webp (lossless); several are numbered NAME-0.png, NAME-1.png, … To a
+    /// device, a pipe or standard output (-) several pictures are written one after the other
     #[arg(long, short, value_name = "FILE", default_value = "out.png")]
     out: PathBuf,
-    /// Pictures of a seed are always the same; -1 draws one and prints it
+    /// Seed of the noise: the same seed gives the same picture; -1 picks a random one and prints it
     #[arg(long, default_value = "0", allow_negative_numbers = true, conflicts_with = "init_latents")]
     seed: SeedArg,
     /// Denoising steps [default: the model's]
     #[arg(long, value_parser = number::count, allow_negative_numbers = true)]
     steps: Option<usize>,
-    /// Embedded guidance, where the model has it [default: 3.5]
+    /// Embedded guidance, if the model has it [default: 3.5]
     #[arg(long, value_parser = number::real, allow_negative_numbers = true)]
     guidance: Option<f32>,
     /// In pixels, a multiple of 16 [default: the model's]
@@ -62,23 +62,23 @@ pub struct Args {
     /// Pictures per prompt
     #[arg(long, default_value = "1", value_parser = number::count, allow_negative_numbers = true)]
     num_images: usize,
-    /// Make only this one of the pictures, counted from 0, the same as it is among them; of a single prompt, this one of as
-    /// many pictures as it takes
+    /// Make only picture K, counted from 0, exactly as it would be among all of them. With a single prompt, K may exceed
+    /// --num-images
     #[arg(long, value_name = "K", value_parser = number::count, allow_negative_numbers = true)]
     image_index: Option<usize>,
-    /// What to steer away from; needs --true-cfg-scale above 1
+    /// Prompt to steer away from; needs --true-cfg-scale above 1
     #[arg(long)]
     negative_prompt: Option<String>,
-    /// Classifier-free guidance; above 1 every step computes twice
+    /// True classifier-free guidance; above 1 each step runs the transformer twice
     #[arg(long, default_value = "1", value_parser = number::real, allow_negative_numbers = true)]
     true_cfg_scale: f32,
-    /// T5 tokens [default: the model's]
+    /// Length of the prompt in T5 tokens [default: the model's]
     #[arg(long, value_parser = number::count, allow_negative_numbers = true)]
     max_sequence_length: Option<usize>,
     /// Start from these packed latents instead of the seed's noise
     #[arg(long, value_name = "FILE")]
     init_latents: Option<PathBuf>,
-    /// Write the final packed latents here
+    /// Write the final packed latents to this file
     #[arg(long, value_name = "FILE")]
     save_latents: Option<PathBuf>,
     #[arg(long, default_value = "auto", ignore_case = true)]
@@ -90,14 +90,14 @@ pub struct Args {
     memory: MemoryArg,
     #[command(flatten)]
     passes: PassArgs,
-    /// Run this program of IR text as the transformer, as it is: one of --dump-dir, or of `reflux ir`, edited by hand. Passes
-    /// run on it only where they are asked for; steps and sizes that are not given are the program's
+    /// Run this IR text as the transformer, unchanged: a file from --dump-dir or `reflux ir`, perhaps edited by hand. Only
+    /// passes that are asked for run on it; steps and sizes that are not given are the program's
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
     /// Write the transformer's program into this folder, before the first pass and after each that changes it
     #[arg(long, value_name = "DIR")]
     dump_dir: Option<PathBuf>,
-    /// Print what was done, and how long it took, as JSON
+    /// Print what was done and how long it took as JSON
     #[arg(long)]
     json: bool,
     /// Measure every op and print a table of where the time goes; slows the run down
@@ -106,7 +106,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// What is read.
+    /// The input files.
     fn read(&self) -> Vec<&Path> {
         let Self { model, program, init_latents, passes, parts, .. } = self;
         let files = [model, program, init_latents].into_iter().flatten().map(PathBuf::as_path);
@@ -127,7 +127,7 @@ struct Summary<'a> {
     profile: Option<Vec<NetworkProfile>>,
 }
 
-/// Where the time of a network goes.
+/// The profile of a network.
 #[derive(Serialize)]
 struct NetworkProfile {
     network: &'static str,
@@ -208,16 +208,16 @@ pub fn generate(args: &Args) -> Result<(), Error> {
     Ok(())
 }
 
-/// What came of a request.
+/// The outcome of a request.
 struct Made {
-    /// Where the pictures are.
+    /// Where the pictures were written.
     files: Vec<PathBuf>,
-    /// Those of each picture, if they are wanted.
+    /// The final latents of each picture, if requested.
     latents: Vec<HostTensor>,
     report: Report,
 }
 
-/// Makes the pictures. Each is written when it is done, and its name printed if `names` are wanted: what comes after it may fail.
+/// Makes the pictures. Each is written as soon as it is done, and its name printed if `names` is set, since later ones may fail.
 fn make(
     args: &Args,
     pipeline: &mut DiffusionPipeline,
@@ -266,7 +266,7 @@ fn request(args: &Args) -> Result<Request, Error> {
     })
 }
 
-/// One tensor `[pictures, tokens, channels]` of one for each picture.
+/// One tensor `[pictures, tokens, channels]` from those of single pictures.
 fn joined(latents: &[HostTensor]) -> HostTensor {
     let values: Vec<f32> = latents.iter().flat_map(HostTensor::to_f32).collect();
     let shape = latents.first().map_or([0, 0, 0], |first| [latents.len(), first.shape[1], first.shape[2]]);
@@ -283,7 +283,7 @@ fn read_latents(path: &Path) -> Result<HostTensor, Error> {
     let latents = tensors.swap_remove(index).1;
     if !latents.dtype.is_float() {
         let why = format!(
-            "`{LATENTS}` is of {}, and latents are floating-point numbers, f32 as they are saved",
+            "`{LATENTS}` has dtype {}; latents must be floating-point numbers, f32 as Reflux saves them",
             latents.dtype
         );
         return Err(Error::Tensors { path: path.to_owned(), why });

@@ -1,4 +1,4 @@
-//! The commands, a file each. What they share is in the folder above.
+//! The commands, one file each. Code that they share is in the folder above.
 
 mod bench;
 mod bisect;
@@ -25,26 +25,26 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make pictures of prompts
+    /// Make pictures from prompts
     Generate(generate::Args),
     /// Show a network's IR, or compare two; needs no weights
     Ir(ir::Args),
-    /// Run passes on a program and say what they did; needs no weights
+    /// Run passes on a program and report what they did; needs no weights
     Opt(opt::Args),
-    /// Find the pass, and in it the application of a rule, that changes results by more than it may
+    /// Find the pass, and the rule application in it, that changes results by more than it may
     Bisect(bisect::Args),
-    /// List the passes, explain one, or say why a rule does not apply somewhere
+    /// List the passes, explain one, or say why a rule applies at a value or not
     Passes(passes::Args),
-    /// Execute a program of IR text
+    /// Execute a program given as IR text
     Run(run::Args),
-    /// Measure how long a transformer's steps take, and how near that is to what the device can do
+    /// Measure how long a step takes, and how near that is to the device's roofline
     Bench(bench::Args),
-    /// Show what Reflux finds on this machine: devices, libraries, versions; or prove the kernels of a device
+    /// Show the devices, libraries and versions that Reflux finds; or check a device's kernels
     Doctor(doctor::Args),
 }
 
 impl Cli {
-    /// Does what the arguments say.
+    /// Runs the command.
     pub fn run(&self) -> Result<(), Error> {
         match &self.command {
             Command::Generate(args) => generate::generate(args),

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 pub struct Args {
     /// An IR file, a FLUX.1 model in diffusers layout, or a built-in configuration: flux-dev, flux-schnell
     input: PathBuf,
-    /// Of a model, the network to optimize [default: transformer]
+    /// The network of a model to optimize [default: transformer]
     #[arg(long, value_parser = net_names())]
     net: Option<String>,
     #[command(flatten)]
@@ -27,16 +27,16 @@ pub struct Args {
     /// Print the report as JSON to standard output, instead of the program
     #[arg(long)]
     json: bool,
-    /// Also print how often each rule was tried, how often it fitted, and how long that took
+    /// Also print how often each rule was tried and applied, and how long that took
     #[arg(long)]
     rules: bool,
     /// Print what the passes would do, with --json as JSON, and write nothing
     #[arg(long, conflicts_with_all = ["out", "dump_dir"])]
     preview: bool,
-    /// The model that an IR file was made from, for the times of its steps
+    /// The model that an IR file was made from; gives the timesteps
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
     model: Option<PathBuf>,
-    /// The built-in configuration that an IR file was made from, for the times of its steps
+    /// The built-in configuration that an IR file was made from; gives the timesteps
     #[arg(long, value_name = "NAME", value_parser = built_in_names())]
     config: Option<String>,
     #[command(flatten)]
@@ -46,7 +46,7 @@ pub struct Args {
 /// What to optimize.
 struct Source {
     program: Program,
-    /// The time of each step, if it is known.
+    /// The timestep of each step, if known.
     timesteps: Option<Vec<f32>>,
     /// The passes that an IR file itself asks for, as reproducers do.
     passes: Option<Pipeline>,
@@ -92,7 +92,8 @@ fn source(input: &Input, args: &Args) -> Result<Source, Error> {
             input.refuse_sizes(&args.sizes)?;
             if args.net.is_some() {
                 let path = path.display();
-                let message = format!("--net is for models; {path} is a program and is of one network");
+                let message =
+                    format!("--net is for models; {path} is the program of one network, leave it out");
                 return Err(Error::Usage(message));
             }
             of_file(path, args)
@@ -123,7 +124,7 @@ fn of_file(path: &Path, args: &Args) -> Result<Source, Error> {
     Ok(Source { program, timesteps, passes })
 }
 
-/// The times of a program's steps, if the model that it was made from is given.
+/// The timesteps of a program, if the model that it was made from is given.
 fn timesteps_of(program: &Program, args: &Args) -> Result<Option<Vec<f32>>, Error> {
     let model = match (&args.model, &args.config) {
         (Some(folder), _) => ModelArg::read(folder)?,
@@ -133,8 +134,7 @@ fn timesteps_of(program: &Program, args: &Args) -> Result<Option<Vec<f32>>, Erro
     let latents = program.inputs.iter().find(|input| *input.name == *names::LATENTS);
     let Some([_, tokens, _]) = latents.map(|input| &input.fact.shape[..]) else {
         let path = args.input.display();
-        let message =
-            format!("{path} has no input `latents` of three axes, so the times of its steps are unknown");
+        let message = format!("{path} has no input `latents` of three axes, so its timesteps are unknown");
         return Err(Error::Usage(message));
     };
     model.timesteps_of(program.schedule.len(), *tokens).map(Some)

@@ -16,31 +16,31 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Every pass in a line, with its options
+    /// One line per pass, with its options
     List,
-    /// All that is known of a pass: what it does, its options, its rules, an example
+    /// Describe a pass: what it does, its options, its rules, an example
     Explain {
-        /// The pass, as in pipelines
+        /// The name of the pass
         name: String,
     },
-    /// Say whether a rule, or those of a pass, apply at a value of a program, and why not if they do not; succeeds either way
+    /// Say whether a rule, or each rule of a pass, applies at a value of a program, and if not, why; exits with 0 either way
     Why(WhyArgs),
 }
 
 #[derive(clap::Args)]
 struct WhyArgs {
-    /// A rule of a pass, as `reflux passes explain` lists them, or a pass: quantize, hoist, cache, dce …
+    /// A rule, as listed by `reflux passes explain`, or a pass: quantize, hoist, cache, dce …
     rule: String,
-    /// A value of the program, as in %img_mod.0, or a module that computes one, as in transformer_blocks.0.attn.to_q
+    /// A value of the program, such as %img_mod.0, or a module that computes one, such as transformer_blocks.0.attn.to_q
     value: String,
-    /// An IR file, a FLUX.1 model in diffusers layout, or a built-in configuration: flux-dev, flux-schnell. Of a model, it
-    /// is the transformer
+    /// An IR file, a FLUX.1 model in diffusers layout, or a built-in configuration: flux-dev, flux-schnell. For a
+    /// model, the transformer is used
     input: PathBuf,
-    /// Passes to run on the program first, as in 'canonicalize,hoist'. A pass that is asked by its name is asked with the
-    /// options that it has here, of the program that it finds
+    /// Passes to run on the program first, as in 'canonicalize,hoist'. If the pass in question is among them, it answers with
+    /// the options given here, about the program just before it runs
     #[arg(long, value_name = "TEXT", default_value = "")]
     passes: String,
-    /// The stage that the value is of, as in reuse or 'prepare prompt' [default: the only one that computes it]
+    /// The stage that computes the value, such as reuse or 'prepare prompt' [default: the only one that does]
     #[arg(long)]
     stage: Option<String>,
     #[command(flatten)]
@@ -66,7 +66,7 @@ fn ask(args: &WhyArgs) -> Result<(), Error> {
     let pipeline = Pipeline::parse(&args.passes, &registry)?;
     let input = Input::of(&args.input)?;
     input.refuse_sizes(&args.sizes)?;
-    // A pass changes what it would be asked about: it is asked before it has run.
+    // A pass changes the program that the question is about, so it is asked before it runs.
     let before = pipeline.passes().collect::<Vec<_>>().iter().rposition(|pass| pass.name() == args.rule);
     let program = input.program_before(&pipeline, before, None, &args.sizes)?;
     let question = Question { rule: &args.rule, value: &args.value, stage: args.stage.as_deref() };

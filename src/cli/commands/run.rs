@@ -21,23 +21,23 @@ use std::time::Instant;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// A program as `reflux ir` prints it
+    /// A program in the format that `reflux ir` prints
     program: PathBuf,
     /// A safetensors file with a tensor for each input of the program
     #[arg(long, value_name = "FILE")]
     inputs: Option<PathBuf>,
-    /// Where to write the results; those of several steps are called NAME.step0, NAME.step1, …
+    /// Where to write the results; with several steps they are named NAME.step0, NAME.step1, …
     #[arg(long, value_name = "FILE")]
     outputs: Option<PathBuf>,
-    /// The weights that the program names
+    /// The weights of the program
     #[arg(long, value_name = "FILE|DIR")]
     weights: Option<PathBuf>,
-    /// Draw weights and inputs that are not given from this seed: a way to measure a network without its checkpoint
+    /// Draw weights and inputs that are not given at random from this seed, to measure a network without its checkpoint
     #[arg(long, value_name = "SEED", allow_negative_numbers = true)]
     random: Option<SeedArg>,
     #[arg(long, default_value = "auto")]
     device: DeviceArg,
-    /// Measure every op and print the slowest, those of steps first
+    /// Measure every op and print the slowest, steps first
     #[arg(long)]
     profile: bool,
 }
@@ -79,7 +79,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         tensors::write(output, &outputs)?;
     }
     match executor.profile().map(Slowest::of) {
-        // Tensors and a table together would be neither.
+        // Tensors and a table cannot share standard output.
         Some(slowest) if output.is_some_and(|output| output.is_stdout()) => say_all(slowest),
         Some(slowest) => print(&slowest.to_string())?,
         None => {}
@@ -87,7 +87,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses what cannot fit, before any input or weight is made.
+/// Refuses a program that cannot fit, before any input or weight is made.
 fn check_memory(program: &Program, device: Device) -> Result<(), Error> {
     verify(program).map_err(RunError::from)?;
     let inputs = program.inputs.iter().map(|input| input.fact.bytes()).fold(0, u64::saturating_add);
@@ -95,7 +95,7 @@ fn check_memory(program: &Program, device: Device) -> Result<(), Error> {
     check_fits(&program.name, needed, device)
 }
 
-/// The tensors of `--inputs`, and with `--random` noise for every float input that they leave out.
+/// The tensors of `--inputs`, and with `--random` noise for float inputs that are not in them.
 fn given_inputs(
     args: &Args,
     random: Option<u64>,
@@ -112,7 +112,7 @@ fn given_inputs(
     Ok(inputs)
 }
 
-/// Refuses a run that would lack inputs, before anything is loaded.
+/// Refuses a run with missing inputs, before anything is loaded.
 fn check_given(program: &Program, inputs: &[(String, HostTensor)]) -> Result<(), Error> {
     let is_given = |name: &str| inputs.iter().any(|(given, _)| *given == *name);
     let lacking: Vec<String> = program
@@ -125,13 +125,13 @@ fn check_given(program: &Program, inputs: &[(String, HostTensor)]) -> Result<(),
         return Ok(());
     }
     Err(Error::Usage(format!(
-        "the program reads inputs that are not given: {}; give them as tensors of these names with --inputs FILE, or draw \
+        "the program has inputs that are not given: {}; give them as tensors with these names with --inputs FILE, or draw \
          them with --random SEED",
         lacking.join(", ")
     )))
 }
 
-/// Refuses a run of a program that reads weights where none are given.
+/// Refuses to run a program that reads weights if none are given.
 fn check_needs_none(program: &Program) -> Result<(), Error> {
     let weights = program.weights();
     let Some((first, fact)) = weights.first() else { return Ok(()) };
@@ -148,7 +148,7 @@ fn checked_weights(program: &Program, path: &std::path::Path) -> Result<Weights,
     Ok(weights)
 }
 
-/// For programs that read none.
+/// A source without weights, for programs that read none.
 struct NoWeights;
 
 impl WeightSource for NoWeights {
@@ -170,7 +170,7 @@ fn run_schedule(executor: &mut dyn Execute) -> Result<Vec<(String, HostTensor)>,
             if let Some(at) = value.to_f32().iter().position(|number| !number.is_finite()) {
                 return Err(Error::Usage(format!(
                     "`{name}` has numbers that are not finite (NaN or infinity) in step {step}, number {at} the first; they \
-                     come of the inputs, the weights or the program's own attributes"
+                     come from the inputs, the weights or the program's own attributes"
                 )));
             }
             outputs.push(if steps == 1 {

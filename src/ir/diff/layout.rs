@@ -1,4 +1,4 @@
-//! Diffs as text: one program below the other, or beside it.
+//! Diffs as text, in one or two columns.
 
 use super::moves::reads_the_same;
 use super::{ProgramDiff, Row, ValueCounts};
@@ -29,7 +29,7 @@ impl Default for DiffOptions {
 pub enum DiffLayout {
     /// Lines of the first behind `-`, below them those of the second behind `+`; `~` marks a value that is in another place.
     Unified,
-    /// In two columns, which take so many characters together. Between them stands `|` where a line changed, `<` where
+    /// Show the programs in two columns, which take so many characters together. Between them stands `|` where a line changed, `<` where
     /// only the first program has it, and `>` where only the second has, and `~` where a value is in another place.
     SideBySide { width: usize },
 }

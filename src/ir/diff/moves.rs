@@ -1,4 +1,4 @@
-//! Values that are in another place: computed in another stage, or elsewhere in their own.
+//! Moved values: computed in another stage, or elsewhere in their own.
 
 use super::Row;
 use crate::text::{About, Part, Printed};

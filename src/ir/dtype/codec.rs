@@ -1,4 +1,4 @@
-//! What the table says of an element type.
+//! Entries of the table of element types.
 
 /// An element type: what it is called, how large it is, and how numbers become its bits and back.
 #[derive(Debug)]
@@ -31,14 +31,14 @@ pub enum Kind {
     Unsigned,
 }
 
-/// What an element stands for.
+/// The meaning of an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Itself.
     Number,
-    /// What its scale makes of it: it means nothing without one.
+    /// A code, which has a value only with a scale.
     Code,
-    /// Itself, or, where the value has scales, what they make of it.
+    /// A number, or, in a value with scales, a code.
     Either,
 }
 

@@ -31,7 +31,7 @@ pub fn encode(x: f32) -> u8 {
     if x.is_nan() { NAN } else { code | sign }
 }
 
-/// The number that `code` stands for. Without branches, as [`encode`].
+/// The value of `code`. Without branches, like [`encode`].
 #[inline(always)]
 pub fn decode(code: u8) -> f32 {
     /// What exponents are less by where bits of this type are read as f32's: 2¹²⁰, for numbers below `NORMAL` too.

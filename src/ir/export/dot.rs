@@ -10,7 +10,7 @@ use std::fmt::{self, Write};
 pub struct DotOptions<'m> {
     /// Says how long stages, modules and ops take on it; ops are the more orange the longer they take.
     pub machine: Option<&'m Machine>,
-    /// Every round of repeated blocks by itself: thousands of nodes of a large network, which Graphviz cannot place.
+    /// Every iteration of repeated blocks separately: thousands of nodes for a large network, too many for Graphviz.
     pub unrolled: bool,
 }
 

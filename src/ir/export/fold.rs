@@ -1,4 +1,4 @@
-//! What a drawing shows once: the values of repeated blocks, and inputs and results that count up.
+//! Folding of drawings: repeated blocks, and inputs and results that count up, are shown once.
 
 use crate::text::{blocks, follows, range_of};
 use crate::{Graph, Name, Op, ValueId};

@@ -1,4 +1,4 @@
-//! Graphs for other tools to draw.
+//! Export of graphs to drawing tools.
 
 mod dot;
 mod fold;

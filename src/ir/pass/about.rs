@@ -1,12 +1,12 @@
-//! What passes say of themselves, read off the doc comments and types of their options.
+//! Documentation of passes, derived from the doc comments and types of their options.
 
 use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
 
-/// A pass as its struct documents it.
+/// The documentation of a pass, from its struct.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct About {
-    /// The struct's doc comment, without markup that only browsers follow.
+    /// The struct's doc comment, without markup for browsers.
     pub doc: String,
     /// Its fields, in order.
     pub options: Vec<OptionInfo>,
@@ -18,17 +18,17 @@ pub struct OptionInfo {
     pub name: String,
     /// The field's doc comment, or its type's.
     pub doc: String,
-    /// What holds if it is not given, as pipelines spell it; nothing if it must be given, if that is an empty list, or if
-    /// its absence means something else than any value does.
+    /// The default, as pipelines spell it. `None` if the option is required, if the default is an empty list, or if no value
+    /// means the same as leaving it out.
     pub default: Option<String>,
     pub is_required: bool,
     /// What kind of value it has.
     pub kind: OptionKind,
-    /// What it can be, if that can be listed.
+    /// Its possible values, if they can be listed.
     pub values: Vec<OptionValue>,
 }
 
-/// What kind of value an option has.
+/// The kind of value of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OptionKind {
     /// One of those that are listed.
@@ -39,9 +39,9 @@ pub enum OptionKind {
     Number,
     /// True or false.
     Switch,
-    /// So many numbers, as a list.
+    /// A list of this many numbers.
     Numbers(usize),
-    /// Something else, which the pass reads itself.
+    /// Anything else; the pass parses it itself.
     Other,
 }
 
@@ -140,7 +140,7 @@ fn doc(schema: &Value) -> String {
     plain(schema["description"].as_str().unwrap_or_default())
 }
 
-/// Markdown for terminals: blocks of code are indented, links are what they are called.
+/// Markdown for terminals: code blocks are indented, links are replaced by their text.
 fn plain(markdown: &str) -> String {
     let mut in_code = false;
     let mut lines = Vec::new();

@@ -1,8 +1,8 @@
-//! How often rules may be applied, for finding the application that breaks something.
+//! A limit on the applications of a rule, to find the application that breaks something.
 
 use std::sync::{Arc, Mutex};
 
-/// Counts the applications of one rule, and ends them when so many were allowed. Other rules are not held back.
+/// Counts the applications of one rule and stops them at a limit. Other rules are not limited.
 ///
 /// Cloned allowances share their count.
 #[derive(Clone, Debug, Default)]
@@ -38,7 +38,7 @@ impl Allowance {
         true
     }
 
-    /// The same allowance with a count of its own, for what may turn out to be for nothing.
+    /// The same allowance with a separate count, for attempts that may be discarded.
     pub fn trial(&self) -> Self {
         let copy = |limit: &Arc<Mutex<Limit>>| {
             Arc::new(Mutex::new(limit.lock().expect("nothing panics while it counts").clone()))
@@ -46,7 +46,7 @@ impl Allowance {
         Self { limit: self.limit.as_ref().map(copy) }
     }
 
-    /// Counts what was counted in `trial`, which is of this allowance.
+    /// Takes over the count of `trial`, which was made from this allowance.
     pub fn accept(&self, trial: &Self) {
         if let (Some(limit), Some(trial)) = (&self.limit, &trial.limit) {
             let counted = trial.lock().expect("nothing panics while it counts").clone();

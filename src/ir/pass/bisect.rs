@@ -1,4 +1,4 @@
-//! Finding the pass, and in it the application of a rule, that breaks a check.
+//! Search for the pass, and the rule application in it, that breaks a check.
 
 use super::{Allowance, Driver, DriverError, Exactness, PassReport, Pipeline};
 use crate::Program;
@@ -10,7 +10,7 @@ pub struct Culprit {
     pub number: usize,
     /// The pass as in pipeline text.
     pub pass: String,
-    /// The program before the application, or before the pass if it applies no rules that are to blame.
+    /// The program before the application, or before the pass if no single rule is to blame.
     pub before: Program,
     pub after: Program,
     pub application: Option<Application>,
@@ -31,32 +31,32 @@ pub struct Application {
 #[derive(Clone, Copy, Debug)]
 pub struct Probe<'a> {
     pub program: &'a Program,
-    /// What it is compared with: the program as it is given, or as the last lossy pass that is not judged left it.
+    /// The reference: the input program, or the result of the last lossy pass that is not judged.
     pub reference: &'a Program,
-    /// How many passes made it, those of the reference included.
+    /// How many passes it went through, including those of the reference.
     pub passes: usize,
-    /// The last of them, as in pipeline text; nothing of the program as it is given.
+    /// The last of them, as in pipeline text; empty for the input program.
     pub last: Option<&'a str>,
-    /// What the passes since the reference promise together.
+    /// The exactness of the passes since the reference, together.
     pub promise: Exactness,
-    /// Of the last pass, a rule that was held back after so many applications.
+    /// A rule of the last pass that was stopped after this many applications.
     pub held: Option<(&'a str, usize)>,
 }
 
 /// Which passes can be the culprit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Judged {
-    /// Those that promise the same numbers. What a lossy pass makes is what later passes are compared with.
+    /// All but lossy ones. The result of a lossy pass is the reference for the passes after it.
     #[default]
     Lossless,
-    /// All, each by what it makes of the program as it is given.
+    /// Judge all passes against the input program.
     All,
 }
 
 /// Why nothing was found.
 #[derive(Debug, thiserror::Error)]
 pub enum BisectError<E: std::error::Error> {
-    #[error("the program fails the check as it is given, before any pass")]
+    #[error("the input program fails the check, before any pass")]
     GivenFails,
     #[error("the program passes the check after all passes")]
     AllPass,
@@ -68,12 +68,12 @@ pub enum BisectError<E: std::error::Error> {
 }
 
 /// The first pass of `pipeline` after which `program` fails `check`, and, if one rule of that pass is to blame, its first
-/// application that makes the difference. The passes before stay as they are.
+/// application that makes the difference. The passes before it run in full.
 ///
-/// Runs the pipeline a number of times that grows with the logarithm of passes and applications.
+/// The number of runs of the pipeline is logarithmic in the number of passes and applications.
 ///
 /// # Errors
-/// If the program fails at once, or not at all, if a pass fails, or if `check` does.
+/// If the input program fails the check, if no pass makes it fail, if a pass fails, or if `check` does.
 pub fn bisect<E: std::error::Error>(
     program: &Program,
     pipeline: &Pipeline,
@@ -108,14 +108,14 @@ pub fn bisect<E: std::error::Error>(
 
 /// Passes that are compared with one program.
 struct Stretch<'p> {
-    /// As the passes before `start` made it.
+    /// The program after the passes before `start`.
     reference: Made,
     start: usize,
     /// Of the passes from `start` on.
     promises: &'p [Exactness],
 }
 
-/// A program, and what the last pass that made it said.
+/// A program, and the report of the last pass that made it.
 struct Made {
     program: Program,
     report: Option<PassReport>,
@@ -131,7 +131,7 @@ struct Search<'a, E> {
 }
 
 impl<E: std::error::Error> Search<'_, E> {
-    /// What the first `passes` passes make, the last held to `allowance`.
+    /// The result of the first `passes` passes, the last limited by `allowance`.
     fn made(&self, passes: usize, allowance: &Allowance) -> Result<Made, DriverError> {
         let mut driver = Driver {
             timesteps: self.timesteps,
@@ -184,7 +184,7 @@ impl<E: std::error::Error> Search<'_, E> {
         let mut culprit =
             Culprit { number, pass: report.pass, before, after: after.program, application: None };
         for (&rule, stats) in report.rules.iter().filter(|(_, stats)| stats.hits > 0) {
-            // The pass may find more to do where it is not held back, so the last application stands for all that follow.
+            // Without a limit the pass may find more to do, so the last application includes all later ones.
             let of = stats.hits;
             let mut holds = |count: usize| {
                 let allowance = if count == of { whole.clone() } else { Allowance::of(rule, count) };

@@ -10,7 +10,7 @@ use std::fmt;
 /// The version of the format that this Reflux writes and reads.
 const VERSION: u64 = 1;
 
-/// The key of the passes that are wanted beside the default ones.
+/// The key of the passes that run with the default ones.
 const PASSES: &str = "passes";
 
 /// The key of the passes to run without the default ones.
@@ -23,22 +23,22 @@ const ONLY: &str = "passes_only";
 /// passes = [{ pass = "cache", method = "fora", interval = 3 }, "quantize(int8dq)"]
 /// ```
 ///
-/// `passes` are wanted beside the default ones; `passes_only`, in its place, are exactly those to run. Either may be
-/// pipeline text instead of a list.
+/// `passes` run with the default ones; `passes_only`, instead of it, lists exactly the passes to run. Either may be pipeline
+/// text instead of a list.
 #[derive(Debug)]
 pub struct Config {
     pub recipe: Recipe,
 }
 
-/// A file that holds no such configuration.
+/// A file that is not such a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Text that begins with `{` is JSON, other text is TOML.
     #[error("it cannot be read as {language}: {why}")]
     Syntax { language: &'static str, why: String },
-    #[error("it says nothing; `version = {VERSION}` and `passes = [\"canonicalize\"]` are the least")]
+    #[error("it is empty; it needs at least `version = {VERSION}` and `passes = [\"canonicalize\"]`")]
     Empty,
-    #[error("its version is {0}, this Reflux reads version {VERSION}")]
+    #[error("its version is {0}, but this Reflux reads version {VERSION}")]
     Version(Value),
     #[error("{0}")]
     Shape(String),
@@ -68,7 +68,7 @@ impl Config {
         if table.is_empty() { Err(ConfigError::Empty) } else { Ok(table) }
     }
 
-    /// Whether `table` is a configuration of Reflux's own and not of another tool's.
+    /// Whether `table` is a configuration of Reflux, and not of another tool.
     pub fn is_own(table: &Map<String, Value>) -> bool {
         ["version", PASSES, ONLY].iter().any(|key| table.contains_key(*key))
     }
@@ -78,7 +78,7 @@ impl Config {
         match table.get("version") {
             Some(version) if *version == VERSION => {}
             Some(version) => return Err(ConfigError::Version(version.clone())),
-            None => return Err(ConfigError::Shape(format!("it lacks its version, `version = {VERSION}`"))),
+            None => return Err(ConfigError::Shape(format!("it lacks `version = {VERSION}`"))),
         }
         let known = ["version", PASSES, ONLY];
         if let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) {
@@ -87,16 +87,16 @@ impl Config {
         }
         match (table.get(PASSES), table.get(ONLY)) {
             (Some(_), Some(_)) => Err(ConfigError::Shape(format!(
-                "`{PASSES}` and `{ONLY}` cannot both be given: the first come beside the default passes, the second without"
+                "`{PASSES}` and `{ONLY}` cannot both be given: the first run with the default passes, the second without"
             ))),
             (Some(wanted), None) => Ok(Self { recipe: recipe(PASSES, wanted, registry)? }),
             (None, Some(only)) => Ok(Self { recipe: recipe(ONLY, only, registry)?.only() }),
-            (None, None) => Err(ConfigError::Shape(format!("it lacks its `{PASSES}`"))),
+            (None, None) => Err(ConfigError::Shape(format!("it lacks `{PASSES}`"))),
         }
     }
 }
 
-/// A table of JSON without a key that is given twice.
+/// A JSON table, in which no key may occur twice.
 struct Unique(Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Unique {
@@ -155,10 +155,10 @@ fn pass_entry(entry: &Value) -> Result<(String, Map<String, Value>), ConfigError
             match options.shift_remove("pass") {
                 Some(Value::String(name)) => Ok((name, options)),
                 _ => Err(ConfigError::Shape(
-                    "a pass with options needs its name, as `pass = \"cache\"`".into(),
+                    "a pass with options needs a name, as in `pass = \"cache\"`".into(),
                 )),
             }
         }
-        other => Err(ConfigError::Shape(format!("{other} is no pass"))),
+        other => Err(ConfigError::Shape(format!("{other} is not a pass"))),
     }
 }

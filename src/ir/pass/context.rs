@@ -1,9 +1,9 @@
-//! What a pass knows besides the program, and where it says what it did.
+//! The context of a pass: what it knows besides the program, and its report.
 
 use super::{Allowance, Changed, PassError, PassReport};
 use std::time::Instant;
 
-/// What a pass knows besides the program, and where it says what it did.
+/// What a pass knows besides the program, and its report.
 pub struct PassContext<'a> {
     /// The time of each step in 0…1000, if it is known (diffusers' `scheduler.timesteps`).
     pub timesteps: Option<&'a [f32]>,
@@ -13,8 +13,8 @@ pub struct PassContext<'a> {
 }
 
 impl PassContext<'_> {
-    /// Whether `rule`, which fits at `place`, may be applied there, which is counted either way. Every application of every
-    /// rule is asked for here: to find the one that breaks something, [`bisect`](super::bisect) holds some of them back.
+    /// Whether `rule`, which fits at `place`, may be applied there; counts it either way. Every application of every rule asks
+    /// here, so that [`bisect`](super::bisect) can withhold some to find the one that breaks something.
     pub fn admit(&mut self, rule: &'static str, place: impl FnOnce() -> String) -> bool {
         let is_admitted = self.allowance.take(rule, place);
         self.report.count(rule, is_admitted.into());
@@ -26,7 +26,7 @@ impl PassContext<'_> {
         self.report.count(rule, Changed::No);
     }
 
-    /// Does `work` for `rule`, whose time it is.
+    /// Does `work` for `rule` and measures its time.
     pub fn timed<R>(&mut self, rule: &'static str, work: impl FnOnce(&mut Self) -> R) -> R {
         let start = Instant::now();
         let result = work(self);
@@ -34,7 +34,7 @@ impl PassContext<'_> {
         result
     }
 
-    /// Applies `rule`, which fits at `place` of a graph or program, by `rewrite`, if it [may be](Self::admit); the time counts.
+    /// Applies `rule`, which fits at `place` of a graph or program, by `rewrite`, if [admitted](Self::admit); measures the time.
     ///
     /// # Errors
     /// Those of `rewrite`.

@@ -1,4 +1,4 @@
-//! The one way to run passes.
+//! The driver: the one way to run passes.
 
 use super::dump::{DumpFormat, Dumps, reproducer};
 use super::{
@@ -10,29 +10,29 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Runs pipelines: refuses badly ordered ones, verifies after every pass, checks that each pass did what it says of
-/// itself, measures, dumps.
+/// Runs pipelines: refuses badly ordered ones, verifies after every pass, checks that each pass did what it declares,
+/// measures, dumps.
 #[derive(Default)]
 pub struct Driver<'a> {
     /// The time of each step in 0…1000, where known.
     pub timesteps: Option<&'a [f32]>,
     /// Where to write the program before the first pass and after each that changed it, as `NNN_pass.ir`.
     pub dump_dir: Option<&'a Path>,
-    /// As what to write it there; as IR text if this is empty.
+    /// The formats of these files; IR text if empty.
     pub dump_formats: &'a [DumpFormat],
-    /// On which machine to say, in reports and dumps, how long programs take.
+    /// The machine for the estimated times in reports and dumps, if any.
     pub machine: Option<&'static Machine>,
     /// Where to print the program before a pass.
     pub print_before: DumpPoints,
     /// Where to print the program after a pass.
     pub print_after: DumpPoints,
-    /// Takes what is printed; nothing is if this is not given.
+    /// Receives what is printed; without it nothing is printed.
     pub print: Option<&'a mut dyn FnMut(&str)>,
-    /// Run only so many passes.
+    /// Run only the first this many passes.
     pub stop_after: Option<usize>,
-    /// Whether passes are to explain what they make.
+    /// Whether passes give proofs of their results.
     pub explain: bool,
-    /// How often rules may be applied in the pass after which to stop.
+    /// A limit on the applications of a rule in the last pass.
     pub allowance: Allowance,
 }
 
@@ -61,13 +61,13 @@ impl DumpPoints {
 pub enum DriverError {
     #[error("the passes cannot run in this order: {0}")]
     Order(#[from] OrderError),
-    /// The options, or the program given, do not allow it.
+    /// The options or the input program do not allow it.
     #[error("pass `{pass}`: {why}")]
     Refused { pass: String, why: String },
     /// A bug of the pass, which is called `name`. The reproducer is a program that fails again.
     #[error("pass `{pass}` {failure}{}", reproduce(.reproducer))]
     Broken { name: &'static str, pass: String, failure: Box<Failure>, reproducer: Option<PathBuf> },
-    #[error("the program given does not verify: {0}")]
+    #[error("the input program does not verify: {0}")]
     Input(VerifyError),
     #[error("cannot write dumps: {}", words::of_io(.0))]
     Dump(std::io::Error),
@@ -82,11 +82,11 @@ pub enum Failure {
     Panic(String),
     #[error("left a program that does not verify: {0}")]
     Invalid(VerifyError),
-    #[error("says that it changed {said}, but it changed {did}")]
+    #[error("reported that it changed {said}, but it changed {did}")]
     Lied { said: &'static str, did: &'static str },
-    #[error("made it untrue {0}, without declaring so")]
+    #[error("made it false {0}, without declaring so")]
     Ended(Property),
-    #[error("declares to bring about {0}, which does not hold after it")]
+    #[error("declares that it brings about {0}, which does not hold after it")]
     NotBrought(Property),
 }
 
@@ -184,7 +184,7 @@ impl Driver<'_> {
     }
 }
 
-/// Whether `pass` kept its word.
+/// Checks that `pass` did what it declares.
 fn check(
     pass: &dyn Pass,
     before: &Program,

@@ -1,4 +1,4 @@
-//! Programs on disk, between passes.
+//! Dumps of programs between passes.
 
 use crate::export::DotOptions;
 use crate::files::{write_in_folder, write_new};
@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What a dump says of itself, in the comments that it starts with.
+/// The header of a dump, in comments at its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     /// The passes to run on the program.
@@ -27,10 +27,10 @@ pub fn header(text: &str) -> Option<Header> {
     Some(Header { passes: passes.to_owned() })
 }
 
-/// As what a program is written.
+/// The format of a dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DumpFormat {
-    /// IR text, with what became of what, and the line that replays the pass.
+    /// IR text, with the provenance of values and the command line that replays the pass.
     Ir,
     /// Graphviz.
     Dot,
@@ -39,7 +39,7 @@ pub enum DumpFormat {
 }
 
 impl DumpFormat {
-    /// What the names of its files end with.
+    /// The extension of its files.
     const fn extension(self) -> &'static str {
         match self {
             Self::Ir => "ir",
@@ -54,7 +54,7 @@ pub(super) struct Dumps<'a> {
     folder: &'a Path,
     formats: &'a [DumpFormat],
     machine: Option<&'a Machine>,
-    /// The last file of IR text: what the next pass replays from.
+    /// The last file of IR text, from which the next pass is replayed.
     last: String,
 }
 
@@ -73,7 +73,7 @@ impl<'a> Dumps<'a> {
         Ok(dumps)
     }
 
-    /// Writes the program that pass `number` made, with what made it.
+    /// Writes the program after pass `number`, with the text of that pass.
     pub fn write(
         &mut self,
         number: usize,
@@ -115,7 +115,7 @@ fn text_of(program: &Program) -> String {
     program.print(&PrintOptions { provenance: true, ..PrintOptions::default() })
 }
 
-/// Writes what `reflux opt FILE` fails on again, into `folder` or among the temporary files.
+/// Writes a reproducer, on which `reflux opt FILE` fails again, into `folder` or the folder of temporary files.
 pub(super) fn reproducer(
     folder: Option<&Path>,
     program: &Program,

@@ -1,10 +1,10 @@
-//! Passes described, from what they say of themselves.
+//! Descriptions of passes, for `reflux passes`.
 
 use super::{About, OptionInfo, PassInfo, Pipeline, Registry};
 use std::fmt::{self, Formatter};
 
 impl Registry {
-    /// Every pass in a line, with its options.
+    /// One line per pass, with its options.
     pub fn list(&self) -> impl fmt::Display + '_ {
         fmt::from_fn(|f| self.iter().try_for_each(|pass| self.write_line(f, pass)))
     }
@@ -25,7 +25,7 @@ impl Registry {
         Ok(())
     }
 
-    /// All that is known of `pass`.
+    /// The full description of `pass`.
     pub fn explain<'a>(&'a self, pass: &'a PassInfo) -> impl fmt::Display + 'a {
         fmt::from_fn(|f| self.write_explanation(f, pass))
     }
@@ -56,7 +56,7 @@ impl Registry {
         Ok(())
     }
 
-    /// The pass as its example has it, if that is well written.
+    /// The pass of its example, if that parses.
     pub(super) fn example(&self, pass: &PassInfo) -> Option<Pipeline> {
         Pipeline::parse(pass.example, self).ok().filter(|example| example.passes().len() == 1)
     }

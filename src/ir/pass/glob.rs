@@ -3,17 +3,17 @@
 use crate::ModulePath;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
-/// Patterns of dotted module paths, as Python's `fnmatch` has them: `*` stands for anything, dots included, `?` for one
-/// character, `[…]` for one of several. A pattern that matches a module matches everything in it, and never half a
-/// segment: `blocks.1` is `blocks.1.attn.to_q` too, but not `blocks.10`.
+/// Patterns of dotted module paths, as in Python's `fnmatch`: `*` matches anything, dots included, `?` one character, `[…]`
+/// one of several. A pattern that matches a module matches everything in it, and never part of a segment: `blocks.1` matches
+/// `blocks.1.attn.to_q`, but not `blocks.10`.
 #[derive(Clone, Debug)]
 pub struct Globs {
     set: GlobSet,
 }
 
-/// A pattern that is none.
+/// An invalid pattern.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("`{pattern}` is no pattern of module paths: {why}")]
+#[error("`{pattern}` is not a pattern of module paths: {why}")]
 pub struct PatternError {
     pub pattern: String,
     pub why: String,
@@ -76,7 +76,7 @@ mod tests {
         let error = Globs::new(&["blocks.[0".to_owned()]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`blocks.[0` is no pattern of module paths: unclosed character class; missing ']'"
+            "`blocks.[0` is not a pattern of module paths: unclosed character class; missing ']'"
         );
     }
 }

@@ -3,8 +3,8 @@
 //! - [`Pass`]: a rewrite of a program, with its options, how exact it is, and what it needs and ends.
 //! - [`Rule`]: a local rewrite, applied wherever it fits, that gives a reason where it does not.
 //! - [`Pipeline`]: passes in order, from text or a config file; badly ordered ones are refused.
-//! - [`Recipe`]: the passes that a user asks for, beside the default ones or by themselves.
-//! - [`Driver`]: runs a pipeline: verifies, hashes, times, dumps, and leaves a reproducer of what fails.
+//! - [`Recipe`]: the passes that a user asks for, with or without the default ones.
+//! - [`Driver`]: runs a pipeline: verifies, hashes, times and dumps, and writes a reproducer if a pass fails.
 //! - [`Report`]: what each pass did.
 
 mod about;
@@ -74,7 +74,7 @@ impl fmt::Display for Exactness {
     }
 }
 
-/// Whether a pass changed the program. The driver checks that it is true.
+/// Whether a pass changed the program. The driver checks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Changed {
     No,
@@ -89,10 +89,10 @@ impl From<bool> for Changed {
 
 /// A rewrite of a program.
 pub trait Pass: fmt::Debug + Send + Sync {
-    /// As in pipeline text.
+    /// Its name in pipeline text.
     fn name(&self) -> &'static str;
 
-    /// The options that it was built with, all of them, as in pipeline text; see [`options_of`].
+    /// All options that it was built with, as in pipeline text; see [`options_of`].
     fn options(&self) -> Map<String, Value> {
         Map::new()
     }
@@ -100,35 +100,34 @@ pub trait Pass: fmt::Debug + Send + Sync {
     /// What it may do to results.
     fn exactness(&self) -> Exactness;
 
-    /// What must hold of the program for the pass to run.
+    /// The properties that must hold for the pass to run.
     fn requires(&self) -> &'static [Property] {
         &[]
     }
 
-    /// What may no longer hold of the program after it. All else that held before must.
+    /// The properties that may no longer hold after it. All others that held before must still hold.
     fn ends(&self) -> &'static [Property] {
         &[]
     }
 
-    /// What holds of the program after it, whether it held before or not.
+    /// The properties that hold after it, whether they held before or not.
     fn brings(&self) -> &'static [Property] {
         &[]
     }
 
-    /// The same pass for programs that will run on `machine`, if it decides by a machine and was not told which. None if it is
-    /// no such pass.
+    /// The same pass for programs that will run on `machine`, if it depends on the machine and none was given. `None` for other
+    /// passes.
     fn settled(&self, machine: &'static Machine) -> Option<Arc<dyn Pass>> {
         let _ = machine;
         None
     }
 
-    /// Why it may find more to do in what it has just left. Passes for which there is no reason leave that alone, and
-    /// tests see to it.
+    /// Why a second run may find more to do. Passes without such a reason are idempotent, which tests check.
     fn why_not_idempotent(&self) -> Option<&'static str> {
         None
     }
 
-    /// Why what it makes of `program` is what was there, for passes that can tell.
+    /// Proofs that it preserves what `program` computes, for passes that have them.
     ///
     /// # Errors
     /// If the program or the options do not allow the pass.
@@ -136,16 +135,16 @@ pub trait Pass: fmt::Debug + Send + Sync {
         Ok(Vec::new())
     }
 
-    /// Rewrites `program`. Where it fails, the driver discards what it has done.
+    /// Rewrites `program`. If it fails, the driver discards its changes.
     fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError>;
 
-    /// The rules that it consists of, if it does: those that its report counts.
+    /// The rules that it consists of, if any: those that its report counts.
     fn rules(&self) -> Vec<RuleInfo> {
         Vec::new()
     }
 
-    /// Whether the rule called `rule` applies at `place`, and where it does not, what is in its way: of several things, what
-    /// comes nearest to a fit. Nothing if the pass has no such rule, or one that cannot be asked there.
+    /// Whether the rule called `rule` applies at `place`, and if not, why: of several reasons, that of the closest match. `None`
+    /// if the pass has no such rule, or one that cannot be asked there.
     ///
     /// For passes made of [`Rule`]s, this is [`try_rule`].
     fn why(&self, place: &Place, rule: &str) -> Option<Answer> {
@@ -154,14 +153,14 @@ pub trait Pass: fmt::Debug + Send + Sync {
     }
 }
 
-/// Why a value is what it was before a pass.
+/// The proof that a value is equal to the one before a pass.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
     pub value: Name,
-    /// The value before, as a term over the values that it is made of.
+    /// The value before, as a term over other values.
     pub before: String,
-    /// The rules that were applied, each with the term that it made, which is all of the value or a part of it; none where
-    /// it is not by itself that it follows, or limits kept the pass from finding them again.
+    /// The rules that were applied, each with the term that it made, which is the value or a part of it. Empty if there is no
+    /// separate proof, or if limits kept the pass from finding it again.
     pub steps: Vec<(String, String)>,
 }
 
@@ -169,7 +168,7 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "%{} = {}", self.value, self.before)?;
         if self.steps.is_empty() {
-            f.write_str("\n    (together with other values, or there is too much to look at: no proof of it by itself)")?;
+            f.write_str("\n    (no separate proof: it follows together with other values, or the search was too large)")?;
         }
         let width = self.steps.iter().map(|(rule, _)| rule.len()).max().unwrap_or(0);
         self.steps.iter().try_for_each(|(rule, term)| write!(f, "\n    {rule:<width$} → {term}"))
@@ -186,12 +185,12 @@ pub enum PassError {
     /// The program or the options do not allow it; says why and what to do.
     #[error("{0}")]
     Refused(String),
-    /// It finds nothing to do, which is seldom meant: why. Not for passes with their option `allow_nothing`.
+    /// It finds nothing to do, which is rarely intended, with the reason. Not returned if the option `allow_nothing` is set.
     #[error("{0}; remove the pass, or add allow_nothing=true")]
     Nothing(String),
-    /// A rule is wrong: what it makes cannot take the place of what was there.
+    /// A rule is wrong: its replacement cannot replace the original.
     #[error("{0}: this is a bug of the rule")]
     Broken(String),
-    #[error("the rules {0} keep undoing each other: this is a bug of theirs")]
+    #[error("the rules {0} keep undoing each other: this is a bug of the rules")]
     Diverging(String),
 }

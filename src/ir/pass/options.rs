@@ -5,7 +5,7 @@ use super::nearest::{did_you_mean, nearest};
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
 
-/// The options of a pass from its serde form. What is null is left out.
+/// The options of a pass from its serde form, without nulls.
 pub fn options_of(pass: &impl Serialize) -> Map<String, Value> {
     match serde_json::to_value(pass) {
         Ok(Value::Object(map)) => map.into_iter().filter(|(_, value)| !value.is_null()).collect(),
@@ -13,7 +13,7 @@ pub fn options_of(pass: &impl Serialize) -> Map<String, Value> {
     }
 }
 
-/// `options` as pipeline text, in parentheses unless there are none. The value of `positional` comes first, by itself.
+/// `options` as pipeline text, in parentheses unless empty. The value of `positional` comes first, without its key.
 pub(super) fn print(options: &Map<String, Value>, positional: Option<&str>) -> String {
     let first = positional.and_then(|key| options.get(key)).map(value_text);
     let rest = options.iter().filter(|(key, _)| Some(key.as_str()) != positional);
@@ -22,20 +22,23 @@ pub(super) fn print(options: &Map<String, Value>, positional: Option<&str>) -> S
     if all.is_empty() { String::new() } else { format!("({})", all.join(",")) }
 }
 
-/// `options` as the pass takes them that `about` describes: people, and programs that write configurations, have `"FORA"` for
-/// `fora`, `"2"` and `2.0` for 2, `["norm", "embedding"]` and `embedding+norm` for `norm+embedding`, and `null` for what is
-/// not given.
+/// `options` normalized for the pass that `about` describes: people and tools write `"FORA"` for `fora`, `"2"` and `2.0` for 2,
+/// `["norm", "embedding"]` and `embedding+norm` for `norm+embedding`, and `null` for options that are not given.
 ///
 /// # Errors
-/// What there is no such option or value for, with the nearest that there is.
+/// For an unknown option or value, with the nearest known one.
 pub(super) fn settled(options: Map<String, Value>, about: &About) -> Result<Map<String, Value>, String> {
     let mut settled = Map::new();
     for (key, value) in options.into_iter().filter(|(_, value)| !value.is_null()) {
         let Some(option) = about.options.iter().find(|option| is_same(&option.name, &key)) else {
             let known: Vec<_> = about.options.iter().map(|option| option.name.as_str()).collect();
-            let there = if known.is_empty() { "none".into() } else { known.join(", ") };
+            let there = if known.is_empty() {
+                "it has none".into()
+            } else {
+                format!("the options are {}", known.join(", "))
+            };
             let meant = did_you_mean(&nearest(known.into_iter(), &key));
-            return Err(format!("there is no option `{key}`{meant}; there is {there}"));
+            return Err(format!("there is no option `{key}`{meant}; {there}"));
         };
         let value = option.settle(value)?;
         if settled.insert(option.name.clone(), value).is_some() {
@@ -48,7 +51,7 @@ pub(super) fn settled(options: Map<String, Value>, about: &About) -> Result<Map<
     }
 }
 
-/// Whether two names are the same but for their case, and for what joins their words.
+/// Whether two names are equal apart from case and word separators.
 pub(super) fn is_same(a: &str, b: &str) -> bool {
     let plain = |name: &str| name.trim().to_lowercase().replace(['_', ' '], "-");
     plain(a) == plain(b)
@@ -68,7 +71,7 @@ impl OptionInfo {
                 }
                 other => Err(self.refusal(&format!("be a list of {count} numbers"), &other)),
             },
-            // What configuration files have as a number or a truth value is meant as text.
+            // Numbers and booleans in configuration files are taken as text here.
             OptionKind::Other => Ok(match value {
                 Value::Number(_) | Value::Bool(_) => value_text(&value).into(),
                 other => other,
@@ -76,7 +79,7 @@ impl OptionInfo {
         }
     }
 
-    /// The one of the listed values that is meant. Some join several names by `+`: their order is no matter.
+    /// The listed value that `value` means. Some values join several names by `+`, in any order.
     fn choice(&self, value: &Value) -> Result<Value, String> {
         let text = match value {
             Value::Array(items) => items.iter().map(value_text).collect::<Vec<_>>().join("+"),
@@ -101,13 +104,13 @@ impl OptionInfo {
         match (number.is_f64(), number.as_f64()) {
             (false, _) if number.is_u64() => Ok(number.into()),
             (_, Some(whole)) if whole < 0.0 => Err(self.refusal("not be negative", value)),
-            // Larger ones have no room for a fraction, so that those could be rounded.
+            // Larger numbers cannot have a fraction, so they may have been rounded.
             (true, Some(whole)) if whole.fract() == 0.0 && whole < f64::from(u32::MAX) => {
                 Ok((whole as u64).into())
             }
             (true, Some(between)) if between.fract() != 0.0 => {
                 let below = between as u64;
-                Err(self.refusal(&format!("be a whole number, as {below} or {}", below + 1), value))
+                Err(self.refusal(&format!("be a whole number, such as {below} or {}", below + 1), value))
             }
             _ => Err(self.refusal("be a whole number", value)),
         }
@@ -131,7 +134,7 @@ impl OptionInfo {
         }
     }
 
-    /// That the option must be given, and what it can be.
+    /// The message that the option must be given, with its possible values.
     fn request(&self) -> String {
         let names: Vec<_> = self.values.iter().map(|value| value.name.as_str()).collect();
         let one_of = if names.is_empty() { String::new() } else { format!(": one of {}", names.join(", ")) };
@@ -152,7 +155,7 @@ pub(super) struct Written {
 /// The key of a bare option.
 pub(super) const BARE: &str = "";
 
-/// Parses `name, name(option, key=value, key=[a,b])`; fails with what is wrong and the byte at which.
+/// Parses `name, name(option, key=value, key=[a,b])`; an error is a message and the offset of the byte that it is about.
 pub(super) fn parse(text: &str) -> Result<Vec<Written>, (String, usize)> {
     let mut parser = Parser { text, at: 0 };
     let mut passes = vec![parser.pass()?];
@@ -270,7 +273,7 @@ impl Parser<'_> {
     }
 }
 
-/// A word as text; quotes around it are not part of it. What it means the option that it is given for knows.
+/// A word as text, without quotes around it. Its option gives it a meaning.
 fn scalar(word: &str) -> Value {
     let quoted = ['"', '\''].into_iter().find_map(|quote| word.strip_prefix(quote)?.strip_suffix(quote));
     quoted.unwrap_or(word).into()

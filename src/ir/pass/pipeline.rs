@@ -1,4 +1,4 @@
-//! Passes in order.
+//! Pipelines: passes in order.
 
 use super::about::value_text;
 use super::pipeline_error::{OrderError, PipelineError};
@@ -65,7 +65,7 @@ impl Pipeline {
         if let Some(bare) = options.shift_remove(options::BARE) {
             let Some(key) = info.positional else {
                 let bare = value_text(&bare);
-                return Err(refused(format!("`{bare}` is no option; options are given as `key=value`")));
+                return Err(refused(format!("`{bare}` is not an option; options are given as `key=value`")));
             };
             if options.insert(key.to_owned(), bare).is_some() {
                 return Err(refused(format!("the option `{key}` is given twice")));
@@ -87,8 +87,7 @@ impl Pipeline {
         self.passes.append(&mut other.passes);
     }
 
-    /// Tells the passes that decide by a machine, and were not told by which, that programs will run on `machine`: whether there
-    /// are such.
+    /// Sets `machine` for passes that depend on the machine and were given none. Returns whether there are any.
     pub fn settle(&mut self, machine: &'static Machine) -> bool {
         let mut any = false;
         for entry in &mut self.passes {
@@ -127,7 +126,7 @@ impl Pipeline {
         PassReport::new(pass.name(), self.text_of(index), *positional, pass.exactness())
     }
 
-    /// These passes with `wanted` among them, as [`Recipe::pipeline`](super::Recipe::pipeline) says.
+    /// These passes with `wanted` inserted, as described at [`Recipe::pipeline`](super::Recipe::pipeline).
     pub(super) fn with(&self, wanted: &Self) -> Self {
         let mut all = self.clone();
         let mut more = Vec::new();
@@ -142,7 +141,7 @@ impl Pipeline {
             if entry.is_plain {
                 continue;
             }
-            // One that is wanted twice with options runs twice.
+            // A pass that is requested twice with options runs twice.
             if replaced.insert(name) {
                 all.passes.iter_mut().filter(|own| is_same(own)).for_each(|own| *own = entry.clone());
             } else {
@@ -155,10 +154,10 @@ impl Pipeline {
         all.arranged()
     }
 
-    /// The same passes, each that needs what another one ends moved before that; as they are where that cannot be.
+    /// The same passes, with each pass that requires what another one ends moved before that one, where possible.
     fn arranged(self) -> Self {
         let mut order: Vec<usize> = (0..self.passes.len()).collect();
-        // Passes that stand in each other's way would be moved for ever.
+        // Passes that end what each other require would be moved forever.
         for _ in 0..order.len().pow(2) {
             let Some(conflict) = self.first_conflict(&order, |_| true) else {
                 return Self { passes: order.into_iter().map(|index| self.passes[index].clone()).collect() };
@@ -189,7 +188,7 @@ impl Pipeline {
 
     /// The first pass of `order` that lacks something.
     fn first_conflict(&self, order: &[usize], holds: impl Fn(Property) -> bool) -> Option<Conflict> {
-        // What does not hold, and which pass ended it.
+        // The properties that do not hold, and which pass ended each.
         let mut ended: HashMap<Property, Option<usize>> = HashMap::new();
         let untrue = self.properties().into_iter().filter(|property| !holds(*property));
         ended.extend(untrue.map(|property| (property, None)));
@@ -214,18 +213,18 @@ impl Pipeline {
         let &Conflict { pass, property, ended_by } = conflict;
         let pass_text = self.text_of(pass);
         let Some(culprit) = ended_by else {
-            let because = "which does not hold of the program given".to_owned();
+            let because = "which does not hold for the input program".to_owned();
             let bringing =
                 (0..self.passes.len()).find(|&other| self.passes[other].pass.brings().contains(&property));
             let fix = match bringing {
                 Some(other) => format!("put `{}` before `{pass_text}`", self.text_of(other)),
-                None => format!("run `{pass_text}` on the program as it was before that"),
+                None => format!("run `{pass_text}` on an earlier form of the program"),
             };
             return OrderError { pass: pass_text, property, because, fix };
         };
         let culprit_text = self.text_of(culprit);
         let because = format!("which `{culprit_text}`, before it, ends");
-        // The fix is to let the pass come first, if it can: before what is in its way, or earlier.
+        // The fix is to move the pass before the one that ends the property, or further, if possible.
         let all: Vec<usize> = (0..self.passes.len()).collect();
         let works = |other: &usize| {
             let order = moved_before(&all, pass, *other);

@@ -1,14 +1,14 @@
-//! What is wrong with a pipeline.
+//! Errors in pipelines.
 
 use super::nearest::did_you_mean;
 use super::property::Property;
 
-/// Text that is no pipeline.
+/// Text that is not a pipeline.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PipelineError {
     #[error("pipeline: {message}\n  {text}\n  {:>1$}", "^", at + 1)]
     Syntax { message: String, text: String, at: usize },
-    #[error("there is no pass `{name}`{}; there are {known}", did_you_mean(.nearest))]
+    #[error("there is no pass `{name}`{}; the passes are {known}", did_you_mean(.nearest))]
     Unknown { name: String, nearest: Option<&'static str>, known: String },
     #[error("pass `{pass}`: {message}")]
     Options { pass: &'static str, message: String },

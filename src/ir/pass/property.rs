@@ -1,18 +1,18 @@
-//! What passes need of a program, end, and bring about.
+//! Properties of programs that passes require, end or bring about.
 
 use crate::Program;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-/// Something that holds of a program or does not, read off the program itself.
+/// A property of a program, decided by looking at the program alone.
 ///
 /// Passes declare which properties they [need](super::Pass::requires), [end](super::Pass::ends) and
 /// [bring about](super::Pass::brings); the order of a pipeline follows from that, and no pass knows the names of others.
-/// Any crate can declare properties of its own as constants; those of one name are the same.
+/// Any crate can declare its own properties as constants; properties with the same name are the same.
 #[derive(Clone, Copy)]
 pub struct Property {
     pub name: &'static str,
-    /// The property as what a pass needs: `that every step runs the same graph`.
+    /// The property as a clause: `that every step runs the same graph`.
     pub says: &'static str,
     /// Whether it holds of a program.
     pub holds: fn(&Program) -> bool,

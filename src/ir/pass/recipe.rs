@@ -1,17 +1,17 @@
-//! What passes a user asks for, and the pipeline that follows from it.
+//! Recipes: the passes that a user asks for, and the pipeline that follows from them.
 
 use super::options::{Written, is_same};
 use super::{Pipeline, PipelineError, Registry, nearest};
 use serde_json::{Map, Value};
 
-/// What stands for the default passes in pipeline text.
+/// The word for the default passes in pipeline text.
 pub(super) const DEFAULT: &str = "default";
 
-/// The passes that a user asks for. By default these are *wanted beside* the default passes of the device, which are
-/// lossless and come along in the right places; a recipe can also be exactly the passes that it lists.
+/// The passes that a user asks for. They run with the default passes of the device, which are lossless, in an order that the
+/// passes' properties determine; or a recipe is exactly the passes that it lists.
 ///
-/// As text it is a pipeline in which the word `default` may stand for the default passes; where it does, the passes run as
-/// they are written: `cache(fora)` is FORA with all default passes around it, `default,tap(h.*)` taps what they leave.
+/// As text it is a pipeline, which may contain the word `default` for the default passes; then all passes run in the order
+/// written: `cache(fora)` is FORA with all default passes around it, `default,tap(h.*)` taps the result of the default passes.
 #[derive(Clone, Debug, Default)]
 pub struct Recipe {
     /// Between them, `default` is written.
@@ -20,7 +20,7 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// These passes, beside the default ones.
+    /// These passes, with the default ones.
     pub fn wanted(passes: Pipeline) -> Self {
         Self { parts: vec![passes], is_exact: false }
     }
@@ -30,7 +30,7 @@ impl Recipe {
         Self { parts: vec![passes], is_exact: true }
     }
 
-    /// Parses pipeline text in which `default` may stand for the default passes.
+    /// Parses pipeline text, in which `default` means the default passes.
     pub fn parse(text: &str, registry: &Registry) -> Result<Self, PipelineError> {
         let mut recipe = Self::default();
         recipe.append(text, registry)?;
@@ -58,7 +58,7 @@ impl Recipe {
                     PipelineError::Unknown {
                         name,
                         nearest,
-                        known: format!("{known}; {DEFAULT} stands for the default ones"),
+                        known: format!("{known}; `{DEFAULT}` stands for the default passes"),
                     }
                 }
                 other => other,
@@ -92,11 +92,11 @@ impl Recipe {
         self
     }
 
-    /// The passes that run where `default` are the lossless ones.
+    /// The pipeline, given the default passes.
     ///
-    /// Wanted passes run before the first default pass that [ends](super::Pass::ends) something, so that they find the
-    /// program as it was written. Those among them that are default passes are not run twice: where they have options,
-    /// these replace the default's. Passes that need what another one ends are moved before it.
+    /// Requested passes run before the first default pass that [ends](super::Pass::ends) a property, so that all properties
+    /// hold for them. Requested passes that are default passes too do not run twice; their options, if any, replace those of
+    /// the default. A pass that requires a property which another one ends is moved before that one.
     pub fn pipeline(&self, default: &Pipeline) -> Pipeline {
         match &self.parts[..] {
             [] if !self.is_exact => default.clone(),

@@ -1,4 +1,4 @@
-//! Which passes there are.
+//! The registry of passes.
 
 use super::nearest::nearest;
 use super::{About, Pass, PipelineError, options};
@@ -10,13 +10,13 @@ use serde_json::{Map, Value};
 #[derive(Clone, Copy)]
 pub struct PassInfo {
     pub name: &'static str,
-    /// What it does, in a line.
+    /// What it does, in one line.
     pub summary: &'static str,
-    /// The option that may be given without its key, as the first.
+    /// The option that may be given first, without its key.
     pub positional: Option<&'static str>,
     /// The pass as pipeline text, with options that show what it is for.
     pub example: &'static str,
-    /// What its struct says of it and of its options: [`About::of`] it.
+    /// Its documentation and that of its options: [`About::of`] the struct.
     pub about: fn() -> About,
     /// Builds the pass from its options; unknown ones are errors.
     pub build: fn(Map<String, Value>) -> Built,
@@ -26,7 +26,7 @@ pub struct PassInfo {
 pub type Built = Result<Box<dyn Pass>, serde_json::Error>;
 
 impl PassInfo {
-    /// The pass with `options` as people write them, or what is wrong with those.
+    /// The pass with `options` as written by people, or an error in those.
     pub fn with_options(&self, options: Map<String, Value>) -> Result<Box<dyn Pass>, String> {
         let options = options::settled(options, &(self.about)())?;
         (self.build)(options).map_err(|error| words::of_serde(&error.to_string()))

@@ -1,4 +1,4 @@
-//! What passes did.
+//! Reports on what passes did.
 
 use super::{Changed, Exactness, Explanation, options};
 use indexmap::IndexMap;
@@ -14,12 +14,12 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether a limit kept a pass from looking at all that there is.
+    /// Whether a pass hit a limit before it was done.
     pub fn is_cut_short(&self) -> bool {
         self.passes.iter().any(|pass| pass.is_cut_short)
     }
 
-    /// What a user may not have meant, of all passes.
+    /// The warnings of all passes.
     pub fn warnings(&self) -> impl Iterator<Item = &String> {
         self.passes.iter().flat_map(|pass| &pass.warnings)
     }
@@ -28,7 +28,7 @@ impl Report {
 /// What one pass did.
 #[derive(Clone, Debug, Serialize)]
 pub struct PassReport {
-    /// The pass as in pipeline text, with all its options, those included that it found out itself: it runs again alike.
+    /// The pass as pipeline text that reproduces it: with all its options, including those that it determined itself.
     pub pass: String,
     /// What it is called, without options.
     #[serde(skip)]
@@ -40,22 +40,21 @@ pub struct PassReport {
     /// Ops of all stages before and after.
     pub ops_before: usize,
     pub ops_after: usize,
-    /// What a picture takes before and after, if the driver was told on which machine.
+    /// The time of a picture before and after, if the driver was given a machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimate: Option<Estimate>,
     pub seconds: f64,
     /// By rule, in order of first use.
     pub rules: IndexMap<&'static str, RuleStats>,
-    /// What is worth telling a user, line by line.
+    /// Notes for the user, line by line.
     pub notes: Vec<String>,
-    /// What a user may not have meant, line by line.
+    /// Warnings for the user, line by line.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// Whether a limit kept the pass from looking at all that there is, which its notes tell: it may find more to do in what
-    /// it has left.
+    /// Whether the pass hit a limit before it was done, which its notes say: a second run may find more to do.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_cut_short: bool,
-    /// Why values are what they were, if the driver was asked to have it explained.
+    /// Proofs that values are equal to those before, if the driver was asked for them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub explanations: Vec<Explanation>,
 }
@@ -79,7 +78,7 @@ impl fmt::Display for Estimate {
     }
 }
 
-/// How often a rule was tried, how often it fitted, and how long that took.
+/// How often a rule was tried and applied, and how long that took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct RuleStats {
     pub tries: usize,
@@ -129,25 +128,25 @@ impl PassReport {
         self.rules.entry(rule).or_default().seconds += time.as_secs_f64();
     }
 
-    /// Counts `tries` of `rule`, of which `hits` fitted.
+    /// Counts `tries` of `rule` and `hits` among them.
     pub fn count_all(&mut self, rule: &'static str, tries: usize, hits: usize) {
         let stats = self.rules.entry(rule).or_default();
         stats.tries += tries;
         stats.hits += hits;
     }
 
-    /// Says with which options the pass does the same again, where that takes more than its own: what it found out from
-    /// the [context](super::PassContext).
+    /// Sets the options that reproduce this run, if they include some that the pass took from the
+    /// [context](super::PassContext).
     pub fn replay_with(&mut self, options: Map<String, Value>) {
         self.pass = format!("{}{}", self.name, options::print(&options, self.positional));
     }
 
-    /// Adds a line worth telling a user.
+    /// Adds a note for the user.
     pub fn note(&mut self, line: impl Into<String>) {
         self.notes.push(line.into());
     }
 
-    /// Adds a line about what a user may not have meant.
+    /// Adds a warning for the user.
     pub fn warn(&mut self, line: impl Into<String>) {
         self.warnings.push(line.into());
     }

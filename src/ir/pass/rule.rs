@@ -9,28 +9,28 @@ use std::time::Instant;
 /// A local rewrite of the values whose op is one of `roots`.
 ///
 /// `rewrite` builds the replacement of `root` in the patch and shunts it; it must be directional, so that no rule undoes
-/// it. Where the pattern does not fit, it says why. What the patch refuses is a bug of the rule.
+/// it. Where the pattern does not fit, it returns the reason. An error of the patch is a bug of the rule.
 #[derive(Clone, Copy)]
 pub struct Rule {
-    /// A fact: `slice-of-slice`.
+    /// The name: `slice-of-slice`.
     pub name: &'static str,
-    /// What becomes what.
+    /// The rewrite in one line: `left side → right side`.
     pub pattern: &'static str,
     /// Names of the ops that it starts from.
     pub roots: &'static [&'static str],
     pub rewrite: fn(&mut Patch, ValueId) -> Result<(), RuleError>,
 }
 
-/// A rule, for people.
+/// The name and pattern of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuleInfo {
     pub name: &'static str,
-    /// What becomes what.
+    /// The rewrite in one line: `left side → right side`.
     pub pattern: &'static str,
 }
 
 impl Rule {
-    /// The rule, for people.
+    /// Its name and pattern.
     pub const fn info(&self) -> RuleInfo {
         RuleInfo { name: self.name, pattern: self.pattern }
     }
@@ -63,13 +63,13 @@ pub enum RuleError {
     /// It does not fit.
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
-    /// It says that it fits, but what it makes cannot take the place of what was there: a bug of the rule.
+    /// It fits, but its replacement cannot replace the original: a bug of the rule.
     #[error("this is a bug of the rule: {0}")]
     Broken(#[from] PatchError),
 }
 
 impl RuleError {
-    /// What to say to who asks [why](super::Pass::why) a rule is not applied.
+    /// The answer to [why](super::Pass::why) a rule is not applied.
     pub fn into_mismatch(self) -> Mismatch {
         match self {
             Self::Mismatch(mismatch) => mismatch,
@@ -83,20 +83,20 @@ impl RuleError {
 pub struct Place<'a> {
     pub program: &'a Program,
     pub stage: &'a Stage,
-    /// That of the stage.
+    /// The graph of the stage.
     pub graph: &'a Graph,
     pub value: ValueId,
 }
 
-/// That a rule applies, with what more there is to say, or what is in its way.
+/// That a rule applies, with details if there are any, or why it does not.
 pub type Answer = Result<Option<String>, Mismatch>;
 
 /// Applies `rules` to every value of `graph` until none fits, in program order.
 ///
 /// # Errors
-/// Of bugs of the rules: a replacement of another type, or rules that undo each other.
+/// For bugs of the rules: a replacement of another type, or rules that undo each other.
 pub fn apply_rules(graph: &mut Graph, rules: &[Rule], cx: &mut PassContext) -> Result<Changed, PassError> {
-    // Every rule shrinks the graph or settles an order, so a value is rewritten a few times at most.
+    // Every rule shrinks the graph or fixes an order, so a value is rewritten at most a few times.
     let mut fuel = 16 * (graph.len() + 16);
     let mut changed = Changed::No;
     loop {
@@ -136,14 +136,14 @@ fn apply_at(rule: &Rule, graph: &mut Graph, id: ValueId, cx: &mut PassContext) -
     Ok(applied?)
 }
 
-/// Whether the one of `rules` called `name` applies at `place`, and why not if it does not; nothing if none is called so.
+/// Whether the one of `rules` called `name` applies at `place`, and if not, why; `None` if there is no such rule.
 pub fn try_rule(rules: &[Rule], name: &str, place: &Place) -> Option<Answer> {
     let Place { graph, value, .. } = *place;
     let rule = rules.iter().find(|rule| rule.name == name)?;
     let op = graph[value].op.name();
     if !rule.roots.contains(&op) {
         let roots: Vec<_> = rule.roots.iter().map(|root| format!("`{root}`")).collect();
-        let reason = format!("the rule starts from {}, this is `{op}`", roots.join(" or "));
+        let reason = format!("the rule starts from {}, but this is `{op}`", roots.join(" or "));
         return Some(Err(Mismatch::new(reason)));
     }
     let mut graph = graph.clone();

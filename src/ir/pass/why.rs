@@ -9,15 +9,15 @@ use std::fmt;
 /// What to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Question<'a> {
-    /// The name of a rule, or of a pass, which is asked for all of its rules.
+    /// The name of a rule, or of a pass for all of its rules.
     pub rule: &'a str,
     /// The name of a value, with or without its `%`, or the path of a module that computes one.
     pub value: &'a str,
-    /// The stage that the value is of, as it is written or by its last word; the only one that computes it, if not given.
+    /// The stage that computes the value, in full or by its last word; if not given, the only one that does.
     pub stage: Option<&'a str>,
 }
 
-/// Whether rules apply at a value, with what a reader needs to see of it.
+/// Whether rules apply at a value, with the printed value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Why {
     /// The pass whose rules they are, as in pipeline text.
@@ -25,14 +25,14 @@ pub struct Why {
     pub stage: Stage,
     /// The value as it prints.
     pub line: String,
-    /// Of each rule that was asked: one, if the question names one.
+    /// One verdict per rule that was asked.
     pub verdicts: Vec<(RuleInfo, Verdict)>,
 }
 
 /// Whether a rule applies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It does; with what more there is to say.
+    /// It does, with details if there are any.
     Applies(Option<String>),
     Not(Obstacle),
 }
@@ -41,11 +41,11 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Obstacle {
     pub reason: String,
-    /// The value that does not fit as it prints, if it is another one.
+    /// The value that does not fit, as it prints, if it is another one.
     pub line: Option<String>,
 }
 
-/// A question that makes no sense.
+/// A question without an answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WhyError {
     #[error(
@@ -55,17 +55,17 @@ pub enum WhyError {
     UnknownRule { rule: String, nearest: Option<String>, rules: String, passes: String },
     #[error("the pass `{pass}` works on the program as a whole and cannot be asked about one value")]
     WithoutRules { pass: &'static str },
-    #[error("`{pass}` does not say of `{rule}` where it applies")]
+    #[error("`{pass}` cannot say where `{rule}` applies")]
     Silent { pass: &'static str, rule: String },
     #[error("the program has no stage `{stage}`; it has {known}")]
     UnknownStage { stage: String, known: String },
-    #[error("no stage has a value `%{value}`, and no module of that path computes one{}", did_you_mean(.nearest))]
+    #[error("no stage has a value `%{value}`, and no module with that path computes one{}", did_you_mean(.nearest))]
     UnknownValue { value: String, nearest: Option<String> },
-    #[error("`%{value}` is of a repeated block; say of which round, as in `%{value}.{first}`")]
+    #[error("`%{value}` belongs to a repeated block; give the iteration, as in `%{value}.{first}`")]
     Repeated { value: String, first: usize },
     #[error("the module {module} computes {}: {}; name one of them", counted(values.len(), "value"), listed(.values))]
     SeveralValues { module: String, values: Vec<String> },
-    #[error("the module {module} only holds others: {}; name one of them, or a value", listed(.modules))]
+    #[error("the module {module} only contains other modules: {}; name one of them, or a value", listed(.modules))]
     OnlyModules { module: String, modules: Vec<String> },
     #[error("`{value}` is in several stages: {stages}; say in which with --stage")]
     SeveralStages { value: String, stages: String },
@@ -80,8 +80,7 @@ fn listed(names: &[String]) -> String {
 
 /// Whether a rule applies at a value of `program`.
 ///
-/// It is the last pass of `pipeline` with such a rule, or of that name, that is asked, else one of `registry`, as its
-/// example has it.
+/// Asks the last pass of `pipeline` that has this rule or name, else one of `registry`, with the options of its example.
 pub fn why(
     registry: &Registry,
     pipeline: &Pipeline,
@@ -123,7 +122,7 @@ impl Verdict {
     }
 }
 
-/// The pass with the rule `name`, or called so, its text, and the rules to ask it for.
+/// The pass with the rule `name` or with that name itself, its text, and the rules to ask it about.
 fn find_rules<'p>(
     passes: &[(&'p dyn Pass, String)],
     name: &str,
@@ -194,7 +193,7 @@ fn find_value<'p>(program: &'p Program, name: &str, stage: Option<&str>) -> Resu
     }
 }
 
-/// What the module at `path` computes: in each stage one value at most.
+/// The values that the module at `path` computes: at most one per stage.
 fn of_module<'p>(stages: &[(Stage, &'p Graph)], path: &str) -> Result<Vec<Found<'p>>, WhyError> {
     let mut found = Vec::new();
     for (stage, graph) in stages {

@@ -1,4 +1,4 @@
-//! What applying a patch does to the graph itself.
+//! The changes to the graph when a patch is applied.
 
 use crate::graph::Node;
 use crate::op::OpKind;

@@ -1,4 +1,4 @@
-//! Which ops of a graph print as one, for whoever draws it.
+//! The repeated blocks of a graph, for exports.
 
 use super::ast::{Line, Segment, Statement};
 use super::lines::lines;

@@ -1,4 +1,4 @@
-//! Lines into graphs.
+//! Building of graphs from parsed lines.
 
 use super::ast::{Line, Operand, Repeat, Spanned};
 use super::lexer::{ParseError, Span};
@@ -21,7 +21,7 @@ impl<'s> Builder<'s> {
     /// Adds an input, whose fact is in `known`.
     pub fn input(&mut self, input: &Spanned<Name>, known: &BTreeMap<Name, Fact>) -> Parsed<()> {
         let Some(fact) = known.get(&input.node) else {
-            return Err(self.error(input.span, format!("nothing called `%{}` is declared", input.node)));
+            return Err(self.error(input.span, format!("no value `%{}` is declared", input.node)));
         };
         let added = self.graph.input(input.node.clone(), fact.clone());
         added.map(drop).map_err(|error| self.error(input.span, error.to_string()))
@@ -114,7 +114,7 @@ impl<'s> Builder<'s> {
                 Some(dtype) => self.graph.constant(Constant { value: *value, dtype }),
                 None => {
                     let message =
-                        "this number needs a type, as in `1.0 f32`: nothing on the line gives it one";
+                        "this number needs a type, as in `1.0 f32`: nothing else on the line determines it";
                     return Err(self.error(operand.span, message));
                 }
             },

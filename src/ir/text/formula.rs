@@ -1,6 +1,6 @@
 //! Formulas of fused ops: `layer_norm(%x, eps=1e-6) * (%scale + 1.0) + %shift`.
 //!
-//! The text of an op names its operands where the formula reads them, so that a line says what it computes.
+//! Operands are named inside the formula, so that a line shows what it computes.
 
 use super::ast::{Attribute, Operand, Spanned};
 use super::lexer::Token;
@@ -63,7 +63,7 @@ pub(super) fn attributes(op: &Op) -> Vec<(String, Attribute)> {
     op.attributes().iter().filter_map(written).collect()
 }
 
-const TOO_LONG: &str = "the formula is too long: compute a part of it in a line of its own";
+const TOO_LONG: &str = "the formula is too long: compute a part of it on a separate line";
 
 /// A formula being parsed.
 struct Formula<'p, 's> {
@@ -151,7 +151,7 @@ impl Formula<'_, '_> {
         }
         let (word, span) = self.parser.word("an operand, a number or an op")?;
         if word == "acc" {
-            let message = "`acc` is a product, which is written in front of the braces";
+            let message = "`acc` is a product, which is written before the braces";
             return if self.acc { Ok(Arg::Acc) } else { Err(self.parser.error_at(span, message)) };
         }
         self.call(builder, &word, span, depth)

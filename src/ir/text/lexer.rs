@@ -1,4 +1,4 @@
-//! Text into tokens, and the errors that point into it.
+//! The lexer, and errors that point into the text.
 
 use std::fmt;
 
@@ -42,7 +42,7 @@ fn shortened(mut message: String) -> String {
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Span { line, column, length } = self.span;
-        // Only a window of a very long line is worth showing.
+        // Of a very long line, only a window is shown.
         const BEFORE: usize = 60;
         const WIDTH: usize = 120;
         let skipped = (column - 1).saturating_sub(BEFORE);
@@ -84,7 +84,7 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '.' | '-' | '+')
 }
 
-/// The tokens of a text, made as they are asked for: of a long text, most are never in memory together.
+/// The tokens of a text, produced on demand, so that those of a long text are not all in memory.
 pub(super) struct Lexer<'s> {
     lines: std::str::Lines<'s>,
     /// What is left of the line.
@@ -101,7 +101,7 @@ impl<'s> Lexer<'s> {
         Self { lines: source.lines(), rest: "", line: 0, column: 1, end }
     }
 
-    /// The next token, in the end [`Token::End`] again and again.
+    /// The next token; after the last one, always [`Token::End`].
     pub fn next(&mut self) -> (Token<'s>, Span) {
         loop {
             let trimmed = self.rest.trim_start();

@@ -1,4 +1,4 @@
-//! Graphs into lines.
+//! Conversion of graphs to lines.
 
 use super::ast::{Line, Operand, Template};
 use super::formula::attributes;

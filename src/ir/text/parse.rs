@@ -1,4 +1,4 @@
-//! Text into programs: the grammar. What the lines mean is [`super::build`]'s.
+//! The parser: the grammar of programs. [`super::build`] gives lines their meaning.
 
 use super::ast::{Affine, Attribute, Carried, Line, Operand, PREVIOUS, Repeat, Segment, Spanned, Template};
 use super::build::Builder;
@@ -41,7 +41,7 @@ pub(super) struct Parser<'s> {
     in_block: bool,
     /// How many ops there are so far, those of repeated blocks in every round.
     ops: usize,
-    /// How many names the ranges so far stand for.
+    /// How many names the ranges so far expand to.
     names: usize,
 }
 
@@ -58,7 +58,7 @@ impl<'s> Parser<'s> {
         self.keyword("program")?;
         let (name, span) = self.word("a program name")?;
         if !is_well_formed(&name.replace('-', "_")) {
-            return Err(self.error_at(span, format!("`{name}` is no program name")));
+            return Err(self.error_at(span, format!("`{name}` is not a program name")));
         }
         let mut program = Program {
             name: name.into(),
@@ -88,8 +88,7 @@ impl<'s> Parser<'s> {
                     let rate = self.rate()?;
                     if program.prepares.keys().any(|&earlier| earlier >= rate) || !program.variants.is_empty()
                     {
-                        let message =
-                            "prepare stages come once each, in the order of their rates, before variants";
+                        let message = "each prepare stage may occur once; they come in the order of their rates, before variants";
                         return Err(self.error_at(span, message));
                     }
                     let (graph, labels, _) = self.graph(&known, false)?;
@@ -103,14 +102,14 @@ impl<'s> Parser<'s> {
                     let is_probe = keyword == "probe";
                     let (graph, _, choices) = self.graph(&known, is_probe)?;
                     if program.variants.insert(name.clone(), graph).is_some() {
-                        return Err(self.error_at(span, format!("`variant {name}` is there already")));
+                        return Err(self.error_at(span, format!("`variant {name}` occurs twice")));
                     }
                     if is_probe {
                         program.probes.insert(name, choices);
                     }
                 }
                 "schedule" => self.schedule(&mut program.schedule)?,
-                other => return Err(self.error_at(span, format!("`{other}` starts nothing here"))),
+                other => return Err(self.error_at(span, format!("unexpected `{other}`"))),
             }
         }
         Ok(program)
@@ -146,16 +145,15 @@ impl<'s> Parser<'s> {
             let (name, span) = self.word("a variant name")?;
             let count = if self.accept("*") { self.integer("a number of steps")? } else { 1 };
             if schedule.len() + count.min(MOST_STEPS) > MOST_STEPS || count > MOST_STEPS {
-                return Err(self.error_at(span, format!("a schedule may have {MOST_STEPS} steps at most")));
+                return Err(self.error_at(span, format!("a schedule may have at most {MOST_STEPS} steps")));
             }
             schedule.extend(std::iter::repeat_n(Name::from(name), count));
         }
         match self.peek() {
             Token::Punct("}") => Ok(()),
-            other => {
-                Err(self
-                    .error(format!("expected a variant, or `}}` as the schedule comes last; found {other}")))
-            }
+            other => Err(self.error(format!(
+                "expected a variant, or `}}` because the schedule comes last; found {other}"
+            ))),
         }
     }
 
@@ -213,8 +211,9 @@ impl<'s> Parser<'s> {
         const MOST_OPS: usize = 100_000;
         self.ops = self.ops.saturating_add(more);
         if self.ops > MOST_OPS {
-            let message =
-                format!("a program may have {MOST_OPS} ops at most, those of a block in each of its rounds");
+            let message = format!(
+                "a program may have at most {MOST_OPS} ops, counting a repeated block once per iteration"
+            );
             return Err(self.error_at(span, message));
         }
         Ok(())
@@ -282,7 +281,7 @@ impl<'s> Parser<'s> {
         self.punct("}")?;
         self.in_block = false;
         self.count_ops(body.len().saturating_mul((end - start) as usize), span.span)?;
-        // The ranges of a body stand for their names once in every round.
+        // The ranges of a body expand once per iteration.
         let again = (self.names - names).saturating_mul((end - start - 1) as usize);
         self.count_names(again, span.span)?;
         Ok(Repeat { start, end, carried, path, body, span })
@@ -312,7 +311,7 @@ impl<'s> Parser<'s> {
         }
         for name in yielded {
             if !body.iter().any(|line| line.name.node.to_string() == *name.node) {
-                return Err(self.error_at(name.span, format!("`%{}` is no value of the block", name.node)));
+                return Err(self.error_at(name.span, format!("`%{}` is not a value of the block", name.node)));
             }
         }
         Ok(())
@@ -370,7 +369,7 @@ impl<'s> Parser<'s> {
         self.keyword("in")?;
         let path = self.template("a module path")?;
         if path.node.0.len() > MOST_SEGMENTS {
-            let message = format!("a module path may have {MOST_SEGMENTS} segments at most");
+            let message = format!("a module path may have at most {MOST_SEGMENTS} segments");
             return Err(self.error_at(path.span, message));
         }
         Ok(Some(path.node))
@@ -384,7 +383,7 @@ impl<'s> Parser<'s> {
         Ok(operands)
     }
 
-    /// One operand, or the values that a range stands for.
+    /// One operand, or the values of a range.
     fn operand(&mut self) -> Parsed<Vec<Spanned<Operand>>> {
         if let Token::Punct("%") = self.peek() {
             let value =
@@ -436,8 +435,10 @@ impl<'s> Parser<'s> {
         }
         let (word, _) = self.word("an operand: `%value`, `@tensor type` or a number")?;
         let Ok(value) = word.parse::<f64>() else {
-            return Err(self
-                .error_at(span, format!("`{word}` is no operand; values start with `%`, weights with `@`")));
+            return Err(self.error_at(
+                span,
+                format!("`{word}` is not an operand; values start with `%`, weights with `@`"),
+            ));
         };
         let mut dtype = None;
         if let Token::Word(_) = self.peek() {
@@ -512,7 +513,7 @@ impl<'s> Parser<'s> {
                 let number = integer.ok().or_else(|| Number::from_f64(word.parse().ok()?));
                 number
                     .map(Attribute::Number)
-                    .ok_or_else(|| self.error_at(span, format!("`{word}` is no number")))
+                    .ok_or_else(|| self.error_at(span, format!("`{word}` is not a number")))
             }
         }
     }
@@ -543,7 +544,7 @@ impl<'s> Parser<'s> {
         let Some((codes, scales)) = word.split_once('.') else {
             let dtype = self.dtype(word, span)?;
             if dtype.is_code() {
-                let message = format!("{dtype} stands for nothing without scales, as in `{dtype}.row.bf16`");
+                let message = format!("{dtype} needs scales, as in `{dtype}.row.bf16`");
                 return Err(self.error_at(span, message));
             }
             return Ok((dtype, None));
@@ -603,12 +604,12 @@ impl<'s> Parser<'s> {
         Ok(indices.map(name).collect())
     }
 
-    /// Refuses ranges that stand for too much.
+    /// Refuses ranges that expand to too many names.
     fn count_names(&mut self, more: usize, span: Span) -> Parsed<()> {
         const MOST_NAMES: usize = 100_000;
         self.names = self.names.saturating_add(more);
         if self.names > MOST_NAMES {
-            return Err(self.error_at(span, format!("ranges may stand for {MOST_NAMES} names at most")));
+            return Err(self.error_at(span, format!("ranges may expand to at most {MOST_NAMES} names")));
         }
         Ok(())
     }
@@ -619,14 +620,14 @@ impl<'s> Parser<'s> {
         if is_well_formed(word) {
             Ok(word.into())
         } else {
-            Err(self.error_at(span, format!("`{word}` is no value name (letters, digits, `_` and `.`)")))
+            Err(self.error_at(span, format!("`{word}` is not a value name (letters, digits, `_` and `.`)")))
         }
     }
 
-    /// Refuses a range of names where it would stand for one.
+    /// Refuses a range where one name is expected.
     fn one_name(&self, word: &str, span: Span) -> Parsed<()> {
         match range::split(word) {
-            Some(_) => Err(self.error_at(span, format!("one name is due here, and `{word}` is a range"))),
+            Some(_) => Err(self.error_at(span, format!("expected one name, but `{word}` is a range"))),
             None => Ok(()),
         }
     }

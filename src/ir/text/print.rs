@@ -1,4 +1,4 @@
-//! Programs into text.
+//! The printer: programs to text.
 
 use super::ast::{Line, Operand, Repeat, Spanned, Statement, Template};
 use super::lines::lines;
@@ -17,7 +17,7 @@ pub struct PrintOptions {
     pub machine: Option<&'static Machine>,
     /// What each rewritten value replaced, as a comment.
     pub provenance: bool,
-    /// Every block and every name by itself instead of repeated blocks once and ranges of names.
+    /// Print every block and every name separately, instead of repeated blocks and ranges of names.
     pub unrolled: bool,
 }
 

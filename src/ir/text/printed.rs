@@ -1,4 +1,4 @@
-//! Printed lines that know what they are about, so that programs can be compared line by line.
+//! Printed lines, each with what it is about, so that programs can be compared line by line.
 
 use crate::{Name, Stage};
 

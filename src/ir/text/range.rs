@@ -10,8 +10,8 @@ pub(super) const LIMIT: i64 = 1 << 32;
 pub(super) fn bounds(text: &str) -> Result<Range<i64>, String> {
     let ends = text.split_once("..").and_then(|(start, end)| Some((index(start)?, index(end)?)));
     match ends {
-        None => Err(format!("`{text}` is no range like `0..19`")),
-        Some((_, end)) if end > LIMIT => Err(format!("the range `{text}` goes beyond {LIMIT}")),
+        None => Err(format!("`{text}` is not a range like `0..19`")),
+        Some((_, end)) if end > LIMIT => Err(format!("the range `{text}` exceeds {LIMIT}")),
         Some((start, end)) if start >= end => Err(format!("the range `{text}` is empty")),
         Some((start, end)) => Ok(start..end),
     }
@@ -40,7 +40,7 @@ pub(crate) fn follows(name: &Name, next: &Name) -> bool {
     }
 }
 
-/// `count` names that follow each other, as they are written from the `first` on.
+/// `count` consecutive names from `first` on, as written.
 pub(crate) fn written(first: &Name, count: usize) -> String {
     match first.split_index() {
         Some((stem, start)) if count > 1 => format!("%{stem}.{{{start}..{}}}", start + count),

@@ -24,17 +24,17 @@ impl Wiring<'_> {
         let mut known: BTreeMap<&Name, Fact> = BTreeMap::new();
         for Declaration { name, fact } in self.program.inputs.iter().chain(&self.program.carries) {
             if !is_well_formed(name) {
-                self.report(None, format!("`{name}`, which is declared, is no name"));
+                self.report(None, format!("`{name}` is declared, but is not a name"));
             }
             if let Some(fault) = fact.fault() {
-                self.report(None, format!("`%{name}`, which is declared: {fault}"));
+                self.report(None, format!("the declared `%{name}`: {fault}"));
             }
             if known.insert(name, fact.clone()).is_some() {
                 self.report(None, format!("`%{name}` is declared twice"));
             }
         }
         for Declaration { name, fact } in self.program.inputs.iter().filter(|input| !is_plain(&input.fact)) {
-            self.report(None, format!("`%{name}` is {fact}, but nothing quantized comes from outside"));
+            self.report(None, format!("`%{name}` is {fact}, but inputs cannot be quantized"));
         }
         for Declaration { name, fact } in self.program.carries.iter().filter(|c| c.fact.rate != Rate::Latent)
         {
@@ -49,7 +49,7 @@ impl Wiring<'_> {
                 if known.insert(&output.label, graph[output.value].fact.clone()).is_some() {
                     self.report(
                         None,
-                        format!("`%{}`, prepared per {rate}, is declared already", output.label),
+                        format!("`%{}`, prepared per {rate}, is already declared", output.label),
                     );
                 }
             }
@@ -58,7 +58,7 @@ impl Wiring<'_> {
             self.check_inputs(Stage::Variant(name.clone()), graph, &known);
         }
         for name in self.program.variants.keys().chain([&self.program.name]).filter(|name| !is_path(name)) {
-            self.report(None, format!("`{name}` is no name for a program or variant"));
+            self.report(None, format!("`{name}` is not a name for a program or variant"));
         }
         self.check_outputs();
         self.check_probes();
@@ -92,7 +92,7 @@ impl Wiring<'_> {
                     let (reads, is) = (node.fact.described(), fact.described());
                     self.report(
                         Some(&stage),
-                        format!("the input `%{}` is read as {reads}, it is {is}", node.name),
+                        format!("the input `%{}` is read as {reads}, but is {is}", node.name),
                     );
                 }
                 None => self.report(Some(&stage), format!("nothing provides the input `%{}`", node.name)),
@@ -120,7 +120,7 @@ impl Wiring<'_> {
                         results.join(", ")
                     };
                     let message = format!(
-                        "its results ({}) are not those of `{other}` ({})",
+                        "its results ({}) differ from those of `{other}` ({})",
                         list(&results),
                         list(expected)
                     );
@@ -212,7 +212,7 @@ impl Wiring<'_> {
         // What is written stays written, so the first step of a variant is the one to look at.
         for (step, name) in program.schedule.iter().enumerate().filter(|(_, name)| seen.insert(*name)) {
             let Some(graph) = program.variants.get(name) else {
-                self.report(None, format!("the schedule runs `{name}`, which is no variant"));
+                self.report(None, format!("the schedule runs `{name}`, which is not a variant"));
                 continue;
             };
             self.check_reads(step, name, graph, &written, &mut unwritten);

@@ -1,4 +1,4 @@
-//! How much memory the networks of a request take, before any of them is loaded.
+//! Estimated memory of a request's networks, before any of them is loaded.
 
 use super::{Networks, Optimized};
 use crate::Error;
@@ -6,8 +6,8 @@ use crate::pipeline::memory::{Memory, Peak, check_fits};
 use reflux_models::{Net, Role, Sizes};
 
 impl Networks {
-    /// The most device memory, in bytes, that the networks take at these sizes if none is loaded yet. On the processor it is a
-    /// lower bound.
+    /// The peak of device memory, in bytes, of the networks at these sizes if none is loaded yet. On the processor it is a lower
+    /// bound.
     ///
     /// # Errors
     /// If the passes on a network of its size fail.
@@ -25,7 +25,7 @@ impl Networks {
         })
     }
 
-    /// Refuses what cannot fit before any work is done.
+    /// Refuses a request that cannot fit, before any work is done.
     ///
     /// # Errors
     /// [`Error::Memory`], and as [`Networks::peak`].
@@ -33,7 +33,7 @@ impl Networks {
         let device = self.device;
         for &net in self.family().nets {
             let sizes = sizes_of(net);
-            // What is loaded has its memory already.
+            // Loaded networks have their memory already.
             if self.loaded.get(net).is_some_and(|(loaded, _)| *loaded == sizes) {
                 continue;
             }

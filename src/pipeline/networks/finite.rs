@@ -1,4 +1,4 @@
-//! Numbers that are none: found where they first appear, and never drawn.
+//! Detection of NaN and infinity where they first appear, so that they are never drawn.
 
 use super::Networks;
 use crate::Error;
@@ -6,21 +6,21 @@ use reflux_ir::{DType, HostTensor};
 use reflux_models::Net;
 
 impl Networks {
-    /// Refuses NaN and infinities in what `net` gave `when`.
+    /// Refuses NaN and infinity in the results of `net`; `when` is for the message.
     ///
     /// # Errors
-    /// [`Error::NotFinite`], with what is likely to have brought them about.
+    /// [`Error::NotFinite`], with the likely cause.
     pub fn check_finite(&self, net: &'static Net, when: &str, values: &HostTensor) -> Result<(), Error> {
         if is_finite(values) { Ok(()) } else { Err(self.not_finite(net, when.to_owned())) }
     }
 
-    /// What to say of NaN or infinities that `net` gave `when`.
+    /// The error for NaN or infinity in the results of `net`.
     pub fn not_finite(&self, net: &'static Net, when: String) -> Error {
         let cause = self.damaged_weight(net).unwrap_or_else(|| advice(self.dtype).to_owned());
         Error::NotFinite { network: net.folder, when, dtype: self.dtype, cause }
     }
 
-    /// Whether a weight of `net` is not finite, by itself or in what is computed in.
+    /// Whether a weight of `net` is not finite, as stored or in the dtype of the computation.
     fn damaged_weight(&self, net: &'static Net) -> Option<String> {
         let weights = self.weights.get(net)?;
         let program = self.lower(net, &self.family().geometry.smallest()).ok()?;
@@ -28,7 +28,7 @@ impl Networks {
         let damaged = names.keys().find(|name| weights.tensor(name).is_ok_and(|tensor| !is_finite(&tensor)));
         if let Some(name) = damaged {
             let path = weights.path().display();
-            return Some(format!("its weight `{name}` in {path} holds such numbers: download it again"));
+            return Some(format!("its weight `{name}` in {path} contains such numbers: download it again"));
         }
         let is_large = |tensor: HostTensor| !is_finite(&tensor.cast(self.dtype));
         let large = names.keys().find(|name| weights.tensor(name).is_ok_and(is_large))?;
@@ -36,10 +36,10 @@ impl Networks {
     }
 }
 
-/// What to try where no weight explains numbers that are not finite, in a pipeline that computes in `dtype`.
+/// What to try if no weight explains the NaN or infinity, in a pipeline that computes in `dtype`.
 fn advice(dtype: DType) -> &'static str {
     match dtype {
-        DType::F16 => "f16 holds no more than 65504: try --dtype bf16 or --dtype f32",
+        DType::F16 => "f16 numbers end at 65504: try --dtype bf16 or --dtype f32",
         DType::F32 => {
             "leave out what may have brought them about (initial latents, a true CFG scale, an edited program, lossy --passes); \
          without these its weights are damaged, so download them again"

@@ -1,11 +1,11 @@
-//! A transformer's program that is given instead of lowered: one that was edited by hand, for example.
+//! A transformer program given by the user instead of lowered, for example one edited by hand.
 
 use crate::Error;
 use reflux_ir::{DType, Declaration, Fact, Op, Program};
 use reflux_models::{Defaults, Geometry, ModelConfig, Sizes};
 use std::collections::BTreeMap;
 
-/// What the program computes in: the dtype of the prompt that it reads.
+/// The dtype in which the program computes: that of its prompt input.
 pub(super) fn dtype_of(program: &Program, model: &ModelConfig) -> Option<DType> {
     let prompt = prompt_of(program, model)?;
     prompt.fact.dtype.is_float().then_some(prompt.fact.dtype)
@@ -24,7 +24,7 @@ pub(super) fn defaults_of(program: &Program, model: &ModelConfig, mut defaults: 
     defaults
 }
 
-/// The input for what a text encoder makes of as many tokens as are asked for.
+/// The input for the result of a text encoder with a variable number of tokens.
 fn prompt_of<'p>(program: &'p Program, model: &ModelConfig) -> Option<&'p Declaration> {
     let encoder = model.text_encoders().into_iter().find(|encoder| encoder.tokens.is_none())?;
     program.inputs.iter().find(|input| *input.name == *encoder.input)
@@ -39,8 +39,8 @@ fn grid_of(program: &Program) -> Option<(usize, usize)> {
     })
 }
 
-/// Checks that `program` can take the place of `lowered`, the model's own program for `sizes`: that it reads what is there to
-/// read, gives what is needed of it, and runs as many steps.
+/// Checks that `program` can replace `lowered`, the model's own program for `sizes`: that its inputs are available, its
+/// results are the required ones, and it has the same number of steps.
 ///
 /// # Errors
 /// [`Error::Program`], with every disagreement.
@@ -53,7 +53,7 @@ pub(super) fn check(
     let mut reasons = Vec::new();
     if program.schedule.len() != lowered.schedule.len() {
         reasons.push(format!(
-            "its schedule has {}, and {} are asked for",
+            "its schedule has {}, but {} are requested",
             reflux_ir::pass::counted(program.schedule.len(), "step"),
             lowered.schedule.len()
         ));
@@ -63,7 +63,7 @@ pub(super) fn check(
     let (rows, columns) = geometry.grid(sizes);
     if let Some(found) = grid_of(program).filter(|found| *found != (rows, columns)) {
         reasons.push(format!(
-            "its `position_ids` are of {} × {} tokens, and a picture of {} × {} pixels has {rows} × {columns} (rows × columns)",
+            "its `position_ids` are for {} × {} tokens, but a picture of {} × {} pixels has {rows} × {columns} (rows × columns)",
             found.0, found.1, sizes.width, sizes.height
         ));
     }
@@ -83,27 +83,24 @@ fn inputs(program: &Program, lowered: &Program, reasons: &mut Vec<String>) {
             None => {
                 let known: Vec<_> = lowered.inputs.iter().map(|known| format!("%{}", known.name)).collect();
                 reasons.push(format!(
-                    "it reads `%{}`, which this model does not give; it gives {}",
+                    "it reads `%{}`, which this model does not provide; it provides {}",
                     own.name,
                     known.join(", ")
                 ));
             }
             Some(known) if !known.fact.same_type(&own.fact) => {
-                reasons.push(format!("it declares `{}`, and is given `{}`", written(own), written(known)));
+                reasons.push(format!("it declares `{}`, but is given `{}`", written(own), written(known)));
             }
             Some(_) => {}
         }
     }
     let is_declared = |known: &&Declaration| program.inputs.iter().any(|own| own.name == known.name);
     for known in lowered.inputs.iter().filter(|known| !is_declared(known)) {
-        reasons.push(format!(
-            "it does not declare `{}`, which it is given (it need not read it)",
-            written(known)
-        ));
+        reasons.push(format!("it must declare `{}`, even if it does not read it", written(known)));
     }
 }
 
-/// Every step must give the results that the model's own steps give; more are not looked at.
+/// Every step must return the results of the model's own steps; others are ignored.
 fn results(program: &Program, lowered: &Program, reasons: &mut Vec<String>) {
     let facts = |program: &Program| -> BTreeMap<String, BTreeMap<String, Fact>> {
         let of = |graph: &reflux_ir::Graph| {

@@ -1,4 +1,4 @@
-//! The networks of a model: opened, optimized, loaded and left again. What flows through them is not known here.
+//! The networks of a model: opened, optimized, loaded and evicted. The data flow between them is not known here.
 
 mod estimate;
 mod finite;
@@ -26,41 +26,40 @@ use std::sync::Arc;
 /// The networks of a model on a device. They are loaded when they are first needed, and stay as [`Memory`] says.
 pub(super) struct Networks {
     config: ModelConfig,
-    /// Of every network, if the model has any; drawn otherwise. Mapped only, until a network is loaded.
+    /// The weights of every network, or `None` for random ones. Only mapped until a network is loaded.
     weights: HashMap<&'static Net, Rc<Weights>>,
     device: Device,
     dtype: DType,
     passes: Pipeline,
-    /// What runs on the networks that run once a picture.
+    /// The passes for networks that run once per picture.
     passes_once: Pipeline,
-    /// What takes the place of the denoiser's own program.
+    /// A program that replaces the denoiser's own.
     program: Option<Arc<Program>>,
     dump_dir: Option<PathBuf>,
     memory: Memory,
-    /// Networks as the passes made them, for the sizes last asked for.
+    /// Networks after the passes, for the sizes last requested.
     optimized: HashMap<&'static Net, Optimized>,
-    /// What the passes did to the denoiser.
+    /// The report of the passes on the denoiser.
     pass_reports: Vec<PassReport>,
     loaded: HashMap<&'static Net, (Sizes, Box<dyn Execute>)>,
     profiling: bool,
 }
 
-/// A network's program as the passes made it.
+/// A network's program after the passes.
 struct Optimized {
     sizes: Sizes,
     program: Program,
-    /// The most memory of the device that it takes at once, in bytes; on the processor a lower bound.
+    /// Its peak of device memory, in bytes; on the processor a lower bound.
     needed: u64,
-    /// How much of that it takes only while it runs.
+    /// How much of that it needs only while it runs.
     working: u64,
 }
 
 impl Networks {
-    /// The networks of a model with weights that mean nothing, on the device that `info` is of. What is worth a warning is added
-    /// to `warnings`.
+    /// The networks of a model with random weights, on the device of `info`. Adds to `warnings`.
     ///
     /// # Errors
-    /// If there is no such device, or they cannot compute in what is asked for.
+    /// If there is no such device, or they cannot compute in the requested dtype.
     pub fn with_random_weights(
         config: ModelConfig,
         options: OpenOptions,
@@ -75,7 +74,7 @@ impl Networks {
         {
             return Err(Error::Range {
                 what: "the dtype",
-                range: format!("{own}, as the program has it"),
+                range: format!("{own}, as in the program"),
                 found: asked.to_string(),
             });
         }
@@ -112,7 +111,7 @@ impl Networks {
         })
     }
 
-    /// Opens the weights of all networks. Only headers are read. What is worth a warning is added to `warnings`.
+    /// Opens the weights of all networks, reading only headers. Adds to `warnings`.
     ///
     /// # Errors
     /// As [`open_weights`].
@@ -148,12 +147,12 @@ impl Networks {
         self.dtype
     }
 
-    /// What runs on the denoiser before it is loaded.
+    /// The passes that run on the denoiser before it is loaded.
     pub fn passes(&self) -> &Pipeline {
         &self.passes
     }
 
-    /// What the passes did to the denoiser.
+    /// The report of the passes on the denoiser.
     pub fn pass_reports(&self) -> &[PassReport] {
         &self.pass_reports
     }
@@ -166,7 +165,7 @@ impl Networks {
         }
     }
 
-    /// What was measured, by network.
+    /// The profiles, by network.
     pub fn profiles(&self) -> Vec<(&'static Net, &Profile)> {
         let profile = |net: &&'static Net| Some((*net, self.loaded.get(net)?.1.profile()?));
         self.family().nets.iter().filter_map(profile).collect()
@@ -198,7 +197,7 @@ impl Networks {
         Ok(self.loaded.get_mut(net).expect("just loaded").1.as_mut())
     }
 
-    /// Makes room for `net`, which is to be loaded.
+    /// Frees memory for loading `net`.
     fn evict(&mut self, net: &'static Net) {
         // The old one goes first, so that the two are never in memory together.
         self.loaded.remove(net);
@@ -217,7 +216,7 @@ impl Networks {
         }
     }
 
-    /// Refuses a program that is given and reads weights that are not there, or does not fit `sizes`, before anything runs.
+    /// Refuses a given program that reads missing weights or does not match `sizes`, before anything runs.
     pub fn check_given(&mut self, sizes: &Sizes) -> Result<(), Error> {
         let Some(given) = self.program.clone() else { return Ok(()) };
         let denoiser = self.family().denoiser();

@@ -1,4 +1,4 @@
-//! Networks as the passes leave them.
+//! Networks after the passes.
 
 use super::{Networks, Optimized, given};
 use crate::Error;
@@ -7,7 +7,7 @@ use reflux_ir::pass::Driver;
 use reflux_models::{Net, Role, Sizes};
 
 impl Networks {
-    /// `net` for these sizes. What passes were asked for run on the denoiser: it is what runs at every step.
+    /// `net` for these sizes. The requested passes run on the denoiser, which runs at every step.
     pub(super) fn optimized(&mut self, net: &'static Net, sizes: &Sizes) -> Result<&Optimized, Error> {
         if self.optimized.get(net).is_none_or(|known| known.sizes != *sizes) {
             let program = self.lower(net, sizes)?;
@@ -25,12 +25,12 @@ impl Networks {
         Ok(&self.optimized[net])
     }
 
-    /// `net` as it is lowered.
+    /// The program of `net` before any passes.
     pub fn lower(&self, net: &'static Net, sizes: &Sizes) -> Result<Program, Error> {
         Ok(self.config.lower(net, sizes, self.dtype)?)
     }
 
-    /// Has `program` be what `net` is at these sizes, instead of what the passes make of it.
+    /// Uses `program` for `net` at these sizes, instead of the result of the passes.
     pub fn replace(&mut self, net: &'static Net, sizes: Sizes, program: Program) {
         self.insert(net, sizes, program);
         self.loaded.remove(net);

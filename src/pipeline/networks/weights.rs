@@ -1,4 +1,4 @@
-//! Where networks have their weights from.
+//! Opening of networks' weights.
 
 use crate::Error;
 use reflux_ir::DType;
@@ -6,7 +6,7 @@ use reflux_ir::pass::counted;
 use reflux_models::weights::Weights;
 use reflux_models::{ModelConfig, ModelError, ModelFiles, Net};
 
-/// Opens the weights of `net`. Only headers are read. What is worth a warning is added to `warnings`.
+/// Opens the weights of `net`, reading only headers. Adds to `warnings`.
 ///
 /// # Errors
 /// If they cannot be read, or names, shapes or types of tensors are not those of the network.
@@ -21,7 +21,7 @@ pub(crate) fn open_weights(
     if let Some(why) = weights.refusal() {
         return Err(ModelError::Setting { path, why }.into());
     }
-    // A checkpoint is one of the network as it is before any passes, and neither its names nor its shapes depend on sizes.
+    // A checkpoint belongs to the network before any passes; its names and shapes do not depend on sizes.
     let unused =
         weights.check_for(&config.lower(net, &config.family().geometry.smallest(), DType::F32)?, &[])?;
     let path = path.display();

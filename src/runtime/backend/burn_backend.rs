@@ -1,4 +1,4 @@
-//! What ops and the executor ask of a burn backend: what differs between those that programs run on.
+//! The interface between the executor and a burn backend: everything in which backends differ.
 
 use crate::RunError;
 use crate::ops::matrix;
@@ -32,7 +32,7 @@ pub trait BurnBackend: Backend {
         Value::upload(tensor, device)
     }
 
-    /// `value` as it is best kept for being read at every step.
+    /// `value` in the form that is fastest to read at every step.
     fn kept(value: Value<Self>) -> Value<Self> {
         value
     }
@@ -68,7 +68,7 @@ pub trait BurnBackend: Backend {
         quantized::matmul_i8::<Self>(x, weight)
     }
 
-    /// The numbers, in f32, that the bits of f8e4m3 codes stand for.
+    /// The values, in f32, of f8e4m3 codes given by their bits.
     fn decode_f8(codes: IntTensor<Self>, device: &Self::Device) -> FloatTensor<Self> {
         quantized::decode_f8::<Self>(codes, device)
     }
@@ -88,7 +88,7 @@ pub trait BurnBackend: Backend {
 
 /// Brings one weight after the other to a device, and graphs after them. When it is dropped, so is the memory that only loading took.
 pub trait Loader<B: BurnBackend> {
-    /// Brings a tensor to the device.
+    /// Uploads a tensor to the device.
     fn upload(&mut self, data: TensorData) -> Result<Value<B>, RunError>;
 
     /// A way to run all of `graph`, whose weights are `weights`, faster than op by op.
@@ -127,7 +127,7 @@ pub struct Kept<B: BurnBackend> {
 }
 
 impl<B: BurnBackend> Kept<B> {
-    /// An input, which whoever reads it brings to the device.
+    /// An input, which is uploaded by its first reader.
     pub fn given(host: HostTensor, version: u64) -> Self {
         Self { host: Some(host), device: OnceCell::new(), version, is_made: false }
     }
@@ -174,7 +174,7 @@ pub trait GraphRunner<B: BurnBackend> {
     /// Waits for what runs.
     fn wait(&self) -> Result<(), RunError>;
 
-    /// What of the graph it does not run by itself, if there is such, and what that costs.
+    /// The note on ops of the graph that it cannot run itself, if there are any, and on their cost.
     fn fallback(&self) -> Option<String>;
 
     /// Waits for the result of this number and brings it to the host.

@@ -1,4 +1,4 @@
-//! What is asked of every backend.
+//! The interface of every backend.
 
 use crate::DeviceError;
 use crate::RunError;
@@ -27,8 +27,8 @@ pub(crate) trait Backend: Sync + RefUnwindSafe {
     /// Starts to watch the device's memory.
     fn meter(&self) -> Box<dyn Meter>;
 
-    /// What running `graph`, a variant, takes, if the backend plans its memory as a whole. Nothing if it does not, or if the graph
-    /// is larger than the device by itself.
+    /// The memory that running `graph`, a variant, takes, if the backend plans it as a whole. `None` if it does not, or if the
+    /// graph alone is larger than the device.
     fn planned_memory(&self, graph: &Graph) -> Option<PlannedMemory> {
         let _ = graph;
         None
@@ -44,21 +44,21 @@ pub(crate) struct Facts {
     pub aliases: &'static [&'static str],
     /// The crate that it is built on.
     pub library: &'static str,
-    /// In what networks compute unless told otherwise.
+    /// The default dtype for computation.
     pub dtype: DType,
     /// Whether its products read weights in panels, as the pass `pack` lays them out.
     pub reads_panels: bool,
-    /// Whether networks that run once a picture are worth the time of the passes.
+    /// Whether passes pay off for networks that run once per picture.
     pub optimizes_once: bool,
-    /// Whether a step's memory is planned before it runs, and kept between steps. Else what is said of it is a lower bound.
+    /// Whether the memory of a step is planned before it runs and kept between steps. If not, estimates are lower bounds.
     pub plans_memory: bool,
     /// Whether weights stay in the memory of this process.
     pub is_host: bool,
-    /// Whether passes that promise the same bits keep them here.
+    /// Whether exact passes keep every bit on this device.
     pub keeps_bits: bool,
     /// The tables of machines that are of its devices, by name; see [`reflux_ir::Machine::NAMES`].
     pub machines: &'static [&'static str],
-    /// In which forms, and computing in what, its kernels are proven.
+    /// The forms and dtypes in which its kernels are checked.
     pub proofs: &'static [(Form, DType)],
     /// What results that have codes in them are compared with.
     pub oracle_of_codes: Oracle,

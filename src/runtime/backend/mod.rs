@@ -1,4 +1,4 @@
-//! What programs run on.
+//! The backends that programs run on.
 //!
 //! A backend is a folder here with a type that implements `Backend`, and a line in `BACKENDS`. What is above this folder knows
 //! backends by the trait, and none by its name. To add one, say for AMD's GPUs through burn's HIP backend:

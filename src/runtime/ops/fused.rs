@@ -1,4 +1,4 @@
-//! Fused ops, term by term: what their formulas mean, by the arms of the ops they are made of.
+//! The reference for fused ops: their formulas, term by term, by the arms of the single ops.
 
 use super::execute_op;
 use crate::RunError;

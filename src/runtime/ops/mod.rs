@@ -1,4 +1,4 @@
-//! What each op means on a burn backend: one arm per op, the reference for every other way to run it.
+//! The reference implementation of each op on a burn backend, one arm per op. Every other way to run it must agree with this.
 
 mod attention;
 mod data;

@@ -1,4 +1,4 @@
-//! Quantized values, by ops that every backend has.
+//! Quantized values, by operations that every backend has.
 
 use super::extents;
 use crate::RunError;
@@ -111,7 +111,7 @@ pub fn dequantize<B: BurnBackend>(
     B::float_reshape(B::float_cast(numbers, float_dtype(dtype)), burn_shape(&fact.shape))
 }
 
-/// The numbers, in f32, that the bits of f8e4m3 codes stand for: looked up.
+/// The values, in f32, of f8e4m3 codes given by their bits: looked up in a table.
 pub fn decode_f8<B: BurnBackend>(codes: IntTensor<B>, device: &B::Device) -> FloatTensor<B> {
     let table: Vec<f32> = (0..=u8::MAX).map(f8e4m3::decode).collect();
     let table = B::float_from_data(TensorData::new(table, Shape::new([256])), device);

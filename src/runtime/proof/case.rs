@@ -1,4 +1,4 @@
-//! What is run to prove kernels.
+//! The programs that check kernels.
 
 use reflux_ir::text::parse;
 use reflux_ir::{DType, Name, Patch, Program};
@@ -49,7 +49,7 @@ impl CaseFile {
     fn read(source: &str) -> Self {
         let parsed = |source: &str| parse(source).expect("a test reads every file");
         let program = parsed(source);
-        // Programs are text; in that of these, a dtype is said wherever one is meant.
+        // The text of these programs names every dtype explicitly, so replacing bf16 in it replaces all of them.
         let in_f32 = parsed(&source.replace(DType::BF16.name(), DType::F32.name()));
         let mut results: Vec<Name> = Vec::new();
         for graph in program.variants.values() {
@@ -66,7 +66,7 @@ impl CaseFile {
 }
 
 impl Case {
-    /// What codes it computes with, if it does.
+    /// The dtype of the codes that it computes with, if any.
     pub fn codes(&self) -> Option<DType> {
         let facts = self.program.variants.values().flat_map(|graph| graph.ids().map(|id| &graph[id].fact));
         facts.into_iter().find(|fact| fact.is_quantized()).map(|fact| fact.dtype)

@@ -1,10 +1,10 @@
-//! Weights and inputs that mean nothing, the same for every run of a case.
+//! Random weights and inputs, the same for every run of a case.
 
 use crate::runs::random_inputs;
 use reflux_ir::{Fact, HostTensor, Program, WeightData, WeightError, WeightSource};
 use std::collections::HashMap;
 
-/// Makes a source of normal numbers from a seed, which gives as many as it is asked for.
+/// Makes a source of any number of normal numbers from a seed.
 pub type Noise<'n> = &'n dyn Fn(u64) -> Box<dyn FnMut(usize) -> Vec<f32>>;
 
 /// Rounded to the dtypes of the program that they were drawn for: one in f32 reads the same numbers.

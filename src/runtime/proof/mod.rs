@@ -1,7 +1,7 @@
-//! Proofs that a device computes what programs mean.
+//! Checks that a device computes what programs mean.
 //!
-//! Each case runs on the device as its default passes leave it, and where it has kernels for that, as it is written too; and op by
-//! op on the processor, which says what it means.
+//! Each case runs on the device after its default passes and, if the device has kernels for that, also as written; the reference
+//! is a run op by op on the CPU.
 
 mod case;
 mod drawn;
@@ -20,8 +20,8 @@ use reflux_ir::pass::{Driver, Pipeline};
 use reflux_ir::{DType, Op, Program};
 use std::error::Error;
 
-/// Runs all cases on `device`, which is there, on numbers that `noise` makes of `seed`; `passes` are its default ones. Tells
-/// `observe` of each.
+/// Runs all cases on `device` with numbers that `noise` makes from `seed`; `passes` are the device's default ones. Reports each
+/// to `observe`.
 pub fn prove(device: Device, passes: &Pipeline, noise: Noise, seed: u64, observe: &mut dyn FnMut(Outcome)) {
     for file in CaseFile::all() {
         let drawn = Drawn::new(&file.program, noise, seed);
@@ -34,7 +34,7 @@ pub fn prove(device: Device, passes: &Pipeline, noise: Noise, seed: u64, observe
     }
 }
 
-/// How far a case on `device` is from what it should be, and what keeps it from proving much.
+/// The distance of a case on `device` from its reference, and why it may prove little.
 fn run(
     case: &Case,
     form: Form,
@@ -62,12 +62,12 @@ fn run(
     Ok((distance(&run_steps(executor.as_mut(), &inputs)?, &expected), note))
 }
 
-/// What keeps a case from proving much.
+/// Why a case may prove little.
 fn note(form: Form, program: &Program, fallbacks: &[String]) -> Option<String> {
     let mut ops = program.variants.values().flat_map(|graph| graph.ids().map(|id| &graph[id].op));
     let is_fused = ops.any(Op::is_fused);
     match fallbacks {
-        [] => (form == Form::Fused && !is_fused).then(|| "no pass fuses anything of it".to_owned()),
+        [] => (form == Form::Fused && !is_fused).then(|| "no pass fuses anything in it".to_owned()),
         notes => Some(notes.join("; ")),
     }
 }

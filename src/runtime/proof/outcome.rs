@@ -1,15 +1,15 @@
-//! What became of a case.
+//! The outcome of a case.
 
 use super::case::Case;
 use crate::Form;
 use reflux_ir::DType;
 use serde::Serialize;
 
-/// How far, and how far is too far; both are relative L2 distances.
+/// The distance of a case and its tolerance, both as relative L2 distances.
 #[derive(Debug, Serialize)]
 pub struct Outcome {
     pub case: String,
-    /// Whether it ran as it is written.
+    /// Whether it ran as written, without passes.
     pub unfused: bool,
     pub dtype: DType,
     /// Infinite, which is `null` in JSON, if results cannot be compared; none if there are no results.
@@ -18,7 +18,7 @@ pub struct Outcome {
     pub passed: bool,
     /// Why it did not run.
     pub error: Option<String>,
-    /// What keeps it from proving much.
+    /// Why it may prove little.
     pub note: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What `reflux bench` is given.
+//! The arguments of `reflux bench`.
 
 use super::subject::SubjectArgs;
 use crate::cli::device::DeviceArg;
@@ -19,7 +19,7 @@ pub struct Args {
     /// Measure whole pictures: text encoders, all steps, the decoder
     #[arg(long, conflicts_with_all = ["net", "profile"])]
     pub image: bool,
-    /// What stays on the device from picture to picture
+    /// What stays on the device between pictures
     #[arg(long, value_enum, default_value = "resident", requires = "image")]
     pub memory: MemoryArg,
     #[arg(long, default_value = "auto")]
@@ -28,16 +28,16 @@ pub struct Args {
     pub passes: PassArgs,
     #[command(flatten)]
     pub sizes: SizeArgs,
-    /// How often to measure a step of each variant of the schedule
+    /// Measured runs of a step, for each variant of the schedule
     #[arg(long, value_name = "N", default_value = "10", value_parser = number::positive, allow_negative_numbers = true)]
     pub runs: usize,
-    /// How often to run it first, unmeasured
+    /// Unmeasured runs before those
     #[arg(long, value_name = "N", default_value = "2", value_parser = number::count, allow_negative_numbers = true)]
     pub warmup: usize,
     /// Print everything as one JSON object
     #[arg(long)]
     pub json: bool,
-    /// Then run the whole schedule once more and measure every op
+    /// Also run the whole schedule once and measure every op
     #[arg(long)]
     pub profile: bool,
 }

@@ -24,14 +24,14 @@ struct Measured {
     width: usize,
     height: usize,
     steps: usize,
-    /// The most memory of the device at once, from shapes; on the processor a lower bound.
+    /// The planned peak of device memory, from shapes; on the processor a lower bound.
     planned_bytes: u64,
-    /// What it took, where that can be known.
+    /// The measured peak, if it is known.
     peak_bytes: Option<u64>,
-    /// The first picture, with all that is read and compiled for it.
+    /// The first picture, including loading and compilation.
     cold_seconds: f64,
     cold_stages: Vec<StageTime>,
-    /// A picture when everything is there.
+    /// A later picture, with everything loaded.
     median_ms: f64,
     p95_ms: f64,
     /// Medians, in order.
@@ -39,7 +39,7 @@ struct Measured {
     warnings: Vec<String>,
 }
 
-/// Makes a picture, and then as many as are to be measured.
+/// Makes a first picture, and then those that are measured.
 pub fn bench(args: &Args, subject: Subject) -> Result<(), Error> {
     let device = Device::from(args.device);
     let info = device.probe().map_err(RunError::from)?;
@@ -105,7 +105,7 @@ fn picture(
     Ok((time, report))
 }
 
-/// Of each stage of all pictures.
+/// The times of each stage, over all pictures.
 fn medians(reports: &[Report]) -> Vec<StageTime> {
     let stages = reports.first().map(|report| &report.stages[..]).unwrap_or_default();
     let median = |stage: &String| {

@@ -102,7 +102,7 @@ pub fn bench(args: &Args) -> Result<(), Error> {
     print(&if args.json { report.json() } else { report.to_string() })
 }
 
-/// `program` on `device` with inputs drawn, and how long that took in seconds.
+/// Loads `program` onto `device` with random inputs; also returns the time in seconds.
 fn loaded(device: Device, program: Program, weights: &dyn WeightSource) -> Result<(Session, f64), Error> {
     let start = Instant::now();
     let heap = KeptHeap::on(device);

@@ -1,4 +1,4 @@
-//! What was measured, as a table and as JSON.
+//! The report, as a table and as JSON.
 
 use super::spread::Spread;
 use crate::cli::by_op;
@@ -24,26 +24,26 @@ pub struct Report {
     pub steps: usize,
     pub warmup: usize,
     pub runs: usize,
-    /// The least memory that it can run in, from shapes.
+    /// The planned peak of memory, from shapes.
     pub planned_bytes: u64,
-    /// What it took, where that can be known; [`reflux_runtime::MemoryMeter`] says of what.
+    /// The measured peak, if it is known; see [`reflux_runtime::MemoryMeter`].
     pub peak_bytes: Option<u64>,
     /// From the start of the command until the passes are done.
     pub optimize_seconds: f64,
     pub load_seconds: f64,
-    /// With what runs once before it.
+    /// The first step, including prepare stages.
     pub first_step_ms: f64,
     /// From the start of the command until the first step is done.
     pub cold_start_seconds: f64,
     pub variants: Vec<VariantReport>,
-    /// All steps at their medians; what runs before the first is not counted.
+    /// All steps at their medians, without prepare stages.
     pub denoise_seconds: f64,
-    /// The machine whose datasheet the floors are from; where there is none, what is reached on it.
+    /// The machine whose datasheet gives the floors, if there is one.
     pub machine: Option<&'static str>,
     /// All steps at their floors.
     pub denoise_floor_seconds: Option<f64>,
     pub fallbacks: Vec<String>,
-    /// What a user may not have meant by the passes.
+    /// Warnings about the passes.
     pub warnings: Vec<String>,
     pub profile: Option<ProfileReport>,
 }
@@ -51,17 +51,17 @@ pub struct Report {
 #[derive(Serialize)]
 pub struct VariantReport {
     variant: Name,
-    /// How many of the schedule run it.
+    /// How many steps of the schedule run it.
     steps: usize,
     median_ms: f64,
     p95_ms: f64,
     flop: u64,
-    /// Read and written.
+    /// Bytes read and written.
     bytes: u64,
     tflops_per_second: f64,
     /// By the roofline of the machine's datasheet.
     floor_ms: Option<f64>,
-    /// How near the median is to the floor; 100 is there.
+    /// The floor as a percentage of the median.
     percent_of_floor: Option<f64>,
 }
 
@@ -73,7 +73,7 @@ pub struct ProfileReport {
 }
 
 impl VariantReport {
-    /// What `times` of `variant` mean.
+    /// The row of `variant`, from its `times`.
     pub fn new(program: &Program, variant: &Name, times: &[Duration], machine: Option<&Machine>) -> Self {
         let graph = &program.variants[variant];
         let Spread { median, p95 } = Spread::of(times);
@@ -134,7 +134,7 @@ impl fmt::Display for Report {
         write!(f, "denoising   {:.2} s for all steps", self.denoise_seconds)?;
         match (self.machine, self.denoise_floor_seconds) {
             (Some(machine), Some(floor)) => writeln!(f, "; floor on {machine}: {floor:.2} s")?,
-            _ => writeln!(f, "; there is no table of this device")?,
+            _ => writeln!(f, "; there is no cost table for this device")?,
         }
         self.fallbacks.iter().try_for_each(|note| writeln!(f, "note: {note}"))?;
         self.warnings.iter().try_for_each(|warning| writeln!(f, "warning: {warning}"))?;

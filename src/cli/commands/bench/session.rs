@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 pub struct Session {
     executor: Box<dyn Execute>,
-    /// What denoising gives once.
+    /// The inputs that are bound once per picture.
     conditioning: Vec<(String, HostTensor)>,
-    /// What it gives every step.
+    /// The inputs that are bound at every step.
     latents: Vec<(String, HostTensor)>,
 }
 
 impl Session {
-    /// Gives the program of `executor` inputs drawn from `seed`.
+    /// Binds inputs drawn from `seed` to the program of `executor`.
     pub fn new(executor: Box<dyn Execute>, seed: u64) -> Result<Self, RunError> {
         let inputs = random_inputs(executor.program(), &[], seed);
         let is_latent = |name: &str| {
@@ -32,20 +32,20 @@ impl Session {
         self.executor.program()
     }
 
-    /// What runs by slower kernels than it could, and why.
+    /// Notes on ops that run on slower kernels, and why.
     pub fn fallbacks(&self) -> &[String] {
         self.executor.fallbacks()
     }
 
-    /// Every variant of the schedule with its first step, in the order of these. In that order, what a variant reuses has
-    /// been computed by one before it.
+    /// Every variant of the schedule with its first step, ordered by that step. In this order, everything that a variant reuses
+    /// has been computed by an earlier one.
     pub fn variants(&self) -> Vec<(Name, usize)> {
         let mut seen = HashSet::new();
         let schedule = self.program().schedule.iter().enumerate();
         schedule.filter(|(_, name)| seen.insert(*name)).map(|(step, name)| (name.clone(), step)).collect()
     }
 
-    /// Runs a step as denoising does, from new latents to the velocity on the host, and says how long it took.
+    /// Runs a step as in denoising, from new latents to the velocity on the host, and returns its time.
     pub fn step(&mut self, step: usize) -> Result<Duration, RunError> {
         let start = Instant::now();
         for (name, value) in &self.latents {
@@ -55,7 +55,7 @@ impl Session {
         Ok(start.elapsed())
     }
 
-    /// The times of `runs` runs of a step, after `warmup` that do not count.
+    /// The times of `runs` runs of a step, after `warmup` unmeasured ones.
     pub fn measure(&mut self, step: usize, warmup: usize, runs: usize) -> Result<Vec<Duration>, RunError> {
         for _ in 0..warmup {
             self.step(step)?;

@@ -1,17 +1,17 @@
-//! What measured times are summed up as.
+//! Summaries of measured times.
 
 use std::time::Duration;
 
-/// Of several times, in ms.
+/// A summary of several times, in ms.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
     pub median: f64,
-    /// The least of them that 95 of 100 do not exceed.
+    /// The 95th percentile: the smallest time that 95 of 100 do not exceed.
     pub p95: f64,
 }
 
 impl Spread {
-    /// Of `times`, which are one or more.
+    /// The summary of `times`, at least one.
     pub fn of(times: &[Duration]) -> Self {
         let mut ms: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1e3).collect();
         ms.sort_by(f64::total_cmp);

@@ -9,7 +9,7 @@ use reflux_models::weights::RandomWeights;
 use reflux_models::{ModelFiles, Net};
 use std::path::PathBuf;
 
-/// Of weights that are drawn. Times do not depend on it.
+/// The seed of random weights. Times do not depend on it.
 pub const SEED: u64 = 0;
 
 #[derive(clap::Args)]
@@ -22,24 +22,24 @@ pub struct SubjectArgs {
     /// A built-in configuration, which has no weights
     #[arg(long, value_name = "NAME", value_parser = built_in_names())]
     config: Option<String>,
-    /// Draw the weights instead of reading them; steps take as long
+    /// Use random weights instead of reading them; times are the same
     #[arg(long)]
     random_weights: bool,
 }
 
 pub struct Subject {
-    /// As the user calls it.
+    /// Its name as given by the user.
     pub name: String,
     pub model: ModelArg,
-    /// Where the model's weights are; drawn if nowhere.
+    /// Where the model's weights are; random if `None`.
     files: Option<ModelFiles>,
 }
 
 impl Subject {
-    /// What the arguments ask for.
+    /// The subject that the arguments ask for.
     ///
     /// # Errors
-    /// If it has no weights and none may be drawn.
+    /// If it has no weights and random ones are not allowed.
     pub fn of(args: &SubjectArgs) -> Result<Self, Error> {
         if let Some(option) = args.parts.given().filter(|_| args.config.is_some() || args.random_weights) {
             let other = if args.random_weights {
@@ -54,7 +54,7 @@ impl Subject {
         if let Some(name) = &args.config {
             if !args.random_weights {
                 let message = format!(
-                    "{name} is a configuration and has no weights; add --random-weights, or name a model's folder \
+                    "{name} is a configuration and has no weights; add --random-weights, or name a model folder \
                      with --model"
                 );
                 return Err(Error::Usage(message));
@@ -69,7 +69,7 @@ impl Subject {
         Ok(Self { name, model, files: (!args.random_weights).then_some(files) })
     }
 
-    /// What makes pictures of it.
+    /// The pipeline that makes its pictures.
     pub fn pipeline(&self, options: OpenOptions) -> Result<DiffusionPipeline, Error> {
         match &self.files {
             Some(files) => DiffusionPipeline::open_files(files.clone(), options),

@@ -1,4 +1,4 @@
-//! `reflux doctor --kernels`: whether a device computes what programs mean.
+//! `reflux doctor --kernels`: checks that a device computes what programs mean.
 
 use crate::Error;
 use crate::cli::console::print;
@@ -10,10 +10,10 @@ use reflux_runtime::{Device, RunError};
 use serde_json::json;
 use std::fmt;
 
-/// Runs all cases on `device` and prints how far each is from what it should be.
+/// Runs all cases on `device` and prints the distance of each from its reference.
 ///
 /// # Errors
-/// [`Error::Kernels`] if one is too far, or did not run.
+/// [`Error::Kernels`] if one exceeds its tolerance, or did not run.
 pub fn prove(device: Device, seed: u64, as_json: bool) -> Result<(), Error> {
     let info = device.probe().map_err(RunError::from)?;
     let mut passes = lossless(Role::Denoiser, Some(device));
@@ -38,7 +38,7 @@ pub fn prove(device: Device, seed: u64, as_json: bool) -> Result<(), Error> {
     }
 }
 
-/// An outcome in a line.
+/// An outcome as one line.
 struct Line<'o>(&'o Outcome);
 
 impl fmt::Display for Line<'_> {

@@ -14,16 +14,16 @@ use std::fmt::Write;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Print it as JSON
+    /// Print the report as JSON
     #[arg(long)]
     json: bool,
-    /// Prove the kernels of a device instead: run small programs on it, and compare with what they mean
+    /// Check a device's kernels instead: run small programs on it and compare with reference results
     #[arg(long)]
     kernels: bool,
-    /// Whose kernels
+    /// The device whose kernels to check
     #[arg(long, default_value = "auto", requires = "kernels")]
     device: DeviceArg,
-    /// Draw their weights and inputs from this seed [default: another every time]
+    /// Draw weights and inputs from this seed [default: a different one each time]
     #[arg(long, value_name = "SEED", requires = "kernels", allow_negative_numbers = true)]
     seed: Option<SeedArg>,
 }

@@ -11,14 +11,14 @@ use reflux_passes::registry;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-/// Columns where standard output is no terminal.
+/// Columns if standard output is not a terminal.
 const COLUMNS: usize = 160;
 
 #[derive(clap::Args)]
 pub struct Args {
     /// An IR file, a FLUX.1 model in diffusers layout, or a built-in configuration: flux-dev, flux-schnell
     a: PathBuf,
-    /// What to compare it with
+    /// The program to compare it with, given in the same ways
     b: PathBuf,
     /// Passes to run on A first, as in 'canonicalize,hoist'
     #[arg(long, value_name = "TEXT")]
@@ -26,13 +26,13 @@ pub struct Args {
     /// Passes to run on B first
     #[arg(long, value_name = "TEXT")]
     passes_b: Option<String>,
-    /// In two columns
+    /// Show the programs in two columns
     #[arg(long)]
     side_by_side: bool,
-    /// Equal lines to show around what differs
+    /// Equal lines to show around each difference
     #[arg(long, value_name = "LINES", default_value = "2", value_parser = number::count, allow_negative_numbers = true)]
     context: usize,
-    /// Of models, the network to compare
+    /// The network of a model to compare
     #[arg(long, default_value = "transformer", value_parser = net_names())]
     net: String,
     #[command(flatten)]
@@ -59,7 +59,7 @@ pub fn diff(args: &Args) -> Result<(), Error> {
     if options.colour { print_styled(&text) } else { print(&text) }
 }
 
-/// One of the two programs, after `passes`, and what it is called.
+/// One of the two programs, after `passes`, and its name.
 fn side(args: &Args, input: &Input, name: &Path, passes: Option<&str>) -> Result<(Program, String), Error> {
     let pipeline = Pipeline::parse(passes.unwrap_or_default(), &registry())?;
     let program = input.program_after(&pipeline, Some(&args.net), &args.sizes)?;

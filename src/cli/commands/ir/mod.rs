@@ -26,7 +26,7 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Show in which values two programs differ; succeeds whether they do or not
+    /// Show in which values two programs differ; exits with 0 either way
     Diff(diff::Args),
 }
 
@@ -40,7 +40,7 @@ struct ShowArgs {
     config: Option<String>,
     #[arg(long, default_value = "transformer", value_parser = net_names())]
     net: String,
-    /// In another format than IR text
+    /// Export to another format instead of IR text
     #[arg(long, value_enum)]
     export: Option<Export>,
     /// Where to write it [default: standard output]
@@ -49,7 +49,7 @@ struct ShowArgs {
     /// Add the FLOP and bytes of each op and stage, and with --cost their times
     #[arg(long)]
     costs: bool,
-    /// Print or draw every block by itself
+    /// Print or draw every block separately, instead of a repeated one once
     #[arg(long)]
     unrolled: bool,
     #[command(flatten)]
@@ -64,7 +64,7 @@ enum Export {
     Dot,
     /// Model Explorer's graph
     Json,
-    /// Model Explorer's node data, to colour that graph with: FLOP per op, or with --cost ns
+    /// Model Explorer's node data, to colour that graph: FLOP per op, or with --cost nanoseconds
     Costs,
 }
 
@@ -80,7 +80,7 @@ fn show(args: &ShowArgs) -> Result<(), Error> {
     out.refuse_inputs(args.drive.passes.config().into_iter().chain(args.model.as_deref()))?;
     let recipe = args.drive.passes.recipe()?;
     if let Some(flag) = args.drive.given().filter(|_| recipe.is_none()) {
-        return Err(Error::Usage(format!("{flag} is about passes, and none are asked for; add --passes")));
+        return Err(Error::Usage(format!("{flag} needs passes to run; add --passes")));
     }
     let model = match (&args.config, &args.model) {
         (Some(name), _) => ModelArg::built_in(name).expect("clap knows the names"),

@@ -1,4 +1,4 @@
-//! Attention, some queries of a head at a time: their scores stay in the cache.
+//! Attention for some queries of a head at a time, so that their scores stay in the cache.
 
 use super::functions::softmax;
 use super::matrix::Matrix;

@@ -1,4 +1,4 @@
-//! What Reflux has better means for than burn-flex.
+//! Overrides of burn-flex operations where Reflux has faster ones.
 
 use super::matrix::Matrix;
 use super::{attention, conv2d, data, gemm, group_norm, product, quantized, rowwise, upsample};
@@ -13,7 +13,7 @@ use reflux_ir::op::{Arg, Op, Term, axis_index};
 use reflux_ir::{DType as IrDType, Fact};
 
 impl BurnBackend for Flex {
-    /// As a run of memory, which ops would make of it each time.
+    /// Made contiguous once, which ops would otherwise do each time.
     fn kept(value: Value<Self>) -> Value<Self> {
         match value {
             Value::Float(x) if !x.layout().is_contiguous() => Value::Float(x.to_contiguous()),

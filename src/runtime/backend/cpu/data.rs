@@ -1,4 +1,4 @@
-//! Data movement: as little of it as strides allow.
+//! Data movement, as little as strides allow.
 
 use crate::strides::reshaped;
 use burn::tensor::{DType, Shape};

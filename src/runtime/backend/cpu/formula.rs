@@ -1,6 +1,6 @@
-//! Formulas evaluated row by row, each row in the cache.
+//! Evaluation of formulas row by row, each row in the cache.
 //!
-//! Every op that works row by row runs here, by itself as in a formula of many, so that fusing ops does not change a bit.
+//! Every rowwise op runs here, single or fused, so that fusing ops does not change a bit.
 
 use super::functions::{self, binary, divide_by_rms, rotate, standardize, unary};
 use super::rows::{Rows, View, Width};
@@ -347,7 +347,7 @@ impl<'a, 'o> Steps<'a, 'o> {
         Some(self.push(function, vec![x]))
     }
 
-    /// What is read for `x`, which must be a row and not one element that stands for it.
+    /// The operand read for `x`, which must be a whole row and not one broadcast element.
     fn whole_row(&mut self, x: Arg) -> Option<Source> {
         let x = self.read(x);
         (self.width(x) == Width::Each || self.shape.last() == Some(&1)).then_some(x)

@@ -1,5 +1,5 @@
-//! What formulas are made of, over runs of memory. Loops without branches and inlined throughout, so that they become vector
-//! code in whoever dispatches them.
+//! The elementary functions of formulas, over contiguous memory. Loops have no branches and are inlined, so that they are
+//! vectorized in their callers.
 
 use reflux_ir::op::{Binary, Unary};
 use std::f64::consts::FRAC_2_PI;
@@ -83,7 +83,7 @@ pub fn divide_by_rms(eps: f32, x: &[f32], y: &mut [f32]) {
     map(x, y, |x| x * scale);
 }
 
-/// Rotates neighbouring pairs of `x` by angles of which half as many cosines and sines are given.
+/// Rotates neighbouring pairs of `x` by angles given as cosines and sines, one of each per pair.
 #[inline(always)]
 pub fn rotate(x: &[f32], cos: &[f32], sin: &[f32], y: &mut [f32]) {
     let pairs = y.as_chunks_mut::<2>().0.iter_mut().zip(x.as_chunks::<2>().0);
@@ -110,7 +110,7 @@ fn sum(x: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     fold(x, 0.0, of, |a, b| a + b)
 }
 
-/// `of` each of `x` put together by `join`: neighbours by different lanes of vectors, and the lanes in the end.
+/// Reduces `of` each element of `x` by `join`: first in vector lanes, then across lanes.
 #[inline(always)]
 fn fold(x: &[f32], start: f32, of: impl Fn(f32) -> f32, join: impl Fn(f32, f32) -> f32) -> f32 {
     const LANES: usize = 32;

@@ -1,4 +1,4 @@
-//! Products and what is done to each element before it leaves the cache.
+//! Products with epilogues that run while the result is in the cache.
 
 use super::formula::{Cut, Formula, Workspace};
 use super::matrix::Matrix;
@@ -138,7 +138,7 @@ impl Weight<'_> {
         }
     }
 
-    /// The products of the rows of `x`, as many as `y` has, with `rows` of the weight.
+    /// The products of the rows of `x`, one per row of `y`, with `rows` of the weight.
     fn multiply(self, x: Matrix<f32>, rows: Range<usize>, y: &mut [&mut [f32]]) {
         match self {
             Self::Rows(weight) => f32::multiply(x, weight.rows(rows), y),
@@ -147,7 +147,7 @@ impl Weight<'_> {
     }
 }
 
-/// What is done to the columns of a product, segment by segment. Columns without one stay as they are.
+/// The epilogues of a product's columns, segment by segment. Columns without one stay unchanged.
 struct Epilogue<'a> {
     segments: Vec<(Range<usize>, Formula<'a>)>,
 }

@@ -1,4 +1,4 @@
-//! Less memory than the machine has: what this process may still take.
+//! Memory limits: how much this process may still allocate, which may be less than the machine has.
 
 use crate::backend::FreeMemory;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Matrices where tensors hold them.
+//! Views of tensors as matrices, without copying.
 
 use burn::tensor::Element;
 use burn_flex::FlexTensor;

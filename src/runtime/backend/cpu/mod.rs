@@ -1,5 +1,5 @@
-//! The processor, by burn-flex and what is faster than that. Chains of ops cost burn-flex a pass over memory each: here formulas are evaluated row by
-//! row, each row in the cache. Its products pack both matrices each time: here they are taken as they lie.
+//! The CPU backend: burn-flex, and faster replacements. burn-flex needs a pass over memory per op; here formulas are evaluated
+//! row by row, each row in the cache. Its products pack both matrices each time; here they are read where they are.
 
 mod attention;
 mod burn_backend;

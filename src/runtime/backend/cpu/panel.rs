@@ -33,7 +33,7 @@ impl<'a> Panels<'a> {
         self.values.len() / self.features
     }
 
-    /// The products of the rows of `x`, as many as `y` has, with `rows` of the matrix, whole panels of them.
+    /// The products of the rows of `x`, one per row of `y`, with `rows` of the matrix, in whole panels.
     pub fn multiply(self, x: Matrix<f32>, rows: Range<usize>, y: &mut [&mut [f32]]) {
         let values = &self.values[rows.start * self.features..rows.end * self.features];
         Arch::new().dispatch(Multiply { x, panels: Self { values, ..self }, y });

@@ -17,7 +17,7 @@ const COLUMNS: usize = 4;
 /// Most rows of a tile: with 256 columns they stay in the first-level cache while the weights pass by.
 pub const HEIGHT: usize = 24;
 
-/// Multiply-adds below which a product is not worth dividing between threads.
+/// Below this many multiply-adds, a product is not divided between threads.
 const SHARE: usize = 1 << 18;
 
 /// Numbers that there are products of.
@@ -25,7 +25,7 @@ pub trait Number: Copy + Sync {
     /// What their products are added up in.
     type Sum: Copy + Default + Send;
 
-    /// The dot products of the rows of `x`, as many as `y` has, with those of `weight`.
+    /// The dot products of the rows of `x`, one per row of `y`, with those of `weight`.
     fn multiply(x: Matrix<Self>, weight: Matrix<Self>, y: &mut [&mut [Self::Sum]]);
 }
 

@@ -1,4 +1,4 @@
-//! What products of codes stand for.
+//! Products of quantized values.
 
 use super::tiles::for_each;
 use crate::ops::quantized::Factor;
@@ -11,10 +11,10 @@ use reflux_ir::Fact;
 use reflux_ir::dtype::f8e4m3;
 use std::ops::Range;
 
-/// Elements that are worth handing to another thread.
+/// The fewest elements for which another thread pays off.
 const SHARE: usize = 1 << 15;
 
-/// The numbers that the bits of f8e4m3 codes stand for.
+/// The values of f8e4m3 codes given by their bits.
 pub fn decode_f8(codes: &FlexTensor) -> FlexTensor {
     let mut y = FlexTensor::empty(codes.layout().shape().clone(), BurnDType::F32);
     let numbers: &mut [f32] = y.storage_mut();

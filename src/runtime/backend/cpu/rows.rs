@@ -1,4 +1,4 @@
-//! Where the rows of a result find what they are made of.
+//! Addresses of the operands for each row of a result.
 
 use burn_flex::FlexTensor;
 

@@ -1,4 +1,4 @@
-//! Ops that work row by row, alone and as formulas, in one pass over memory.
+//! Rowwise ops, single and fused, in one pass over memory.
 
 use super::formula::{Cut, Formula};
 use super::tiles::for_each;
@@ -10,7 +10,7 @@ use burn_flex::{Flex, FlexDevice, FlexTensor};
 use reflux_ir::op::{Arg, Op, Quantize, Term};
 use reflux_ir::{DType, Fact};
 
-/// Elements that are worth handing to another thread.
+/// The fewest elements for which another thread pays off.
 const SHARE: usize = 1 << 13;
 
 /// `result` of `terms`, of type `fact`; or the operands back, if this does not take them or the terms.

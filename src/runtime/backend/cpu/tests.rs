@@ -69,7 +69,7 @@ impl Case {
         case
     }
 
-    /// The operands once more, in memory of their own.
+    /// Copies of the operands, in separate memory.
     fn own_operands(&self) -> Vec<Value<Flex>> {
         self.inputs.iter().zip(1..).map(|(fact, seed)| operand(fact, seed)).collect()
     }

@@ -1,4 +1,4 @@
-//! Results divided among threads.
+//! Division of results among threads.
 
 use rayon::prelude::*;
 use std::ops::Range;

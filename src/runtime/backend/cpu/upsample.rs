@@ -1,10 +1,10 @@
-//! Nearest-neighbour enlargement, a line at a time.
+//! Nearest-neighbour upsampling, one line at a time.
 
 use super::tiles::for_each;
 use burn::tensor::{DType, Shape};
 use burn_flex::FlexTensor;
 
-/// Elements of the result that are worth handing to another thread.
+/// The fewest elements of the result for which another thread pays off.
 const SHARE: usize = 1 << 15;
 
 /// See [`reflux_ir::op::Upsample`]; `x` is f32 and has elements.

@@ -1,4 +1,4 @@
-//! The attention kernels, made for the shapes and places at hand: one for Hopper, and one for what came before it, for narrow
+//! The attention kernels, generated for given shapes and strides: one for Hopper, and a portable one for older GPUs, narrow
 //! heads, masks and biases.
 
 use super::Gpu;
@@ -45,10 +45,10 @@ pub fn kernel(
         view.dtype == DType::BF16 && view.shape[3] == dim && view.strides[3] == 1 && is_aligned
     };
     if !DIMS.contains(&dim) || ![q, k, v, out].into_iter().all(is_taken) || op.scale.0 <= 0.0 {
-        return Err(Unsupported("only attention of bf16 heads of 64 or 128 has a kernel here".into()));
+        return Err(Unsupported("there are only kernels for attention with bf16 heads of 64 or 128".into()));
     }
     if bias.is_some_and(|bias| bias.dtype != DType::BF16 || bias.strides[3] != 1) {
-        return Err(Unsupported("a bias is no bf16 rows of keys".into()));
+        return Err(Unsupported("its bias does not consist of bf16 rows of keys".into()));
     }
     if gpu.is_hopper() && dim == DIMS[0] && !op.causal && bias.is_none() {
         hopper(gpu, op, [q, k, v], out)

@@ -1,4 +1,4 @@
-//! Which of several kernels that do the same is the fastest on this device: measured once, and kept beside what is compiled.
+//! Autotuning: measures once which of several equivalent kernels is the fastest on this device, and caches the result.
 
 use super::cache::{Cache, keep};
 use super::compile::nvrtc_version;

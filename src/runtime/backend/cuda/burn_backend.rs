@@ -1,4 +1,4 @@
-//! What Reflux has better means for than burn-cuda.
+//! Overrides of burn-cuda operations where Reflux has faster ones.
 
 use super::burn_memory::{in_one_piece, upload_flat};
 use super::transfer::{Uploader, compact, concat};

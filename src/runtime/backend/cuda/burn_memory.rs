@@ -1,4 +1,4 @@
-//! Values in burn's memory, and where that is.
+//! Values in burn's memory, and their addresses.
 
 use super::failed;
 use super::plan::Piece;
@@ -74,7 +74,8 @@ pub fn persistent<I: Send, T: Send>(device: &CudaDevice, input: I, make: impl Fn
     <Cuda as Backend>::memory_persistent_allocations(device, input, make)
 }
 
-/// Waits for what burn has to do, of which others read: memory that it gives out anew may still be read too. `line` says what for.
+/// Waits for burn's pending work, whose results others read; memory that burn reuses may still be read too. `line` is named
+/// in errors.
 pub fn settled(device: &CudaDevice, line: &str) -> Result<(), RunError> {
     <Cuda as Backend>::sync(device)
         .map_err(|error| RunError::Backend { line: line.into(), message: error.to_string() })

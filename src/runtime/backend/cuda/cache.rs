@@ -1,4 +1,4 @@
-//! What is kept on disk between runs: compiled kernels, and which of several is the fastest.
+//! The cache on disk: compiled kernels, and which of several alternatives is the fastest.
 
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Kernel text to machine code, through NVRTC and a cache on disk.
+//! Compilation of kernels by NVRTC, with a cache on disk.
 
 use super::cache::{Cache, keep};
 use cudarc::nvrtc::{result, sys};
@@ -23,7 +23,7 @@ pub struct Compiler {
 }
 
 impl Compiler {
-    /// For a device of this compute capability. Of Hopper the instructions of its own count.
+    /// The target for this compute capability. On Hopper it includes the architecture-specific instructions (`sm_90a`).
     pub fn new((major, minor): (u32, u32)) -> Self {
         let suffix = if (major, minor) == (9, 0) { "a" } else { "" };
         Self { arch: format!("sm_{major}{minor}{suffix}"), cache: Cache::of_user() }

@@ -63,11 +63,11 @@ fn driver_version() -> Option<i32> {
     unsafe { sys::cuDriverGetVersion(&raw mut version) }.result().ok().map(|()| version)
 }
 
-/// Watches what is taken of the GPU's memory, by whoever takes it.
+/// Measures how much of the GPU's memory is in use, by any process.
 pub struct FreeMeter {
     /// Bytes that were free at the start, the context there already.
     free: Option<u64>,
-    /// Keeps the context from being made anew by whoever needs it next.
+    /// Keeps the context alive, so that the next user does not have to create it again.
     context: Option<Arc<CudaContext>>,
 }
 

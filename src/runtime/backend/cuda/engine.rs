@@ -1,4 +1,4 @@
-//! A plan over memory on a device: compiled, launched, recorded as one.
+//! The engine: compiles a plan's kernels, launches them, and records them as one CUDA graph.
 
 use super::autotune::{self, Autotuner};
 use super::cublaslt::{CublasLt, Ready};
@@ -37,7 +37,7 @@ pub struct Engine {
     recorded: RefCell<Vec<(Bases, Vec<CudaGraph>)>>,
 }
 
-/// So many recordings are kept: inputs, carried values and results are in a few places by turns.
+/// How many recordings are kept: inputs, carried values and results alternate between a few places.
 const RECORDINGS: usize = 8;
 
 enum Prepared {
@@ -51,7 +51,7 @@ enum Prepared {
 /// The addresses that a plan's buffers may have.
 ///
 /// # Safety
-/// Each is that of device memory of at least as many bytes as the buffer has, which stays, and is touched by nobody else, until
+/// Each is that of device memory of at least as many bytes as the buffer has, which stays allocated and is not accessed otherwise until
 /// the engine has been waited for.
 pub unsafe trait Addresses {
     /// Of an input or weight, or of what goes with its codes.
@@ -134,7 +134,7 @@ impl Engine {
         uploaded.map_err(|error| failed("the upload of inputs", error))
     }
 
-    /// Waits for so many bytes at an address, which what was run last writes, and brings them to the host.
+    /// Waits for the last run, and copies this many bytes from an address that it writes to the host.
     ///
     /// # Safety
     /// At the address is device memory of as many bytes.
@@ -211,7 +211,7 @@ impl Engine {
         Ok(())
     }
 
-    /// The least time that a launch of each kernel takes, in ms. They are measured by turns, as the device's clock changes.
+    /// The shortest time of a launch of each kernel, in ms. Measurements are interleaved, since the device's clock changes.
     fn times(
         &self,
         kernels: &[Kernel],

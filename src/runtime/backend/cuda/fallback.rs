@@ -1,4 +1,4 @@
-//! What is said of ops that run on burn's kernels.
+//! The warning about ops that run on burn's kernels.
 
 use super::plan::{Foreign, LaunchPlan};
 use reflux_ir::op::{Op, OpKind};
@@ -16,7 +16,7 @@ const BETWEEN: u64 = 100_000;
 /// What an op takes at least, in ns.
 const LAUNCH: u64 = 1_500;
 
-/// So many reasons are said.
+/// The most reasons that are listed.
 const REASONS: usize = 3;
 
 /// Which ops of `graph` run on burn's kernels under `plan`, if there are any: how many of each, why, about how much longer all

@@ -1,4 +1,4 @@
-//! Products on Hopper's tensor cores, with all that is done to their elements in the same kernel.
+//! Products on Hopper's tensor cores, with the epilogue in the same kernel.
 
 use super::Gpu;
 use super::matmul::MatmulKind;
@@ -44,7 +44,7 @@ pub fn kernels(
 ) -> Result<Vec<Kernel>, Unsupported> {
     let (Some([rows, features, x_stride]), Some([columns, _, weight_stride])) = (x.rows(), weight.rows())
     else {
-        return Err(Unsupported("rows of a matrix are at several distances".into()));
+        return Err(Unsupported("rows of a matrix are not evenly spaced".into()));
     };
     if rows < FEWEST_ROWS {
         return Err(Unsupported("there are too few rows".into()));
@@ -86,7 +86,7 @@ pub fn convolution(
     let (channels, kernel) = (x.shape[3], weight.shape[1]);
     let places = kernel * kernel;
     let Some(weight) = weight.reshape(&[1, columns, places, channels]) else {
-        return Err(Unsupported("a weight does not lie in one piece".into()));
+        return Err(Unsupported("a weight is not contiguous".into()));
     };
     let [tile_height, tile_width] = tile_pixels(height, width);
     let text = format!(
@@ -134,7 +134,7 @@ impl Tiled {
         parts: &[Part],
         operands: &[View],
     ) -> Result<Vec<Kernel>, Unsupported> {
-        /// What takes less is not worth a choice, in FLOP.
+        /// Smaller products, in FLOP, are not tuned.
         const LEAST_CHOICE: usize = 8_000_000_000;
         if !gpu.is_hopper() {
             return Err(Unsupported("the kernel is for sm_90a".into()));
@@ -148,7 +148,7 @@ impl Tiled {
         widths.into_iter().map(|width| self.kernel(clusters, width, &epilogue)).collect()
     }
 
-    /// With tiles of so many columns.
+    /// With tiles of this many columns.
     fn kernel(&self, clusters: usize, width: usize, epilogue: &Epilogue) -> Result<Kernel, Unsupported> {
         let Self { kind, rows, columns, ref text, .. } = *self;
         let row_tiles = self.row_tiles.div_ceil(CLUSTER);
@@ -180,13 +180,12 @@ impl Tiled {
     }
 }
 
-/// The widths of tiles with which a product of so many tiles of rows, counted by cluster, takes least, the best guess first: wide
-/// ones read less, narrow ones leave fewer clusters without work in the last round.
+/// The fastest tile widths for a product with `row_tiles` tiles of rows, counted by cluster, the best guess first: wide tiles
+/// read less, narrow ones leave fewer clusters idle in the last round.
 fn tile_columns(row_tiles: usize, columns: usize, clusters: usize) -> Vec<usize> {
-    /// What a tile takes besides its columns, in columns: with this the fastest of products of FLUX.1 on an H100 are the fastest
-    /// here.
+    /// The fixed cost of a tile, in columns. With this value the estimate picks the widths measured fastest for FLUX.1 on an H100.
     const START: usize = 48;
-    /// How many are worth a measurement, at most, and by how much of its time the best is expected to be beaten: an eighth.
+    /// At most this many are measured, and only those expected to take at most an eighth longer than the best guess.
     const CHOICES: usize = 3;
     const DOUBT: usize = 8;
     let time = |width: &usize| (row_tiles * columns.div_ceil(*width)).div_ceil(clusters) * (width + START);

@@ -1,4 +1,4 @@
-//! Values that follow from the ops alone: the engine has them as it has weights.
+//! Values that depend on no input: the engine computes them once and treats them like weights.
 
 use crate::ops::position::{position_ids, relative_buckets, rope_table};
 use reflux_ir::op::Op;

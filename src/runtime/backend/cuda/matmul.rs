@@ -1,4 +1,4 @@
-//! Products as cuBLASLt and the kernels for tensor cores take them.
+//! Descriptions of products for cuBLASLt and for the tensor core kernels.
 
 use super::unsupported::Unsupported;
 use super::view::{Pointer, View};
@@ -26,7 +26,7 @@ impl Matmul {
     /// `y = x · Wᵀ` of what lies at these views.
     pub fn new(kind: MatmulKind, [x, weight, y]: [&View; 3]) -> Result<Self, Unsupported> {
         let matrix = |view: &View| {
-            view.rows().ok_or_else(|| Unsupported("rows of a product are at several distances".into()))
+            view.rows().ok_or_else(|| Unsupported("rows of a product are not evenly spaced".into()))
         };
         let ([m, k, x_stride], [n, _, weight_stride]) = (matrix(x)?, matrix(weight)?);
         let [_, _, y_stride] = matrix(y)?;

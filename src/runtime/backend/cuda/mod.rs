@@ -1,7 +1,7 @@
 //! The CUDA engine: a graph of fused ops as kernels of our own over one block of memory, on a stream of its own.
 //!
 //! burn-cuda owns the device, the weights, inputs and results; the engine takes their addresses and waits for burn at the
-//! graph's edges only. An op that it has no kernel for runs on burn's kernels in between, which is said.
+//! graph's edges only. An op without a kernel in the engine runs on burn's kernels in between, with a warning.
 
 mod attention;
 mod autotune;
@@ -61,7 +61,7 @@ impl Gpu {
         }
     }
 
-    /// Whether it has wgmma and TMA, which came and went with this generation's instructions of its own.
+    /// Whether it has wgmma and TMA as this architecture has them (`sm_90a`).
     fn is_hopper(self) -> bool {
         self.capability == (9, 0)
     }

@@ -59,7 +59,7 @@ impl Backend for Nvidia {
 
     fn planned_memory(&self, graph: &Graph) -> Option<PlannedMemory> {
         let info = self.probe().ok()?;
-        // What is larger than the device by itself is not planned for it: its sizes may be absurd.
+        // A single value larger than the device is not planned: its sizes may be absurd.
         if Liveness::new(graph).peak_bytes > info.memory {
             return None;
         }
@@ -67,7 +67,7 @@ impl Backend for Nvidia {
         let results = graph.outputs().iter().map(|output| graph[output.value].fact.bytes());
         Some(PlannedMemory {
             inside: plan.arena as u64 + WORKSPACE as u64 + crossing(graph, &plan),
-            // Each graph has its results in two places by turns.
+            // The results of each graph alternate between two places.
             results: 2 * results.sum::<u64>(),
         })
     }

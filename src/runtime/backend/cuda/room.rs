@@ -18,7 +18,7 @@ pub struct Room {
     needed: Cell<usize>,
     /// Taken when something runs: while weights are loaded, it would be in the way.
     arena: RefCell<Option<CudaSlice<u8>>>,
-    /// Page-locked memory, by way of which the host and the device exchange what is small.
+    /// Page-locked memory, through which host and device exchange small data.
     exchange: RefCell<Option<PinnedHostSlice<u8>>>,
 }
 
@@ -84,7 +84,7 @@ impl Room {
         })
     }
 
-    /// `exchange` with so many bytes of page-locked memory.
+    /// Calls `exchange` with this many bytes of page-locked memory.
     fn exchanged<T>(
         &self,
         bytes: usize,

@@ -38,7 +38,7 @@ struct OnBurn {
     instructions: HashMap<ValueId, Instruction>,
     /// Where inputs are.
     inputs: RefCell<HashMap<(ValueId, Piece), Placed>>,
-    /// Where results are made by turns: what carries one over to the next step is done with it when its turn comes again.
+    /// The places between which results alternate: when one is reused, the step that read it as a carried value is over.
     results: RefCell<VecDeque<Results>>,
     device: CudaDevice,
 }
@@ -53,7 +53,7 @@ pub fn runner(
     let info = driver::probe().map_err(RunError::from)?;
     let gpu = Gpu::of(&info);
     if gpu.capability < (8, 0) {
-        let why = "the CUDA engine is for GPUs from sm_80 on; on burn's kernels, as here, a step takes about 40 times as long";
+        let why = "the CUDA engine needs a GPU of sm_80 or later; with burn's kernels, as here, a step takes about 40 times as long";
         return Err(Unplanned::Unsupported(why.into()));
     }
     let engine = engine(graph, gpu, &room)?;
@@ -129,7 +129,7 @@ struct Changes<'a> {
     waits: bool,
     /// Bytes that are to be at an address.
     uploads: Vec<(&'a [u8], u64)>,
-    /// From one address to another, so many bytes.
+    /// Copies this many bytes from one address to another.
     copies: Vec<(u64, u64, usize)>,
 }
 

@@ -1,4 +1,4 @@
-//! Tensors as TMA fetches them: a tile at a time, by coordinates.
+//! Tensor maps, by which TMA fetches tiles by coordinates.
 
 use super::unsupported::Unsupported;
 use super::view::{Pointer, View};

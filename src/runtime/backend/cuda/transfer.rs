@@ -1,4 +1,4 @@
-//! Weights on their way to the device, and together there.
+//! Upload of weights, and their concatenation on the device.
 
 use super::burn_memory::{address, empty, in_one_piece, persistent, settled};
 use super::failed;
@@ -26,10 +26,10 @@ const CHUNK: usize = 32 << 20;
 /// Bytes that one thread writes.
 const SHARE: usize = 1 << 20;
 
-/// Below so many bytes burn's own way is as fast.
+/// Below this many bytes, burn's own upload is as fast.
 const LARGE: usize = 1 << 18;
 
-/// Uploads through page-locked memory, which the device reads by itself while the processor's threads write the next chunk.
+/// Uploads through page-locked memory: the device reads a chunk while CPU threads write the next one.
 pub struct Uploader {
     device: CudaDevice,
     stream: Arc<CudaStream>,
@@ -57,7 +57,7 @@ impl Uploader {
     /// Copies `bytes` to an address on the device.
     ///
     /// # Safety
-    /// At the address is device memory of as many bytes that nobody else uses.
+    /// The address is that of device memory of at least this many bytes that nothing else uses.
     unsafe fn copy(&mut self, bytes: &[u8], to: u64) -> Result<(), DriverError> {
         self.stream.context().bind_to_thread()?;
         for (index, part) in bytes.chunks(CHUNK).enumerate() {

@@ -1,4 +1,4 @@
-//! What no kernel is for.
+//! The error for ops without a kernel.
 
 /// Why there is no kernel for something.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! Where values lie on the device.
+//! Addresses and strides of values on the device.
 
 use crate::strides::reshaped;
 use reflux_ir::DType;
@@ -41,7 +41,7 @@ impl View {
         Self { buffer, offset: 0, shape: shape.to_vec(), strides, dtype }
     }
 
-    /// The axes as they follow each other in memory, the outermost first; equal ones as they are.
+    /// The axes in memory order, the outermost first; axes of equal stride keep their order.
     pub fn order(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.shape.len()).collect();
         // Along an axis of one, a stride says nothing.

@@ -1,4 +1,4 @@
-//! Products on Hopper's tensor cores, as text.
+//! The source of products on Hopper's tensor cores.
 
 use super::matmul::MatmulKind;
 

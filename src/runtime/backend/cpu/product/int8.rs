@@ -1,5 +1,5 @@
 //! Products of i8 codes, exactly, in i32. AVX2 widens sixteen codes of each to i16, multiplies them and adds neighbours to
-//! eight i32 in one instruction. The compiler does not find that by itself, so it is spelled out.
+//! eight i32 in one instruction. The compiler does not generate that, so intrinsics are used.
 
 use super::{COLUMNS, Kernel, Number, multiply};
 use crate::backend::cpu::matrix::Matrix;

@@ -1,4 +1,4 @@
-//! Where the values inside a graph lie: those that are not needed at the same time share memory.
+//! Memory for the values inside a graph: values with disjoint lifetimes share it.
 
 use super::planner::Planner;
 use super::{Buffer, LaunchPlan, Place};

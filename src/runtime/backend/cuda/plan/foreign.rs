@@ -1,4 +1,4 @@
-//! Ops that no kernel of ours computes: what they read is brought together for whoever does, and what they make is taken over.
+//! Ops without a kernel in the engine: their operands are copied to where burn reads them, and their results back.
 
 use super::planner::Planner;
 use super::{Launch, LaunchPlan};
@@ -14,7 +14,7 @@ pub struct Foreign {
     pub name: Name,
     /// Why it has no kernel.
     pub why: String,
-    /// Where the operands are; `None` for what whoever computes it has: inputs, weights, constants.
+    /// Where the operands are; `None` for those that burn has anyway: inputs, weights, constants.
     pub operands: Vec<Option<Edge>>,
     pub result: Edge,
 }

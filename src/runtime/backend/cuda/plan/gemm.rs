@@ -1,4 +1,4 @@
-//! Products and what becomes of them: as one kernel where there is one for it, else as a product and a kernel for each segment.
+//! Products with epilogues: one kernel if there is one, else a product and a kernel for each segment.
 
 use super::planner::{Moved, Planner};
 use super::single::products_of;
@@ -32,7 +32,7 @@ impl Planner<'_> {
                     return Err(products_of(x.dtype));
                 }
                 if weight.shape.len() != 2 {
-                    return Err(Unsupported("weights in panels have no kernel here".into()));
+                    return Err(Unsupported("there is no kernel for weights in panels".into()));
                 }
                 let bias = args.get(2).map(|arg| self.data(operand(arg)?)).transpose()?;
                 // Rows of several pictures may be at several distances.
@@ -83,12 +83,12 @@ impl Planner<'_> {
                     |part: &dyn Fn(&View) -> View| Product::Sums(Box::new((part(&sums), scaling.part(part))));
                 self.epilogues(id, op, operands, &target.data, product, false)?;
             }
-            _ => return Err(Unsupported("this product is not computed here".into())),
+            _ => return Err(Unsupported("there is no kernel for this product".into())),
         }
         Ok(target)
     }
 
-    /// The product and all that is done to it as one kernel, where there is one for it: whether there is.
+    /// Plans the product and its epilogue as one kernel, if there is one; returns whether there is.
     fn fused(
         &mut self,
         (id, op): (ValueId, &Gemm),
@@ -127,7 +127,7 @@ impl Planner<'_> {
         Ok(true)
     }
 
-    /// A kernel for each segment, but for those that are the product as it is, where it is in its place already.
+    /// A kernel for each segment, except those without an epilogue whose product is already in its place.
     fn epilogues(
         &mut self,
         id: ValueId,
@@ -156,7 +156,7 @@ impl Planner<'_> {
     }
 }
 
-/// `columns` of a product, of which `body` makes what goes to the same columns of `y`.
+/// `columns` of a product, from which `body` computes the same columns of `y`.
 fn part(y: &View, columns: Range<usize>, body: &Body) -> Part {
     let target = y.slice(y.shape.len() - 1, columns.start, columns.end);
     Part { columns, body: body.clone(), target }

@@ -1,4 +1,4 @@
-//! What a plan is: launches, and the memory that they point into.
+//! Plans: launches, and the memory that they use.
 
 use super::Foreign;
 use crate::backend::cuda::matmul::Matmul;

@@ -1,4 +1,4 @@
-//! What is looked up by number: rows of tables, and the number of the largest.
+//! Lookups: rows of tables by index, and argmax.
 
 use crate::backend::cuda::source::{Kernel, PRELUDE};
 use crate::backend::cuda::unsupported::Unsupported;
@@ -16,7 +16,7 @@ pub(super) fn gather(
     let rows = index.shape.iter().product::<usize>();
     let bytes = to.shape.iter().product::<usize>() / rows * to.dtype.bytes();
     if ![table, index, to].into_iter().all(View::is_contiguous) || !bytes.is_multiple_of(4) {
-        return Err(Unsupported("what is looked up does not lie in one piece".into()));
+        return Err(Unsupported("the table is not contiguous".into()));
     }
     let words = bytes / 4;
     let table_rows = if rows_apart == 0 { table.shape[0] } else { rows_apart };
@@ -37,7 +37,7 @@ pub(super) fn gather(
 pub(super) fn argmax(x: &View, to: &View) -> Result<Kernel, Unsupported> {
     let columns = x.shape.last().copied().unwrap_or(1);
     if x.dtype != DType::I32 || !x.is_contiguous() || !to.is_contiguous() {
-        return Err(Unsupported("the largest is sought among rows of i32 only".into()));
+        return Err(Unsupported("argmax has a kernel for rows of i32 only".into()));
     }
     Ok(Kernel {
         name: "argmax".into(),

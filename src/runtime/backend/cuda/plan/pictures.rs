@@ -1,4 +1,4 @@
-//! Pictures: their channels are neighbours in memory, as the tensor cores take them, whatever the order of the axes.
+//! Convolutions and norms of pictures, stored channels-last, as tensor cores need them.
 
 use super::planner::Planner;
 use crate::backend::cuda::gemm;
@@ -17,7 +17,7 @@ impl Planner<'_> {
         self.room_in_order(&fact.shape, fact.dtype, &CHANNELS_LAST)
     }
 
-    /// `x` as `[batch, height, width, channels]`, of which the channels are neighbours.
+    /// `x` as `[batch, height, width, channels]`, with contiguous channels.
     fn channels_last(&mut self, id: ValueId, x: &View) -> Result<View, Unsupported> {
         let seen = x.permuted(&CHANNELS_LAST);
         if seen.strides[3] == 1 {
@@ -53,7 +53,7 @@ impl Planner<'_> {
         let data = self.data(id)?;
         let is_convolution = |user| matches!(self.graph[user].op, Op::Conv2d(_));
         if !matches!(self.graph[id].op, Op::Weight(_)) || !self.graph.users(id).all(is_convolution) {
-            return Err(Unsupported("the weight of a convolution is none of the checkpoint".into()));
+            return Err(Unsupported("the weight of a convolution is not a tensor of the checkpoint".into()));
         }
         let seen = data.permuted(&CHANNELS_LAST);
         // Of a single place, it lies so already.
@@ -73,7 +73,7 @@ impl Planner<'_> {
     ) -> Result<Stored, Unsupported> {
         let [x, weight, bias] = self.views(operands)?.try_into().expect("a norm has three operands");
         if x.shape.len() != 4 {
-            return Err(Unsupported("only pictures are normalised by groups here".into()));
+            return Err(Unsupported("group normalization has a kernel for pictures only".into()));
         }
         let x = self.channels_last(id, &x)?;
         let (batch, channels, pixels) = (x.shape[0], x.shape[3], x.shape[1] * x.shape[2]);

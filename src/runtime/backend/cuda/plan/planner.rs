@@ -1,4 +1,4 @@
-//! Places for values, and kernels in order: what planning any op takes.
+//! The planner's state, shared by all ops: places of values, and the kernels in order.
 
 use super::{Buffer, Launch, Piece, Place};
 use crate::backend::cuda::Gpu;
@@ -141,7 +141,7 @@ impl Planner<'_> {
 
     /// The numbers at `from`, or codes as the integers that they are, to `to`.
     pub fn copy(&mut self, id: ValueId, from: &View, to: View) {
-        // Moved as they are.
+        // Moved unchanged.
         let is_moved = from.dtype == DType::I32 && to.dtype == DType::I32;
         let moved = |view: View| if is_moved { View { dtype: DType::F32, ..view } } else { view };
         let (from, to) = (moved(from.clone()), moved(to.clone()));

@@ -1,4 +1,4 @@
-//! Codes of a whole tensor by one scale: its largest magnitude first, by parts, then the codes.
+//! Quantization of a whole tensor with one scale: first its largest magnitude, in parts, then the codes.
 
 use super::planner::Planner;
 use crate::backend::cuda::source::{Kernel, PRELUDE, Stored, c_type, encoding};

@@ -1,4 +1,4 @@
-//! Where values are to be made: in a result of the graph, or in a part of a concatenation.
+//! Placement of values directly in a result of the graph, or in their part of a concatenation.
 
 use super::Place;
 use super::planner::{Moved, Planner};

@@ -1,4 +1,4 @@
-//! Ops that no pass has fused: each is a formula of one term, or a product of which nothing becomes.
+//! Unfused ops: each is planned as a formula of one term, or as a product without an epilogue.
 
 use super::planner::Planner;
 use crate::backend::cuda::matmul::{Matmul, MatmulKind};
@@ -68,7 +68,7 @@ impl Planner<'_> {
             }
         };
         if !operands.iter().all(takes) || !fact.dtype.is_float() && !fact.is_quantized() {
-            return Err(Unsupported("integers are not computed here".into()));
+            return Err(Unsupported("there are no kernels for integer arithmetic".into()));
         }
         let (mut body, mut read) = (BodyBuilder::default(), Vec::new());
         let mut arg = |body: &mut BodyBuilder, id: ValueId| match &self.graph[id].op {
@@ -87,7 +87,7 @@ impl Planner<'_> {
         self.formula(id, &body, &read, fact)
     }
 
-    /// A product of which nothing becomes but its numbers.
+    /// A product without an epilogue.
     fn product_alone(
         &mut self,
         id: ValueId,
@@ -150,7 +150,7 @@ impl Planner<'_> {
         }
     }
 
-    /// What sums of a product that lies somewhere stand for.
+    /// The values of a product's sums that are stored in memory.
     fn rescale(&mut self, id: ValueId, operands: &[ValueId], fact: &Fact) -> Result<Stored, Unsupported> {
         let sums = self.data(operands[0])?;
         let scaling = self.scaling(operands, fact)?;

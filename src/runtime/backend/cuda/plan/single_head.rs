@@ -1,4 +1,4 @@
-//! Attention of a single head of any width, as decoders of pictures have it: scores, softmax and sums one after the other, some
+//! Attention with a single head of any width, as in image decoders: scores, softmax and sums one after the other, for some
 //! queries at a time.
 
 use super::planner::Planner;
@@ -23,7 +23,7 @@ impl Planner<'_> {
         out: &View,
     ) -> Result<(), Unsupported> {
         if op.causal {
-            return Err(Unsupported("a single head has no kernel with a mask here".into()));
+            return Err(Unsupported("there is no kernel for a single head with a mask".into()));
         }
         for batch in 0..q.shape[0] {
             let matrix = |view: &View| {

@@ -20,7 +20,7 @@ impl Planner<'_> {
             return Ok(());
         }
         if operands.iter().any(|&id| self.graph[id].fact.shape.elements() == 0) {
-            return Err(Unsupported("something is made of nothing".into()));
+            return Err(Unsupported("a tensor is empty".into()));
         }
         let stored = match &op {
             Op::Constant(_) => return Ok(()),
@@ -119,7 +119,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// A formula by itself.
+    /// A formula without a product.
     pub fn formula(
         &mut self,
         id: ValueId,

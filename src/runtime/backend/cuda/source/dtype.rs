@@ -17,7 +17,7 @@ pub fn c_type(dtype: DType) -> &'static str {
     }
 }
 
-/// How many things of its type in C so many elements are.
+/// How many elements of its C type hold this many elements.
 pub(super) fn stored(dtype: DType, elements: usize) -> usize {
     elements * dtype.bits() / (8 * dtype.bytes())
 }
@@ -54,7 +54,7 @@ mod tests {
     use crate::backend::cuda::source::PRELUDE;
     use reflux_ir::{Granularity, Scales};
 
-    /// What is named here is there to be called, and knows the bounds of the table of element types.
+    /// The functions named here exist in the prelude and use the bounds of the table of element types.
     #[test]
     fn the_prelude_has_what_element_types_need() {
         for &dtype in DType::ALL {

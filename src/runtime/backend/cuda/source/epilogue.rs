@@ -1,4 +1,4 @@
-//! Epilogues: what becomes of the sums of a product.
+//! Epilogues: what is computed from the sums of a product.
 
 use super::PRELUDE;
 use super::writer::{NEIGHBOURS, Product, Scaling, Stored, Writer, indices};

@@ -1,4 +1,4 @@
-//! Rows divided among threads.
+//! Division of rows among threads.
 
 use crate::backend::cuda::view::View;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! CUDA text of formulas: one kernel for each formula and each way in which its operands lie.
+//! CUDA source of formulas: one kernel for each formula and layout of operands.
 //!
 //! A row is taken by a part of a warp or by a block and is in registers from the first load to the last store, so a formula costs one
 //! pass over memory however many terms it has. Everything is computed in f32 (see [`reflux_ir::op::Body`]).

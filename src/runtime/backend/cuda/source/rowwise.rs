@@ -1,4 +1,4 @@
-//! Kernels of formulas by themselves, a row at a time.
+//! Kernels of rowwise formulas without a product, one row at a time.
 
 use super::writer::{Product, Stored, Writer, indices};
 use super::{Kernel, PRELUDE};

@@ -1,4 +1,4 @@
-//! The text of each op of a formula.
+//! The source of each op of a formula.
 
 use super::encoding;
 use super::rounding;
@@ -95,7 +95,7 @@ impl Writer<'_> {
         Ok(array)
     }
 
-    /// What codes stand for: see [`reflux_ir::Scales`].
+    /// The values of codes: see [`reflux_ir::Scales`].
     fn dequantize(&mut self, args: &[Arg]) -> Result<String, Unsupported> {
         let Arg::Operand(index) = args[0] else { return unsupported("codes are computed") };
         let Some(Coding { per, scales, zeros }) = self.operands[index].coding.clone() else {

@@ -1,4 +1,4 @@
-//! The text of a formula: what it reads, computes and writes, line by line.
+//! The source of a formula: loads, computation and stores, line by line.
 
 use super::layout::{Layout, allows};
 use super::{c_type, stored};
@@ -11,7 +11,7 @@ use std::fmt::Write;
 /// Neighbours of a row that an epilogue takes at once.
 pub(super) const NEIGHBOURS: usize = 8;
 
-/// What `acc` stands for in a formula.
+/// The meaning of `acc` in a formula.
 #[derive(Clone, Debug)]
 pub enum Product {
     /// Numbers, wherever they lie.
