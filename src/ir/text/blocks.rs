@@ -2,7 +2,7 @@
 
 use super::ast::{Line, Segment, Statement};
 use super::lines::lines;
-use super::print::PrintOptions;
+use super::options::PrintOptions;
 use super::roll::roll;
 use crate::Graph;
 use std::ops::Range;

@@ -2,7 +2,7 @@
 
 use super::ast::{Line, Operand, Repeat, Spanned};
 use super::lexer::{ParseError, Span};
-use super::parse::Parsed;
+use super::parser::Parsed;
 use crate::op::{Constant, Op};
 use crate::{Fact, Graph, GraphBuilder, GraphError, ModulePath, Name, ValueId, words};
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@
 
 use super::ast::{Attribute, Operand, Spanned};
 use super::lexer::Token;
-use super::parse::{Parsed, Parser};
+use super::parser::{Parsed, Parser};
 use crate::op::{Arg, Binary, Body, BodyBuilder, Constant, Gemm, Op, Operator, Rowwise, Segment};
 use crate::{DType, words};
 

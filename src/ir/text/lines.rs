@@ -2,7 +2,8 @@
 
 use super::ast::{Line, Operand, Template};
 use super::formula::attributes;
-use super::print::{PrintOptions, write_line};
+use super::options::PrintOptions;
+use super::write::write_line;
 use crate::{Cost, Graph, Op, ValueId};
 
 /// The lines of a graph in program order: every op but inputs, weights and constants.

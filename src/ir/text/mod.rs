@@ -43,15 +43,18 @@ mod build;
 mod formula;
 mod lexer;
 mod lines;
+mod options;
 mod parse;
+mod parser;
 mod print;
 mod printed;
 mod range;
 mod roll;
+mod write;
 
 pub use lexer::{ParseError, Span};
+pub use options::PrintOptions;
 pub use parse::parse;
-pub use print::PrintOptions;
 
 pub(crate) use blocks::blocks;
 pub(crate) use lines::line_of;

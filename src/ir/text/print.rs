@@ -1,38 +1,14 @@
 //! The printer: programs to text.
 
-use super::ast::{Line, Operand, Repeat, Spanned, Statement, Template};
+use super::ast::{Line, Repeat, Statement, Template};
 use super::lines::lines;
+use super::options::PrintOptions;
 use super::printed::{About, Part, Section};
 use super::range;
 use super::roll::roll;
-use crate::{Cost, Declaration, Graph, Machine, Name, Op, Program, Stage, ValueId, duration, si};
-use std::fmt::{self, Write};
-
-/// What to print besides the program itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PrintOptions {
-    /// FLOP and bytes of each op and each stage, as comments.
-    pub costs: bool,
-    /// With `costs`, also the time that it takes on this device, and the schedule's.
-    pub machine: Option<&'static Machine>,
-    /// What each rewritten value replaced, as a comment.
-    pub provenance: bool,
-    /// Print every block and every name separately, instead of repeated blocks and ranges of names.
-    pub unrolled: bool,
-}
-
-impl PrintOptions {
-    /// How costs read.
-    pub(super) fn cost(&self, cost: Cost, time: impl Fn(&Machine) -> u64) -> String {
-        let time = self.machine.map(|machine| format!(", {}", duration(time(machine)))).unwrap_or_default();
-        format!("{}FLOP, {}B{time}", si(cost.flops), si(cost.bytes))
-    }
-
-    /// Whether the names print as a range.
-    fn fold(&self, name: &Name, next: &Name) -> bool {
-        !self.unrolled && range::follows(name, next)
-    }
-}
+use super::write::write_line;
+use crate::{Declaration, Graph, Name, Op, Program, Stage, ValueId, duration};
+use std::fmt;
 
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -178,58 +154,4 @@ fn push_line(out: &mut Section, indent: usize, line: &Line, base: &Template, opt
     let mut text = " ".repeat(indent);
     write_line(&mut text, line, base, options);
     out.push(About::Value(line.name.node.to_string().into()), text);
-}
-
-/// Writes the line without its indentation and its end; its module path is written below `base`.
-pub(super) fn write_line(out: &mut String, line: &Line, base: &Template, options: &PrintOptions) {
-    let formula =
-        line.fused.as_ref().and_then(|op| op.formula(&|index| written(&line.operands[index].node, line)));
-    let operands = formula.unwrap_or_else(|| operands(line, options));
-    let attributes: Vec<_> =
-        line.attributes.node.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    // Writing to a string cannot fail.
-    let _ = write!(out, "%{} = {}", line.name.node, line.op.node);
-    if !operands.is_empty() {
-        let _ = write!(out, " {operands}");
-    }
-    if !attributes.is_empty() {
-        let _ = write!(out, " {{{}}}", attributes.join(", "));
-    }
-    let _ = write!(out, " : {}", line.fact.node);
-    let path = line.path.relative_to(base);
-    if !path.is_empty() {
-        let _ = write!(out, " in {path}");
-    }
-    if let Some(comment) = &line.comment {
-        let _ = write!(out, "  // {comment}");
-    }
-}
-
-/// One operand of `line`.
-fn written(operand: &Operand, line: &Line) -> String {
-    match operand {
-        Operand::Value(name) => format!("%{name}"),
-        Operand::Weight { tensor, fact } => {
-            let local = Some(tensor.relative_to(&line.path)).filter(|local| !local.is_empty());
-            format!("@{} {fact}", local.unwrap_or_else(|| tensor.to_string()))
-        }
-        Operand::Constant { value, dtype: None } => format!("{:?}", value.0),
-        Operand::Constant { value, dtype: Some(dtype) } => format!("{:?} {dtype}", value.0),
-    }
-}
-
-/// The operands as a list. Values that count up are a range if they are three or more: two read better as they are.
-fn operands(line: &Line, options: &PrintOptions) -> String {
-    let name = |operand: &Spanned<Operand>| match &operand.node {
-        Operand::Value(name) if name.is_plain() => Some(Name::from(name.to_string())),
-        _ => None,
-    };
-    let fold = |a: &Spanned<Operand>, b: &Spanned<Operand>| {
-        name(a).zip(name(b)).is_some_and(|(a, b)| options.fold(&a, &b))
-    };
-    let run = |run: &[Spanned<Operand>]| match name(&run[0]) {
-        Some(first) if run.len() > 2 => range::written(&first, run.len()),
-        _ => run.iter().map(|operand| written(&operand.node, line)).collect::<Vec<_>>().join(", "),
-    };
-    line.operands.chunk_by(fold).map(run).collect::<Vec<_>>().join(", ")
 }
