@@ -1,6 +1,6 @@
 //! Composition of formulas.
 
-use super::{Classes, Level, Tree};
+use super::rule::{Classes, Level, Tree};
 use egg::Id;
 use reflux_ir::DType;
 use reflux_ir::op::{Arg, Body, BodyBuilder, Constant, Gemm, Op, Rowwise, Segment};

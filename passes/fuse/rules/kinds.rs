@@ -1,6 +1,6 @@
 //! The ops that spines are made of.
 
-use super::Kind;
+use super::rule::Kind;
 use reflux_ir::op::Op;
 
 pub const LINEAR: Kind = Kind { name: "linear", is: |op| matches!(op, Op::Linear(_)) };

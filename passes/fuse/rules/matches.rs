@@ -1,6 +1,6 @@
 //! Matching of spines in an e-graph, and matches as egg's patterns.
 
-use super::{Kind, Level, Match, Tree};
+use super::rule::{Kind, Level, Match, Tree};
 use crate::fuse::term::{Term, Terms, What};
 use egg::{ENodeOrVar, Id, Language, PatternAst, RecExpr, Subst, Var};
 use indexmap::IndexMap;

@@ -2,7 +2,7 @@
 
 use super::build::{Operands, as_rowwise, finish};
 use super::kinds::{BY_ROWS, ROWWISE};
-use super::{FuseRule, Match};
+use super::rule::{FuseRule, Match};
 use reflux_ir::op::{Arg, Body, BodyBuilder, Cast, Op};
 use reflux_ir::pass::Mismatch;
 use reflux_ir::{DType, Fact};

@@ -1,7 +1,7 @@
 //! Running of rules by egg, within limits that do not depend on time.
 
-use super::matches::{MOST_MATCHES, classes_of, pattern};
-use super::{Breadth, Classes, FuseRule, Match};
+use super::matches::{Breadth, MOST_MATCHES, classes_of, pattern};
+use super::rule::{Classes, FuseRule, Match};
 use crate::fuse::term::{Facts, Term, Terms};
 use egg::{Applier, ENodeOrVar, Id, PatternAst, SearchMatches, Searcher, Subst, Symbol, Var};
 use indexmap::IndexMap;

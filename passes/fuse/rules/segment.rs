@@ -2,7 +2,7 @@
 
 use super::build::{Operands, as_gemm, as_rowwise, keeps_shape};
 use super::kinds::{GEMM, ROWWISE, SLICE};
-use super::{Classes, FuseRule, Level, Tree};
+use super::rule::{Classes, FuseRule, Level, Tree};
 use reflux_ir::DType;
 use reflux_ir::op::{Body, Gemm, Op, Segment, Slice, axis_index};
 use reflux_ir::pass::Mismatch;
