@@ -6,11 +6,10 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     #[error(
-        "there is no folder {}; give the folder of a FLUX.1 model, or the id of one in the Hugging Face Hub's local cache, such as \
-         black-forest-labs/FLUX.1-dev",
+        "there is no folder {}; give the folder of a model, or the id of one in the Hugging Face Hub's local cache, such as {example}",
         folder.display()
     )]
-    NoFolder { folder: PathBuf },
+    NoFolder { folder: PathBuf, example: &'static str },
     #[error(
         "there is no folder {id}, and {} a model with that id; Reflux downloads nothing itself, download it with {}",
         match cache {
@@ -26,24 +25,23 @@ pub enum ModelError {
     )]
     Snapshot { folder: PathBuf, why: String, id: String },
     #[error(
-        "{} is a file, but a model is a folder in diffusers layout; to use a file of weights, give such a folder and add --transformer, \
-         --vae, --clip or --t5 with the file",
+        "{} is a file, but a model is a folder in diffusers layout; to use a file of weights, give such a folder and add {options} with \
+         the file",
         path.display()
     )]
-    File { path: PathBuf },
+    File { path: PathBuf, options: String },
     #[error(
-        "{} is not a FLUX model: it has no model_index.json (expected a folder in diffusers layout, with transformer/, \
-         text_encoder/, text_encoder_2/, vae/, tokenizer/, tokenizer_2/ and scheduler/){}",
+        "{} is not a model: it has no model_index.json (expected a folder in diffusers layout, with {folders}){}",
         folder.display(),
         match files.as_slice() {
             [] => String::new(),
             files => format!(
-                "; to use the files in it ({}), give such a folder and add --transformer, --vae, --clip or --t5 with the file",
+                "; to use the files in it ({}), give such a folder and add {options} with the file",
                 files.join(", ")
             ),
         }
     )]
-    NoModel { folder: PathBuf, files: Vec<String> },
+    NoModel { folder: PathBuf, files: Vec<String>, folders: String, options: String },
     #[error("{} is one part of a model; give the whole model, {}", folder.display(), model.display())]
     PartOfModel { folder: PathBuf, model: PathBuf },
     #[error(

@@ -52,6 +52,8 @@ pub struct Family {
     pub pipelines: &'static [&'static str],
     /// Related models that are not supported: prefixes of their pipeline names, and what they are.
     pub others: &'static [(&'static str, &'static str)],
+    /// The id of one of its models on the Hugging Face Hub: `black-forest-labs/FLUX.1-dev`.
+    pub example_id: &'static str,
     /// Examples of its models for messages: `FLUX.1-dev or FLUX.1-schnell`.
     pub examples: &'static str,
     /// Configurations that need no files, by name: JSON of what each folder's config file says.

@@ -2,6 +2,7 @@
 
 use crate::config_file::ConfigFile;
 use crate::configs::{Configs, Described};
+use crate::families;
 use crate::families::FAMILIES;
 use crate::family::Family;
 use crate::model_index::{self, SCHEDULER, is_null};
@@ -78,8 +79,8 @@ impl ModelFiles {
     pub fn find_of(families: &[&'static Family], model: &Path, parts: Parts) -> Result<Self, ModelError> {
         let folder = hub::locate(model).map_err(|error| match error {
             // A file that is no weights at all is better called by its name.
-            ModelError::File { path } => {
-                Weights::open(&path).err().map_or(ModelError::File { path }, ModelError::Weights)
+            ModelError::File { path, options } => {
+                Weights::open(&path).err().map_or(ModelError::File { path, options }, ModelError::Weights)
             }
             other => other,
         })?;
@@ -248,5 +249,5 @@ fn no_model(folder: PathBuf) -> ModelError {
         .filter(|name| [".safetensors", ".sft", ".gguf"].iter().any(|end| name.ends_with(end)))
         .collect();
     files.sort();
-    ModelError::NoModel { folder, files }
+    ModelError::NoModel { folder, files, folders: families::folders(), options: families::part_options() }
 }

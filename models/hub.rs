@@ -4,6 +4,7 @@
 //! `snapshots/COMMIT` holds its files, as links to where their contents are.
 
 use crate::error::ModelError;
+use crate::families;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
@@ -27,9 +28,11 @@ fn locate_in(model: &Path, cache: Option<&Path>) -> Result<PathBuf, ModelError> 
         };
     }
     if model.exists() {
-        return Err(ModelError::File { path: model.to_owned() });
+        return Err(ModelError::File { path: model.to_owned(), options: families::part_options() });
     }
-    let Some(id) = id(model) else { return Err(ModelError::NoFolder { folder: model.to_owned() }) };
+    let Some(id) = id(model) else {
+        return Err(ModelError::NoFolder { folder: model.to_owned(), example: families::example_id() });
+    };
     let Some(cache) = cache else { return Err(ModelError::NotCached { id, cache: None }) };
     let folder = cache.join(format!("{FOLDER}{}", id.replace('/', SLASH)));
     match folder.is_dir() {

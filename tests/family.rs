@@ -19,6 +19,7 @@ static TINY: Family = Family {
     geometry: Geometry { patch: 1, pixels_per_latent: 2 },
     pipelines: &["TinyPipeline"],
     others: &[("Flux", "FLUX.1")],
+    example_id: "someone/tiny",
     examples: "Tiny-dev",
     built_in: &[],
     outside_blocks: &[],

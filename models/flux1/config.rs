@@ -32,6 +32,7 @@ pub static FAMILY: Family = Family {
         ("Chroma", "Chroma"),
         ("StableDiffusion", "Stable Diffusion"),
     ],
+    example_id: "black-forest-labs/FLUX.1-dev",
     examples: "FLUX.1-dev or FLUX.1-schnell",
     built_in: &[
         ("flux-dev", include_str!("configs/flux-dev.json")),

@@ -35,6 +35,15 @@ fn of_other(error: &io::Error) -> String {
     }
 }
 
+/// `a, b or c`.
+pub fn either(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        [only] => only.clone(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    }
+}
+
 /// The message of a panic that [`std::panic::catch_unwind`] caught.
 pub fn of_panic(panic: &(dyn Any + Send)) -> &str {
     let message = panic.downcast_ref::<String>().map(String::as_str);
