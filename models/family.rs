@@ -21,8 +21,9 @@
 //! 7. `models/mistral.rs`: its text encoder, lowered; other families may have it too, as they have T5 and CLIP.
 //! 8. `models/tokenizer/mistral.rs`: how that encoder's prompts are read.
 //!
-//! It would be listed in `models/families.rs` (the family), `models/lib.rs` (the modules) and `models/weights/layout/list.rs`
-//! (the layouts), and no longer in `models/weights/foreign/kinds.rs`, where it is refused today; and its autoencoder is that of
+//! It would be listed in `models/families.rs` (the family), `models/lib.rs` and `models/tokenizer/mod.rs` (the modules) and
+//! `models/weights/layout/list.rs` (the layouts), and no longer in `models/weights/foreign/kinds.rs` and in FLUX.1's `others`, where it
+//! is refused today; and its autoencoder is that of
 //! `models/vae.rs` but for latents that are normalised, which that would have to learn. Qwen-Image would add the like, without
 //! a built-in configuration, with `qwen2_5_vl.rs` for `mistral.rs` and an autoencoder of its own; its scheduler's
 //! `shift_terminal` is a setting that `models/scheduler.rs` would have to learn. What no op computes yet, such as positions of

@@ -42,3 +42,46 @@ fn every_page_is_linked_from_readme() {
         assert!(readme.contains(&format!("docs/{name}")), "README does not link to docs/{name}");
     }
 }
+
+/// Sources of the crates, without the example.
+fn sources() -> Vec<PathBuf> {
+    let mut open: Vec<PathBuf> =
+        ["src", "passes", "models"].map(|folder| Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).into();
+    let mut sources = Vec::new();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            sources.push(path);
+        }
+    }
+    sources
+}
+
+/// The sibling modules that a file imports, by `use super::sibling` outside of its tests.
+fn siblings(source: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(source).unwrap();
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let imports = code.lines().filter_map(|line| line.strip_prefix("use super::"));
+    let first = |rest: &str| rest.split([':', ';', ' ']).next().unwrap_or_default().to_owned();
+    imports.map(first).filter(|name| source.with_file_name(format!("{name}.rs")).is_file()).collect()
+}
+
+/// Sibling files import in one direction: of two, at most one reads the other.
+#[test]
+fn siblings_import_in_one_direction() {
+    let mut seen = 0;
+    for source in sources() {
+        let stem = source.file_stem().unwrap().to_str().unwrap();
+        for other in siblings(&source) {
+            let back = siblings(&source.with_file_name(format!("{other}.rs")));
+            assert!(
+                !back.iter().any(|name| name == stem),
+                "{} and {other}.rs import each other",
+                source.display()
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen > 100, "only {seen} imports were found");
+}

@@ -5,11 +5,13 @@
 //!
 //! 1. An entry below: its names, its size, its bounds, and how numbers become its bits and back. Text, the verifier, host
 //!    tensors, weights' files and the command line need no more.
-//! 2. `src/ir/op/quantize.rs` (the least scale of a group) and `src/ir/machine.rs` (at which rate its products run).
+//! 2. `src/ir/op/quantize.rs` (the least scale of a group); `src/ir/machine.rs` and its tables (the rate of its products), and
+//!    `src/ir/machine/work.rs` (which products are its).
 //! 3. `src/runtime/quantize.rs`: how a group of values is quantized to it.
-//! 4. What a backend needs. All of them: `value.rs` (the type of burn that stores it) and `ops/quantized.rs` (what its codes
-//!    stand for). CUDA: `backend/cuda/source/dtype.rs` (its type and its functions in kernels' text), `kernels/rowwise.cuh` (these functions)
-//!    and `tensor_map.rs` (what TMA calls it).
+//! 4. What a backend needs. All of them: `src/runtime/value.rs` (the type of burn that stores it) and
+//!    `src/runtime/ops/quantized.rs` (what its codes stand for). CUDA, in `src/runtime/backend/cuda`: `source/dtype.rs` (its type
+//!    and its functions in kernels' text), `kernels/rowwise.cuh` (these functions), `tensor_map.rs` (what TMA calls it), and for
+//!    products of it on matrix units `matmul.rs`, `wgmma.rs`, `cublaslt.rs`, `plan/single.rs` and `plan/value.rs`.
 //! 5. `passes/quantize/scheme.rs`: a scheme that uses it; `src/ir/op/matmul_codes.rs`, where products of its codes are computed.
 //! 6. How far rounding may put results from each other: `src/runtime/proof/outcome.rs` and `src/cli/commands/bisect.rs`.
 

@@ -5,8 +5,9 @@
 //!
 //! 1. `backend/rocm/mod.rs`: a type that implements `Backend`, which finds the device, its memory, and loads programs; and
 //!    `BurnBackend` for burn's type. An empty `impl BurnBackend for Hip {}` will do: every op is composed of burn's own then.
-//! 2. A line in `BACKENDS`, and in `LEFT_OUT` if it is behind a cargo feature, which `Cargo.toml` names here and in the root.
-//! 3. If its machines have no table yet: `src/ir/machine/NAME.toml` and its line in `src/ir/machine.rs`, so that `fuse` knows what
+//! 2. Its `mod` and its line in `BACKENDS` below; and in `LEFT_OUT` if it is behind a cargo feature, which `Cargo.toml` names here and
+//!    in the root. One that plans whole graphs, as the CUDA engine does, takes the imports below that are CUDA's alone today.
+//! 3. If its machines have no table yet: `src/ir/machine/NAME.toml` and its name in `tables!` of `src/ir/machine.rs`, so that `fuse` knows what
 //!    is fast there, and its name in the backend's list of `machines`. A new card of a maker that is known takes this step alone.
 //!
 //! Everything else follows: `--device`, `reflux doctor` and its proofs of kernels, the default passes, memory planning.
