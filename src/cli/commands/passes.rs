@@ -5,6 +5,7 @@ use crate::cli::console::print;
 use crate::cli::input::Input;
 use crate::cli::lowering::SizeArgs;
 use reflux_ir::pass::{Pipeline, Question, why};
+use reflux_models::ModelConfig;
 use reflux_passes::registry;
 use std::path::PathBuf;
 
@@ -58,7 +59,9 @@ pub fn passes(args: &Args) -> Result<(), Error> {
 fn explain(name: &str) -> Result<(), Error> {
     let registry = registry();
     let pass = registry.get(name)?;
-    print(&registry.explain(pass).to_string())
+    let model = ModelConfig::built_in_names().next().expect("a family has one");
+    let trial = format!("to see its effect\n  reflux opt {model} --preview --passes \"{}\"", pass.example);
+    print(&format!("{}\n{trial}\n", registry.explain(pass)))
 }
 
 fn ask(args: &WhyArgs) -> Result<(), Error> {

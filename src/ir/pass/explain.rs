@@ -46,7 +46,7 @@ impl Registry {
                 let width = rules.iter().map(|rule| rule.name.len()).max().unwrap_or(0);
                 rules.iter().try_for_each(|rule| writeln!(f, "  {:<width$}  {}", rule.name, rule.pattern))?;
             }
-            writeln!(f, "\nexample\n  reflux opt flux-dev --preview --passes \"{}\"", pass.example)?;
+            writeln!(f, "\nexample\n  {}", pass.example)?;
             let verbs =
                 [("requires", built.requires()), ("ends", built.ends()), ("brings about", built.brings())];
             for (verb, properties) in verbs {

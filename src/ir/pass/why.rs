@@ -67,7 +67,7 @@ pub enum WhyError {
     SeveralValues { module: String, values: Vec<String> },
     #[error("the module {module} only contains other modules: {}; name one of them, or a value", listed(.modules))]
     OnlyModules { module: String, modules: Vec<String> },
-    #[error("`{value}` is in several stages: {stages}; say in which with --stage")]
+    #[error("`{value}` is in several stages: {stages}; say in which stage")]
     SeveralStages { value: String, stages: String },
 }
 
