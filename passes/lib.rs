@@ -136,6 +136,10 @@ fn remove_unread(graph: &mut Graph, rule: &'static str) -> Result<Changed, Patch
     Ok(is_changed.into())
 }
 
+/// Products of at most this many rows are bound by reading their weights. Nothing is gained by making two of them one, and much by
+/// computing those of all steps at once, which reads the weights once.
+const FEW_ROWS: usize = 16;
+
 /// A registry of [`PASSES`].
 pub fn registry() -> Registry {
     Registry::new(PASSES)

@@ -60,7 +60,7 @@ fn merge(graph: &mut Graph, values: &[ValueId]) -> Result<(), PassError> {
         values[1..].iter().for_each(|&value| patch.shunt(value, values[0]));
         return Ok(patch.apply()?);
     }
-    let stem = |name: &Name| name.split_index().map_or_else(|| name.to_string(), |(stem, _)| stem.to_owned());
+    let stem = |name: &Name| name.stem().to_owned();
     let name = nodes().map(|node| stem(&node.name)).min_by_key(String::len).expect("there are several");
     let path = nodes().map(|node| node.path.clone()).reduce(|a, b| a.common(&b)).expect("there are several");
     let (op, operands) = (graph[values[0]].op.clone(), graph.operands(values[0]));

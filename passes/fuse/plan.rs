@@ -286,7 +286,7 @@ impl Called {
             Self::After(source, suffix) => {
                 let leaf =
                     if let Source::Leaf(leaf) = source { &names.leaves[*leaf] } else { &names.ops[0].0 };
-                let stem = leaf.split_index().map_or(&**leaf, |(stem, _)| stem);
+                let stem = leaf.stem();
                 // In a block of a stack, what is made there has the block's index.
                 let index =
                     names.ops[0].0.split_index().map(|(_, index)| format!(".{index}")).unwrap_or_default();

@@ -1,14 +1,11 @@
 //! Which values can leave the step, and which of them the step still reads.
 
 use super::batch::batched;
+use crate::FEW_ROWS;
 use reflux_ir::op::{Op, OpKind};
 use reflux_ir::pass::{Answer, Mismatch};
 use reflux_ir::{DType, Graph, Name, Program, Rate, Stage, ValueId};
 use std::collections::{BTreeMap, HashMap, HashSet};
-
-/// The most rows per step of a value that is computed for all steps at once. Products of so few rows are bound by reading
-/// their weights, which all steps together do only once; with more rows nothing is gained, and much has to be kept.
-const FEW_ROWS: usize = 16;
 
 /// How a value can be computed outside the step.
 #[derive(Clone, Debug)]
@@ -132,7 +129,7 @@ impl Plan {
                 .filter(|cause| matches!(cause, Stays::MadeOf(_)))
                 .unwrap_or(Stays::MadeOf(operand)));
         }
-        let rows = node.fact.shape.elements() / node.fact.shape.last().copied().unwrap_or(1).max(1);
+        let rows = node.fact.shape.rows();
         if rows > FEW_ROWS {
             return Err(Stays::Rows(rows));
         }

@@ -222,10 +222,7 @@ fn read_prepared(graph: &mut Graph, plan: &Plan, groups: &[(Group, Fact)]) -> Re
                 let node = &patch.graph()[group.members[0]];
                 let name = match &group.members[..] {
                     [_] => node.name.clone(),
-                    _ => Name::from(format!(
-                        "{}_now",
-                        node.name.split_index().map_or(&*node.name, |(stem, _)| stem)
-                    )),
+                    _ => Name::from(format!("{}_now", node.name.stem())),
                 };
                 patch.add(Select {}, &[input, step], &name, ModulePath::root())?
             }

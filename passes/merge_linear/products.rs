@@ -1,12 +1,10 @@
 //! Products of a value and a weight, in whatever form.
 
+use crate::FEW_ROWS;
 use indexmap::IndexMap;
 use reflux_ir::op::{MatmulCodes, Op};
 use reflux_ir::pass::Mismatch;
 use reflux_ir::{DType, Granularity, Graph, Scales, ValueId};
-
-/// Products of at most this many rows are bound by reading their weights, merged or not.
-const FEW_ROWS: usize = 16;
 
 /// `x · Wᵀ + b`, or the same of codes.
 pub struct Product {
@@ -135,7 +133,7 @@ fn product(graph: &Graph, id: ValueId) -> Result<Product, Mismatch> {
         }
     };
     let x = &graph[product.input].fact;
-    let rows = x.shape.elements() / x.shape.last().copied().unwrap_or(1).max(1);
+    let rows = x.shape.rows();
     if rows <= FEW_ROWS {
         let reason = "its input has too few rows: the time is that of reading the weights, merged or not";
         return Err(Mismatch::at(product.input, reason));

@@ -156,7 +156,7 @@ impl Selection<'_> {
 fn input_of(graph: &Graph, id: ValueId) -> (usize, usize) {
     let x = &graph[graph.operands(id)[0]].fact;
     let features = x.shape.last().copied().unwrap_or(0);
-    (x.shape.elements() / features.max(1), features)
+    (x.shape.rows(), features)
 }
 
 impl Summary {

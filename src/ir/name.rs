@@ -19,6 +19,11 @@ impl Name {
         Some((stem, number))
     }
 
+    /// The name without its index: `attn` of `attn.17`.
+    pub fn stem(&self) -> &str {
+        self.split_index().map_or(self, |(stem, _)| stem)
+    }
+
     /// The name with `suffix`; the index of a repeated block stays last, so that the blocks still print rolled.
     pub fn suffixed(&self, suffix: impl fmt::Display) -> Self {
         match self.split_index() {

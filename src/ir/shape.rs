@@ -20,6 +20,11 @@ impl Shape {
         self.checked_elements().unwrap_or(usize::MAX)
     }
 
+    /// Number of rows, which lie along the last axis. A scalar is one.
+    pub fn rows(&self) -> usize {
+        self.elements() / self.last().copied().unwrap_or(1).max(1)
+    }
+
     /// The shape both broadcast to under numpy's rules, if there is one.
     pub fn broadcast(&self, other: &Self) -> Option<Self> {
         let rank = self.len().max(other.len());
