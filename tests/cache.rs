@@ -309,6 +309,7 @@ fn refusals() {
         "cache(pab,weight=0.5)",
         "cache(fora,weight=0.5)",
         "cache(fastercache,weight=half)",
+        "cache(fastercache,weight=1e308)",
         "cache(fora,steps=10x0)",
         "cache(fora,step=1010)",
     ];

@@ -94,7 +94,7 @@ fn what_is_chosen_among_tells_programs_apart() {
 }
 
 /// What is changed in the program, and to what.
-const REFUSED: [(&str, &str, &str); 13] = [
+const REFUSED: [(&str, &str, &str); 14] = [
     ("nothing chosen among", "chooses reuse, full {", "chooses {"),
     ("no word for it", "chooses reuse, full {", "{"),
     (
@@ -104,6 +104,7 @@ const REFUSED: [(&str, &str, &str); 13] = [
     ),
     ("a probe called like a variant", "variant reuse (", "variant gate ("),
     ("a choice that is no variant", "chooses reuse, full", "chooses reuse, whole, whole"),
+    ("a choice that is there twice", "chooses reuse, full", "chooses reuse, reuse"),
     ("a choice that is a probe", "chooses reuse, full", "chooses reuse, gate"),
     ("no choice", "(%choice, %h) chooses", "(%pick, %h) chooses"),
     (

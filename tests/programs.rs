@@ -69,6 +69,12 @@ fn an_edited_dump_is_drawn_with() {
     let passes = ["--program", "edited.ir", "--passes", "canonicalize", "--dump-dir", "again"];
     assert_eq!(latents(root, &passes), halved);
     assert!(root.join("again/000_input.ir").is_file());
+    // So do the default ones, where they are asked for by name.
+    let passes = ["--program", "edited.ir", "--passes", "default", "--dump-dir", "default"];
+    latents(root, &passes);
+    let dumped = |file: &str| std::fs::read_to_string(root.join("default").join(file)).unwrap();
+    assert!(std::fs::read_dir(root.join("default")).unwrap().count() > 3);
+    assert!(dumped("000_input.ir").contains("%half = mul"));
 }
 
 #[test]

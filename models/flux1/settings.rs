@@ -90,7 +90,7 @@ impl Component for TransformerConfig {
         within("num_attention_heads · attention_head_dim", self.inner_dim(), EXTENTS)?;
         if let Some(model) = conditioned_on_pictures(self.in_channels) {
             return Err(format!(
-                "`in_channels` is {}: this is {model}, and Reflux draws from prompts alone; give FLUX.1-dev or \
+                "`in_channels` is {}: this is {model}, but Reflux only draws from prompts; give FLUX.1-dev or \
                  FLUX.1-schnell, or a model trained from them",
                 self.in_channels
             ));
@@ -99,7 +99,7 @@ impl Component for TransformerConfig {
             let (reads, gives) = (self.in_channels, self.out_channels.unwrap_or_default());
             return Err(format!(
                 "`in_channels` is {reads} and `out_channels` {gives}: this model reads more than the picture it makes, and \
-                 Reflux draws from prompts alone"
+                 Reflux only draws from prompts"
             ));
         }
         if self.patch_size != 1 {

@@ -42,7 +42,7 @@ fn what_is_no_model_is_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let empty = folder.path().join("empty");
     fs::create_dir(&empty).unwrap();
-    assert!(fails(&empty).contains("is not a FLUX model: it has no model_index.json"));
+    assert!(fails(&empty).contains("is not a model: it has no model_index.json"));
     assert!(fails(&folder.path().join("nowhere")).starts_with("there is no folder "));
     assert!(fails(&emoji("transformer")).contains("is one part of a model"));
     fs::write(empty.join("flux1-dev.safetensors"), "").unwrap();

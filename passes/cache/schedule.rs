@@ -57,7 +57,7 @@ impl Schedule {
                 format!("with interval={interval} and start_step={start_step} there are too few")
             }
             Self::Windowed(Windowed { window: [low, high], .. }) => {
-                format!("too few of their times lie between {low} and {high}, the window")
+                format!("too few of their timesteps lie in the window, between {low} and {high}")
             }
         }
     }

@@ -19,7 +19,7 @@
 //! 13. The schedule is not empty and names variants only.
 //! 14. Along the schedule, a carried value is written before it is read, whatever probes choose.
 //! 15. A tensor of the checkpoint has one shape, whatever it is read as.
-//! 16. A probe is a variant that chooses among variants which are no probes, one at least; it gives `%choice : i32[]`, and
+//! 16. A probe is a variant that chooses among distinct variants which are no probes, one at least; it gives `%choice : i32[]`, and
 //!     besides that only carried values.
 
 mod wiring;

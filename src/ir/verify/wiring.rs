@@ -190,7 +190,15 @@ impl Wiring<'_> {
             if choices.is_empty() {
                 self.report(Some(&stage), "it is a probe, and has nothing to choose among".into());
             }
-            for choice in choices.iter().collect::<BTreeSet<_>>() {
+            let distinct = choices.iter().collect::<BTreeSet<_>>();
+            if distinct.len() < choices.len() {
+                let listed: Vec<_> = choices.iter().map(|choice| format!("`{choice}`")).collect();
+                self.report(
+                    Some(&stage),
+                    format!("it chooses among {}, one of them twice", listed.join(", ")),
+                );
+            }
+            for choice in distinct {
                 let fault = match program.variants.get(choice) {
                     None => "no variant",
                     Some(_) if program.is_probe(choice) => "a probe itself",

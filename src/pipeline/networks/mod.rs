@@ -86,9 +86,10 @@ impl Networks {
                 found: dtype.to_string(),
             });
         }
+        let defaults = lossless(Role::Denoiser, Some(device));
         let mut passes = match given {
-            Some(_) => options.passes.only().pipeline(&Pipeline::new()),
-            None => options.passes.pipeline(&lossless(Role::Denoiser, Some(device))),
+            Some(_) => options.passes.only().pipeline(&defaults),
+            None => options.passes.pipeline(&defaults),
         };
         // They are the same for all the other networks.
         let mut passes_once = lossless(Role::Decoder, Some(device));
