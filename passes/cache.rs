@@ -114,7 +114,7 @@ impl Cache {
                 Err(format!("a cache before it reuses {site} already"))
             }
             [(variant, sites)] => Ok(((*variant).clone(), sites.clone())),
-            _ => Err(format!("several variants have {site}, so which to reuse is unclear")),
+            _ => Err(format!("several variants have {site}, so it is unclear which to reuse")),
         }
     }
 

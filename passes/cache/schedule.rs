@@ -42,11 +42,11 @@ impl Schedule {
         let Some(times) = timesteps else {
             let example = Periodic { interval: rule.interval, start_step: 2 }.mask(steps.len());
             return Err(format!(
-                "{method} reuses by the time of a step, which is not known here; say which steps compute, as in steps={example}"
+                "{method} chooses steps by their timesteps, which are not known here; give the steps that compute, as in steps={example}"
             ));
         };
         let times: Option<Vec<f32>> = steps.iter().map(|&step| times.get(step).copied()).collect();
-        let times = times.ok_or("there are more steps than times of steps")?;
+        let times = times.ok_or("there are more steps than timesteps")?;
         Ok(rule.mask(&times))
     }
 
@@ -82,7 +82,7 @@ pub struct Windowed {
     /// Compute every `interval`-th step (1 to 5).
     #[serde(default = "every_second")]
     pub interval: usize,
-    /// Reuse only in steps whose time in 0…1000 lies strictly between these.
+    /// Reuse only in steps whose timestep (0…1000) lies strictly between these two.
     pub window: [f64; 2],
 }
 

@@ -18,7 +18,7 @@ const ROOTS: [&str; Binary::NAMES.len() + 1] = {
 
 pub const FOLD: Rule = Rule {
     name: "fold-constants",
-    pattern: "op(c, d) → its value, for arithmetic and casts of constants",
+    pattern: "op(c, d) → constant, for arithmetic and casts",
     roots: &ROOTS,
     rewrite: |patch, root| {
         let graph = patch.graph();

@@ -52,7 +52,7 @@ impl<'s> Parser<'s> {
             Some(kind) if kind.is_computed() => Ok(()),
             Some(_) => {
                 let message = format!(
-                    "`{name}` is no line of its own: declare inputs, write weights and numbers where they are read"
+                    "`{name}` is not written on its own line: declare inputs, and write weights and numbers where they are read"
                 );
                 Err(self.error_at(span, message))
             }
