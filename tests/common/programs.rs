@@ -169,7 +169,7 @@ program fused {
 program probed {
   input %x : f32[2,4] latent
   carry %h : f32[2,4] latent
-  probe gate.1 (%x) -> (%h, %choice) chooses reuse-1, full, reuse-1 {
+  probe gate.1 (%x) -> (%h, %choice) chooses reuse-1, full {
     %h = silu %x : f32[2,4]
     return %h, 1.0 i32
   }
