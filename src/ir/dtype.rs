@@ -13,7 +13,9 @@
 //!    and its functions in kernels' text), `kernels/rowwise.cuh` (these functions), `tensor_map.rs` (what TMA calls it), and for
 //!    products of it on matrix units `matmul.rs`, `wgmma.rs`, `cublaslt.rs`, `plan/single.rs` and `plan/value.rs`.
 //! 5. `passes/quantize/scheme.rs`: a scheme that uses it; `src/ir/op/matmul_codes.rs`, where products of its codes are computed.
-//! 6. How far rounding may put results from each other: `src/runtime/proof/outcome.rs` and `src/cli/commands/bisect.rs`.
+//! 6. How far rounding may put results from each other: `src/runtime/proof/outcome.rs` and `src/cli/commands/bisect.rs`. If networks
+//!    compute in it: `src/pipeline/initial.rs` (how torch draws it) and `src/pipeline/networks/finite.rs` (advice). For fuzzing:
+//!    `fuzz/generate/ops.rs` and `fuzz/generate/formulas.rs`.
 
 mod codec;
 pub mod f8e4m3;
