@@ -28,7 +28,7 @@ pub struct Extrapolate {
 impl Options for Extrapolate {
     fn check(&self) -> Result<(), String> {
         let is_sensible = (-10.0..=10.0).contains(&self.weight);
-        is_sensible.then_some(()).ok_or_else(|| format!("weight must be -10 to 10, not {}", self.weight))
+        is_sensible.then_some(()).ok_or_else(|| format!("weight must be -10 to 10, not {:?}", self.weight))
     }
 }
 
