@@ -43,7 +43,7 @@ pub use config::ModelConfig;
 pub use config_file::{ConfigFile, read_json};
 pub use configs::Configs;
 pub use error::ModelError;
-pub use families::FAMILIES;
+pub use families::{FAMILIES, nets};
 pub use family::{Defaults, Family, Model, TextEncoder};
 pub use files::{ModelFiles, Parts};
 pub use first_bytes::Foreign;

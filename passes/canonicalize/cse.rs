@@ -5,7 +5,6 @@ use reflux_ir::op::Op;
 use reflux_ir::pass::{Changed, Mismatch, PassContext, PassError, RuleInfo};
 use reflux_ir::{Graph, Name, Patch, ValueId};
 use std::collections::{BTreeSet, HashMap};
-use std::time::Instant;
 
 pub const RULE: RuleInfo =
     RuleInfo { name: "cse", pattern: "op(x), op(x) → op(x), the same op over the same operands once" };
@@ -13,10 +12,7 @@ pub const RULE: RuleInfo =
 /// Shares equal values, in program order. A value that all blocks of a stack compute moves in front of the first block and
 /// loses its index, so that the blocks stay alike.
 pub fn share(graph: &mut Graph, cx: &mut PassContext) -> Result<Changed, PassError> {
-    let start = Instant::now();
-    let changed = share_all(graph, cx);
-    cx.report.spend(RULE.name, start.elapsed());
-    changed
+    cx.timed(RULE.name, |cx| share_all(graph, cx))
 }
 
 fn share_all(graph: &mut Graph, cx: &mut PassContext) -> Result<Changed, PassError> {
@@ -34,7 +30,7 @@ fn share_all(graph: &mut Graph, cx: &mut PassContext) -> Result<Changed, PassErr
     }
     let tried = equal.len();
     let shared: Vec<_> = equal.into_values().filter(|values| values.len() > 1).collect();
-    cx.report.rules.entry(RULE.name).or_default().tries += tried - shared.len();
+    cx.report.count_all(RULE.name, tried - shared.len(), 0);
     let mut changed = Changed::No;
     for values in shared {
         // Their operands have been shared by now, unless the allowance left them.

@@ -6,7 +6,7 @@ use crate::Error;
 use crate::pipeline::{DiffusionPipeline, OpenOptions};
 use clap::builder::PossibleValuesParser;
 use reflux_ir::{DType, Program};
-use reflux_models::{Defaults, FAMILIES, Family, ModelConfig, ModelFiles, Net, Parts, Role, Sizes};
+use reflux_models::{Defaults, Family, ModelConfig, ModelFiles, Net, Parts, Role, Sizes};
 use std::path::Path;
 
 /// The sizes to lower for.
@@ -93,12 +93,7 @@ impl SizeArgs {
 
 /// The networks of all families that options name, those that run at every step first; equal names are one network.
 pub fn nets() -> Vec<&'static Net> {
-    let mut nets: Vec<&'static Net> = Vec::new();
-    for net in FAMILIES.iter().flat_map(|family| family.nets).copied() {
-        if nets.iter().all(|known| known.name != net.name) {
-            nets.push(net);
-        }
-    }
+    let mut nets = reflux_models::nets();
     nets.sort_by_key(|net| net.role != Role::Denoiser);
     nets
 }

@@ -45,11 +45,11 @@ impl Scales {
 
     /// The shape of the scales of a value of `shape`: `[1, 1]`, `[rows, 1]` or `[rows, groups]`.
     pub fn grid(&self, shape: &Shape) -> [usize; 2] {
-        let columns = shape.last().copied().unwrap_or(1).max(1);
         match self.per {
             Granularity::Tensor => [1, 1],
             per @ (Granularity::Row | Granularity::Group(_)) => {
-                [shape.elements() / columns, columns.div_ceil(per.extent(columns))]
+                let columns = shape.columns();
+                [shape.rows(), columns.div_ceil(per.extent(columns))]
             }
         }
     }

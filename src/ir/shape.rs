@@ -20,9 +20,14 @@ impl Shape {
         self.checked_elements().unwrap_or(usize::MAX)
     }
 
-    /// Number of rows, which lie along the last axis. A scalar is one.
+    /// The length of a row, which lies along the last axis; 1 of a scalar, and where there are no elements at least 1.
+    pub fn columns(&self) -> usize {
+        self.last().copied().unwrap_or(1).max(1)
+    }
+
+    /// Number of rows. A scalar is one.
     pub fn rows(&self) -> usize {
-        self.elements() / self.last().copied().unwrap_or(1).max(1)
+        self.elements() / self.columns()
     }
 
     /// The shape both broadcast to under numpy's rules, if there is one.

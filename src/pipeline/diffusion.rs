@@ -81,7 +81,7 @@ impl DiffusionPipeline {
         let info = device.probe().map_err(reflux_runtime::RunError::from)?;
         let mut notes = Vec::new();
         let prompts = Prompts::unread(&config);
-        let networks = Networks::with_random_weights(config, options, &info, &mut notes)?;
+        let networks = Networks::with_random_weights(config, options, device, &info, &mut notes)?;
         Ok(Self {
             prompts,
             defaults: networks.defaults(defaults),

@@ -14,15 +14,10 @@ const CHUNK: usize = 1 << 14;
 /// parallel, and beside `x` and the result no more than one row per thread is held.
 pub fn quantize(x: &HostTensor, rule: &Quantize) -> QuantizedTensor {
     let fact = Fact::new(rule.dtype, x.shape.clone()).scaled(rule.scales);
-    let width = columns(&x.shape) * x.dtype.bytes();
+    let width = fact.shape.columns() * x.dtype.bytes();
     quantize_rows(&fact, rule, || {
         |row, out: &mut [f32]| x.dtype.decode_into(&x.bytes[row * width..][..width], out)
     })
-}
-
-/// The extent of the last axis, which is the length of a row.
-pub(crate) fn columns(shape: &[usize]) -> usize {
-    shape.last().copied().unwrap_or(1).max(1)
 }
 
 /// [`quantize`] of rows that are each written by what `reader` makes for each thread, to a tensor of type `fact`.
@@ -89,8 +84,7 @@ impl<R: Fn(f32) -> f32 + Sync> Quantizer<R> {
         reader: impl Fn() -> F + Sync,
     ) -> QuantizedTensor {
         let arch = Arch::new();
-        let columns = columns(&fact.shape);
-        let rows = fact.shape.elements() / columns;
+        let (rows, columns) = (fact.shape.rows(), fact.shape.columns());
         let size = self.per.extent(columns);
         let groups = columns.div_ceil(size);
         let share = CHUNK / columns + 1;

@@ -4,7 +4,6 @@ use super::{Changed, PassContext, PassError};
 use crate::text::line_of;
 use crate::{Graph, Patch, PatchError, Program, Stage, ValueId};
 use std::borrow::Cow;
-use std::time::Instant;
 
 /// A local rewrite of the values whose op is one of `roots`.
 ///
@@ -121,19 +120,21 @@ pub fn apply_rules(graph: &mut Graph, rules: &[Rule], cx: &mut PassContext) -> R
 
 /// Applies `rule` to the value `id`, if it fits and may be applied.
 fn apply_at(rule: &Rule, graph: &mut Graph, id: ValueId, cx: &mut PassContext) -> Result<Changed, PassError> {
-    let start = Instant::now();
-    let mut patch = Patch::new(graph, rule.name);
-    let applied = match (rule.rewrite)(&mut patch, id) {
-        Ok(()) if cx.admit(rule.name, || line_of(patch.graph(), id)) => patch.apply().map(|()| Changed::Yes),
-        Ok(()) => Ok(Changed::No),
-        Err(RuleError::Broken(error)) => Err(error),
-        Err(RuleError::Mismatch(_)) => {
-            cx.reject(rule.name);
-            Ok(Changed::No)
+    cx.timed(rule.name, |cx| {
+        let mut patch = Patch::new(graph, rule.name);
+        match (rule.rewrite)(&mut patch, id) {
+            Ok(()) if cx.admit(rule.name, || line_of(patch.graph(), id)) => {
+                patch.apply()?;
+                Ok(Changed::Yes)
+            }
+            Ok(()) => Ok(Changed::No),
+            Err(RuleError::Broken(error)) => Err(error.into()),
+            Err(RuleError::Mismatch(_)) => {
+                cx.reject(rule.name);
+                Ok(Changed::No)
+            }
         }
-    };
-    cx.report.spend(rule.name, start.elapsed());
-    Ok(applied?)
+    })
 }
 
 /// Whether the one of `rules` called `name` applies at `place`, and if not, why; `None` if there is no such rule.

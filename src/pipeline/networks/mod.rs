@@ -56,17 +56,17 @@ struct Optimized {
 }
 
 impl Networks {
-    /// The networks of a model with random weights, on the device of `info`. Adds to `warnings`.
+    /// The networks of a model with random weights, on `device`, which is that of `info`. Adds to `warnings`.
     ///
     /// # Errors
-    /// If there is no such device, or they cannot compute in the requested dtype.
+    /// If they cannot compute in the requested dtype.
     pub fn with_random_weights(
         config: ModelConfig,
         options: OpenOptions,
+        device: Device,
         info: &DeviceInfo,
         warnings: &mut Vec<String>,
     ) -> Result<Self, Error> {
-        let device = options.device.unwrap_or(Device::host());
         let given = options.program.as_deref();
         let own = given.and_then(|program| given::dtype_of(program, &config));
         if let (Some(own), Some(asked)) = (own, options.dtype)

@@ -4,7 +4,7 @@ use super::extents;
 use crate::RunError;
 use crate::backend::BurnBackend;
 use crate::coded::{Coded, unpacked};
-use crate::quantize::{columns, quantize as quantize_on_host};
+use crate::quantize::quantize as quantize_on_host;
 use crate::value::{Value, burn_shape, float_dtype, int_dtype};
 use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn::tensor::{Shape, Slice, TensorData, TensorMetadata};
@@ -23,7 +23,7 @@ pub fn quantize<B: BurnBackend>(
     fact: &Fact,
     device: &B::Device,
 ) -> Result<Coded<B>, RunError> {
-    let columns = columns(&fact.shape);
+    let columns = fact.shape.columns();
     let size = match op.scales.per {
         Granularity::Tensor => fact.shape.elements(),
         Granularity::Row => columns,
@@ -76,8 +76,7 @@ pub fn dequantize<B: BurnBackend>(
     dtype: DType,
     device: &B::Device,
 ) -> FloatTensor<B> {
-    let columns = columns(&fact.shape);
-    let rows = fact.shape.elements() / columns;
+    let (rows, columns) = (fact.shape.rows(), fact.shape.columns());
     let group = match fact.scales.map(|scales| scales.per) {
         Some(Granularity::Group(size)) => Some(usize::from(size)),
         _ => None,
@@ -198,7 +197,7 @@ pub fn rescale_rows<B: BurnBackend>(
     fact: &Fact,
     device: &B::Device,
 ) -> FloatTensor<B> {
-    let columns = columns(&fact.shape);
+    let columns = fact.shape.columns();
     let row = |x: FloatTensor<B>| {
         let count = extents::<B>(&x).iter().product();
         B::float_reshape(in_f32::<B>(x), Shape::new([1, count]))
@@ -207,7 +206,7 @@ pub fn rescale_rows<B: BurnBackend>(
         Value::Int(acc) => B::int_into_float(acc, float_dtype(DType::F32)),
         acc => in_f32::<B>(acc.float(device)),
     };
-    let mut y = B::float_reshape(acc, Shape::new([fact.shape.elements() / columns, columns]));
+    let mut y = B::float_reshape(acc, Shape::new([fact.shape.rows(), columns]));
     if let Some(x) = x {
         y = rounded::<B>(B::float_mul(y, x.scales), x.dtype);
     }

@@ -2,7 +2,6 @@
 
 use super::tiles::for_each;
 use crate::ops::quantized::Factor;
-use crate::quantize::columns;
 use crate::value::burn_shape;
 use burn::tensor::DType as BurnDType;
 use burn_flex::{Flex, FlexTensor};
@@ -99,8 +98,7 @@ pub fn rescale(
     bias: Option<FlexTensor>,
     fact: &Fact,
 ) -> FlexTensor {
-    let columns = columns(&fact.shape);
-    let shape = [fact.shape.elements() / columns, columns];
+    let shape = [fact.shape.rows(), fact.shape.columns()];
     let factors = Factors::new(x.as_ref().map(|x| &x.scales), &weight.scales, bias.as_ref(), shape);
     let mut y = FlexTensor::empty(burn_shape(&fact.shape), BurnDType::F32);
     let acc = acc.to_contiguous();
