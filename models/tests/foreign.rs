@@ -350,11 +350,11 @@ fn a_configuration_is_read_off_the_weights() {
     let config = emoji("transformer/config.json");
     let wanted: TransformerConfig = read_json(&config).unwrap();
     let weights = Weights::open_for(&flux1::TRANSFORMER, emoji("transformer")).unwrap();
-    assert_eq!(weights.config::<TransformerConfig>().unwrap(), wanted);
+    assert_eq!(weights.config::<TransformerConfig>(&flux1::TRANSFORMER).unwrap(), wanted);
 
     let error = Weights::open_for(&flux1::TRANSFORMER, tinyrandom("bfl.safetensors"))
         .unwrap()
-        .config::<TransformerConfig>()
+        .config::<TransformerConfig>(&flux1::TRANSFORMER)
         .unwrap_err();
     assert!(error.to_string().contains("heads have 32 channels"), "{error}");
     assert!(error.to_string().contains("transformer/config.json"), "{error}");
@@ -365,7 +365,7 @@ fn a_configuration_is_read_off_the_weights() {
     write(&folder.path().join("x.safetensors"), &tensors);
     let error = Weights::open_for(&flux1::TRANSFORMER, folder.path())
         .unwrap()
-        .config::<TransformerConfig>()
+        .config::<TransformerConfig>(&flux1::TRANSFORMER)
         .unwrap_err()
         .to_string();
     assert!(error.contains("`txt_in.weight` is missing"), "{error}");
