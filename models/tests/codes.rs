@@ -9,7 +9,7 @@ use reflux_ir::{BlockFormat, DType, Fact, HostTensor, QuantizedTensor, WeightDat
 use reflux_models::weights::{Weights, WeightsError};
 use reflux_models::{Net, flux1};
 use safetensors::tensor::Dtype;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 /// The small transformer under Black Forest Labs' names, in f32.
@@ -49,38 +49,42 @@ fn in_f16(tensors: &Tensors) -> Weights {
     saved(&tensors.iter().map(narrowed).collect()).unwrap()
 }
 
-/// Each format in turn for the matrices whose rows are whole blocks; the others in f16.
+/// Matrices whose rows are whole blocks are in formats that have not been used, over several files until all have; the other
+/// tensors are in f16.
 #[test]
 fn a_gguf_file_holds_the_numbers_of_its_blocks() {
-    let mut formats = BlockFormat::ALL.iter().cycle();
-    let (mut file, mut expected, mut used) = (Gguf::new("flux"), Tensors::new(), 0);
-    for (name, (_, shape, bytes)) in bfl() {
-        let columns = *shape.last().unwrap();
-        let format = *formats.next().unwrap();
-        if shape.len() == 2 && columns.is_multiple_of(format.elements()) {
-            let mut random = fastrand::Rng::with_seed(name.len() as u64);
-            let count = shape.iter().product::<usize>() / format.elements();
-            let blocks = format.random(count, 0.1, || random.u8(..));
-            let values = DType::Block(format).decode(&blocks);
-            file.tensor(&name, &shape, format.id(), &blocks);
-            expected.insert(name, (Dtype::F32, shape, DType::F32.encode(&values)));
-            used += 1;
-        } else {
-            let halves = DType::F16.encode(&numbers(&bytes));
-            file.tensor(&name, &shape, gguf::F16, &halves);
-            expected.insert(name, (Dtype::F16, shape, halves));
+    let mut unused: BTreeSet<BlockFormat> = BlockFormat::ALL.iter().copied().collect();
+    while !unused.is_empty() {
+        let before = unused.len();
+        let (mut file, mut expected) = (Gguf::new("flux"), Tensors::new());
+        for (name, (_, shape, bytes)) in bfl() {
+            let fits = |format: &&BlockFormat| shape.len() == 2 && shape[1].is_multiple_of(format.elements());
+            // Those of large blocks first, as few rows fit them.
+            if let Some(&format) = unused.iter().rev().find(fits) {
+                unused.remove(&format);
+                let mut random = fastrand::Rng::with_seed(name.len() as u64);
+                let count = shape.iter().product::<usize>() / format.elements();
+                let blocks = format.random(count, 0.1, || random.u8(..));
+                let values = DType::Block(format).decode(&blocks);
+                file.tensor(&name, &shape, format.id(), &blocks);
+                expected.insert(name, (Dtype::F32, shape, DType::F32.encode(&values)));
+            } else {
+                let halves = DType::F16.encode(&numbers(&bytes));
+                file.tensor(&name, &shape, gguf::F16, &halves);
+                expected.insert(name, (Dtype::F16, shape, halves));
+            }
         }
-    }
-    assert!(used > 20, "only {used} tensors are in blocks");
-    let folder = tempfile::tempdir().unwrap();
-    // It is recognised by its contents, whatever it is called.
-    let path = folder.path().join("flux.safetensors");
-    file.write(&path);
-    let (found, expected) =
-        (open(&path).unwrap_or_else(|error| panic!("{error}")), saved(&expected).unwrap());
-    assert_eq!(found.names().collect::<Vec<_>>(), expected.names().collect::<Vec<_>>());
-    for name in found.names() {
-        assert_eq!(read_in_f32(&found, name), read_in_f32(&expected, name), "{name}");
+        assert!(unused.len() < before, "{unused:?} fit no matrix");
+        let folder = tempfile::tempdir().unwrap();
+        // It is recognised by its contents, whatever it is called.
+        let path = folder.path().join("flux.safetensors");
+        file.write(&path);
+        let (found, expected) =
+            (open(&path).unwrap_or_else(|error| panic!("{error}")), saved(&expected).unwrap());
+        assert_eq!(found.names().collect::<Vec<_>>(), expected.names().collect::<Vec<_>>());
+        for name in found.names() {
+            assert_eq!(read_in_f32(&found, name), read_in_f32(&expected, name), "{name}");
+        }
     }
 }
 

@@ -41,16 +41,17 @@ pub(super) fn join(joining: &mut Joining<'_>) -> Result<(), WeightsError> {
         join_module(joining, module, ending, described.get(module))?;
     }
     let is_joined = |module: &String| modules.iter().any(|(joined, _)| joined == module);
-    if let Some((module, _)) = described.iter().find(|(module, _)| !is_joined(module)) {
-        let is_here = joining.tensors.contains_key(&format!("{module}.weight"));
-        if is_here {
-            return Err(
-                joining.refuse(&format!("{module}.weight"), "is described as quantized, but has no scale")
-            );
-        }
+    let unscaled =
+        described.keys().filter(|module| !is_joined(module)).map(|module| format!("{module}.weight"));
+    if let Some(weight) = unscaled.into_iter().find(|weight| joining.tensors.contains_key(weight)) {
+        return Err(joining.refuse(&weight, "is described as quantized, but has no scale"));
     }
-    let is_marker = |name: &str| name == MARKER || name.ends_with(&format!(".{MARKER}"));
-    joining.tensors.retain(|name, _| !is_marker(name));
+    // The marker of codes that have no scales stays, and is refused.
+    let is_done = |marker: &str| {
+        let prefix = marker.strip_suffix(MARKER).filter(|prefix| prefix.is_empty() || prefix.ends_with('.'));
+        prefix.is_some_and(|prefix| modules.iter().any(|(module, _)| module.starts_with(prefix)))
+    };
+    joining.tensors.retain(|name, _| !is_done(name));
     Ok(())
 }
 
