@@ -1,6 +1,6 @@
 //! CLIP's tokenizer: lower-cased, byte-level byte pair encoding.
 
-use super::special::{self, SpecialTokens, Token};
+use super::special::{self, SpecialToken, SpecialTokens};
 use super::{Tokenizer, TokenizerError, file};
 use serde_json::json;
 use std::collections::{BTreeMap, HashSet};
@@ -92,7 +92,7 @@ fn read_model(folder: &Path, special: &SpecialTokens) -> Result<BPE, TokenizerEr
     let model = json!({
         "vocab": vocab,
         "merges": merges.lines().collect::<Vec<_>>(),
-        "unk_token": special.unk_token.as_ref().map(Token::content),
+        "unk_token": special.unk_token.as_ref().map(SpecialToken::content),
         "end_of_word_suffix": "</w>",
     });
     serde_json::from_value(model).map_err(|error| file::malformed(&merges_path, error))

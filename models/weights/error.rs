@@ -1,6 +1,6 @@
 //! Errors in weights.
 
-use super::mismatch::Mismatch;
+use super::mismatch::WeightsMismatch;
 use crate::architecture::Architecture;
 use crate::first_bytes::Foreign;
 use crate::net::Net;
@@ -133,5 +133,5 @@ pub enum WeightsError {
 
     /// Weights of another model.
     #[error(transparent)]
-    Mismatch(#[from] Box<Mismatch>),
+    Mismatch(#[from] Box<WeightsMismatch>),
 }

@@ -20,7 +20,7 @@
 mod codec;
 pub mod f8e4m3;
 
-pub use codec::{Codec, Kind, Role};
+pub use codec::{Codec, Meaning, NumberKind};
 
 use codec::{decode_each, encode_each};
 use half::f16;
@@ -58,8 +58,8 @@ element_types! {
         name: "f32",
         file_name: Some("F32"),
         bits: 32,
-        kind: Kind::Float,
-        role: Role::Number,
+        kind: NumberKind::Float,
+        meaning: Meaning::Number,
         least: -(f32::MAX as f64),
         greatest: f32::MAX as f64,
         encode: |numbers, bytes| encode_each(numbers, bytes, f32::to_le_bytes),
@@ -70,8 +70,8 @@ element_types! {
         name: "f16",
         file_name: Some("F16"),
         bits: 16,
-        kind: Kind::Float,
-        role: Role::Number,
+        kind: NumberKind::Float,
+        meaning: Meaning::Number,
         least: -65504.0,
         greatest: 65504.0,
         encode: |numbers, bytes| encode_each(numbers, bytes, |x| f16::from_f32(x).to_le_bytes()),
@@ -82,8 +82,8 @@ element_types! {
         name: "bf16",
         file_name: Some("BF16"),
         bits: 16,
-        kind: Kind::Float,
-        role: Role::Number,
+        kind: NumberKind::Float,
+        meaning: Meaning::Number,
         least: -(f32::from_bits(0x7f7f_0000) as f64),
         greatest: f32::from_bits(0x7f7f_0000) as f64,
         encode: |numbers, bytes| encode_each(numbers, bytes, |x| codec::nearest_bf16(x).to_le_bytes()),
@@ -96,8 +96,8 @@ element_types! {
         name: "i32",
         file_name: Some("I32"),
         bits: 32,
-        kind: Kind::Signed,
-        role: Role::Number,
+        kind: NumberKind::Signed,
+        meaning: Meaning::Number,
         least: i32::MIN as f64,
         greatest: i32::MAX as f64,
         encode: |numbers, bytes| encode_each(numbers, bytes, |x| (x.round_ties_even() as i32).to_le_bytes()),
@@ -108,8 +108,8 @@ element_types! {
         name: "i8",
         file_name: Some("I8"),
         bits: 8,
-        kind: Kind::Signed,
-        role: Role::Either,
+        kind: NumberKind::Signed,
+        meaning: Meaning::Either,
         least: -128.0,
         greatest: 127.0,
         encode: |numbers, bytes| encode_each(numbers, bytes, |x| (x.round_ties_even() as i8).to_le_bytes()),
@@ -120,8 +120,8 @@ element_types! {
         name: "f8e4m3",
         file_name: Some("F8_E4M3"),
         bits: 8,
-        kind: Kind::Float,
-        role: Role::Code,
+        kind: NumberKind::Float,
+        meaning: Meaning::Code,
         least: -448.0,
         greatest: 448.0,
         encode: |numbers, bytes| encode_each(numbers, bytes, |x| [f8e4m3::encode(x)]),
@@ -132,8 +132,8 @@ element_types! {
         name: "u4",
         file_name: None,
         bits: 4,
-        kind: Kind::Unsigned,
-        role: Role::Code,
+        kind: NumberKind::Unsigned,
+        meaning: Meaning::Code,
         least: 0.0,
         greatest: 15.0,
         encode: |numbers, bytes| {
@@ -166,23 +166,23 @@ impl DType {
 
     /// Whether values of this type are meaningful only with scales: see [`Scales`](crate::Scales).
     pub const fn is_code(self) -> bool {
-        matches!(self.codec().role, Role::Code)
+        matches!(self.codec().meaning, Meaning::Code)
     }
 
     /// Whether values of this type can have scales, and are then codes.
     pub const fn takes_scales(self) -> bool {
-        !matches!(self.codec().role, Role::Number)
+        !matches!(self.codec().meaning, Meaning::Number)
     }
 
     /// Whether values of this type have a zero point per scale, without which unsigned codes could not represent negative
     /// numbers.
     pub const fn has_zero_points(self) -> bool {
-        matches!(self.codec().kind, Kind::Unsigned) && self.takes_scales()
+        matches!(self.codec().kind, NumberKind::Unsigned) && self.takes_scales()
     }
 
     /// Whether values of this type are floating point. Types for codes only are not, whatever their bits mean.
     pub const fn is_float(self) -> bool {
-        matches!((self.codec().kind, self.codec().role), (Kind::Float, Role::Number))
+        matches!((self.codec().kind, self.codec().meaning), (NumberKind::Float, Meaning::Number))
     }
 
     /// The least number, or for codes the least code.

@@ -12,7 +12,7 @@ use std::path::Path;
 pub(in crate::weights) type Metadata = BTreeMap<String, String>;
 
 /// A way to store codes and factors, by the endings of names that only it has.
-struct Scheme {
+struct ForeignScheme {
     what: &'static str,
     marks: &'static [&'static str],
     /// What Reflux makes of the unquantized file that is most like it.
@@ -20,16 +20,16 @@ struct Scheme {
 }
 
 /// The first that fits counts.
-const SCHEMES: &[Scheme] = &[
-    Scheme { what: "bitsandbytes NF4", marks: &["quant_state.bitsandbytes__nf4"], instead: "int4wo" },
-    Scheme { what: "bitsandbytes FP4", marks: &["quant_state.bitsandbytes__fp4"], instead: "int4wo" },
-    Scheme { what: "bitsandbytes 4-bit", marks: &[".absmax", ".quant_map"], instead: "int4wo" },
-    Scheme { what: "bitsandbytes int8", marks: &[".SCB"], instead: "int8wo" },
-    Scheme { what: "GPTQ or AWQ", marks: &[".qweight", ".qzeros"], instead: "int4wo" },
-    Scheme { what: "quanto", marks: &["._data"], instead: "int8wo" },
-    Scheme { what: "torchao", marks: &["_qdata"], instead: "int8dq" },
-    Scheme { what: "flux-fp8-api", marks: &[".float8_data"], instead: "fp8dq" },
-    Scheme { what: "NVFP4", marks: &[".weight_scale_2"], instead: "int4wo" },
+const SCHEMES: &[ForeignScheme] = &[
+    ForeignScheme { what: "bitsandbytes NF4", marks: &["quant_state.bitsandbytes__nf4"], instead: "int4wo" },
+    ForeignScheme { what: "bitsandbytes FP4", marks: &["quant_state.bitsandbytes__fp4"], instead: "int4wo" },
+    ForeignScheme { what: "bitsandbytes 4-bit", marks: &[".absmax", ".quant_map"], instead: "int4wo" },
+    ForeignScheme { what: "bitsandbytes int8", marks: &[".SCB"], instead: "int8wo" },
+    ForeignScheme { what: "GPTQ or AWQ", marks: &[".qweight", ".qzeros"], instead: "int4wo" },
+    ForeignScheme { what: "quanto", marks: &["._data"], instead: "int8wo" },
+    ForeignScheme { what: "torchao", marks: &["_qdata"], instead: "int8dq" },
+    ForeignScheme { what: "flux-fp8-api", marks: &[".float8_data"], instead: "fp8dq" },
+    ForeignScheme { what: "NVFP4", marks: &[".weight_scale_2"], instead: "int4wo" },
 ];
 
 /// The endings by which a tensor is a factor of another one's codes, or says how these are to be read.

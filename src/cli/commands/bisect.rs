@@ -4,7 +4,7 @@ use crate::Error;
 use crate::cli::console::{print, say};
 use crate::cli::device::DeviceArg;
 use crate::cli::heap::KeptHeap;
-use crate::cli::input::Input;
+use crate::cli::input::InputArg;
 use crate::cli::lowering::{ModelArg, SizeArgs};
 use crate::cli::number;
 use crate::cli::passes::PassArgs;
@@ -58,16 +58,16 @@ pub struct Args {
 }
 
 pub fn bisect(args: &Args) -> Result<(), Error> {
-    let input = Input::of(&args.input)?;
+    let input = InputArg::of(&args.input)?;
     let recipe = args.passes.recipe()?.map(|recipe| input.meant(recipe)).unwrap_or_default();
     let device: Device = args.device.into();
     let mut pipeline = recipe.pipeline(&lossless(Role::Denoiser, Some(device)));
     let info = device.probe().map_err(RunError::from)?;
     settle(&mut pipeline, device, &info).iter().for_each(|warning| say(format_args!("warning: {warning}")));
     let _heap = KeptHeap::on(device);
-    let mut subject = Subject::open(&input, args)?;
+    let mut subject = Testbed::open(&input, args)?;
     let judged = if args.lossy { Judged::All } else { Judged::Lossless };
-    let mut known = Known::default();
+    let mut known = ResultCache::default();
     let mut trail = Vec::new();
     let (program, timesteps) = (subject.program.clone(), subject.timesteps.clone());
     let mut check = |probe: Probe| -> Result<bool, Error> {
@@ -77,7 +77,7 @@ pub fn bisect(args: &Args) -> Result<(), Error> {
             _ => known.results(probe.program, Start::AsGiven, &mut subject)?,
         };
         let expected = known.results(probe.reference, Start::AsGiven, &mut subject)?;
-        let mut line = Line::of(&probe, distance(&found, &expected), args.tolerance);
+        let mut line = Check::of(&probe, distance(&found, &expected), args.tolerance);
         if probe.promise == Exactness::Exact && device.keeps_bits() {
             line.allowed = 0.0;
         } else if probe.promise == Exactness::Reassociating && !line.is_within() {
@@ -134,7 +134,7 @@ fn all_hold(tolerance: f64, lossy: &[String]) -> String {
 }
 
 /// How programs are run and compared.
-struct Subject {
+struct Testbed {
     program: Program,
     /// The timestep of each step, if known.
     timesteps: Option<Vec<f32>>,
@@ -149,12 +149,12 @@ enum Runs {
     Steps { device: Device, weights: Box<dyn WeightSource>, inputs: Vec<(String, HostTensor)> },
 }
 
-impl Subject {
-    fn open(input: &Input, args: &Args) -> Result<Self, Error> {
+impl Testbed {
+    fn open(input: &InputArg, args: &Args) -> Result<Self, Error> {
         input.refuse_sizes(&args.sizes)?;
         match input {
             // Built-in configurations have no weights to draw with.
-            Input::Model(model)
+            InputArg::Model(model)
                 if args.input.is_dir() || args.input.to_str().and_then(ModelArg::built_in).is_none() =>
             {
                 let sizes = model.sizes(&args.sizes)?;
@@ -183,13 +183,13 @@ impl Subject {
                     runs: Runs::Picture(Box::new(replay)),
                 })
             }
-            Input::Model(model) => {
+            InputArg::Model(model) => {
                 let sizes = model.sizes(&args.sizes)?;
                 let dtype = args.sizes.dtype_or(DType::F32);
                 let program = model.lower_in(model.family().denoiser(), &sizes, dtype)?;
                 Self::of_steps(program, Some(model.timesteps(&args.sizes)?), args)
             }
-            Input::File(_) => {
+            InputArg::File(_) => {
                 let (program, timesteps) = input.program(None, &args.sizes)?;
                 Self::of_steps(program, timesteps, args)
             }
@@ -264,16 +264,16 @@ fn opened(path: &Path) -> Result<Weights, Error> {
 
 /// Results of programs that have run, since the same one is needed repeatedly.
 #[derive(Default)]
-struct Known {
+struct ResultCache {
     by_hash: HashMap<(u64, Start), StepResults>,
 }
 
-impl Known {
+impl ResultCache {
     fn results(
         &mut self,
         program: &Program,
         start: Start,
-        subject: &mut Subject,
+        subject: &mut Testbed,
     ) -> Result<StepResults, Error> {
         let key = (program.structural_hash(), start);
         if let Some(known) = self.by_hash.get(&key) {
@@ -286,7 +286,7 @@ impl Known {
 }
 
 /// The outcome of a check.
-struct Line {
+struct Check {
     passes: usize,
     last: String,
     held: Option<(String, usize)>,
@@ -296,7 +296,7 @@ struct Line {
     rounding: Option<f64>,
 }
 
-impl Line {
+impl Check {
     /// Both programs differ from the exact result by rounding, and by chance more.
     const ROUNDINGS: f64 = 4.0;
 
@@ -327,7 +327,7 @@ impl Line {
     }
 }
 
-impl std::fmt::Display for Line {
+impl std::fmt::Display for Check {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let verdict = if self.is_within() { "within" } else { "beyond" };
         write!(f, "after pass {}, {}", self.passes, self.last)?;
@@ -344,7 +344,7 @@ impl std::fmt::Display for Line {
     }
 }
 
-fn summary(culprit: Option<&Culprit>, trail: &[Line], lossy: &[String], tolerance: f64) -> Value {
+fn summary(culprit: Option<&Culprit>, trail: &[Check], lossy: &[String], tolerance: f64) -> Value {
     let culprit = culprit.map(|culprit| {
         let application = culprit.application.as_ref().map(|application| {
             json!({
@@ -356,7 +356,7 @@ fn summary(culprit: Option<&Culprit>, trail: &[Line], lossy: &[String], toleranc
         });
         json!({ "number": culprit.number, "pass": culprit.pass, "application": application })
     });
-    let checks: Vec<Value> = trail.iter().map(Line::json).collect();
+    let checks: Vec<Value> = trail.iter().map(Check::json).collect();
     json!({ "culprit": culprit, "tolerance": tolerance, "not_judged": lossy, "checks": checks })
 }
 

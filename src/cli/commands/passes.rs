@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::cli::console::print;
-use crate::cli::input::Input;
+use crate::cli::input::InputArg;
 use crate::cli::lowering::SizeArgs;
 use reflux_ir::pass::{Pipeline, Question, why};
 use reflux_models::ModelConfig;
@@ -67,7 +67,7 @@ fn explain(name: &str) -> Result<(), Error> {
 fn ask(args: &WhyArgs) -> Result<(), Error> {
     let registry = registry();
     let pipeline = Pipeline::parse(&args.passes, &registry)?;
-    let input = Input::of(&args.input)?;
+    let input = InputArg::of(&args.input)?;
     input.refuse_sizes(&args.sizes)?;
     // A pass changes the program that the question is about, so it is asked before it runs.
     let before = pipeline.passes().collect::<Vec<_>>().iter().rposition(|pass| pass.name() == args.rule);

@@ -10,7 +10,7 @@ use crate::cli::slowest::Slowest;
 use crate::cli::steps::random_inputs;
 use crate::cli::tensors;
 use crate::cli::text_file::read_text;
-use crate::files::Output;
+use crate::files::OutputFile;
 use crate::pipeline::{Memory, check_fits};
 use reflux_ir::pass::counted;
 use reflux_ir::{Fact, HostTensor, Program, WeightData, WeightError, WeightSource, verify};
@@ -43,7 +43,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<(), Error> {
-    let mut output = args.outputs.as_deref().map(Output::binary).transpose()?;
+    let mut output = args.outputs.as_deref().map(OutputFile::binary).transpose()?;
     if let Some(output) = &output {
         let given = [&args.inputs, &args.weights].into_iter().flatten().map(PathBuf::as_path);
         output.refuse_inputs(given.chain([args.program.as_path()]))?;

@@ -20,10 +20,10 @@ mod interface;
 
 pub(crate) use burn_backend::{BurnBackend, GraphRunner, Kept, Loader, Unplanned};
 #[cfg(feature = "cuda")]
-pub(crate) use burn_backend::{Made, Observer};
+pub(crate) use burn_backend::{GraphResult, Observer};
 #[cfg(feature = "cuda")]
 pub(crate) use interface::PlannedMemory;
-pub(crate) use interface::{Backend, Facts, Loading, Meter};
+pub(crate) use interface::{Backend, BackendFacts, Loading, Meter};
 pub use interface::{DeviceInfo, Form, FreeMemory, Oracle};
 
 /// The processor, which is always there and is the reference of the others.

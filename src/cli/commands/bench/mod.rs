@@ -18,7 +18,7 @@ use reflux_ir::pass::Driver;
 use reflux_ir::{Program, Stage, WeightSource};
 use reflux_models::Sizes;
 use reflux_runtime::{Device, MemoryMeter, Profile, RunError, load};
-use report::{ProfileReport, Report, VariantReport};
+use report::{BenchReport, ProfileReport, VariantReport};
 use session::Session;
 use std::time::Instant;
 use subject::{SEED, Subject};
@@ -72,7 +72,7 @@ pub fn bench(args: &Args) -> Result<(), Error> {
     meter.look();
 
     let Sizes { batch, steps, text_tokens, height, width } = sizes;
-    let report = Report {
+    let report = BenchReport {
         version: VERSION,
         model: subject.name,
         dtype,

@@ -24,7 +24,7 @@ pub fn prove(device: Device, seed: u64, as_json: bool) -> Result<(), Error> {
     let (mut outcomes, mut printed) = (Vec::new(), Ok(()));
     proof::prove(device, &passes, &noise, seed, &mut |outcome| {
         if !as_json && printed.is_ok() {
-            printed = print(&Line(&outcome).to_string());
+            printed = print(&OutcomeLine(&outcome).to_string());
         }
         outcomes.push(outcome);
     });
@@ -39,9 +39,9 @@ pub fn prove(device: Device, seed: u64, as_json: bool) -> Result<(), Error> {
 }
 
 /// An outcome as one line.
-struct Line<'o>(&'o Outcome);
+struct OutcomeLine<'o>(&'o Outcome);
 
-impl fmt::Display for Line<'_> {
+impl fmt::Display for OutcomeLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Outcome { case, dtype, tolerance, distance, error, .. } = self.0;
         let (mark, form) =
@@ -75,13 +75,13 @@ mod tests {
             error: None,
             note: None,
         };
-        assert_eq!(Line(&ran).to_string(), "✗ gemm.plain_7x64x136 f32: 5.0e-1, at most 1e-5\n");
+        assert_eq!(OutcomeLine(&ran).to_string(), "✗ gemm.plain_7x64x136 f32: 5.0e-1, at most 1e-5\n");
         let note = Some("by other kernels".to_owned());
         let fallen = Outcome { unfused: true, distance: Some(0.0), passed: true, note, ..ran };
         let line = "✓ gemm.plain_7x64x136 unfused f32: 0.0e0, at most 1e-5; by other kernels\n";
-        assert_eq!(Line(&fallen).to_string(), line);
+        assert_eq!(OutcomeLine(&fallen).to_string(), line);
         let error = Some("no kernel".to_owned());
         let broken = Outcome { unfused: false, passed: false, distance: None, note: None, error, ..fallen };
-        assert_eq!(Line(&broken).to_string(), "✗ gemm.plain_7x64x136 f32: did not run: no kernel\n");
+        assert_eq!(OutcomeLine(&broken).to_string(), "✗ gemm.plain_7x64x136 f32: did not run: no kernel\n");
     }
 }
