@@ -3,6 +3,8 @@
 //! Weights, configurations and tokenizers are downloaded, and what arrives is often something else: a pointer to a file, a page
 //! that asks for a login, half a file. Naming it saves the user a search.
 
+use reflux_ir::Advice;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -10,17 +12,25 @@ use std::path::Path;
 /// How many first bytes are enough to identify a file.
 const HEAD: usize = 512;
 
-/// The kind of a file, and what to do about it: the two halves of a message.
+/// The kind of a file, and what to do about it. Displays as what stands after “the file is”.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Foreign {
-    /// After “the file is”.
     pub what: String,
-    pub advice: String,
+    /// What to give instead.
+    pub instead: String,
+    /// What to do with that.
+    pub then: Vec<Advice>,
 }
 
 impl Foreign {
-    pub(crate) fn new(what: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { what: what.into(), advice: advice.into() }
+    pub(crate) fn new(what: impl Into<String>, instead: impl Into<String>) -> Self {
+        Self { what: what.into(), instead: instead.into(), then: Vec::new() }
+    }
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.what, Advice::after(&self.instead, ", and ", &self.then))
     }
 }
 
@@ -53,9 +63,9 @@ pub(crate) fn recognise(head: &[u8]) -> Option<Foreign> {
     }
     if head.starts_with(b"GGUF") {
         let network = architecture(head).map_or_else(String::new, |name| format!(" (architecture `{name}`)"));
-        let advice = "Reflux reads safetensors and cannot read GGUF yet: give the safetensors file that it was made from, and \
-                      quantize it here, for example with --passes \"quantize(int8wo)\"";
-        return Some(Foreign::new(format!("a GGUF file{network}"), advice));
+        let instead = "Reflux reads safetensors and cannot read GGUF yet: give the safetensors file that it was made from";
+        let then = vec![Advice::Quantize("quantize(int8wo)")];
+        return Some(Foreign { then, ..Foreign::new(format!("a GGUF file{network}"), instead) });
     }
     let text = head.trim_ascii_start();
     let is_markup =

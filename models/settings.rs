@@ -96,7 +96,7 @@ pub(crate) fn check_fixed(settings: &Map<String, Value>, rules: &Settings) -> Re
         let method = scheme.get("quant_method").and_then(Value::as_str).unwrap_or("some scheme");
         return Err(format!(
             "`quantization_config` says that the weights are quantized ({method}), which Reflux cannot read; give the \
-             model's weights in bf16, f16 or f32, which --passes \"quantize(int8dq)\" quantizes"
+             model's weights in bf16, f16 or f32, which the pass `quantize(int8dq)` quantizes"
         ));
     }
     for (name, fixed) in rules.fixed {

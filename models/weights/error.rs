@@ -37,7 +37,7 @@ pub enum WeightsError {
     Pickle { path: PathBuf },
 
     /// A file in another format, or of a network that Reflux does not know.
-    #[error("{} is {}; {}", path.display(), foreign.what, foreign.advice)]
+    #[error("{} is {foreign}", path.display())]
     Foreign { path: PathBuf, foreign: Foreign },
 
     /// The weights of one network where those of another should be.

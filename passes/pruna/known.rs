@@ -111,7 +111,7 @@ const UNSAVED: &str = "nothing to do, Reflux stores no smashed models";
 pub const ARGUMENTS: [(&str, &str); 12] = [
     ("batch_size", "nothing to do, each request says how many pictures to make"),
     ("max_batch_size", "nothing to do, each request says how many pictures to make"),
-    ("device", "not a pass, `--device` selects the device"),
+    ("device", "not a pass, the device is selected where the program runs"),
     ("device_map", "nothing to do, Reflux runs on one device"),
     ("cache_dir", UNSAVED),
     ("cache_dir_prefix", UNSAVED),
@@ -167,11 +167,13 @@ static ALGORITHMS: &[Algorithm] = &[
         Counterpart::Nothing("nothing to do, Reflux runs on one device"),
     ),
     algorithm("qkv_diffusers", &[], Counterpart::Pass("merge-linear")),
-    algorithm("half", &[], Counterpart::Nothing("not a pass, `--dtype f16` computes in half precision")),
+    algorithm("half", &[], Counterpart::Nothing("not a pass, the dtype f16 computes in half precision")),
     algorithm(
         "padding_pruning",
         &["min_sequence_length"],
-        Counterpart::Nothing("not a pass, `--max-sequence-length` sets the number of T5 tokens"),
+        Counterpart::Nothing(
+            "not a pass, the maximum sequence length of a request sets the number of T5 tokens",
+        ),
     ),
     algorithm(
         "deepcache",

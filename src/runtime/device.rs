@@ -157,7 +157,7 @@ impl FromStr for Device {
         if let Some(device) = Self::all().find(|device| names(device).any(|known| is_meant(&known))) {
             return Ok(device);
         }
-        Err(DeviceError(if let Some(name) = LEFT_OUT.iter().find(|known| is_meant(known)) {
+        Err(DeviceError::new(if let Some(name) = LEFT_OUT.iter().find(|known| is_meant(known)) {
             format!(
                 "this build of Reflux does not include the backend `{name}`: build it with --features {name}"
             )

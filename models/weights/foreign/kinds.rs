@@ -28,7 +28,7 @@ const ADAPTER: &str =
     "it is used beside a transformer and is none by itself, and Reflux cannot use such yet: leave it away";
 
 const QUANTIZED: &str = "Reflux reads bf16, f16, f32 and plain fp8, and cannot read this yet: give the file it was made from, \
-                         and quantize it here, for example with --passes \"quantize(int4wo)\"";
+                         and quantize it here, for example by the pass `quantize(int4wo)`";
 
 /// The first that fits counts, so that the more special come first.
 pub(super) const KINDS: &[ForeignKind] = &[

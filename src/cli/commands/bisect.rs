@@ -11,11 +11,11 @@ use crate::cli::passes::PassArgs;
 use crate::cli::seed::SeedArg;
 use crate::cli::steps::random_inputs;
 use crate::pipeline::{
-    DiffusionPipeline, Memory, OpenOptions, Replay, Request, check_fits, lossless, settle,
+    DiffusionPipeline, Memory, OpenOptions, Replay, Request, check_fits, lossless, settle, smaller,
 };
 use half::{bf16, f16};
 use reflux_ir::pass::{BisectError, Culprit, Exactness, Judged, Pipeline, Probe, bisect as find};
-use reflux_ir::{DType, HostTensor, Name, Program, ProgramDiff, WeightSource};
+use reflux_ir::{Advice, DType, HostTensor, Name, Program, ProgramDiff, WeightSource};
 use reflux_models::weights::{RandomWeights, Weights};
 use reflux_models::{Parts, Role, names};
 use reflux_runtime::{Device, RunError, StepResults, distance, load, run_steps};
@@ -146,7 +146,13 @@ enum Runs {
     /// A picture is drawn: each step reads the latents that the steps before it made.
     Picture(Box<Replay>),
     /// Every step reads the same random inputs.
-    Steps { device: Device, weights: Box<dyn WeightSource>, inputs: Vec<(String, HostTensor)> },
+    Steps {
+        device: Device,
+        weights: Box<dyn WeightSource>,
+        inputs: Vec<(String, HostTensor)>,
+        /// Ways to use less memory.
+        smaller: Vec<Advice>,
+    },
 }
 
 impl Testbed {
@@ -187,23 +193,28 @@ impl Testbed {
                 let sizes = model.sizes(&args.sizes)?;
                 let dtype = args.sizes.dtype_or(DType::F32);
                 let program = model.lower_in(model.family().denoiser(), &sizes, dtype)?;
-                Self::of_steps(program, Some(model.timesteps(&args.sizes)?), args)
+                Self::of_steps(program, Some(model.timesteps(&args.sizes)?), smaller(dtype), args)
             }
             InputArg::File(_) => {
                 let (program, timesteps) = input.program(None, &args.sizes)?;
-                Self::of_steps(program, timesteps, args)
+                Self::of_steps(program, timesteps, vec![Advice::SmallerProgram], args)
             }
         }
     }
 
-    fn of_steps(program: Program, timesteps: Option<Vec<f32>>, args: &Args) -> Result<Self, Error> {
+    fn of_steps(
+        program: Program,
+        timesteps: Option<Vec<f32>>,
+        smaller: Vec<Advice>,
+        args: &Args,
+    ) -> Result<Self, Error> {
         let seed = args.seed.number();
         let weights: Box<dyn WeightSource> = match &args.weights {
             Some(path) => Box::new(opened(path)?),
             None => Box::new(RandomWeights::new(&program, seed)),
         };
         let inputs = random_inputs(&program, &[], seed);
-        let runs = Runs::Steps { device: args.device.into(), weights, inputs };
+        let runs = Runs::Steps { device: args.device.into(), weights, inputs, smaller };
         Ok(Self { program, timesteps, runs })
     }
 
@@ -214,8 +225,8 @@ impl Testbed {
                 let latents = replay.latents(program, noise)?;
                 Ok(vec![HashMap::from([(Name::from(names::LATENTS), latents)])])
             }
-            Runs::Steps { device, weights, inputs } => {
-                check_fits(&program.name, Memory::Resident.of(program, *device), *device)?;
+            Runs::Steps { device, weights, inputs, smaller } => {
+                check_fits(&program.name, Memory::Resident.of(program, *device), *device, smaller)?;
                 let mut executor = load(*device, program.clone(), weights.as_ref())?;
                 let inputs: Vec<_> =
                     inputs.iter().map(|(name, input)| (name.clone(), start.of(input, program))).collect();

@@ -13,7 +13,7 @@ use crate::cli::text_file::read_text;
 use crate::files::OutputFile;
 use crate::pipeline::{Memory, check_fits};
 use reflux_ir::pass::counted;
-use reflux_ir::{Fact, HostTensor, Program, WeightData, WeightError, WeightSource, verify};
+use reflux_ir::{Advice, Fact, HostTensor, Program, WeightData, WeightError, WeightSource, verify};
 use reflux_models::weights::{RandomWeights, Weights};
 use reflux_runtime::{Device, Execute, RunError, load};
 use std::path::PathBuf;
@@ -92,7 +92,7 @@ fn check_memory(program: &Program, device: Device) -> Result<(), Error> {
     verify(program).map_err(RunError::from)?;
     let inputs = program.inputs.iter().map(|input| input.fact.bytes()).fold(0, u64::saturating_add);
     let needed = Memory::Resident.of(program, device).max(inputs);
-    check_fits(&program.name, needed, device)
+    check_fits(&program.name, needed, device, &[Advice::SmallerProgram])
 }
 
 /// The tensors of `--inputs`, and with `--random` noise for float inputs that are not in them.
