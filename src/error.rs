@@ -86,6 +86,10 @@ impl Error {
             | Self::Model(ModelError::Weights(WeightsError::Foreign { foreign, .. })) => {
                 Some(&mut foreign.then)
             }
+            Self::Passes(error) => match &mut **error {
+                DriverError::Order(error) => Some(&mut error.advice),
+                _ => None,
+            },
             Self::Unfinished { error, .. } => error.advice_mut(),
             _ => None,
         }

@@ -51,6 +51,42 @@ fn options(advice: &Advice) -> Vec<(&'static str, Option<String>)> {
         Advice::SmallerPicture => vec![("width", None), ("height", None)],
         Advice::SmallerProgram => Vec::new(),
         Advice::Quantize(pass) => vec![("passes", Some(format!("\"{pass}\"")))],
+        Advice::Passes(passes) => vec![("passes-only", Some(format!("\"{passes}\"")))],
         Advice::Model => vec![("model", None)],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is left of `advice` for a command, and its options.
+    fn left(command: &str, mut advice: Vec<Advice>) -> (Vec<Advice>, Vec<String>) {
+        let options = followed(&mut advice, &usage::command_of(&[command.to_owned()]));
+        (advice, options)
+    }
+
+    #[test]
+    fn commands_name_the_options_that_they_have() {
+        let of_memory =
+            [Advice::SmallerPicture, Advice::Dtype(&[DType::BF16, DType::F16]), Advice::LowMemory];
+        let (advice, options) = left("generate", of_memory.to_vec());
+        assert_eq!(advice, of_memory);
+        assert_eq!(options, ["--width", "--height", "--dtype bf16", "--dtype f16", "--memory low"]);
+        let (advice, options) = left("bisect", of_memory.to_vec());
+        assert_eq!(advice, of_memory[..2]);
+        assert_eq!(options, ["--width", "--height", "--dtype bf16", "--dtype f16"]);
+        assert_eq!(left("run", of_memory.to_vec()), (vec![], vec![]));
+        let other = [Advice::Device("cpu"), Advice::Quantize("quantize(int8wo)"), Advice::Model];
+        assert_eq!(
+            left("generate", other.to_vec()).1,
+            ["--device cpu", "--passes \"quantize(int8wo)\"", "--model"]
+        );
+        assert_eq!(left("run", other.to_vec()), (vec![Advice::Device("cpu")], vec!["--device cpu".into()]));
+        let passes = vec![Advice::Passes("canonicalize,dce".into())];
+        assert_eq!(left("opt", passes).1, ["--passes-only \"canonicalize,dce\""]);
+        // What takes no option is advised by every command.
+        let program = vec![Advice::SmallerProgram];
+        assert_eq!(left("run", program.clone()), (program, vec![]));
     }
 }

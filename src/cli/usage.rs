@@ -78,7 +78,7 @@ fn arguments() -> Vec<String> {
 }
 
 /// The command that is called by `arguments`.
-fn command_of(arguments: &[String]) -> Command {
+pub(super) fn command_of(arguments: &[String]) -> Command {
     let mut command = Cli::command();
     command.build();
     for argument in arguments {

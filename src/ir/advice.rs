@@ -5,7 +5,7 @@ use std::fmt;
 
 /// What a user may do about an error, in terms of the library. The command line drops what the command at hand has no option
 /// for, and adds the options for the rest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Advice {
     /// To use the device of this name.
     Device(&'static str),
@@ -18,6 +18,8 @@ pub enum Advice {
     SmallerProgram,
     /// To quantize weights by this pass, given as pipeline text.
     Quantize(&'static str),
+    /// To run exactly these passes, given as pipeline text.
+    Passes(String),
     /// To say which model.
     Model,
 }
@@ -49,6 +51,7 @@ impl fmt::Display for Advice {
             Self::SmallerPicture => f.write_str("make the picture smaller"),
             Self::SmallerProgram => f.write_str("run a program of smaller tensors"),
             Self::Quantize(pass) => write!(f, "quantize the weights, for example by the pass `{pass}`"),
+            Self::Passes(passes) => write!(f, "run only the passes {passes}"),
             Self::Model => f.write_str("give the folder of a model"),
         }
     }

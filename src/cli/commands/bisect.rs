@@ -24,7 +24,11 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+/// What pictures show where no prompt is given.
+const PROMPT: &str = "a red apple on a blue background";
+
 #[derive(clap::Args)]
+#[command(mut_arg("dtype", |argument| argument.help("[default: f32]")))]
 pub struct Args {
     /// An IR file, a FLUX.1 model in diffusers layout, or a built-in configuration. For a model, each check draws a picture;
     /// for the others, weights and inputs are random
@@ -37,9 +41,9 @@ pub struct Args {
     /// Seed of the noise that pictures start from, or of a program's random inputs and weights
     #[arg(long, value_name = "SEED", default_value = "0", allow_negative_numbers = true)]
     seed: SeedArg,
-    /// The prompt, for a model
-    #[arg(long, value_name = "TEXT", default_value = "a red apple on a blue background")]
-    prompt: String,
+    /// The prompt, for a model with weights [default: a red apple on a blue background]
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
     /// Largest allowed relative L2 distance between results: of a picture's final latents, or of the worst result of the worst
     /// step. Passes that change rounding are allowed more where rounding alone has a larger effect, as after a quantization,
     /// where it changes codes; exact passes must keep every bit on the processor
@@ -179,7 +183,9 @@ impl Testbed {
                     ..OpenOptions::default()
                 };
                 let pipeline = DiffusionPipeline::open_with(&args.input, options)?;
-                let mut request = Request::new(&*args.prompt).steps(sizes.steps).seed(args.seed.number());
+                let mut request = Request::new(args.prompt.as_deref().unwrap_or(PROMPT))
+                    .steps(sizes.steps)
+                    .seed(args.seed.number());
                 request = request.size(sizes.width, sizes.height);
                 request.max_sequence_length = Some(sizes.text_tokens);
                 let replay = Replay::new(pipeline, &request)?;
@@ -208,6 +214,13 @@ impl Testbed {
         smaller: Vec<Advice>,
         args: &Args,
     ) -> Result<Self, Error> {
+        if args.prompt.is_some() {
+            let input = args.input.display();
+            let message = format!(
+                "--prompt is for models that draw pictures; the inputs of {input} are random, leave it out"
+            );
+            return Err(Error::Usage(message));
+        }
         let seed = args.seed.number();
         let weights: Box<dyn WeightSource> = match &args.weights {
             Some(path) => Box::new(opened(path)?),

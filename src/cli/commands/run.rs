@@ -164,7 +164,11 @@ fn run_schedule(executor: &mut dyn Execute) -> Result<Vec<(String, HostTensor)>,
     for step in 0..steps {
         let start = Instant::now();
         let mut results: Vec<_> = executor.step(step)?.into_iter().collect();
-        say(format_args!("step {step}: {:.1} ms", start.elapsed().as_secs_f64() * 1e3));
+        let milliseconds = start.elapsed().as_secs_f64() * 1e3;
+        let scheduled = &executor.program().schedule[step];
+        let chosen = executor.ran().filter(|ran| *ran != scheduled);
+        let chosen = chosen.map(|ran| format!(", `{scheduled}` chose `{ran}`")).unwrap_or_default();
+        say(format_args!("step {step}: {milliseconds:.1} ms{chosen}"));
         results.sort_by(|(a, _), (b, _)| a.cmp(b));
         for (name, value) in results {
             if let Some(at) = value.to_f32().iter().position(|number| !number.is_finite()) {

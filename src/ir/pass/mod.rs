@@ -35,7 +35,7 @@ pub use context::PassContext;
 pub use driver::{Driver, DriverError, DumpPoints, Failure};
 pub use dump::{DumpFormat, Header, header};
 pub use glob::{Globs, PatternError};
-pub use nearest::did_you_mean;
+pub use nearest::{did_you_mean, nearest};
 pub use options::options_of;
 pub use pipeline::Pipeline;
 pub use pipeline_error::{OrderError, PipelineError};

@@ -29,6 +29,9 @@ pub fn prove(device: Device, seed: u64, as_json: bool) -> Result<(), Error> {
         outcomes.push(outcome);
     });
     printed?;
+    if !as_json {
+        print(&verdict(&outcomes))?;
+    }
     if as_json {
         print(&format!("{:#}\n", json!({ "device": info, "seed": seed, "cases": outcomes })))?;
     }
@@ -38,15 +41,26 @@ pub fn prove(device: Device, seed: u64, as_json: bool) -> Result<(), Error> {
     }
 }
 
+/// How many of the cases passed, and which did not.
+fn verdict(outcomes: &[Outcome]) -> String {
+    let failed: Vec<String> = outcomes.iter().filter(|outcome| !outcome.passed).map(named).collect();
+    let (passed, all) = (outcomes.len() - failed.len(), outcomes.len());
+    let which = if failed.is_empty() { String::new() } else { format!("; failed: {}", failed.join(", ")) };
+    format!("{passed} of {all} cases passed{which}\n")
+}
+
+/// The case of an outcome, as its line names it.
+fn named(Outcome { case, dtype, unfused, .. }: &Outcome) -> String {
+    format!("{case}{} {dtype}", if *unfused { " unfused" } else { "" })
+}
+
 /// An outcome as one line.
 struct OutcomeLine<'o>(&'o Outcome);
 
 impl fmt::Display for OutcomeLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Outcome { case, dtype, tolerance, distance, error, .. } = self.0;
-        let (mark, form) =
-            (if self.0.passed { "✓" } else { "✗" }, if self.0.unfused { " unfused" } else { "" });
-        write!(f, "{mark} {case}{form} {dtype}: ")?;
+        let Outcome { tolerance, distance, error, .. } = self.0;
+        write!(f, "{} {}: ", if self.0.passed { "✓" } else { "✗" }, named(self.0))?;
         match (distance, error) {
             (_, Some(error)) => write!(f, "did not run: {error}")?,
             (distance, None) => {
@@ -80,8 +94,13 @@ mod tests {
         let fallen = Outcome { unfused: true, distance: Some(0.0), passed: true, note, ..ran };
         let line = "✓ gemm.plain_7x64x136 unfused f32: 0.0e0, at most 1e-5; by other kernels\n";
         assert_eq!(OutcomeLine(&fallen).to_string(), line);
+        let passed = [fallen];
+        assert_eq!(verdict(&passed), "1 of 1 cases passed\n");
+        let [fallen] = passed;
         let error = Some("no kernel".to_owned());
         let broken = Outcome { unfused: false, passed: false, distance: None, note: None, error, ..fallen };
         assert_eq!(OutcomeLine(&broken).to_string(), "✗ gemm.plain_7x64x136 f32: did not run: no kernel\n");
+        let failed = "; failed: gemm.plain_7x64x136 f32\n";
+        assert_eq!(verdict(&[broken]), format!("0 of 1 cases passed{failed}"));
     }
 }
