@@ -3,6 +3,8 @@
 //! Weights, configurations and tokenizers are downloaded, and what arrives is often something else: a pointer to a file, a page
 //! that asks for a login, half a file. Naming it saves the user a search.
 
+use reflux_ir::Advice;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -10,17 +12,25 @@ use std::path::Path;
 /// How many first bytes are enough to identify a file.
 const HEAD: usize = 512;
 
-/// The kind of a file, and what to do about it: the two halves of a message.
+/// The kind of a file, and what to do about it. Displays as what stands after “the file is”.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Foreign {
-    /// After “the file is”.
     pub what: String,
-    pub advice: String,
+    /// What to give instead.
+    pub instead: String,
+    /// What to do with that.
+    pub then: Vec<Advice>,
 }
 
 impl Foreign {
-    pub(crate) fn new(what: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { what: what.into(), advice: advice.into() }
+    pub(crate) fn new(what: impl Into<String>, instead: impl Into<String>) -> Self {
+        Self { what: what.into(), instead: instead.into(), then: Vec::new() }
+    }
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.what, Advice::after(&self.instead, ", and ", &self.then))
     }
 }
 

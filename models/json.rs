@@ -25,7 +25,7 @@ pub(crate) fn parse_with<T>(
         return Err(format!("it is empty ({} bytes); {advice}", bytes.len()));
     }
     if let Some(foreign) = recognise(bytes) {
-        return Err(format!("it is {}; {}", foreign.what, foreign.advice));
+        return Err(format!("it is {foreign}"));
     }
     let text = std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0'));
     let Some(text) = text else {

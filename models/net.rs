@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 
 /// A network of a model family: its role, and its folder. Each is one static, and compared by address.
 pub struct Net {
-    /// Its name on the command line: `t5`, for `--t5` and `--net t5`.
+    /// Its name for users: `t5`.
     pub name: &'static str,
     /// Its folder in a diffusers model.
     pub folder: &'static str,

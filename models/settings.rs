@@ -99,7 +99,7 @@ pub(crate) fn check_fixed(settings: &Map<String, Value>, rules: &Settings) -> Re
     if let Some(method) = method.filter(|method| *method != "bitsandbytes") {
         return Err(format!(
             "`quantization_config` says that the weights are quantized ({method}), which Reflux cannot read; give the \
-             model's weights in bf16, f16 or f32, which --passes \"quantize(int8dq)\" quantizes"
+             model's weights in bf16, f16 or f32, which the pass `quantize(int8dq)` quantizes"
         ));
     }
     for (name, fixed) in rules.fixed {

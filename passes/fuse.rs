@@ -9,13 +9,13 @@ mod term;
 
 pub use explain::Proof;
 pub use extract::Extraction;
-pub use rules::{Classes, FuseRule, Kind, Level, Match, RULES, Tree};
+pub use rules::{Classes, FuseRule, Level, Match, RULES, SpineOp, Tree};
 
 use crate::{UNFUSED, remove_unread};
 use egg::StopReason;
 use indexmap::IndexMap;
 use indexmap::map::Entry;
-use plan::{Found, Plan, Planner};
+use plan::{FusionPlan, FusionPlanner, Saturation};
 use reflux_ir::pass::{
     Allowance, Answer, Changed, Exactness, Explanation, Mismatch, Pass, PassContext, PassError, Place,
     Property, RuleInfo, counted, options_of,
@@ -116,7 +116,7 @@ impl Pass for Fuse {
 
     fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
         let planner = self.planner(cx.allowance.clone());
-        let mut plans: IndexMap<Outline, (Plan, usize)> = IndexMap::new();
+        let mut plans: IndexMap<Outline, (FusionPlan, usize)> = IndexMap::new();
         let mut changed = false;
         for graph in program.variants.values_mut() {
             // What nothing reads would keep what it is made of from being fused, and be computed after all.
@@ -176,8 +176,8 @@ impl Fuse {
         self.device.unwrap_or_else(|| Machine::named("h100").expect("there is a table of it"))
     }
 
-    fn planner(&self, allowance: Allowance) -> Planner<'_> {
-        Planner { rules: self.rules, machine: self.machine(), extraction: self.extract, allowance }
+    fn planner(&self, allowance: Allowance) -> FusionPlanner<'_> {
+        FusionPlanner { rules: self.rules, machine: self.machine(), extraction: self.extract, allowance }
     }
 }
 
@@ -189,8 +189,8 @@ fn read_regions(graph: &Graph) -> Vec<Region> {
 }
 
 /// The report on the regions of one outline, in one line.
-fn describe(outline: &Outline, plan: &Plan, uses: usize) -> String {
-    let Found { stop, is_narrowed, classes, terms, rounds, extracted, .. } = &plan.found;
+fn describe(outline: &Outline, plan: &FusionPlan, uses: usize) -> String {
+    let Saturation { stop, is_narrowed, classes, terms, rounds, extracted, .. } = &plan.found;
     let micro = |price: extract::Price| format!("{:.1}", price.nanoseconds as f64 / 1e3);
     let mut line = format!(
         "{}: {} → {}, {} µs (greedy {}, as a tree {}); {terms} terms in {classes} classes after {}",

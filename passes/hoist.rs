@@ -1,11 +1,11 @@
 //! Moves what does not depend on the latents out of the step.
 
 mod batch;
-mod plan;
+mod motion;
 mod rewrite;
 
 use crate::{UNFUSED, remove_unread};
-use plan::Plan;
+use motion::CodeMotion;
 use reflux_ir::pass::{
     Answer, Changed, Exactness, Mismatch, ONE_VARIANT, Pass, PassContext, PassError, Place, Property,
     RuleInfo, counted,
@@ -54,7 +54,7 @@ impl Pass for Hoist {
             Stage::Variant(_) if place.program.variants.len() > 1 => Err(Mismatch::new(
                 "hoist requires that every step runs the same graph, but the program has several variants",
             )),
-            Stage::Variant(name) => Plan::new(place.program, name).why(place.graph, place.value),
+            Stage::Variant(name) => CodeMotion::new(place.program, name).why(place.graph, place.value),
         };
         (rule == RULE.name).then(answer)
     }
@@ -64,14 +64,14 @@ impl Pass for Hoist {
         let before = weights_of(program, &variant);
         // What nothing reads would be computed outside, for nothing, as often as the pass runs.
         let changed = remove_unread(&mut program.variants[&variant], RULE.name)?;
-        let mut plan = Plan::new(program, &variant);
-        cx.report.count_all(RULE.name, plan.staying(), 0);
+        let mut motion = CodeMotion::new(program, &variant);
+        cx.report.count_all(RULE.name, motion.staying(), 0);
         let graph = &program.variants[&variant];
-        plan.retain(graph, |&id| cx.admit(RULE.name, || graph.line(id)));
-        if plan.frontier.is_empty() {
+        motion.retain(graph, |&id| cx.admit(RULE.name, || graph.line(id)));
+        if motion.frontier.is_empty() {
             return Ok(changed);
         }
-        cx.timed(RULE.name, |_| rewrite::hoist(program, &variant, &plan))?;
+        cx.timed(RULE.name, |_| rewrite::hoist(program, &variant, &motion))?;
         let after: HashSet<String> =
             weights_of(program, &variant).into_iter().map(|(name, ..)| name).collect();
         let left: Vec<_> = before.into_iter().filter(|(name, ..)| !after.contains(name)).collect();

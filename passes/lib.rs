@@ -35,7 +35,7 @@ pub use hoist::Hoist;
 pub use merge_linear::MergeLinear;
 pub use pack::Pack;
 pub use properties::{SEPARATE_LINEARS, UNFUSED, UNPACKED};
-pub use quantize::{Preset, Quantize, Rule as QuantizationRule, Scheme};
+pub use quantize::{Preset, QuantizationRule, Quantize, Scheme};
 pub use tap::Tap;
 
 use reflux_ir::pass::{About, Changed, PassInfo, Registry};

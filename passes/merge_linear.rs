@@ -3,7 +3,7 @@
 mod products;
 
 use crate::{SEPARATE_LINEARS, UNFUSED, UNPACKED};
-use products::{Product, products, why};
+use products::{LinearProduct, products, why};
 use reflux_ir::op::{Concat, Linear, Rescale, Slice};
 use reflux_ir::pass::{Answer, Changed, Exactness, Pass, PassContext, PassError, Place, Property, RuleInfo};
 use reflux_ir::{Declaration, Fact, Graph, ModulePath, Name, Patch, Program, ValueId};
@@ -72,18 +72,18 @@ impl Pass for MergeLinear {
 }
 
 /// The results of the products.
-fn names(graph: &Graph, group: &[Product]) -> String {
+fn names(graph: &Graph, group: &[LinearProduct]) -> String {
     group.iter().map(|product| format!("%{}", graph[product.result].name)).collect::<Vec<_>>().join(", ")
 }
 
 /// The weights and biases of one group, as the variant reads them.
-struct Prepared {
+struct GroupWeights {
     weight: ValueId,
     bias: Option<ValueId>,
 }
 
 /// Replaces the products of each group by one.
-fn merge_all(program: &mut Program, variant: &Name, groups: &[Vec<Product>]) -> Result<(), PassError> {
+fn merge_all(program: &mut Program, variant: &Name, groups: &[Vec<LinearProduct>]) -> Result<(), PassError> {
     let prepared = prepare(program, variant, groups)?;
     let mut replaced = HashMap::new();
     for (group, prepared) in groups.iter().zip(&prepared) {
@@ -97,8 +97,8 @@ fn merge_all(program: &mut Program, variant: &Name, groups: &[Vec<Product>]) -> 
 fn prepare(
     program: &mut Program,
     variant: &Name,
-    groups: &[Vec<Product>],
-) -> Result<Vec<Prepared>, PassError> {
+    groups: &[Vec<LinearProduct>],
+) -> Result<Vec<GroupWeights>, PassError> {
     let mut weights = Vec::with_capacity(groups.len());
     for group in groups {
         weights.push(together(program, variant, group, "_weights", |product| Some(product.weight))?);
@@ -114,8 +114,10 @@ fn prepare(
     let weights = weights.into_iter().map(&mut input).collect::<Result<Vec<_>, _>>()?;
     let biases = biases.into_iter().map(&mut input).collect::<Result<Vec<_>, _>>()?;
     patch.apply()?;
-    let prepared =
-        |(weight, bias): (Option<ValueId>, _)| Prepared { weight: weight.expect("all have weights"), bias };
+    let prepared = |(weight, bias): (Option<ValueId>, _)| GroupWeights {
+        weight: weight.expect("all have weights"),
+        bias,
+    };
     Ok(weights.into_iter().zip(biases).map(prepared).collect())
 }
 
@@ -123,14 +125,14 @@ fn prepare(
 /// results of groups before it, which that value may be, and learns what becomes of these.
 fn merge(
     graph: &mut Graph,
-    group: &[Product],
-    prepared: &Prepared,
+    group: &[LinearProduct],
+    prepared: &GroupWeights,
     replaced: &mut HashMap<ValueId, ValueId>,
 ) -> Result<(), PassError> {
     let first = &group[0];
     let input = *replaced.get(&first.input).unwrap_or(&first.input);
     let (name, path) = (graph[input].name.suffixed("_linears"), block(graph, group));
-    let Prepared { weight, bias } = *prepared;
+    let GroupWeights { weight, bias } = *prepared;
     let dtype = graph[first.result].fact.dtype;
     let mut patch = Patch::new(graph, RULE.name);
     let whole = match first.codes {
@@ -158,7 +160,7 @@ fn merge(
 }
 
 /// The innermost module that all products of `group` are in.
-fn block(graph: &Graph, group: &[Product]) -> ModulePath {
+fn block(graph: &Graph, group: &[LinearProduct]) -> ModulePath {
     let paths = group.iter().map(|product| graph[product.result].path.clone());
     paths.reduce(|a, b| a.common(&b)).expect("a group has products")
 }
@@ -168,9 +170,9 @@ fn block(graph: &Graph, group: &[Product]) -> ModulePath {
 fn together(
     program: &mut Program,
     variant: &Name,
-    group: &[Product],
+    group: &[LinearProduct],
     suffix: &str,
-    tensor: impl Fn(&Product) -> Option<ValueId>,
+    tensor: impl Fn(&LinearProduct) -> Option<ValueId>,
 ) -> Result<Option<Declaration>, PassError> {
     let graph = &program.variants[variant];
     let Some(leaves) = group.iter().map(tensor).collect::<Option<Vec<_>>>() else { return Ok(None) };

@@ -8,8 +8,8 @@ mod targets;
 use crate::{PASSES, registry};
 pub use error::PrunaError;
 
-use known::{Algorithm, Role, check_value};
-use reflux_ir::pass::{Config, PassInfo, Pipeline, Recipe};
+use known::{Algorithm, Counterpart, check_value};
+use reflux_ir::pass::{PassConfig, PassInfo, Pipeline, Recipe};
 use serde_json::{Map, Value, json};
 use smash::Smash;
 use targets::Targets;
@@ -41,20 +41,20 @@ pub fn translate(table: &Map<String, Value>, outside_blocks: &[&str]) -> Result<
     let mut caches = Vec::new();
     let mut plain = Vec::new();
     for (algorithm, options) in &algorithms {
-        match algorithm.role {
-            Role::Cache => caches.push(cache(algorithm, options, &mut notes)?),
-            Role::Quantize => quantize = torchao(algorithm, options, &mut notes)?,
-            Role::Pass(name) => {
+        match algorithm.counterpart {
+            Counterpart::Cache => caches.push(cache(algorithm, options, &mut notes)?),
+            Counterpart::Quantize => quantize = torchao(algorithm, options, &mut notes)?,
+            Counterpart::Pass(name) => {
                 notes.push(format!("{}: {name}", algorithm.name));
                 plain.push(json!(name));
             }
-            Role::Nothing(why) => {
+            Counterpart::Nothing(why) => {
                 options.iter().try_for_each(|(option, value)| check_value(&algorithm.key(option), value))?;
                 let keys = options.keys().map(|option| algorithm.key(option));
                 let keys: Vec<_> = [algorithm.name.to_owned()].into_iter().chain(keys).collect();
                 notes.push(format!("{}: {why}", keys.join(", ")));
             }
-            Role::Lacking(why) => return Err(PrunaError::Lacking { algorithm: algorithm.name, why }),
+            Counterpart::Lacking(why) => return Err(PrunaError::Lacking { algorithm: algorithm.name, why }),
         }
     }
     caches.sort_by_key(|draft| CACHES.iter().position(|name| *name == draft.algorithm));
@@ -68,7 +68,7 @@ pub fn translate(table: &Map<String, Value>, outside_blocks: &[&str]) -> Result<
     let drafts: Vec<Draft> = quantize.into_iter().chain(caches).collect();
     let passes: Vec<Value> = drafts.iter().map(Draft::entry).chain(plain).collect();
     let own = Map::from_iter([("version".into(), json!(1)), ("passes".into(), passes.into())]);
-    let recipe = Config::read(&own, &registry()).expect("each pass has been built").recipe;
+    let recipe = PassConfig::read(&own, &registry()).expect("each pass has been built").recipe;
     let wanted = recipe.pipeline(&Pipeline::new());
     let became = drafts.iter().enumerate();
     let became = became.map(|(index, draft)| format!("{}: {}", draft.algorithm, wanted.text_of(index)));

@@ -5,7 +5,7 @@ mod scheme;
 mod selection;
 
 pub use preset::Preset;
-pub use scheme::{Rule, Scheme};
+pub use scheme::{QuantizationRule, Scheme};
 
 use crate::{SEPARATE_LINEARS, UNFUSED, UNPACKED};
 use reflux_ir::pass::{
@@ -15,7 +15,7 @@ use reflux_ir::pass::{
 use reflux_ir::{Graph, Program};
 use schemars::JsonSchema;
 use scheme::RULE;
-use selection::{Selection, Summary};
+use selection::{ModuleOutcomes, Selection};
 use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -40,9 +40,9 @@ pub struct Quantize {
     #[serde(default)]
     pub scheme: Scheme,
     /// How scales are computed.
-    #[serde(default, skip_serializing_if = "Rule::is_default")]
+    #[serde(default, skip_serializing_if = "QuantizationRule::is_default")]
     #[schemars(!skip_serializing_if)]
-    pub rule: Rule,
+    pub rule: QuantizationRule,
     /// A preset of modules to leave unquantized.
     #[serde(default, skip_serializing_if = "Preset::is_none")]
     #[schemars(!skip_serializing_if)]
@@ -128,7 +128,7 @@ impl Pass for Quantize {
 
     fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
         let selection = self.selection()?;
-        let mut summary = Summary::default();
+        let mut summary = ModuleOutcomes::default();
         let linears: Vec<_> =
             program.stages().map(|(_, graph)| selection.linears(graph, &mut summary)).collect();
         if !self.allow_nothing {

@@ -1,6 +1,8 @@
 //! Values inside the network as results.
 
-use reflux_ir::pass::{Changed, Exactness, Pass, PassContext, PassError, counted, options_of};
+use reflux_ir::pass::{
+    Changed, Exactness, Pass, PassContext, PassError, counted, did_you_mean, nearest, options_of,
+};
 use reflux_ir::{Graph, Name, Patch, Program, ValueId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -50,6 +52,11 @@ impl Pass for Tap {
         let can_be_result = |name: &Name| everywhere(name) && !program.is_carried(name) && !is_another(name);
         let names: Vec<Name> = self.matching(first).into_iter().filter(can_be_result).collect();
         if names.is_empty() && !self.allow_nothing {
+            let all = || graphs().flat_map(|graph| graph.ids().map(move |id| &*graph[id].name));
+            if !all().any(|name| self.is_meant(name)) {
+                let meant = did_you_mean(&nearest(all(), self.values.trim_end_matches('*')));
+                return Err(PassError::Nothing(format!("no value is called `{}`{meant}", self.values)));
+            }
             return Err(PassError::Nothing(format!(
                 "nothing called `{}` can be a result: that takes a value that every variant has, of one type, that is \
                  not quantized, and after which nothing else is called that is carried or a result (run `tap` before a \
@@ -83,14 +90,18 @@ fn graphs_mut(program: &mut Program) -> impl Iterator<Item = &mut Graph> {
 }
 
 impl Tap {
+    /// Whether `values` matches this name.
+    fn is_meant(&self, name: &str) -> bool {
+        match self.values.strip_suffix('*') {
+            Some(prefix) => name.starts_with(prefix),
+            None => *name == *self.values,
+        }
+    }
+
     /// The names that `values` matches, in program order.
     fn matching(&self, graph: &Graph) -> Vec<Name> {
-        let is_meant = |id: &ValueId| match self.values.strip_suffix('*') {
-            Some(prefix) => graph[*id].name.starts_with(prefix),
-            None => *graph[*id].name == *self.values,
-        };
         let is_plain = |id: &ValueId| !graph.is_leaf(*id) && !graph[*id].fact.is_quantized();
         let values = graph.order().into_iter().filter(is_plain);
-        values.filter(is_meant).map(|id| graph[id].name.clone()).collect()
+        values.map(|id| graph[id].name.clone()).filter(|name| self.is_meant(name)).collect()
     }
 }

@@ -1,7 +1,7 @@
-use reflux_ir::DType;
 use reflux_ir::pass::{ConfigError, DriverError, PipelineError, WhyError, counted};
 use reflux_ir::text::ParseError;
 use reflux_ir::words;
+use reflux_ir::{Advice, DType};
 use reflux_models::ModelError;
 use reflux_models::scheduler::SchedulerError;
 use reflux_models::tokenizer::TokenizerError;
@@ -40,12 +40,12 @@ pub enum Error {
     #[error("{what} must be {range}, not {found}")]
     Range { what: &'static str, range: String, found: String },
     #[error(
-        "this needs at least {} of memory ({network}), and {device} has {} free{}; make the picture smaller{}",
-        size(*.needed), size(.free.bytes), under(.free.limit), other_ways(*.device)
+        "this needs at least {} of memory ({network}), and {device} has {} free{}",
+        size(*.needed), size(.free.bytes), Advice::after(under(.free.limit), "; ", .advice)
     )]
-    Memory { network: String, needed: u64, free: FreeMemory, device: Device },
-    #[error("{network} gave NaN or infinity {when}, computing in {dtype}; {cause}")]
-    NotFinite { network: &'static str, when: String, dtype: DType, cause: String },
+    Memory { network: String, needed: u64, free: FreeMemory, device: Device, advice: Vec<Advice> },
+    #[error("{network} gave NaN or infinity {when}, computing in {dtype}; {}", Advice::after(.cause, "; ", .advice))]
+    NotFinite { network: &'static str, when: String, dtype: DType, cause: String, advice: Vec<Advice> },
     #[error("{}: {why}", path.display())]
     Tensors { path: PathBuf, why: String },
     #[error("cannot read {}: {}", path.display(), words::of_io(.error))]
@@ -56,8 +56,8 @@ pub enum Error {
     Unfinished { done: usize, error: Box<Error> },
     #[error("cannot write to standard output: {}", words::of_io(.0))]
     Stdout(std::io::Error),
-    #[error("the bundled model was not found (looked for models/emoji in {}); give a model with --model", list(.0))]
-    NoBundledModel(Vec<PathBuf>),
+    #[error("{}", Advice::after(format_args!("the bundled model was not found (looked for models/emoji in {})", list(.roots)), "; ", .advice))]
+    NoBundledModel { roots: Vec<PathBuf>, advice: Vec<Advice> },
     #[error("the program `{name}` does not match the request:{}", lines(.reasons))]
     Program { name: String, reasons: Vec<String> },
     #[error(
@@ -74,6 +74,28 @@ impl From<DriverError> for Error {
     }
 }
 
+impl Error {
+    /// What it advises, if its advice may have an option on the command line.
+    pub(crate) fn advice_mut(&mut self) -> Option<&mut Vec<Advice>> {
+        match self {
+            Self::Memory { advice, .. }
+            | Self::NotFinite { advice, .. }
+            | Self::NoBundledModel { advice, .. } => Some(advice),
+            Self::Run(RunError::Device(error)) => Some(&mut error.instead),
+            Self::Weights(WeightsError::Foreign { foreign, .. })
+            | Self::Model(ModelError::Weights(WeightsError::Foreign { foreign, .. })) => {
+                Some(&mut foreign.then)
+            }
+            Self::Passes(error) => match &mut **error {
+                DriverError::Order(error) => Some(&mut error.advice),
+                _ => None,
+            },
+            Self::Unfinished { error, .. } => error.advice_mut(),
+            _ => None,
+        }
+    }
+}
+
 /// Each on a separate line.
 fn lines(reasons: &[String]) -> String {
     reasons.iter().map(|reason| format!("\n  {reason}")).collect()
@@ -86,15 +108,6 @@ pub(crate) fn nearest_sizes(pixels: usize, unit: usize) -> String {
         _ if below == 0 => format!("the least is {unit}"),
         Some(above) => format!("{below} and {above} are the nearest"),
         None => format!("{below} is the nearest"),
-    }
-}
-
-/// Other ways to use less memory.
-fn other_ways(device: Device) -> &'static str {
-    if device.dtype().bits() > 16 {
-        ", compute in 16 bits (--dtype bf16), or keep less in memory (--memory low)"
-    } else {
-        ", quantize the transformer (--passes), or keep less on the device (--memory low)"
     }
 }
 

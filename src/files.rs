@@ -1,4 +1,4 @@
-//! Outputs of commands and the library: everything is written through an [`Output`].
+//! Outputs of commands and the library: everything is written through an [`OutputFile`].
 
 use crate::{Error, ImageFormat};
 use reflux_ir::files;
@@ -7,19 +7,19 @@ use std::path::{Path, PathBuf};
 
 /// A destination for results, with the name that the user gave it.
 #[derive(Debug)]
-pub(crate) struct Output {
+pub(crate) struct OutputFile {
     path: PathBuf,
-    output: files::Output,
+    output: files::Destination,
 }
 
-impl Output {
+impl OutputFile {
     /// What `path` names.
     ///
     /// # Errors
     /// [`Error::Write`] if nothing could be written there later.
     pub fn at(path: &Path) -> Result<Self, Error> {
         let output =
-            files::Output::at(path).map_err(|error| Error::Write { path: path.to_owned(), error })?;
+            files::Destination::at(path).map_err(|error| Error::Write { path: path.to_owned(), error })?;
         Ok(Self { path: path.to_owned(), output })
     }
 
@@ -29,7 +29,7 @@ impl Output {
     /// [`Error::Write`] if nothing could be written there later.
     pub fn named(argument: &Path) -> Result<Self, Error> {
         if argument.as_os_str() == "-" {
-            return Ok(Self { path: argument.to_owned(), output: files::Output::stdout() });
+            return Ok(Self { path: argument.to_owned(), output: files::Destination::stdout() });
         }
         Self::at(argument)
     }

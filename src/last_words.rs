@@ -2,6 +2,7 @@
 //! they are mapped. One message and exit status 1, as for any other error.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::OnceLock;
 
 /// The system's allocator, except that a request which fails ends the process. Most code could only abort there.
 pub struct OrExit;
@@ -30,14 +31,24 @@ unsafe impl GlobalAlloc for OrExit {
     }
 }
 
+/// What follows the message about a failed allocation, from its semicolon on.
+static ADVICE: OnceLock<String> = OnceLock::new();
+
+/// Has `advice` said where an allocation fails: then it is too late to make a text.
+pub fn advise(advice: String) {
+    // It is called once; of two calls the first would count.
+    let _ = ADVICE.set(format!("; {advice}"));
+}
+
 fn or_exit(block: *mut u8, bytes: usize) -> *mut u8 {
     if block.is_null() {
         let mut digits = [0; 20];
         exit_with(&[
             b"error: out of memory: ",
             decimal(bytes, &mut digits),
-            b" more bytes could not be allocated; make the picture smaller, compute in 16 bits (--dtype bf16), keep less in memory \
-              (--memory low), or raise the limit that the process runs under\n",
+            b" more bytes could not be allocated",
+            ADVICE.get().map_or(&b""[..], |advice| advice.as_bytes()),
+            b"\n",
         ]);
     }
     block

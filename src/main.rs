@@ -6,6 +6,7 @@ use std::process::ExitCode;
 static ALLOCATOR: last_words::OrExit = last_words::OrExit;
 
 fn main() -> ExitCode {
+    last_words::advise(reflux::cli::without_memory());
     last_words::explain_bus_errors();
     reflux::cli::main()
 }

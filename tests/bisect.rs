@@ -11,7 +11,7 @@ use reflux_ir::pass::{
 };
 use reflux_ir::{Op, Patch, Program, ValueId};
 use reflux_passes::Canonicalize;
-use reflux_passes::fuse::{Classes, Fuse, FuseRule, Kind, Match, RULES, Tree};
+use reflux_passes::fuse::{Classes, Fuse, FuseRule, Match, RULES, SpineOp, Tree};
 use std::convert::Infallible;
 
 const INPUTS: [&str; 2] = ["%x : f32[1,32,64] latent", "%gain : f32[1,1,64] latent"];
@@ -58,7 +58,7 @@ impl Pass for Wrong {
 const NO_LINEAR: FuseRule = FuseRule {
     name: "no-linear",
     pattern: "linear(x, W) → x",
-    spine: &[Kind { name: "linear", is: |op| matches!(op, Op::Linear(_)) }],
+    spine: &[SpineOp { name: "linear", is: |op| matches!(op, Op::Linear(_)) }],
     rewrite: |_: &Classes, found: &Match| Ok(vec![Tree::Class(found.levels[0].operands[0])]),
 };
 

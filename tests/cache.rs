@@ -9,7 +9,7 @@ mod snapshot;
 use passes::{
     NET, NET_TIMES, assert_same, flux_dev_after, flux_dev_times, program, sketch, story_at, try_run_at,
 };
-use reflux_ir::pass::{DriverError, Pipeline, Report};
+use reflux_ir::pass::{DriverError, Pipeline, PipelineReport};
 use reflux_ir::{Name, Program};
 use reflux_passes::METHODS;
 use std::fmt::Write;
@@ -32,7 +32,7 @@ fn attending(steps: usize) -> Program {
     program(&text.replace("main*4", &format!("main*{steps}")))
 }
 
-fn run_at(program: &Program, passes: &str, times: &[f32]) -> (Program, Report) {
+fn run_at(program: &Program, passes: &str, times: &[f32]) -> (Program, PipelineReport) {
     try_run_at(program, passes, Some(times)).unwrap_or_else(|error| panic!("{error}"))
 }
 

@@ -9,8 +9,8 @@ mod snapshot;
 use passes::{NET, NET_TIMES, assert_same, pipeline, program, refusal, run, try_run_at, without_lists};
 use reflux_ir::op::{Cast, Concat, Op, Unary};
 use reflux_ir::pass::{
-    About, Changed, Config, Driver, DriverError, DumpFormat, DumpPoints, Exactness, Failure, ONE_VARIANT,
-    Pass, PassContext, PassError, PassInfo, Pipeline, Property, Rule, RuleError, apply_rules, header,
+    About, Changed, Driver, DriverError, DumpFormat, DumpPoints, Exactness, Failure, ONE_VARIANT, Pass,
+    PassConfig, PassContext, PassError, PassInfo, Pipeline, Property, Rule, RuleError, apply_rules, header,
 };
 use reflux_ir::text::{PrintOptions, parse};
 use reflux_ir::{DType, Graph, Machine, ModulePath, Patch, PatchError, Program, ValueId};
@@ -814,19 +814,20 @@ fn configurations() {
     ];
     let expected = "canonicalize,quantize(int8dq,include=[a.*,*.to_[qk]]),cache(fora,interval=3),dce";
     for text in texts {
-        let table = Config::table(text).unwrap();
-        assert!(Config::is_own(&table));
+        let table = PassConfig::table(text).unwrap();
+        assert!(PassConfig::is_own(&table));
         assert_eq!(
-            Config::read(&table, &registry()).unwrap().recipe.pipeline(&Pipeline::new()).to_string(),
+            PassConfig::read(&table, &registry()).unwrap().recipe.pipeline(&Pipeline::new()).to_string(),
             expected
         );
     }
-    let empty = Config::read(&Config::table("version = 1\npasses = []").unwrap(), &registry()).unwrap();
+    let empty =
+        PassConfig::read(&PassConfig::table("version = 1\npasses = []").unwrap(), &registry()).unwrap();
     assert!(empty.recipe.is_empty());
     for (text, is_own) in
         [("version = 2", true), ("passes = 1", true), ("fora = true", false), ("{\"a\": 1}", false)]
     {
-        assert_eq!(Config::is_own(&Config::table(text).unwrap()), is_own, "{text}");
+        assert_eq!(PassConfig::is_own(&PassConfig::table(text).unwrap()), is_own, "{text}");
     }
 }
 
@@ -856,7 +857,7 @@ fn configurations_that_are_none() {
     ];
     let mut report = String::new();
     for text in texts {
-        let read = Config::table(text).and_then(|table| Config::read(&table, &registry()));
+        let read = PassConfig::table(text).and_then(|table| PassConfig::read(&table, &registry()));
         writeln!(report, "# {}\n{}\n", text.replace('\n', "; "), read.expect_err(text)).unwrap();
     }
     snapshot!("driver__configurations", without_lists(&report));

@@ -11,9 +11,9 @@ use passes::{
     sketch, story, try_run_at,
 };
 use reflux_ir::op::Cast;
-use reflux_ir::pass::{Driver, Pass, Pipeline, Report};
+use reflux_ir::pass::{Driver, Pass, Pipeline, PipelineReport};
 use reflux_ir::{DType, Graph, Machine, Op, Program, Rate};
-use reflux_passes::fuse::{Fuse, FuseRule, Kind, Proof, RULES, Tree};
+use reflux_passes::fuse::{Fuse, FuseRule, Proof, RULES, SpineOp, Tree};
 use reflux_passes::registry;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -218,7 +218,7 @@ fn assert_all_fused(case: &str, program: &Program) {
 }
 
 /// Each run of egg must end because nothing new can be said, and each search because all was seen.
-fn assert_saturated(case: &str, report: &Report) {
+fn assert_saturated(case: &str, report: &PipelineReport) {
     let notes: Vec<_> = report.passes.iter().flat_map(|pass| &pass.notes).collect();
     assert!(notes.iter().any(|note| note.contains("terms in")), "{case}");
     assert!(!report.is_cut_short(), "{case}: {notes:?}");
@@ -348,7 +348,7 @@ fn every_rule_has_its_limits() {
 /// A rule whose replacement is of another type is a bug, and an error in every build.
 #[test]
 fn a_mistyped_rule_is_an_error() {
-    const ANY_UNARY: Kind = Kind { name: "a unary op", is: |op| matches!(op, Op::Unary(_)) };
+    const ANY_UNARY: SpineOp = SpineOp { name: "a unary op", is: |op| matches!(op, Op::Unary(_)) };
     const MISTYPED: FuseRule = FuseRule {
         name: "mistyped",
         pattern: "f(x) → cast(x), which rounds",

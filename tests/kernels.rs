@@ -9,7 +9,7 @@ use reflux_ir::pass::{Driver, Pipeline};
 use reflux_ir::{DType, Program, text};
 use reflux_models::{ModelConfig, Net, Sizes, flux1};
 use reflux_passes::{LOSSLESS_ONCE, registry};
-use reflux_runtime::backend::cuda::{Compiler, Gpu, Launch, LaunchPlan, Place, fallback, plan};
+use reflux_runtime::backend::cuda::{Compiler, Gpu, Launch, LaunchPlan, Owner, fallback, plan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -227,7 +227,7 @@ fn weights_take_what_their_bits_promise() {
                 .buffers
                 .iter()
                 .filter(|buffer| match buffer.place {
-                    Place::Given { value, .. } => {
+                    Owner::Given { value, .. } => {
                         matches!(program.variants[variant.as_str()][value].op, Op::Weight(_))
                     }
                     _ => false,

@@ -9,7 +9,8 @@ mod common;
 use common::{emoji, relative_l2};
 use reflux_ir::op::{Reshape, Unary};
 use reflux_ir::pass::{
-    About, Changed, Driver, Exactness, Pass, PassContext, PassError, PassInfo, Pipeline, Report, options_of,
+    About, Changed, Driver, Exactness, Pass, PassContext, PassError, PassInfo, Pipeline, PipelineReport,
+    options_of,
 };
 use reflux_ir::{DType, Fact, HostTensor, ModulePath, Name, Op, Patch, Program, Stage, WeightSource, text};
 use reflux_models::noise::TorchGenerator;
@@ -28,7 +29,7 @@ type Results = Vec<HashMap<Name, HostTensor>>;
 /// What a twin runs on: one program's inputs by name.
 type Inputs = Vec<(String, HostTensor)>;
 
-fn optimize(program: Program, passes: &str) -> (Program, Report) {
+fn optimize(program: Program, passes: &str) -> (Program, PipelineReport) {
     let pipeline = Pipeline::parse(passes, &registry().with(CROP)).unwrap();
     let times: Vec<f32> = (0..program.schedule.len()).map(|step| 1000.0 - 60.0 * step as f32).collect();
     Driver { timesteps: Some(&times), ..Driver::default() }.run(program, &pipeline).unwrap()

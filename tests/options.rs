@@ -8,7 +8,7 @@ mod snapshot;
 
 use passes::without_lists;
 
-use reflux_ir::pass::{Config, Pipeline};
+use reflux_ir::pass::{PassConfig, Pipeline};
 use reflux_passes::{pruna, registry};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
@@ -71,7 +71,7 @@ fn what_is_meant_is_understood() {
         { "pass": "QUANTIZE", "scheme": "INT8DQ", "exclude": ["embedding", "norm"], "rule": null },
         { "pass": "cache", "method": "FORA", "interval": "3", "start_step": 2.0 },
     ] });
-    let recipe = format!("{:?}", Config::read(&table(configured), &registry()).unwrap());
+    let recipe = format!("{:?}", PassConfig::read(&table(configured), &registry()).unwrap());
     assert!(
         recipe.contains("quantize(int8dq,exclude=norm+embedding),cache(fora,interval=3,start_step=2)"),
         "{recipe}"

@@ -5,15 +5,15 @@
 mod snapshot;
 
 use reflux_ir::DType;
-use reflux_ir::pass::{Config, Driver, Pipeline};
+use reflux_ir::pass::{Driver, PassConfig, Pipeline};
 use reflux_models::{ModelConfig, Sizes, flux1};
 use reflux_passes::pruna::{Translation, translate};
 use reflux_passes::registry;
 use std::fmt::Write;
 
 fn read(text: &str) -> Result<Translation, String> {
-    let table = Config::table(text).unwrap();
-    assert!(!Config::is_own(&table));
+    let table = PassConfig::table(text).unwrap();
+    assert!(!PassConfig::is_own(&table));
     translate(&table, flux1::FAMILY.outside_blocks).map_err(|error| error.to_string())
 }
 

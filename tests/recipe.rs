@@ -7,7 +7,7 @@ mod passes;
 mod snapshot;
 
 use passes::{NET, flux_dev, flux_dev_times, pipeline, program};
-use reflux_ir::pass::{Config, Driver, Pipeline, Recipe};
+use reflux_ir::pass::{Driver, PassConfig, Pipeline, Recipe};
 use reflux_ir::{Machine, Op};
 use reflux_passes::pruna::translate;
 use reflux_passes::{LOSSLESS, LOSSLESS_ONCE, LOSSLESS_PACKED, METHODS, PASSES, registry};
@@ -128,9 +128,9 @@ fn only_these_passes() {
 #[test]
 fn configurations_are_recipes() {
     let read = |text: &str| {
-        let table = Config::table(text).unwrap();
-        assert!(Config::is_own(&table));
-        Config::read(&table, &registry())
+        let table = PassConfig::table(text).unwrap();
+        assert!(PassConfig::is_own(&table));
+        PassConfig::read(&table, &registry())
             .map(|config| config.recipe.pipeline(&pipeline(LOSSLESS)).to_string())
     };
     let fora = with_default("cache(fora,interval=3)");
@@ -243,7 +243,7 @@ fn what_is_left_unfused() {
         writeln!(text, "{wanted}: {:?}", unfused(&recipe(wanted))).unwrap();
     }
     for config in PRUNA {
-        let recipe = translate(&Config::table(config).unwrap(), &[]).unwrap().recipe;
+        let recipe = translate(&PassConfig::table(config).unwrap(), &[]).unwrap().recipe;
         let config: Vec<_> = config.split_whitespace().collect();
         writeln!(text, "{}: {:?}", config.join(" "), unfused(&recipe)).unwrap();
     }

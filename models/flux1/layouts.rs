@@ -2,7 +2,7 @@
 
 use super::settings::ARCHITECTURE;
 use crate::weights::layout::Layout;
-use crate::weights::layout::Rule::{Halves, Name, Rows};
+use crate::weights::layout::TensorRule::{Halves, Name, Rows};
 
 /// As diffusers saves them.
 pub(crate) const DIFFUSERS: Layout = Layout {

@@ -1,6 +1,6 @@
 //! CLIP's tokenizer: lower-cased, byte-level byte pair encoding.
 
-use super::special::{self, SpecialTokens, Token};
+use super::special::{self, SpecialToken, SpecialTokens};
 use super::{Tokenizer, TokenizerError, file};
 use serde_json::json;
 use std::collections::{BTreeMap, HashSet};

@@ -14,7 +14,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
         .map_err(|source| TokenizerError::Unreadable { path: path.to_owned(), source })?;
     match first_bytes::recognise(&bytes) {
         Some(foreign) => {
-            let why = format!("it is {}; {}", foreign.what, foreign.advice);
+            let why = format!("it is {foreign}");
             Err(TokenizerError::Malformed { path: path.to_owned(), why })
         }
         None => Ok(bytes),

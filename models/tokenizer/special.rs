@@ -12,11 +12,11 @@ use tokenizers::{AddedToken, Model, Tokenizer};
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct SpecialTokens {
-    added_tokens_decoder: Option<BTreeMap<u32, Token>>,
-    pub(super) bos_token: Option<Token>,
-    pub(super) eos_token: Option<Token>,
-    pub(super) unk_token: Option<Token>,
-    pub(super) pad_token: Option<Token>,
+    added_tokens_decoder: Option<BTreeMap<u32, SpecialToken>>,
+    pub(super) bos_token: Option<SpecialToken>,
+    pub(super) eos_token: Option<SpecialToken>,
+    pub(super) unk_token: Option<SpecialToken>,
+    pub(super) pad_token: Option<SpecialToken>,
     /// Transformers writes 10³⁰ for no limit.
     model_max_length: Option<f64>,
 }
@@ -24,7 +24,7 @@ pub(super) struct SpecialTokens {
 /// A token, with or without the rules of where it matches in a text.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
-pub(super) enum Token {
+pub(super) enum SpecialToken {
     Plain(String),
     WithRules {
         content: String,
@@ -46,11 +46,11 @@ impl SpecialTokens {
         let named =
             [&self.bos_token, &self.eos_token, &self.unk_token, &self.pad_token].into_iter().flatten();
         let added = self.added_tokens_decoder.iter().flat_map(BTreeMap::values);
-        named.chain(added).map(Token::content).collect()
+        named.chain(added).map(SpecialToken::content).collect()
     }
 }
 
-impl Token {
+impl SpecialToken {
     pub(super) fn content(&self) -> &str {
         match self {
             Self::Plain(content) | Self::WithRules { content, .. } => content,
@@ -100,9 +100,10 @@ impl SpecialTokens {
     /// the same content the listed one counts, or the last of the named.
     pub(super) fn added(&self) -> Vec<AddedToken> {
         let named = [&self.bos_token, &self.eos_token, &self.unk_token, &self.pad_token];
-        let named: BTreeMap<&str, &Token> =
+        let named: BTreeMap<&str, &SpecialToken> =
             named.into_iter().flatten().map(|token| (token.content(), token)).collect();
-        let listed: Vec<&Token> = self.added_tokens_decoder.iter().flat_map(BTreeMap::values).collect();
+        let listed: Vec<&SpecialToken> =
+            self.added_tokens_decoder.iter().flat_map(BTreeMap::values).collect();
         let is_listed = |content| listed.iter().any(|token| token.content() == content);
         let unlisted = named.values().filter(|token| !is_listed(token.content()));
         let tokens = listed.iter().chain(unlisted);
@@ -115,7 +116,7 @@ impl SpecialTokens {
 pub(super) fn named(
     tokenizer: &Tokenizer,
     role: &'static str,
-    token: &Option<Token>,
+    token: &Option<SpecialToken>,
     folder: &Path,
 ) -> Result<(String, u32), TokenizerError> {
     let content = token.as_ref().map(|token| token.content().to_owned());

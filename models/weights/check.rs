@@ -2,8 +2,8 @@
 
 use super::Weights;
 use super::error::WeightsError;
-use super::layout::Role;
-use super::mismatch::Mismatch;
+use super::layout::Membership;
+use super::mismatch::WeightsMismatch;
 use crate::architecture::Untold;
 use crate::net::Net;
 use crate::settings::Component;
@@ -17,7 +17,7 @@ impl Weights {
     /// `ignored_prefixes`. Other networks' in the same file are not among them.
     ///
     /// # Errors
-    /// [`WeightsError::Mismatch`], with all differences in one message.
+    /// [`WeightsError::WeightsMismatch`], with all differences in one message.
     pub fn check(
         &self,
         expected: &[(String, Vec<usize>)],
@@ -49,16 +49,16 @@ impl Weights {
         }
         let others = self.names().filter(|name| wanted(name).is_none() && !is_ignored(name));
         let (unexpected, mut strays): (Vec<&str>, Vec<&str>) = others
-            .filter(|name| self.aside.get(*name) != Some(&Role::Unused))
+            .filter(|name| self.aside.get(*name) != Some(&Membership::Unused))
             .partition(|name| !self.aside.contains_key(*name));
         let aside = self
             .aside
             .iter()
-            .filter(|(name, role)| **role == Role::Stray && !self.tensors.contains_key(*name));
+            .filter(|(name, role)| **role == Membership::Stray && !self.tensors.contains_key(*name));
         strays.extend(aside.map(|(name, _)| name.as_str()).filter(|name| !is_ignored(name)));
         let unexpected: BTreeSet<String> =
             unexpected.into_iter().map(|name| format!("`{}`", self.name_in_file(name))).collect();
-        let mismatch = Mismatch {
+        let mismatch = WeightsMismatch {
             path: self.path.clone(),
             differences: self.differences(wanted),
             missing: missing.into_iter().collect(),

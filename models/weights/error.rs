@@ -1,6 +1,6 @@
 //! Errors in weights.
 
-use super::mismatch::Mismatch;
+use super::mismatch::WeightsMismatch;
 use crate::architecture::Architecture;
 use crate::first_bytes::Foreign;
 use crate::net::Net;
@@ -37,7 +37,7 @@ pub enum WeightsError {
     Pickle { path: PathBuf },
 
     /// A file in another format, or of a network that Reflux does not know.
-    #[error("{} is {}; {}", path.display(), foreign.what, foreign.advice)]
+    #[error("{} is {foreign}", path.display())]
     Foreign { path: PathBuf, foreign: Foreign },
 
     /// The weights of one network where those of another should be.
@@ -137,5 +137,5 @@ pub enum WeightsError {
 
     /// Weights of another model.
     #[error(transparent)]
-    Mismatch(#[from] Box<Mismatch>),
+    Mismatch(#[from] Box<WeightsMismatch>),
 }

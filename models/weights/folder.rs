@@ -52,7 +52,7 @@ enum Rank {
 
 /// What a file of weights is by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Form {
+enum FileForm {
     Index,
     /// One of so many.
     Shard(usize),
@@ -60,24 +60,24 @@ enum Form {
 }
 
 /// The name of a file of weights.
-struct Parsed<'a> {
+struct ParsedName<'a> {
     /// Without extension, index and number; with the variant.
     set: &'a str,
     rank: Rank,
-    form: Form,
+    form: FileForm,
 }
 
-impl<'a> Parsed<'a> {
+impl<'a> ParsedName<'a> {
     fn of(name: &'a str) -> Option<Self> {
         if is_index(name) {
             let (stem, rest) = name.split_once(INDEX)?;
             let rank = if rest == "json" { Rank::of(stem) } else { Rank::Variant };
-            return Some(Self { set: name, rank, form: Form::Index });
+            return Some(Self { set: name, rank, form: FileForm::Index });
         }
         let stem = EXTENSIONS.iter().find_map(|extension| name.strip_suffix(extension))?;
         match shard_of(stem) {
-            Some((set, of)) => Some(Self { set, rank: Rank::of(set), form: Form::Shard(of) }),
-            None => Some(Self { set: name, rank: Rank::of(stem), form: Form::Whole }),
+            Some((set, of)) => Some(Self { set, rank: Rank::of(set), form: FileForm::Shard(of) }),
+            None => Some(Self { set: name, rank: Rank::of(stem), form: FileForm::Whole }),
         }
     }
 }
@@ -108,8 +108,8 @@ fn shard_of(stem: &str) -> Option<(&str, usize)> {
 
 /// Of how many shards the file `name` is one, if it is one of several.
 pub(super) fn is_shard_of(name: &str) -> Option<usize> {
-    match Parsed::of(name)?.form {
-        Form::Shard(of) if of > 1 => Some(of),
+    match ParsedName::of(name)?.form {
+        FileForm::Shard(of) if of > 1 => Some(of),
         _ => None,
     }
 }
@@ -122,27 +122,27 @@ pub(super) fn choose(folder: &Path) -> Result<Choice, WeightsError> {
         .map_err(unreadable)?;
     entries.sort();
     // Sets by how likely they are; with an index, its shards need not be looked at.
-    let mut sets: BTreeMap<(Rank, Form, &str), Vec<&PathBuf>> = BTreeMap::new();
+    let mut sets: BTreeMap<(Rank, FileForm, &str), Vec<&PathBuf>> = BTreeMap::new();
     for path in &entries {
-        if let Some(Parsed { set, rank, form }) = Parsed::of(file_name(path)) {
+        if let Some(ParsedName { set, rank, form }) = ParsedName::of(file_name(path)) {
             sets.entry((rank, form, set)).or_default().push(path);
         }
     }
     let Some((&(rank, form, set), files)) = sets.first_key_value() else {
         return Err(nothing(folder, &entries));
     };
-    let is_rival = |other: Rank, kind: Form| other == rank && discriminant(&kind) == discriminant(&form);
+    let is_rival = |other: Rank, kind: FileForm| other == rank && discriminant(&kind) == discriminant(&form);
     let rivals = sets.keys().filter(|(rank, form, _)| is_rival(*rank, *form));
     let rivals: Vec<String> = rivals.map(|(.., set)| (*set).to_owned()).collect();
     if rivals.len() > 1 {
         return Err(WeightsError::Ambiguous { folder: folder.to_owned(), names: rivals });
     }
     match form {
-        Form::Shard(of) if files.len() != of => {
+        FileForm::Shard(of) if files.len() != of => {
             let (name, have) = (set.to_owned(), files.len());
             Err(WeightsError::MissingShards { folder: folder.to_owned(), name, have, of })
         }
-        Form::Shard(_) => Ok(Choice::Shards(files.iter().map(|path| path.to_path_buf()).collect())),
+        FileForm::Shard(_) => Ok(Choice::Shards(files.iter().map(|path| path.to_path_buf()).collect())),
         _ => Ok(Choice::File(files[0].clone())),
     }
 }

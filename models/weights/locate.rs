@@ -7,25 +7,25 @@ use super::names::{file_name, is_pickle};
 use std::path::{Path, PathBuf};
 
 /// The safetensors files to open.
-pub(super) struct Found {
+pub(super) struct Located {
     pub(super) files: Vec<PathBuf>,
     /// The index that named them, if they are shards.
     pub(super) index: Option<Index>,
 }
 
 /// The files that `path`, a file, an index or a folder, refers to.
-pub(super) fn locate(path: &Path) -> Result<Found, WeightsError> {
+pub(super) fn locate(path: &Path) -> Result<Located, WeightsError> {
     let file = match path.is_dir().then(|| folder::choose(path)).transpose()? {
         None => path.to_owned(),
         Some(Choice::File(file)) => file,
-        Some(Choice::Shards(files)) => return Ok(Found { files, index: None }),
+        Some(Choice::Shards(files)) => return Ok(Located { files, index: None }),
     };
     if is_pickle(&file) {
         return Err(WeightsError::Pickle { path: file });
     }
     if !folder::is_index(file_name(&file)) {
-        return Ok(Found { files: vec![file], index: None });
+        return Ok(Located { files: vec![file], index: None });
     }
     let index = Index::read(file)?;
-    Ok(Found { files: index.shards()?, index: Some(index) })
+    Ok(Located { files: index.shards()?, index: Some(index) })
 }

@@ -8,7 +8,7 @@ const LISTED: usize = 8;
 
 /// Everything that tells weights from those of the model they were opened for, in the names of their files.
 #[derive(Debug)]
-pub struct Mismatch {
+pub struct WeightsMismatch {
     pub(super) path: PathBuf,
     /// In what the file's network as a whole is another one.
     pub(super) differences: Vec<String>,
@@ -18,7 +18,7 @@ pub struct Mismatch {
     pub(super) unexpected: Vec<String>,
 }
 
-impl Mismatch {
+impl WeightsMismatch {
     pub(super) fn kinds(&self) -> [(&'static str, &[String]); 4] {
         [
             ("missing", &self.missing),
@@ -29,7 +29,7 @@ impl Mismatch {
     }
 }
 
-impl fmt::Display for Mismatch {
+impl fmt::Display for WeightsMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -51,4 +51,4 @@ impl fmt::Display for Mismatch {
     }
 }
 
-impl std::error::Error for Mismatch {}
+impl std::error::Error for WeightsMismatch {}

@@ -25,7 +25,7 @@ mod unique;
 mod widen;
 
 pub use error::WeightsError;
-pub use mismatch::Mismatch;
+pub use mismatch::WeightsMismatch;
 pub use random::RandomWeights;
 
 use crate::architecture::Architecture;
@@ -34,7 +34,7 @@ use encoding::Encoding;
 use factors::Joining;
 use file::{MappedFile, Opened, Tensor};
 use foreign::Metadata;
-use layout::{LAYOUTS, Naming, Role, examples};
+use layout::{LAYOUTS, Membership, Naming, examples};
 use rayon::prelude::*;
 use reflux_ir::{DType, Fact, HostTensor, WeightData, WeightError, WeightSource};
 use std::collections::BTreeMap;
@@ -54,7 +54,7 @@ pub struct Weights {
     /// How the files call them, if that is one of the ways which are known.
     naming: Option<Naming>,
     /// The files' tensors that are not the network's, by the files' names.
-    aside: BTreeMap<String, Role>,
+    aside: BTreeMap<String, Membership>,
 }
 
 /// A tensor in a mapped file.
@@ -290,8 +290,8 @@ impl Checkpoint {
         let mut weights =
             Weights { path, files, tensors: BTreeMap::new(), naming: None, aside: BTreeMap::new() };
         for (name, stored) in &tensors {
-            let role = naming.as_ref().map_or(Role::Stray, |naming| naming.role(name));
-            if let (Some(naming), Role::Own) = (&naming, role) {
+            let role = naming.as_ref().map_or(Membership::Stray, |naming| naming.role(name));
+            if let (Some(naming), Membership::Own) = (&naming, role) {
                 let path = weights.path_of(stored).to_owned();
                 for (name, part) in naming.renamed(name, &tensors, &path)? {
                     weights.insert(name, part)?;

@@ -7,13 +7,13 @@ use safetensors::Dtype;
 use std::sync::LazyLock;
 
 /// The bits of each code's value in bf16.
-pub(super) type Codes = [u16; 256];
+pub(super) type CodeTable = [u16; 256];
 
 /// The codes of a type of eight bits that is a float without further factors.
-pub(super) fn codes(dtype: Dtype) -> Option<&'static Codes> {
-    static E4M3: LazyLock<Codes> = LazyLock::new(|| table(f8e4m3::decode));
+pub(super) fn codes(dtype: Dtype) -> Option<&'static CodeTable> {
+    static E4M3: LazyLock<CodeTable> = LazyLock::new(|| table(f8e4m3::decode));
     // OCP's E5M2 is the upper half of an f16.
-    static E5M2: LazyLock<Codes> =
+    static E5M2: LazyLock<CodeTable> =
         LazyLock::new(|| table(|code| f16::from_bits(u16::from(code) << 8).to_f32()));
     match dtype {
         Dtype::F8_E4M3 => Some(&E4M3),
@@ -22,12 +22,12 @@ pub(super) fn codes(dtype: Dtype) -> Option<&'static Codes> {
     }
 }
 
-fn table(decode: impl Fn(u8) -> f32) -> Codes {
+fn table(decode: impl Fn(u8) -> f32) -> CodeTable {
     std::array::from_fn(|code| bf16::from_f32(decode(code as u8)).to_bits())
 }
 
 /// Writes the little-endian bf16 of each code; `to` has two bytes for each.
-pub(super) fn widen(codes: &Codes, from: &[u8], to: &mut [u8], share: usize) {
+pub(super) fn widen(codes: &CodeTable, from: &[u8], to: &mut [u8], share: usize) {
     to.par_chunks_mut(2 * share).zip(from.par_chunks(share)).for_each(|(to, from)| {
         for (to, &code) in to.as_chunks_mut().0.iter_mut().zip(from) {
             *to = codes[usize::from(code)].to_le_bytes();
@@ -55,7 +55,7 @@ mod tests {
         f64::from(f32::from_bits(u32::from(bits) << 16))
     }
 
-    fn tables() -> [&'static Codes; 2] {
+    fn tables() -> [&'static CodeTable; 2] {
         [Dtype::F8_E4M3, Dtype::F8_E5M2].map(|dtype| codes(dtype).unwrap())
     }
 

@@ -1,7 +1,7 @@
 //! The methods, each a constant: which steps, which values, and how these are predicted.
 
 use super::predictor::{Extrapolate, Predictor};
-use super::schedule::{Periodic, Schedule, Windowed};
+use super::schedule::{CacheSchedule, Periodic, Windowed};
 use super::site::{ATTENTION, RESIDUAL_BLOCKS, RESIDUAL_UPDATES, Site};
 use reflux_ir::pass::{OptionInfo, options_of};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -23,7 +23,7 @@ pub struct Method {
     pub name: &'static str,
     /// What it is, for people, and whose.
     pub help: &'static str,
-    pub(super) schedule: Schedule,
+    pub(super) schedule: CacheSchedule,
     pub(super) site: &'static Site,
     pub(super) predictor: Predictor,
 }
@@ -34,7 +34,7 @@ pub static METHODS: &[Method] = &[
         name: "fora",
         help: "FORA as Pruna has it (`algorithms/fora.py`): whole blocks reused, residual included, so that of a step only \
                what follows the last block is left.",
-        schedule: Schedule::Periodic(Periodic::from_step(2)),
+        schedule: CacheSchedule::Periodic(Periodic::from_step(2)),
         site: &RESIDUAL_BLOCKS,
         predictor: Predictor::Hold,
     },
@@ -42,7 +42,7 @@ pub static METHODS: &[Method] = &[
         name: "fora-paper",
         help: "FORA as its paper has it (arXiv 2407.01425): attention and MLP reused before the gate, which is of the step's \
                own time.",
-        schedule: Schedule::Periodic(Periodic::from_step(0)),
+        schedule: CacheSchedule::Periodic(Periodic::from_step(0)),
         site: &RESIDUAL_UPDATES,
         predictor: Predictor::Hold,
     },
@@ -50,14 +50,14 @@ pub static METHODS: &[Method] = &[
         name: "pab",
         help: "Pyramid Attention Broadcast (diffusers, `hooks/pyramid_attention_broadcast.py`), by default in Pruna's window \
                for FLUX.",
-        schedule: Schedule::Windowed(Windowed::within([100.0, 950.0])),
+        schedule: CacheSchedule::Windowed(Windowed::within([100.0, 950.0])),
         site: &ATTENTION,
         predictor: Predictor::Hold,
     },
     Method {
         name: "fastercache",
         help: "FasterCache's attention part (diffusers, `hooks/faster_cache.py`), by default in Pruna's window for FLUX.",
-        schedule: Schedule::Windowed(Windowed::within([-1.0, 961.0])),
+        schedule: CacheSchedule::Windowed(Windowed::within([-1.0, 961.0])),
         site: &ATTENTION,
         predictor: Predictor::Extrapolate(Extrapolate { weight: 0.5 }),
     },

@@ -10,12 +10,12 @@ use serde_json::{Map, Value};
 /// A rule by which steps compute, with its options.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
-pub enum Schedule {
+pub enum CacheSchedule {
     Periodic(Periodic),
     Windowed(Windowed),
 }
 
-impl Schedule {
+impl CacheSchedule {
     /// What the rule can be told.
     pub fn options(&self) -> Vec<OptionInfo> {
         match self {

@@ -6,7 +6,7 @@ use reflux_ir::pass::PassError;
 use reflux_ir::{Declaration, Fact, Graph, Name, Patch, Program, Rate, ValueId};
 
 /// What is carried for one site: the names of its earlier values, newest first.
-struct Carried {
+struct CarriedSite {
     site: ValueId,
     names: Vec<Name>,
     fact: Fact,
@@ -48,7 +48,7 @@ pub fn split(
 }
 
 /// Declares what is carried, values of one stem next to each other.
-fn declare(program: &mut Program, variant: &Name, sites: &[ValueId], history: usize) -> Vec<Carried> {
+fn declare(program: &mut Program, variant: &Name, sites: &[ValueId], history: usize) -> Vec<CarriedSite> {
     let graph = &program.variants[variant];
     let name = |site: ValueId, age: usize| match history {
         // The steps that reuse read what was the value under its own name.
@@ -58,9 +58,9 @@ fn declare(program: &mut Program, variant: &Name, sites: &[ValueId], history: us
         // The step that computes a value reads the earlier ones too, so these need names of their own.
         _ => program.free_name(&graph[site].name.suffixed(["_last", "_before"][age])),
     };
-    let mut carried: Vec<Carried> = sites
+    let mut carried: Vec<CarriedSite> = sites
         .iter()
-        .map(|&site| Carried {
+        .map(|&site| CarriedSite {
             site,
             names: (0..history).map(|age| name(site, age)).collect(),
             fact: Fact { rate: Rate::Latent, ..graph[site].fact.clone() },
@@ -90,10 +90,10 @@ fn carry(patch: &mut Patch, mut outputs: Vec<(Name, ValueId)>) {
 }
 
 /// The graph, carrying each site on as its newest value, and the one it had before as the next.
-fn computing(mut graph: Graph, carried: &[Carried], is_first: bool) -> Result<Graph, PassError> {
+fn computing(mut graph: Graph, carried: &[CarriedSite], is_first: bool) -> Result<Graph, PassError> {
     let mut patch = Patch::new(&mut graph, RULE.name);
     let mut outputs = Vec::new();
-    for Carried { site, names, fact } in carried {
+    for CarriedSite { site, names, fact } in carried {
         outputs.push((names[0].clone(), *site));
         for pair in names.windows(2) {
             let earlier = if is_first { *site } else { patch.input(&pair[0], fact.clone())? };
@@ -106,7 +106,7 @@ fn computing(mut graph: Graph, carried: &[Carried], is_first: bool) -> Result<Gr
 }
 
 /// The graph with each site predicted; where a prediction counts as a value of its step, it is carried on.
-fn reusing(mut graph: Graph, carried: &[Carried], predictor: &Predictor) -> Result<Graph, PassError> {
+fn reusing(mut graph: Graph, carried: &[CarriedSite], predictor: &Predictor) -> Result<Graph, PassError> {
     // Sorted like the declarations too, so that they print as ranges; one called like its site takes its place below.
     let read = carried.iter().flat_map(|carried| carried.names.iter().map(|name| (name, &carried.fact)));
     let mut read: Vec<_> = read.filter(|(name, _)| graph.find(name).is_none()).collect();
@@ -118,7 +118,7 @@ fn reusing(mut graph: Graph, carried: &[Carried], predictor: &Predictor) -> Resu
     }
     patch.apply()?;
     let mut outputs = Vec::new();
-    for Carried { site, names, fact } in carried {
+    for CarriedSite { site, names, fact } in carried {
         let mut patch = Patch::new(&mut graph, RULE.name);
         let history =
             names.iter().map(|name| patch.input(name, fact.clone())).collect::<Result<Vec<_>, _>>()?;

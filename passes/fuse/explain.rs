@@ -1,9 +1,9 @@
 //! Why a fused value equals the value it replaces: egg's proof, rule by rule.
 
-use super::plan::{Called, Plan, apply};
-use super::region::{Names, Outline, Source};
+use super::plan::{Called, FusionPlan, apply};
+use super::region::{Names, Outline, OutlineOperand};
 use super::rules::{Breadth, FuseRule, Run};
-use super::term::{Facts, Term, Terms, What};
+use super::term::{ENode, Facts, Terms, What};
 use egg::{Explanation, FlatTerm, Id, RecExpr, Symbol};
 use reflux_ir::op::Op;
 use reflux_ir::pass::{Allowance, PassError};
@@ -15,7 +15,7 @@ pub struct Proof {
     pub value: Name,
     /// From the term before to that after. Of the term before alone, if none is found: columns of a product that stand beside
     /// others follow from those too, and what is too much to look at may not be found again.
-    explanation: Explanation<Term>,
+    explanation: Explanation<ENode>,
     leaves: Vec<(Name, Fact)>,
 }
 
@@ -58,19 +58,19 @@ impl Proof {
 
 /// The part of a term that a step is about, the rule of the step, and whether it was applied backwards: to what there is
 /// after it. Proofs go backwards too, where two terms become the same.
-fn step(term: &FlatTerm<Term>) -> Option<(Symbol, bool, &FlatTerm<Term>)> {
+fn step(term: &FlatTerm<ENode>) -> Option<(Symbol, bool, &FlatTerm<ENode>)> {
     let forward = term.forward_rule.map(|rule| (rule, false, term));
     let here = forward.or_else(|| term.backward_rule.map(|rule| (rule, true, term)));
     here.or_else(|| term.children.iter().find_map(step))
 }
 
 /// The part of a term that a rule made, and the rule.
-fn rewritten(term: &FlatTerm<Term>) -> Option<(String, String)> {
+fn rewritten(term: &FlatTerm<ENode>) -> Option<(String, String)> {
     let (rule, is_backwards, part) = step(term)?;
     Some((format!("{rule}{}", if is_backwards { ", backwards" } else { "" }), shown(part)))
 }
 
-fn shown(term: &FlatTerm<Term>) -> String {
+fn shown(term: &FlatTerm<ENode>) -> String {
     match &term.node.what {
         What::Op(op) if !matches!(op, Op::Constant(_)) => {
             op.term(&term.children.iter().map(shown).collect::<Vec<_>>())
@@ -80,10 +80,10 @@ fn shown(term: &FlatTerm<Term>) -> String {
 }
 
 /// The term of a step.
-fn written(term: &FlatTerm<Term>) -> RecExpr<Term> {
-    fn add(term: &FlatTerm<Term>, expr: &mut RecExpr<Term>) -> Id {
+fn written(term: &FlatTerm<ENode>) -> RecExpr<ENode> {
+    fn add(term: &FlatTerm<ENode>, expr: &mut RecExpr<ENode>) -> Id {
         let operands = term.children.iter().map(|child| add(child, expr)).collect();
-        expr.add(Term { what: term.node.what.clone(), operands })
+        expr.add(ENode { what: term.node.what.clone(), operands })
     }
     let mut expr = RecExpr::default();
     add(term, &mut expr);
@@ -96,7 +96,7 @@ fn written(term: &FlatTerm<Term>) -> RecExpr<Term> {
 /// A bug of a rule.
 pub fn proofs(
     outline: &Outline,
-    plan: &Plan,
+    plan: &FusionPlan,
     names: &Names,
     rules: &[FuseRule],
 ) -> Result<Vec<Proof>, PassError> {
@@ -104,7 +104,7 @@ pub fn proofs(
     let made = plan.ops.iter().enumerate().filter(|(_, op)| match op.called {
         Called::Original(index) => {
             let is_helper =
-                |source: &Source| matches!(source, Source::Op(at) if matches!(plan.ops[*at].called, Called::After(..)));
+                |source: &OutlineOperand| matches!(source, OutlineOperand::Op(at) if matches!(plan.ops[*at].called, Called::After(..)));
             op.op.is_fused() && outline.ops[index].op != op.op
                 || op.operands.iter().any(is_helper)
         }
@@ -115,7 +115,7 @@ pub fn proofs(
 
 struct Prover<'a> {
     outline: &'a Outline,
-    plan: &'a Plan,
+    plan: &'a FusionPlan,
     names: &'a Names,
     rules: &'a [FuseRule],
 }
@@ -149,7 +149,7 @@ impl Prover<'_> {
         &self,
         at: usize,
         is_root: bool,
-        expr: &mut RecExpr<Term>,
+        expr: &mut RecExpr<ENode>,
         given: &mut HashMap<Name, Fact>,
     ) -> Id {
         let op = &self.plan.ops[at];
@@ -158,7 +158,7 @@ impl Prover<'_> {
         {
             let (name, fact) = (self.written(index), self.outline.ops[index].fact.clone());
             given.insert(name.clone(), fact);
-            return expr.add(Term::leaf(name));
+            return expr.add(ENode::leaf(name));
         }
         self.term(&op.op, &op.operands, expr, given, |at, expr, given| self.planned(at, false, expr, given))
     }
@@ -168,12 +168,12 @@ impl Prover<'_> {
         &self,
         index: usize,
         is_root: bool,
-        expr: &mut RecExpr<Term>,
+        expr: &mut RecExpr<ENode>,
         given: &mut HashMap<Name, Fact>,
     ) -> Id {
         let name = self.written(index);
         if !is_root && given.contains_key(&name) {
-            return expr.add(Term::leaf(name));
+            return expr.add(ENode::leaf(name));
         }
         let op = &self.outline.ops[index];
         self.term(&op.op, &op.operands, expr, given, |at, expr, given| self.outlined(at, false, expr, given))
@@ -189,23 +189,23 @@ impl Prover<'_> {
     fn term(
         &self,
         op: &Op,
-        operands: &[Source],
-        expr: &mut RecExpr<Term>,
+        operands: &[OutlineOperand],
+        expr: &mut RecExpr<ENode>,
         given: &mut HashMap<Name, Fact>,
-        inner: impl Fn(usize, &mut RecExpr<Term>, &mut HashMap<Name, Fact>) -> Id,
+        inner: impl Fn(usize, &mut RecExpr<ENode>, &mut HashMap<Name, Fact>) -> Id,
     ) -> Id {
         let mut ids = Vec::with_capacity(operands.len());
         for source in operands {
             ids.push(match source {
-                Source::Op(at) => inner(*at, expr, given),
-                Source::Leaf(leaf) => {
+                OutlineOperand::Op(at) => inner(*at, expr, given),
+                OutlineOperand::Leaf(leaf) => {
                     let name = self.names.written[*leaf].clone();
                     given.insert(name.clone(), self.outline.leaves[*leaf].fact.clone());
-                    expr.add(Term::leaf(name))
+                    expr.add(ENode::leaf(name))
                 }
-                Source::Constant(constant) => expr.add(Term::op(constant.clone(), Vec::new())),
+                OutlineOperand::Constant(constant) => expr.add(ENode::op(constant.clone(), Vec::new())),
             });
         }
-        expr.add(Term::op(op.clone(), ids))
+        expr.add(ENode::op(op.clone(), ids))
     }
 }

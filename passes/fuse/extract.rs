@@ -5,7 +5,7 @@
 //! read it too. This extraction is exact: terms that another one of their class can always replace are dropped first, and the
 //! rest is searched by branch and bound.
 
-use super::term::{Term, Terms, What};
+use super::term::{ENode, Terms, What};
 use egg::Id;
 use fixedbitset::FixedBitSet;
 use reflux_ir::op::Op;
@@ -64,7 +64,7 @@ impl Extraction {
 #[derive(Debug)]
 pub struct Extracted {
     /// By class; operands are classes.
-    pub terms: BTreeMap<Id, Term>,
+    pub terms: BTreeMap<Id, ENode>,
     /// Of the terms, each once.
     pub price: Price,
     /// Of the terms chosen greedily: with each paid for once, and as a tree.
@@ -90,7 +90,7 @@ pub fn extract(
     let (greedy, tree) = problem.greedy();
     let greedy_price = problem.price_of(&greedy);
     let (chosen, is_cut_short) = match extraction {
-        Extraction::Best => Search::run(&problem, greedy),
+        Extraction::Best => BranchAndBound::run(&problem, greedy),
         Extraction::Worst => (problem.worst(), false),
     };
     let price = problem.price_of(&chosen);
@@ -102,14 +102,14 @@ pub fn extract(
 /// A term that may be chosen.
 #[derive(Clone, Debug)]
 struct Candidate {
-    term: Term,
+    term: ENode,
     price: Price,
     /// The classes of its operands, each once.
     needs: Vec<usize>,
 }
 
 /// The candidate that is chosen, by class.
-type Choice = BTreeMap<usize, Rc<Candidate>>;
+type Chosen = BTreeMap<usize, Rc<Candidate>>;
 
 #[derive(Clone, Debug)]
 struct Problem {
@@ -130,7 +130,7 @@ impl Problem {
         let pricing = Pricing::new(terms, machine);
         let mut classes: Vec<Vec<Rc<Candidate>>> = Vec::with_capacity(ids.len());
         for (class, &id) in ids.iter().enumerate() {
-            let candidate = |term: &Term| {
+            let candidate = |term: &ENode| {
                 let behind = match &term.what {
                     What::Leaf(name) => leaves.get(name).map(Vec::as_slice).unwrap_or_default(),
                     What::Op(_) => &[],
@@ -162,7 +162,7 @@ impl Problem {
     }
 
     /// For each class the candidate that is cheapest if nothing is shared, and what the roots cost then.
-    fn greedy(&self) -> (Choice, Price) {
+    fn greedy(&self) -> (Chosen, Price) {
         let mut best: BTreeMap<usize, (Price, Rc<Candidate>)> = BTreeMap::new();
         loop {
             let mut changed = false;
@@ -187,7 +187,7 @@ impl Problem {
     }
 
     /// The classes that the roots need under `choice`.
-    fn needed(&self, choice: &Choice) -> BTreeSet<usize> {
+    fn needed(&self, choice: &Chosen) -> BTreeSet<usize> {
         let mut needed = BTreeSet::new();
         let mut open: Vec<usize> = self.roots.ones().collect();
         while let Some(class) = open.pop() {
@@ -198,14 +198,14 @@ impl Problem {
         needed
     }
 
-    fn price_of(&self, choice: &Choice) -> Price {
+    fn price_of(&self, choice: &Chosen) -> Price {
         let prices = self.needed(choice).into_iter().map(|class| choice[&class].price);
         prices.fold(Price::default(), Add::add)
     }
 
     /// A choice of terms that cost much, for tests: for each class the term that is dearest with all that it is made of, as a
     /// tree.
-    fn worst(&self) -> Choice {
+    fn worst(&self) -> Chosen {
         let mut choice = BTreeMap::new();
         for root in self.roots.ones() {
             // Where classes are made of each other in many ways, that takes too long; any choice will do for a test.
@@ -355,20 +355,20 @@ fn below(candidate: &Candidate, always: &[FixedBitSet]) -> FixedBitSet {
 
 /// Branch and bound over problems, each simplified, and taken apart where it falls apart, before it is divided.
 #[derive(Default)]
-struct Search {
+struct BranchAndBound {
     choices: usize,
 }
 
-impl Search {
+impl BranchAndBound {
     /// The cheapest choice, and whether the search was cut short; `greedy` is the one to beat.
-    fn run(problem: &Problem, greedy: Choice) -> (Choice, bool) {
+    fn run(problem: &Problem, greedy: Chosen) -> (Chosen, bool) {
         let mut search = Self::default();
         let found = search.best(problem.clone(), problem.price_of(&greedy));
         (found.unwrap_or(greedy), search.choices >= MOST_CHOICES || problem.is_tired())
     }
 
     /// The cheapest choice, if one costs less than `limit`.
-    fn best(&mut self, mut problem: Problem, limit: Price) -> Option<Choice> {
+    fn best(&mut self, mut problem: Problem, limit: Price) -> Option<Chosen> {
         problem.presolve();
         if problem.bound() >= limit || self.choices >= MOST_CHOICES || problem.is_tired() {
             return None;
@@ -385,7 +385,7 @@ impl Search {
     }
 
     /// Tries the candidates of one class in turn.
-    fn best_divided(&mut self, problem: &Problem, mut limit: Price) -> Option<Choice> {
+    fn best_divided(&mut self, problem: &Problem, mut limit: Price) -> Option<Chosen> {
         // Users tend to come after what they use, and decide what is to be chosen of that.
         let class = problem.roots.ones().rfind(|&class| problem.classes[class].len() != 1)?;
         let mut best = None;
@@ -402,9 +402,9 @@ impl Search {
     }
 
     /// Decides each part while the others stand as they may: what is best for one does not depend on them.
-    fn best_of_parts(&mut self, mut problem: Problem, parts: &[FixedBitSet]) -> Option<Choice> {
+    fn best_of_parts(&mut self, mut problem: Problem, parts: &[FixedBitSet]) -> Option<Chosen> {
         let (greedy, _) = problem.greedy();
-        let settle = |problem: &mut Problem, part: &FixedBitSet, choice: &Choice| {
+        let settle = |problem: &mut Problem, part: &FixedBitSet, choice: &Chosen| {
             for class in part.ones() {
                 problem.classes[class] =
                     choice.get(&class).or(greedy.get(&class)).into_iter().cloned().collect();
@@ -461,7 +461,7 @@ impl Problem {
 }
 
 /// Whether nothing that is chosen is made of itself.
-fn is_acyclic(choice: &Choice) -> bool {
+fn is_acyclic(choice: &Chosen) -> bool {
     let mut made: BTreeSet<usize> = BTreeSet::new();
     loop {
         let can_be_made = |(class, candidate): (&usize, &Rc<Candidate>)| {
@@ -489,7 +489,7 @@ impl<'e> Pricing<'e> {
     fn new(terms: &'e Terms, machine: &'e Machine) -> Self {
         let mut pricing = Self { terms, machine, in_place: BTreeSet::new() };
         loop {
-            let is_made_in_place = |term: &Term| match &term.what {
+            let is_made_in_place = |term: &ENode| match &term.what {
                 What::Op(op) if machine.writes_strided(op) => true,
                 What::Op(op) if op.is_view() => pricing.is_in_place(term.operands[0]),
                 _ => false,
@@ -507,7 +507,7 @@ impl<'e> Pricing<'e> {
         self.in_place.contains(&self.terms.find(id))
     }
 
-    fn price(&self, term: &Term) -> Price {
+    fn price(&self, term: &ENode) -> Price {
         let What::Op(op) = &term.what else { return Price::default() };
         if op.kind().is_free() {
             return Price::default();
@@ -540,7 +540,7 @@ mod tests {
                     let needs: BTreeSet<usize> =
                         (0..below(4)).filter(|_| reach > 0).map(|_| below(reach) as usize).collect();
                     let price = Price { nanoseconds: below(20), ..Price::default() };
-                    let term = Term::leaf(format!("c{class}_{index}").into());
+                    let term = ENode::leaf(format!("c{class}_{index}").into());
                     Candidate {
                         term,
                         price,
@@ -558,10 +558,10 @@ mod tests {
     }
 
     /// The least price of all choices that can be made, by trying them all.
-    fn exhaustive(problem: &Problem, choice: &mut Choice, class: usize) -> Price {
+    fn exhaustive(problem: &Problem, choice: &mut Chosen, class: usize) -> Price {
         if class == problem.classes.len() {
             let needed = problem.needed(choice);
-            let chosen: Choice = choice
+            let chosen: Chosen = choice
                 .iter()
                 .filter(|(class, _)| needed.contains(class))
                 .map(|(&class, c)| (class, Rc::clone(c)))
@@ -582,15 +582,15 @@ mod tests {
             let problem = random(&mut state, 3 + round % 7);
             let (greedy, _) = problem.greedy();
             let greedy_price = problem.price_of(&greedy);
-            let (found, is_cut_short) = Search::run(&problem, greedy);
+            let (found, is_cut_short) = BranchAndBound::run(&problem, greedy);
             let needed = problem.needed(&found);
-            let chosen: Choice = found
+            let chosen: Chosen = found
                 .iter()
                 .filter(|(class, _)| needed.contains(class))
                 .map(|(&class, c)| (class, Rc::clone(c)))
                 .collect();
             assert!(is_acyclic(&chosen) && !is_cut_short);
-            let best = exhaustive(&problem, &mut Choice::new(), 0);
+            let best = exhaustive(&problem, &mut Chosen::new(), 0);
             assert_eq!(problem.price_of(&found), best, "round {round}: {problem:?}");
             beaten += usize::from(best < greedy_price);
         }

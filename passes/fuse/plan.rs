@@ -1,9 +1,9 @@
 //! The plan for regions of one outline, and its application to a graph.
 
 use super::extract::{Extracted, Extraction, extract};
-use super::region::{Leaf, Names, Outline, OutlinedOp, Region, Source};
+use super::region::{Leaf, Names, Outline, OutlineOperand, OutlinedOp, Region};
 use super::rules::{Breadth, FuseRule, Run, Tally};
-use super::term::{Facts, Term, Terms, What};
+use super::term::{ENode, Facts, Terms, What};
 use egg::{Id, Runner, SimpleScheduler, StopReason};
 use indexmap::IndexMap;
 use reflux_ir::op::{Gemm, Op};
@@ -21,16 +21,16 @@ const MOST_ROUNDS: usize = 32;
 const MOST_TERMS: usize = 1 << 20;
 
 /// The fused form of an outline.
-pub struct Plan {
+pub struct FusionPlan {
     /// In an order in which they can be computed.
     pub ops: Vec<PlannedOp>,
     /// What the outputs of the outline are now.
-    pub outputs: Vec<Source>,
-    pub found: Found,
+    pub outputs: Vec<OutlineOperand>,
+    pub found: Saturation,
 }
 
 /// The outcome of saturation and extraction.
-pub struct Found {
+pub struct Saturation {
     pub stop: StopReason,
     /// Whether there were too many terms to consider all of them.
     pub is_narrowed: bool,
@@ -42,7 +42,7 @@ pub struct Found {
     pub extracted: Extracted,
 }
 
-impl Found {
+impl Saturation {
     /// Whether limits ended it before saturation.
     pub fn is_cut_short(&self) -> bool {
         self.is_narrowed || !matches!(self.stop, StopReason::Saturated) || self.extracted.is_cut_short
@@ -51,7 +51,7 @@ impl Found {
 
 pub struct PlannedOp {
     pub op: Op,
-    pub operands: Vec<Source>,
+    pub operands: Vec<OutlineOperand>,
     pub called: Called,
     /// The ops of the outline that it replaces.
     pub from: BTreeSet<usize>,
@@ -62,7 +62,7 @@ pub enum Called {
     /// That of the op of the outline whose value it is.
     Original(usize),
     /// That of one of its operands, with a suffix.
-    After(Source, &'static str),
+    After(OutlineOperand, &'static str),
 }
 
 /// An e-graph of `outline`, and the class of each of its ops.
@@ -74,13 +74,13 @@ pub fn terms_of(outline: &Outline, name: impl Fn(usize) -> Name, explain: bool) 
     }
     let mut ids: Vec<Id> = Vec::with_capacity(outline.ops.len());
     for OutlinedOp { op, operands, .. } in &outline.ops {
-        let operand = |source: &Source| match source {
-            Source::Leaf(leaf) => terms.add(Term::leaf(name(*leaf))),
-            Source::Constant(constant) => terms.add(Term::op(constant.clone(), Vec::new())),
-            Source::Op(index) => ids[*index],
+        let operand = |source: &OutlineOperand| match source {
+            OutlineOperand::Leaf(leaf) => terms.add(ENode::leaf(name(*leaf))),
+            OutlineOperand::Constant(constant) => terms.add(ENode::op(constant.clone(), Vec::new())),
+            OutlineOperand::Op(index) => ids[*index],
         };
         let operands = operands.iter().map(operand).collect();
-        let id = terms.add(Term::op(op.clone(), operands));
+        let id = terms.add(ENode::op(op.clone(), operands));
         ids.push(id);
     }
     terms.rebuild();
@@ -96,7 +96,7 @@ pub fn saturate(
     terms: Terms,
     rules: &[FuseRule],
     allowance: &Allowance,
-) -> Result<(Runner<Term, Facts>, Run), PassError> {
+) -> Result<(Runner<ENode, Facts>, Run), PassError> {
     let mut run = Run::new(Breadth::All, allowance.trial());
     let mut runner = apply(terms.clone(), rules, &run)?;
     if run.is_exhausted() {
@@ -112,7 +112,7 @@ pub fn saturate(
 ///
 /// # Errors
 /// A bug of a rule.
-pub fn apply(terms: Terms, rules: &[FuseRule], run: &Run) -> Result<Runner<Term, Facts>, PassError> {
+pub fn apply(terms: Terms, rules: &[FuseRule], run: &Run) -> Result<Runner<ENode, Facts>, PassError> {
     // No time limit: the result must not depend on how fast the machine is.
     let runner = Runner::new(Facts::default())
         .with_egraph(terms)
@@ -125,19 +125,19 @@ pub fn apply(terms: Terms, rules: &[FuseRule], run: &Run) -> Result<Runner<Term,
 }
 
 /// How outlines are planned.
-pub struct Planner<'a> {
+pub struct FusionPlanner<'a> {
     pub rules: &'a [FuseRule],
     pub machine: &'a Machine,
     pub extraction: Extraction,
     pub allowance: Allowance,
 }
 
-impl Planner<'_> {
+impl FusionPlanner<'_> {
     /// The fused form of `outline`.
     ///
     /// # Errors
     /// A bug of a rule.
-    pub fn plan(&self, outline: &Outline) -> Result<Plan, PassError> {
+    pub fn plan(&self, outline: &Outline) -> Result<FusionPlan, PassError> {
         let (terms, ids) = terms_of(outline, leaf_name, false);
         let (runner, run) = saturate(terms, self.rules, &self.allowance)?;
         let terms = &runner.egraph;
@@ -149,7 +149,7 @@ impl Planner<'_> {
         let mut build = Build::new(outline, terms, &ids, &extracted.terms);
         let outputs = roots.iter().map(|&root| build.source(root)).collect();
         let ops = build.ops;
-        let found = Found {
+        let found = Saturation {
             stop: runner.stop_reason.clone().expect("it has stopped"),
             is_narrowed: run.breadth == Breadth::Ends,
             tallies: run.tallies(),
@@ -158,7 +158,7 @@ impl Planner<'_> {
             rounds: runner.iterations.len(),
             extracted,
         };
-        Ok(Plan { ops, outputs, found })
+        Ok(FusionPlan { ops, outputs, found })
     }
 }
 
@@ -170,19 +170,19 @@ pub fn leaf_name(index: usize) -> Name {
 /// A plan under construction.
 struct Build<'a> {
     outline: &'a Outline,
-    chosen: &'a BTreeMap<Id, Term>,
+    chosen: &'a BTreeMap<Id, ENode>,
     /// The first op of the outline that is of the class.
     originals: HashMap<Id, usize>,
     leaves: HashMap<Name, usize>,
     /// The class of each op of the outline.
     classes: Vec<Id>,
     ops: Vec<PlannedOp>,
-    done: HashMap<Id, Source>,
+    done: HashMap<Id, OutlineOperand>,
     terms: &'a Terms,
 }
 
 impl<'a> Build<'a> {
-    fn new(outline: &'a Outline, terms: &'a Terms, ids: &[Id], chosen: &'a BTreeMap<Id, Term>) -> Self {
+    fn new(outline: &'a Outline, terms: &'a Terms, ids: &[Id], chosen: &'a BTreeMap<Id, ENode>) -> Self {
         let classes: Vec<Id> = ids.iter().map(|&id| terms.find(id)).collect();
         let mut originals = HashMap::new();
         for (index, &class) in classes.iter().enumerate() {
@@ -193,21 +193,21 @@ impl<'a> Build<'a> {
     }
 
     /// What the class is in the plan; adds what it is made of.
-    fn source(&mut self, id: Id) -> Source {
+    fn source(&mut self, id: Id) -> OutlineOperand {
         let class = self.terms.find(id);
         if let Some(source) = self.done.get(&class) {
             return source.clone();
         }
         let term = &self.chosen[&class];
         let source = match &term.what {
-            What::Leaf(name) => Source::Leaf(self.leaves[name]),
-            What::Op(Op::Constant(constant)) => Source::Constant(constant.clone()),
+            What::Leaf(name) => OutlineOperand::Leaf(self.leaves[name]),
+            What::Op(Op::Constant(constant)) => OutlineOperand::Constant(constant.clone()),
             What::Op(op) => {
                 let operands = term.operands.iter().map(|&id| self.source(id)).collect();
                 let called = self.called(class, op, &term.operands);
                 let from = self.stands_for(&called, &term.operands);
                 self.ops.push(PlannedOp { op: op.clone(), operands, called, from });
-                Source::Op(self.ops.len() - 1)
+                OutlineOperand::Op(self.ops.len() - 1)
             }
         };
         self.done.insert(class, source.clone());
@@ -221,7 +221,7 @@ impl<'a> Build<'a> {
             return Called::Original(original);
         }
         if let Some(product) = self.product_of(op, operands) {
-            return Called::After(Source::Op(product), "gemm");
+            return Called::After(OutlineOperand::Op(product), "gemm");
         }
         let single = self.terms[class].nodes.iter().find_map(|term| match &term.what {
             What::Op(op) if !op.is_fused() => Some((op.name(), term.operands[0])),
@@ -230,10 +230,13 @@ impl<'a> Build<'a> {
         let (suffix, operand) = single.unwrap_or((op.name(), operands[0]));
         let operand = self.terms.find(operand);
         let leaf = || match &self.terms[operand].nodes[0].what {
-            What::Leaf(name) => Source::Leaf(self.leaves[name]),
-            What::Op(_) => Source::Op(0),
+            What::Leaf(name) => OutlineOperand::Leaf(self.leaves[name]),
+            What::Op(_) => OutlineOperand::Op(0),
         };
-        Called::After(self.originals.get(&operand).map_or_else(leaf, |&index| Source::Op(index)), suffix)
+        Called::After(
+            self.originals.get(&operand).map_or_else(leaf, |&index| OutlineOperand::Op(index)),
+            suffix,
+        )
     }
 
     /// The op of the outline that is the product of the gemm `op`: a linear or a rescale that reads the same weight.
@@ -244,7 +247,7 @@ impl<'a> Build<'a> {
         let reads_same = |OutlinedOp { op, operands: sources, .. }: &OutlinedOp| {
             let is_product = matches!(op, Op::Linear(_) | Op::Rescale(_));
             let weights = sources.iter().filter_map(|source| match source {
-                Source::Leaf(leaf) => self.terms.lookup(Term::leaf(leaf_name(*leaf))),
+                OutlineOperand::Leaf(leaf) => self.terms.lookup(ENode::leaf(leaf_name(*leaf))),
                 _ => None,
             });
             let weights: Vec<Id> = weights.map(|id| self.terms.find(id)).collect();
@@ -257,7 +260,7 @@ impl<'a> Build<'a> {
     fn stands_for(&self, called: &Called, operands: &[Id]) -> BTreeSet<usize> {
         let kept: BTreeSet<Id> = operands.iter().map(|&id| self.terms.find(id)).collect();
         let from = match called {
-            Called::Original(index) | Called::After(Source::Op(index), _) => Some(*index),
+            Called::Original(index) | Called::After(OutlineOperand::Op(index), _) => Some(*index),
             Called::After(..) => None,
         };
         let (mut found, mut open) = (BTreeSet::new(), Vec::from_iter(from));
@@ -265,7 +268,7 @@ impl<'a> Build<'a> {
             if found.insert(index) {
                 let sources = self.outline.ops[index].operands.iter();
                 open.extend(sources.filter_map(|source| match source {
-                    Source::Op(index) if !kept.contains(&self.classes[*index]) => Some(*index),
+                    OutlineOperand::Op(index) if !kept.contains(&self.classes[*index]) => Some(*index),
                     _ => None,
                 }));
             }
@@ -279,13 +282,16 @@ impl Called {
     fn name(&self, names: &Names) -> (Name, ModulePath) {
         match self {
             Self::Original(index) => names.ops[*index].clone(),
-            Self::After(Source::Op(index), suffix) => {
+            Self::After(OutlineOperand::Op(index), suffix) => {
                 let (name, path) = &names.ops[*index];
                 (name.suffixed(format_args!("_{suffix}")), path.clone())
             }
             Self::After(source, suffix) => {
-                let leaf =
-                    if let Source::Leaf(leaf) = source { &names.leaves[*leaf] } else { &names.ops[0].0 };
+                let leaf = if let OutlineOperand::Leaf(leaf) = source {
+                    &names.leaves[*leaf]
+                } else {
+                    &names.ops[0].0
+                };
                 let stem = leaf.stem();
                 // In a block of a stack, what is made there has the block's index.
                 let index =
@@ -296,7 +302,7 @@ impl Called {
     }
 }
 
-impl Plan {
+impl FusionPlan {
     /// Whether the plan equals the outline.
     fn is_as_it_was(&self, outline: &Outline) -> bool {
         let same = |op: &PlannedOp| {
@@ -308,10 +314,10 @@ impl Plan {
     }
 
     /// The sources as the outline numbers them, if it has them all.
-    fn originals(&self, sources: &[Source]) -> Option<Vec<Source>> {
-        let original = |source: &Source| match source {
-            Source::Op(index) => match self.ops[*index].called {
-                Called::Original(index) => Some(Source::Op(index)),
+    fn originals(&self, sources: &[OutlineOperand]) -> Option<Vec<OutlineOperand>> {
+        let original = |source: &OutlineOperand| match source {
+            OutlineOperand::Op(index) => match self.ops[*index].called {
+                Called::Original(index) => Some(OutlineOperand::Op(index)),
                 Called::After(..) => None,
             },
             other => Some(other.clone()),
@@ -337,9 +343,9 @@ impl Plan {
             let mut ids = Vec::with_capacity(operands.len());
             for source in operands {
                 ids.push(match source {
-                    Source::Leaf(index) => leaf(*index),
-                    Source::Op(index) => new[*index],
-                    Source::Constant(constant) => {
+                    OutlineOperand::Leaf(index) => leaf(*index),
+                    OutlineOperand::Op(index) => new[*index],
+                    OutlineOperand::Constant(constant) => {
                         patch.add(constant.clone(), &[], &Name::from("constant"), ModulePath::root())?
                     }
                 });
@@ -351,9 +357,9 @@ impl Plan {
         let mut shunts = Vec::with_capacity(self.outputs.len());
         for (output, &index) in self.outputs.iter().zip(&region.outline.outputs) {
             let value = match output {
-                Source::Op(op) => new[*op],
-                Source::Leaf(index) => leaf(*index),
-                Source::Constant(_) => continue,
+                OutlineOperand::Op(op) => new[*op],
+                OutlineOperand::Leaf(index) => leaf(*index),
+                OutlineOperand::Constant(_) => continue,
             };
             shunts.push((region.values[index], value));
         }

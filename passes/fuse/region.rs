@@ -48,13 +48,13 @@ pub struct Leaf {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OutlinedOp {
     pub op: Op,
-    pub operands: Vec<Source>,
+    pub operands: Vec<OutlineOperand>,
     pub fact: Fact,
 }
 
 /// What an op of an outline reads.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Source {
+pub enum OutlineOperand {
     Leaf(usize),
     Constant(Constant),
     Op(usize),
@@ -114,9 +114,9 @@ fn region(
     let mut ops = Vec::with_capacity(values.len());
     for &id in &values {
         let source = |operand: ValueId| match (&graph[operand].op, values.get_index_of(&operand)) {
-            (Op::Constant(constant), _) => Source::Constant(constant.clone()),
-            (_, Some(index)) => Source::Op(index),
-            _ => Source::Leaf(leaves.insert_full(operand).0),
+            (Op::Constant(constant), _) => OutlineOperand::Constant(constant.clone()),
+            (_, Some(index)) => OutlineOperand::Op(index),
+            _ => OutlineOperand::Leaf(leaves.insert_full(operand).0),
         };
         let operands = graph.operands(id).into_iter().map(source).collect();
         ops.push(OutlinedOp { op: graph[id].op.clone(), operands, fact: known(&graph[id].fact) });

@@ -3,15 +3,15 @@
 mod build;
 mod concat;
 mod gemm;
-mod kinds;
 mod matches;
 mod rowwise;
 mod rule;
 mod run;
 mod segment;
+mod spine;
 
 pub use matches::Breadth;
-pub use rule::{Classes, FuseRule, Kind, Level, Match, Tree};
+pub use rule::{Classes, FuseRule, Level, Match, SpineOp, Tree};
 pub use run::{Run, Tally};
 
 use super::term::Terms;

@@ -9,7 +9,7 @@ use std::fmt;
 
 /// An op over classes, or a value that comes from outside.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Term {
+pub struct ENode {
     pub what: What,
     pub operands: Vec<Id>,
 }
@@ -22,7 +22,7 @@ pub enum What {
     Op(Op),
 }
 
-impl Term {
+impl ENode {
     /// A value from outside.
     pub fn leaf(name: Name) -> Self {
         Self { what: What::Leaf(name), operands: Vec::new() }
@@ -34,7 +34,7 @@ impl Term {
     }
 }
 
-impl Language for Term {
+impl Language for ENode {
     type Discriminant = What;
 
     fn discriminant(&self) -> What {
@@ -56,7 +56,7 @@ impl Language for Term {
 }
 
 /// Of leaves and of ops without attributes, which is as much as a word says: for terms written down in tests.
-impl FromOp for Term {
+impl FromOp for ENode {
     type Error = FromOpError;
 
     fn from_op(word: &str, operands: Vec<Id>) -> Result<Self, FromOpError> {
@@ -69,7 +69,7 @@ impl FromOp for Term {
 }
 
 /// As explanations write it: `mul`, `%x`, `layer_norm{eps=1e-6}`, `rowwise[%0 * %1]`.
-impl fmt::Display for Term {
+impl fmt::Display for ENode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.what {
             What::Leaf(name) => f.write_str(name),
@@ -101,12 +101,12 @@ impl Facts {
 }
 
 /// The e-graph of a region.
-pub type Terms = EGraph<Term, Facts>;
+pub type Terms = EGraph<ENode, Facts>;
 
-impl Analysis<Term> for Facts {
+impl Analysis<ENode> for Facts {
     type Data = Known;
 
-    fn make(terms: &mut Terms, term: &Term, _id: Id) -> Known {
+    fn make(terms: &mut Terms, term: &ENode, _id: Id) -> Known {
         match &term.what {
             What::Leaf(name) => Known { fact: terms.analysis.leaves[name].clone(), constant: None },
             What::Op(op) => {

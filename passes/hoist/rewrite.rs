@@ -1,7 +1,7 @@
 //! Moving values from the step into prepare stages.
 
 use super::batch::aligned;
-use super::plan::{How, Plan};
+use super::motion::{CodeMotion, How};
 use indexmap::IndexMap;
 use reflux_ir::op::{Concat, Reshape, Select, Slice};
 use reflux_ir::pass::{PassError, RuleInfo};
@@ -14,7 +14,7 @@ pub(super) const RULE: RuleInfo = RuleInfo {
 };
 
 /// Values that the step reads as one prepared tensor.
-struct Group {
+struct PreparedGroup {
     /// What the prepared tensor is called.
     name: Name,
     /// In order of their place along the last axis.
@@ -23,30 +23,30 @@ struct Group {
     rate: Rate,
 }
 
-/// Moves what `plan` says from `variant` into prepare stages.
-pub fn hoist(program: &mut Program, variant: &Name, plan: &Plan) -> Result<(), PassError> {
-    let groups = groups(program, variant, plan);
-    let mut mover = Mover { program, variant, steps: plan.steps, moved: HashMap::new() };
+/// Moves what `motion` says from `variant` into prepare stages.
+pub fn hoist(program: &mut Program, variant: &Name, motion: &CodeMotion) -> Result<(), PassError> {
+    let groups = groups(program, variant, motion);
+    let mut mover = Mover { program, variant, steps: motion.steps, moved: HashMap::new() };
     // Values of a stage are made of those of earlier ones.
-    let rates: BTreeSet<Rate> = plan.leaving.iter().map(|(.., rate)| *rate).collect();
+    let rates: BTreeSet<Rate> = motion.leaving.iter().map(|(.., rate)| *rate).collect();
     for rate in rates {
-        mover.fill(rate, plan)?;
+        mover.fill(rate, motion)?;
     }
     let mut prepared = Vec::new();
     for group in groups {
         let fact = mover.prepare(&group)?;
         prepared.push((group, fact));
     }
-    read_prepared(&mut program.variants[variant], plan, &prepared)
+    read_prepared(&mut program.variants[variant], motion, &prepared)
 }
 
 /// The frontier by stem: values `mod.0`, `mod.1`, … of one type form a group, others are single.
-fn groups(program: &Program, variant: &Name, plan: &Plan) -> Vec<Group> {
+fn groups(program: &Program, variant: &Name, motion: &CodeMotion) -> Vec<PreparedGroup> {
     let graph = &program.variants[variant];
     let how: HashMap<ValueId, (&How, Rate)> =
-        plan.leaving.iter().map(|(id, how, rate)| (*id, (how, *rate))).collect();
+        motion.leaving.iter().map(|(id, how, rate)| (*id, (how, *rate))).collect();
     let mut by_stem: IndexMap<(String, Fact, Rate, bool), Vec<ValueId>> = IndexMap::new();
-    for &id in &plan.frontier {
+    for &id in &motion.frontier {
         let (node, (how, rate)) = (&graph[id], how[&id]);
         let is_batched = matches!(how, How::Batched(_));
         // Scalars have no axis to stand side by side along, and codes cannot be continued along the last.
@@ -70,7 +70,7 @@ fn groups(program: &Program, variant: &Name, plan: &Plan) -> Vec<Group> {
             };
             let name = name.first_free(is_free);
             taken.push(name.clone());
-            Group { name, members, is_batched, rate }
+            PreparedGroup { name, members, is_batched, rate }
         })
         .collect()
 }
@@ -86,10 +86,10 @@ struct Mover<'p> {
 
 impl Mover<'_> {
     /// Computes what leaves for the stage of `rate`.
-    fn fill(&mut self, rate: Rate, plan: &Plan) -> Result<(), PassError> {
+    fn fill(&mut self, rate: Rate, motion: &CodeMotion) -> Result<(), PassError> {
         let mut graph = self.program.prepares.remove(&rate).unwrap_or_default();
         let mut patch = Patch::new(&mut graph, RULE.name);
-        for (id, how, _) in plan.leaving.iter().filter(|(.., of)| *of == rate) {
+        for (id, how, _) in motion.leaving.iter().filter(|(.., of)| *of == rate) {
             let value = self.compute(&mut patch, *id, how, rate)?;
             self.moved.insert(*id, (rate, value));
         }
@@ -192,7 +192,7 @@ impl Mover<'_> {
     }
 
     /// Makes `group` one output of its stage and gives back its fact.
-    fn prepare(&mut self, group: &Group) -> Result<Fact, PassError> {
+    fn prepare(&mut self, group: &PreparedGroup) -> Result<Fact, PassError> {
         let step = &self.program.variants[self.variant];
         let from: Vec<Name> = group.members.iter().map(|&member| step[member].name.clone()).collect();
         let parts: Vec<_> = group.members.iter().map(|member| self.moved[member].1).collect();
@@ -213,11 +213,15 @@ impl Mover<'_> {
 }
 
 /// Makes the step read what is prepared: `select(prepared, step)`, and its part of that.
-fn read_prepared(graph: &mut Graph, plan: &Plan, groups: &[(Group, Fact)]) -> Result<(), PassError> {
+fn read_prepared(
+    graph: &mut Graph,
+    motion: &CodeMotion,
+    groups: &[(PreparedGroup, Fact)],
+) -> Result<(), PassError> {
     let mut patch = Patch::new(graph, RULE.name);
     for (group, fact) in groups {
         let input = patch.input(&group.name, fact.clone())?;
-        let whole = match (group.is_batched, plan.step) {
+        let whole = match (group.is_batched, motion.step) {
             (true, Some(step)) => {
                 let node = &patch.graph()[group.members[0]];
                 let name = match &group.members[..] {

@@ -7,7 +7,7 @@ use reflux_ir::pass::Mismatch;
 use reflux_ir::{DType, Granularity, Graph, Scales, ValueId};
 
 /// `x · Wᵀ + b`, or the same of codes.
-pub struct Product {
+pub struct LinearProduct {
     /// What the product reads: `x`, or its codes.
     pub input: ValueId,
     /// Of codes: the op of the product, which a rescale follows.
@@ -32,7 +32,7 @@ struct Key {
 }
 
 /// The products that can be one, group by group in program order, and how many others there are.
-pub fn products(graph: &Graph) -> (Vec<Vec<Product>>, usize) {
+pub fn products(graph: &Graph) -> (Vec<Vec<LinearProduct>>, usize) {
     let mut alone = 0;
     let mut groups = by_input(graph);
     // Those of one stack next to each other.
@@ -49,8 +49,8 @@ pub fn products(graph: &Graph) -> (Vec<Vec<Product>>, usize) {
 }
 
 /// Products of one input that are of the same kind.
-fn by_input(graph: &Graph) -> Vec<Vec<Product>> {
-    let mut by_input: IndexMap<Key, Vec<Product>> = IndexMap::new();
+fn by_input(graph: &Graph) -> Vec<Vec<LinearProduct>> {
+    let mut by_input: IndexMap<Key, Vec<LinearProduct>> = IndexMap::new();
     for product in graph.order().into_iter().filter_map(|id| product(graph, id).ok()) {
         let weight = &graph[product.weight].fact;
         let key = Key {
@@ -68,7 +68,7 @@ fn by_input(graph: &Graph) -> Vec<Vec<Product>> {
 }
 
 /// Whether the products are of one block: what many blocks make of one value, like modulations, stays apart.
-fn is_one_block(graph: &Graph, group: &[Product]) -> bool {
+fn is_one_block(graph: &Graph, group: &[LinearProduct]) -> bool {
     let paths = group.iter().map(|product| graph[product.result].path.clone());
     paths.reduce(|a, b| a.common(&b)).is_some_and(|shared| !shared.is_empty())
 }
@@ -77,7 +77,7 @@ fn is_one_block(graph: &Graph, group: &[Product]) -> bool {
 pub fn why(graph: &Graph, value: ValueId) -> Result<(), Mismatch> {
     let own = product(graph, value)?;
     let groups = by_input(graph);
-    let is_own = |group: &&Vec<Product>| group.iter().any(|product| product.result == value);
+    let is_own = |group: &&Vec<LinearProduct>| group.iter().any(|product| product.result == value);
     let group = groups.iter().find(is_own).expect("a product is in a group");
     if group.len() > 1 {
         let other = group.iter().map(|product| product.result).find(|&result| result != value);
@@ -96,10 +96,10 @@ pub fn why(graph: &Graph, value: ValueId) -> Result<(), Mismatch> {
 }
 
 /// The product whose result is `id`.
-fn product(graph: &Graph, id: ValueId) -> Result<Product, Mismatch> {
+fn product(graph: &Graph, id: ValueId) -> Result<LinearProduct, Mismatch> {
     let operands = graph.operands(id);
     let product = match &graph[id].op {
-        Op::Linear(_) => Product {
+        Op::Linear(_) => LinearProduct {
             input: operands[0],
             codes: None,
             weight: operands[1],
@@ -124,7 +124,7 @@ fn product(graph: &Graph, id: ValueId) -> Result<Product, Mismatch> {
                 let why = "it is rescaled by the scales of other values than those multiplied";
                 return Err(Mismatch::at(operands[0], why));
             };
-            Product { input, codes: Some(matmul), weight, bias: bias.first().copied(), result: id }
+            LinearProduct { input, codes: Some(matmul), weight, bias: bias.first().copied(), result: id }
         }
         _ => {
             return Err(Mismatch::new(

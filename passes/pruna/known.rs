@@ -9,12 +9,12 @@ pub struct Algorithm {
     pub name: &'static str,
     /// Its hyper-parameters. Those of algorithms that have no counterpart are not looked at.
     pub options: &'static [&'static str],
-    pub role: Role,
+    pub counterpart: Counterpart,
 }
 
 /// What to do for an algorithm.
 #[derive(Clone, Copy)]
-pub enum Role {
+pub enum Counterpart {
     /// The `cache` pass, by a method of the same name.
     Cache,
     /// The `quantize` pass.
@@ -44,7 +44,7 @@ impl Algorithm {
 
     /// Whether `option` is one of its options.
     pub fn has(&self, option: &str) -> bool {
-        matches!(self.role, Role::Lacking(_)) || self.options.contains(&option)
+        matches!(self.counterpart, Counterpart::Lacking(_)) || self.options.contains(&option)
     }
 
     /// The key of an option: `torchao_quant_type`.
@@ -111,7 +111,7 @@ const UNSAVED: &str = "nothing to do, Reflux stores no smashed models";
 pub const ARGUMENTS: [(&str, &str); 12] = [
     ("batch_size", "nothing to do, each request says how many pictures to make"),
     ("max_batch_size", "nothing to do, each request says how many pictures to make"),
-    ("device", "not a pass, `--device` selects the device"),
+    ("device", "not a pass, the device is selected where the program runs"),
     ("device_map", "nothing to do, Reflux runs on one device"),
     ("cache_dir", UNSAVED),
     ("cache_dir_prefix", UNSAVED),
@@ -123,22 +123,26 @@ pub const ARGUMENTS: [(&str, &str); 12] = [
     ("reapply_after_load", UNSAVED),
 ];
 
-const COMPILED: Role = Role::Nothing("nothing to do, Reflux always runs its own compiled plan");
-const KERNEL: Role = Role::Nothing("nothing to do, the runtime has its own kernels");
-const NOT_FLUX: Role = Role::Lacking("it is not for FLUX; remove it");
-const TRAINED: Role = Role::Lacking("Reflux does not train; remove it");
-const PRUNED: Role = Role::Lacking("Reflux removes no weights; remove it");
-const FINISHED: Role = Role::Lacking("Reflux does not process finished pictures; remove it");
+const COMPILED: Counterpart = Counterpart::Nothing("nothing to do, Reflux always runs its own compiled plan");
+const KERNEL: Counterpart = Counterpart::Nothing("nothing to do, the runtime has its own kernels");
+const NOT_FLUX: Counterpart = Counterpart::Lacking("it is not for FLUX; remove it");
+const TRAINED: Counterpart = Counterpart::Lacking("Reflux does not train; remove it");
+const PRUNED: Counterpart = Counterpart::Lacking("Reflux removes no weights; remove it");
+const FINISHED: Counterpart = Counterpart::Lacking("Reflux does not process finished pictures; remove it");
 
-const fn algorithm(name: &'static str, options: &'static [&'static str], role: Role) -> Algorithm {
-    Algorithm { name, options, role }
+const fn algorithm(
+    name: &'static str,
+    options: &'static [&'static str],
+    counterpart: Counterpart,
+) -> Algorithm {
+    Algorithm { name, options, counterpart }
 }
 
 static ALGORITHMS: &[Algorithm] = &[
-    algorithm("fora", &["interval", "start_step", "backbone_calls_per_step"], Role::Cache),
-    algorithm("pab", &["interval"], Role::Cache),
-    algorithm("fastercache", &["interval"], Role::Cache),
-    algorithm("torchao", &["quant_type", "excluded_modules", "target_modules"], Role::Quantize),
+    algorithm("fora", &["interval", "start_step", "backbone_calls_per_step"], Counterpart::Cache),
+    algorithm("pab", &["interval"], Counterpart::Cache),
+    algorithm("fastercache", &["interval"], Counterpart::Cache),
+    algorithm("torchao", &["quant_type", "excluded_modules", "target_modules"], Counterpart::Quantize),
     algorithm(
         "torch_compile",
         &[
@@ -160,28 +164,32 @@ static ALGORITHMS: &[Algorithm] = &[
     algorithm(
         "ring_attn",
         &["convert_to_f32", "rotate_method"],
-        Role::Nothing("nothing to do, Reflux runs on one device"),
+        Counterpart::Nothing("nothing to do, Reflux runs on one device"),
     ),
-    algorithm("qkv_diffusers", &[], Role::Pass("merge-linear")),
-    algorithm("half", &[], Role::Nothing("not a pass, `--dtype f16` computes in half precision")),
+    algorithm("qkv_diffusers", &[], Counterpart::Pass("merge-linear")),
+    algorithm("half", &[], Counterpart::Nothing("not a pass, the dtype f16 computes in half precision")),
     algorithm(
         "padding_pruning",
         &["min_sequence_length"],
-        Role::Nothing("not a pass, `--max-sequence-length` sets the number of T5 tokens"),
+        Counterpart::Nothing(
+            "not a pass, the maximum sequence length of a request sets the number of T5 tokens",
+        ),
     ),
     algorithm(
         "deepcache",
         &["interval"],
-        Role::Lacking("it caches blocks of a UNet, which FLUX does not have; use fora, pab or fastercache"),
+        Counterpart::Lacking(
+            "it caches blocks of a UNet, which FLUX does not have; use fora, pab or fastercache",
+        ),
     ),
-    algorithm("hqq_diffusers", &[], Role::Lacking("the nearest is torchao with quant_type = int4wo")),
-    algorithm("diffusers_int8", &[], Role::Lacking("the nearest is torchao with quant_type = int8dq")),
-    algorithm("torch_dynamic", &[], Role::Lacking("the nearest is torchao with quant_type = int8dq")),
-    algorithm("quanto", &[], Role::Lacking("the nearest is torchao with quant_type = int8wo")),
+    algorithm("hqq_diffusers", &[], Counterpart::Lacking("the nearest is torchao with quant_type = int4wo")),
+    algorithm("diffusers_int8", &[], Counterpart::Lacking("the nearest is torchao with quant_type = int8dq")),
+    algorithm("torch_dynamic", &[], Counterpart::Lacking("the nearest is torchao with quant_type = int8dq")),
+    algorithm("quanto", &[], Counterpart::Lacking("the nearest is torchao with quant_type = int8wo")),
     algorithm(
         "hyper",
         &[],
-        Role::Lacking("it distils a model to fewer steps; FLUX.1-schnell is such a model"),
+        Counterpart::Lacking("it distils a model to fewer steps; FLUX.1-schnell is such a model"),
     ),
     algorithm("awq", &[], NOT_FLUX),
     algorithm("c_generate", &[], NOT_FLUX),

@@ -36,7 +36,7 @@ pub enum Scheme {
 /// How the scales of i8 values are computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Rule {
+pub enum QuantizationRule {
     /// torchao 0.12 to 0.16, as in Pruna: scales in the dtype of the values; max/127 for activations, at least 1e-5; max/127.5
     /// for weights.
     #[default]
@@ -47,7 +47,7 @@ pub enum Rule {
 
 impl Scheme {
     /// The type of a weight, given what it is now.
-    pub fn weight(self, rule: Rule, weight: &Fact) -> Fact {
+    pub fn weight(self, rule: QuantizationRule, weight: &Fact) -> Fact {
         let of =
             |dtype, per, scale| Fact::new(dtype, weight.shape.clone()).scaled(Scales { per, dtype: scale });
         match self {
@@ -59,7 +59,7 @@ impl Scheme {
     }
 
     /// How an activation is quantized, if it is.
-    fn activation(self, rule: Rule, x: &Fact) -> Option<Quantize> {
+    fn activation(self, rule: QuantizationRule, x: &Fact) -> Option<Quantize> {
         let f8 = |per| Quantize {
             dtype: DType::F8E4M3,
             scales: Scales { per, dtype: DType::F32 },
@@ -69,8 +69,8 @@ impl Scheme {
         match self {
             Self::Int8dq => {
                 let (least, eps) = match rule {
-                    Rule::TorchaoV1 => (-127, EPS_V1),
-                    Rule::F32 => (-128, Quantize::least_scale(DType::I8)),
+                    QuantizationRule::TorchaoV1 => (-127, EPS_V1),
+                    QuantizationRule::F32 => (-128, Quantize::least_scale(DType::I8)),
                 };
                 let scales = Scales { per: Granularity::Row, dtype: rule.scale(x.dtype) };
                 Some(Quantize { dtype: DType::I8, scales, quant_min: Some(least), eps: eps.into() })
@@ -82,7 +82,12 @@ impl Scheme {
     }
 
     /// Replaces the op `linear` of `graph`.
-    pub fn rewrite(self, rule: Rule, graph: &mut Graph, linear: ValueId) -> Result<(), PatchError> {
+    pub fn rewrite(
+        self,
+        rule: QuantizationRule,
+        graph: &mut Graph,
+        linear: ValueId,
+    ) -> Result<(), PatchError> {
         let (node, operands) = (graph[linear].clone(), graph.operands(linear));
         let ([x, weight], bias) = ([operands[0], operands[1]], &operands[2..]);
         let (_, tensor) = tensor_of(graph, weight).expect("it was selected");
@@ -91,7 +96,7 @@ impl Scheme {
         let quantize = self.activation(rule, &graph[x].fact);
         let mut patch = Patch::new(graph, RULE.name);
         let weight = patch.weight(&tensor, fact)?;
-        let mut build = Builder { patch: &mut patch, node: &node };
+        let mut build = LinearPatch { patch: &mut patch, node: &node };
         let result = match (self, quantize) {
             (Self::Fp8wo | Self::Int4wo, _) => {
                 let dense = build.add("_weight", Dequantize { dtype: node.fact.dtype }, &[weight])?;
@@ -129,12 +134,12 @@ impl Scheme {
 }
 
 /// Adds what a linear becomes, under its name and path.
-struct Builder<'p, 'g> {
+struct LinearPatch<'p, 'g> {
     patch: &'p mut Patch<'g>,
     node: &'p Node,
 }
 
-impl Builder<'_, '_> {
+impl LinearPatch<'_, '_> {
     fn add(&mut self, suffix: &str, op: impl Into<Op>, operands: &[ValueId]) -> Result<ValueId, PatchError> {
         self.patch.add(op, operands, &self.node.name.suffixed(suffix), self.node.path.clone())
     }
@@ -147,7 +152,7 @@ impl Builder<'_, '_> {
     }
 }
 
-impl Rule {
+impl QuantizationRule {
     /// Whether it need not be written.
     pub fn is_default(&self) -> bool {
         *self == Self::default()

@@ -19,21 +19,21 @@ pub struct Selection<'p> {
 
 /// What was chosen of all linears, by module and weight. A linear that several stages run is one.
 #[derive(Default)]
-pub struct Summary {
-    modules: IndexMap<(ModulePath, String), Module>,
+pub struct ModuleOutcomes {
+    modules: IndexMap<(ModulePath, String), ModuleOutcome>,
     /// Whether each pattern of `include` and of `skip` matches a linear.
     used: [Vec<bool>; 2],
 }
 
-struct Module {
+struct ModuleOutcome {
     before: Fact,
     /// What its weight becomes, or why it stays.
-    outcome: Result<Fact, Stays>,
+    outcome: Result<Fact, Unquantized>,
 }
 
 /// Why a linear stays unquantized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Stays {
+pub enum Unquantized {
     InPanels,
     Excluded,
     NotIncluded,
@@ -42,7 +42,7 @@ pub enum Stays {
     FewRows,
 }
 
-impl fmt::Display for Stays {
+impl fmt::Display for Unquantized {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::InPanels => "its weight is in panels",
@@ -57,7 +57,7 @@ impl fmt::Display for Stays {
 
 impl Selection<'_> {
     /// The linears of `graph` that could be quantized, and whether each is to be.
-    pub fn linears(&self, graph: &Graph, summary: &mut Summary) -> Vec<(ValueId, bool)> {
+    pub fn linears(&self, graph: &Graph, summary: &mut ModuleOutcomes) -> Vec<(ValueId, bool)> {
         let mut linears = Vec::new();
         for id in graph.order() {
             let Op::Linear(_) = graph[id].op else { continue };
@@ -70,24 +70,27 @@ impl Selection<'_> {
                 None => Ok(self.pass.scheme.weight(self.pass.rule, &graph[weight].fact)),
             };
             linears.push((id, outcome.is_ok()));
-            summary
-                .modules
-                .insert((path, tensor.to_owned()), Module { before: graph[stored].fact.clone(), outcome });
+            summary.modules.insert(
+                (path, tensor.to_owned()),
+                ModuleOutcome { before: graph[stored].fact.clone(), outcome },
+            );
         }
         linears
     }
 
     /// Why a linear stays unquantized, if it does.
-    fn refusal(&self, graph: &Graph, id: ValueId) -> Option<Stays> {
+    fn refusal(&self, graph: &Graph, id: ValueId) -> Option<Unquantized> {
         let (path, pass) = (&graph[id].path, self.pass);
         let (rows, features) = input_of(graph, id);
         match () {
-            () if graph[graph.operands(id)[1]].fact.shape.len() != 2 => Some(Stays::InPanels),
-            () if pass.exclude.excludes(path) => Some(Stays::Excluded),
-            () if !pass.include.is_empty() && !self.include.is_match(path) => Some(Stays::NotIncluded),
-            () if self.skip.is_match(path) => Some(Stays::Skipped),
-            () if features <= FEWEST_FEATURES && pass.scheme == Scheme::Int8dq => Some(Stays::FewFeatures),
-            () if rows <= pass.keep_rows => Some(Stays::FewRows),
+            () if graph[graph.operands(id)[1]].fact.shape.len() != 2 => Some(Unquantized::InPanels),
+            () if pass.exclude.excludes(path) => Some(Unquantized::Excluded),
+            () if !pass.include.is_empty() && !self.include.is_match(path) => Some(Unquantized::NotIncluded),
+            () if self.skip.is_match(path) => Some(Unquantized::Skipped),
+            () if features <= FEWEST_FEATURES && pass.scheme == Scheme::Int8dq => {
+                Some(Unquantized::FewFeatures)
+            }
+            () if rows <= pass.keep_rows => Some(Unquantized::FewRows),
             () => None,
         }
     }
@@ -120,28 +123,28 @@ impl Selection<'_> {
             which.into_iter().map(|index| format!("`{}`", patterns[index])).collect::<Vec<_>>().join(", ")
         };
         Err(Mismatch::new(match stays {
-            Stays::Excluded => {
+            Unquantized::Excluded => {
                 let segment = pass.exclude.segment_of(path).unwrap_or_default();
                 let preset = if Preset::Norm.excludes(path) { "norm" } else { "embedding" };
                 format!(
                     "the preset `{preset}` of `exclude` names modules called `{segment}`; this one is in {path}"
                 )
             }
-            Stays::NotIncluded => {
+            Unquantized::NotIncluded => {
                 let all = patterns(&pass.include, (0..pass.include.len()).collect());
                 format!("its module {path} matches no pattern of `include`: {all}")
             }
-            Stays::Skipped => {
+            Unquantized::Skipped => {
                 format!(
                     "its module {path} matches {} of `skip`",
                     patterns(&pass.skip, self.skip.matches(path))
                 )
             }
-            Stays::FewFeatures => format!(
+            Unquantized::FewFeatures => format!(
                 "its input has {features} features; torchao does not quantize linears with {FEWEST_FEATURES} or fewer"
             ),
-            Stays::InPanels => "its weight is in panels: quantize before `pack`".to_owned(),
-            Stays::FewRows => {
+            Unquantized::InPanels => "its weight is in panels: quantize before `pack`".to_owned(),
+            Unquantized::FewRows => {
                 format!(
                     "its input has {}, no more than `keep_rows`, which is {}",
                     counted(rows, "row"),
@@ -172,7 +175,7 @@ fn input_of(graph: &Graph, id: ValueId) -> (usize, usize) {
     (x.shape.rows(), features)
 }
 
-impl Summary {
+impl ModuleOutcomes {
     fn see(&mut self, selection: &Selection, path: &ModulePath) {
         let lists = [
             (&selection.include, selection.pass.include.len()),
@@ -233,7 +236,7 @@ impl Summary {
             si(after)
         ));
         let mut kinds: IndexMap<(String, &Fact, String), Vec<&ModulePath>> = IndexMap::new();
-        for ((path, _), Module { before, outcome }) in &self.modules {
+        for ((path, _), ModuleOutcome { before, outcome }) in &self.modules {
             let outcome =
                 outcome.as_ref().map_or_else(|stays| format!("stays: {stays}"), |fact| format!("→ {fact}"));
             kinds.entry((kind(path), before, outcome)).or_default().push(path);

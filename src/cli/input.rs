@@ -9,13 +9,13 @@ use reflux_models::{ModelConfig, ModelError, Role};
 use std::path::Path;
 
 /// The meaning of an argument.
-pub enum Input<'a> {
+pub enum InputArg<'a> {
     Model(Box<ModelArg>),
     /// A file of IR text.
     File(&'a Path),
 }
 
-impl<'a> Input<'a> {
+impl<'a> InputArg<'a> {
     /// A folder is a model; a name is a built-in configuration, unless there is a file with that name.
     pub fn of(argument: &'a Path) -> Result<Self, Error> {
         if argument.is_dir() {

@@ -3,6 +3,7 @@
 //!
 //! Each command is a file of `commands`; the other files are what commands share: their arguments, and how they print.
 
+mod advice;
 mod by_op;
 mod commands;
 mod console;
@@ -26,6 +27,7 @@ mod tensors;
 mod text_file;
 mod usage;
 
+pub use advice::without_memory;
 use clap::Parser;
 use commands::Cli;
 use console::say;
@@ -83,7 +85,7 @@ pub fn main() -> ExitCode {
             }
         },
         Ok(Err(error)) => {
-            say(format_args!("error: {error}"));
+            say(format_args!("error: {}", advice::explain(error)));
             ExitCode::FAILURE
         }
         Err(panic) => {

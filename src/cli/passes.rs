@@ -6,7 +6,7 @@ use crate::Error;
 use crate::pipeline::lossless;
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
 use reflux_ir::pass::{
-    Config, ConfigError, Driver, DumpFormat, DumpPoints, PassReport, Pipeline, Recipe, Report,
+    ConfigError, Driver, DumpFormat, DumpPoints, PassConfig, PassReport, Pipeline, PipelineReport, Recipe,
 };
 use reflux_ir::{Machine, Program};
 use reflux_models::{FAMILIES, Role};
@@ -59,9 +59,9 @@ fn outside_blocks() -> Vec<&'static str> {
 
 fn read_config(path: &Path) -> Result<Recipe, Error> {
     let failed = |error: ConfigError| Error::Config { path: path.to_owned(), error };
-    let table = Config::table(&super::text_file::read_text(path)?).map_err(failed)?;
-    if Config::is_own(&table) {
-        return Config::read(&table, &registry()).map(|config| config.recipe).map_err(failed);
+    let table = PassConfig::table(&super::text_file::read_text(path)?).map_err(failed)?;
+    if PassConfig::is_own(&table) {
+        return PassConfig::read(&table, &registry()).map(|config| config.recipe).map_err(failed);
     }
     let translation = pruna::translate(&table, &outside_blocks())
         .map_err(|error| Error::Pruna { path: path.to_owned(), error })?;
@@ -150,7 +150,7 @@ impl DriveArgs {
         program: Program,
         mut pipeline: Pipeline,
         timesteps: Option<&[f32]>,
-    ) -> Result<(Program, Report), Error> {
+    ) -> Result<(Program, PipelineReport), Error> {
         check_dump_dir(self.dump_dir.as_deref())?;
         if let Some(machine) = self.cost {
             pipeline.settle(machine);

@@ -1,7 +1,7 @@
 //! Files and formats of output pictures.
 
 use crate::Error;
-use crate::files::Output;
+use crate::files::OutputFile;
 use crate::pipeline::{Image, ImageFormat, Request};
 use reflux_models::Defaults;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// What `--out` names: a file for each picture, or one place for all of them.
 pub struct Pictures {
     format: ImageFormat,
-    outputs: Vec<Output>,
+    outputs: Vec<OutputFile>,
     /// How many are written.
     written: usize,
 }
@@ -50,7 +50,7 @@ impl Pictures {
             }
             name.push(".");
             name.push(&extension);
-            Output::at(&out.with_file_name(name))
+            OutputFile::at(&out.with_file_name(name))
         };
         let outputs = match count {
             1 => vec![name(None)?],
@@ -63,13 +63,13 @@ impl Pictures {
     ///
     /// # Errors
     /// [`Error::Usage`].
-    pub fn refuse_mixing(&self, latents: Option<&Output>, as_json: bool) -> Result<(), Error> {
+    pub fn refuse_mixing(&self, latents: Option<&OutputFile>, as_json: bool) -> Result<(), Error> {
         if latents.is_some_and(|latents| self.outputs.iter().any(|output| output.is_same(latents))) {
             return Err(Error::Usage(
                 "--out and --save-latents name the same file; give two different ones".into(),
             ));
         }
-        let is_printed = self.are_printed() || latents.is_some_and(Output::is_stdout);
+        let is_printed = self.are_printed() || latents.is_some_and(OutputFile::is_stdout);
         if as_json && is_printed {
             let message =
                 "--json prints to standard output, so nothing else can be written there; name files";
@@ -104,7 +104,7 @@ impl Pictures {
 
     /// Whether they go to standard output.
     pub fn are_printed(&self) -> bool {
-        self.outputs.iter().any(Output::is_stdout)
+        self.outputs.iter().any(OutputFile::is_stdout)
     }
 
     /// Writes the next picture, and says where.
@@ -121,10 +121,10 @@ impl Pictures {
 }
 
 /// What `out` names, if that is no file and not going to be one.
-fn stream(out: &Path) -> Result<Option<Output>, Error> {
+fn stream(out: &Path) -> Result<Option<OutputFile>, Error> {
     let is_there = out.as_os_str() == "-" || out.symlink_metadata().is_ok();
     if !is_there || out.is_dir() {
         return Ok(None);
     }
-    Output::binary(out).map(|output| Some(output).filter(|output| !output.is_file()))
+    OutputFile::binary(out).map(|output| Some(output).filter(|output| !output.is_file()))
 }

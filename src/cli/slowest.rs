@@ -13,13 +13,13 @@ const SHOWN: usize = 20;
 /// The ops that take longest. What runs once is kept apart: beside a single step it would hide what takes time in it.
 #[derive(Debug, Serialize)]
 pub struct Slowest {
-    steps: Vec<Row>,
-    before_the_first_step: Vec<Row>,
+    steps: Vec<SlowOps>,
+    before_the_first_step: Vec<SlowOps>,
 }
 
 /// An op, or the ops of several blocks that are the same but for their weights.
 #[derive(Debug, Serialize)]
-struct Row {
+struct SlowOps {
     stage: String,
     op: &'static str,
     /// The value, its block `{i}` if the row is of several.
@@ -37,7 +37,7 @@ struct Row {
 }
 
 /// What ops have in common that are one row.
-type Kind = (Stage, &'static str, String, String, (u64, u64));
+type RowKey = (Stage, &'static str, String, String, (u64, u64));
 
 impl Slowest {
     /// Those of `profile`.
@@ -50,10 +50,10 @@ impl Slowest {
     }
 }
 
-fn rows(profile: &Profile) -> Vec<Row> {
+fn rows(profile: &Profile) -> Vec<SlowOps> {
     let entries = profile.entries();
     let total: Duration = entries.iter().map(|entry| entry.time).sum();
-    let mut kinds: HashMap<Kind, Vec<&ProfileEntry>> = HashMap::new();
+    let mut kinds: HashMap<RowKey, Vec<&ProfileEntry>> = HashMap::new();
     for entry in entries {
         kinds.entry(kind(entry)).or_default().push(entry);
     }
@@ -63,7 +63,7 @@ fn rows(profile: &Profile) -> Vec<Row> {
     rows
 }
 
-fn kind(entry: &ProfileEntry) -> Kind {
+fn kind(entry: &ProfileEntry) -> RowKey {
     let Cost { flops, bytes } = entry.cost;
     (entry.stage.clone(), entry.op, any_block(&entry.name), any_module(&entry.path), (flops, bytes))
 }
@@ -79,13 +79,17 @@ fn any_module(path: &ModulePath) -> String {
     segments.collect::<Vec<_>>().join(".")
 }
 
-fn row((stage, op, value, module, (flop, bytes)): Kind, entries: &[&ProfileEntry], total: Duration) -> Row {
+fn row(
+    (stage, op, value, module, (flop, bytes)): RowKey,
+    entries: &[&ProfileEntry],
+    total: Duration,
+) -> SlowOps {
     let time: Duration = entries.iter().map(|entry| entry.time).sum();
     let (value, module) = match entries {
         [entry] => (entry.name.to_string(), entry.path.to_string()),
         _ => (value, module),
     };
-    Row {
+    SlowOps {
         stage: stage.to_string(),
         op,
         value,
@@ -110,7 +114,7 @@ impl fmt::Display for Slowest {
     }
 }
 
-impl fmt::Display for Row {
+impl fmt::Display for SlowOps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { stage, op, value, module, calls, ms, share, .. } = self;
         let (share, flop, bytes) = (share * 100.0, si(self.flop), si(self.bytes));

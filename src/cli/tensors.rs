@@ -1,7 +1,7 @@
 //! Files of named tensors.
 
 use crate::Error;
-use crate::files::Output;
+use crate::files::OutputFile;
 use reflux_ir::{DType, HostTensor};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::Deserialize;
@@ -38,7 +38,7 @@ fn host_tensor(view: &TensorView) -> Option<HostTensor> {
 }
 
 /// Writes a safetensors file to `output`.
-pub fn write(output: &mut Output, tensors: &[(String, HostTensor)]) -> Result<(), Error> {
+pub fn write(output: &mut OutputFile, tensors: &[(String, HostTensor)]) -> Result<(), Error> {
     let views: Vec<(String, TensorView)> =
         tensors.iter().map(|(name, tensor)| (name.clone(), tensor_view(tensor))).collect();
     output.write(|out| {

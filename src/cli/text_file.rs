@@ -2,7 +2,7 @@
 
 use super::console::print;
 use crate::Error;
-use crate::files::Output;
+use crate::files::OutputFile;
 use std::io::Read;
 use std::path::Path;
 
@@ -10,12 +10,12 @@ use std::path::Path;
 ///
 /// # Errors
 /// [`Error::Write`] if nothing could be written there later.
-pub fn text_output(argument: Option<&Path>) -> Result<Output, Error> {
-    Output::named(argument.unwrap_or(Path::new("-")))
+pub fn text_output(argument: Option<&Path>) -> Result<OutputFile, Error> {
+    OutputFile::named(argument.unwrap_or(Path::new("-")))
 }
 
 /// Writes a result to where [`text_output`] says.
-pub fn write_result(output: &mut Output, text: &str) -> Result<(), Error> {
+pub fn write_result(output: &mut OutputFile, text: &str) -> Result<(), Error> {
     if output.is_stdout() { print(text) } else { output.write_text(text) }
 }
 

@@ -21,9 +21,7 @@ const OTHER_NAMES: [(&[&str], &str); 7] = [
 
 /// The message for `error`, with a hint for common mistakes.
 pub fn explain(error: Error) -> StyledStr {
-    let arguments: Vec<String> =
-        std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
-    better(error, &arguments).render()
+    better(error, &arguments()).render()
 }
 
 fn better(mut error: Error, arguments: &[String]) -> Error {
@@ -66,16 +64,28 @@ fn tip(error: &Error, arguments: &[String]) -> Option<String> {
 
 /// How the command that was called is used.
 fn usage(arguments: &[String]) -> StyledStr {
+    command_of(arguments).render_usage()
+}
+
+/// The command that was called.
+pub fn called() -> Command {
+    command_of(&arguments())
+}
+
+/// The arguments of this process.
+fn arguments() -> Vec<String> {
+    std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect()
+}
+
+/// The command that is called by `arguments`.
+pub(super) fn command_of(arguments: &[String]) -> Command {
     let mut command = Cli::command();
     command.build();
-    let mut called = &mut command;
     for argument in arguments {
-        let Some(name) = called.find_subcommand(argument).map(Command::get_name).map(str::to_owned) else {
-            break;
-        };
-        called = called.find_subcommand_mut(&name).expect("just found");
+        let Some(called) = command.find_subcommand(argument).cloned() else { break };
+        command = called;
     }
-    called.render_usage()
+    command
 }
 
 #[cfg(test)]

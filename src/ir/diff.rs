@@ -5,7 +5,7 @@ mod moves;
 
 use crate::text::{Part, PrintOptions, Printed, Section, line_of};
 use crate::{Graph, Name, Program, Stage};
-use moves::Place;
+use moves::Whereabouts;
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -60,12 +60,12 @@ enum Row {
     Removed(Printed),
     Added(Printed),
     /// A line of the first program, which the second has there.
-    Left(Printed, Place),
+    Left(Printed, Whereabouts),
     /// That line, and the second program's, here.
     Came {
         before: Printed,
         after: Printed,
-        was: Place,
+        was: Whereabouts,
     },
 }
 

@@ -22,7 +22,7 @@ mod codec;
 pub mod f8e4m3;
 
 pub use blocks::BlockFormat;
-pub use codec::{Codec, Kind, Role};
+pub use codec::{Codec, Meaning, NumberKind};
 
 use codec::{decode_each, encode_each};
 use half::f16;
@@ -64,8 +64,8 @@ element_types! {
         file_name: Some("F32"),
         elements: 1,
         bytes: 4,
-        kind: Kind::Float,
-        role: Role::Number,
+        kind: NumberKind::Float,
+        meaning: Meaning::Number,
         least: -(f32::MAX as f64),
         greatest: f32::MAX as f64,
         encode: |numbers, bytes| encode_each(numbers, bytes, f32::to_le_bytes),
@@ -77,8 +77,8 @@ element_types! {
         file_name: Some("F16"),
         elements: 1,
         bytes: 2,
-        kind: Kind::Float,
-        role: Role::Number,
+        kind: NumberKind::Float,
+        meaning: Meaning::Number,
         least: -65504.0,
         greatest: 65504.0,
         encode: |numbers, bytes| encode_each(numbers, bytes, |x| f16::from_f32(x).to_le_bytes()),
@@ -90,8 +90,8 @@ element_types! {
         file_name: Some("BF16"),
         elements: 1,
         bytes: 2,
-        kind: Kind::Float,
-        role: Role::Number,
+        kind: NumberKind::Float,
+        meaning: Meaning::Number,
         least: -(f32::from_bits(0x7f7f_0000) as f64),
         greatest: f32::from_bits(0x7f7f_0000) as f64,
         encode: |numbers, bytes| encode_each(numbers, bytes, |x| codec::nearest_bf16(x).to_le_bytes()),
@@ -105,8 +105,8 @@ element_types! {
         file_name: Some("I32"),
         elements: 1,
         bytes: 4,
-        kind: Kind::Signed,
-        role: Role::Number,
+        kind: NumberKind::Signed,
+        meaning: Meaning::Number,
         least: i32::MIN as f64,
         greatest: i32::MAX as f64,
         encode: |numbers, bytes| encode_each(numbers, bytes, |x| (x.round_ties_even() as i32).to_le_bytes()),
@@ -118,8 +118,8 @@ element_types! {
         file_name: Some("I8"),
         elements: 1,
         bytes: 1,
-        kind: Kind::Signed,
-        role: Role::Either,
+        kind: NumberKind::Signed,
+        meaning: Meaning::Either,
         least: -128.0,
         greatest: 127.0,
         encode: |numbers, bytes| encode_each(numbers, bytes, |x| (x.round_ties_even() as i8).to_le_bytes()),
@@ -131,8 +131,8 @@ element_types! {
         file_name: Some("F8_E4M3"),
         elements: 1,
         bytes: 1,
-        kind: Kind::Float,
-        role: Role::Code,
+        kind: NumberKind::Float,
+        meaning: Meaning::Code,
         least: -448.0,
         greatest: 448.0,
         encode: |numbers, bytes| encode_each(numbers, bytes, |x| [f8e4m3::encode(x)]),
@@ -144,8 +144,8 @@ element_types! {
         file_name: None,
         elements: 2,
         bytes: 1,
-        kind: Kind::Unsigned,
-        role: Role::Code,
+        kind: NumberKind::Unsigned,
+        meaning: Meaning::Code,
         least: 0.0,
         greatest: 15.0,
         encode: |numbers, bytes| {
@@ -204,23 +204,23 @@ impl DType {
 
     /// Whether elements of this type are no numbers by themselves: codes, meaningful only with [`Scales`](crate::Scales), or blocks.
     pub const fn is_code(self) -> bool {
-        matches!(self.codec().role, Role::Code | Role::Block)
+        matches!(self.codec().meaning, Meaning::Code | Meaning::Block)
     }
 
     /// Whether values of this type can have scales, and are then codes.
     pub const fn takes_scales(self) -> bool {
-        matches!(self.codec().role, Role::Code | Role::Either)
+        matches!(self.codec().meaning, Meaning::Code | Meaning::Either)
     }
 
     /// Whether values of this type have a zero point per scale, without which unsigned codes could not represent negative
     /// numbers.
     pub const fn has_zero_points(self) -> bool {
-        matches!(self.codec().kind, Kind::Unsigned) && self.takes_scales()
+        matches!(self.codec().kind, NumberKind::Unsigned) && self.takes_scales()
     }
 
     /// Whether values of this type are floating point. Types for codes only are not, whatever their bits mean.
     pub const fn is_float(self) -> bool {
-        matches!((self.codec().kind, self.codec().role), (Kind::Float, Role::Number))
+        matches!((self.codec().kind, self.codec().meaning), (NumberKind::Float, Meaning::Number))
     }
 
     /// The least number, or for codes the least code.

@@ -1,6 +1,6 @@
 //! Outputs: files that are complete or absent, and devices, pipes and descriptors.
 //!
-//! An [`Output`] may be a file to make or replace, a link to one, a device, a pipe, or a descriptor such as `/dev/stdout`. Only
+//! An [`Destination`] may be a file to make or replace, a link to one, a device, a pipe, or a descriptor such as `/dev/stdout`. Only
 //! regular files are replaced, through a temporary file beside them that takes their name once it is complete; everything else
 //! is opened and written to.
 
@@ -19,12 +19,12 @@ const UNFINISHED_PREFIX: &str = ".reflux-";
 
 /// A destination for results.
 #[derive(Debug)]
-pub struct Output {
-    place: Place,
+pub struct Destination {
+    place: DestinationKind,
 }
 
 #[derive(Debug)]
-enum Place {
+enum DestinationKind {
     Stdout,
     Stderr,
     /// A device, a pipe, or an inherited descriptor; open once it has been written to.
@@ -39,10 +39,10 @@ enum Place {
     Overwritten(PathBuf),
 }
 
-impl Output {
+impl Destination {
     /// Standard output.
     pub fn stdout() -> Self {
-        Self { place: Place::Stdout }
+        Self { place: DestinationKind::Stdout }
     }
 
     /// The destination that `path` names. Changes nothing and opens no pipe.
@@ -51,11 +51,11 @@ impl Output {
     /// If it could not be written later: it is a folder, its folder does not exist, or it is protected.
     pub fn at(path: &Path) -> io::Result<Self> {
         let place = match followed(path)? {
-            Place::Replaced(path) => {
+            DestinationKind::Replaced(path) => {
                 let old = existing(&path)?;
                 match Unfinished::beside(&path) {
-                    Ok(_) => Place::Replaced(path),
-                    Err(error) if old.is_some() && is_refusal(&error) => Place::Overwritten(path),
+                    Ok(_) => DestinationKind::Replaced(path),
+                    Err(error) if old.is_some() && is_refusal(&error) => DestinationKind::Overwritten(path),
                     Err(error) => return Err(error),
                 }
             }
@@ -66,12 +66,12 @@ impl Output {
 
     /// Whether it is a regular file.
     pub fn is_file(&self) -> bool {
-        matches!(self.place, Place::Replaced(_) | Place::Overwritten(_))
+        matches!(self.place, DestinationKind::Replaced(_) | DestinationKind::Overwritten(_))
     }
 
     /// Whether it is the standard output of this process.
     pub fn is_stdout(&self) -> bool {
-        matches!(self.place, Place::Stdout)
+        matches!(self.place, DestinationKind::Stdout)
     }
 
     /// Whether both are the same file or stream.
@@ -85,22 +85,22 @@ impl Output {
     /// If it cannot be written, or if `write` fails.
     pub fn write(&mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
         match &mut self.place {
-            Place::Stdout => stream(io::stdout().lock(), write),
-            Place::Stderr => stream(io::stderr().lock(), write),
-            Place::Stream { path, append, opened } => {
+            DestinationKind::Stdout => stream(io::stdout().lock(), write),
+            DestinationKind::Stderr => stream(io::stderr().lock(), write),
+            DestinationKind::Stream { path, append, opened } => {
                 let file = match opened {
                     Some(file) => file,
                     None => opened.insert(OpenOptions::new().write(true).append(*append).open(path)?),
                 };
                 stream(file, write)
             }
-            Place::Replaced(path) => replace(path, write),
-            Place::Overwritten(path) => overwrite(path, write),
+            DestinationKind::Replaced(path) => replace(path, write),
+            DestinationKind::Overwritten(path) => overwrite(path, write),
         }
     }
 }
 
-impl Place {
+impl DestinationKind {
     /// The identity of the place, the same for all of its names.
     fn path(&self) -> &Path {
         match self {
@@ -148,7 +148,7 @@ pub fn abandon_unfinished() {
 }
 
 /// The target of `path`.
-fn followed(path: &Path) -> io::Result<Place> {
+fn followed(path: &Path) -> io::Result<DestinationKind> {
     let mut path = path.to_owned();
     for _ in 0..MOST_LINKS {
         let is_folder_name = path.as_os_str().as_encoded_bytes().ends_with(b"/");
@@ -159,7 +159,9 @@ fn followed(path: &Path) -> io::Result<Place> {
         let resolved = folder.join(name);
         let kind = match resolved.symlink_metadata() {
             Ok(there) => there.file_type(),
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Place::Replaced(resolved)),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Ok(DestinationKind::Replaced(resolved));
+            }
             Err(error) => return Err(error),
         };
         if let Some(place) = descriptor(&folder, &resolved) {
@@ -169,9 +171,9 @@ fn followed(path: &Path) -> io::Result<Place> {
         } else if kind.is_dir() {
             return Err(other("it is a folder"));
         } else if kind.is_file() {
-            return Ok(Place::Replaced(resolved));
+            return Ok(DestinationKind::Replaced(resolved));
         } else {
-            return Ok(Place::Stream { path: resolved, append: false, opened: None });
+            return Ok(DestinationKind::Stream { path: resolved, append: false, opened: None });
         }
     }
     Err(other("it is a link in a cycle or in a too long chain of links"))
@@ -179,16 +181,16 @@ fn followed(path: &Path) -> io::Result<Place> {
 
 /// An open file of a process, as listed by Linux in `/proc`. Following its link as a path would write elsewhere than its owner
 /// does, or replace the file that it is redirected to.
-fn descriptor(folder: &Path, path: &Path) -> Option<Place> {
+fn descriptor(folder: &Path, path: &Path) -> Option<DestinationKind> {
     let number: u32 = path.file_name()?.to_str()?.parse().ok()?;
     if !folder.starts_with("/proc") || !folder.ends_with("fd") {
         return None;
     }
     let is_own = Path::new("/proc/self/fd").canonicalize().is_ok_and(|own| own == folder);
     Some(match number {
-        1 if is_own => Place::Stdout,
-        2 if is_own => Place::Stderr,
-        _ => Place::Stream { path: path.to_owned(), append: true, opened: None },
+        1 if is_own => DestinationKind::Stdout,
+        2 if is_own => DestinationKind::Stderr,
+        _ => DestinationKind::Stream { path: path.to_owned(), append: true, opened: None },
     })
 }
 

@@ -11,6 +11,7 @@
 //! - [`Machine`]: estimated times of ops on known devices.
 //! - [`ProgramDiff`]: what differs between two programs.
 //! - [`files`]: outputs that are complete or absent.
+//! - [`Advice`]: what errors advise.
 //! - [`export`]: Graphviz DOT and Model Explorer JSON.
 //!
 //! ```
@@ -30,6 +31,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod advice;
 mod attribute;
 mod builder;
 mod cost;
@@ -57,6 +59,7 @@ pub mod text;
 mod verify;
 pub mod words;
 
+pub use advice::Advice;
 pub use builder::GraphBuilder;
 pub use cost::{Cost, duration, si};
 pub use diff::{DiffLayout, DiffOptions, ProgramDiff, ValueCounts};

@@ -1,6 +1,7 @@
 //! Default passes.
 
 use crate::Error;
+use reflux_ir::Advice;
 use reflux_ir::pass::Pipeline;
 use reflux_models::Role;
 use reflux_passes::{LOSSLESS, LOSSLESS_ONCE, LOSSLESS_PACKED, registry};
@@ -33,5 +34,5 @@ pub fn bundled_model() -> Result<PathBuf, Error> {
         .iter()
         .map(|root| root.join("models/emoji"))
         .find(|path| path.join("model_index.json").is_file());
-    found.ok_or(Error::NoBundledModel(roots))
+    found.ok_or(Error::NoBundledModel { roots, advice: vec![Advice::Model] })
 }

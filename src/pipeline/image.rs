@@ -2,7 +2,7 @@
 
 use super::image_format::ImageFormat;
 use crate::Error;
-use crate::files::Output;
+use crate::files::OutputFile;
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder};
@@ -67,7 +67,7 @@ impl Image {
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let path = path.as_ref();
         let format = ImageFormat::of(path).unwrap_or_default();
-        Output::at(path)?.write(|out| self.encode(format, out))
+        OutputFile::at(path)?.write(|out| self.encode(format, out))
     }
 
     /// Writes the picture with its metadata in `format`.

@@ -1,7 +1,7 @@
 //! Which networks stay on the device, and whether they fit.
 
 use crate::Error;
-use reflux_ir::Program;
+use reflux_ir::{Advice, DType, Program};
 use reflux_runtime::{Device, needs};
 use serde::Serialize;
 
@@ -33,17 +33,25 @@ impl Memory {
     }
 }
 
-/// Refuses to use more memory than `device` has free.
+/// Refuses to use more memory than `device` has free; `advice` says how to use less.
 ///
 /// # Errors
 /// [`Error::Memory`].
-pub(crate) fn check_fits(what: &str, needed: u64, device: Device) -> Result<(), Error> {
+pub(crate) fn check_fits(what: &str, needed: u64, device: Device, advice: &[Advice]) -> Result<(), Error> {
     match device.free_memory() {
         Some(free) if free.bytes < needed => {
-            Err(Error::Memory { network: what.to_owned(), needed, free, device })
+            let (network, advice) = (what.to_owned(), advice.to_vec());
+            Err(Error::Memory { network, needed, free, device, advice })
         }
         _ => Ok(()),
     }
+}
+
+/// Ways to use less memory for pictures in `dtype`, besides those of [`Memory`].
+pub(crate) fn smaller(dtype: DType) -> Vec<Advice> {
+    let fewer_bits =
+        if dtype.bits() > 16 { Advice::Dtype(&[DType::BF16]) } else { Advice::Quantize("quantize(int8dq)") };
+    vec![Advice::SmallerPicture, fewer_bits]
 }
 
 /// The memory of several networks together.

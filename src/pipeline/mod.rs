@@ -25,7 +25,7 @@ pub use diffusion::DiffusionPipeline;
 pub use image::Image;
 pub use image_format::ImageFormat;
 pub use memory::Memory;
-pub(crate) use memory::check_fits;
+pub(crate) use memory::{check_fits, smaller};
 pub(crate) use networks::open_weights;
 pub use options::OpenOptions;
 pub(crate) use replay::Replay;

@@ -65,7 +65,7 @@ impl Request {
         if self.guidance.is_some() && !model.is_guided() {
             warnings.push(
                 "guidance has no effect: this model, like FLUX.1-schnell, was not trained with it; to steer it, use a \
-                 negative prompt and a true CFG scale above 1 (--negative-prompt, --true-cfg-scale)"
+                 negative prompt and a true CFG scale above 1"
                     .into(),
             );
         }

@@ -1,7 +1,7 @@
 //! Devices, and whether they are available.
 
 use crate::DeviceError;
-use crate::backend::{BACKENDS, Backend, DeviceInfo, Facts, Form, FreeMemory, HOST, LEFT_OUT, Oracle};
+use crate::backend::{BACKENDS, Backend, BackendFacts, DeviceInfo, Form, FreeMemory, HOST, LEFT_OUT, Oracle};
 use reflux_ir::{DType, Machine};
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -37,7 +37,7 @@ impl Device {
         self.0
     }
 
-    fn facts(self) -> &'static Facts {
+    fn facts(self) -> &'static BackendFacts {
         self.0.facts()
     }
 
@@ -157,7 +157,7 @@ impl FromStr for Device {
         if let Some(device) = Self::all().find(|device| names(device).any(|known| is_meant(&known))) {
             return Ok(device);
         }
-        Err(DeviceError(if let Some(name) = LEFT_OUT.iter().find(|known| is_meant(known)) {
+        Err(DeviceError::new(if let Some(name) = LEFT_OUT.iter().find(|known| is_meant(known)) {
             format!(
                 "this build of Reflux does not include the backend `{name}`: build it with --features {name}"
             )

@@ -1,9 +1,20 @@
-use reflux_ir::{Fact, Name, VerifyError, WeightError};
+use reflux_ir::{Advice, Fact, Name, VerifyError, WeightError};
 
 /// Why a device cannot be used, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct DeviceError(pub String);
+#[error("{}", Advice::after(.why, ", or ", .instead))]
+pub struct DeviceError {
+    /// Why, and what to do to use it.
+    pub why: String,
+    /// What to do instead.
+    pub instead: Vec<Advice>,
+}
+
+impl DeviceError {
+    pub(crate) fn new(why: impl Into<String>) -> Self {
+        Self { why: why.into(), instead: Vec::new() }
+    }
+}
 
 /// Why a program did not run.
 #[derive(Debug, thiserror::Error)]

@@ -27,6 +27,9 @@ pub trait Execute {
     /// If there is no such step, an input is missing, a probe chooses none of its choices, or the backend fails.
     fn step(&mut self, step: usize) -> Result<HashMap<Name, HostTensor>, RunError>;
 
+    /// The variant that the last step ran: that of the schedule, or the one that its probe chose.
+    fn ran(&self) -> Option<&Name>;
+
     /// Starts or stops measuring each op.
     fn set_profiling(&mut self, on: bool);
 

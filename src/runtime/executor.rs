@@ -32,6 +32,8 @@ pub struct Executor<B: BurnBackend> {
     at_load: Profile,
     profile: Option<Profile>,
     fallbacks: Vec<String>,
+    /// The variant that the last step ran.
+    ran: Option<Name>,
     /// The source from which prepare stages read their weights while they run, if those are not resident.
     streamed: Option<Rc<dyn WeightSource>>,
 }
@@ -100,6 +102,7 @@ impl<B: BurnBackend> Executor<B> {
             at_load,
             profile: None,
             fallbacks,
+            ran: None,
             streamed,
         };
         prepared_weights.into_iter().for_each(|(name, value)| executor.keep(name, value, false));
@@ -344,10 +347,17 @@ impl<B: BurnBackend> Execute for Executor<B> {
         tracing::trace!("step {step}: prepared after {:?}", start.elapsed());
         let results = self.run_variant(step, &variant)?;
         if !self.program.is_probe(&variant) {
+            self.ran = Some(variant);
             return Ok(results);
         }
         let chosen = self.chosen(step, &variant, &results)?;
-        self.run_variant(step, &chosen)
+        let results = self.run_variant(step, &chosen)?;
+        self.ran = Some(chosen);
+        Ok(results)
+    }
+
+    fn ran(&self) -> Option<&Name> {
+        self.ran.as_ref()
     }
 
     fn set_profiling(&mut self, on: bool) {

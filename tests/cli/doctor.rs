@@ -8,6 +8,9 @@ fn the_processor_computes_what_kernels_mean() {
     let prove = ["doctor", "--kernels", "--device", "cpu", "--seed", "1"];
     let report = text(&succeed(folder.path(), &prove).stdout);
     let (head, cases) = report.split_once('\n').unwrap();
+    let (cases, verdict) = cases.trim_end().rsplit_once('\n').unwrap();
+    let count = cases.lines().count();
+    assert_eq!(verdict, format!("{count} of {count} cases passed"));
     assert!(head.starts_with("kernels of cpu (") && head.contains(", seed 1: "), "{report}");
     assert!(cases.lines().count() > 100 && cases.lines().all(|line| line.starts_with("✓ ")), "{report}");
     for kind in ["norm", "rope", "gemm", "segments", "int8", "attention", "select"] {
@@ -20,6 +23,22 @@ fn the_processor_computes_what_kernels_mean() {
     // Rounding shows: what is compared is not the same run twice.
     assert!(cases.lines().any(|line| line.contains(" bf16: ") && !line.contains(" bf16: 0.0e0")), "{report}");
     assert_eq!(reflux(folder.path(), &["doctor", "--seed", "1"]).status.code(), Some(1));
+}
+
+/// Each command has its own default.
+#[test]
+fn help_names_the_dtype_that_is_computed_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let help = |command: &str| text(&succeed(folder.path(), &[command, "--help"]).stdout);
+    let default = |command: &str| {
+        let help = help(command);
+        let (_, after) = help.split_once("--dtype ").expect(&help);
+        let (_, default) = after.split_once("[default: ").expect(&help);
+        default.split(']').next().unwrap_or_default().to_owned()
+    };
+    assert_eq!(default("opt"), "bf16");
+    assert_eq!(default("bisect"), "f32");
+    assert_eq!(default("bench"), "f32 on the processor, bf16 on a GPU");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod pass_lists;
 #[path = "../common/snapshot.rs"]
 mod snapshot;
 
+mod advice;
 mod doctor;
 mod generate;
 mod hostile;

@@ -133,6 +133,9 @@ fn passes_are_listed() {
     assert_eq!(stdout(&["passes"]), reflux::passes::registry().list().to_string());
     assert_eq!(stdout(&["passes", "list"]), stdout(&["passes"]));
     assert!(stdout(&["passes", "explain", "cache"]).starts_with("cache | lossy\n"));
+    let rule = stdout(&["passes", "explain", "reshape-of-reshape"]);
+    assert!(rule.starts_with("reshape-of-reshape: ") && rule.contains("→"), "{rule}");
+    assert!(rule.ends_with("\n  reflux passes explain canonicalize\n"), "{rule}");
 }
 
 /// Whether a rule applies is an answer either way, and about the program as the passes leave it.

@@ -23,6 +23,23 @@ fn printed_programs_run() {
     assert_eq!(file.tensor("image").unwrap().shape(), [1, 3, 48, 32]);
 }
 
+/// Which variant a probe chose is told, and only that.
+#[test]
+fn choices_of_probes_are_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/first_block_cache.ir");
+    let run = ["run", example, "--random", "3", "--device", "cpu"];
+    let said = text(&succeed(folder.path(), &run).stderr);
+    let steps: Vec<&str> = said.lines().filter(|line| line.starts_with("step ")).collect();
+    assert!(steps[0].ends_with(" ms"), "the schedule says what the first step runs: {said}");
+    let chose = |variant: &str| {
+        let end = format!(" ms, `gate` chose `{variant}`");
+        steps.iter().filter(|line| line.ends_with(&end)).count()
+    };
+    assert!(chose("full") > 0 && chose("reuse") > 0, "{said}");
+    assert_eq!(chose("full") + chose("reuse") + 1, steps.len(), "{said}");
+}
+
 /// What differs is shown, and that it does is no failure. Escape codes are for terminals.
 #[test]
 fn programs_are_compared() {

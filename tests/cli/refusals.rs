@@ -173,6 +173,13 @@ fn bad_passes_are_one_message_and_exit_code_1() {
         &["ir", "diff", "small.ir", "small.ir", "--width", "32"],
         &["ir", "diff", "flux-dev", "flux-dev", "--width", "33"],
         &["ir", "--costs", "diff", "small.ir", "small.ir"],
+        &["ir", "--costs", "--export", "dot"],
+        &["ir", "--unrolled", "--export", "json"],
+        &["bisect", "small.ir", "--prompt", "owl"],
+        &["bisect", "flux-dev", "--prompt", "owl"],
+        &["opt", "small.ir", "--passes", "tap(acr)"],
+        &["opt", "small.ir", "--passes", "tap(unsued*)"],
+        &["passes", "explain", "reshape-of-reshap"],
     ];
     snapshot!("cli__bad_passes", pass_lists::without_lists(&refusals(root, cases)));
 }

@@ -2,7 +2,7 @@
 
 #![allow(dead_code)] // No test uses all of it.
 
-use reflux_ir::pass::{Driver, DriverError, PassReport, Pipeline, Report};
+use reflux_ir::pass::{Driver, DriverError, PassReport, Pipeline, PipelineReport};
 use reflux_ir::text::parse;
 use reflux_ir::{DType, Program};
 use reflux_models::{ModelConfig, Sizes, flux1};
@@ -82,12 +82,12 @@ pub fn try_run_at(
     program: &Program,
     passes: &str,
     times: Option<&[f32]>,
-) -> Result<(Program, Report), DriverError> {
+) -> Result<(Program, PipelineReport), DriverError> {
     Driver { timesteps: times, ..Driver::default() }.run(program.clone(), &pipeline(passes))
 }
 
 /// Runs `passes` on `program`, the times of whose steps are unknown.
-pub fn run(program: &Program, passes: &str) -> (Program, Report) {
+pub fn run(program: &Program, passes: &str) -> (Program, PipelineReport) {
     try_run_at(program, passes, None).unwrap_or_else(|error| panic!("{error}\n{program}"))
 }
 
@@ -117,7 +117,7 @@ pub fn without_lists(text: &str) -> String {
 }
 
 /// The only pass of a report.
-pub fn only(report: &Report) -> &PassReport {
+pub fn only(report: &PipelineReport) -> &PassReport {
     let [pass] = &report.passes[..] else { panic!("not one pass: {report}") };
     pass
 }
@@ -137,7 +137,7 @@ pub fn story_at(text: &str, passes: &str, times: Option<&[f32]>) -> String {
 }
 
 /// What each pass says, without times.
-pub fn log(report: &Report) -> String {
+pub fn log(report: &PipelineReport) -> String {
     report.passes.iter().map(|pass| format!("=> {}\n", pass.timeless())).collect()
 }
 
@@ -150,7 +150,7 @@ pub fn assert_same(case: &str, found: &Program, expected: &Program) {
 }
 
 /// Asserts that `passes` leave the program alone, and say so.
-pub fn assert_unchanged(case: &str, program: &Program, passes: &str) -> Report {
+pub fn assert_unchanged(case: &str, program: &Program, passes: &str) -> PipelineReport {
     let (after, report) = run(program, passes);
     assert_same(case, &after, program);
     assert!(!only(&report).changed, "{case}");
@@ -178,7 +178,7 @@ pub fn flux_dev_times(side: usize, steps: usize) -> Vec<f32> {
 }
 
 /// FLUX.1-dev at 1024 × 1024 in 28 steps, after `passes`.
-pub fn flux_dev_after(passes: &str) -> (Program, Report) {
+pub fn flux_dev_after(passes: &str) -> (Program, PipelineReport) {
     let run = try_run_at(&flux_dev(1024, 28), passes, Some(&flux_dev_times(1024, 28)));
     let (program, report) = run.unwrap_or_else(|error| panic!("{error}"));
     assert_same("parsed", &parse(&program.to_string()).unwrap(), &program);

@@ -6,7 +6,7 @@
 mod kinds;
 mod scheme;
 
-use self::kinds::Kind;
+use self::kinds::ForeignKind;
 use super::error::WeightsError;
 use super::stored::Stored;
 use crate::first_bytes::Foreign;
@@ -28,7 +28,7 @@ pub(super) fn refuse_unknown(path: &Path, tensors: &BTreeMap<String, Stored>) ->
 }
 
 fn refuse_one_of<'a>(
-    kinds: &[Kind],
+    kinds: &[ForeignKind],
     path: &Path,
     names: impl Iterator<Item = &'a str> + Clone,
 ) -> Result<(), WeightsError> {

@@ -4,6 +4,7 @@ use super::super::encoding::Encoding;
 use super::super::error::WeightsError;
 use super::super::stored::Stored;
 use crate::first_bytes::Foreign;
+use reflux_ir::Advice;
 use safetensors::Dtype;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -13,22 +14,26 @@ use std::path::Path;
 pub(in crate::weights) type Metadata = BTreeMap<String, String>;
 
 /// A way to store codes and factors, by the endings of names that only it has.
-struct Scheme {
+struct ForeignScheme {
     what: &'static str,
     marks: &'static [&'static str],
-    /// What Reflux makes of the unquantized file that is most like it.
+    /// The pass that makes of the unquantized file what is most like it.
     instead: &'static str,
 }
 
 /// The first that fits counts.
-const SCHEMES: &[Scheme] = &[
-    Scheme { what: "bitsandbytes 4-bit", marks: &[".absmax", ".quant_map"], instead: "int4wo" },
-    Scheme { what: "bitsandbytes int8", marks: &[".SCB"], instead: "int8wo" },
-    Scheme { what: "GPTQ or AWQ", marks: &[".qweight", ".qzeros"], instead: "int4wo" },
-    Scheme { what: "quanto", marks: &["._data"], instead: "int8wo" },
-    Scheme { what: "torchao", marks: &["_qdata"], instead: "int8dq" },
-    Scheme { what: "flux-fp8-api", marks: &[".float8_data"], instead: "fp8dq" },
-    Scheme { what: "NVFP4", marks: &[".weight_scale_2"], instead: "int4wo" },
+const SCHEMES: &[ForeignScheme] = &[
+    ForeignScheme {
+        what: "bitsandbytes 4-bit",
+        marks: &[".absmax", ".quant_map"],
+        instead: "quantize(int4wo)",
+    },
+    ForeignScheme { what: "bitsandbytes int8", marks: &[".SCB"], instead: "quantize(int8wo)" },
+    ForeignScheme { what: "GPTQ or AWQ", marks: &[".qweight", ".qzeros"], instead: "quantize(int4wo)" },
+    ForeignScheme { what: "quanto", marks: &["._data"], instead: "quantize(int8wo)" },
+    ForeignScheme { what: "torchao", marks: &["_qdata"], instead: "quantize(int8dq)" },
+    ForeignScheme { what: "flux-fp8-api", marks: &[".float8_data"], instead: "quantize(fp8dq)" },
+    ForeignScheme { what: "NVFP4", marks: &[".weight_scale_2"], instead: "quantize(int4wo)" },
 ];
 
 /// The endings by which a tensor is a factor of another one's codes, or says how these are to be read.
@@ -54,13 +59,16 @@ pub(in crate::weights) fn scheme(
 ) -> Result<(), WeightsError> {
     let own = || tensors.iter().filter(|(name, _)| name.starts_with(prefix));
     let ending = |mark: &str| own().map(|(name, _)| name).find(|name| name.ends_with(mark));
-    let refuse = |what: &str, example: &str, instead: &str| {
+    let refuse = |what: &str, example: &str, instead: &'static str| {
         let what = format!("quantized, as {what} (it has {example})");
-        let advice = format!(
-            "Reflux reads bf16, f16, f32 and plain fp8, and cannot read this yet: give the unquantized file, and quantize it \
-             here with --passes \"quantize({instead})\""
-        );
-        Err(WeightsError::Foreign { path: path.to_owned(), foreign: Foreign::new(what, advice) })
+        let foreign = Foreign {
+            then: vec![Advice::Quantize(instead)],
+            ..Foreign::new(
+                what,
+                "Reflux reads bf16, f16, f32 and plain fp8, and cannot read this yet: give the unquantized file",
+            )
+        };
+        Err(WeightsError::Foreign { path: path.to_owned(), foreign })
     };
     for scheme in SCHEMES {
         let found: Option<Vec<&String>> = scheme.marks.iter().map(|mark| ending(mark)).collect();
@@ -83,9 +91,9 @@ pub(in crate::weights) fn scheme(
     };
     let example = format!("`{codes}` in {dtype:?} with {factor}");
     match dtype {
-        Dtype::F8_E4M3 | Dtype::F8_E5M2 => refuse("scaled fp8", &example, "fp8dq"),
-        Dtype::I8 => refuse("int8 with factors", &example, "int8dq"),
-        _ => refuse("codes with factors", &example, "int4wo"),
+        Dtype::F8_E4M3 | Dtype::F8_E5M2 => refuse("scaled fp8", &example, "quantize(fp8dq)"),
+        Dtype::I8 => refuse("int8 with factors", &example, "quantize(int8dq)"),
+        _ => refuse("codes with factors", &example, "quantize(int4wo)"),
     }
 }
 

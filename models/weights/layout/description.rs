@@ -1,6 +1,6 @@
 //! One way to name tensors.
 
-use super::rule::Rule;
+use super::rule::TensorRule;
 use crate::architecture::Architecture;
 
 /// One kind of checkpoint of one kind of network.
@@ -18,7 +18,7 @@ pub(crate) struct Layout {
     /// Of these, what the network has no use for as Reflux runs it.
     pub unused: &'static [&'static str],
     /// What diffusers calls otherwise; any other name is the same there.
-    pub rules: &'static [Rule],
+    pub rules: &'static [TensorRule],
 }
 
 impl Layout {

@@ -12,5 +12,5 @@ mod vae;
 
 pub(crate) use description::Layout;
 pub(super) use list::{LAYOUTS, examples};
-pub(super) use naming::{Naming, Role};
-pub(crate) use rule::Rule;
+pub(super) use naming::{Membership, Naming};
+pub(crate) use rule::TensorRule;

@@ -4,7 +4,7 @@ use super::super::error::WeightsError;
 use super::super::stored::Stored;
 use super::description::Layout;
 use super::list::LAYOUTS;
-use super::rule::{self, Rule, captures, counted_index, filled};
+use super::rule::{self, TensorRule, captures, counted_index, filled};
 use crate::architecture::Architecture;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,7 +23,7 @@ pub(in crate::weights) struct Naming {
 
 /// What a tensor of a file is to the network that the file was opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::weights) enum Role {
+pub(in crate::weights) enum Membership {
     /// One of its tensors.
     Own,
     /// Its own, or another network's, and of no use.
@@ -54,7 +54,7 @@ impl Naming {
     }
 
     /// What the tensor `name` of the file is to the network.
-    pub fn role(&self, name: &str) -> Role {
+    pub fn role(&self, name: &str) -> Membership {
         let begins = |name: &str, starts: &[&str]| starts.iter().any(|start| name.starts_with(start));
         let own = self.layout.architecture.prefixes;
         let is_anothers = || {
@@ -62,10 +62,10 @@ impl Naming {
             others.filter(|prefix| !own.contains(prefix)).any(|prefix| name.starts_with(prefix))
         };
         match name.strip_prefix(self.prefix) {
-            Some(own) if begins(own, self.layout.unused) => Role::Unused,
-            Some(own) if !self.prefix.is_empty() || begins(own, self.layout.roots) => Role::Own,
-            _ if begins(name, &OTHERS) || is_anothers() => Role::Unused,
-            _ => Role::Stray,
+            Some(own) if begins(own, self.layout.unused) => Membership::Unused,
+            Some(own) if !self.prefix.is_empty() || begins(own, self.layout.roots) => Membership::Own,
+            _ if begins(name, &OTHERS) || is_anothers() => Membership::Unused,
+            _ => Membership::Stray,
         }
     }
 
@@ -82,14 +82,14 @@ impl Naming {
             return Ok(vec![(own.to_owned(), stored.clone())]);
         };
         let targets = rule.to().iter().filter_map(|to| filled(to, &captures, self.last));
-        if let Rule::Alias(_, to) = rule
+        if let TensorRule::Alias(_, to) = rule
             && tensors.contains_key(&format!("{}{to}", self.prefix))
         {
             return Ok(Vec::new());
         }
         let matrix = name.rsplit_once('.').map(|(module, _)| format!("{module}.weight")).unwrap_or_default();
         let weight = tensors.get(&matrix);
-        if weight.is_none() && matches!(rule, Rule::Rows(..)) {
+        if weight.is_none() && matches!(rule, TensorRule::Rows(..)) {
             return Err(WeightsError::WithoutMatrix {
                 path: path.to_owned(),
                 tensor: name.to_owned(),
@@ -125,14 +125,14 @@ impl Naming {
         Some(rule.joined(&parts.collect::<Option<Vec<_>>>()?))
     }
 
-    fn rule_from<'a>(&self, own: &'a str) -> Option<(&'static Rule, rule::Captures<'a>)> {
+    fn rule_from<'a>(&self, own: &'a str) -> Option<(&'static TensorRule, rule::Captures<'a>)> {
         let mut rules = self.layout.rules.iter();
         rules.find_map(|rule| Some((rule, captures(rule.from(), own, self.last)?)))
     }
 
     /// The rule that gives the tensor that diffusers calls `name`.
-    fn rule_to<'a>(&self, name: &'a str) -> Option<(&'static Rule, rule::Captures<'a>)> {
-        let mut rules = self.layout.rules.iter().filter(|rule| !matches!(rule, Rule::Alias(..)));
+    fn rule_to<'a>(&self, name: &'a str) -> Option<(&'static TensorRule, rule::Captures<'a>)> {
+        let mut rules = self.layout.rules.iter().filter(|rule| !matches!(rule, TensorRule::Alias(..)));
         rules.find_map(|rule| rule.to().iter().find_map(|to| Some((rule, captures(to, name, self.last)?))))
     }
 }

@@ -9,7 +9,7 @@ use std::slice::from_ref;
 /// In a pattern, `{}` stands for an index, `{-}` for one that the other side counts from the last, and `*` at the end for
 /// `weight` or `bias`; a norm's `scale`, which diffusers calls `weight`, may go by either name.
 #[derive(Debug)]
-pub(crate) enum Rule {
+pub(crate) enum TensorRule {
     /// The same tensor by another name.
     Name(&'static str, &'static str),
     /// A second name of a tensor that a file may hold under both.
@@ -22,7 +22,7 @@ pub(crate) enum Rule {
     Pixel(&'static str, &'static str),
 }
 
-impl Rule {
+impl TensorRule {
     /// The pattern of the file's name.
     pub(super) fn from(&self) -> &'static str {
         match self {
@@ -42,7 +42,7 @@ impl Rule {
         }
     }
 
-    /// The tensors that `stored` comes apart into, one for each name of [`Rule::to`]; `weight` is the matrix of its module.
+    /// The tensors that `stored` comes apart into, one for each name of [`TensorRule::to`]; `weight` is the matrix of its module.
     /// `None` if its shape does not allow it.
     pub(super) fn split(&self, stored: &Stored, weight: Option<&Stored>) -> Option<Vec<Stored>> {
         match self {
@@ -148,14 +148,14 @@ impl Stored {
 mod tests {
     use super::*;
 
-    fn renamed(rule: &Rule, name: &str, last: usize) -> Option<Vec<String>> {
+    fn renamed(rule: &TensorRule, name: &str, last: usize) -> Option<Vec<String>> {
         let captures = captures(rule.from(), name, last)?;
         rule.to().iter().map(|to| filled(to, &captures, last)).collect()
     }
 
     #[test]
     fn patterns_rename_in_both_directions() {
-        let rule = Rule::Name("up.{-}.block.{}.conv.*", "up_blocks.{}.resnets.{}.conv.*");
+        let rule = TensorRule::Name("up.{-}.block.{}.conv.*", "up_blocks.{}.resnets.{}.conv.*");
         assert_eq!(renamed(&rule, "up.0.block.2.conv.bias", 3).unwrap(), ["up_blocks.3.resnets.2.conv.bias"]);
         let back = captures(rule.to()[0], "up_blocks.3.resnets.2.conv.bias", 3).unwrap();
         assert_eq!(filled(rule.from(), &back, 3).unwrap(), "up.0.block.2.conv.bias");
@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(counted_index(rule.from(), "up.5.block.2.conv.bias"), Some(5));
         assert_eq!(counted_index(rule.from(), "down.5.block.2.conv.bias"), None);
 
-        let norm = Rule::Name("norm.query_norm.scale", "norm_q.weight");
+        let norm = TensorRule::Name("norm.query_norm.scale", "norm_q.weight");
         for name in ["norm.query_norm.scale", "norm.query_norm.weight"] {
             assert_eq!(renamed(&norm, name, 0).unwrap(), ["norm_q.weight"]);
         }

@@ -1,7 +1,7 @@
 //! Layouts of text encoder files.
 
 use super::description::Layout;
-use super::rule::Rule::{Alias, Name};
+use super::rule::TensorRule::{Alias, Name};
 use crate::clip;
 use crate::t5;
 

@@ -1,7 +1,7 @@
 //! Layouts of autoencoder files.
 
 use super::description::Layout;
-use super::rule::Rule::{Name, Pixel};
+use super::rule::TensorRule::{Name, Pixel};
 use crate::vae::AUTOENCODER_KL;
 
 /// As diffusers saves it.

@@ -1,7 +1,7 @@
 //! Rules that move concatenations out of the way of fusion.
 
-use super::kinds::{CONCAT, ROPE};
 use super::rule::{FuseRule, Tree};
+use super::spine::{CONCAT, ROPE};
 use reflux_ir::op::{Concat, Op, Rope, Slice};
 use reflux_ir::pass::Mismatch;
 

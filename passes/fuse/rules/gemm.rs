@@ -1,8 +1,8 @@
 //! Rules that give products their epilogues.
 
 use super::build::{Operands, as_gemm, as_rowwise, finish, keeps_shape};
-use super::kinds::{GEMM, LINEAR, MATMUL_CODES, RESCALE, ROWWISE};
 use super::rule::{Classes, FuseRule, Level};
+use super::spine::{GEMM, LINEAR, MATMUL_CODES, RESCALE, ROWWISE};
 use reflux_ir::DType;
 use reflux_ir::op::{Arg, Body, BodyBuilder, Gemm, Op, Rescale, Segment};
 use reflux_ir::pass::Mismatch;

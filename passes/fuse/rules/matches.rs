@@ -1,7 +1,7 @@
 //! Matching of spines in an e-graph, and matches as egg's patterns.
 
-use super::rule::{Kind, Level, Match, Tree};
-use crate::fuse::term::{Term, Terms, What};
+use super::rule::{Level, Match, SpineOp, Tree};
+use crate::fuse::term::{ENode, Terms, What};
 use egg::{ENodeOrVar, Id, Language, PatternAst, RecExpr, Subst, Var};
 use indexmap::IndexMap;
 use reflux_ir::op::Op;
@@ -20,7 +20,7 @@ pub enum Breadth {
 }
 
 /// The ops of class `id` that are of `kind`, with their operands.
-fn ops_of(terms: &Terms, id: Id, kind: Kind, breadth: Breadth) -> Vec<(&Op, &[Id])> {
+fn ops_of(terms: &Terms, id: Id, kind: SpineOp, breadth: Breadth) -> Vec<(&Op, &[Id])> {
     let of_kind = terms[id].nodes.iter().filter_map(|term| match &term.what {
         What::Op(op) if (kind.is)(op) => Some((op, term.operands.as_slice())),
         _ => None,
@@ -58,7 +58,7 @@ fn length(op: &Op) -> usize {
 }
 
 /// The ways down from class `id` along `spine`.
-pub(super) fn levels(terms: &Terms, id: Id, spine: &[Kind], breadth: Breadth) -> Vec<Vec<Level>> {
+pub(super) fn levels(terms: &Terms, id: Id, spine: &[SpineOp], breadth: Breadth) -> Vec<Vec<Level>> {
     let Some((&kind, below)) = spine.split_first() else { return vec![Vec::new()] };
     let mut found = Vec::new();
     for (op, operands) in ops_of(terms, id, kind, breadth) {
@@ -93,7 +93,7 @@ impl Match {
     }
 
     /// The inverse of the pattern that [`pattern`] makes of a match; nothing if the e-graph has no such term.
-    pub(super) fn from_pattern(terms: &Terms, ast: &PatternAst<Term>, subst: &Subst) -> Option<Self> {
+    pub(super) fn from_pattern(terms: &Terms, ast: &PatternAst<ENode>, subst: &Subst) -> Option<Self> {
         let classes = classes_of(terms, ast, subst)?;
         let nodes = ast.as_ref();
         let mut levels = Vec::new();
@@ -111,7 +111,7 @@ impl Match {
 }
 
 /// The class of each node of a term, if the e-graph has it.
-pub(super) fn classes_of(terms: &Terms, ast: &PatternAst<Term>, subst: &Subst) -> Option<Vec<Id>> {
+pub(super) fn classes_of(terms: &Terms, ast: &PatternAst<ENode>, subst: &Subst) -> Option<Vec<Id>> {
     let mut ids: Vec<Id> = Vec::with_capacity(ast.as_ref().len());
     for node in ast.as_ref() {
         ids.push(match node {
@@ -126,8 +126,8 @@ pub(super) fn classes_of(terms: &Terms, ast: &PatternAst<Term>, subst: &Subst) -
 }
 
 /// A term as egg's patterns write it, its classes as variables.
-pub(super) fn pattern(tree: &Tree) -> (PatternAst<Term>, Subst) {
-    fn add(tree: &Tree, ast: &mut PatternAst<Term>, subst: &mut Subst) -> Id {
+pub(super) fn pattern(tree: &Tree) -> (PatternAst<ENode>, Subst) {
+    fn add(tree: &Tree, ast: &mut PatternAst<ENode>, subst: &mut Subst) -> Id {
         match tree {
             Tree::Class(id) => {
                 let var = Var::from_u32(u32::try_from(usize::from(*id)).expect("classes are few"));
@@ -136,7 +136,7 @@ pub(super) fn pattern(tree: &Tree) -> (PatternAst<Term>, Subst) {
             }
             Tree::Op(op, operands) => {
                 let operands = operands.iter().map(|tree| add(tree, ast, subst)).collect();
-                ast.add(ENodeOrVar::ENode(Term::op(op.clone(), operands)))
+                ast.add(ENodeOrVar::ENode(ENode::op(op.clone(), operands)))
             }
         }
     }

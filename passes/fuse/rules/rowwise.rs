@@ -1,8 +1,8 @@
 //! Rules that make rowwise ops of single ops, and of each other.
 
 use super::build::{Operands, as_rowwise, finish};
-use super::kinds::{BY_ROWS, ROWWISE};
 use super::rule::{FuseRule, Match};
+use super::spine::{BY_ROWS, ROWWISE};
 use reflux_ir::op::{Arg, Body, BodyBuilder, Cast, Op};
 use reflux_ir::pass::Mismatch;
 use reflux_ir::{DType, Fact};

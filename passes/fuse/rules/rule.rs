@@ -14,13 +14,13 @@ pub struct FuseRule {
     /// The rewrite in one line: `left side → right side`.
     pub pattern: &'static str,
     /// The ops that the rule looks at: the root, one of the root's operands, and so on down.
-    pub spine: &'static [Kind],
+    pub spine: &'static [SpineOp],
     pub rewrite: fn(&Classes, &Match) -> Result<Vec<Tree>, Mismatch>,
 }
 
 /// A kind of op in a spine.
 #[derive(Clone, Copy, Debug)]
-pub struct Kind {
+pub struct SpineOp {
     /// The kind in messages, without an article.
     pub name: &'static str,
     pub is: fn(&Op) -> bool,

@@ -2,7 +2,7 @@
 
 use super::matches::{Breadth, MOST_MATCHES, classes_of, pattern};
 use super::rule::{Classes, FuseRule, Match};
-use crate::fuse::term::{Facts, Term, Terms};
+use crate::fuse::term::{ENode, Facts, Terms};
 use egg::{Applier, ENodeOrVar, Id, PatternAst, SearchMatches, Searcher, Subst, Symbol, Var};
 use indexmap::IndexMap;
 use reflux_ir::pass::Allowance;
@@ -83,7 +83,7 @@ impl Run {
     }
 
     /// `rules` as egg's rewrites.
-    pub fn rewrites(&self, rules: &[FuseRule]) -> Vec<egg::Rewrite<Term, Facts>> {
+    pub fn rewrites(&self, rules: &[FuseRule]) -> Vec<egg::Rewrite<ENode, Facts>> {
         let rewrite = |&rule: &FuseRule| {
             let running = Running { rule, run: self.clone() };
             egg::Rewrite::new(rule.name, running.clone(), running).expect("rules have no variables")
@@ -100,7 +100,7 @@ struct Running {
 }
 
 impl Running {
-    fn matches_of(&self, terms: &Terms, id: Id) -> Vec<SearchMatches<'static, Term>> {
+    fn matches_of(&self, terms: &Terms, id: Id) -> Vec<SearchMatches<'static, ENode>> {
         let matches = self.rule.matches(terms, id, self.run.breadth).into_iter();
         let found = matches.map(|found| {
             let (ast, subst) = pattern(&found.tree());
@@ -110,17 +110,17 @@ impl Running {
     }
 }
 
-impl Searcher<Term, Facts> for Running {
+impl Searcher<ENode, Facts> for Running {
     fn search_eclass_with_limit(
         &self,
         terms: &Terms,
         id: Id,
         limit: usize,
-    ) -> Option<SearchMatches<'_, Term>> {
+    ) -> Option<SearchMatches<'_, ENode>> {
         self.matches_of(terms, id).into_iter().take(limit).next()
     }
 
-    fn search_with_limit(&self, terms: &Terms, limit: usize) -> Vec<SearchMatches<'_, Term>> {
+    fn search_with_limit(&self, terms: &Terms, limit: usize) -> Vec<SearchMatches<'_, ENode>> {
         let start = Instant::now();
         let mut ids: Vec<Id> = terms.classes().map(|class| class.id).collect();
         ids.sort();
@@ -138,9 +138,9 @@ impl Searcher<Term, Facts> for Running {
     }
 }
 
-impl Applier<Term, Facts> for Running {
-    fn apply_matches(&self, terms: &mut Terms, matches: &[SearchMatches<Term>], name: Symbol) -> Vec<Id> {
-        let apply = |found: &SearchMatches<Term>| {
+impl Applier<ENode, Facts> for Running {
+    fn apply_matches(&self, terms: &mut Terms, matches: &[SearchMatches<ENode>], name: Symbol) -> Vec<Id> {
+        let apply = |found: &SearchMatches<ENode>| {
             let ast = found.ast.as_deref().expect("the search gives terms");
             self.apply_one(terms, found.eclass, &found.substs[0], Some(ast), name)
         };
@@ -152,7 +152,7 @@ impl Applier<Term, Facts> for Running {
         terms: &mut Terms,
         id: Id,
         subst: &Subst,
-        ast: Option<&PatternAst<Term>>,
+        ast: Option<&PatternAst<ENode>>,
         name: Symbol,
     ) -> Vec<Id> {
         if !self.run.take(terms) {
@@ -176,7 +176,7 @@ impl Running {
         &self,
         terms: &mut Terms,
         id: Id,
-        ast: &PatternAst<Term>,
+        ast: &PatternAst<ENode>,
         subst: &Subst,
         name: Symbol,
     ) -> Vec<Id> {
@@ -206,7 +206,7 @@ impl Running {
 }
 
 /// Adds the variables of `ast` from `more`.
-fn more_into(subst: &mut Subst, ast: &PatternAst<Term>, more: &Subst) {
+fn more_into(subst: &mut Subst, ast: &PatternAst<ENode>, more: &Subst) {
     for node in ast.as_ref() {
         if let ENodeOrVar::Var(var) = node {
             subst.insert(*var, more[*var]);
@@ -215,13 +215,13 @@ fn more_into(subst: &mut Subst, ast: &PatternAst<Term>, more: &Subst) {
 }
 
 /// A term with the classes that it reads by their numbers or, if they are values from outside, by their names.
-fn shown(terms: &Terms, ast: &PatternAst<Term>, subst: &Subst) -> String {
+fn shown(terms: &Terms, ast: &PatternAst<ENode>, subst: &Subst) -> String {
     let mut texts: Vec<String> = Vec::with_capacity(ast.as_ref().len());
     for node in ast.as_ref() {
         texts.push(match node {
             ENodeOrVar::Var(var) => {
                 let leaf = terms[subst[*var]].nodes.iter().find(|term| term.operands.is_empty());
-                leaf.map_or_else(|| format!("%{}", subst[*var]), Term::to_string)
+                leaf.map_or_else(|| format!("%{}", subst[*var]), ENode::to_string)
             }
             ENodeOrVar::ENode(term) => {
                 let operands: Vec<_> =
@@ -234,7 +234,7 @@ fn shown(terms: &Terms, ast: &PatternAst<Term>, subst: &Subst) -> String {
 }
 
 /// Whether the e-graph has both terms, in one class.
-fn is_known(terms: &Terms, from: &PatternAst<Term>, to: &PatternAst<Term>, subst: &Subst) -> bool {
+fn is_known(terms: &Terms, from: &PatternAst<ENode>, to: &PatternAst<ENode>, subst: &Subst) -> bool {
     let look_up = |ast| classes_of(terms, ast, subst)?.last().copied();
     let from = look_up(from);
     from.is_some() && from == look_up(to)

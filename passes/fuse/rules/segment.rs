@@ -1,8 +1,8 @@
 //! Rules for segments of a gemm: column ranges with their own epilogues.
 
 use super::build::{Operands, as_gemm, as_rowwise, keeps_shape};
-use super::kinds::{GEMM, ROWWISE, SLICE};
 use super::rule::{Classes, FuseRule, Level, Tree};
+use super::spine::{GEMM, ROWWISE, SLICE};
 use reflux_ir::DType;
 use reflux_ir::op::{Body, Gemm, Op, Segment, Slice, axis_index};
 use reflux_ir::pass::Mismatch;

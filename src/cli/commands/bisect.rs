@@ -4,18 +4,18 @@ use crate::Error;
 use crate::cli::console::{print, say};
 use crate::cli::device::DeviceArg;
 use crate::cli::heap::KeptHeap;
-use crate::cli::input::Input;
+use crate::cli::input::InputArg;
 use crate::cli::lowering::{ModelArg, SizeArgs};
 use crate::cli::number;
 use crate::cli::passes::PassArgs;
 use crate::cli::seed::SeedArg;
 use crate::cli::steps::random_inputs;
 use crate::pipeline::{
-    DiffusionPipeline, Memory, OpenOptions, Replay, Request, check_fits, lossless, settle,
+    DiffusionPipeline, Memory, OpenOptions, Replay, Request, check_fits, lossless, settle, smaller,
 };
 use half::{bf16, f16};
 use reflux_ir::pass::{BisectError, Culprit, Exactness, Judged, Pipeline, Probe, bisect as find};
-use reflux_ir::{DType, HostTensor, Name, Program, ProgramDiff, WeightSource};
+use reflux_ir::{Advice, DType, HostTensor, Name, Program, ProgramDiff, WeightSource};
 use reflux_models::weights::{RandomWeights, Weights};
 use reflux_models::{Parts, Role, names};
 use reflux_runtime::{Device, RunError, StepResults, distance, load, run_steps};
@@ -24,7 +24,11 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+/// What pictures show where no prompt is given.
+const PROMPT: &str = "a red apple on a blue background";
+
 #[derive(clap::Args)]
+#[command(mut_arg("dtype", |argument| argument.help("[default: f32]")))]
 pub struct Args {
     /// An IR file, a FLUX.1 model in diffusers layout, or a built-in configuration. For a model, each check draws a picture;
     /// for the others, weights and inputs are random
@@ -37,9 +41,9 @@ pub struct Args {
     /// Seed of the noise that pictures start from, or of a program's random inputs and weights
     #[arg(long, value_name = "SEED", default_value = "0", allow_negative_numbers = true)]
     seed: SeedArg,
-    /// The prompt, for a model
-    #[arg(long, value_name = "TEXT", default_value = "a red apple on a blue background")]
-    prompt: String,
+    /// The prompt, for a model with weights [default: a red apple on a blue background]
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
     /// Largest allowed relative L2 distance between results: of a picture's final latents, or of the worst result of the worst
     /// step. Passes that change rounding are allowed more where rounding alone has a larger effect, as after a quantization,
     /// where it changes codes; exact passes must keep every bit on the processor
@@ -58,16 +62,16 @@ pub struct Args {
 }
 
 pub fn bisect(args: &Args) -> Result<(), Error> {
-    let input = Input::of(&args.input)?;
+    let input = InputArg::of(&args.input)?;
     let recipe = args.passes.recipe()?.map(|recipe| input.meant(recipe)).unwrap_or_default();
     let device: Device = args.device.into();
     let mut pipeline = recipe.pipeline(&lossless(Role::Denoiser, Some(device)));
     let info = device.probe().map_err(RunError::from)?;
     settle(&mut pipeline, device, &info).iter().for_each(|warning| say(format_args!("warning: {warning}")));
     let _heap = KeptHeap::on(device);
-    let mut subject = Subject::open(&input, args)?;
+    let mut subject = Testbed::open(&input, args)?;
     let judged = if args.lossy { Judged::All } else { Judged::Lossless };
-    let mut known = Known::default();
+    let mut known = ResultCache::default();
     let mut trail = Vec::new();
     let (program, timesteps) = (subject.program.clone(), subject.timesteps.clone());
     let mut check = |probe: Probe| -> Result<bool, Error> {
@@ -77,7 +81,7 @@ pub fn bisect(args: &Args) -> Result<(), Error> {
             _ => known.results(probe.program, Start::AsGiven, &mut subject)?,
         };
         let expected = known.results(probe.reference, Start::AsGiven, &mut subject)?;
-        let mut line = Line::of(&probe, distance(&found, &expected), args.tolerance);
+        let mut line = Check::of(&probe, distance(&found, &expected), args.tolerance);
         if probe.promise == Exactness::Exact && device.keeps_bits() {
             line.allowed = 0.0;
         } else if probe.promise == Exactness::Reassociating && !line.is_within() {
@@ -134,7 +138,7 @@ fn all_hold(tolerance: f64, lossy: &[String]) -> String {
 }
 
 /// How programs are run and compared.
-struct Subject {
+struct Testbed {
     program: Program,
     /// The timestep of each step, if known.
     timesteps: Option<Vec<f32>>,
@@ -146,15 +150,21 @@ enum Runs {
     /// A picture is drawn: each step reads the latents that the steps before it made.
     Picture(Box<Replay>),
     /// Every step reads the same random inputs.
-    Steps { device: Device, weights: Box<dyn WeightSource>, inputs: Vec<(String, HostTensor)> },
+    Steps {
+        device: Device,
+        weights: Box<dyn WeightSource>,
+        inputs: Vec<(String, HostTensor)>,
+        /// Ways to use less memory.
+        smaller: Vec<Advice>,
+    },
 }
 
-impl Subject {
-    fn open(input: &Input, args: &Args) -> Result<Self, Error> {
+impl Testbed {
+    fn open(input: &InputArg, args: &Args) -> Result<Self, Error> {
         input.refuse_sizes(&args.sizes)?;
         match input {
             // Built-in configurations have no weights to draw with.
-            Input::Model(model)
+            InputArg::Model(model)
                 if args.input.is_dir() || args.input.to_str().and_then(ModelArg::built_in).is_none() =>
             {
                 let sizes = model.sizes(&args.sizes)?;
@@ -173,7 +183,9 @@ impl Subject {
                     ..OpenOptions::default()
                 };
                 let pipeline = DiffusionPipeline::open_with(&args.input, options)?;
-                let mut request = Request::new(&*args.prompt).steps(sizes.steps).seed(args.seed.number());
+                let mut request = Request::new(args.prompt.as_deref().unwrap_or(PROMPT))
+                    .steps(sizes.steps)
+                    .seed(args.seed.number());
                 request = request.size(sizes.width, sizes.height);
                 request.max_sequence_length = Some(sizes.text_tokens);
                 let replay = Replay::new(pipeline, &request)?;
@@ -183,27 +195,39 @@ impl Subject {
                     runs: Runs::Picture(Box::new(replay)),
                 })
             }
-            Input::Model(model) => {
+            InputArg::Model(model) => {
                 let sizes = model.sizes(&args.sizes)?;
                 let dtype = args.sizes.dtype_or(DType::F32);
                 let program = model.lower_in(model.family().denoiser(), &sizes, dtype)?;
-                Self::of_steps(program, Some(model.timesteps(&args.sizes)?), args)
+                Self::of_steps(program, Some(model.timesteps(&args.sizes)?), smaller(dtype), args)
             }
-            Input::File(_) => {
+            InputArg::File(_) => {
                 let (program, timesteps) = input.program(None, &args.sizes)?;
-                Self::of_steps(program, timesteps, args)
+                Self::of_steps(program, timesteps, vec![Advice::SmallerProgram], args)
             }
         }
     }
 
-    fn of_steps(program: Program, timesteps: Option<Vec<f32>>, args: &Args) -> Result<Self, Error> {
+    fn of_steps(
+        program: Program,
+        timesteps: Option<Vec<f32>>,
+        smaller: Vec<Advice>,
+        args: &Args,
+    ) -> Result<Self, Error> {
+        if args.prompt.is_some() {
+            let input = args.input.display();
+            let message = format!(
+                "--prompt is for models that draw pictures; the inputs of {input} are random, leave it out"
+            );
+            return Err(Error::Usage(message));
+        }
         let seed = args.seed.number();
         let weights: Box<dyn WeightSource> = match &args.weights {
             Some(path) => Box::new(opened(path)?),
             None => Box::new(RandomWeights::new(&program, seed)),
         };
         let inputs = random_inputs(&program, &[], seed);
-        let runs = Runs::Steps { device: args.device.into(), weights, inputs };
+        let runs = Runs::Steps { device: args.device.into(), weights, inputs, smaller };
         Ok(Self { program, timesteps, runs })
     }
 
@@ -214,8 +238,8 @@ impl Subject {
                 let latents = replay.latents(program, noise)?;
                 Ok(vec![HashMap::from([(Name::from(names::LATENTS), latents)])])
             }
-            Runs::Steps { device, weights, inputs } => {
-                check_fits(&program.name, Memory::Resident.of(program, *device), *device)?;
+            Runs::Steps { device, weights, inputs, smaller } => {
+                check_fits(&program.name, Memory::Resident.of(program, *device), *device, smaller)?;
                 let mut executor = load(*device, program.clone(), weights.as_ref())?;
                 let inputs: Vec<_> =
                     inputs.iter().map(|(name, input)| (name.clone(), start.of(input, program))).collect();
@@ -266,16 +290,16 @@ fn opened(path: &Path) -> Result<Weights, Error> {
 
 /// Results of programs that have run, since the same one is needed repeatedly.
 #[derive(Default)]
-struct Known {
+struct ResultCache {
     by_hash: HashMap<(u64, Start), StepResults>,
 }
 
-impl Known {
+impl ResultCache {
     fn results(
         &mut self,
         program: &Program,
         start: Start,
-        subject: &mut Subject,
+        subject: &mut Testbed,
     ) -> Result<StepResults, Error> {
         let key = (program.structural_hash(), start);
         if let Some(known) = self.by_hash.get(&key) {
@@ -288,7 +312,7 @@ impl Known {
 }
 
 /// The outcome of a check.
-struct Line {
+struct Check {
     passes: usize,
     last: String,
     held: Option<(String, usize)>,
@@ -298,7 +322,7 @@ struct Line {
     rounding: Option<f64>,
 }
 
-impl Line {
+impl Check {
     /// Both programs differ from the exact result by rounding, and by chance more.
     const ROUNDINGS: f64 = 4.0;
 
@@ -329,7 +353,7 @@ impl Line {
     }
 }
 
-impl std::fmt::Display for Line {
+impl std::fmt::Display for Check {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let verdict = if self.is_within() { "within" } else { "beyond" };
         write!(f, "after pass {}, {}", self.passes, self.last)?;
@@ -346,7 +370,7 @@ impl std::fmt::Display for Line {
     }
 }
 
-fn summary(culprit: Option<&Culprit>, trail: &[Line], lossy: &[String], tolerance: f64) -> Value {
+fn summary(culprit: Option<&Culprit>, trail: &[Check], lossy: &[String], tolerance: f64) -> Value {
     let culprit = culprit.map(|culprit| {
         let application = culprit.application.as_ref().map(|application| {
             json!({
@@ -358,7 +382,7 @@ fn summary(culprit: Option<&Culprit>, trail: &[Line], lossy: &[String], toleranc
         });
         json!({ "number": culprit.number, "pass": culprit.pass, "application": application })
     });
-    let checks: Vec<Value> = trail.iter().map(Line::json).collect();
+    let checks: Vec<Value> = trail.iter().map(Check::json).collect();
     json!({ "culprit": culprit, "tolerance": tolerance, "not_judged": lossy, "checks": checks })
 }
 

@@ -14,7 +14,7 @@ use crate::cli::progress::Progress;
 use crate::cli::seed::SeedArg;
 use crate::cli::slowest::Slowest;
 use crate::cli::{by_op, tensors};
-use crate::files::Output;
+use crate::files::OutputFile;
 use crate::pipeline::{DiffusionPipeline, OpenOptions, Report, Request, bundled_model};
 use crate::{Error, VERSION};
 use reflux_ir::HostTensor;
@@ -144,7 +144,7 @@ pub fn generate(args: &Args) -> Result<(), Error> {
     }
     let request = request(args)?;
     let pictures = Pictures::named(&args.out, request.pictures()?)?;
-    let latents = args.save_latents.as_deref().map(Output::binary).transpose()?;
+    let latents = args.save_latents.as_deref().map(OutputFile::binary).transpose()?;
     pictures.refuse_mixing(latents.as_ref(), args.json)?;
     let read = args.read();
     pictures.refuse_inputs(&read)?;
@@ -174,7 +174,7 @@ pub fn generate(args: &Args) -> Result<(), Error> {
         announce_peak(pipeline.planned_peak(&request)?);
     }
     // Names would get in the way of what else is printed.
-    let names = !args.json && !pictures.are_printed() && !latents.as_ref().is_some_and(Output::is_stdout);
+    let names = !args.json && !pictures.are_printed() && !latents.as_ref().is_some_and(OutputFile::is_stdout);
     let made = make(args, &mut pipeline, &request, pictures, names)?;
     if let Some(mut output) = latents {
         tensors::write(&mut output, &[(LATENTS.to_owned(), joined(&made.latents))])?;

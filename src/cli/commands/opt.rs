@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::cli::console::{print, say_all};
-use crate::cli::input::{Input, parse};
+use crate::cli::input::{InputArg, parse};
 use crate::cli::lowering::{ModelArg, SizeArgs, built_in_names, net_names};
 use crate::cli::passes::{DriveArgs, default_for};
 use crate::cli::text_file::{read_text, text_output, write_result};
@@ -44,7 +44,7 @@ pub struct Args {
 }
 
 /// What to optimize.
-struct Source {
+struct Unoptimized {
     program: Program,
     /// The timestep of each step, if known.
     timesteps: Option<Vec<f32>>,
@@ -60,8 +60,8 @@ pub fn opt(args: &Args) -> Result<(), Error> {
         return Err(Error::Usage(message.into()));
     }
     let recipe = args.drive.passes.recipe()?;
-    let input = Input::of(&args.input)?;
-    let Source { program, timesteps, passes } = source(&input, args)?;
+    let input = InputArg::of(&args.input)?;
+    let Unoptimized { program, timesteps, passes } = source(&input, args)?;
     let default = default_for(input.role(args.net.as_deref())?, args.drive.machine());
     let pipeline = match recipe {
         Some(recipe) => input.meant(recipe).pipeline(&default),
@@ -85,10 +85,10 @@ pub fn opt(args: &Args) -> Result<(), Error> {
     write_result(&mut out, &program.to_string())
 }
 
-fn source(input: &Input, args: &Args) -> Result<Source, Error> {
+fn source(input: &InputArg, args: &Args) -> Result<Unoptimized, Error> {
     match input {
-        Input::Model(_) => of_model(input, args),
-        Input::File(path) => {
+        InputArg::Model(_) => of_model(input, args),
+        InputArg::File(path) => {
             input.refuse_sizes(&args.sizes)?;
             if args.net.is_some() {
                 let path = path.display();
@@ -101,7 +101,7 @@ fn source(input: &Input, args: &Args) -> Result<Source, Error> {
     }
 }
 
-fn of_model(input: &Input, args: &Args) -> Result<Source, Error> {
+fn of_model(input: &InputArg, args: &Args) -> Result<Unoptimized, Error> {
     let flags = [("--model", args.model.is_some()), ("--config", args.config.is_some())];
     if let Some((flag, _)) = flags.into_iter().find(|(_, given)| *given) {
         let input = args.input.display();
@@ -109,10 +109,10 @@ fn of_model(input: &Input, args: &Args) -> Result<Source, Error> {
         return Err(Error::Usage(message));
     }
     let (program, timesteps) = input.program(args.net.as_deref(), &args.sizes)?;
-    Ok(Source { program, timesteps, passes: None })
+    Ok(Unoptimized { program, timesteps, passes: None })
 }
 
-fn of_file(path: &Path, args: &Args) -> Result<Source, Error> {
+fn of_file(path: &Path, args: &Args) -> Result<Unoptimized, Error> {
     let source = read_text(path)?;
     let program = parse(path, &source)?;
     let passes = header(&source).map(|header| Pipeline::parse(&header.passes, &registry())).transpose();
@@ -121,7 +121,7 @@ fn of_file(path: &Path, args: &Args) -> Result<Source, Error> {
         Error::Config { path: path.to_owned(), error }
     })?;
     let timesteps = timesteps_of(&program, args)?;
-    Ok(Source { program, timesteps, passes })
+    Ok(Unoptimized { program, timesteps, passes })
 }
 
 /// The timesteps of a program, if the model that it was made from is given.

@@ -2,9 +2,9 @@
 
 use crate::Error;
 use crate::cli::console::print;
-use crate::cli::input::Input;
+use crate::cli::input::InputArg;
 use crate::cli::lowering::SizeArgs;
-use reflux_ir::pass::{Pipeline, Question, why};
+use reflux_ir::pass::{Pipeline, Question, RuleInfo, why};
 use reflux_models::ModelConfig;
 use reflux_passes::registry;
 use std::path::PathBuf;
@@ -19,9 +19,9 @@ pub struct Args {
 enum Command {
     /// One line per pass, with its options
     List,
-    /// Describe a pass: what it does, its options, its rules, an example
+    /// Describe a pass: what it does, its options, its rules, an example; or one of these rules
     Explain {
-        /// The name of the pass
+        /// The name of the pass, or of a rule
         name: String,
     },
     /// Say whether a rule, or each rule of a pass, applies at a value of a program, and if not, why; exits with 0 either way
@@ -58,6 +58,13 @@ pub fn passes(args: &Args) -> Result<(), Error> {
 
 fn explain(name: &str) -> Result<(), Error> {
     let registry = registry();
+    if let Some((pass, rule)) = registry.pass_with_rule(name).filter(|_| registry.find(name).is_none()) {
+        let RuleInfo { name, pattern } = rule;
+        return print(&format!(
+            "{name}: {pattern}\n\na rule of the pass `{0}`, which this describes:\n  reflux passes explain {0}\n",
+            pass.name
+        ));
+    }
     let pass = registry.get(name)?;
     let model = ModelConfig::built_in_names().next().expect("a family has one");
     let trial = format!("to see its effect\n  reflux opt {model} --preview --passes \"{}\"", pass.example);
@@ -67,7 +74,7 @@ fn explain(name: &str) -> Result<(), Error> {
 fn ask(args: &WhyArgs) -> Result<(), Error> {
     let registry = registry();
     let pipeline = Pipeline::parse(&args.passes, &registry)?;
-    let input = Input::of(&args.input)?;
+    let input = InputArg::of(&args.input)?;
     input.refuse_sizes(&args.sizes)?;
     // A pass changes the program that the question is about, so it is asked before it runs.
     let before = pipeline.passes().collect::<Vec<_>>().iter().rposition(|pass| pass.name() == args.rule);

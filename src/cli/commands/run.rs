@@ -10,10 +10,10 @@ use crate::cli::slowest::Slowest;
 use crate::cli::steps::random_inputs;
 use crate::cli::tensors;
 use crate::cli::text_file::read_text;
-use crate::files::Output;
+use crate::files::OutputFile;
 use crate::pipeline::{Memory, check_fits};
 use reflux_ir::pass::counted;
-use reflux_ir::{Fact, HostTensor, Program, WeightData, WeightError, WeightSource, verify};
+use reflux_ir::{Advice, Fact, HostTensor, Program, WeightData, WeightError, WeightSource, verify};
 use reflux_models::weights::{RandomWeights, Weights};
 use reflux_runtime::{Device, Execute, RunError, load};
 use std::path::PathBuf;
@@ -43,7 +43,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<(), Error> {
-    let mut output = args.outputs.as_deref().map(Output::binary).transpose()?;
+    let mut output = args.outputs.as_deref().map(OutputFile::binary).transpose()?;
     if let Some(output) = &output {
         let given = [&args.inputs, &args.weights].into_iter().flatten().map(PathBuf::as_path);
         output.refuse_inputs(given.chain([args.program.as_path()]))?;
@@ -92,7 +92,7 @@ fn check_memory(program: &Program, device: Device) -> Result<(), Error> {
     verify(program).map_err(RunError::from)?;
     let inputs = program.inputs.iter().map(|input| input.fact.bytes()).fold(0, u64::saturating_add);
     let needed = Memory::Resident.of(program, device).max(inputs);
-    check_fits(&program.name, needed, device)
+    check_fits(&program.name, needed, device, &[Advice::SmallerProgram])
 }
 
 /// The tensors of `--inputs`, and with `--random` noise for float inputs that are not in them.
@@ -164,7 +164,11 @@ fn run_schedule(executor: &mut dyn Execute) -> Result<Vec<(String, HostTensor)>,
     for step in 0..steps {
         let start = Instant::now();
         let mut results: Vec<_> = executor.step(step)?.into_iter().collect();
-        say(format_args!("step {step}: {:.1} ms", start.elapsed().as_secs_f64() * 1e3));
+        let milliseconds = start.elapsed().as_secs_f64() * 1e3;
+        let scheduled = &executor.program().schedule[step];
+        let chosen = executor.ran().filter(|ran| *ran != scheduled);
+        let chosen = chosen.map(|ran| format!(", `{scheduled}` chose `{ran}`")).unwrap_or_default();
+        say(format_args!("step {step}: {milliseconds:.1} ms{chosen}"));
         results.sort_by(|(a, _), (b, _)| a.cmp(b));
         for (name, value) in results {
             if let Some(at) = value.to_f32().iter().position(|number| !number.is_finite()) {

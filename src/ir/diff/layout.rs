@@ -3,7 +3,7 @@
 use super::moves::reads_the_same;
 use super::{ProgramDiff, Row, ValueCounts};
 use crate::pass::counted;
-use crate::text::{About, Printed};
+use crate::text::{Printed, Topic};
 use anstyle::{AnsiColor, Style};
 use std::fmt::{self, Formatter};
 
@@ -53,8 +53,8 @@ pub(super) fn write(diff: &ProgramDiff, options: DiffOptions, f: &mut Formatter<
     writeln!(f)?;
     for stretch in stretches(&diff.rows, options.context) {
         match stretch {
-            Stretch::Shown(row) => page.write_row(f, row)?,
-            Stretch::Elided(count) => {
+            Passage::Shown(row) => page.write_row(f, row)?,
+            Passage::Elided(count) => {
                 page.write_line(f, ELIDED, &format!("     … {count} equal lines"))?;
             }
         }
@@ -78,22 +78,22 @@ impl fmt::Display for ValueCounts {
     }
 }
 
-enum Stretch<'r> {
+enum Passage<'r> {
     Shown(&'r Row),
     Elided(usize),
 }
 
 /// The rows to show, and how many are left out between them.
-fn stretches(rows: &[Row], context: usize) -> Vec<Stretch<'_>> {
+fn stretches(rows: &[Row], context: usize) -> Vec<Passage<'_>> {
     let shown = shown(rows, context);
     let mut stretches = Vec::new();
     let places: Vec<usize> = (0..rows.len()).collect();
     for run in places.chunk_by(|&a, &b| shown[a] == shown[b]) {
         // A line that says that one line is left out is no gain.
         if shown[run[0]] || run.len() == 1 {
-            stretches.extend(run.iter().map(|&place| Stretch::Shown(&rows[place])));
+            stretches.extend(run.iter().map(|&place| Passage::Shown(&rows[place])));
         } else {
-            stretches.push(Stretch::Elided(run.len()));
+            stretches.push(Passage::Elided(run.len()));
         }
     }
     stretches
@@ -109,10 +109,10 @@ fn shown(rows: &[Row], context: usize) -> Vec<bool> {
             around.chain(stage).chain(block).for_each(|place| shown[place] = true);
         }
         match row.about() {
-            About::Signature => stage = Some(place),
-            About::Repeat(_) => block = Some(place),
-            About::End => stage = None,
-            About::RepeatEnd(_) => block = None,
+            Topic::Signature => stage = Some(place),
+            Topic::Repeat(_) => block = Some(place),
+            Topic::End => stage = None,
+            Topic::RepeatEnd(_) => block = None,
             _ => {}
         }
     }
@@ -120,7 +120,7 @@ fn shown(rows: &[Row], context: usize) -> Vec<bool> {
 }
 
 impl Row {
-    fn about(&self) -> &About {
+    fn about(&self) -> &Topic {
         let (Self::Same(line)
         | Self::Changed(line, _)
         | Self::Removed(line)

@@ -7,7 +7,7 @@
 mod decode;
 mod random;
 
-use super::codec::{Codec, Kind, Role};
+use super::codec::{Codec, Meaning, NumberKind};
 use half::f16;
 
 /// Declares the formats and their table from one list of entries.
@@ -31,8 +31,8 @@ macro_rules! block_formats {
                         file_name: None,
                         elements: $elements,
                         bytes: $bytes,
-                        kind: Kind::Float,
-                        role: Role::Block,
+                        kind: NumberKind::Float,
+                        meaning: Meaning::Block,
                         least: f64::NEG_INFINITY,
                         greatest: f64::INFINITY,
                         encode: |_, _| unreachable!("nothing is quantized to a block format"),

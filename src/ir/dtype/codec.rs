@@ -11,14 +11,14 @@ pub struct Codec {
     pub elements: usize,
     /// The bytes in which these are stored. In host memory a code of fewer than eight bits takes a byte.
     pub bytes: usize,
-    pub kind: Kind,
-    pub role: Role,
+    pub kind: NumberKind,
+    pub meaning: Meaning,
     /// The least number, or code.
     pub least: f64,
     /// The greatest finite number, or code.
     pub greatest: f64,
     /// Numbers to little-endian elements, of which there must be as many. Each is rounded to the nearest, of two the even
-    /// one. What is out of bounds becomes infinite in a [`Role::Number`] that is a float, and the bound in all others; a NaN
+    /// one. What is out of bounds becomes infinite in a [`Meaning::Number`] that is a float, and the bound in all others; a NaN
     /// stays one in floats, and becomes 0 in integers.
     pub encode: fn(&[f32], &mut [u8]),
     /// Little-endian elements to numbers, of which there must be as many.
@@ -27,7 +27,7 @@ pub struct Codec {
 
 /// What the bits of an element are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum NumberKind {
     Float,
     Signed,
     Unsigned,
@@ -35,7 +35,7 @@ pub enum Kind {
 
 /// The meaning of an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum Meaning {
     /// Itself.
     Number,
     /// A code, which has a value only with a scale.

@@ -76,7 +76,10 @@ fn bounds_are_what_the_table_says_and_what_lies_beyond_saturates_or_is_infinite(
             assert_eq!([-1e30, 1e30].map(|x| dtype.round(x)), bounds, "{dtype}");
         }
         let nan = dtype.round(f32::NAN);
-        assert!(if dtype.codec().kind == Kind::Float { nan.is_nan() } else { nan == 0.0 }, "{dtype}: {nan}");
+        assert!(
+            if dtype.codec().kind == NumberKind::Float { nan.is_nan() } else { nan == 0.0 },
+            "{dtype}: {nan}"
+        );
     }
 }
 

@@ -109,14 +109,14 @@ pub fn bisect<E: std::error::Error>(
 /// Passes that are compared with one program.
 struct Stretch<'p> {
     /// The program after the passes before `start`.
-    reference: Made,
+    reference: Rewritten,
     start: usize,
     /// Of the passes from `start` on.
     promises: &'p [Exactness],
 }
 
 /// A program, and the report of the last pass that made it.
-struct Made {
+struct Rewritten {
     program: Program,
     report: Option<PassReport>,
     /// The place of the last application that was allowed.
@@ -132,7 +132,7 @@ struct Search<'a, E> {
 
 impl<E: std::error::Error> Search<'_, E> {
     /// The result of the first `passes` passes, the last limited by `allowance`.
-    fn made(&self, passes: usize, allowance: &Allowance) -> Result<Made, DriverError> {
+    fn made(&self, passes: usize, allowance: &Allowance) -> Result<Rewritten, DriverError> {
         let mut driver = Driver {
             timesteps: self.timesteps,
             stop_after: Some(passes),
@@ -140,13 +140,13 @@ impl<E: std::error::Error> Search<'_, E> {
             ..Driver::default()
         };
         let (program, mut report) = driver.run(self.program.clone(), self.pipeline)?;
-        Ok(Made { program, report: report.passes.pop(), place: allowance.last() })
+        Ok(Rewritten { program, report: report.passes.pop(), place: allowance.last() })
     }
 
     fn holds(
         &mut self,
-        reference: &Made,
-        made: &Made,
+        reference: &Rewritten,
+        made: &Rewritten,
         passes: usize,
         promised: Option<(Exactness, Option<(&str, usize)>)>,
     ) -> Result<bool, BisectError<E>> {
@@ -160,7 +160,7 @@ impl<E: std::error::Error> Search<'_, E> {
     fn probe(
         &mut self,
         stretch: &Stretch,
-        made: &Made,
+        made: &Rewritten,
         passes: usize,
         held: Option<(&str, usize)>,
     ) -> Result<bool, BisectError<E>> {

@@ -26,7 +26,7 @@ const ONLY: &str = "passes_only";
 /// `passes` run with the default ones; `passes_only`, instead of it, lists exactly the passes to run. Either may be pipeline
 /// text instead of a list.
 #[derive(Debug)]
-pub struct Config {
+pub struct PassConfig {
     pub recipe: Recipe,
 }
 
@@ -46,7 +46,7 @@ pub enum ConfigError {
     Pipeline(#[from] PipelineError),
 }
 
-impl Config {
+impl PassConfig {
     /// The table that `text` holds, as TOML or JSON.
     pub fn table(text: &str) -> Result<Map<String, Value>, ConfigError> {
         let table = if text.trim_start().starts_with('{') {

@@ -2,8 +2,8 @@
 
 use super::dump::{DumpFormat, Dumps, reproducer};
 use super::{
-    Allowance, Changed, Estimate, OrderError, Pass, PassContext, PassError, PassReport, Pipeline, Property,
-    Report,
+    Allowance, Changed, Estimate, OrderError, Pass, PassContext, PassError, PassReport, Pipeline,
+    PipelineReport, Property,
 };
 use crate::{Machine, Program, VerifyError, verify, words};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -101,10 +101,10 @@ impl Driver<'_> {
         &mut self,
         mut program: Program,
         pipeline: &Pipeline,
-    ) -> Result<(Program, Report), DriverError> {
+    ) -> Result<(Program, PipelineReport), DriverError> {
         verify(&program).map_err(DriverError::Input)?;
         pipeline.check_order(&program)?;
-        let mut report = Report::default();
+        let mut report = PipelineReport::default();
         let mut dumps = match self.dump_dir {
             Some(folder) => {
                 let dumps = Dumps::start(folder, self.dump_formats, self.machine, &program);

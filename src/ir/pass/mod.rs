@@ -5,7 +5,7 @@
 //! - [`Pipeline`]: passes in order, from text or a config file; badly ordered ones are refused.
 //! - [`Recipe`]: the passes that a user asks for, with or without the default ones.
 //! - [`Driver`]: runs a pipeline: verifies, hashes, times and dumps, and writes a reproducer if a pass fails.
-//! - [`Report`]: what each pass did.
+//! - [`PipelineReport`]: what each pass did.
 
 mod about;
 mod allowance;
@@ -30,19 +30,19 @@ mod why;
 pub use about::{About, OptionInfo, OptionKind, OptionValue};
 pub use allowance::Allowance;
 pub use bisect::{Application, BisectError, Culprit, Judged, Probe, bisect};
-pub use config::{Config, ConfigError};
+pub use config::{ConfigError, PassConfig};
 pub use context::PassContext;
 pub use driver::{Driver, DriverError, DumpPoints, Failure};
 pub use dump::{DumpFormat, Header, header};
 pub use glob::{Globs, PatternError};
-pub use nearest::did_you_mean;
+pub use nearest::{did_you_mean, nearest};
 pub use options::options_of;
 pub use pipeline::Pipeline;
 pub use pipeline_error::{OrderError, PipelineError};
 pub use property::{ONE_VARIANT, Property};
 pub use recipe::Recipe;
 pub use registry::{Built, PassInfo, Registry};
-pub use report::{Estimate, PassReport, Report, RuleStats, counted};
+pub use report::{Estimate, PassReport, PipelineReport, RuleStats, counted};
 pub use rule::{Answer, Mismatch, Place, Rule, RuleError, RuleInfo, apply_rules, try_rule};
 pub use why::{Obstacle, Question, Verdict, Why, WhyError, why};
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// The nearest of `names` to `name`, if any is near.
-pub(super) fn nearest<'n>(names: impl Iterator<Item = &'n str>, name: &str) -> Option<&'n str> {
+pub fn nearest<'n>(names: impl Iterator<Item = &'n str>, name: &str) -> Option<&'n str> {
     let distance = |known: &&str| strsim::levenshtein(&known.to_lowercase(), &name.to_lowercase());
     let nearest = names.min_by_key(distance)?;
     (distance(&nearest) <= 1 + nearest.len() / 3).then_some(nearest)

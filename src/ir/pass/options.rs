@@ -157,7 +157,7 @@ pub(super) const BARE: &str = "";
 
 /// Parses `name, name(option, key=value, key=[a,b])`; an error is a message and the offset of the byte that it is about.
 pub(super) fn parse(text: &str) -> Result<Vec<Written>, (String, usize)> {
-    let mut parser = Parser { text, at: 0 };
+    let mut parser = OptionsParser { text, at: 0 };
     let mut passes = vec![parser.pass()?];
     while parser.accept(',') {
         passes.push(parser.pass()?);
@@ -168,12 +168,12 @@ pub(super) fn parse(text: &str) -> Result<Vec<Written>, (String, usize)> {
     }
 }
 
-struct Parser<'t> {
+struct OptionsParser<'t> {
     text: &'t str,
     at: usize,
 }
 
-impl Parser<'_> {
+impl OptionsParser<'_> {
     fn pass(&mut self) -> Result<Written, (String, usize)> {
         let name = self.word("the name of a pass")?;
         let mut options = Map::new();

@@ -3,7 +3,7 @@
 use super::about::value_text;
 use super::pipeline_error::{OrderError, PipelineError};
 use super::{Exactness, ONE_VARIANT, Pass, PassReport, Property, Registry, options};
-use crate::{Machine, Program};
+use crate::{Advice, Machine, Name, Program};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
@@ -213,14 +213,25 @@ impl Pipeline {
         let &Conflict { pass, property, ended_by } = conflict;
         let pass_text = self.text_of(pass);
         let Some(culprit) = ended_by else {
-            let because = "which does not hold for the input program".to_owned();
+            let because = if property == ONE_VARIANT {
+                format!("but the input program has {}", variants_of(program))
+            } else {
+                "which does not hold for the input program".to_owned()
+            };
             let bringing =
                 (0..self.passes.len()).find(|&other| self.passes[other].pass.brings().contains(&property));
             let fix = match bringing {
                 Some(other) => format!("put `{}` before `{pass_text}`", self.text_of(other)),
                 None => format!("run `{pass_text}` on an earlier form of the program"),
             };
-            return OrderError { pass: pass_text, property, because, fix };
+            let advice = self.possible(program).map(|passes| Advice::Passes(passes.to_string()));
+            return OrderError {
+                pass: pass_text,
+                property,
+                because,
+                fix,
+                advice: advice.into_iter().collect(),
+            };
         };
         let culprit_text = self.text_of(culprit);
         let because = format!("which `{culprit_text}`, before it, ends");
@@ -235,8 +246,28 @@ impl Pipeline {
             None if pass_text == culprit_text => format!("run `{pass_text}` once"),
             None => format!("`{pass_text}` and `{culprit_text}` cannot be combined, remove one of them"),
         };
-        OrderError { pass: pass_text, property, because, fix }
+        OrderError { pass: pass_text, property, because, fix, advice: Vec::new() }
     }
+
+    /// Those of the passes that can run on `program`, one after the other, if there are any.
+    fn possible(&self, program: &Program) -> Option<Self> {
+        let mut order: Vec<usize> = (0..self.passes.len()).collect();
+        while let Some(conflict) = self.first_conflict(&order, |property| (property.holds)(program)) {
+            order.retain(|&index| index != conflict.pass);
+        }
+        let passes = order.into_iter().map(|index| self.passes[index].clone()).collect();
+        Some(Self { passes }).filter(|possible| !possible.is_empty())
+    }
+}
+
+/// The variants and probes of `program`, in a phrase.
+fn variants_of(program: &Program) -> String {
+    let (probes, variants): (Vec<&Name>, Vec<&Name>) =
+        program.variants.keys().partition(|name| program.is_probe(name));
+    let listed =
+        |names: &[&Name]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let variants = format!("the variants {}", listed(&variants));
+    if probes.is_empty() { variants } else { format!("{variants}, and the probes {}", listed(&probes)) }
 }
 
 /// `order` with `pass` just before `other`.

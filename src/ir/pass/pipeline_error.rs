@@ -2,6 +2,7 @@
 
 use super::nearest::did_you_mean;
 use super::property::Property;
+use crate::Advice;
 
 /// Text that is not a pipeline.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,10 +17,12 @@ pub enum PipelineError {
 
 /// Passes that cannot run in the order given.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{pass}` needs {property}, {because}: {fix}")]
+#[error("`{pass}` needs {property}, {because}: {}", Advice::after(.fix, ", or ", .advice))]
 pub struct OrderError {
     pub pass: String,
     pub property: Property,
     pub because: String,
     pub fix: String,
+    /// The passes that could run instead, if any.
+    pub advice: Vec<Advice>,
 }

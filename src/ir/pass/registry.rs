@@ -1,7 +1,7 @@
 //! The registry of passes.
 
 use super::nearest::nearest;
-use super::{About, Pass, PipelineError, options};
+use super::{About, Pass, PipelineError, RuleInfo, options};
 use crate::words;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -65,6 +65,14 @@ impl Registry {
     /// The pass called `name`, in upper or lower case.
     pub fn find(&self, name: &str) -> Option<&PassInfo> {
         self.passes.iter().find(|pass| options::is_same(pass.name, name))
+    }
+
+    /// The first pass that has the rule `name`, with the options of its example, and the rule.
+    pub fn pass_with_rule(&self, name: &str) -> Option<(&PassInfo, RuleInfo)> {
+        self.iter().find_map(|info| {
+            let rules = self.example(info)?.passes().flat_map(Pass::rules).collect::<Vec<_>>();
+            Some((info, rules.into_iter().find(|rule| rule.name == name)?))
+        })
     }
 
     /// The pass called `name`, or the error that there is none.

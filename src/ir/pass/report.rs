@@ -9,11 +9,11 @@ use std::time::Duration;
 
 /// What a pipeline did, pass by pass.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Report {
+pub struct PipelineReport {
     pub passes: Vec<PassReport>,
 }
 
-impl Report {
+impl PipelineReport {
     /// Whether a pass hit a limit before it was done.
     pub fn is_cut_short(&self) -> bool {
         self.passes.iter().any(|pass| pass.is_cut_short)
@@ -188,7 +188,7 @@ impl fmt::Display for PassReport {
     }
 }
 
-impl Report {
+impl PipelineReport {
     /// A table of every rule that passes have tried: how often, how often it fitted, and the time it took.
     pub fn rules(&self) -> impl fmt::Display + '_ {
         fmt::from_fn(|f| {
@@ -205,7 +205,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for PipelineReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.passes.iter().try_for_each(|pass| writeln!(f, "{pass}"))
     }

@@ -75,10 +75,10 @@ impl fmt::Display for Affine {
 
 /// A dotted name, some of whose segments may advance with the index: `blocks.{i}.attn`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Template(pub Vec<Segment>);
+pub(super) struct Template(pub Vec<TemplatePart>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Segment {
+pub(super) enum TemplatePart {
     Text(String),
     Index(Affine),
 }
@@ -96,20 +96,20 @@ impl Template {
 
     /// A template without holes.
     pub fn plain(name: &str) -> Self {
-        Self(segments(name).map(|segment| Segment::Text(segment.to_owned())).collect())
+        Self(segments(name).map(|segment| TemplatePart::Text(segment.to_owned())).collect())
     }
 
     /// Whether it has no holes.
     pub fn is_plain(&self) -> bool {
-        self.0.iter().all(|segment| matches!(segment, Segment::Text(_)))
+        self.0.iter().all(|segment| matches!(segment, TemplatePart::Text(_)))
     }
 
     /// Parses a name with holes; `None` if a hole holds no `a*i+b`.
     pub fn parse(name: &str) -> Option<Self> {
         let segment = |text: &str| match text.strip_prefix('{') {
-            Some(hole) => Affine::parse(hole.strip_suffix('}')?).map(Segment::Index),
+            Some(hole) => Affine::parse(hole.strip_suffix('}')?).map(TemplatePart::Index),
             None if text.contains(['{', '}']) => None,
-            None => Some(Segment::Text(text.to_owned())),
+            None => Some(TemplatePart::Text(text.to_owned())),
         };
         segments(name).map(segment).collect::<Option<_>>().map(Self)
     }
@@ -118,8 +118,8 @@ impl Template {
     pub fn through(index: i64, first: &str, second: &str) -> Option<Self> {
         let (a, b): (Vec<_>, Vec<_>) = (segments(first).collect(), segments(second).collect());
         let segment = |(a, b): (&&str, &&str)| match a == b {
-            true => Some(Segment::Text((*a).to_owned())),
-            false => Affine::through(index, a.parse().ok()?, b.parse().ok()?).map(Segment::Index),
+            true => Some(TemplatePart::Text((*a).to_owned())),
+            false => Affine::through(index, a.parse().ok()?, b.parse().ok()?).map(TemplatePart::Index),
         };
         // A hole cannot be written as the first segment.
         (a.len() == b.len() && a.first() == b.first())
@@ -138,7 +138,7 @@ impl Template {
     /// What is written as `self` below `base`: the inverse of [`Template::relative_to`].
     pub fn below(mut self, base: &Self) -> Self {
         // A leading dot is an empty first segment.
-        if self.0.first() == Some(&Segment::Text(String::new())) {
+        if self.0.first() == Some(&TemplatePart::Text(String::new())) {
             self.0.splice(..1, base.0.iter().cloned());
         }
         self
@@ -155,8 +155,8 @@ impl Template {
             .0
             .iter()
             .map(|segment| match segment {
-                Segment::Text(text) => Some(text.clone()),
-                Segment::Index(affine) => affine.at(index).map(|value| value.to_string()),
+                TemplatePart::Text(text) => Some(text.clone()),
+                TemplatePart::Index(affine) => affine.at(index).map(|value| value.to_string()),
             })
             .collect();
         Some(segments?.join("."))
@@ -168,8 +168,8 @@ impl fmt::Display for Template {
         for (at, segment) in self.0.iter().enumerate() {
             f.write_str(if at == 0 { "" } else { "." })?;
             match segment {
-                Segment::Text(text) => f.write_str(text)?,
-                Segment::Index(affine) => affine.fmt(f)?,
+                TemplatePart::Text(text) => f.write_str(text)?,
+                TemplatePart::Index(affine) => affine.fmt(f)?,
             }
         }
         Ok(())

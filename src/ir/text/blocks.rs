@@ -1,6 +1,6 @@
 //! The repeated blocks of a graph, for exports.
 
-use super::ast::{Line, Segment, Statement};
+use super::ast::{Line, Statement, TemplatePart};
 use super::lines::lines;
 use super::options::PrintOptions;
 use super::roll::roll;
@@ -31,9 +31,9 @@ pub(crate) fn blocks(graph: &Graph) -> Vec<Block> {
 }
 
 fn path(line: &Line, rounds: &Range<i64>) -> Vec<String> {
-    let written = |segment: &Segment| match segment {
-        Segment::Text(text) => text.clone(),
-        Segment::Index(affine) => match (affine.scale, affine.at(rounds.start), affine.at(rounds.end)) {
+    let written = |segment: &TemplatePart| match segment {
+        TemplatePart::Text(text) => text.clone(),
+        TemplatePart::Index(affine) => match (affine.scale, affine.at(rounds.start), affine.at(rounds.end)) {
             (1, Some(first), Some(end)) => format!("{{{first}..{end}}}"),
             _ => affine.to_string(),
         },

@@ -8,12 +8,12 @@ use crate::{Fact, Graph, GraphBuilder, GraphError, ModulePath, Name, ValueId, wo
 use std::collections::BTreeMap;
 
 /// A graph in the making.
-pub(super) struct Builder<'s> {
+pub(super) struct TextBuilder<'s> {
     source: &'s str,
     graph: GraphBuilder,
 }
 
-impl<'s> Builder<'s> {
+impl<'s> TextBuilder<'s> {
     pub fn new(source: &'s str) -> Self {
         Self { source, graph: GraphBuilder::new() }
     }

@@ -11,10 +11,10 @@ use crate::{DType, words};
 /// A fused op as written, with its operands. `dtype` is that of the line, which comes after.
 pub(super) struct FusedText {
     pub operands: Vec<Spanned<Operand>>,
-    kind: Kind,
+    kind: FusedKind,
 }
 
-enum Kind {
+enum FusedKind {
     Rowwise(Body),
     Gemm { product: Body, segments: Vec<(Option<usize>, Body)> },
 }
@@ -22,10 +22,10 @@ enum Kind {
 impl FusedText {
     /// What stands behind the name of a fused op: `FORMULA`, or of a gemm `PRODUCT {columns: FORMULA, …}`.
     pub fn parse(parser: &mut Parser, name: &str) -> Parsed<Self> {
-        let mut formula = Formula { parser, operands: Vec::new(), acc: false };
+        let mut formula = FormulaParser { parser, operands: Vec::new(), acc: false };
         let first = formula.body()?;
         if Rowwise::NAMES.contains(&name) {
-            return Ok(Self { operands: formula.operands, kind: Kind::Rowwise(first) });
+            return Ok(Self { operands: formula.operands, kind: FusedKind::Rowwise(first) });
         }
         formula.acc = true;
         let mut segments = Vec::new();
@@ -40,14 +40,14 @@ impl FusedText {
         if segments.is_empty() {
             segments.push((None, Body::of(Arg::Acc)));
         }
-        Ok(Self { operands: formula.operands, kind: Kind::Gemm { product: first, segments } })
+        Ok(Self { operands: formula.operands, kind: FusedKind::Gemm { product: first, segments } })
     }
 
     /// The op whose result is of type `dtype` and has `columns` columns.
     pub fn op(self, dtype: DType, columns: usize) -> Op {
         match self.kind {
-            Kind::Rowwise(body) => Rowwise { body, dtype }.into(),
-            Kind::Gemm { product, segments } => {
+            FusedKind::Rowwise(body) => Rowwise { body, dtype }.into(),
+            FusedKind::Gemm { product, segments } => {
                 let segment =
                     |(own, body): (Option<usize>, Body)| Segment { columns: own.unwrap_or(columns), body };
                 Gemm { product, segments: segments.into_iter().map(segment).collect(), dtype }.into()
@@ -66,14 +66,14 @@ pub(super) fn attributes(op: &Op) -> Vec<(String, Attribute)> {
 const TOO_LONG: &str = "the formula is too long: compute a part of it on a separate line";
 
 /// A formula being parsed.
-struct Formula<'p, 's> {
+struct FormulaParser<'p, 's> {
     parser: &'p mut Parser<'s>,
     operands: Vec<Spanned<Operand>>,
     /// Whether `acc` means something here.
     acc: bool,
 }
 
-impl Formula<'_, '_> {
+impl FormulaParser<'_, '_> {
     /// `columns: FORMULA`, or `FORMULA` of all columns.
     fn segment(&mut self) -> Parsed<(Option<usize>, Body)> {
         let columns = match self.parser.peek() {

@@ -58,5 +58,5 @@ pub use parse::parse;
 
 pub(crate) use blocks::blocks;
 pub(crate) use lines::line_of;
-pub(crate) use printed::{About, Part, Printed, Section};
+pub(crate) use printed::{Part, Printed, Section, Topic};
 pub(crate) use range::{follows, written as range_of};

@@ -1,7 +1,7 @@
 //! The parser: the grammar of programs. [`super::build`] gives lines their meaning.
 
 use super::ast::{Carried, Line, Operand, PREVIOUS, Repeat, Spanned, Template};
-use super::build::Builder;
+use super::build::TextBuilder;
 use super::formula::FusedText;
 use super::lexer::{ParseError, Span, Token};
 use super::parser::{Parsed, Parser};
@@ -152,7 +152,7 @@ impl Parser<'_> {
         is_probe: bool,
     ) -> Parsed<(Graph, Vec<Spanned<Name>>, Vec<Name>)> {
         let span = self.span();
-        let mut builder = Builder::new(self.source);
+        let mut builder = TextBuilder::new(self.source);
         for input in self.names()? {
             builder.input(&input, known)?;
         }

@@ -1,6 +1,6 @@
 //! The parser's parts that know nothing of programs: tokens, names, operands, attributes and types.
 
-use super::ast::{Affine, Attribute, Operand, Segment, Spanned, Template};
+use super::ast::{Affine, Attribute, Operand, Spanned, Template, TemplatePart};
 use super::lexer::{Lexer, ParseError, Span, Token};
 use super::range;
 use crate::name::{MOST_SEGMENTS, is_well_formed};
@@ -273,10 +273,10 @@ impl<'s> Parser<'s> {
             let message = format!("in `{word}`, braces must hold a whole segment of the form `{{a*i+b}}`");
             return Err(self.error_at(span, message));
         };
-        if node.0.iter().skip(1).any(|segment| *segment == Segment::Text(String::new())) {
+        if node.0.iter().skip(1).any(|segment| *segment == TemplatePart::Text(String::new())) {
             return Err(self.error_at(span, format!("`{word}` has an empty segment")));
         }
-        if !self.in_block && node.0.iter().any(|segment| matches!(segment, Segment::Index(_))) {
+        if !self.in_block && node.0.iter().any(|segment| matches!(segment, TemplatePart::Index(_))) {
             return Err(self.error_at(span, "there is no `i` outside a repeated block"));
         }
         Ok(Spanned { node, span })

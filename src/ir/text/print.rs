@@ -3,7 +3,7 @@
 use super::ast::{Line, Repeat, Statement, Template};
 use super::lines::lines;
 use super::options::PrintOptions;
-use super::printed::{About, Part, Section};
+use super::printed::{Part, Section, Topic};
 use super::range;
 use super::roll::roll;
 use super::write::write_line;
@@ -26,17 +26,17 @@ impl Program {
     /// The lines of that text, part by part.
     pub(crate) fn sections(&self, options: &PrintOptions) -> Vec<Section> {
         let mut declared = Section::new(Part::Declarations);
-        declared.push(About::Program, format!("program {} {{", self.name));
-        declare(&mut declared, "input", About::Input, &self.inputs, options);
-        declare(&mut declared, "carry", About::Carry, &self.carries, options);
+        declared.push(Topic::Program, format!("program {} {{", self.name));
+        declare(&mut declared, "input", Topic::Input, &self.inputs, options);
+        declare(&mut declared, "carry", Topic::Carry, &self.carries, options);
         let mut schedule = Section::new(Part::Schedule);
         let time = options.machine.filter(|_| options.costs).map(|machine| {
             let most = if self.has_choices() { "at most " } else { "" };
             format!("  // {most}{} on {}", duration(machine.of_schedule(self)), machine.name)
         });
         let steps = run_lengths(&self.schedule);
-        schedule.push(About::Schedule, format!("  schedule{steps}{}", time.unwrap_or_default()));
-        schedule.push(About::ProgramEnd, "}");
+        schedule.push(Topic::Schedule, format!("  schedule{steps}{}", time.unwrap_or_default()));
+        schedule.push(Topic::ProgramEnd, "}");
         let stages = self.stages().map(|(stage, graph)| section(self, stage, graph, options));
         std::iter::once(declared).chain(stages).chain([schedule]).collect()
     }
@@ -45,7 +45,7 @@ impl Program {
 fn declare(
     out: &mut Section,
     keyword: &str,
-    about: fn(Name) -> About,
+    about: fn(Name) -> Topic,
     declarations: &[Declaration],
     options: &PrintOptions,
 ) {
@@ -66,7 +66,7 @@ fn run_lengths(schedule: &[Name]) -> String {
 
 fn section(program: &Program, stage: Stage, graph: &Graph, options: &PrintOptions) -> Section {
     let mut out = Section::new(Part::Stage(stage.clone()));
-    out.push(About::Signature, signature(program, &stage, graph, options));
+    out.push(Topic::Signature, signature(program, &stage, graph, options));
     let lines = lines(graph, options);
     let statements =
         if options.unrolled { lines.into_iter().map(Statement::Line).collect() } else { roll(lines) };
@@ -77,10 +77,10 @@ fn section(program: &Program, stage: Stage, graph: &Graph, options: &PrintOption
         }
     }
     if options.costs {
-        out.push(About::Total, total(program, &stage, graph, options));
+        out.push(Topic::Total, total(program, &stage, graph, options));
     }
-    out.push(About::Return, format!("    return {}", results(graph, options)));
-    out.push(About::End, "  }");
+    out.push(Topic::Return, format!("    return {}", results(graph, options)));
+    out.push(Topic::End, "  }");
     out
 }
 
@@ -139,19 +139,19 @@ fn push_repeat(out: &mut Section, repeat: &Repeat, options: &PrintOptions) {
     if !module.is_empty() {
         header += &format!(" in {module}");
     }
-    out.push(About::Repeat(module.clone()), header + " {");
+    out.push(Topic::Repeat(module.clone()), header + " {");
     for line in &repeat.body {
         push_line(out, 6, line, &repeat.path, options);
     }
     let yields: Vec<_> = repeat.carried.iter().map(|carried| format!("%{}", carried.stem)).collect();
     if !yields.is_empty() {
-        out.push(About::Yield(module.clone()), format!("      yield {}", yields.join(", ")));
+        out.push(Topic::Yield(module.clone()), format!("      yield {}", yields.join(", ")));
     }
-    out.push(About::RepeatEnd(module), "    }");
+    out.push(Topic::RepeatEnd(module), "    }");
 }
 
 fn push_line(out: &mut Section, indent: usize, line: &Line, base: &Template, options: &PrintOptions) {
     let mut text = " ".repeat(indent);
     write_line(&mut text, line, base, options);
-    out.push(About::Value(line.name.node.to_string().into()), text);
+    out.push(Topic::Value(line.name.node.to_string().into()), text);
 }

@@ -5,13 +5,13 @@ use crate::{Name, Stage};
 /// A printed line, without its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Printed {
-    pub about: About,
+    pub about: Topic,
     pub text: String,
 }
 
 /// What a line is about: the same in two programs, however else they differ.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum About {
+pub(crate) enum Topic {
     /// The program's first line.
     Program,
     Input(Name),
@@ -57,7 +57,7 @@ impl Section {
         Self { part, lines: Vec::new() }
     }
 
-    pub fn push(&mut self, about: About, text: impl Into<String>) {
+    pub fn push(&mut self, about: Topic, text: impl Into<String>) {
         self.lines.push(Printed { about, text: text.into() });
     }
 }

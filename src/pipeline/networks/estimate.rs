@@ -2,7 +2,8 @@
 
 use super::{Networks, Optimized};
 use crate::Error;
-use crate::pipeline::memory::{Memory, Peak, check_fits};
+use crate::pipeline::memory::{Memory, Peak, check_fits, smaller};
+use reflux_ir::Advice;
 use reflux_models::{Net, Role, Sizes};
 
 impl Networks {
@@ -31,6 +32,8 @@ impl Networks {
     /// [`Error::Memory`], and as [`Networks::peak`].
     pub fn check_memory(&mut self, sizes_of: impl Fn(&Net) -> Sizes) -> Result<(), Error> {
         let device = self.device;
+        let mut advice = smaller(self.dtype);
+        advice.extend((self.memory == Memory::Resident).then_some(Advice::LowMemory));
         for &net in self.family().nets {
             let sizes = sizes_of(net);
             // Loaded networks have their memory already.
@@ -38,11 +41,11 @@ impl Networks {
                 continue;
             }
             let Optimized { program, needed, .. } = self.optimized(net, &sizes)?;
-            check_fits(&program.name, *needed, device)?;
+            check_fits(&program.name, *needed, device, &advice)?;
         }
         if !self.loaded.is_empty() {
             return Ok(());
         }
-        check_fits("all networks", self.peak(sizes_of)?, device)
+        check_fits("all networks", self.peak(sizes_of)?, device, &advice)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Networks;
 use crate::Error;
-use reflux_ir::{DType, HostTensor};
+use reflux_ir::{Advice, DType, HostTensor};
 use reflux_models::Net;
 
 impl Networks {
@@ -16,39 +16,47 @@ impl Networks {
 
     /// The error for NaN or infinity in the results of `net`.
     pub fn not_finite(&self, net: &'static Net, when: String) -> Error {
-        let cause = self.damaged_weight(net).unwrap_or_else(|| advice(self.dtype).to_owned());
-        Error::NotFinite { network: net.folder, when, dtype: self.dtype, cause }
+        let (cause, advice) = self.damaged_weight(net).unwrap_or_else(|| likely(self.dtype));
+        Error::NotFinite { network: net.folder, when, dtype: self.dtype, cause, advice }
     }
 
-    /// Whether a weight of `net` is not finite, as stored or in the dtype of the computation.
-    fn damaged_weight(&self, net: &'static Net) -> Option<String> {
+    /// The weight of `net` that is not finite, as stored or in the dtype of the computation, and what to do.
+    fn damaged_weight(&self, net: &'static Net) -> Option<(String, Vec<Advice>)> {
         let weights = self.weights.get(net)?;
         let program = self.lower(net, &self.family().geometry.smallest()).ok()?;
         let names = program.weights();
         let damaged = names.keys().find(|name| weights.tensor(name).is_ok_and(|tensor| !is_finite(&tensor)));
         if let Some(name) = damaged {
             let path = weights.path().display();
-            return Some(format!("its weight `{name}` in {path} contains such numbers: download it again"));
+            return Some((
+                format!("its weight `{name}` in {path} contains such numbers: download it again"),
+                Vec::new(),
+            ));
         }
         let is_large = |tensor: HostTensor| !is_finite(&tensor.cast(self.dtype));
         let large = names.keys().find(|name| weights.tensor(name).is_ok_and(is_large))?;
-        Some(format!("its weight `{large}` is too large for {}: try --dtype bf16 or --dtype f32", self.dtype))
+        Some((format!("its weight `{large}` is too large for {}", self.dtype), vec![LARGER]))
     }
 }
 
-/// What to try if no weight explains the NaN or infinity, in a pipeline that computes in `dtype`.
-fn advice(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F16 => "f16 numbers end at 65504: try --dtype bf16 or --dtype f32",
-        DType::F32 => {
-            "leave out what may have brought them about (initial latents, a true CFG scale, an edited program, lossy --passes); \
-         without these its weights are damaged, so download them again"
-        }
-        DType::BF16 => "try --dtype f32, or leave out lossy --passes",
+/// Types that hold larger numbers than f16.
+const LARGER: Advice = Advice::Dtype(&[DType::BF16, DType::F32]);
+
+/// The likely cause if no weight explains the NaN or infinity, in a pipeline that computes in `dtype`, and what to do.
+fn likely(dtype: DType) -> (String, Vec<Advice>) {
+    let (cause, advice) = match dtype {
+        DType::F16 => ("f16 numbers end at 65504", vec![LARGER]),
+        DType::F32 => (
+            "leave out what may have brought them about (initial latents, a true CFG scale, an edited program, lossy passes); \
+             without these its weights are damaged, so download them again",
+            Vec::new(),
+        ),
+        DType::BF16 => ("leave out lossy passes, if there are any", vec![Advice::Dtype(&[DType::F32])]),
         DType::I32 | DType::I8 | DType::F8E4M3 | DType::U4 | DType::Block(_) => {
             unreachable!("no network computes in {dtype}")
         }
-    }
+    };
+    (cause.to_owned(), advice)
 }
 
 fn is_finite(tensor: &HostTensor) -> bool {

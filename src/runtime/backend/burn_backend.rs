@@ -156,7 +156,7 @@ impl<B: BurnBackend> Kept<B> {
 }
 
 /// A result of a graph.
-pub type Made<B> = (Name, Fact, Value<B>);
+pub type GraphResult<B> = (Name, Fact, Value<B>);
 
 /// Is told of each op, by its value's name, how long it took.
 pub type Observer<'o> = &'o mut dyn FnMut(&str, Duration);
@@ -169,7 +169,7 @@ pub trait GraphRunner<B: BurnBackend> {
         &self,
         inputs: &HashMap<Name, Kept<B>>,
         observe: Option<Observer>,
-    ) -> Result<Vec<Made<B>>, RunError>;
+    ) -> Result<Vec<GraphResult<B>>, RunError>;
 
     /// Waits for what runs.
     fn wait(&self) -> Result<(), RunError>;

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 /// A kind of device that programs run on, and the code that runs them there.
 pub(crate) trait Backend: Sync + RefUnwindSafe {
-    fn facts(&self) -> &'static Facts;
+    fn facts(&self) -> &'static BackendFacts;
 
     /// Checks that the device can be used, without starting to use it.
     fn probe(&self) -> Result<DeviceInfo, DeviceError>;
@@ -37,7 +37,7 @@ pub(crate) trait Backend: Sync + RefUnwindSafe {
 
 /// What is always true of a backend.
 #[derive(Debug)]
-pub(crate) struct Facts {
+pub(crate) struct BackendFacts {
     /// As users name its device: `cuda`.
     pub name: &'static str,
     /// What else they may call it.

@@ -10,7 +10,7 @@
 //! 3. If its machines have no table yet: `src/ir/machine/NAME.toml` and its name in `tables!` of `src/ir/machine.rs`, so that `fuse` knows what
 //!    is fast there, and its name in the backend's list of `machines`. A new card of a maker that is known takes this step alone.
 //!
-//! Everything else follows: `--device`, `reflux doctor` and its proofs of kernels, the default passes, memory planning.
+//! Everything else follows: the names of devices, `reflux doctor` and its proofs of kernels, the default passes, memory planning.
 
 mod burn_backend;
 mod cpu;
@@ -20,16 +20,16 @@ mod interface;
 
 pub(crate) use burn_backend::{BurnBackend, GraphRunner, Kept, Loader, Unplanned};
 #[cfg(feature = "cuda")]
-pub(crate) use burn_backend::{Made, Observer};
+pub(crate) use burn_backend::{GraphResult, Observer};
 #[cfg(feature = "cuda")]
 pub(crate) use interface::PlannedMemory;
-pub(crate) use interface::{Backend, Facts, Loading, Meter};
+pub(crate) use interface::{Backend, BackendFacts, Loading, Meter};
 pub use interface::{DeviceInfo, Form, FreeMemory, Oracle};
 
 /// The processor, which is always there and is the reference of the others.
 pub(crate) static HOST: &dyn Backend = &cpu::Host;
 
-/// All backends of this build, the fastest first: the first whose device is there is what `--device auto` means.
+/// All backends of this build, the fastest first: the first whose device is there is the default.
 pub(crate) static BACKENDS: &[&dyn Backend] = &[
     #[cfg(feature = "cuda")]
     &cuda::Nvidia,

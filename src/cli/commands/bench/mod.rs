@@ -11,14 +11,14 @@ use crate::cli::console::{print, say};
 use crate::cli::heap::KeptHeap;
 use crate::cli::memory::announce_peak;
 use crate::cli::slowest::Slowest;
-use crate::pipeline::{Memory, check_fits, lossless, settle};
+use crate::pipeline::{Memory, check_fits, lossless, settle, smaller};
 use crate::{Error, VERSION};
 pub use args::Args;
 use reflux_ir::pass::Driver;
 use reflux_ir::{Program, Stage, WeightSource};
 use reflux_models::Sizes;
 use reflux_runtime::{Device, MemoryMeter, Profile, RunError, load};
-use report::{ProfileReport, Report, VariantReport};
+use report::{BenchReport, ProfileReport, VariantReport};
 use session::Session;
 use std::time::Instant;
 use subject::{SEED, Subject};
@@ -51,7 +51,7 @@ pub fn bench(args: &Args) -> Result<(), Error> {
     let optimize_seconds = start.elapsed().as_secs_f64();
 
     let planned_bytes = Memory::Resident.of(&program, device);
-    check_fits(&program.name, planned_bytes, device)?;
+    check_fits(&program.name, planned_bytes, device, &smaller(dtype))?;
     announce_peak(planned_bytes);
     let weights = subject.weights(net, &program)?;
     let mut meter = MemoryMeter::start(device);
@@ -72,7 +72,7 @@ pub fn bench(args: &Args) -> Result<(), Error> {
     meter.look();
 
     let Sizes { batch, steps, text_tokens, height, width } = sizes;
-    let report = Report {
+    let report = BenchReport {
         version: VERSION,
         model: subject.name,
         dtype,

@@ -11,7 +11,7 @@ use std::fmt;
 use std::time::Duration;
 
 #[derive(Serialize)]
-pub struct Report {
+pub struct BenchReport {
     pub version: &'static str,
     pub model: String,
     pub dtype: DType,
@@ -103,14 +103,14 @@ impl VariantReport {
     }
 }
 
-impl Report {
+impl BenchReport {
     /// One JSON object.
     pub fn json(&self) -> String {
         format!("{}\n", serde_json::to_string_pretty(self).expect("a report is plain data"))
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for BenchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,

@@ -24,11 +24,14 @@ pub fn prove(device: Device, seed: u64, as_json: bool) -> Result<(), Error> {
     let (mut outcomes, mut printed) = (Vec::new(), Ok(()));
     proof::prove(device, &passes, &noise, seed, &mut |outcome| {
         if !as_json && printed.is_ok() {
-            printed = print(&Line(&outcome).to_string());
+            printed = print(&OutcomeLine(&outcome).to_string());
         }
         outcomes.push(outcome);
     });
     printed?;
+    if !as_json {
+        print(&verdict(&outcomes))?;
+    }
     if as_json {
         print(&format!("{:#}\n", json!({ "device": info, "seed": seed, "cases": outcomes })))?;
     }
@@ -38,15 +41,26 @@ pub fn prove(device: Device, seed: u64, as_json: bool) -> Result<(), Error> {
     }
 }
 
-/// An outcome as one line.
-struct Line<'o>(&'o Outcome);
+/// How many of the cases passed, and which did not.
+fn verdict(outcomes: &[Outcome]) -> String {
+    let failed: Vec<String> = outcomes.iter().filter(|outcome| !outcome.passed).map(named).collect();
+    let (passed, all) = (outcomes.len() - failed.len(), outcomes.len());
+    let which = if failed.is_empty() { String::new() } else { format!("; failed: {}", failed.join(", ")) };
+    format!("{passed} of {all} cases passed{which}\n")
+}
 
-impl fmt::Display for Line<'_> {
+/// The case of an outcome, as its line names it.
+fn named(Outcome { case, dtype, unfused, .. }: &Outcome) -> String {
+    format!("{case}{} {dtype}", if *unfused { " unfused" } else { "" })
+}
+
+/// An outcome as one line.
+struct OutcomeLine<'o>(&'o Outcome);
+
+impl fmt::Display for OutcomeLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Outcome { case, dtype, tolerance, distance, error, .. } = self.0;
-        let (mark, form) =
-            (if self.0.passed { "✓" } else { "✗" }, if self.0.unfused { " unfused" } else { "" });
-        write!(f, "{mark} {case}{form} {dtype}: ")?;
+        let Outcome { tolerance, distance, error, .. } = self.0;
+        write!(f, "{} {}: ", if self.0.passed { "✓" } else { "✗" }, named(self.0))?;
         match (distance, error) {
             (_, Some(error)) => write!(f, "did not run: {error}")?,
             (distance, None) => {
@@ -75,13 +89,18 @@ mod tests {
             error: None,
             note: None,
         };
-        assert_eq!(Line(&ran).to_string(), "✗ gemm.plain_7x64x136 f32: 5.0e-1, at most 1e-5\n");
+        assert_eq!(OutcomeLine(&ran).to_string(), "✗ gemm.plain_7x64x136 f32: 5.0e-1, at most 1e-5\n");
         let note = Some("by other kernels".to_owned());
         let fallen = Outcome { unfused: true, distance: Some(0.0), passed: true, note, ..ran };
         let line = "✓ gemm.plain_7x64x136 unfused f32: 0.0e0, at most 1e-5; by other kernels\n";
-        assert_eq!(Line(&fallen).to_string(), line);
+        assert_eq!(OutcomeLine(&fallen).to_string(), line);
+        let passed = [fallen];
+        assert_eq!(verdict(&passed), "1 of 1 cases passed\n");
+        let [fallen] = passed;
         let error = Some("no kernel".to_owned());
         let broken = Outcome { unfused: false, passed: false, distance: None, note: None, error, ..fallen };
-        assert_eq!(Line(&broken).to_string(), "✗ gemm.plain_7x64x136 f32: did not run: no kernel\n");
+        assert_eq!(OutcomeLine(&broken).to_string(), "✗ gemm.plain_7x64x136 f32: did not run: no kernel\n");
+        let failed = "; failed: gemm.plain_7x64x136 f32\n";
+        assert_eq!(verdict(&[broken]), format!("0 of 1 cases passed{failed}"));
     }
 }

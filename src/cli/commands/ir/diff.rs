@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::cli::console::{escaped, print, print_styled};
-use crate::cli::input::Input;
+use crate::cli::input::InputArg;
 use crate::cli::lowering::{SizeArgs, net_names};
 use crate::cli::number;
 use reflux_ir::pass::Pipeline;
@@ -40,8 +40,8 @@ pub struct Args {
 }
 
 pub fn diff(args: &Args) -> Result<(), Error> {
-    let inputs = [Input::of(&args.a)?, Input::of(&args.b)?];
-    if let [Input::File(_), file @ Input::File(_)] = &inputs {
+    let inputs = [InputArg::of(&args.a)?, InputArg::of(&args.b)?];
+    if let [InputArg::File(_), file @ InputArg::File(_)] = &inputs {
         file.refuse_sizes(&args.sizes)?;
     }
     let [a, b] = inputs;
@@ -60,7 +60,12 @@ pub fn diff(args: &Args) -> Result<(), Error> {
 }
 
 /// One of the two programs, after `passes`, and its name.
-fn side(args: &Args, input: &Input, name: &Path, passes: Option<&str>) -> Result<(Program, String), Error> {
+fn side(
+    args: &Args,
+    input: &InputArg,
+    name: &Path,
+    passes: Option<&str>,
+) -> Result<(Program, String), Error> {
     let pipeline = Pipeline::parse(passes.unwrap_or_default(), &registry())?;
     let program = input.program_after(&pipeline, Some(&args.net), &args.sizes)?;
     let name = name.display().to_string();

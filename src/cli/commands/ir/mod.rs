@@ -9,6 +9,7 @@ use crate::cli::lowering::{ModelArg, SizeArgs, built_in_names, net_names};
 use crate::cli::passes::{DriveArgs, default_for};
 use crate::cli::text_file::{text_output, write_result};
 use crate::pipeline::bundled_model;
+use clap::ValueEnum;
 use reflux_ir::export::DotOptions;
 use reflux_ir::text::PrintOptions;
 use reflux_ir::{Graph, Program, export};
@@ -47,7 +48,7 @@ struct ShowArgs {
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Add the FLOP and bytes of each op and stage, and with --cost their times
-    #[arg(long)]
+    #[arg(long, conflicts_with = "export")]
     costs: bool,
     /// Print or draw every block separately, instead of a repeated one once
     #[arg(long)]
@@ -81,6 +82,14 @@ fn show(args: &ShowArgs) -> Result<(), Error> {
     let recipe = args.drive.passes.recipe()?;
     if let Some(flag) = args.drive.given().filter(|_| recipe.is_none()) {
         return Err(Error::Usage(format!("{flag} needs passes to run; add --passes")));
+    }
+    if let Some(export) = args.export.filter(|export| args.unrolled && !matches!(export, Export::Dot)) {
+        let format = export.to_possible_value().expect("none is hidden");
+        let message = format!(
+            "--unrolled: --export {} has each block separately anyway; leave it out",
+            format.get_name()
+        );
+        return Err(Error::Usage(message));
     }
     let model = match (&args.config, &args.model) {
         (Some(name), _) => ModelArg::built_in(name).expect("clap knows the names"),

@@ -4,7 +4,7 @@ use super::functions::softmax;
 use super::matrix::Matrix;
 use super::panel;
 use super::product::Number;
-use super::rows::{Rows, View, Width};
+use super::rows::{BroadcastView, Rows, Width};
 use super::tiles::for_each;
 use burn::tensor::{DType, Shape};
 use burn_flex::FlexTensor;
@@ -31,7 +31,7 @@ pub fn attention(
         None => None,
         Some(bias) => {
             let scores = [batch, heads, queries, keys];
-            Some(Rows::new(&scores, vec![View::of(bias, &scores)?], false)?)
+            Some(Rows::new(&scores, vec![BroadcastView::of(bias, &scores)?], false)?)
         }
     };
     let mut y = FlexTensor::empty(Shape::new([batch, queries, heads, dim]), DType::F32);

@@ -3,7 +3,7 @@
 //! Every rowwise op runs here, single or fused, so that fusing ops does not change a bit.
 
 use super::functions::{self, binary, divide_by_rms, rotate, standardize, unary};
-use super::rows::{Rows, View, Width};
+use super::rows::{BroadcastView, Rows, Width};
 use crate::value::Value;
 use burn::tensor::DType as BurnDType;
 use burn_flex::{Flex, FlexTensor};
@@ -17,7 +17,7 @@ const STRIP: usize = 1024;
 /// A formula made ready to run on the operands at hand. It results in f32; a `quantize` is no part of it.
 pub struct Formula<'a> {
     rows: Rows<'a>,
-    steps: Vec<Step<Place>>,
+    steps: Vec<Step<PlacedArg>>,
     constants: Vec<f32>,
     slots: usize,
     /// Columns that are evaluated at once.
@@ -58,7 +58,7 @@ enum Function {
 
 /// What a step reads while it runs.
 #[derive(Clone, Copy)]
-enum Place {
+enum PlacedArg {
     View(usize),
     Constant(usize),
     Slot(usize),
@@ -145,7 +145,7 @@ impl<'a> Formula<'a> {
     }
 
     #[inline(always)]
-    fn step(&self, step: &Step<Place>, workspace: &mut Workspace, column: usize, place: &mut [f32]) {
+    fn step(&self, step: &Step<PlacedArg>, workspace: &mut Workspace, column: usize, place: &mut [f32]) {
         let width = place.len();
         match step.out {
             None => self.apply(step, workspace, column, place),
@@ -153,7 +153,7 @@ impl<'a> Formula<'a> {
                 // Out of the workspace while it is written, which the arguments are read from.
                 let mut out = std::mem::take(&mut workspace.slots[slot]);
                 match step.args[..] {
-                    [Place::Result] => out[..width].copy_from_slice(place),
+                    [PlacedArg::Result] => out[..width].copy_from_slice(place),
                     _ => self.apply(step, workspace, column, &mut out[..width]),
                 }
                 workspace.slots[slot] = out;
@@ -162,12 +162,12 @@ impl<'a> Formula<'a> {
     }
 
     #[inline(always)]
-    fn apply(&self, step: &Step<Place>, workspace: &Workspace, column: usize, y: &mut [f32]) {
+    fn apply(&self, step: &Step<PlacedArg>, workspace: &Workspace, column: usize, y: &mut [f32]) {
         let read = |index: usize, width: usize| match step.args[index] {
-            Place::View(view) => &self.rows.read(view, workspace.starts[view], column)[..width],
-            Place::Constant(index) => &workspace.constants[index][..width],
-            Place::Slot(slot) => &workspace.slots[slot][..width],
-            Place::Result => unreachable!("only a copy reads it"),
+            PlacedArg::View(view) => &self.rows.read(view, workspace.starts[view], column)[..width],
+            PlacedArg::Constant(index) => &workspace.constants[index][..width],
+            PlacedArg::Slot(slot) => &workspace.slots[slot][..width],
+            PlacedArg::Result => unreachable!("only a copy reads it"),
         };
         let width = y.len();
         match step.function {
@@ -184,7 +184,7 @@ impl<'a> Formula<'a> {
 
 /// What a step reads while steps are put together.
 #[derive(Clone, Copy, PartialEq)]
-enum Source {
+enum UnplacedArg {
     View(usize),
     Constant(usize),
     /// What the step of this number makes.
@@ -197,19 +197,19 @@ struct Steps<'a, 'o> {
     operands: &'a [Value<Flex>],
     place: Option<Arg>,
     shape: &'o [usize],
-    views: Vec<View<'a>>,
+    views: Vec<BroadcastView<'a>>,
     /// Of the views.
     widths: Vec<Width>,
     /// What the formula's operands, the product included, are read from.
-    known: Vec<(Arg, Source)>,
+    known: Vec<(Arg, UnplacedArg)>,
     /// The cosines of each rope table; its sines are the next view.
     tables: Vec<(Arg, usize)>,
     constants: Vec<f32>,
-    steps: Vec<Step<Source>>,
+    steps: Vec<Step<UnplacedArg>>,
     /// What each step makes: a row, or an element repeated.
     made: Vec<Width>,
     /// What each term is.
-    terms: Vec<Source>,
+    terms: Vec<UnplacedArg>,
 }
 
 impl<'a, 'o> Steps<'a, 'o> {
@@ -240,7 +240,7 @@ impl<'a, 'o> Steps<'a, 'o> {
         let Arg::Operand(index) = arg else { return None };
         if !self.tables.iter().any(|(known, _)| *known == arg) {
             self.tables.push((arg, self.views.len()));
-            self.views.extend(View::of_table(self.tensor(index)?, self.shape)?);
+            self.views.extend(BroadcastView::of_table(self.tensor(index)?, self.shape)?);
         }
         Some(())
     }
@@ -251,12 +251,12 @@ impl<'a, 'o> Steps<'a, 'o> {
             return Some(());
         }
         let source = match arg {
-            _ if self.place == Some(arg) => Source::Result,
+            _ if self.place == Some(arg) => UnplacedArg::Result,
             Arg::Operand(index) => match self.operands.get(index)? {
                 &Value::Scalar(value, DType::F32) => self.constant(value),
                 _ => {
-                    self.views.push(View::of(self.tensor(index)?, self.shape)?);
-                    Source::View(self.views.len() - 1)
+                    self.views.push(BroadcastView::of(self.tensor(index)?, self.shape)?);
+                    UnplacedArg::View(self.views.len() - 1)
                 }
             },
             Arg::Acc | Arg::Term(_) => return None,
@@ -265,41 +265,41 @@ impl<'a, 'o> Steps<'a, 'o> {
         Some(())
     }
 
-    fn constant(&mut self, value: f64) -> Source {
+    fn constant(&mut self, value: f64) -> UnplacedArg {
         self.constants.push(value as f32);
-        Source::Constant(self.constants.len() - 1)
+        UnplacedArg::Constant(self.constants.len() - 1)
     }
 
-    fn push(&mut self, function: Function, args: Vec<Source>) -> Source {
+    fn push(&mut self, function: Function, args: Vec<UnplacedArg>) -> UnplacedArg {
         let is_row = args.iter().any(|&arg| self.width(arg) == Width::Each);
         let repeats = matches!(function, Function::Repeat) || !is_row;
         self.made.push(if repeats { Width::One } else { Width::Each });
         self.steps.push(Step { function, args, out: None });
-        Source::Step(self.steps.len() - 1)
+        UnplacedArg::Step(self.steps.len() - 1)
     }
 
-    fn width(&self, source: Source) -> Width {
+    fn width(&self, source: UnplacedArg) -> Width {
         match source {
-            Source::View(view) => self.widths[view],
-            Source::Constant(_) => Width::One,
-            Source::Step(step) => self.made[step],
-            Source::Result => Width::Each,
+            UnplacedArg::View(view) => self.widths[view],
+            UnplacedArg::Constant(_) => Width::One,
+            UnplacedArg::Step(step) => self.made[step],
+            UnplacedArg::Result => Width::Each,
         }
     }
 
     /// What is read for `arg`: as many elements as there are columns.
-    fn read(&mut self, arg: Arg) -> Source {
+    fn read(&mut self, arg: Arg) -> UnplacedArg {
         if let Arg::Term(index) = arg {
             return self.terms[index];
         }
         let known = self.known.iter().position(|(known, _)| *known == arg).expect("seen before");
         let source = self.known[known].1;
         let ready = match source {
-            Source::View(view) if self.widths[view] == Width::One => {
+            UnplacedArg::View(view) if self.widths[view] == Width::One => {
                 self.push(Function::Repeat, vec![source])
             }
             // Before anything is written there.
-            Source::Result => self.push(Function::Copy, vec![source]),
+            UnplacedArg::Result => self.push(Function::Copy, vec![source]),
             _ => source,
         };
         self.known[known].1 = ready;
@@ -334,7 +334,7 @@ impl<'a, 'o> Steps<'a, 'o> {
             (Op::Rope(_), &[x, table]) => {
                 let x = self.whole_row(x)?;
                 let cos = self.tables.iter().find(|(known, _)| *known == table).expect("seen before").1;
-                self.push(Function::Rotate, vec![x, Source::View(cos), Source::View(cos + 1)])
+                self.push(Function::Rotate, vec![x, UnplacedArg::View(cos), UnplacedArg::View(cos + 1)])
             }
             _ => return None,
         };
@@ -342,25 +342,25 @@ impl<'a, 'o> Steps<'a, 'o> {
         Some(())
     }
 
-    fn norm(&mut self, function: Function, x: Arg) -> Option<Source> {
+    fn norm(&mut self, function: Function, x: Arg) -> Option<UnplacedArg> {
         let x = self.whole_row(x)?;
         Some(self.push(function, vec![x]))
     }
 
     /// The operand read for `x`, which must be a whole row and not one broadcast element.
-    fn whole_row(&mut self, x: Arg) -> Option<Source> {
+    fn whole_row(&mut self, x: Arg) -> Option<UnplacedArg> {
         let x = self.read(x);
         (self.width(x) == Width::Each || self.shape.last() == Some(&1)).then_some(x)
     }
 
     /// The steps, the last of which makes `result`, and the constants. No steps, if `result` is where it goes already.
-    fn finish(mut self, result: Arg) -> (Vec<Step<Source>>, Vec<f32>) {
+    fn finish(mut self, result: Arg) -> (Vec<Step<UnplacedArg>>, Vec<f32>) {
         let source = self.read(result);
-        if self.steps.is_empty() || source != Source::Step(self.steps.len() - 1) {
+        if self.steps.is_empty() || source != UnplacedArg::Step(self.steps.len() - 1) {
             self.push(Function::Copy, vec![source]);
         }
         if let [Step { args, .. }] = &self.steps[..]
-            && args[..] == [Source::Result]
+            && args[..] == [UnplacedArg::Result]
         {
             self.steps.clear();
         }
@@ -370,12 +370,12 @@ impl<'a, 'o> Steps<'a, 'o> {
 
 /// The steps with a slot for what each makes, but for the last, and how many slots that takes. A slot is used again when
 /// what is in it has been read for the last time.
-fn placed(steps: Vec<Step<Source>>) -> (Vec<Step<Place>>, usize) {
+fn placed(steps: Vec<Step<UnplacedArg>>) -> (Vec<Step<PlacedArg>>, usize) {
     let count = steps.len();
     let mut last_reads = vec![0; count];
     for (index, step) in steps.iter().enumerate() {
         for &arg in &step.args {
-            if let Source::Step(made) = arg {
+            if let UnplacedArg::Step(made) = arg {
                 last_reads[made] = index;
             }
         }
@@ -389,17 +389,17 @@ fn placed(steps: Vec<Step<Source>>) -> (Vec<Step<Place>>, usize) {
                 slots - 1
             })
         });
-        let place = |arg: &Source| match *arg {
-            Source::View(view) => Place::View(view),
-            Source::Constant(index) => Place::Constant(index),
-            Source::Step(made) => Place::Slot(slot_of[made]),
-            Source::Result => Place::Result,
+        let place = |arg: &UnplacedArg| match *arg {
+            UnplacedArg::View(view) => PlacedArg::View(view),
+            UnplacedArg::Constant(index) => PlacedArg::Constant(index),
+            UnplacedArg::Step(made) => PlacedArg::Slot(slot_of[made]),
+            UnplacedArg::Result => PlacedArg::Result,
         };
         let places = args.iter().map(place).collect();
         let mut done: Vec<usize> = Vec::new();
         for arg in args {
             match arg {
-                Source::Step(made) if last_reads[made] == index => done.push(slot_of[made]),
+                UnplacedArg::Step(made) if last_reads[made] == index => done.push(slot_of[made]),
                 _ => {}
             }
         }

@@ -25,7 +25,7 @@ pub fn run(
 ) -> Result<FlexTensor, Vec<Value<Flex>>> {
     let operands: Vec<_> = operands.into_iter().map(in_runs).collect();
     let fused = || {
-        let product = Product::of(&op.product, &operands, inputs)?;
+        let product = GemmOperands::of(&op.product, &operands, inputs)?;
         let epilogue = Epilogue::of(op, &operands, fact)?;
         Some(multiply(product, &epilogue, &fact.shape))
     };
@@ -38,17 +38,17 @@ pub fn run(
 /// See [`reflux_ir::op::Linear`]. `None` if the operands are not f32, or not where this finds them.
 pub fn linear(x: &FlexTensor, weight: &FlexTensor, bias: Option<&FlexTensor>) -> Option<FlexTensor> {
     let mut shape = x.layout().shape().to_vec();
-    let product = Product::linear(x, weight, bias)?;
+    let product = GemmOperands::linear(x, weight, bias)?;
     *shape.last_mut()? = product.columns();
     Some(multiply(product, &Epilogue { segments: Vec::new() }, &shape))
 }
 
-enum Product<'a> {
-    F32 { x: Matrix<'a, f32>, weight: Weight<'a>, bias: Option<&'a [f32]> },
+enum GemmOperands<'a> {
+    F32 { x: Matrix<'a, f32>, weight: ProductWeight<'a>, bias: Option<&'a [f32]> },
     I8 { x: Matrix<'a, i8>, weight: Matrix<'a, i8>, factors: Factors },
 }
 
-impl<'a> Product<'a> {
+impl<'a> GemmOperands<'a> {
     fn of(body: &Body, operands: &'a [Value<Flex>], inputs: &[Fact]) -> Option<Self> {
         let index = |arg: &Arg| if let Arg::Operand(index) = *arg { Some(index) } else { None };
         let float = |arg: &Arg| match &operands[index(arg)?] {
@@ -101,8 +101,8 @@ impl<'a> Product<'a> {
             None => None,
         };
         let weight = match weight.layout().shape().len() {
-            2 => Weight::Rows(Matrix::of(weight)?),
-            _ => Weight::Panels(Panels::of(weight)?),
+            2 => ProductWeight::Rows(Matrix::of(weight)?),
+            _ => ProductWeight::Panels(Panels::of(weight)?),
         };
         Some(Self::F32 { x: Matrix::of(x)?, weight, bias })
     }
@@ -117,12 +117,12 @@ impl<'a> Product<'a> {
 
 /// f32 weights as products read them.
 #[derive(Clone, Copy)]
-enum Weight<'a> {
+enum ProductWeight<'a> {
     Rows(Matrix<'a, f32>),
     Panels(Panels<'a>),
 }
 
-impl Weight<'_> {
+impl ProductWeight<'_> {
     fn rows(self) -> usize {
         match self {
             Self::Rows(weight) => weight.rows,
@@ -185,17 +185,17 @@ impl<'a> Epilogue<'a> {
 }
 
 /// The product and its epilogue, of a result of `shape`.
-fn multiply(product: Product, epilogue: &Epilogue, shape: &[usize]) -> FlexTensor {
+fn multiply(product: GemmOperands, epilogue: &Epilogue, shape: &[usize]) -> FlexTensor {
     let mut y = FlexTensor::empty(Shape::from(shape.to_vec()), BurnDType::F32);
     let (columns, place) = (product.columns(), y.storage_mut());
     match product {
-        Product::F32 { x, weight, bias } => {
+        GemmOperands::F32 { x, weight, bias } => {
             let size = tile_size([x.rows, columns, x.columns], weight.height());
             let multiply =
                 |rows, columns, acc: &mut [&mut [f32]]| weight.multiply(x.rows(rows), columns, acc);
             tile_by_tile(size, columns, multiply, with_bias(bias), epilogue, place);
         }
-        Product::I8 { x, weight, factors } => {
+        GemmOperands::I8 { x, weight, factors } => {
             let size = tile_size([x.rows, columns, x.columns], HEIGHT);
             let multiply = |rows, columns, acc: &mut [&mut [i32]]| {
                 i8::multiply(x.rows(rows), weight.rows(columns), acc);

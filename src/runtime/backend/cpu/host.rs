@@ -3,7 +3,7 @@
 use super::limits;
 use crate::DeviceError;
 use crate::RunError;
-use crate::backend::{Backend, DeviceInfo, Facts, Form, FreeMemory, Loading, Meter, Oracle};
+use crate::backend::{Backend, BackendFacts, DeviceInfo, Form, FreeMemory, Loading, Meter, Oracle};
 use crate::execute::Execute;
 use crate::executor::Executor;
 use burn_flex::Flex;
@@ -12,7 +12,7 @@ use reflux_ir::DType;
 /// The processor.
 pub struct Host;
 
-static FACTS: Facts = Facts {
+static FACTS: BackendFacts = BackendFacts {
     name: "cpu",
     aliases: &[],
     library: "burn-flex",
@@ -29,7 +29,7 @@ static FACTS: Facts = Facts {
 };
 
 impl Backend for Host {
-    fn facts(&self) -> &'static Facts {
+    fn facts(&self) -> &'static BackendFacts {
         &FACTS
     }
 

@@ -30,7 +30,7 @@ pub trait Number: Copy + Sync {
 }
 
 /// Dot products in registers.
-trait Kernel: Copy {
+trait MicroKernel: Copy {
     type Number: Number;
 
     /// Of each row of `x` with each of `weights`, all of one length.
@@ -43,7 +43,7 @@ trait Kernel: Copy {
 
 /// A product by one thread, in blocks of `ROWS` rows. Inlined throughout: what is not is compiled without vectors.
 #[inline(always)]
-fn multiply<K: Kernel, const ROWS: usize>(
+fn multiply<K: MicroKernel, const ROWS: usize>(
     kernel: K,
     x: Matrix<K::Number>,
     weight: Matrix<K::Number>,
@@ -71,7 +71,7 @@ fn multiply<K: Kernel, const ROWS: usize>(
 
 /// The block of results at `first` and `columns`.
 #[inline(always)]
-fn dots<K: Kernel, const N: usize>(
+fn dots<K: MicroKernel, const N: usize>(
     kernel: K,
     x: Matrix<K::Number>,
     first: usize,

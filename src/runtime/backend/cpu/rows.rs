@@ -3,13 +3,13 @@
 use burn_flex::FlexTensor;
 
 /// A value as it broadcasts to a result.
-pub struct View<'a> {
+pub struct BroadcastView<'a> {
     values: &'a [f32],
     /// For each axis of the result, 0 where the value repeats.
     strides: Vec<usize>,
 }
 
-impl<'a> View<'a> {
+impl<'a> BroadcastView<'a> {
     /// `x` under a result of `shape`, as in numpy.
     pub fn of(x: &'a FlexTensor, shape: &[usize]) -> Option<Self> {
         let (extents, own) = (x.layout().shape(), x.layout().strides());
@@ -71,7 +71,7 @@ impl Axis {
 impl<'a> Rows<'a> {
     /// Rows along the last axis of a result of `shape`; or, if `any` rows will do, along as many axes as there can be.
     /// `None` if a view is no run of memory along them.
-    pub fn new(shape: &[usize], views: Vec<View<'a>>, any: bool) -> Option<Self> {
+    pub fn new(shape: &[usize], views: Vec<BroadcastView<'a>>, any: bool) -> Option<Self> {
         let mut leading: Vec<Axis> = Vec::new();
         for (axis, &extent) in shape.iter().enumerate() {
             let next = Axis { extent, strides: views.iter().map(|view| view.strides[axis]).collect() };
@@ -153,7 +153,7 @@ mod tests {
         let shape = [2, 3, 4];
         let (whole, batch, vector, column) =
             (tensor(&shape), tensor(&[2, 1, 4]), tensor(&[4]), tensor(&[3, 1]));
-        let views = [&whole, &batch, &vector, &column].map(|x| View::of(x, &shape).unwrap());
+        let views = [&whole, &batch, &vector, &column].map(|x| BroadcastView::of(x, &shape).unwrap());
         let rows = Rows::new(&shape, views.into(), true).unwrap();
         assert_eq!(rows.columns, 4);
         assert_eq!(
@@ -170,7 +170,7 @@ mod tests {
         let shape = [2, 3, 4];
         let (whole, vector, one) = (tensor(&shape), tensor(&[3, 4]), tensor(&[1]));
         let columns = |views: &[&FlexTensor], any| {
-            let views = views.iter().map(|x| View::of(x, &shape).unwrap()).collect();
+            let views = views.iter().map(|x| BroadcastView::of(x, &shape).unwrap()).collect();
             Rows::new(&shape, views, any).unwrap().columns
         };
         assert_eq!(columns(&[&whole, &one], true), 24);
@@ -182,16 +182,16 @@ mod tests {
     #[test]
     fn slices_are_read_where_they_are() {
         let x = tensor(&[2, 3, 8]).narrow(2, 4, 4);
-        let rows = Rows::new(&[2, 3, 4], vec![View::of(&x, &[2, 3, 4]).unwrap()], true).unwrap();
+        let rows = Rows::new(&[2, 3, 4], vec![BroadcastView::of(&x, &[2, 3, 4]).unwrap()], true).unwrap();
         assert_eq!(firsts(&rows, 6), [4.0, 12.0, 20.0, 28.0, 36.0, 44.0].map(|first| vec![first]));
         let column = tensor(&[2, 3, 8]).narrow(2, 4, 1);
-        assert!(Rows::new(&[2, 3, 1], vec![View::of(&column, &[2, 3, 1]).unwrap()], true).is_none());
+        assert!(Rows::new(&[2, 3, 1], vec![BroadcastView::of(&column, &[2, 3, 1]).unwrap()], true).is_none());
     }
 
     #[test]
     fn tables_have_a_row_for_each_token() {
         let table = tensor(&[2, 3, 2]);
-        let views = View::of_table(&table, &[2, 3, 2, 4]).unwrap();
+        let views = BroadcastView::of_table(&table, &[2, 3, 2, 4]).unwrap();
         let rows = Rows::new(&[2, 3, 2, 4], views.into(), false).unwrap();
         let tokens = [0.0, 0.0, 2.0, 2.0, 4.0, 4.0];
         let expected: Vec<_> = [tokens, tokens].concat().iter().map(|cos| vec![*cos, cos + 6.0]).collect();

@@ -84,7 +84,7 @@ fn evaluate(
 }
 
 /// Some rows of a result, or some columns of one.
-struct Part<'y> {
+struct RowPart<'y> {
     row: usize,
     column: usize,
     place: &'y mut [f32],
@@ -96,22 +96,22 @@ fn write(formula: &Formula, y: &mut [f32]) {
         return;
     }
     let columns = formula.columns();
-    let parts: Vec<Part> = if formula.is_elementwise() && columns > SHARE {
+    let parts: Vec<RowPart> = if formula.is_elementwise() && columns > SHARE {
         let rows = y.chunks_mut(columns).enumerate();
         let parts = rows.flat_map(|(row, y)| {
             let parts = y.chunks_mut(SHARE).enumerate();
-            parts.map(move |(part, place)| Part { row, column: part * SHARE, place })
+            parts.map(move |(part, place)| RowPart { row, column: part * SHARE, place })
         });
         parts.collect()
     } else {
         let rows = SHARE.div_ceil(columns);
         let parts = y.chunks_mut(rows * columns).enumerate();
-        parts.map(|(part, place)| Part { row: part * rows, column: 0, place }).collect()
+        parts.map(|(part, place)| RowPart { row: part * rows, column: 0, place }).collect()
     };
     for_each(
         parts,
         || formula.workspace(),
-        |workspace, Part { row, column, place }| {
+        |workspace, RowPart { row, column, place }| {
             for (index, place) in place.chunks_mut(columns).enumerate() {
                 formula.evaluate(workspace, row + index, column, place);
             }

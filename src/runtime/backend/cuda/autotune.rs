@@ -68,7 +68,7 @@ pub fn fastest(times: &[f32]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::cuda::plan::Place;
+    use crate::backend::cuda::plan::Owner;
     use crate::backend::cuda::{Gpu, plan};
     use reflux_ir::text::parse;
 
@@ -102,7 +102,7 @@ mod tests {
         };
         let mut plan = planned();
         let guess = kernels(&plan).to_vec();
-        assert!(guess.len() > 1 && matches!(plan.buffers[0].place, Place::Given { .. } | Place::Output(_)));
+        assert!(guess.len() > 1 && matches!(plan.buffers[0].place, Owner::Given { .. } | Owner::Output(_)));
         on("H100").recall(&mut plan);
         assert_eq!(kernels(&plan), guess);
         on("H100").keep(&guess, 1);

@@ -1,6 +1,6 @@
 //! Products by cuBLASLt.
 
-use super::matmul::{Matmul, MatmulKind};
+use super::matmul::{MatmulKind, MatmulLaunch};
 use super::room::{Room, WORKSPACE};
 use cudarc::cublaslt::{result, sys};
 use std::ffi::c_void;
@@ -29,7 +29,7 @@ impl CublasLt {
     }
 
     /// The library's matrices are column-major: `yᵀ = W · xᵀ`, with `W` transposed as it lies.
-    pub fn prepare(&self, matmul: &Matmul) -> Result<Ready, result::CublasError> {
+    pub fn prepare(&self, matmul: &MatmulLaunch) -> Result<Ready, result::CublasError> {
         use sys::cublasComputeType_t::{CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32I};
         use sys::cublasLtEpilogue_t::{CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU_BIAS};
         use sys::cublasLtMatmulDescAttributes_t as Attribute;
@@ -39,7 +39,7 @@ impl CublasLt {
             MatmulKind::I8 => (CUBLAS_COMPUTE_32I, CUDA_R_32I, CUDA_R_8I, CUDA_R_32I),
             MatmulKind::F8 => (CUBLAS_COMPUTE_32F, CUDA_R_32F, CUDA_R_8F_E4M3, CUDA_R_32F),
         };
-        let Matmul { m, n, k, .. } = *matmul;
+        let MatmulLaunch { m, n, k, .. } = *matmul;
         let layout = |kind, rows: usize, columns: usize, stride: usize| {
             result::create_matrix_layout(kind, rows as u64, columns as u64, stride as i64)
         };

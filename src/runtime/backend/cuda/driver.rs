@@ -3,6 +3,7 @@
 use crate::DeviceError;
 use crate::backend::{DeviceInfo, Meter};
 use cudarc::driver::{CudaContext, result, sys};
+use reflux_ir::Advice;
 use std::sync::Arc;
 
 /// As users name the device.
@@ -13,8 +14,8 @@ pub fn probe() -> Result<DeviceInfo, DeviceError> {
     // SAFETY: both only try to load a shared library and look at whether that worked.
     let (driver, nvrtc) = unsafe { (sys::is_culib_present(), cudarc::nvrtc::sys::is_culib_present()) };
     if !driver {
-        let why = "no NVIDIA driver: libcuda cannot be loaded; install the driver, or use --device cpu";
-        return Err(DeviceError(why.into()));
+        let why = "no NVIDIA driver: libcuda cannot be loaded; install the driver";
+        return Err(unusable(why));
     }
     let no_gpu = |error: result::DriverError| no_gpu(&error.to_string());
     result::init().map_err(no_gpu)?;
@@ -23,8 +24,8 @@ pub fn probe() -> Result<DeviceInfo, DeviceError> {
     }
     if !nvrtc {
         let why = "NVRTC, which compiles the GPU kernels, cannot be loaded; install the CUDA toolkit, or `pip install \
-                   nvidia-cuda-nvrtc` and put its library folder on LD_LIBRARY_PATH, or use --device cpu";
-        return Err(DeviceError(why.into()));
+                   nvidia-cuda-nvrtc` and put its library folder on LD_LIBRARY_PATH";
+        return Err(unusable(why));
     }
     let device = result::device::get(0).map_err(no_gpu)?;
     let name = result::device::get_name(device).map_err(no_gpu)?;
@@ -53,8 +54,12 @@ pub fn probe() -> Result<DeviceInfo, DeviceError> {
 }
 
 fn no_gpu(why: &str) -> DeviceError {
-    let seen = "see `nvidia-smi`, or use --device cpu";
-    DeviceError(format!("the NVIDIA driver reports no usable GPU ({why}); {seen}"))
+    unusable(format!("the NVIDIA driver reports no usable GPU ({why}); see `nvidia-smi`"))
+}
+
+/// Whatever is wrong with the GPU, there is a processor.
+fn unusable(why: impl Into<String>) -> DeviceError {
+    DeviceError { instead: vec![Advice::Device("cpu")], ..DeviceError::new(why) }
 }
 
 fn driver_version() -> Option<i32> {

@@ -3,8 +3,8 @@
 use super::autotune::{self, Autotuner};
 use super::cublaslt::{CublasLt, Ready};
 use super::launch::Launcher;
-use super::matmul::Matmul;
-use super::plan::{Foreign, Launch, LaunchPlan, Piece, Place};
+use super::matmul::MatmulLaunch;
+use super::plan::{ForeignOp, Launch, LaunchPlan, Owner, Piece};
 use super::room::Room;
 use super::source::Kernel;
 use super::{Compiler, Gpu, failed};
@@ -60,7 +60,7 @@ pub unsafe trait Addresses {
     fn output(&self, index: usize) -> Result<u64, RunError>;
     /// Computes an op that the engine has no kernel for, over what lies in buffers at `bases`, to where its result goes. The
     /// engine has done all that comes before it; it does nothing meanwhile.
-    fn compute(&self, op: &Foreign, bases: &[u64]) -> Result<(), RunError>;
+    fn compute(&self, op: &ForeignOp, bases: &[u64]) -> Result<(), RunError>;
 }
 
 /// Where each buffer of a plan is: [`Addresses`] vouches for all of them.
@@ -160,9 +160,9 @@ impl Engine {
         self.room.context.bind_to_thread().map_err(|error| failed("the CUDA context", error))?;
         let arena = self.room.arena()?;
         let bases = self.plan.buffers.iter().map(|buffer| match buffer.place {
-            Place::Arena(start) => Ok(arena + start as u64),
-            Place::Given { value, piece } => addresses.given(value, piece),
-            Place::Output(index) => addresses.output(index),
+            Owner::Arena(start) => Ok(arena + start as u64),
+            Owner::Given { value, piece } => addresses.given(value, piece),
+            Owner::Output(index) => addresses.output(index),
         });
         let bases = Bases(bases.collect::<Result<_, _>>()?);
         if !self.is_chosen.get() {
@@ -327,7 +327,7 @@ impl Engine {
                 launched.map_err(|error| failed(&format!("%{value}"), error))
             }
             (Launch::Matmul { matmul, .. }, Prepared::Matmul(ready)) => {
-                let Matmul { x, weight, y, bias, .. } = matmul;
+                let MatmulLaunch { x, weight, y, bias, .. } = matmul;
                 let places = [x, weight, y].map(|pointer| pointer.address(&bases.0));
                 let bias = bias.map(|bias| bias.address(&bases.0));
                 // SAFETY: products are prepared in the order of the launches; `Addresses` vouches for the bases, as for kernels.

@@ -1,6 +1,6 @@
 //! The warning about ops that run on burn's kernels.
 
-use super::plan::{Foreign, LaunchPlan};
+use super::plan::{ForeignOp, LaunchPlan};
 use reflux_ir::op::{Op, OpKind};
 use reflux_ir::{Graph, Machine, ValueId};
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ const REASONS: usize = 3;
 /// Which ops of `graph` run on burn's kernels under `plan`, if there are any: how many of each, why, about how much longer all
 /// takes for that, and what to do.
 pub fn fallback(graph: &Graph, plan: &LaunchPlan) -> Option<String> {
-    let mut by_reason: BTreeMap<(&str, &str), Vec<&Foreign>> = BTreeMap::new();
+    let mut by_reason: BTreeMap<(&str, &str), Vec<&ForeignOp>> = BTreeMap::new();
     for op in plan.foreign() {
         by_reason.entry((graph[op.value].op.name(), &op.why)).or_default().push(op);
     }

@@ -2,7 +2,7 @@
 
 use super::Gpu;
 use super::matmul::MatmulKind;
-use super::source::{Epilogue, Kernel, Part, Scaling, epilogue};
+use super::source::{Epilogue, Kernel, PlacedSegment, Scaling, epilogue};
 use super::tensor_map::{TILE_BYTES, TensorMap};
 use super::unsupported::Unsupported;
 use super::view::View;
@@ -39,7 +39,7 @@ pub fn kernels(
     kind: MatmulKind,
     [x, weight]: [&View; 2],
     scaling: &Scaling,
-    parts: &[Part],
+    parts: &[PlacedSegment],
     operands: &[View],
 ) -> Result<Vec<Kernel>, Unsupported> {
     let (Some([rows, features, x_stride]), Some([columns, _, weight_stride])) = (x.rows(), weight.rows())
@@ -78,7 +78,7 @@ pub fn convolution(
     [x, weight]: [&View; 2],
     padding: usize,
     scaling: &Scaling,
-    y: Part,
+    y: PlacedSegment,
 ) -> Result<Vec<Kernel>, Unsupported> {
     let &[batch, height, width, columns] = &y.target.shape[..] else {
         return Err(Unsupported("a picture has four axes".into()));
@@ -131,7 +131,7 @@ impl Tiled {
         &self,
         gpu: Gpu,
         scaling: &Scaling,
-        parts: &[Part],
+        parts: &[PlacedSegment],
         operands: &[View],
     ) -> Result<Vec<Kernel>, Unsupported> {
         /// Smaller products, in FLOP, are not tuned.

@@ -6,7 +6,7 @@ use reflux_ir::DType;
 
 /// `y = x · Wᵀ (+ bias)`, all row-major: `x` `[m, k]`, `W` `[n, k]`, `y` `[m, n]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Matmul {
+pub struct MatmulLaunch {
     pub kind: MatmulKind,
     pub m: usize,
     pub n: usize,
@@ -22,7 +22,7 @@ pub struct Matmul {
     pub gelu: bool,
 }
 
-impl Matmul {
+impl MatmulLaunch {
     /// `y = x · Wᵀ` of what lies at these views.
     pub fn new(kind: MatmulKind, [x, weight, y]: [&View; 3]) -> Result<Self, Unsupported> {
         let matrix = |view: &View| {

@@ -31,7 +31,7 @@ mod wgmma;
 pub use compile::{CompileError, Compiler};
 pub use fallback::fallback;
 pub(crate) use nvidia::Nvidia;
-pub use plan::{Buffer, Edge, Foreign, Launch, LaunchPlan, Piece, Place, plan};
+pub use plan::{Buffer, Crossing, ForeignOp, Launch, LaunchPlan, Owner, Piece, plan};
 
 use crate::RunError;
 use crate::backend::DeviceInfo;

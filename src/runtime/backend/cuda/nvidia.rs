@@ -1,12 +1,14 @@
 //! The first NVIDIA GPU.
 
 use super::driver::{self, FreeMeter};
-use super::plan::{Foreign, LaunchPlan, plan};
+use super::plan::{ForeignOp, LaunchPlan, plan};
 use super::room::WORKSPACE;
 use super::{Gpu, transfer};
 use crate::DeviceError;
 use crate::RunError;
-use crate::backend::{Backend, DeviceInfo, Facts, Form, FreeMemory, Loading, Meter, Oracle, PlannedMemory};
+use crate::backend::{
+    Backend, BackendFacts, DeviceInfo, Form, FreeMemory, Loading, Meter, Oracle, PlannedMemory,
+};
 use crate::execute::Execute;
 use crate::executor::Executor;
 use crate::liveness::{Liveness, scratch_bytes};
@@ -16,7 +18,7 @@ use reflux_ir::{DType, Graph};
 /// The first NVIDIA GPU.
 pub struct Nvidia;
 
-static FACTS: Facts = Facts {
+static FACTS: BackendFacts = BackendFacts {
     name: driver::NAME,
     aliases: &["gpu"],
     library: "burn-cuda",
@@ -32,7 +34,7 @@ static FACTS: Facts = Facts {
 };
 
 impl Backend for Nvidia {
-    fn facts(&self) -> &'static Facts {
+    fn facts(&self) -> &'static BackendFacts {
         &FACTS
     }
 
@@ -75,7 +77,7 @@ impl Backend for Nvidia {
 
 /// The most that burn takes for one of the ops that the engine leaves to it: copies of what it reads, and what it makes.
 fn crossing(graph: &Graph, plan: &LaunchPlan) -> u64 {
-    let taken = |op: &Foreign| {
+    let taken = |op: &ForeignOp| {
         let operands = graph.operands(op.value).into_iter().zip(&op.operands);
         let copied = operands.filter(|(_, edge)| edge.is_some()).map(|(id, _)| graph[id].fact.bytes());
         let made = [graph[op.value].fact.bytes(), scratch_bytes(&graph[op.value].op, graph, op.value)];

@@ -7,9 +7,9 @@ use super::engine::{Addresses, Engine, Refused};
 use super::known::known;
 use super::plan::plan_without;
 use super::room::Room;
-use super::{Edge, Foreign, Gpu, Piece, Place, driver, fallback};
+use super::{Crossing, ForeignOp, Gpu, Owner, Piece, driver, fallback};
 use crate::RunError;
-use crate::backend::{GraphRunner, Kept, Made, Observer, Unplanned};
+use crate::backend::{GraphResult, GraphRunner, Kept, Observer, Unplanned};
 use crate::coded::Coded;
 use crate::executor::guarded;
 use crate::liveness::{Instruction, Liveness};
@@ -39,7 +39,7 @@ struct OnBurn {
     /// Where inputs are.
     inputs: RefCell<HashMap<(ValueId, Piece), Placed>>,
     /// The places between which results alternate: when one is reused, the step that read it as a carried value is over.
-    results: RefCell<VecDeque<Results>>,
+    results: RefCell<VecDeque<ResultAddresses>>,
     device: CudaDevice,
 }
 
@@ -69,7 +69,7 @@ pub fn runner(
     }
     let mut addresses = HashMap::new();
     for buffer in &plan.buffers {
-        let Place::Given { value: id, piece } = buffer.place else { continue };
+        let Owner::Given { value: id, piece } = buffer.place else { continue };
         if let Op::Input(_) = graph[id].op {
             continue;
         }
@@ -138,13 +138,13 @@ struct Changes<'a> {
 const COPIED: usize = 1 << 20;
 
 /// Places of a graph's results, and their addresses.
-type Results = Vec<(Value<Cuda>, u64)>;
+type ResultAddresses = Vec<(Value<Cuda>, u64)>;
 
 struct Places<'a> {
     on: &'a OnBurn,
     kept: &'a HashMap<Name, Kept<Cuda>>,
     inputs: &'a HashMap<(ValueId, Piece), Placed>,
-    outputs: &'a Results,
+    outputs: &'a ResultAddresses,
 }
 
 // SAFETY: weights, inputs and results are tensors of the types that the plan has their buffers for, so of as many bytes; `on`, `kept`
@@ -161,7 +161,7 @@ unsafe impl Addresses for Places<'_> {
         Ok(self.outputs[index].1)
     }
 
-    fn compute(&self, op: &Foreign, bases: &[u64]) -> Result<(), RunError> {
+    fn compute(&self, op: &ForeignOp, bases: &[u64]) -> Result<(), RunError> {
         let OnBurn { engine, graph, device, .. } = self.on;
         let instruction = &self.on.instructions[&op.value];
         let operands = graph.operands(op.value).into_iter().zip(&op.operands);
@@ -201,7 +201,7 @@ impl OnBurn {
     fn crossing(
         &self,
         id: ValueId,
-        edge: &Edge,
+        edge: &Crossing,
         piece: Piece,
         bases: &[u64],
     ) -> Result<(u64, usize), RunError> {
@@ -217,7 +217,7 @@ impl OnBurn {
     }
 
     /// The value `id` out of the engine's memory, for burn; it is there once the engine has been waited for.
-    fn received(&self, id: ValueId, edge: &Edge, bases: &[u64]) -> Result<Value<Cuda>, RunError> {
+    fn received(&self, id: ValueId, edge: &Crossing, bases: &[u64]) -> Result<Value<Cuda>, RunError> {
         let (fact, device) = (&self.graph[id].fact, &self.device);
         let dtype = burn_dtype(fact.dtype);
         let data = for_now(&fact.shape, dtype, device);
@@ -296,7 +296,7 @@ impl OnBurn {
     }
 
     /// New places for the results.
-    fn room(&self) -> Result<Results, RunError> {
+    fn room(&self) -> Result<ResultAddresses, RunError> {
         let empty = |value: ValueId| {
             let fact = &self.graph[value].fact;
             let dtype = burn_dtype(fact.dtype);
@@ -313,7 +313,7 @@ impl GraphRunner<Cuda> for OnBurn {
         &self,
         kept: &HashMap<Name, Kept<Cuda>>,
         observe: Option<Observer>,
-    ) -> Result<Vec<Made<Cuda>>, RunError> {
+    ) -> Result<Vec<GraphResult<Cuda>>, RunError> {
         let mut results = self.results.borrow_mut();
         let mut changes = Changes::default();
         let outputs = match results.pop_front() {

@@ -3,7 +3,7 @@
 use super::matmul::MatmulKind;
 
 /// A kind of product in the terms of PTX.
-struct Kind {
+struct PtxProduct {
     /// C's type of the sums, and the constraint of a register that holds one.
     sum: &'static str,
     register: char,
@@ -13,7 +13,7 @@ struct Kind {
     tail: &'static str,
 }
 
-impl Kind {
+impl PtxProduct {
     fn of(kind: MatmulKind) -> Self {
         match kind {
             MatmulKind::Bf16 => {
@@ -30,7 +30,7 @@ impl Kind {
 /// The function `multiply(sums, x, weight, add)`, which starts a product of 64 rows by `width` columns, to SUMS numbers of
 /// `sum_type` in each thread; where it does not add, it replaces.
 pub fn multiply(kind: MatmulKind, width: usize) -> String {
-    let Kind { sum, register, types, tail } = Kind::of(kind);
+    let PtxProduct { sum, register, types, tail } = PtxProduct::of(kind);
     let sums = width / 2;
     let list = |item: &dyn Fn(usize) -> String| (0..sums).map(item).collect::<Vec<_>>().join(", ");
     format!(

@@ -1,7 +1,7 @@
 //! Products of i8 codes, exactly, in i32. AVX2 widens sixteen codes of each to i16, multiplies them and adds neighbours to
 //! eight i32 in one instruction. The compiler does not generate that, so intrinsics are used.
 
-use super::{COLUMNS, Kernel, Number, multiply};
+use super::{COLUMNS, MicroKernel, Number, multiply};
 use crate::backend::cpu::matrix::Matrix;
 
 /// Rows of a block of results.
@@ -25,7 +25,7 @@ impl Number for i8 {
 #[derive(Clone, Copy)]
 struct Portable;
 
-impl Kernel for Portable {
+impl MicroKernel for Portable {
     type Number = i8;
 
     fn dots<const N: usize>(self, x: [&[i8]; N], weights: [&[i8]; COLUMNS]) -> [[i32; COLUMNS]; N] {
@@ -38,14 +38,14 @@ impl Kernel for Portable {
 /// Loops, not closures over arrays, and inlined throughout: what is not inlined is compiled without AVX2.
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
-    use super::{COLUMNS, Kernel};
+    use super::{COLUMNS, MicroKernel};
     use pulp::x86::V3;
     use pulp::{cast, i8x16};
 
     #[derive(Clone, Copy)]
     pub struct Codes(pub V3);
 
-    impl Kernel for Codes {
+    impl MicroKernel for Codes {
         type Number = i8;
 
         #[inline(always)]

@@ -1,6 +1,6 @@
 //! Products of f32 numbers.
 
-use super::{COLUMNS, Kernel, Number, multiply};
+use super::{COLUMNS, MicroKernel, Number, multiply};
 use crate::backend::cpu::matrix::Matrix;
 use pulp::{Arch, Simd, WithSimd};
 
@@ -33,7 +33,7 @@ impl WithSimd for Multiply<'_, '_> {
 #[derive(Clone, Copy)]
 struct Vectors<S>(S);
 
-impl<S: Simd> Kernel for Vectors<S> {
+impl<S: Simd> MicroKernel for Vectors<S> {
     type Number = f32;
 
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! Memory for the values inside a graph: values with disjoint lifetimes share it.
 
 use super::planner::Planner;
-use super::{Buffer, LaunchPlan, Place};
+use super::{Buffer, LaunchPlan, Owner};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ impl Planner<'_> {
         }
         let mut order: Vec<usize> =
             (0..self.buffers.len()).filter(|index| lives.contains_key(index)).collect();
-        order.retain(|&index| matches!(self.buffers[index].place, Place::Arena(_)));
+        order.retain(|&index| matches!(self.buffers[index].place, Owner::Arena(_)));
         // Large ones first: small ones fit between them.
         order.sort_by_key(|&index| (std::cmp::Reverse(self.buffers[index].bytes), index));
         let (mut placed, mut arena): (Vec<(usize, usize, usize)>, usize) = (Vec::new(), 0);
@@ -37,7 +37,7 @@ impl Planner<'_> {
             }
             placed.push((index, start, start + bytes));
             arena = arena.max(start + bytes);
-            self.buffers[index].place = Place::Arena(start);
+            self.buffers[index].place = Owner::Arena(start);
         }
         LaunchPlan {
             buffers: self.buffers,
@@ -52,7 +52,7 @@ impl LaunchPlan {
     /// The first and the last launch that each buffer of the arena is for, and its bytes there.
     pub fn lives(&self) -> Vec<(usize, usize, Range<usize>)> {
         let life = |(index, buffer): (usize, &Buffer)| {
-            let Place::Arena(start) = buffer.place else { return None };
+            let Owner::Arena(start) = buffer.place else { return None };
             let uses =
                 self.launches.iter().enumerate().filter(|(_, launch)| launch.buffers().contains(&index));
             let at: Vec<usize> = uses.map(|(at, _)| at).collect();

@@ -3,32 +3,32 @@
 use super::planner::Planner;
 use super::{Launch, LaunchPlan};
 use crate::backend::cuda::known::is_known;
-use crate::backend::cuda::source::{Coding, Stored};
+use crate::backend::cuda::source::{Coding, StoredValue};
 use crate::backend::cuda::view::Pointer;
 use reflux_ir::{Name, ValueId};
 
 /// An op in between, which runs elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Foreign {
+pub struct ForeignOp {
     pub value: ValueId,
     pub name: Name,
     /// Why it has no kernel.
     pub why: String,
     /// Where the operands are; `None` for those that burn has anyway: inputs, weights, constants.
-    pub operands: Vec<Option<Edge>>,
-    pub result: Edge,
+    pub operands: Vec<Option<Crossing>>,
+    pub result: Crossing,
 }
 
 /// Where a value is that crosses over: all of it without gaps, row-major.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Edge {
+pub struct Crossing {
     pub data: Pointer,
     /// Of codes.
     pub scales: Option<Pointer>,
 }
 
-impl Edge {
-    fn to(stored: &Stored) -> Self {
+impl Crossing {
+    fn to(stored: &StoredValue) -> Self {
         let scales = stored.coding.as_ref().map(|Coding { scales, .. }| Pointer::to(scales));
         Self { data: Pointer::to(&stored.data), scales }
     }
@@ -38,16 +38,16 @@ impl Edge {
     }
 }
 
-impl Foreign {
+impl ForeignOp {
     /// What it reads and writes of the plan's.
     pub(super) fn pointers(&self) -> impl Iterator<Item = Pointer> + '_ {
-        self.operands.iter().flatten().chain([&self.result]).flat_map(Edge::pointers)
+        self.operands.iter().flatten().chain([&self.result]).flat_map(Crossing::pointers)
     }
 }
 
 impl LaunchPlan {
     /// The ops that no kernel of ours computes.
-    pub fn foreign(&self) -> impl Iterator<Item = &Foreign> {
+    pub fn foreign(&self) -> impl Iterator<Item = &ForeignOp> {
         self.launches.iter().filter_map(|launch| match launch {
             Launch::Foreign(foreign) => Some(foreign),
             _ => None,
@@ -63,13 +63,13 @@ impl Planner<'_> {
         let fact = self.graph[id].fact.clone();
         let room = self.room(&fact.shape, fact.dtype);
         let made = self.with_scales(room, &fact);
-        let (name, result) = (self.graph[id].name.clone(), Edge::to(&made));
-        self.launches.push(Launch::Foreign(Foreign { value: id, name, why, operands, result }));
+        let (name, result) = (self.graph[id].name.clone(), Crossing::to(&made));
+        self.launches.push(Launch::Foreign(ForeignOp { value: id, name, why, operands, result }));
         self.stored.insert(id, made);
     }
 
     /// Where `operand` is for others, if they do not have it.
-    fn edge(&mut self, reader: ValueId, operand: ValueId, why: &str) -> Option<Edge> {
+    fn edge(&mut self, reader: ValueId, operand: ValueId, why: &str) -> Option<Crossing> {
         if !self.graph.is_op(operand) || is_known(self.graph, operand) {
             return None;
         }
@@ -80,6 +80,6 @@ impl Planner<'_> {
         if !stored.data.is_contiguous() {
             stored.data = self.copied(reader, &stored.data);
         }
-        Some(Edge::to(&stored))
+        Some(Crossing::to(&stored))
     }
 }

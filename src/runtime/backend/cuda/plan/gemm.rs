@@ -3,8 +3,8 @@
 use super::planner::{Moved, Planner};
 use super::single::products_of;
 use crate::backend::cuda::gemm;
-use crate::backend::cuda::matmul::{Matmul, MatmulKind};
-use crate::backend::cuda::source::{self, Part, Product, Scaling, Stored};
+use crate::backend::cuda::matmul::{MatmulKind, MatmulLaunch};
+use crate::backend::cuda::source::{self, Accumulator, PlacedSegment, Scaling, StoredValue};
 use crate::backend::cuda::unsupported::Unsupported;
 use crate::backend::cuda::view::{Pointer, View};
 use reflux_ir::op::{Arg, Body, Gemm, Op, Segment, Term, Unary};
@@ -19,7 +19,7 @@ impl Planner<'_> {
         op: &Gemm,
         operands: &[ValueId],
         fact: &Fact,
-    ) -> Result<Stored, Unsupported> {
+    ) -> Result<StoredValue, Unsupported> {
         let target = self.target(id, fact);
         let operand = |arg: &Arg| match arg {
             Arg::Operand(index) => Ok(operands[*index]),
@@ -52,16 +52,16 @@ impl Planner<'_> {
                 let y = if in_place { target.data.clone() } else { self.room(&fact.shape, DType::BF16) };
                 let is_gelu = matches!(&op.segments[..], [only] if is_gelu_of_acc(&only.body));
                 let gelu = is_gelu && bias.is_some() && in_place;
-                let matmul = Matmul::new(MatmulKind::Bf16, [&x, &weight, &y])?;
+                let matmul = MatmulLaunch::new(MatmulKind::Bf16, [&x, &weight, &y])?;
                 let bias = bias.as_ref().map(Pointer::to);
-                self.push_matmul(id, Matmul { bias, gelu, ..matmul });
+                self.push_matmul(id, MatmulLaunch { bias, gelu, ..matmul });
                 if !gelu {
                     self.epilogues(
                         id,
                         op,
                         operands,
                         &target.data,
-                        |part| Product::Numbers(part(&y)),
+                        |part| Accumulator::Numbers(part(&y)),
                         in_place,
                     )?;
                 }
@@ -78,9 +78,10 @@ impl Planner<'_> {
                     return Ok(target);
                 }
                 let sums = self.room(&fact.shape, kind.sums());
-                self.push_matmul(id, Matmul::new(kind, [&x, &weight, &sums])?);
-                let product =
-                    |part: &dyn Fn(&View) -> View| Product::Sums(Box::new((part(&sums), scaling.part(part))));
+                self.push_matmul(id, MatmulLaunch::new(kind, [&x, &weight, &sums])?);
+                let product = |part: &dyn Fn(&View) -> View| {
+                    Accumulator::Sums(Box::new((part(&sums), scaling.part(part))))
+                };
                 self.epilogues(id, op, operands, &target.data, product, false)?;
             }
             _ => return Err(Unsupported("there is no kernel for this product".into())),
@@ -111,7 +112,11 @@ impl Planner<'_> {
             for Moved { columns, to, .. } in within {
                 let between = at..columns.start;
                 parts.extend((!between.is_empty()).then(|| part(y, between, &body)));
-                parts.push(Part { columns: columns.clone(), body: body.clone(), target: to.clone() });
+                parts.push(PlacedSegment {
+                    columns: columns.clone(),
+                    body: body.clone(),
+                    target: to.clone(),
+                });
                 at = columns.end;
             }
             let rest = at..start + columns;
@@ -134,7 +139,7 @@ impl Planner<'_> {
         op: &Gemm,
         operands: &[ValueId],
         whole: &View,
-        product: impl Fn(&dyn Fn(&View) -> View) -> Product,
+        product: impl Fn(&dyn Fn(&View) -> View) -> Accumulator,
         in_place: bool,
     ) -> Result<(), Unsupported> {
         // Codes and products are no operands of a formula.
@@ -147,7 +152,7 @@ impl Planner<'_> {
             let read = body.operands();
             let numbered =
                 body.renumbered(|index| read.iter().position(|&known| known == index).expect("it is read"));
-            let read: Vec<Stored> = read.iter().map(|&index| views[index].clone().into()).collect();
+            let read: Vec<StoredValue> = read.iter().map(|&index| views[index].clone().into()).collect();
             let target = part(whole).into();
             let kernel = source::rowwise(&numbered, &read, Some(&product(&part)), &target)?;
             self.push(id, kernel);
@@ -157,9 +162,9 @@ impl Planner<'_> {
 }
 
 /// `columns` of a product, from which `body` computes the same columns of `y`.
-fn part(y: &View, columns: Range<usize>, body: &Body) -> Part {
+fn part(y: &View, columns: Range<usize>, body: &Body) -> PlacedSegment {
     let target = y.slice(y.shape.len() - 1, columns.start, columns.end);
-    Part { columns, body: body.clone(), target }
+    PlacedSegment { columns, body: body.clone(), target }
 }
 
 fn is_gelu_of_acc(body: &Body) -> bool {

@@ -1,7 +1,7 @@
 //! Plans: launches, and the memory that they use.
 
-use super::Foreign;
-use crate::backend::cuda::matmul::Matmul;
+use super::ForeignOp;
+use crate::backend::cuda::matmul::MatmulLaunch;
 use crate::backend::cuda::source::Kernel;
 use reflux_ir::{Fact, Name, ValueId};
 
@@ -18,13 +18,13 @@ pub struct LaunchPlan {
 /// Memory that launches point into.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Buffer {
-    pub place: Place,
+    pub place: Owner,
     pub bytes: usize,
 }
 
 /// Whose memory it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Owner {
     /// The plan's own, at this byte of its arena.
     Arena(usize),
     /// That of an input, a weight, or what is known from the ops alone.
@@ -63,10 +63,10 @@ pub enum Launch {
     },
     Matmul {
         value: Name,
-        matmul: Matmul,
+        matmul: MatmulLaunch,
     },
     /// An op that no kernel of ours computes.
-    Foreign(Foreign),
+    Foreign(ForeignOp),
 }
 
 impl Launch {

@@ -14,8 +14,8 @@ mod single;
 mod single_head;
 mod value;
 
-pub use foreign::{Edge, Foreign};
-pub use launches::{Buffer, Launch, LaunchPlan, Piece, Place};
+pub use foreign::{Crossing, ForeignOp};
+pub use launches::{Buffer, Launch, LaunchPlan, Owner, Piece};
 
 use super::Gpu;
 use super::unsupported::Unsupported;
@@ -24,7 +24,7 @@ use reflux_ir::op::Op;
 use reflux_ir::{Graph, Name, ValueId};
 use std::collections::{BTreeMap, HashMap};
 
-/// Plans `graph` for kernels of our own, on `gpu`; an op that none of them computes is a [`Launch::Foreign`].
+/// Plans `graph` for kernels of our own, on `gpu`; an op that none of them computes is a [`Launch::ForeignOp`].
 pub fn plan(graph: &Graph, gpu: Gpu) -> LaunchPlan {
     plan_without(graph, gpu, &BTreeMap::new())
 }

@@ -2,7 +2,7 @@
 
 use super::planner::Planner;
 use crate::backend::cuda::gemm;
-use crate::backend::cuda::source::{Kernel, PRELUDE, Part, Scaling, Stored, c_type, rowwise};
+use crate::backend::cuda::source::{Kernel, PRELUDE, PlacedSegment, Scaling, StoredValue, c_type, rowwise};
 use crate::backend::cuda::unsupported::Unsupported;
 use crate::backend::cuda::view::{Pointer, View};
 use reflux_ir::op::{Arg, Binary, Body, BodyBuilder, Conv2d, GroupNorm, Op, Upsample};
@@ -35,14 +35,14 @@ impl Planner<'_> {
         op: &Conv2d,
         operands: &[ValueId],
         fact: &Fact,
-    ) -> Result<Stored, Unsupported> {
+    ) -> Result<StoredValue, Unsupported> {
         let x = self.data(operands[0])?;
         let x = self.channels_last(id, &x)?;
         let weight = self.kernel_weight(operands[1])?;
         let bias = operands.get(2).map(|&bias| self.data(bias)).transpose()?;
         let data = self.picture(fact);
         let target = data.permuted(&CHANNELS_LAST);
-        let y = Part { columns: 0..target.shape[3], body: Body::of(Arg::Acc), target };
+        let y = PlacedSegment { columns: 0..target.shape[3], body: Body::of(Arg::Acc), target };
         let scaling = Scaling { bias, ..Scaling::default() };
         self.push_one_of(id, gemm::convolution(self.gpu, [&x, &weight], op.padding, &scaling, y)?);
         Ok(data.into())
@@ -70,7 +70,7 @@ impl Planner<'_> {
         op: &GroupNorm,
         operands: &[ValueId],
         fact: &Fact,
-    ) -> Result<Stored, Unsupported> {
+    ) -> Result<StoredValue, Unsupported> {
         let [x, weight, bias] = self.views(operands)?.try_into().expect("a norm has three operands");
         if x.shape.len() != 4 {
             return Err(Unsupported("group normalization has a kernel for pictures only".into()));
@@ -116,7 +116,7 @@ impl Planner<'_> {
             strides: vec![channels, 0, 0, 1],
             ..view.clone()
         };
-        let views = [x.clone(), of_channels(&factors), of_channels(&offsets)].map(Stored::from);
+        let views = [x.clone(), of_channels(&factors), of_channels(&offsets)].map(StoredValue::from);
         let target = data.permuted(&CHANNELS_LAST).into();
         self.push(id, rowwise(&scaled_and_moved(), &views, None, &target)?);
         Ok(data.into())
@@ -129,7 +129,7 @@ impl Planner<'_> {
         op: &Upsample,
         x: &View,
         fact: &Fact,
-    ) -> Result<Stored, Unsupported> {
+    ) -> Result<StoredValue, Unsupported> {
         let data = self.picture(fact);
         let (shape, strides) = (&x.shape, &x.strides);
         let repeated = View {

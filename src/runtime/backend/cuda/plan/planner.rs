@@ -1,9 +1,9 @@
 //! The planner's state, shared by all ops: places of values, and the kernels in order.
 
-use super::{Buffer, Launch, Piece, Place};
+use super::{Buffer, Launch, Owner, Piece};
 use crate::backend::cuda::Gpu;
-use crate::backend::cuda::matmul::Matmul;
-use crate::backend::cuda::source::{self, Coding, Kernel, Stored};
+use crate::backend::cuda::matmul::MatmulLaunch;
+use crate::backend::cuda::source::{self, Coding, Kernel, StoredValue};
 use crate::backend::cuda::unsupported::Unsupported;
 use crate::backend::cuda::view::View;
 use reflux_ir::op::{Arg, Body};
@@ -15,7 +15,7 @@ use std::ops::Range;
 pub struct Planner<'g> {
     pub gpu: Gpu,
     pub graph: &'g Graph,
-    pub stored: HashMap<ValueId, Stored>,
+    pub stored: HashMap<ValueId, StoredValue>,
     pub buffers: Vec<Buffer>,
     pub launches: Vec<Launch>,
     /// Where values are to be made: in a result of the graph, or in a part of a concatenation.
@@ -49,7 +49,7 @@ impl<'g> Planner<'g> {
 }
 
 impl Planner<'_> {
-    pub fn buffer(&mut self, place: Place, bytes: usize) -> usize {
+    pub fn buffer(&mut self, place: Owner, bytes: usize) -> usize {
         self.buffers.push(Buffer { place, bytes });
         self.buffers.len() - 1
     }
@@ -62,14 +62,14 @@ impl Planner<'_> {
     /// A place of our own for `shape`, its axes in this order in memory.
     pub fn room_in_order(&mut self, shape: &[usize], dtype: DType, order: &[usize]) -> View {
         let bytes = shape.iter().product::<usize>() * dtype.bytes();
-        let buffer = self.buffer(Place::Arena(0), bytes);
+        let buffer = self.buffer(Owner::Arena(0), bytes);
         View::ordered(buffer, shape, dtype, order)
     }
 
     /// Where the value of `id`, element by element one of `operands`, is to be made: they lie alike.
-    pub fn target_like(&mut self, id: ValueId, fact: &Fact, operands: &[Stored]) -> Stored {
+    pub fn target_like(&mut self, id: ValueId, fact: &Fact, operands: &[StoredValue]) -> StoredValue {
         match operands.iter().find(|operand| operand.data.shape[..] == fact.shape[..]) {
-            Some(Stored { data, .. }) if !self.reserved.contains_key(&id) => {
+            Some(StoredValue { data, .. }) if !self.reserved.contains_key(&id) => {
                 self.room_in_order(&fact.shape, fact.dtype, &data.order()).into()
             }
             _ => self.target(id, fact),
@@ -77,36 +77,36 @@ impl Planner<'_> {
     }
 
     /// Where the value of `id`, of type `fact`, is to be made.
-    pub fn target(&mut self, id: ValueId, fact: &Fact) -> Stored {
+    pub fn target(&mut self, id: ValueId, fact: &Fact) -> StoredValue {
         let data = self.reserved.get(&id).cloned().unwrap_or_else(|| self.room(&fact.shape, fact.dtype));
         self.with_scales(data, fact)
     }
 
     /// `data`, of type `fact`, with places of our own for scales.
-    pub fn with_scales(&mut self, data: View, fact: &Fact) -> Stored {
+    pub fn with_scales(&mut self, data: View, fact: &Fact) -> StoredValue {
         let coding = fact.scales.map(|scales| {
             let shape = scales_shape(scales, &fact.shape);
             Coding { per: scales.per, scales: self.room(&shape, DType::F32), zeros: None }
         });
-        Stored { data, coding }
+        StoredValue { data, coding }
     }
 
-    pub fn given(&mut self, id: ValueId, fact: &Fact) -> Stored {
+    pub fn given(&mut self, id: ValueId, fact: &Fact) -> StoredValue {
         let bytes = fact.dtype.stored_bytes(fact.shape.elements());
-        let data = self.buffer(Place::Given { value: id, piece: Piece::Data }, bytes);
+        let data = self.buffer(Owner::Given { value: id, piece: Piece::Data }, bytes);
         let coding = fact.scales.map(|scales| {
             let (shape, dtype) = (scales_shape(scales, &fact.shape), scales_dtype(scales));
             let mut piece = |piece| {
                 let bytes = shape.iter().product::<usize>() * dtype.bytes();
-                View::whole(self.buffer(Place::Given { value: id, piece }, bytes), &shape, dtype)
+                View::whole(self.buffer(Owner::Given { value: id, piece }, bytes), &shape, dtype)
             };
             let zeros = fact.dtype.has_zero_points().then(|| piece(Piece::Zeros));
             Coding { per: scales.per, scales: piece(Piece::Scales), zeros }
         });
-        Stored { data: View::whole(data, &fact.shape, fact.dtype), coding }
+        StoredValue { data: View::whole(data, &fact.shape, fact.dtype), coding }
     }
 
-    pub fn stored(&self, id: ValueId) -> Result<Stored, Unsupported> {
+    pub fn stored(&self, id: ValueId) -> Result<StoredValue, Unsupported> {
         let stored = self.stored.get(&id).cloned();
         stored.ok_or_else(|| Unsupported(format!("{} is no value in memory", self.graph.operand(id))))
     }
@@ -135,7 +135,7 @@ impl Planner<'_> {
         self.launches.push(Launch::Kernel { value: self.graph[id].name.clone(), kernels });
     }
 
-    pub fn push_matmul(&mut self, id: ValueId, matmul: Matmul) {
+    pub fn push_matmul(&mut self, id: ValueId, matmul: MatmulLaunch) {
         self.launches.push(Launch::Matmul { value: self.graph[id].name.clone(), matmul });
     }
 
@@ -160,7 +160,7 @@ impl Planner<'_> {
     pub fn copy_outputs(&mut self) {
         for (index, output) in self.graph.outputs().to_vec().into_iter().enumerate() {
             let fact = self.graph[output.value].fact.clone();
-            let buffer = self.buffers.iter().position(|buffer| buffer.place == Place::Output(index));
+            let buffer = self.buffers.iter().position(|buffer| buffer.place == Owner::Output(index));
             let whole = View::whole(buffer.expect("reserved"), &fact.shape, fact.dtype);
             // A constant is nowhere yet.
             let data = match self.data(output.value) {

@@ -1,7 +1,7 @@
 //! Quantization of a whole tensor with one scale: first its largest magnitude, in parts, then the codes.
 
 use super::planner::Planner;
-use crate::backend::cuda::source::{Kernel, PRELUDE, Stored, c_type, encoding};
+use crate::backend::cuda::source::{Kernel, PRELUDE, StoredValue, c_type, encoding};
 use crate::backend::cuda::unsupported::Unsupported;
 use crate::backend::cuda::view::{Pointer, View};
 use reflux_ir::op::Quantize;
@@ -17,7 +17,7 @@ impl Planner<'_> {
         op: &Quantize,
         x: ValueId,
         fact: &Fact,
-    ) -> Result<Stored, Unsupported> {
+    ) -> Result<StoredValue, Unsupported> {
         self.takes_codes(fact)?;
         let x = self.data(x)?;
         let x = if x.is_contiguous() { x } else { self.copied(id, &x) };

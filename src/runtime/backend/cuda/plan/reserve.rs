@@ -1,6 +1,6 @@
 //! Placement of values directly in a result of the graph, or in their part of a concatenation.
 
-use super::Place;
+use super::Owner;
 use super::planner::{Moved, Planner};
 use super::single::is_formula;
 use crate::backend::cuda::view::View;
@@ -13,7 +13,7 @@ impl Planner<'_> {
     pub(super) fn reserve_outputs(&mut self) {
         for (index, output) in self.graph.outputs().iter().enumerate() {
             let fact = &self.graph[output.value].fact;
-            let buffer = self.buffer(Place::Output(index), fact.bytes() as usize);
+            let buffer = self.buffer(Owner::Output(index), fact.bytes() as usize);
             let (made, view) = self.maker(output.value, View::whole(buffer, &fact.shape, fact.dtype));
             let is_made = is_kernel(&self.graph[made].op) || matches!(self.graph[made].op, Op::Concat(_));
             if is_made && !self.reserved.contains_key(&made) {

@@ -1,8 +1,8 @@
 //! Unfused ops: each is planned as a formula of one term, or as a product without an epilogue.
 
 use super::planner::Planner;
-use crate::backend::cuda::matmul::{Matmul, MatmulKind};
-use crate::backend::cuda::source::{Kernel, PRELUDE, Product, Scaling, Stored, c_type, rowwise};
+use crate::backend::cuda::matmul::{MatmulKind, MatmulLaunch};
+use crate::backend::cuda::source::{Accumulator, Kernel, PRELUDE, Scaling, StoredValue, c_type, rowwise};
 use crate::backend::cuda::unsupported::Unsupported;
 use crate::backend::cuda::view::{Pointer, View};
 use crate::ops::position::frequencies;
@@ -23,7 +23,7 @@ impl Planner<'_> {
         op: &Op,
         operands: &[ValueId],
         fact: &Fact,
-    ) -> Result<Stored, Unsupported> {
+    ) -> Result<StoredValue, Unsupported> {
         match op {
             Op::Quantize(op) if fact.scales.is_some_and(|scales| scales.per == Granularity::Tensor) => {
                 self.quantize_all(id, op, operands[0], fact)
@@ -61,7 +61,7 @@ impl Planner<'_> {
         op: &Op,
         operands: &[ValueId],
         fact: &Fact,
-    ) -> Result<Stored, Unsupported> {
+    ) -> Result<StoredValue, Unsupported> {
         let takes = |id: &ValueId| {
             let fact = &self.graph[*id].fact;
             match op {
@@ -98,7 +98,7 @@ impl Planner<'_> {
         result: Arg,
         operands: &[ValueId],
         fact: &Fact,
-    ) -> Result<Stored, Unsupported> {
+    ) -> Result<StoredValue, Unsupported> {
         let columns = fact.shape.last().copied().unwrap_or(0);
         let product = product.finish(result).expect("it is short");
         let segments = vec![Segment { columns, body: Body::of(Arg::Acc) }];
@@ -121,11 +121,11 @@ impl Planner<'_> {
         op: MatmulCodes,
         operands: &[ValueId],
         fact: &Fact,
-    ) -> Result<Stored, Unsupported> {
+    ) -> Result<StoredValue, Unsupported> {
         let [x, weight] = [self.data(operands[0])?, self.data(operands[1])?];
         let (kind, weight) = self.factors(id, op, &x, weight)?;
         let y = self.room(&fact.shape, fact.dtype);
-        self.push_matmul(id, Matmul::new(kind, [&x, &weight, &y])?);
+        self.push_matmul(id, MatmulLaunch::new(kind, [&x, &weight, &y])?);
         Ok(y.into())
     }
 
@@ -154,11 +154,16 @@ impl Planner<'_> {
     }
 
     /// The values of a product's sums that are stored in memory.
-    fn rescale(&mut self, id: ValueId, operands: &[ValueId], fact: &Fact) -> Result<Stored, Unsupported> {
+    fn rescale(
+        &mut self,
+        id: ValueId,
+        operands: &[ValueId],
+        fact: &Fact,
+    ) -> Result<StoredValue, Unsupported> {
         let sums = self.data(operands[0])?;
         let scaling = self.scaling(operands, fact)?;
         let target = self.target(id, fact);
-        let product = Product::Sums(Box::new((sums, scaling)));
+        let product = Accumulator::Sums(Box::new((sums, scaling)));
         self.push(id, rowwise(&Body::of(Arg::Acc), &[], Some(&product), &target)?);
         Ok(target)
     }
@@ -187,7 +192,7 @@ impl Planner<'_> {
         op: &TimestepEmbedding,
         times: ValueId,
         fact: &Fact,
-    ) -> Result<Stored, Unsupported> {
+    ) -> Result<StoredValue, Unsupported> {
         let times = self.data(times)?;
         let times = if times.is_contiguous() { times } else { self.copied(id, &times) };
         let (count, half) = (times.shape.iter().product::<usize>(), op.dim / 2);

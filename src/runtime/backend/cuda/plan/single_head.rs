@@ -4,7 +4,7 @@
 use super::planner::Planner;
 use crate::backend::cuda::gemm;
 use crate::backend::cuda::matmul::MatmulKind;
-use crate::backend::cuda::source::{self, Kernel, PRELUDE, Part, Scaling};
+use crate::backend::cuda::source::{self, Kernel, PRELUDE, PlacedSegment, Scaling};
 use crate::backend::cuda::unsupported::Unsupported;
 use crate::backend::cuda::view::{Pointer, View};
 use reflux_ir::op::{Arg, Attention, Body};
@@ -51,7 +51,7 @@ impl Planner<'_> {
 
     /// `y = x · Wᵀ`.
     fn product(&mut self, id: ValueId, x: &View, weight: &View, y: &View) -> Result<(), Unsupported> {
-        let part = Part { columns: 0..y.shape[1], body: Body::of(Arg::Acc), target: y.clone() };
+        let part = PlacedSegment { columns: 0..y.shape[1], body: Body::of(Arg::Acc), target: y.clone() };
         let scaling = Scaling::default();
         let kernels = gemm::kernels(self.gpu, MatmulKind::Bf16, [x, weight], &scaling, &[part], &[])?;
         self.push_one_of(id, kernels);
@@ -61,9 +61,9 @@ impl Planner<'_> {
 
 /// A kernel that makes of `scores`, multiplied by `scale`, weights of the same shape; both are whole matrices.
 fn softmax(scores: &View, scale: f64, weights: &View) -> Result<Kernel, Unsupported> {
-    let layout = source::Layout::of_rows(scores.shape[1]);
+    let layout = source::RowLayout::of_rows(scores.shape[1]);
     let rows = u32::try_from(scores.shape[0]).map_err(|error| Unsupported(error.to_string()))?;
-    let source::Layout { columns, threads, vector, .. } = layout;
+    let source::RowLayout { columns, threads, vector, .. } = layout;
     Ok(Kernel {
         name: "softmax".into(),
         text: format!(

@@ -4,7 +4,7 @@ use super::lookup;
 use super::planner::Planner;
 use crate::backend::cuda::attention;
 use crate::backend::cuda::known::is_known;
-use crate::backend::cuda::source::{self, Stored};
+use crate::backend::cuda::source::{self, StoredValue};
 use crate::backend::cuda::unsupported::Unsupported;
 use reflux_ir::op::{Body, Op, Rowwise, Slice, Transpose, axis_index};
 use reflux_ir::{DType, Fact, ValueId};
@@ -126,7 +126,7 @@ impl Planner<'_> {
         body: &Body,
         operands: &[ValueId],
         fact: &Fact,
-    ) -> Result<Stored, Unsupported> {
+    ) -> Result<StoredValue, Unsupported> {
         let operands = operands.iter().map(|&id| self.stored(id)).collect::<Result<Vec<_>, _>>()?;
         self.takes_codes(fact)?;
         let target = match body.works_by_elements() {

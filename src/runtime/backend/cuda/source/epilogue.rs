@@ -1,7 +1,7 @@
 //! Epilogues: what is computed from the sums of a product.
 
 use super::PRELUDE;
-use super::writer::{NEIGHBOURS, Product, Scaling, Stored, Writer, indices};
+use super::writer::{Accumulator, NEIGHBOURS, Scaling, StoredValue, Writer, indices};
 use crate::backend::cuda::unsupported::Unsupported;
 use crate::backend::cuda::view::{Pointer, View};
 use reflux_ir::op::Body;
@@ -22,7 +22,7 @@ const ROWS_AT_ONCE: usize = 4;
 
 /// Some columns of a product, what becomes of them, and where it goes.
 #[derive(Clone, Debug)]
-pub struct Part {
+pub struct PlacedSegment {
     pub columns: Range<usize>,
     pub body: Body,
     /// Of the result's axes, the last of these columns.
@@ -33,19 +33,23 @@ pub struct Part {
 /// `finish(sums, rows, first)`: for eight neighbours of [`ROWS_AT_ONCE`] rows from column `first` on, which share what is the same
 /// for all rows; what one reads is on its way while another is computed. Formulas read `operands`. The text takes ROWS, COLUMNS
 /// and IS_RAGGED.
-pub fn epilogue(parts: &[Part], scaling: &Scaling, operands: &[View]) -> Result<Epilogue, Unsupported> {
+pub fn epilogue(
+    parts: &[PlacedSegment],
+    scaling: &Scaling,
+    operands: &[View],
+) -> Result<Epilogue, Unsupported> {
     let mut epilogue = Epilogue {
         text: String::new(),
         parameters: String::new(),
         arguments: String::new(),
         pointers: Vec::new(),
     };
-    let operands: Vec<Stored> = operands.iter().cloned().map(Stored::from).collect();
+    let operands: Vec<StoredValue> = operands.iter().cloned().map(StoredValue::from).collect();
     let (mut functions, mut choice) = (String::new(), String::new());
-    for (part, Part { columns, body, target }) in parts.iter().enumerate() {
+    for (part, PlacedSegment { columns, body, target }) in parts.iter().enumerate() {
         let part_of = |view: &View| view.slice(0, columns.start, columns.end);
-        let product = Product::Registers(Box::new(scaling.part(part_of)));
-        let target = Stored::from(target.clone());
+        let product = Accumulator::Registers(Box::new(scaling.part(part_of)));
+        let target = StoredValue::from(target.clone());
         let first_pointer = epilogue.pointers.len();
         let mut writer = Writer::of_neighbours(&operands, &product, &target, first_pointer)?;
         writer.body(body)?;

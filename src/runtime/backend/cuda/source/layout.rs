@@ -5,7 +5,7 @@ use std::fmt;
 
 /// How the elements of a row are divided among threads.
 #[derive(Clone, Copy, Debug)]
-pub struct Layout {
+pub struct RowLayout {
     pub columns: usize,
     /// Threads of a row: a part of a warp, a power of two, or warps, which are a block.
     pub threads: usize,
@@ -13,7 +13,7 @@ pub struct Layout {
     pub vector: usize,
 }
 
-impl Layout {
+impl RowLayout {
     pub(super) fn new(rows: usize, columns: usize, vector: usize) -> Self {
         /// Threads of a warp.
         const WARP: usize = 32;
@@ -51,7 +51,7 @@ impl Layout {
 }
 
 /// As template arguments of the prelude's functions.
-impl fmt::Display for Layout {
+impl fmt::Display for RowLayout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { columns, threads, vector } = self;
         write!(f, "{columns}, {threads}, {vector}, {}", self.chunks())
@@ -78,7 +78,7 @@ mod tests {
         {
             for vector in [1, 2, 4, 8].into_iter().filter(|&vector| columns.is_multiple_of(vector)) {
                 for rows in [1usize, 7, 30, 64, 4608] {
-                    let layout = Layout::new(rows, columns, vector);
+                    let layout = RowLayout::new(rows, columns, vector);
                     let threads = layout.threads;
                     assert!(threads * layout.elements() >= columns && threads <= 1024, "{layout:?}");
                     if threads < 32 {

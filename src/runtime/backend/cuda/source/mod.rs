@@ -11,10 +11,10 @@ mod terms;
 mod writer;
 
 pub use dtype::{c_type, encoding};
-pub use epilogue::{Epilogue, Part, epilogue};
-pub use layout::Layout;
+pub use epilogue::{Epilogue, PlacedSegment, epilogue};
+pub use layout::RowLayout;
 pub use rowwise::rowwise;
-pub use writer::{Coding, Product, Scaling, Stored};
+pub use writer::{Accumulator, Coding, Scaling, StoredValue};
 
 use super::tensor_map::TensorMap;
 use super::unsupported::{Unsupported, unsupported};

@@ -1,6 +1,6 @@
 //! Kernels of rowwise formulas without a product, one row at a time.
 
-use super::writer::{Product, Stored, Writer, indices};
+use super::writer::{Accumulator, StoredValue, Writer, indices};
 use super::{Kernel, PRELUDE};
 use crate::backend::cuda::hash;
 use crate::backend::cuda::unsupported::{Unsupported, unsupported};
@@ -11,15 +11,15 @@ use std::fmt::Write;
 /// A kernel that writes `body` to `target`. `operands` are where its operands lie.
 pub fn rowwise(
     body: &Body,
-    operands: &[Stored],
-    acc: Option<&Product>,
-    target: &Stored,
+    operands: &[StoredValue],
+    acc: Option<&Accumulator>,
+    target: &StoredValue,
 ) -> Result<Kernel, Unsupported> {
     if acc.is_none() && body.works_by_elements() {
         // Axes may be taken in any order: in that of the memory that is written. A scalar has none, and is a row of one.
         let (rank, order) = (target.data.shape.len(), target.data.order());
         let seen = |view: &View| view.with_rank(rank).permuted(&order).with_rank(rank.max(1));
-        let operands: Vec<Stored> = operands.iter().map(|operand| seen(&operand.data).into()).collect();
+        let operands: Vec<StoredValue> = operands.iter().map(|operand| seen(&operand.data).into()).collect();
         return rows(body, &operands, None, &seen(&target.data).into());
     }
     rows(body, operands, acc, target)
@@ -27,9 +27,9 @@ pub fn rowwise(
 
 fn rows(
     body: &Body,
-    operands: &[Stored],
-    acc: Option<&Product>,
-    target: &Stored,
+    operands: &[StoredValue],
+    acc: Option<&Accumulator>,
+    target: &StoredValue,
 ) -> Result<Kernel, Unsupported> {
     let mut writer = Writer::new(operands, acc, target)?;
     writer.body(body)?;

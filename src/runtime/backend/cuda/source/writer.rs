@@ -1,6 +1,6 @@
 //! The source of a formula: loads, computation and stores, line by line.
 
-use super::layout::{Layout, allows};
+use super::layout::{RowLayout, allows};
 use super::{c_type, stored};
 use crate::backend::cuda::unsupported::{Unsupported, unsupported};
 use crate::backend::cuda::view::{Pointer, View};
@@ -13,7 +13,7 @@ pub(super) const NEIGHBOURS: usize = 8;
 
 /// The meaning of `acc` in a formula.
 #[derive(Clone, Debug)]
-pub enum Product {
+pub enum Accumulator {
     /// Numbers, wherever they lie.
     Numbers(View),
     /// Sums, wherever they lie.
@@ -51,7 +51,7 @@ impl Scaling {
 
 /// Where a value lies: its numbers, or its codes and what turns them into numbers.
 #[derive(Clone, Debug)]
-pub struct Stored {
+pub struct StoredValue {
     pub data: View,
     pub coding: Option<Coding>,
 }
@@ -66,7 +66,7 @@ pub struct Coding {
     pub zeros: Option<View>,
 }
 
-impl From<View> for Stored {
+impl From<View> for StoredValue {
     fn from(data: View) -> Self {
         Self { data, coding: None }
     }
@@ -74,10 +74,10 @@ impl From<View> for Stored {
 
 /// Writes one formula's text.
 pub(super) struct Writer<'a> {
-    pub(super) operands: &'a [Stored],
-    acc: Option<&'a Product>,
-    pub(super) target: &'a Stored,
-    pub(super) layout: Layout,
+    pub(super) operands: &'a [StoredValue],
+    acc: Option<&'a Accumulator>,
+    pub(super) target: &'a StoredValue,
+    pub(super) layout: RowLayout,
     /// Of the result.
     pub(super) shape: Vec<usize>,
     pub(super) parameters: Vec<String>,
@@ -97,17 +97,17 @@ pub(super) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     pub(super) fn new(
-        operands: &'a [Stored],
-        acc: Option<&'a Product>,
-        target: &'a Stored,
+        operands: &'a [StoredValue],
+        acc: Option<&'a Accumulator>,
+        target: &'a StoredValue,
     ) -> Result<Self, Unsupported> {
         let shape = target.data.shape.clone();
         let Some(&columns) = shape.last() else { return unsupported("a scalar has no rows") };
         let acc_views: Vec<&View> = match acc {
             None => Vec::new(),
-            Some(Product::Numbers(view)) => vec![view],
-            Some(Product::Sums(sums)) => std::iter::once(&sums.0).chain(sums.1.of_columns()).collect(),
-            Some(Product::Registers(_)) => return unsupported("sums in registers are no rows"),
+            Some(Accumulator::Numbers(view)) => vec![view],
+            Some(Accumulator::Sums(sums)) => std::iter::once(&sums.0).chain(sums.1.of_columns()).collect(),
+            Some(Accumulator::Registers(_)) => return unsupported("sums in registers are no rows"),
         };
         let operand_views = operands.iter().map(|operand| &operand.data);
         let views: Vec<&View> = operand_views.chain(acc_views).chain([&target.data]).collect();
@@ -117,17 +117,17 @@ impl<'a> Writer<'a> {
         };
         let vector = [8, 4, 2, 1].into_iter().find(fits).unwrap_or(1);
         let rows = shape[..shape.len() - 1].iter().product();
-        Ok(Self::with(Layout::new(rows, columns, vector), operands, acc, target))
+        Ok(Self::with(RowLayout::new(rows, columns, vector), operands, acc, target))
     }
 
     /// For [`NEIGHBOURS`] of a row of sums in registers, its pointers numbered from `first_pointer` on.
     pub(super) fn of_neighbours(
-        operands: &'a [Stored],
-        product: &'a Product,
-        target: &'a Stored,
+        operands: &'a [StoredValue],
+        product: &'a Accumulator,
+        target: &'a StoredValue,
         first_pointer: usize,
     ) -> Result<Self, Unsupported> {
-        let Product::Registers(scaling) = product else {
+        let Accumulator::Registers(scaling) = product else {
             return unsupported("there are no sums in registers");
         };
         let columns = target.data.shape.last().copied().unwrap_or(0);
@@ -142,12 +142,17 @@ impl<'a> Writer<'a> {
         if !columns.is_multiple_of(own.max(1)) {
             return unsupported("columns are no multiple of eight");
         }
-        let layout = Layout { columns: own, threads: 1, vector };
+        let layout = RowLayout { columns: own, threads: 1, vector };
         let writer = Self::with(layout, operands, Some(product), target);
         Ok(Self { first_pointer, takes_rows: false, ..writer })
     }
 
-    fn with(layout: Layout, operands: &'a [Stored], acc: Option<&'a Product>, target: &'a Stored) -> Self {
+    fn with(
+        layout: RowLayout,
+        operands: &'a [StoredValue],
+        acc: Option<&'a Accumulator>,
+        target: &'a StoredValue,
+    ) -> Self {
         Self {
             operands,
             acc,
@@ -239,9 +244,9 @@ impl<'a> Writer<'a> {
                     return Ok(array.clone());
                 }
                 let array = match self.acc.expect("a gemm has a product") {
-                    Product::Numbers(view) => self.load(view)?,
-                    Product::Sums(sums) => self.load_sums(&sums.0, &sums.1)?,
-                    Product::Registers(scaling) => {
+                    Accumulator::Numbers(view) => self.load(view)?,
+                    Accumulator::Sums(sums) => self.load_sums(&sums.0, &sums.1)?,
+                    Accumulator::Registers(scaling) => {
                         let array = self.array();
                         self.scale(&array, "sums", scaling)?;
                         array

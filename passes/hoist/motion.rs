@@ -17,7 +17,7 @@ pub enum How {
 }
 
 /// What leaves the step.
-pub struct Plan {
+pub struct CodeMotion {
     /// Every value that leaves, how, and in which stage it is computed then, in program order.
     pub leaving: Vec<(ValueId, How, Rate)>,
     /// Those of them that the step reads, in program order.
@@ -53,12 +53,13 @@ pub enum Stays {
     Cheap,
 }
 
-impl Plan {
+impl CodeMotion {
     pub fn new(program: &Program, variant: &Name) -> Self {
         let graph = &program.variants[variant];
         let (step, steps) = step_table(graph).unzip();
         let steps = steps.unwrap_or(0);
-        let mut plan = Self { leaving: Vec::new(), frontier: Vec::new(), step, steps, stays: HashMap::new() };
+        let mut motion =
+            Self { leaving: Vec::new(), frontier: Vec::new(), step, steps, stays: HashMap::new() };
         let mut known: BTreeMap<ValueId, (How, Rate)> = BTreeMap::new();
         let provided = provided(program);
         let order = graph.order();
@@ -66,7 +67,7 @@ impl Plan {
             if !graph.is_op(id) {
                 continue;
             }
-            match plan.how(graph, id, &known) {
+            match motion.how(graph, id, &known) {
                 Ok(how) => {
                     let operands = graph.operands(id).into_iter();
                     let rates = operands.filter_map(|operand| {
@@ -76,18 +77,18 @@ impl Plan {
                     let rate = rates.max().unwrap_or(Rate::Weights).max(own_rate(graph, id));
                     known.insert(id, (how, rate));
                 }
-                Err(stays) => drop(plan.stays.insert(id, stays)),
+                Err(stays) => drop(motion.stays.insert(id, stays)),
             }
         }
-        keep_cheap(graph, &order, &mut known, &mut plan.stays);
+        keep_cheap(graph, &order, &mut known, &mut motion.stays);
         let is_read = |id: &ValueId| known.contains_key(id) && is_read_by_step(graph, *id, &known);
-        plan.frontier = order.iter().copied().filter(is_read).collect();
-        plan.leaving = order
+        motion.frontier = order.iter().copied().filter(is_read).collect();
+        motion.leaving = order
             .iter()
             .filter_map(|id| known.remove_entry(id))
             .map(|(id, (how, rate))| (id, how, rate))
             .collect();
-        plan
+        motion
     }
 
     /// Leaves in the step those values of the frontier that are not to leave, and what was to leave for their sake.
