@@ -227,7 +227,7 @@ fn ops<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Err
     let names = Vec::<String>::deserialize(deserializer)?;
     match names.iter().find(|name| Op::kind_of(name).is_none()) {
         None => Ok(names),
-        Some(name) => Err(de::Error::custom(format_args!("`{name}` is no op"))),
+        Some(name) => Err(de::Error::custom(format_args!("`{name}` is not an op"))),
     }
 }
 

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// An IR file, a FLUX.1 model in diffusers layout, or a built-in configuration. For a model, each check draws a picture;
+    /// An IR file, a model folder in diffusers layout, or a built-in configuration. For a model, each check draws a picture;
     /// for the others, weights and inputs are random
     input: PathBuf,
     #[command(flatten)]

@@ -55,7 +55,7 @@ pub(super) fn write(diff: &ProgramDiff, options: DiffOptions, f: &mut Formatter<
         match stretch {
             Stretch::Shown(row) => page.write_row(f, row)?,
             Stretch::Elided(count) => {
-                page.write_line(f, ELIDED, &format!("     … {count} equal lines"))?;
+                page.write_line(f, ELIDED, &format!("     … {}", counted(count, "equal line")))?;
             }
         }
     }

@@ -213,7 +213,7 @@ impl Pipeline {
         let &Conflict { pass, property, ended_by } = conflict;
         let pass_text = self.text_of(pass);
         let Some(culprit) = ended_by else {
-            let because = "which does not hold for the input program".to_owned();
+            let because = "this is not so in the input program".to_owned();
             let bringing =
                 (0..self.passes.len()).find(|&other| self.passes[other].pass.brings().contains(&property));
             let fix = match bringing {
@@ -223,7 +223,7 @@ impl Pipeline {
             return OrderError { pass: pass_text, property, because, fix };
         };
         let culprit_text = self.text_of(culprit);
-        let because = format!("which `{culprit_text}`, before it, ends");
+        let because = format!("this no longer holds after `{culprit_text}`");
         // The fix is to move the pass before the one that ends the property, or further, if possible.
         let all: Vec<usize> = (0..self.passes.len()).collect();
         let works = |other: &usize| {

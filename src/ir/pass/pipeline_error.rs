@@ -16,7 +16,7 @@ pub enum PipelineError {
 
 /// Passes that cannot run in the order given.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{pass}` needs {property}, {because}: {fix}")]
+#[error("`{pass}` requires {property}, but {because}; {fix}")]
 pub struct OrderError {
     pub pass: String,
     pub property: Property,

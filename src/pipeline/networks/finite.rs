@@ -39,10 +39,10 @@ impl Networks {
 /// What to try if no weight explains the NaN or infinity, in a pipeline that computes in `dtype`.
 fn advice(dtype: DType) -> &'static str {
     match dtype {
-        DType::F16 => "f16 numbers end at 65504: try --dtype bf16 or --dtype f32",
+        DType::F16 => "f16 numbers are at most 65504: try --dtype bf16 or --dtype f32",
         DType::F32 => {
-            "leave out what may have brought them about (initial latents, a true CFG scale, an edited program, lossy --passes); \
-         without these its weights are damaged, so download them again"
+            "leave out what may have caused them (initial latents, a true CFG scale, an edited program, lossy --passes); if that does \
+         not help, its weights are damaged: download them again"
         }
         DType::BF16 => "try --dtype f32, or leave out lossy --passes",
         DType::I32 | DType::I8 | DType::F8E4M3 | DType::U4 => unreachable!("no network computes in {dtype}"),
