@@ -31,9 +31,9 @@ use serde_json::{Map, Value};
 /// so that fused and unfused programs compute with the same integers. An input that several linears read is quantized once.
 /// Weights are quantized when they are loaded.
 ///
-/// Quantizes the linears that match `include` (all if empty) and neither `exclude` nor `skip`. `exclude` is one of the presets
-/// of torchao's integration in Pruna. `include` and `skip` are lists of patterns of module paths, in which `*` matches anything;
-/// a pattern that matches a module matches everything in it.
+/// Quantizes the linears that match `include` (all if empty) and neither `exclude` nor `skip`. `exclude` is one of the
+/// presets of torchao's integration in Pruna. `include` and `skip` are lists of patterns of module paths, in which `*`
+/// matches anything; a pattern that matches a module matches everything in it.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Quantize {

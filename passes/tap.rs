@@ -71,7 +71,7 @@ impl Pass for Tap {
         }
         if added > 0 {
             cx.report.note(format!(
-                "{} returned as a result",
+                "{} added to the results",
                 counted(added / graphs_mut(program).count(), "value")
             ));
         }

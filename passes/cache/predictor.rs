@@ -61,8 +61,8 @@ impl Predictor {
 
     /// A warning if `method` predicts too many steps `in_a_row`.
     pub fn warning(self, method: &str, in_a_row: usize) -> Option<String> {
-        // With more steps in a row, the known values are too far back. On the bundled model, with 1 to 4 in a row, the final latents
-        // are off by 0.05, 0.13, 0.71 and 1.03 (relative L2); those of `pab`, which holds, are off by 0.07 with 4.
+        // With more steps in a row, the known values are too far back. On the bundled model, with 1 to 4 in a row, the final
+        // latents are off by 0.05, 0.13, 0.71 and 1.03 (relative L2); those of `pab`, which holds, are off by 0.07 with 4.
         const MOST_EXTRAPOLATED: usize = 2;
         let is_far = matches!(self, Self::Extrapolate(_)) && in_a_row > MOST_EXTRAPOLATED;
         is_far.then(|| {

@@ -1,5 +1,5 @@
-/// The kind of an op. Each op declares it once, as [`Operator::KIND`](super::Operator::KIND); code that treats ops alike asks for
-/// the kind instead of keeping a list of ops.
+/// The kind of an op. Each op declares it once, as [`Operator::KIND`](super::Operator::KIND); code that treats ops alike
+/// asks for the kind instead of keeping a list of ops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum OpKind {
     /// A value from outside the graph, declared by the program.
@@ -10,7 +10,8 @@ pub enum OpKind {
     View,
     /// Each element of the result is computed from one element of each operand.
     Elementwise,
-    /// Each element of the result is computed from a whole row (the last axis) of the first operand; the shape stays the same.
+    /// Each element of the result is computed from a whole row (the last axis) of the first operand; the shape stays the
+    /// same.
     RowReduction,
     /// Any other op that combines many elements without multiplying two values.
     Reduction,

@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 
 /// `x · Wᵀ + b`: `x` is `[…, in]`, `W` `[out, in]`, the optional `b` `[out]`; the result is `[…, out]`.
 ///
-/// `W` may also be stored in panels of `w` neighbouring rows, `[out / w, in, w]`: its row `p · w + i` is `W[p, :, i]`. A product
-/// then reads the weights in the order of memory.
+/// `W` may also be stored in panels of `w` neighbouring rows, `[out / w, in, w]`: its row `p · w + i` is `W[p, :, i]`. A
+/// product then reads the weights in the order of memory.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Linear {}

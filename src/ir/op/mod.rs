@@ -1,8 +1,8 @@
 //! The operations, one file each: what the op computes, its attributes, its inference, its cost.
 //!
-//! To add an op: write its file with an [`Operator`] impl, add it to the `operators!` list below, and give the
-//! burn executor an arm for it. Text, parsing, verification and exports follow from the impl; `docs/adding-an-op.md` describes
-//! the rest, and what follows from the op's [kind](OpKind).
+//! To add an op: write its file with an [`Operator`] impl, add it to the `operators!` list below, and give the burn executor
+//! an arm for it. Text, parsing, verification and exports follow from the impl; `docs/adding-an-op.md` describes the rest,
+//! and what follows from the op's [kind](OpKind).
 
 mod argmax;
 mod attention;

@@ -38,8 +38,8 @@ pub trait Operator: Clone + Debug + Eq + Hash + Ord + Serialize + DeserializeOwn
     /// How many inputs it takes.
     fn arity(&self) -> RangeInclusive<usize>;
 
-    /// Dtype and shape of the result. The number of inputs is one that [`Operator::arity`] allows. The rate that is returned is
-    /// only the op's own; [`Op::infer`](super::Op::infer) joins it with those of the inputs.
+    /// Dtype and shape of the result. The number of inputs is one that [`Operator::arity`] allows. The rate that is returned
+    /// is only the op's own; [`Op::infer`](super::Op::infer) joins it with those of the inputs.
     fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError>;
 
     /// Floating-point operations, a multiply-add counting two.

@@ -5,7 +5,8 @@ use std::ops::RangeInclusive;
 
 /// Positions of text and image tokens: `text` rows of zeros, then `(0, row, column)` for each image token in row-major order.
 ///
-/// No inputs; the result is `f32[text + rows * columns, 3]` (`txt_ids` and `img_ids` of diffusers' FLUX pipeline, concatenated).
+/// No inputs; the result is `f32[text + rows * columns, 3]` (`txt_ids` and `img_ids` of diffusers' FLUX pipeline,
+/// concatenated).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PositionIds {

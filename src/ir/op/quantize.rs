@@ -28,8 +28,8 @@ pub struct Quantize {
 }
 
 impl Quantize {
-    /// The smallest scale of values quantized to `dtype`, so that a row of zeros has a positive one. The values are torchao's;
-    /// its rule for `u4` has none.
+    /// The smallest scale of values quantized to `dtype`, so that a row of zeros has a positive one. The values are
+    /// torchao's; its rule for `u4` has none.
     ///
     /// # Panics
     /// If nothing is quantized to `dtype`.

@@ -3,8 +3,8 @@ use crate::{DType, Fact, Granularity};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
-/// The numbers that a product of codes stands for: `acc · scale(x) · scale(W) + bias`, each operation in f32 and rounded to the
-/// scales' dtype, the result in `dtype`.
+/// The numbers that a product of codes stands for: `acc · scale(x) · scale(W) + bias`, each operation in f32 and rounded to
+/// the scales' dtype, the result in `dtype`.
 ///
 /// The inputs are `acc` `[…, out]`, then `x` if it is quantized, `W` `[out, in]`, and the optional bias `[out]`. Only the
 /// scales of `x` and `W` are read: one per tensor, or one per row, which is a row of `acc` for `x` and a column for `W`.

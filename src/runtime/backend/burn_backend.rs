@@ -13,8 +13,8 @@ use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// A burn backend that programs run on. The defaults are compositions of burn's own ops and work everywhere; a backend overrides
-/// those that it can do better.
+/// A burn backend that programs run on. The defaults are compositions of burn's own ops and work everywhere; a backend
+/// overrides those that it can do better.
 pub trait BurnBackend: Backend {
     /// Whether weights are stored with as many bits as their codes have: see [`Coded`](crate::coded::Coded).
     const PACKS: bool = false;
@@ -42,8 +42,8 @@ pub trait BurnBackend: Backend {
         Self::kept(value)
     }
 
-    /// Runs `op` over operands of the types `inputs` without burn's ops; its result is of type `fact`. Returns the operands if
-    /// the backend has no implementation for them.
+    /// Runs `op` over operands of the types `inputs` without burn's ops; its result is of type `fact`. Returns the operands
+    /// if the backend has no implementation for them.
     fn by_itself(
         op: &Op,
         inputs: &[Fact],

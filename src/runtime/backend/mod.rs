@@ -5,10 +5,12 @@
 //!
 //! 1. `backend/rocm/mod.rs`: a type that implements `Backend`, which finds the device, its memory, and loads programs; and
 //!    `BurnBackend` for burn's type. An empty `impl BurnBackend for Hip {}` suffices: every op is then composed of burn's own.
-//! 2. Its `mod` and its line in `BACKENDS` below; and in `LEFT_OUT` if it is behind a cargo feature, which `Cargo.toml` names here and
-//!    in the root. One that plans whole graphs, as the CUDA engine does, takes the imports below that are CUDA's alone today.
-//! 3. If its devices have no cost table yet: `src/ir/machine/NAME.toml` and its name in `tables!` of `src/ir/machine.rs`, so that `fuse` knows what
-//!    is fast there, and its name in the backend's list of `machines`. A new GPU model of an existing backend needs only this step.
+//! 2. Its `mod` and its line in `BACKENDS` below; and in `LEFT_OUT` if it is behind a cargo feature, which `Cargo.toml` names
+//!    here and in the root. One that plans whole graphs, as the CUDA engine does, uses the imports below that only CUDA uses
+//!    today.
+//! 3. If its devices have no cost table yet: `src/ir/machine/NAME.toml` and its name in `tables!` of `src/ir/machine.rs`, so
+//!    that `fuse` knows what is fast there, and its name in the backend's list of `machines`. A new GPU model of an existing
+//!    backend needs only this step.
 //!
 //! Everything else follows: `--device`, `reflux doctor` and its proofs of kernels, the default passes, memory planning.
 

@@ -11,8 +11,8 @@ use reflux_ir::op::Attention;
 /// The most bytes of f32 scores to hold at once; heads are computed in groups that fit.
 const SCORE_BYTES: usize = 1 << 30;
 
-/// See [`Attention`]. Scores and softmax are f32 whatever the dtype; the weights are rounded to the dtype before they multiply
-/// `v`.
+/// See [`Attention`]. Scores and softmax are f32 whatever the dtype; the weights are rounded to the dtype before they
+/// multiply `v`.
 pub fn composed<B: BurnBackend>(
     op: &Attention,
     q: FloatTensor<B>,

@@ -1,7 +1,7 @@
 //! Checks that a device computes what programs mean.
 //!
-//! Each case runs on the device after the default passes and, if the device has kernels for it, also as written. The reference is
-//! a run op by op on the CPU.
+//! Each case runs on the device after the default passes and, if the device has kernels for it, also as written. The
+//! reference is a run op by op on the CPU.
 
 mod case;
 mod drawn;

@@ -62,8 +62,9 @@ impl Window {
         self.width + 2 * self.padding + 1 - self.kernel_width
     }
 
-    /// Fills the panel for neighbouring pixels of the result, one per column, from (`row`, `column`) on. Its rows are the elements
-    /// of a kernel; each holds the pixels of the image `x` that this element is multiplied by, zero outside of the image.
+    /// Fills the panel for neighbouring pixels of the result, one per column, from (`row`, `column`) on. Its rows are the
+    /// elements of a kernel; each holds the pixels of the image `x` that this element is multiplied by, zero outside of the
+    /// image.
     #[inline(always)]
     fn pack(self, x: &[f32], row: usize, column: usize, panel: &mut [f32]) {
         let mut places = panel.chunks_exact_mut(panel::WIDTH);

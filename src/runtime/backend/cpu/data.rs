@@ -4,7 +4,8 @@ use crate::strides::reshaped;
 use burn::tensor::{DType, Shape};
 use burn_flex::{FlexTensor, Layout};
 
-/// `x` under another shape with the same number of elements: a view of the same memory if strides can express it, else a copy.
+/// `x` under another shape with the same number of elements: a view of the same memory if strides can express it, else a
+/// copy.
 pub fn reshape(x: &FlexTensor, shape: &[usize]) -> FlexTensor {
     let layout = x.layout();
     match strides(layout, shape) {

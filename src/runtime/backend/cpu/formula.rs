@@ -75,8 +75,8 @@ pub struct Workspace {
 }
 
 impl<'a> Formula<'a> {
-    /// `result` of `terms`, for a result of `shape`. `place` is what the memory of the result contains beforehand. `None` if the
-    /// formula is not supported here.
+    /// `result` of `terms`, for a result of `shape`. `place` is what the memory of the result contains beforehand. `None` if
+    /// the formula is not supported here.
     pub fn new(
         terms: &[Term],
         result: Arg,
@@ -353,7 +353,8 @@ impl<'a, 'o> Steps<'a, 'o> {
         (self.width(x) == Width::Each || self.shape.last() == Some(&1)).then_some(x)
     }
 
-    /// The steps, the last of which computes `result`, and the constants. There are no steps if `result` is in its place already.
+    /// The steps, the last of which computes `result`, and the constants. There are no steps if `result` is in its place
+    /// already.
     fn finish(mut self, result: Arg) -> (Vec<Step<Source>>, Vec<f32>) {
         let source = self.read(result);
         if self.steps.is_empty() || source != Source::Step(self.steps.len() - 1) {

@@ -170,8 +170,8 @@ fn tanh(x: f32) -> f32 {
     (if size < 0.625 { near_zero } else { elsewhere }).copysign(x)
 }
 
-/// `eˣ` divided by the nearest power of two, and the exponent of that power, in two's complement. Without branches, so that loops
-/// over it are vectorized (Cephes, `expf.c`). `x` must be small enough for an exponent of 8 bits.
+/// `eˣ` divided by the nearest power of two, and the exponent of that power, in two's complement. Without branches, so that
+/// loops over it are vectorized (Cephes, `expf.c`). `x` must be small enough for an exponent of 8 bits.
 #[inline(always)]
 fn exp_parts(x: f32) -> (f32, u32) {
     // Adding 1.5 · 2²³ rounds to an integer and leaves it in the lowest bits; a conversion would cost more than the rest.

@@ -15,8 +15,8 @@ use reflux_ir::op::{Arg, Body, Gemm, MatmulCodes, Op, Term};
 use reflux_ir::{DType, Fact};
 use std::ops::Range;
 
-/// Runs `op` over operands of the types `inputs`; its result is of type `fact`. Returns the operands if they or the formulas are
-/// not supported here.
+/// Runs `op` over operands of the types `inputs`; its result is of type `fact`. Returns the operands if they or the formulas
+/// are not supported here.
 pub fn run(
     op: &Gemm,
     operands: Vec<Value<Flex>>,

@@ -33,7 +33,8 @@ impl<'a, T> Matrix<'a, T> {
 }
 
 impl<'a, T: Element + Pod> Matrix<'a, T> {
-    /// The rows along the last axis of `tensor`, if they are contiguous and evenly spaced, as in a slice of rows or of columns.
+    /// The rows along the last axis of `tensor`, if they are contiguous and evenly spaced, as in a slice of rows or of
+    /// columns.
     pub fn of(tensor: &'a FlexTensor) -> Option<Self> {
         let layout = tensor.layout();
         let (&columns, leading) = layout.shape().split_last()?;

@@ -1,5 +1,5 @@
-//! Products `A · P` with a panel `P` of few columns, packed row after row: a block of results keeps its sums in registers during
-//! a pass over the panel's rows. Each sum is computed in the order of these rows, whichever block it is in.
+//! Products `A · P` with a panel `P` of few columns, packed row after row: a block of results keeps its sums in registers
+//! during a pass over the panel's rows. Each sum is computed in the order of these rows, whichever block it is in.
 
 use super::matrix::Matrix;
 use burn_flex::FlexTensor;

@@ -1,8 +1,8 @@
 //! Products `x · Wᵀ` of rows with rows.
 //!
 //! Both matrices are contiguous along the summed axis, so each result is a dot product of two contiguous rows, and neither
-//! matrix has to be packed first. A block of a few rows by [`COLUMNS`] columns keeps its sums in registers. Each sum is computed
-//! in the same order in every block and tile, so the bits do not depend on how the work is divided.
+//! matrix has to be packed first. A block of a few rows by [`COLUMNS`] columns keeps its sums in registers. Each sum is
+//! computed in the same order in every block and tile, so the bits do not depend on how the work is divided.
 
 mod int8;
 mod single;
@@ -41,7 +41,8 @@ trait Kernel: Copy {
     ) -> [[<Self::Number as Number>::Sum; COLUMNS]; N];
 }
 
-/// A product by one thread, in blocks of `ROWS` rows. Everything is inlined, because code that is not is compiled without vectors.
+/// A product by one thread, in blocks of `ROWS` rows. Everything is inlined, because code that is not is compiled without
+/// vectors.
 #[inline(always)]
 fn multiply<K: Kernel, const ROWS: usize>(
     kernel: K,

@@ -69,8 +69,8 @@ impl Axis {
 }
 
 impl<'a> Rows<'a> {
-    /// Rows along the last axis of a result of `shape`; or, if `any` rows will do, along as many of the last axes as possible.
-    /// `None` if a view is not contiguous along them.
+    /// Rows along the last axis of a result of `shape`; or, if `any` rows will do, along as many of the last axes as
+    /// possible. `None` if a view is not contiguous along them.
     pub fn new(shape: &[usize], views: Vec<View<'a>>, any: bool) -> Option<Self> {
         let mut leading: Vec<Axis> = Vec::new();
         for (axis, &extent) in shape.iter().enumerate() {

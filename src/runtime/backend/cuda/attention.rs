@@ -57,7 +57,8 @@ pub fn kernel(
     }
 }
 
-/// The definitions that both kernels need: the numbers of queries and keys, the scale to the base 2, and the strides of `views`.
+/// The definitions that both kernels need: the numbers of queries and keys, the scale to the base 2, and the strides of
+/// `views`.
 fn constants(op: &Attention, queries: usize, keys: usize, views: &[(&str, &View)]) -> String {
     let scale = op.scale.0 * std::f64::consts::LOG2_E;
     let mut text =

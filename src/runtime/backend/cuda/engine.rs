@@ -249,8 +249,8 @@ impl Engine {
         unsafe { launcher.launch(kernel, &maps, &pointers, &self.room.stream) }
     }
 
-    /// Enqueues each region as one graph, which is recorded when these addresses are first used, and computes the foreign ops in
-    /// between.
+    /// Enqueues each region as one graph, which is recorded when these addresses are first used, and computes the foreign
+    /// ops in between.
     fn replay(&self, addresses: &dyn Addresses, bases: Bases) -> Result<(), RunError> {
         let mut recorded = self.recorded.borrow_mut();
         let known = recorded.iter().position(|(known, _)| *known == bases);

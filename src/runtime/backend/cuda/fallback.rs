@@ -5,12 +5,13 @@ use reflux_ir::op::{Op, OpKind};
 use reflux_ir::{Graph, Machine, ValueId};
 use std::collections::BTreeMap;
 
-/// GFLOP/s of burn's products, of any type. Measured on an H100: a step of 74 TFLOP (FLUX.1-dev at 1024²) with all products on
-/// burn took 2.5 s with weights of eight bits, and 3.3 s with int8 products.
+/// GFLOP/s of burn's products, of any type. Measured on an H100: a step of 74 TFLOP (FLUX.1-dev at 1024²) with all products
+/// on burn took 2.5 s with weights of eight bits, and 3.3 s with int8 products.
 const PRODUCTS: u64 = 25_000;
 /// How many times as long as the engine burn takes for ops that are bound by memory.
 const OTHERS: u64 = 4;
-/// The additional time of an op on burn, in ns: its operands and its result are copied, and engine and burn wait for each other.
+/// The additional time of an op on burn, in ns: its operands and its result are copied, and engine and burn wait for each
+/// other.
 const BETWEEN: u64 = 100_000;
 
 /// The least time of an op, in ns.
@@ -19,8 +20,8 @@ const LAUNCH: u64 = 1_500;
 /// The most reasons that are listed.
 const REASONS: usize = 3;
 
-/// The warning about ops of `graph` that run on burn's kernels under `plan`, if there are any: how many of each, why, about how
-/// much slower the graph becomes, and what to do.
+/// The warning about ops of `graph` that run on burn's kernels under `plan`, if there are any: how many of each, why, about
+/// how much slower the graph becomes, and what to do.
 pub fn fallback(graph: &Graph, plan: &LaunchPlan) -> Option<String> {
     let mut by_reason: BTreeMap<(&str, &str), Vec<&Foreign>> = BTreeMap::new();
     for op in plan.foreign() {

@@ -180,8 +180,8 @@ impl Tiled {
     }
 }
 
-/// The tile widths expected to be fastest for a product with `row_tiles` tiles along its rows, counted by cluster, the best guess
-/// first. Wide tiles read less; narrow ones leave fewer clusters idle in the last round.
+/// The tile widths expected to be fastest for a product with `row_tiles` tiles along its rows, counted by cluster, the best
+/// guess first. Wide tiles read less; narrow ones leave fewer clusters idle in the last round.
 fn tile_columns(row_tiles: usize, columns: usize, clusters: usize) -> Vec<usize> {
     /// The fixed cost of a tile, in columns. With this value, the estimate picks the widths that were measured fastest for
     /// transformers of 3072 features (FLUX.1-dev) on an H100.

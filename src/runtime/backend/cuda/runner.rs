@@ -216,7 +216,8 @@ impl OnBurn {
         }
     }
 
-    /// Copies the value `id` from the engine's memory to a tensor of burn, which is valid once the engine has been waited for.
+    /// Copies the value `id` from the engine's memory to a tensor of burn, which is valid once the engine has been waited
+    /// for.
     fn received(&self, id: ValueId, edge: &Edge, bases: &[u64]) -> Result<Value<Cuda>, RunError> {
         let (fact, device) = (&self.graph[id].fact, &self.device);
         let dtype = burn_dtype(fact.dtype);

@@ -124,7 +124,8 @@ pub fn concat(op: &Concat, fact: &Fact, operands: Vec<Value<Cuda>>) -> Result<Va
     joined.ok_or(operands)
 }
 
-/// `value`, contiguous and in memory of exactly its size: otherwise it would keep one of burn's larger pages from being freed.
+/// `value`, contiguous and in memory of exactly its size: otherwise it would keep one of burn's larger pages from being
+/// freed.
 pub fn compact(value: Value<Cuda>) -> Value<Cuda> {
     let alone = |x: &FloatTensor<Cuda>| join(std::iter::once(x), &x.shape().to_vec(), x.dtype());
     match in_one_piece(value) {

@@ -1,5 +1,5 @@
-//! Exact products of i8 codes in i32. AVX2 widens sixteen codes of each operand to i16, then multiplies them and adds neighbours,
-//! giving eight i32, in one instruction. The compiler does not generate it, so intrinsics are used.
+//! Exact products of i8 codes in i32. AVX2 widens sixteen codes of each operand to i16, then multiplies them and adds
+//! neighbours, giving eight i32, in one instruction. The compiler does not generate it, so intrinsics are used.
 
 use super::{COLUMNS, Kernel, Number, multiply};
 use crate::backend::cpu::matrix::Matrix;

@@ -39,10 +39,10 @@ __device__ __forceinline__ void fetch(unsigned to, int box, const TensorMap& map
   }
 }
 
-// The tensor cores' descriptor of a matrix in shared memory: its address, two distances, and that rows of 128 bytes are swizzled;
-// all in units of 16 bytes. Eight rows lie one after another, and the next eight 1024 bytes on. A matrix that is contiguous in the
-// direction of the products is not wider than a row, so `apart` means nothing; one contiguous in the other direction is wider, and
-// its next 64 columns are `apart` bytes on.
+// The tensor cores' descriptor of a matrix in shared memory: its address, two distances, and that rows of 128 bytes are
+// swizzled; all in units of 16 bytes. Eight rows lie one after another, and the next eight 1024 bytes on. A matrix that is
+// contiguous in the direction of the products is not wider than a row, so `apart` means nothing; one contiguous in the other
+// direction is wider, and its next 64 columns are `apart` bytes on.
 __device__ __forceinline__ descriptor describe(unsigned address, unsigned apart) {
   return 1ull << 62 | 1024ull >> 4 << 32 | (descriptor)(apart >> 4) << 16 | address >> 4;
 }
@@ -70,8 +70,8 @@ __device__ __forceinline__ void await_products() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
 }
 
-// Keeps the compiler from moving accesses to these registers across this point: products still use them after their instruction
-// was issued.
+// Keeps the compiler from moving accesses to these registers across this point: products still use them after their
+// instruction was issued.
 template <int COUNT>
 __device__ __forceinline__ void hold(float (&registers)[COUNT]) {
 #pragma unroll
@@ -92,9 +92,9 @@ __device__ __forceinline__ void give_turn(int group) { asm volatile("bar.arrive 
 // so a base is kept until a score exceeds it by this much (Flash Attention 4). Sums then seldom have to be rescaled.
 constexpr float SLACK_LOG2 = 8.0f;
 
-// Turns scores into weights, in place. A thread holds parts of two rows: of four registers, 0 and 1 are of one, 2 and 3 of the
-// other. Weights are relative to that of the score `base`. Returns whether the sums of earlier passes must be multiplied by
-// `shrink`, as `total` has been.
+// Turns scores into weights, in place. A thread holds parts of two rows: of four registers, 0 and 1 are of one, 2 and 3 of
+// the other. Weights are relative to that of the score `base`. Returns whether the sums of earlier passes must be multiplied
+// by `shrink`, as `total` has been.
 template <bool IS_FIRST>
 __device__ __forceinline__ bool weigh(float (&scores)[KEYS / 2], float (&base)[2], float (&total)[2], float (&shrink)[2]) {
   float largest[2];

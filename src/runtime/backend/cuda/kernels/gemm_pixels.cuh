@@ -1,6 +1,7 @@
 // Convolutions of BATCH pictures of HEIGHT by WIDTH with CHANNELS channels, which are neighbours in memory, as products
-// without the matrix: a tile has TILE_HEIGHT by TILE_WIDTH pixels, and a step multiplies TILE_BYTES of the channels at one of the
-// KERNEL * KERNEL positions of the weight, shifted by that position less PADDING. Pixels outside of the picture are zero.
+// without the matrix: a tile has TILE_HEIGHT by TILE_WIDTH pixels, and a step multiplies TILE_BYTES of the channels at one
+// of the KERNEL * KERNEL positions of the weight, shifted by that position less PADDING. Pixels outside of the picture are
+// zero.
 
 #define TILE_BYTES 128
 #define TILE_CHANNELS (TILE_BYTES / ELEMENT_BYTES)

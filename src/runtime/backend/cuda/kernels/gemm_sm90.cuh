@@ -2,11 +2,12 @@
 //
 // A warpgroup fetches tiles of x and W by TMA, STAGES of them ahead; two others multiply them by wgmma, 64 rows of the tile
 // each, their sums in registers. Blocks are persistent and compute tile after tile, so that the next tile's first stages
-// arrive while the last one is written. CLUSTER blocks with neighbouring rows share the tile of W; each fetches a part of it for all.
+// arrive while the last one is written. CLUSTER blocks with neighbouring rows share the tile of W; each fetches a part of it
+// for all.
 //
-// Set by the host: ROWS and COLUMNS of the product; TILE_COLUMNS, a multiple of 16; CLUSTER and STAGES; ELEMENT_BYTES of x and W;
-// PARAMETERS and ARGUMENTS of `finish(sums, rows, first)`, which applies the epilogue to eight neighbours of four rows and stores
-// those that are part of the product; and
+// Set by the host: ROWS and COLUMNS of the product; TILE_COLUMNS, a multiple of 16; CLUSTER and STAGES; ELEMENT_BYTES of x
+// and W; PARAMETERS and ARGUMENTS of `finish(sums, rows, first)`, which applies the epilogue to eight neighbours of four
+// rows and stores those that are part of the product; and
 // - `multiply(sums, x, weight, add)`, which starts the product of 64 rows and 32 bytes of their features to SUMS `sum_type`s;
 // - what tells products of matrices from convolutions: ROW_TILES, tiles one below the other; STEPS, each over TILE_BYTES of what
 //   is summed up; IS_RAGGED, whether tiles reach beyond the product; `fetch_x` and `fetch_weight` of a step; and `row_at`, which row of the product a row of a tile is.
@@ -20,7 +21,8 @@
 #define CHUNK 64
 #define STAGING_BYTES (8 * CHUNK * 4)
 
-// Arrives at the barrier of a block of the cluster. The caller has only read the stage, so there are no writes to make visible.
+// Arrives at the barrier of a block of the cluster. The caller has only read the stage, so there are no writes to make
+// visible.
 __device__ __forceinline__ void arrive_at(unsigned barrier, int block) {
   asm volatile(
       "{\n"
@@ -136,7 +138,8 @@ extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(384
       if (threadIdx.x % 128 < CLUSTER) arrive_at(empty + stage * 8, threadIdx.x % 128);
       if (++stage == STAGES) stage = 0, parity ^= 1;
 
-      // Through shared memory, a thread gets eight neighbours, which it moves in one access, and eight threads a whole cache line.
+      // Through shared memory, a thread gets eight neighbours, which it moves in one access, and eight threads a whole cache
+      // line.
       const int column = lane % 8 * 8;
       int rows[4];
       EACH(4) rows[e] = row_at(row * CLUSTER + block, half * 64 + warp * 16 + e * 4 + lane / 8);

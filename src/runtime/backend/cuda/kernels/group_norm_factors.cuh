@@ -1,5 +1,5 @@
-// The factor and the summand of each of a picture's channels that normalise it group by group, computed from the sums of PARTS
-// parts that group_norm_sums computes.
+// The factor and the summand of each of a picture's channels that normalise it group by group, computed from the sums of
+// PARTS parts that group_norm_sums computes.
 //
 // Set by the host: ELEMENT, the type of x, weight and bias; CHANNELS, GROUPS, PIXELS and PARTS; PICTURE_STRIDE in elements; EPS.
 

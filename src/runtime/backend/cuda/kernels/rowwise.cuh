@@ -79,8 +79,8 @@ __device__ __forceinline__ float greater(float a, float b) { return a > b || a !
 // V neighbours, moved in one access.
 template <class T, int V> struct __align__(sizeof(T) * V) Pack { T at[V]; };
 
-// Stores V neighbours in one access. For types of two bytes, inline assembly is used: the compiler would store four bytes at a time,
-// and each time a part of a sector. It need not know about the store, as no kernel reads again what it stores.
+// Stores V neighbours in one access. For types of two bytes, inline assembly is used: the compiler would store four bytes at
+// a time, and each time a part of a sector. It need not know about the store, as no kernel reads again what it stores.
 template <int V, class Y> __device__ __forceinline__ void put(Y* y, const float* x) {
   if constexpr (sizeof(Y) == 2 && V % 4 == 0) {
     unsigned pairs[V / 2];

@@ -5,8 +5,8 @@ use crate::backend::cuda::unsupported::Unsupported;
 use crate::backend::cuda::view::{Pointer, View};
 use reflux_ir::DType;
 
-/// A kernel that copies to `to`, for each number in `index`, that row of `table`. If `rows_apart` is not 0, each number selects
-/// from a table of its own, with this many rows.
+/// A kernel that copies to `to`, for each number in `index`, that row of `table`. If `rows_apart` is not 0, each number
+/// selects from a table of its own, with this many rows.
 pub(super) fn gather(
     table: &View,
     index: &View,

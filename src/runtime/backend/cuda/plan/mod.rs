@@ -55,8 +55,8 @@ pub fn plan_without(graph: &Graph, gpu: Gpu, refused: &BTreeMap<Name, String>) -
     }
 }
 
-/// Program order, except that codes are dequantized only when the numbers are read, so that these share memory, and may still be
-/// in the cache.
+/// Program order, except that codes are dequantized only when the numbers are read, so that these share memory, and may
+/// still be in the cache.
 fn order(graph: &Graph) -> Vec<ValueId> {
     let mut order = Vec::with_capacity(graph.len());
     let waits = |id: &ValueId| matches!(graph[*id].op, Op::Dequantize(_)) && graph.users(*id).count() > 0;

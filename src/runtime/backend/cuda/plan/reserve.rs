@@ -55,8 +55,8 @@ impl Planner<'_> {
         }
     }
 
-    /// Reserves `to` for the columns of a product that `slice` takes, if nothing else reads them and their epilogue is separate
-    /// from that of the others.
+    /// Reserves `to` for the columns of a product that `slice` takes, if nothing else reads them and their epilogue is
+    /// separate from that of the others.
     fn reserve_columns(&mut self, slice: ValueId, to: View) {
         let Some((gemm, columns)) = self.columns(slice) else { return };
         let Op::Gemm(op) = &self.graph[gemm].op else { return };
@@ -91,8 +91,8 @@ impl Planner<'_> {
         (axis_index(axis, rank) + 1 == rank).then_some((gemm, start..end))
     }
 
-    /// The value of which `id` is a view, through reshapes that nothing else reads, and the view of it that corresponds to `view`
-    /// of `id`.
+    /// The value of which `id` is a view, through reshapes that nothing else reads, and the view of it that corresponds to
+    /// `view` of `id`.
     fn maker(&self, id: ValueId, view: View) -> (ValueId, View) {
         let (mut made, mut view) = (id, view);
         while let Op::Reshape(_) = self.graph[made].op {

@@ -29,10 +29,10 @@ pub struct Part {
     pub target: View,
 }
 
-/// The source of the function `finish(sums, rows, first)`, which applies the epilogues of `parts` to eight neighbouring columns of
-/// [`ROWS_AT_ONCE`] rows, from column `first` on. The parts are all columns of the product, in order. Values that are the same for
-/// all rows are loaded once, and the loads of one row overlap with the computation of another. Formulas read `operands`. The source
-/// uses ROWS, COLUMNS and IS_RAGGED.
+/// The source of the function `finish(sums, rows, first)`, which applies the epilogues of `parts` to eight neighbouring
+/// columns of [`ROWS_AT_ONCE`] rows, from column `first` on. The parts are all columns of the product, in order. Values that
+/// are the same for all rows are loaded once, and the loads of one row overlap with the computation of another. Formulas
+/// read `operands`. The source uses ROWS, COLUMNS and IS_RAGGED.
 pub fn epilogue(parts: &[Part], scaling: &Scaling, operands: &[View]) -> Result<Epilogue, Unsupported> {
     let mut epilogue = Epilogue {
         text: String::new(),

@@ -1,7 +1,7 @@
 //! CUDA source of formulas: one kernel for each formula and layout of operands.
 //!
-//! A part of a warp, or a block, computes a row, which is in registers from the first load to the last store. So a formula costs one
-//! pass over memory, however many terms it has. Everything is computed in f32 (see [`reflux_ir::op::Body`]).
+//! A part of a warp, or a block, computes a row, which is in registers from the first load to the last store. So a formula
+//! costs one pass over memory, however many terms it has. Everything is computed in f32 (see [`reflux_ir::op::Body`]).
 
 mod dtype;
 mod epilogue;
