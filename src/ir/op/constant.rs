@@ -13,6 +13,14 @@ pub struct Constant {
 
 impl Constant {
     /// `number` in as few digits as tell it apart from other f32 numbers: 0.02, not 0.019999999552965164.
+    ///
+    /// ```
+    /// use reflux_ir::{DType, op::Constant};
+    ///
+    /// let constant = Constant::of(0.02, DType::F32);
+    /// assert_eq!(constant.value.0, 0.02);
+    /// assert_eq!(constant.rounded() as f32, 0.02);
+    /// ```
     pub fn of(number: f32, dtype: DType) -> Self {
         let value: f64 = number.to_string().parse().expect("Rust reads the numbers that it writes");
         Self { value: value.into(), dtype }
