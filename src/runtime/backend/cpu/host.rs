@@ -53,7 +53,7 @@ impl Backend for Host {
         Ok(Box::new(Executor::<Flex>::new(loading)?))
     }
 
-    /// The memory that the machine has left, or the limits of this process.
+    /// The memory that the machine and the limits of this process leave.
     fn free_memory(&self) -> Option<FreeMemory> {
         let mut system = sysinfo::System::new();
         system.refresh_memory();

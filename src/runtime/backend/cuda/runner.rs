@@ -73,7 +73,7 @@ pub fn runner(
         if let Op::Input(_) = graph[id].op {
             continue;
         }
-        // Constants of the graph are kept with the weights.
+        // Values that depend on no input are kept with the weights.
         if let Some(tensor) = known(graph, id) {
             weights.insert(id, upload_flat(tensor, device));
         }

@@ -34,7 +34,7 @@ pub(super) fn rounding(dtype: DType) -> Result<&'static str, Unsupported> {
     }
 }
 
-/// The C type that computes codes for `op`, the divisor of the largest value that gives a scale, and the function that
+/// The functor that computes codes for `op`, the divisor of the largest value that gives a scale, and the function that
 /// rounds to the scales' dtype.
 pub fn encoding(op: &Quantize) -> Result<(String, f32, &'static str), Unsupported> {
     let dtype = op.dtype;

@@ -18,7 +18,7 @@ impl Layout {
         /// Threads of a warp.
         const WARP: usize = 32;
         let threads = if columns <= 256 {
-            // A warp may be divided among rows, but no row needs more than a warp.
+            // A warp is divided among rows only if no warp is left with fewer rows.
             let share = columns.div_ceil(vector).next_power_of_two().min(WARP);
             if rows.is_multiple_of(WARP / share) { share } else { WARP }
         } else {
