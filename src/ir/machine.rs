@@ -75,7 +75,7 @@ impl JsonSchema for Machine {
 struct Rates {
     /// GB/s, read and written.
     bandwidth: NonZeroU64,
-    /// GFLOP/s of what is no contraction.
+    /// GFLOP/s of all ops but contractions.
     vector: NonZeroU64,
     product: Products,
     attention: Floats,

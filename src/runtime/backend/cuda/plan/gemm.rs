@@ -97,7 +97,7 @@ impl Planner<'_> {
         operands: &[ValueId],
         y: &View,
     ) -> Result<bool, Unsupported> {
-        // Codes and products are no operands of a formula.
+        // Formulas do not read codes or products.
         let read: Vec<usize> = op.segments.iter().flat_map(|segment| segment.body.operands()).collect();
         let views: Vec<View> =
             read.iter().map(|&index| self.data(operands[index])).collect::<Result<_, _>>()?;
@@ -137,7 +137,7 @@ impl Planner<'_> {
         product: impl Fn(&dyn Fn(&View) -> View) -> Product,
         in_place: bool,
     ) -> Result<(), Unsupported> {
-        // Codes and products are no operands of a formula.
+        // Formulas do not read codes or products.
         let views = self.views(operands)?;
         for (Segment { columns, body }, start) in op.segments.iter().zip(op.starts()) {
             if in_place && body.result() == Arg::Acc {
