@@ -23,13 +23,14 @@ use serde::de::Error as _;
 use serde_json::{Map, Value};
 use site::Site;
 
-/// Lets some steps reuse results of earlier ones: *which steps* × *which values* × *how they are predicted*.
+/// Lets some steps reuse results of earlier steps. The method says which steps reuse, which values they reuse, and how these
+/// are predicted.
 ///
-/// Steps that reuse run their own variant, in which the values at the site are carried over from an earlier step instead of
-/// computed; ops that served only to compute them are gone. Every [`Method`] is a choice of the three.
+/// Steps that reuse run a variant of their own. It takes the reused values from earlier steps instead of computing them, and
+/// does without the ops that served only to compute them.
 ///
-/// Two caches compose: the second applies to the steps that still compute after the first, and counts only those, as
-/// diffusers' hooks do inside Pruna's FORA.
+/// Two caches compose: the second applies to the steps that still compute after the first, and counts only those.
+/// diffusers' hooks do the same inside Pruna's FORA.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct Cache {
     /// Which steps reuse, which values, and how they are predicted.
@@ -41,7 +42,7 @@ pub struct Cache {
     /// The steps that compute, one digit per step as in `11001`, instead of the method's own rule.
     #[schemars(with = "Option<String>")]
     pub steps: Option<StepMask>,
-    /// Accept that there is nothing to reuse, or no step that reuses.
+    /// Do not fail if there is nothing to reuse, or if no step reuses.
     #[serde(default)]
     pub allow_nothing: bool,
 }
@@ -82,7 +83,8 @@ impl Cache {
             Some(_) => "`steps` says so".to_owned(),
             None => self.method.schedule.why_all_compute(),
         };
-        format!("all {} compute, so nothing is reused: {because}", counted(steps, "step"))
+        let all = if steps == 1 { "the only step computes" } else { &format!("all {steps} steps compute") };
+        format!("{all}, so nothing is reused: {because}")
     }
 
     /// Which of the steps at `steps`, by index, compute.
@@ -111,7 +113,7 @@ impl Cache {
         match &found[..] {
             [] => Err(format!("no variant has {site}, so there is nothing to reuse")),
             several if several.iter().any(is_reused) => {
-                Err(format!("a cache before it reuses {site} already"))
+                Err(format!("an earlier cache already reuses {site}"))
             }
             [(variant, sites)] => Ok(((*variant).clone(), sites.clone())),
             _ => Err(format!("several variants have {site}, so it is unclear which to reuse")),
@@ -137,8 +139,7 @@ impl Cache {
 }
 
 /// Why the steps to reuse cannot be chosen.
-const HAS_PROBES: &str =
-    "the program has probes, which choose variants while it runs, so that which steps compute is not known";
+const HAS_PROBES: &str = "the program has probes, which choose variants at run time, so it is not known in advance which steps compute";
 
 const RULE: RuleInfo = RuleInfo {
     name: "cache",
@@ -218,7 +219,7 @@ impl Pass for Cache {
         }
         let full = graph.total_cost();
         let reuse = split::split(program, &variant, &sites, &self.method.predictor, &steps, &mask)?;
-        cx.report.note(format!("{} of {} steps compute {mask}", mask.computed(), steps.len()));
+        cx.report.note(format!("{} of {} compute {mask}", mask.computed(), counted(steps.len(), "step")));
         self.note_costs(program, full, &reuse, sites.len(), cx);
         Ok(Changed::Yes)
     }

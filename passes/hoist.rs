@@ -16,15 +16,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
-/// Moves out of the step, into prepare stages by [rate](reflux_ir::Rate), everything that does not depend on the
-/// evolving latents:
+/// Moves everything that does not depend on the evolving latents out of the step, into the prepare stage of its
+/// [rate](reflux_ir::Rate):
 ///
 /// - values that are known earlier: position tables per size, the projection of the text per prompt;
 /// - values that depend only on the number of the step, through `select(table, step)`, if their ops work row by row: they are
-///   computed *for all steps at once*, `[steps, …]`, and the step selects its row of the result. So the adaLN modulations of
-///   all steps become one product per linear.
+///   computed for all steps at once, `[steps, …]`, and the step selects its row of the result. The adaLN modulations of all
+///   steps thus become one product per linear.
 ///
-/// Values with one stem (`mod.0`, `mod.1`, …) are prepared as one tensor, side by side along the last axis.
+/// Values with the same stem (`mod.0`, `mod.1`, …) are prepared as one tensor, side by side along the last axis.
 /// Views stay in the step, where they cost nothing; so does `dequantize`, whose result is larger than its input.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

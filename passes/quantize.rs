@@ -20,7 +20,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// Replaces linears by quantized products, by a [`Scheme`]. With int8dq, `linear(x, W, b)` becomes
+/// Replaces linears with quantized products, according to `scheme`. With int8dq, `linear(x, W, b)` becomes
 ///
 /// ```text
 /// %x_q = quantize %x {dtype=i8, scales=row.bf16, quant_min=-127, eps=1e-5} : i8.row.bf16[…]
@@ -31,8 +31,9 @@ use serde_json::{Map, Value};
 /// so that fused and unfused programs compute with the same integers. An input that several linears read is quantized once.
 /// Weights are quantized when they are loaded.
 ///
-/// Quantizes the linears that match `include` (all if empty) and neither `exclude` nor `skip`. `exclude` is a [`Preset`] of
-/// torchao's integration in Pruna; `include` and `skip` are lists of patterns of module paths, see [`Globs`].
+/// Quantizes the linears that match `include` (all if empty) and neither `exclude` nor `skip`. `exclude` is one of the
+/// presets of torchao's integration in Pruna. `include` and `skip` are lists of patterns of module paths, in which `*`
+/// matches anything; a pattern that matches a module matches everything in it.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Quantize {
@@ -47,7 +48,7 @@ pub struct Quantize {
     #[serde(default, skip_serializing_if = "Preset::is_none")]
     #[schemars(!skip_serializing_if)]
     pub exclude: Preset,
-    /// Patterns of module paths: quantize only these; all if there are none.
+    /// Patterns of module paths: only modules that match one are quantized. Without any, all are.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_several")]
     #[schemars(!skip_serializing_if)]
     pub include: Vec<String>,

@@ -58,9 +58,9 @@ impl Pass for Tap {
                 return Err(PassError::Nothing(format!("no value is called `{}`{meant}", self.values)));
             }
             return Err(PassError::Nothing(format!(
-                "nothing called `{}` can be a result: that takes a value that every variant has, of one type, that is \
-                 not quantized, and after which nothing else is called that is carried or a result (run `tap` before a \
-                 cache, whose variants lack values)",
+                "`{}` names no value that can be returned: every variant must have the value, with the same type and \
+                 unquantized, and no other result or carried value may have its name; run `tap` before a cache, whose \
+                 variants lack values",
                 self.values
             )));
         }
@@ -77,7 +77,10 @@ impl Pass for Tap {
             }
         }
         if added > 0 {
-            cx.report.note(format!("{} made results", counted(added / graphs_mut(program).count(), "value")));
+            cx.report.note(format!(
+                "{} added to the results",
+                counted(added / graphs_mut(program).count(), "value")
+            ));
         }
         Ok((added > 0).into())
     }

@@ -105,7 +105,7 @@ fn lines(reasons: &[String]) -> String {
 pub(crate) fn nearest_sizes(pixels: usize, unit: usize) -> String {
     let below = pixels / unit * unit;
     match below.checked_add(unit) {
-        _ if below == 0 => format!("the least is {unit}"),
+        _ if below == 0 => format!("the smallest is {unit}"),
         Some(above) => format!("{below} and {above} are the nearest"),
         None => format!("{below} is the nearest"),
     }

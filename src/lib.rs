@@ -1,4 +1,5 @@
-//! Reflux is a graph-rewriting optimizer for FLUX.1: the pipeline as graphs that can be read, rewritten and run.
+//! Reflux is a graph-rewriting optimizer for diffusion transformers such as FLUX.1: the pipeline as graphs that can be read,
+//! rewritten and run.
 //!
 //! ```
 //! use reflux::{DiffusionPipeline, Request};

@@ -260,16 +260,16 @@ fn properties_are_open() {
     run(vec![hush(), shout(&[HUSHED]), Declares { turns: None, brings: &[], ..hush() }]).unwrap();
     assert_eq!(
         refused(vec![whisper()]),
-        "`whisper` needs that nothing is a SiLU, which does not hold for the input program: run `whisper` on an \
+        "`whisper` requires that nothing is a SiLU, but this is not so in the input program; run `whisper` on an \
          earlier form of the program"
     );
     assert_eq!(
         refused(vec![whisper(), hush()]),
-        "`whisper` needs that nothing is a SiLU, which does not hold for the input program: put `hush` before `whisper`"
+        "`whisper` requires that nothing is a SiLU, but this is not so in the input program; put `hush` before `whisper`"
     );
     assert_eq!(
         refused(vec![hush(), shout(&[HUSHED]), whisper()]),
-        "`whisper` needs that nothing is a SiLU, which `shout`, before it, ends: put `whisper` before `shout`"
+        "`whisper` requires that nothing is a SiLU, but this no longer holds after `shout`; put `whisper` before `shout`"
     );
     let broken = |passes| match run(passes) {
         Err(DriverError::Broken { failure, .. }) => *failure,

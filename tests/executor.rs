@@ -315,7 +315,10 @@ fn wrong_inputs_are_refused() {
     let kind = executor.bind("x", &i32s([2], &[0; 2])).unwrap_err();
     assert_eq!(message(kind), "input `%x` must be f32[2], not i32[2]");
     assert_eq!(message(executor.step(0).unwrap_err()), "input `%p` is missing");
-    assert_eq!(message(executor.step(3).unwrap_err()), "the program has 3 steps; there is no step 3");
+    assert_eq!(
+        message(executor.step(3).unwrap_err()),
+        "there is no step 3: the program has 3 steps, counted from 0"
+    );
 }
 
 #[test]

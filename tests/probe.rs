@@ -238,7 +238,7 @@ fn passes_go_through_probes() {
     }
     // Every variant that gives results gives one more; the probe gives none.
     let (tapped, report) = run(&program(EXAMPLE), "tap(s.3)");
-    assert!(report.to_string().contains("1 value made results"), "{report}");
+    assert!(report.to_string().contains("1 value added to the results"), "{report}");
     let labels = |name: &str| {
         tapped.variants[name].outputs().iter().map(|output| output.label.to_string()).collect::<Vec<_>>()
     };

@@ -160,8 +160,8 @@ fn what_cannot_be_chosen_is_said() {
         let error = run_steps(executor.as_mut(), &inputs()).unwrap_err();
         assert!(matches!(error, RunError::NoSuchChoice { step: 1, .. }), "{error}");
         let expected = format!(
-            "step 1: the probe `gate` chooses {said}, which is none of its choices; these are 0 for `full`, 1 for `reuse`: see \
-             what makes its `%choice`"
+            "step 1: the probe `gate` chooses {said}, which is not one of its choices (0 for `full`, 1 for `reuse`): check \
+             the ops that compute its `%choice`"
         );
         assert_eq!(error.to_string(), expected);
     }

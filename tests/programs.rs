@@ -94,7 +94,7 @@ fn a_program_that_does_not_fit_is_refused_before_anything_runs() {
         refused(root, &[&["generate", "an owl", "--device", "cpu", "--program", program], more].concat())
     };
     for (program, more, expected) in [
-        ("own.ir", &["--steps", "4"][..], "its schedule has 3 steps, but 4 are requested"),
+        ("own.ir", &["--steps", "4"][..], "its schedule has 3 steps, not the requested 4"),
         (
             "own.ir",
             &["--width", "64"],

@@ -70,7 +70,7 @@ fn only_linears_of_weights() {
         assert_unchanged(scheme, &program(&text), &format!("quantize({scheme},allow_nothing=true)"));
         let refused = refusal(&program(&text), &format!("quantize({scheme})"));
         assert!(
-            refused.contains("there is nothing to quantize: there is no linear with an unquantized weight"),
+            refused.contains("there is nothing to quantize: no linear has an unquantized weight"),
             "{refused}"
         );
     }

@@ -128,7 +128,7 @@ fn read_model(folder: &Path, special: &SpecialTokens) -> Result<BPE, TokenizerEr
     check_ids(&vocab).map_err(|why| file::malformed(&vocab_path, why))?;
     check_merges(&vocab, &merges, special).map_err(|why| file::malformed(&merges_path, why))?;
     // The model's own reader of these files does not tell which one is at fault.
-    let unknown = special.unk_token.as_ref().map(Token::content);
+    let unknown = special.unk_token.as_ref().map(SpecialToken::content);
     let merges: Vec<&str> = merges.lines().collect();
     model(&vocab, &merges, unknown).map_err(|error| file::malformed(&merges_path, error))
 }

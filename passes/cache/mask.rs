@@ -1,5 +1,6 @@
 //! Which steps compute and which reuse, as text.
 
+use reflux_ir::pass::counted;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
@@ -32,9 +33,10 @@ impl StepMask {
     /// The mask, if it is one for `steps` steps.
     pub(super) fn checked(self, steps: usize) -> Result<Self, String> {
         match self.0.first() {
-            _ if self.0.len() != steps => {
-                Err(format!("steps={self} is for {} steps, there are {steps} to choose from", self.0.len()))
-            }
+            _ if self.0.len() != steps => Err(format!(
+                "steps={self} describes {}, but the pass has {steps}",
+                counted(self.0.len(), "step")
+            )),
             Some(false) => {
                 Err(format!("steps={self}: the first step has nothing to reuse, so it must compute"))
             }
@@ -57,7 +59,7 @@ impl FromStr for StepMask {
             '1' => Ok(true),
             '0' => Ok(false),
             _ => Err(format!(
-                "`{text}` is no mask of steps: 1 for each step that computes, 0 for one that reuses"
+                "`{text}` is not a mask of steps: write 1 for each step that computes and 0 for each that reuses"
             )),
         };
         text.chars().map(digit).collect::<Result<_, _>>().map(Self)

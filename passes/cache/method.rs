@@ -32,16 +32,16 @@ pub struct Method {
 pub static METHODS: &[Method] = &[
     Method {
         name: "fora",
-        help: "FORA as Pruna has it (`algorithms/fora.py`): whole blocks reused, residual included, so that of a step only \
-               what follows the last block is left.",
+        help: "FORA as in Pruna (`algorithms/fora.py`): reuses whole blocks, residual included, so that a step computes only \
+               what follows the last block.",
         schedule: CacheSchedule::Periodic(Periodic::from_step(2)),
         site: &RESIDUAL_BLOCKS,
         predictor: Predictor::Hold,
     },
     Method {
         name: "fora-paper",
-        help: "FORA as its paper has it (arXiv 2407.01425): attention and MLP reused before the gate, which is of the step's \
-               own time.",
+        help: "FORA as in its paper (arXiv 2407.01425): reuses attention and MLP before the gate, which each step computes \
+               itself.",
         schedule: CacheSchedule::Periodic(Periodic::from_step(0)),
         site: &RESIDUAL_UPDATES,
         predictor: Predictor::Hold,

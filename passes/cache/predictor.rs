@@ -21,19 +21,21 @@ pub enum Predictor {
 /// value of its step. (diffusers, `hooks/faster_cache.py`.)
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Extrapolate {
-    /// How much of the last difference is added.
+    /// The factor by which the last difference is added.
     pub weight: f64,
 }
 
 impl Options for Extrapolate {
     fn check(&self) -> Result<(), String> {
         let is_sensible = (-10.0..=10.0).contains(&self.weight);
-        is_sensible.then_some(()).ok_or_else(|| format!("weight must be -10 to 10, not {:?}", self.weight))
+        is_sensible
+            .then_some(())
+            .ok_or_else(|| format!("weight must be between -10 and 10, not {:?}", self.weight))
     }
 }
 
 impl Predictor {
-    /// What it can be told.
+    /// Its options.
     pub fn options(&self) -> Vec<OptionInfo> {
         match self {
             Self::Hold => Vec::new(),
@@ -57,15 +59,15 @@ impl Predictor {
         }
     }
 
-    /// What is to be warned of where `method` predicts `in_a_row` steps one after the other.
+    /// A warning if `method` predicts too many steps `in_a_row`.
     pub fn warning(self, method: &str, in_a_row: usize) -> Option<String> {
-        // Of more steps in a row, what is extrapolated from is too far back: on the bundled model, final latents are 0.05, 0.13,
-        // 0.71 and 1.03 away (relative L2) with 1 to 4, where those of `pab`, which holds, are 0.07 away with 4.
+        // With more steps in a row, the known values are too far back. On the bundled model, with 1 to 4 in a row, the final
+        // latents are off by 0.05, 0.13, 0.71 and 1.03 (relative L2); those of `pab`, which holds, are off by 0.07 with 4.
         const MOST_EXTRAPOLATED: usize = 2;
         let is_far = matches!(self, Self::Extrapolate(_)) && in_a_row > MOST_EXTRAPOLATED;
         is_far.then(|| {
             format!(
-                "{method} extrapolates over {in_a_row} steps in a row, which is too far: pictures become others, or noise; \
+                "{method} extrapolates over {in_a_row} steps in a row, which is too far: pictures change or become noise; \
                  use an interval of 2 or 3, or pab"
             )
         })

@@ -42,7 +42,7 @@ impl CacheSchedule {
         let Some(times) = timesteps else {
             let example = Periodic { interval: rule.interval, start_step: 2 }.mask(steps.len());
             return Err(format!(
-                "{method} chooses steps by their timesteps, which are not known here; give the steps that compute, as in steps={example}"
+                "{method} chooses steps by their timesteps, which are not known here; name the steps that compute, as in steps={example}"
             ));
         };
         let times: Option<Vec<f32>> = steps.iter().map(|&step| times.get(step).copied()).collect();
@@ -54,7 +54,7 @@ impl CacheSchedule {
     pub fn why_all_compute(&self) -> String {
         match self {
             Self::Periodic(Periodic { interval, start_step }) => {
-                format!("with interval={interval} and start_step={start_step} there are too few")
+                format!("with interval={interval} and start_step={start_step} there are too few steps")
             }
             Self::Windowed(Windowed { window: [low, high], .. }) => {
                 format!("too few of their timesteps lie in the window, between {low} and {high}")

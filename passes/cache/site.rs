@@ -73,7 +73,7 @@ impl Site {
             return Ok(Some("steps that reuse take it from an earlier step".to_owned()));
         }
         if graph[id].fact.rate < Rate::Latent {
-            return Err(Mismatch::new("it is the same in every step, and so one for `hoist`"));
+            return Err(Mismatch::new("it is the same in every step, so `hoist` moves it out of the step"));
         }
         // What is computed only for a site is not computed where that is reused.
         let serves = |site: &&ValueId| graph.depends_on(**site, id);
@@ -82,7 +82,7 @@ impl Site {
         {
             return Err(Mismatch::at(
                 site,
-                "it is not carried, and steps that reuse do without it: it only serves",
+                "it is not carried; steps that reuse do without it, because it only serves to compute",
             ));
         }
         Err(Mismatch::at(first, format!("steps that reuse compute it: it is not {}, as this is", self.is_a)))

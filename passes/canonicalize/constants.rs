@@ -25,28 +25,28 @@ pub const FOLD: Rule = Rule {
         let value = value(graph, root)?;
         let node = &graph[root];
         let (name, path) = (node.name.clone(), node.path.clone());
-        let op = Constant { value: round(value, node.fact.dtype)?.into(), dtype: node.fact.dtype };
+        let op = Constant::of(round(value, node.fact.dtype)? as f32, node.fact.dtype);
         let folded = patch.add(op, &[], &name, path)?;
         patch.shunt(root, folded);
         Ok(())
     },
 };
 
-/// The exact result, in f64, of operands that are rounded to their type as the executor has them: that of two f32 rounds
-/// to what f32 arithmetic gives.
+/// The exact result, in f64, for operands rounded to their type, as the executor has them. Rounded to f32, the result of two
+/// f32 operands is the one that f32 arithmetic gives.
 fn value(graph: &Graph, id: ValueId) -> Result<f64, Mismatch> {
     let operand = |id: ValueId| round(constant(graph, id)?, graph[id].fact.dtype).ok();
     let operands: Option<Vec<f64>> = graph.operands(id).into_iter().map(operand).collect();
-    let operands = operands.ok_or_else(|| Mismatch::new("an operand is no constant"))?;
+    let operands = operands.ok_or_else(|| Mismatch::new("an operand is not a constant"))?;
     let exact = match (&graph[id].op, &operands[..]) {
         (Op::Binary(op), &[a, b]) => op.of(a, b),
         (Op::Cast(_), &[a]) => Some(a),
         _ => None,
     };
-    exact.ok_or_else(|| Mismatch::new("its last bit is the backend's to choose"))
+    exact.ok_or_else(|| Mismatch::new("its last bit depends on the backend"))
 }
 
-/// `value` as a constant of its type has it.
+/// `value` rounded as a constant of its type is.
 fn round(value: f64, dtype: DType) -> Result<f64, Mismatch> {
     let rounded = Constant { value: value.into(), dtype }.rounded();
     // Whether integers wrap or saturate depends on the backend.

@@ -62,9 +62,10 @@ impl FuseRule {
             };
             let depth = (1..self.spine.len()).rev().find(fits).unwrap_or(0);
             let due = self.spine[depth].name;
+            let article = if due.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
             Mismatch::new(match depth {
-                0 => format!("the value is no {due}"),
-                _ => format!("no operand of the {} is a {due}", self.spine[depth - 1].name),
+                0 => format!("the value is not {article} {due}"),
+                _ => format!("no operand of the {} is {article} {due}", self.spine[depth - 1].name),
             })
         }))
     }

@@ -3,7 +3,7 @@
 use super::batch::batched;
 use crate::FEW_ROWS;
 use reflux_ir::op::{Op, OpKind};
-use reflux_ir::pass::{Answer, Mismatch};
+use reflux_ir::pass::{Answer, Mismatch, counted};
 use reflux_ir::{DType, Graph, Name, Program, Rate, Stage, ValueId};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -147,8 +147,8 @@ impl CodeMotion {
                 How::AsIs => format!("it is known before the steps, and is computed in `{stage}`"),
                 How::Batched(_) => {
                     format!(
-                        "it depends only on the number of the step, and is computed for all {} steps at once in `{stage}`",
-                        self.steps
+                        "it depends only on the number of the step, and is computed at once for {} in `{stage}`",
+                        counted(self.steps, "step")
                     )
                 }
             }));

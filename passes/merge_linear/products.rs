@@ -82,7 +82,7 @@ pub fn why(graph: &Graph, value: ValueId) -> Result<(), Mismatch> {
     if group.len() > 1 {
         let other = group.iter().map(|product| product.result).find(|&result| result != value);
         let other = other.expect("there are several");
-        let apart = "the other product of its input is in no common block, and products of one value in many blocks stay separate";
+        let apart = "the other product of its input is in another block, and only products of the same block are merged";
         return if is_one_block(graph, group) { Ok(()) } else { Err(Mismatch::at(other, apart)) };
     }
     let of_input = groups.iter().flatten().filter(|product| product.input == own.input);
@@ -135,7 +135,7 @@ fn product(graph: &Graph, id: ValueId) -> Result<LinearProduct, Mismatch> {
     let x = &graph[product.input].fact;
     let rows = x.shape.rows();
     if rows <= FEW_ROWS {
-        let reason = "its input has too few rows: the time is that of reading the weights, merged or not";
+        let reason = "its input has too few rows: reading the weights takes all the time, merged or not";
         return Err(Mismatch::at(product.input, reason));
     }
     let is_leaf = |id: &ValueId| matches!(graph[*id].op, Op::Weight(_));

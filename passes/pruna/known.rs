@@ -23,7 +23,7 @@ pub enum Counterpart {
     Pass(&'static str),
     /// Nothing, and why.
     Nothing(&'static str),
-    /// There is nothing to do it with, and what there is instead.
+    /// Reflux has no counterpart; what to use instead.
     Lacking(&'static str),
 }
 

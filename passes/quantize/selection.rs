@@ -214,7 +214,7 @@ impl ModuleOutcomes {
         let stay =
             reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect::<Vec<_>>().join(", ");
         let why = match self.modules.len() {
-            0 => "there is no linear with an unquantized weight of the checkpoint".to_owned(),
+            0 => "no linear has an unquantized weight of the checkpoint".to_owned(),
             1 => format!("the only linear stays unquantized ({stay})"),
             count => format!("all {count} linears stay unquantized ({stay})"),
         };
@@ -229,8 +229,8 @@ impl ModuleOutcomes {
             (before + module.before.bytes(), after + becomes.bytes())
         });
         report.note(format!(
-            "{quantized} of {} linears quantized, {} left; weights {}B → {}B",
-            self.modules.len(),
+            "{quantized} of {} quantized, {} left; weights {}B → {}B",
+            counted(self.modules.len(), "linear"),
             self.modules.len() - quantized,
             si(before),
             si(after)

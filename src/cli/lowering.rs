@@ -12,22 +12,22 @@ use std::path::Path;
 /// The sizes to lower for.
 #[derive(clap::Args)]
 pub struct SizeArgs {
-    /// In pixels [default: the model's]
+    /// Width in pixels [default: the model's]
     #[arg(long, value_parser = number::pixels, allow_negative_numbers = true)]
     width: Option<usize>,
-    /// In pixels [default: the model's]
+    /// Height in pixels [default: the model's]
     #[arg(long, value_parser = number::pixels, allow_negative_numbers = true)]
     height: Option<usize>,
-    /// [default: 1]
+    /// Pictures that a step computes together [default: 1]
     #[arg(long, value_parser = number::positive, allow_negative_numbers = true)]
     batch: Option<usize>,
-    /// [default: the model's]
+    /// Denoising steps [default: the model's]
     #[arg(long, value_parser = number::positive, allow_negative_numbers = true)]
     steps: Option<usize>,
-    /// Length of the prompt in T5 tokens [default: the model's]
+    /// Length of the prompt in tokens [default: the model's]
     #[arg(long, value_parser = number::positive, allow_negative_numbers = true)]
     max_sequence_length: Option<usize>,
-    /// [default: bf16]
+    /// Element type to compute in [default: bf16]
     #[arg(long, value_enum, ignore_case = true)]
     dtype: Option<DTypeArg>,
 }

@@ -91,7 +91,7 @@ mod tests {
     fn sizes_name_the_nearest() {
         assert_eq!(pixels("1080"), Ok(1080));
         assert_eq!(pixels("64.5").unwrap_err(), "it must be a whole number; 64 and 80 are the nearest");
-        assert_eq!(pixels("0.5").unwrap_err(), "it must be a whole number; the least is 16");
+        assert_eq!(pixels("0.5").unwrap_err(), "it must be a whole number; the smallest is 16");
         assert!(pixels("1024x768").unwrap_err().ends_with("--width 1024 --height 768"));
         assert_eq!(pixels("-64").unwrap_err(), "it cannot be negative");
     }

@@ -13,7 +13,7 @@ impl clap::Args for PartArgs {
     fn augment_args(command: Command) -> Command {
         nets().into_iter().fold(command, |command, net| {
             let option = Arg::new(net.name).long(net.name).value_name("FILE|DIR");
-            let help = format!("Weights for {} instead of the model's", net.help);
+            let help = format!("Weights to use instead of the model's for {}", net.help);
             command.arg(option.value_parser(value_parser!(PathBuf)).help(help))
         })
     }

@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 #[derive(clap::Args)]
 pub struct PassArgs {
     /// Passes to run, as in 'quantize(int8dq),cache(fora,interval=3)'. The default passes, which are lossless, run before and
-    /// after them. If the list contains the word 'default', they run at that place, and all passes in the order given
+    /// after them, and a pass moves forward where it could not run at its place. If the list contains the word 'default', the
+    /// default passes run at that place, and all passes in the order given
     #[arg(long, value_name = "TEXT")]
     passes: Option<String>,
     /// Run exactly these passes in this order, without the default ones; '' for none
@@ -45,6 +46,11 @@ impl PassArgs {
             (None, None, None) => Ok(None),
         }
     }
+}
+
+/// A pipeline as text; `none` if it has no passes.
+pub fn or_none(passes: &str) -> &str {
+    if passes.is_empty() { "none" } else { passes }
 }
 
 /// The default passes of a network where nothing runs: those for the device of `--cost`, or those that are good for most.

@@ -120,7 +120,7 @@ impl Pictures {
     }
 }
 
-/// What `out` names, if that is no file and not going to be one.
+/// What `out` names, if it is neither a file nor going to be one.
 fn stream(out: &Path) -> Result<Option<OutputFile>, Error> {
     let is_there = out.as_os_str() == "-" || out.symlink_metadata().is_ok();
     if !is_there || out.is_dir() {

@@ -9,7 +9,7 @@ pub struct Progress {
 
 impl Progress {
     pub fn new() -> Self {
-        // indicatif hides the bar where standard error is no terminal.
+        // indicatif hides the bar if standard error is not a terminal.
         let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
         bar.set_style(ProgressStyle::with_template("{msg}").expect("a valid template"));
         Self { bar }

@@ -25,7 +25,7 @@ const LONGEST_TEXT: u64 = 1 << 28;
 /// The text of a file.
 ///
 /// # Errors
-/// [`Error::Read`] if it cannot be read, is no text, or is longer than any that is meant.
+/// [`Error::Read`] if it cannot be read, is not text, or is longer than any plausible file.
 pub fn read_text(path: &Path) -> Result<String, Error> {
     let mut text = String::new();
     // A device such as /dev/zero never ends.

@@ -27,7 +27,7 @@ impl Graph {
                 gemm.segments.iter_mut().for_each(|segment| segment.body = renumbered(&segment.body, &order));
                 (gemm.into(), order)
             }
-            op => unreachable!("`{op}` is no fused op"),
+            op => unreachable!("`{op}` is not a fused op"),
         };
         (op, order.into_iter().map(|index| operands[index]).collect())
     }
@@ -46,8 +46,7 @@ impl Graph {
             .iter()
             .map(|&id| match &self[id].op {
                 Op::Constant(constant) => {
-                    let value = constant.rounded().into();
-                    builder.term(Constant { value, dtype: DType::F32 }, Vec::new())
+                    builder.term(Constant::of(constant.rounded() as f32, DType::F32), Vec::new())
                 }
                 _ => Arg::Operand(operands.iter().position(|&other| other == id).expect("it is one of them")),
             })

@@ -75,7 +75,7 @@ impl JsonSchema for Machine {
 struct Rates {
     /// GB/s, read and written.
     bandwidth: NonZeroU64,
-    /// GFLOP/s of what is no contraction.
+    /// GFLOP/s of all ops but contractions.
     vector: NonZeroU64,
     product: Products,
     attention: Floats,
@@ -228,7 +228,7 @@ fn ops<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Err
     let names = Vec::<String>::deserialize(deserializer)?;
     match names.iter().find(|name| Op::kind_of(name).is_none()) {
         None => Ok(names),
-        Some(name) => Err(de::Error::custom(format_args!("`{name}` is no op"))),
+        Some(name) => Err(de::Error::custom(format_args!("`{name}` is not an op"))),
     }
 }
 

@@ -136,7 +136,7 @@ impl Program {
         self.probes.contains_key(name)
     }
 
-    /// What the variant `name` chooses among, by index: nothing if it is no probe.
+    /// The variants that the probe `name` chooses from, by index; none if it is not a probe.
     pub fn choices(&self, name: &Name) -> &[Name] {
         self.probes.get(name).map_or(&[], Vec::as_slice)
     }

@@ -15,11 +15,11 @@
 //! Of the program:
 //! 10. Inputs, carried values and prepared values have distinct names, and carried values the rate `latent`.
 //! 11. An input of a graph is declared, under the same type, before the graph can run.
-//! 12. Variants that are no probes agree on their results, and an output called like a carried value has its type.
+//! 12. All variants but probes have the same results, and an output with the name of a carried value has its type.
 //! 13. The schedule is not empty and names variants only.
 //! 14. Along the schedule, a carried value is written before it is read, whatever probes choose.
 //! 15. A tensor of the checkpoint has one shape, whatever it is read as.
-//! 16. A probe is a variant that chooses among distinct variants which are no probes, one at least; it gives `%choice : i32[]`, and
+//! 16. A probe is a variant that chooses among distinct variants, at least one, which are not probes; it returns `%choice : i32[]`, and
 //!     besides that only carried values.
 
 mod wiring;

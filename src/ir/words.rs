@@ -74,8 +74,8 @@ fn plain(what: &str) -> String {
     }
     if let Some(rest) = what.strip_prefix("invalid length ") {
         return match rest.split_once(", expected ") {
-            Some((length, due)) => format!("expected {}, found {length} values", due_as(due)),
-            None => format!("found {rest} values"),
+            Some((length, due)) => format!("expected {}, found {}", due_as(due), values(length)),
+            None => format!("found {}", values(rest)),
         };
     }
     if let Some(field) = what.strip_prefix("missing field ") {
@@ -102,6 +102,11 @@ fn plain(what: &str) -> String {
         return "it ends too early".to_owned();
     }
     what.to_owned()
+}
+
+/// `1 value`, `2 values`.
+fn values(count: &str) -> String {
+    format!("{count} value{}", if count == "1" { "" } else { "s" })
 }
 
 /// What was found: `string "2"`, `integer `-1``, `map`.
@@ -171,7 +176,7 @@ mod tests {
         );
         assert!(said::<f32>("{}").starts_with("expected a number, found an object"));
         assert!(said::<f32>("").starts_with("it ends too early"));
-        assert!(said::<[f64; 2]>("[1]").starts_with("expected a list of 2, found 1 values"));
+        assert!(said::<[f64; 2]>("[1]").starts_with("expected a list of 2, found 1 value at"));
         for json in ["{", "[1", "\"x", "tru", "{\"heads\": [}"] {
             let words = said::<Layer>(json);
             assert!(!words.contains("usize") && !words.contains("struct"), "{words}");

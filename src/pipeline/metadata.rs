@@ -44,10 +44,10 @@ impl Maker<'_> {
         settings
     }
 
-    /// The passes that ran on the transformer, as pipeline text.
+    /// The passes that ran on the transformer, as pipeline text; `none` if there were none.
     fn passes_run(&self) -> String {
         let passes: Vec<_> = self.networks.pass_reports().iter().map(|pass| pass.pass.as_str()).collect();
-        passes.join(",")
+        if passes.is_empty() { "none".to_owned() } else { passes.join(",") }
     }
 
     /// The prompt, the negative prompt, and a line of settings by the names that they have in such texts.

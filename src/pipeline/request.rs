@@ -8,7 +8,7 @@ use std::ops::Range;
 /// The most pictures of a request.
 const MOST_PICTURES: usize = 10_000;
 
-/// What to draw. Everything but the prompt has a default of the model.
+/// What to draw. Everything but the prompt has a default, mostly the model's.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
     /// One or more pictures are made for each.
@@ -18,9 +18,9 @@ pub struct Request {
     /// Strength of classifier-free guidance; above 1 it doubles the work. 1 if not given.
     pub true_cfg_scale: Option<f32>,
     pub steps: Option<usize>,
-    /// The embedded guidance of FLUX.1-dev; FLUX.1-schnell has none.
+    /// The embedded guidance, if the model was trained with one, as FLUX.1-dev was.
     pub guidance: Option<f32>,
-    /// In pixels, a multiple of the side of a token, 16 in FLUX.1.
+    /// In pixels, a multiple of the side of a token.
     pub width: Option<usize>,
     /// In pixels, a multiple of the side of a token.
     pub height: Option<usize>,
@@ -29,7 +29,7 @@ pub struct Request {
     pub num_images: Option<usize>,
     /// Make only this picture, counted from 0. With a single prompt and one picture, it may be any of that prompt's pictures.
     pub image_index: Option<usize>,
-    /// The sequence length in tokens, of T5 in FLUX.1.
+    /// The length of the prompt in tokens.
     pub max_sequence_length: Option<usize>,
     /// Packed noise to start from, `f32[pictures, tokens, channels]`, instead of the seed's.
     pub init_latents: Option<HostTensor>,
@@ -64,13 +64,13 @@ impl Request {
         let mut warnings = Vec::new();
         if self.guidance.is_some() && !model.is_guided() {
             warnings.push(
-                "guidance has no effect: this model, like FLUX.1-schnell, was not trained with it; to steer it, use a \
+                "guidance has no effect, because this model was not trained with it; to steer it, use a \
                  negative prompt and a true CFG scale above 1"
                     .into(),
             );
         }
         if let Some(scale) = self.true_cfg_scale.filter(|scale| *scale < 1.0) {
-            warnings.push(format!("a true CFG scale of {scale} has no effect; it must be above 1"));
+            warnings.push(format!("a true CFG scale of {scale} has no effect; give one above 1"));
         }
         warnings
     }

@@ -12,11 +12,11 @@ use std::convert::Infallible;
 /// A [`QuantizedTensor`] on a backend: codes and scales; see [`reflux_ir::Scales`].
 #[derive(Clone, Debug)]
 pub struct Coded<B: Backend> {
-    /// In the shape of the value, a byte each: `i8` as it is, `u4` unpacked, `f8e4m3` by its bits. Where
+    /// In the shape of the value, one byte per code: `i8` as is, `u4` unpacked, `f8e4m3` as its bits. If
     /// [`BurnBackend::PACKS`], rows of an even number of `u4` are half as long: two neighbours in a byte, the first in the lower half.
     pub codes: IntTensor<B>,
-    /// f32 `[rows, groups]`: `[rows, 1]` where there is one per row, `[1, 1]` where there is one in all. Where
-    /// [`BurnBackend::PACKS`], those of groups are of their own dtype.
+    /// f32 `[rows, groups]`: `[rows, 1]` if there is one per row, `[1, 1]` if there is one in all. If
+    /// [`BurnBackend::PACKS`], scales of groups keep their own dtype.
     pub scales: FloatTensor<B>,
     /// The zero points, for `u4`.
     pub zeros: Option<FloatTensor<B>>,

@@ -1,3 +1,4 @@
+use reflux_ir::pass::counted;
 use reflux_ir::{Advice, Fact, Name, VerifyError, WeightError};
 
 /// Why a device cannot be used, and what to do.
@@ -40,11 +41,11 @@ pub enum RunError {
     MissingInput(Name),
     #[error("input `%{0}` is the number of the step, which the executor sets itself; leave it out")]
     StepBound(Name),
-    #[error("the program has {steps} steps; there is no step {step}")]
+    #[error("there is no step {step}: the program has {}, counted from 0", counted(*.steps, "step"))]
     NoSuchStep { step: usize, steps: usize },
     #[error(
-        "step {step}: the probe `{probe}` chooses {index}, which is none of its choices; these are {}: see what makes its \
-         `%choice`", numbered(.choices)
+        "step {step}: the probe `{probe}` chooses {index}, which is not one of its choices ({}): check the ops that \
+         compute its `%choice`", numbered(.choices)
     )]
     NoSuchChoice { step: usize, probe: Name, index: i32, choices: Vec<Name> },
     #[error("the backend failed at `{line}`: {message}")]

@@ -24,7 +24,7 @@ pub trait Execute {
     /// [`Program::step_input`]. A probe runs first, and then the variant that it chooses.
     ///
     /// # Errors
-    /// If there is no such step, an input is missing, a probe chooses none of its choices, or the backend fails.
+    /// If there is no such step, an input is missing, a probe chooses something else than its choices, or the backend fails.
     fn step(&mut self, step: usize) -> Result<HashMap<Name, HostTensor>, RunError>;
 
     /// The variant that the last step ran: that of the schedule, or the one that its probe chose.

@@ -192,6 +192,9 @@ fn pictures_and_summaries_say_how_they_were_made() {
     let plain = draw(root, &["owl", "--json"]);
     let plain: serde_json::Value = serde_json::from_slice(&plain.stdout).unwrap();
     assert_eq!(plain.get("profile"), None);
+    draw(root, &["owl", "--passes-only", ""]);
+    let (_, texts) = png(&root.join("out.png"));
+    assert!(texts.iter().any(|(name, value)| name == "passes" && value == "none"), "{texts:?}");
 }
 
 #[test]

@@ -78,6 +78,13 @@ fn steps_are_measured() {
     assert_eq!(row.split_whitespace().nth(1), Some("6"), "{table}");
     assert!(table.contains("cold start  ") && table.contains("; floor on cpu: "), "{table}");
 
+    let single = ["--runs", "1", "--warmup", "0", "--width", "32", "--height", "32", "--steps", "1"];
+    let command =
+        [&["bench", "--model", EMOJI, "--device", "cpu", "--passes-only", ""], &single[..]].concat();
+    let table = text(&succeed(folder.path(), &command).stdout);
+    assert!(table.contains(", batch 1, 1 step, f32 on "), "{table}");
+    assert!(table.contains("\npasses      none\n"), "{table}");
+
     let output = reflux(folder.path(), &["bench", "--config", "flux-dev", "--device", "cpu"]);
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), String::new()));
     let message = text(&output.stderr);

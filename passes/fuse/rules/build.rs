@@ -25,10 +25,7 @@ impl Operands {
     /// The class as `op` reads it in a formula: a number, or an operand.
     pub fn read(&mut self, classes: &Classes, builder: &mut BodyBuilder, id: Id) -> Arg {
         match classes.constant(id) {
-            Some(constant) => {
-                let value = constant.rounded().into();
-                builder.term(Constant { value, dtype: DType::F32 }, Vec::new())
-            }
+            Some(constant) => builder.term(Constant::of(constant.rounded() as f32, DType::F32), Vec::new()),
             None => Arg::Operand(self.operand(id)),
         }
     }

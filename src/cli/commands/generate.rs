@@ -35,7 +35,8 @@ pub struct Args {
     /// What to draw; each prompt makes its own pictures
     #[arg(required = true)]
     prompts: Vec<String>,
-    /// A FLUX.1 model in diffusers layout, or the id of one in the Hugging Face Hub's local cache [default: the bundled one]
+    /// A model folder in diffusers layout, or the id of a model in the Hugging Face Hub's local cache, for example
+    /// black-forest-labs/FLUX.1-dev [default: the bundled model]
     #[arg(long, value_name = "DIR|ID")]
     model: Option<PathBuf>,
     #[command(flatten)]
@@ -50,13 +51,13 @@ pub struct Args {
     /// Denoising steps [default: the model's]
     #[arg(long, value_parser = number::count, allow_negative_numbers = true)]
     steps: Option<usize>,
-    /// Embedded guidance, if the model has it [default: 3.5]
+    /// Embedded guidance, if the model has it [default: the model's]
     #[arg(long, value_parser = number::real, allow_negative_numbers = true)]
     guidance: Option<f32>,
-    /// In pixels, a multiple of 16 [default: the model's]
+    /// Width in pixels, for most models a multiple of 16 [default: the model's]
     #[arg(long, value_parser = number::pixels, allow_negative_numbers = true)]
     width: Option<usize>,
-    /// In pixels, a multiple of 16 [default: the model's]
+    /// Height in pixels, for most models a multiple of 16 [default: the model's]
     #[arg(long, value_parser = number::pixels, allow_negative_numbers = true)]
     height: Option<usize>,
     /// Pictures per prompt
@@ -72,7 +73,7 @@ pub struct Args {
     /// True classifier-free guidance; above 1 each step runs the transformer twice
     #[arg(long, default_value = "1", value_parser = number::real, allow_negative_numbers = true)]
     true_cfg_scale: f32,
-    /// Length of the prompt in T5 tokens [default: the model's]
+    /// Length of the prompt in tokens [default: the model's]
     #[arg(long, value_parser = number::count, allow_negative_numbers = true)]
     max_sequence_length: Option<usize>,
     /// Start from these packed latents instead of the seed's noise
@@ -81,17 +82,19 @@ pub struct Args {
     /// Write the final packed latents to this file
     #[arg(long, value_name = "FILE")]
     save_latents: Option<PathBuf>,
+    /// Device to run on
     #[arg(long, default_value = "auto", ignore_case = true)]
     device: DeviceArg,
-    /// [default: f32 on the processor, bf16 on a GPU]
+    /// Element type to compute in [default: f32 on the processor, bf16 on a GPU]
     #[arg(long, value_enum, ignore_case = true)]
     dtype: Option<DTypeArg>,
+    /// What stays on the device
     #[arg(long, value_enum, default_value = "resident", ignore_case = true)]
     memory: MemoryArg,
     #[command(flatten)]
     passes: PassArgs,
-    /// Run this IR text as the transformer, unchanged: a file from --dump-dir or `reflux ir`, perhaps edited by hand. Only
-    /// passes that are asked for run on it; steps and sizes that are not given are the program's
+    /// Run this IR text as the transformer: a file from --dump-dir or `reflux ir`, perhaps edited by hand. Only the passes
+    /// that you ask for run on it; steps and sizes default to the program's
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
     /// Write the transformer's program into this folder, before the first pass and after each that changes it

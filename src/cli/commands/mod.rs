@@ -31,15 +31,15 @@ enum Command {
     Ir(ir::Args),
     /// Run passes on a program and report what they did; needs no weights
     Opt(opt::Args),
-    /// Find the pass, and the rule application in it, that changes results by more than it may
+    /// Find the pass, and the application of a rule in it, that changes results by more than it may
     Bisect(bisect::Args),
-    /// List the passes, explain one, or say why a rule applies at a value or not
+    /// List the passes, explain one, or say why a rule does or does not apply at a value
     Passes(passes::Args),
     /// Execute a program given as IR text
     Run(run::Args),
-    /// Measure how long a step takes, and how near that is to the device's roofline
+    /// Measure how long a step takes, and how close that is to the device's roofline
     Bench(bench::Args),
-    /// Show the devices, libraries and versions that Reflux finds; or check a device's kernels
+    /// Show the devices, libraries and versions that Reflux finds, or check a device's kernels
     Doctor(doctor::Args),
 }
 

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// An IR file, a FLUX.1 model in diffusers layout, or a built-in configuration: flux-dev, flux-schnell
+    /// An IR file, a model folder in diffusers layout, or a built-in configuration such as flux-dev
     input: PathBuf,
     /// The network of a model to optimize [default: transformer]
     #[arg(long, value_parser = net_names())]

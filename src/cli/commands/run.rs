@@ -136,7 +136,7 @@ fn check_needs_none(program: &Program) -> Result<(), Error> {
     let weights = program.weights();
     let Some((first, fact)) = weights.first() else { return Ok(()) };
     Err(Error::Usage(format!(
-        "the program reads {}, `{first}` {fact} the first; give their file or folder with --weights, or draw them with \
+        "the program reads {}, the first of which is `{first}` {fact}; give their file or folder with --weights, or draw them with \
          --random SEED",
         counted(weights.len(), "weight")
     )))
@@ -173,7 +173,7 @@ fn run_schedule(executor: &mut dyn Execute) -> Result<Vec<(String, HostTensor)>,
         for (name, value) in results {
             if let Some(at) = value.to_f32().iter().position(|number| !number.is_finite()) {
                 return Err(Error::Usage(format!(
-                    "`{name}` has numbers that are not finite (NaN or infinity) in step {step}, number {at} the first; they \
+                    "`{name}` has numbers that are not finite (NaN or infinity) in step {step}, first at index {at}; they \
                      come from the inputs, the weights or the program's own attributes"
                 )));
             }

@@ -29,8 +29,8 @@ impl Default for DiffOptions {
 pub enum DiffLayout {
     /// Lines of the first behind `-`, below them those of the second behind `+`; `~` marks a value that is in another place.
     Unified,
-    /// Show the programs in two columns, which take so many characters together. Between them stands `|` where a line changed, `<` where
-    /// only the first program has it, and `>` where only the second has, and `~` where a value is in another place.
+    /// Show the programs in two columns, which together are this many characters wide. Between them is `|` where a line
+    /// changed, `<` where only the first program has it, `>` where only the second has, and `~` where a value has moved.
     SideBySide { width: usize },
 }
 
@@ -55,7 +55,7 @@ pub(super) fn write(diff: &ProgramDiff, options: DiffOptions, f: &mut Formatter<
         match stretch {
             Passage::Shown(row) => page.write_row(f, row)?,
             Passage::Elided(count) => {
-                page.write_line(f, ELIDED, &format!("     … {count} equal lines"))?;
+                page.write_line(f, ELIDED, &format!("     … {}", counted(count, "equal line")))?;
             }
         }
     }
@@ -89,7 +89,7 @@ fn stretches(rows: &[Row], context: usize) -> Vec<Passage<'_>> {
     let mut stretches = Vec::new();
     let places: Vec<usize> = (0..rows.len()).collect();
     for run in places.chunk_by(|&a, &b| shown[a] == shown[b]) {
-        // A line that says that one line is left out is no gain.
+        // Replacing a single line by a note would save nothing.
         if shown[run[0]] || run.len() == 1 {
             stretches.extend(run.iter().map(|&place| Passage::Shown(&rows[place])));
         } else {

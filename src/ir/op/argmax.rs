@@ -20,7 +20,7 @@ impl Operator for Argmax {
         ensure!(inputs[0].dtype == DType::I32, "the input must be i32, not {}", inputs[0]);
         match inputs[0].shape.split_last() {
             Some((1.., rest)) => Ok(Fact::new(DType::I32, rest)),
-            _ => Err(InferError(format!("there is nothing to choose from in {}", inputs[0]))),
+            _ => Err(InferError(format!("{} has no elements to choose from", inputs[0]))),
         }
     }
 }

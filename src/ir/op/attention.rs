@@ -28,11 +28,11 @@ impl Operator for Attention {
         float("the query", q)?;
         one_dtype(inputs)?;
         ensure!(q.shape.len() == 4, "the query must be [batch, queries, heads, dim], not {}", q.shape);
-        ensure!(k.shape == v.shape, "keys {} and values {} must have one shape", k.shape, v.shape);
+        ensure!(k.shape == v.shape, "keys {} and values {} must have the same shape", k.shape, v.shape);
         let [batch, queries, heads, dim] = [q.shape[0], q.shape[1], q.shape[2], q.shape[3]];
         ensure!(
             k.shape.len() == 4 && [k.shape[0], k.shape[2], k.shape[3]] == [batch, heads, dim],
-            "keys must be [{batch}, keys, {heads}, {dim}] to go with the query, not {}",
+            "keys must be [{batch}, keys, {heads}, {dim}] to match the query, not {}",
             k.shape
         );
         let keys = k.shape[1];
@@ -52,7 +52,7 @@ impl Operator for Attention {
     }
 
     fn flops(&self, inputs: &[&Fact], output: &Fact) -> u64 {
-        // Two products of queries × keys × dim; the softmax between them is not counted, as is custom.
+        // Two products of queries × keys × dim; by convention, the softmax between them is not counted.
         per_element(inputs[1].shape[1].saturating_mul(4), output)
     }
 }

@@ -13,9 +13,9 @@ family! {
         Div = "div",
         /// 1 where the operands are equal, else 0, in their dtype.
         Equal = "equal",
-        /// The lesser operand; not a number if one of them is not. Of zeros that differ in sign, either.
+        /// The lesser operand; NaN if one of them is NaN. Of two zeros of different sign, either one.
         Min = "min",
-        /// The greater operand; not a number if one of them is not. Of zeros that differ in sign, either.
+        /// The greater operand; NaN if one of them is NaN. Of two zeros of different sign, either one.
         Max = "max",
         /// `aᵇ` of floating-point numbers, with C's results for zeros, infinities and negative bases.
         Pow = "pow",
@@ -23,7 +23,7 @@ family! {
 }
 
 impl Binary {
-    /// The exact result for two numbers, in f64; nothing of a power, whose last bit is the backend's to choose.
+    /// The exact result for two numbers, in f64; `None` for a power, whose last bit depends on the backend.
     pub fn of(self, a: f64, b: f64) -> Option<f64> {
         Some(match self {
             Self::Add => a + b,
@@ -53,7 +53,7 @@ impl Operator for Binary {
     fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
         let (a, b) = (inputs[0], inputs[1]);
         match self {
-            Self::Div => float("what is divided", a)?,
+            Self::Div => float("the dividend", a)?,
             Self::Pow => float("the base", a)?,
             _ => {}
         }
@@ -65,7 +65,7 @@ impl Operator for Binary {
     }
 
     fn flops(&self, _inputs: &[&Fact], output: &Fact) -> u64 {
-        // A power is e to the product of the exponent and a logarithm.
+        // A logarithm, a product with the exponent, and an exponential.
         per_element(if *self == Self::Pow { 3 } else { 1 }, output)
     }
 

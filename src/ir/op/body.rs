@@ -1,4 +1,4 @@
-//! Formulas: what a fused op computes, written over the same ops.
+//! Formulas: what a fused op computes, in terms of other ops.
 
 use super::{Binary, Constant, InferError, Op, ensure};
 use crate::Fact;
@@ -11,7 +11,7 @@ use std::fmt::{self, Write as _};
 pub enum Arg {
     /// An operand of the fused op.
     Operand(usize),
-    /// The product of a [`Gemm`](super::Gemm): the columns that the body is of.
+    /// The columns of the product of a [`Gemm`](super::Gemm) that the body applies to.
     Acc,
     /// An earlier term of the body.
     Term(usize),
@@ -26,18 +26,18 @@ pub struct Term {
 
 /// A formula over the operands of a fused op, for example `layer_norm(%0, eps=1e-6) * (%1 + 1.0) + %2`.
 ///
-/// Floating-point operands are widened to f32, every term is f32, and only the result of the whole is rounded, to the
-/// fused op's dtype; a `cast` among the terms rounds where it stands. A `quantize` can only be the last term, and works
-/// in its scales' dtype as ever.
+/// Floating-point operands are widened to f32, every term is f32, and only the final result is rounded, to the fused op's
+/// dtype; a `cast` among the terms rounds its own result. A `quantize` can only be the last term, and works in the dtype of
+/// its scales, as it does outside of formulas.
 ///
-/// Bodies are in one form: terms in the order in which the text names them, none twice, none unread.
+/// Bodies are in a canonical form: terms are in the order in which the text names them, none is repeated, none unread.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Body {
     terms: Vec<Term>,
     result: Arg,
 }
 
-/// A body whose text would have more terms than this is not worth having; see [`BodyBuilder`].
+/// A body whose text would have more terms than this is refused; see [`BodyBuilder::finish`].
 const MOST_TERMS: usize = 64;
 
 impl Body {
@@ -51,7 +51,7 @@ impl Body {
         &self.terms
     }
 
-    /// What the body results in.
+    /// The result of the body.
     pub fn result(&self) -> Arg {
         self.result
     }
@@ -82,12 +82,12 @@ impl Body {
         }
     }
 
-    /// Whether each element of the result is made of one of each operand.
+    /// Whether each element of the result depends on only one element of each operand.
     pub fn works_by_elements(&self) -> bool {
         self.terms.iter().all(|term| term.op.works_by_elements())
     }
 
-    /// How many ops and operands the text names: terms that several read count each time.
+    /// How many ops and operands the text names; a term counts as often as it is read.
     fn size(&self) -> usize {
         let mut sizes = Vec::with_capacity(self.terms.len());
         let size = |sizes: &[usize], arg: Arg| if let Arg::Term(index) = arg { sizes[index] } else { 1 };
@@ -198,7 +198,7 @@ fn fact_of<'f>(
         Arg::Acc => acc,
         Arg::Term(index) => terms.get(index),
     };
-    fact.ok_or_else(|| InferError(format!("the formula reads {arg:?}, which is not there")))
+    fact.ok_or_else(|| InferError(format!("the formula reads {arg:?}, which does not exist")))
 }
 
 /// How tightly an infix op binds.
@@ -238,16 +238,16 @@ impl Serialize for Body {
     }
 }
 
-/// Formulas are read as what stands behind the name of their op, by [`text::parse`](crate::text::parse): no attribute is one.
+/// A formula is not an attribute: [`text::parse`](crate::text::parse) reads it after the name of its op.
 impl<'de> Deserialize<'de> for Body {
     fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
         Err(serde::de::Error::custom(
-            "a formula is written behind the op, as in `rowwise silu(%x)`, not as an attribute",
+            "a formula is written after the name of the op, as in `rowwise silu(%x)`, not as an attribute",
         ))
     }
 }
 
-/// Puts a body together, term by term. Equal terms are one.
+/// Builds a body term by term. Equal terms are shared.
 #[derive(Default)]
 pub struct BodyBuilder {
     terms: Vec<Term>,
@@ -270,7 +270,7 @@ impl BodyBuilder {
         self.terms.len() > MOST_TERMS
     }
 
-    /// All of `body`, with `map` in the place of its operands and product.
+    /// Adds all terms of `body`, replacing its operands and its product by `map`.
     pub fn append(&mut self, body: &Body, map: impl Fn(Arg) -> Arg) -> Arg {
         let mut added: Vec<Arg> = Vec::with_capacity(body.terms.len());
         let place =
@@ -282,7 +282,7 @@ impl BodyBuilder {
         place(&added, body.result)
     }
 
-    /// The body that results in `result`, in its one form; `None` if its text would be too long.
+    /// The body with the result `result`, in canonical form; `None` if its text would be too long.
     pub fn finish(self, result: Arg) -> Option<Body> {
         let whole = Body { terms: self.terms, result };
         if whole.size() > MOST_TERMS {

@@ -19,7 +19,7 @@ impl Operator for Cast {
     }
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
-        ensure!(!self.dtype.is_code(), "codes come of `quantize`, not of `cast`");
+        ensure!(!self.dtype.is_code(), "`cast` does not make codes; use `quantize`");
         Ok(Fact::new(self.dtype, inputs[0].shape.clone()))
     }
 }

@@ -3,9 +3,9 @@ use crate::{Fact, Granularity};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
-/// The inputs one after the other along `axis` (negative: from the back); all other extents agree.
+/// Concatenates the inputs along `axis` (negative: from the back); all other extents agree.
 ///
-/// Quantized inputs stay what they are where each row has a scale of its own and rows are not joined.
+/// Quantized inputs keep their codes; this requires one scale per row, and an axis other than the last.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Concat {
@@ -33,7 +33,7 @@ impl Operator for Concat {
             first.scales.is_none_or(|scales| scales.per == Granularity::Row) && axis + 1 < shape.len();
         ensure!(
             first.scales.is_none() || rows_stay,
-            "{first} cannot be continued along axis {axis} without quantizing it again"
+            "{first} cannot be concatenated along axis {axis} without quantizing it again"
         );
         for other in &inputs[1..] {
             let same = |i: usize| i == axis || other.shape[i] == first.shape[i];
@@ -42,7 +42,7 @@ impl Operator for Concat {
                     && other.scales == first.scales
                     && other.shape.len() == shape.len()
                     && (0..shape.len()).all(same),
-                "{other} does not continue {first} along axis {axis}"
+                "{other} cannot be concatenated to {first} along axis {axis}"
             );
             shape[axis] = shape[axis].saturating_add(other.shape[axis]);
         }

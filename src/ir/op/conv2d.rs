@@ -27,11 +27,11 @@ impl Operator for Conv2d {
         ensure!(x.shape.len() == 4, "the input must be [batch, channels, height, width], not {}", x.shape);
         ensure!(
             weight.shape.len() == 4 && weight.shape[1] == x.shape[1],
-            "the weight must be [out, {}, kernel, kernel] to go with the input, not {}",
+            "the weight must be [out, {}, kernel, kernel] to match the input, not {}",
             x.shape[1],
             weight.shape
         );
-        ensure!(!weight.shape[2..].contains(&0), "a kernel {} is empty", weight.shape);
+        ensure!(!weight.shape[2..].contains(&0), "the kernel {} is empty", weight.shape);
         if let Some(bias) = inputs.get(2) {
             ensure!(
                 *bias.shape == weight.shape[..1],
@@ -48,7 +48,7 @@ impl Operator for Conv2d {
             (Some(height), Some(width)) => {
                 Ok(Fact::new(x.dtype, [x.shape[0], weight.shape[0], height, width]))
             }
-            _ => Err(InferError(format!("a kernel {} is larger than the input {}", weight.shape, x.shape))),
+            _ => Err(InferError(format!("the kernel {} is larger than the input {}", weight.shape, x.shape))),
         }
     }
 

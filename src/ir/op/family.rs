@@ -1,4 +1,4 @@
-//! Ops without attributes that differ in their name and in what they compute alone.
+//! Ops without attributes that differ only in their name and in what they compute.
 
 /// An enum of such ops, each with its mnemonic: `ALL` lists them, `MNEMONICS` their names in the same order.
 macro_rules! family {
@@ -26,7 +26,7 @@ pub(super) use family;
 use serde::de::{DeserializeOwned, Error};
 use serde_json::{Map, Value};
 
-/// The op called `name` of a family: it has no attributes.
+/// The op called `name` of a family, whose ops have no attributes.
 pub(super) fn from_text<T: DeserializeOwned>(
     name: &str,
     attributes: &Map<String, Value>,

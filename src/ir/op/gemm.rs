@@ -4,12 +4,12 @@ use crate::{DType, Fact};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
-/// A product with what is done to each element before it is written, its epilogue.
+/// A product and its epilogue, which is applied to each element before it is written.
 ///
-/// `product` is `linear(x, W, b)`, or `rescale(matmul_i8(x, W), x, W, b)` and the like, of N columns; it stays f32. The
-/// columns are divided into segments, each with a formula of its own over `acc`, its columns of the product, and over
-/// operands that broadcast to them. So a product of queries, keys, values and MLP applies the activation to the last only.
-/// The result is one value; slices of it are the segments.
+/// `product` is `linear(x, W, b)`, or `rescale(matmul_i8(x, W), x, W, b)` and the like, with N columns; it stays f32. The
+/// columns are divided into segments, each with its own formula over `acc`, which stands for its columns of the product, and
+/// over operands that broadcast to them. A product for queries, keys, values and MLP can thus apply the activation to the MLP
+/// only. The result is one value, and its slices are the segments.
 ///
 /// Operands are in the order in which product and segments name them; the result is rounded to `dtype`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -20,7 +20,7 @@ pub struct Gemm {
     pub dtype: DType,
 }
 
-/// Neighbouring columns of a product, and what becomes of them.
+/// Neighbouring columns of a product, and the formula applied to them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Segment {
@@ -29,7 +29,7 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// The fact of its columns of the product, whose rows are `rows`.
+    /// The fact of its columns of the product; `rows` are the leading extents.
     pub fn acc(&self, rows: &[usize]) -> Fact {
         Fact::new(DType::F32, [rows, &[self.columns]].concat())
     }
@@ -57,10 +57,13 @@ impl Gemm {
     /// The fact of the product: f32 `[…, N]`.
     pub fn product_fact(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
         if let Some(term) = self.product.terms().iter().find(|term| !Self::is_product(&term.op)) {
-            return Err(InferError(format!("`{}` is no product", term.op.name())));
+            return Err(InferError(format!("`{}` is not a product", term.op.name())));
         }
         let product = self.product.infer_result(inputs, None)?;
-        ensure!(self.product.last().is_some() && product.dtype == DType::F32, "{product} is no product");
+        ensure!(
+            self.product.last().is_some() && product.dtype == DType::F32,
+            "{product} is not the type of a product"
+        );
         Ok(product)
     }
 
@@ -92,17 +95,25 @@ impl Operator for Gemm {
         let product = self.product_fact(inputs)?;
         let (&columns, rows) = product.shape.split_last().expect("a product has columns");
         let divided = self.segments.iter().map(|segment| segment.columns).fold(0, usize::saturating_add);
-        ensure!(divided == columns, "the segments have {divided} columns, the product {columns}");
+        ensure!(
+            divided == columns,
+            "the columns of the segments add up to {divided}, but the product has {columns}"
+        );
         for segment in &self.segments {
             if let Some(term) = segment.body.terms().iter().find(|term| !term.op.works_by_elements()) {
-                return Err(InferError(format!("`{}` needs more than an element", term.op.name())));
+                return Err(InferError(format!("`{}` does not work element by element", term.op.name())));
             }
             for operand in segment.body.operands() {
-                float("what an epilogue reads", inputs[operand])?;
+                float("an operand of an epilogue", inputs[operand])?;
             }
             let acc = segment.acc(rows);
             let made = segment.body.infer_result(inputs, Some(&acc))?;
-            ensure!(made.shape == acc.shape, "a segment {} becomes {}", acc.shape, made.shape);
+            ensure!(
+                made.shape == acc.shape,
+                "the formula of a segment of shape {} gives shape {}",
+                acc.shape,
+                made.shape
+            );
         }
         result(product, self.dtype)
     }

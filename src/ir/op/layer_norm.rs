@@ -28,10 +28,10 @@ impl Operator for LayerNorm {
     }
 }
 
-/// What is added to a variance, which must not make it negative.
+/// Checks the number that is added to a variance.
 pub(super) fn not_negative(eps: Real) -> Result<(), InferError> {
     let is_negative = eps.0 < 0.0;
-    ensure!(!is_negative, "eps must not be negative, and is {}", eps.0);
+    ensure!(!is_negative, "eps must not be negative, but is {}", eps.0);
     Ok(())
 }
 

@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 
 /// `x · Wᵀ + b`: `x` is `[…, in]`, `W` `[out, in]`, the optional `b` `[out]`; the result is `[…, out]`.
 ///
-/// `W` may also lie in panels of `w` neighbouring rows, `[out / w, in, w]`: row `p · w + i` of it is `W[p, :, i]`. So a
-/// product reads what it multiplies next in one run of memory.
+/// `W` may also be stored in panels of `w` neighbouring rows, `[out / w, in, w]`: its row `p · w + i` is `W[p, :, i]`. A
+/// product then reads the weights in the order of memory.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Linear {}
@@ -32,7 +32,7 @@ impl Operator for Linear {
         };
         ensure!(
             x.shape.last() == Some(&weight.shape[1]),
-            "an input {} does not end in the weight's {} columns",
+            "the last extent of the input {} must be {}, as many as the weight has columns",
             x.shape,
             weight.shape[1]
         );

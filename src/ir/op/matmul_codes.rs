@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 use std::ops::RangeInclusive;
 
 family! {
-    /// `x · Wᵀ` of the codes alone: `x` is `[…, in]`, `W` a quantized `[out, in]`; the result is `[…, out]`. What the codes
-    /// stand for comes in with [`Rescale`](super::Rescale).
+    /// `x · Wᵀ` of the codes alone: `x` is `[…, in]`, `W` a quantized `[out, in]`; the result is `[…, out]`.
+    /// [`Rescale`](super::Rescale) then applies the scales.
     pub enum MatmulCodes {
         /// i8 by i8, exactly, in i32.
         MatmulI8 = "matmul_i8",
@@ -58,7 +58,7 @@ impl Operator for MatmulCodes {
         };
         ensure!(
             x.shape.last() == Some(&weight.shape[1]),
-            "an input {} does not end in the weight's {} columns",
+            "the last extent of the input {} must be {}, as many as the weight has columns",
             x.shape,
             weight.shape[1]
         );

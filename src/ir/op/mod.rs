@@ -1,8 +1,8 @@
-//! The operations. One file each: what it computes, its attributes, its inference, its cost.
+//! The operations, one file each: what the op computes, its attributes, its inference, its cost.
 //!
-//! To add an op: write its file with an [`Operator`] impl, add it to the `operators!` list below, and give the
-//! burn executor an arm for it. Text, parsing, verification and exports follow from the impl; `docs/adding-an-op.md` says
-//! what else there is, and what follows from the op's [kind](OpKind).
+//! To add an op: write its file with an [`Operator`] impl, add it to the `operators!` list below, and give the burn executor
+//! an arm for it. Text, parsing, verification and exports follow from the impl; `docs/adding-an-op.md` describes the rest,
+//! and what follows from the op's [kind](OpKind).
 
 mod argmax;
 mod attention;
@@ -99,19 +99,19 @@ macro_rules! operators {
                 Self::kinds().map(|(name, _)| name)
             }
 
-            /// Every mnemonic of the text format with the kind of its op: all ops that there are.
+            /// Every mnemonic of the text format, with the kind of its op.
             pub fn kinds() -> impl Iterator<Item = (&'static str, OpKind)> {
                 [$(($op::NAMES, $op::KIND)),+].into_iter().flat_map(|(names, kind)| {
                     names.iter().map(move |name| (*name, kind))
                 })
             }
 
-            /// What sort of an op is called `name`, if one is.
+            /// The kind of the op called `name`, if there is one.
             pub fn kind_of(name: &str) -> Option<OpKind> {
                 Self::kinds().find(|(known, _)| *known == name).map(|(_, kind)| kind)
             }
 
-            /// What sort of an op it is.
+            /// The kind of the op.
             pub fn kind(&self) -> OpKind {
                 match self { $(Self::$op(_) => $op::KIND,)+ }
             }
@@ -131,17 +131,17 @@ macro_rules! operators {
                 match self { $(Self::$op(op) => op.attributes(),)+ }
             }
 
-            /// Whether a row of the result is made of one row of each operand.
+            /// Whether each row of the result depends on only one row of each operand.
             pub fn works_by_rows(&self) -> bool {
                 match self { $(Self::$op(op) => op.works_by_rows(),)+ }
             }
 
-            /// What a fused op computes, with its operands as `operand` writes them; nothing if it is no fused op.
+            /// What a fused op computes, with its operands as `operand` writes them; `None` for other ops.
             pub fn formula(&self, operand: &dyn Fn(usize) -> String) -> Option<String> {
                 match self { $(Self::$op(op) => op.formula(operand),)+ }
             }
 
-            /// The op called `name` with these attributes; `None` if nothing is called so.
+            /// The op called `name` with these attributes; `None` if there is no such op.
             pub fn from_text(name: &str, attributes: Map<String, Value>) -> Option<Result<Self, serde_json::Error>> {
                 $(if $op::NAMES.contains(&name) {
                     return Some($op::from_text(name, attributes).map(Self::$op));
@@ -187,14 +187,14 @@ operators! {
     LayerNorm, RmsNorm, GroupNorm,
     // positions and look-ups
     TimestepEmbedding, RopeTable, Rope, Embedding, Argmax, Select,
-    // data as it is, seen differently or moved
+    // unchanged data under another shape, or moved
     Reshape, Transpose, Concat, Slice, Upsample,
     // fused: formulas over the ops above
     Rowwise, Gemm,
 }
 
 impl Op {
-    /// The fact of the result: type by the op's own rule, rate the fastest among the inputs' and its own.
+    /// The fact of the result: its type follows from the op, its rate is the fastest of the inputs' and the op's own.
     pub fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
         let arity = self.arity();
         if !arity.contains(&inputs.len()) {
@@ -232,17 +232,17 @@ impl Op {
         self.kind() == OpKind::Fused
     }
 
-    /// Whether the result is the first input's data, seen differently.
+    /// Whether the result is the first input's data under another shape.
     pub fn is_view(&self) -> bool {
         self.kind() == OpKind::View
     }
 
-    /// Whether any part of a row of the result can be computed without the rest of it. A number can be in any place.
+    /// Whether any part of a row of the result can be computed without the rest of the row. True of constants too.
     pub fn works_by_elements(&self) -> bool {
         self.kind() == OpKind::Elementwise || matches!(self, Self::Constant(_))
     }
 
-    /// The op over operands, as a term: `mul(x, y)`, `layer_norm(x, eps=1e-6)`, `rowwise[x * y]`.
+    /// The op with its operands, as a term: `mul(x, y)`, `layer_norm(x, eps=1e-6)`, `rowwise[x * y]`.
     pub fn term(&self, operands: &[String]) -> String {
         if let Some(formula) = self.formula(&|index| operands[index].clone()) {
             return format!("{}[{formula}]", self.name());

@@ -1,4 +1,4 @@
-//! What an op says of itself, and what ops check alike.
+//! What each op declares, and checks that ops share.
 
 use super::OpKind;
 use crate::Fact;
@@ -23,14 +23,14 @@ macro_rules! ensure {
 }
 pub(super) use ensure;
 
-/// What an op must say of itself.
+/// What an op declares.
 pub trait Operator: Clone + Debug + Eq + Hash + Ord + Serialize + DeserializeOwned {
     /// The mnemonics that stand for this op in IR text: one, but for families such as [`Unary`](super::Unary).
     const NAMES: &'static [&'static str];
-    /// What sort of an op it is.
+    /// The kind of the op.
     const KIND: OpKind;
 
-    /// The mnemonic of this very op.
+    /// The mnemonic of this op.
     fn name(&self) -> &'static str {
         Self::NAMES[0]
     }
@@ -38,8 +38,8 @@ pub trait Operator: Clone + Debug + Eq + Hash + Ord + Serialize + DeserializeOwn
     /// How many inputs it takes.
     fn arity(&self) -> RangeInclusive<usize>;
 
-    /// Dtype and shape of the result. Inputs are as many as [`Operator::arity`] allows; the rate is joined by
-    /// [`Op::infer`](super::Op::infer), so what is returned here is only the rate the op has of itself.
+    /// Dtype and shape of the result. The number of inputs is one that [`Operator::arity`] allows. The rate that is returned
+    /// is only the op's own; [`Op::infer`](super::Op::infer) joins it with those of the inputs.
     fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError>;
 
     /// Floating-point operations, a multiply-add counting two.
@@ -52,7 +52,7 @@ pub trait Operator: Clone + Debug + Eq + Hash + Ord + Serialize + DeserializeOwn
         inputs.iter().map(|input| input.bytes()).fold(output.bytes(), u64::saturating_add)
     }
 
-    /// Whether a row of the result is made of one row of each operand.
+    /// Whether each row of the result depends on only one row of each operand.
     fn works_by_rows(&self) -> bool {
         matches!(Self::KIND, OpKind::Elementwise | OpKind::RowReduction)
     }
@@ -62,7 +62,7 @@ pub trait Operator: Clone + Debug + Eq + Hash + Ord + Serialize + DeserializeOwn
         false
     }
 
-    /// What a fused op computes, with its operands as `operand` writes them; nothing of any other op.
+    /// What a fused op computes, with its operands as `operand` writes them; `None` for other ops.
     fn formula(&self, _operand: &dyn Fn(usize) -> String) -> Option<String> {
         None
     }
@@ -81,12 +81,12 @@ pub trait Operator: Clone + Debug + Eq + Hash + Ord + Serialize + DeserializeOwn
     }
 }
 
-/// The number of `axis` in `0..rank`, counted from the back if negative. Of verified ops, it is there.
+/// The index of `axis` in `0..rank`; a negative axis counts from the back. Verified ops have no other axes.
 pub fn axis_index(axis: i64, rank: usize) -> usize {
     (if axis < 0 { axis + rank as i64 } else { axis }) as usize
 }
 
-/// Like [`axis_index`], of an op that is still to be verified.
+/// Like [`axis_index`], for an op that is not verified yet.
 pub(super) fn axis_of(axis: i64, rank: usize) -> Result<usize, InferError> {
     let ranks = rank as i64;
     ensure!((-ranks..ranks).contains(&axis), "axis {axis} is outside a value of rank {rank}");
@@ -99,13 +99,13 @@ pub(super) fn float(what: &str, fact: &Fact) -> Result<(), InferError> {
     Ok(())
 }
 
-/// Checks that the operands have one dtype.
+/// Checks that the operands have the same dtype.
 pub(super) fn one_dtype(inputs: &[&Fact]) -> Result<(), InferError> {
     let dtype = inputs[0].dtype;
     match inputs.iter().find(|other| other.dtype != dtype) {
         None => Ok(()),
         Some(other) => {
-            Err(InferError(format!("operands must have one dtype, not {dtype} and {}", other.dtype)))
+            Err(InferError(format!("operands must have the same dtype, not {dtype} and {}", other.dtype)))
         }
     }
 }

@@ -3,9 +3,10 @@ use crate::{DType, Fact};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
-/// FLUX's token positions: `text` rows of zeros, then `(0, row, column)` for each image token in row-major order.
+/// Positions of text and image tokens: `text` rows of zeros, then `(0, row, column)` for each image token in row-major order.
 ///
-/// No inputs; the result is `f32[text + rows * columns, 3]` (diffusers' `txt_ids` and `img_ids`, concatenated).
+/// No inputs; the result is `f32[text + rows * columns, 3]` (`txt_ids` and `img_ids` of diffusers' FLUX pipeline,
+/// concatenated).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PositionIds {
@@ -25,7 +26,7 @@ impl Operator for PositionIds {
     fn infer(&self, _inputs: &[&Fact]) -> Result<Fact, InferError> {
         let tokens = self.rows.checked_mul(self.columns).and_then(|image| image.checked_add(self.text));
         let Some(tokens) = tokens else {
-            return Err(InferError("more positions than can be addressed".into()));
+            return Err(InferError("there are more positions than can be addressed".into()));
         };
         ensure!(tokens > 0, "there must be at least one position");
         Ok(Fact::new(DType::F32, [tokens, 3]))

@@ -3,7 +3,7 @@ use crate::{DType, Fact, Granularity, Scales};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
-/// Codes of `x` and their scales, found from `x` itself.
+/// The codes of `x` and their scales, both computed from `x`.
 ///
 /// - `i8`: `scale = max(max|x| / ((127 − quant_min) / 2), eps)`, `code = clamp(round_half_even(x · (1 / scale)),
 ///   quant_min, 127)`.
@@ -11,9 +11,9 @@ use std::ops::RangeInclusive;
 ///
 /// All of it is computed in the scales' dtype, each operation rounded to it. (torchao 0.16, `quant_primitives.py`,
 /// `choose_qparams_affine` and `quantize_affine`, and for f8e4m3 `_choose_scale_float8`.) A quantized weight is the
-/// same function of its tensor, computed when it is loaded, with `quant_min` −128; there are `u4` weights too, of
+/// same function of its tensor, computed when it is loaded, with `quant_min` −128; weights may also be `u4`, with
 /// `scale = (max x − min x) / 15`, `zero = min x + 8 · scale`, `code = clamp(round_half_even((x − min x) / scale), 0, 15)`
-/// (tinygemm's).
+/// (as in tinygemm).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Quantize {
@@ -23,13 +23,13 @@ pub struct Quantize {
     /// The least code of `i8`, −127 or −128.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quant_min: Option<i8>,
-    /// The least scale, so that a row of zeros has one.
+    /// The smallest scale, so that a row of zeros has a positive one.
     pub eps: Real,
 }
 
 impl Quantize {
-    /// The least scale of values quantized to `dtype`, which keeps a row of zeros from having none. The thresholds are torchao's; its rule
-    /// for `u4` knows none.
+    /// The smallest scale of values quantized to `dtype`, so that a row of zeros has a positive one. The values are
+    /// torchao's; its rule for `u4` has none.
     ///
     /// # Panics
     /// If nothing is quantized to `dtype`.
@@ -56,8 +56,8 @@ impl Quantize {
         self.quant_min.map_or(self.dtype.least() as f32, f32::from)
     }
 
-    /// The code, between the codes' bounds, that the largest of the values with a common scale would have: `max|x|` is divided
-    /// by it for their scale. Of unsigned codes, that have a zero point, `max x − min x` is.
+    /// The divisor of `max|x|` that gives the scale of the values with a common scale; for unsigned codes, which have a zero
+    /// point, the divisor of `max x − min x`. It is half the range of signed codes, and the whole range of unsigned ones.
     pub fn divisor(&self) -> f32 {
         let range = self.dtype.greatest() as f32 - self.least();
         if self.dtype.has_zero_points() { range } else { range / 2.0 }
@@ -83,14 +83,14 @@ impl Operator for Quantize {
         );
         ensure!(
             self.quant_min.is_none_or(|least| self.dtype == DType::I8 && matches!(least, -127 | -128)),
-            "quant_min is -127 or -128, and of i8 only"
+            "quant_min must be -127 or -128, and only i8 has one"
         );
         let is_positive = self.eps.0 > 0.0;
         ensure!(is_positive, "eps must be positive, not {}", self.eps.0);
         Ok(Fact::new(self.dtype, x.shape.clone()).scaled(self.scales))
     }
 
-    /// With a scale of its own, a row is quantized without the others.
+    /// A row with a scale of its own is quantized independently of the others.
     fn works_by_rows(&self) -> bool {
         self.scales.per != Granularity::Tensor
     }

@@ -3,7 +3,8 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-/// A floating-point attribute. Compared and hashed by its bits, so that ops can be and `-0.0` is not `0.0`.
+/// A floating-point attribute. Compared and hashed by its bits, so that ops are `Eq` and `Hash`, and `-0.0` differs from
+/// `0.0`.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Real(pub f64);

@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 
 /// T5's bidirectional relative-position buckets: entry `[i, j]` is the bucket of distance `j - i`.
 ///
-/// Half of the buckets are for positive distances; in each half, the first half holds one distance each and the
-/// rest grow logarithmically up to `max_distance` (transformers, `T5Attention._relative_position_bucket`).
+/// Half of the buckets are for positive distances. In each half, the first half of the buckets hold one distance each; the
+/// others grow logarithmically up to `max_distance` (transformers, `T5Attention._relative_position_bucket`).
 /// No inputs; the result is `i32[length, length]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

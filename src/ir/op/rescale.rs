@@ -3,11 +3,11 @@ use crate::{DType, Fact, Granularity};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
-/// What a product of codes stands for: `acc · scale(x) · scale(W) + bias`, each operation in f32 and rounded to the
-/// scales' dtype, the result in `dtype`.
+/// The numbers that a product of codes stands for: `acc · scale(x) · scale(W) + bias`, each operation in f32 and rounded to
+/// the scales' dtype, the result in `dtype`.
 ///
-/// The inputs are `acc` `[…, out]`, then `x` if it is quantized, `W` `[out, in]`, and the optional bias `[out]`. Of `x`
-/// and `W` only the scales are read: one per tensor, or one per row, that is per row of `acc` and per column.
+/// The inputs are `acc` `[…, out]`, then `x` if it is quantized, `W` `[out, in]`, and the optional bias `[out]`. Only the
+/// scales of `x` and `W` are read: one per tensor, or one per row, which is a row of `acc` for `x` and a column for `W`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rescale {
@@ -35,10 +35,10 @@ impl Operator for Rescale {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
         let acc = inputs[0];
-        ensure!(!acc.is_quantized(), "what is rescaled is a product, not {acc}");
+        ensure!(!acc.is_quantized(), "the first operand must be an unquantized product, not {acc}");
         ensure!(self.dtype.is_float(), "the result must be floating point, not {}", self.dtype);
         let Some((&out, rows)) = acc.shape.split_last() else {
-            return Err(InferError("a scalar is no product of codes".into()));
+            return Err(InferError("a scalar is not a product of codes".into()));
         };
         let quantized = Self::quantized(inputs);
         let (x, weight) = match quantized {
@@ -50,7 +50,7 @@ impl Operator for Rescale {
             let per = fact.scales.map(|scales| scales.per);
             ensure!(
                 matches!(per, Some(Granularity::Row | Granularity::Tensor)),
-                "scales per group, as {fact} has them, do not come out of a product"
+                "{fact} has scales per group, which cannot rescale a product"
             );
         }
         ensure!(
@@ -61,7 +61,7 @@ impl Operator for Rescale {
         if let Some(x) = x {
             ensure!(
                 x.shape.split_last().is_some_and(|(_, leading)| leading == rows),
-                "the rows of {} are not those of the product {}",
+                "the rows of {} do not match those of the product {}",
                 x.shape,
                 acc.shape
             );

@@ -22,7 +22,7 @@ impl Operator for Reshape {
         let x = inputs[0];
         ensure!(
             self.shape.checked_elements() == x.shape.checked_elements(),
-            "{} holds {} elements, {} holds {}",
+            "the numbers of elements differ: {} has {}, {} has {}",
             self.shape,
             self.shape.elements(),
             x.shape,

@@ -28,7 +28,7 @@ impl Operator for Rope {
         Ok(x.clone())
     }
 
-    /// The table's row is that of the token, and its pairs those of the row.
+    /// A row of the result needs only its token's row of the table.
     fn works_by_rows(&self) -> bool {
         true
     }

@@ -6,8 +6,8 @@ use std::ops::RangeInclusive;
 /// A formula evaluated row by row in one pass over memory: element-wise ops, norms over the last axis, rotations, and at
 /// the end possibly a quantization by rows. See [`Body`] for how it rounds.
 ///
-/// Operands are in the order in which the formula names them, and it names each; they broadcast as its ops say. The
-/// result is rounded to `dtype`, unless it is codes.
+/// Operands are in the order in which the formula names them, and it names each of them; they broadcast as in its ops. The
+/// result is rounded to `dtype`, unless it is quantized.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rowwise {
@@ -26,7 +26,7 @@ impl Operator for Rowwise {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
         in_order(self.body.operands())?;
-        inputs.iter().try_for_each(|input| float("what a formula reads", input))?;
+        inputs.iter().try_for_each(|input| float("an operand of a formula", input))?;
         if let Some(term) = self.body.terms().iter().find(|term| !term.op.works_by_rows()) {
             return Err(InferError(format!("`{}` does not work row by row", term.op.name())));
         }
@@ -45,11 +45,11 @@ impl Operator for Rowwise {
 /// Checks that operands are numbered as the formula names them.
 pub(super) fn in_order(operands: Vec<usize>) -> Result<(), InferError> {
     let is_in_order = operands.iter().copied().eq(0..operands.len());
-    ensure!(is_in_order, "operands are numbered {operands:?}, not as the formula names them");
+    ensure!(is_in_order, "operands must be in the order in which the formula names them, not {operands:?}");
     Ok(())
 }
 
-/// The fact of a fused op whose formula gives `body`.
+/// The fact of a fused op whose formula has the result `body`.
 pub(super) fn result(body: Fact, dtype: DType) -> Result<Fact, InferError> {
     if body.is_quantized() {
         ensure!(body.dtype == dtype, "the formula gives {}, not {dtype}", body.dtype);

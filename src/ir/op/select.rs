@@ -24,7 +24,7 @@ impl Operator for Select {
         let prefix = index.shape.len();
         ensure!(
             x.shape.len() > prefix && x.shape[..prefix] == *index.shape,
-            "the extents of the index {} must lead those of the input {}, with an axis to select from after them",
+            "the input {1} must begin with the extents of the index {0}, followed by an axis to select from",
             index.shape,
             x.shape
         );

@@ -25,7 +25,7 @@ impl Operator for Slice {
         let axis = axis_of(self.axis, x.shape.len())?;
         ensure!(
             self.start < self.end && self.end <= x.shape[axis],
-            "{}..{} is no part of the {} elements along axis {axis}",
+            "{}..{} is out of bounds: the extent along axis {axis} is {}",
             self.start,
             self.end,
             x.shape[axis]

@@ -3,7 +3,7 @@ use crate::Fact;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
-/// Axes in another order: axis *i* of the result is axis `perm[i]` of the input.
+/// Permutes the axes: axis *i* of the result is axis `perm[i]` of the input.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Transpose {
@@ -24,7 +24,7 @@ impl Operator for Transpose {
         sorted.sort_unstable();
         ensure!(
             sorted.iter().copied().eq(0..x.shape.len()),
-            "{:?} is no permutation of the axes of {}",
+            "{:?} is not a permutation of the axes of {}",
             self.perm,
             x.shape
         );

@@ -9,11 +9,11 @@ family! {
     pub enum Unary {
         /// `x · σ(x)`
         Silu = "silu",
-        /// `x · Φ(x)`, by the error function
+        /// `x · Φ(x)`, computed with the error function
         Gelu = "gelu",
         /// `x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`
         GeluTanh = "gelu_tanh",
-        /// `x · σ(1.702 x)`, CLIP's
+        /// `x · σ(1.702 x)`, as in CLIP
         QuickGelu = "quick_gelu",
         /// `eˣ`
         Exp = "exp",

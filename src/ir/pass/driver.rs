@@ -84,9 +84,9 @@ pub enum Failure {
     Invalid(VerifyError),
     #[error("reported that it changed {said}, but it changed {did}")]
     Lied { said: &'static str, did: &'static str },
-    #[error("made it false {0}, without declaring so")]
+    #[error("made it untrue {0}, without declaring this")]
     Ended(Property),
-    #[error("declares that it brings about {0}, which does not hold after it")]
+    #[error("declares that after it, it holds {0}, but this is not so")]
     NotBrought(Property),
 }
 

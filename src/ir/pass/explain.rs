@@ -1,6 +1,6 @@
 //! Descriptions of passes, for `reflux passes`.
 
-use super::{About, OptionInfo, PassInfo, Pipeline, Registry};
+use super::{About, OptionInfo, Pass, PassInfo, Pipeline, Registry};
 use std::fmt::{self, Formatter};
 
 impl Registry {
@@ -16,7 +16,7 @@ impl Registry {
             let values: Vec<_> = option.values.iter().map(|value| value.name.as_str()).collect();
             let values = if values.is_empty() { String::new() } else { format!(": {}", values.join(", ")) };
             let first = if pass.positional == Some(&*option.name) {
-                ", may be given as the first, without its name"
+                ", may be given first, without its name"
             } else {
                 ""
             };
@@ -47,11 +47,7 @@ impl Registry {
                 rules.iter().try_for_each(|rule| writeln!(f, "  {:<width$}  {}", rule.name, rule.pattern))?;
             }
             writeln!(f, "\nexample\n  {}", pass.example)?;
-            let verbs =
-                [("requires", built.requires()), ("ends", built.ends()), ("brings about", built.brings())];
-            for (verb, properties) in verbs {
-                properties.iter().try_for_each(|property| writeln!(f, "  {verb} {property}"))?;
-            }
+            write_order(f, built)?;
         }
         Ok(())
     }
@@ -62,9 +58,23 @@ impl Registry {
     }
 }
 
+/// What the order of passes follows from.
+fn write_order(f: &mut Formatter<'_>, pass: &dyn Pass) -> fmt::Result {
+    let verbs = [
+        ("requires", pass.requires()),
+        ("afterwards it may no longer hold", pass.ends()),
+        ("afterwards it holds again", pass.brings()),
+    ];
+    if verbs.iter().any(|(_, properties)| !properties.is_empty()) {
+        writeln!(f, "\norder")?;
+    }
+    verbs.iter().try_for_each(|(verb, properties)| {
+        properties.iter().try_for_each(|property| writeln!(f, "  {verb} {property}"))
+    })
+}
+
 fn write_option(f: &mut Formatter<'_>, option: &OptionInfo, positional: Option<&str>) -> fmt::Result {
-    let first =
-        (positional == Some(&*option.name)).then(|| "may be given as the first, without its name".into());
+    let first = (positional == Some(&*option.name)).then(|| "may be given first, without its name".into());
     let default = option.default.as_ref().map(|value| format!("{value} if not given"));
     let required = option.is_required.then(|| "must be given".to_owned());
     let notes: Vec<String> = first.into_iter().chain(default).chain(required).collect();

@@ -216,7 +216,7 @@ impl Pipeline {
             let because = if property == ONE_VARIANT {
                 format!("but the input program has {}", variants_of(program))
             } else {
-                "which does not hold for the input program".to_owned()
+                "this is not so in the input program".to_owned()
             };
             let bringing =
                 (0..self.passes.len()).find(|&other| self.passes[other].pass.brings().contains(&property));
@@ -234,7 +234,7 @@ impl Pipeline {
             };
         };
         let culprit_text = self.text_of(culprit);
-        let because = format!("which `{culprit_text}`, before it, ends");
+        let because = format!("this no longer holds after `{culprit_text}`");
         // The fix is to move the pass before the one that ends the property, or further, if possible.
         let all: Vec<usize> = (0..self.passes.len()).collect();
         let works = |other: &usize| {

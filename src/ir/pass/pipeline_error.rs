@@ -17,7 +17,7 @@ pub enum PipelineError {
 
 /// Passes that cannot run in the order given.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{pass}` needs {property}, {because}: {}", Advice::after(.fix, ", or ", .advice))]
+#[error("`{pass}` requires {property}, but {because}; {}", Advice::after(.fix, ", or ", .advice))]
 pub struct OrderError {
     pub pass: String,
     pub property: Property,

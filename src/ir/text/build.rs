@@ -50,7 +50,8 @@ impl<'s> TextBuilder<'s> {
     ) -> Parsed<Graph> {
         if labels.len() != results.len() {
             let (labels, results) = (labels.len(), results.len());
-            let message = format!("{labels} outputs are declared and {results} returned");
+            let message =
+                format!("the numbers of declared and returned outputs differ: {labels} and {results}");
             return Err(self.error(span, message));
         }
         for (label, result) in labels.iter().zip(results) {

@@ -46,7 +46,7 @@ impl<'s> Parser<'s> {
         Ok(names)
     }
 
-    /// Refuses what is no op that can be written.
+    /// Refuses names that are not ops with a line of their own.
     pub(super) fn known_op(&self, name: &str, span: Span) -> Parsed<()> {
         match Op::kind_of(name) {
             Some(kind) if kind.is_computed() => Ok(()),
@@ -92,7 +92,7 @@ impl<'s> Parser<'s> {
         Ok(vec![self.leaf()?])
     }
 
-    /// One operand, which is no range.
+    /// One operand that is not a range.
     pub(super) fn one_operand(&mut self) -> Parsed<Spanned<Operand>> {
         if self.accept("%") {
             let name = self.template("a value name")?;

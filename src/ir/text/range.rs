@@ -6,7 +6,7 @@ use std::ops::Range;
 /// One past the last index that a range can hold; an index is a `u32`.
 pub(super) const LIMIT: i64 = 1 << 32;
 
-/// Reads `0..19`, which holds what `repeat %i in 0..19` counts; the error says why it is no range.
+/// Reads `0..19`, the numbers that `repeat %i in 0..19` counts; the error says why `text` is not a range.
 pub(super) fn bounds(text: &str) -> Result<Range<i64>, String> {
     let ends = text.split_once("..").and_then(|(start, end)| Some((index(start)?, index(end)?)));
     match ends {
@@ -24,7 +24,7 @@ fn index(text: &str) -> Option<i64> {
     digits.then(|| text.parse().unwrap_or(i64::MAX))
 }
 
-/// Splits `attn.{0..19}` into its stem and its range; other words are no ranges of names.
+/// Splits `attn.{0..19}` into its stem and its range; `None` for words that are not ranges of names.
 pub(super) fn split(word: &str) -> Option<(&str, &str)> {
     let (stem, range) = word.strip_suffix('}')?.rsplit_once(".{")?;
     (!stem.is_empty() && range.contains("..")).then_some((stem, range))

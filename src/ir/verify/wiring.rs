@@ -160,7 +160,7 @@ impl Wiring<'_> {
         match choices.first() {
             None => {
                 let message = format!(
-                    "a probe gives `%{choice} : {index}`, not carried, to say what it chooses; this gives none"
+                    "a probe must return what it chooses as `%{choice} : {index}`, not carried; this one does not"
                 );
                 self.report(Some(stage), message);
             }
@@ -168,14 +168,13 @@ impl Wiring<'_> {
             Some((_, fact)) => {
                 self.report(
                     Some(stage),
-                    format!("`%{choice}` is {fact}, and what a probe chooses is {index}"),
+                    format!("`%{choice}` is {fact}, but what a probe chooses must be {index}"),
                 );
             }
         }
         for (label, _) in others {
-            let message = format!(
-                "a probe gives no results, only `%{choice}` and carried values; `%{label}` is neither"
-            );
+            let message =
+                format!("a probe may return only `%{choice}` and carried values; `%{label}` is neither");
             self.report(Some(stage), message);
         }
     }
@@ -185,22 +184,19 @@ impl Wiring<'_> {
         for (probe, choices) in &program.probes {
             let stage = Stage::Variant(probe.clone());
             if !program.variants.contains_key(probe) {
-                self.report(None, format!("the probe `{probe}` is no variant"));
+                self.report(None, format!("the probe `{probe}` is not a variant"));
             }
             if choices.is_empty() {
-                self.report(Some(&stage), "it is a probe, and has nothing to choose among".into());
+                self.report(Some(&stage), "it is a probe, but lists nothing to choose from".into());
             }
             let distinct = choices.iter().collect::<BTreeSet<_>>();
             if distinct.len() < choices.len() {
                 let listed: Vec<_> = choices.iter().map(|choice| format!("`{choice}`")).collect();
-                self.report(
-                    Some(&stage),
-                    format!("it chooses among {}, one of them twice", listed.join(", ")),
-                );
+                self.report(Some(&stage), format!("its choices, {}, contain one twice", listed.join(", ")));
             }
             for choice in distinct {
                 let fault = match program.variants.get(choice) {
-                    None => "no variant",
+                    None => "not a variant",
                     Some(_) if program.is_probe(choice) => "a probe itself",
                     Some(_) => continue,
                 };

@@ -45,10 +45,10 @@ const LARGER: Advice = Advice::Dtype(&[DType::BF16, DType::F32]);
 /// The likely cause if no weight explains the NaN or infinity, in a pipeline that computes in `dtype`, and what to do.
 fn likely(dtype: DType) -> (String, Vec<Advice>) {
     let (cause, advice) = match dtype {
-        DType::F16 => ("f16 numbers end at 65504", vec![LARGER]),
+        DType::F16 => ("f16 numbers are at most 65504", vec![LARGER]),
         DType::F32 => (
-            "leave out what may have brought them about (initial latents, a true CFG scale, an edited program, lossy passes); \
-             without these its weights are damaged, so download them again",
+            "leave out what may have caused them (initial latents, a true CFG scale, an edited program, lossy passes); if that does \
+             not help, its weights are damaged: download them again",
             Vec::new(),
         ),
         DType::BF16 => ("leave out lossy passes, if there are any", vec![Advice::Dtype(&[DType::F32])]),

@@ -53,7 +53,7 @@ pub(super) fn check(
     let mut reasons = Vec::new();
     if program.schedule.len() != lowered.schedule.len() {
         reasons.push(format!(
-            "its schedule has {}, but {} are requested",
+            "its schedule has {}, not the requested {}",
             reflux_ir::pass::counted(program.schedule.len(), "step"),
             lowered.schedule.len()
         ));

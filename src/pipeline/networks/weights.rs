@@ -27,16 +27,18 @@ pub(crate) fn open_weights(
     let path = path.display();
     if let Some(first) = unused.first() {
         let are = if unused.len() == 1 { "is" } else { "are" };
-        warnings
-            .push(format!("{path}: {} {are} not used, `{first}` the first", counted(unused.len(), "tensor")));
+        warnings.push(format!(
+            "{path}: {} {are} not used; the first is `{first}`",
+            counted(unused.len(), "tensor")
+        ));
     }
     let blank = weights.blank();
     if let Some(first) = blank.first() {
         let count =
             if blank.len() == 1 { "a matrix".to_owned() } else { format!("{} matrices", blank.len()) };
         warnings.push(format!(
-            "{path}: {count} of nothing but zeros, `{first}` the first: a download that was cut off leaves that, and what is \
-             drawn with it is noise; download it again"
+            "{path}: {count} of zeros only, `{first}` being the first: probably a download that was cut off, with which \
+             pictures are noise; download it again"
         ));
     }
     Ok(weights)

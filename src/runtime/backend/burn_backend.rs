@@ -13,21 +13,21 @@ use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// A burn backend that programs run on. The defaults are compositions of burn's own ops and hold everywhere; a backend
-/// overrides what it has better means for.
+/// A burn backend that programs run on. The defaults are compositions of burn's own ops and work everywhere; a backend
+/// overrides those that it can do better.
 pub trait BurnBackend: Backend {
-    /// Whether weights take no more memory than their codes have bits: see [`Coded`](crate::coded::Coded).
+    /// Whether weights are stored with as many bits as their codes have: see [`Coded`](crate::coded::Coded).
     const PACKS: bool = false;
 
-    /// What brings weights to the device.
+    /// The loader that uploads weights to the device.
     ///
     /// # Errors
-    /// If the device has no room for what it works with.
+    /// If the device has no memory left for the loader's buffers.
     fn loader(device: &Self::Device) -> Result<Box<dyn Loader<Self>>, RunError> {
         Ok(Box::new(Plain { device: device.clone() }))
     }
 
-    /// Brings an input to the device.
+    /// Uploads an input to the device.
     fn upload(tensor: HostTensor, device: &Self::Device) -> Value<Self> {
         Value::upload(tensor, device)
     }
@@ -37,13 +37,13 @@ pub trait BurnBackend: Backend {
         value
     }
 
-    /// [`BurnBackend::kept`] for a value that ops have made among many that are gone.
+    /// [`BurnBackend::kept`] for a value that a prepare stage computed, whose other values are freed.
     fn prepared(value: Value<Self>) -> Value<Self> {
         Self::kept(value)
     }
 
-    /// Runs `op` over operands of the types `inputs` by other means than burn's ops; its result is of type `fact`. The
-    /// operands back, if there are none for it or for them.
+    /// Runs `op` over operands of the types `inputs` without burn's ops; its result is of type `fact`. Returns the operands
+    /// if the backend has no implementation for them.
     fn by_itself(
         op: &Op,
         inputs: &[Fact],
@@ -86,7 +86,8 @@ pub trait BurnBackend: Backend {
     }
 }
 
-/// Brings one weight after the other to a device, and graphs after them. When it is dropped, so is the memory that only loading took.
+/// Uploads weights one after the other to a device, and then loads graphs. Dropping it frees the memory that only loading
+/// needs.
 pub trait Loader<B: BurnBackend> {
     /// Uploads a tensor to the device.
     fn upload(&mut self, data: TensorData) -> Result<Value<B>, RunError>;
@@ -102,7 +103,7 @@ pub trait Loader<B: BurnBackend> {
     }
 }
 
-/// By burn's own means.
+/// The loader that uses burn's own upload.
 struct Plain<B: BurnBackend> {
     device: B::Device,
 }
@@ -115,13 +116,13 @@ impl<B: BurnBackend> Loader<B> for Plain<B> {
 
 /// A value that stages read by its name.
 pub struct Kept<B: BurnBackend> {
-    /// As it was given, if it is an input.
+    /// The value as given, if it is an input.
     pub host: Option<HostTensor>,
-    /// On the device, once that is asked for.
+    /// The value on the device, once it has been requested.
     device: OnceCell<Value<B>>,
-    /// Another one for every value that was ever kept.
+    /// A number that is different for every value ever kept.
     pub version: u64,
-    /// Whether a graph that ran as a whole made it: the backend has nothing left to do for it then.
+    /// Whether it was computed by a graph that ran as a whole; the backend then has nothing left to do for it.
     #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "the processor runs no graph as a whole"))]
     pub is_made: bool,
 }
@@ -132,7 +133,7 @@ impl<B: BurnBackend> Kept<B> {
         Self { host: Some(host), device: OnceCell::new(), version, is_made: false }
     }
 
-    /// Takes another input over where the last one was, if that is of the same type: whether it is.
+    /// Replaces the input if `input` has the same type; returns whether it has.
     pub fn give(&mut self, input: &HostTensor, version: u64) -> bool {
         let Some(host) = &mut self.host else { return false };
         let is_alike = (host.dtype, &host.shape) == (input.dtype, &input.shape);
@@ -144,7 +145,7 @@ impl<B: BurnBackend> Kept<B> {
         is_alike
     }
 
-    /// A value of a stage; of one that ran as a whole if `is_made`.
+    /// A value that a stage computed; `is_made` says whether the stage ran as a whole.
     pub fn on_device(value: Value<B>, version: u64, is_made: bool) -> Self {
         let value = if is_made { value } else { B::prepared(value) };
         Self { host: None, device: OnceCell::from(value), version, is_made }
@@ -158,37 +159,37 @@ impl<B: BurnBackend> Kept<B> {
 /// A result of a graph.
 pub type GraphResult<B> = (Name, Fact, Value<B>);
 
-/// Is told of each op, by its value's name, how long it took.
+/// Called after each op with the name of its value and the time that it took.
 pub type Observer<'o> = &'o mut dyn FnMut(&str, Duration);
 
 /// A graph that runs as a whole.
 pub trait GraphRunner<B: BurnBackend> {
-    /// Runs the graph over its inputs by name; its results may be read by others than its like once it has been waited for.
-    /// With `observe`, waits for each op and tells how long it took.
+    /// Runs the graph over its inputs, given by name. Anything but another runner must wait before it reads the results. With
+    /// `observe`, waits for each op and reports its time.
     fn run(
         &self,
         inputs: &HashMap<Name, Kept<B>>,
         observe: Option<Observer>,
     ) -> Result<Vec<GraphResult<B>>, RunError>;
 
-    /// Waits for what runs.
+    /// Waits until everything enqueued is done.
     fn wait(&self) -> Result<(), RunError>;
 
-    /// The note on ops of the graph that it cannot run itself, if there are any, and on their cost.
+    /// A note on ops of the graph that it cannot run itself and on their cost, if there are any.
     fn fallback(&self) -> Option<String>;
 
-    /// Waits for the result of this number and brings it to the host.
+    /// Waits for the result with this index and copies it to the host.
     fn fetch(&self, index: usize) -> Result<HostTensor, RunError>;
 }
 
 /// Why a graph runs op by op.
 pub enum Unplanned {
-    /// The backend has nothing else.
+    /// The backend always runs op by op.
     OpByOp,
-    /// It has, but not for this graph: which op, and what it lacks.
+    /// The backend cannot run this graph as a whole: which op prevents it, and why.
     #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "the processor runs no graph as a whole"))]
     Unsupported(String),
-    /// It has, and it does not work.
+    /// Loading the graph as a whole failed.
     Failed(RunError),
 }
 

@@ -15,16 +15,16 @@ pub(crate) trait Backend: Sync + RefUnwindSafe {
     /// Checks that the device can be used, without starting to use it.
     fn probe(&self) -> Result<DeviceInfo, DeviceError>;
 
-    /// Loads a verified program onto the device, which is there.
+    /// Loads a verified program onto the device, which must be present.
     fn load(&self, loading: Loading) -> Result<Box<dyn Execute>, RunError>;
 
-    /// The memory that could be had now, where that is known.
+    /// The memory that could be allocated now, if known.
     fn free_memory(&self) -> Option<FreeMemory>;
 
-    /// Gives back the device memory that is kept for what may come.
+    /// Frees device memory that is kept for later allocations.
     fn release_unused(&self) {}
 
-    /// Starts to watch the device's memory.
+    /// Starts to measure the device's memory.
     fn meter(&self) -> Box<dyn Meter>;
 
     /// The memory that running `graph`, a variant, takes, if the backend plans it as a whole. `None` if it does not, or if the
@@ -35,14 +35,14 @@ pub(crate) trait Backend: Sync + RefUnwindSafe {
     }
 }
 
-/// What is always true of a backend.
+/// The constant properties of a backend.
 #[derive(Debug)]
 pub(crate) struct BackendFacts {
-    /// As users name its device: `cuda`.
+    /// The name that users give its device: `cuda`.
     pub name: &'static str,
-    /// What else they may call it.
+    /// Other names that users may give.
     pub aliases: &'static [&'static str],
-    /// The crate that it is built on.
+    /// The crate that it uses.
     pub library: &'static str,
     /// The default dtype for computation.
     pub dtype: DType,
@@ -52,33 +52,33 @@ pub(crate) struct BackendFacts {
     pub optimizes_once: bool,
     /// Whether the memory of a step is planned before it runs and kept between steps. If not, estimates are lower bounds.
     pub plans_memory: bool,
-    /// Whether weights stay in the memory of this process.
+    /// Whether weights are in the memory of this process.
     pub is_host: bool,
     /// Whether exact passes keep every bit on this device.
     pub keeps_bits: bool,
-    /// The tables of machines that are of its devices, by name; see [`reflux_ir::Machine::NAMES`].
+    /// The names of the cost tables for its devices; see [`reflux_ir::Machine::NAMES`].
     pub machines: &'static [&'static str],
     /// The forms and dtypes in which its kernels are checked.
     pub proofs: &'static [(Form, DType)],
-    /// What results that have codes in them are compared with.
+    /// What the results of programs with codes are compared with.
     pub oracle_of_codes: Oracle,
 }
 
-/// In which form a case runs to prove kernels.
+/// The form in which a case runs to check kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// As the default passes leave it.
+    /// After the default passes.
     Fused,
-    /// As it is written.
+    /// As written, without passes.
     Written,
 }
 
-/// Which program the processor runs, op by op, to say what another one means.
+/// The program that the processor runs, op by op, as the reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Oracle {
     /// The program before passes.
     AsWritten,
-    /// The one that runs on the device, whose formulas round where they do there.
+    /// The program that runs on the device, so that its formulas round in the same places.
     AsRun,
 }
 
@@ -86,41 +86,41 @@ pub enum Oracle {
 pub(crate) struct Loading<'a> {
     pub program: Program,
     pub weights: &'a dyn WeightSource,
-    /// Where prepare stages read their weights while they run, if these are not to stay on the device.
+    /// The source from which prepare stages read their weights while they run, if these do not stay on the device.
     pub streamed: Option<Rc<dyn WeightSource>>,
 }
 
-/// Looks at how much memory is taken.
+/// Measures how much memory is used.
 pub(crate) trait Meter {
-    /// In bytes, where that can be known; see [`MemoryMeter::peak`](crate::MemoryMeter::peak).
+    /// The peak use in bytes, if known; see [`MemoryMeter::peak`](crate::MemoryMeter::peak).
     fn taken(&self) -> Option<u64>;
 }
 
-/// What a graph that is planned as a whole takes, in bytes.
+/// The memory of a graph that is planned as a whole, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PlannedMemory {
-    /// Inside of it, which graphs share: they run one after the other.
+    /// For values inside the graph. Graphs share it, since they run one after the other.
     pub inside: u64,
-    /// Where its results are made.
+    /// For its results.
     pub results: u64,
 }
 
-/// Memory that could be had now.
+/// Memory that could be allocated now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FreeMemory {
     pub bytes: u64,
-    /// What keeps this process from taking more than that, if not the device.
+    /// The limit of this process that applies, if it is not the device that limits it.
     pub limit: Option<&'static str>,
 }
 
-/// What `reflux doctor` says of a device.
+/// What `reflux doctor` shows about a device.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DeviceInfo {
-    /// As users name it.
+    /// The name that users give it.
     pub device: &'static str,
-    /// What it calls itself.
+    /// Its own name.
     pub name: String,
-    /// In bytes.
+    /// Memory in bytes.
     pub memory: u64,
     /// Compute capability of a GPU.
     pub compute_capability: Option<(u32, u32)>,

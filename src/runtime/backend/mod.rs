@@ -1,14 +1,16 @@
 //! The backends that programs run on.
 //!
-//! A backend is a folder here with a type that implements `Backend`, and a line in `BACKENDS`. What is above this folder knows
-//! backends by the trait, and none by its name. To add one, say for AMD's GPUs through burn's HIP backend:
+//! A backend is a folder here with a type that implements `Backend`, and a line in `BACKENDS`. Code above this folder knows
+//! backends only through the trait, and none by name. To add one, say for AMD's GPUs through burn's HIP backend:
 //!
 //! 1. `backend/rocm/mod.rs`: a type that implements `Backend`, which finds the device, its memory, and loads programs; and
-//!    `BurnBackend` for burn's type. An empty `impl BurnBackend for Hip {}` will do: every op is composed of burn's own then.
-//! 2. Its `mod` and its line in `BACKENDS` below; and in `LEFT_OUT` if it is behind a cargo feature, which `Cargo.toml` names here and
-//!    in the root. One that plans whole graphs, as the CUDA engine does, takes the imports below that are CUDA's alone today.
-//! 3. If its machines have no table yet: `src/ir/machine/NAME.toml` and its name in `tables!` of `src/ir/machine.rs`, so that `fuse` knows what
-//!    is fast there, and its name in the backend's list of `machines`. A new card of a maker that is known takes this step alone.
+//!    `BurnBackend` for burn's type. An empty `impl BurnBackend for Hip {}` suffices: every op is then composed of burn's own.
+//! 2. Its `mod` and its line in `BACKENDS` below; and in `LEFT_OUT` if it is behind a cargo feature, which `Cargo.toml` names
+//!    here and in the root. One that plans whole graphs, as the CUDA engine does, uses the imports below that only CUDA uses
+//!    today.
+//! 3. If its devices have no cost table yet: `src/ir/machine/NAME.toml` and its name in `tables!` of `src/ir/machine.rs`, so
+//!    that `fuse` knows what is fast there, and its name in the backend's list of `machines`. A new GPU model of an existing
+//!    backend needs only this step.
 //!
 //! Everything else follows: the names of devices, `reflux doctor` and its proofs of kernels, the default passes, memory planning.
 
@@ -26,7 +28,7 @@ pub(crate) use interface::PlannedMemory;
 pub(crate) use interface::{Backend, BackendFacts, Loading, Meter};
 pub use interface::{DeviceInfo, Form, FreeMemory, Oracle};
 
-/// The processor, which is always there and is the reference of the others.
+/// The processor, which is always present and is the reference for the others.
 pub(crate) static HOST: &dyn Backend = &cpu::Host;
 
 /// All backends of this build, the fastest first: the first whose device is there is the default.

@@ -8,10 +8,11 @@ use burn::tensor::{Shape, Slice, TensorData, TensorMetadata};
 use reflux_ir::DType;
 use reflux_ir::op::Attention;
 
-/// Most bytes of f32 scores to have at once; heads are taken in groups that fit.
+/// The most bytes of f32 scores to hold at once; heads are computed in groups that fit.
 const SCORE_BYTES: usize = 1 << 30;
 
-/// See [`Attention`]. Scores and softmax are f32 whatever the dtype; the weights are rounded to it before they meet `v`.
+/// See [`Attention`]. Scores and softmax are f32 whatever the dtype; the weights are rounded to the dtype before they
+/// multiply `v`.
 pub fn composed<B: BurnBackend>(
     op: &Attention,
     q: FloatTensor<B>,

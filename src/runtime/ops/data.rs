@@ -16,7 +16,7 @@ pub fn embedding<B: BurnBackend>(ids: IntTensor<B>, table: FloatTensor<B>, fact:
     B::float_reshape(B::float_select(table, 0, flat), burn_shape(&fact.shape))
 }
 
-/// See [`reflux_ir::op::Argmax`]. On the host, where the first of equals is sure to win.
+/// See [`reflux_ir::op::Argmax`]. Computed on the host, where the first of equal elements is sure to win.
 pub fn argmax<B: BurnBackend>(x: Value<B>, fact: &Fact, device: &B::Device) -> Result<Value<B>, RunError> {
     let host = x.download(fact, "argmax")?;
     let (&columns, rows) = host.shape.split_last().expect("verified");
@@ -48,7 +48,7 @@ pub fn select<B: BurnBackend>(
         Value::Scalar(..) | Value::Quantized(_) => unreachable!("inference refuses these here"),
     };
     let mut index = B::int_reshape(index, Shape::new([rows]));
-    // Row r of the index chooses among the entries r·n … r·n + n − 1 of the flattened axis.
+    // Row r of the index selects from the entries r·n … r·n + n − 1 of the flattened axis.
     if rows > 1 {
         let offsets: Vec<i32> = (0..rows).map(|row| (row * entries) as i32).collect();
         let offsets = B::int_from_data(TensorData::new(offsets, Shape::new([rows])), device);
@@ -112,7 +112,7 @@ pub fn slice<B: BurnBackend>(x: Value<B>, op: &Slice) -> Value<B> {
     }
 }
 
-/// One after the other along `axis`.
+/// Concatenates `parts` along `axis`.
 pub fn concat<B: BurnBackend>(parts: Vec<Value<B>>, axis: usize) -> Value<B> {
     let mut floats = Vec::new();
     let mut ints = Vec::new();

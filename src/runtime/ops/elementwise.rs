@@ -18,7 +18,7 @@ pub fn unary<B: BurnBackend>(function: Unary, x: FloatTensor<B>) -> FloatTensor<
         Unary::Exp => B::float_exp(x),
         Unary::Tanh => B::float_tanh(x),
         Unary::GeluTanh => {
-            // x³ by products: `powf` is many times slower on the CPU.
+            // x³ as products: `powf` is many times slower on the CPU.
             let cubed = B::float_mul(B::float_mul(x.clone(), x.clone()), x.clone());
             let inner = B::float_add(x.clone(), B::float_mul_scalar(cubed, 0.044715.into()));
             let tanh = B::float_tanh(B::float_mul_scalar(inner, FRAC_2_PI.sqrt().into()));
@@ -51,7 +51,7 @@ fn float<B: BurnBackend>(
     device: &B::Device,
 ) -> FloatTensor<B> {
     match op {
-        // burn-flex broadcasts its right operand many times faster than its left.
+        // burn-flex broadcasts its right operand many times faster than its left one.
         Binary::Add | Binary::Mul if a.shape().num_elements() < b.shape().num_elements() => {
             float::<B>(op, b, a, device)
         }
@@ -73,7 +73,7 @@ fn float<B: BurnBackend>(
     }
 }
 
-/// `a` where it compares with `b` as `compare` has it, or is not a number, else `b`.
+/// `a` where `compare(a, b)` is true or `a` is NaN, else `b`.
 fn first_where<B: BurnBackend>(
     a: FloatTensor<B>,
     b: FloatTensor<B>,
@@ -98,7 +98,7 @@ fn float_scalar<B: BurnBackend>(op: Binary, a: FloatTensor<B>, b: f64, device: &
             let equal = B::float_equal_elem(a, b.into(), get_device_settings::<B>(device).bool_dtype);
             B::bool_into_float(equal, dtype.into())
         }
-        // What is not a number compares with nothing, and stays.
+        // NaN compares as false with everything, and stays.
         Binary::Min => {
             let dtype = get_device_settings::<B>(device).bool_dtype;
             B::float_mask_fill(a.clone(), B::float_greater_equal_elem(a, b.into(), dtype), b.into())
@@ -128,7 +128,7 @@ fn int<B: BurnBackend>(op: Binary, a: IntTensor<B>, b: IntTensor<B>, device: &B:
     })
 }
 
-/// `a` where it compares with `b` as `compare` has it, else `b`.
+/// `a` where `compare(a, b)` is true, else `b`.
 fn first_int_where<B: BurnBackend>(
     a: IntTensor<B>,
     b: IntTensor<B>,

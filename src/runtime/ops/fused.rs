@@ -1,4 +1,4 @@
-//! The reference for fused ops: their formulas, term by term, by the arms of the single ops.
+//! The reference for fused ops: evaluates their formulas term by term, each as a single op.
 
 use super::execute_op;
 use crate::RunError;
@@ -29,7 +29,7 @@ fn evaluate<B: BurnBackend>(
         let (args, inputs): (Vec<_>, Vec<_>) = args.iter().map(|&arg| read(&values, arg)).unzip();
         values.push(match op {
             Op::Constant(Constant { value, .. }) => Value::Scalar(value.0, DType::F32),
-            // Rounds, and stays f32.
+            // Rounds, but the result stays f32.
             Op::Cast(_) => widened(execute_op(op, &inputs, fact, args, device)?),
             op => execute_op(op, &inputs, fact, args, device)?,
         });
@@ -37,7 +37,7 @@ fn evaluate<B: BurnBackend>(
     Ok(read(&values, body.result()).0)
 }
 
-/// The formula, its result rounded.
+/// The result of the formula, rounded.
 pub fn rowwise<B: BurnBackend>(
     op: &Rowwise,
     operands: Vec<Value<B>>,

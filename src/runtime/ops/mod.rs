@@ -20,7 +20,7 @@ use reflux_ir::{DType, Fact};
 
 /// Runs one instruction over its operands.
 ///
-/// Results are rounded to the fact's dtype. Norms, softmax and rotations are computed in f32 inside.
+/// Results are rounded to the fact's dtype. Norms, softmax and rotations compute in f32 internally.
 pub fn execute<B: BurnBackend>(
     instruction: &Instruction,
     operands: Vec<Value<B>>,
@@ -41,7 +41,7 @@ pub fn execute_op<B: BurnBackend>(
         .or_else(|operands| composed_op(op, inputs, fact, operands, device))
 }
 
-/// Runs `op` by burn's ops and what the backend has better means for: the reference.
+/// The reference: runs `op` with burn's ops, or the backend's faster replacements of single ones.
 pub fn composed_op<B: BurnBackend>(
     op: &Op,
     inputs: &[Fact],

@@ -1,4 +1,4 @@
-//! Positions and their embeddings. Tables are made on the host: they are small and their rounding matters.
+//! Positions and their embeddings. Tables are computed on the host: they are small, and their rounding matters.
 
 use super::{extents, in_f32};
 use crate::backend::BurnBackend;
@@ -33,7 +33,7 @@ fn bucket(op: &RelativeBuckets, distance: i64) -> i32 {
     if distance < exact {
         return (sign + distance) as i32;
     }
-    // In f32, as transformers computes it: the truncation below is at the mercy of the last bit.
+    // In f32, as in transformers: the truncation below depends on the last bit.
     let ratio = (distance as f32 / exact as f32).ln() / (op.max_distance as f64 / exact as f64).ln() as f32;
     let large = exact + (ratio * (half - exact) as f32) as usize;
     (sign + large.min(half - 1)) as i32
@@ -81,7 +81,7 @@ pub fn rope<B: BurnBackend>(x: FloatTensor<B>, table: FloatTensor<B>) -> FloatTe
     })
 }
 
-/// The frequencies of `op`, rounded to f32 as diffusers' are, for `t` reaches 1000 and more.
+/// The frequencies of `op`, rounded to f32 as in diffusers; `t` reaches 1000 and more, so the rounding matters.
 pub fn frequencies(op: &TimestepEmbedding) -> Vec<f32> {
     let half = op.dim / 2;
     let scale = -op.max_period.0.ln() as f32;

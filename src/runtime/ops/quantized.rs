@@ -1,4 +1,4 @@
-//! Quantized values, by operations that every backend has.
+//! Quantized values, computed with operations that every backend has.
 
 use super::extents;
 use crate::RunError;
@@ -13,10 +13,10 @@ use reflux_ir::dtype::f8e4m3;
 use reflux_ir::op::{MatmulCodes, Quantize, Rescale};
 use reflux_ir::{DType, Fact, Granularity};
 
-/// So many products of two i8 codes add up to less than 2²⁴, below which every integer is an f32.
+/// The number of products of two i8 codes whose sum is exact in f32: it stays below 2²⁴.
 const EXACT: usize = 512;
 
-/// See [`Quantize`]; `fact` is the type of `x`. What burn's ops cannot do is done on the host: it knows no f8e4m3, and no
+/// See [`Quantize`]; `fact` is the type of `x`. What burn's ops cannot do is done on the host: f8e4m3, and
 /// rows whose last group is short.
 pub fn quantize<B: BurnBackend>(
     op: &Quantize,
@@ -41,7 +41,7 @@ pub fn quantize<B: BurnBackend>(
     let x = round(B::float_reshape(in_f32::<B>(x), groups));
     let largest = B::float_max_dim(B::float_abs(x.clone()), 1);
     let scales = round(B::float_div_scalar(largest, f64::from(op.divisor()).into()));
-    // The threshold is of the scales' dtype too.
+    // The threshold is rounded to the scales' dtype too.
     let scales = round(B::float_clamp_min(scales, op.eps.0.into()));
     let codes = round(B::float_mul(x, round(B::float_recip(scales.clone()))));
     let codes = B::float_clamp(B::float_round(codes), least.into(), greatest.into());
@@ -50,7 +50,7 @@ pub fn quantize<B: BurnBackend>(
     Ok(Coded { codes, scales, zeros: None })
 }
 
-/// One after the other along `axis`, which is not the last; `facts` are the types of `parts`, whose rows have a scale each.
+/// Concatenates `parts`, whose rows have a scale each, along `axis`, which is not the last; `facts` are their types.
 pub fn concat<B: BurnBackend>(parts: Vec<Value<B>>, facts: &[Fact], axis: usize) -> Coded<B> {
     let (mut codes, mut scales, mut zeros) = (Vec::new(), Vec::new(), Vec::new());
     for (part, fact) in parts.into_iter().zip(facts) {
@@ -82,7 +82,7 @@ pub fn dequantize<B: BurnBackend>(
         Some(Granularity::Group(size)) => Some(usize::from(size)),
         _ => None,
     };
-    // A scale for each column, where scales are not simply those of a row.
+    // One scale for each column, if there is more than one per row.
     let spread = |scales: FloatTensor<B>| {
         let scales = in_f32::<B>(scales);
         let Some(size) = group else { return scales };
@@ -154,14 +154,14 @@ pub fn matmul<B: BurnBackend>(
         }
         MatmulCodes::MatmulW8 => {
             let x = x.float(device);
-            // Every code is a number of every float type.
+            // Every code is exact in every float type.
             let weight = B::int_into_float(weight.codes, x.dtype().into());
             Value::Float(B::project(x, weight, None))
         }
     }
 }
 
-/// `x · Wᵀ` of i8 codes with `W` `[out, in]`, in i32: f32 products of so few columns that they are exact, added up.
+/// `x · Wᵀ` of i8 codes with `W` `[out, in]`, in i32: the sum of f32 products over so few columns that each is exact.
 pub fn matmul_i8<B: BurnBackend>(x: IntTensor<B>, weight: IntTensor<B>) -> IntTensor<B> {
     let mut shape = x.shape().to_vec();
     let features = shape.pop().expect("verified");
@@ -180,13 +180,13 @@ pub fn matmul_i8<B: BurnBackend>(x: IntTensor<B>, weight: IntTensor<B>) -> IntTe
     B::int_reshape(products.reduce(B::int_add).expect("products have terms"), Shape::from(shape))
 }
 
-/// What a product of codes is to be multiplied by: f32 scales `[rows, 1]` or `[1, 1]`, and the dtype to round to.
+/// A factor of a product of codes: f32 scales `[rows, 1]` or `[1, 1]`, and the dtype to round to.
 pub struct Factor<B: BurnBackend> {
     pub scales: FloatTensor<B>,
     pub dtype: DType,
 }
 
-/// See [`Rescale`]; `others` are the operands after `acc`, `inputs` the types of all, `fact` that of the result.
+/// See [`Rescale`]; `others` are the operands after `acc`, `inputs` the types of all operands, `fact` that of the result.
 pub fn rescale<B: BurnBackend>(
     acc: Value<B>,
     others: Vec<Value<B>>,

@@ -3,7 +3,7 @@
 use reflux_ir::text::parse;
 use reflux_ir::{DType, Name, Patch, Program};
 
-/// Programs in bf16 as models are lowered, before any pass. Every result is a case.
+/// Programs in bf16, as models are lowered, before any pass. Every result is a case.
 const FILES: [&str; 19] = [
     include_str!("ir/norm.ir"),
     include_str!("ir/functions.ir"),
@@ -28,15 +28,15 @@ const FILES: [&str; 19] = [
 
 /// One result of a file.
 pub struct Case {
-    /// As in `gemm.bias_7x64x136`.
+    /// For example `gemm.bias_7x64x136`.
     pub name: String,
-    /// The program that results in it alone, in bf16.
+    /// The program, in bf16, with this result only.
     pub program: Program,
     /// The same in f32.
     pub in_f32: Program,
 }
 
-/// A file's cases, and its whole program, which their weights and inputs are drawn for.
+/// The cases of a file, and its whole program, for which weights and inputs are drawn.
 pub struct CaseFile {
     pub program: Program,
     pub cases: Vec<Case>,
@@ -67,14 +67,14 @@ impl CaseFile {
 }
 
 impl Case {
-    /// The dtype of the codes that it computes with, if any.
+    /// The dtype of the codes that the case computes with, if any.
     pub fn codes(&self) -> Option<DType> {
         let facts = self.program.variants.values().flat_map(|graph| graph.ids().map(|id| &graph[id].fact));
         facts.into_iter().find(|fact| fact.is_coded()).map(|fact| fact.dtype)
     }
 }
 
-/// What of `program` leads to `result`.
+/// The part of `program` that computes `result`.
 fn narrowed(program: &Program, result: &Name) -> Program {
     let mut program = program.clone();
     for graph in program.variants.values_mut() {
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
     use reflux_ir::verify;
 
-    /// A case is no less than a program, and needs nothing that it does not read.
+    /// A case is a valid program, and declares nothing that it does not read.
     #[test]
     fn cases_are_programs_of_one_result() {
         let files: Vec<_> = CaseFile::all().collect();

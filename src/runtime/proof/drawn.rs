@@ -7,7 +7,8 @@ use std::collections::HashMap;
 /// Makes a source of any number of normal numbers from a seed.
 pub type Noise<'n> = &'n dyn Fn(u64) -> Box<dyn FnMut(usize) -> Vec<f32>>;
 
-/// Rounded to the dtypes of the program that they were drawn for: one in f32 reads the same numbers.
+/// Weights and inputs, rounded to the dtypes of the program that they were drawn for, so that a program in f32 reads the same
+/// numbers.
 pub struct Drawn {
     weights: HashMap<String, HostTensor>,
     inputs: Vec<(String, HostTensor)>,
@@ -18,8 +19,8 @@ impl Drawn {
     pub fn new(program: &Program, noise: Noise, seed: u64) -> Self {
         let mut normal = noise(seed);
         let mut draw = |shape: &[usize]| {
-            // Products keep the size of what they read; what is added or multiplied is of that size too, so that it shows
-            // where it is left out.
+            // Products keep the magnitude of their input; biases and factors have the same magnitude, so that leaving one out
+            // is noticed.
             let deviation = match shape {
                 [_, .., last] => (*last as f32).sqrt().recip(),
                 _ => 1.0,

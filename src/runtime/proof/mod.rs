@@ -1,7 +1,7 @@
 //! Checks that a device computes what programs mean.
 //!
-//! Each case runs on the device after its default passes and, if the device has kernels for that, also as written; the reference
-//! is a run op by op on the CPU.
+//! Each case runs on the device after the default passes and, if the device has kernels for it, also as written. The
+//! reference is a run op by op on the CPU.
 
 mod case;
 mod drawn;
@@ -48,7 +48,7 @@ fn run(
         Form::Fused => Driver::default().run(program.clone(), passes)?.0,
         Form::Written => program.clone(),
     };
-    // Codes of rounded numbers are others than those of the numbers: what has codes is compared in its own dtype.
+    // Rounding numbers can change their codes, so programs with codes are compared in their own dtype.
     let oracle = match (case.codes(), device.oracle_of_codes()) {
         (None, _) => &case.in_f32,
         (Some(_), Oracle::AsWritten) => program,

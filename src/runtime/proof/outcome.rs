@@ -12,7 +12,7 @@ pub struct Outcome {
     /// Whether it ran as written, without passes.
     pub unfused: bool,
     pub dtype: DType,
-    /// Infinite, which is `null` in JSON, if results cannot be compared; none if there are no results.
+    /// Infinite (`null` in JSON) if results cannot be compared; `None` if there are no results.
     pub distance: Option<f64>,
     pub tolerance: f64,
     pub passed: bool,
@@ -23,24 +23,24 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Of a case that ran, with its distance and a note on how, or did not.
+    /// The outcome of a case that ran, with its distance and a note, or that did not run.
     pub(super) fn new(
         case: &Case,
         form: Form,
         dtype: DType,
         run: Result<(f64, Option<String>), String>,
     ) -> Self {
-        // What f32 sums lose by another order; what bf16 loses by rounding, or codes by flipping where that rounds: of
-        // f8e4m3 the next one is up to an eighth of it away.
+        // In f32, the effect of summing in another order; in bf16, that of rounding; for codes, that of rounding to the next
+        // code, which in f8e4m3 is up to an eighth away.
         let tolerance = match case.codes() {
             Some(DType::F8E4M3) => 3e-2,
             Some(DType::I8 | DType::U4 | DType::Block(_)) => 1e-2,
             None if dtype == DType::F32 => 1e-5,
-            // As it is written, every op rounds.
+            // In the program as written, every op rounds.
             None if form == Form::Written => 2e-2,
             None => 1e-2,
             Some(other @ (DType::F32 | DType::F16 | DType::BF16 | DType::I32)) => {
-                unreachable!("{other} is no code")
+                unreachable!("{other} is not a type of codes")
             }
         };
         let (distance, note, error) = match run {

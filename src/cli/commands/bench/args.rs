@@ -9,7 +9,7 @@ use crate::cli::passes::PassArgs;
 
 #[derive(clap::Args)]
 // Networks are printed in bf16 unless told otherwise; here they run as `generate` runs them.
-#[command(mut_arg("dtype", |arg| arg.help("[default: f32 on the processor, bf16 on a GPU]")))]
+#[command(mut_arg("dtype", |arg| arg.help("Element type to compute in [default: f32 on the processor, bf16 on a GPU]")))]
 pub struct Args {
     #[command(flatten)]
     pub subject: SubjectArgs,
@@ -22,6 +22,7 @@ pub struct Args {
     /// What stays on the device between pictures
     #[arg(long, value_enum, default_value = "resident", requires = "image")]
     pub memory: MemoryArg,
+    /// Device to run on
     #[arg(long, default_value = "auto")]
     pub device: DeviceArg,
     #[command(flatten)]
@@ -31,7 +32,7 @@ pub struct Args {
     /// Measured runs of a step, for each variant of the schedule
     #[arg(long, value_name = "N", default_value = "10", value_parser = number::positive, allow_negative_numbers = true)]
     pub runs: usize,
-    /// Unmeasured runs before those
+    /// Unmeasured runs before the measured ones
     #[arg(long, value_name = "N", default_value = "2", value_parser = number::count, allow_negative_numbers = true)]
     pub warmup: usize,
     /// Print everything as one JSON object

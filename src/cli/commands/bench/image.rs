@@ -7,8 +7,10 @@ use super::subject::Subject;
 use crate::cli::console::print;
 use crate::cli::heap::KeptHeap;
 use crate::cli::memory::{announce_peak, gigabytes};
+use crate::cli::passes::or_none;
 use crate::pipeline::{DiffusionPipeline, OpenOptions, Report, Request, StageTime};
 use crate::{Error, VERSION};
+use reflux_ir::pass::counted;
 use reflux_runtime::{Device, DeviceInfo, MemoryMeter, RunError};
 use serde::Serialize;
 use std::fmt::Write;
@@ -131,8 +133,13 @@ fn text(measured: &Measured) -> String {
     };
     let mut text = String::new();
     // Writing to a string cannot fail.
-    let _ = writeln!(text, "{model}: pictures of {width}×{height}, {steps} steps on {}", device.name);
-    let _ = writeln!(text, "passes  {passes}");
+    let _ = writeln!(
+        text,
+        "{model}: pictures of {width}×{height}, {} on {}",
+        counted(*steps, "step"),
+        device.name
+    );
+    let _ = writeln!(text, "passes  {}", or_none(passes));
     let peak = measured.peak_bytes.map_or_else(|| "unknown".to_owned(), gigabytes);
     let _ = writeln!(text, "memory  {} planned, {peak} at most", gigabytes(measured.planned_bytes));
     let _ = writeln!(text, "first   {:.2} s: {}", measured.cold_seconds, stages(&measured.cold_stages));

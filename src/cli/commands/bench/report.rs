@@ -3,7 +3,9 @@
 use super::spread::Spread;
 use crate::cli::by_op;
 use crate::cli::memory::gigabytes;
+use crate::cli::passes::or_none;
 use crate::cli::slowest::Slowest;
+use reflux_ir::pass::counted;
 use reflux_ir::{Cost, DType, Machine, Name, Program, si};
 use reflux_runtime::{DeviceInfo, OpTime};
 use serde::Serialize;
@@ -114,10 +116,16 @@ impl fmt::Display for BenchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{}: {}×{}, batch {}, {} steps, {} on {}",
-            self.model, self.width, self.height, self.batch, self.steps, self.dtype, self.device.name
+            "{}: {}×{}, batch {}, {}, {} on {}",
+            self.model,
+            self.width,
+            self.height,
+            self.batch,
+            counted(self.steps, "step"),
+            self.dtype,
+            self.device.name
         )?;
-        writeln!(f, "passes      {}", self.passes)?;
+        writeln!(f, "passes      {}", or_none(&self.passes))?;
         let peak = self.peak_bytes.map_or_else(|| "unknown".to_owned(), gigabytes);
         writeln!(f, "memory      {} planned, {peak} at most", gigabytes(self.planned_bytes))?;
         writeln!(

@@ -14,7 +14,8 @@ pub const SEED: u64 = 0;
 
 #[derive(clap::Args)]
 pub struct SubjectArgs {
-    /// A FLUX.1 model in diffusers layout, or the id of one in the Hugging Face Hub's local cache [default: the bundled one]
+    /// A model folder in diffusers layout, or the id of a model in the Hugging Face Hub's local cache, for example
+    /// black-forest-labs/FLUX.1-dev [default: the bundled model]
     #[arg(long, value_name = "DIR|ID", conflicts_with = "config")]
     model: Option<PathBuf>,
     #[command(flatten)]
@@ -22,7 +23,7 @@ pub struct SubjectArgs {
     /// A built-in configuration, which has no weights
     #[arg(long, value_name = "NAME", value_parser = built_in_names())]
     config: Option<String>,
-    /// Use random weights instead of reading them; times are the same
+    /// Use random weights instead of reading the model's; times are the same
     #[arg(long)]
     random_weights: bool,
 }

@@ -16,9 +16,9 @@ const COLUMNS: usize = 160;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// An IR file, a FLUX.1 model in diffusers layout, or a built-in configuration: flux-dev, flux-schnell
+    /// An IR file, a model folder in diffusers layout, or a built-in configuration such as flux-dev
     a: PathBuf,
-    /// The program to compare it with, given in the same ways
+    /// The program to compare it with, given in the same way
     b: PathBuf,
     /// Passes to run on A first, as in 'canonicalize,hoist'
     #[arg(long, value_name = "TEXT")]

@@ -33,7 +33,7 @@ enum Command {
 
 #[derive(clap::Args)]
 struct ShowArgs {
-    /// A FLUX.1 model in diffusers layout; only its config files are read [default: the bundled one]
+    /// A model folder in diffusers layout; only its config files are read [default: the bundled model]
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
     model: Option<PathBuf>,
     /// A built-in configuration

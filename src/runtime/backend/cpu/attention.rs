@@ -11,7 +11,7 @@ use burn_flex::FlexTensor;
 use pulp::{Arch, Simd, WithSimd};
 use reflux_ir::op;
 
-/// Queries to take at once.
+/// Queries that are computed at once.
 const QUERIES: usize = 24;
 
 /// See [`op::Attention`]; all of it is f32. `None` if an extent is zero.
@@ -35,7 +35,7 @@ pub fn attention(
         }
     };
     let mut y = FlexTensor::empty(Shape::new([batch, queries, heads, dim]), DType::F32);
-    // The places of the results, by batch and head.
+    // Where the results go, by batch and head.
     let mut places: Vec<Vec<&mut [f32]>> = Vec::new();
     places.resize_with(batch * heads, || Vec::with_capacity(queries));
     for (index, place) in y.storage_mut::<f32>().chunks_mut(dim).enumerate() {
@@ -57,7 +57,7 @@ pub fn attention(
     Some(y)
 }
 
-/// The rows of one head of `x` `[batch, tokens, heads, dim]`, whose last axis is a run of memory.
+/// The rows of one head of `x` `[batch, tokens, heads, dim]`, whose last axis is contiguous.
 fn of_head(x: &FlexTensor, [batch, head]: [usize; 2]) -> Matrix<'_, f32> {
     let (shape, strides) = (x.layout().shape(), x.layout().strides());
     let start = x.layout().start_offset() + batch * strides[0] as usize + head * strides[2] as usize;
@@ -67,14 +67,14 @@ fn of_head(x: &FlexTensor, [batch, head]: [usize; 2]) -> Matrix<'_, f32> {
 /// Some queries of one head.
 struct Attend<'a, 'y> {
     scale: f32,
-    /// The number of the first query, if each sees only keys up to its own.
+    /// The index of the first query, if each query sees only the keys up to its own.
     causal: Option<usize>,
     q: Matrix<'a, f32>,
     k: Matrix<'a, f32>,
     v: Matrix<'a, f32>,
-    /// What is added to scores, and which row of it to those of the first query.
+    /// The bias of the scores, and its row for the first query.
     bias: Option<(&'a Rows<'a>, usize)>,
-    /// For each query.
+    /// Where the result of each query goes.
     places: Vec<&'y mut [f32]>,
 }
 
@@ -96,7 +96,7 @@ impl Attend<'_, '_> {
         arch.dispatch(Mix { weights, v: self.v, places: self.places });
     }
 
-    /// Makes weights of the scores of query `index`.
+    /// Turns the scores of query `index` into weights.
     #[inline(always)]
     fn weigh(&self, index: usize, scores: &mut [f32]) {
         for score in scores.iter_mut() {
@@ -118,7 +118,7 @@ impl Attend<'_, '_> {
     }
 }
 
-/// The mean of values by weights.
+/// The weighted sum of the values.
 struct Mix<'a, 'y> {
     weights: Matrix<'a, f32>,
     v: Matrix<'a, f32>,

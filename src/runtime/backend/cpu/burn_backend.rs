@@ -13,7 +13,7 @@ use reflux_ir::op::{Arg, Op, Term, axis_index};
 use reflux_ir::{DType as IrDType, Fact};
 
 impl BurnBackend for Flex {
-    /// Made contiguous once, which ops would otherwise do each time.
+    /// Makes the value contiguous once, which ops would otherwise do each time.
     fn kept(value: Value<Self>) -> Value<Self> {
         match value {
             Value::Float(x) if !x.layout().is_contiguous() => Value::Float(x.to_contiguous()),
@@ -83,7 +83,7 @@ impl BurnBackend for Flex {
     }
 }
 
-/// Ops on images and on heads, and data movement, whose operands are all f32; or their operands back.
+/// Runs ops on images and on heads, and data movement, if all operands are f32; returns the operands otherwise.
 fn of_numbers(op: &Op, operands: Vec<Value<Flex>>, fact: &Fact) -> Result<Value<Flex>, Vec<Value<Flex>>> {
     let is_f32 = |operand: &Value<Flex>| matches!(operand, Value::Float(x) if x.dtype() == DType::F32);
     if !operands.iter().all(is_f32) {

@@ -1,4 +1,4 @@
-//! Convolutions: a product of the kernels with panels of a few neighbouring pixels each.
+//! Convolutions, as products of the kernels with panels of a few neighbouring pixels each.
 
 use super::matrix::Matrix;
 use super::panel;
@@ -41,7 +41,7 @@ pub fn conv2d(
     Some(y)
 }
 
-/// What a kernel passes over.
+/// The geometry of a convolution.
 #[derive(Clone, Copy)]
 struct Window {
     height: usize,
@@ -62,8 +62,9 @@ impl Window {
         self.width + 2 * self.padding + 1 - self.kernel_width
     }
 
-    /// The panel of as many pixels of the result as it has columns, from (`row`, `column`) on: for each element of a kernel
-    /// a row of what it meets there, zeros outside of the image `x`.
+    /// Fills the panel for neighbouring pixels of the result, one per column, from (`row`, `column`) on. Its rows are the
+    /// elements of a kernel; each holds the pixels of the image `x` that this element is multiplied by, zero outside of the
+    /// image.
     #[inline(always)]
     fn pack(self, x: &[f32], row: usize, column: usize, panel: &mut [f32]) {
         let mut places = panel.chunks_exact_mut(panel::WIDTH);

@@ -1,10 +1,11 @@
-//! Data movement, as little as strides allow.
+//! Data movement that copies only what strides cannot express.
 
 use crate::strides::reshaped;
 use burn::tensor::{DType, Shape};
 use burn_flex::{FlexTensor, Layout};
 
-/// `x` under another shape of as many elements: the same memory seen differently if strides can say it, else a copy.
+/// `x` under another shape with the same number of elements: a view of the same memory if strides can express it, else a
+/// copy.
 pub fn reshape(x: &FlexTensor, shape: &[usize]) -> FlexTensor {
     let layout = x.layout();
     match strides(layout, shape) {
@@ -16,7 +17,7 @@ pub fn reshape(x: &FlexTensor, shape: &[usize]) -> FlexTensor {
     }
 }
 
-/// The strides under which what `layout` describes is of `shape`, if there are any and it does not run backwards.
+/// The strides that give the memory of `layout` the shape `shape`, if there are any and none of its strides is negative.
 fn strides(layout: &Layout, shape: &[usize]) -> Option<Vec<isize>> {
     let own =
         layout.strides().iter().map(|&stride| usize::try_from(stride).ok()).collect::<Option<Vec<_>>>()?;
@@ -24,7 +25,7 @@ fn strides(layout: &Layout, shape: &[usize]) -> Option<Vec<isize>> {
     Some(strides.into_iter().map(|stride| stride as isize).collect())
 }
 
-/// The f32 `parts` one after the other along `axis`, run by run of what lies together in them.
+/// Concatenates the f32 `parts` along `axis`, copying contiguous runs.
 pub fn concat(parts: &[FlexTensor], axis: usize) -> FlexTensor {
     let mut shape = parts[0].layout().shape().to_vec();
     let inner: usize = shape[axis + 1..].iter().product();
@@ -38,7 +39,7 @@ pub fn concat(parts: &[FlexTensor], axis: usize) -> FlexTensor {
         let (values, blocks) = (part.storage::<f32>(), part.layout().strided_blocks());
         let len = blocks.block_len();
         for (block, start) in blocks.block_starts().enumerate().take_while(|_| len > 0) {
-            // A block is part of a row of the result, or several of them whole.
+            // A block is a part of a row of the result, or several whole rows.
             for (index, run) in values[start..start + len].chunks(width).enumerate() {
                 let (row, column) = ((block * len) / width + index, (block * len) % width);
                 places[row * columns + first + column..][..run.len()].copy_from_slice(run);
@@ -66,7 +67,7 @@ mod tests {
     #[test]
     fn reshapes_are_views_where_strides_can_say_it() {
         let x = numbers(&[2, 6, 8]);
-        // Of, into; whether it can be seen so.
+        // From a layout, to a shape; whether that needs no copy.
         let cases = [
             (x.clone(), vec![12, 8], true),
             (x.clone(), vec![2, 3, 1, 16], true),

@@ -1,6 +1,6 @@
 //! Evaluation of formulas row by row, each row in the cache.
 //!
-//! Every rowwise op runs here, single or fused, so that fusing ops does not change a bit.
+//! All rowwise ops run here, single or fused, so that fusing ops does not change any bit of the results.
 
 use super::functions::{self, binary, divide_by_rms, rotate, standardize, unary};
 use super::rows::{BroadcastView, Rows, Width};
@@ -11,10 +11,10 @@ use pulp::Arch;
 use reflux_ir::DType;
 use reflux_ir::op::{Arg, Binary, Cast, Constant, LayerNorm, Op, RmsNorm, Term, Unary};
 
-/// Columns to evaluate at once where a row need not be seen whole, so that what is between terms stays in the cache.
+/// Columns to evaluate at once if a row can be divided, so that intermediate values stay in the cache.
 const STRIP: usize = 1024;
 
-/// A formula made ready to run on the operands at hand. It results in f32; a `quantize` is no part of it.
+/// A formula prepared for given operands. Its result is f32, and it does not contain `quantize`.
 pub struct Formula<'a> {
     rows: Rows<'a>,
     steps: Vec<Step<PlacedArg>>,
@@ -27,32 +27,32 @@ pub struct Formula<'a> {
     arch: Arch,
 }
 
-/// What the rows of a formula are.
+/// What counts as a row of a formula.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// Those of the result.
+    /// A row of the result.
     Rows,
-    /// As many of the result's as can be taken as one, if no term has to see where they end.
+    /// As many rows of the result as can be joined, if no term depends on where they end.
     Longest,
 }
 
 struct Step<S> {
     function: Function,
     args: Vec<S>,
-    /// `None` for the place of the result.
+    /// `None` if it writes the result.
     out: Option<usize>,
 }
 
 enum Function {
     Copy,
-    /// The one element of a view that has no more of a row, for each column.
+    /// Repeats the only element that a view has of a row.
     Repeat,
     Unary(Unary),
     Binary(Binary),
-    /// By the epsilon.
+    /// With this epsilon.
     Standardize(f32),
     DivideByRms(f32),
-    /// By half as many cosines and sines.
+    /// By cosines and sines, half as many of each as there are columns.
     Rotate,
 }
 
@@ -62,11 +62,11 @@ enum PlacedArg {
     View(usize),
     Constant(usize),
     Slot(usize),
-    /// What is where the result goes, until the last step writes there.
+    /// The previous content of the result's memory, until the last step writes there.
     Result,
 }
 
-/// What a thread evaluates formulas in.
+/// Scratch memory in which a thread evaluates formulas.
 #[derive(Default)]
 pub struct Workspace {
     starts: Vec<usize>,
@@ -75,8 +75,8 @@ pub struct Workspace {
 }
 
 impl<'a> Formula<'a> {
-    /// `result` of `terms` for a result of `shape`. `place` is what will be found where the result goes. `None` if that is
-    /// beyond this file.
+    /// `result` of `terms`, for a result of `shape`. `place` is what the memory of the result contains beforehand. `None` if
+    /// the formula is not supported here.
     pub fn new(
         terms: &[Term],
         result: Arg,
@@ -106,7 +106,7 @@ impl<'a> Formula<'a> {
         Some(Self { rows, steps, constants, slots, strip, is_elementwise, arch: Arch::new() })
     }
 
-    /// Whether the result is what its place has in it already.
+    /// Whether the memory of the result contains it already.
     pub fn is_nothing(&self) -> bool {
         self.steps.is_empty()
     }
@@ -129,7 +129,7 @@ impl<'a> Formula<'a> {
         }
     }
 
-    /// Writes the columns from `column` on of row `row` to `place`. `workspace` is of this formula.
+    /// Writes row `row`, from `column` on, to `place`. `workspace` belongs to this formula.
     pub fn evaluate(&self, workspace: &mut Workspace, row: usize, column: usize, place: &mut [f32]) {
         self.arch.dispatch(
             #[inline(always)]
@@ -150,7 +150,7 @@ impl<'a> Formula<'a> {
         match step.out {
             None => self.apply(step, workspace, column, place),
             Some(slot) => {
-                // Out of the workspace while it is written, which the arguments are read from.
+                // Taken out of the workspace, because the arguments are read from there while it is written.
                 let mut out = std::mem::take(&mut workspace.slots[slot]);
                 match step.args[..] {
                     [PlacedArg::Result] => out[..width].copy_from_slice(place),
@@ -182,33 +182,33 @@ impl<'a> Formula<'a> {
     }
 }
 
-/// What a step reads while steps are put together.
+/// What a step reads, while the steps are being built.
 #[derive(Clone, Copy, PartialEq)]
 enum UnplacedArg {
     View(usize),
     Constant(usize),
-    /// What the step of this number makes.
+    /// The result of the step with this index.
     Step(usize),
     Result,
 }
 
-/// Steps being put together.
+/// Steps being built.
 struct Steps<'a, 'o> {
     operands: &'a [Value<Flex>],
     place: Option<Arg>,
     shape: &'o [usize],
     views: Vec<BroadcastView<'a>>,
-    /// Of the views.
+    /// The width of each view.
     widths: Vec<Width>,
-    /// What the formula's operands, the product included, are read from.
+    /// Where each operand of the formula, including the product, is read from.
     known: Vec<(Arg, UnplacedArg)>,
     /// The cosines of each rope table; its sines are the next view.
     tables: Vec<(Arg, usize)>,
     constants: Vec<f32>,
     steps: Vec<Step<UnplacedArg>>,
-    /// What each step makes: a row, or an element repeated.
+    /// Whether each step results in a row, or in one repeated element.
     made: Vec<Width>,
-    /// What each term is.
+    /// Where the value of each term is.
     terms: Vec<UnplacedArg>,
 }
 
@@ -287,7 +287,7 @@ impl<'a, 'o> Steps<'a, 'o> {
         }
     }
 
-    /// What is read for `arg`: as many elements as there are columns.
+    /// Where `arg` is read from.
     fn read(&mut self, arg: Arg) -> UnplacedArg {
         if let Arg::Term(index) = arg {
             return self.terms[index];
@@ -298,7 +298,7 @@ impl<'a, 'o> Steps<'a, 'o> {
             UnplacedArg::View(view) if self.widths[view] == Width::One => {
                 self.push(Function::Repeat, vec![source])
             }
-            // Before anything is written there.
+            // Copied before anything is written there.
             UnplacedArg::Result => self.push(Function::Copy, vec![source]),
             _ => source,
         };
@@ -347,13 +347,14 @@ impl<'a, 'o> Steps<'a, 'o> {
         Some(self.push(function, vec![x]))
     }
 
-    /// The operand read for `x`, which must be a whole row and not one broadcast element.
+    /// Where `x` is read from, if it is a whole row and not one broadcast element.
     fn whole_row(&mut self, x: Arg) -> Option<UnplacedArg> {
         let x = self.read(x);
         (self.width(x) == Width::Each || self.shape.last() == Some(&1)).then_some(x)
     }
 
-    /// The steps, the last of which makes `result`, and the constants. No steps, if `result` is where it goes already.
+    /// The steps, the last of which computes `result`, and the constants. There are no steps if `result` is in its place
+    /// already.
     fn finish(mut self, result: Arg) -> (Vec<Step<UnplacedArg>>, Vec<f32>) {
         let source = self.read(result);
         if self.steps.is_empty() || source != UnplacedArg::Step(self.steps.len() - 1) {
@@ -368,8 +369,8 @@ impl<'a, 'o> Steps<'a, 'o> {
     }
 }
 
-/// The steps with a slot for what each makes, but for the last, and how many slots that takes. A slot is used again when
-/// what is in it has been read for the last time.
+/// The steps with a slot for the result of each but the last, and the number of slots. A slot is reused after its content has
+/// been read for the last time.
 fn placed(steps: Vec<Step<UnplacedArg>>) -> (Vec<Step<PlacedArg>>, usize) {
     let count = steps.len();
     let mut last_reads = vec![0; count];

@@ -4,12 +4,12 @@
 use reflux_ir::op::{Binary, Unary};
 use std::f64::consts::FRAC_2_PI;
 
-/// Whether [`unary`] has the function: all but the one that is made of the error function.
+/// Whether [`unary`] computes the function: all but the one that needs the error function.
 pub const fn has(function: Unary) -> bool {
     !matches!(function, Unary::Gelu)
 }
 
-/// `y = function(x)`, of those that there are: see [`has`].
+/// `y = function(x)`, for the functions that [`has`] allows.
 #[inline(always)]
 pub fn unary(function: Unary, x: &[f32], y: &mut [f32]) {
     // ½ (1 + tanh u) = σ(2u)
@@ -33,7 +33,7 @@ pub fn binary(op: Binary, a: &[f32], b: &[f32], y: &mut [f32]) {
         Binary::Mul => zip(a, b, y, |a, b| a * b),
         Binary::Div => zip(a, b, y, |a, b| a / b),
         Binary::Equal => zip(a, b, y, |a, b| if a == b { 1.0 } else { 0.0 }),
-        // `f32::min` would give the other operand of what is not a number.
+        // `f32::min` would return the other operand if one is NaN.
         Binary::Min => zip(a, b, y, |a, b| if a < b || a.is_nan() { a } else { b }),
         Binary::Max => zip(a, b, y, |a, b| if a > b || a.is_nan() { a } else { b }),
         Binary::Pow => zip(a, b, y, f32::powf),
@@ -61,7 +61,7 @@ pub fn standardize(eps: f32, x: &[f32], y: &mut [f32]) {
     map(x, y, |x| (x - mean) * scale);
 }
 
-/// The mean of some values, and what brings them to a variance of one.
+/// The mean of some values, and the factor that scales their variance to one.
 pub struct Moments {
     pub mean: f32,
     pub scale: f32,
@@ -92,7 +92,7 @@ pub fn rotate(x: &[f32], cos: &[f32], sin: &[f32], y: &mut [f32]) {
     }
 }
 
-/// In the place of the scores `x`, their softmax.
+/// Replaces the scores `x` by their softmax.
 #[inline(always)]
 pub fn softmax(x: &mut [f32]) {
     let largest = fold(x, f32::NEG_INFINITY, |x| x, f32::max);
@@ -110,7 +110,7 @@ fn sum(x: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     fold(x, 0.0, of, |a, b| a + b)
 }
 
-/// Reduces `of` each element of `x` by `join`: first in vector lanes, then across lanes.
+/// Applies `of` to each element of `x` and reduces the results with `join`, first in vector lanes, then across lanes.
 #[inline(always)]
 fn fold(x: &[f32], start: f32, of: impl Fn(f32) -> f32, join: impl Fn(f32, f32) -> f32) -> f32 {
     const LANES: usize = 32;
@@ -139,18 +139,18 @@ fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-/// `eˣ` within 2 ulp. Beyond −87.3 and 88.7 it stays what it is there: 0 or ∞ to within what a sigmoid can tell.
+/// `eˣ` within 2 ulp. Arguments are clamped to −87.3 … 88.7, which makes no difference to a sigmoid.
 #[inline(always)]
 fn exp(x: f32) -> f32 {
     let (fraction, power) = exp_parts(x.clamp(-87.3, 88.7));
     f32::from_bits(power.wrapping_add(127) << 23) * fraction
 }
 
-/// `eˣ` within 2 ulp, down to the least number and up to infinity.
+/// `eˣ` within 2 ulp, from the smallest subnormal number to infinity.
 #[inline(always)]
 fn exp_to_the_ends(x: f32) -> f32 {
     let (fraction, power) = exp_parts(x.clamp(-104.0, 89.0));
-    // Twice half of the power: all of it would have no bits at the ends.
+    // Multiplied twice by half of the power: at the ends, the whole power is not an f32.
     let half = (power as i32) >> 1;
     let power_of_two = |exponent: i32| f32::from_bits(((exponent + 127) as u32) << 23);
     fraction * power_of_two(half) * power_of_two(power as i32 - half)
@@ -170,15 +170,15 @@ fn tanh(x: f32) -> f32 {
     (if size < 0.625 { near_zero } else { elsewhere }).copysign(x)
 }
 
-/// What `eˣ` is over the nearest power of two, and that power, in two's complement; without branches, so that loops over it
-/// become vector code (Cephes, `expf.c`). `x` is small enough that the power has 8 bits.
+/// `eˣ` divided by the nearest power of two, and the exponent of that power, in two's complement. Without branches, so that
+/// loops over it are vectorized (Cephes, `expf.c`). `x` must be small enough for an exponent of 8 bits.
 #[inline(always)]
 fn exp_parts(x: f32) -> (f32, u32) {
     // Adding 1.5 · 2²³ rounds to an integer and leaves it in the lowest bits; a conversion would cost more than the rest.
     const ROUND: f32 = 12_582_912.0;
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
     let power = shifted - ROUND;
-    // ln 2 in two parts, the first of few bits, so that its product is exact.
+    // ln 2 in two parts, the first with few bits, so that its product is exact.
     let x = x - power * (355.0 / 512.0) + power * 2.121_944_4e-4;
     let mut polynomial = 1.987_569_2e-4;
     for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
@@ -206,7 +206,7 @@ mod tests {
     fn exp_has_its_ends() {
         for x in (-110_000..90_000).map(|i| i as f32 / 1000.0) {
             let exact = f64::from(x).exp();
-            // Below the least normal number, the distance of two neighbours stays.
+            // Below the smallest normal number, the distance between neighbours is constant.
             let ulp = (f64::from(f32::EPSILON) * exact).max(f64::from(f32::from_bits(1)));
             let found = f64::from(exp_to_the_ends(x));
             let fits =

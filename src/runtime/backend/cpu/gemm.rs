@@ -15,8 +15,8 @@ use reflux_ir::op::{Arg, Body, Gemm, MatmulCodes, Op, Term};
 use reflux_ir::{DType, Fact};
 use std::ops::Range;
 
-/// `op` over operands of the types `inputs`; its result is of type `fact`. The operands back, if this does not take them or
-/// the formulas.
+/// Runs `op` over operands of the types `inputs`; its result is of type `fact`. Returns the operands if they or the formulas
+/// are not supported here.
 pub fn run(
     op: &Gemm,
     operands: Vec<Value<Flex>>,
@@ -35,7 +35,7 @@ pub fn run(
     }
 }
 
-/// See [`reflux_ir::op::Linear`]. `None` if the operands are not f32, or not where this finds them.
+/// See [`reflux_ir::op::Linear`]. `None` if the operands are not f32, or their layout is not supported.
 pub fn linear(x: &FlexTensor, weight: &FlexTensor, bias: Option<&FlexTensor>) -> Option<FlexTensor> {
     let mut shape = x.layout().shape().to_vec();
     let product = GemmOperands::linear(x, weight, bias)?;
@@ -76,7 +76,7 @@ impl<'a> GemmOperands<'a> {
                     _ => None,
                 };
                 let ((x, x_scales), (weight, weight_scales)) = (quantized(&codes[0])?, quantized(&codes[1])?);
-                // One in 16 bits is added by the composed op, which converts it.
+                // A bias in 16 bits is left to the composed op, which converts it.
                 let bias = optional(args.get(3))?;
                 if bias.is_some_and(|bias| bias.dtype() != BurnDType::F32) {
                     return None;
@@ -130,7 +130,7 @@ impl ProductWeight<'_> {
         }
     }
 
-    /// Most rows of a tile of the result.
+    /// The most rows of a tile of the result.
     fn height(self) -> usize {
         match self {
             Self::Rows(_) => HEIGHT,
@@ -172,7 +172,7 @@ impl<'a> Epilogue<'a> {
         self.segments.iter().map(|(_, formula)| formula.workspace()).collect()
     }
 
-    /// Puts in the place of `columns` of a row what becomes of them.
+    /// Applies the epilogue in place to `columns` of a row.
     fn apply(&self, workspaces: &mut [Workspace], row: usize, columns: &Range<usize>, y: &mut [f32]) {
         for ((segment, formula), workspace) in self.segments.iter().zip(workspaces) {
             let (start, end) = (segment.start.max(columns.start), segment.end.min(columns.end));
@@ -214,7 +214,7 @@ fn multiply(product: GemmOperands, epilogue: &Epilogue, shape: &[usize]) -> Flex
     y
 }
 
-/// What is made of sums before the epilogue.
+/// Adds the bias to sums before the epilogue.
 fn with_bias(bias: Option<&[f32]>) -> impl Fn(usize, &Range<usize>, &[f32], &mut [f32]) {
     #[inline(always)]
     move |_, columns, acc, y| match bias {
@@ -227,8 +227,8 @@ fn with_bias(bias: Option<&[f32]>) -> impl Fn(usize, &Range<usize>, &[f32], &mut
     }
 }
 
-/// Writes to `y` what `finish` makes of some columns of a row of the product, and the epilogue of that. `multiply` makes the
-/// sums of some rows and some of the `columns`; tiles are of `size`.
+/// Computes the product in tiles of `size` and writes it to `y`: `multiply` computes the sums for some rows and some of the
+/// `columns`, `finish` turns those of a row into results, and the epilogue follows.
 fn tile_by_tile<Sum: Copy + Default + Send>(
     size: [usize; 2],
     columns: usize,

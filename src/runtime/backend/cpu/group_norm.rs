@@ -6,7 +6,7 @@ use burn_flex::FlexTensor;
 use pulp::Arch;
 use reflux_ir::op::GroupNorm;
 
-/// Replaces `x` with its [`GroupNorm`]; all of it is f32, and there are elements. In its memory, if nothing else reads that.
+/// Replaces `x` with its [`GroupNorm`], in place if nothing else reads its memory. All operands are f32 and not empty.
 pub fn group_norm(op: &GroupNorm, x: &mut FlexTensor, weight: &FlexTensor, bias: &FlexTensor) {
     let shape = x.layout().shape().to_vec();
     let (channels, extent) = (shape[1], shape[2..].iter().product::<usize>());

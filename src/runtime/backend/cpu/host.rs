@@ -18,7 +18,7 @@ static FACTS: BackendFacts = BackendFacts {
     library: "burn-flex",
     dtype: DType::F32,
     reads_panels: true,
-    // They do not run for long.
+    // These networks do not run for long.
     optimizes_once: false,
     plans_memory: false,
     is_host: true,
@@ -41,7 +41,7 @@ impl Backend for Host {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(DeviceInfo {
             device: FACTS.name,
-            name: format!("{brand}, {threads} threads"),
+            name: format!("{brand}, {}", reflux_ir::pass::counted(threads, "thread")),
             memory: system.total_memory(),
             compute_capability: None,
             processors: None,
@@ -53,7 +53,7 @@ impl Backend for Host {
         Ok(Box::new(Executor::<Flex>::new(loading)?))
     }
 
-    /// Of the machine, and under the limits of this process.
+    /// The memory that the machine and the limits of this process leave.
     fn free_memory(&self) -> Option<FreeMemory> {
         let mut system = sysinfo::System::new();
         system.refresh_memory();
@@ -67,11 +67,11 @@ impl Backend for Host {
     }
 }
 
-/// Linux keeps the count.
+/// The memory of this process, which Linux tracks.
 struct Process;
 
 impl Meter for Process {
-    /// The `VmHWM` of this process.
+    /// The peak resident set, `VmHWM`.
     fn taken(&self) -> Option<u64> {
         let status = std::fs::read_to_string("/proc/self/status").ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -3,8 +3,8 @@
 use crate::backend::FreeMemory;
 use std::path::Path;
 
-/// What the tightest limit of this process leaves, if it has any: of its address space, of its data, of the control groups
-/// that it is in. Linux alone tells.
+/// What the tightest memory limit of this process leaves, if it has any: that of its address space, of its data, or of its
+/// control groups. Known only on Linux.
 pub fn room() -> Option<FreeMemory> {
     let read = |name: &str| std::fs::read_to_string(Path::new("/proc/self").join(name)).unwrap_or_default();
     let groups = room_of_groups(&read("cgroup"), Path::new("/sys/fs/cgroup"));
@@ -32,7 +32,7 @@ fn room_of_process(limits: &str, status: &str) -> Option<FreeMemory> {
 
 /// From the text of `/proc/self/cgroup` and the folder where control groups are mounted.
 fn room_of_groups(membership: &str, mounted: &Path) -> Option<FreeMemory> {
-    /// Files of limit and use, and the prefix of counts that are those of a whole subtree.
+    /// The files with the limit and the use, and the prefix of counts for a whole subtree.
     struct Version {
         limit: &'static str,
         used: &'static str,
@@ -55,7 +55,7 @@ fn room_of_groups(membership: &str, mounted: &Path) -> Option<FreeMemory> {
             let read = |file: &str| std::fs::read_to_string(top.join(group).join(file)).ok();
             let number = |file: &str| read(file)?.trim().parse::<u64>().ok();
             let (Some(limit), Some(used)) = (number(version.limit), number(version.used)) else { continue };
-            // Files that are kept in memory leave when it is needed.
+            // The page cache is given up when memory is needed.
             let stat = read("memory.stat").unwrap_or_default();
             let files = ["active_file", "inactive_file"].map(|kind| {
                 let name = format!("{}{kind} ", version.prefix);
@@ -117,7 +117,7 @@ mod tests {
         write("", "memory.max", "5000");
         write("", "memory.current", "6000");
         assert_eq!(room("0::/docker/0123\n"), Some(0));
-        // The first version has a hierarchy for each controller.
+        // Version 1 has a hierarchy for each controller.
         write("memory/job", "memory.limit_in_bytes", "4096\n");
         write("memory/job", "memory.usage_in_bytes", "2048\n");
         write(

@@ -5,13 +5,13 @@ use burn_flex::FlexTensor;
 use bytemuck::Pod;
 use std::ops::Range;
 
-/// Rows of numbers, each a run of memory.
+/// Rows of numbers, each contiguous.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix<'a, T> {
     values: &'a [T],
     pub rows: usize,
     pub columns: usize,
-    /// From the start of a row to that of the next.
+    /// The distance between the starts of neighbouring rows.
     stride: usize,
 }
 
@@ -33,8 +33,8 @@ impl<'a, T> Matrix<'a, T> {
 }
 
 impl<'a, T: Element + Pod> Matrix<'a, T> {
-    /// The rows along the last axis of `tensor`, if they are runs of memory at one distance from each other, as they are in
-    /// a slice of rows and in one of columns.
+    /// The rows along the last axis of `tensor`, if they are contiguous and evenly spaced, as in a slice of rows or of
+    /// columns.
     pub fn of(tensor: &'a FlexTensor) -> Option<Self> {
         let layout = tensor.layout();
         let (&columns, leading) = layout.shape().split_last()?;
@@ -42,7 +42,7 @@ impl<'a, T: Element + Pod> Matrix<'a, T> {
         if columns == 0 || step != 1 && columns > 1 {
             return None;
         }
-        // From the innermost axis on, each has to start where the last one would go on.
+        // From the innermost axis outwards, the stride of each must be the size of the one before.
         let (mut rows, mut stride) = (1, columns as isize);
         for (&extent, &own) in leading.iter().zip(strides).rev().filter(|(extent, _)| **extent != 1) {
             if rows == 1 {

@@ -1,5 +1,6 @@
-//! The CPU backend: burn-flex, and faster replacements. burn-flex needs a pass over memory per op; here formulas are evaluated
-//! row by row, each row in the cache. Its products pack both matrices each time; here they are read where they are.
+//! The CPU backend: burn-flex, with faster replacements for some ops. burn-flex makes a pass over memory per op; here
+//! formulas are evaluated row by row, each row in the cache. Its products pack both matrices each time; here they are read
+//! in place.
 
 mod attention;
 mod burn_backend;

@@ -1,18 +1,18 @@
-//! Products `A · P` with a panel `P` of few columns, packed row after row: a block of results keeps its sums in registers while
-//! the rows of the panel pass by. Each sum is made in the order of the panel's rows, wherever its block lies.
+//! Products `A · P` with a panel `P` of few columns, packed row after row: a block of results keeps its sums in registers
+//! during a pass over the panel's rows. Each sum is computed in the order of these rows, whichever block it is in.
 
 use super::matrix::Matrix;
 use burn_flex::FlexTensor;
 use pulp::{Arch, Simd, WithSimd};
 use std::ops::Range;
 
-/// How many columns a panel has.
+/// The columns of a panel.
 pub const WIDTH: usize = 16;
 
-/// Rows of a block of results, with vectors of 8 numbers: twelve sums, and what is multiplied, fill the registers.
+/// Rows of a block of results. With vectors of 8 numbers, its twelve sums and their factors fill the registers.
 pub const ROWS: usize = 6;
 
-/// A matrix in panels of [`WIDTH`] rows, as [`reflux_ir::op::Linear`] may have its weight.
+/// A matrix in panels of [`WIDTH`] rows, like a weight in panels of [`reflux_ir::op::Linear`].
 #[derive(Clone, Copy)]
 pub struct Panels<'a> {
     values: &'a [f32],
@@ -20,7 +20,7 @@ pub struct Panels<'a> {
 }
 
 impl<'a> Panels<'a> {
-    /// `tensor` `[panels, in, WIDTH]`, if it is that and a run of memory.
+    /// The matrix in `tensor`, if that is a contiguous `[panels, in, WIDTH]`.
     pub fn of(tensor: &'a FlexTensor) -> Option<Self> {
         match tensor.layout().shape()[..] {
             [_, features, WIDTH] if features > 0 => Some(Self { values: tensor.as_slice()?, features }),
@@ -58,7 +58,7 @@ impl WithSimd for Multiply<'_, '_> {
     }
 }
 
-/// Most rows of a tile of results: a panel of 256 features stays in the first-level cache for all of them.
+/// The most rows of a tile of results: a panel of 256 features stays in the first-level cache for all of them.
 pub const HEIGHT: usize = 48;
 
 /// Calls `write` with the number of each row of `a` and its products with the columns of `panel`, which has a row for each
@@ -91,7 +91,7 @@ fn blocks<S: Simd, const VECTORS: usize, const N: usize>(
     }
 }
 
-/// The rows from `first` on, at most `N`: the last one stands in for those that are missing.
+/// `N` rows from `first` on; the last row is repeated if there are fewer.
 #[inline(always)]
 fn block<S: Simd, const VECTORS: usize, const N: usize>(
     simd: S,

@@ -1,8 +1,8 @@
 //! Products `x · Wᵀ` of rows with rows.
 //!
-//! Both matrices are row-major along what is summed, so each result is a dot product of two runs of memory, and neither
-//! matrix has to be packed first. A block of a few rows by [`COLUMNS`] columns keeps its sums in registers. Each sum is made
-//! in the same order wherever its block and its tile lie, so that the bits do not depend on how work is divided.
+//! Both matrices are contiguous along the summed axis, so each result is a dot product of two contiguous rows, and neither
+//! matrix has to be packed first. A block of a few rows by [`COLUMNS`] columns keeps its sums in registers. Each sum is
+//! computed in the same order in every block and tile, so the bits do not depend on how the work is divided.
 
 mod int8;
 mod single;
@@ -14,15 +14,15 @@ use std::ops::Range;
 /// Columns of a block of results.
 const COLUMNS: usize = 4;
 
-/// Most rows of a tile: with 256 columns they stay in the first-level cache while the weights pass by.
+/// The most rows of a tile: with 256 columns they stay in the first-level cache during a pass over the weights.
 pub const HEIGHT: usize = 24;
 
 /// Below this many multiply-adds, a product is not divided between threads.
 const SHARE: usize = 1 << 18;
 
-/// Numbers that there are products of.
+/// Numbers that can be multiplied.
 pub trait Number: Copy + Sync {
-    /// What their products are added up in.
+    /// The type of sums of their products.
     type Sum: Copy + Default + Send;
 
     /// The dot products of the rows of `x`, one per row of `y`, with those of `weight`.
@@ -33,7 +33,7 @@ pub trait Number: Copy + Sync {
 trait MicroKernel: Copy {
     type Number: Number;
 
-    /// Of each row of `x` with each of `weights`, all of one length.
+    /// The dot products of each row of `x` with each of `weights`, all of the same length.
     fn dots<const N: usize>(
         self,
         x: [&[Self::Number]; N],
@@ -41,7 +41,8 @@ trait MicroKernel: Copy {
     ) -> [[<Self::Number as Number>::Sum; COLUMNS]; N];
 }
 
-/// A product by one thread, in blocks of `ROWS` rows. Inlined throughout: what is not is compiled without vectors.
+/// A product by one thread, in blocks of `ROWS` rows. Everything is inlined, because code that is not is compiled without
+/// vectors.
 #[inline(always)]
 fn multiply<K: MicroKernel, const ROWS: usize>(
     kernel: K,
@@ -51,7 +52,7 @@ fn multiply<K: MicroKernel, const ROWS: usize>(
 ) {
     for start in (0..weight.rows).step_by(COLUMNS) {
         let columns = start..(start + COLUMNS).min(weight.rows);
-        // The last block may have fewer columns: its last one stands in for those that are missing.
+        // The last block may have fewer columns; its last one is repeated then.
         let mut weights: [&[K::Number]; COLUMNS] = [&[]; COLUMNS];
         for (column, row) in weights.iter_mut().enumerate() {
             *row = weight.row((start + column).min(columns.end - 1));

@@ -32,17 +32,17 @@ pub fn decode_f8(codes: &FlexTensor) -> FlexTensor {
     y
 }
 
-/// What a product is to be multiplied by and what is added: see [`reflux_ir::op::Rescale`].
+/// The factors and the bias of a product of codes: see [`reflux_ir::op::Rescale`].
 pub struct Factors {
-    /// Of the rows of the product.
+    /// The factors of the rows of the product.
     rows: Vec<f32>,
-    /// Of its columns.
+    /// The factors of its columns.
     columns: Vec<f32>,
     bias: Vec<f32>,
 }
 
 impl Factors {
-    /// Of a product of `rows` and `columns`; all scales are f32.
+    /// The factors of a product with `rows` and `columns`; all scales are f32.
     pub fn new(
         x: Option<&FlexTensor>,
         weight: &FlexTensor,
@@ -71,7 +71,7 @@ impl Factors {
     }
 }
 
-/// What products are made of.
+/// Types of sums of products.
 pub trait Rescaled: Copy + Sync {
     fn number(self) -> f32;
 }

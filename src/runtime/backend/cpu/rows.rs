@@ -5,12 +5,12 @@ use burn_flex::FlexTensor;
 /// A value as it broadcasts to a result.
 pub struct BroadcastView<'a> {
     values: &'a [f32],
-    /// For each axis of the result, 0 where the value repeats.
+    /// One for each axis of the result, 0 where the value repeats.
     strides: Vec<usize>,
 }
 
 impl<'a> BroadcastView<'a> {
-    /// `x` under a result of `shape`, as in numpy.
+    /// `x`, broadcast to `shape` as in numpy.
     pub fn of(x: &'a FlexTensor, shape: &[usize]) -> Option<Self> {
         let (extents, own) = (x.layout().shape(), x.layout().strides());
         let added = shape.len().checked_sub(extents.len())?;
@@ -23,7 +23,7 @@ impl<'a> BroadcastView<'a> {
         Some(Self { values: &x.storage()[x.layout().start_offset()..], strides })
     }
 
-    /// The cosines and sines of a table `[2, tokens, dim / 2]` under a result `[…, tokens, heads, dim]`.
+    /// The cosines and sines of a table `[2, tokens, dim / 2]`, broadcast to a result `[…, tokens, heads, dim]`.
     pub fn of_table(table: &'a FlexTensor, shape: &[usize]) -> Option<[Self; 2]> {
         let &[_, tokens, _] = &table.layout().shape()[..] else { return None };
         let [of_half, of_token, 1] = *table.layout().strides() else { return None };
@@ -38,9 +38,9 @@ impl<'a> BroadcastView<'a> {
     }
 }
 
-/// The rows of a result, and those of the views that it is made of.
+/// The rows of a result, and those of the views that it is computed from.
 pub struct Rows<'a> {
-    /// The result's axes but for the last, outermost first, with the strides of each view.
+    /// All axes of the result but the last, outermost first, with the strides of each view.
     leading: Vec<Axis>,
     /// The length of a row.
     pub columns: usize,
@@ -60,7 +60,7 @@ struct Axis {
 }
 
 impl Axis {
-    /// This and the next axis as one, if every view lies under them as under one.
+    /// This and the next axis joined into one, if the strides of every view allow it.
     fn join(&self, inner: &Self) -> Option<Self> {
         let mut strides = self.strides.iter().zip(&inner.strides);
         let joined = strides.all(|(&outer, &stride)| outer == stride * inner.extent);
@@ -69,8 +69,8 @@ impl Axis {
 }
 
 impl<'a> Rows<'a> {
-    /// Rows along the last axis of a result of `shape`; or, if `any` rows will do, along as many axes as there can be.
-    /// `None` if a view is no run of memory along them.
+    /// Rows along the last axis of a result of `shape`; or, if `any` rows will do, along as many of the last axes as
+    /// possible. `None` if a view is not contiguous along them.
     pub fn new(shape: &[usize], views: Vec<BroadcastView<'a>>, any: bool) -> Option<Self> {
         let mut leading: Vec<Axis> = Vec::new();
         for (axis, &extent) in shape.iter().enumerate() {
@@ -117,7 +117,7 @@ impl<'a> Rows<'a> {
         self.views[view].1
     }
 
-    /// What `view` has for the columns from `column` on, in a row that starts at `start`.
+    /// The elements of `view` from `column` on, in a row that starts at `start`.
     #[inline(always)]
     pub fn read(&self, view: usize, start: usize, column: usize) -> &'a [f32] {
         let (values, width) = self.views[view];

@@ -13,7 +13,7 @@ use reflux_ir::{DType, Fact};
 /// The fewest elements for which another thread pays off.
 const SHARE: usize = 1 << 13;
 
-/// `result` of `terms`, of type `fact`; or the operands back, if this does not take them or the terms.
+/// `result` of `terms`, of type `fact`. Returns the operands if they or the terms are not supported here.
 pub fn run(
     terms: &[Term],
     result: Arg,
@@ -34,7 +34,7 @@ pub fn run(
     }
 }
 
-/// A value that is a run of memory along its last axis.
+/// The value, made contiguous along its last axis.
 pub fn in_runs(value: Value<Flex>) -> Value<Flex> {
     match value {
         Value::Float(x) if x.layout().strides().last() != Some(&1) => Value::Float(x.to_contiguous()),
@@ -42,7 +42,7 @@ pub fn in_runs(value: Value<Flex>) -> Value<Flex> {
     }
 }
 
-/// In the place of an operand of the result's shape, if there is one that nothing else reads.
+/// Evaluates in place of an operand of the result's shape, if there is one that nothing else reads.
 fn evaluate(
     terms: &[Term],
     result: Arg,
@@ -119,7 +119,7 @@ fn write(formula: &Formula, y: &mut [f32]) {
     );
 }
 
-/// The codes of `x`, one of `terms` or what they are made of; `fact` is the result's.
+/// The codes of `x`, which is one of `terms` or an operand of them; `fact` is the type of the result.
 fn encode(
     op: &Quantize,
     terms: &[Term],

@@ -1,4 +1,4 @@
-//! The processor's own ops against those composed of burn's.
+//! Compares the processor's own ops with those composed of burn's.
 
 use super::matrix::Matrix;
 use super::{gemm, panel, rowwise};
@@ -41,7 +41,7 @@ fn assert_close(what: &str, a: &FlexTensor, b: &FlexTensor, tolerance: f64) {
     assert!(distance <= tolerance, "{what}: relative distance {distance:.2e}");
 }
 
-/// An op as the text writes it, over inputs of random values. Operands that are quantized are made of f32 inputs.
+/// An op as the text writes it, over inputs of random values. Quantized operands are computed from f32 inputs.
 struct Case {
     op: Op,
     inputs: Vec<Fact>,
@@ -173,7 +173,7 @@ fn formulas_are_their_ops_bit_for_bit() {
         let fused = run(case.operands.clone());
         let apart = fused::rowwise::<Flex>(op, case.operands.clone(), &case.inputs, &FlexDevice).unwrap();
         assert_eq!(bits(&fused), bits(&apart), "{formula}");
-        // Of operands that nothing else reads, one gives its memory to the result.
+        // If nothing else reads an operand, the result takes its memory.
         assert_eq!(bits(&fused), bits(&run(case.own_operands())), "{formula}");
         match (fused, by_burn(&op.body, &case)) {
             (Value::Float(fused), Value::Float(composed)) => assert_close(formula, &fused, &composed, 1e-6),
@@ -185,7 +185,7 @@ fn formulas_are_their_ops_bit_for_bit() {
     }
 }
 
-/// Every function of one number and of two is computed here as burn computes it, but the one that is left to burn.
+/// Every function of one or two numbers gives the same results here as in burn, except for the one that is left to burn.
 #[test]
 fn every_function_is_burns() {
     let unary = Unary::ALL.iter().copied().map(Op::from);
@@ -206,7 +206,7 @@ fn every_function_is_burns() {
     }
 }
 
-/// Types of `%a`, `%b`, …, a product of them and what becomes of it, and the type of that.
+/// Types of `%a`, `%b`, …, a product of them with its epilogue, and the type of the result.
 const PRODUCTS: &[(&[&str], &str, &str)] = &[
     (&["f32[1,50,256]", "f32[300,256]"], "linear(%a, %b)", "f32[1,50,300]"),
     (
@@ -304,7 +304,7 @@ fn products_are_the_composed_ones() {
     }
 }
 
-/// Panels hold what rows hold, and rows left over in every number.
+/// Products with panels equal those with rows, for any number of rows left over.
 #[test]
 fn products_of_panels_are_the_composed_ones() {
     for rows in 1..=14 {

@@ -11,7 +11,7 @@ pub struct Tile<'y, T> {
     pub places: Vec<&'y mut [T]>,
 }
 
-/// `y`, whose rows have `columns` numbers, in tiles of `height` rows and `width` columns; less at the ends.
+/// Divides `y`, whose rows have `columns` numbers, into tiles of `height` rows and `width` columns; smaller ones at the ends.
 pub fn tiles<T>(y: &mut [T], columns: usize, [height, width]: [usize; 2]) -> Vec<Tile<'_, T>> {
     let mut tiles = Vec::new();
     for (band, y) in y.chunks_mut(height * columns).enumerate() {
@@ -31,9 +31,9 @@ pub fn tiles<T>(y: &mut [T], columns: usize, [height, width]: [usize; 2]) -> Vec
     tiles
 }
 
-/// Calls `work` with each of `jobs`, in parallel if there are several, and with what `init` makes for each thread.
+/// Calls `work` with each of `jobs`, in parallel if there are several, passing what `init` returns for each thread.
 pub fn for_each<J: Send, W>(jobs: Vec<J>, init: impl Fn() -> W + Sync, work: impl Fn(&mut W, J) + Sync) {
-    // Handing over a single one would cost more than small ones take.
+    // Handing a single job to another thread can take longer than the job.
     if jobs.len() < 2 {
         let mut state = init();
         jobs.into_iter().for_each(|job| work(&mut state, job));

@@ -7,7 +7,7 @@ use burn_flex::FlexTensor;
 /// The fewest elements of the result for which another thread pays off.
 const SHARE: usize = 1 << 15;
 
-/// See [`reflux_ir::op::Upsample`]; `x` is f32 and has elements.
+/// See [`reflux_ir::op::Upsample`]; `x` is f32 and not empty.
 pub fn upsample(x: &FlexTensor, factor: usize) -> FlexTensor {
     let x = x.to_contiguous();
     let mut shape = x.layout().shape().to_vec();

@@ -7,11 +7,11 @@ use super::source::Kernel;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-/// What was measured on a device, on disk.
+/// Measurements on a device, cached on disk.
 pub struct Autotuner {
-    /// The device's name: those of the same architecture differ in clocks and memory.
+    /// The device's name: devices of the same architecture differ in clocks and memory.
     device: String,
-    /// NVRTC's version: another may make other code of the same text.
+    /// NVRTC's version: another version may compile the same text differently.
     compiler: String,
     cache: Cache,
 }
@@ -21,7 +21,7 @@ impl Autotuner {
         Self { device, compiler: nvrtc_version(), cache: Cache::of_user() }
     }
 
-    /// Leaves but the fastest of `plan`'s kernels where it is known.
+    /// Removes all but the fastest of `plan`'s kernels where that is known.
     pub fn recall(&self, plan: &mut LaunchPlan) {
         let mut known: HashMap<String, Option<usize>> = HashMap::new();
         for launch in &mut plan.launches {
@@ -37,7 +37,7 @@ impl Autotuner {
         }
     }
 
-    /// Keeps which of `kernels` is the fastest.
+    /// Saves which of `kernels` is the fastest.
     pub fn keep(&self, kernels: &[Kernel], chosen: usize) {
         if let Some(path) = self.path(kernels) {
             keep(&path, chosen.to_string().as_bytes());
@@ -56,10 +56,10 @@ impl Autotuner {
     }
 }
 
-/// The number of the fastest by the times of all, which has to be faster than the first, the best guess, by more than
-/// measurements differ.
+/// The index of the fastest kernel. It must be faster than the first, which is the best guess, by more than the noise of
+/// measurements.
 pub fn fastest(times: &[f32]) -> usize {
-    /// A fiftieth.
+    /// 2 %.
     const NOISE: f32 = 0.98;
     let best = (0..times.len()).min_by(|&a, &b| times[a].total_cmp(&times[b])).unwrap_or(0);
     if times[best] < times[0] * NOISE { best } else { 0 }

@@ -12,7 +12,7 @@ use reflux_ir::{Fact, HostTensor, Rate};
 impl BurnBackend for Cuda {
     const PACKS: bool = true;
 
-    /// In one piece, as kernels of our own read it.
+    /// Contiguous, as the engine's kernels read it.
     fn kept(value: Value<Self>) -> Value<Self> {
         in_one_piece(value)
     }
@@ -21,7 +21,7 @@ impl BurnBackend for Cuda {
         compact(value)
     }
 
-    /// In one piece from the start, which takes less than to make it so.
+    /// Uploaded contiguously, which is faster than making the value contiguous later.
     fn upload(tensor: HostTensor, device: &Self::Device) -> Value<Self> {
         upload_flat(tensor, device)
     }
@@ -30,7 +30,7 @@ impl BurnBackend for Cuda {
         Ok(Box::new(Uploader::new(device)?))
     }
 
-    /// Weights are put together where they stay.
+    /// Concatenates weights into the memory where they stay.
     fn by_itself(
         op: &Op,
         _inputs: &[Fact],

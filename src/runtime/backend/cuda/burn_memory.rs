@@ -22,7 +22,7 @@ pub fn upload_flat(tensor: HostTensor, device: &CudaDevice) -> Value<Cuda> {
     }
 }
 
-/// `value` without gaps between its rows, which burn leaves where that suits its own kernels.
+/// `value` without the gaps between rows that burn leaves where that suits its own kernels.
 pub fn in_one_piece(value: Value<Cuda>) -> Value<Cuda> {
     let float = |x| packed(x, <Cuda>::float_reshape);
     let int = |x| packed(x, <Cuda>::int_reshape);
@@ -38,7 +38,7 @@ pub fn in_one_piece(value: Value<Cuda>) -> Value<Cuda> {
     }
 }
 
-/// `x` without gaps, by way of a single axis, which has none. burn's tensors on a GPU are of one type, whatever they hold.
+/// `x` without gaps, through a tensor of one axis, which has none. burn's GPU tensors have the same Rust type for all dtypes.
 fn packed(
     x: FloatTensor<Cuda>,
     reshape: fn(FloatTensor<Cuda>, Shape) -> FloatTensor<Cuda>,
@@ -54,12 +54,13 @@ fn flat(shape: &Shape) -> Shape {
     Shape::new([shape.num_elements()])
 }
 
-/// A tensor of any numbers, in one piece, in memory of just its size: of one axis at first, for burn leaves gaps between rows.
+/// An uninitialized contiguous tensor in memory of exactly its size; allocated with one axis, since burn leaves gaps between
+/// rows.
 pub fn empty(shape: &[usize], dtype: DType, device: &CudaDevice) -> FloatTensor<Cuda> {
     persistent(device, shape, |shape| for_now(shape, dtype, device))
 }
 
-/// [`empty`], in memory that burn soon has another use for.
+/// [`empty`], in memory that burn can soon reuse.
 pub fn for_now(shape: &[usize], dtype: DType, device: &CudaDevice) -> FloatTensor<Cuda> {
     let shape = burn_shape(shape);
     if dtype.is_float() {
@@ -69,19 +70,19 @@ pub fn for_now(shape: &[usize], dtype: DType, device: &CudaDevice) -> FloatTenso
     }
 }
 
-/// What `make` allocates in memory of just its size, which burn else takes from larger pages.
+/// Runs `make`, with allocations of exactly the needed size, which burn otherwise takes from larger pages.
 pub fn persistent<I: Send, T: Send>(device: &CudaDevice, input: I, make: impl Fn(I) -> T + Send) -> T {
     <Cuda as Backend>::memory_persistent_allocations(device, input, make)
 }
 
-/// Waits for burn's pending work, whose results others read; memory that burn reuses may still be read too. `line` is named
-/// in errors.
+/// Waits for burn's pending work before others read its results, or write memory that it may still read. `line` is named in
+/// errors.
 pub fn settled(device: &CudaDevice, line: &str) -> Result<(), RunError> {
     <Cuda as Backend>::sync(device)
         .map_err(|error| RunError::Backend { line: line.into(), message: error.to_string() })
 }
 
-/// The device address of a piece of a value. It holds as long as the value does.
+/// The device address of a piece of a value, valid as long as the value lives.
 pub fn address_of(value: &Value<Cuda>, piece: Piece) -> Result<u64, RunError> {
     address(match (value, piece) {
         (Value::Float(tensor) | Value::Int(tensor), Piece::Data) => tensor,
@@ -94,7 +95,7 @@ pub fn address_of(value: &Value<Cuda>, piece: Piece) -> Result<u64, RunError> {
     })
 }
 
-/// The device address of a tensor, which holds as long as the tensor does.
+/// The device address of a tensor, valid as long as the tensor lives.
 pub fn address(tensor: &FloatTensor<Cuda>) -> Result<u64, RunError> {
     if !tensor.is_contiguous() {
         return Err(lost("a tensor in several pieces"));

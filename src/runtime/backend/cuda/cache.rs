@@ -1,12 +1,12 @@
-//! The cache on disk: compiled kernels, and which of several alternatives is the fastest.
+//! The cache on disk: compiled kernels, and which of several kernels is the fastest.
 
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
-/// A folder of files named by what they follow from. One that cannot be read or written only costs time.
+/// A folder of files named after their key. If one cannot be read or written, that only costs time.
 #[derive(Clone, Debug)]
 pub struct Cache {
-    /// `None` keeps nothing.
+    /// `None` if nothing is cached.
     folder: Option<PathBuf>,
 }
 
@@ -16,7 +16,7 @@ impl Cache {
         Self { folder: dirs::cache_dir().map(|base| base.join("reflux/kernels")) }
     }
 
-    /// Keeps nothing.
+    /// A cache that stores nothing.
     pub fn none() -> Self {
         Self { folder: None }
     }
@@ -26,14 +26,14 @@ impl Cache {
         Self { folder: Some(folder.into()) }
     }
 
-    /// The file of the kind `extension` for what follows from `key`.
+    /// The file for `key`, with this extension.
     pub fn path(&self, key: &str, extension: &str) -> Option<PathBuf> {
         let hash: String = Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();
         self.folder.as_ref().map(|folder| folder.join(format!("{hash}.{extension}")))
     }
 }
 
-/// Writes a file of the cache, all of it or none.
+/// Writes a file of the cache atomically.
 pub fn keep(path: &Path, content: &[u8]) {
     let unfinished = path.with_extension(format!("{}.unfinished", std::process::id()));
     let written = path

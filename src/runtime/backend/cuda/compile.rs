@@ -16,9 +16,9 @@ pub struct CompileError {
 /// Compiles for one architecture.
 #[derive(Clone, Debug)]
 pub struct Compiler {
-    /// As NVRTC names it: `sm_90a`.
+    /// The architecture, by NVRTC's name: `sm_90a`.
     arch: String,
-    /// Of compiled kernels.
+    /// The cache of compiled kernels.
     cache: Cache,
 }
 
@@ -35,12 +35,12 @@ impl Compiler {
         unsafe { sys::is_culib_present() }
     }
 
-    /// For `arch`, without a cache.
+    /// A compiler for `arch`, without a cache.
     pub fn of_arch(arch: &str) -> Self {
         Self { arch: arch.to_owned(), cache: Cache::none() }
     }
 
-    /// The cubin of `text`, whose one kernel is called `name`.
+    /// The cubin of `text`, which contains one kernel, `name`.
     pub fn compile(&self, name: &str, text: &str) -> Result<Vec<u8>, CompileError> {
         let key = format!("{}\n{}\n{text}", nvrtc_version(), self.arch);
         let kept = self.cache.path(&key, "cubin");
@@ -56,7 +56,7 @@ impl Compiler {
         Ok(cubin)
     }
 
-    /// What the assembler says of `text`, whose one kernel is called `name`: its registers, and bytes that it spills.
+    /// The assembler's report on `text`, which contains one kernel, `name`: its registers, and the bytes that it spills.
     pub fn report(&self, name: &str, text: &str) -> Result<String, CompileError> {
         self.run(name, text, &["--ptxas-options=-v"]).map(|(_, log)| log)
     }
@@ -69,8 +69,8 @@ impl Compiler {
         let own = [format!("--gpu-architecture={}", self.arch), "--std=c++17".to_owned()];
         let options: Vec<String> =
             own.into_iter().chain(options.iter().map(|&option| option.to_owned())).collect();
-        // SAFETY: the program was created above and is destroyed once, below; what it writes goes to buffers of the size
-        // that it said.
+        // SAFETY: the program was created above and is destroyed once, below; it writes to buffers of the sizes
+        // that it gave.
         unsafe {
             let outcome = result::compile_program(program, &options);
             let log = result::get_program_log(program).unwrap_or_default();
@@ -92,7 +92,7 @@ impl Compiler {
 /// `program` is a compiled program that is not destroyed yet.
 unsafe fn cubin_of(program: sys::nvrtcProgram) -> Result<Vec<u8>, result::NvrtcError> {
     let mut size = 0;
-    // SAFETY: as above; NVRTC writes one number, and then as many bytes as it said.
+    // SAFETY: as above; NVRTC writes one number, and then as many bytes as that says.
     unsafe {
         sys::nvrtcGetCUBINSize(program, &raw mut size).result()?;
         let mut cubin = vec![0u8; size];

@@ -6,14 +6,14 @@ use cudarc::cublaslt::{result, sys};
 use std::ffi::c_void;
 use std::rc::Rc;
 
-/// A handle with memory to work in, and what was made ready for each product.
+/// A cuBLASLt handle and its workspace.
 pub struct CublasLt {
     handle: sys::cublasLtHandle_t,
-    /// Whose memory products are worked in.
+    /// Owns the workspace.
     room: Rc<Room>,
 }
 
-/// A product made ready: layouts and the algorithm that the library thinks best.
+/// A prepared product: its layouts, and the algorithm that the library recommends.
 pub struct Ready {
     description: sys::cublasLtMatmulDesc_t,
     weight: sys::cublasLtMatrixLayout_t,
@@ -28,7 +28,7 @@ impl CublasLt {
         Ok(Self { handle: result::create_handle()?, room })
     }
 
-    /// The library's matrices are column-major: `yᵀ = W · xᵀ`, with `W` transposed as it lies.
+    /// The library's matrices are column-major, so it computes `yᵀ = W · xᵀ`, with the stored `W` as a transposed matrix.
     pub fn prepare(&self, matmul: &MatmulLaunch) -> Result<Ready, result::CublasError> {
         use sys::cublasComputeType_t::{CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32I};
         use sys::cublasLtEpilogue_t::{CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU_BIAS};
@@ -65,7 +65,7 @@ impl CublasLt {
                 (&raw const epilogue).cast(),
                 size_of_val(&epilogue),
             )?;
-            // Any place as well aligned will do until there is one: algorithms are chosen by that.
+            // The bias has no address yet. Algorithms are chosen by its alignment, so any address aligned alike will do.
             set_bias(description, self.room.workspace())?;
         }
         let preference = result::create_matmul_pref()?;
@@ -89,7 +89,7 @@ impl CublasLt {
     /// Enqueues a product on `stream`.
     ///
     /// # Safety
-    /// The addresses are those of matrices as `ready` was made for, which stay until the stream is through with them.
+    /// The addresses are those of matrices that `ready` was prepared for, which stay allocated until the stream is done with them.
     pub unsafe fn run(
         &self,
         ready: &Ready,
@@ -106,7 +106,7 @@ impl CublasLt {
             MatmulKind::I8 => ((&raw const one_int).cast(), (&raw const zero_int).cast()),
         };
         // SAFETY: the caller vouches for the addresses; handle, descriptions and layouts live as long as `self` and `ready`, and the
-        // room has so many bytes to work in.
+        // room's workspace has this many bytes.
         unsafe {
             result::matmul(
                 self.handle,
@@ -130,11 +130,11 @@ impl CublasLt {
     }
 }
 
-/// Says where the bias of a product is.
+/// Sets the address of a product's bias.
 fn set_bias(description: sys::cublasLtMatmulDesc_t, address: u64) -> Result<(), result::CublasError> {
     let attribute = sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER;
     let (value, bytes) = ((&raw const address).cast(), size_of_val(&address));
-    // SAFETY: descriptions live as long as what they are of; the attribute is an address.
+    // SAFETY: the description is not destroyed yet; the attribute is an address.
     unsafe { result::set_matmul_desc_attribute(description, attribute, value, bytes) }
 }
 

@@ -1,4 +1,4 @@
-//! The first NVIDIA GPU as its driver knows it. The driver's library is loaded at run time.
+//! What the driver knows about the first NVIDIA GPU. The driver's library is loaded at run time.
 
 use crate::DeviceError;
 use crate::backend::{DeviceInfo, Meter};
@@ -6,10 +6,10 @@ use cudarc::driver::{CudaContext, result, sys};
 use reflux_ir::Advice;
 use std::sync::Arc;
 
-/// As users name the device.
+/// The name that users give the device.
 pub const NAME: &str = "cuda";
 
-/// Checks that the GPU can be used. Makes no context, which would take device memory.
+/// Checks that the GPU can be used, without creating a context, which would take device memory.
 pub fn probe() -> Result<DeviceInfo, DeviceError> {
     // SAFETY: both only try to load a shared library and look at whether that worked.
     let (driver, nvrtc) = unsafe { (sys::is_culib_present(), cudarc::nvrtc::sys::is_culib_present()) };
@@ -70,20 +70,21 @@ fn driver_version() -> Option<i32> {
 
 /// Measures how much of the GPU's memory is in use, by any process.
 pub struct FreeMeter {
-    /// Bytes that were free at the start, the context there already.
+    /// Bytes that were free at the start, after the context was created.
     free: Option<u64>,
     /// Keeps the context alive, so that the next user does not have to create it again.
     context: Option<Arc<CudaContext>>,
 }
 
 impl FreeMeter {
-    /// Only where a GPU is there: with a context, which everything on the first device shares while one of its holders lives.
+    /// Creates a context, which everything on the first device shares while any of its holders lives. Does nothing unless
+    /// `is_there` says that there is a GPU.
     pub fn start(is_there: bool) -> Self {
         let context = if is_there { CudaContext::new(0).ok() } else { None };
         Self { free: context.as_deref().and_then(free), context }
     }
 
-    /// Free bytes now.
+    /// The bytes that are free now.
     pub fn free(&self) -> Option<u64> {
         self.context.as_deref().and_then(free)
     }

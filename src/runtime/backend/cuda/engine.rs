@@ -26,25 +26,25 @@ pub struct Engine {
     plan: LaunchPlan,
     room: Rc<Room>,
     blas: CublasLt,
-    /// As the plan's launches.
+    /// One for each of the plan's launches.
     prepared: Vec<Prepared>,
     choices: Autotuner,
-    /// Whether the fastest of several kernels is known everywhere.
+    /// Whether the fastest kernel of each launch is known.
     is_chosen: Cell<bool>,
-    /// Between foreign ops, and before and after them.
+    /// The launches between foreign ops, and before and after them.
     regions: Vec<Range<usize>>,
-    /// The launches of each region as one, by the addresses of the plan's buffers; the last used are the last.
+    /// The recorded launches of each region, by the addresses of the plan's buffers; the most recently used are last.
     recorded: RefCell<Vec<(Bases, Vec<CudaGraph>)>>,
 }
 
-/// How many recordings are kept: inputs, carried values and results alternate between a few places.
+/// How many recordings are kept: inputs, carried values and results alternate between a few addresses.
 const RECORDINGS: usize = 8;
 
 enum Prepared {
-    /// As the launch's kernels, and which of them is launched.
+    /// One for each of the launch's kernels, and the index of the one that is launched.
     Kernels(Vec<Launcher>, Cell<usize>),
     Matmul(Ready),
-    /// Others do.
+    /// Computed outside of the engine.
     Foreign,
 }
 
@@ -54,22 +54,22 @@ enum Prepared {
 /// Each is that of device memory of at least as many bytes as the buffer has, which stays allocated and is not accessed otherwise until
 /// the engine has been waited for.
 pub unsafe trait Addresses {
-    /// Of an input or weight, or of what goes with its codes.
+    /// The address of an input or weight, or of its scales or zero points.
     fn given(&self, value: ValueId, piece: Piece) -> Result<u64, RunError>;
-    /// Of the graph's result of this number.
+    /// The address of the graph's result with this index.
     fn output(&self, index: usize) -> Result<u64, RunError>;
-    /// Computes an op that the engine has no kernel for, over what lies in buffers at `bases`, to where its result goes. The
-    /// engine has done all that comes before it; it does nothing meanwhile.
+    /// Computes an op that the engine has no kernel for, reading and writing the buffers at `bases`. The engine has done
+    /// everything before it, and is idle meanwhile.
     fn compute(&self, op: &ForeignOp, bases: &[u64]) -> Result<(), RunError>;
 }
 
-/// Where each buffer of a plan is: [`Addresses`] vouches for all of them.
+/// The address of each buffer of a plan, all of which [`Addresses`] guarantees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Bases(Vec<u64>);
 
 /// Why there is no engine for a plan.
 pub enum Refused {
-    /// Its product that makes this value, and why.
+    /// cuBLASLt cannot compute the product with this name, and why.
     Product(Name, String),
     Failed(RunError),
 }
@@ -90,7 +90,7 @@ impl Engine {
             Autotuner::of(room.context.name().map_err(|error| failed("the name of the device", error))?);
         choices.recall(&mut plan);
         let blas = CublasLt::new(room.clone()).map_err(|error| failed("cuBLASLt", error))?;
-        // Products first: where one is refused, nothing is compiled in vain.
+        // Products first: if one is refused, nothing has been compiled in vain.
         let products = plan.launches.iter().filter_map(|launch| match launch {
             Launch::Matmul { value, matmul } => Some((value, matmul)),
             _ => None,
@@ -124,17 +124,17 @@ impl Engine {
         &self.plan
     }
 
-    /// Copies host memory to addresses on the device before what is run next.
+    /// Copies host memory to addresses on the device, before anything that is run later.
     ///
     /// # Safety
-    /// At each address is device memory of as many bytes, which stays until the engine has been waited for.
+    /// Each address must be that of device memory of as many bytes, which stays allocated until the engine has been waited for.
     pub unsafe fn upload(&self, parts: &[(&[u8], u64)]) -> Result<(), RunError> {
         // SAFETY: as the caller vouches.
         let uploaded = unsafe { self.room.upload(parts) };
         uploaded.map_err(|error| failed("the upload of inputs", error))
     }
 
-    /// Waits for the last run, and copies this many bytes from an address that it writes to the host.
+    /// Waits for the last run, and copies this many bytes at an address that it wrote to the host.
     ///
     /// # Safety
     /// At the address is device memory of as many bytes.
@@ -144,7 +144,7 @@ impl Engine {
         downloaded.map_err(|error| failed("a step and its result", error))
     }
 
-    /// Copies `bytes` bytes of device memory before what is run next.
+    /// Copies `bytes` bytes of device memory, before anything that is run later.
     ///
     /// # Safety
     /// At both addresses is device memory of as many bytes, which stays until the engine has been waited for.
@@ -155,7 +155,7 @@ impl Engine {
         copied.map_err(|error| failed("a copy of an input", error))
     }
 
-    /// Enqueues the plan over memory at `addresses`. With `observe`, waits after each launch and tells how long it took.
+    /// Enqueues the plan over memory at `addresses`. With `observe`, waits after each launch and reports its time.
     pub fn run(&self, addresses: &dyn Addresses, observe: Option<Observer>) -> Result<(), RunError> {
         self.room.context.bind_to_thread().map_err(|error| failed("the CUDA context", error))?;
         let arena = self.room.arena()?;
@@ -175,13 +175,13 @@ impl Engine {
         }
     }
 
-    /// Waits for what was enqueued.
+    /// Waits until everything enqueued is done.
     pub fn wait(&self) -> Result<(), RunError> {
         self.room.stream.synchronize().map_err(|error| failed("the step on the GPU", error))
     }
 
-    /// Finds the fastest of several kernels, by launching them over what is in the plan's buffers: before the plan has run over
-    /// them, which makes everything anew that they write.
+    /// Finds the fastest of several kernels by launching them on the plan's buffers. This happens before the plan runs, which
+    /// then overwrites everything that they wrote.
     fn choose(&self, bases: &Bases) -> Result<(), RunError> {
         let mut known: HashMap<&str, usize> = HashMap::new();
         for (launch, prepared) in self.plan.launches.iter().zip(&self.prepared) {
@@ -228,7 +228,7 @@ impl Engine {
         Ok(least)
     }
 
-    /// The time that a launch takes, once the kernel has been there.
+    /// The time of a launch, after the kernel has run once.
     fn milliseconds(&self, kernel: &Kernel, launcher: &Launcher, bases: &Bases) -> Result<f32, DriverError> {
         const LAUNCHES: usize = 2;
         let now = || self.room.stream.record_event(Some(CUevent_flags::CU_EVENT_DEFAULT));
@@ -249,7 +249,8 @@ impl Engine {
         unsafe { launcher.launch(kernel, &maps, &pointers, &self.room.stream) }
     }
 
-    /// Enqueues each region as one, recorded when it ran over these addresses first, and has others compute what is in between.
+    /// Enqueues each region as one graph, which is recorded when these addresses are first used, and computes the foreign
+    /// ops in between.
     fn replay(&self, addresses: &dyn Addresses, bases: Bases) -> Result<(), RunError> {
         let mut recorded = self.recorded.borrow_mut();
         let known = recorded.iter().position(|(known, _)| *known == bases);
@@ -269,7 +270,7 @@ impl Engine {
         outcome
     }
 
-    /// Regions by what they were recorded as, and what is in between.
+    /// Launches the recorded regions, and computes the foreign ops in between.
     fn play(&self, addresses: &dyn Addresses, bases: &Bases, graphs: &[CudaGraph]) -> Result<(), RunError> {
         let mut done = 0;
         for (region, graph) in self.regions.iter().zip(graphs) {
@@ -280,7 +281,7 @@ impl Engine {
         self.compute(addresses, bases, done..self.plan.launches.len())
     }
 
-    /// Has others compute the launches of `range`, which are foreign.
+    /// Computes the launches of `range`, which are foreign.
     fn compute(&self, addresses: &dyn Addresses, bases: &Bases, range: Range<usize>) -> Result<(), RunError> {
         for launch in &self.plan.launches[range] {
             let Launch::Foreign(foreign) = launch else { unreachable!("regions have all others") };
@@ -301,7 +302,7 @@ impl Engine {
         graph.ok_or_else(|| failed(what, "it is empty"))
     }
 
-    /// One launch after the other, each waited for.
+    /// Runs one launch after the other, waiting for each.
     fn observed(&self, addresses: &dyn Addresses, bases: &Bases, observe: Observer) -> Result<(), RunError> {
         for (index, launch) in self.plan.launches.iter().enumerate() {
             let start = std::time::Instant::now();
@@ -316,7 +317,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Enqueues the launch of this number.
+    /// Enqueues the launch with this index.
     fn launch(&self, bases: &Bases, index: usize) -> Result<(), RunError> {
         let launch = &self.plan.launches[index];
         let value = launch.value();
@@ -339,7 +340,7 @@ impl Engine {
     }
 }
 
-/// The longest runs of launches that are ours.
+/// The maximal ranges of launches that are not foreign.
 fn regions(launches: &[Launch]) -> Vec<Range<usize>> {
     let is_foreign = |launch: &Launch| matches!(launch, Launch::Foreign(_));
     let mut start = 0;
@@ -351,7 +352,7 @@ fn regions(launches: &[Launch]) -> Vec<Range<usize>> {
     runs.filter(|region| !region.is_empty()).collect()
 }
 
-/// The functions of all kernels by their text.
+/// Compiles all kernels; their functions by text.
 fn compile_all(
     plan: &LaunchPlan,
     context: &Arc<CudaContext>,

@@ -5,22 +5,23 @@ use reflux_ir::op::{Op, OpKind};
 use reflux_ir::{Graph, Machine, ValueId};
 use std::collections::BTreeMap;
 
-/// GFLOP/s of burn's products, whatever they multiply: a step of FLUX.1-dev at 1024² with all of its products there took 2.5 s with
-/// weights of eight bits, and 3.3 s with int8 products, on an H100.
+/// GFLOP/s of burn's products, of any type. Measured on an H100: a step of 74 TFLOP (FLUX.1-dev at 1024²) with all products
+/// on burn took 2.5 s with weights of eight bits, and 3.3 s with int8 products.
 const PRODUCTS: u64 = 25_000;
-/// How many times as long as the engine burn takes for what is bound by memory.
+/// How many times as long as the engine burn takes for ops that are bound by memory.
 const OTHERS: u64 = 4;
-/// What an op in between costs besides, in ns: what it reads and makes is copied, and both wait for each other.
+/// The additional time of an op on burn, in ns: its operands and its result are copied, and engine and burn wait for each
+/// other.
 const BETWEEN: u64 = 100_000;
 
-/// What an op takes at least, in ns.
+/// The least time of an op, in ns.
 const LAUNCH: u64 = 1_500;
 
 /// The most reasons that are listed.
 const REASONS: usize = 3;
 
-/// Which ops of `graph` run on burn's kernels under `plan`, if there are any: how many of each, why, about how much longer all
-/// takes for that, and what to do.
+/// The warning about ops of `graph` that run on burn's kernels under `plan`, if there are any: how many of each, why, about
+/// how much slower the graph becomes, and what to do.
 pub fn fallback(graph: &Graph, plan: &LaunchPlan) -> Option<String> {
     let mut by_reason: BTreeMap<(&str, &str), Vec<&ForeignOp>> = BTreeMap::new();
     for op in plan.foreign() {
@@ -40,16 +41,17 @@ pub fn fallback(graph: &Graph, plan: &LaunchPlan) -> Option<String> {
     });
     let mut said = said.collect::<Vec<_>>().join(", ");
     if others > 0 {
-        said += &format!(" and {others} others");
+        said += &format!(" and {others} more");
     }
     let slower = slowdown(graph, plan.foreign().map(|op| op.value));
     Some(format!(
-        "{count} of {of_all} ops have no kernel in the CUDA engine and run on burn's, which makes it about {slower} times as slow: \
-         {said}; to keep it on the engine, compute in bf16: products of bf16, int8 and fp8 have kernels where rows are of a multiple of 16 numbers, and attention of heads of 64 or 128"
+        "the CUDA engine has no kernel for {count} of {of_all} ops; burn's kernels compute them, which makes it about {slower} \
+         times as slow: {said}; to keep all on the engine, compute in bf16: it has kernels for products of bf16, int8 and fp8 \
+         whose rows have a multiple of 16 numbers, and for attention with heads of 64 or 128"
     ))
 }
 
-/// About how many times as long `graph` takes for running `foreign` on burn's kernels, by the model of an H100.
+/// About how many times as long `graph` takes with `foreign` on burn's kernels, by the cost table of an H100.
 fn slowdown(graph: &Graph, foreign: impl Iterator<Item = ValueId>) -> String {
     let machine = Machine::named("h100").expect("there is a table of it");
     let added = foreign.map(|id| {
@@ -61,7 +63,7 @@ fn slowdown(graph: &Graph, foreign: impl Iterator<Item = ValueId>) -> String {
         };
         on_burn.saturating_sub(own).saturating_add(BETWEEN)
     });
-    // What depends on the weights alone takes no time in the model, but a launch here.
+    // Ops that depend only on weights take no time in the cost table, but a launch here.
     let all = machine.of_graph(graph).max(LAUNCH.saturating_mul(graph.op_count() as u64)).max(1);
     let slower = all.saturating_add(added.fold(0, u64::saturating_add)) as f64 / all as f64;
     if slower < 10.0 { format!("{slower:.1}") } else { format!("{slower:.0}") }

@@ -13,7 +13,7 @@ const GEMM: &str = include_str!("kernels/gemm_sm90.cuh");
 const ROWS: &str = include_str!("kernels/gemm_rows.cuh");
 const PIXELS: &str = include_str!("kernels/gemm_pixels.cuh");
 
-/// Rows of a tile, and threads: a warpgroup that fetches, two that compute 64 rows each.
+/// Rows of a tile, and threads: one warpgroup fetches, two compute 64 rows each.
 const TILE_ROWS: usize = 128;
 const THREADS: u32 = 384;
 
@@ -23,17 +23,17 @@ const CLUSTER: usize = 2;
 /// Shared memory that a block may have on Hopper, in bytes.
 const SHARED: usize = 227 << 10;
 
-/// Staging of eight warps: eight rows of 64 numbers each.
+/// Bytes of staging: eight rows of 64 numbers for each of eight warps.
 const STAGING: usize = 8 * 8 * 64 * 4;
 
-/// With fewer rows most of a tile is empty.
+/// With fewer rows, most of a tile is empty.
 const FEWEST_ROWS: usize = 64;
 
-/// The product `x · Wᵀ` of `kind`, of matrices `[x, W]`, and all that becomes of its columns, part by part, as one kernel:
-/// several that do the same, the first of them the best guess. Formulas read `operands`.
+/// The product `x · Wᵀ` of `kind`, of matrices `[x, W]`, with the epilogues of all its columns, part by part, as one kernel.
+/// Returns several kernels that do the same, the best guess first. Formulas read `operands`.
 ///
 /// # Errors
-/// If the GPU, the shapes or the places are not what it is for.
+/// If the kernels do not support the GPU, the shapes or the layouts.
 pub fn kernels(
     gpu: Gpu,
     kind: MatmulKind,
@@ -68,11 +68,11 @@ pub fn kernels(
     product.kernels(gpu, scaling, parts, operands)
 }
 
-/// The convolution of `x` `[batch, height, width, in]` with `weight` `[out, kernel, kernel, in]`, and what becomes of it:
-/// `y` of `[batch, height, width, out]` in all. Several kernels, as [`kernels`] has them.
+/// The convolution of `x` `[batch, height, width, in]` with `weight` `[out, kernel, kernel, in]`, and its epilogue:
+/// the result is `[batch, height, width, out]`. Returns several kernels, like [`kernels`].
 ///
 /// # Errors
-/// If the GPU, the shapes or the places are not what it is for.
+/// If the kernels do not support the GPU, the shapes or the layouts.
 pub fn convolution(
     gpu: Gpu,
     [x, weight]: [&View; 2],
@@ -81,12 +81,12 @@ pub fn convolution(
     y: PlacedSegment,
 ) -> Result<Vec<Kernel>, Unsupported> {
     let &[batch, height, width, columns] = &y.target.shape[..] else {
-        return Err(Unsupported("a picture has four axes".into()));
+        return Err(Unsupported("a picture must have four axes".into()));
     };
     let (channels, kernel) = (x.shape[3], weight.shape[1]);
     let places = kernel * kernel;
     let Some(weight) = weight.reshape(&[1, columns, places, channels]) else {
-        return Err(Unsupported("a weight is not contiguous".into()));
+        return Err(Unsupported("the weight is not contiguous".into()));
     };
     let [tile_height, tile_width] = tile_pixels(height, width);
     let text = format!(
@@ -113,16 +113,16 @@ struct Tiled {
     kind: MatmulKind,
     rows: usize,
     columns: usize,
-    /// Tiles one below the other.
+    /// The number of tiles along the rows.
     row_tiles: usize,
-    /// Of four axes, as they are fetched.
+    /// With four axes, as TMA fetches it.
     x: View,
     x_tile: [usize; 3],
-    /// Of four axes.
+    /// With four axes.
     weight: View,
-    /// That of the product's columns.
+    /// The axis of the weight that is the product's columns.
     weight_axis: usize,
-    /// What the kernel takes to go through x and the weight.
+    /// The part of the source that says how to fetch x and the weight.
     text: String,
 }
 
@@ -137,7 +137,7 @@ impl Tiled {
         /// Smaller products, in FLOP, are not tuned.
         const LEAST_CHOICE: usize = 8_000_000_000;
         if !gpu.is_hopper() {
-            return Err(Unsupported("the kernel is for sm_90a".into()));
+            return Err(Unsupported("the kernel requires sm_90a".into()));
         }
         let clusters = gpu.processors as usize / CLUSTER;
         let mut widths = tile_columns(self.row_tiles.div_ceil(CLUSTER), self.columns, clusters);
@@ -148,14 +148,14 @@ impl Tiled {
         widths.into_iter().map(|width| self.kernel(clusters, width, &epilogue)).collect()
     }
 
-    /// With tiles of this many columns.
+    /// The kernel with tiles of this many columns.
     fn kernel(&self, clusters: usize, width: usize, epilogue: &Epilogue) -> Result<Kernel, Unsupported> {
         let Self { kind, rows, columns, ref text, .. } = *self;
         let row_tiles = self.row_tiles.div_ceil(CLUSTER);
         let mut weight_tile = [1; 3];
         weight_tile[self.weight_axis] = width / CLUSTER;
         let maps = vec![TensorMap::of(&self.x, &self.x_tile)?, TensorMap::of(&self.weight, &weight_tile)?];
-        // What is fetched lies at a multiple of 1024 bytes; each stage has two barriers.
+        // TMA writes to multiples of 1024 bytes; each stage has two barriers.
         let stage = (TILE_ROWS + width) * TILE_BYTES + 16;
         let stages = (SHARED - 1024 - STAGING) / stage;
         let text = format!(
@@ -180,10 +180,11 @@ impl Tiled {
     }
 }
 
-/// The fastest tile widths for a product with `row_tiles` tiles of rows, counted by cluster, the best guess first: wide tiles
-/// read less, narrow ones leave fewer clusters idle in the last round.
+/// The tile widths expected to be fastest for a product with `row_tiles` tiles along its rows, counted by cluster, the best
+/// guess first. Wide tiles read less; narrow ones leave fewer clusters idle in the last round.
 fn tile_columns(row_tiles: usize, columns: usize, clusters: usize) -> Vec<usize> {
-    /// The fixed cost of a tile, in columns. With this value the estimate picks the widths measured fastest for FLUX.1 on an H100.
+    /// The fixed cost of a tile, in columns. With this value, the estimate picks the widths that were measured fastest for
+    /// transformers of 3072 features (FLUX.1-dev) on an H100.
     const START: usize = 48;
     /// At most this many are measured, and only those expected to take at most an eighth longer than the best guess.
     const CHOICES: usize = 3;
@@ -209,7 +210,7 @@ fn tile_pixels(height: usize, width: usize) -> [usize; 2] {
 mod tests {
     use super::*;
 
-    /// On an H100, whose clusters of two are 66.
+    /// On an H100, which has 66 clusters of two.
     #[test]
     fn tiles_leave_few_clusters_without_work() {
         assert_eq!(tile_columns(16, 12288, 66)[0], 256);

@@ -4,7 +4,7 @@ use crate::ops::position::{position_ids, relative_buckets, rope_table};
 use reflux_ir::op::Op;
 use reflux_ir::{Graph, HostTensor, ValueId};
 
-/// Whether the value of `id` is known from the ops alone, and small.
+/// Whether the value of `id` depends on no input or weight, and is small.
 pub fn is_known(graph: &Graph, id: ValueId) -> bool {
     match graph[id].op {
         Op::PositionIds(_) | Op::RelativeBuckets(_) => true,
@@ -13,7 +13,7 @@ pub fn is_known(graph: &Graph, id: ValueId) -> bool {
     }
 }
 
-/// The value of `id`, where it is known from the ops alone or a constant.
+/// The value of `id`, if it depends on no input or weight.
 pub fn known(graph: &Graph, id: ValueId) -> Option<HostTensor> {
     match &graph[id].op {
         Op::Constant(constant) => {

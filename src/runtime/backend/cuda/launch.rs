@@ -8,7 +8,7 @@ use std::ffi::c_void;
 /// A kernel's function, and how it is launched.
 pub struct Launcher {
     pub function: CudaFunction,
-    /// Whether it may be on the device before what came before it is done, for which it waits itself.
+    /// Whether it may start before the preceding kernel is done, and waits for that itself.
     pub starts_early: bool,
 }
 
@@ -16,8 +16,8 @@ impl Launcher {
     /// Enqueues `kernel` with its arguments.
     ///
     /// # Safety
-    /// The function is the kernel's; it takes as many maps and pointers, to buffers of the sizes that its plan gave it, all of
-    /// which stay until the stream is through with them.
+    /// The function must be the kernel's; the maps and pointers must be as many as it takes, and point to buffers of the sizes in
+    /// its plan, which stay allocated until the stream is done with them.
     pub unsafe fn launch(
         &self,
         kernel: &Kernel,

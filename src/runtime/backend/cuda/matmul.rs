@@ -1,4 +1,4 @@
-//! Descriptions of products for cuBLASLt and for the tensor core kernels.
+//! Descriptions of products for cuBLASLt and for the tensor-core kernels.
 
 use super::unsupported::Unsupported;
 use super::view::{Pointer, View};
@@ -18,12 +18,12 @@ pub struct MatmulLaunch {
     pub y: Pointer,
     pub y_stride: usize,
     pub bias: Option<Pointer>,
-    /// Whether `y` is the tanh GELU of that.
+    /// Whether the tanh GELU of that is computed.
     pub gelu: bool,
 }
 
 impl MatmulLaunch {
-    /// `y = x · Wᵀ` of what lies at these views.
+    /// `y = x · Wᵀ` of these views.
     pub fn new(kind: MatmulKind, [x, weight, y]: [&View; 3]) -> Result<Self, Unsupported> {
         let matrix = |view: &View| {
             view.rows().ok_or_else(|| Unsupported("rows of a product are not evenly spaced".into()))
@@ -37,16 +37,16 @@ impl MatmulLaunch {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MatmulKind {
-    /// bf16 by bf16, in f32, to bf16.
+    /// bf16 by bf16, summed in f32, result in bf16.
     Bf16,
-    /// i8 by i8, to i32.
+    /// i8 by i8, result in i32.
     I8,
-    /// f8e4m3 by f8e4m3, in f32, to f32.
+    /// f8e4m3 by f8e4m3, summed in f32, result in f32.
     F8,
 }
 
 impl MatmulKind {
-    /// What cuBLASLt makes.
+    /// The dtype of cuBLASLt's result.
     pub fn sums(self) -> DType {
         match self {
             Self::Bf16 => DType::BF16,

@@ -1,4 +1,4 @@
-//! The CUDA engine: a graph of fused ops as kernels of our own over one block of memory, on a stream of its own.
+//! The CUDA engine: runs a graph of fused ops as Reflux's own kernels, in one block of memory, on its own stream.
 //!
 //! burn-cuda owns the device, the weights, inputs and results; the engine takes their addresses and waits for burn at the
 //! graph's edges only. An op without a kernel in the engine runs on burn's kernels in between, with a warning.
@@ -43,7 +43,7 @@ fn hash(text: &str) -> u64 {
     hasher.finish()
 }
 
-/// What a plan has to know of the GPU that it is for.
+/// What a plan has to know about its GPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gpu {
     /// Its compute capability.
@@ -53,7 +53,7 @@ pub struct Gpu {
 }
 
 impl Gpu {
-    /// That of `info`.
+    /// The GPU that `info` describes.
     fn of(info: &DeviceInfo) -> Self {
         Self {
             capability: info.compute_capability.unwrap_or((8, 0)),
@@ -61,7 +61,7 @@ impl Gpu {
         }
     }
 
-    /// Whether it has wgmma and TMA as this architecture has them (`sm_90a`).
+    /// Whether it has Hopper's wgmma and TMA (`sm_90a`).
     fn is_hopper(self) -> bool {
         self.capability == (9, 0)
     }

@@ -61,7 +61,7 @@ impl Backend for Nvidia {
 
     fn planned_memory(&self, graph: &Graph) -> Option<PlannedMemory> {
         let info = self.probe().ok()?;
-        // A single value larger than the device is not planned: its sizes may be absurd.
+        // A graph that is larger than the device is not planned: its sizes may be absurd.
         if Liveness::new(graph).peak_bytes > info.memory {
             return None;
         }
@@ -69,13 +69,13 @@ impl Backend for Nvidia {
         let results = graph.outputs().iter().map(|output| graph[output.value].fact.bytes());
         Some(PlannedMemory {
             inside: plan.arena as u64 + WORKSPACE as u64 + crossing(graph, &plan),
-            // The results of each graph alternate between two places.
+            // The results of each graph alternate between two buffers.
             results: 2 * results.sum::<u64>(),
         })
     }
 }
 
-/// The most that burn takes for one of the ops that the engine leaves to it: copies of what it reads, and what it makes.
+/// The most bytes that burn takes for one of the ops that the engine leaves to it: copies of its operands, and its result.
 fn crossing(graph: &Graph, plan: &LaunchPlan) -> u64 {
     let taken = |op: &ForeignOp| {
         let operands = graph.operands(op.value).into_iter().zip(&op.operands);

@@ -9,14 +9,14 @@ use std::sync::Arc;
 /// Memory that cuBLASLt may work in, in bytes; NVIDIA's advice for Hopper is 32 MiB.
 pub const WORKSPACE: usize = 64 << 20;
 
-/// A stream, what is worked in on it, and the values inside of a graph.
+/// A stream, its workspace, and the memory for values inside of graphs.
 pub struct Room {
     pub context: Arc<CudaContext>,
     pub stream: Arc<CudaStream>,
     workspace: CudaSlice<u8>,
-    /// What the largest of the plans needs, in bytes.
+    /// The bytes that the largest of the plans needs.
     needed: Cell<usize>,
-    /// Taken when something runs: while weights are loaded, it would be in the way.
+    /// Allocated when something first runs, so that it takes no memory while weights are loaded.
     arena: RefCell<Option<CudaSlice<u8>>>,
     /// Page-locked memory, through which host and device exchange small data.
     exchange: RefCell<Option<PinnedHostSlice<u8>>>,
@@ -25,7 +25,7 @@ pub struct Room {
 impl Room {
     pub fn new() -> Result<Self, RunError> {
         let context = CudaContext::new(0).map_err(|error| failed("the CUDA context", error))?;
-        // The room's stream is the only one that touches what is launched on it; waits are its own.
+        // Only the room's stream uses memory of this context, so events to synchronise streams are not needed.
         // SAFETY: no slice of this context is used on two streams at once.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(|error| failed("the CUDA stream", error))?;
@@ -40,20 +40,20 @@ impl Room {
         })
     }
 
-    /// Announces a plan whose values take `bytes`.
+    /// Registers a plan whose values take `bytes`.
     pub fn need(&self, bytes: usize) {
         self.needed.set(self.needed.get().max(bytes));
     }
 
-    /// The address of WORKSPACE bytes.
+    /// The address of [`WORKSPACE`] bytes.
     pub fn workspace(&self) -> u64 {
         self.workspace.device_ptr(&self.stream).0
     }
 
-    /// Enqueues copies of host memory to addresses on the device. The stream has to have been waited for since the last ones.
+    /// Enqueues copies of host memory to addresses on the device. The stream must have been waited for since the last call.
     ///
     /// # Safety
-    /// At each address is device memory of as many bytes, which stays until the stream has been waited for.
+    /// Each address must be that of device memory of as many bytes, which stays allocated until the stream has been waited for.
     pub unsafe fn upload(&self, parts: &[(&[u8], u64)]) -> Result<(), DriverError> {
         let bytes = parts.iter().map(|(from, _)| from.len()).sum();
         if bytes == 0 {
@@ -63,7 +63,7 @@ impl Room {
             for (from, to) in parts {
                 let (part, rest) = memory.split_at_mut(from.len());
                 part.copy_from_slice(from);
-                // SAFETY: the caller vouches for the places; the memory is written again after the stream is through.
+                // SAFETY: the caller vouches for the addresses; the memory is written again only after the stream is done.
                 unsafe { result::memcpy_htod_async(*to, part, self.stream.cu_stream()) }?;
                 memory = rest;
             }
@@ -71,13 +71,13 @@ impl Room {
         })
     }
 
-    /// What is at an address on the device, once all that was enqueued is done.
+    /// The bytes at an address on the device, once everything enqueued is done.
     ///
     /// # Safety
     /// At the address is device memory of as many bytes.
     pub unsafe fn download(&self, from: u64, bytes: usize) -> Result<Vec<u8>, DriverError> {
         self.exchanged(bytes, |memory| {
-            // SAFETY: the caller vouches for the place; the bytes are there before they are read, as the stream is waited for.
+            // SAFETY: the caller vouches for the address; the stream is waited for before the bytes are read.
             unsafe { result::memcpy_dtoh_async(memory, from, self.stream.cu_stream()) }?;
             self.stream.synchronize()?;
             Ok(memory.to_vec())
@@ -102,11 +102,11 @@ impl Room {
         exchange(&mut memory[..bytes])
     }
 
-    /// The address of as many bytes as the largest of the announced plans needs.
+    /// The address of as many bytes as the largest of the registered plans needs.
     pub fn arena(&self) -> Result<u64, RunError> {
         let mut arena = self.arena.borrow_mut();
         if arena.as_ref().is_none_or(|arena| arena.len() < self.needed.get()) {
-            // The old one goes first.
+            // The old one is freed first.
             *arena = None;
             *arena = Some(taken(&self.stream, self.needed.get().max(1))?);
         }
@@ -115,6 +115,6 @@ impl Room {
 }
 
 fn taken(stream: &Arc<CudaStream>, bytes: usize) -> Result<CudaSlice<u8>, RunError> {
-    // SAFETY: nothing is read that was not written before: plans write each value before they read it.
+    // SAFETY: plans write each value before they read it.
     unsafe { stream.alloc::<u8>(bytes) }.map_err(|error| failed("device memory", error))
 }

@@ -30,15 +30,15 @@ struct OnBurn {
     graph: Graph,
     /// Weights, constants, and what is known from the ops alone, as the engine reads them.
     weights: HashMap<ValueId, Value<Cuda>>,
-    /// Of those the ones that foreign ops read otherwise than the engine does.
+    /// Those that foreign ops read in another layout than the engine.
     plain: HashMap<ValueId, Value<Cuda>>,
-    /// Those of the weights, which stay where they are.
+    /// The addresses of the weights, which do not move.
     addresses: HashMap<(ValueId, Piece), u64>,
-    /// How ops are run that the engine has no kernel for.
+    /// The instructions of ops that the engine has no kernel for.
     instructions: HashMap<ValueId, Instruction>,
-    /// Where inputs are.
+    /// The addresses of inputs.
     inputs: RefCell<HashMap<(ValueId, Piece), Placed>>,
-    /// The places between which results alternate: when one is reused, the step that read it as a carried value is over.
+    /// The buffers between which results alternate. When one is reused, the step that read it as a carried value is over.
     results: RefCell<VecDeque<ResultAddresses>>,
     device: CudaDevice,
 }
@@ -73,7 +73,7 @@ pub fn runner(
         if let Op::Input(_) = graph[id].op {
             continue;
         }
-        // A constant of the graph is a number among the weights, unless it is a result.
+        // Values that depend on no input are kept with the weights.
         if let Some(tensor) = known(graph, id) {
             weights.insert(id, upload_flat(tensor, device));
         }
@@ -113,31 +113,31 @@ fn engine(graph: &Graph, gpu: Gpu, room: &Rc<Room>) -> Result<Engine, RunError> 
     }
 }
 
-/// Where an input was when it was last read.
+/// The address of an input when it was last read.
 struct Placed {
-    /// Of the value.
+    /// The version of the value.
     version: u64,
     address: u64,
-    /// The engine's own copy, which is always in the same place, if that is where it is read.
+    /// The engine's own copy, at a fixed address, if the engine reads that.
     copy: Option<FloatTensor<Cuda>>,
 }
 
-/// What has to be done for inputs to be where they are read.
+/// What must be done before inputs can be read.
 #[derive(Default)]
 struct Changes<'a> {
-    /// Whether some are there, or may be written over, only once burn is done.
+    /// Whether burn must be waited for, because it still writes or reads some of them.
     waits: bool,
-    /// Bytes that are to be at an address.
+    /// Bytes to be copied to an address.
     uploads: Vec<(&'a [u8], u64)>,
     /// Copies this many bytes from one address to another.
     copies: Vec<(u64, u64, usize)>,
 }
 
-/// Inputs of no more bytes are copied to where the engine has its own: it records steps by the addresses of all that they read,
-/// and burn has such inputs somewhere else at every step.
+/// Inputs of at most this many bytes are copied to a buffer of the engine: it records steps for fixed addresses, and burn
+/// allocates such inputs elsewhere at every step.
 const COPIED: usize = 1 << 20;
 
-/// Places of a graph's results, and their addresses.
+/// Buffers for a graph's results, and their addresses.
 type ResultAddresses = Vec<(Value<Cuda>, u64)>;
 
 struct Places<'a> {
@@ -180,13 +180,13 @@ unsafe impl Addresses for Places<'_> {
             // SAFETY: both are pieces of values of one type; `made` lives until the engine has been waited for, below.
             unsafe { engine.copy(from, to, bytes) }?;
         }
-        // What was made is gone when this returns.
+        // `made` is freed when this returns.
         engine.wait()
     }
 }
 
 impl Places<'_> {
-    /// An input, a weight or a constant, for burn.
+    /// An input, a weight or a constant, as burn's tensor.
     fn leaf(&self, id: ValueId) -> Result<Value<Cuda>, RunError> {
         if let Some(weight) = self.on.plain.get(&id).or_else(|| self.on.weights.get(&id)) {
             return Ok(weight.clone());
@@ -197,7 +197,7 @@ impl Places<'_> {
 }
 
 impl OnBurn {
-    /// Where a piece of the value `id` is that crosses over, and its bytes.
+    /// The address of a piece of the value `id` that is copied between engine and burn, and its bytes.
     fn crossing(
         &self,
         id: ValueId,
@@ -216,7 +216,8 @@ impl OnBurn {
         }
     }
 
-    /// The value `id` out of the engine's memory, for burn; it is there once the engine has been waited for.
+    /// Copies the value `id` from the engine's memory to a tensor of burn, which is valid once the engine has been waited
+    /// for.
     fn received(&self, id: ValueId, edge: &Crossing, bases: &[u64]) -> Result<Value<Cuda>, RunError> {
         let (fact, device) = (&self.graph[id].fact, &self.device);
         let dtype = burn_dtype(fact.dtype);
@@ -229,7 +230,7 @@ impl OnBurn {
             None if dtype.is_float() => Value::Float(data),
             None => Value::Int(data),
         };
-        // burn may still read what was there before.
+        // burn may still read the previous content.
         settled(device, &self.graph[id].name)?;
         for &piece in Piece::of(fact) {
             let (from, bytes) = self.crossing(id, edge, piece, bases)?;
@@ -240,7 +241,7 @@ impl OnBurn {
         Ok(value)
     }
 
-    /// Sees to it that it is known where `kept` is, the graph's input `id`: adds to `changes` what makes that true.
+    /// Finds or chooses the address of `kept`, the graph's input `id`, and adds to `changes` what must be done first.
     fn place<'k>(
         &self,
         id: ValueId,
@@ -282,20 +283,20 @@ impl OnBurn {
         Ok(())
     }
 
-    /// Has the device do what `changes` ask for, before what is run next.
+    /// Makes the device carry out `changes` before anything that is run later.
     fn make(&self, changes: &Changes) -> Result<(), RunError> {
         if changes.waits {
             settled(&self.device, "before a step")?;
         }
         // SAFETY: `place` has the addresses of tensors that are as large as the inputs that they are for. Copies are kept by `inputs`,
-        // and what is copied by who runs the step, until that has been waited for.
+        // and the caller keeps what is copied until the step has been waited for.
         unsafe {
             self.engine.upload(&changes.uploads)?;
             changes.copies.iter().try_for_each(|&(from, to, bytes)| self.engine.copy(from, to, bytes))
         }
     }
 
-    /// New places for the results.
+    /// New buffers for the results.
     fn room(&self) -> Result<ResultAddresses, RunError> {
         let empty = |value: ValueId| {
             let fact = &self.graph[value].fact;

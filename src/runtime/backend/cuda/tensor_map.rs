@@ -1,4 +1,4 @@
-//! Tensor maps, by which TMA fetches tiles by coordinates.
+//! Tensor maps, with which TMA fetches tiles by coordinates.
 
 use super::unsupported::Unsupported;
 use super::view::{Pointer, View};
@@ -25,29 +25,29 @@ impl TensorMap {
     /// `view`, whose last axis is the innermost, in tiles of `tile` elements of its other axes, the outermost first.
     ///
     /// # Errors
-    /// If it does not lie as TMA asks for: rows of neighbours, everything at multiples of 16 bytes.
+    /// If TMA does not support its layout: rows must be contiguous, and offsets and strides multiples of 16 bytes.
     pub fn of(view: &View, tile: &[usize]) -> Result<Self, Unsupported> {
         if view.dtype.bits() < 8 {
-            return Err(Unsupported(format!("TMA fetches no {} codes here", view.dtype)));
+            return Err(Unsupported(format!("TMA does not fetch {} codes", view.dtype)));
         }
         let bytes = view.dtype.bytes();
         let (&last, outer) = view.strides.split_last().expect("a tensor has axes");
         let is_aligned = |count: &usize| (count * bytes).is_multiple_of(16);
         let is_far = outer.iter().any(|stride| stride * bytes >= 1 << 40);
         if last != 1 || !outer.iter().chain([&view.offset]).all(is_aligned) || is_far {
-            return Err(Unsupported("rows are not where TMA could fetch them".into()));
+            return Err(Unsupported("the layout of the rows is not one that TMA can fetch".into()));
         }
         Ok(Self {
             pointer: Pointer::to(view),
             dtype: view.dtype,
             extents: view.shape.iter().rev().copied().collect(),
-            // Along an axis of one, any stride will do that is no zero.
+            // Along an axis of extent 1, any stride but zero will do.
             strides: outer.iter().rev().map(|stride| (stride * bytes).max(16)).collect(),
             tile: [TILE_BYTES / bytes].into_iter().chain(tile.iter().rev().copied()).collect(),
         })
     }
 
-    /// What a kernel takes for it, where the tensor is at `address` on the device.
+    /// The kernel argument for it, with the tensor at `address` on the device.
     pub fn encode(&self, address: u64) -> Result<Encoded, DriverError> {
         use sys::CUtensorMapDataType::{
             CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
@@ -59,7 +59,9 @@ impl TensorMap {
             DType::F32 => CU_TENSOR_MAP_DATA_TYPE_FLOAT32,
             DType::I32 => CU_TENSOR_MAP_DATA_TYPE_INT32,
             DType::I8 | DType::F8E4M3 => CU_TENSOR_MAP_DATA_TYPE_UINT8,
-            DType::U4 | DType::Block(_) => unreachable!("`of` takes whole bytes, one or more to an element"),
+            DType::U4 | DType::Block(_) => {
+                unreachable!("`of` refuses whole bytes, one or more to an element")
+            }
         };
         let (extents, strides): (Vec<u64>, Vec<u64>) = (
             self.extents.iter().map(|&n| n as u64).collect(),
@@ -68,7 +70,7 @@ impl TensorMap {
         let tile: Vec<u32> = self.tile.iter().map(|&n| n as u32).collect();
         let every = vec![1u32; tile.len()];
         let mut encoded = Encoded(sys::CUtensorMap_st { opaque: [0; 16] });
-        // SAFETY: each pointer is to as many numbers as the rank says, the strides to one less; the map is written whole.
+        // SAFETY: each pointer is to as many numbers as the rank, the strides to one fewer; the call writes the whole map.
         unsafe {
             sys::cuTensorMapEncodeTiled(
                 &raw mut encoded.0,

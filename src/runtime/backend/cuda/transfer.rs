@@ -20,10 +20,10 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Bytes that are on their way at once; as many are written meanwhile.
+/// Bytes of a chunk: one is being uploaded while the next is written.
 const CHUNK: usize = 32 << 20;
 
-/// Bytes that one thread writes.
+/// Bytes that one thread writes at a time.
 const SHARE: usize = 1 << 20;
 
 /// Below this many bytes, burn's own upload is as fast.
@@ -33,9 +33,9 @@ const LARGE: usize = 1 << 18;
 pub struct Uploader {
     device: CudaDevice,
     stream: Arc<CudaStream>,
-    /// Each with when it has been read.
+    /// Each with the event that it has been read.
     chunks: [(PinnedHostSlice<u8>, CudaEvent); 2],
-    /// That of the engines of all graphs of the program, once there is one.
+    /// Shared by the engines of all graphs of the program, once there is one.
     room: Option<Rc<Room>>,
 }
 
@@ -57,7 +57,7 @@ impl Uploader {
     /// Copies `bytes` to an address on the device.
     ///
     /// # Safety
-    /// The address is that of device memory of at least this many bytes that nothing else uses.
+    /// The address must be that of device memory of at least this many bytes that nothing else uses.
     unsafe fn copy(&mut self, bytes: &[u8], to: u64) -> Result<(), DriverError> {
         self.stream.context().bind_to_thread()?;
         for (index, part) in bytes.chunks(CHUNK).enumerate() {
@@ -86,7 +86,7 @@ impl Loader<Cuda> for Uploader {
         let place = empty(&shape, dtype, &self.device);
         let to = address(&place)?;
         settled(&self.device, "loading")?;
-        // SAFETY: the place was made for as many bytes, and burn is through with what was there before.
+        // SAFETY: the memory was allocated for as many bytes, and burn is done with its previous content.
         let copied = unsafe { self.copy(&data.bytes, to) };
         copied.map_err(|error| failed("the upload of a weight", error))?;
         Ok(if dtype.is_float() { Value::Float(place) } else { Value::Int(place) })
@@ -111,12 +111,12 @@ impl Drop for Uploader {
     }
 }
 
-/// Gives back the device memory that burn keeps for what may come.
+/// Frees the device memory that burn keeps for later allocations.
 pub fn release_unused(device: &CudaDevice) {
     <Cuda as Backend>::memory_cleanup(device);
 }
 
-/// Weights one after the other, each copied once to where it stays; the operands back where they do not follow each other so.
+/// Concatenates weights, copying each once to where it stays. Returns the operands if they are not contiguous in the result.
 pub fn concat(op: &Concat, fact: &Fact, operands: Vec<Value<Cuda>>) -> Result<Value<Cuda>, Vec<Value<Cuda>>> {
     let axis = axis_index(op.axis, fact.shape.len());
     let is_outermost = fact.shape[..axis].iter().all(|&extent| extent == 1);
@@ -124,7 +124,8 @@ pub fn concat(op: &Concat, fact: &Fact, operands: Vec<Value<Cuda>>) -> Result<Va
     joined.ok_or(operands)
 }
 
-/// `value` in one piece, in memory of just its size: what stays would keep burn's larger pages from being given back.
+/// `value`, contiguous and in memory of exactly its size: otherwise it would keep one of burn's larger pages from being
+/// freed.
 pub fn compact(value: Value<Cuda>) -> Value<Cuda> {
     let alone = |x: &FloatTensor<Cuda>| join(std::iter::once(x), &x.shape().to_vec(), x.dtype());
     match in_one_piece(value) {
@@ -156,7 +157,7 @@ fn number(value: &Value<Cuda>) -> Option<&FloatTensor<Cuda>> {
     if let Value::Float(tensor) = value { Some(tensor) } else { None }
 }
 
-/// One tensor of `parts`, which lie in one piece each. burn's tensors on a GPU are of one type, whatever they hold.
+/// Joins `parts`, each of them contiguous, into one tensor. burn's GPU tensors have the same Rust type for all dtypes.
 fn join<'a>(
     parts: impl Iterator<Item = &'a FloatTensor<Cuda>> + Clone,
     shape: &[usize],
@@ -169,7 +170,7 @@ fn join<'a>(
     CudaContext::new(0).and_then(|context| context.bind_to_thread()).ok()?;
     for part in parts {
         let bytes = part.shape().num_elements() * dtype.size();
-        // SAFETY: both are in use by nobody else, as burn is through with its work; their sizes add up to the whole's.
+        // SAFETY: nothing else uses either, as burn's work is done; the sizes of the parts add up to that of the whole.
         unsafe { result::memcpy_dtod_sync(to, address(part).ok()?, bytes) }.ok()?;
         to += bytes as u64;
     }

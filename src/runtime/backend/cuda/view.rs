@@ -6,7 +6,7 @@ use reflux_ir::DType;
 /// A part of a buffer, seen as a tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
-    /// The buffer's number in its plan.
+    /// The buffer's index in its plan.
     pub buffer: usize,
     /// In elements, from the start of the buffer.
     pub offset: usize,
@@ -30,7 +30,7 @@ impl View {
         part
     }
 
-    /// A dense tensor whose axes follow each other in memory as `order` says, the outermost first.
+    /// A dense tensor whose axes are in memory in this order, the outermost first.
     pub fn ordered(buffer: usize, shape: &[usize], dtype: DType, order: &[usize]) -> Self {
         let mut strides = vec![1; shape.len()];
         let mut size = 1;
@@ -44,19 +44,19 @@ impl View {
     /// The axes in memory order, the outermost first; axes of equal stride keep their order.
     pub fn order(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.shape.len()).collect();
-        // Along an axis of one, a stride says nothing.
+        // Along an axis of extent 1, the stride does not matter.
         let key = |axis: usize| if self.shape[axis] == 1 { usize::MAX } else { self.strides[axis] };
         order.sort_by_key(|&axis| std::cmp::Reverse(key(axis)));
         order
     }
 
-    /// With axis `perm[i]` as axis i.
+    /// The view with axis `perm[i]` as axis i.
     pub fn permuted(&self, perm: &[usize]) -> Self {
         let of = |from: &[usize]| perm.iter().map(|&axis| from[axis]).collect();
         Self { shape: of(&self.shape), strides: of(&self.strides), ..self.clone() }
     }
 
-    /// With axes of one in front, up to `rank` in all.
+    /// The view with leading axes of extent 1, up to `rank` axes in all.
     pub fn with_rank(&self, rank: usize) -> Self {
         let added = rank - self.shape.len();
         let led =
@@ -64,13 +64,13 @@ impl View {
         Self { shape: led(1, &self.shape), strides: led(0, &self.strides), ..self.clone() }
     }
 
-    /// The same elements under another shape, if they can be seen so where they lie.
+    /// The same elements under another shape, if that is possible without copying.
     pub fn reshape(&self, shape: &[usize]) -> Option<Self> {
         let strides = reshaped(&self.shape, &self.strides, shape)?;
         Some(Self { shape: shape.to_vec(), strides, ..self.clone() })
     }
 
-    /// The strides under a result of `shape`, 0 along axes that repeat.
+    /// The strides when broadcast to `shape`, 0 along axes that repeat.
     pub fn broadcast(&self, shape: &[usize]) -> Vec<usize> {
         let added = shape.len() - self.shape.len();
         let own = self
@@ -86,7 +86,7 @@ impl View {
         self.is_same_place(&Self { offset: self.offset, ..Self::whole(self.buffer, &self.shape, self.dtype) })
     }
 
-    /// Whether both are the same elements in the same order; along an axis of one, a stride says nothing.
+    /// Whether both views are the same elements in the same order; strides along axes of extent 1 do not matter.
     pub fn is_same_place(&self, other: &Self) -> bool {
         let matter = |view: &Self| -> Vec<usize> {
             let strides = view.strides.iter().zip(&view.shape).filter(|(_, extent)| **extent != 1);
@@ -96,7 +96,7 @@ impl View {
             == (other.buffer, other.offset, &other.shape, matter(other))
     }
 
-    /// As a matrix over the last axis: rows, columns and the distance of rows, if the rows are at one distance.
+    /// The view as a matrix over the last axis: rows, columns and the distance between rows, if that is constant.
     pub fn rows(&self) -> Option<[usize; 3]> {
         let (&columns, leading) = self.shape.split_last()?;
         let rows: usize = leading.iter().product();
@@ -119,7 +119,7 @@ impl Pointer {
         Self { buffer: view.buffer, offset: view.dtype.stored_bytes(view.offset) }
     }
 
-    /// Where it points to, by where each buffer is.
+    /// The address, given that of each buffer.
     pub fn address(&self, bases: &[u64]) -> u64 {
         bases[self.buffer] + self.offset as u64
     }
@@ -137,13 +137,13 @@ mod tests {
         assert!(!heads.is_contiguous());
         assert_eq!(heads.reshape(&[2, 8, 32]).unwrap(), whole.slice(2, 32, 64));
         assert_eq!(heads.reshape(&[16, 4, 8]).unwrap().strides, [96, 8, 1]);
-        // Channels last: pixels follow each other, as do their channels.
+        // Channels last: pixels are contiguous, as are their channels.
         let pixels = View::ordered(0, &[1, 8, 4, 6], DType::BF16, &[0, 2, 3, 1]);
         assert_eq!((&pixels.strides[..], pixels.order()), (&[192, 1, 48, 8][..], vec![0, 2, 3, 1]));
         let tokens = pixels.reshape(&[1, 8, 24]).unwrap().permuted(&[0, 2, 1]);
         assert!(tokens.is_contiguous());
         assert_eq!(View::whole(0, &[5], DType::F32).with_rank(3).broadcast(&[2, 4, 5]), [0, 0, 1]);
-        // Rows of a slice do not follow each other.
+        // Rows of a slice are not contiguous.
         assert_eq!(heads.reshape(&[2, 256]), None);
         assert_eq!(whole.slice(1, 2, 4).rows(), None);
         assert_eq!(View::whole(0, &[1, 8, 96], DType::F32).slice(1, 2, 4).rows(), Some([2, 96, 96]));

@@ -2,14 +2,14 @@
 
 use super::matmul::MatmulKind;
 
-/// A kind of product in the terms of PTX.
+/// A kind of product in terms of PTX.
 struct PtxProduct {
-    /// C's type of the sums, and the constraint of a register that holds one.
+    /// The C type of the sums, and the constraint of a register that holds one.
     sum: &'static str,
     register: char,
-    /// What 32 bytes hold, and the types of result and operands, as the instruction's name ends.
+    /// The end of the instruction's name: how many elements 32 bytes hold, and the types of result and operands.
     types: &'static str,
-    /// Signs and transpositions, where the instruction has them.
+    /// Signs and transpositions, if the instruction has them.
     tail: &'static str,
 }
 
@@ -27,8 +27,8 @@ impl PtxProduct {
     }
 }
 
-/// The function `multiply(sums, x, weight, add)`, which starts a product of 64 rows by `width` columns, to SUMS numbers of
-/// `sum_type` in each thread; where it does not add, it replaces.
+/// The function `multiply(sums, x, weight, add)`, which starts a product of 64 rows by `width` columns, into SUMS numbers of
+/// `sum_type` in each thread; without `add`, it overwrites them.
 pub fn multiply(kind: MatmulKind, width: usize) -> String {
     let PtxProduct { sum, register, types, tail } = PtxProduct::of(kind);
     let sums = width / 2;

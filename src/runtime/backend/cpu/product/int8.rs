@@ -1,5 +1,5 @@
-//! Products of i8 codes, exactly, in i32. AVX2 widens sixteen codes of each to i16, multiplies them and adds neighbours to
-//! eight i32 in one instruction. The compiler does not generate that, so intrinsics are used.
+//! Exact products of i8 codes in i32. AVX2 widens sixteen codes of each operand to i16, then multiplies them and adds
+//! neighbours, giving eight i32, in one instruction. The compiler does not generate it, so intrinsics are used.
 
 use super::{COLUMNS, MicroKernel, Number, multiply};
 use crate::backend::cpu::matrix::Matrix;
@@ -35,7 +35,7 @@ impl MicroKernel for Portable {
     }
 }
 
-/// Loops, not closures over arrays, and inlined throughout: what is not inlined is compiled without AVX2.
+/// Loops rather than closures over arrays, and everything inlined, because code that is not is compiled without AVX2.
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use super::{COLUMNS, MicroKernel};
@@ -98,7 +98,7 @@ mod tests {
     use burn::tensor::{DType, Shape, TensorData};
     use burn_flex::{Flex, FlexTensor};
 
-    /// Reproducible codes, the extreme ones often.
+    /// Reproducible codes, with the extreme ones frequent.
     fn codes(count: usize, seed: u32) -> Vec<i8> {
         let mut state = seed;
         let mut next = || {

@@ -4,7 +4,7 @@ use super::{COLUMNS, MicroKernel, Number, multiply};
 use crate::backend::cpu::matrix::Matrix;
 use pulp::{Arch, Simd, WithSimd};
 
-/// With [`COLUMNS`] columns as many sums as there are registers for, beside what is multiplied.
+/// With [`COLUMNS`] columns, as many sums as there are registers for besides the factors.
 pub const ROWS: usize = 3;
 
 impl Number for f32 {

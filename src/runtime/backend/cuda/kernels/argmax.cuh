@@ -1,4 +1,4 @@
-// Where the first of the largest of COLUMNS numbers is, a warp for each row.
+// The index of the first of the largest of COLUMNS numbers, one warp per row.
 extern "C" __global__ void __launch_bounds__(32) argmax(const int* __restrict__ x, int* __restrict__ to) {
   begin();
   x += blockIdx.x * (long long)COLUMNS;

@@ -1,17 +1,17 @@
 // Attention of bf16 heads of 64 or 128: softmax(scale * q k^T + bias) v, by tiles (FlashAttention-2: Dao, 2023).
 //
-// A block takes QUERIES queries of one head, 16 of them to a warp, and passes over the keys KEYS at a time; keys and values of
-// the next pass are on their way while this one is computed. Scores are f32, and stay in registers.
+// A block computes QUERIES queries of one head, 16 per warp, and passes over the keys KEYS at a time; keys and values of the
+// next pass are fetched while this one is computed. Scores are f32, and stay in registers.
 //
 // Set by the host: DIM, elements of a head; QUERIES_TOTAL, KEYS_TOTAL; SCALE_LOG2 (the scale times log2 e); IS_CAUSAL, whether a
 // query sees no later keys; HAS_BIAS; and for each of Q, K, V, O the distance in elements of one batch, token and head from the
-// next, as in Q_BATCH, Q_TOKEN, Q_HEAD. Of the bias the tokens are the queries, the keys are neighbours.
+// next, as in Q_BATCH, Q_TOKEN, Q_HEAD. For the bias, tokens are the queries; the keys are contiguous.
 
 #define WARPS 8
 #define QUERIES (16 * WARPS)
 #define KEYS 64
 
-// What scores are to be multiplied by for powers of two. With a bias they have been already.
+// The factor of scores for powers of two. With a bias, they have been multiplied already.
 #define LOG2_E 1.4426950408889634
 #define UNIT (HAS_BIAS ? 1.0f : (float)SCALE_LOG2)
 
@@ -41,7 +41,7 @@ __device__ __forceinline__ void multiply(float (&c)[4], const unsigned (&a)[4], 
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-// ROWS rows of DIM elements from `first` on; what is beyond the last of `total` is zero.
+// ROWS rows of DIM elements from `first` on; rows beyond the last of `total` are zero.
 template <int ROWS>
 __device__ __forceinline__ void fetch(half_bits* to, const half_bits* from, long long stride, int first, int total) {
 #pragma unroll
@@ -85,14 +85,14 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32, 1)
   float out[DIM / 8][4];
 #pragma unroll
   for (int n = 0; n < DIM / 8; ++n) out[n][0] = out[n][1] = out[n][2] = out[n][3] = 0.0f;
-  // Of the two rows that a thread has a part of.
+  // For the two rows that a thread holds a part of.
   float largest[2] = {-1e30f, -1e30f}, total[2] = {0.0f, 0.0f};
 
   for (int pass = 0; pass < passes; ++pass) {
     const half_bits* k_tile = k_tiles + (pass & 1) * KEYS * DIM;
     const half_bits* v_tile = v_tiles + (pass & 1) * KEYS * DIM;
     const int next = pass + 1;
-    // The keys of this pass are there; its values may still be on their way.
+    // The keys of this pass have arrived; its values may still be in flight.
     asm volatile("cp.async.wait_group 1;");
     __syncthreads();
     if (pass == 0) {
@@ -175,7 +175,7 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32, 1)
         out[n][half * 2 + 1] *= shrink;
       }
     }
-    // The values of this pass are there; the keys of the next one may be on their way.
+    // The values of this pass have arrived; the keys of the next one may be in flight.
     asm volatile("cp.async.wait_group 1;");
     __syncthreads();
     if (next < passes) fetch<KEYS>(v_tiles + (next & 1) * KEYS * DIM, v, V_TOKEN, next * KEYS, KEYS_TOTAL);

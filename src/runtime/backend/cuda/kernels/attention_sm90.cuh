@@ -5,7 +5,7 @@
 // the tensor cores add up the values of the pass before; and the two groups take turns at starting products, so that one
 // weighs while the products of the other run. Scores, weights and sums stay in registers.
 //
-// Blocks take tiles of QUERIES queries in turns, however many blocks there are, and fetch for the next one while they finish one.
+// Blocks are persistent: they share out the tiles of QUERIES queries, and fetch the next tile while they finish one.
 //
 // Set by the host: KEYS, a multiple of 16, and `multiply(scores, q, k, add)`, which starts the product of 64 queries, KEYS keys and 16
 // of their elements; QUERIES_TOTAL, KEYS_TOTAL, HEADS, BATCHES, SCALE_LOG2 (the scale times log2 e, above zero), and the distance in
@@ -26,7 +26,7 @@
 
 typedef unsigned short bf16;
 typedef unsigned long long descriptor;
-// One of those that a barrier waits for, if it is here.
+// Arrives at a barrier, if `is_here`.
 __device__ __forceinline__ void arrive(unsigned barrier, bool is_here) {
   asm volatile("{\n.reg .pred here;\nsetp.ne.b32 here, %1, 0;\n@here mbarrier.arrive.shared::cta.b64 _, [%0];\n}" ::"r"(barrier), "r"((int)is_here) : "memory");
 }
@@ -39,10 +39,10 @@ __device__ __forceinline__ void fetch(unsigned to, int box, const TensorMap& map
   }
 }
 
-// What the tensor cores are told of a matrix in shared memory: its address, two distances, and that rows of 128 bytes are swizzled;
-// all in units of 16 bytes. Eight rows lie one after another, and the next eight 1024 bytes on. A matrix that is contiguous in the
-// direction of the products is not wider than a row, so `apart` means nothing; one contiguous in the other direction is wider, and
-// its next 64 columns are `apart` bytes on.
+// The tensor cores' descriptor of a matrix in shared memory: its address, two distances, and that rows of 128 bytes are
+// swizzled; all in units of 16 bytes. Eight rows lie one after another, and the next eight 1024 bytes on. A matrix that is
+// contiguous in the direction of the products is not wider than a row, so `apart` means nothing; one contiguous in the other
+// direction is wider, and its next 64 columns are `apart` bytes on.
 __device__ __forceinline__ descriptor describe(unsigned address, unsigned apart) {
   return 1ull << 62 | 1024ull >> 4 << 32 | (descriptor)(apart >> 4) << 16 | address >> 4;
 }
@@ -60,18 +60,18 @@ __device__ __forceinline__ void multiply_values(float (&out)[DIM / 2], const uns
                : "r"(weights[0]), "r"(weights[1]), "r"(weights[2]), "r"(weights[3]), "l"(v));
 }
 
-// What was done to registers is done before products that start from here on.
+// Orders accesses to registers before products that start from here on.
 __device__ __forceinline__ void start_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ __forceinline__ void end_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 
-// Until at most PENDING groups of products are unfinished.
+// Waits until at most PENDING groups of products are unfinished.
 template <int PENDING>
 __device__ __forceinline__ void await_products() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
 }
 
-// Keeps the compiler from moving what is done to these registers over this place: products are not done with them where their
-// instructions stand.
+// Keeps the compiler from moving accesses to these registers across this point: products still use them after their
+// instruction was issued.
 template <int COUNT>
 __device__ __forceinline__ void hold(float (&registers)[COUNT]) {
 #pragma unroll
@@ -84,17 +84,17 @@ __device__ __forceinline__ void hold(unsigned (&registers)[COUNT]) {
   for (int i = 0; i < COUNT; ++i) asm volatile("" : "+r"(registers[i])::"memory");
 }
 
-// A turn at starting products is given by the group before.
+// The other group passes on the turn to start products.
 __device__ __forceinline__ void take_turn(int group) { asm volatile("bar.sync %0, 256;" ::"r"(1 + group) : "memory"); }
 __device__ __forceinline__ void give_turn(int group) { asm volatile("bar.arrive %0, 256;" ::"r"(1 + (group ^ 1)) : "memory"); }
 
 // How much a score may exceed the base of its row, as a power of two of weights. Weights above one are as exact as those below,
-// so a base is kept until it is passed by this much (Flash Attention 4): then sums are seldom multiplied.
+// so a base is kept until a score exceeds it by this much (Flash Attention 4). Sums then seldom have to be rescaled.
 constexpr float SLACK_LOG2 = 8.0f;
 
-// Scores to weights, in place. A thread has a part of two rows: registers 0 and 1 of four are of one, 2 and 3 of the other. A
-// weight is relative to that of a score of `base`. Whether the sums of earlier passes are to be multiplied by `shrink`; `total`
-// already is.
+// Turns scores into weights, in place. A thread holds parts of two rows: of four registers, 0 and 1 are of one, 2 and 3 of
+// the other. Weights are relative to that of the score `base`. Returns whether the sums of earlier passes must be multiplied
+// by `shrink`, as `total` has been.
 template <bool IS_FIRST>
 __device__ __forceinline__ bool weigh(float (&scores)[KEYS / 2], float (&base)[2], float (&total)[2], float (&shrink)[2]) {
   float largest[2];
@@ -136,7 +136,7 @@ __device__ __forceinline__ bool weigh(float (&scores)[KEYS / 2], float (&base)[2
   return is_rebased;
 }
 
-// Scores lie in registers as the tensor cores take weights, but for their size.
+// Scores are in the registers in which the tensor cores expect weights; only the element size differs.
 __device__ __forceinline__ void pack_weights(unsigned (&weights)[KEYS / 4], const float (&scores)[KEYS / 2]) {
 #pragma unroll
   for (int i = 0; i < KEYS / 4; ++i) weights[i] = pack(scores[2 * i], scores[2 * i + 1]);
@@ -195,16 +195,16 @@ extern "C" __global__ void __launch_bounds__((1 + GROUPS) * 128, 1)
   const unsigned v_tiles = k_tiles + STAGES * KV_BYTES;
   const unsigned barriers = v_tiles + STAGES * KV_BYTES;
   const unsigned q_full = barriers, q_empty = barriers + 8;
-  // Of the first stage; the next is 8 bytes on.
+  // The barriers of the first stage; those of the next are 8 bytes on.
   const unsigned k_full = barriers + 16, k_empty = k_full + STAGES * 8, v_full = k_empty + STAGES * 8, v_empty = v_full + STAGES * 8;
-  // The same in all threads of a warp, which the compiler is to know.
+  // Tells the compiler that this is the same in all threads of a warp.
   const int warp = __shfl_sync(0xffffffffu, (int)threadIdx.x / 32, 0), lane = threadIdx.x % 32;
   const int tiles = QUERY_BLOCKS * HEADS * BATCHES;
   const int first_tile = blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z), tiles_step = gridDim.x * gridDim.y * gridDim.z;
 
   if (threadIdx.x == 0) {
     make_barrier(q_full, 1);
-    // What was read is given back by each warp: the others of its group may not be done.
+    // Each warp releases what it has read, because the other warps of its group may not be done.
     make_barrier(q_empty, GROUPS * 4);
 #pragma unroll
     for (int stage = 0; stage < STAGES; ++stage) {
@@ -226,7 +226,7 @@ extern "C" __global__ void __launch_bounds__((1 + GROUPS) * 128, 1)
     unsigned pass = 0, q_parity = 1;
     for (int tile = first_tile; tile < tiles; tile += tiles_step, q_parity ^= 1) {
       const int token = tile % QUERY_BLOCKS * QUERIES, heads = tile / QUERY_BLOCKS, head = heads % HEADS, batch = heads / HEADS;
-      // Values come one pass behind the keys, as they are used.
+      // Values follow one pass after the keys, in the order of their use.
 #pragma unroll 1
       for (int block = PASSES - 1; block >= -1; --block) {
         if (block >= 0) {
@@ -306,7 +306,7 @@ extern "C" __global__ void __launch_bounds__((1 + GROUPS) * 128, 1)
       hold(scores);
       arrive(k_empty + k_stage * 8, is_voice);
       const bool is_rebased = weigh<false>(scores, base, total, shrink);
-      // Over since long. But its branch keeps the assembler from waiting for the sums before the weights are made, which it would.
+      // This has ended long ago, but without the branch the assembler would wait for the sums before it computes the weights.
       wait(v_full + v_stage * 8, v_parity);
       await_products<0>();
       hold(out);

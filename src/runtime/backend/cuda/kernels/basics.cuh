@@ -1,4 +1,4 @@
-// What kernels of every kind are made of.
+// Functions for kernels of every kind.
 
 __device__ __forceinline__ unsigned shared_address(const void* p) { return (unsigned)__cvta_generic_to_shared(p); }
 
@@ -21,7 +21,7 @@ __device__ __forceinline__ unsigned pack(float low, float high) {
   return y;
 }
 
-// Where a kernel may be on the device before what came before it is done: waits for that, and lets what comes next be there.
+// For a kernel that may start before the preceding one is done: waits for that one, and lets the next kernel start.
 __device__ __forceinline__ void begin() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;\ngriddepcontrol.launch_dependents;" ::: "memory");

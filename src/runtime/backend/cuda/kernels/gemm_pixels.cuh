@@ -1,6 +1,7 @@
 // Convolutions of BATCH pictures of HEIGHT by WIDTH with CHANNELS channels, which are neighbours in memory, as products
-// without the matrix: a tile is of TILE_HEIGHT by TILE_WIDTH pixels, a step of TILE_BYTES of the channels under one of KERNEL *
-// KERNEL places of the weight, whose pixels lie PADDING less than that further. What is outside of the picture is zero.
+// without the matrix: a tile has TILE_HEIGHT by TILE_WIDTH pixels, and a step multiplies TILE_BYTES of the channels at one
+// of the KERNEL * KERNEL positions of the weight, shifted by that position less PADDING. Pixels outside of the picture are
+// zero.
 
 #define TILE_BYTES 128
 #define TILE_CHANNELS (TILE_BYTES / ELEMENT_BYTES)
@@ -20,7 +21,7 @@ __device__ __forceinline__ void fetch_weight(unsigned to, const TensorMap* map, 
   fetch_for_all(to, map, step % SLICES * TILE_CHANNELS, step / SLICES, column, 0, barrier, CLUSTER);
 }
 
-// ROWS, which is none, of what is no pixel.
+// The row of a pixel; ROWS, which is out of range, outside of the picture.
 __device__ __forceinline__ int row_at(int tile, int row) {
   const int x = tile % TILES_X * TILE_WIDTH + row % TILE_WIDTH, y = tile / TILES_X % TILES_Y * TILE_HEIGHT + row / TILE_WIDTH;
   const int picture = tile / (TILES_X * TILES_Y);

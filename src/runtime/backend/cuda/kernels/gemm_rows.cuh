@@ -1,4 +1,4 @@
-// Products of matrices: a tile is of TILE_ROWS rows, a step of TILE_BYTES of their FEATURES.
+// Products of matrices: a tile has TILE_ROWS rows, and a step multiplies TILE_BYTES of their FEATURES.
 
 #define TILE_BYTES 128
 #define STEPS ((FEATURES * ELEMENT_BYTES + TILE_BYTES - 1) / TILE_BYTES)

@@ -1,12 +1,13 @@
-// Products x · Wᵀ with what is done to each element of them, for sm_90a.
+// Products x · Wᵀ with an epilogue, for sm_90a.
 //
 // A warpgroup fetches tiles of x and W by TMA, STAGES of them ahead; two others multiply them by wgmma, 64 rows of the tile
-// each, their sums in registers. Blocks stay, and take tile after tile, so that the next one's first stages arrive while the
-// last one is written. CLUSTER blocks one below the other share the tile of W, of which each fetches a part for all.
+// each, their sums in registers. Blocks are persistent and compute tile after tile, so that the next tile's first stages
+// arrive while the last one is written. CLUSTER blocks with neighbouring rows share the tile of W; each fetches a part of it
+// for all.
 //
-// Set by the host: ROWS and COLUMNS of the product; TILE_COLUMNS, a multiple of 16; CLUSTER and STAGES; ELEMENT_BYTES of x and W;
-// PARAMETERS and ARGUMENTS of `finish(sums, rows, first)`, which takes eight neighbours of four rows to where they go, if they are
-// part of the product; and
+// Set by the host: ROWS and COLUMNS of the product; TILE_COLUMNS, a multiple of 16; CLUSTER and STAGES; ELEMENT_BYTES of x
+// and W; PARAMETERS and ARGUMENTS of `finish(sums, rows, first)`, which applies the epilogue to eight neighbours of four
+// rows and stores those that are part of the product; and
 // - `multiply(sums, x, weight, add)`, which starts the product of 64 rows and 32 bytes of their features to SUMS `sum_type`s;
 // - what tells products of matrices from convolutions: ROW_TILES, tiles one below the other; STEPS, each over TILE_BYTES of what
 //   is summed up; IS_RAGGED, whether tiles reach beyond the product; `fetch_x` and `fetch_weight` of a step; and `row_at`, which row of the product a row of a tile is.
@@ -16,11 +17,12 @@
 #define X_BYTES (TILE_ROWS * TILE_BYTES)
 #define W_BYTES (TILE_COLUMNS * TILE_BYTES)
 #define STAGE_BYTES (X_BYTES + W_BYTES)
-// Of a warp's staging: 64 columns of eight rows.
+// The size of a warp's staging: 64 columns of eight rows.
 #define CHUNK 64
 #define STAGING_BYTES (8 * CHUNK * 4)
 
-// At the barrier of a block of the cluster. It has only read what it gives back, so that no writes need to be seen there.
+// Arrives at the barrier of a block of the cluster. The caller has only read the stage, so there are no writes to make
+// visible.
 __device__ __forceinline__ void arrive_at(unsigned barrier, int block) {
   asm volatile(
       "{\n"
@@ -35,11 +37,11 @@ __device__ __forceinline__ unsigned long long matrix(unsigned address) {
   return (unsigned long long)((address & 0x3ffff) >> 4) | 1ULL << 16 | 64ULL << 32 | 1ULL << 62;
 }
 
-// Adds the products of a stage once it is there; the first of a tile replace what was in `sums`. They are in flight then.
+// Starts adding the products of a stage once it has arrived; the first ones of a tile overwrite `sums`.
 template <bool FIRST>
 __device__ __forceinline__ void multiply_stage(sum_type (&sums)[SUMS], unsigned full, unsigned long long x, unsigned long long weight, int stage, int parity) {
   wait(full + stage * 8, parity);
-  // Descriptors count in units of 16 bytes.
+  // Descriptors are in units of 16 bytes.
   const int start = stage * (STAGE_BYTES / 16);
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 #pragma unroll
@@ -128,7 +130,7 @@ extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(384
         const int last = stage;
         if (++stage == STAGES) stage = 0, parity ^= 1;
         multiply_stage<false>(sums, full, x, weight, stage, parity);
-        // What was multiplied before this stage has been read.
+        // The products of the preceding stage have been computed, so it can be released.
         asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
         if (threadIdx.x % 128 < CLUSTER) arrive_at(empty + last * 8, threadIdx.x % 128);
       }
@@ -136,18 +138,19 @@ extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(384
       if (threadIdx.x % 128 < CLUSTER) arrive_at(empty + stage * 8, threadIdx.x % 128);
       if (++stage == STAGES) stage = 0, parity ^= 1;
 
-      // By way of shared memory a thread gets eight neighbours, to be moved as one, and eight threads those of a whole cache line.
+      // Through shared memory, a thread gets eight neighbours, which it moves in one access, and eight threads a whole cache
+      // line.
       const int column = lane % 8 * 8;
       int rows[4];
       EACH(4) rows[e] = row_at(row * CLUSTER + block, half * 64 + warp * 16 + e * 4 + lane / 8);
-// Not unrolled: as often as there are chunks, what `finish` does would not fit into the cache of instructions.
+// Not unrolled: copies of `finish` for all chunks would not fit into the instruction cache.
 #pragma unroll 1
       for (int chunk = 0; chunk * CHUNK < TILE_COLUMNS; ++chunk) {
         float acc[4][8];
 #pragma unroll
         for (int part = 0; part < 2; ++part) {
           __syncwarp();
-          // Which registers these are must be known in advance.
+          // Registers must be known at compile time.
 #pragma unroll
           for (int known = 0; known * CHUNK < TILE_COLUMNS; ++known) {
             if (known == chunk) stage_sums(sums, known, part, own, lane);
@@ -164,7 +167,7 @@ extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(384
       }
     }
   }
-  // No block may be gone while another one still tells it what it has read.
+  // No block may exit while another one can still arrive at its barriers.
   if (CLUSTER > 1) {
     __syncthreads();
     asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");

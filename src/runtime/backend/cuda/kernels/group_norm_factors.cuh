@@ -1,5 +1,5 @@
-// What a picture's channels are to be multiplied by, and what is to be added then, to be normalised group by group: of the sums
-// of PARTS parts that group_norm_sums makes.
+// The factor and the summand of each of a picture's channels that normalise it group by group, computed from the sums of
+// PARTS parts that group_norm_sums computes.
 //
 // Set by the host: ELEMENT, the type of x, weight and bias; CHANNELS, GROUPS, PIXELS and PARTS; PICTURE_STRIDE in elements; EPS.
 

@@ -1,5 +1,5 @@
-// Sums of a picture's groups of channels, and of their squares, over PART of its pixels; of what they are more than the group's
-// first, so that squares do not drown what tells them apart.
+// Sums of a picture's groups of channels, and of their squares, over PART of its pixels. The group's first number is
+// subtracted from each, so that the variance does not cancel in the difference of large sums.
 //
 // Set by the host: ELEMENT, the type of x; CHANNELS, which are neighbours in memory, GROUPS of them, and PIXELS; PICTURE_STRIDE
 // and PIXEL_STRIDE in elements.

@@ -1,4 +1,4 @@
-// What kernels for sm_90a fetch by, and wait for.
+// TMA and barriers, for kernels for sm_90a.
 
 // A CUtensorMap.
 struct __align__(64) TensorMap { unsigned long long words[16]; };
@@ -13,13 +13,13 @@ __device__ __forceinline__ void arrive_with_bytes(unsigned barrier, int bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
 }
 
-// Until the phase of this parity has ended; of a new barrier the phase of parity 1 has.
+// Waits until the phase of this parity has ended; for a new barrier, the phase of parity 1 counts as ended.
 __device__ __forceinline__ void wait(unsigned barrier, unsigned parity) {
   asm volatile("{\n.reg .pred over;\nAGAIN:\nmbarrier.try_wait.parity.shared::cta.b64 over, [%0], %1;\n@!over bra AGAIN;\n}" ::"r"(barrier), "r"(parity)
                : "memory");
 }
 
-// A tile of a tensor of four axes, from these coordinates on, the innermost first; what is outside of the tensor is zero.
+// A tile of a tensor of four axes, from these coordinates on, the innermost first; elements outside of the tensor are zero.
 __device__ __forceinline__ void fetch(unsigned to, const TensorMap* map, int c0, int c1, int c2, int c3, unsigned barrier) {
   asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4, %5}], [%6];" ::"r"(to),
                "l"(map), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(barrier)

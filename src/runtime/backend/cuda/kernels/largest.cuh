@@ -1,4 +1,4 @@
-// The largest magnitude that each of PARTS blocks sees of COUNT numbers, rounded by ROUND.
+// The largest magnitude of the part of COUNT numbers that each of PARTS blocks reads, rounded by ROUND.
 extern "C" __global__ void __launch_bounds__(THREADS) largest(const ELEMENT* __restrict__ x, float* __restrict__ parts) {
   begin();
   float most = 0.0f;

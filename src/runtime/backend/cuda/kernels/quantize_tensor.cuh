@@ -1,5 +1,6 @@
-// Codes of COUNT numbers by one scale, which follows from the largest magnitudes of PARTS parts of them; rounding is ROUND's, MOST
-// the code of the largest. From the last number to the first: the last were read last, and may still be in the cache.
+// Codes of COUNT numbers with one scale, computed from the largest magnitudes of PARTS parts. ROUND rounds to the scale's
+// dtype, and MOST is the code of the largest number. Goes from the last number to the first, since the last ones may still
+// be in the cache.
 extern "C" __global__ void __launch_bounds__(THREADS)
     quantize_tensor(const ELEMENT* __restrict__ x, const float* __restrict__ parts, CODE* __restrict__ codes, float* __restrict__ scales) {
   begin();

@@ -1,4 +1,4 @@
-// What kernels of formulas are made of. A row of C elements is held by T threads: each has K chunks of V neighbours, the
+// Functions for kernels of formulas. A row of C elements is held by T threads: each has K chunks of V neighbours, the
 // first of them at lane * V. Elements beyond the end of a row are zero and are not stored.
 
 struct __align__(2) bf16 { unsigned short bits; };
@@ -65,22 +65,22 @@ __device__ __forceinline__ float logistic2(float x) { return reciprocal_approxim
 __device__ __forceinline__ float silu(float x) { return x * logistic2(1.4426950f * x); }
 __device__ __forceinline__ float quick_gelu(float x) { return x * logistic2(2.4554670f * x); }
 __device__ __forceinline__ float gelu(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678f)); }
-// The unit's own tanh, within 2^-11, is as exact as what bf16 can tell. Its argument is sqrt(2 / pi) (x + 0.044715 x^3).
+// The hardware's tanh, within 2^-11, is exact enough for bf16. Its argument is sqrt(2 / pi) (x + 0.044715 x^3).
 __device__ __forceinline__ float gelu_tanh(float x) {
   float y;
   asm("tanh.approx.f32 %0, %1;" : "=f"(y) : "f"(x * (0.79788456f + 0.035677408f * (x * x))));
   return 0.5f * x + 0.5f * x * y;
 }
 
-// Not a number if one of them is not, as fminf and fmaxf are not.
+// NaN if one of them is NaN, unlike fminf and fmaxf.
 __device__ __forceinline__ float lesser(float a, float b) { return a < b || a != a ? a : b; }
 __device__ __forceinline__ float greater(float a, float b) { return a > b || a != a ? a : b; }
 
-// V neighbours moved as one.
+// V neighbours, moved in one access.
 template <class T, int V> struct __align__(sizeof(T) * V) Pack { T at[V]; };
 
-// Stores V neighbours as one. Those of two bytes, which the compiler would store four bytes at a time, each time parts of sectors,
-// by an instruction that it does not know to store: nothing that a kernel stores is read by it again.
+// Stores V neighbours in one access. For types of two bytes, inline assembly is used: the compiler would store four bytes at
+// a time, and each time a part of a sector. It need not know about the store, as no kernel reads again what it stores.
 template <int V, class Y> __device__ __forceinline__ void put(Y* y, const float* x) {
   if constexpr (sizeof(Y) == 2 && V % 4 == 0) {
     unsigned pairs[V / 2];
@@ -97,7 +97,7 @@ template <int V, class Y> __device__ __forceinline__ void put(Y* y, const float*
   }
 }
 
-// V neighbours as numbers; of codes, before they are scaled.
+// V neighbours as numbers; codes are not scaled yet.
 template <class X> __device__ constexpr bool is_f8() { return false; }
 template <> __device__ constexpr bool is_f8<f8e4m3>() { return true; }
 
@@ -140,7 +140,7 @@ __device__ __forceinline__ void load(float (&y)[V * K], const X* x, int lane) {
   }
 }
 
-// What each element has a SIZEth of: the scale of its group.
+// The scale of each element's group of SIZE elements.
 template <int C, int T, int V, int K, int SIZE, class X>
 __device__ __forceinline__ void spread(float (&y)[V * K], const X* x, int lane) {
 #pragma unroll
@@ -188,7 +188,7 @@ struct Largest {
   }
 };
 
-// Over the T threads of a row, which all are here, as are all others of their warps; each gets the result.
+// Reduces over the T threads of a row; each gets the result. All threads of their warps must call it.
 template <int T, class F> __device__ __forceinline__ float reduce(float x, F f) {
 #pragma unroll
   for (int step = T < 32 ? T / 2 : 16; step > 0; step /= 2) x = f(x, __shfl_xor_sync(0xffffffffu, x, step));
@@ -243,7 +243,7 @@ __device__ __forceinline__ void rotate(float (&y)[V * K], const float (&x)[V * K
   }
 }
 
-// A code of y, which is a multiple of scale; multiples are counted in the scale's dtype, to which `round` rounds.
+// The code of y, in units of scale; the quotient is computed in the scale's dtype, to which `round` rounds.
 struct ToI8 {
   typedef signed char Code;
   float least;
@@ -263,7 +263,7 @@ struct ToF8E4M3 {
   }
 };
 
-// Where the largest is NaN, so is the scale, and it shows in the result.
+// If the largest is NaN, so is the scale, and NaN shows in the result.
 template <class R> __device__ __forceinline__ float scale_of(float largest, float most, float eps, R round) {
   const float scale = round(__fdiv_rn(largest, most)), least = round(eps);
   return scale < least ? least : scale;

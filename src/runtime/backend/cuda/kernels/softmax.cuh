@@ -1,7 +1,7 @@
-// Rows of scores to rows of weights that add up to one.
+// Turns rows of scores into rows of weights that add up to one.
 //
 // Set by the host: LAYOUT, see above, of COLUMNS columns and THREADS threads, of which each has ELEMENTS elements; VECTOR; and
-// SCALE_LOG2, what scores are multiplied by, times log2 e.
+// SCALE_LOG2, the factor of the scores times log2 e.
 
 extern "C" __global__ void __launch_bounds__(THREADS) softmax(const float* __restrict__ scores, bf16* __restrict__ weights) {
   begin();

@@ -1,4 +1,4 @@
-// Cosines and sines of each of TIMES times HALF frequencies.
+// Cosines and sines of each of TIMES times, at HALF frequencies.
 extern "C" __global__ void __launch_bounds__(256) timestep_embedding(const ELEMENT* __restrict__ times, float* __restrict__ to) {
   begin();
   const int index = blockIdx.x * 256 + threadIdx.x;

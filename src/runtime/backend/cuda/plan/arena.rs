@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 impl Planner<'_> {
-    /// Gives the buffers of the arena their places: as low as can be beside those that are needed at the same time.
+    /// Assigns offsets to the buffers of the arena: the lowest that do not overlap buffers needed at the same time.
     pub(super) fn finish(mut self) -> LaunchPlan {
         let mut lives: HashMap<usize, (usize, usize)> = HashMap::new();
         for (at, launch) in self.launches.iter().enumerate() {
@@ -49,7 +49,7 @@ impl Planner<'_> {
 }
 
 impl LaunchPlan {
-    /// The first and the last launch that each buffer of the arena is for, and its bytes there.
+    /// For each buffer of the arena, the first and the last launch that uses it, and its bytes in the arena.
     pub fn lives(&self) -> Vec<(usize, usize, Range<usize>)> {
         let life = |(index, buffer): (usize, &Buffer)| {
             let Owner::Arena(start) = buffer.place else { return None };

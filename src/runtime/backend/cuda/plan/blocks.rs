@@ -1,7 +1,7 @@
 //! Numbers of GGML's blocks.
 
 use super::planner::Planner;
-use crate::backend::cuda::source::{Kernel, PRELUDE, Stored, c_type};
+use crate::backend::cuda::source::{Kernel, PRELUDE, StoredValue, c_type};
 use crate::backend::cuda::unsupported::Unsupported;
 use crate::backend::cuda::view::Pointer;
 use reflux_ir::{Fact, ValueId};
@@ -18,7 +18,7 @@ impl Planner<'_> {
         id: ValueId,
         blocks: ValueId,
         fact: &Fact,
-    ) -> Result<Stored, Unsupported> {
+    ) -> Result<StoredValue, Unsupported> {
         let format = self.graph[blocks].fact.dtype.block().expect("it has blocks");
         let (blocks, made) = (self.data(blocks)?, self.target(id, fact));
         if !made.data.is_contiguous() || !made.data.offset.is_multiple_of(EACH) {

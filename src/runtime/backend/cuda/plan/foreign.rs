@@ -1,4 +1,4 @@
-//! Ops without a kernel in the engine: their operands are copied to where burn reads them, and their results back.
+//! Ops without a kernel in the engine: their operands are copied to burn's tensors, and their results back.
 
 use super::planner::Planner;
 use super::{Launch, LaunchPlan};
@@ -7,7 +7,7 @@ use crate::backend::cuda::source::{Coding, StoredValue};
 use crate::backend::cuda::view::Pointer;
 use reflux_ir::{Name, ValueId};
 
-/// An op in between, which runs elsewhere.
+/// An op between the engine's launches that burn runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForeignOp {
     pub value: ValueId,
@@ -19,11 +19,11 @@ pub struct ForeignOp {
     pub result: Crossing,
 }
 
-/// Where a value is that crosses over: all of it without gaps, row-major.
+/// Where a value is that is copied between engine and burn: contiguous, row-major.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Crossing {
     pub data: Pointer,
-    /// Of codes.
+    /// Where its scales are, if it is quantized.
     pub scales: Option<Pointer>,
 }
 
@@ -39,14 +39,14 @@ impl Crossing {
 }
 
 impl ForeignOp {
-    /// What it reads and writes of the plan's.
+    /// The pointers of the plan that it reads and writes.
     pub(super) fn pointers(&self) -> impl Iterator<Item = Pointer> + '_ {
         self.operands.iter().flatten().chain([&self.result]).flat_map(Crossing::pointers)
     }
 }
 
 impl LaunchPlan {
-    /// The ops that no kernel of ours computes.
+    /// The ops that no kernel of the engine computes.
     pub fn foreign(&self) -> impl Iterator<Item = &ForeignOp> {
         self.launches.iter().filter_map(|launch| match launch {
             Launch::Foreign(foreign) => Some(foreign),
@@ -56,7 +56,7 @@ impl LaunchPlan {
 }
 
 impl Planner<'_> {
-    /// Leaves the op of `id` to others, and what it reads that was to be computed together with it.
+    /// Leaves the op of `id` to burn, and its operands that were to be computed in the same kernel.
     pub(super) fn foreign(&mut self, id: ValueId, why: String) {
         let operands = self.graph.operands(id);
         let operands = operands.into_iter().map(|operand| self.edge(id, operand, &why)).collect();
@@ -68,7 +68,7 @@ impl Planner<'_> {
         self.stored.insert(id, made);
     }
 
-    /// Where `operand` is for others, if they do not have it.
+    /// Where `operand` is to be copied from, unless burn has it already.
     fn edge(&mut self, reader: ValueId, operand: ValueId, why: &str) -> Option<Crossing> {
         if !self.graph.is_op(operand) || is_known(self.graph, operand) {
             return None;

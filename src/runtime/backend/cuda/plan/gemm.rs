@@ -12,7 +12,7 @@ use reflux_ir::{DType, Fact, ValueId};
 use std::ops::Range;
 
 impl Planner<'_> {
-    /// The product, and what becomes of each of its segments.
+    /// Plans the product and the epilogues of its segments.
     pub(super) fn gemm(
         &mut self,
         id: ValueId,
@@ -35,7 +35,7 @@ impl Planner<'_> {
                     return Err(Unsupported("there is no kernel for weights in panels".into()));
                 }
                 let bias = args.get(2).map(|arg| self.data(operand(arg)?)).transpose()?;
-                // Rows of several pictures may be at several distances.
+                // Rows of several pictures may not be evenly spaced.
                 let x = if x.rows().is_some() { x } else { self.copied(id, &x) };
                 let scaling = Scaling { bias: bias.clone(), ..Scaling::default() };
                 if self.fused(
@@ -48,7 +48,7 @@ impl Planner<'_> {
                     return Ok(target);
                 }
                 let in_place = fact.dtype == DType::BF16 && target.data.rows().is_some();
-                // Elsewhere, numbers are rounded to bf16 on the way.
+                // If the product is not in place, it is stored rounded to bf16.
                 let y = if in_place { target.data.clone() } else { self.room(&fact.shape, DType::BF16) };
                 let is_gelu = matches!(&op.segments[..], [only] if is_gelu_of_acc(&only.body));
                 let gelu = is_gelu && bias.is_some() && in_place;
@@ -68,7 +68,7 @@ impl Planner<'_> {
             }
             [Term { op: Op::MatmulCodes(codes_op), args: codes }, Term { op: Op::Rescale(_), args }] => {
                 let factors = [operand(&codes[0])?, operand(&codes[1])?];
-                // What is rescaled is a term; the others are operands.
+                // The rescaled value is a term; the others are operands.
                 let others = args[1..].iter().map(operand).collect::<Result<Vec<_>, _>>()?;
                 let scaling = self.scaling(&[&[id], &others[..]].concat(), fact)?;
                 let [x, weight] = [self.data(factors[0])?, self.data(factors[1])?];
@@ -98,7 +98,7 @@ impl Planner<'_> {
         operands: &[ValueId],
         y: &View,
     ) -> Result<bool, Unsupported> {
-        // Codes and products are no operands of a formula.
+        // Formulas do not read codes or products.
         let read: Vec<usize> = op.segments.iter().flat_map(|segment| segment.body.operands()).collect();
         let views: Vec<View> =
             read.iter().map(|&index| self.data(operands[index])).collect::<Result<_, _>>()?;
@@ -142,7 +142,7 @@ impl Planner<'_> {
         product: impl Fn(&dyn Fn(&View) -> View) -> Accumulator,
         in_place: bool,
     ) -> Result<(), Unsupported> {
-        // Codes and products are no operands of a formula.
+        // Formulas do not read codes or products.
         let views = self.views(operands)?;
         for (Segment { columns, body }, start) in op.segments.iter().zip(op.starts()) {
             if in_place && body.result() == Arg::Acc {

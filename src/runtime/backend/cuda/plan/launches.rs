@@ -5,13 +5,13 @@ use crate::backend::cuda::matmul::MatmulLaunch;
 use crate::backend::cuda::source::Kernel;
 use reflux_ir::{Fact, Name, ValueId};
 
-/// Kernels to launch in order, and where what they read and write is.
+/// Kernels to launch in order, and the buffers that they read and write.
 pub struct LaunchPlan {
     pub buffers: Vec<Buffer>,
     pub launches: Vec<Launch>,
     /// Bytes of all buffers of results inside the graph.
     pub arena: usize,
-    /// Weights `[out, in, height, width]` that are read as `[out, height, width, in]`, and so in memory.
+    /// Weights `[out, in, height, width]` that are read, and stored, as `[out, height, width, in]`.
     pub channels_last: Vec<ValueId>,
 }
 
@@ -22,25 +22,25 @@ pub struct Buffer {
     pub bytes: usize,
 }
 
-/// Whose memory it is.
+/// Where the memory of a buffer comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// The plan's own, at this byte of its arena.
+    /// The plan's arena, at this byte.
     Arena(usize),
-    /// That of an input, a weight, or what is known from the ops alone.
+    /// An input, a weight, or a value that depends on no input.
     Given { value: ValueId, piece: Piece },
-    /// That of the graph's result of this number.
+    /// The graph's result with this index.
     Output(usize),
 }
 
-/// What a value is made of in memory.
+/// A part of a value in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Piece {
     /// Its numbers, or its codes.
     Data,
-    /// What codes are multiplied by.
+    /// The factors of codes.
     Scales,
-    /// What is added to unsigned codes.
+    /// The zero points of unsigned codes.
     Zeros,
 }
 
@@ -56,7 +56,7 @@ impl Piece {
 }
 
 pub enum Launch {
-    /// One of several kernels that do the same with the same buffers; the first is the best guess.
+    /// One of several kernels that compute the same with the same buffers; the first is the best guess.
     Kernel {
         value: Name,
         kernels: Vec<Kernel>,
@@ -65,12 +65,12 @@ pub enum Launch {
         value: Name,
         matmul: MatmulLaunch,
     },
-    /// An op that no kernel of ours computes.
+    /// An op that no kernel of the engine computes.
     Foreign(ForeignOp),
 }
 
 impl Launch {
-    /// The value that it makes, or a part of it.
+    /// The value that it computes, or a part of it.
     pub fn value(&self) -> &Name {
         match self {
             Self::Kernel { value, .. } | Self::Matmul { value, .. } => value,

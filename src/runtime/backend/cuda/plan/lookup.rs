@@ -5,8 +5,8 @@ use crate::backend::cuda::unsupported::Unsupported;
 use crate::backend::cuda::view::{Pointer, View};
 use reflux_ir::DType;
 
-/// A kernel that copies to `to`, for each number of `index`, that row of `table`; or, where `rows_apart` is not 0, of a table of
-/// its own of so many rows.
+/// A kernel that copies to `to`, for each number in `index`, that row of `table`. If `rows_apart` is not 0, each number
+/// selects from a table of its own, with this many rows.
 pub(super) fn gather(
     table: &View,
     index: &View,
@@ -33,7 +33,7 @@ pub(super) fn gather(
     })
 }
 
-/// A kernel that writes to `to` where the largest of each row of `x` is.
+/// A kernel that writes to `to` the index of the largest element of each row of `x`.
 pub(super) fn argmax(x: &View, to: &View) -> Result<Kernel, Unsupported> {
     let columns = x.shape.last().copied().unwrap_or(1);
     if x.dtype != DType::I32 || !x.is_contiguous() || !to.is_contiguous() {

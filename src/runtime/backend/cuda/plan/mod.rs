@@ -1,4 +1,4 @@
-//! A graph as launches over buffers.
+//! Plans: graphs as launches over buffers.
 
 mod arena;
 mod blocks;
@@ -24,14 +24,14 @@ use reflux_ir::op::Op;
 use reflux_ir::{Graph, Name, ValueId};
 use std::collections::{BTreeMap, HashMap};
 
-/// Plans `graph` for kernels of our own, on `gpu`; an op that none of them computes is a [`Launch::ForeignOp`].
+/// Plans `graph` for the engine's kernels on `gpu`; an op that none of them computes is a [`Launch::ForeignOp`].
 pub fn plan(graph: &Graph, gpu: Gpu) -> LaunchPlan {
     plan_without(graph, gpu, &BTreeMap::new())
 }
 
-/// [`plan`], but that the values called so are known to have no kernel, and why.
+/// [`plan`], with the names of values that are known to have no kernel, and why.
 pub fn plan_without(graph: &Graph, gpu: Gpu, refused: &BTreeMap<Name, String>) -> LaunchPlan {
-    // By id: a weight may be called like a value.
+    // By id, since a weight may have the name of a value.
     let known = refused.iter().filter_map(|(name, why)| Some((graph.find(name)?, why.clone())));
     let mut refused: HashMap<ValueId, String> = known.collect();
     loop {
@@ -48,7 +48,7 @@ pub fn plan_without(graph: &Graph, gpu: Gpu, refused: &BTreeMap<Name, String>) -
                 planner.foreign(id, why);
             }
         }
-        // What was planned for an op before it turned out to have no kernel is work for nothing: without it, then.
+        // Launches were planned for ops that turned out to have no kernel; plan again without them.
         if refused.len() == known {
             planner.copy_outputs();
             return planner.finish();
@@ -56,8 +56,8 @@ pub fn plan_without(graph: &Graph, gpu: Gpu, refused: &BTreeMap<Name, String>) -
     }
 }
 
-/// Program order, but that numbers are made of codes only when they are read: they share memory then, and may still be in the
-/// cache.
+/// Program order, except that codes are dequantized only when the numbers are read, so that these share memory, and may
+/// still be in the cache.
 fn order(graph: &Graph) -> Vec<ValueId> {
     let mut order = Vec::with_capacity(graph.len());
     let waits = |id: &ValueId| matches!(graph[*id].op, Op::Dequantize(_)) && graph.users(*id).count() > 0;

@@ -8,7 +8,7 @@ use crate::backend::cuda::view::{Pointer, View};
 use reflux_ir::op::{Arg, Binary, Body, BodyBuilder, Conv2d, GroupNorm, Op, Upsample};
 use reflux_ir::{DType, Fact, ValueId};
 
-/// `[batch, channels, height, width]` as `[batch, height, width, channels]`, and so in memory.
+/// The order of axes that stores `[batch, channels, height, width]` as `[batch, height, width, channels]`.
 const CHANNELS_LAST: [usize; 4] = [0, 2, 3, 1];
 
 impl Planner<'_> {
@@ -48,7 +48,7 @@ impl Planner<'_> {
         Ok(data.into())
     }
 
-    /// The weight of a convolution `[out, in, kernel, kernel]` as `[out, kernel, kernel, in]`, and so in memory.
+    /// The weight of a convolution `[out, in, kernel, kernel]`, stored as `[out, kernel, kernel, in]`.
     fn kernel_weight(&mut self, id: ValueId) -> Result<View, Unsupported> {
         let data = self.data(id)?;
         let is_convolution = |user| matches!(self.graph[user].op, Op::Conv2d(_));
@@ -56,7 +56,7 @@ impl Planner<'_> {
             return Err(Unsupported("the weight of a convolution is not a tensor of the checkpoint".into()));
         }
         let seen = data.permuted(&CHANNELS_LAST);
-        // Of a single place, it lies so already.
+        // A kernel of 1 × 1 is stored like this already.
         if data.shape[2..] != [1, 1] && !self.channels_last.contains(&id) {
             self.channels_last.push(id);
         }
@@ -79,9 +79,9 @@ impl Planner<'_> {
         let (batch, channels, pixels) = (x.shape[0], x.shape[3], x.shape[1] * x.shape[2]);
         let flat = x.reshape(&[batch, pixels, channels]);
         let Some(flat) = flat.filter(|_| channels.is_multiple_of(8) && channels <= 8 * 256) else {
-            return Err(Unsupported(format!("groups of {channels} channels have no kernel here")));
+            return Err(Unsupported(format!("groups of {channels} channels have no kernel")));
         };
-        // As many parts as keep every multiprocessor busy.
+        // Enough parts to keep every multiprocessor busy.
         let part = pixels.div_ceil(4 * self.gpu.processors as usize).next_multiple_of(64);
         let parts = pixels.div_ceil(part);
         let sums = self.room(&[batch, parts, op.groups, 2], DType::F32);

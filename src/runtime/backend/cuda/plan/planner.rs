@@ -11,21 +11,21 @@ use reflux_ir::{DType, Fact, Granularity, Graph, Scales, ValueId};
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// A plan in the making.
+/// A plan being built.
 pub struct Planner<'g> {
     pub gpu: Gpu,
     pub graph: &'g Graph,
     pub stored: HashMap<ValueId, StoredValue>,
     pub buffers: Vec<Buffer>,
     pub launches: Vec<Launch>,
-    /// Where values are to be made: in a result of the graph, or in a part of a concatenation.
+    /// Where values are to be computed: in a result of the graph, or in a part of a concatenation.
     pub reserved: HashMap<ValueId, View>,
-    /// Columns of products that are to be elsewhere than the others, in order.
+    /// Columns of products that go elsewhere than the others, in order.
     pub moved: HashMap<ValueId, Vec<Moved>>,
     pub channels_last: Vec<ValueId>,
 }
 
-/// Columns of a product, which a slice takes, made where a concatenation has them.
+/// Columns of a product that a slice takes and a concatenation reads, computed in place in the concatenation.
 #[derive(Clone)]
 pub struct Moved {
     pub slice: ValueId,
@@ -54,19 +54,19 @@ impl Planner<'_> {
         self.buffers.len() - 1
     }
 
-    /// A place of our own for `shape`.
+    /// New memory for `shape` in the arena.
     pub fn room(&mut self, shape: &[usize], dtype: DType) -> View {
         self.room_in_order(shape, dtype, &(0..shape.len()).collect::<Vec<_>>())
     }
 
-    /// A place of our own for `shape`, its axes in this order in memory.
+    /// New memory for `shape` in the arena, with the axes in this order.
     pub fn room_in_order(&mut self, shape: &[usize], dtype: DType, order: &[usize]) -> View {
         let bytes = shape.iter().product::<usize>() * dtype.bytes();
         let buffer = self.buffer(Owner::Arena(0), bytes);
         View::ordered(buffer, shape, dtype, order)
     }
 
-    /// Where the value of `id`, element by element one of `operands`, is to be made: they lie alike.
+    /// Where the value of `id`, computed element by element from `operands`, is to go, with the layout of the operands.
     pub fn target_like(&mut self, id: ValueId, fact: &Fact, operands: &[StoredValue]) -> StoredValue {
         match operands.iter().find(|operand| operand.data.shape[..] == fact.shape[..]) {
             Some(StoredValue { data, .. }) if !self.reserved.contains_key(&id) => {
@@ -76,13 +76,13 @@ impl Planner<'_> {
         }
     }
 
-    /// Where the value of `id`, of type `fact`, is to be made.
+    /// Where the value of `id`, of type `fact`, is to go.
     pub fn target(&mut self, id: ValueId, fact: &Fact) -> StoredValue {
         let data = self.reserved.get(&id).cloned().unwrap_or_else(|| self.room(&fact.shape, fact.dtype));
         self.with_scales(data, fact)
     }
 
-    /// `data`, of type `fact`, with places of our own for scales.
+    /// `data`, of type `fact`, with new memory for its scales.
     pub fn with_scales(&mut self, data: View, fact: &Fact) -> StoredValue {
         let coding = fact.scales.map(|scales| {
             let shape = scales_shape(scales, &fact.shape);
@@ -108,7 +108,7 @@ impl Planner<'_> {
 
     pub fn stored(&self, id: ValueId) -> Result<StoredValue, Unsupported> {
         let stored = self.stored.get(&id).cloned();
-        stored.ok_or_else(|| Unsupported(format!("{} is no value in memory", self.graph.operand(id))))
+        stored.ok_or_else(|| Unsupported(format!("{} is not stored in memory", self.graph.operand(id))))
     }
 
     pub fn data(&self, id: ValueId) -> Result<View, Unsupported> {
@@ -139,9 +139,9 @@ impl Planner<'_> {
         self.launches.push(Launch::Matmul { value: self.graph[id].name.clone(), matmul });
     }
 
-    /// The numbers at `from`, or codes as the integers that they are, to `to`.
+    /// Copies the numbers at `from`, or codes as integers, to `to`.
     pub fn copy(&mut self, id: ValueId, from: &View, to: View) {
-        // Moved unchanged.
+        // i32 is moved unchanged.
         let is_moved = from.dtype == DType::I32 && to.dtype == DType::I32;
         let moved = |view: View| if is_moved { View { dtype: DType::F32, ..view } } else { view };
         let (from, to) = (moved(from.clone()), moved(to.clone()));
@@ -156,13 +156,13 @@ impl Planner<'_> {
         room
     }
 
-    /// Results that were not made where they go.
+    /// Copies the results that were not computed in place.
     pub fn copy_outputs(&mut self) {
         for (index, output) in self.graph.outputs().to_vec().into_iter().enumerate() {
             let fact = self.graph[output.value].fact.clone();
             let buffer = self.buffers.iter().position(|buffer| buffer.place == Owner::Output(index));
             let whole = View::whole(buffer.expect("reserved"), &fact.shape, fact.dtype);
-            // A constant is nowhere yet.
+            // A constant is not in memory yet.
             let data = match self.data(output.value) {
                 Ok(data) => data,
                 Err(_) => self.given(output.value, &fact).data,
@@ -184,7 +184,7 @@ fn scales_shape(scales: Scales, shape: &[usize]) -> Vec<usize> {
     }
 }
 
-/// What scales of weights are kept in: see [`Coded`](crate::coded::Coded).
+/// The dtype of stored scales: see [`Coded`](crate::coded::Coded).
 fn scales_dtype(scales: Scales) -> DType {
     if matches!(scales.per, Granularity::Group(_)) { scales.dtype } else { DType::F32 }
 }

@@ -1,4 +1,4 @@
-//! Quantization of a whole tensor with one scale: first its largest magnitude, in parts, then the codes.
+//! Quantization of a whole tensor with one scale: a kernel for the largest magnitudes of parts, then one for the codes.
 
 use super::planner::Planner;
 use crate::backend::cuda::source::{Kernel, PRELUDE, StoredValue, c_type, encoding};
@@ -24,7 +24,7 @@ impl Planner<'_> {
         let count: usize = x.shape.iter().product();
         let is_taken = |&vector: &usize| count.is_multiple_of(vector) && x.offset.is_multiple_of(vector);
         let vector = [8, 4, 2, 1].into_iter().find(is_taken).unwrap_or(1);
-        // As many as keep the memory busy, and none without work.
+        // Enough to keep the memory busy, but none without work.
         let parts = (8 * self.gpu.processors).min((count / vector).div_ceil(THREADS as usize) as u32).max(1);
         let (encode, most, round) = encoding(op)?;
         let made = self.target(id, fact);

@@ -9,7 +9,7 @@ use reflux_ir::op::{Op, Slice, axis_index};
 use std::ops::Range;
 
 impl Planner<'_> {
-    /// Has what the graph results in made in the memory of the results.
+    /// Reserves the memory of the graph's results for the values that go there.
     pub(super) fn reserve_outputs(&mut self) {
         for (index, output) in self.graph.outputs().iter().enumerate() {
             let fact = &self.graph[output.value].fact;
@@ -20,7 +20,7 @@ impl Planner<'_> {
                 self.reserved.insert(made, view);
             }
         }
-        // Parts of a concatenation are made where it is, innermost first.
+        // Parts of a concatenation are computed in place.
         for id in self.graph.order().into_iter().rev() {
             self.reserve_parts(id);
         }
@@ -43,7 +43,7 @@ impl Planner<'_> {
             let end = start + self.graph[operand].fact.shape[axis];
             let part = whole.slice(axis, start, end);
             start = end;
-            // It is made for this reader alone.
+            // The concatenation is its only reader.
             let (made, view) = self.maker(operand, part);
             let is_alone = self.graph.users(made).count() == 1
                 && self.graph.outputs().iter().all(|output| output.value != made);
@@ -55,8 +55,8 @@ impl Planner<'_> {
         }
     }
 
-    /// Has the columns of a product that `slice` takes made at `to`, if nothing else reads them and what becomes of them can
-    /// be told apart from the others.
+    /// Reserves `to` for the columns of a product that `slice` takes, if nothing else reads them and their epilogue is
+    /// separate from that of the others.
     fn reserve_columns(&mut self, slice: ValueId, to: View) {
         let Some((gemm, columns)) = self.columns(slice) else { return };
         let Op::Gemm(op) = &self.graph[gemm].op else { return };
@@ -91,7 +91,8 @@ impl Planner<'_> {
         (axis_index(axis, rank) + 1 == rank).then_some((gemm, start..end))
     }
 
-    /// What makes `id`, seen through reshapes that nothing else reads, and how it sees `view`, which `id` is to be in.
+    /// The value of which `id` is a view, through reshapes that nothing else reads, and the view of it that corresponds to
+    /// `view` of `id`.
     fn maker(&self, id: ValueId, view: View) -> (ValueId, View) {
         let (mut made, mut view) = (id, view);
         while let Op::Reshape(_) = self.graph[made].op {
@@ -106,7 +107,7 @@ impl Planner<'_> {
     }
 }
 
-/// Whether a kernel of ours makes the value, wherever it is told to.
+/// Whether a kernel of the engine can compute the value into any memory.
 fn is_kernel(op: &Op) -> bool {
     op.is_fused()
         || is_formula(op)

@@ -50,11 +50,11 @@ impl Planner<'_> {
             Op::Rescale(_) => self.rescale(id, operands, fact),
             Op::MatmulCodes(op) => self.matmul_codes(id, *op, operands, fact),
             Op::TimestepEmbedding(op) => self.timestep_embedding(id, op, operands[0], fact),
-            other => Err(Unsupported(format!("`{}` has no kernel here", other.name()))),
+            other => Err(Unsupported(format!("`{}` has no kernel", other.name()))),
         }
     }
 
-    /// A formula of one term, constants among its operands written into it.
+    /// A formula of one term, which contains the constants among its operands.
     fn of_one_term(
         &mut self,
         id: ValueId,
@@ -105,7 +105,7 @@ impl Planner<'_> {
         self.gemm(id, &Gemm { product, segments, dtype: fact.dtype }, operands, fact)
     }
 
-    /// Whether `id` is a product of codes that is rescaled, and nothing else: the two are one product then.
+    /// Whether `id` is a product of codes that only a `rescale` reads; the two are then one product.
     pub(super) fn is_rescaled(&self, id: ValueId) -> bool {
         let users: Vec<ValueId> = self.graph.users(id).collect();
         let is_product = matches!(self.graph[id].op, Op::MatmulCodes(_));
@@ -129,7 +129,7 @@ impl Planner<'_> {
         Ok(y.into())
     }
 
-    /// How codes are multiplied, and the weight as that takes it.
+    /// The kind of product for these codes, and the weight in the form that it takes.
     pub(super) fn factors(
         &mut self,
         id: ValueId,
@@ -144,7 +144,7 @@ impl Planner<'_> {
                 Ok((MatmulKind::F8, weight))
             }
             MatmulCodes::MatmulW8 if x.dtype == DType::BF16 => {
-                // Every code is a bf16.
+                // Every code is exact in bf16.
                 let wide = self.room(&weight.shape, DType::BF16);
                 self.copy(id, &weight, wide.clone());
                 Ok((MatmulKind::Bf16, wide))
@@ -153,7 +153,7 @@ impl Planner<'_> {
         }
     }
 
-    /// The values of a product's sums that are stored in memory.
+    /// Rescales the sums of a product that are stored in memory.
     fn rescale(
         &mut self,
         id: ValueId,
@@ -168,13 +168,13 @@ impl Planner<'_> {
         Ok(target)
     }
 
-    /// What `rescale` over `operands`, which makes a value of type `fact`, multiplies by and adds.
+    /// The factors and the bias of `rescale` over `operands`, whose result is of type `fact`.
     pub(super) fn scaling(&self, operands: &[ValueId], fact: &Fact) -> Result<Scaling, Unsupported> {
         let facts: Vec<&Fact> = operands.iter().map(|&id| &self.graph[id].fact).collect();
         let (codes, bias) = operands[1..].split_at(Rescale::quantized(&facts));
         let (&weight, x) = codes.split_last().expect("the weight is quantized");
         let columns = fact.shape.last().copied().unwrap_or(0);
-        // One scale is that of every column.
+        // A single scale applies to every column.
         let column = match self.scales(weight)? {
             scale if scale.shape.is_empty() => View { shape: vec![columns], strides: vec![0], ..scale },
             scales => scales,
@@ -224,5 +224,5 @@ impl Planner<'_> {
 }
 
 pub(super) fn products_of(dtype: DType) -> Unsupported {
-    Unsupported(format!("products of {dtype} have no kernel here, those of bf16 have"))
+    Unsupported(format!("products of {dtype} have no kernel, but those of bf16 have"))
 }

@@ -1,4 +1,4 @@
-//! Attention with a single head of any width, as in image decoders: scores, softmax and sums one after the other, for some
+//! Attention with a single head of any width, as in image decoders: scores, softmax and sums as separate kernels, for some
 //! queries at a time.
 
 use super::planner::Planner;
@@ -10,7 +10,7 @@ use crate::backend::cuda::view::{Pointer, View};
 use reflux_ir::op::{Arg, Attention, Body};
 use reflux_ir::{DType, ValueId};
 
-/// Queries at a time, so that their scores are in memory but for a while.
+/// Queries at a time, which limits the memory for their scores.
 const QUERIES: usize = 4096;
 
 impl Planner<'_> {
@@ -35,7 +35,7 @@ impl Planner<'_> {
                 }
             };
             let [q, k, v, out] = [q, k, v, out].map(matrix);
-            // The second product reads what it sums over as neighbours.
+            // The second product needs contiguous rows along the summed axis.
             let v = self.copied(id, &v.permuted(&[1, 0]));
             for first in (0..q.shape[0]).step_by(QUERIES) {
                 let last = (first + QUERIES).min(q.shape[0]);
@@ -59,7 +59,7 @@ impl Planner<'_> {
     }
 }
 
-/// A kernel that makes of `scores`, multiplied by `scale`, weights of the same shape; both are whole matrices.
+/// A kernel that computes `softmax(scale · scores)` row by row and writes it to `weights`; both are contiguous matrices.
 fn softmax(scores: &View, scale: f64, weights: &View) -> Result<Kernel, Unsupported> {
     let layout = source::RowLayout::of_rows(scores.shape[1]);
     let rows = u32::try_from(scores.shape[0]).map_err(|error| Unsupported(error.to_string()))?;

@@ -20,13 +20,13 @@ impl Planner<'_> {
             return Ok(());
         }
         if operands.iter().any(|&id| self.graph[id].fact.shape.elements() == 0) {
-            return Err(Unsupported("a tensor is empty".into()));
+            return Err(Unsupported("the tensor is empty".into()));
         }
         let stored = match &op {
             Op::Constant(_) => return Ok(()),
             Op::Input(_) | Op::Weight(_) => self.given(id, &fact),
             _ if is_known(self.graph, id) => self.given(id, &fact),
-            // Made elsewhere.
+            // Computed with its operand.
             Op::Slice(_) if self.stored.contains_key(&id) => return Ok(()),
             Op::Slice(Slice { axis, start, end }) => {
                 let data = self.data(operands[0])?;
@@ -101,7 +101,7 @@ impl Planner<'_> {
                 let x = self.data(operands[0])?;
                 self.upsample(id, upsample, &x, &fact)?
             }
-            // With what rescales it.
+            // Computed with its `rescale`.
             Op::MatmulCodes(_) if self.is_rescaled(id) => return Ok(()),
             op => self.single(id, op, &operands, &fact)?,
         };
@@ -109,7 +109,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Sees to it that the last axis of `id` is the innermost in memory.
+    /// Makes the last axis of `id` contiguous, by a copy if necessary.
     pub fn lay_out(&mut self, id: ValueId) -> Result<(), Unsupported> {
         let data = self.data(id)?;
         if data.strides.last() != Some(&1) {
@@ -137,13 +137,13 @@ impl Planner<'_> {
         Ok(target)
     }
 
-    /// Whether the GPU computes with the codes of `fact`, if it is codes.
+    /// Checks that the GPU can compute with the codes of `fact`, if it is quantized.
     pub fn takes_codes(&self, fact: &Fact) -> Result<(), Unsupported> {
         if fact.dtype == DType::F8E4M3 { self.takes_eight_bit_floats() } else { Ok(()) }
     }
 
     pub fn takes_eight_bit_floats(&self) -> Result<(), Unsupported> {
-        /// Older ones do not convert to them, nor multiply them.
+        /// Older GPUs neither convert to f8e4m3 nor multiply it.
         const FIRST: (u32, u32) = (8, 9);
         if self.gpu.capability < FIRST {
             return Err(Unsupported("GPUs before sm_89 do not compute in f8e4m3".into()));

@@ -1,10 +1,10 @@
-//! What kernels' text calls element types, and their functions there, which are in `kernels/rowwise.cuh`.
+//! The names of element types in kernels, and of their functions in `kernels/rowwise.cuh`.
 
 use super::{Unsupported, unsupported};
 use reflux_ir::DType;
 use reflux_ir::op::Quantize;
 
-/// The type of C of an element; of four bits, of two of them.
+/// The C type of an element; for four-bit types, of two elements.
 pub fn c_type(dtype: DType) -> &'static str {
     match dtype {
         DType::F32 => "float",
@@ -30,20 +30,20 @@ pub(super) fn rounding(dtype: DType) -> Result<&'static str, Unsupported> {
         DType::BF16 => Ok("round_to_bf16"),
         DType::F16 => Ok("round_to_f16"),
         DType::I32 | DType::I8 | DType::F8E4M3 | DType::U4 | DType::Block(_) => {
-            unsupported(format!("numbers are not rounded to {dtype}"))
+            unsupported(format!("no kernel rounds to {dtype}"))
         }
     }
 }
 
-/// What makes codes under `op`, what the largest value is divided by for a scale, and the function that rounds to the scales'
-/// dtype.
+/// The functor that computes codes for `op`, the divisor of the largest value that gives a scale, and the function that
+/// rounds to the scales' dtype.
 pub fn encoding(op: &Quantize) -> Result<(String, f32, &'static str), Unsupported> {
     let dtype = op.dtype;
     let code = match dtype {
         DType::I8 => format!("ToI8{{{:?}f}}", op.least()),
         DType::F8E4M3 => "ToF8E4M3{}".to_owned(),
         DType::F32 | DType::F16 | DType::BF16 | DType::I32 | DType::U4 | DType::Block(_) => {
-            return unsupported(format!("{dtype} is not quantized here"));
+            return unsupported(format!("no kernel quantizes to {dtype}"));
         }
     };
     Ok((code, op.divisor(), rounding(op.scales.dtype)?))
@@ -79,7 +79,7 @@ mod tests {
             }
         }
         assert!(PRELUDE.contains(&format!("least), {:.1}f)", DType::I8.greatest())));
-        // Codes of four bits are read behind 2²³, of which as much is taken and the middle.
+        // Four-bit codes are read as the low bits of 2²³, so 2²³ and the middle code are subtracted.
         assert!(PRELUDE.contains(&format!("- {}.0f;", (1 << 23) + u32::from(DType::U4.middle()))));
     }
 }

@@ -8,31 +8,31 @@ use reflux_ir::op::Body;
 use std::fmt::Write;
 use std::ops::Range;
 
-/// The function that takes a product's sums to where they go.
+/// The function that applies an epilogue to a product's sums and stores the results.
 pub struct Epilogue {
     pub text: String,
-    /// Of its caller and itself, each after a comma.
+    /// The parameters of its caller and itself, each after a comma.
     pub parameters: String,
     pub arguments: String,
     pub pointers: Vec<Pointer>,
 }
 
-/// Of how many rows [`epilogue`] takes neighbours.
+/// The rows that [`epilogue`] computes at once.
 const ROWS_AT_ONCE: usize = 4;
 
-/// Some columns of a product, what becomes of them, and where it goes.
+/// Some columns of a product, their epilogue, and where the result goes.
 #[derive(Clone, Debug)]
 pub struct PlacedSegment {
     pub columns: Range<usize>,
     pub body: Body,
-    /// Of the result's axes, the last of these columns.
+    /// With the axes of the result; the last has these columns.
     pub target: View,
 }
 
-/// What is done to `parts` of a product, which are all of its columns in order, as text of the function
-/// `finish(sums, rows, first)`: for eight neighbours of [`ROWS_AT_ONCE`] rows from column `first` on, which share what is the same
-/// for all rows; what one reads is on its way while another is computed. Formulas read `operands`. The text takes ROWS, COLUMNS
-/// and IS_RAGGED.
+/// The source of the function `finish(sums, rows, first)`, which applies the epilogues of `parts` to eight neighbouring
+/// columns of [`ROWS_AT_ONCE`] rows, from column `first` on. The parts are all columns of the product, in order. Values that
+/// are the same for all rows are loaded once, and the loads of one row overlap with the computation of another. Formulas
+/// read `operands`. The source uses ROWS, COLUMNS and IS_RAGGED.
 pub fn epilogue(
     parts: &[PlacedSegment],
     scaling: &Scaling,

@@ -7,9 +7,9 @@ use std::fmt;
 #[derive(Clone, Copy, Debug)]
 pub struct RowLayout {
     pub columns: usize,
-    /// Threads of a row: a part of a warp, a power of two, or warps, which are a block.
+    /// Threads per row: a power of two within a warp, or several warps, which form a block.
     pub threads: usize,
-    /// Neighbours that a thread takes at once.
+    /// Neighbours that a thread loads at once.
     pub vector: usize,
 }
 
@@ -18,29 +18,29 @@ impl RowLayout {
         /// Threads of a warp.
         const WARP: usize = 32;
         let threads = if columns <= 256 {
-            // Warps are divided among rows, but none is without some of its rows.
+            // A warp is divided among rows only if no warp is left with fewer rows.
             let share = columns.div_ceil(vector).next_power_of_two().min(WARP);
             if rows.is_multiple_of(WARP / share) { share } else { WARP }
         } else {
-            // Four times 16 bytes of each thread are on their way at a time.
+            // Each thread has four loads of 16 bytes in flight at a time.
             columns.div_ceil(4 * vector).next_multiple_of(WARP).clamp(2 * WARP, 1024)
         };
         Self { columns, threads, vector }
     }
 
-    /// Of whole rows, one after the other in memory, each for a block.
+    /// For contiguous rows, each computed by a block.
     pub fn of_rows(columns: usize) -> Self {
         let vector = [8, 4, 2, 1].into_iter().find(|&vector| columns.is_multiple_of(vector)).unwrap_or(1);
         let threads = columns.div_ceil(vector).next_power_of_two().clamp(64, 1024);
         Self { columns, threads, vector }
     }
 
-    /// How many times a thread takes [`Self::vector`] neighbours.
+    /// How many times a thread loads [`Self::vector`] neighbours.
     fn chunks(&self) -> usize {
         self.columns.div_ceil(self.threads * self.vector)
     }
 
-    /// How many elements of a row a thread has.
+    /// How many elements of a row a thread holds.
     pub fn elements(&self) -> usize {
         self.vector * self.chunks()
     }
@@ -58,7 +58,7 @@ impl fmt::Display for RowLayout {
     }
 }
 
-/// Whether `count` neighbours can be moved as one wherever a row of the view starts.
+/// Whether `count` neighbours can be moved in one access, in every row of the view.
 pub(super) fn allows(view: &View, count: usize) -> bool {
     let (last, outer) = view.strides.split_last().map_or((0, &[][..]), |(&last, outer)| (last, outer));
     let repeats = last == 0 || view.shape.last().is_none_or(|&extent| extent == 1);
@@ -70,7 +70,7 @@ pub(super) fn allows(view: &View, count: usize) -> bool {
 mod tests {
     use super::*;
 
-    /// What the kernels take for granted: `reduce` speaks to whole warps, by way of shared memory to one row of a block.
+    /// What the kernels assume: `reduce` uses whole warps, and shared memory only if a block has a single row.
     #[test]
     fn rows_have_whole_parts_of_warps_or_a_block() {
         for columns in

@@ -1,7 +1,7 @@
 //! CUDA source of formulas: one kernel for each formula and layout of operands.
 //!
-//! A row is taken by a part of a warp or by a block and is in registers from the first load to the last store, so a formula costs one
-//! pass over memory however many terms it has. Everything is computed in f32 (see [`reflux_ir::op::Body`]).
+//! A part of a warp, or a block, computes a row, which is in registers from the first load to the last store. So a formula
+//! costs one pass over memory, however many terms it has. Everything is computed in f32 (see [`reflux_ir::op::Body`]).
 
 mod dtype;
 mod epilogue;
@@ -28,15 +28,15 @@ pub const PRELUDE: &str =
 /// A kernel and how to launch it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kernel {
-    /// Of the function, and of the file that it is in.
+    /// The name of the function and of its file.
     pub name: String,
     pub text: String,
     pub grid: [u32; 3],
     pub block: u32,
     /// Dynamic shared memory in bytes.
     pub shared: u32,
-    /// What it fetches by TMA, its first arguments.
+    /// The tensors that it fetches by TMA, which are its first arguments.
     pub maps: Vec<TensorMap>,
-    /// What its pointers point to, in order.
+    /// The targets of its pointer arguments, in order.
     pub pointers: Vec<Pointer>,
 }

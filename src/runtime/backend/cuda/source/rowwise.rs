@@ -8,7 +8,7 @@ use crate::backend::cuda::view::View;
 use reflux_ir::op::Body;
 use std::fmt::Write;
 
-/// A kernel that writes `body` to `target`. `operands` are where its operands lie.
+/// A kernel that writes `body` over `operands` to `target`.
 pub fn rowwise(
     body: &Body,
     operands: &[StoredValue],
@@ -16,7 +16,7 @@ pub fn rowwise(
     target: &StoredValue,
 ) -> Result<Kernel, Unsupported> {
     if acc.is_none() && body.works_by_elements() {
-        // Axes may be taken in any order: in that of the memory that is written. A scalar has none, and is a row of one.
+        // Axes are used in the order in which they are written to memory. A scalar is a row of one element.
         let (rank, order) = (target.data.shape.len(), target.data.order());
         let seen = |view: &View| view.with_rank(rank).permuted(&order).with_rank(rank.max(1));
         let operands: Vec<StoredValue> = operands.iter().map(|operand| seen(&operand.data).into()).collect();
@@ -37,10 +37,12 @@ fn rows(
 }
 
 impl Writer<'_> {
-    /// The kernel that does what was written, for every row.
+    /// The kernel that runs the generated code for every row.
     fn kernel(self) -> Result<Kernel, Unsupported> {
         let rows: usize = self.shape[..self.shape.len() - 1].iter().product();
-        let Ok(grid) = u32::try_from(rows) else { return unsupported(format!("{rows} rows have no kernel")) };
+        let Ok(grid) = u32::try_from(rows) else {
+            return unsupported(format!("there are too many rows ({rows})"));
+        };
         let per_block = self.layout.rows_per_block();
         let threads = self.layout.threads;
         let mut head = String::new();

@@ -25,7 +25,7 @@ impl Writer<'_> {
             }
             Op::Unary(function) => {
                 let x = format!("{}[e]", operands[0]);
-                // Functions of CUDA, and of `kernels/rowwise.cuh`.
+                // Functions of CUDA or of `kernels/rowwise.cuh`.
                 let value = match function {
                     Unary::Silu => format!("silu({x})"),
                     Unary::Gelu => format!("gelu({x})"),
@@ -77,14 +77,16 @@ impl Writer<'_> {
         Ok(array)
     }
 
-    /// Rotations of neighbouring pairs; the table `[2, tokens, dim / 2]` is read where this row's token is.
+    /// Rotations of neighbouring pairs; the table is `[2, tokens, dim / 2]`, of which this row's token is read.
     fn rope(&mut self, args: &[Arg]) -> Result<String, Unsupported> {
         let x = self.read(args[0])?;
-        let Arg::Operand(table) = args[1] else { return unsupported("the table of a rotation is computed") };
+        let Arg::Operand(table) = args[1] else {
+            return unsupported("the table of a rotation is computed in the same formula");
+        };
         let table = self.operands[table].data.clone();
         let layout = self.layout;
         if layout.vector < 2 || self.shape.len() < 3 || table.strides.last() != Some(&1) {
-            return unsupported("pairs to rotate do not lie next to each other");
+            return unsupported("the pairs to rotate are not contiguous");
         }
         let mut strides = vec![0; self.shape.len()];
         strides[self.shape.len() - 3] = table.strides[1];
@@ -97,13 +99,15 @@ impl Writer<'_> {
 
     /// The values of codes: see [`reflux_ir::Scales`].
     fn dequantize(&mut self, args: &[Arg]) -> Result<String, Unsupported> {
-        let Arg::Operand(index) = args[0] else { return unsupported("codes are computed") };
+        let Arg::Operand(index) = args[0] else {
+            return unsupported("the codes are computed in the same formula");
+        };
         let Some(Coding { per, scales, zeros }) = self.operands[index].coding.clone() else {
             return unsupported("codes have no scales");
         };
         let codes = self.read(args[0])?;
         let scales = self.spread(per, &scales);
-        // Each operation rounds, whatever the compiler would make of them.
+        // Each operation rounds: the compiler must not fuse them.
         let mut value = format!("__fmul_rn({codes}[e], {scales}[e])");
         if let Some(zeros) = zeros {
             let zeros = self.spread(per, &zeros);
@@ -114,7 +118,7 @@ impl Writer<'_> {
         Ok(array)
     }
 
-    /// The scale of each element, or its zero point: the array of them.
+    /// Loads the scale, or the zero point, of each element; returns the name of the array.
     fn spread(&mut self, per: Granularity, scales: &View) -> String {
         let (layout, array) = (self.layout, self.array());
         if let Granularity::Group(size) = per {
@@ -129,10 +133,10 @@ impl Writer<'_> {
 
     pub(super) fn quantize(&mut self, op: &Quantize, x: &str) -> Result<(), Unsupported> {
         let Some(Coding { scales, .. }) = self.target.coding.clone() else {
-            return unsupported("codes have no place for scales");
+            return unsupported("the codes have no memory for scales");
         };
         if op.scales.per != Granularity::Row {
-            return unsupported(format!("{} scales are not quantized here", op.scales));
+            return unsupported(format!("no kernel quantizes with {} scales", op.scales));
         }
         let (code, largest, round) = encoding(op)?;
         let layout = self.layout;

@@ -8,33 +8,33 @@ use reflux_ir::Granularity;
 use reflux_ir::op::{Arg, Body, Op, Term};
 use std::fmt::Write;
 
-/// Neighbours of a row that an epilogue takes at once.
+/// Neighbours of a row that an epilogue computes at once.
 pub(super) const NEIGHBOURS: usize = 8;
 
 /// The meaning of `acc` in a formula.
 #[derive(Clone, Debug)]
 pub enum Accumulator {
-    /// Numbers, wherever they lie.
+    /// Numbers in memory.
     Numbers(View),
-    /// Sums, wherever they lie.
+    /// Sums in memory.
     Sums(Box<(View, Scaling)>),
-    /// Sums that are still in the registers of the kernel that made them.
+    /// Sums that are still in the registers of the kernel that computed them.
     Registers(Box<Scaling>),
 }
 
 /// What turns a product's sums into numbers. Views of columns have one axis, the columns of the product.
 #[derive(Clone, Debug, Default)]
 pub struct Scaling {
-    /// Where x is codes: the scales of its rows, or the one of all.
+    /// If x is quantized: the scales of its rows, or its only scale.
     pub row: Option<View>,
-    /// Where the weight is codes: the scales of its columns.
+    /// If the weight is quantized: the scales of the columns.
     pub column: Option<View>,
-    /// What is added to the columns.
+    /// The bias of the columns.
     pub bias: Option<View>,
 }
 
 impl Scaling {
-    /// That of some columns, which `part` takes.
+    /// The scaling of the columns that `part` selects.
     pub fn part(&self, part: impl Fn(&View) -> View) -> Self {
         Self {
             row: self.row.clone(),
@@ -43,13 +43,13 @@ impl Scaling {
         }
     }
 
-    /// What has an element for each column.
+    /// The views with an element for each column.
     fn of_columns(&self) -> impl Iterator<Item = &View> {
         self.column.iter().chain(&self.bias)
     }
 }
 
-/// Where a value lies: its numbers, or its codes and what turns them into numbers.
+/// Where a value is stored: its numbers, or its codes and what turns these into numbers.
 #[derive(Clone, Debug)]
 pub struct StoredValue {
     pub data: View,
@@ -62,7 +62,7 @@ pub struct Coding {
     pub per: Granularity,
     /// `[]` per tensor, `[…]` per row, `[…, groups]` per group.
     pub scales: View,
-    /// Of unsigned codes; as the scales.
+    /// For unsigned codes; of the same shape as the scales.
     pub zeros: Option<View>,
 }
 
@@ -72,19 +72,19 @@ impl From<View> for StoredValue {
     }
 }
 
-/// Writes one formula's text.
+/// Writes the source of one formula.
 pub(super) struct Writer<'a> {
     pub(super) operands: &'a [StoredValue],
     acc: Option<&'a Accumulator>,
     pub(super) target: &'a StoredValue,
     pub(super) layout: RowLayout,
-    /// Of the result.
+    /// The shape of the result.
     pub(super) shape: Vec<usize>,
     pub(super) parameters: Vec<String>,
     pub(super) pointers: Vec<Pointer>,
-    /// The number of the first of them.
+    /// The number of the first pointer.
     first_pointer: usize,
-    /// Whether rows are taken whole; else a few neighbours from `column` on.
+    /// Whether whole rows are computed; if not, a few neighbours from `column` on.
     takes_rows: bool,
     pub(super) code: String,
     /// The array that holds each operand, once it is loaded.
@@ -107,11 +107,11 @@ impl<'a> Writer<'a> {
             None => Vec::new(),
             Some(Accumulator::Numbers(view)) => vec![view],
             Some(Accumulator::Sums(sums)) => std::iter::once(&sums.0).chain(sums.1.of_columns()).collect(),
-            Some(Accumulator::Registers(_)) => return unsupported("sums in registers are no rows"),
+            Some(Accumulator::Registers(_)) => return unsupported("sums in registers do not form rows"),
         };
         let operand_views = operands.iter().map(|operand| &operand.data);
         let views: Vec<&View> = operand_views.chain(acc_views).chain([&target.data]).collect();
-        // As many neighbours at once as all views allow: 16 bytes of the widest type that is moved in bulk.
+        // As many neighbours at once as all views allow, at most 16 bytes of the widest type.
         let fits = |vector: &usize| {
             columns.is_multiple_of(*vector) && views.iter().all(|view| allows(view, *vector))
         };
@@ -120,7 +120,7 @@ impl<'a> Writer<'a> {
         Ok(Self::with(RowLayout::new(rows, columns, vector), operands, acc, target))
     }
 
-    /// For [`NEIGHBOURS`] of a row of sums in registers, its pointers numbered from `first_pointer` on.
+    /// A writer for [`NEIGHBOURS`] of a row of sums in registers, with pointers numbered from `first_pointer` on.
     pub(super) fn of_neighbours(
         operands: &'a [StoredValue],
         product: &'a Accumulator,
@@ -131,16 +131,16 @@ impl<'a> Writer<'a> {
             return unsupported("there are no sums in registers");
         };
         let columns = target.data.shape.last().copied().unwrap_or(0);
-        // Of fewer than eight, the others are not there.
+        // If there are fewer than eight columns, the others do not exist.
         let own = columns.min(NEIGHBOURS);
         let vector = if own < NEIGHBOURS { 1 } else { NEIGHBOURS };
         let operand_views = operands.iter().map(|operand| &operand.data);
         let mut views = operand_views.chain(scaling.of_columns()).chain([&target.data]);
         if !views.all(|view| allows(view, vector)) {
-            return unsupported("neighbours cannot be moved as one");
+            return unsupported("neighbours cannot be moved in one access");
         }
         if !columns.is_multiple_of(own.max(1)) {
-            return unsupported("columns are no multiple of eight");
+            return unsupported("the number of columns is not a multiple of eight");
         }
         let layout = RowLayout { columns: own, threads: 1, vector };
         let writer = Self::with(layout, operands, Some(product), target);
@@ -177,12 +177,12 @@ impl<'a> Writer<'a> {
         self.code.push('\n');
     }
 
-    /// A pointer to the view's part of this row: its name.
+    /// Declares a pointer to the view's part of this row; returns its name.
     pub(super) fn row_pointer(&mut self, view: &View, strides: &[usize], is_written: bool) -> String {
         let name = format!("p{}", self.first_pointer + self.pointers.len());
         let kind =
             if is_written { c_type(view.dtype).to_owned() } else { format!("const {}", c_type(view.dtype)) };
-        // An epilogue may work where the product lies.
+        // An epilogue may overwrite the product.
         let is_alone = !is_written && view.buffer != self.target.data.buffer;
         self.parameters.push(format!("{kind}*{} {name}", if is_alone { " __restrict__" } else { "" }));
         self.pointers.push(Pointer::to(view));
@@ -200,7 +200,7 @@ impl<'a> Writer<'a> {
         name
     }
 
-    /// A new array for the elements of a row that a thread has: its name.
+    /// Declares an array for the elements of a row that a thread holds; returns its name.
     pub(super) fn array(&mut self) -> String {
         self.arrays += 1;
         let name = format!("v{}", self.arrays);
@@ -208,12 +208,12 @@ impl<'a> Writer<'a> {
         name
     }
 
-    /// Loads what is under the result's shape at `view`: the name of its array.
+    /// Loads `view`, broadcast to the shape of the result; returns the name of the array.
     fn load(&mut self, view: &View) -> Result<String, Unsupported> {
         let strides = view.broadcast(&self.shape);
         let layout = self.layout;
         if view.dtype.bits() < 8 && (strides.last() != Some(&1) || layout.vector == 1) {
-            return unsupported("rows of an odd number of four-bit codes have no kernel here");
+            return unsupported("rows with an odd number of four-bit codes have no kernel");
         }
         let array = self.array();
         let pointer = self.row_pointer(view, &strides, false);
@@ -268,7 +268,7 @@ impl<'a> Writer<'a> {
         Ok(array)
     }
 
-    /// Makes numbers in `array` of the sums in `sums`.
+    /// Turns the sums in `sums` into numbers in `array`.
     fn scale(&mut self, array: &str, sums: &str, scaling: &Scaling) -> Result<(), Unsupported> {
         let elements = self.layout.elements();
         let mut value = format!("{sums}[e]");
@@ -289,7 +289,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// A pointer to what `view` has for this row: a number of each, or one for all.
+    /// A pointer to the number of `view` for this row, if it has one per row, or to its only number.
     pub(super) fn of_row(&mut self, view: &View) -> String {
         let strides = [view.broadcast(&self.shape[..self.shape.len() - 1]), vec![0]].concat();
         self.row_pointer(view, &strides, false)
