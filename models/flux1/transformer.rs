@@ -24,9 +24,11 @@ struct Streams {
 impl TransformerConfig {
     /// The transformer as a program of one variant `full`, one call per step.
     ///
-    /// Inputs: `latents` `f32[batch, image tokens, in]`, `prompt` (T5's output) `[batch, text tokens, joint]`, `pooled`
+    /// Inputs: `latents` `f32[batch, image tokens, out]`, `prompt` (T5's output) `[batch, text tokens, joint]`, `pooled`
     /// (CLIP's) `[batch, pooled]`, `timesteps` `f32[steps, batch]` in 0…1, `guidance` `f32[batch]` where the config embeds
-    /// it, and `step` i32[]. The result is `velocity`, f32 of the shape of `latents`.
+    /// it, `condition` `f32[batch, image tokens, in − out]` where it reads more than latents, `reference`
+    /// `f32[batch, reference tokens, out]` where the sizes have one, and `step` i32[]. The result is `velocity`, f32 of the
+    /// shape of `latents`.
     pub fn lower(&self, sizes: &Sizes, dtype: DType) -> Result<Program, ModelError> {
         self.check().map_err(|why| ModelError::Unsupported { part: "transformer", why })?;
         let mut graph = GraphBuilder::new();
@@ -37,8 +39,7 @@ impl TransformerConfig {
     fn build(&self, s: &mut Scope, sizes: &Sizes) -> Result<(), GraphError> {
         let (rows, columns) = GEOMETRY.grid(sizes);
         let (batch, dtype, dim) = (sizes.batch, s.dtype(), self.inner_dim());
-        let latents =
-            s.input(names::LATENTS, DType::F32, [batch, rows * columns, self.in_channels], Rate::Latent)?;
+        let latents = self.tokens(s, sizes)?;
         let prompt =
             s.input("prompt", dtype, [batch, sizes.text_tokens, self.joint_attention_dim], Rate::Prompt)?;
         let temb = self.conditioning(s, sizes)?;
@@ -46,10 +47,7 @@ impl TransformerConfig {
         let latents = s.cast("latents_cast", latents, dtype)?;
         let img = s.linear("x_embedder", "x_embedder", latents, dim, true)?;
         let txt = s.linear("context_embedder", "context_embedder", prompt, dim, true)?;
-        let mut positions = s.module("pos_embed");
-        let ids = positions.add("ids", PositionIds { text: sizes.text_tokens, rows, columns }, &[])?;
-        let table = RopeTable { axes: self.axes_dims_rope.clone(), theta: Real::from(ROPE_THETA) };
-        let rope = positions.add("rope", table, &[ids])?;
+        let rope = self.rope(&mut s.module("pos_embed"), sizes)?;
 
         let mut streams = Streams { img, txt };
         for index in 0..self.num_layers {
@@ -64,6 +62,39 @@ impl TransformerConfig {
         let velocity = self.head(s, img, temb)?;
         s.output(names::VELOCITY, velocity);
         Ok(())
+    }
+
+    /// What is read of pictures, `[batch, tokens, in]`: latents, in each token followed by the condition, if there is one; then
+    /// the tokens of the reference, if there is one.
+    fn tokens(&self, s: &mut Scope, sizes: &Sizes) -> Result<ValueId, GraphError> {
+        let (batch, tokens) = (sizes.batch, GEOMETRY.image_tokens(sizes));
+        let (latents, condition) = (self.out(), self.in_channels - self.out());
+        let mut x = s.input(names::LATENTS, DType::F32, [batch, tokens, latents], Rate::Latent)?;
+        if condition > 0 {
+            let shape = [batch, tokens, condition];
+            let condition = s.input(names::CONDITION, DType::F32, shape, Rate::Prompt)?;
+            x = s.add("conditioned", Concat { axis: 2 }, &[x, condition])?;
+        }
+        if let Some((rows, columns)) = GEOMETRY.reference_grid(sizes) {
+            let shape = [batch, rows * columns, self.in_channels];
+            let reference = s.input(names::REFERENCE, DType::F32, shape, Rate::Prompt)?;
+            x = s.add("pictures", Concat { axis: 1 }, &[x, reference])?;
+        }
+        Ok(x)
+    }
+
+    /// The rotations of all tokens: text, picture, and the reference, which is at another time.
+    fn rope(&self, s: &mut Scope, sizes: &Sizes) -> Result<ValueId, GraphError> {
+        let table = RopeTable { axes: self.axes_dims_rope.clone(), theta: Real::from(ROPE_THETA) };
+        let (rows, columns) = GEOMETRY.grid(sizes);
+        let ids = s.add("ids", PositionIds { text: sizes.text_tokens, rows, columns, time: 0 }, &[])?;
+        let Some((rows, columns)) = GEOMETRY.reference_grid(sizes) else {
+            return s.add("rope", table, &[ids]);
+        };
+        let reference = s.add("reference_ids", PositionIds { text: 0, rows, columns, time: 1 }, &[])?;
+        let own = s.add("picture_rope", table.clone(), &[ids])?;
+        let others = s.add("reference_rope", table, &[reference])?;
+        s.add("rope", Concat { axis: 1 }, &[own, others])
     }
 
     /// `time_text_embed`: timestep, guidance and pooled prompt as one `[batch, 1, dim]`.
@@ -254,7 +285,7 @@ impl TransformerConfig {
     fn head(&self, s: &mut Scope, x: ValueId, temb: ValueId) -> Result<ValueId, GraphError> {
         let modulation = self.modulation(s, "out_", "norm_out", temb, 2)?;
         let n = modulate(&mut s.module("norm_out"), "out_n", x, modulation[1], modulation[0])?;
-        let out = s.linear("proj_out", "proj_out", n, self.out_channels.unwrap_or(self.in_channels), true)?;
+        let out = s.linear("proj_out", "proj_out", n, self.out(), true)?;
         s.cast("velocity", out, DType::F32)
     }
 }

@@ -8,6 +8,8 @@ mod commands;
 mod console;
 mod device;
 mod dtype;
+mod from_png;
+mod given_pictures;
 mod heap;
 mod input;
 mod lowering;
@@ -16,6 +18,7 @@ mod number;
 mod parts;
 mod passes;
 mod pictures;
+mod previews;
 mod progress;
 mod seed;
 #[cfg(unix)]

@@ -9,6 +9,7 @@ mod pass_lists;
 mod snapshot;
 
 mod doctor;
+mod from_pictures;
 mod generate;
 mod hostile;
 mod measuring;

@@ -3,6 +3,8 @@
 use crate::cli::console::{print, say, say_all};
 use crate::cli::device::DeviceArg;
 use crate::cli::dtype::DTypeArg;
+use crate::cli::from_png::Repeated;
+use crate::cli::given_pictures::PictureArgs;
 use crate::cli::heap::KeptHeap;
 use crate::cli::input::read_program;
 use crate::cli::memory::{MemoryArg, announce_peak};
@@ -10,12 +12,13 @@ use crate::cli::number;
 use crate::cli::parts::PartArgs;
 use crate::cli::passes::{PassArgs, check_dump_dir, in_a_line};
 use crate::cli::pictures::Pictures;
+use crate::cli::previews::Previews;
 use crate::cli::progress::Progress;
 use crate::cli::seed::SeedArg;
 use crate::cli::slowest::Slowest;
 use crate::cli::{by_op, tensors};
 use crate::files::Output;
-use crate::pipeline::{DiffusionPipeline, OpenOptions, Report, Request, bundled_model};
+use crate::pipeline::{DiffusionPipeline, Event, OpenOptions, Report, Request, bundled_model};
 use crate::{Error, VERSION};
 use reflux_ir::HostTensor;
 use reflux_ir::pass::counted;
@@ -27,13 +30,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+/// clap takes an argument of the type `Vec` for a repeated one.
+type Numbers = Vec<f32>;
+
 /// The one tensor of safetensors files with latents.
 const LATENTS: &str = "latents";
 
 #[derive(clap::Args)]
 pub struct Args {
     /// What to draw; each prompt makes its own pictures
-    #[arg(required = true)]
+    #[arg(required_unless_present = "from_png")]
     prompts: Vec<String>,
     /// A FLUX.1 model in diffusers layout, or the id of one in the Hugging Face Hub's local cache [default: the bundled one]
     #[arg(long, value_name = "DIR|ID")]
@@ -44,9 +50,13 @@ pub struct Args {
     /// device, a pipe or standard output (-) several pictures are written one after the other
     #[arg(long, short, value_name = "FILE", default_value = "out.png")]
     out: PathBuf,
-    /// Seed of the noise: the same seed gives the same picture; -1 picks a random one and prints it
-    #[arg(long, default_value = "0", allow_negative_numbers = true, conflicts_with = "init_latents")]
-    seed: SeedArg,
+    /// Make the picture of this .png again, as its text says: the one that Reflux writes, or else the `parameters` of the web
+    /// UIs. Whatever else is given replaces what it says; pictures that it was drawn from are looked for beside it
+    #[arg(long, value_name = "FILE")]
+    from_png: Option<PathBuf>,
+    /// Seed of the noise: the same seed gives the same picture; -1 picks a random one and prints it [default: 0]
+    #[arg(long, allow_negative_numbers = true, conflicts_with = "init_latents")]
+    seed: Option<SeedArg>,
     /// Denoising steps [default: the model's]
     #[arg(long, value_parser = number::count, allow_negative_numbers = true)]
     steps: Option<usize>,
@@ -59,9 +69,9 @@ pub struct Args {
     /// In pixels, a multiple of 16 [default: the model's]
     #[arg(long, value_parser = number::pixels, allow_negative_numbers = true)]
     height: Option<usize>,
-    /// Pictures per prompt
-    #[arg(long, default_value = "1", value_parser = number::count, allow_negative_numbers = true)]
-    num_images: usize,
+    /// Pictures per prompt [default: 1]
+    #[arg(long, value_parser = number::count, allow_negative_numbers = true)]
+    num_images: Option<usize>,
     /// Make only picture K, counted from 0, exactly as it would be among all of them. With a single prompt, K may exceed
     /// --num-images
     #[arg(long, value_name = "K", value_parser = number::count, allow_negative_numbers = true)]
@@ -69,9 +79,18 @@ pub struct Args {
     /// Prompt to steer away from; needs --true-cfg-scale above 1
     #[arg(long)]
     negative_prompt: Option<String>,
-    /// True classifier-free guidance; above 1 each step runs the transformer twice
-    #[arg(long, default_value = "1", value_parser = number::real, allow_negative_numbers = true)]
-    true_cfg_scale: f32,
+    /// True classifier-free guidance; above 1 each step runs the transformer twice [default: 1]
+    #[arg(long, value_parser = number::real, allow_negative_numbers = true)]
+    true_cfg_scale: Option<f32>,
+    #[command(flatten)]
+    given: PictureArgs,
+    /// The noise level before each step instead of even ones, from 1 downwards and before the shift, as in 1,0.75,0.5,0.25; the
+    /// number of steps follows from it
+    #[arg(long, value_name = "LIST", value_parser = number::list, allow_hyphen_values = true)]
+    sigmas: Option<Numbers>,
+    /// Shift the noise levels by this much, whatever the size, instead of as the model's scheduler says; 1 leaves them
+    #[arg(long, value_name = "X", value_parser = number::exact, allow_negative_numbers = true)]
+    flow_shift: Option<f64>,
     /// Length of the prompt in T5 tokens [default: the model's]
     #[arg(long, value_parser = number::count, allow_negative_numbers = true)]
     max_sequence_length: Option<usize>,
@@ -97,6 +116,9 @@ pub struct Args {
     /// Write the transformer's program into this folder, before the first pass and after each that changes it
     #[arg(long, value_name = "DIR")]
     dump_dir: Option<PathBuf>,
+    /// Write a small picture of what is coming every N steps, as NAME.preview.png; with --json also as a line of JSON
+    #[arg(long, value_name = "N", value_parser = number::positive, allow_negative_numbers = true)]
+    preview: Option<usize>,
     /// Print what was done and how long it took as JSON
     #[arg(long)]
     json: bool,
@@ -108,9 +130,9 @@ pub struct Args {
 impl Args {
     /// The input files.
     fn read(&self) -> Vec<&Path> {
-        let Self { model, program, init_latents, passes, parts, .. } = self;
-        let files = [model, program, init_latents].into_iter().flatten().map(PathBuf::as_path);
-        files.chain(passes.config()).chain(parts.paths()).collect()
+        let Self { model, program, init_latents, passes, parts, given, from_png, .. } = self;
+        let files = [model, program, init_latents, from_png].into_iter().flatten().map(PathBuf::as_path);
+        files.chain(passes.config()).chain(parts.paths()).chain(given.paths()).collect()
     }
 }
 
@@ -137,12 +159,13 @@ struct NetworkProfile {
 
 pub fn generate(args: &Args) -> Result<(), Error> {
     let start = Instant::now();
-    if args.negative_prompt.is_some() && args.true_cfg_scale <= 1.0 {
+    let repeated = args.from_png.as_deref().map(Repeated::open).transpose()?;
+    let request = request(args, repeated.as_ref())?;
+    if request.negative_prompt.is_some() && request.true_cfg_scale.is_none_or(|scale| scale <= 1.0) {
         let message =
             "--negative-prompt has no effect unless --true-cfg-scale is above 1; try --true-cfg-scale 4";
         return Err(Error::Usage(message.into()));
     }
-    let request = request(args)?;
     let pictures = Pictures::named(&args.out, request.pictures()?)?;
     let latents = args.save_latents.as_deref().map(Output::binary).transpose()?;
     pictures.refuse_mixing(latents.as_ref(), args.json)?;
@@ -151,15 +174,20 @@ pub fn generate(args: &Args) -> Result<(), Error> {
     latents.as_ref().map_or(Ok(()), |latents| latents.refuse_inputs(read.iter().copied()))?;
     check_dump_dir(args.dump_dir.as_deref())?;
     let program = args.program.as_deref().map(read_program).transpose()?.map(Arc::new);
-    let recipe = args.passes.recipe()?;
-    let asked_for_passes = recipe.is_some();
-    let model = match &args.model {
-        Some(model) => model.clone(),
-        None => bundled_model()?,
+    let recipe = match (args.passes.recipe()?, &repeated) {
+        (None, Some(repeated)) => repeated.passes()?,
+        (recipe, _) => recipe,
     };
+    let asked_for_passes = recipe.is_some();
+    let model = match (&args.model, &repeated) {
+        (Some(model), _) => model.clone(),
+        (None, Some(repeated)) => repeated.model()?,
+        (None, None) => bundled_model()?,
+    };
+    let dtype = args.dtype.map(Into::into).or_else(|| repeated.as_ref()?.dtype());
     let options = OpenOptions {
         device: Some(args.device.into()),
-        dtype: args.dtype.map(Into::into),
+        dtype,
         parts: args.parts.parts(),
         passes: recipe.unwrap_or_default(),
         program,
@@ -168,6 +196,9 @@ pub fn generate(args: &Args) -> Result<(), Error> {
     };
     let mut pipeline = DiffusionPipeline::open_with(model, options)?;
     let _heap = KeptHeap::on(pipeline.device());
+    if let Some(repeated) = &repeated {
+        repeated.compare(&pipeline);
+    }
     pipeline.set_profiling(args.profile);
     pictures.refuse_sizes(&request, pipeline.defaults())?;
     if pipeline.device().plans_memory() {
@@ -175,7 +206,8 @@ pub fn generate(args: &Args) -> Result<(), Error> {
     }
     // Names would get in the way of what else is printed.
     let names = !args.json && !pictures.are_printed() && !latents.as_ref().is_some_and(Output::is_stdout);
-    let made = make(args, &mut pipeline, &request, pictures, names)?;
+    let previews = args.preview.map(|_| Previews::beside(&args.out, pictures.are_streamed(), args.json));
+    let made = make(args, &mut pipeline, &request, pictures, previews.transpose()?, names)?;
     if let Some(mut output) = latents {
         tensors::write(&mut output, &[(LATENTS.to_owned(), joined(&made.latents))])?;
     }
@@ -196,7 +228,7 @@ pub fn generate(args: &Args) -> Result<(), Error> {
             };
             profiles.iter().map(of).collect()
         });
-        let (files, prompts, report) = (&made.files, &args.prompts, &made.report);
+        let (files, prompts, report) = (&made.files, &request.prompts, &made.report);
         let summary = Summary { version: VERSION, files, prompts, report, total_seconds, profile };
         let json = serde_json::to_string_pretty(&summary).expect("a summary is plain data");
         return print(&format!("{json}\n"));
@@ -223,20 +255,27 @@ fn make(
     pipeline: &mut DiffusionPipeline,
     request: &Request,
     mut pictures: Pictures,
+    previews: Option<Previews>,
     names: bool,
 ) -> Result<Made, Error> {
     let (mut files, mut latents) = (Vec::new(), Vec::new());
-    let progress = RefCell::new(Progress::new());
-    let outcome =
-        pipeline.generate_each(request, &mut |event| progress.borrow_mut().observe(event), &mut |picture| {
-            let path = pictures.write(&picture.image)?;
-            if names {
-                progress.borrow().suspend(|| print(&format!("{}\n", path.display())))?;
-            }
-            files.push(path);
-            latents.extend(args.save_latents.is_some().then_some(picture.latents));
-            Ok(())
-        });
+    let (progress, previews) = (RefCell::new(Progress::new()), RefCell::new(previews));
+    let mut observe = |event: Event| match (event, &mut *previews.borrow_mut()) {
+        (Event::Preview { image, step, steps, picture }, Some(previews)) => {
+            progress.borrow().suspend(|| previews.take(image, step + 1, steps, picture));
+        }
+        (event, _) => progress.borrow_mut().observe(event),
+    };
+    let outcome = pipeline.generate_each(request, &mut observe, &mut |picture| {
+        previews.borrow_mut().as_mut().map_or(Ok(()), Previews::check)?;
+        let path = pictures.write(&picture.image)?;
+        if names {
+            progress.borrow().suspend(|| print(&format!("{}\n", path.display())))?;
+        }
+        files.push(path);
+        latents.extend(args.save_latents.is_some().then_some(picture.latents));
+        Ok(())
+    });
     progress.borrow().finish();
     match outcome {
         Ok(report) => Ok(Made { files, latents, report }),
@@ -245,25 +284,34 @@ fn make(
     }
 }
 
-fn request(args: &Args) -> Result<Request, Error> {
+/// What the arguments ask for, and else the picture that is repeated.
+fn request(args: &Args, repeated: Option<&Repeated>) -> Result<Request, Error> {
     let init_latents = match &args.init_latents {
         Some(path) => Some(read_latents(path)?),
         None => None,
     };
-    Ok(Request {
+    let request = Request {
         prompts: args.prompts.clone(),
         negative_prompt: args.negative_prompt.clone(),
-        true_cfg_scale: Some(args.true_cfg_scale),
+        true_cfg_scale: args.true_cfg_scale,
         steps: args.steps,
         guidance: args.guidance,
         width: args.width,
         height: args.height,
-        seed: args.seed.number(),
-        num_images: Some(args.num_images),
+        seed: args.seed.map_or(0, SeedArg::number),
+        num_images: args.num_images,
         image_index: args.image_index,
         max_sequence_length: args.max_sequence_length,
         init_latents,
-    })
+        sigmas: args.sigmas.clone(),
+        flow_shift: args.flow_shift,
+        preview: args.preview,
+        ..Request::default()
+    };
+    match repeated {
+        Some(repeated) => repeated.complete(request, args.seed.is_some(), &args.given),
+        None => args.given.add_to(request),
+    }
 }
 
 /// One tensor `[pictures, tokens, channels]` from those of single pictures.
