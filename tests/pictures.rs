@@ -7,7 +7,7 @@ mod model;
 
 use common::{Fixture, assert_close, emoji, relative_l2, repo};
 use reflux::models::weights::Weights;
-use reflux::models::{ModelConfig, Sizes, VaeConfig, flux1, read_json};
+use reflux::models::{LatentRgb, ModelConfig, Sizes, VaeConfig, flux1, read_json};
 use reflux::runtime::{Device, load};
 use reflux::{DiffusionPipeline, Image, OpenOptions, ReferenceSize, Request};
 use reflux_ir::pass::{Driver, Pipeline, Recipe};
@@ -58,6 +58,79 @@ fn pillow_resizes_to_the_same_bytes() {
     let folder = repo("tests/fixtures/tasks");
     let resized = Image::open(folder.join("reference.png")).unwrap().resized([80, 144]);
     assert!(resized.pixels() == bytes(&folder.join("reference_resized.png")));
+}
+
+/// A JPEG or PNG with this orientation in its Exif data, of which the left half is red and the right half blue.
+fn turned(path: &Path, orientation: u8) {
+    let pixels: Vec<u8> =
+        (0..8 * 16).flat_map(|at| if at % 16 < 8 { [255, 0, 0] } else { [0, 0, 255] }).collect();
+    // A big-endian TIFF of one directory of one entry: tag 0x0112, a short.
+    let exif = [&b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0"[..], &[orientation], &[0; 6]].concat();
+    let mut bytes = Vec::new();
+    let mut encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 100);
+    image::ImageEncoder::set_exif_metadata(&mut encoder, exif).unwrap();
+    image::ImageEncoder::write_image(encoder, &pixels, 16, 8, image::ExtendedColorType::Rgb8).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn pictures_are_turned_as_their_exif_data_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("turned.jpg");
+    for (orientation, size, first_is_red) in
+        [(1, (16, 8), true), (3, (16, 8), false), (6, (8, 16), true), (8, (8, 16), false)]
+    {
+        turned(&path, orientation);
+        let image = Image::open(&path).unwrap();
+        assert_eq!((image.width(), image.height()), size, "{orientation}");
+        assert_eq!(image.pixels()[0] > 128, first_is_red, "{orientation}");
+    }
+}
+
+/// Of what is transparent the colour underneath counts, grey has three equal channels, and 16 bits become 8.
+#[test]
+fn pictures_of_other_kinds_become_rgb() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kind.png");
+    let write = |color: image::ExtendedColorType, bytes: &[u8]| {
+        image::save_buffer(&path, bytes, 1, 1, color).unwrap();
+        Image::open(&path).unwrap().pixels().to_vec()
+    };
+    assert_eq!(write(image::ExtendedColorType::Rgba8, &[10, 20, 30, 0]), [10, 20, 30]);
+    assert_eq!(write(image::ExtendedColorType::L8, &[7]), [7, 7, 7]);
+    assert_eq!(write(image::ExtendedColorType::La8, &[7, 9]), [7, 7, 7]);
+    assert_eq!(write(image::ExtendedColorType::Rgb16, &[255; 6]), [255, 255, 255]);
+}
+
+/// A preview of final latents is the picture, small: its matrix was fitted to this model, and FLUX.1's own was not.
+#[test]
+fn previews_resemble_pictures() {
+    let fixture = Fixture::open("pipeline.safetensors");
+    let pipeline = DiffusionPipeline::open(emoji()).unwrap();
+    let own = pipeline.defaults().latent_rgb.clone().unwrap();
+    let general = pipeline.config().defaults().latent_rgb.unwrap();
+    for case in 0..3 {
+        let picture = fixture.get(&format!("{case}.vae_decoded"));
+        let (height, width) = (picture.shape[2], picture.shape[3]);
+        let sizes = Sizes { batch: 1, steps: 1, text_tokens: 1, height, width, reference: None };
+        let pixels = picture.to_f32();
+        let small = |channel: usize, y: usize, x: usize| {
+            let part = |at: usize| pixels[(channel * height + y * 8 + at / 8) * width + x * 8 + at % 8];
+            (0..64).map(part).sum::<f32>() / 64.0
+        };
+        let places =
+            (0..3).flat_map(|c| (0..height / 8).flat_map(move |y| (0..width / 8).map(move |x| (c, y, x))));
+        let small: Vec<f32> = places.map(|(channel, y, x)| small(channel, y, x)).collect();
+        let latents = fixture.get(&format!("{case}.latents.step19"));
+        let apart = |matrix: &LatentRgb| {
+            let preview = matrix.picture(&latents, &flux1::FAMILY.geometry, &sizes);
+            assert_eq!(preview.shape, [1, 3, height / 8, width / 8]);
+            let square = preview.to_f32().iter().zip(&small).map(|(a, b)| (a - b) * (a - b)).sum::<f32>();
+            (square / small.len() as f32).sqrt()
+        };
+        println!("case {case}: {} (FLUX.1's matrix: {})", apart(&own), apart(&general));
+        assert!(apart(&own) < 0.12 && apart(&general) > 0.3, "case {case}");
+    }
 }
 
 /// As it is lowered, and as the passes leave networks that run once a picture.

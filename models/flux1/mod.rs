@@ -4,6 +4,7 @@ mod config;
 pub(crate) mod layouts;
 mod preview;
 mod settings;
+mod tokens;
 mod transformer;
 
 pub use config::{Config, FAMILY};

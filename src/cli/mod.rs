@@ -12,6 +12,7 @@ mod from_png;
 mod given_pictures;
 mod heap;
 mod input;
+mod latents;
 mod lowering;
 mod memory;
 mod number;

@@ -38,13 +38,16 @@ impl Previews {
     /// Beside `out`: `owl.preview.png` for `owl.png`. With `as_json` each is printed too.
     ///
     /// # Errors
-    /// [`Error::Usage`] if `out` is no file and nothing is printed.
-    pub fn beside(out: &Path, is_stream: bool, as_json: bool) -> Result<Self, Error> {
+    /// [`Error::Usage`] if `out` is no file and nothing is printed, or if an input would be overwritten.
+    pub fn beside(out: &Path, is_stream: bool, as_json: bool, inputs: &[&Path]) -> Result<Self, Error> {
         if is_stream && !as_json {
             let message = "--preview writes a file beside --out, which is none; name a file, or add --json";
             return Err(Error::Usage(message.into()));
         }
         let file = (!is_stream).then(|| out.with_extension("preview.png"));
+        if let Some(file) = &file {
+            Output::at(file)?.refuse_inputs(inputs.iter().copied())?;
+        }
         Ok(Self { file, as_json, failed: None })
     }
 

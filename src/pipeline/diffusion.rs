@@ -188,6 +188,7 @@ impl DiffusionPipeline {
         let mut record = Record::new(observe);
         record.warnings = [self.notes.clone(), request.warnings(self.config())].concat();
         let request = request.resolve(&self.defaults, self.config())?;
+        record.warnings.extend(request.stretched());
         // Sizes that the scheduler refuses are refused after memory is checked.
         let schedule = request.schedule(self.networks.config());
         self.networks.run_at(schedule.as_ref().ok());

@@ -1,16 +1,14 @@
 //! Requests with all defaults filled in, and every number checked.
 
 use super::image::Image;
+use super::reference::{preferred, whole_tokens};
 use super::request::{ReferenceSize, Request, within};
 use crate::Error;
 use reflux_ir::HostTensor;
 use reflux_models::scheduler::{Levels, Schedule, SchedulerError};
-use reflux_models::{Condition, Defaults, Family, Geometry, LatentRgb, ModelConfig, Net, Role, Sizes};
+use reflux_models::{Condition, Defaults, Geometry, LatentRgb, ModelConfig, Net, Role, Sizes};
 use std::ops::Range;
 use std::sync::Arc;
-
-/// How much of a picture is drawn anew if the request does not say, in diffusers' pipelines.
-const STRENGTH: f64 = 0.6;
 
 /// A request with all defaults filled in.
 pub(super) struct Resolved {
@@ -119,32 +117,6 @@ impl Request {
         Ok(Some(Previews { interval, latent_rgb, geometry: model.family().geometry }))
     }
 
-    /// The noise levels before the shift, and the strength.
-    fn levels(&self, defaults: &Defaults, model: &ModelConfig) -> Result<(Levels, f64), Error> {
-        let mut levels = match &self.sigmas {
-            Some(sigmas) => Levels { sigmas: checked_sigmas(sigmas, self.steps)?, shift: None, skipped: 0 },
-            None => {
-                let steps = self.steps.unwrap_or(defaults.steps);
-                within("the number of steps", steps, 1, model.scheduler().num_train_timesteps)?;
-                Levels::even(steps)
-            }
-        };
-        if let Some(shift) = self.flow_shift
-            && !(shift.is_finite() && shift > 0.0)
-        {
-            let (range, found) = ("a number above 0".into(), shift.to_string());
-            return Err(Error::Range { what: "the flow shift", range, found });
-        }
-        levels.shift = self.flow_shift;
-        // Where something is painted into a picture, nothing of what was there is to be seen.
-        let usual = if model.condition() == Condition::Masked { 1.0 } else { STRENGTH };
-        let strength = self.strength.unwrap_or(usual);
-        if self.init_image.is_some() {
-            levels.skipped = skipped(levels.sigmas.len(), strength)?;
-        }
-        Ok((levels, strength))
-    }
-
     /// Refuses pictures that the model does not read, and the lack of those that it needs.
     fn check_pictures(&self, model: &ModelConfig) -> Result<(), Error> {
         let [init, mask] = [&self.init_image, &self.mask_image].map(Option::is_some);
@@ -178,55 +150,6 @@ impl Request {
     }
 }
 
-/// The given noise levels as they are used: the last one, 0, goes without saying.
-fn checked_sigmas(sigmas: &[f32], steps: Option<usize>) -> Result<Vec<f32>, Error> {
-    let what = "the noise levels";
-    let used = sigmas.strip_suffix(&[0.0]).unwrap_or(sigmas);
-    let is_level = |sigma: &f32| *sigma > 0.0 && *sigma <= 1.0;
-    if used.is_empty() || !used.iter().all(is_level) || !used.is_sorted_by(|a, b| a > b) {
-        let range = "numbers from 1 downwards, each less than the one before it and above 0".into();
-        return Err(Error::Range { what, range, found: format!("{sigmas:?}") });
-    }
-    match steps.filter(|steps| *steps != used.len()) {
-        Some(steps) => {
-            let (range, found) = (format!("as many as steps, {steps}"), used.len().to_string());
-            Err(Error::Range { what: "the number of noise levels", range, found })
-        }
-        None => Ok(used.to_vec()),
-    }
-}
-
-/// How many of `steps` steps are left out at this strength, as diffusers' `get_timesteps` counts them.
-fn skipped(steps: usize, strength: f64) -> Result<usize, Error> {
-    if !(0.0..=1.0).contains(&strength) {
-        let (range, found) = ("a number from 0 to 1".into(), strength.to_string());
-        return Err(Error::Range { what: "the strength", range, found });
-    }
-    let run = (steps as f64 * strength).min(steps as f64);
-    let skipped = (steps as f64 - run).max(0.0) as usize;
-    if skipped == steps {
-        let range = format!("large enough for one of {steps} steps to run");
-        return Err(Error::Range { what: "the strength", range, found: strength.to_string() });
-    }
-    Ok(skipped)
-}
-
-/// The size of `image`, cut to whole tokens.
-fn whole_tokens(image: &Image, family: &Family) -> [usize; 2] {
-    let unit = family.geometry.pixels_per_token();
-    [image.height(), image.width()].map(|pixels| (pixels / unit * unit).max(unit))
-}
-
-/// The size that the family reads references in whose shape is nearest to that of `image`, cut to whole tokens; of equally near
-/// ones the narrowest, as in diffusers.
-fn preferred(image: &Image, family: &Family) -> [usize; 2] {
-    let own = whole_tokens(image, family);
-    let shape = |[height, width]: [usize; 2]| width as f64 / height as f64;
-    let apart = |size: &[usize; 2]| (shape(own) - shape(*size)).abs();
-    let sizes = family.reference_sizes.iter().copied();
-    sizes.min_by(|a, b| apart(a).total_cmp(&apart(b)).then(a[1].cmp(&b[1]))).unwrap_or(own)
-}
-
 impl Resolved {
     /// The pictures to make, by their place in the batch.
     pub fn pictures(&self) -> Range<usize> {
@@ -245,6 +168,26 @@ impl Resolved {
     /// The negative prompt, if classifier-free guidance is on.
     pub fn negative(&self) -> Option<&str> {
         (self.true_cfg_scale > 1.0).then_some(self.negative_prompt.as_str())
+    }
+
+    /// Warnings of pictures that change their shape when they are brought to the size that is drawn.
+    pub fn stretched(&self) -> Vec<String> {
+        let pictures = [&self.init_image, &self.mask_image, &self.control_image];
+        let is_stretched = |image: &&Arc<Image>| {
+            let (own, drawn) = (image.width() * self.height, image.height() * self.width);
+            own.abs_diff(drawn) * 50 > own
+        };
+        let warning = |image: &Arc<Image>| {
+            let name = image.source().map_or("a picture", |source| &source.name);
+            format!(
+                "{name}, {} × {} pixels, is stretched to {} × {}; a width and a height of its shape would keep it (--width, --height)",
+                image.width(),
+                image.height(),
+                self.width,
+                self.height
+            )
+        };
+        pictures.into_iter().flatten().filter(is_stretched).map(warning).collect()
     }
 
     /// The noise levels of the steps that run.

@@ -16,7 +16,7 @@ use crate::cli::previews::Previews;
 use crate::cli::progress::Progress;
 use crate::cli::seed::SeedArg;
 use crate::cli::slowest::Slowest;
-use crate::cli::{by_op, tensors};
+use crate::cli::{by_op, latents};
 use crate::files::Output;
 use crate::pipeline::{DiffusionPipeline, Event, OpenOptions, Report, Request, bundled_model};
 use crate::{Error, VERSION};
@@ -32,9 +32,6 @@ use std::time::Instant;
 
 /// clap takes an argument of the type `Vec` for a repeated one.
 type Numbers = Vec<f32>;
-
-/// The one tensor of safetensors files with latents.
-const LATENTS: &str = "latents";
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -171,6 +168,9 @@ pub fn generate(args: &Args) -> Result<(), Error> {
     pictures.refuse_mixing(latents.as_ref(), args.json)?;
     let read = args.read();
     pictures.refuse_inputs(&read)?;
+    let previews =
+        args.preview.map(|_| Previews::beside(&args.out, pictures.are_streamed(), args.json, &read));
+    let previews = previews.transpose()?;
     latents.as_ref().map_or(Ok(()), |latents| latents.refuse_inputs(read.iter().copied()))?;
     check_dump_dir(args.dump_dir.as_deref())?;
     let program = args.program.as_deref().map(read_program).transpose()?.map(Arc::new);
@@ -206,10 +206,9 @@ pub fn generate(args: &Args) -> Result<(), Error> {
     }
     // Names would get in the way of what else is printed.
     let names = !args.json && !pictures.are_printed() && !latents.as_ref().is_some_and(Output::is_stdout);
-    let previews = args.preview.map(|_| Previews::beside(&args.out, pictures.are_streamed(), args.json));
-    let made = make(args, &mut pipeline, &request, pictures, previews.transpose()?, names)?;
+    let made = make(args, &mut pipeline, &request, pictures, previews, names)?;
     if let Some(mut output) = latents {
-        tensors::write(&mut output, &[(LATENTS.to_owned(), joined(&made.latents))])?;
+        latents::write(&mut output, &made.latents)?;
     }
     for warning in &made.report.warnings {
         say(format_args!("warning: {warning}"));
@@ -286,10 +285,7 @@ fn make(
 
 /// What the arguments ask for, and else the picture that is repeated.
 fn request(args: &Args, repeated: Option<&Repeated>) -> Result<Request, Error> {
-    let init_latents = match &args.init_latents {
-        Some(path) => Some(read_latents(path)?),
-        None => None,
-    };
+    let init_latents = args.init_latents.as_deref().map(latents::read).transpose()?;
     let request = Request {
         prompts: args.prompts.clone(),
         negative_prompt: args.negative_prompt.clone(),
@@ -312,31 +308,6 @@ fn request(args: &Args, repeated: Option<&Repeated>) -> Result<Request, Error> {
         Some(repeated) => repeated.complete(request, args.seed.is_some(), &args.given),
         None => args.given.add_to(request),
     }
-}
-
-/// One tensor `[pictures, tokens, channels]` from those of single pictures.
-fn joined(latents: &[HostTensor]) -> HostTensor {
-    let values: Vec<f32> = latents.iter().flat_map(HostTensor::to_f32).collect();
-    let shape = latents.first().map_or([0, 0, 0], |first| [latents.len(), first.shape[1], first.shape[2]]);
-    HostTensor::from_f32(shape, &values)
-}
-
-fn read_latents(path: &Path) -> Result<HostTensor, Error> {
-    let mut tensors = tensors::read(path)?;
-    let found = tensors.iter().position(|(name, _)| name == LATENTS);
-    let Some(index) = found else {
-        let why = format!("it holds no tensor `{LATENTS}`, packed as f32[pictures, tokens, channels]");
-        return Err(Error::Tensors { path: path.to_owned(), why });
-    };
-    let latents = tensors.swap_remove(index).1;
-    if !latents.dtype.is_float() {
-        let why = format!(
-            "`{LATENTS}` has dtype {}; latents must be floating-point numbers, f32 as Reflux saves them",
-            latents.dtype
-        );
-        return Err(Error::Tensors { path: path.to_owned(), why });
-    }
-    Ok(latents)
 }
 
 fn sentence(pictures: usize, report: &Report, seconds: f64) -> String {
