@@ -57,7 +57,7 @@ fn models() -> [(&'static str, ModelConfig, Sizes); 2] {
         (
             "the bundled model",
             ModelConfig::read(&emoji).unwrap(),
-            Sizes { batch: 2, steps: 6, text_tokens: 30, height: 96, width: 160, reference: None },
+            Sizes { batch: 2, steps: 6, text_tokens: 30, height: 96, width: 160, reference: Some([48, 64]) },
         ),
     ]
 }
@@ -76,7 +76,9 @@ fn plans(model: &ModelConfig, sizes: &Sizes, passes: &str, gpu: Gpu) -> Vec<(Pro
         return plans;
     }
     if gpu.capability == (9, 0) {
-        plans.extend(plans_of(&flux1::VAE, model, sizes, LOSSLESS_ONCE, gpu));
+        for net in [&flux1::VAE, &flux1::VAE_ENCODER] {
+            plans.extend(plans_of(net, model, sizes, LOSSLESS_ONCE, gpu));
+        }
     }
     for net in [&flux1::T5, &flux1::CLIP] {
         plans.extend(plans_of(net, model, sizes, LOSSLESS_ONCE, gpu));

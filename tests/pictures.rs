@@ -102,6 +102,46 @@ fn pictures_of_other_kinds_become_rgb() {
     assert_eq!(write(image::ExtendedColorType::Rgb16, &[255; 6]), [255, 255, 255]);
 }
 
+/// Whatever is done to files, reading them ends with a picture or an error, in no time.
+#[test]
+fn damaged_pictures_are_refused_or_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("damaged");
+    let whole = image::open(repo("tests/fixtures/tasks/image.png")).unwrap().into_rgb8();
+    let mut drawn = DiffusionPipeline::open(emoji()).unwrap();
+    drawn.generate(&Request::new("owl").steps(1).size(32, 32)).unwrap()[0]
+        .save(folder.path().join("own.png"))
+        .unwrap();
+    let mut files = vec![std::fs::read(folder.path().join("own.png")).unwrap()];
+    for format in [image::ImageFormat::Png, image::ImageFormat::Jpeg, image::ImageFormat::WebP] {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        whole.write_to(&mut bytes, format).unwrap();
+        files.push(bytes.into_inner());
+    }
+    let mut rng = fastrand::Rng::with_seed(7);
+    let (mut read, mut refused) = (0, 0);
+    for _ in 0..400 {
+        let mut bytes = files[rng.usize(..files.len())].clone();
+        for _ in 0..rng.usize(1..6) {
+            let most = if rng.bool() { 100 } else { usize::MAX };
+            let at = rng.usize(..bytes.len().min(most));
+            match rng.usize(..3) {
+                0 => bytes[at] = rng.u8(..),
+                1 => bytes[at..].iter_mut().take(4).for_each(|byte| *byte = 0xff),
+                _ => bytes.truncate(at.max(1)),
+            }
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        match Image::open(&path) {
+            Ok(_) => read += 1,
+            Err(_) => refused += 1,
+        }
+        drop(reflux::Recorded::open(&path));
+    }
+    println!("{read} were read, {refused} refused");
+    assert!(read > 20 && refused > 100);
+}
+
 /// A preview of final latents is the picture, small: its matrix was fitted to this model, and FLUX.1's own was not.
 #[test]
 fn previews_resemble_pictures() {

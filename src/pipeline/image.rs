@@ -47,6 +47,11 @@ impl Image {
         Self { width, height, pixels, metadata: Vec::new(), source: None }
     }
 
+    /// A white picture.
+    pub(crate) fn white(width: usize, height: usize) -> Self {
+        Self::from_pixels(width, height, vec![u8::MAX; 3 * width * height])
+    }
+
     /// The same as read from this file.
     pub(super) fn with_source(self, source: Source) -> Self {
         Self { source: Some(source), ..self }

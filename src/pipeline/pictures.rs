@@ -60,7 +60,6 @@ impl Pictures {
         record: &mut Record,
     ) -> Result<Self, Error> {
         let sizes = request.picture_sizes();
-        let condition = networks.config().condition();
         let mut pictures = Self::default();
         if let (Some(image), Some(sizes)) = (&request.reference_image, request.reference_sizes()) {
             let image = image.resized([sizes.height, sizes.width]).planes();
@@ -68,34 +67,47 @@ impl Pictures {
             pictures.inputs.push((names::REFERENCE, mean));
         }
         if let Some(image) = &request.control_image {
+            // `FluxControlInpaintPipeline` draws for the picture without what is painted first, and does not use it.
+            draws.skip(&sizes, usize::from(request.mask_image.is_some()));
             let image = image.resized([sizes.height, sizes.width]).planes();
             let drawn = Moments::of(&image, &sizes, networks, record)?.drawn(&draws.next(&sizes));
             pictures.inputs.push((names::CONDITION, drawn));
         }
-        let Some(image) = &request.init_image else { return Ok(pictures) };
-        let image = image.resized([sizes.height, sizes.width]).planes();
-        let mask = request.mask_image.as_ref().map(|mask| Mask::of(mask, &sizes));
-        let noise = draws.next(&sizes);
-        let is_kept = mask.is_some() && condition != Condition::Masked;
-        if request.starts_from_picture() || is_kept {
-            let drawn = Moments::of(&image, &sizes, networks, record)?.drawn(&noise);
-            pictures.start = Some(drawn.to_f32().into());
-        }
-        let geometry = networks.family().geometry;
-        let channels = networks.config().token_channels();
-        match mask {
-            Some(mask) if condition == Condition::Masked => {
-                let mut draws = draws.clone();
-                draws.skip(&sizes, request.all_pictures);
-                let moments = Moments::of(&mask.hide(&image), &sizes, networks, record)?;
-                let hidden = moments.drawn(&draws.next(&sizes));
-                let condition = joined(&hidden, &mask.every_pixel(&geometry, &sizes));
-                pictures.inputs.push((names::CONDITION, condition));
-            }
-            Some(mask) => pictures.mask = Some(mask.of_latents(&geometry, &sizes, channels).into()),
-            None => {}
+        if let Some(image) = &request.init_image {
+            let image = image.resized([sizes.height, sizes.width]).planes();
+            pictures.begin_with(&image, request, networks, draws, record)?;
         }
         Ok(pictures)
+    }
+
+    /// Adds the picture to start from, `image`, and what its mask says.
+    fn begin_with(
+        &mut self,
+        image: &HostTensor,
+        request: &Resolved,
+        networks: &mut Networks,
+        draws: &mut Draws,
+        record: &mut Record,
+    ) -> Result<(), Error> {
+        let sizes = request.picture_sizes();
+        let is_condition = networks.config().condition() == Condition::Masked;
+        let noise = draws.next(&sizes);
+        if request.starts_from_picture() || (request.mask_image.is_some() && !is_condition) {
+            let drawn = Moments::of(image, &sizes, networks, record)?.drawn(&noise);
+            self.start = Some(drawn.to_f32().into());
+        }
+        let Some(mask) = &request.mask_image else { return Ok(()) };
+        let (mask, geometry) = (Mask::of(mask, &sizes), networks.family().geometry);
+        if !is_condition {
+            let channels = networks.config().token_channels();
+            self.mask = Some(mask.of_latents(&geometry, &sizes, channels).into());
+            return Ok(());
+        }
+        let mut later = draws.clone();
+        later.skip(&sizes, request.all_pictures);
+        let hidden = Moments::of(&mask.hide(image), &sizes, networks, record)?.drawn(&later.next(&sizes));
+        self.inputs.push((names::CONDITION, joined(&hidden, &mask.every_pixel(&geometry, &sizes))));
+        Ok(())
     }
 
     /// The denoiser's inputs, for a batch of `batch`.
