@@ -62,11 +62,15 @@ impl PictureArgs {
     /// `request` with these pictures.
     ///
     /// # Errors
-    /// If one cannot be read.
+    /// If one cannot be read, or if a size is given for none.
     pub fn add_to(&self, request: Request) -> Result<Request, Error> {
         let open = |path: &Option<PathBuf>| {
             path.as_ref().map(Image::open).transpose().map(|image| image.map(Arc::new))
         };
+        if self.reference_size.is_some() && self.reference_image.is_none() {
+            let message = "--reference-size says in which size a reference is read: add --reference-image, or leave it out";
+            return Err(Error::Usage(message.into()));
+        }
         Ok(Request {
             init_image: open(&self.init_image)?,
             strength: self.strength.or(request.strength),

@@ -174,8 +174,9 @@ impl Resolved {
     pub fn stretched(&self) -> Vec<String> {
         let pictures = [&self.init_image, &self.mask_image, &self.control_image];
         let is_stretched = |image: &&Arc<Image>| {
-            let (own, drawn) = (image.width() * self.height, image.height() * self.width);
-            own.abs_diff(drawn) * 50 > own
+            let own = image.width().saturating_mul(self.height);
+            let drawn = image.height().saturating_mul(self.width);
+            own.abs_diff(drawn) > own / 50
         };
         let warning = |image: &Arc<Image>| {
             let name = image.source().map_or("a picture", |source| &source.name);

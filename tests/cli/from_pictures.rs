@@ -55,7 +55,8 @@ fn pictures_that_cannot_be_drawn_from_are_refused() {
     let mut cases: Vec<Vec<&str>> =
         ["bomb.png", "empty.png", "notes.png", "cut.png", "corrupt.png", "cut.jpg"].map(start).into();
     cases.extend(["cut.webp", "missing.png", "."].map(start));
-    let more: [&[&str]; 13] = [
+    let more: [&[&str]; 14] = [
+        &["--reference-size", "own"],
         &["--strength", "0.5"],
         &["--mask-image", "good.png"],
         &["--control-image", "good.png"],
