@@ -37,7 +37,7 @@ use crate::geometry::{Geometry, Sizes};
 use crate::net::{Net, Role};
 use crate::preview::LatentRgb;
 use crate::scheduler::{Levels, Schedule, SchedulerConfig, SchedulerError};
-use crate::tokenizer::OpenTokenizer;
+use crate::tokenizer::{OpenTokenizer, Tokenizer, TokenizerError};
 use reflux_ir::{DType, Program};
 use serde::Serialize;
 use std::fmt::Debug;
@@ -160,6 +160,8 @@ pub struct TextEncoder {
     /// The folder of its tokenizer.
     pub tokenizer: &'static str,
     pub open_tokenizer: OpenTokenizer,
+    /// The tokenizer for a model that is a file of weights, which has no folder with one.
+    pub built_in_tokenizer: fn() -> Result<Tokenizer, TokenizerError>,
     /// Rows of its embedding.
     pub vocab_size: usize,
     /// The number of tokens that it reads; if not given, that of the request.

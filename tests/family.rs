@@ -118,6 +118,7 @@ impl Model for Tiny {
             name: "T5",
             tokenizer: "tokenizer",
             open_tokenizer: tokenizer::t5,
+            built_in_tokenizer: || unreachable!("it is no file"),
             vocab_size: self.t5.vocab_size,
             tokens: None,
             result: "prompt",

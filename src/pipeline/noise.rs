@@ -38,7 +38,7 @@ impl Draws {
         match self.dtype {
             DType::BF16 => self.generator.randn_bf16(count).into_iter().map(f32::from).collect(),
             DType::F32 | DType::F16 => self.generator.randn_f32(count),
-            DType::I32 | DType::I8 | DType::F8E4M3 | DType::U4 => {
+            DType::I32 | DType::I8 | DType::F8E4M3 | DType::U4 | DType::Block(_) => {
                 unreachable!("no network computes in {}", self.dtype)
             }
         }

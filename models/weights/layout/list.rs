@@ -17,7 +17,7 @@ use crate::flux1::layouts as flux1;
 /// are swapped (`Halves`), a convolution that is a matrix (`Pixel`). What stands in front of all names is none of its
 /// concerns: a new prefix is one more in the `prefixes` of the [`Architecture`], and holds for all its layouts.
 ///
-/// Whatever the container is, safetensors today, its reader gives names, types, shapes and where the bytes lie
+/// Whatever the container is, safetensors or GGUF, its reader gives names, types, shapes and where the bytes lie
 /// (`weights/file.rs`); layouts see nothing else of it, and are the same for another container.
 ///
 /// Then, if files of this kind were refused by name so far, take that kind out of `foreign/kinds.rs` (or, where they store
@@ -31,6 +31,7 @@ pub(in crate::weights) const LAYOUTS: &[Layout] = &[
     vae::ENCODER_DIFFUSERS,
     vae::ENCODER_BFL,
     text::T5,
+    text::T5_GGUF,
     text::CLIP,
     text::CLIP_BARE,
 ];
