@@ -20,7 +20,6 @@ pub static AUTOENCODER_KL: Architecture = Architecture {
     model_type: None,
     prefixes: PREFIXES,
     settings: Some(settings_of),
-    refuse: None,
 };
 
 /// The same autoencoder, for its encoder. Files have both, and each is no concern of the other.
@@ -30,7 +29,6 @@ pub static AUTOENCODER_KL_ENCODER: Architecture = Architecture {
     model_type: None,
     prefixes: PREFIXES,
     settings: None,
-    refuse: None,
 };
 
 /// `config.json` of an AutoencoderKL.

@@ -45,7 +45,6 @@ static TINY_UNET: Architecture = Architecture {
     model_type: None,
     prefixes: &[""],
     settings: None,
-    refuse: None,
 };
 
 #[derive(Debug)]

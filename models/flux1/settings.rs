@@ -30,7 +30,6 @@ pub static ARCHITECTURE: Architecture = Architecture {
         "model.model.",
     ],
     settings: Some(settings_of),
-    refuse: None,
 };
 
 /// `transformer/config.json`.
