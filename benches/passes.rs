@@ -4,6 +4,7 @@ use criterion::{BatchSize, Criterion, SamplingMode, criterion_group, criterion_m
 use reflux::ir::pass::{Driver, Pipeline};
 use reflux::ir::{DType, HostTensor, Program};
 use reflux::models::noise::TorchGenerator;
+use reflux::models::scheduler::Levels;
 use reflux::models::weights::Weights;
 use reflux::models::{ModelConfig, Sizes, flux1};
 use reflux::passes::{LOSSLESS, registry};
@@ -20,10 +21,12 @@ fn optimize(program: Program, passes: &str, timesteps: &[f32]) -> Program {
 /// Pipelines on FLUX.1-dev at 1024², verification and all.
 fn flux_dev(criterion: &mut Criterion) {
     let config = ModelConfig::built_in("flux-dev").unwrap();
-    let sizes = Sizes { batch: 1, steps: 28, text_tokens: 512, height: 1024, width: 1024 };
+    let sizes = Sizes { batch: 1, steps: 28, text_tokens: 512, height: 1024, width: 1024, reference: None };
     let program = config.lower(&flux1::TRANSFORMER, &sizes, DType::BF16).unwrap();
-    let times =
-        config.schedule(sizes.steps, config.family().geometry.image_tokens(&sizes)).unwrap().timesteps;
+    let times = config
+        .schedule(&Levels::even(sizes.steps), config.family().geometry.image_tokens(&sizes))
+        .unwrap()
+        .timesteps;
     let mut group = criterion.benchmark_group("passes_on_flux_dev");
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
     for passes in [LOSSLESS, EVERYTHING, "cache(fastercache),dce", "merge-linear,fuse"] {
@@ -42,10 +45,12 @@ fn flux_dev(criterion: &mut Criterion) {
 fn transformer(criterion: &mut Criterion) {
     let folder = reflux::bundled_model().unwrap();
     let config = ModelConfig::read(&folder).unwrap();
-    let sizes = Sizes { batch: 1, steps: 20, text_tokens: 32, height: 128, width: 128 };
+    let sizes = Sizes { batch: 1, steps: 20, text_tokens: 32, height: 128, width: 128, reference: None };
     let program = config.lower(&flux1::TRANSFORMER, &sizes, DType::F32).unwrap();
-    let times =
-        config.schedule(sizes.steps, config.family().geometry.image_tokens(&sizes)).unwrap().timesteps;
+    let times = config
+        .schedule(&Levels::even(sizes.steps), config.family().geometry.image_tokens(&sizes))
+        .unwrap()
+        .timesteps;
     let weights = Weights::open(folder.join(flux1::TRANSFORMER.folder)).unwrap();
     let noise = noise(&program);
     let mut group = criterion.benchmark_group("transformer_20_steps");

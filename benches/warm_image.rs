@@ -20,7 +20,7 @@ fn image(criterion: &mut Criterion) {
 /// FLUX.1-dev's transformer at its usual size, from its configuration to the IR's text.
 fn print_ir(criterion: &mut Criterion) {
     let config = ModelConfig::built_in("flux-dev").unwrap();
-    let sizes = Sizes { batch: 1, steps: 28, text_tokens: 512, height: 1024, width: 1024 };
+    let sizes = Sizes { batch: 1, steps: 28, text_tokens: 512, height: 1024, width: 1024, reference: None };
     criterion.bench_function("print_flux_dev_ir", |bencher| {
         bencher.iter(|| config.lower(&flux1::TRANSFORMER, &sizes, DType::BF16).unwrap().to_string())
     });

@@ -15,8 +15,6 @@ pub struct Architecture {
     /// If the shapes of its tensors determine its configuration, the distinguishing settings and their values; `None` if the
     /// shapes are not those of such a network. Weights of such a network need no config file.
     pub settings: Option<fn(ShapeOf) -> Vec<Setting>>,
-    /// Why weights of these shapes cannot be used, if they cannot.
-    pub refuse: Option<fn(ShapeOf) -> Option<String>>,
 }
 
 /// A setting of a configuration, and its value.

@@ -23,7 +23,6 @@ pub static CLIP: Architecture = Architecture {
         "model.",
     ],
     settings: Some(settings_of),
-    refuse: None,
 };
 
 /// `config.json` of a CLIP text encoder.

@@ -3,6 +3,7 @@
 use crate::config_file::read_json;
 use crate::error::ModelError;
 use crate::family::{Defaults, Model};
+use crate::preview::LatentRgb;
 use serde::Deserialize;
 use std::path::Path;
 
@@ -17,6 +18,7 @@ struct Overrides {
     steps: Option<usize>,
     guidance: Option<f32>,
     max_sequence_length: Option<usize>,
+    latent_rgb: Option<LatentRgb>,
 }
 
 impl Overrides {
@@ -35,6 +37,11 @@ impl Overrides {
         }
         if self.max_sequence_length == Some(0) {
             return Err("`max_sequence_length` must be at least 1".into());
+        }
+        let patch = geometry.patch * geometry.patch;
+        if let Some(latent_rgb) = &self.latent_rgb {
+            let checked = latent_rgb.check(model.token_channels() / patch);
+            checked.map_err(|why| format!("`latent_rgb` {why}"))?;
         }
         match self.guidance.filter(|guidance| !guidance.is_finite()) {
             Some(guidance) => Err(format!("`guidance` must be a number, not {guidance}")),
@@ -60,6 +67,7 @@ impl Defaults {
             steps: given.steps.unwrap_or(family.steps),
             guidance: given.guidance.unwrap_or(family.guidance),
             max_sequence_length: given.max_sequence_length.unwrap_or(family.max_sequence_length),
+            latent_rgb: given.latent_rgb.or(family.latent_rgb),
         })
     }
 }

@@ -13,6 +13,11 @@ pub fn nets() -> Vec<&'static Net> {
     distinct_by(FAMILIES.iter().flat_map(|family| family.nets).copied(), |net| net.name)
 }
 
+/// The networks of all families that can be lowered by name, which includes those that share another's weights.
+pub fn all_nets() -> Vec<&'static Net> {
+    distinct_by(FAMILIES.iter().flat_map(|family| family.all_nets()), |net| net.name)
+}
+
 /// The id of a model on the Hugging Face Hub, as an example.
 pub(crate) fn example_id() -> &'static str {
     FAMILIES[0].example_id

@@ -4,8 +4,10 @@
 //! family by name. The program of a family's denoiser has the inputs `latents` (`f32[batch, tokens, channels]`, packed as
 //! [`Geometry`] says), `timesteps` (`f32[steps, batch]`, as [`Model::timestep`] scales them), `step` (`i32[]`), one for each
 //! text encoder ([`TextEncoder::input`]), and `guidance` (`f32[batch]`) where [`Model::is_guided`]; its result is `velocity`,
-//! of the shape and type of `latents`. A text encoder has the input `ids` (`i32[1, tokens]`), and the decoder makes `image`
-//! (`f32[1, 3, height, width]`, nominally in −1…1) of `latents`.
+//! of the shape and type of `latents`. Where [`Model::condition`] says so it also has `condition` (`f32[batch, tokens, …]`), and
+//! where [`Sizes::reference`] is given, `reference` (`f32[batch, its tokens, channels]`). A text encoder has the input `ids`
+//! (`i32[1, tokens]`), and the decoder makes `image` (`f32[1, 3, height, width]`, nominally in −1…1) of `latents`. The encoder,
+//! if the family has one, makes `mean` and `deviation` of `image`, packed and scaled as `latents` are.
 //!
 //! # To add a family
 //!
@@ -33,7 +35,8 @@ use crate::configs::Configs;
 use crate::error::ModelError;
 use crate::geometry::{Geometry, Sizes};
 use crate::net::{Net, Role};
-use crate::scheduler::{Schedule, SchedulerConfig, SchedulerError};
+use crate::preview::LatentRgb;
+use crate::scheduler::{Levels, Schedule, SchedulerConfig, SchedulerError};
 use crate::tokenizer::{OpenTokenizer, Tokenizer, TokenizerError};
 use reflux_ir::{DType, Program};
 use serde::Serialize;
@@ -46,9 +49,14 @@ pub struct Family {
     pub name: &'static str,
     /// Its networks, in the order in which a picture needs them: text encoders, the denoiser, the decoder.
     pub nets: &'static [&'static Net],
+    /// The network that makes latents of pictures that are given; only requests with pictures need it.
+    pub encoder: Option<&'static Net>,
     /// Folders of tokenizers.
     pub tokenizers: &'static [&'static str],
     pub geometry: Geometry,
+    /// The sizes that its models were trained to read references in, `[height, width]` in pixels: one is brought to that whose
+    /// shape is nearest to its own. If there are none, references keep their size.
+    pub reference_sizes: &'static [[usize; 2]],
     /// The classes of the diffusers pipelines whose models it supports.
     pub pipelines: &'static [&'static str],
     /// Related models that are not supported: prefixes of their pipeline names, and what they are.
@@ -78,12 +86,12 @@ pub trait Model: Debug + Send + Sync {
     /// Settings of the flow-matching scheduler.
     fn scheduler(&self) -> &SchedulerConfig;
 
-    /// The noise levels of a run of `steps` steps for a picture of `image_tokens` tokens.
+    /// The noise levels of a run for a picture of `image_tokens` tokens.
     ///
     /// # Errors
     /// If there are none.
-    fn schedule(&self, steps: usize, image_tokens: usize) -> Result<Schedule, SchedulerError> {
-        Schedule::new(self.scheduler(), steps, image_tokens)
+    fn schedule(&self, levels: &Levels, image_tokens: usize) -> Result<Schedule, SchedulerError> {
+        Schedule::of(self.scheduler(), levels, image_tokens)
     }
 
     /// The timestep `t` of a schedule (0…`num_train_timesteps`) as the denoiser reads it, where the pipeline computes in `dtype`.
@@ -91,6 +99,11 @@ pub trait Model: Debug + Send + Sync {
 
     /// Channels of a packed latent token.
     fn token_channels(&self) -> usize;
+
+    /// What the denoiser reads of a picture in each token, beside latents.
+    fn condition(&self) -> Condition {
+        Condition::None
+    }
 
     /// Whether guidance is embedded, an input of the denoiser.
     fn is_guided(&self) -> bool;
@@ -111,6 +124,18 @@ pub trait Model: Debug + Send + Sync {
     fn lower(&self, net: &'static Net, sizes: &Sizes, dtype: DType) -> Result<Program, ModelError>;
 }
 
+/// What a denoiser reads of a picture in each token, after the token's latents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Nothing: it draws from prompts, and perhaps a reference.
+    None,
+    /// The latents of a picture that says where things are, such as edges or depth.
+    Control,
+    /// The latents of a picture without what is to be painted, and the mask of that: each of the token's pixels, by row and
+    /// column inside a latent, then by latent.
+    Masked,
+}
+
 /// Defaults of a request.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Defaults {
@@ -122,6 +147,8 @@ pub struct Defaults {
     pub guidance: f32,
     /// In tokens.
     pub max_sequence_length: usize,
+    /// How previews are made of latents, if that is known.
+    pub latent_rgb: Option<LatentRgb>,
 }
 
 /// A text encoder, its inputs, and the use of its result.
@@ -146,9 +173,14 @@ pub struct TextEncoder {
 }
 
 impl Family {
+    /// Its networks, and the encoder.
+    pub fn all_nets(&self) -> impl Iterator<Item = &'static Net> {
+        self.nets.iter().copied().chain(self.encoder)
+    }
+
     /// The network with this name on the command line.
     pub fn net(&self, name: &str) -> Option<&'static Net> {
-        self.nets.iter().copied().find(|net| net.name == name)
+        self.all_nets().find(|net| net.name == name)
     }
 
     /// The network that runs at every step.

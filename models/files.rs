@@ -40,7 +40,7 @@ impl Parts {
 
     /// Where the weights of `net` are, if it is given separately.
     pub fn get(&self, net: &Net) -> Option<&Path> {
-        self.0.get(net.name).map(PathBuf::as_path)
+        self.0.get(net.part()).map(PathBuf::as_path)
     }
 
     /// What is given.
@@ -50,7 +50,8 @@ impl Parts {
 
     /// The first that is not a network of `family`.
     fn stranger(&self, family: &Family) -> Option<&str> {
-        self.0.keys().map(String::as_str).find(|name| family.net(name).is_none())
+        let is_part = |name: &str| family.nets.iter().any(|net| net.name == name);
+        self.0.keys().map(String::as_str).find(|name| !is_part(name))
     }
 }
 

@@ -14,6 +14,15 @@ pub struct Sizes {
     pub height: usize,
     /// In pixels, a multiple of [`Geometry::pixels_per_token`].
     pub width: usize,
+    /// Height and width in pixels of a picture that the denoiser reads beside the one that it draws; multiples of the same.
+    pub reference: Option<[usize; 2]>,
+}
+
+impl Sizes {
+    /// The same for a single picture of another size, by itself.
+    pub const fn of_picture(&self, [height, width]: [usize; 2]) -> Self {
+        Self { batch: 1, height, width, reference: None, ..*self }
+    }
 }
 
 /// How the pictures of a family become tokens.
@@ -41,6 +50,11 @@ impl Geometry {
         (sizes.height / self.pixels_per_token(), sizes.width / self.pixels_per_token())
     }
 
+    /// Rows and columns of the tokens of the reference, if there is one.
+    pub fn reference_grid(&self, sizes: &Sizes) -> Option<(usize, usize)> {
+        sizes.reference.map(|size| self.grid(&sizes.of_picture(size)))
+    }
+
     /// Number of image tokens.
     pub fn image_tokens(&self, sizes: &Sizes) -> usize {
         let (rows, columns) = self.grid(sizes);
@@ -50,7 +64,7 @@ impl Geometry {
     /// The smallest sizes, for uses that do not depend on them, such as names and shapes of weights.
     pub const fn smallest(&self) -> Sizes {
         let side = self.pixels_per_token();
-        Sizes { batch: 1, steps: 1, text_tokens: 1, height: side, width: side }
+        Sizes { batch: 1, steps: 1, text_tokens: 1, height: side, width: side, reference: None }
     }
 
     /// Latents `[channels, height, width]` as tokens of patches, `[1, tokens, channels · patch²]`: within a token channels are
@@ -72,6 +86,25 @@ impl Geometry {
         }
         HostTensor::from_f32([1, rows * columns, token_channels], &packed)
     }
+
+    /// The inverse of [`Geometry::pack`]: latents `[channels, height, width]` of tokens `[1, tokens, channels · patch²]`.
+    pub fn unpack(&self, packed: &HostTensor, sizes: &Sizes) -> Vec<f32> {
+        let (patch, (rows, columns)) = (self.patch, self.grid(sizes));
+        let channels = packed.shape[2];
+        let (height, width) = (rows * patch, columns * patch);
+        let values = packed.to_f32();
+        let mut latents = Vec::with_capacity(values.len());
+        for channel in 0..channels / (patch * patch) {
+            for y in 0..height {
+                for x in 0..width {
+                    let token = y / patch * columns + x / patch;
+                    let place = (channel * patch + y % patch) * patch + x % patch;
+                    latents.push(values[token * channels + place]);
+                }
+            }
+        }
+        latents
+    }
 }
 
 #[cfg(test)]
@@ -79,9 +112,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn unpack_undoes_pack() {
+        let sizes = Sizes { batch: 1, steps: 1, text_tokens: 1, height: 32, width: 48, reference: None };
+        let geometry = Geometry { patch: 2, pixels_per_latent: 8 };
+        let latents: Vec<f32> = (0..3 * 4 * 6).map(|x| x as f32).collect();
+        assert_eq!(geometry.unpack(&geometry.pack(&latents, &sizes, 12), &sizes), latents);
+    }
+
+    #[test]
     fn pack_puts_channels_slowest() {
         // Two channels of 2 × 4 latents, that is one row of two tokens.
-        let sizes = Sizes { batch: 1, steps: 1, text_tokens: 1, height: 16, width: 32 };
+        let sizes = Sizes { batch: 1, steps: 1, text_tokens: 1, height: 16, width: 32, reference: None };
         let latents: Vec<f32> = (0..16).map(|x| x as f32).collect();
         let packed = Geometry { patch: 2, pixels_per_latent: 8 }.pack(&latents, &sizes, 8);
         assert_eq!(packed.shape, [1, 2, 8]);

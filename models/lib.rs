@@ -3,7 +3,7 @@
 //!
 //! ```
 //! use reflux_models::{ModelConfig, Sizes, flux1};
-//! let sizes = Sizes { batch: 1, steps: 28, text_tokens: 512, height: 1024, width: 1024 };
+//! let sizes = Sizes { batch: 1, steps: 28, text_tokens: 512, height: 1024, width: 1024, reference: None };
 //! let config = ModelConfig::built_in("flux-dev").unwrap();
 //! let program = config.lower(&flux1::TRANSFORMER, &sizes, reflux_ir::DType::BF16)?;
 //! assert_eq!(program.variants["full"].op_counts()["attention"], 57);
@@ -27,6 +27,7 @@ mod json;
 mod model_index;
 pub mod names;
 mod net;
+mod preview;
 mod settings;
 mod t5;
 mod vae;
@@ -43,12 +44,13 @@ pub use config::ModelConfig;
 pub use config_file::{ConfigFile, read_json};
 pub use configs::Configs;
 pub use error::ModelError;
-pub use families::{FAMILIES, nets};
-pub use family::{Defaults, Family, Model, TextEncoder};
+pub use families::{FAMILIES, all_nets, nets};
+pub use family::{Condition, Defaults, Family, Model, TextEncoder};
 pub use files::{ModelFiles, Parts};
 pub use first_bytes::Foreign;
 pub use geometry::{Geometry, Sizes};
 pub use net::{Net, Role};
+pub use preview::LatentRgb;
 pub use settings::{Component, Fixed, Settings};
 pub use t5::{T5, T5Config};
-pub use vae::{AUTOENCODER_KL, VaeConfig};
+pub use vae::{AUTOENCODER_KL, AUTOENCODER_KL_ENCODER, VaeConfig};

@@ -11,5 +11,13 @@ pub const GUIDANCE: &str = "guidance";
 pub const VELOCITY: &str = "velocity";
 /// The tokens that a text encoder reads.
 pub const IDS: &str = "ids";
-/// What the decoder makes of latents.
+/// What the decoder makes of latents, and what the encoder reads.
 pub const IMAGE: &str = "image";
+/// What the encoder makes of a picture: the mean of its latents, packed and scaled as the denoiser reads them.
+pub const MEAN: &str = "mean";
+/// And their standard deviation.
+pub const DEVIATION: &str = "deviation";
+/// The tokens of a picture that the denoiser reads after those that it draws.
+pub const REFERENCE: &str = "reference";
+/// What the denoiser reads of a picture in each token, after the token's latents.
+pub const CONDITION: &str = "condition";

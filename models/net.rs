@@ -14,6 +14,8 @@ pub struct Net {
     pub help: &'static str,
     pub architecture: &'static Architecture,
     pub role: Role,
+    /// The network with which it shares its weight files and their option, if they are not its own.
+    pub shares: Option<&'static Net>,
     /// All networks of its family, in the order in which a picture needs them.
     pub family: &'static [&'static Net],
 }
@@ -27,12 +29,19 @@ pub enum Role {
     Denoiser,
     /// It makes a picture from the final latents.
     Decoder,
+    /// It makes latents from a picture that is given, once per request.
+    Encoder,
 }
 
 impl Net {
     /// The option of the command line for its weights.
     pub fn option(&self) -> String {
-        format!("--{}", self.name)
+        format!("--{}", self.part())
+    }
+
+    /// The name by which its weights are replaced.
+    pub fn part(&self) -> &'static str {
+        self.shares.map_or(self.name, |net| net.name)
     }
 
     /// The message for a network of the kind `other` in the place of this one.

@@ -80,6 +80,11 @@ impl SchedulerConfig {
         image_tokens as f64 * slope + (self.base_shift - slope * base)
     }
 
+    /// The same with the static shift `shift`.
+    fn with_shift(&self, shift: f64) -> Self {
+        Self { shift, use_dynamic_shifting: false, ..self.clone() }
+    }
+
     /// The noise level `sigma` shifted; `mu` is used with dynamic shifting only.
     fn shifted(&self, sigma: f32, mu: f64) -> f32 {
         if self.use_dynamic_shifting {
@@ -88,6 +93,26 @@ impl SchedulerConfig {
         } else {
             self.shift as f32 * sigma / (1.0 + (self.shift - 1.0) as f32 * sigma)
         }
+    }
+}
+
+/// Which noise levels a run has.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Levels {
+    /// Those before the shift, from the first step's to the last one's.
+    pub sigmas: Vec<f32>,
+    /// A static shift in place of the model's own.
+    pub shift: Option<f64>,
+    /// How many of the first steps are left out, because a picture is there that has less noise.
+    pub skipped: usize,
+}
+
+impl Levels {
+    /// Those of `steps` steps, as far from each other as they are from 0.
+    pub fn even(steps: usize) -> Self {
+        let last = 1.0 / steps.max(1) as f64;
+        let sigmas = linspace(1.0, last, steps).map(|sigma| sigma as f32).collect();
+        Self { sigmas, shift: None, skipped: 0 }
     }
 }
 
@@ -104,15 +129,33 @@ impl Schedule {
     /// The schedule of `steps` steps for an image of `image_tokens` tokens.
     ///
     /// # Errors
-    /// If `steps` is 0 or more than the training schedule has, or the shift is too extreme.
+    /// As [`Schedule::of`].
     pub fn new(config: &SchedulerConfig, steps: usize, image_tokens: usize) -> Result<Self, SchedulerError> {
         let max = config.num_train_timesteps;
         if !(1..=max).contains(&steps) {
             return Err(SchedulerError::Steps { steps, max });
         }
+        Self::of(config, &Levels::even(steps), image_tokens)
+    }
+
+    /// The schedule of these noise levels for an image of `image_tokens` tokens.
+    ///
+    /// # Errors
+    /// If there are no steps or more than the training schedule has, or the shift is too extreme.
+    pub fn of(
+        config: &SchedulerConfig,
+        levels: &Levels,
+        image_tokens: usize,
+    ) -> Result<Self, SchedulerError> {
+        let max = config.num_train_timesteps;
+        let run = levels.sigmas.get(levels.skipped..).unwrap_or_default();
+        if !(1..=max).contains(&run.len()) {
+            return Err(SchedulerError::Steps { steps: run.len(), max });
+        }
+        let shifted = levels.shift.map(|shift| config.with_shift(shift));
+        let config = shifted.as_ref().unwrap_or(config);
         let mu = config.mu(image_tokens);
-        let mut sigmas: Vec<f32> =
-            linspace(1.0, 1.0 / steps as f64, steps).map(|sigma| config.shifted(sigma as f32, mu)).collect();
+        let mut sigmas: Vec<f32> = run.iter().map(|sigma| config.shifted(*sigma, mu)).collect();
         if !sigmas.iter().all(|sigma| sigma.is_finite() && *sigma > 0.0) {
             let shift = if config.use_dynamic_shifting { mu } else { config.shift };
             return Err(SchedulerError::Shift { shift, image_tokens });
@@ -125,6 +168,25 @@ impl Schedule {
     /// Number of steps.
     pub fn steps(&self) -> usize {
         self.timesteps.len()
+    }
+
+    /// `sample` with as much of `noise` in it as there is before step `index`, or after the last one: `σ·noise + (1 − σ)·sample`.
+    ///
+    /// # Panics
+    /// If there is no such step or the slices differ in length: a bug of the caller.
+    pub fn noised(&self, index: usize, sample: &[f32], noise: &[f32]) -> Vec<f32> {
+        assert_eq!(sample.len(), noise.len(), "the sample and its noise differ in size");
+        let sigma = self.sigmas[index];
+        noise.iter().zip(sample).map(|(noise, sample)| sigma * noise + (1.0 - sigma) * sample).collect()
+    }
+
+    /// What `sample`, after step `index`, would be without noise if `velocity` were right: `sample − σ · velocity`.
+    ///
+    /// # Panics
+    /// If there is no such step.
+    pub fn expected(&self, index: usize, sample: &[f32], velocity: &[f32]) -> Vec<f32> {
+        let sigma = self.sigmas[index + 1];
+        sample.iter().zip(velocity).map(|(value, slope)| value - sigma * slope).collect()
     }
 
     /// Takes step `index` (from 0) in place: `sample += (σ_{index+1} − σ_index) · velocity`,
@@ -141,10 +203,11 @@ impl Schedule {
     }
 }
 
-/// `numpy.linspace(start, stop, count)`, whose last value is `stop` itself; `count` is not 0.
+/// `numpy.linspace(start, stop, count)`, whose last value is `stop` itself.
 fn linspace(start: f64, stop: f64, count: usize) -> impl Iterator<Item = f64> {
-    let step = (stop - start) / (count - 1).max(1) as f64;
-    (0..count - 1).map(move |i| i as f64 * step + start).chain([if count == 1 { start } else { stop }])
+    let step = (stop - start) / count.saturating_sub(1).max(1) as f64;
+    let end = if count == 1 { start } else { stop };
+    (0..count.saturating_sub(1)).map(move |i| i as f64 * step + start).chain([end]).take(count)
 }
 
 /// A run for which the scheduler's configuration has no schedule.

@@ -22,7 +22,6 @@ pub static T5: Architecture = Architecture {
         "model.",
     ],
     settings: Some(settings_of),
-    refuse: None,
 };
 
 /// `config.json` of a T5 text encoder.

@@ -48,6 +48,8 @@ pub enum Error {
     NotFinite { network: &'static str, when: String, dtype: DType, cause: String, advice: Vec<Advice> },
     #[error("{}: {why}", path.display())]
     Tensors { path: PathBuf, why: String },
+    #[error("{} cannot be used as a picture: {why}", path.display())]
+    Image { path: PathBuf, why: String },
     #[error("cannot read {}: {}", path.display(), words::of_io(.error))]
     Read { path: PathBuf, error: std::io::Error },
     #[error("cannot write {}: {}", path.display(), words::of_io(.error))]

@@ -364,7 +364,7 @@ fn rules_feed_each_other() {
 /// Every network of FLUX.1-dev, small.
 fn networks() -> impl Iterator<Item = (&'static Net, Program)> {
     let config = ModelConfig::built_in("flux-dev").unwrap();
-    let sizes = Sizes { batch: 2, steps: 4, text_tokens: 64, height: 64, width: 96 };
+    let sizes = Sizes { batch: 2, steps: 4, text_tokens: 64, height: 64, width: 96, reference: None };
     flux1::FAMILY.nets.iter().copied().map(move |net| (net, config.lower(net, &sizes, DType::BF16).unwrap()))
 }
 

@@ -15,8 +15,10 @@ use std::sync::Arc;
 static TINY: Family = Family {
     name: "Tiny",
     nets: NETS,
+    encoder: None,
     tokenizers: &["tokenizer"],
     geometry: Geometry { patch: 1, pixels_per_latent: 2 },
+    reference_sizes: &[],
     pipelines: &["TinyPipeline"],
     others: &[("Flux", "FLUX.1")],
     example_id: "someone/tiny",
@@ -30,7 +32,7 @@ static TINY: Family = Family {
 static NETS: &[&Net] = &[&TEXT, &UNET, &VAE];
 
 const fn net(name: &'static str, architecture: &'static Architecture, role: Role) -> Net {
-    Net { name, folder: name, help: name, architecture, role, family: NETS }
+    Net { name, folder: name, help: name, architecture, role, shares: None, family: NETS }
 }
 
 static TEXT: Net = net("text_encoder", &T5, Role::TextEncoder);
@@ -43,7 +45,6 @@ static TINY_UNET: Architecture = Architecture {
     model_type: None,
     prefixes: &[""],
     settings: None,
-    refuse: None,
 };
 
 #[derive(Debug)]
@@ -69,6 +70,7 @@ fn tiny(time: f32) -> ModelConfig {
         feed_forward_proj: "gated-gelu".into(),
     };
     let vae = VaeConfig {
+        in_channels: 3,
         out_channels: 3,
         latent_channels: 4,
         block_out_channels: vec![8, 8],
@@ -76,6 +78,7 @@ fn tiny(time: f32) -> ModelConfig {
         norm_num_groups: 4,
         scaling_factor: 1.0,
         shift_factor: None,
+        use_quant_conv: false,
         use_post_quant_conv: false,
         mid_block_add_attention: false,
     };
@@ -105,7 +108,7 @@ impl Model for Tiny {
     }
 
     fn defaults(&self) -> Defaults {
-        Defaults { width: 18, height: 10, steps: 3, guidance: 0.0, max_sequence_length: 6 }
+        Defaults { width: 18, height: 10, steps: 3, guidance: 0.0, max_sequence_length: 6, latent_rgb: None }
     }
 
     fn text_encoders(&self) -> Vec<TextEncoder> {
@@ -126,6 +129,7 @@ impl Model for Tiny {
         match net.role {
             Role::TextEncoder => self.t5.lower(sizes.batch, sizes.text_tokens, dtype),
             Role::Decoder => self.vae.lower(sizes, &TINY.geometry, dtype),
+            Role::Encoder => unreachable!("it has none"),
             Role::Denoiser => {
                 let mut graph = GraphBuilder::new();
                 self.denoiser(&mut Scope::new(&mut graph, dtype), sizes)?;

@@ -12,7 +12,7 @@ use serde_json::Value;
 use std::collections::HashMap;
 
 fn sizes(height: usize, width: usize) -> Sizes {
-    Sizes { batch: 1, steps: 1, text_tokens: 32, height, width }
+    Sizes { batch: 1, steps: 1, text_tokens: 32, height, width, reference: None }
 }
 
 fn json(name: &str) -> Value {
@@ -167,6 +167,7 @@ fn tinyrandom_transformer() {
             text_tokens: io.get("encoder_hidden_states").shape[1],
             height: (row as usize + 1) * 16,
             width: (column as usize + 1) * 16,
+            reference: None,
         };
         let program = config.lower(&sizes, DType::F32).unwrap();
         let timestep = io.get("timestep");

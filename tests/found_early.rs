@@ -155,8 +155,8 @@ fn commands_refuse_models_alike() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     let transformer = "transformer/config.json";
-    changed(root, "fill", |model| {
-        edit(&model.join(transformer), "\"in_channels\": 64", "\"in_channels\": 384")
+    changed(root, "channels", |model| {
+        edit(&model.join(transformer), "\"in_channels\": 64", "\"in_channels\": 320")
     });
     changed(root, "layers", |model| {
         edit(&model.join(transformer), "\"num_layers\": 2", "\"num_layers\": 4000000000");
@@ -169,7 +169,7 @@ fn commands_refuse_models_alike() {
         );
     });
     for (model, named) in
-        [("fill", "FLUX.1 Fill"), ("layers", "`num_layers`"), ("karras", "`use_karras_sigmas`")]
+        [("channels", "`in_channels` is 320"), ("layers", "`num_layers`"), ("karras", "`use_karras_sigmas`")]
     {
         for command in [
             &["generate", "owl", "--device", "cpu", "--model", model][..],

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use reflux_ir::op::{Binary, Op, Unary};
 use reflux_ir::pass::{Driver, Pipeline};
 use reflux_ir::{DType, Program, text};
+use reflux_models::scheduler::Levels;
 use reflux_models::{ModelConfig, Net, Sizes, flux1};
 use reflux_passes::{LOSSLESS_ONCE, registry};
 use reflux_runtime::backend::cuda::{Compiler, Gpu, Launch, LaunchPlan, Owner, fallback, plan};
@@ -51,12 +52,12 @@ fn models() -> [(&'static str, ModelConfig, Sizes); 2] {
         (
             "FLUX.1-dev",
             ModelConfig::built_in("flux-dev").unwrap(),
-            Sizes { batch: 1, steps: 28, text_tokens: 512, height: 1024, width: 1024 },
+            Sizes { batch: 1, steps: 28, text_tokens: 512, height: 1024, width: 1024, reference: None },
         ),
         (
             "the bundled model",
             ModelConfig::read(&emoji).unwrap(),
-            Sizes { batch: 2, steps: 6, text_tokens: 30, height: 96, width: 160 },
+            Sizes { batch: 2, steps: 6, text_tokens: 30, height: 96, width: 160, reference: Some([48, 64]) },
         ),
     ]
 }
@@ -75,7 +76,9 @@ fn plans(model: &ModelConfig, sizes: &Sizes, passes: &str, gpu: Gpu) -> Vec<(Pro
         return plans;
     }
     if gpu.capability == (9, 0) {
-        plans.extend(plans_of(&flux1::VAE, model, sizes, LOSSLESS_ONCE, gpu));
+        for net in [&flux1::VAE, &flux1::VAE_ENCODER] {
+            plans.extend(plans_of(net, model, sizes, LOSSLESS_ONCE, gpu));
+        }
     }
     for net in [&flux1::T5, &flux1::CLIP] {
         plans.extend(plans_of(net, model, sizes, LOSSLESS_ONCE, gpu));
@@ -92,7 +95,7 @@ fn plans_of(
 ) -> Vec<(Program, String, LaunchPlan)> {
     let program = model.lower(net, sizes, DType::BF16).unwrap();
     let tokens = (sizes.height / 16) * (sizes.width / 16);
-    let times = model.schedule(sizes.steps, tokens).unwrap().timesteps;
+    let times = model.schedule(&Levels::even(sizes.steps), tokens).unwrap().timesteps;
     let pipeline = Pipeline::parse(passes, &registry()).unwrap();
     let (program, _) =
         Driver { timesteps: Some(&times), ..Driver::default() }.run(program, &pipeline).unwrap();

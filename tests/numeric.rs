@@ -254,7 +254,7 @@ fn shapes_change_with_a_pass() {
 /// The bundled transformer on small pictures.
 fn flux(batch: usize, steps: usize) -> (Program, Weights) {
     let config = ModelConfig::read(&emoji()).unwrap();
-    let sizes = Sizes { batch, steps, text_tokens: 20, height: 32, width: 64 };
+    let sizes = Sizes { batch, steps, text_tokens: 20, height: 32, width: 64, reference: None };
     let weights = Weights::open(emoji().join(flux1::TRANSFORMER.folder)).unwrap();
     (config.lower(&flux1::TRANSFORMER, &sizes, DType::F32).unwrap(), weights)
 }

@@ -41,6 +41,7 @@ fn names_with_functions(lines: &'static [&'static str]) -> BTreeSet<&'static str
 const GOOD: &[&str] = &[
     "position_ids {text=2, rows=3, columns=4} : f32[14,3]",
     "position_ids {text=0, rows=1, columns=1} : f32[1,3]",
+    "position_ids {text=0, rows=2, columns=1, time=1} : f32[2,3]",
     "relative_buckets {length=5, buckets=32, max_distance=128} : i32[5,5]",
     "silu @x f32[2,3] : f32[2,3]",
     "gelu @x f16[] : f16[]",

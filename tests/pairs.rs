@@ -31,7 +31,7 @@ struct Subject {
 
 impl Subject {
     fn new() -> Self {
-        let sizes = Sizes { batch: 1, steps: 6, text_tokens: 12, height: 32, width: 32 };
+        let sizes = Sizes { batch: 1, steps: 6, text_tokens: 12, height: 32, width: 32, reference: None };
         let config = ModelConfig::read(&emoji()).unwrap();
         let program = config.lower(&flux1::TRANSFORMER, &sizes, DType::F32).unwrap();
         let mut generator = TorchGenerator::new(31);

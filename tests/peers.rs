@@ -105,7 +105,14 @@ fn presets_are_prunas() {
     let fixture: Value = read_json(&repo("tests/fixtures/int8dq.json")).unwrap();
     for preset in ["none", "norm+embedding"] {
         let config = reflux::models::ModelConfig::read(&emoji()).unwrap();
-        let sizes = reflux::models::Sizes { batch: 1, steps: 1, text_tokens: 32, height: 128, width: 128 };
+        let sizes = reflux::models::Sizes {
+            batch: 1,
+            steps: 1,
+            text_tokens: 32,
+            height: 128,
+            width: 128,
+            reference: None,
+        };
         let program =
             config.lower(&reflux::models::flux1::TRANSFORMER, &sizes, reflux_ir::DType::F32).unwrap();
         let passes = Pipeline::parse(&format!("quantize(int8dq,exclude={preset})"), &registry()).unwrap();

@@ -122,7 +122,7 @@ fn what_cannot_be_followed_says_why() {
 #[test]
 fn patterns_choose_as_in_pruna() {
     let config = ModelConfig::built_in("flux-dev").unwrap();
-    let sizes = Sizes { batch: 1, steps: 1, text_tokens: 512, height: 1024, width: 1024 };
+    let sizes = Sizes { batch: 1, steps: 1, text_tokens: 512, height: 1024, width: 1024, reference: None };
     let program = config.lower(&flux1::TRANSFORMER, &sizes, DType::BF16).unwrap();
     let quantized = |torchao: &str| {
         let config = format!("torch_compile_target = 'model'\ntorch_compile = true\n{torchao}");

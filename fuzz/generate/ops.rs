@@ -97,7 +97,7 @@ impl Maker<'_> {
             }
             "position_ids" => {
                 let [text, rows, columns] = [0; 3].map(|_| self.rng.usize(0..4));
-                self.add(PositionIds { text, rows, columns }, &[])
+                self.add(PositionIds { text, rows, columns, time: rows % 2 }, &[])
             }
             "relative_buckets" => {
                 let length = self.rng.usize(1..7);

@@ -1,11 +1,12 @@
 //! The FLUX.1 family, and the configuration of one of its models.
 
+use super::preview::latent_rgb;
 use super::settings::{GEOMETRY, TransformerConfig};
-use super::{CLIP, NETS, T5, TRANSFORMER, VAE};
+use super::{CLIP, NETS, T5, TRANSFORMER, VAE, VAE_ENCODER};
 use crate::clip::ClipConfig;
 use crate::configs::Configs;
 use crate::error::ModelError;
-use crate::family::{Defaults, Family, Model, TextEncoder};
+use crate::family::{Condition, Defaults, Family, Model, TextEncoder};
 use crate::geometry::Sizes;
 use crate::net::Net;
 use crate::scheduler::SchedulerConfig;
@@ -19,14 +20,43 @@ use std::sync::Arc;
 pub static FAMILY: Family = Family {
     name: "FLUX.1",
     nets: NETS,
+    encoder: Some(&VAE_ENCODER),
     tokenizers: &["tokenizer", "tokenizer_2"],
     geometry: GEOMETRY,
-    // Pipelines that edit pictures do so with the same weights as the first, or with weights of the same shapes.
-    pipelines: &["FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline", "FluxKontextPipeline"],
+    // `PREFERRED_KONTEXT_RESOLUTIONS` of diffusers.
+    reference_sizes: &[
+        [1568, 672],
+        [1504, 688],
+        [1456, 720],
+        [1392, 752],
+        [1328, 800],
+        [1248, 832],
+        [1184, 880],
+        [1104, 944],
+        [1024, 1024],
+        [944, 1104],
+        [880, 1184],
+        [832, 1248],
+        [800, 1328],
+        [752, 1392],
+        [720, 1456],
+        [688, 1504],
+        [672, 1568],
+    ],
+    // What a model reads of pictures its transformer's channels say, not the class.
+    pipelines: &[
+        "FluxPipeline",
+        "FluxImg2ImgPipeline",
+        "FluxInpaintPipeline",
+        "FluxKontextPipeline",
+        "FluxKontextInpaintPipeline",
+        "FluxFillPipeline",
+        "FluxControlPipeline",
+        "FluxControlImg2ImgPipeline",
+        "FluxControlInpaintPipeline",
+    ],
     others: &[
-        ("FluxFill", "FLUX.1 Fill, which completes a picture"),
         ("FluxControlNet", "a ControlNet for FLUX.1"),
-        ("FluxControl", "FLUX.1 Canny or FLUX.1 Depth, which follow the edges or the depth of a picture"),
         ("FluxPriorRedux", "FLUX.1 Redux, which varies a picture"),
         ("Flux2", "FLUX.2"),
         ("Chroma", "Chroma"),
@@ -89,7 +119,7 @@ impl Config {
     fn check(&self) -> Result<(), String> {
         let packed = self.vae.latent_channels * GEOMETRY.patch * GEOMETRY.patch;
         for (what, of_transformer, other, of_other) in [
-            ("in_channels", self.transformer.in_channels, "that of the VAE's packed latents", packed),
+            ("out_channels", self.transformer.out(), "that of the VAE's packed latents", packed),
             ("joint_attention_dim", self.transformer.joint_attention_dim, "T5's `d_model`", self.t5.d_model),
             (
                 "pooled_projection_dim",
@@ -124,7 +154,12 @@ impl Model for Config {
     }
 
     fn token_channels(&self) -> usize {
-        self.transformer.in_channels
+        self.transformer.out()
+    }
+
+    /// FLUX.1 Fill reads a mask, FLUX.1 Canny and Depth a control picture, the others nothing.
+    fn condition(&self) -> Condition {
+        self.transformer.condition()
     }
 
     /// FLUX.1-dev is, FLUX.1-schnell is not.
@@ -132,10 +167,22 @@ impl Model for Config {
         self.transformer.guidance_embeds
     }
 
-    /// FLUX.1-dev's settings with guidance, -schnell's without.
+    /// FLUX.1-dev's settings with guidance, -schnell's without; for Fill and Canny those of Black Forest Labs' own programs, which
+    /// for Depth have a guidance of 10.
     fn defaults(&self) -> Defaults {
-        let (steps, max_sequence_length) = if self.is_guided() { (28, 512) } else { (4, 256) };
-        Defaults { width: 1024, height: 1024, steps, guidance: 3.5, max_sequence_length }
+        let (steps, guidance, max_sequence_length) = match (self.is_guided(), self.condition()) {
+            (false, _) => (4, 3.5, 256),
+            (true, Condition::None) => (28, 3.5, 512),
+            (true, Condition::Control | Condition::Masked) => (50, 30.0, 512),
+        };
+        Defaults {
+            width: 1024,
+            height: 1024,
+            steps,
+            guidance,
+            max_sequence_length,
+            latent_rgb: latent_rgb(self.vae.latent_channels),
+        }
     }
 
     /// CLIP's pooled output `[batch, hidden]`, and T5's last hidden state `[batch, tokens, d_model]`.
@@ -171,6 +218,7 @@ impl Model for Config {
             net if *net == T5 => self.t5.lower(sizes.batch, sizes.text_tokens, dtype),
             net if *net == CLIP => self.clip.lower(sizes.batch, dtype),
             net if *net == VAE => self.vae.lower(sizes, &GEOMETRY, dtype),
+            net if *net == VAE_ENCODER => self.vae.lower_encoder(sizes, &GEOMETRY, dtype),
             net => unreachable!("{net:?} is no network of FLUX.1"),
         }
     }

@@ -2,7 +2,9 @@
 
 mod config;
 pub(crate) mod layouts;
+mod preview;
 mod settings;
+mod tokens;
 mod transformer;
 
 pub use config::{Config, FAMILY};
@@ -13,7 +15,7 @@ use crate::net::{Net, Role};
 use crate::t5;
 use crate::vae;
 
-/// All of them, in the order in which a picture needs them.
+/// All that every picture needs, in the order in which it needs them.
 static NETS: &[&Net] = &[&CLIP, &T5, &TRANSFORMER, &VAE];
 
 pub static CLIP: Net = Net {
@@ -22,6 +24,7 @@ pub static CLIP: Net = Net {
     help: "the text encoder CLIP, such as clip_l.safetensors",
     architecture: &clip::CLIP,
     role: Role::TextEncoder,
+    shares: None,
     family: NETS,
 };
 
@@ -31,6 +34,7 @@ pub static T5: Net = Net {
     help: "the text encoder T5, such as t5xxl_fp16.safetensors",
     architecture: &t5::T5,
     role: Role::TextEncoder,
+    shares: None,
     family: NETS,
 };
 
@@ -40,6 +44,7 @@ pub static TRANSFORMER: Net = Net {
     help: "the transformer: a file, such as flux1-dev.safetensors, a folder, or a model",
     architecture: &ARCHITECTURE,
     role: Role::Denoiser,
+    shares: None,
     family: NETS,
 };
 
@@ -49,5 +54,16 @@ pub static VAE: Net = Net {
     help: "the autoencoder, such as ae.safetensors",
     architecture: &vae::AUTOENCODER_KL,
     role: Role::Decoder,
+    shares: None,
+    family: NETS,
+};
+
+pub static VAE_ENCODER: Net = Net {
+    name: "vae-encoder",
+    folder: "vae",
+    help: "the autoencoder's encoder",
+    architecture: &vae::AUTOENCODER_KL_ENCODER,
+    role: Role::Encoder,
+    shares: Some(&VAE),
     family: NETS,
 };

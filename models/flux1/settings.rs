@@ -5,6 +5,7 @@
 //! published FLUX.1 transformers.
 
 use crate::architecture::{Architecture, Setting, ShapeOf, Untold, count, extent};
+use crate::family::Condition;
 use crate::geometry::Geometry;
 use crate::settings::{Component, EXTENTS, Fixed, LAYERS, Settings, within};
 use serde::Deserialize;
@@ -29,12 +30,6 @@ pub static ARCHITECTURE: Architecture = Architecture {
         "model.model.",
     ],
     settings: Some(settings_of),
-    refuse: Some(|shape| {
-        let model = conditioned_on_pictures(*shape("x_embedder.weight")?.get(1)?)?;
-        Some(format!(
-            "these are weights of {model}, but Reflux only draws from prompts; give those of FLUX.1-dev or FLUX.1-schnell"
-        ))
-    }),
 };
 
 /// `transformer/config.json`.
@@ -88,26 +83,21 @@ impl Component for TransformerConfig {
             within(setting, extent, EXTENTS)?;
         }
         within("num_attention_heads · attention_head_dim", self.inner_dim(), EXTENTS)?;
-        if let Some(model) = conditioned_on_pictures(self.in_channels) {
+        let (reads, gives) = (self.in_channels, self.out());
+        if ![gives, control_channels(gives), fill_channels(gives)].contains(&reads) {
             return Err(format!(
-                "`in_channels` is {}: this is {model}, but Reflux only draws from prompts; give FLUX.1-dev or \
-                 FLUX.1-schnell, or a model trained from them",
-                self.in_channels
-            ));
-        }
-        if self.out_channels.is_some_and(|out| out != self.in_channels) {
-            let (reads, gives) = (self.in_channels, self.out_channels.unwrap_or_default());
-            return Err(format!(
-                "`in_channels` is {reads} and `out_channels` {gives}: this model reads more than the picture it makes, and \
-                 Reflux only draws from prompts"
+                "`in_channels` is {reads} and `out_channels` {gives}: with {gives} channels out, FLUX.1 reads {gives}, FLUX.1 Canny \
+                 and Depth {}, and FLUX.1 Fill {}",
+                control_channels(gives),
+                fill_channels(gives)
             ));
         }
         if self.patch_size != 1 {
             return Err(format!("`patch_size` must be 1, not {}", self.patch_size));
         }
         let patch = GEOMETRY.patch * GEOMETRY.patch;
-        if !self.in_channels.is_multiple_of(patch) {
-            return Err(format!("`in_channels` must be a multiple of {patch}, not {}", self.in_channels));
+        if !gives.is_multiple_of(patch) {
+            return Err(format!("the channels out must be a multiple of {patch}, not {gives}"));
         }
         let axes = &self.axes_dims_rope;
         let rotated = axes.iter().copied().fold(0, usize::saturating_add);
@@ -125,16 +115,32 @@ impl Component for TransformerConfig {
     }
 }
 
-/// The FLUX.1 model whose transformer reads this many channels per token: 64 of the picture it makes, and more of others.
-fn conditioned_on_pictures(in_channels: usize) -> Option<&'static str> {
-    match in_channels {
-        384 => Some("FLUX.1 Fill, which completes a picture"),
-        128 => Some("FLUX.1 Canny or FLUX.1 Depth, which follow the edges or the depth of a picture"),
-        _ => None,
-    }
+/// The channels per token that FLUX.1 Canny and Depth read: latents, and those of a control picture.
+const fn control_channels(latents: usize) -> usize {
+    latents.saturating_mul(2)
+}
+
+/// The channels per token that FLUX.1 Fill reads: latents, those of a picture, and the mask of each of the token's pixels.
+const fn fill_channels(latents: usize) -> usize {
+    let pixels = GEOMETRY.pixels_per_token();
+    latents.saturating_mul(2).saturating_add(pixels * pixels)
 }
 
 impl TransformerConfig {
+    /// Channels of a token that it gives: those of latents.
+    pub fn out(&self) -> usize {
+        self.out_channels.unwrap_or(self.in_channels)
+    }
+
+    /// What it reads in each token after latents.
+    pub(super) fn condition(&self) -> Condition {
+        match self.in_channels {
+            reads if reads == control_channels(self.out()) => Condition::Control,
+            reads if reads == fill_channels(self.out()) => Condition::Masked,
+            _ => Condition::None,
+        }
+    }
+
     /// Width of the residual stream.
     pub fn inner_dim(&self) -> usize {
         self.num_attention_heads.saturating_mul(self.attention_head_dim)

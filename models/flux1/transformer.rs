@@ -6,13 +6,11 @@ use crate::geometry::Sizes;
 use crate::names;
 use crate::settings::Component;
 use reflux_ir::op::{
-    Attention, Binary, Concat, LayerNorm, PositionIds, Real, RmsNorm, Rope, RopeTable, Select,
-    TimestepEmbedding, Unary,
+    Attention, Binary, Concat, LayerNorm, Real, RmsNorm, Rope, Select, TimestepEmbedding, Unary,
 };
 use reflux_ir::{DType, GraphBuilder, GraphError, Program, Rate, Scope, ValueId};
 
 const NORM_EPS: f64 = 1e-6;
-const ROPE_THETA: f64 = 10_000.0;
 const TIMESTEP_CHANNELS: usize = 256;
 
 /// The streams of a network: image tokens, text tokens, and what both are modulated by.
@@ -24,9 +22,11 @@ struct Streams {
 impl TransformerConfig {
     /// The transformer as a program of one variant `full`, one call per step.
     ///
-    /// Inputs: `latents` `f32[batch, image tokens, in]`, `prompt` (T5's output) `[batch, text tokens, joint]`, `pooled`
+    /// Inputs: `latents` `f32[batch, image tokens, out]`, `prompt` (T5's output) `[batch, text tokens, joint]`, `pooled`
     /// (CLIP's) `[batch, pooled]`, `timesteps` `f32[steps, batch]` in 0…1, `guidance` `f32[batch]` where the config embeds
-    /// it, and `step` i32[]. The result is `velocity`, f32 of the shape of `latents`.
+    /// it, `condition` `f32[batch, image tokens, in − out]` where it reads more than latents, `reference`
+    /// `f32[batch, reference tokens, out]` where the sizes have one, and `step` i32[]. The result is `velocity`, f32 of the
+    /// shape of `latents`.
     pub fn lower(&self, sizes: &Sizes, dtype: DType) -> Result<Program, ModelError> {
         self.check().map_err(|why| ModelError::Unsupported { part: "transformer", why })?;
         let mut graph = GraphBuilder::new();
@@ -37,8 +37,7 @@ impl TransformerConfig {
     fn build(&self, s: &mut Scope, sizes: &Sizes) -> Result<(), GraphError> {
         let (rows, columns) = GEOMETRY.grid(sizes);
         let (batch, dtype, dim) = (sizes.batch, s.dtype(), self.inner_dim());
-        let latents =
-            s.input(names::LATENTS, DType::F32, [batch, rows * columns, self.in_channels], Rate::Latent)?;
+        let latents = self.tokens(s, sizes)?;
         let prompt =
             s.input("prompt", dtype, [batch, sizes.text_tokens, self.joint_attention_dim], Rate::Prompt)?;
         let temb = self.conditioning(s, sizes)?;
@@ -46,10 +45,7 @@ impl TransformerConfig {
         let latents = s.cast("latents_cast", latents, dtype)?;
         let img = s.linear("x_embedder", "x_embedder", latents, dim, true)?;
         let txt = s.linear("context_embedder", "context_embedder", prompt, dim, true)?;
-        let mut positions = s.module("pos_embed");
-        let ids = positions.add("ids", PositionIds { text: sizes.text_tokens, rows, columns }, &[])?;
-        let table = RopeTable { axes: self.axes_dims_rope.clone(), theta: Real::from(ROPE_THETA) };
-        let rope = positions.add("rope", table, &[ids])?;
+        let rope = self.rope(&mut s.module("pos_embed"), sizes)?;
 
         let mut streams = Streams { img, txt };
         for index in 0..self.num_layers {
@@ -254,7 +250,7 @@ impl TransformerConfig {
     fn head(&self, s: &mut Scope, x: ValueId, temb: ValueId) -> Result<ValueId, GraphError> {
         let modulation = self.modulation(s, "out_", "norm_out", temb, 2)?;
         let n = modulate(&mut s.module("norm_out"), "out_n", x, modulation[1], modulation[0])?;
-        let out = s.linear("proj_out", "proj_out", n, self.out_channels.unwrap_or(self.in_channels), true)?;
+        let out = s.linear("proj_out", "proj_out", n, self.out(), true)?;
         s.cast("velocity", out, DType::F32)
     }
 }

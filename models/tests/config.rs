@@ -1,7 +1,7 @@
 //! Config files: what they may say, and what is refused by name.
 
 use reflux_models::scheduler::SchedulerConfig;
-use reflux_models::{ModelError, ModelFiles, Parts, flux1};
+use reflux_models::{ModelConfig, ModelError, ModelFiles, Parts, flux1};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -52,7 +52,13 @@ fn read(folder: &Path) -> Result<Model, ModelError> {
 /// What reading says once `settings` are in `file`; `null` removes one.
 fn with(file: &str, settings: Value) -> Result<Model, String> {
     let folder = configs();
-    let path = folder.path().join(file);
+    edit(folder.path(), file, settings);
+    read(folder.path()).map_err(|error| error.to_string())
+}
+
+/// Changes settings of a config file; `null` removes one.
+fn edit(folder: &Path, file: &str, settings: Value) {
+    let path = folder.join(file);
     let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     for (name, value) in settings.as_object().unwrap() {
         match value {
@@ -61,7 +67,6 @@ fn with(file: &str, settings: Value) -> Result<Model, String> {
         }
     }
     fs::write(&path, config.to_string()).unwrap();
-    read(folder.path()).map_err(|error| error.to_string())
 }
 
 /// What reading says once `file` is `bytes`.
@@ -182,18 +187,31 @@ fn quantized_models_are_refused_by_their_method() {
     }
 }
 
+/// What a model reads of pictures is told by its channels.
 #[test]
-fn models_that_read_pictures_are_refused_by_name() {
-    for (channels, name) in [(384, "FLUX.1 Fill"), (128, "FLUX.1 Canny or FLUX.1 Depth")] {
-        for out in [json!(64), json!(null)] {
-            let message =
-                with(TRANSFORMER, json!({"in_channels": channels, "out_channels": out})).unwrap_err();
-            assert!(message.contains(name) && message.contains("only draws from prompts"), "{message}");
-        }
+fn models_that_read_pictures_are_told_by_their_channels() {
+    use reflux_models::Condition;
+    for (class, channels, condition) in [
+        ("FluxFillPipeline", 384, Condition::Masked),
+        ("FluxControlPipeline", 128, Condition::Control),
+        ("FluxPipeline", 384, Condition::Masked),
+        ("FluxKontextPipeline", 64, Condition::None),
+    ] {
+        let folder = configs();
+        edit(folder.path(), "model_index.json", json!({ "_class_name": class }));
+        edit(folder.path(), TRANSFORMER, json!({"in_channels": channels, "out_channels": 64}));
+        let model = ModelConfig::read(folder.path()).unwrap();
+        assert_eq!((model.condition(), model.token_channels()), (condition, 64), "{class}");
     }
+    for (channels, out) in [(384, json!(null)), (192, json!(64)), (64, json!(128))] {
+        let message = with(TRANSFORMER, json!({"in_channels": channels, "out_channels": out})).unwrap_err();
+        assert!(message.contains(&format!("{channels}")), "{message}");
+    }
+}
+
+#[test]
+fn models_of_other_pipelines_are_refused_by_name() {
     for (class, name) in [
-        ("FluxFillPipeline", "FLUX.1 Fill"),
-        ("FluxControlPipeline", "FLUX.1 Canny or FLUX.1 Depth"),
         ("FluxControlNetPipeline", "a ControlNet"),
         ("Flux2Pipeline", "FLUX.2"),
         ("ChromaPipeline", "Chroma"),
@@ -218,7 +236,7 @@ fn parts_that_are_missing_or_of_another_class_are_named() {
 #[test]
 fn parts_of_different_models_are_told_apart() {
     for (file, settings, setting) in [
-        (VAE, json!({"latent_channels": 4}), "`in_channels` is 64"),
+        (VAE, json!({"latent_channels": 4}), "`out_channels` is 64"),
         (T5, json!({"d_model": 4096}), "`joint_attention_dim` is 256"),
         (CLIP, json!({"hidden_size": 768}), "`pooled_projection_dim` is 128"),
     ] {

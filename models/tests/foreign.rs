@@ -255,7 +255,12 @@ fn marks_of_scaled_fp8_are_seen_wherever_they_are() {
 fn tiny_program() -> reflux_ir::Program {
     let config: TransformerConfig =
         read_json(&tinyrandom("transformer/config.json")).unwrap_or_else(|error| panic!("{error}"));
-    config.lower(&Sizes { batch: 1, steps: 1, text_tokens: 4, height: 32, width: 32 }, DType::F32).unwrap()
+    config
+        .lower(
+            &Sizes { batch: 1, steps: 1, text_tokens: 4, height: 32, width: 32, reference: None },
+            DType::F32,
+        )
+        .unwrap()
 }
 
 /// Differences are told in the names and shapes of the file, and a tensor that is several of diffusers' only once.

@@ -4,7 +4,7 @@ use reflux_ir::{DType, text, verify};
 use reflux_models::{ModelConfig, Sizes, flux1};
 
 fn dev() -> (ModelConfig, Sizes) {
-    let sizes = Sizes { batch: 1, steps: 28, text_tokens: 512, height: 1024, width: 1024 };
+    let sizes = Sizes { batch: 1, steps: 28, text_tokens: 512, height: 1024, width: 1024, reference: None };
     (ModelConfig::built_in("flux-dev").unwrap(), sizes)
 }
 
@@ -12,8 +12,9 @@ fn dev() -> (ModelConfig, Sizes) {
 fn all_networks_round_trip() {
     for name in ModelConfig::built_in_names() {
         let config = ModelConfig::built_in(name).unwrap();
-        let sizes = Sizes { batch: 2, steps: 4, text_tokens: 256, height: 512, width: 768 };
-        for net in flux1::FAMILY.nets {
+        let reference = Some([256, 512]);
+        let sizes = Sizes { batch: 2, steps: 4, text_tokens: 256, height: 512, width: 768, reference };
+        for net in flux1::FAMILY.all_nets() {
             let program = config.lower(net, &sizes, DType::BF16).unwrap();
             verify(&program).unwrap();
             let printed = program.to_string();

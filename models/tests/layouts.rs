@@ -18,7 +18,11 @@ fn open(net: &'static Net, tensors: &Tensors) -> Weights {
 
 /// The tensors that `net` reads, of all that its folder has.
 fn used(net: &'static Net) -> Tensors {
-    let unused: &[&str] = if *net == flux1::VAE { &["encoder.", "quant_conv."] } else { &[] };
+    let unused: &[&str] = match net {
+        net if *net == flux1::VAE => &["encoder.", "quant_conv."],
+        net if *net == flux1::VAE_ENCODER => &["decoder.", "post_quant_conv."],
+        _ => &[],
+    };
     let mut tensors = read(&emoji(net.folder));
     tensors.retain(|name, _| !unused.iter().any(|prefix| name.starts_with(prefix)));
     tensors
@@ -93,13 +97,18 @@ fn an_autoencoder_as_published_is_read() {
         "decoder.up.3.block.1.conv1.weight",
         "decoder.up.1.upsample.conv.bias",
         "decoder.mid.attn_1.q.weight",
+        "encoder.down.0.block.0.conv1.weight",
+        "encoder.down.2.downsample.conv.bias",
+        "encoder.mid.attn_1.q.weight",
     ] {
         assert!(published.contains_key(name), "{name}");
     }
     assert_eq!(published["decoder.mid.attn_1.q.weight"].1[2..], [1, 1]);
     for prefix in ["", "vae.", "first_stage_model."] {
-        let weights = open(&flux1::VAE, &renamed(&published, |name| format!("{prefix}{name}")));
-        assert_eq!(contents(&weights), plain(&used(&flux1::VAE)), "{prefix}");
+        for net in [&flux1::VAE, &flux1::VAE_ENCODER] {
+            let weights = open(net, &renamed(&published, |name| format!("{prefix}{name}")));
+            assert_eq!(contents(&weights), plain(&used(net)), "{net:?} {prefix}");
+        }
     }
 }
 
@@ -150,18 +159,19 @@ fn each_network_is_found_in_a_file_of_all() {
         (&flux1::CLIP, "text_encoders.clip_l.transformer."),
         (&flux1::T5, "text_encoders.t5xxl.transformer."),
         (&flux1::VAE, "vae."),
+        (&flux1::VAE_ENCODER, "vae."),
     ];
     let mut all = Tensors::new();
     for (net, prefix) in prefixes {
         let tensors = read(&emoji(net.folder));
-        let tensors = if net == &flux1::VAE { vae_as_published(&tensors, 4) } else { tensors };
+        let tensors = if net.folder == "vae" { vae_as_published(&tensors, 4) } else { tensors };
         all.extend(renamed(&tensors, |name| format!("{prefix}{name}")));
     }
     for name in ["text_encoders.clip_l.logit_scale", "text_encoders.t5xxl.logit_scale", "model_ema.decay"] {
         all.insert(name.into(), zeros(Dtype::F32, &[]));
     }
     let config = ModelConfig::read(&emoji("")).unwrap();
-    let sizes = Sizes { batch: 1, steps: 1, text_tokens: 8, height: 32, width: 32 };
+    let sizes = Sizes { batch: 1, steps: 1, text_tokens: 8, height: 32, width: 32, reference: None };
     for (net, _) in prefixes {
         let weights = open(net, &all);
         assert_eq!(contents(&weights), plain(&used(net)), "{net:?}");

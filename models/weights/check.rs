@@ -107,12 +107,6 @@ impl Weights {
             .map_err(|untold| WeightsError::NoConfig { path, folder, why: why(untold) })
     }
 
-    /// Why they cannot be used whatever the configuration is, if they cannot.
-    pub fn refusal(&self) -> Option<String> {
-        let refuse = self.naming.as_ref()?.layout.architecture.refuse?;
-        refuse(&|name| self.shape(name).map(<[usize]>::to_vec))
-    }
-
     /// The differences between the configuration derived from the weights, if they determine it, and the expected one.
     fn differences<'a>(&self, wanted: impl Fn(&str) -> Option<&'a [usize]>) -> Vec<String> {
         let naming = self.naming.as_ref();

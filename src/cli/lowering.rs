@@ -6,6 +6,7 @@ use crate::Error;
 use crate::pipeline::{DiffusionPipeline, OpenOptions};
 use clap::builder::PossibleValuesParser;
 use reflux_ir::{DType, Program};
+use reflux_models::scheduler::Levels;
 use reflux_models::{Defaults, Family, ModelConfig, ModelFiles, Net, Parts, Role, Sizes};
 use std::path::Path;
 
@@ -27,6 +28,9 @@ pub struct SizeArgs {
     /// Length of the prompt in tokens [default: the model's]
     #[arg(long, value_parser = number::positive, allow_negative_numbers = true)]
     max_sequence_length: Option<usize>,
+    /// The size of a reference, as FLUX.1 Kontext reads one, in pixels [default: none]
+    #[arg(long, value_name = "WIDTHxHEIGHT", value_parser = number::size)]
+    reference: Option<[usize; 2]>,
     /// Element type to compute in [default: bf16]
     #[arg(long, value_enum, ignore_case = true)]
     dtype: Option<DTypeArg>,
@@ -35,7 +39,7 @@ pub struct SizeArgs {
 impl SizeArgs {
     /// Every flag, whether it is given, and whether it applies to a network of this role; `words` says whether the network
     /// reads a variable number of tokens.
-    fn flags(&self, role: Role, words: bool) -> [(&'static str, bool, bool); 6] {
+    fn flags(&self, role: Role, words: bool) -> [(&'static str, bool, bool); 7] {
         let is_of_steps = role == Role::Denoiser;
         let is_of_pictures = role != Role::TextEncoder;
         [
@@ -44,6 +48,7 @@ impl SizeArgs {
             ("--batch", self.batch.is_some(), true),
             ("--steps", self.steps.is_some(), is_of_steps),
             ("--max-sequence-length", self.max_sequence_length.is_some(), is_of_steps || words),
+            ("--reference", self.reference.is_some(), is_of_steps),
             ("--dtype", self.dtype.is_some(), true),
         ]
     }
@@ -81,8 +86,15 @@ impl SizeArgs {
             text_tokens: self.max_sequence_length.unwrap_or(defaults.max_sequence_length),
             height: self.height.unwrap_or(defaults.height),
             width: self.width.unwrap_or(defaults.width),
+            reference: self.reference.map(|[width, height]| [height, width]),
         };
-        for (what, pixels) in [("width", sizes.width), ("height", sizes.height)] {
+        let [height, width] = sizes.reference.unwrap_or([sizes.height, sizes.width]);
+        for (what, pixels) in [
+            ("width", sizes.width),
+            ("height", sizes.height),
+            ("the reference's width", width),
+            ("the reference's height", height),
+        ] {
             if !family.geometry.divides(pixels) {
                 return Err(Error::Size { what, pixels, unit: family.geometry.pixels_per_token() });
             }
@@ -93,7 +105,7 @@ impl SizeArgs {
 
 /// The networks of all families that options name, those that run at every step first; equal names are one network.
 pub fn nets() -> Vec<&'static Net> {
-    let mut nets = reflux_models::nets();
+    let mut nets = reflux_models::all_nets();
     nets.sort_by_key(|net| net.role != Role::Denoiser);
     nets
 }
@@ -193,6 +205,6 @@ impl ModelArg {
 
     /// The timestep of each of `steps` steps, for pictures of this many tokens.
     pub fn timesteps_of(&self, steps: usize, image_tokens: usize) -> Result<Vec<f32>, Error> {
-        Ok(self.config.schedule(steps, image_tokens)?.timesteps)
+        Ok(self.config.schedule(&Levels::even(steps), image_tokens)?.timesteps)
     }
 }

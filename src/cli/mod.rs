@@ -9,14 +9,18 @@ mod commands;
 mod console;
 mod device;
 mod dtype;
+mod from_png;
+mod given_pictures;
 mod heap;
 mod input;
+mod latents;
 mod lowering;
 mod memory;
 mod number;
 mod parts;
 mod passes;
 mod pictures;
+mod previews;
 mod progress;
 mod seed;
 #[cfg(unix)]

@@ -46,11 +46,31 @@ pub fn pixels(text: &str) -> Result<usize, String> {
     }
 }
 
+/// A width and a height, as in `1024x768`.
+pub fn size(text: &str) -> Result<[usize; 2], String> {
+    let sides = text.split_once(['x', 'X', '×']).ok_or("it must be a width and a height, as in 1024x768")?;
+    Ok([pixels(sides.0)?, pixels(sides.1)?])
+}
+
 /// A number, with a fraction or without.
 pub fn real(text: &str) -> Result<f32, String> {
+    parsed(text)
+}
+
+/// The same in double precision, for what is counted with.
+pub fn exact(text: &str) -> Result<f64, String> {
+    parsed(text)
+}
+
+/// Numbers with commas in between.
+pub fn list(text: &str) -> Result<Vec<f32>, String> {
+    text.split(',').map(|number| real(number.trim())).collect()
+}
+
+fn parsed<N: std::str::FromStr>(text: &str) -> Result<N, String> {
     match (text.parse(), text.replace(',', ".")) {
         (Ok(number), _) => Ok(number),
-        (_, point) if point != text && point.parse::<f32>().is_ok() => {
+        (_, point) if point != text && point.parse::<N>().is_ok() => {
             Err(format!("write it with a decimal point, {point}"))
         }
         _ => Err("it must be a number such as 3.5".into()),

@@ -1,8 +1,7 @@
 //! Options that replace the weights of single networks.
 
-use super::lowering::nets;
 use clap::{Arg, ArgMatches, Command, value_parser};
-use reflux_models::{Net, Parts};
+use reflux_models::{Net, Parts, nets};
 use std::path::{Path, PathBuf};
 
 /// Weights in place of those in the model's folder: an option for each network that a family has.

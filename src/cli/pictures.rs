@@ -102,6 +102,11 @@ impl Pictures {
         Ok(())
     }
 
+    /// Whether they go somewhere else than into files.
+    pub fn are_streamed(&self) -> bool {
+        self.outputs.iter().any(|output| !output.is_file())
+    }
+
     /// Whether they go to standard output.
     pub fn are_printed(&self) -> bool {
         self.outputs.iter().any(OutputFile::is_stdout)

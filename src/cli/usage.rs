@@ -139,7 +139,7 @@ mod tests {
             let line = message.lines().find_map(|line| line.strip_prefix("Usage: "));
             line.unwrap_or_default().to_owned()
         };
-        assert_eq!(usage(&["generate", "--device", "cpu"]), "reflux generate [OPTIONS] <PROMPTS>...");
+        assert_eq!(usage(&["generate", "--device", "cpu"]), "reflux generate [OPTIONS] [PROMPTS]...");
         assert_eq!(usage(&["ir", "diff", "a"]), "reflux ir diff [OPTIONS] <A> <B>");
         assert_eq!(usage(&["frobnicate"]), "reflux <COMMAND>");
     }

@@ -1,8 +1,9 @@
 //! The loop over steps: velocities from the denoiser, Euler's method between them.
 
 use super::networks::Networks;
+use super::pictures::Start;
 use super::report::Record;
-use super::request::Resolved;
+use super::resolved::Resolved;
 use super::text::Conditioning;
 use crate::Error;
 use reflux_ir::HostTensor;
@@ -11,10 +12,10 @@ use reflux_models::{Sizes, names};
 use reflux_runtime::Execute;
 use std::borrow::Cow;
 
-/// Takes packed noise `[1, tokens, channels]` of picture `image` to packed latents of the same shape.
+/// Takes what picture `image` is drawn from to its packed latents `[1, tokens, channels]`.
 pub(super) fn denoise(
     networks: &mut Networks,
-    latents: HostTensor,
+    Start { latents, kept }: Start,
     conditioning: &Conditioning,
     schedule: &Schedule,
     request: &Resolved,
@@ -40,12 +41,20 @@ pub(super) fn denoise(
             None => velocity,
         };
         schedule.step(step, &mut sample, &velocity);
+        if let Some(kept) = &kept {
+            kept.restore(&mut sample, schedule, step + 1);
+        }
         if !sample.iter().all(|value| value.is_finite()) {
             let when = format!("in step {} of {} of picture {image}", step + 1, request.steps);
             return Err(networks.not_finite(net, when));
         }
         let pictures = request.pictures();
         record.step(image - pictures.start, pictures.len(), step, request.steps);
+        let expected =
+            || HostTensor::from_f32(latents.shape.clone(), &schedule.expected(step, &sample, &velocity));
+        if let Some(preview) = request.preview(step, expected) {
+            record.preview(image - pictures.start, step, request.steps, &preview);
+        }
     }
     Ok(HostTensor::from_f32(latents.shape, &sample))
 }

@@ -5,10 +5,13 @@ use super::image::Image;
 use super::initial::InitialLatents;
 use super::metadata::Maker;
 use super::networks::Networks;
+use super::noise::Draws;
 use super::options::OpenOptions;
+use super::pictures::Pictures;
 use super::prompt;
 use super::report::{Event, Picture, Record, Report};
-use super::request::{Request, Resolved};
+use super::request::Request;
+use super::resolved::Resolved;
 use super::text::Prompts;
 use crate::Error;
 use reflux_ir::pass::Pipeline;
@@ -98,6 +101,11 @@ impl DiffusionPipeline {
         self.networks.config()
     }
 
+    /// The name of the model, as pictures' metadata has it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Defaults for requests.
     pub fn defaults(&self) -> &Defaults {
         &self.defaults
@@ -135,7 +143,8 @@ impl DiffusionPipeline {
     /// If the request, or the passes on a network of its size, fail.
     pub fn planned_peak(&mut self, request: &Request) -> Result<u64, Error> {
         let request = request.resolve(&self.defaults, self.config())?;
-        self.networks.peak(|net| request.sizes_of(net))
+        self.networks.run_at(request.schedule(self.networks.config()).as_ref().ok());
+        self.networks.peak(|net| request.needed(net))
     }
 
     /// The networks, and the text encoders with their tokenizers.
@@ -179,20 +188,30 @@ impl DiffusionPipeline {
         let mut record = Record::new(observe);
         record.warnings = [self.notes.clone(), request.warnings(self.config())].concat();
         let request = request.resolve(&self.defaults, self.config())?;
+        record.warnings.extend(request.stretched());
+        // Sizes that the scheduler refuses are refused after memory is checked.
+        let schedule = request.schedule(self.networks.config());
+        self.networks.run_at(schedule.as_ref().ok());
         self.networks.check_given(&request.sizes_of(self.networks.family().denoiser()))?;
-        self.networks.check_memory(|net| request.sizes_of(net))?;
-        let model = self.networks.config();
-        let mut noise = InitialLatents::of(&request, model, self.networks.dtype())?;
-        let tokens = model.family().geometry.image_tokens(&request.sizes());
-        let schedule = model.schedule(request.steps, tokens)?;
+        if request.needs_encoder() {
+            self.networks.open_encoder(&mut record)?;
+        }
+        self.networks.check_memory(|net| request.needed(net))?;
+        let schedule = schedule?;
+        let mut draws = Draws::new(request.seed, self.networks.config(), self.networks.dtype());
+        let pictures = Pictures::encode(&request, &mut self.networks, &mut draws, &mut record)?;
+        let mut noise = InitialLatents::of(&request, self.networks.config(), draws)?;
         record.warnings.extend(request.prompts.iter().filter_map(|prompt| prompt::warning(prompt)));
-        let conditioning = self.prompts.encode(&mut self.networks, &request, &mut record)?;
+        let mut conditioning = self.prompts.encode(&mut self.networks, &request, &mut record)?;
+        for conditioning in &mut conditioning {
+            conditioning.extend(pictures.inputs(request.sizes_of(self.networks.family().denoiser()).batch));
+        }
         self.meter.look();
         for index in request.pictures() {
             let conditioning = &conditioning[request.prompt_of(index)];
             let networks = &mut self.networks;
-            let noise = noise.next();
-            let latents = denoise(networks, noise, conditioning, &schedule, &request, index, &mut record)?;
+            let start = pictures.start(noise.next(), &schedule);
+            let latents = denoise(networks, start, conditioning, &schedule, &request, index, &mut record)?;
             self.meter.look();
             let image = self.decode(&latents, index, &request, &mut record)?;
             record.leave();

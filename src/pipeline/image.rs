@@ -1,6 +1,7 @@
 //! Pictures and image files.
 
 use super::image_format::ImageFormat;
+use super::source::Source;
 use crate::Error;
 use crate::files::OutputFile;
 use image::codecs::jpeg::JpegEncoder;
@@ -21,6 +22,8 @@ pub struct Image {
     /// Rows of RGB.
     pixels: Vec<u8>,
     metadata: Vec<(&'static str, String)>,
+    /// The file that it was read from.
+    source: Option<Source>,
 }
 
 /// The quality of JPEG, in percent: the loss is hard to see.
@@ -36,7 +39,27 @@ impl Image {
         let planes = tensor.to_f32();
         let level = |value: f32| ((value / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8;
         let pixel = |at: usize| [0, 1, 2].map(|channel| level(planes[channel * height * width + at]));
-        Self { width, height, pixels: (0..height * width).flat_map(pixel).collect(), metadata }
+        Self { width, height, pixels: (0..height * width).flat_map(pixel).collect(), metadata, source: None }
+    }
+
+    /// From rows of RGB, 8 bits each, without metadata.
+    pub(super) fn from_pixels(width: usize, height: usize, pixels: Vec<u8>) -> Self {
+        Self { width, height, pixels, metadata: Vec::new(), source: None }
+    }
+
+    /// A white picture.
+    pub(crate) fn white(width: usize, height: usize) -> Self {
+        Self::from_pixels(width, height, vec![u8::MAX; 3 * width * height])
+    }
+
+    /// The same as read from this file.
+    pub(super) fn with_source(self, source: Source) -> Self {
+        Self { source: Some(source), ..self }
+    }
+
+    /// The file that it was read from, if it was.
+    pub fn source(&self) -> Option<&Source> {
+        self.source.as_ref()
     }
 
     /// In pixels.
@@ -52,6 +75,14 @@ impl Image {
     /// Rows of RGB, 8 bits each.
     pub fn pixels(&self) -> &[u8] {
         &self.pixels
+    }
+
+    /// As the encoder reads it: `f32[1, 3, height, width]` in −1…1.
+    pub fn planes(&self) -> HostTensor {
+        let channel = |channel: usize| self.pixels.iter().skip(channel).step_by(3);
+        let level = |byte: &u8| 2.0 * (f32::from(*byte) / 255.0) - 1.0;
+        let values: Vec<f32> = (0..3).flat_map(channel).map(level).collect();
+        HostTensor::from_f32([1, 3, self.height, self.width], &values)
     }
 
     /// How the picture was made: prompt, seed, steps, …, as in the PNG's text.

@@ -1,38 +1,30 @@
 //! Initial latents.
 
-use super::request::Resolved;
+use super::noise::Draws;
+use super::resolved::Resolved;
 use crate::Error;
-use reflux_ir::{DType, HostTensor};
-use reflux_models::noise::TorchGenerator;
+use reflux_ir::HostTensor;
 use reflux_models::{Geometry, ModelConfig, Sizes};
 
 /// Packed latents `[1, tokens, channels]`, one picture after the other.
 pub(super) enum InitialLatents {
-    Drawn { generator: Box<TorchGenerator>, dtype: DType, geometry: Geometry, sizes: Sizes, channels: usize },
+    Drawn { draws: Draws, sizes: Sizes },
     Given(std::vec::IntoIter<HostTensor>),
 }
 
 impl InitialLatents {
-    /// The initial latents of `request`: given, or noise as torch draws it.
+    /// The initial latents of `request`: given, or the noise that `draws` begins with.
     ///
     /// # Errors
     /// If the given latents do not have the shape for the pictures.
-    pub fn of(request: &Resolved, model: &ModelConfig, dtype: DType) -> Result<Self, Error> {
-        let (geometry, channels) = (model.family().geometry, model.token_channels());
-        match &request.init_latents {
-            Some(given) => Self::given(given, request, geometry, channels),
-            None => Ok(Self::drawn(request, dtype, geometry, channels)),
+    pub fn of(request: &Resolved, model: &ModelConfig, mut draws: Draws) -> Result<Self, Error> {
+        if let Some(given) = &request.init_latents {
+            return Self::given(given, request, model.family().geometry, model.token_channels());
         }
-    }
-
-    /// The noise of the request's seed, starting with that of its first picture.
-    fn drawn(request: &Resolved, dtype: DType, geometry: Geometry, channels: usize) -> Self {
-        let (sizes, first) = (request.sizes(), request.pictures().start);
-        let mut generator = TorchGenerator::new(request.seed);
+        let sizes = request.sizes();
         // One generator draws for a whole batch, so a picture's noise follows that of the pictures before it.
-        let count = geometry.image_tokens(&sizes) * channels;
-        (0..first).for_each(|_| drop(draw(&mut generator, dtype, count)));
-        Self::Drawn { generator: Box::new(generator), dtype, geometry, sizes, channels }
+        draws.skip(&sizes, request.pictures().start);
+        Ok(Self::Drawn { draws, sizes })
     }
 
     /// The latents of the request's pictures in `given`, `[pictures, tokens, channels]`.
@@ -77,23 +69,8 @@ impl InitialLatents {
     /// The latents of the next picture.
     pub fn next(&mut self) -> HostTensor {
         match self {
-            Self::Drawn { generator, dtype, geometry, sizes, channels } => {
-                let values = draw(generator, *dtype, geometry.image_tokens(sizes) * *channels);
-                geometry.pack(&values, sizes, *channels)
-            }
+            Self::Drawn { draws, sizes } => draws.next(sizes),
             Self::Given(each) => each.next().expect("there are as many as pictures"),
-        }
-    }
-}
-
-/// diffusers draws in the pipeline's dtype, and torch draws bf16 from coarser uniforms. Those of f16 are not known here, and are
-/// drawn as f32's.
-fn draw(generator: &mut TorchGenerator, dtype: DType, count: usize) -> Vec<f32> {
-    match dtype {
-        DType::BF16 => generator.randn_bf16(count).into_iter().map(f32::from).collect(),
-        DType::F32 | DType::F16 => generator.randn_f32(count),
-        DType::I32 | DType::I8 | DType::F8E4M3 | DType::U4 | DType::Block(_) => {
-            unreachable!("no network computes in {dtype}")
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use super::image::PARAMETERS;
 use super::networks::Networks;
-use super::request::Resolved;
+use super::request::ReferenceSize;
+use super::resolved::Resolved;
+use super::source::SOURCES;
 use crate::VERSION;
 use serde_json::json;
 
@@ -21,7 +23,8 @@ impl Maker<'_> {
             ("prompt", prompt.to_owned()),
             ("seed", request.seed.to_string()),
             ("image", index.to_string()),
-            ("steps", request.steps.to_string()),
+            ("steps", request.levels.sigmas.len().to_string()),
+            ("max_sequence_length", request.max_sequence_length.to_string()),
             ("width", request.width.to_string()),
             ("height", request.height.to_string()),
             ("model", self.model.clone()),
@@ -36,6 +39,7 @@ impl Maker<'_> {
         if self.networks.config().is_guided() {
             settings.push(("guidance", request.guidance.to_string()));
         }
+        settings.extend(self.drawn_from(request));
         if let Some(negative) = request.negative() {
             settings.push(("negative_prompt", negative.to_owned()));
             settings.push(("true_cfg_scale", request.true_cfg_scale.to_string()));
@@ -44,7 +48,36 @@ impl Maker<'_> {
         settings
     }
 
-    /// The passes that ran on the transformer, as pipeline text; `none` if there were none.
+    /// What the picture was drawn from and how, where that text; `none` if there were none.
+    fn drawn_from(&self, request: &Resolved) -> Vec<(&'static str, String)> {
+        let mut settings = Vec::new();
+        if request.all_pictures > 1 {
+            settings.push(("images", request.all_pictures.to_string()));
+        }
+        if request.init_image.is_some() {
+            settings.push(("strength", request.strength.to_string()));
+        }
+        if let Some(sigmas) = &request.given_sigmas {
+            settings.push(("sigmas", sigmas.iter().map(f32::to_string).collect::<Vec<_>>().join(",")));
+        }
+        if let Some(shift) = request.levels.shift {
+            settings.push(("flow_shift", shift.to_string()));
+        }
+        if request.init_latents.is_some() {
+            settings.push(("init_latents", "latents that were given".into()));
+        }
+        if request.reference_image.is_some() && request.reference_size == ReferenceSize::Own {
+            settings.push(("reference_size", "own".into()));
+        }
+        let pictures =
+            [&request.init_image, &request.mask_image, &request.control_image, &request.reference_image];
+        let sources = SOURCES.into_iter().zip(pictures);
+        settings
+            .extend(sources.filter_map(|(key, image)| Some((key, image.as_ref()?.source()?.to_string()))));
+        settings
+    }
+
+    /// The passes that ran on the transformer, as pipeline text.
     fn passes_run(&self) -> String {
         let passes: Vec<_> = self.networks.pass_reports().iter().map(|pass| pass.pass.as_str()).collect();
         if passes.is_empty() { "none".to_owned() } else { passes.join(",") }
@@ -53,7 +86,7 @@ impl Maker<'_> {
     /// The prompt, the negative prompt, and a line of settings by the names that they have in such texts.
     fn parameters(&self, prompt: &str, index: usize, request: &Resolved) -> String {
         let mut settings = vec![
-            ("Steps", request.steps.to_string()),
+            ("Steps", request.levels.sigmas.len().to_string()),
             ("Sampler", "Euler".to_owned()),
             ("CFG scale", request.true_cfg_scale.to_string()),
         ];
@@ -61,6 +94,9 @@ impl Maker<'_> {
             settings.push(("Distilled CFG Scale", request.guidance.to_string()));
         }
         settings.push(("Seed", request.seed.to_string()));
+        if request.init_image.is_some() {
+            settings.push(("Denoising strength", request.strength.to_string()));
+        }
         if index > 0 {
             settings.push(("Batch pos", index.to_string()));
         }

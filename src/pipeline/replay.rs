@@ -4,8 +4,11 @@ use super::denoise::denoise;
 use super::diffusion::DiffusionPipeline;
 use super::initial::InitialLatents;
 use super::networks::Networks;
+use super::noise::Draws;
+use super::pictures::Start;
 use super::report::{Event, Record};
-use super::request::{Request, Resolved};
+use super::request::Request;
+use super::resolved::Resolved;
 use super::text::Conditioning;
 use crate::Error;
 use reflux_ir::{HostTensor, Program};
@@ -26,11 +29,12 @@ impl Replay {
     pub fn new(pipeline: DiffusionPipeline, request: &Request) -> Result<Self, Error> {
         let request = request.resolve(pipeline.defaults(), pipeline.config())?;
         let (mut networks, prompts) = pipeline.into_parts();
-        networks.check_memory(|net| request.sizes_of(net))?;
-        let model = networks.config();
-        let schedule =
-            model.schedule(request.steps, model.family().geometry.image_tokens(&request.sizes()))?;
-        let noise = InitialLatents::of(&request, model, networks.dtype())?.next();
+        let schedule = request.schedule(networks.config());
+        networks.run_at(schedule.as_ref().ok());
+        networks.check_memory(|net| request.needed(net))?;
+        let (schedule, model) = (schedule?, networks.config());
+        let draws = Draws::new(request.seed, model, networks.dtype());
+        let noise = InitialLatents::of(&request, model, draws)?.next();
         let mut nothing = |_: Event| {};
         let mut record = Record::new(&mut nothing);
         let conditioning = prompts.encode(&mut networks, &request, &mut record)?.swap_remove(0);
@@ -54,6 +58,7 @@ impl Replay {
         let net = networks.family().denoiser();
         networks.replace(net, request.sizes_of(net), program.clone());
         let mut nothing = |_: Event| {};
-        denoise(networks, noise, conditioning, schedule, request, 0, &mut Record::new(&mut nothing))
+        let start = Start { latents: noise, kept: None };
+        denoise(networks, start, conditioning, schedule, request, 0, &mut Record::new(&mut nothing))
     }
 }

@@ -14,6 +14,8 @@ pub enum Event<'a> {
     Stage(&'a str),
     /// A denoising step of a picture is done; both counted from 0.
     Step { image: usize, images: usize, step: usize, steps: usize },
+    /// What a picture is going to be, small, after a step, as far as that can be told; both counted from 0.
+    Preview { image: usize, step: usize, steps: usize, picture: &'a Image },
 }
 
 /// A picture that is done.
@@ -82,6 +84,10 @@ impl<'o> Record<'o> {
 
     pub fn step(&mut self, image: usize, images: usize, step: usize, steps: usize) {
         (self.observe)(Event::Step { image, images, step, steps });
+    }
+
+    pub fn preview(&mut self, image: usize, step: usize, steps: usize, picture: &Image) {
+        (self.observe)(Event::Preview { image, step, steps, picture });
     }
 
     /// Warns once.

@@ -1,9 +1,10 @@
 //! Requests: what to draw.
 
+use super::image::Image;
 use crate::Error;
 use reflux_ir::HostTensor;
-use reflux_models::{Defaults, ModelConfig, Net, Role, Sizes};
-use std::ops::Range;
+use reflux_models::ModelConfig;
+use std::sync::Arc;
 
 /// The most pictures of a request.
 const MOST_PICTURES: usize = 10_000;
@@ -33,6 +34,34 @@ pub struct Request {
     pub max_sequence_length: Option<usize>,
     /// Packed noise to start from, `f32[pictures, tokens, channels]`, instead of the seed's.
     pub init_latents: Option<HostTensor>,
+    /// A picture to start from instead of noise, brought to the size that is drawn.
+    pub init_image: Option<Arc<Image>>,
+    /// How much of that picture is drawn anew, from above 0 to 1, all of it: so many of the steps run. 0.6 if not given; 1 for
+    /// FLUX.1 Fill.
+    pub strength: Option<f64>,
+    /// What of that picture is drawn anew: white; the rest, black, stays.
+    pub mask_image: Option<Arc<Image>>,
+    /// The picture that FLUX.1 Canny or Depth follows: edges, or depth.
+    pub control_image: Option<Arc<Image>>,
+    /// A picture that FLUX.1 Kontext looks at while it draws.
+    pub reference_image: Option<Arc<Image>>,
+    pub reference_size: ReferenceSize,
+    /// The noise level before each step, from 1 downwards and before the shift, instead of even ones.
+    pub sigmas: Option<Vec<f32>>,
+    /// A static shift of the noise levels instead of the model's.
+    pub flow_shift: Option<f64>,
+    /// Make a preview every so many steps, before the last one.
+    pub preview: Option<usize>,
+}
+
+/// In which size a reference is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReferenceSize {
+    /// That of the sizes which the model was trained with whose shape is nearest to the picture's.
+    #[default]
+    Preferred,
+    /// Its own, cut to whole tokens.
+    Own,
 }
 
 impl Request {
@@ -90,109 +119,13 @@ impl Request {
         within("the image index", index, 0, of - 1)?;
         Ok(1)
     }
-
-    /// Fills in the defaults and checks every number.
-    pub(super) fn resolve(&self, defaults: &Defaults, model: &ModelConfig) -> Result<Resolved, Error> {
-        let mut resolved = Resolved {
-            prompts: self.prompts.clone(),
-            negative_prompt: self.negative_prompt.clone().unwrap_or_default(),
-            true_cfg_scale: self.true_cfg_scale.unwrap_or(1.0),
-            steps: self.steps.unwrap_or(defaults.steps),
-            guidance: self.guidance.unwrap_or(defaults.guidance),
-            width: self.width.unwrap_or(defaults.width),
-            height: self.height.unwrap_or(defaults.height),
-            seed: self.seed,
-            num_images: self.num_images.unwrap_or(1),
-            image_index: self.image_index,
-            max_sequence_length: self.max_sequence_length.unwrap_or(defaults.max_sequence_length),
-            init_latents: self.init_latents.clone(),
-        };
-        for (what, pixels) in [("width", resolved.width), ("height", resolved.height)] {
-            let geometry = model.family().geometry;
-            if !geometry.divides(pixels) {
-                return Err(Error::Size { what, pixels, unit: geometry.pixels_per_token() });
-            }
-        }
-        self.pictures()?;
-        if let Some(index) = self.image_index {
-            resolved.prompts = vec![resolved.prompts.swap_remove(resolved.prompt_of(index))];
-        }
-        within("the number of steps", resolved.steps, 1, model.scheduler().num_train_timesteps)?;
-        within("the maximum sequence length", resolved.max_sequence_length, 1, 4096)?;
-        for (what, value) in
-            [("guidance", resolved.guidance), ("the true CFG scale", resolved.true_cfg_scale)]
-        {
-            if !value.is_finite() || value < 0.0 {
-                return Err(Error::Range {
-                    what,
-                    range: "a number of at least 0".into(),
-                    found: value.to_string(),
-                });
-            }
-        }
-        Ok(resolved)
-    }
 }
 
-fn within(what: &'static str, value: usize, least: usize, most: usize) -> Result<(), Error> {
+/// Refuses a number that is out of range.
+pub(super) fn within(what: &'static str, value: usize, least: usize, most: usize) -> Result<(), Error> {
     if (least..=most).contains(&value) {
         Ok(())
     } else {
         Err(Error::Range { what, range: format!("{least} to {most}"), found: value.to_string() })
-    }
-}
-
-/// A request with all defaults filled in.
-pub(super) struct Resolved {
-    pub prompts: Vec<String>,
-    negative_prompt: String,
-    pub true_cfg_scale: f32,
-    pub steps: usize,
-    pub guidance: f32,
-    pub width: usize,
-    pub height: usize,
-    pub seed: u64,
-    num_images: usize,
-    pub image_index: Option<usize>,
-    pub max_sequence_length: usize,
-    pub init_latents: Option<HostTensor>,
-}
-
-impl Resolved {
-    /// The pictures to make, by their place in the batch.
-    pub fn pictures(&self) -> Range<usize> {
-        match self.image_index {
-            Some(index) => index..index + 1,
-            None => 0..self.prompts.len() * self.num_images,
-        }
-    }
-
-    /// The index of the prompt of a picture.
-    pub fn prompt_of(&self, picture: usize) -> usize {
-        // A picture beyond the requested ones belongs to the only prompt.
-        (picture / self.num_images).min(self.prompts.len() - 1)
-    }
-
-    /// The negative prompt, if classifier-free guidance is on.
-    pub fn negative(&self) -> Option<&str> {
-        (self.true_cfg_scale > 1.0).then_some(self.negative_prompt.as_str())
-    }
-
-    /// What the networks of one picture are specialised to.
-    pub fn sizes(&self) -> Sizes {
-        Sizes {
-            batch: 1,
-            steps: self.steps,
-            text_tokens: self.max_sequence_length,
-            height: self.height,
-            width: self.width,
-        }
-    }
-
-    /// What `net` is specialised to. With classifier-free guidance, the denoiser has a batch of two: the prompt and
-    /// the negative prompt, each with its own state.
-    pub fn sizes_of(&self, net: &Net) -> Sizes {
-        let batch = if net.role == Role::Denoiser && self.negative().is_some() { 2 } else { 1 };
-        Sizes { batch, ..self.sizes() }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::networks::Networks;
 use super::report::Record;
-use super::request::Resolved;
+use super::resolved::Resolved;
 use crate::Error;
 use reflux_ir::HostTensor;
 use reflux_ir::pass::counted;

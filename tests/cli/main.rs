@@ -10,6 +10,7 @@ mod snapshot;
 
 mod advice;
 mod doctor;
+mod from_pictures;
 mod generate;
 mod hostile;
 mod measuring;

@@ -5,6 +5,7 @@
 use reflux_ir::pass::{Driver, DriverError, PassReport, Pipeline, PipelineReport};
 use reflux_ir::text::parse;
 use reflux_ir::{DType, Program};
+use reflux_models::scheduler::Levels;
 use reflux_models::{ModelConfig, Sizes, flux1};
 
 /// A network that is not FLUX: two residual blocks of a linear and an attention, which a table of times modulates. The
@@ -167,14 +168,14 @@ pub fn assert_settled(case: &str, program: &Program, passes: &str) {
 
 /// FLUX.1-dev for one square picture of 512 text tokens, in bf16.
 pub fn flux_dev(side: usize, steps: usize) -> Program {
-    let sizes = Sizes { batch: 1, steps, text_tokens: 512, height: side, width: side };
+    let sizes = Sizes { batch: 1, steps, text_tokens: 512, height: side, width: side, reference: None };
     config().lower(&flux1::TRANSFORMER, &sizes, DType::BF16).unwrap()
 }
 
 /// The time of each of its steps.
 pub fn flux_dev_times(side: usize, steps: usize) -> Vec<f32> {
     let tokens = (side / 16) * (side / 16);
-    config().schedule(steps, tokens).unwrap().timesteps
+    config().schedule(&Levels::even(steps), tokens).unwrap().timesteps
 }
 
 /// FLUX.1-dev at 1024 × 1024 in 28 steps, after `passes`.

@@ -28,6 +28,8 @@ pub(in crate::weights) const LAYOUTS: &[Layout] = &[
     flux1::BFL,
     vae::DIFFUSERS,
     vae::BFL,
+    vae::ENCODER_DIFFUSERS,
+    vae::ENCODER_BFL,
     text::T5,
     text::T5_GGUF,
     text::CLIP,

@@ -2,7 +2,7 @@
 
 use super::description::Layout;
 use super::rule::TensorRule::{Name, Pixel};
-use crate::vae::AUTOENCODER_KL;
+use crate::vae::{AUTOENCODER_KL, AUTOENCODER_KL_ENCODER};
 
 /// As diffusers saves it.
 pub(super) const DIFFUSERS: Layout = Layout {
@@ -52,5 +52,53 @@ pub(super) const BFL: Layout = Layout {
         Name("decoder.norm_out.*", "decoder.conv_norm_out.*"),
         Name("decoder.conv_in.*", "decoder.conv_in.*"),
         Name("decoder.conv_out.*", "decoder.conv_out.*"),
+    ],
+};
+
+/// The encoder, as diffusers saves it.
+pub(super) const ENCODER_DIFFUSERS: Layout = Layout {
+    architecture: &AUTOENCODER_KL_ENCODER,
+    names: "diffusers' names",
+    example: "encoder.down_blocks.0.resnets.0.conv1.weight",
+    marks: &["encoder.down_blocks.", "encoder.mid_block."],
+    roots: DIFFUSERS.roots,
+    unused: &["decoder.", "post_quant_conv."],
+    rules: &[
+        Name("encoder.mid_block.attentions.0.query.*", "encoder.mid_block.attentions.0.to_q.*"),
+        Name("encoder.mid_block.attentions.0.key.*", "encoder.mid_block.attentions.0.to_k.*"),
+        Name("encoder.mid_block.attentions.0.value.*", "encoder.mid_block.attentions.0.to_v.*"),
+        Name("encoder.mid_block.attentions.0.proj_attn.*", "encoder.mid_block.attentions.0.to_out.0.*"),
+    ],
+};
+
+/// The encoder in `ae.safetensors`: blocks are counted from the first.
+pub(super) const ENCODER_BFL: Layout = Layout {
+    architecture: &AUTOENCODER_KL_ENCODER,
+    names: "Black Forest Labs' names",
+    example: "encoder.down.0.block.0.conv1.weight",
+    marks: &["encoder.down.", "encoder.mid."],
+    roots: BFL.roots,
+    unused: &["decoder.", "post_quant_conv."],
+    rules: &[
+        Name("encoder.mid.block_1.norm1.*", "encoder.mid_block.resnets.0.norm1.*"),
+        Name("encoder.mid.block_1.conv1.*", "encoder.mid_block.resnets.0.conv1.*"),
+        Name("encoder.mid.block_1.norm2.*", "encoder.mid_block.resnets.0.norm2.*"),
+        Name("encoder.mid.block_1.conv2.*", "encoder.mid_block.resnets.0.conv2.*"),
+        Name("encoder.mid.attn_1.norm.*", "encoder.mid_block.attentions.0.group_norm.*"),
+        Pixel("encoder.mid.attn_1.q.*", "encoder.mid_block.attentions.0.to_q.*"),
+        Pixel("encoder.mid.attn_1.k.*", "encoder.mid_block.attentions.0.to_k.*"),
+        Pixel("encoder.mid.attn_1.v.*", "encoder.mid_block.attentions.0.to_v.*"),
+        Pixel("encoder.mid.attn_1.proj_out.*", "encoder.mid_block.attentions.0.to_out.0.*"),
+        Name("encoder.mid.block_2.norm1.*", "encoder.mid_block.resnets.1.norm1.*"),
+        Name("encoder.mid.block_2.conv1.*", "encoder.mid_block.resnets.1.conv1.*"),
+        Name("encoder.mid.block_2.norm2.*", "encoder.mid_block.resnets.1.norm2.*"),
+        Name("encoder.mid.block_2.conv2.*", "encoder.mid_block.resnets.1.conv2.*"),
+        Name("encoder.down.{}.block.{}.norm1.*", "encoder.down_blocks.{}.resnets.{}.norm1.*"),
+        Name("encoder.down.{}.block.{}.conv1.*", "encoder.down_blocks.{}.resnets.{}.conv1.*"),
+        Name("encoder.down.{}.block.{}.norm2.*", "encoder.down_blocks.{}.resnets.{}.norm2.*"),
+        Name("encoder.down.{}.block.{}.conv2.*", "encoder.down_blocks.{}.resnets.{}.conv2.*"),
+        Name("encoder.down.{}.block.{}.nin_shortcut.*", "encoder.down_blocks.{}.resnets.{}.conv_shortcut.*"),
+        Name("encoder.down.{}.downsample.conv.*", "encoder.down_blocks.{}.downsamplers.0.conv.*"),
+        Name("encoder.norm_out.*", "encoder.conv_norm_out.*"),
     ],
 };

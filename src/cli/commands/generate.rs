@@ -3,6 +3,8 @@
 use crate::cli::console::{print, say, say_all};
 use crate::cli::device::DeviceArg;
 use crate::cli::dtype::DTypeArg;
+use crate::cli::from_png::Repeated;
+use crate::cli::given_pictures::PictureArgs;
 use crate::cli::heap::KeptHeap;
 use crate::cli::input::read_program;
 use crate::cli::memory::{MemoryArg, announce_peak};
@@ -10,12 +12,13 @@ use crate::cli::number;
 use crate::cli::parts::PartArgs;
 use crate::cli::passes::{PassArgs, check_dump_dir, in_a_line};
 use crate::cli::pictures::Pictures;
+use crate::cli::previews::Previews;
 use crate::cli::progress::Progress;
 use crate::cli::seed::SeedArg;
 use crate::cli::slowest::Slowest;
-use crate::cli::{by_op, tensors};
+use crate::cli::{by_op, latents};
 use crate::files::OutputFile;
-use crate::pipeline::{DiffusionPipeline, OpenOptions, Report, Request, bundled_model};
+use crate::pipeline::{DiffusionPipeline, Event, OpenOptions, Report, Request, bundled_model};
 use crate::{Error, VERSION};
 use reflux_ir::HostTensor;
 use reflux_ir::pass::counted;
@@ -27,13 +30,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The one tensor of safetensors files with latents.
-const LATENTS: &str = "latents";
+/// clap takes an argument of the type `Vec` for a repeated one.
+type Numbers = Vec<f32>;
 
 #[derive(clap::Args)]
 pub struct Args {
     /// What to draw; each prompt makes its own pictures
-    #[arg(required = true)]
+    #[arg(required_unless_present = "from_png")]
     prompts: Vec<String>,
     /// A model folder in diffusers layout, or the id of a model in the Hugging Face Hub's local cache, for example
     /// black-forest-labs/FLUX.1-dev [default: the bundled model]
@@ -45,9 +48,13 @@ pub struct Args {
     /// device, a pipe or standard output (-) several pictures are written one after the other
     #[arg(long, short, value_name = "FILE", default_value = "out.png")]
     out: PathBuf,
-    /// Seed of the noise: the same seed gives the same picture; -1 picks a random one and prints it
-    #[arg(long, default_value = "0", allow_negative_numbers = true, conflicts_with = "init_latents")]
-    seed: SeedArg,
+    /// Make the picture of this .png again, as its text says: the one that Reflux writes, or else the `parameters` of the web
+    /// UIs. Whatever else is given replaces what it says; pictures that it was drawn from are looked for beside it
+    #[arg(long, value_name = "FILE")]
+    from_png: Option<PathBuf>,
+    /// Seed of the noise: the same seed gives the same picture; -1 picks a random one and prints it [default: 0]
+    #[arg(long, allow_negative_numbers = true, conflicts_with = "init_latents")]
+    seed: Option<SeedArg>,
     /// Denoising steps [default: the model's]
     #[arg(long, value_parser = number::count, allow_negative_numbers = true)]
     steps: Option<usize>,
@@ -60,9 +67,9 @@ pub struct Args {
     /// Height in pixels, for most models a multiple of 16 [default: the model's]
     #[arg(long, value_parser = number::pixels, allow_negative_numbers = true)]
     height: Option<usize>,
-    /// Pictures per prompt
-    #[arg(long, default_value = "1", value_parser = number::count, allow_negative_numbers = true)]
-    num_images: usize,
+    /// Pictures per prompt [default: 1]
+    #[arg(long, value_parser = number::count, allow_negative_numbers = true)]
+    num_images: Option<usize>,
     /// Make only picture K, counted from 0, exactly as it would be among all of them. With a single prompt, K may exceed
     /// --num-images
     #[arg(long, value_name = "K", value_parser = number::count, allow_negative_numbers = true)]
@@ -70,9 +77,18 @@ pub struct Args {
     /// Prompt to steer away from; needs --true-cfg-scale above 1
     #[arg(long)]
     negative_prompt: Option<String>,
-    /// True classifier-free guidance; above 1 each step runs the transformer twice
-    #[arg(long, default_value = "1", value_parser = number::real, allow_negative_numbers = true)]
-    true_cfg_scale: f32,
+    /// True classifier-free guidance; above 1 each step runs the transformer twice [default: 1]
+    #[arg(long, value_parser = number::real, allow_negative_numbers = true)]
+    true_cfg_scale: Option<f32>,
+    #[command(flatten)]
+    given: PictureArgs,
+    /// The noise level before each step instead of even ones, from 1 downwards and before the shift, as in 1,0.75,0.5,0.25; the
+    /// number of steps follows from it
+    #[arg(long, value_name = "LIST", value_parser = number::list, allow_hyphen_values = true)]
+    sigmas: Option<Numbers>,
+    /// Shift the noise levels by this much, whatever the size, instead of as the model's scheduler says; 1 leaves them
+    #[arg(long, value_name = "X", value_parser = number::exact, allow_negative_numbers = true)]
+    flow_shift: Option<f64>,
     /// Length of the prompt in tokens [default: the model's]
     #[arg(long, value_parser = number::count, allow_negative_numbers = true)]
     max_sequence_length: Option<usize>,
@@ -100,6 +116,9 @@ pub struct Args {
     /// Write the transformer's program into this folder, before the first pass and after each that changes it
     #[arg(long, value_name = "DIR")]
     dump_dir: Option<PathBuf>,
+    /// Write a small picture of what is coming every N steps, as NAME.preview.png; with --json also as a line of JSON
+    #[arg(long, value_name = "N", value_parser = number::positive, allow_negative_numbers = true)]
+    preview: Option<usize>,
     /// Print what was done and how long it took as JSON
     #[arg(long)]
     json: bool,
@@ -111,9 +130,9 @@ pub struct Args {
 impl Args {
     /// The input files.
     fn read(&self) -> Vec<&Path> {
-        let Self { model, program, init_latents, passes, parts, .. } = self;
-        let files = [model, program, init_latents].into_iter().flatten().map(PathBuf::as_path);
-        files.chain(passes.config()).chain(parts.paths()).collect()
+        let Self { model, program, init_latents, passes, parts, given, from_png, .. } = self;
+        let files = [model, program, init_latents, from_png].into_iter().flatten().map(PathBuf::as_path);
+        files.chain(passes.config()).chain(parts.paths()).chain(given.paths()).collect()
     }
 }
 
@@ -140,29 +159,38 @@ struct NetworkProfile {
 
 pub fn generate(args: &Args) -> Result<(), Error> {
     let start = Instant::now();
-    if args.negative_prompt.is_some() && args.true_cfg_scale <= 1.0 {
+    let repeated = args.from_png.as_deref().map(Repeated::open).transpose()?;
+    let request = request(args, repeated.as_ref())?;
+    if request.negative_prompt.is_some() && request.true_cfg_scale.is_none_or(|scale| scale <= 1.0) {
         let message =
             "--negative-prompt has no effect unless --true-cfg-scale is above 1; try --true-cfg-scale 4";
         return Err(Error::Usage(message.into()));
     }
-    let request = request(args)?;
     let pictures = Pictures::named(&args.out, request.pictures()?)?;
     let latents = args.save_latents.as_deref().map(OutputFile::binary).transpose()?;
     pictures.refuse_mixing(latents.as_ref(), args.json)?;
     let read = args.read();
     pictures.refuse_inputs(&read)?;
+    let previews =
+        args.preview.map(|_| Previews::beside(&args.out, pictures.are_streamed(), args.json, &read));
+    let previews = previews.transpose()?;
     latents.as_ref().map_or(Ok(()), |latents| latents.refuse_inputs(read.iter().copied()))?;
     check_dump_dir(args.dump_dir.as_deref())?;
     let program = args.program.as_deref().map(read_program).transpose()?.map(Arc::new);
-    let recipe = args.passes.recipe()?;
-    let asked_for_passes = recipe.is_some();
-    let model = match &args.model {
-        Some(model) => model.clone(),
-        None => bundled_model()?,
+    let recipe = match (args.passes.recipe()?, &repeated) {
+        (None, Some(repeated)) => repeated.passes()?,
+        (recipe, _) => recipe,
     };
+    let asked_for_passes = recipe.is_some();
+    let model = match (&args.model, &repeated) {
+        (Some(model), _) => model.clone(),
+        (None, Some(repeated)) => repeated.model()?,
+        (None, None) => bundled_model()?,
+    };
+    let dtype = args.dtype.map(Into::into).or_else(|| repeated.as_ref()?.dtype());
     let options = OpenOptions {
         device: Some(args.device.into()),
-        dtype: args.dtype.map(Into::into),
+        dtype,
         parts: args.parts.parts(),
         passes: recipe.unwrap_or_default(),
         program,
@@ -171,6 +199,9 @@ pub fn generate(args: &Args) -> Result<(), Error> {
     };
     let mut pipeline = DiffusionPipeline::open_with(model, options)?;
     let _heap = KeptHeap::on(pipeline.device());
+    if let Some(repeated) = &repeated {
+        repeated.compare(&pipeline);
+    }
     pipeline.set_profiling(args.profile);
     pictures.refuse_sizes(&request, pipeline.defaults())?;
     if pipeline.device().plans_memory() {
@@ -178,9 +209,9 @@ pub fn generate(args: &Args) -> Result<(), Error> {
     }
     // Names would get in the way of what else is printed.
     let names = !args.json && !pictures.are_printed() && !latents.as_ref().is_some_and(OutputFile::is_stdout);
-    let made = make(args, &mut pipeline, &request, pictures, names)?;
+    let made = make(args, &mut pipeline, &request, pictures, previews, names)?;
     if let Some(mut output) = latents {
-        tensors::write(&mut output, &[(LATENTS.to_owned(), joined(&made.latents))])?;
+        latents::write(&mut output, &made.latents)?;
     }
     for warning in &made.report.warnings {
         say(format_args!("warning: {warning}"));
@@ -199,7 +230,7 @@ pub fn generate(args: &Args) -> Result<(), Error> {
             };
             profiles.iter().map(of).collect()
         });
-        let (files, prompts, report) = (&made.files, &args.prompts, &made.report);
+        let (files, prompts, report) = (&made.files, &request.prompts, &made.report);
         let summary = Summary { version: VERSION, files, prompts, report, total_seconds, profile };
         let json = serde_json::to_string_pretty(&summary).expect("a summary is plain data");
         return print(&format!("{json}\n"));
@@ -226,20 +257,27 @@ fn make(
     pipeline: &mut DiffusionPipeline,
     request: &Request,
     mut pictures: Pictures,
+    previews: Option<Previews>,
     names: bool,
 ) -> Result<Made, Error> {
     let (mut files, mut latents) = (Vec::new(), Vec::new());
-    let progress = RefCell::new(Progress::new());
-    let outcome =
-        pipeline.generate_each(request, &mut |event| progress.borrow_mut().observe(event), &mut |picture| {
-            let path = pictures.write(&picture.image)?;
-            if names {
-                progress.borrow().suspend(|| print(&format!("{}\n", path.display())))?;
-            }
-            files.push(path);
-            latents.extend(args.save_latents.is_some().then_some(picture.latents));
-            Ok(())
-        });
+    let (progress, previews) = (RefCell::new(Progress::new()), RefCell::new(previews));
+    let mut observe = |event: Event| match (event, &mut *previews.borrow_mut()) {
+        (Event::Preview { image, step, steps, picture }, Some(previews)) => {
+            progress.borrow().suspend(|| previews.take(image, step + 1, steps, picture));
+        }
+        (event, _) => progress.borrow_mut().observe(event),
+    };
+    let outcome = pipeline.generate_each(request, &mut observe, &mut |picture| {
+        previews.borrow_mut().as_mut().map_or(Ok(()), Previews::check)?;
+        let path = pictures.write(&picture.image)?;
+        if names {
+            progress.borrow().suspend(|| print(&format!("{}\n", path.display())))?;
+        }
+        files.push(path);
+        latents.extend(args.save_latents.is_some().then_some(picture.latents));
+        Ok(())
+    });
     progress.borrow().finish();
     match outcome {
         Ok(report) => Ok(Made { files, latents, report }),
@@ -248,50 +286,31 @@ fn make(
     }
 }
 
-fn request(args: &Args) -> Result<Request, Error> {
-    let init_latents = match &args.init_latents {
-        Some(path) => Some(read_latents(path)?),
-        None => None,
-    };
-    Ok(Request {
+/// What the arguments ask for, and else the picture that is repeated.
+fn request(args: &Args, repeated: Option<&Repeated>) -> Result<Request, Error> {
+    let init_latents = args.init_latents.as_deref().map(latents::read).transpose()?;
+    let request = Request {
         prompts: args.prompts.clone(),
         negative_prompt: args.negative_prompt.clone(),
-        true_cfg_scale: Some(args.true_cfg_scale),
+        true_cfg_scale: args.true_cfg_scale,
         steps: args.steps,
         guidance: args.guidance,
         width: args.width,
         height: args.height,
-        seed: args.seed.number(),
-        num_images: Some(args.num_images),
+        seed: args.seed.map_or(0, SeedArg::number),
+        num_images: args.num_images,
         image_index: args.image_index,
         max_sequence_length: args.max_sequence_length,
         init_latents,
-    })
-}
-
-/// One tensor `[pictures, tokens, channels]` from those of single pictures.
-fn joined(latents: &[HostTensor]) -> HostTensor {
-    let values: Vec<f32> = latents.iter().flat_map(HostTensor::to_f32).collect();
-    let shape = latents.first().map_or([0, 0, 0], |first| [latents.len(), first.shape[1], first.shape[2]]);
-    HostTensor::from_f32(shape, &values)
-}
-
-fn read_latents(path: &Path) -> Result<HostTensor, Error> {
-    let mut tensors = tensors::read(path)?;
-    let found = tensors.iter().position(|(name, _)| name == LATENTS);
-    let Some(index) = found else {
-        let why = format!("it holds no tensor `{LATENTS}`, packed as f32[pictures, tokens, channels]");
-        return Err(Error::Tensors { path: path.to_owned(), why });
+        sigmas: args.sigmas.clone(),
+        flow_shift: args.flow_shift,
+        preview: args.preview,
+        ..Request::default()
     };
-    let latents = tensors.swap_remove(index).1;
-    if !latents.dtype.is_float() {
-        let why = format!(
-            "`{LATENTS}` has dtype {}; latents must be floating-point numbers, f32 as Reflux saves them",
-            latents.dtype
-        );
-        return Err(Error::Tensors { path: path.to_owned(), why });
+    match repeated {
+        Some(repeated) => repeated.complete(request, args.seed.is_some(), &args.given),
+        None => args.given.add_to(request),
     }
-    Ok(latents)
 }
 
 fn sentence(pictures: usize, report: &Report, seconds: f64) -> String {

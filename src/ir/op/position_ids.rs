@@ -3,7 +3,8 @@ use crate::{DType, Fact};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
-/// Positions of text and image tokens: `text` rows of zeros, then `(0, row, column)` for each image token in row-major order.
+/// Positions of text and image tokens: `text` rows of zeros, then `(time, row, column)` for each image token in row-major order. The picture
+/// that is drawn is at time 0.
 ///
 /// No inputs; the result is `f32[text + rows * columns, 3]` (`txt_ids` and `img_ids` of diffusers' FLUX pipeline,
 /// concatenated).
@@ -13,6 +14,12 @@ pub struct PositionIds {
     pub text: usize,
     pub rows: usize,
     pub columns: usize,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub time: usize,
+}
+
+fn is_zero(time: &usize) -> bool {
+    *time == 0
 }
 
 impl Operator for PositionIds {

@@ -6,36 +6,45 @@ use crate::pipeline::memory::{Memory, Peak, check_fits, smaller};
 use reflux_ir::Advice;
 use reflux_models::{Net, Role, Sizes};
 
+/// Whether `net` has done its work before the first step.
+pub(super) fn is_before_steps(net: &Net) -> bool {
+    matches!(net.role, Role::TextEncoder | Role::Encoder)
+}
+
 impl Networks {
     /// The peak of device memory, in bytes, of the networks at these sizes if none is loaded yet. On the processor it is a lower
     /// bound.
     ///
     /// # Errors
     /// If the passes on a network of its size fail.
-    pub fn peak(&mut self, sizes_of: impl Fn(&Net) -> Sizes) -> Result<u64, Error> {
-        let mut text = Peak::default();
+    pub fn peak(&mut self, needed: impl Fn(&Net) -> Option<Sizes>) -> Result<u64, Error> {
+        let mut before = Peak::default();
         let mut picture = Peak::default();
-        for &net in self.family().nets {
-            let Optimized { needed, working, .. } = *self.optimized(net, &sizes_of(net))?;
-            let peak = if net.role == Role::TextEncoder { &mut text } else { &mut picture };
+        for (net, sizes) in self.needed(needed) {
+            let Optimized { needed, working, .. } = *self.optimized(net, &sizes)?;
+            let peak = if is_before_steps(net) { &mut before } else { &mut picture };
             peak.add(needed, working, self.device);
         }
         Ok(match self.memory {
-            Memory::Resident => text.and(picture).bytes(),
-            Memory::Low => text.bytes().max(picture.bytes()),
+            Memory::Resident => before.and(picture).bytes(),
+            Memory::Low => before.bytes().max(picture.bytes()),
         })
+    }
+
+    /// The networks that are needed, and the sizes.
+    fn needed(&self, needed: impl Fn(&Net) -> Option<Sizes>) -> Vec<(&'static Net, Sizes)> {
+        self.family().all_nets().filter_map(|net| Some((net, needed(net)?))).collect()
     }
 
     /// Refuses a request that cannot fit, before any work is done.
     ///
     /// # Errors
     /// [`Error::Memory`], and as [`Networks::peak`].
-    pub fn check_memory(&mut self, sizes_of: impl Fn(&Net) -> Sizes) -> Result<(), Error> {
+    pub fn check_memory(&mut self, needed: impl Fn(&Net) -> Option<Sizes>) -> Result<(), Error> {
         let device = self.device;
         let mut advice = smaller(self.dtype);
         advice.extend((self.memory == Memory::Resident).then_some(Advice::LowMemory));
-        for &net in self.family().nets {
-            let sizes = sizes_of(net);
+        for (net, sizes) in self.needed(&needed) {
             // Loaded networks have their memory already.
             if self.loaded.get(net).is_some_and(|(loaded, _)| *loaded == sizes) {
                 continue;
@@ -46,6 +55,6 @@ impl Networks {
         if !self.loaded.is_empty() {
             return Ok(());
         }
-        check_fits("all networks", self.peak(sizes_of)?, device, &advice)
+        check_fits("all networks", self.peak(needed)?, device, &advice)
     }
 }

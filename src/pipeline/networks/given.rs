@@ -34,7 +34,8 @@ fn prompt_of<'p>(program: &'p Program, model: &ModelConfig) -> Option<&'p Declar
 fn grid_of(program: &Program) -> Option<(usize, usize)> {
     let mut ops = program.stages().flat_map(|(_, graph)| graph.ids().map(|id| &graph[id].op));
     ops.find_map(|op| match op {
-        Op::PositionIds(ids) => Some((ids.rows, ids.columns)),
+        // A reference is at another time.
+        Op::PositionIds(ids) if ids.time == 0 => Some((ids.rows, ids.columns)),
         _ => None,
     })
 }

@@ -13,8 +13,10 @@ use super::memory::Memory;
 use super::options::OpenOptions;
 use super::report::Record;
 use crate::Error;
+use estimate::is_before_steps;
 use reflux_ir::pass::{PassReport, Pipeline};
 use reflux_ir::{DType, Program, WeightSource};
+use reflux_models::scheduler::Schedule;
 use reflux_models::weights::{RandomWeights, Weights};
 use reflux_models::{Defaults, Family, ModelConfig, ModelFiles, Net, Role, Sizes};
 use reflux_runtime::{Device, DeviceInfo, Execute, Profile, load, load_streaming};
@@ -26,7 +28,9 @@ use std::sync::Arc;
 /// The networks of a model on a device. They are loaded when they are first needed, and stay as [`Memory`] says.
 pub(super) struct Networks {
     config: ModelConfig,
-    /// The weights of every network, or `None` for random ones. Only mapped until a network is loaded.
+    /// Where the weights are, or `None` for random ones.
+    files: Option<ModelFiles>,
+    /// The weights of every network; of the encoder only if it is needed. Only mapped until a network is loaded.
     weights: HashMap<&'static Net, Rc<Weights>>,
     device: Device,
     dtype: DType,
@@ -37,6 +41,8 @@ pub(super) struct Networks {
     program: Option<Arc<Program>>,
     dump_dir: Option<PathBuf>,
     memory: Memory,
+    /// The time of each step, if it is known.
+    timesteps: Option<Vec<f32>>,
     /// Networks after the passes, for the sizes last requested.
     optimized: HashMap<&'static Net, Optimized>,
     /// The report of the passes on the denoiser.
@@ -97,6 +103,7 @@ impl Networks {
         warnings.extend(said.into_iter().flatten().take(1));
         Ok(Self {
             config,
+            files: None,
             weights: HashMap::new(),
             device,
             dtype,
@@ -105,6 +112,7 @@ impl Networks {
             program: options.program,
             dump_dir: options.dump_dir,
             memory: options.memory,
+            timesteps: None,
             optimized: HashMap::new(),
             pass_reports: Vec::new(),
             loaded: HashMap::new(),
@@ -121,7 +129,34 @@ impl Networks {
             let weights = open_weights(files, &self.config, net, warnings)?;
             self.weights.insert(net, Rc::new(weights));
         }
+        self.files = Some(files.clone());
         Ok(())
+    }
+
+    /// Opens the encoder's weights, if they are not open yet.
+    ///
+    /// # Errors
+    /// As [`open_weights`].
+    pub fn open_encoder(&mut self, record: &mut Record) -> Result<(), Error> {
+        let Some((net, files)) = self.family().encoder.zip(self.files.as_ref()) else { return Ok(()) };
+        if !self.weights.contains_key(net) {
+            let mut warnings = Vec::new();
+            let weights = open_weights(files, &self.config, net, &mut warnings)?;
+            self.weights.insert(net, Rc::new(weights));
+            warnings.into_iter().for_each(|warning| record.warn(warning));
+        }
+        Ok(())
+    }
+
+    /// Says at which noise levels the steps run, on which passes may depend; `None` if there are none.
+    pub fn run_at(&mut self, schedule: Option<&Schedule>) {
+        let timesteps = schedule.map(|schedule| schedule.timesteps.clone());
+        if self.timesteps != timesteps {
+            self.timesteps = timesteps;
+            let denoiser = self.family().denoiser();
+            self.optimized.remove(denoiser);
+            self.loaded.remove(denoiser);
+        }
     }
 
     /// The defaults of requests: those of the program that is given, or else `defaults`.
@@ -169,7 +204,7 @@ impl Networks {
     /// The profiles, by network.
     pub fn profiles(&self) -> Vec<(&'static Net, &Profile)> {
         let profile = |net: &&'static Net| Some((*net, self.loaded.get(net)?.1.profile()?));
-        self.family().nets.iter().filter_map(profile).collect()
+        self.family().all_nets().collect::<Vec<_>>().iter().filter_map(profile).collect()
     }
 
     /// The network for these sizes, loaded if it is not.
@@ -203,8 +238,7 @@ impl Networks {
         // The old one goes first, so that the two are never in memory together.
         self.loaded.remove(net);
         if self.memory == Memory::Low {
-            let is_of_text = |net: &Net| net.role == Role::TextEncoder;
-            self.loaded.retain(|other, _| is_of_text(other) == is_of_text(net));
+            self.loaded.retain(|other, _| is_before_steps(other) == is_before_steps(net));
             self.device.release_unused();
         }
     }

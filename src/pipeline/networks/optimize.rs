@@ -15,9 +15,9 @@ impl Networks {
                 (Role::Denoiser, Some(given)) => {
                     given::check(given, &program, sizes, &self.family().geometry)?;
                     let given = Program::clone(given);
-                    self.optimize(given, sizes)?
+                    self.optimize(given)?
                 }
-                (Role::Denoiser, None) => self.optimize(program, sizes)?,
+                (Role::Denoiser, None) => self.optimize(program)?,
                 _ => Driver::default().run(program, &self.passes_once)?.0,
             };
             self.insert(net, *sizes, program);
@@ -45,11 +45,9 @@ impl Networks {
         self.optimized.insert(net, Optimized { sizes, program, needed, working });
     }
 
-    fn optimize(&mut self, program: Program, sizes: &Sizes) -> Result<Program, Error> {
-        // Sizes that the scheduler refuses are refused where the steps begin, after memory is checked.
-        let schedule = self.config.schedule(sizes.steps, self.family().geometry.image_tokens(sizes)).ok();
+    fn optimize(&mut self, program: Program) -> Result<Program, Error> {
         let mut driver = Driver {
-            timesteps: schedule.as_ref().map(|schedule| &schedule.timesteps[..]),
+            timesteps: self.timesteps.as_deref(),
             dump_dir: self.dump_dir.as_deref(),
             ..Driver::default()
         };

@@ -4,7 +4,7 @@ use crate::Error;
 use reflux_ir::DType;
 use reflux_ir::pass::counted;
 use reflux_models::weights::Weights;
-use reflux_models::{ModelConfig, ModelError, ModelFiles, Net};
+use reflux_models::{ModelConfig, ModelFiles, Net};
 
 /// Opens the weights of `net`, reading only headers. Adds to `warnings`.
 ///
@@ -18,9 +18,6 @@ pub(crate) fn open_weights(
 ) -> Result<Weights, Error> {
     let weights = files.weights(net)?;
     let path = files.weights_path(net);
-    if let Some(why) = weights.refusal() {
-        return Err(ModelError::Setting { path, why }.into());
-    }
     // A checkpoint belongs to the network before any passes; its names and shapes do not depend on sizes.
     let unused =
         weights.check_for(&config.lower(net, &config.family().geometry.smallest(), DType::F32)?, &[])?;

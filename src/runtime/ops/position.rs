@@ -11,8 +11,8 @@ use reflux_ir::{DType, HostTensor};
 /// See [`PositionIds`].
 pub fn position_ids(op: &PositionIds) -> HostTensor {
     let text = std::iter::repeat_n([0.0; 3], op.text);
-    let image =
-        (0..op.rows).flat_map(|row| (0..op.columns).map(move |column| [0.0, row as f32, column as f32]));
+    let image = (0..op.rows)
+        .flat_map(|row| (0..op.columns).map(move |column| [op.time, row, column].map(|id| id as f32)));
     let ids: Vec<f32> = text.chain(image).flatten().collect();
     HostTensor::from_f32([ids.len() / 3, 3], &ids)
 }

@@ -71,7 +71,7 @@ pub fn bench(args: &Args) -> Result<(), Error> {
     let profile = if args.profile { Some(profile_report(&session.profile()?)) } else { None };
     meter.look();
 
-    let Sizes { batch, steps, text_tokens, height, width } = sizes;
+    let Sizes { batch, steps, text_tokens, height, width, .. } = sizes;
     let report = BenchReport {
         version: VERSION,
         model: subject.name,
