@@ -114,6 +114,7 @@ impl Model for Tiny {
             name: "T5",
             tokenizer: "tokenizer",
             open_tokenizer: tokenizer::t5,
+            built_in_tokenizer: tokenizer::built_in::t5,
             vocab_size: self.t5.vocab_size,
             tokens: None,
             result: "prompt",

@@ -52,7 +52,9 @@ fn likely(dtype: DType) -> (String, Vec<Advice>) {
             Vec::new(),
         ),
         DType::BF16 => ("leave out lossy passes, if there are any", vec![Advice::Dtype(&[DType::F32])]),
-        DType::I32 | DType::I8 | DType::F8E4M3 | DType::U4 => unreachable!("no network computes in {dtype}"),
+        DType::I32 | DType::I8 | DType::F8E4M3 | DType::U4 | DType::Block(_) => {
+            unreachable!("no network computes in {dtype}")
+        }
     };
     (cause.to_owned(), advice)
 }

@@ -1,6 +1,7 @@
 //! A graph as launches over buffers.
 
 mod arena;
+mod blocks;
 mod foreign;
 mod gemm;
 mod launches;
