@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// How the bytes of a tensor are its numbers.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Encoding {
+pub(crate) enum TensorEncoding {
     /// One after another, of a type of safetensors files.
     Elements(Dtype),
     /// In blocks of GGML along the rows.
@@ -41,7 +41,7 @@ pub(crate) struct Looked {
     pub start: usize,
 }
 
-impl Encoding {
+impl TensorEncoding {
     /// The bytes of the first `elements` of a tensor, if these end where a byte and a block do.
     pub fn bytes(&self, elements: usize) -> Option<usize> {
         match self {
@@ -173,7 +173,7 @@ impl Encoding {
     }
 }
 
-impl fmt::Display for Encoding {
+impl fmt::Display for TensorEncoding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Elements(dtype) => write!(f, "{dtype:?}"),

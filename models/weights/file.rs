@@ -1,6 +1,6 @@
 //! One mapped file of weights.
 
-use super::encoding::Encoding;
+use super::encoding::TensorEncoding;
 use super::error::WeightsError;
 use super::foreign::Metadata;
 use super::{gguf, safetensors_file};
@@ -19,11 +19,11 @@ pub(super) struct MappedFile {
 /// A mapped file and what its header says.
 pub(super) struct Opened {
     pub(super) file: MappedFile,
-    pub(super) header: Header,
+    pub(super) header: FileHeader,
 }
 
 /// What a file's header says, whatever the container.
-pub(super) struct Header {
+pub(super) struct FileHeader {
     pub(super) tensors: Vec<Tensor>,
     pub(super) metadata: Metadata,
 }
@@ -31,7 +31,7 @@ pub(super) struct Header {
 /// A tensor of a file.
 pub(super) struct Tensor {
     pub(super) name: String,
-    pub(super) encoding: Encoding,
+    pub(super) encoding: TensorEncoding,
     pub(super) shape: Vec<usize>,
     /// Within the file.
     pub(super) bytes: Range<usize>,

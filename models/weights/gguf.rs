@@ -3,9 +3,9 @@
 mod reader;
 mod types;
 
-use super::encoding::Encoding;
+use super::encoding::TensorEncoding;
 use super::error::WeightsError;
-use super::file::{Header, Tensor};
+use super::file::{FileHeader, Tensor};
 use super::foreign::Metadata;
 use reader::{Reader, Stop};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +24,7 @@ const SHAPE_KEY: &str = "comfy.gguf.orig_shape.";
 const MOST_AXES: u32 = 4;
 
 /// What the header of the file `path`, all of whose bytes are given, says.
-pub(super) fn header(path: &Path, bytes: &[u8]) -> Result<Header, WeightsError> {
+pub(super) fn header(path: &Path, bytes: &[u8]) -> Result<FileHeader, WeightsError> {
     let corrupt = |why| WeightsError::Corrupt { path: path.to_owned(), container: "GGUF", why };
     let truncated = |need| WeightsError::Truncated { path: path.to_owned(), have: bytes.len() as u64, need };
     let stopped = |stop| match stop {
@@ -60,7 +60,7 @@ pub(super) fn header(path: &Path, bytes: &[u8]) -> Result<Header, WeightsError> 
         let bytes = end as usize - info.size..end as usize;
         tensors.push(Tensor { name: info.name, encoding: info.encoding, shape, bytes });
     }
-    Ok(Header { tensors, metadata: keys.texts })
+    Ok(FileHeader { tensors, metadata: keys.texts })
 }
 
 /// The keys that are of use here.
@@ -87,7 +87,7 @@ impl Keys {
 /// What is said of a tensor.
 struct Info {
     name: String,
-    encoding: Encoding,
+    encoding: TensorEncoding,
     shape: Vec<usize>,
     /// In bytes, from the first tensor on.
     offset: u64,

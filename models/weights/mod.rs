@@ -30,7 +30,7 @@ pub use random::RandomWeights;
 
 use crate::architecture::Architecture;
 use crate::net::Net;
-use encoding::Encoding;
+use encoding::TensorEncoding;
 use factors::Joining;
 use file::{MappedFile, Opened, Tensor};
 use foreign::Metadata;
@@ -66,7 +66,7 @@ pub struct WeightView<'a> {
     pub shape: &'a [usize],
     /// Its bytes as stored, row-major, in consecutive pieces of whole rows.
     pub parts: Vec<&'a [u8]>,
-    encoding: &'a Encoding,
+    encoding: &'a TensorEncoding,
 }
 
 impl WeightView<'_> {
@@ -76,7 +76,7 @@ impl WeightView<'_> {
         let mut copy = vec![0; self.dtype.host_bytes(elements)];
         // Reading from the file, and memory that is new, is what takes the time.
         match self.encoding {
-            Encoding::Elements(dtype) => {
+            TensorEncoding::Elements(dtype) => {
                 let codes = widen::codes(*dtype);
                 let bytes_per_byte = if codes.is_some() { 2 } else { 1 };
                 let mut rest = &mut copy[..];
@@ -92,7 +92,9 @@ impl WeightView<'_> {
                     }
                 }
             }
-            encoding @ (Encoding::Blocks(_) | Encoding::Scaled { .. } | Encoding::Looked(_)) => {
+            encoding @ (TensorEncoding::Blocks(_)
+            | TensorEncoding::Scaled { .. }
+            | TensorEncoding::Looked(_)) => {
                 let (mut row, mut rest) = (0, &mut copy[..]);
                 for part in &self.parts {
                     let elements = encoding.elements(part.len());
@@ -215,7 +217,7 @@ impl Weights {
         })?;
         let bytes = self.files[stored.file].bytes();
         let parts: Vec<_> = stored.parts.iter().map(|part| &bytes[part.clone()]).collect();
-        if let Encoding::Blocks(format) = stored.encoding
+        if let TensorEncoding::Blocks(format) = stored.encoding
             && let Some(block) = parts.iter().find_map(|part| format.unsound(part))
         {
             let path = self.path_of(stored).display();

@@ -1,8 +1,8 @@
 //! Headers of safetensors files.
 
-use super::encoding::Encoding;
+use super::encoding::TensorEncoding;
 use super::error::WeightsError;
-use super::file::{Header, Tensor};
+use super::file::{FileHeader, Tensor};
 use super::unique::UniqueMap;
 use crate::first_bytes::{Foreign, recognise};
 use reflux_ir::words;
@@ -17,7 +17,7 @@ const LENGTH_BYTES: usize = size_of::<u64>();
 const MAX_HEADER: u64 = 100_000_000;
 
 /// What the header of the file `path`, all of whose bytes are given, says.
-pub(super) fn header(path: &Path, bytes: &[u8]) -> Result<Header, WeightsError> {
+pub(super) fn header(path: &Path, bytes: &[u8]) -> Result<FileHeader, WeightsError> {
     let corrupt = |why| WeightsError::Corrupt { path: path.to_owned(), container: "safetensors", why };
     let have = bytes.len() as u64;
     let incomplete = |need| WeightsError::Truncated { path: path.to_owned(), have, need };
@@ -43,12 +43,12 @@ pub(super) fn header(path: &Path, bytes: &[u8]) -> Result<Header, WeightsError> 
     }
     let tensors = parsed.tensors().into_iter().map(|(name, info)| Tensor {
         name,
-        encoding: Encoding::Elements(info.dtype),
+        encoding: TensorEncoding::Elements(info.dtype),
         shape: info.shape.clone(),
         bytes: start + info.data_offsets.0..start + info.data_offsets.1,
     });
     let metadata = parsed.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone()));
-    Ok(Header { tensors: tensors.collect(), metadata: metadata.collect() })
+    Ok(FileHeader { tensors: tensors.collect(), metadata: metadata.collect() })
 }
 
 /// Refuses, by name, files that do not begin like safetensors, with a length and then JSON.

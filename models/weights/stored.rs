@@ -1,12 +1,12 @@
 //! Tensors as stored in files.
 
-use super::encoding::Encoding;
+use super::encoding::TensorEncoding;
 use std::ops::Range;
 
 /// Where a tensor lies, and how its bytes are to be read.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
-    pub encoding: Encoding,
+    pub encoding: TensorEncoding,
     pub shape: Vec<usize>,
     /// Index into the files of the weights.
     pub file: usize,

@@ -13,7 +13,7 @@ const LATENTS: &str = "latents";
 ///
 /// # Errors
 /// [`Error::Write`].
-pub fn write(output: &mut Output, latents: &[HostTensor]) -> Result<(), Error> {
+pub fn write(output: &mut OutputFile, latents: &[HostTensor]) -> Result<(), Error> {
     tensors::write(output, &[(LATENTS.to_owned(), joined(latents))])
 }
 

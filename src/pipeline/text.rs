@@ -17,18 +17,18 @@ const SHOWN: usize = 80;
 pub(super) type Conditioning = Vec<(&'static str, HostTensor)>;
 
 /// A text encoder and its tokenizer. With random weights there is no tokenizer, since prompts make no difference.
-struct Reader {
+struct PromptReader {
     encoder: TextEncoder,
     tokenizer: Option<Tokenizer>,
 }
 
 /// The text encoders that turn prompts into conditioning.
-pub(super) struct Prompts(Vec<Reader>);
+pub(super) struct Prompts(Vec<PromptReader>);
 
 impl Prompts {
     /// The text encoders of `model`, without tokenizers, for random weights.
     pub fn unread(model: &ModelConfig) -> Self {
-        let reader = |encoder| Reader { encoder, tokenizer: None };
+        let reader = |encoder| PromptReader { encoder, tokenizer: None };
         Self(model.text_encoders().into_iter().map(reader).collect())
     }
 
@@ -45,7 +45,7 @@ impl Prompts {
                 false => (encoder.open_tokenizer)(&folder)?,
             };
             tokenizer.check_vocabulary(&folder, encoder.vocab_size)?;
-            Ok(Reader { encoder, tokenizer: Some(tokenizer) })
+            Ok(PromptReader { encoder, tokenizer: Some(tokenizer) })
         };
         Ok(Self(model.text_encoders().into_iter().map(reader).collect::<Result<_, Error>>()?))
     }
@@ -81,7 +81,7 @@ impl Prompts {
     }
 }
 
-impl Reader {
+impl PromptReader {
     /// The result of the text encoder for `text`.
     fn encode(
         &self,

@@ -2,6 +2,7 @@
 
 use crate::model::{changed, fill};
 use crate::{EMOJI, reflux, succeed, text};
+use serde_json::json;
 use std::path::Path;
 
 /// The message of a command that fails.
@@ -57,18 +58,21 @@ fn numbers_too_large_for_f16_fit_other_types() {
 fn what_is_quantized_elsewhere_can_be_quantized_here() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
-    std::fs::write(root.join("flux.gguf"), b"GGUF\x03\0\0\0\0\0\0\0\0\0\0\0").unwrap();
+    let tensor = |start: usize| json!({ "dtype": "I32", "shape": [1], "data_offsets": [start, start + 4] });
+    let header = json!({ "proj_out.qweight": tensor(0), "proj_out.qzeros": tensor(4) }).to_string();
+    let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 8]].concat();
+    std::fs::write(root.join("gptq.safetensors"), file).unwrap();
     let program = "program p {\n  input %x : f32[2] latent\n  variant main (%x) -> (%y) {\n    \
                    %y = mul %x, @w f32[2] : f32[2]\n    return %y\n  }\n  schedule main\n}\n";
     std::fs::write(root.join("p.ir"), program).unwrap();
-    let message = refusal(root, &["generate", "owl", "--model", EMOJI, "--transformer", "flux.gguf"]);
+    let message = refusal(root, &["generate", "owl", "--model", EMOJI, "--transformer", "gptq.safetensors"]);
     assert!(
-        message.contains("quantize the weights, for example by the pass `quantize(int8wo)`"),
+        message.contains("quantize the weights, for example by the pass `quantize(int4wo)`"),
         "{message}"
     );
-    assert!(message.ends_with(" (--passes \"quantize(int8wo)\")\n"), "{message}");
-    let message = refusal(root, &["run", "p.ir", "--weights", "flux.gguf", "--device", "cpu"]);
-    assert!(message.contains("a GGUF file") && message.ends_with("that it was made from\n"), "{message}");
+    assert!(message.ends_with(" (--passes \"quantize(int4wo)\")\n"), "{message}");
+    let message = refusal(root, &["run", "p.ir", "--weights", "gptq.safetensors", "--device", "cpu"]);
+    assert!(message.contains("GPTQ") && message.ends_with("give the unquantized file\n"), "{message}");
 }
 
 #[test]

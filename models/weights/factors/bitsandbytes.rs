@@ -2,7 +2,7 @@
 //! for each block of elements, which may be quantized too, and JSON that says how (`bitsandbytes/functional.py`, `QuantState`).
 
 use super::Joining;
-use crate::weights::encoding::{Encoding, Looked};
+use crate::weights::encoding::{Looked, TensorEncoding};
 use crate::weights::error::WeightsError;
 use crate::weights::stored::Stored;
 use reflux_ir::DType;
@@ -54,8 +54,12 @@ fn join_weight(joining: &mut Joining<'_>, weight: &str, state: &str) -> Result<(
             _ => numbers(joining, &format!("{weight}.absmax"), blocks)?,
         };
     let looked = Looked { table, factors: Arc::new(factors), block: said.blocksize, start: 0 };
-    let joined =
-        Stored { encoding: Encoding::Looked(looked), whole: said.shape.clone(), shape: said.shape, ..stored };
+    let joined = Stored {
+        encoding: TensorEncoding::Looked(looked),
+        whole: said.shape.clone(),
+        shape: said.shape,
+        ..stored
+    };
     joining.tensors.insert(weight.to_owned(), joined);
     Ok(())
 }

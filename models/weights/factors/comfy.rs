@@ -5,7 +5,7 @@
 //! with the matrix, or quantize their inputs by what these are.
 
 use super::Joining;
-use crate::weights::encoding::{Encoding, Factors};
+use crate::weights::encoding::{Factors, TensorEncoding};
 use crate::weights::error::WeightsError;
 use crate::weights::stored::Stored;
 use reflux_ir::DType;
@@ -88,7 +88,8 @@ fn join_module(
 ) -> Result<(), WeightsError> {
     let name = format!("{module}.weight");
     let Some(weight) = joining.tensors.get(&name).cloned() else { return Ok(()) };
-    let Encoding::Elements(codes @ (Dtype::F8_E4M3 | Dtype::F8_E5M2 | Dtype::I8)) = weight.encoding else {
+    let TensorEncoding::Elements(codes @ (Dtype::F8_E4M3 | Dtype::F8_E5M2 | Dtype::I8)) = weight.encoding
+    else {
         // Others, NVFP4 among them, are refused by name.
         return Ok(());
     };
@@ -107,7 +108,7 @@ fn join_module(
     for input in INPUTS {
         joining.tensors.remove(&format!("{module}.{input}"));
     }
-    joining.tensors.insert(name, Stored { encoding: Encoding::Scaled { codes, scales }, ..weight });
+    joining.tensors.insert(name, Stored { encoding: TensorEncoding::Scaled { codes, scales }, ..weight });
     Ok(())
 }
 
@@ -153,10 +154,10 @@ fn factors(
     rows: usize,
 ) -> Result<Factors, WeightsError> {
     let dtype = match scale.encoding {
-        Encoding::Elements(dtype) => {
+        TensorEncoding::Elements(dtype) => {
             DType::from_file_name(&dtype.to_string()).filter(|dtype| dtype.is_float())
         }
-        Encoding::Blocks(_) | Encoding::Scaled { .. } | Encoding::Looked(_) => None,
+        TensorEncoding::Blocks(_) | TensorEncoding::Scaled { .. } | TensorEncoding::Looked(_) => None,
     };
     let dtype = dtype.ok_or_else(|| joining.refuse(name, "is not of a float type"))?;
     let numbers = dtype.decode(bytes);

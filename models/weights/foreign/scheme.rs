@@ -1,6 +1,6 @@
 //! Quantized checkpoints, whose codes mean nothing without their scales.
 
-use super::super::encoding::Encoding;
+use super::super::encoding::TensorEncoding;
 use super::super::error::WeightsError;
 use super::super::stored::Stored;
 use crate::first_bytes::Foreign;
@@ -77,9 +77,9 @@ pub(in crate::weights) fn scheme(
         }
     }
     let code_type = |stored: &Stored| match stored.encoding {
-        Encoding::Elements(Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16) => None,
-        Encoding::Elements(dtype) => Some(dtype),
-        Encoding::Blocks(_) | Encoding::Scaled { .. } | Encoding::Looked(_) => None,
+        TensorEncoding::Elements(Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16) => None,
+        TensorEncoding::Elements(dtype) => Some(dtype),
+        TensorEncoding::Blocks(_) | TensorEncoding::Scaled { .. } | TensorEncoding::Looked(_) => None,
     };
     let mut weights = own().filter(|(name, _)| name.ends_with(".weight"));
     let codes = weights.find_map(|(name, stored)| Some((name, code_type(stored)?)));

@@ -2,7 +2,7 @@
 
 use super::Keys;
 use super::reader::{Reader, Stop};
-use crate::weights::encoding::Encoding;
+use crate::weights::encoding::TensorEncoding;
 use reflux_ir::BlockFormat;
 use safetensors::Dtype;
 
@@ -86,11 +86,11 @@ fn unknown(key: &str, id: u32) -> Stop {
 }
 
 /// How the tensor `name`, of the type `id`, is stored.
-pub(super) fn encoding(name: &str, id: u32) -> Result<Encoding, Stop> {
+pub(super) fn encoding(name: &str, id: u32) -> Result<TensorEncoding, Stop> {
     if let Some(format) = BlockFormat::from_id(id) {
-        return Ok(Encoding::Blocks(format));
+        return Ok(TensorEncoding::Blocks(format));
     }
-    Ok(Encoding::Elements(match id {
+    Ok(TensorEncoding::Elements(match id {
         0 => Dtype::F32,
         1 => Dtype::F16,
         24 => Dtype::I8,

@@ -4,7 +4,7 @@ use super::formula::{Cut, Formula, Workspace};
 use super::matrix::Matrix;
 use super::panel::{self, Panels};
 use super::product::{HEIGHT, Number, tile_size};
-use super::quantized::Factors;
+use super::quantized::ScaleFactors;
 use super::rowwise::in_runs;
 use super::tiles::{for_each, tiles};
 use crate::value::Value;
@@ -45,7 +45,7 @@ pub fn linear(x: &FlexTensor, weight: &FlexTensor, bias: Option<&FlexTensor>) ->
 
 enum GemmOperands<'a> {
     F32 { x: Matrix<'a, f32>, weight: ProductWeight<'a>, bias: Option<&'a [f32]> },
-    I8 { x: Matrix<'a, i8>, weight: Matrix<'a, i8>, factors: Factors },
+    I8 { x: Matrix<'a, i8>, weight: Matrix<'a, i8>, factors: ScaleFactors },
 }
 
 impl<'a> GemmOperands<'a> {
@@ -82,7 +82,7 @@ impl<'a> GemmOperands<'a> {
                     return None;
                 }
                 let (x, weight) = (Matrix::of(x)?, Matrix::of(weight)?);
-                let factors = Factors::new(Some(x_scales), weight_scales, bias, [x.rows, weight.rows]);
+                let factors = ScaleFactors::new(Some(x_scales), weight_scales, bias, [x.rows, weight.rows]);
                 Some(Self::I8 { x, weight, factors })
             }
             _ => None,

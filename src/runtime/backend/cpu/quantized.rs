@@ -33,7 +33,7 @@ pub fn decode_f8(codes: &FlexTensor) -> FlexTensor {
 }
 
 /// The factors and the bias of a product of codes: see [`reflux_ir::op::Rescale`].
-pub struct Factors {
+pub struct ScaleFactors {
     /// The factors of the rows of the product.
     rows: Vec<f32>,
     /// The factors of its columns.
@@ -41,7 +41,7 @@ pub struct Factors {
     bias: Vec<f32>,
 }
 
-impl Factors {
+impl ScaleFactors {
     /// The factors of a product with `rows` and `columns`; all scales are f32.
     pub fn new(
         x: Option<&FlexTensor>,
@@ -99,7 +99,7 @@ pub fn rescale(
     fact: &Fact,
 ) -> FlexTensor {
     let shape = [fact.shape.rows(), fact.shape.columns()];
-    let factors = Factors::new(x.as_ref().map(|x| &x.scales), &weight.scales, bias.as_ref(), shape);
+    let factors = ScaleFactors::new(x.as_ref().map(|x| &x.scales), &weight.scales, bias.as_ref(), shape);
     let mut y = FlexTensor::empty(burn_shape(&fact.shape), BurnDType::F32);
     let acc = acc.to_contiguous();
     match acc.dtype() {
@@ -110,7 +110,7 @@ pub fn rescale(
     y
 }
 
-fn rescale_rows<T: Rescaled>(factors: &Factors, acc: &[T], y: &mut [f32]) {
+fn rescale_rows<T: Rescaled>(factors: &ScaleFactors, acc: &[T], y: &mut [f32]) {
     let columns = factors.columns.len();
     let rows = SHARE.div_ceil(columns);
     let parts: Vec<_> = y.chunks_mut(rows * columns).zip(acc.chunks(rows * columns)).enumerate().collect();

@@ -1,6 +1,6 @@
 //! Autotuning: measures once which of several equivalent kernels is the fastest on this device, and caches the result.
 
-use super::cache::{Cache, keep};
+use super::cache::{KernelCache, keep};
 use super::compile::nvrtc_version;
 use super::plan::{Launch, LaunchPlan};
 use super::source::Kernel;
@@ -13,12 +13,12 @@ pub struct Autotuner {
     device: String,
     /// NVRTC's version: another version may compile the same text differently.
     compiler: String,
-    cache: Cache,
+    cache: KernelCache,
 }
 
 impl Autotuner {
     pub fn of(device: String) -> Self {
-        Self { device, compiler: nvrtc_version(), cache: Cache::of_user() }
+        Self { device, compiler: nvrtc_version(), cache: KernelCache::of_user() }
     }
 
     /// Removes all but the fastest of `plan`'s kernels where that is known.
@@ -98,7 +98,7 @@ mod tests {
         let on = |device: &str| Autotuner {
             device: device.into(),
             compiler: "13.0".into(),
-            cache: Cache::at(folder.path()),
+            cache: KernelCache::at(folder.path()),
         };
         let mut plan = planned();
         let guess = kernels(&plan).to_vec();
@@ -115,8 +115,11 @@ mod tests {
     #[test]
     fn a_damaged_choice_is_none() {
         let folder = tempfile::tempdir().unwrap();
-        let choices =
-            Autotuner { device: "H100".into(), compiler: "13.0".into(), cache: Cache::at(folder.path()) };
+        let choices = Autotuner {
+            device: "H100".into(),
+            compiler: "13.0".into(),
+            cache: KernelCache::at(folder.path()),
+        };
         for damaged in [&b""[..], b"x", b"7", b"\xff"] {
             let mut plan = planned();
             let guess = kernels(&plan).to_vec();

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 /// A folder of files named after their key. If one cannot be read or written, that only costs time.
 #[derive(Clone, Debug)]
-pub struct Cache {
+pub struct KernelCache {
     /// `None` if nothing is cached.
     folder: Option<PathBuf>,
 }
 
-impl Cache {
+impl KernelCache {
     /// `reflux/kernels` in the user's cache folder: `$XDG_CACHE_HOME`, or `~/.cache`.
     pub fn of_user() -> Self {
         Self { folder: dirs::cache_dir().map(|base| base.join("reflux/kernels")) }

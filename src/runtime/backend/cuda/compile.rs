@@ -1,6 +1,6 @@
 //! Compilation of kernels by NVRTC, with a cache on disk.
 
-use super::cache::{Cache, keep};
+use super::cache::{KernelCache, keep};
 use cudarc::nvrtc::{result, sys};
 use std::ffi::{CStr, CString};
 
@@ -19,14 +19,14 @@ pub struct Compiler {
     /// The architecture, by NVRTC's name: `sm_90a`.
     arch: String,
     /// The cache of compiled kernels.
-    cache: Cache,
+    cache: KernelCache,
 }
 
 impl Compiler {
     /// The target for this compute capability. On Hopper it includes the architecture-specific instructions (`sm_90a`).
     pub fn new((major, minor): (u32, u32)) -> Self {
         let suffix = if (major, minor) == (9, 0) { "a" } else { "" };
-        Self { arch: format!("sm_{major}{minor}{suffix}"), cache: Cache::of_user() }
+        Self { arch: format!("sm_{major}{minor}{suffix}"), cache: KernelCache::of_user() }
     }
 
     /// Whether NVRTC can be loaded.
@@ -37,7 +37,7 @@ impl Compiler {
 
     /// A compiler for `arch`, without a cache.
     pub fn of_arch(arch: &str) -> Self {
-        Self { arch: arch.to_owned(), cache: Cache::none() }
+        Self { arch: arch.to_owned(), cache: KernelCache::none() }
     }
 
     /// The cubin of `text`, which contains one kernel, `name`.
