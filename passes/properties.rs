@@ -1,5 +1,6 @@
 //! Properties of programs that passes require and end, by which they are ordered.
 
+use crate::lora;
 use reflux_ir::op::{Arg, Op};
 use reflux_ir::pass::Property;
 use reflux_ir::{Graph, Program, Rate, ValueId};
@@ -19,6 +20,16 @@ pub const SEPARATE_LINEARS: Property = Property {
     name: "separate-linears",
     says: "that linears of different modules are separate products",
     holds: |program| !any_prepared_weight(program, |op| matches!(op, Op::Concat(_))),
+};
+
+/// Linears are the model's own, and none is of an adapter beside one.
+pub const BASE_LINEARS: Property = Property {
+    name: "base-linears",
+    says: "that all linears are the model's own",
+    holds: |program| {
+        let mut paths = program.stages().flat_map(|(_, graph)| graph.ids().map(|id| &graph[id].path));
+        !paths.any(|path| path.segments().any(|segment| lora::MODULES.contains(&segment)))
+    },
 };
 
 /// Weights lie row by row, as in the checkpoint.

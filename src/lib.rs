@@ -32,8 +32,8 @@ mod pipeline;
 
 pub use error::Error;
 pub use pipeline::{
-    DiffusionPipeline, Event, Image, ImageFormat, Memory, OpenOptions, Picture, Report, Request, StageTime,
-    bundled_model,
+    DiffusionPipeline, Event, Image, ImageFormat, LoraFiles, LoraSpec, Memory, OpenOptions, Picture, Report,
+    Request, StageTime, bundled_model, registry,
 };
 pub use reflux_models::Defaults;
 

@@ -18,24 +18,24 @@ const MAX_HEADER: u64 = 100_000_000;
 
 /// A mapped file whose header has been found consistent with its size.
 #[derive(Debug)]
-pub(super) struct MappedFile {
+pub(crate) struct MappedFile {
     pub(super) path: PathBuf,
     /// Offset of the first tensor's first byte.
-    pub(super) data_start: usize,
+    pub(crate) data_start: usize,
     map: Mmap,
 }
 
 /// A mapped file and what its header says.
-pub(super) struct Opened {
-    pub(super) file: MappedFile,
+pub(crate) struct Opened {
+    pub(crate) file: MappedFile,
     /// Offsets count from [`MappedFile::data_start`] and lie within the file.
-    pub(super) tensors: Vec<(String, TensorInfo)>,
-    pub(super) metadata: Metadata,
+    pub(crate) tensors: Vec<(String, TensorInfo)>,
+    pub(crate) metadata: Metadata,
 }
 
 impl MappedFile {
     /// Maps the file at `path` and reads its header.
-    pub(super) fn open(path: &Path) -> Result<Opened, WeightsError> {
+    pub(crate) fn open(path: &Path) -> Result<Opened, WeightsError> {
         let unreadable = |source| WeightsError::Unreadable { path: path.to_owned(), source };
         let corrupt = |why| WeightsError::Corrupt { path: path.to_owned(), why };
 
@@ -75,7 +75,7 @@ impl MappedFile {
     }
 
     /// The whole file.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.map
     }
 }

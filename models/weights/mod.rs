@@ -6,16 +6,16 @@
 
 mod check;
 mod error;
-mod file;
+pub(crate) mod file;
 mod folder;
 mod foreign;
 mod index;
 pub(crate) mod layout;
-mod locate;
+pub(crate) mod locate;
 mod mismatch;
 mod names;
 mod random;
-mod stored;
+pub(crate) mod stored;
 mod unique;
 mod widen;
 

@@ -10,6 +10,7 @@ mod device;
 mod dtype;
 mod heap;
 mod input;
+mod lora;
 mod lowering;
 mod memory;
 mod number;

@@ -11,6 +11,8 @@ mod text;
 mod vae;
 
 pub(crate) use description::Layout;
-pub(super) use list::{LAYOUTS, examples};
-pub(super) use naming::{Naming, Role};
+pub(crate) use list::LAYOUTS;
+pub(super) use list::examples;
+pub(crate) use naming::Naming;
+pub(super) use naming::Role;
 pub(crate) use rule::Rule;

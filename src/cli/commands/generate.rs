@@ -110,7 +110,7 @@ impl Args {
     fn read(&self) -> Vec<&Path> {
         let Self { model, program, init_latents, passes, parts, .. } = self;
         let files = [model, program, init_latents].into_iter().flatten().map(PathBuf::as_path);
-        files.chain(passes.config()).chain(parts.paths()).collect()
+        files.chain(passes.read()).chain(parts.paths()).collect()
     }
 }
 

@@ -9,12 +9,13 @@ mod weights;
 pub(crate) use weights::open_weights;
 
 use super::defaults::{lossless, settle};
+use super::lora::FittedLoras;
 use super::memory::Memory;
 use super::options::OpenOptions;
 use super::report::Record;
 use crate::Error;
 use reflux_ir::pass::{PassReport, Pipeline};
-use reflux_ir::{DType, Program, WeightSource};
+use reflux_ir::{DType, Name, Program, WeightSource};
 use reflux_models::weights::{RandomWeights, Weights};
 use reflux_models::{Defaults, Family, ModelConfig, ModelFiles, Net, Role, Sizes};
 use reflux_runtime::{Device, DeviceInfo, Execute, Profile, load, load_streaming};
@@ -33,6 +34,8 @@ pub(super) struct Networks {
     passes: Pipeline,
     /// The passes for networks that run once per picture.
     passes_once: Pipeline,
+    /// The LoRAs that the passes name.
+    loras: FittedLoras,
     /// A program that replaces the denoiser's own.
     program: Option<Arc<Program>>,
     dump_dir: Option<PathBuf>,
@@ -91,6 +94,8 @@ impl Networks {
             Some(_) => options.passes.only().pipeline(&defaults),
             None => options.passes.pipeline(&defaults),
         };
+        let loras = FittedLoras::settle(&mut passes, &*config, config.family().denoiser())?;
+        warnings.extend(loras.warnings.iter().cloned());
         // They are the same for all the other networks.
         let mut passes_once = lossless(Role::Decoder, Some(device));
         let said = [&mut passes, &mut passes_once].map(|pipeline| settle(pipeline, device, info));
@@ -102,6 +107,7 @@ impl Networks {
             dtype,
             passes,
             passes_once,
+            loras,
             program: options.program,
             dump_dir: options.dump_dir,
             memory: options.memory,
@@ -146,6 +152,11 @@ impl Networks {
 
     pub fn dtype(&self) -> DType {
         self.dtype
+    }
+
+    /// The inputs of the denoiser that are strengths of LoRAs, if its program has them, and their values.
+    pub fn strengths(&self) -> Vec<(Name, f32)> {
+        self.loras.strengths()
     }
 
     /// The passes that run on the denoiser before it is loaded.
@@ -212,7 +223,7 @@ impl Networks {
     /// The weights of `net`, which is to run as `program`.
     fn weights_of(&self, net: &'static Net, program: &Program) -> Rc<dyn WeightSource> {
         match self.weights.get(net) {
-            Some(weights) => Rc::clone(weights) as Rc<dyn WeightSource>,
+            Some(weights) => self.loras.weights(net, Rc::clone(weights) as Rc<dyn WeightSource>),
             None => Rc::new(RandomWeights::new(program, 0)),
         }
     }

@@ -18,7 +18,10 @@ impl Networks {
                     self.optimize(given, sizes)?
                 }
                 (Role::Denoiser, None) => self.optimize(program, sizes)?,
-                _ => Driver::default().run(program, &self.passes_once)?.0,
+                _ => {
+                    let passes = self.loras.with_merging(net, &self.passes_once);
+                    Driver::default().run(program, &passes)?.0
+                }
             };
             self.insert(net, *sizes, program);
         }
