@@ -7,7 +7,7 @@ use reflux_ir::{DType, Declaration, Fact, Graph, Name, Patch, PatchError, Progra
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 const MERGE: RuleInfo =
     RuleInfo { name: "lora-merge", pattern: "W → W + Σ strength · Δ, where it is read" };
@@ -117,14 +117,19 @@ impl Lora {
         }
         let mut strengths: Vec<Name> = Vec::new();
         for (_, graph) in program.stages_mut() {
+            let there: HashSet<String> = graph.weights().map(|(name, _)| name.to_owned()).collect();
             for product in graph.order() {
                 let Some(weight) = weight_of(graph, product) else { continue };
-                let Some(branches) = by_weight.get(weight.as_str()) else { continue };
+                let branches = by_weight.get(weight.as_str()).into_iter().flatten().copied();
+                let branches: Vec<&Branch> = branches.filter(|branch| !there.contains(&branch.up)).collect();
+                if branches.is_empty() {
+                    continue;
+                }
                 let x = input_of(graph, product).ok_or_else(|| {
                     let (line, mode) = (graph.line(product), "mode=merge");
                     PassError::Refused(format!("what `{line}` multiplies is not in its stage; use {mode}"))
                 })?;
-                let beside = |graph: &mut Graph| beside(graph, product, x, branches);
+                let beside = |graph: &mut Graph| beside(graph, product, x, &branches);
                 if cx.apply_site(BRANCH.name, graph, |graph| graph.line(product), beside)? == Changed::Yes {
                     strengths.extend(branches.iter().map(|branch| branch.strength.clone()));
                 }
@@ -133,8 +138,8 @@ impl Lora {
         let applied = strengths.len();
         strengths.sort();
         strengths.dedup();
-        let fact = strength();
-        program.inputs.extend(strengths.into_iter().map(|name| Declaration { name, fact: fact.clone() }));
+        strengths.retain(|name| program.inputs.iter().all(|input| input.name != *name));
+        program.inputs.extend(strengths.into_iter().map(|name| Declaration { name, fact: strength() }));
         Ok(applied)
     }
 }

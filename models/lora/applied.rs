@@ -10,6 +10,16 @@ use std::rc::Rc;
 /// says that it reads such weights, and cannot be run without the LoRAs.
 pub const MERGED: &str = "+lora";
 
+/// The checkpoint's tensor of which the weight `name` of a program is made; `None` if it is a LoRA's own, beside a product.
+pub fn base_of(name: &str) -> Option<&str> {
+    let is_beside = [DOWN, UP].iter().any(|module| name.split('.').any(|segment| segment == *module));
+    (!is_beside).then(|| name.strip_suffix(MERGED).unwrap_or(name))
+}
+
+/// What the two weights of a product beside a linear are called below its module; a number follows, which counts such products.
+const DOWN: &str = "lora_A";
+const UP: &str = "lora_B";
+
 /// LoRAs on one model, in the order in which they were given.
 #[derive(Clone, Debug, Default)]
 pub struct Loras(pub(super) Vec<Applied>);
@@ -80,6 +90,11 @@ impl Loras {
         tensors
     }
 
+    /// Whether the LoRA `index` is merged into a weight of `net`.
+    pub fn is_merged(&self, index: usize, net: &'static Net) -> bool {
+        self.0[index].merged(net).next().is_some()
+    }
+
     /// The products beside those of `net`.
     pub fn beside(&self, net: &'static Net) -> Vec<LowRank> {
         self.origins(net).into_iter().map(|(low_rank, _)| low_rank).collect()
@@ -124,8 +139,8 @@ fn low_ranks<'l>(
     let mut of = |weight: &'l str| {
         let count = counts.entry(weight).or_default();
         let module = weight.strip_suffix(".weight").unwrap_or(weight);
-        let down = shared.get_or_insert_with(|| format!("{module}.lora_A.{count}.weight")).clone();
-        let up = format!("{module}.lora_B.{count}.weight");
+        let down = shared.get_or_insert_with(|| format!("{module}.{DOWN}.{count}.weight")).clone();
+        let up = format!("{module}.{UP}.{count}.weight");
         *count += 1;
         LowRank { weight: weight.to_owned(), down, up, rank, lora }
     };

@@ -8,6 +8,7 @@ use super::report::{Event, Record};
 use super::request::{Request, Resolved};
 use super::text::Conditioning;
 use crate::Error;
+use reflux_ir::pass::Pipeline;
 use reflux_ir::{HostTensor, Program};
 use reflux_models::scheduler::Schedule;
 
@@ -22,10 +23,12 @@ pub(crate) struct Replay {
 }
 
 impl Replay {
-    /// The first picture of `request`. Its prompt is encoded here.
-    pub fn new(pipeline: DiffusionPipeline, request: &Request) -> Result<Self, Error> {
+    /// The first picture of `request`. Its prompt is encoded here. The LoRAs that `passes` name, which are to run on the programs, are
+    /// those of the pictures.
+    pub fn new(pipeline: DiffusionPipeline, request: &Request, passes: &mut Pipeline) -> Result<Self, Error> {
         let request = request.resolve(pipeline.defaults(), pipeline.config())?;
         let (mut networks, prompts) = pipeline.into_parts();
+        networks.settle_loras(passes)?;
         networks.check_memory(|net| request.sizes_of(net))?;
         let model = networks.config();
         let schedule =

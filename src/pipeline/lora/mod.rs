@@ -100,6 +100,21 @@ impl FittedLoras {
         Rc::new(LoraWeights::new(base, net, self.loras.clone()))
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.loras.len()
+    }
+
+    /// Sets the strength of the LoRA `index`. Returns the networks of `model` in whose weights it is merged.
+    ///
+    /// # Panics
+    /// If there is none of this index.
+    pub fn set_strength(&mut self, index: usize, strength: f32, model: &dyn Model) -> Vec<&'static Net> {
+        self.loras.set_strength(index, strength);
+        let nets = model.family().nets.iter().copied();
+        nets.filter(|net| self.loras.is_merged(index, net)).collect()
+    }
+
     /// The inputs that are strengths, and their values.
     pub fn strengths(&self) -> Vec<(Name, f32)> {
         self.loras.iter().enumerate().map(|(index, (_, strength))| (strength_of(index), strength)).collect()

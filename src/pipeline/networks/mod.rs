@@ -15,7 +15,8 @@ use super::options::OpenOptions;
 use super::report::Record;
 use crate::Error;
 use reflux_ir::pass::{PassReport, Pipeline};
-use reflux_ir::{DType, Name, Program, WeightSource};
+use reflux_ir::{DType, Fact, Name, Program, WeightSource};
+use reflux_models::lora::base_of;
 use reflux_models::weights::{RandomWeights, Weights};
 use reflux_models::{Defaults, Family, ModelConfig, ModelFiles, Net, Role, Sizes};
 use reflux_runtime::{Device, DeviceInfo, Execute, Profile, load, load_streaming};
@@ -159,6 +160,32 @@ impl Networks {
         self.loras.strengths()
     }
 
+    /// Applies the LoRAs that `passes` name, which run on the denoiser, instead of its own.
+    pub fn settle_loras(&mut self, passes: &mut Pipeline) -> Result<(), Error> {
+        self.loras = FittedLoras::settle(passes, &*self.config, self.family().denoiser())?;
+        Ok(())
+    }
+
+    /// Sets the strength of the LoRA `index`, in the order of the passes that name them. Networks into whose weights it is merged are
+    /// loaded anew; beside products it is an input.
+    ///
+    /// # Errors
+    /// [`Error::Range`], if there is no such LoRA, or the strength is not finite.
+    pub fn set_lora_strength(&mut self, index: usize, strength: f32) -> Result<(), Error> {
+        let refused = |what, range: String, found: String| Err(Error::Range { what, range, found });
+        if index >= self.loras.len() {
+            let range = format!("less than {}, the number of LoRAs", self.loras.len());
+            return refused("the index of a LoRA", range, index.to_string());
+        }
+        if !strength.is_finite() {
+            return refused("the strength of a LoRA", "finite".into(), strength.to_string());
+        }
+        for net in self.loras.set_strength(index, strength, &*self.config) {
+            self.loaded.remove(net);
+        }
+        Ok(())
+    }
+
     /// The passes that run on the denoiser before it is loaded.
     pub fn passes(&self) -> &Pipeline {
         &self.passes
@@ -233,9 +260,16 @@ impl Networks {
         let Some(given) = self.program.clone() else { return Ok(()) };
         let denoiser = self.family().denoiser();
         self.optimized(denoiser, sizes)?;
-        if let Some(weights) = self.weights.get(denoiser) {
-            weights.check_for(&given, &[])?;
+        let Some(weights) = self.weights.get(denoiser) else { return Ok(()) };
+        let read = given.weights();
+        let made = read.keys().find(|name| base_of(name) != Some(**name));
+        if let Some(name) = made.filter(|_| self.loras.len() == 0) {
+            let reason = format!("it reads `{name}`, which LoRAs make; give these with --lora");
+            return Err(Error::Program { name: given.name.to_string(), reasons: vec![reason] });
         }
+        let tensor = |(name, fact): (&str, &Fact)| Some((base_of(name)?.to_owned(), fact.shape.to_vec()));
+        let expected: Vec<_> = read.into_iter().filter_map(tensor).collect();
+        weights.check(&expected, &[])?;
         Ok(())
     }
 }
