@@ -11,6 +11,7 @@ mod snapshot;
 mod doctor;
 mod generate;
 mod hostile;
+mod lora;
 mod measuring;
 #[cfg(unix)]
 mod outputs;
