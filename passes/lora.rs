@@ -1,6 +1,6 @@
 //! Adapters of low rank: merged into weights, or beside the products of these.
 
-use crate::{BASE_LINEARS, SEPARATE_LINEARS, UNFUSED, UNPACKED};
+use crate::properties::{BASE_LINEARS, BRANCH_MODULES, SEPARATE_LINEARS, UNFUSED, UNPACKED};
 use reflux_ir::op::{Binary, Cast, Linear, Op, Weight};
 use reflux_ir::pass::{Changed, Exactness, Pass, PassContext, PassError, Property, RuleInfo, counted};
 use reflux_ir::{DType, Declaration, Fact, Graph, Name, Patch, PatchError, Program, Rate, ValueId};
@@ -16,9 +16,6 @@ const BRANCH: RuleInfo = RuleInfo {
     name: "lora-branch",
     pattern: "linear(x, W, b) → linear(x, W, b) + linear(linear(x, A), B) · strength",
 };
-
-/// The modules of the two products of a branch, below that of the product which it goes with.
-pub(crate) const MODULES: [&str; 2] = ["lora_A", "lora_B"];
 
 /// Where adapters are applied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -189,7 +186,7 @@ fn beside(graph: &mut Graph, product: ValueId, x: ValueId, branches: &[&Branch])
     let mut patch = Patch::new(graph, BRANCH.name);
     let mut sum = patch.add(node.op.clone(), &operands, &node.name.suffixed("_base"), node.path.clone())?;
     for branch in branches {
-        let [down_path, up_path] = MODULES.map(|module| node.path.join(module));
+        let [down_path, up_path] = BRANCH_MODULES.map(|module| node.path.join(module));
         let name = |suffix: &str| node.name.suffixed(suffix);
         let down = patch.weight(&branch.down, Fact::new(dtype, [branch.rank, features]))?;
         let inner = patch.find_or_add(Linear {}, &[x, down], &name("_lora_a"), down_path)?;

@@ -444,6 +444,32 @@ fn truncated_files_are_refused() {
     assert!(refusal_of(&pickle, false).contains("is a pickle"));
 }
 
+/// Whatever bytes of the header are changed, a file is used or refused, in bounded time.
+#[test]
+fn damaged_headers_are_refused_or_used() {
+    let bytes = std::fs::read(fixture("dora.safetensors")).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let (folder, config) = (tempfile::tempdir().unwrap(), config());
+    let path = folder.path().join("lora.safetensors");
+    let (mut state, mut refused) = (1_u64, 0);
+    let mut draw = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    for _ in 0..300 {
+        let mut damaged = bytes.clone();
+        for _ in 0..1 + draw(4) {
+            // Mostly digits and letters, so that it stays JSON and shapes change.
+            let at = draw(8 + header);
+            damaged[at] = if draw(3) == 0 { draw(256) as u8 } else { b"0123456789ABab\"[],."[draw(19)] };
+        }
+        std::fs::write(&path, &damaged).unwrap();
+        let file = LoraFile::open(&path).map_err(Into::into);
+        refused += usize::from(file.and_then(|file| Lora::fit(file, &*config, true)).is_err());
+    }
+    assert!((100..300).contains(&refused), "{refused}");
+}
+
 /// What is left out is said, and the rest is used.
 #[test]
 fn unused_tensors_can_be_left_out() {
