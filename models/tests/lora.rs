@@ -271,6 +271,26 @@ fn kinds_are_what_their_formulas_say() {
         changed[at] * wanted[at % 256] / norms[at % 256]
     });
 
+    // Of rows, in a fused module: keys are the second 256 of its rows.
+    let rows = 3 * 256 + 1024;
+    let fused = "lora_unet_single_blocks_2_linear1";
+    let dora = tensors(&[
+        (&format!("{fused}.lora_down.weight"), &[2, 256]),
+        (&format!("{fused}.lora_up.weight"), &[rows, 2]),
+        (&format!("{fused}.dora_scale"), &[rows, 1]),
+    ]);
+    let of = |ending: &str| values(&dora, &format!("{fused}.{ending}"));
+    let (down, up, wanted) = (of("lora_down.weight"), of("lora_up.weight"), of("dora_scale"));
+    let change = |row: usize, column: usize| {
+        (0..2).map(|k| up[(256 + row) * 2 + k] * down[k * 256 + column]).sum::<f32>()
+    };
+    let changed: Vec<f32> = (0..256 * 256).map(|at| before[at] + 0.6 * change(at / 256, at % 256)).collect();
+    let norm = |row: usize| changed[row * 256..(row + 1) * 256].iter().map(|x| x * x).sum::<f32>().sqrt();
+    let norms: Vec<f32> = (0..256).map(norm).collect();
+    let found = merged_tensors(&dora);
+    assert_eq!(found.len(), 4);
+    assert_near("DoRA of rows", &found[&weight], |at| changed[at] * wanted[256 + at / 256] / norms[at / 256]);
+
     // PEFT scales the bias of `B` with the rest.
     let mut biased =
         named(&[("lora_A.weight", &[2, 256]), ("lora_B.weight", &[256, 2]), ("lora_B.bias", &[256])]);
