@@ -68,7 +68,9 @@ fn check(mode: LoraMode) {
         assert_close(what, &latents(files, mode), &expected.get(key), 2e-6);
     };
     for (file, key) in FILES {
-        for scale in ["1.0", "0.6"] {
+        // The others are recorded at 1 only.
+        let scales = if ["a", "b", "clip", "dora"].contains(&key) { &["1.0", "0.6"][..] } else { &["1.0"] };
+        for scale in scales {
             let strength = scale.parse().unwrap();
             compare(&format!("{file} at {scale}"), &[(file, strength)], &format!("{key}.scale{scale}"));
         }
