@@ -115,8 +115,8 @@ fn strengths_of_a_loaded_pipeline_change() {
     }
 }
 
-/// Merged and beside the product a LoRA is the same, with every other pass: numbers of the branch are not quantized, so that it is a
-/// little nearer to what is not quantized at all.
+/// Merged and beside the product a LoRA is the same, with every other pass: numbers of the branch are not quantized, so
+/// that it is a little nearer to what is not quantized at all.
 #[test]
 fn both_modes_agree_after_other_passes() {
     let small = request().steps(4).size(64, 64);

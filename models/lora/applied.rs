@@ -6,8 +6,8 @@ use crate::net::{Net, Role};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// What programs call a weight into which LoRAs are merged, behind its name in the checkpoint: `….to_q.weight+lora`. So a program
-/// says that it reads such weights, and cannot be run without the LoRAs.
+/// What programs call a weight into which LoRAs are merged, behind its name in the checkpoint: `….to_q.weight+lora`. So a
+/// program says that it reads such weights, and cannot be run without the LoRAs.
 pub const MERGED: &str = "+lora";
 
 /// The checkpoint's tensor of which the weight `name` of a program is made; `None` if it is a LoRA's own, beside a product.
@@ -16,7 +16,8 @@ pub fn base_of(name: &str) -> Option<&str> {
     (!is_beside).then(|| name.strip_suffix(MERGED).unwrap_or(name))
 }
 
-/// What the two weights of a product beside a linear are called below its module; a number follows, which counts such products.
+/// What the two weights of a product beside a linear are called below its module; a number follows, which counts such
+/// products.
 const DOWN: &str = "lora_A";
 const UP: &str = "lora_B";
 

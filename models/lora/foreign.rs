@@ -1,6 +1,7 @@
 //! Adapters of other models, told by the names of their modules.
 
-/// Parts of names, with underscores for dots, that only adapters of one model have, and what that is. The first that fits counts.
+/// Parts of names, with underscores for dots, that only adapters of one model have, and what that is. The first that fits
+/// counts.
 const MARKS: &[(&str, &str)] = &[
     ("double_stream_modulation", "FLUX.2"),
     ("to_qkv_mlp_proj", "FLUX.2"),

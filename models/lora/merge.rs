@@ -10,8 +10,8 @@ use crate::net::Net;
 use rayon::prelude::*;
 use reflux_ir::{DType, HostTensor};
 
-/// The tensor `tensor` of `net`, which is `base` in the checkpoint, with what `loras` merge into it: computed in f32 and rounded once
-/// to `dtype`. Each LoRA changes the checkpoint's weight, whichever others there are.
+/// The tensor `tensor` of `net`, which is `base` in the checkpoint, with what `loras` merge into it: computed in f32 and
+/// rounded once to `dtype`. Each LoRA changes the checkpoint's weight, whichever others there are.
 pub(super) fn merged(
     loras: &Loras,
     net: &'static Net,

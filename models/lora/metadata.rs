@@ -52,7 +52,8 @@ impl Metadata {
         Ok(())
     }
 
-    /// The factor of changes of rank `rank` of the module `module` of the network in `folder`, if PEFT's configuration says it.
+    /// The factor of changes of rank `rank` of the module `module` of the network in `folder`, if PEFT's configuration
+    /// says it.
     pub fn factor(&self, folder: &str, module: &str, rank: usize) -> Option<f64> {
         let of = |key: &str| self.peft.get(&format!("{folder}.{key}"));
         let is_of = |name: &str| module == name || module.ends_with(&format!(".{name}"));

@@ -1,9 +1,9 @@
 //! LoRAs: small changes of a model's weights, in files of their own.
 //!
-//! [`LoraFile`] is a file of any of the forms that trainers write, of which only the header has been read; [`Lora`] is one on
-//! the modules of a model, with every name, shape and number checked; [`Loras`] are several, with
-//! their strengths. [`LoraWeights`] are the weights of a network with LoRAs: merged one tensor at a time, in f32, rounded once, or
-//! beside the products of its linears.
+//! [`LoraFile`] is a file of any of the forms that trainers write, of which only the header has been read; [`Lora`] is one
+//! on the modules of a model, with every name, shape and number checked; [`Loras`] are several, with their strengths.
+//! [`LoraWeights`] are the weights of a network with LoRAs: merged one tensor at a time, in f32, rounded once, or beside the
+//! products of its linears.
 //!
 //! A module changes by `S · alpha / rank · B · A` (LoRA), by `S` times a Kronecker product (LoKr), a product of two products
 //! (LoHa) or a whole matrix (`.diff`). A DoRA gives the rows of what comes of it the norms `m`:

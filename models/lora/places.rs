@@ -1,7 +1,7 @@
 //! The modules of a model, under every name that a file of adapters may have for them.
 //!
-//! Names are looked up among the model's own and never taken apart: with underscores for dots, `attn_to_out_0` says nothing of
-//! where a module begins.
+//! Names are looked up among the model's own and never taken apart: with underscores for dots, `attn_to_out_0` says
+//! nothing of where a module begins.
 
 use crate::family::Model;
 use crate::flux1::layouts as flux1;

@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::rc::Rc;
 
-/// The weights of a network, those with [`MERGED`] behind their name with LoRAs merged into them, and the weights of the products
-/// beside its linears.
+/// The weights of a network, those with [`MERGED`] behind their name with LoRAs merged into them, and the weights of the
+/// products beside its linears.
 pub struct LoraWeights {
     base: Rc<dyn WeightSource>,
     net: &'static Net,

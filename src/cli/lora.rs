@@ -9,8 +9,8 @@ use std::path::Path;
 /// Which LoRAs.
 #[derive(clap::Args)]
 pub struct LoraArgs {
-    /// Apply this LoRA, of any of the usual forms, with a strength of STRENGTH instead of 1; may be repeated. The same as the pass
-    /// lora(files=[FILE:STRENGTH])
+    /// Apply this LoRA, of any of the usual forms, with a strength of STRENGTH instead of 1; may be repeated. The same as
+    /// the pass lora(files=[FILE:STRENGTH])
     #[arg(long, value_name = "FILE[:STRENGTH]")]
     lora: Vec<LoraSpec>,
     /// Where LoRAs are applied [default: merge]

@@ -118,8 +118,9 @@ impl DiffusionPipeline {
         self.networks.dtype()
     }
 
-    /// Sets the strength of a LoRA for the pictures from here on: of the first that the passes name, if `index` is 0. Nothing is
-    /// planned anew, and where the LoRA is beside the products, nothing is loaded anew; merged, it is merged again into the weights.
+    /// Sets the strength of a LoRA for the pictures from here on: of the first that the passes name, if `index` is 0.
+    /// Nothing is planned anew, and where the LoRA is beside the products, nothing is loaded anew; merged, it is merged again
+    /// into the weights.
     ///
     /// # Errors
     /// If there is no such LoRA, or the strength is not finite.

@@ -23,8 +23,8 @@ pub(crate) struct Replay {
 }
 
 impl Replay {
-    /// The first picture of `request`. Its prompt is encoded here. The LoRAs that `passes` name, which are to run on the programs, are
-    /// those of the pictures.
+    /// The first picture of `request`. Its prompt is encoded here. The LoRAs that `passes` name, which are to run on the
+    /// programs, are those of the pictures.
     pub fn new(pipeline: DiffusionPipeline, request: &Request, passes: &mut Pipeline) -> Result<Self, Error> {
         let request = request.resolve(pipeline.defaults(), pipeline.config())?;
         let (mut networks, prompts) = pipeline.into_parts();

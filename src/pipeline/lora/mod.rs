@@ -28,8 +28,8 @@ pub struct FittedLoras {
 }
 
 impl FittedLoras {
-    /// Reads the files of all `lora` passes of `pipeline`, which run on the network `net` of `model`, and puts passes that know what is
-    /// in them in their place.
+    /// Reads the files of all `lora` passes of `pipeline`, which run on the network `net` of `model`, and puts passes that
+    /// know what is in them in their place.
     ///
     /// # Errors
     /// If a file cannot be read, or does not fit the model.
@@ -81,7 +81,8 @@ impl FittedLoras {
         self.loras.beside(net).into_iter().map(branch).collect()
     }
 
-    /// The passes of `once`, which run on `net`, a network that is no denoiser, after one that merges LoRAs into its weights.
+    /// The passes of `once`, which run on `net`, a network that is no denoiser, after one that merges LoRAs into its
+    /// weights.
     pub fn with_merging(&self, net: &'static Net, once: &Pipeline) -> Pipeline {
         let adapters = self.merged(net);
         let mut pipeline = Pipeline::new();

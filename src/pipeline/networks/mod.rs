@@ -166,8 +166,8 @@ impl Networks {
         Ok(())
     }
 
-    /// Sets the strength of the LoRA `index`, in the order of the passes that name them. Networks into whose weights it is merged are
-    /// loaded anew; beside products it is an input.
+    /// Sets the strength of the LoRA `index`, in the order of the passes that name them. Networks into whose weights it is
+    /// merged are loaded anew; beside products it is an input.
     ///
     /// # Errors
     /// [`Error::Range`], if there is no such LoRA, or the strength is not finite.
