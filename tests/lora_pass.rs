@@ -11,13 +11,13 @@ use reflux_ir::pass::{Driver, Pipeline, Recipe, Report};
 use reflux_ir::{Name, Op, Program, text};
 use reflux_passes::{Adapters, Branch, LOSSLESS, Lora, LoraMode, registry};
 
-const INPUTS: [&str; 1] = ["%x : bf16[1,32,64] latent"];
+const INPUTS: [&str; 1] = ["%x : bf16[1,32,128] latent"];
 
 /// Two products of one input, and one that has no adapter.
 const BLOCK: &str = "
-    %q = linear %x, @.weight bf16[64,64], @.bias bf16[64] : bf16[1,32,64] in block.q
-    %k = linear %x, @.weight bf16[64,64], @.bias bf16[64] : bf16[1,32,64] in block.k
-    %v = linear %x, @.weight bf16[64,64] : bf16[1,32,64] in block.v
+    %q = linear %x, @.weight bf16[128,128], @.bias bf16[128] : bf16[1,32,128] in block.q
+    %k = linear %x, @.weight bf16[128,128], @.bias bf16[128] : bf16[1,32,128] in block.k
+    %v = linear %x, @.weight bf16[128,128] : bf16[1,32,128] in block.v
     return %q, %k, %v";
 
 /// A branch of rank `rank`, with its own `A` or that of the module `shared`.
