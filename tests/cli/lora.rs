@@ -27,7 +27,7 @@ fn a_lora_is_described() {
     snapshot!("cli__lora", all);
     let json = succeed(root, &["lora", "clip.safetensors", "--model", EMOJI, "--json"]);
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
-    assert_eq!(json["kinds"]["LoRA"], 16);
+    assert_eq!(json["kinds"]["LoRA"], 14);
     assert_eq!(json["fit"]["modules"]["text_encoder"], 12);
     // Without a model it says what the file is.
     let alone = text(&succeed(root, &["lora", "dora.safetensors"]).stdout);
