@@ -1,3 +1,4 @@
+use crate::lora::LoraError;
 use crate::weights::WeightsError;
 use reflux_ir::{GraphError, words};
 use std::path::PathBuf;
@@ -68,6 +69,8 @@ pub enum ModelError {
     Json { path: PathBuf, why: String },
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    #[error(transparent)]
+    Lora(#[from] LoraError),
     #[error("{}: {why}", path.display())]
     Setting { path: PathBuf, why: String },
     #[error("the parts of {} belong to different models: {why}; download the whole model again", folder.display())]

@@ -150,7 +150,7 @@ impl ModelFiles {
         let files = folders.iter().map(|folder| folder.join(LORA)).filter(|path| path.is_file());
         files
             .map(|path| {
-                format!("{} is a LoRA, which is ignored: Reflux cannot apply LoRAs yet", path.display())
+                format!("{} is a LoRA, and not applied by itself: apply it with --lora", path.display())
             })
             .collect()
     }

@@ -33,6 +33,7 @@ mod t5;
 mod vae;
 
 pub mod flux1;
+pub mod lora;
 pub mod noise;
 pub mod scheduler;
 pub mod tokenizer;

@@ -21,6 +21,19 @@ pub const SEPARATE_LINEARS: Property = Property {
     holds: |program| !any_prepared_weight(program, |op| matches!(op, Op::Concat(_))),
 };
 
+/// The modules of the two products of a branch, below that of the linear beside which it is.
+pub(crate) const BRANCH_MODULES: [&str; 2] = ["lora_A", "lora_B"];
+
+/// Linears are the model's own, and none is of an adapter beside one.
+pub const BASE_LINEARS: Property = Property {
+    name: "base-linears",
+    says: "that all linears are the model's own",
+    holds: |program| {
+        let mut paths = program.stages().flat_map(|(_, graph)| graph.ids().map(|id| &graph[id].path));
+        !paths.any(|path| path.segments().any(|segment| BRANCH_MODULES.contains(&segment)))
+    },
+};
+
 /// Weights lie row by row, as in the checkpoint.
 pub const UNPACKED: Property = Property {
     name: "unpacked",

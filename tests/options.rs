@@ -61,6 +61,8 @@ fn what_is_meant_is_understood() {
     for name in ["5", "true", "1e3", "0110"] {
         same(&[&format!("tap({name})"), &format!("tap(\"{name}\")")], &format!("tap({name})"));
     }
+    same(&["tap('a, (b)=c')", "tap( \"a, (b)=c\" )"], "tap(\"a, (b)=c\")");
+    same(&["quantize(int8wo,skip=['a b',\"c\"])"], "quantize(int8wo,skip=[\"a b\",c])");
     same(
         &["cache(pab,window=[100,950.5])", "cache(pab,window=[\"100\",\"950.5\"])"],
         "cache(pab,interval=2,window=[100.0,950.5])",

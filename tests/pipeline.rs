@@ -224,7 +224,7 @@ fn networks_come_from_other_files() {
     assert_eq!(report.warnings, [""; 0]);
 }
 
-/// A LoRA cannot be applied, which is said where one is asked for in ways that other programs know.
+/// Where a LoRA is asked for in ways that other programs know, it is said how it is done here.
 #[test]
 fn loras_are_not_ignored_silently() {
     let folder = tempfile::tempdir().unwrap();
@@ -232,7 +232,8 @@ fn loras_are_not_ignored_silently() {
     let model = model::changed(folder.path(), "model", |model| std::fs::write(model.join(lora), "").unwrap());
     let request = Request::new("owl <lora:sketch:0.8>").steps(1).size(32, 32);
     let (_, report) = generate(&mut DiffusionPipeline::open(model).unwrap(), &request);
-    let warned =
-        |what: &str| report.warnings.iter().any(|warning| warning.contains(what) && warning.contains("LoRA"));
+    let warned = |what: &str| {
+        report.warnings.iter().any(|warning| warning.contains(what) && warning.contains("--lora"))
+    };
     assert!(warned(lora) && warned("<lora:sketch:0.8>"), "{:?}", report.warnings);
 }

@@ -101,3 +101,78 @@ pub(crate) const BFL: Layout = Layout {
         Name("single_blocks.{}.norm.key_norm.scale", "single_transformer_blocks.{}.attn.norm_k.weight"),
     ],
 };
+
+/// How XLabs' trainer names adapters: after the attention's processors, 1 for the picture and 2 for the text.
+pub(crate) const XLABS: Layout = Layout {
+    architecture: &ARCHITECTURE,
+    names: "XLabs' names",
+    example: "double_blocks.0.processor.qkv_lora1.down.weight",
+    marks: &[],
+    roots: &[],
+    unused: &[],
+    rules: &[
+        Rows(
+            "double_blocks.{}.processor.qkv_lora1.*",
+            &[
+                "transformer_blocks.{}.attn.to_q.*",
+                "transformer_blocks.{}.attn.to_k.*",
+                "transformer_blocks.{}.attn.to_v.*",
+            ],
+        ),
+        Name("double_blocks.{}.processor.proj_lora1.*", "transformer_blocks.{}.attn.to_out.0.*"),
+        Rows(
+            "double_blocks.{}.processor.qkv_lora2.*",
+            &[
+                "transformer_blocks.{}.attn.add_q_proj.*",
+                "transformer_blocks.{}.attn.add_k_proj.*",
+                "transformer_blocks.{}.attn.add_v_proj.*",
+            ],
+        ),
+        Name("double_blocks.{}.processor.proj_lora2.*", "transformer_blocks.{}.attn.to_add_out.*"),
+        Rows(
+            "single_blocks.{}.processor.qkv_lora.*",
+            &[
+                "single_transformer_blocks.{}.attn.to_q.*",
+                "single_transformer_blocks.{}.attn.to_k.*",
+                "single_transformer_blocks.{}.attn.to_v.*",
+            ],
+        ),
+        Name("single_blocks.{}.processor.proj_lora.*", "single_transformer_blocks.{}.proj_out.*"),
+    ],
+};
+
+/// Projections that some trainers fuse otherwise: those of diffusers, and of `linear1` without the MLP's.
+pub(crate) const FUSED: Layout = Layout {
+    architecture: &ARCHITECTURE,
+    names: "names of fused projections",
+    example: "transformer_blocks.0.attn.to_qkv.lora_A.weight",
+    marks: &[],
+    roots: &[],
+    unused: &[],
+    rules: &[
+        Rows(
+            "transformer_blocks.{}.attn.to_qkv.*",
+            &[
+                "transformer_blocks.{}.attn.to_q.*",
+                "transformer_blocks.{}.attn.to_k.*",
+                "transformer_blocks.{}.attn.to_v.*",
+            ],
+        ),
+        Rows(
+            "transformer_blocks.{}.attn.to_added_qkv.*",
+            &[
+                "transformer_blocks.{}.attn.add_q_proj.*",
+                "transformer_blocks.{}.attn.add_k_proj.*",
+                "transformer_blocks.{}.attn.add_v_proj.*",
+            ],
+        ),
+        Rows(
+            "single_blocks.{}.linear1_qkv.*",
+            &[
+                "single_transformer_blocks.{}.attn.to_q.*",
+                "single_transformer_blocks.{}.attn.to_k.*",
+                "single_transformer_blocks.{}.attn.to_v.*",
+            ],
+        ),
+    ],
+};

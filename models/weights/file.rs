@@ -11,35 +11,35 @@ use std::path::{Path, PathBuf};
 
 /// A mapped file whose header has been found consistent with its size.
 #[derive(Debug)]
-pub(super) struct MappedFile {
-    pub(super) path: PathBuf,
+pub(crate) struct MappedFile {
+    pub(crate) path: PathBuf,
     map: Mmap,
 }
 
 /// A mapped file and what its header says.
-pub(super) struct Opened {
-    pub(super) file: MappedFile,
-    pub(super) header: FileHeader,
+pub(crate) struct Opened {
+    pub(crate) file: MappedFile,
+    pub(crate) header: FileHeader,
 }
 
 /// What a file's header says, whatever the container.
-pub(super) struct FileHeader {
-    pub(super) tensors: Vec<Tensor>,
-    pub(super) metadata: Metadata,
+pub(crate) struct FileHeader {
+    pub(crate) tensors: Vec<Tensor>,
+    pub(crate) metadata: Metadata,
 }
 
 /// A tensor of a file.
-pub(super) struct Tensor {
-    pub(super) name: String,
-    pub(super) encoding: TensorEncoding,
-    pub(super) shape: Vec<usize>,
+pub(crate) struct Tensor {
+    pub(crate) name: String,
+    pub(crate) encoding: TensorEncoding,
+    pub(crate) shape: Vec<usize>,
     /// Within the file.
-    pub(super) bytes: Range<usize>,
+    pub(crate) bytes: Range<usize>,
 }
 
 impl MappedFile {
     /// Maps the file at `path` and reads its header. Which container it is, is told by its first bytes.
-    pub(super) fn open(path: &Path) -> Result<Opened, WeightsError> {
+    pub(crate) fn open(path: &Path) -> Result<Opened, WeightsError> {
         let unreadable = |source| WeightsError::Unreadable { path: path.to_owned(), source };
         let mut file = first_bytes::open(path).map_err(unreadable)?;
         let head = first_bytes::head(&mut file).map_err(unreadable)?;
@@ -56,7 +56,7 @@ impl MappedFile {
     }
 
     /// The whole file.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.map
     }
 }

@@ -7,14 +7,14 @@ use super::names::{file_name, is_pickle};
 use std::path::{Path, PathBuf};
 
 /// The safetensors files to open.
-pub(super) struct Located {
-    pub(super) files: Vec<PathBuf>,
+pub(crate) struct Located {
+    pub(crate) files: Vec<PathBuf>,
     /// The index that named them, if they are shards.
     pub(super) index: Option<Index>,
 }
 
 /// The files that `path`, a file, an index or a folder, refers to.
-pub(super) fn locate(path: &Path) -> Result<Located, WeightsError> {
+pub(crate) fn locate(path: &Path) -> Result<Located, WeightsError> {
     let file = match path.is_dir().then(|| folder::choose(path)).transpose()? {
         None => path.to_owned(),
         Some(Choice::File(file)) => file,

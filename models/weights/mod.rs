@@ -6,21 +6,21 @@
 
 mod as_stored;
 mod check;
-mod encoding;
+pub(crate) mod encoding;
 mod error;
-mod factors;
-mod file;
+pub(crate) mod factors;
+pub(crate) mod file;
 mod folder;
 mod foreign;
 mod gguf;
 mod index;
 pub(crate) mod layout;
-mod locate;
+pub(crate) mod locate;
 mod mismatch;
 mod names;
 mod random;
-mod safetensors_file;
-mod stored;
+pub(crate) mod safetensors_file;
+pub(crate) mod stored;
 mod unique;
 mod widen;
 

@@ -57,6 +57,14 @@ impl<'a> InputArg<'a> {
         }
     }
 
+    /// Reads the LoRAs that `pipeline` names, which is to run on the network `net` of a model.
+    pub fn settle_loras(&self, pipeline: &mut Pipeline, net: Option<&str>) -> Result<(), Error> {
+        match self {
+            Self::Model(model) => model.settle_loras(pipeline, model.net(net)?),
+            Self::File(_) => Ok(()),
+        }
+    }
+
     /// The program: that of the file, or of the model's network `net` (the transformer if none is given), and its timesteps, if it has any.
     pub fn program(&self, net: Option<&str>, sizes: &SizeArgs) -> Result<(Program, Option<Vec<f32>>), Error> {
         match self {
@@ -89,8 +97,10 @@ impl<'a> InputArg<'a> {
         sizes: &SizeArgs,
     ) -> Result<Program, Error> {
         let (program, timesteps) = self.program(net, sizes)?;
+        let mut pipeline = pipeline.clone();
+        self.settle_loras(&mut pipeline, net)?;
         let mut driver = Driver { timesteps: timesteps.as_deref(), stop_after: index, ..Driver::default() };
-        Ok(driver.run(program, pipeline)?.0)
+        Ok(driver.run(program, &pipeline)?.0)
     }
 
     /// Refuses flags for the sizes of a model if the input is not one.

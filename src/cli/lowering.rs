@@ -1,10 +1,12 @@
 //! Lowering of networks from a model's configuration.
 
+use super::console::say;
 use super::dtype::DTypeArg;
 use super::number;
 use crate::Error;
-use crate::pipeline::{DiffusionPipeline, OpenOptions};
+use crate::pipeline::{DiffusionPipeline, FittedLoras, OpenOptions};
 use clap::builder::PossibleValuesParser;
+use reflux_ir::pass::Pipeline;
 use reflux_ir::{DType, Program};
 use reflux_models::scheduler::Levels;
 use reflux_models::{Defaults, Family, ModelConfig, ModelFiles, Net, Parts, Role, Sizes};
@@ -173,6 +175,13 @@ impl ModelArg {
     /// A pipeline of it with random weights.
     pub fn with_random_weights(&self, options: OpenOptions) -> Result<DiffusionPipeline, Error> {
         DiffusionPipeline::with_random_weights(self.config.clone(), self.defaults.clone(), options)
+    }
+
+    /// Reads the LoRAs that `pipeline` names, which is to run on `net`.
+    pub fn settle_loras(&self, pipeline: &mut Pipeline, net: &'static Net) -> Result<(), Error> {
+        let loras = FittedLoras::settle(pipeline, &*self.config, net)?;
+        loras.warnings.iter().for_each(|warning| say(format_args!("warning: {warning}")));
+        Ok(())
     }
 
     /// The program of a network.

@@ -14,6 +14,7 @@ mod given_pictures;
 mod heap;
 mod input;
 mod latents;
+mod lora;
 mod lowering;
 mod memory;
 mod number;

@@ -1,16 +1,17 @@
 //! Options for passes: which to run, and what to show of them.
 
 use super::console::{say, say_all};
+use super::lora::LoraArgs;
 use super::number;
 use crate::Error;
-use crate::pipeline::lossless;
+use crate::pipeline::{lossless, registry};
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
 use reflux_ir::pass::{
     ConfigError, Driver, DumpFormat, DumpPoints, PassConfig, PassReport, Pipeline, PipelineReport, Recipe,
 };
 use reflux_ir::{Machine, Program};
 use reflux_models::{FAMILIES, Role};
-use reflux_passes::{pruna, registry};
+use reflux_passes::pruna;
 use reflux_runtime::Device;
 use std::path::{Path, PathBuf};
 
@@ -28,23 +29,27 @@ pub struct PassArgs {
     /// Read the passes from a TOML or JSON file, in Reflux's format or a SmashConfig of Pruna
     #[arg(long, value_name = "FILE", conflicts_with_all = ["passes", "passes_only"])]
     passes_config: Option<PathBuf>,
+    #[command(flatten)]
+    lora: LoraArgs,
 }
 
 impl PassArgs {
-    /// The file that they are read from, if they are.
-    pub fn config(&self) -> Option<&Path> {
-        self.passes_config.as_deref()
+    /// The files that they, and what they apply, are read from.
+    pub fn read(&self) -> impl Iterator<Item = &Path> {
+        self.passes_config.as_deref().into_iter().chain(self.lora.paths())
     }
 
     /// The passes asked for, if any. Notes on the translation of a Pruna configuration go to standard error.
     pub fn recipe(&self) -> Result<Option<Recipe>, Error> {
         let parse = |text: &str| Recipe::parse(text, &registry());
-        match (&self.passes, &self.passes_only, &self.passes_config) {
-            (Some(text), ..) => Ok(Some(parse(text)?)),
-            (None, Some(text), _) => Ok(Some(parse(text)?.only())),
-            (None, None, Some(path)) => read_config(path).map(Some),
-            (None, None, None) => Ok(None),
-        }
+        let listed = match (&self.passes, &self.passes_only, &self.passes_config) {
+            (Some(text), ..) => Some(parse(text)?),
+            (None, Some(text), _) => Some(parse(text)?.only()),
+            (None, None, Some(path)) => Some(read_config(path)?),
+            (None, None, None) => None,
+        };
+        let loras = self.lora.passes();
+        Ok(if loras.is_empty() { listed } else { Some(listed.unwrap_or_default().and(loras)) })
     }
 }
 

@@ -25,7 +25,7 @@ pub fn explain(error: Error) -> StyledStr {
 }
 
 fn better(mut error: Error, arguments: &[String]) -> Error {
-    // clap would have what it does not know taken for a value: of `--lora`, that draws a picture of "--lora".
+    // clap would have what it does not know taken for a value: of `--control`, that draws a picture of "--control".
     error.remove(ContextKind::Suggested);
     if let Some(tip) = tip(&error, arguments) {
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn no_tip_makes_a_prompt_of_an_option() {
         let all = [
-            &["generate", "owl", "--lora", "x"][..],
+            &["generate", "owl", "--control", "x"][..],
             &["generate", "owl", "--width", "-x"],
             &["generate", "owl", "--seed", "-x"],
             &["ir", "--steps", "-5x"],

@@ -25,11 +25,17 @@ pub(super) fn denoise(
     let net = networks.family().denoiser();
     let sizes = request.sizes_of(net);
     let fixed = fixed_inputs(networks, conditioning, schedule, request, &sizes);
+    let strengths = networks.strengths();
     let denoiser = networks.get(net, sizes, record)?;
     record.enter("denoise");
     denoiser.reset();
     for (input, value) in &fixed {
         denoiser.bind(input, value)?;
+    }
+    for (input, strength) in strengths {
+        if denoiser.program().inputs.iter().any(|declared| declared.name == input) {
+            denoiser.bind(&input, &HostTensor::from_f32([], &[strength]))?;
+        }
     }
     let shape = [sizes.batch, latents.shape[1], latents.shape[2]];
     let mut sample = latents.to_f32();

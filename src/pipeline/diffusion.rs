@@ -15,7 +15,7 @@ use super::resolved::Resolved;
 use super::text::Prompts;
 use crate::Error;
 use reflux_ir::pass::Pipeline;
-use reflux_ir::{DType, HostTensor};
+use reflux_ir::{DType, HostTensor, Program};
 use reflux_models::{Defaults, ModelConfig, ModelFiles, Net, names};
 use reflux_runtime::{Device, MemoryMeter, Profile};
 use std::path::Path;
@@ -124,6 +124,26 @@ impl DiffusionPipeline {
     /// The dtype in which the networks compute.
     pub fn dtype(&self) -> DType {
         self.networks.dtype()
+    }
+
+    /// Sets the strength of a LoRA for the pictures from here on: of the first that the passes name, if `index` is 0.
+    /// Nothing is planned anew, and where the LoRA is beside the products, nothing is loaded anew; merged, it is merged again
+    /// into the weights.
+    ///
+    /// # Errors
+    /// If there is no such LoRA, or the strength is not finite.
+    pub fn set_lora_strength(&mut self, index: usize, strength: f32) -> Result<(), Error> {
+        self.networks.set_lora_strength(index, strength)
+    }
+
+    /// The program that draws the pictures of `request`, after the passes.
+    ///
+    /// # Errors
+    /// If the request, or the passes on it, fail.
+    pub fn program(&mut self, request: &Request) -> Result<&Program, Error> {
+        let request = request.resolve(&self.defaults, self.config())?;
+        let net = self.networks.family().denoiser();
+        self.networks.program(net, &request.sizes_of(net))
     }
 
     /// Starts measuring every op of the networks loaded from here on; see [`DiffusionPipeline::profiles`].

@@ -11,6 +11,7 @@ use super::request::Request;
 use super::resolved::Resolved;
 use super::text::Conditioning;
 use crate::Error;
+use reflux_ir::pass::Pipeline;
 use reflux_ir::{HostTensor, Program};
 use reflux_models::scheduler::Schedule;
 
@@ -25,12 +26,14 @@ pub(crate) struct Replay {
 }
 
 impl Replay {
-    /// The first picture of `request`. Its prompt is encoded here.
-    pub fn new(pipeline: DiffusionPipeline, request: &Request) -> Result<Self, Error> {
+    /// The first picture of `request`. Its prompt is encoded here. The LoRAs that `passes` name, which are to run on the
+    /// programs, are those of the pictures.
+    pub fn new(pipeline: DiffusionPipeline, request: &Request, passes: &mut Pipeline) -> Result<Self, Error> {
         let request = request.resolve(pipeline.defaults(), pipeline.config())?;
         let (mut networks, prompts) = pipeline.into_parts();
         let schedule = request.schedule(networks.config());
         networks.run_at(schedule.as_ref().ok());
+        networks.settle_loras(passes)?;
         networks.check_memory(|net| request.needed(net))?;
         let (schedule, model) = (schedule?, networks.config());
         let draws = Draws::new(request.seed, model, networks.dtype());

@@ -116,7 +116,7 @@ fn warn_of_tags(prompt: &str, record: &mut Record) {
     let Some((_, tag)) = prompt.split_once("<lora:") else { return };
     let tag: String = tag.split('>').next().unwrap_or_default().chars().take(SHOWN).collect();
     record.warn(format!(
-        "{:?} in the prompt is read as ordinary words: Reflux cannot apply LoRAs yet",
+        "{:?} in the prompt is read as ordinary words: LoRAs are given with --lora FILE:STRENGTH",
         format!("<lora:{tag}>")
     ));
 }

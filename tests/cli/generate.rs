@@ -86,7 +86,7 @@ fn draw(folder: &Path, arguments: &[&str]) -> Output {
 }
 
 /// The pixels of a PNG and what its text says, in order.
-fn png(path: &Path) -> (Vec<u8>, Vec<(String, String)>) {
+pub fn png(path: &Path) -> (Vec<u8>, Vec<(String, String)>) {
     let file = std::io::BufReader::new(std::fs::File::open(path).unwrap());
     let mut reader = png::Decoder::new(file).read_info().unwrap();
     let mut pixels = vec![0; reader.output_buffer_size().unwrap()];

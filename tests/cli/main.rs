@@ -13,6 +13,7 @@ mod doctor;
 mod from_pictures;
 mod generate;
 mod hostile;
+mod lora;
 mod measuring;
 #[cfg(unix)]
 mod outputs;

@@ -130,7 +130,7 @@ fn passes_do_the_same_from_everywhere() {
 fn passes_are_listed() {
     let folder = tempfile::tempdir().unwrap();
     let stdout = |arguments: &[&str]| text(&succeed(folder.path(), arguments).stdout);
-    assert_eq!(stdout(&["passes"]), reflux::passes::registry().list().to_string());
+    assert_eq!(stdout(&["passes"]), reflux::registry().list().to_string());
     assert_eq!(stdout(&["passes", "list"]), stdout(&["passes"]));
     assert!(stdout(&["passes", "explain", "cache"]).starts_with("cache | lossy\n"));
     let rule = stdout(&["passes", "explain", "reshape-of-reshape"]);

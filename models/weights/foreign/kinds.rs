@@ -19,8 +19,7 @@ impl ForeignKind {
     }
 }
 
-const LORA: &str = "it changes a transformer and is none by itself, and Reflux cannot apply LoRAs yet: merge it into the \
-                    transformer (in diffusers: load_lora_weights, fuse_lora, save_pretrained), and give the result";
+const LORA: &str = "it changes a model and is none by itself: apply it with --lora";
 
 const OTHER_MODEL: &str = "Reflux draws with FLUX.1 only: give a FLUX.1 model";
 

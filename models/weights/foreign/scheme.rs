@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// What stands beside the tensors in the headers of a checkpoint's files.
-pub(in crate::weights) type Metadata = BTreeMap<String, String>;
+pub(crate) type Metadata = BTreeMap<String, String>;
 
 /// A way to store codes and factors, by the endings of names that only it has.
 struct ForeignScheme {

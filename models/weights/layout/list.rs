@@ -23,7 +23,7 @@ use crate::flux1::layouts as flux1;
 /// Then, if files of this kind were refused by name so far, take that kind out of `foreign/kinds.rs` (or, where they store
 /// codes, out of `foreign/scheme.rs`), and test it in `models/tests/layouts.rs`, where the bundled weights are written in each
 /// layout and must come out as they were.
-pub(in crate::weights) const LAYOUTS: &[Layout] = &[
+pub(crate) const LAYOUTS: &[Layout] = &[
     flux1::DIFFUSERS,
     flux1::BFL,
     vae::DIFFUSERS,

@@ -11,6 +11,8 @@ mod text;
 mod vae;
 
 pub(crate) use description::Layout;
-pub(super) use list::{LAYOUTS, examples};
-pub(super) use naming::{Membership, Naming};
+pub(crate) use list::LAYOUTS;
+pub(super) use list::examples;
+pub(super) use naming::Membership;
+pub(crate) use naming::Naming;
 pub(crate) use rule::TensorRule;

@@ -14,7 +14,7 @@ const OTHERS: [&str; 4] = ["text_encoders.", "cond_stage_model.", "conditioner."
 
 /// The names of a file, as a layout and a prefix make them.
 #[derive(Clone, Debug)]
-pub(in crate::weights) struct Naming {
+pub(crate) struct Naming {
     pub layout: &'static Layout,
     pub prefix: &'static str,
     /// The highest index where the layout counts from the last.
@@ -53,8 +53,13 @@ impl Naming {
         Some(Self { layout, prefix, last: indices.max().unwrap_or(0) })
     }
 
+    /// The naming by a layout that counts no index from the last, without a prefix.
+    pub fn by(layout: &'static Layout) -> Self {
+        Self { layout, prefix: "", last: 0 }
+    }
+
     /// What the tensor `name` of the file is to the network.
-    pub fn role(&self, name: &str) -> Membership {
+    pub(in crate::weights) fn role(&self, name: &str) -> Membership {
         let begins = |name: &str, starts: &[&str]| starts.iter().any(|start| name.starts_with(start));
         let own = self.layout.architecture.prefixes;
         let is_anothers = || {

@@ -69,7 +69,7 @@ pub fn bisect(args: &Args) -> Result<(), Error> {
     let info = device.probe().map_err(RunError::from)?;
     settle(&mut pipeline, device, &info).iter().for_each(|warning| say(format_args!("warning: {warning}")));
     let _heap = KeptHeap::on(device);
-    let mut subject = Testbed::open(&input, args)?;
+    let mut subject = Testbed::open(&input, args, &mut pipeline)?;
     let judged = if args.lossy { Judged::All } else { Judged::Lossless };
     let mut known = ResultCache::default();
     let mut trail = Vec::new();
@@ -160,7 +160,8 @@ enum Runs {
 }
 
 impl Testbed {
-    fn open(input: &InputArg, args: &Args) -> Result<Self, Error> {
+    /// The subject of the arguments. The LoRAs that `pipeline` names are read for a model with weights.
+    fn open(input: &InputArg, args: &Args, pipeline: &mut Pipeline) -> Result<Self, Error> {
         input.refuse_sizes(&args.sizes)?;
         match input {
             // Built-in configurations have no weights to draw with.
@@ -182,13 +183,13 @@ impl Testbed {
                     parts,
                     ..OpenOptions::default()
                 };
-                let pipeline = DiffusionPipeline::open_with(&args.input, options)?;
+                let drawing = DiffusionPipeline::open_with(&args.input, options)?;
                 let mut request = Request::new(args.prompt.as_deref().unwrap_or(PROMPT))
                     .steps(sizes.steps)
                     .seed(args.seed.number());
                 request = request.size(sizes.width, sizes.height);
                 request.max_sequence_length = Some(sizes.text_tokens);
-                let replay = Replay::new(pipeline, &request)?;
+                let replay = Replay::new(drawing, &request, pipeline)?;
                 Ok(Self {
                     program: replay.program()?,
                     timesteps: Some(replay.timesteps().to_vec()),

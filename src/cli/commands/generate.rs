@@ -132,7 +132,7 @@ impl Args {
     fn read(&self) -> Vec<&Path> {
         let Self { model, program, init_latents, passes, parts, given, from_png, .. } = self;
         let files = [model, program, init_latents, from_png].into_iter().flatten().map(PathBuf::as_path);
-        files.chain(passes.config()).chain(parts.paths()).chain(given.paths()).collect()
+        files.chain(passes.read()).chain(parts.paths()).chain(given.paths()).collect()
     }
 }
 

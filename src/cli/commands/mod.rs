@@ -5,6 +5,7 @@ mod bisect;
 mod doctor;
 mod generate;
 mod ir;
+mod lora;
 mod opt;
 mod passes;
 mod run;
@@ -35,6 +36,8 @@ enum Command {
     Bisect(bisect::Args),
     /// List the passes, explain one, or say why a rule does or does not apply at a value
     Passes(passes::Args),
+    /// Say what a LoRA is, and what of a model it changes
+    Lora(lora::Args),
     /// Execute a program given as IR text
     Run(run::Args),
     /// Measure how long a step takes, and how close that is to the device's roofline
@@ -52,6 +55,7 @@ impl Cli {
             Command::Opt(args) => opt::opt(args),
             Command::Bisect(args) => bisect::bisect(args),
             Command::Passes(args) => passes::passes(args),
+            Command::Lora(args) => lora::lora(args),
             Command::Run(args) => run::run(args),
             Command::Bench(args) => bench::bench(args),
             Command::Doctor(args) => doctor::doctor(args),

@@ -6,10 +6,10 @@ use crate::cli::input::{InputArg, parse};
 use crate::cli::lowering::{ModelArg, SizeArgs, built_in_names, net_names};
 use crate::cli::passes::{DriveArgs, default_for};
 use crate::cli::text_file::{read_text, text_output, write_result};
+use crate::pipeline::registry;
 use reflux_ir::Program;
 use reflux_ir::pass::{ConfigError, Pipeline, header};
 use reflux_models::names;
-use reflux_passes::registry;
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
@@ -54,7 +54,7 @@ struct Unoptimized {
 
 pub fn opt(args: &Args) -> Result<(), Error> {
     let mut out = text_output(args.out.as_deref())?;
-    out.refuse_inputs(args.drive.passes.config())?;
+    out.refuse_inputs(args.drive.passes.read())?;
     if args.json && args.out.is_some() && out.is_stdout() {
         let message = "--json prints the report to standard output, so --out must name something else";
         return Err(Error::Usage(message.into()));
@@ -63,10 +63,11 @@ pub fn opt(args: &Args) -> Result<(), Error> {
     let input = InputArg::of(&args.input)?;
     let Unoptimized { program, timesteps, passes } = source(&input, args)?;
     let default = default_for(input.role(args.net.as_deref())?, args.drive.machine());
-    let pipeline = match recipe {
+    let mut pipeline = match recipe {
         Some(recipe) => input.meant(recipe).pipeline(&default),
         None => passes.unwrap_or(default),
     };
+    input.settle_loras(&mut pipeline, args.net.as_deref())?;
     let (program, report) = args.drive.run(program, pipeline, timesteps.as_deref())?;
     let mut more = if args.rules { report.rules().to_string() } else { String::new() };
     let explanations = report.passes.iter().flat_map(|pass| &pass.explanations);

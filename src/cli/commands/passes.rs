@@ -4,9 +4,9 @@ use crate::Error;
 use crate::cli::console::print;
 use crate::cli::input::InputArg;
 use crate::cli::lowering::SizeArgs;
+use crate::pipeline::registry;
 use reflux_ir::pass::{Pipeline, Question, RuleInfo, why};
 use reflux_models::ModelConfig;
-use reflux_passes::registry;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]

@@ -15,11 +15,31 @@ pub fn options_of(pass: &impl Serialize) -> Map<String, Value> {
 
 /// `options` as pipeline text, in parentheses unless empty. The value of `positional` comes first, without its key.
 pub(super) fn print(options: &Map<String, Value>, positional: Option<&str>) -> String {
-    let first = positional.and_then(|key| options.get(key)).map(value_text);
+    let first = positional.and_then(|key| options.get(key)).map(written);
     let rest = options.iter().filter(|(key, _)| Some(key.as_str()) != positional);
-    let rest = rest.map(|(key, value)| format!("{key}={}", value_text(value)));
+    let rest = rest.map(|(key, value)| format!("{key}={}", written(value)));
     let all: Vec<String> = first.into_iter().chain(rest).collect();
     if all.is_empty() { String::new() } else { format!("({})", all.join(",")) }
+}
+
+/// A value as it has to be written to be read as that: in quotes where it would not be one word.
+fn written(value: &Value) -> String {
+    let word = |word: &str, in_list: bool| {
+        let read = OptionsParser { text: word, at: 0 }.word_in("", in_list);
+        if read.is_ok_and(|read| read == word) && !word.starts_with(QUOTES) {
+            return word.to_owned();
+        }
+        let quote = QUOTES.into_iter().find(|quote| !word.contains(*quote)).unwrap_or(QUOTES[0]);
+        format!("{quote}{word}{quote}")
+    };
+    match value {
+        Value::String(text) => word(text, false),
+        Value::Array(items) => {
+            let item = |item: &Value| item.as_str().map_or_else(|| value_text(item), |text| word(text, true));
+            format!("[{}]", items.iter().map(item).collect::<Vec<_>>().join(","))
+        }
+        other => value_text(other),
+    }
 }
 
 /// `options` normalized for the pass that `about` describes: people and tools write `"FORA"` for `fora`, `"2"` and `2.0` for 2,
@@ -152,6 +172,9 @@ pub(super) struct Written {
     pub options: Map<String, Value>,
 }
 
+/// What may stand around a word.
+const QUOTES: [char; 2] = ['"', '\''];
+
 /// The key of a bare option.
 pub(super) const BARE: &str = "";
 
@@ -226,6 +249,10 @@ impl OptionsParser<'_> {
     fn word_in(&mut self, what: &str, in_list: bool) -> Result<String, (String, usize)> {
         self.skip_space();
         let rest = &self.text[self.at..];
+        if let Some(length) = quoted(rest) {
+            self.at += length;
+            return Ok(rest[..length].to_owned());
+        }
         let mut depth = 0;
         let is_end = |&(at, c): &(usize, char)| {
             match c {
@@ -273,8 +300,14 @@ impl OptionsParser<'_> {
     }
 }
 
+/// The length of the text in quotes, and with them, that `text` begins with. Between the quotes may be anything else.
+fn quoted(text: &str) -> Option<usize> {
+    let quote = text.chars().next().filter(|first| QUOTES.contains(first))?;
+    text[1..].find(quote).map(|end| end + 2)
+}
+
 /// A word as text, without quotes around it. Its option gives it a meaning.
 fn scalar(word: &str) -> Value {
-    let quoted = ['"', '\''].into_iter().find_map(|quote| word.strip_prefix(quote)?.strip_suffix(quote));
+    let quoted = QUOTES.into_iter().find_map(|quote| word.strip_prefix(quote)?.strip_suffix(quote));
     quoted.unwrap_or(word).into()
 }

@@ -5,6 +5,7 @@ use super::pipeline_error::{OrderError, PipelineError};
 use super::{Exactness, ONE_VARIANT, Pass, PassReport, Property, Registry, options};
 use crate::{Advice, Machine, Name, Program};
 use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
@@ -89,14 +90,26 @@ impl Pipeline {
 
     /// Sets `machine` for passes that depend on the machine and were given none. Returns whether there are any.
     pub fn settle(&mut self, machine: &'static Machine) -> bool {
+        let Ok(any) = self.replace(|pass| Ok::<_, Infallible>(pass.settled(machine)));
+        any
+    }
+
+    /// Puts others in the place of passes, where `other` has one. Returns whether there are any.
+    ///
+    /// # Errors
+    /// The first of `other`.
+    pub fn replace<E>(
+        &mut self,
+        mut other: impl FnMut(&dyn Pass) -> Result<Option<Arc<dyn Pass>>, E>,
+    ) -> Result<bool, E> {
         let mut any = false;
         for entry in &mut self.passes {
-            if let Some(pass) = entry.pass.settled(machine) {
+            if let Some(pass) = other(entry.pass.as_ref())? {
                 entry.pass = pass;
                 any = true;
             }
         }
-        any
+        Ok(any)
     }
 
     /// The passes in order.
@@ -155,7 +168,7 @@ impl Pipeline {
     }
 
     /// The same passes, with each pass that requires what another one ends moved before that one, where possible.
-    fn arranged(self) -> Self {
+    pub(super) fn arranged(self) -> Self {
         let mut order: Vec<usize> = (0..self.passes.len()).collect();
         // Passes that end what each other require would be moved forever.
         for _ in 0..order.len().pow(2) {

@@ -16,18 +16,20 @@ pub(super) const DEFAULT: &str = "default";
 pub struct Recipe {
     /// Between them, `default` is written.
     parts: Vec<Pipeline>,
+    /// Passes that run where their properties allow it, whatever the order of the others is.
+    anywhere: Pipeline,
     is_exact: bool,
 }
 
 impl Recipe {
     /// These passes, with the default ones.
     pub fn wanted(passes: Pipeline) -> Self {
-        Self { parts: vec![passes], is_exact: false }
+        Self { parts: vec![passes], ..Self::default() }
     }
 
     /// These passes and no others, in this order.
     pub fn exactly(passes: Pipeline) -> Self {
-        Self { parts: vec![passes], is_exact: true }
+        Self { parts: vec![passes], ..Self::default() }.only()
     }
 
     /// Parses pipeline text, in which `default` means the default passes.
@@ -81,9 +83,15 @@ impl Recipe {
         self.parts.last_mut().expect("there is one")
     }
 
+    /// With these passes too, wherever what they require holds: they have no place in a list.
+    pub fn and(mut self, passes: Pipeline) -> Self {
+        self.anywhere.append(passes);
+        self
+    }
+
     /// Whether no pass is asked for.
     pub fn is_empty(&self) -> bool {
-        self.parts.iter().all(Pipeline::is_empty) && self.parts.len() < 2
+        self.anywhere.is_empty() && self.parts.iter().all(Pipeline::is_empty) && self.parts.len() < 2
     }
 
     /// The same passes and no others.
@@ -99,8 +107,12 @@ impl Recipe {
     /// the default. A pass that requires a property which another one ends is moved before that one.
     pub fn pipeline(&self, default: &Pipeline) -> Pipeline {
         match &self.parts[..] {
-            [] if !self.is_exact => default.clone(),
-            [wanted] if !self.is_exact => default.with(wanted),
+            [] if !self.is_exact => default.with(&self.anywhere),
+            [wanted] if !self.is_exact => {
+                let mut wanted = wanted.clone();
+                wanted.append(self.anywhere.clone());
+                default.with(&wanted)
+            }
             parts => {
                 let mut all = Pipeline::new();
                 for (index, part) in parts.iter().enumerate() {
@@ -109,7 +121,11 @@ impl Recipe {
                     }
                     all.append(part.clone());
                 }
-                all
+                if self.anywhere.is_empty() {
+                    return all;
+                }
+                all.append(self.anywhere.clone());
+                all.arranged()
             }
         }
     }

@@ -9,13 +9,15 @@ mod weights;
 pub(crate) use weights::open_weights;
 
 use super::defaults::{lossless, settle};
+use super::lora::FittedLoras;
 use super::memory::Memory;
 use super::options::OpenOptions;
 use super::report::Record;
 use crate::Error;
 use estimate::is_before_steps;
 use reflux_ir::pass::{PassReport, Pipeline};
-use reflux_ir::{DType, Program, WeightSource};
+use reflux_ir::{DType, Fact, Name, Program, WeightSource};
+use reflux_models::lora::base_of;
 use reflux_models::scheduler::Schedule;
 use reflux_models::weights::{RandomWeights, Weights};
 use reflux_models::{Defaults, Family, ModelConfig, ModelFiles, Net, Role, Sizes};
@@ -37,6 +39,8 @@ pub(super) struct Networks {
     passes: Pipeline,
     /// The passes for networks that run once per picture.
     passes_once: Pipeline,
+    /// The LoRAs that the passes name.
+    loras: FittedLoras,
     /// A program that replaces the denoiser's own.
     program: Option<Arc<Program>>,
     dump_dir: Option<PathBuf>,
@@ -97,6 +101,8 @@ impl Networks {
             Some(_) => options.passes.only().pipeline(&defaults),
             None => options.passes.pipeline(&defaults),
         };
+        let loras = FittedLoras::settle(&mut passes, &*config, config.family().denoiser())?;
+        warnings.extend(loras.warnings.iter().cloned());
         // They are the same for all the other networks.
         let mut passes_once = lossless(Role::Decoder, Some(device));
         let said = [&mut passes, &mut passes_once].map(|pipeline| settle(pipeline, device, info));
@@ -109,6 +115,7 @@ impl Networks {
             dtype,
             passes,
             passes_once,
+            loras,
             program: options.program,
             dump_dir: options.dump_dir,
             memory: options.memory,
@@ -183,6 +190,37 @@ impl Networks {
         self.dtype
     }
 
+    /// The inputs of the denoiser that are strengths of LoRAs, if its program has them, and their values.
+    pub fn strengths(&self) -> Vec<(Name, f32)> {
+        self.loras.strengths()
+    }
+
+    /// Applies the LoRAs that `passes` name, which run on the denoiser, instead of its own.
+    pub fn settle_loras(&mut self, passes: &mut Pipeline) -> Result<(), Error> {
+        self.loras = FittedLoras::settle(passes, &*self.config, self.family().denoiser())?;
+        Ok(())
+    }
+
+    /// Sets the strength of the LoRA `index`, in the order of the passes that name them. Networks into whose weights it is
+    /// merged are loaded anew; beside products it is an input.
+    ///
+    /// # Errors
+    /// [`Error::Range`], if there is no such LoRA, or the strength is not finite.
+    pub fn set_lora_strength(&mut self, index: usize, strength: f32) -> Result<(), Error> {
+        let refused = |what, range: String, found: String| Err(Error::Range { what, range, found });
+        if index >= self.loras.len() {
+            let range = format!("less than {}, the number of LoRAs", self.loras.len());
+            return refused("the index of a LoRA", range, index.to_string());
+        }
+        if !strength.is_finite() {
+            return refused("the strength of a LoRA", "finite".into(), strength.to_string());
+        }
+        for net in self.loras.set_strength(index, strength, &*self.config) {
+            self.loaded.remove(net);
+        }
+        Ok(())
+    }
+
     /// The passes that run on the denoiser before it is loaded.
     pub fn passes(&self) -> &Pipeline {
         &self.passes
@@ -246,7 +284,7 @@ impl Networks {
     /// The weights of `net`, which is to run as `program`.
     fn weights_of(&self, net: &'static Net, program: &Program) -> Rc<dyn WeightSource> {
         match self.weights.get(net) {
-            Some(weights) => Rc::clone(weights) as Rc<dyn WeightSource>,
+            Some(weights) => self.loras.weights(net, Rc::clone(weights) as Rc<dyn WeightSource>),
             None => Rc::new(RandomWeights::new(program, 0)),
         }
     }
@@ -256,9 +294,16 @@ impl Networks {
         let Some(given) = self.program.clone() else { return Ok(()) };
         let denoiser = self.family().denoiser();
         self.optimized(denoiser, sizes)?;
-        if let Some(weights) = self.weights.get(denoiser) {
-            weights.check_for(&given, &[])?;
+        let Some(weights) = self.weights.get(denoiser) else { return Ok(()) };
+        let read = given.weights();
+        let made = read.keys().find(|name| base_of(name) != Some(**name));
+        if let Some(name) = made.filter(|_| self.loras.len() == 0) {
+            let reason = format!("it reads `{name}`, which LoRAs make; give these with --lora");
+            return Err(Error::Program { name: given.name.to_string(), reasons: vec![reason] });
         }
+        let tensor = |(name, fact): (&str, &Fact)| Some((base_of(name)?.to_owned(), fact.shape.to_vec()));
+        let expected: Vec<_> = read.into_iter().filter_map(tensor).collect();
+        weights.check(&expected, &[])?;
         Ok(())
     }
 }

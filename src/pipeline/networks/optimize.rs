@@ -2,27 +2,40 @@
 
 use super::{Networks, Optimized, given};
 use crate::Error;
-use reflux_ir::Program;
 use reflux_ir::pass::Driver;
+use reflux_ir::{Declaration, Program};
 use reflux_models::{Net, Role, Sizes};
 
 impl Networks {
     /// `net` for these sizes. The requested passes run on the denoiser, which runs at every step.
     pub(super) fn optimized(&mut self, net: &'static Net, sizes: &Sizes) -> Result<&Optimized, Error> {
         if self.optimized.get(net).is_none_or(|known| known.sizes != *sizes) {
-            let program = self.lower(net, sizes)?;
+            let mut program = self.lower(net, sizes)?;
             let program = match (net.role, &self.program) {
                 (Role::Denoiser, Some(given)) => {
+                    // It may be one with branches of LoRAs.
+                    let of_loras = |input: &&Declaration| {
+                        self.loras.strengths().iter().any(|(name, _)| *name == input.name)
+                    };
+                    program.inputs.extend(given.inputs.iter().filter(of_loras).cloned());
                     given::check(given, &program, sizes, &self.family().geometry)?;
                     let given = Program::clone(given);
                     self.optimize(given)?
                 }
                 (Role::Denoiser, None) => self.optimize(program)?,
-                _ => Driver::default().run(program, &self.passes_once)?.0,
+                _ => {
+                    let passes = self.loras.with_merging(net, &self.passes_once);
+                    Driver::default().run(program, &passes)?.0
+                }
             };
             self.insert(net, *sizes, program);
         }
         Ok(&self.optimized[net])
+    }
+
+    /// The program of `net` after the passes.
+    pub fn program(&mut self, net: &'static Net, sizes: &Sizes) -> Result<&Program, Error> {
+        self.optimized(net, sizes).map(|optimized| &optimized.program)
     }
 
     /// The program of `net` before any passes, which reads weights as the files store them.

@@ -11,7 +11,7 @@ use crate::cli::console::{print, say};
 use crate::cli::heap::KeptHeap;
 use crate::cli::memory::announce_peak;
 use crate::cli::slowest::Slowest;
-use crate::pipeline::{Memory, check_fits, lossless, settle, smaller};
+use crate::pipeline::{FittedLoras, Memory, check_fits, lossless, settle, smaller};
 use crate::{Error, VERSION};
 pub use args::Args;
 use reflux_ir::pass::Driver;
@@ -38,6 +38,7 @@ pub fn bench(args: &Args) -> Result<(), Error> {
     let given = subject.model.lower_in(net, &sizes, dtype)?;
     let mut pipeline = args.passes.recipe()?.unwrap_or_default().pipeline(&lossless(net.role, Some(device)));
     let said = settle(&mut pipeline, device, &info);
+    let loras = FittedLoras::settle(&mut pipeline, &**subject.model.config(), net)?;
     let timesteps = subject.model.timesteps(&args.sizes)?;
     let mut driver = Driver { timesteps: Some(&timesteps), ..Driver::default() };
     let (program, optimized) = driver.run(given, &pipeline)?;
@@ -53,7 +54,7 @@ pub fn bench(args: &Args) -> Result<(), Error> {
     let planned_bytes = Memory::Resident.of(&program, device);
     check_fits(&program.name, planned_bytes, device, &smaller(dtype))?;
     announce_peak(planned_bytes);
-    let weights = subject.weights(net, &program)?;
+    let weights = subject.weights(net, &program, &loras)?;
     let mut meter = MemoryMeter::start(device);
     let (mut session, load_seconds) = loaded(device, program, weights.as_ref())?;
     let first_step = session.step(0)?;
@@ -96,7 +97,7 @@ pub fn bench(args: &Args) -> Result<(), Error> {
         denoise_floor_seconds: variants.iter().map(VariantReport::floor_seconds).sum(),
         variants,
         fallbacks: session.fallbacks().to_vec(),
-        warnings: said.into_iter().chain(optimized.warnings().cloned()).collect(),
+        warnings: said.into_iter().chain(loras.warnings).chain(optimized.warnings().cloned()).collect(),
         profile,
     };
     print(&if args.json { report.json() } else { report.to_string() })

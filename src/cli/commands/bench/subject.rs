@@ -3,11 +3,12 @@
 use crate::Error;
 use crate::cli::lowering::{ModelArg, built_in_names};
 use crate::cli::parts::PartArgs;
-use crate::pipeline::{DiffusionPipeline, OpenOptions, bundled_model, open_weights};
+use crate::pipeline::{DiffusionPipeline, FittedLoras, OpenOptions, bundled_model, open_weights};
 use reflux_ir::{Program, WeightSource};
 use reflux_models::weights::RandomWeights;
 use reflux_models::{ModelFiles, Net};
 use std::path::PathBuf;
+use std::rc::Rc;
 
 /// The seed of random weights. Times do not depend on it.
 pub const SEED: u64 = 0;
@@ -79,10 +80,16 @@ impl Subject {
     }
 
     /// The weights of `net`, which is to run as `program`.
-    pub fn weights(&self, net: &'static Net, program: &Program) -> Result<Box<dyn WeightSource>, Error> {
+    pub fn weights(
+        &self,
+        net: &'static Net,
+        program: &Program,
+        loras: &FittedLoras,
+    ) -> Result<Rc<dyn WeightSource>, Error> {
         let Some(files) = &self.files else {
-            return Ok(Box::new(RandomWeights::new(program, SEED)));
+            return Ok(Rc::new(RandomWeights::new(program, SEED)));
         };
-        Ok(Box::new(open_weights(files, self.model.config(), net, &mut Vec::new())?))
+        let weights = open_weights(files, self.model.config(), net, &mut Vec::new())?;
+        Ok(loras.weights(net, Rc::new(weights)))
     }
 }

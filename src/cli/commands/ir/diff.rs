@@ -5,9 +5,9 @@ use crate::cli::console::{escaped, print, print_styled};
 use crate::cli::input::InputArg;
 use crate::cli::lowering::{SizeArgs, net_names};
 use crate::cli::number;
+use crate::pipeline::registry;
 use reflux_ir::pass::Pipeline;
 use reflux_ir::{DiffLayout, DiffOptions, Program, ProgramDiff};
-use reflux_passes::registry;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 

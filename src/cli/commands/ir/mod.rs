@@ -78,7 +78,7 @@ pub fn ir(args: &Args) -> Result<(), Error> {
 
 fn show(args: &ShowArgs) -> Result<(), Error> {
     let mut out = text_output(args.out.as_deref())?;
-    out.refuse_inputs(args.drive.passes.config().into_iter().chain(args.model.as_deref()))?;
+    out.refuse_inputs(args.drive.passes.read().chain(args.model.as_deref()))?;
     let recipe = args.drive.passes.recipe()?;
     if let Some(flag) = args.drive.given().filter(|_| recipe.is_none()) {
         return Err(Error::Usage(format!("{flag} needs passes to run; add --passes")));
@@ -98,9 +98,10 @@ fn show(args: &ShowArgs) -> Result<(), Error> {
     };
     let net = model.net(Some(&args.net))?;
     let program = model.lower(net, &args.sizes)?;
-    let pipeline = recipe
+    let mut pipeline = recipe
         .map(|recipe| recipe.pipeline(&default_for(net.role, args.drive.machine())))
         .unwrap_or_default();
+    model.settle_loras(&mut pipeline, net)?;
     let in_steps = net.role == Role::Denoiser && !pipeline.is_empty();
     let timesteps = in_steps.then(|| model.timesteps(&args.sizes)).transpose()?;
     let (program, report) = args.drive.run(program, pipeline, timesteps.as_deref())?;

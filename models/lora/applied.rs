@@ -1,0 +1,172 @@
+//! LoRAs with their strengths, and which of their changes go where.
+
+use super::change::Delta;
+use super::fit::{Change, Fitted, Lora};
+use crate::net::{Net, Role};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// What programs call a weight into which LoRAs are merged, behind its name in the checkpoint: `….to_q.weight+lora`. So a
+/// program says that it reads such weights, and cannot be run without the LoRAs.
+pub const MERGED: &str = "+lora";
+
+/// The checkpoint's tensor of which the weight `name` of a program is made; `None` if it is a LoRA's own, beside a product.
+pub fn base_of(name: &str) -> Option<&str> {
+    let is_beside = [DOWN, UP].iter().any(|module| name.split('.').any(|segment| segment == *module));
+    (!is_beside).then(|| name.strip_suffix(MERGED).unwrap_or(name))
+}
+
+/// What the two weights of a product beside a linear are called below its module; a number follows, which counts such
+/// products.
+const DOWN: &str = "lora_A";
+const UP: &str = "lora_B";
+
+/// LoRAs on one model, in the order in which they were given.
+#[derive(Clone, Debug, Default)]
+pub struct Loras(pub(super) Vec<Applied>);
+
+/// A LoRA, and how it is applied.
+#[derive(Clone, Debug)]
+pub(super) struct Applied {
+    pub lora: Rc<Lora>,
+    pub strength: f32,
+    /// Whether products of low rank stay beside those of the denoiser's linears.
+    pub is_beside: bool,
+}
+
+/// A product of low rank beside that of a linear, by the names of weights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LowRank {
+    /// That of the linear.
+    pub weight: String,
+    /// `A` `[rank, in]` and `B` `[out, rank]`; those of one fused module share `A`.
+    pub down: String,
+    pub up: String,
+    pub rank: usize,
+    /// The LoRA whose it is, by its place in the order.
+    pub lora: usize,
+}
+
+/// Where a weight beside another one comes from.
+#[derive(Clone, Copy)]
+pub(super) struct Origin {
+    lora: usize,
+    module: usize,
+    change: usize,
+}
+
+impl Loras {
+    /// One more, with low-rank changes of the denoiser beside its products if `is_beside`, else merged.
+    pub fn push(&mut self, lora: Rc<Lora>, strength: f32, is_beside: bool) {
+        self.0.push(Applied { lora, strength, is_beside });
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Each with its strength.
+    pub fn iter(&self) -> impl Iterator<Item = (&Lora, f32)> {
+        self.0.iter().map(|applied| (&*applied.lora, applied.strength))
+    }
+
+    /// Sets the strength of the LoRA `index`.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn set_strength(&mut self, index: usize, strength: f32) {
+        self.0[index].strength = strength;
+    }
+
+    /// The tensors of `net` into which they are merged, by their names in diffusers.
+    pub fn merged(&self, net: &'static Net) -> Vec<&str> {
+        let mut tensors: Vec<&str> = self.0.iter().flat_map(|applied| applied.merged(net)).collect();
+        tensors.sort_unstable();
+        tensors.dedup();
+        tensors
+    }
+
+    /// Whether the LoRA `index` is merged into a weight of `net`.
+    pub fn is_merged(&self, index: usize, net: &'static Net) -> bool {
+        self.0[index].merged(net).next().is_some()
+    }
+
+    /// The products beside those of `net`.
+    pub fn beside(&self, net: &'static Net) -> Vec<LowRank> {
+        self.origins(net).into_iter().map(|(low_rank, _)| low_rank).collect()
+    }
+
+    /// Those products, and where their weights come from.
+    pub(super) fn origins(&self, net: &'static Net) -> Vec<(LowRank, Origin)> {
+        // Names count the products beside one linear, so that they are the same for other files with the same modules.
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        let mut found = Vec::new();
+        for (lora, applied) in self.0.iter().enumerate() {
+            for (module, fitted) in applied.lora.modules.iter().enumerate() {
+                let changes = fitted.weight_changes.iter().enumerate();
+                let kept = changes.filter(|(_, change)| applied.keeps(fitted, change));
+                for (change, Change { delta, .. }) in kept.filter(|_| fitted.weight.net == net) {
+                    let Delta::LowRank { down, .. } = delta else { continue };
+                    let origin = Origin { lora, module, change };
+                    let named = low_ranks(fitted, down.shape[0], lora, &mut counts);
+                    found.extend(named.into_iter().map(|low_rank| (low_rank, origin)));
+                }
+            }
+        }
+        found
+    }
+
+    /// What comes from `origin`.
+    pub(super) fn at(&self, origin: Origin) -> (&Lora, &Fitted, &Change) {
+        let lora = &*self.0[origin.lora].lora;
+        let fitted = &lora.modules[origin.module];
+        (lora, fitted, &fitted.weight_changes[origin.change])
+    }
+}
+
+/// The products of a module, one for each tensor that its weight is made of; `counts` are those that these have already.
+fn low_ranks<'l>(
+    fitted: &'l Fitted,
+    rank: usize,
+    lora: usize,
+    counts: &mut HashMap<&'l str, usize>,
+) -> Vec<LowRank> {
+    let mut shared: Option<String> = None;
+    let mut of = |weight: &'l str| {
+        let count = counts.entry(weight).or_default();
+        let module = weight.strip_suffix(".weight").unwrap_or(weight);
+        let down = shared.get_or_insert_with(|| format!("{module}.{DOWN}.{count}.weight")).clone();
+        let up = format!("{module}.{UP}.{count}.weight");
+        *count += 1;
+        LowRank { weight: weight.to_owned(), down, up, rank, lora }
+    };
+    fitted.tensors().into_iter().map(&mut of).collect()
+}
+
+impl Applied {
+    /// The changes of matrices, or of the vectors of norms, of `net`.
+    fn changes(&self, net: &'static Net) -> impl Iterator<Item = (&Fitted, &Change)> {
+        let of_net = self.lora.modules.iter().filter(move |fitted| fitted.weight.net == net);
+        of_net.flat_map(|fitted| fitted.weight_changes.iter().map(move |change| (fitted, change)))
+    }
+
+    /// Whether the change stays beside the product: it is of low rank, and not normalized with the weight.
+    pub fn keeps(&self, fitted: &Fitted, change: &Change) -> bool {
+        let is_low = matches!(change.delta, Delta::LowRank { .. }) && fitted.magnitude.is_none();
+        self.is_beside && is_low && fitted.weight.net.role == Role::Denoiser
+    }
+
+    fn merged(&self, net: &'static Net) -> impl Iterator<Item = &str> {
+        let weights = self.changes(net).filter(|(fitted, change)| !self.keeps(fitted, change));
+        let weights = weights.flat_map(|(fitted, _)| fitted.tensors());
+        let of_net = self.lora.modules.iter().filter(move |fitted| fitted.weight.net == net);
+        let biases = of_net.filter(|fitted| !fitted.bias_changes.is_empty());
+        let biases = biases.flat_map(|fitted| fitted.bias.iter().flat_map(|bias| &bias.segments));
+        weights.chain(biases.map(|segment| segment.tensor.as_str()))
+    }
+}

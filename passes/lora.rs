@@ -1,0 +1,244 @@
+//! Adapters of low rank: merged into weights, or beside the products of these.
+
+use crate::properties::{BASE_LINEARS, BRANCH_MODULES, SEPARATE_LINEARS, UNFUSED, UNPACKED};
+use reflux_ir::op::{Binary, Cast, Linear, Op, Weight};
+use reflux_ir::pass::{Changed, Exactness, Pass, PassContext, PassError, Property, RuleInfo, counted};
+use reflux_ir::{DType, Declaration, Fact, Graph, Name, Patch, PatchError, Program, Rate, ValueId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::{HashMap, HashSet};
+
+const MERGE: RuleInfo =
+    RuleInfo { name: "lora-merge", pattern: "W → W + Σ strength · Δ, where it is read" };
+
+const BRANCH: RuleInfo = RuleInfo {
+    name: "lora-branch",
+    pattern: "linear(x, W, b) → linear(x, W, b) + linear(linear(x, A), B) · strength",
+};
+
+/// Where adapters are applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LoraMode {
+    /// In the weights, when they are read: costs nothing in a step.
+    #[default]
+    Merge,
+    /// Beside the product, where they are of low rank: strengths are inputs of the program, and the product may be quantized
+    /// without them. What is not of low rank is merged.
+    Branch,
+}
+
+/// What adapters are to a program, which knows them by the names of weights.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Adapters {
+    /// Weights that are read with changes: what they are called, and what they are called with these.
+    pub merged: Vec<(String, String)>,
+    pub branches: Vec<Branch>,
+}
+
+/// A product of low rank beside that of a linear.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Branch {
+    /// The weight of the linear.
+    pub weight: String,
+    /// The weights `A` `[rank, in]` and `B` `[out, rank]`. Branches of one input may share `A`.
+    pub down: String,
+    pub up: String,
+    pub rank: usize,
+    /// The input of the program, `f32[]`, that says how much of it there is.
+    pub strength: Name,
+}
+
+/// Applies adapters: see [`LoraMode`]. Which there are it is told by those who read files.
+#[derive(Clone, Debug)]
+pub struct Lora {
+    /// The options that it is written with.
+    options: Map<String, Value>,
+    mode: LoraMode,
+    adapters: Adapters,
+}
+
+impl LoraMode {
+    /// What a program must be like for it.
+    pub fn requires(self) -> &'static [Property] {
+        match self {
+            Self::Merge => &[],
+            Self::Branch => &[UNFUSED, SEPARATE_LINEARS, UNPACKED],
+        }
+    }
+
+    /// What is no longer so after it: no pass takes the products of a branch for linears of the model.
+    pub fn ends(self) -> &'static [Property] {
+        match self {
+            Self::Merge => &[],
+            Self::Branch => &[BASE_LINEARS],
+        }
+    }
+}
+
+impl Lora {
+    /// The pass for these adapters, written as `options`.
+    pub fn new(options: Map<String, Value>, mode: LoraMode, adapters: Adapters) -> Self {
+        Self { options, mode, adapters }
+    }
+
+    /// Renames the leaves of merged weights.
+    fn merge(&self, program: &mut Program, cx: &mut PassContext) -> Result<usize, PassError> {
+        let names: HashMap<&str, &str> =
+            self.adapters.merged.iter().map(|(name, merged)| (name.as_str(), merged.as_str())).collect();
+        let mut applied = 0;
+        for (_, graph) in program.stages_mut() {
+            for id in graph.ids().collect::<Vec<_>>() {
+                let Op::Weight(Weight { tensor }) = &graph[id].op else { continue };
+                let Some(&merged) = names.get(tensor.as_str()) else { continue };
+                let rename = |graph: &mut Graph| {
+                    let fact = graph[id].fact.clone();
+                    let mut patch = Patch::new(graph, MERGE.name);
+                    let new = patch.weight(merged, fact)?;
+                    patch.shunt(id, new);
+                    patch.apply()
+                };
+                let changed = cx.apply_site(MERGE.name, graph, |graph| graph.line(id), rename)?;
+                applied += usize::from(changed == Changed::Yes);
+            }
+        }
+        Ok(applied)
+    }
+
+    /// Puts branches beside products.
+    fn branch(&self, program: &mut Program, cx: &mut PassContext) -> Result<usize, PassError> {
+        let mut by_weight: HashMap<&str, Vec<&Branch>> = HashMap::new();
+        for branch in &self.adapters.branches {
+            by_weight.entry(&branch.weight).or_default().push(branch);
+        }
+        let mut strengths: Vec<Name> = Vec::new();
+        for (_, graph) in program.stages_mut() {
+            let there: HashSet<String> = graph.weights().map(|(name, _)| name.to_owned()).collect();
+            for product in graph.order() {
+                let Some(weight) = weight_of(graph, product) else { continue };
+                let branches = by_weight.get(weight.as_str()).into_iter().flatten().copied();
+                let branches: Vec<&Branch> = branches.filter(|branch| !there.contains(&branch.up)).collect();
+                if branches.is_empty() {
+                    continue;
+                }
+                let x = input_of(graph, product).ok_or_else(|| {
+                    let (line, mode) = (graph.line(product), "mode=merge");
+                    PassError::Refused(format!("what `{line}` multiplies is not in its stage; use {mode}"))
+                })?;
+                let beside = |graph: &mut Graph| beside(graph, product, x, &branches);
+                if cx.apply_site(BRANCH.name, graph, |graph| graph.line(product), beside)? == Changed::Yes {
+                    strengths.extend(branches.iter().map(|branch| branch.strength.clone()));
+                }
+            }
+        }
+        let applied = strengths.len();
+        strengths.sort();
+        strengths.dedup();
+        strengths.retain(|name| program.inputs.iter().all(|input| input.name != *name));
+        program.inputs.extend(strengths.into_iter().map(|name| Declaration { name, fact: strength() }));
+        Ok(applied)
+    }
+}
+
+/// A strength may change with every picture.
+fn strength() -> Fact {
+    Fact::new(DType::F32, []).at(Rate::Prompt)
+}
+
+/// The tensor that the linear, or the product of codes, with the result `id` reads as its weight.
+fn weight_of(graph: &Graph, id: ValueId) -> Option<String> {
+    let operands = graph.operands(id);
+    let weight = match &graph[id].op {
+        Op::Linear(_) => operands[1],
+        Op::Rescale(_) => graph.operands(operands[0])[1],
+        _ => return None,
+    };
+    let weight = match &graph[weight].op {
+        Op::Dequantize(_) => graph.operands(weight)[0],
+        _ => weight,
+    };
+    match &graph[weight].op {
+        Op::Weight(Weight { tensor }) => Some(tensor.clone()),
+        _ => None,
+    }
+}
+
+/// The numbers that the product with the result `id` reads, of which it may read codes.
+fn input_of(graph: &Graph, id: ValueId) -> Option<ValueId> {
+    let first = graph.operands(id)[0];
+    let x = match &graph[id].op {
+        Op::Rescale(_) => graph.operands(first)[0],
+        _ => first,
+    };
+    match &graph[x].op {
+        Op::Quantize(_) => Some(graph.operands(x)[0]),
+        _ if graph[x].fact.is_quantized() => None,
+        _ => Some(x),
+    }
+}
+
+/// Adds `branches`, which read `x`, to `product`.
+fn beside(graph: &mut Graph, product: ValueId, x: ValueId, branches: &[&Branch]) -> Result<(), PatchError> {
+    let (node, operands) = (graph[product].clone(), graph.operands(product));
+    let out = node.fact.shape.last().copied().unwrap_or(0);
+    let (features, dtype) = (graph[x].fact.shape.last().copied().unwrap_or(0), graph[x].fact.dtype);
+    let mut patch = Patch::new(graph, BRANCH.name);
+    let mut sum = patch.add(node.op.clone(), &operands, &node.name.suffixed("_base"), node.path.clone())?;
+    for branch in branches {
+        let [down_path, up_path] = BRANCH_MODULES.map(|module| node.path.join(module));
+        let name = |suffix: &str| node.name.suffixed(suffix);
+        let down = patch.weight(&branch.down, Fact::new(dtype, [branch.rank, features]))?;
+        let inner = patch.find_or_add(Linear {}, &[x, down], &name("_lora_a"), down_path)?;
+        let up = patch.weight(&branch.up, Fact::new(dtype, [out, branch.rank]))?;
+        let change = patch.add(Linear {}, &[inner, up], &name("_lora_b"), up_path.clone())?;
+        let mut strength = patch.input(&branch.strength, strength())?;
+        if dtype != DType::F32 {
+            let name = branch.strength.suffixed(format_args!("_{dtype}"));
+            strength =
+                patch.find_or_add(Cast { dtype }, &[strength], &name, reflux_ir::ModulePath::root())?;
+        }
+        let scaled = patch.add(Binary::Mul, &[change, strength], &name("_lora"), up_path)?;
+        sum = patch.add(Binary::Add, &[sum, scaled], &node.name, node.path.clone())?;
+    }
+    patch.shunt(product, sum);
+    patch.apply()
+}
+
+impl Pass for Lora {
+    fn name(&self) -> &'static str {
+        "lora"
+    }
+
+    fn options(&self) -> Map<String, Value> {
+        self.options.clone()
+    }
+
+    /// It is asked for so as to have other results.
+    fn exactness(&self) -> Exactness {
+        Exactness::Lossy
+    }
+
+    fn requires(&self) -> &'static [Property] {
+        self.mode.requires()
+    }
+
+    fn ends(&self) -> &'static [Property] {
+        self.mode.ends()
+    }
+
+    fn rules(&self) -> Vec<RuleInfo> {
+        vec![MERGE, BRANCH]
+    }
+
+    fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
+        let (merged, branched) = (self.merge(program, cx)?, self.branch(program, cx)?);
+        if merged > 0 {
+            cx.report.note(format!("merged into {}", counted(merged, "weight")));
+        }
+        if branched > 0 {
+            cx.report.note(format!("{} beside linears", counted(branched, "product of low rank")));
+        }
+        Ok((merged + branched > 0).into())
+    }
+}

@@ -1,0 +1,131 @@
+//! LoRAs of every form against diffusers' latents (`tests/fixtures/README.md`), merged and beside the products.
+
+mod common;
+
+use common::{Fixture, assert_close, emoji, relative_l2, repo};
+use reflux::ir::HostTensor;
+use reflux::ir::pass::{Pipeline, Recipe};
+use reflux::models::read_json;
+use reflux::passes::LoraMode;
+use reflux::{DiffusionPipeline, Error, LoraFiles, OpenOptions, Request, registry};
+use serde_json::Value;
+
+const FILES: [(&str, &str); 13] = [
+    ("peft", "a"),
+    ("kohya", "a"),
+    ("kohya_alpha", "a"),
+    ("comfy", "a"),
+    ("xlabs", "attention"),
+    ("peft_alpha", "attn_modules"),
+    ("peft_metadata", "attn_modules"),
+    ("onetrainer", "attn_modules"),
+    ("b_peft", "b"),
+    ("b_kohya", "b"),
+    ("bfl_all", "all"),
+    ("kohya_clip", "clip"),
+    ("dora", "dora"),
+];
+
+/// The bundled model with LoRAs and `passes`.
+fn open(files: &[(&str, f32)], mode: LoraMode, passes: &str) -> DiffusionPipeline {
+    let files = files.iter().map(|(name, strength)| {
+        let path = repo("tests/fixtures/lora").join(format!("{name}.safetensors"));
+        format!("{}:{strength}", path.display())
+    });
+    let mut loras = Pipeline::new();
+    loras.push(LoraFiles { files: files.collect(), mode, partial: false });
+    let passes = Recipe::parse(passes, &registry()).unwrap().and(loras);
+    DiffusionPipeline::open_with(emoji(), OpenOptions { passes, ..OpenOptions::default() }).unwrap()
+}
+
+fn draw(pipeline: &mut DiffusionPipeline, request: &Request) -> HostTensor {
+    let (_, report) = pipeline.generate_with(request, &mut |_| {}).unwrap();
+    assert_eq!(report.warnings, [""; 0]);
+    report.latents
+}
+
+/// The first case, with LoRAs.
+fn latents(files: &[(&str, f32)], mode: LoraMode) -> HostTensor {
+    draw(&mut open(files, mode, ""), &request())
+}
+
+fn request() -> Request {
+    let cases: Value = read_json(&repo("tests/fixtures/cases.json")).unwrap();
+    let case = &cases["cases"][0];
+    let number = |key: &str| case[key].as_u64().unwrap() as usize;
+    Request {
+        guidance: case["guidance"].as_f64().map(|guidance| guidance as f32),
+        ..Request::new(case["prompt"].as_str().unwrap())
+            .steps(number("steps"))
+            .seed(number("seed") as u64)
+            .size(number("width"), number("height"))
+    }
+}
+
+fn check(mode: LoraMode) {
+    let expected = Fixture::open("lora/latents.safetensors");
+    let compare = |what: &str, files: &[(&str, f32)], key: &str| {
+        assert_close(what, &latents(files, mode), &expected.get(key), 2e-6);
+    };
+    for (file, key) in FILES {
+        // The others are recorded at 1 only.
+        let scales = if ["a", "b", "clip", "dora"].contains(&key) { &["1.0", "0.6"][..] } else { &["1.0"] };
+        for scale in scales {
+            let strength = scale.parse().unwrap();
+            compare(&format!("{file} at {scale}"), &[(file, strength)], &format!("{key}.scale{scale}"));
+        }
+    }
+    compare("peft and b_peft", &[("peft", 0.8), ("b_peft", 0.5)], "a0.8+b0.5");
+}
+
+#[test]
+fn merged_every_form_gives_the_latents_of_diffusers() {
+    check(LoraMode::Merge);
+}
+
+#[test]
+fn beside_the_products_every_form_gives_the_latents_of_diffusers() {
+    check(LoraMode::Branch);
+}
+
+/// With other strengths the program is the same, and the picture that of a pipeline opened with them.
+#[test]
+fn strengths_of_a_loaded_pipeline_change() {
+    let small = request().steps(4).size(64, 64);
+    // `dora` is merged beside no product, and `kohya_clip` into a text encoder too.
+    for (mode, files) in [
+        (LoraMode::Branch, ["peft", "b_peft"]),
+        (LoraMode::Branch, ["kohya_clip", "dora"]),
+        (LoraMode::Merge, ["peft", "kohya_clip"]),
+    ] {
+        let with = |first: f32, second: f32| [(files[0], first), (files[1], second)];
+        let mut pipeline = open(&with(1.0, 0.5), mode, "");
+        let before = draw(&mut pipeline, &small);
+        let program = pipeline.program(&small).unwrap().clone();
+        pipeline.set_lora_strength(0, 0.25).unwrap();
+        pipeline.set_lora_strength(1, -1.0).unwrap();
+        let after = draw(&mut pipeline, &small);
+        assert!(*pipeline.program(&small).unwrap() == program, "{files:?}");
+        assert!(relative_l2(&after, &before) > 1e-3, "{files:?}");
+        let anew = draw(&mut open(&with(0.25, -1.0), mode, ""), &small);
+        assert_close(&format!("{files:?} with other strengths, {mode:?}"), &after, &anew, 1e-6);
+        for (index, strength) in [(2, 1.0), (0, f32::NAN)] {
+            assert!(matches!(pipeline.set_lora_strength(index, strength), Err(Error::Range { .. })));
+        }
+    }
+}
+
+/// Merged and beside the product a LoRA is the same, with every other pass. What is beside is not quantized, so that int8 rounds
+/// other numbers; but both are much nearer to each other than to no LoRA.
+#[test]
+fn both_modes_agree_after_other_passes() {
+    let small = request().steps(4).size(64, 64);
+    for (passes, most) in [("", 1e-5), ("cache(fora,interval=2)", 1e-5), ("quantize(int8dq)", 0.1)] {
+        let of = |mode| draw(&mut open(&[("peft", 1.0), ("b_kohya", 0.5)], mode, passes), &small);
+        let (merged, beside) = (of(LoraMode::Merge), of(LoraMode::Branch));
+        assert_close(&format!("modes after {passes:?}"), &beside, &merged, most);
+        let without = draw(&mut open(&[("peft", 0.0)], LoraMode::Merge, passes), &small);
+        let effect = relative_l2(&merged, &without);
+        assert!(effect > 2.0 * relative_l2(&beside, &merged), "{passes}: no LoRA is only {effect:e} away");
+    }
+}

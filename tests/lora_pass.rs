@@ -1,0 +1,167 @@
+//! The lora pass: what becomes of products with adapters, in which order with other passes, and what it leaves alone.
+
+#[path = "common/passes.rs"]
+mod passes;
+#[macro_use]
+#[path = "common/snapshot.rs"]
+mod snapshot;
+
+use passes::{assert_same, flux_dev, flux_dev_times, log, program, sketch};
+use reflux_ir::pass::{Driver, Pipeline, PipelineReport, Recipe};
+use reflux_ir::{Name, Op, Program, text};
+use reflux_passes::{Adapters, Branch, LOSSLESS, Lora, LoraMode, registry};
+
+const INPUTS: [&str; 1] = ["%x : bf16[1,32,128] latent"];
+
+/// Two products of one input, and one that has no adapter.
+const BLOCK: &str = "
+    %q = linear %x, @.weight bf16[128,128], @.bias bf16[128] : bf16[1,32,128] in block.q
+    %k = linear %x, @.weight bf16[128,128], @.bias bf16[128] : bf16[1,32,128] in block.k
+    %v = linear %x, @.weight bf16[128,128] : bf16[1,32,128] in block.v
+    return %q, %k, %v";
+
+/// A branch of rank `rank`, with its own `A` or that of the module `shared`.
+fn branch(module: &str, shared: &str, rank: usize) -> Branch {
+    Branch {
+        weight: format!("{module}.weight"),
+        down: format!("{shared}.lora_A.0.weight"),
+        up: format!("{module}.lora_B.0.weight"),
+        rank,
+        strength: Name::from("lora_strength.0"),
+    }
+}
+
+/// The pass, alone in a pipeline.
+fn lora(adapters: Adapters, mode: LoraMode) -> Pipeline {
+    let mut pipeline = Pipeline::new();
+    pipeline.push(Lora::new(Default::default(), mode, adapters));
+    pipeline
+}
+
+fn beside(branches: Vec<Branch>) -> Pipeline {
+    lora(Adapters { branches, merged: Vec::new() }, LoraMode::Branch)
+}
+
+fn drive(program: &Program, pipeline: &Pipeline, times: Option<&[f32]>) -> (Program, PipelineReport) {
+    let run = Driver { timesteps: times, ..Driver::default() }.run(program.clone(), pipeline);
+    let (after, report) = run.unwrap_or_else(|error| panic!("{error}\n{program}"));
+    assert_same("parsed", &text::parse(&after.to_string()).unwrap(), &after);
+    (after, report)
+}
+
+/// The passes `wanted`, with the default ones, and a LoRA beside products.
+fn with_lora(wanted: &str, lora: Pipeline) -> Pipeline {
+    let default = Pipeline::parse(LOSSLESS, &registry()).unwrap();
+    Recipe::parse(wanted, &registry()).unwrap().and(lora).pipeline(&default)
+}
+
+#[test]
+fn low_rank_products_stand_beside_linears() {
+    let before = program(&sketch(&INPUTS, BLOCK));
+    let pipeline = beside(vec![branch("block.q", "block.q", 4), branch("block.k", "block.q", 4)]);
+    let (after, report) = drive(&before, &pipeline, None);
+    snapshot!("lora_pass__branch", format!("{before}\n{}\n{after}", log(&report)));
+    let (again, report) = drive(&after, &pipeline, None);
+    assert_same("again", &again, &after);
+    assert!(!report.passes[0].changed);
+}
+
+/// Codes are what the product reads, and numbers what the branch does.
+#[test]
+fn branches_are_not_quantized() {
+    let before = program(&sketch(&INPUTS, BLOCK));
+    for scheme in ["int8dq", "int8wo", "fp8dq", "int4wo"] {
+        let pipeline =
+            with_lora(&format!("quantize({scheme})"), beside(vec![branch("block.q", "block.q", 4)]));
+        let text = pipeline.to_string();
+        assert!(text.find("quantize") < text.find("lora") && text.find("lora") < text.find("fuse"), "{text}");
+        let (after, _) = drive(&before, &pipeline, None);
+        let facts = after.weights();
+        let is_dense = |name: &str| !facts[name].is_quantized();
+        assert!(
+            is_dense("block.q.lora_A.0.weight") && is_dense("block.q.lora_B.0.weight"),
+            "{scheme}\n{after}"
+        );
+        assert!(!is_dense("block.q.weight"), "{scheme}\n{after}");
+    }
+    // In the order of a list the LoRA goes where it can.
+    let listed = Recipe::parse("quantize(int8dq),merge-linear,fuse", &registry()).unwrap().only();
+    let text =
+        listed.and(beside(vec![branch("block.q", "block.q", 4)])).pipeline(&Pipeline::new()).to_string();
+    assert_eq!(text, "quantize(int8dq),lora,merge-linear,fuse");
+    // Which is refused where a list says otherwise.
+    let mut wrong = beside(vec![branch("block.q", "block.q", 4)]);
+    wrong.append(Pipeline::parse("quantize(int8dq)", &registry()).unwrap());
+    let error = Driver::default().run(before, &wrong).unwrap_err().to_string();
+    assert!(
+        error.contains("that all linears are the model's own") && error.contains("put `quantize(int8dq)`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn merged_weights_are_called_so() {
+    let before = program(&sketch(&INPUTS, BLOCK));
+    let merged = ["block.q.weight", "block.k.bias", "other.weight"];
+    let merged = merged.iter().map(|name| ((*name).to_owned(), format!("{name}+lora"))).collect();
+    let pipeline = lora(Adapters { merged, branches: Vec::new() }, LoraMode::Merge);
+    let (after, report) = drive(&before, &pipeline, None);
+    snapshot!("lora_pass__merged", format!("{}\n{after}", log(&report)));
+    let (again, _) = drive(&after, &pipeline, None);
+    assert_same("again", &again, &after);
+}
+
+#[test]
+fn other_modules_stay() {
+    let before = program(&sketch(&INPUTS, BLOCK));
+    let others = vec![branch("block.other", "block.other", 4), branch("q", "q", 4)];
+    let (after, report) = drive(&before, &beside(others), None);
+    assert_same("no module of the name", &after, &before);
+    assert!(!report.passes[0].changed);
+    // Fused and merged products are not what a branch goes beside.
+    let mut late = Pipeline::parse("fuse", &registry()).unwrap();
+    late.append(beside(vec![branch("block.q", "block.q", 4)]));
+    let error = Driver::default().run(before, &late).unwrap_err().to_string();
+    assert!(error.contains("no ops are fused"), "{error}");
+}
+
+/// Branches on every linear of FLUX.1-dev's blocks, after hoisting, with a cache, quantized and fused.
+#[test]
+fn flux_dev_with_all_passes() {
+    let before = flux_dev(256, 6);
+    let linears = before.variants["full"].ids().map(|id| (&before.variants["full"][id].op, id));
+    let linears = linears.filter(|(op, _)| matches!(op, Op::Linear(_)));
+    let modules: Vec<String> = linears
+        .map(|(_, id)| before.variants["full"][id].path.to_string())
+        .filter(|path| path.contains("blocks."))
+        .collect();
+    assert_eq!(modules.len(), 19 * 14 + 38 * 6);
+    let branches: Vec<Branch> = modules.iter().map(|module| branch(module, module, 16)).collect();
+    let wanted = "quantize(int8dq,exclude=norm+embedding),cache(fora,interval=2)";
+    let pipeline = with_lora(wanted, beside(branches));
+    let (after, report) = drive(&before, &pipeline, Some(&flux_dev_times(256, 6)));
+    let facts = after.weights();
+    for module in &modules {
+        assert!(!facts[format!("{module}.lora_B.0.weight").as_str()].is_quantized(), "{module}");
+    }
+    let hoisted = |graph: &reflux_ir::Graph| {
+        graph.weights().filter(|(name, _)| name.contains("norm1.linear.lora_B")).count()
+    };
+    assert_eq!(
+        after.variants.values().map(hoisted).sum::<usize>(),
+        0,
+        "modulations are hoisted, with their branches"
+    );
+    // The block as it runs: the branch is part of the formulas that read it.
+    let printed = after.to_string();
+    let block =
+        printed.split("repeat").find(|block| block.contains("single_transformer_blocks.{i} {")).unwrap();
+    let block = block.split("\n    }").next().unwrap();
+    snapshot!(
+        "lora_pass__flux_dev",
+        format!(
+            "{pipeline}\n\n{}\n{block}\n",
+            report.passes.iter().find(|pass| pass.pass.starts_with("lora")).unwrap().timeless()
+        )
+    );
+}
