@@ -3,7 +3,7 @@
 use crate::architecture::Architecture;
 use crate::error::ModelError;
 use crate::names;
-use crate::settings::{Component, EXTENTS, Fixed, LAYERS, Settings, positive, within};
+use crate::settings::{Component, EXTENTS, Fixed, LAYERS, Settings, epsilon, within};
 use reflux_ir::op::{Attention, Binary, Embedding, Real, RelativeBuckets, RmsNorm, Unary};
 use reflux_ir::{DType, GraphBuilder, GraphError, Program, Rate, Scope, ValueId};
 use serde::Deserialize;
@@ -86,7 +86,7 @@ impl Component for T5Config {
             buckets,
             4..=2 * self.relative_attention_max_distance.max(2),
         )?;
-        positive("layer_norm_epsilon", self.layer_norm_epsilon)
+        epsilon("layer_norm_epsilon", self.layer_norm_epsilon)
     }
 }
 

@@ -4,7 +4,7 @@ use crate::architecture::Architecture;
 use crate::error::ModelError;
 use crate::geometry::{Geometry, Sizes};
 use crate::names;
-use crate::settings::{Component, EXTENTS, Fixed, Settings, positive, within};
+use crate::settings::{Component, EXTENTS, FACTORS, Fixed, Settings, plausible, within};
 use reflux_ir::op::{Attention, Binary, GroupNorm, Real, Unary, Upsample};
 use reflux_ir::{DType, GraphBuilder, GraphError, Program, Rate, Scope, ValueId};
 use serde::Deserialize;
@@ -86,7 +86,8 @@ impl Component for VaeConfig {
                 self.out_channels
             ));
         }
-        positive("scaling_factor", self.scaling_factor)
+        plausible("shift_factor", self.shift_factor.unwrap_or(0.0), -FACTORS.end()..=*FACTORS.end())?;
+        plausible("scaling_factor", self.scaling_factor, FACTORS)
     }
 }
 

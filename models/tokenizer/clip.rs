@@ -1,7 +1,8 @@
 //! CLIP's tokenizer: lower-cased, byte-level byte pair encoding.
 
+use super::limits::MOST_TOKENS;
 use super::special::{self, SpecialTokens, Token};
-use super::{Tokenizer, TokenizerError, file};
+use super::{Tokenizer, TokenizerError, file, limits};
 use serde_json::json;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -37,10 +38,10 @@ pub fn open(folder: &Path) -> Result<Tokenizer, TokenizerError> {
 fn assemble(folder: &Path, special: &SpecialTokens) -> Result<tokenizers::Tokenizer, TokenizerError> {
     let mut tokenizer = tokenizers::Tokenizer::new(read_model(folder, special)?);
     let spaces = ReplacePattern::Regex(r"\s+".to_owned());
-    let spaces = Replace::new(spaces, " ").map_err(TokenizerError::failed)?;
+    let spaces = Replace::new(spaces, " ").map_err(|error| TokenizerError::failed(folder, error))?;
     tokenizer.with_normalizer(Some(Normalizers::new(vec![NFC.into(), spaces.into(), Lowercase.into()])));
     let words = Split::new(SplitPattern::Regex(WORD.to_owned()), SplitDelimiterBehavior::Removed, true)
-        .map_err(TokenizerError::failed)?;
+        .map_err(|error| TokenizerError::failed(folder, error))?;
     let bytes = ByteLevel::default().add_prefix_space(false);
     tokenizer.with_pre_tokenizer(Some(PreTokenizers::new(vec![words.into(), bytes.into()])));
 
@@ -85,13 +86,18 @@ fn check_merges(vocab: &BTreeMap<String, u32>, merges: &str, special: &SpecialTo
 fn read_model(folder: &Path, special: &SpecialTokens) -> Result<BPE, TokenizerError> {
     let [vocab_path, merges_path] = ["vocab.json", "merges.txt"].map(|file| folder.join(file));
     let vocab: BTreeMap<String, u32> = file::read_json(&vocab_path)?;
+    limits::check_tokens(vocab.keys().map(String::as_str), MOST_TOKENS)
+        .map_err(|why| file::malformed(&vocab_path, why))?;
     let merges = file::read_text(&merges_path)?;
+    let lines: Vec<&str> = merges.lines().collect();
+    limits::check_tokens(lines.iter().copied(), MOST_TOKENS)
+        .map_err(|why| file::malformed(&merges_path, why))?;
     check_ids(&vocab).map_err(|why| file::malformed(&vocab_path, why))?;
     check_merges(&vocab, &merges, special).map_err(|why| file::malformed(&merges_path, why))?;
     // The model's own reader of these files does not tell which one is at fault.
     let model = json!({
         "vocab": vocab,
-        "merges": merges.lines().collect::<Vec<_>>(),
+        "merges": lines,
         "unk_token": special.unk_token.as_ref().map(Token::content),
         "end_of_word_suffix": "</w>",
     });
