@@ -1,6 +1,7 @@
 //! The pipeline that a diffusers folder is for, from `model_index.json`.
 
 use crate::family::Family;
+use crate::json::shown;
 use crate::net::Net;
 use serde_json::{Map, Value};
 
@@ -44,13 +45,6 @@ fn class_of<'p>(name: &str, part: &'p Value) -> Result<Option<&'p str>, String> 
         (Value::Array(_), Some(Value::String(class))) => Ok(Some(class)),
         _ => Err(format!("`{name}` must be a list of a library and a class in it, not {}", shown(part))),
     }
-}
-
-/// A value that is not as it should be, in a message; of a long one, the beginning.
-fn shown(value: &Value) -> String {
-    let text = value.to_string();
-    let start: String = text.chars().take(60).collect();
-    if start.len() < text.len() { format!("{start}…") } else { start }
 }
 
 /// The error for a model of an unsupported pipeline class.

@@ -1,6 +1,7 @@
 //! Checks of config files: settings that ask for other results than Reflux computes are refused.
 
 use crate::architecture::{Architecture, ShapeOf, Untold};
+use crate::json::shown;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::fmt;
@@ -104,6 +105,7 @@ pub(crate) fn check_fixed(settings: &Map<String, Value>, rules: &Settings) -> Re
     }
     for (name, fixed) in rules.fixed {
         if let Some(value) = settings.get(*name).filter(|value| !fixed.allows(value)) {
+            let value = shown(value);
             return Err(format!("`{name}` = {value} is not supported, only {fixed} is; {}", rules.fix));
         }
     }

@@ -9,7 +9,7 @@ use super::options::OpenOptions;
 use super::prompt;
 use super::report::{Event, Picture, Record, Report};
 use super::request::{Request, Resolved};
-use super::text::Prompts;
+use super::text::{Encoded, Prompts};
 use crate::Error;
 use reflux_ir::pass::Pipeline;
 use reflux_ir::{DType, HostTensor};
@@ -186,11 +186,16 @@ impl DiffusionPipeline {
         let tokens = model.family().geometry.image_tokens(&request.sizes());
         let schedule = model.schedule(request.steps, tokens)?;
         record.warnings.extend(request.prompts.iter().filter_map(|prompt| prompt::warning(prompt)));
-        let conditioning = self.prompts.encode(&mut self.networks, &request, &mut record)?;
-        self.meter.look();
+        let mut encoded = Encoded::default();
         for index in request.pictures() {
-            let conditioning = &conditioning[request.prompt_of(index)];
-            let networks = &mut self.networks;
+            let (prompt, networks) = (request.prompt_of(index), &mut self.networks);
+            if encoded.of(prompt).is_none() {
+                // The last ones go first, so that the two are never in memory together.
+                drop(std::mem::take(&mut encoded));
+                encoded = self.prompts.encode(prompt, networks, &request, &mut record)?;
+                self.meter.look();
+            }
+            let conditioning = encoded.of(prompt).expect("it has just been encoded");
             let noise = noise.next();
             let latents = denoise(networks, noise, conditioning, &schedule, &request, index, &mut record)?;
             self.meter.look();

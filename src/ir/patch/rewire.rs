@@ -41,7 +41,10 @@ impl Graph {
                 output.value = new;
             }
         }
-        self.update_rates(new);
+        // A value may have very many readers, each of very many values; most replacements change no rate.
+        if self[new].fact.rate != self[old].fact.rate {
+            self.update_rates(new);
+        }
     }
 
     /// Brings a fused op, whose operands have changed, into its one form.

@@ -1,5 +1,6 @@
 //! The cache on disk: compiled kernels, and which of several alternatives is the fastest.
 
+use reflux_ir::files::Output;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
@@ -33,16 +34,50 @@ impl Cache {
     }
 }
 
+/// Bytes of the digest that a file begins with.
+const DIGEST: usize = 32;
+
+/// What [`keep`] has written to `path`, if it is there and as it was: a damaged kernel could compute anything.
+pub fn kept(path: &Path) -> Option<Vec<u8>> {
+    let mut content = std::fs::read(path).ok()?;
+    let rest = content.split_off(DIGEST.min(content.len()));
+    (Sha256::digest(&rest)[..] == content[..]).then_some(rest)
+}
+
 /// Writes a file of the cache, all of it or none.
 pub fn keep(path: &Path, content: &[u8]) {
-    let unfinished = path.with_extension(format!("{}.unfinished", std::process::id()));
-    let written = path
-        .parent()
-        .map_or(Ok(()), std::fs::create_dir_all)
-        .and_then(|()| std::fs::write(&unfinished, content));
-    let kept = written.and_then(|()| std::fs::rename(&unfinished, path));
-    if let Err(error) = kept {
-        let _ = std::fs::remove_file(&unfinished);
+    let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
+        Output::at(path)?.write(|out| {
+            out.write_all(&Sha256::digest(content))?;
+            out.write_all(content)
+        })
+    });
+    if let Err(error) = written {
         tracing::debug!("the kernel cache cannot be written: {}: {error}", path.display());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_damaged_is_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Cache::at(&folder.path().join("new")).path("key", "cubin").unwrap();
+        assert_eq!(kept(&path), None);
+        keep(&path, b"kernel");
+        assert_eq!(kept(&path).unwrap(), b"kernel");
+        let whole = std::fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1;
+            std::fs::write(&path, damaged).unwrap();
+            assert_eq!(kept(&path), None, "byte {at}");
+            std::fs::write(&path, &whole[..at]).unwrap();
+            assert_eq!(kept(&path), None, "the first {at} bytes");
+        }
+        keep(&path, b"");
+        assert_eq!(kept(&path).unwrap(), b"");
     }
 }
