@@ -102,20 +102,26 @@ fn many_carried_values_take_no_longer_than_others() {
     within(8.0, &text, "canonicalize");
 }
 
-#[test]
-fn many_residuals_results_and_operands_take_no_longer_than_others() {
+/// A residual stream through so many blocks, which returns `result`.
+fn long_stream(blocks: usize, result: &str) -> String {
     let mut text = "program p {\n  input %x : f32[4,4] latent\n  variant main (%x) -> (%y) {\n".to_owned();
     writeln!(text, "    %a.0 = silu %x : f32[4,4]").unwrap();
-    for i in 1..MANY / 2 {
+    for i in 1..blocks {
         writeln!(text, "    %l.{i} = linear %a.{}, @w{i} f32[4,4] : f32[4,4] in blocks.{i}", i - 1).unwrap();
         writeln!(text, "    %a.{i} = add %a.{}, %l.{i} : f32[4,4] in blocks.{i}", i - 1).unwrap();
     }
-    let all = (0..MANY / 2).map(|i| format!("%a.{i}")).collect::<Vec<_>>().join(", ");
-    writeln!(text, "    %y = concat {all} {{axis=0}} : f32[{},4]\n    return %y\n  }}", MANY / 2 * 4)
-        .unwrap();
-    text += "  schedule main*4\n}\n";
+    writeln!(text, "    %y = {result}\n    return %y\n  }}\n  schedule main*4\n}}").unwrap();
+    text
+}
+
+#[test]
+fn many_residuals_results_and_operands_take_no_longer_than_others() {
+    let blocks = MANY / 2;
+    let text = long_stream(blocks, &format!("silu %a.{} : f32[4,4]", blocks - 1));
     within(8.0, &text, "cache(fora)");
     within(8.0, &text, "tap(*)");
+    let all = (0..blocks).map(|i| format!("%a.{i}")).collect::<Vec<_>>().join(", ");
+    let text = long_stream(blocks, &format!("concat {all} {{axis=0}} : f32[{},4]", blocks * 4));
     within(8.0, &text, "fuse");
 }
 
