@@ -59,7 +59,13 @@ impl Run<'_> {
     pub fn try_input(&self, index: u64, tally: &mut Tally) {
         let start = ThreadTime::now();
         let outcome = self.attempt(index, tally);
-        let time = start.elapsed();
+        let mut time = start.elapsed();
+        if self.longest.is_some_and(|longest| time > longest) {
+            // Once more, as a machine that stands still counts too.
+            let start = ThreadTime::now();
+            let _ = self.attempt(index, &mut Tally::default());
+            time = time.min(start.elapsed());
+        }
         tally.inputs += 1;
         if time > tally.slowest.1 {
             tally.slowest = (index, time);

@@ -328,3 +328,20 @@ fn tokens_beyond_the_embeddings_are_found_wherever_they_come_from() {
     let whole = edited_t5(|_| {});
     tokenizer::t5(whole.as_ref()).unwrap().check_vocabulary(whole.path(), 1920).unwrap();
 }
+
+/// A template that has the prompt several times puts what was cut of each together with the others, in all ways.
+#[test]
+fn a_prompt_is_read_once() {
+    let many = |count: usize| {
+        edited_t5(|json| {
+            let sequence = json["post_processor"]["single"][0].clone();
+            let single = json["post_processor"]["single"].as_array_mut().unwrap();
+            single.splice(0..1, vec![sequence; count]);
+        })
+    };
+    let twelve = tokenizer::t5(many(12).as_ref()).unwrap();
+    let error = twelve.encode(&"a red apple ".repeat(20), 32).unwrap_err().to_string();
+    assert!(error.contains("its post_processor makes") && error.contains("of at most 32"), "{error}");
+    let error = tokenizer::t5(many(200).as_ref()).unwrap_err().to_string();
+    assert!(error.contains("more than 100 entries"), "{error}");
+}

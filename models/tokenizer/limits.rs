@@ -20,6 +20,9 @@ pub(super) const LONGEST_TOKEN: usize = 1_000;
 /// The most bytes of a prompt; text encoders read about two thousand.
 pub(super) const LONGEST_PROMPT: usize = 100_000;
 
+/// The most parts of a token, which are itself, its score and where it matches, and of what is put around a prompt.
+const MOST_PARTS: usize = 100;
+
 /// The most normalizers.
 const MOST_NORMALIZERS: usize = 32;
 
@@ -34,6 +37,8 @@ struct Outline {
     added_tokens: Option<Tokens<MOST_ADDED>>,
     model: Option<Model>,
     normalizer: Value,
+    /// Has the tokens around a prompt one by one, and more than once at that.
+    post_processor: Option<Tokens<MOST_PARTS>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -69,7 +74,11 @@ pub(super) fn check_tokens<'t>(
 }
 
 fn check_count(count: usize, most: usize) -> Result<(), String> {
-    if count <= most { Ok(()) } else { Err(format!("it has more than {most} tokens or merges in one list")) }
+    if count <= most {
+        Ok(())
+    } else {
+        Err(format!("one of its lists of tokens has more than {most} entries"))
+    }
 }
 
 fn check_length(bytes: usize) -> Result<(), String> {
@@ -99,8 +108,7 @@ struct Part;
 
 impl<'de> Deserialize<'de> for Part {
     fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
-        // A token, its score, and rules of where it matches.
-        source.deserialize_any(Measure { most: 100 })?;
+        source.deserialize_any(Measure { most: MOST_PARTS })?;
         Ok(Self)
     }
 }
@@ -276,6 +284,7 @@ mod tests {
             json!({ "model": { "vocab": { long.clone(): 1 } } }),
             json!({ "model": { "vocab": too_many } }),
             json!({ "model": { "merges": [long] } }),
+            json!({ "post_processor": { "single": vec![json!({ "Sequence": { "id": "A" } }); 101] } }),
         ] {
             assert!(of(&file).unwrap_err().contains("token"), "{}", &file.to_string()[..80]);
         }

@@ -113,10 +113,16 @@ impl Tokenizer {
             prompt[prompt.floor_char_boundary(start)..].to_owned()
         });
         encoding.truncate(room, 0, TruncationDirection::Right);
+        // What was cut would be put together with everything around it, in all ways.
+        encoding.take_overflowing();
         let encoding = guarded(|| self.tokenizer.post_process(encoding, None, true))
             .map_err(|error| self.failed(error))?;
 
         let tokens = encoding.len();
+        if tokens > max_length {
+            let why = format!("its post_processor makes {tokens} tokens of at most {max_length}");
+            return Err(self.failed(why.into()));
+        }
         let mut ids: Vec<i32> = encoding.get_ids().iter().map(|&id| id as i32).collect();
         ids.resize(max_length, self.pad as i32);
         Ok(Encoding { ids, tokens, cut })
