@@ -78,9 +78,9 @@ pub struct Extracted {
 const MOST_CHOICES: usize = 1_000;
 const MOST_WORK: usize = 1_000_000;
 
-/// How many classes and candidates the searches for all regions of a program may visit together. FLUX.1's, of three kinds,
-/// come to less than the limit of one.
-const MOST_WORK_IN_ALL: usize = 5_000_000;
+/// How many classes and candidates the searches for all regions of a program may visit together, which is half a second's work.
+/// FLUX.1 has regions of three kinds, and each stays within the limit of one.
+const MOST_WORK_IN_ALL: usize = 8_000_000;
 
 /// What the searches for the regions of a program have visited so far.
 #[derive(Debug, Default)]
