@@ -94,7 +94,8 @@ fn safetensors(tensors: &[Tensor], scaled: bool, out: &mut impl Write) -> Result
         entry(&tensor.name.replace(".weight", ".scale_weight"), "F32", &[], 4);
     }
     let header = format!("{{{}}}", entries.join(","));
-    let header = format!("{header:<width$}", width = header.len().next_multiple_of(8));
+    let padding = " ".repeat(header.len().next_multiple_of(8) - header.len());
+    let header = header + &padding;
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(header.as_bytes())?;
     let normal: Vec<f32> = noise().iter().map(|&byte| (f32::from(byte) - 127.5) / 74.0).collect();

@@ -3,7 +3,7 @@
 use crate::architecture::{Architecture, Setting, ShapeOf, Untold, count, extent};
 use crate::error::ModelError;
 use crate::names;
-use crate::settings::{Component, EXTENTS, Fixed, LAYERS, Settings, positive, within};
+use crate::settings::{Component, EXTENTS, Fixed, LAYERS, Settings, epsilon, within};
 use reflux_ir::op::{Argmax, Attention, Binary, Embedding, LayerNorm, Real, Select, Unary};
 use reflux_ir::{DType, GraphBuilder, GraphError, Program, Rate, Scope, ValueId};
 use serde::Deserialize;
@@ -87,7 +87,13 @@ impl Component for ClipConfig {
                 "`hidden_size`, {size}, must be a multiple of `num_attention_heads`, {heads}"
             ));
         }
-        positive("layer_norm_eps", self.layer_norm_eps)
+        // An id that no token has would be found nowhere in a prompt.
+        let is_token = usize::try_from(self.eos_token_id).is_ok_and(|id| id < self.vocab_size);
+        if self.eos_token_id != LEGACY_EOS && !is_token {
+            let (id, tokens) = (self.eos_token_id, self.vocab_size);
+            return Err(format!("`eos_token_id`, {id}, must be a token: `vocab_size` is {tokens}"));
+        }
+        epsilon("layer_norm_eps", self.layer_norm_eps)
     }
 
     /// Of OpenAI's CLIP, whose heads have 64 channels and whose MLPs have the quick GELU.

@@ -3,6 +3,7 @@
 use crate::net::Net;
 use crate::settings::{Component, check_fixed, describes};
 use crate::{ModelError, first_bytes, json};
+use reflux_ir::words;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -90,7 +91,7 @@ impl ConfigFile {
 
     /// The error for a valid file that cannot be used.
     pub(crate) fn refused(&self, why: String) -> ModelError {
-        ModelError::Setting { path: self.path.clone(), why }
+        ModelError::Setting { path: self.path.clone(), why: words::shortened(why) }
     }
 
     fn malformed(&self, why: String) -> ModelError {

@@ -3,6 +3,7 @@
 use crate::first_bytes::recognise;
 use reflux_ir::words;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use serde_json::de::StrRead;
 use serde_path_to_error::Track;
 
@@ -59,10 +60,16 @@ pub(crate) fn parse_with<T>(
     })
 }
 
+/// A value in a message; of a long one, the beginning.
+pub(crate) fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    let start: String = text.chars().take(60).collect();
+    if start.len() < text.len() { format!("{start}…") } else { start }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::Value;
 
     fn why(bytes: &[u8]) -> String {
         parse::<Value>(bytes, "fix it").unwrap_err()

@@ -1,6 +1,7 @@
 //! The pipeline that a diffusers folder is for, from `model_index.json`.
 
 use crate::family::Family;
+use crate::json::shown;
 use crate::net::Net;
 use serde_json::{Map, Value};
 
@@ -16,20 +17,34 @@ pub(crate) fn family(
     families: &[&'static Family],
     replaced: impl Fn(&Net) -> bool,
 ) -> Result<&'static Family, String> {
-    let class = index.get("_class_name").and_then(Value::as_str);
+    let class = match index.get("_class_name") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(class)) => Some(class.as_str()),
+        Some(other) => {
+            return Err(format!("`_class_name` must be the name of a pipeline, not {}", shown(other)));
+        }
+    };
     let draws_it = |family: &&&Family| class.is_none_or(|class| family.pipelines.contains(&class));
     let Some(family) = families.iter().find(draws_it) else {
         return Err(of_none(class.unwrap_or_default(), families));
     };
     for net in family.nets {
         let (name, expected) = (family.name, net.architecture.class);
-        // A part is given as [library, class]; one that was left out as [null, null].
-        let class = index.get(net.folder).and_then(|part| part.get(1)?.as_str());
+        let class = index.get(net.folder).map_or(Ok(None), |part| class_of(net.folder, part))?;
         if let Some(class) = class.filter(|class| *class != expected && !replaced(net)) {
             return Err(format!("`{}` is a `{class}`, not {name}'s `{expected}`", net.folder));
         }
     }
     Ok(family)
+}
+
+/// The class of a part, which is given as [library, class], one that was left out as [null, null] or null.
+fn class_of<'p>(name: &str, part: &'p Value) -> Result<Option<&'p str>, String> {
+    match (part, part.get(1)) {
+        (Value::Null, _) | (Value::Array(_), Some(Value::Null)) => Ok(None),
+        (Value::Array(_), Some(Value::String(class))) => Ok(Some(class)),
+        _ => Err(format!("`{name}` must be a list of a library and a class in it, not {}", shown(part))),
+    }
 }
 
 /// The error for a model of an unsupported pipeline class.

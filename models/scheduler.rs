@@ -3,7 +3,7 @@
 //! This is `FlowMatchEulerDiscreteScheduler` of diffusers 0.42 as its `FluxPipeline` drives it,
 //! with the same mix of single and double precision, so that schedules agree bit for bit.
 
-use crate::settings::{Component, EXTENTS, Fixed, Settings, positive, within};
+use crate::settings::{Component, EXTENTS, FACTORS, Fixed, Settings, plausible, within};
 use serde::Deserialize;
 
 /// The settings of a `scheduler_config.json` that a FLUX.1 schedule depends on.
@@ -27,6 +27,10 @@ pub struct SchedulerConfig {
     /// Length of the training schedule: the timestep of noise level 1.
     pub num_train_timesteps: usize,
 }
+
+/// The dynamic shifts that are accepted, either way: their exponentials, up to 10⁴, leave single precision something to tell
+/// noise levels apart by.
+const EXPONENTS: f64 = 10.0;
 
 impl Default for SchedulerConfig {
     fn default() -> Self {
@@ -61,13 +65,20 @@ impl Component for SchedulerConfig {
 
     fn check(&self) -> Result<(), String> {
         within("num_train_timesteps", self.num_train_timesteps, EXTENTS)?;
-        if self.use_dynamic_shifting && self.base_image_seq_len == self.max_image_seq_len {
+        if !self.use_dynamic_shifting {
+            return plausible("shift", self.shift, FACTORS);
+        }
+        let (base, max) = (self.base_image_seq_len, self.max_image_seq_len);
+        if base == max {
             return Err(format!(
-                "`base_image_seq_len` and `max_image_seq_len` are both {}, so no shift can be interpolated between them",
-                self.base_image_seq_len
+                "`base_image_seq_len` and `max_image_seq_len` are both {base}, so no shift can be interpolated between them"
             ));
         }
-        if self.use_dynamic_shifting { Ok(()) } else { positive("shift", self.shift) }
+        within("base_image_seq_len", base, EXTENTS)?;
+        within("max_image_seq_len", max, EXTENTS)?;
+        // Noise levels are shifted by the exponential, in single precision.
+        plausible("base_shift", self.base_shift, -EXPONENTS..=EXPONENTS)?;
+        plausible("max_shift", self.max_shift, -EXPONENTS..=EXPONENTS)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Checks of config files: settings that ask for other results than Reflux computes are refused.
 
 use crate::architecture::{Architecture, ShapeOf, Untold};
+use crate::json::shown;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::fmt;
@@ -8,6 +9,9 @@ use std::ops::RangeInclusive;
 
 /// The most layers of one kind that are accepted. FLUX.1-dev has 38.
 pub(crate) const LAYERS: RangeInclusive<usize> = 0..=1000;
+
+/// The factors that are accepted for numbers whose published values lie between 0.1 and 10.
+pub(crate) const FACTORS: RangeInclusive<f64> = 1e-3..=1e3;
 
 /// The widths and counts that are accepted: products of three of them still fit 64 bits.
 pub(crate) const EXTENTS: RangeInclusive<usize> = 1..=1 << 20;
@@ -104,6 +108,7 @@ pub(crate) fn check_fixed(settings: &Map<String, Value>, rules: &Settings) -> Re
     }
     for (name, fixed) in rules.fixed {
         if let Some(value) = settings.get(*name).filter(|value| !fixed.allows(value)) {
+            let value = shown(value);
             return Err(format!("`{name}` = {value} is not supported, only {fixed} is; {}", rules.fix));
         }
     }
@@ -128,10 +133,19 @@ pub(crate) fn within(setting: &str, value: usize, range: RangeInclusive<usize>) 
     Err(format!("`{setting}` must be between {} and {}, not {value}", range.start(), range.end()))
 }
 
-/// Refuses numbers that are not finite and positive.
-pub(crate) fn positive(setting: &str, value: f64) -> Result<(), String> {
-    if value.is_finite() && value > 0.0 {
+/// Refuses an implausible real number; `range` has nothing but finite ones.
+pub(crate) fn plausible(setting: &str, value: f64, range: RangeInclusive<f64>) -> Result<(), String> {
+    if range.contains(&value) {
         return Ok(());
     }
-    Err(format!("`{setting}` must be a number above 0, not {value}"))
+    Err(format!("`{setting}` must be between {} and {}, not {value}", range.start(), range.end()))
+}
+
+/// Refuses a number that a norm cannot add to a variance: all published ones are 10⁻⁵ or 10⁻⁶, and where one is larger than
+/// what it is added to, nothing but zeros is left.
+pub(crate) fn epsilon(setting: &str, value: f64) -> Result<(), String> {
+    if value > 0.0 && value <= 0.1 {
+        return Ok(());
+    }
+    Err(format!("`{setting}` must be a number above 0, and at most 0.1, not {value}"))
 }

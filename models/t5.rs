@@ -3,7 +3,7 @@
 use crate::architecture::{Architecture, Setting, ShapeOf, Untold, count, extent};
 use crate::error::ModelError;
 use crate::names;
-use crate::settings::{Component, EXTENTS, Fixed, LAYERS, Settings, positive, within};
+use crate::settings::{Component, EXTENTS, Fixed, LAYERS, Settings, epsilon, within};
 use reflux_ir::op::{Attention, Binary, Embedding, Real, RelativeBuckets, RmsNorm, Unary};
 use reflux_ir::{DType, GraphBuilder, GraphError, Program, Rate, Scope, ValueId};
 use serde::Deserialize;
@@ -85,7 +85,7 @@ impl Component for T5Config {
             buckets,
             4..=2 * self.relative_attention_max_distance.max(2),
         )?;
-        positive("layer_norm_epsilon", self.layer_norm_epsilon)
+        epsilon("layer_norm_epsilon", self.layer_norm_epsilon)
     }
 
     /// Of T5 v1.1, all of whose sizes have these settings in common.

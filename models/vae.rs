@@ -6,7 +6,7 @@ mod encoder;
 
 use crate::architecture::{Architecture, Setting, ShapeOf, Untold, extent};
 use crate::geometry::Geometry;
-use crate::settings::{Component, EXTENTS, Fixed, Settings, positive, within};
+use crate::settings::{Component, EXTENTS, FACTORS, Fixed, Settings, plausible, within};
 use serde::Deserialize;
 use std::ops::RangeInclusive;
 
@@ -102,7 +102,8 @@ impl Component for VaeConfig {
                 return Err(format!("`{setting}` must be 3, for red, green and blue, not {channels}"));
             }
         }
-        positive("scaling_factor", self.scaling_factor)
+        plausible("shift_factor", self.shift_factor.unwrap_or(0.0), -FACTORS.end()..=*FACTORS.end())?;
+        plausible("scaling_factor", self.scaling_factor, FACTORS)
     }
 
     /// Of the autoencoder that FLUX.1 and its relatives share: how latents are scaled is not told by shapes.

@@ -8,6 +8,7 @@ mod rules;
 mod term;
 
 pub use explain::Proof;
+use extract::Effort;
 pub use extract::Extraction;
 pub use rules::{Classes, FuseRule, Level, Match, RULES, SpineOp, Tree};
 
@@ -177,7 +178,13 @@ impl Fuse {
     }
 
     fn planner(&self, allowance: Allowance) -> FusionPlanner<'_> {
-        FusionPlanner { rules: self.rules, machine: self.machine(), extraction: self.extract, allowance }
+        FusionPlanner {
+            rules: self.rules,
+            machine: self.machine(),
+            extraction: self.extract,
+            allowance,
+            effort: Effort::default(),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use reflux_ir::{Graph, Name, Patch, Program, ValueId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::collections::HashSet;
 
 /// Makes the values named by `values` results of every variant, under their own names, so that a run returns them.
 ///
@@ -44,12 +45,11 @@ impl Pass for Tap {
             let Some(first) = fact(first, name) else { return false };
             graphs().all(|graph| fact(graph, name).is_some_and(|fact| fact.same_type(&first)))
         };
-        let is_another = |name: &Name| {
-            let mut outputs =
-                graphs().flat_map(|graph| graph.outputs().iter().map(move |output| (graph, output)));
-            outputs.any(|(graph, output)| output.label == *name && Some(output.value) != graph.find(name))
-        };
-        let can_be_result = |name: &Name| everywhere(name) && !program.is_carried(name) && !is_another(name);
+        let outputs = graphs().flat_map(|graph| graph.outputs().iter().map(move |output| (graph, output)));
+        let are_others = outputs.filter(|(graph, output)| Some(output.value) != graph.find(&output.label));
+        let carried = program.carries.iter().map(|carry| &carry.name);
+        let taken: HashSet<&Name> = are_others.map(|(_, output)| &output.label).chain(carried).collect();
+        let can_be_result = |name: &Name| everywhere(name) && !taken.contains(name);
         let names: Vec<Name> = self.matching(first).into_iter().filter(can_be_result).collect();
         if names.is_empty() && !self.allow_nothing {
             let all = || graphs().flat_map(|graph| graph.ids().map(move |id| &*graph[id].name));
@@ -65,16 +65,15 @@ impl Pass for Tap {
             )));
         }
         let mut added = 0;
-        for name in &names {
-            for graph in graphs_mut(program) {
-                let id = graph.find(name).expect("it is everywhere");
-                if !graph.outputs().iter().any(|output| output.label == *name) {
-                    let mut patch = Patch::new(graph, "tap");
-                    patch.output(name.clone(), id);
-                    patch.apply()?;
-                    added += 1;
-                }
-            }
+        for graph in graphs_mut(program) {
+            let known: HashSet<Name> = graph.outputs().iter().map(|output| output.label.clone()).collect();
+            let found = names.iter().filter(|name| !known.contains(*name));
+            let found: Vec<_> =
+                found.map(|name| (name.clone(), graph.find(name).expect("it is everywhere"))).collect();
+            added += found.len();
+            let mut patch = Patch::new(graph, "tap");
+            found.into_iter().for_each(|(name, id)| patch.output(name, id));
+            patch.apply()?;
         }
         if added > 0 {
             cx.report.note(format!(

@@ -394,3 +394,26 @@ fn weights_of_prepare_stages_stay_or_are_read_anew() {
     assert_eq!(needs(&program, Device::host()).resident(), 40);
     assert_eq!(needs(&program, Device::host()).streaming(), 40);
 }
+
+/// What lies behind the last entry may be another table's first.
+#[test]
+fn entries_beyond_the_last_are_refused() {
+    let tables = f32s([2, 3, 2], &(0..12).map(|i| i as f32).collect::<Vec<_>>());
+    let rows = f32s([3, 2], &[0.0; 6]);
+    for bad in [[3, 0], [0, 3], [-1, 0], [0, i32::MIN], [i32::MAX, 0]] {
+        for (op, table) in [("select %b, %a : f32[2,2]", &tables), ("embedding %a, %b : f32[2,2]", &rows)] {
+            let mut executor = executor(&format!(
+                "program p {{ input %a : i32[2] latent input %b : {} latent variant main (%a, %b) -> (%y) {{
+                 %y = {op} return %y }} schedule main }}",
+                if table.shape.len() == 3 { "f32[2,3,2]" } else { "f32[3,2]" }
+            ));
+            executor.bind("a", &i32s([2], &bad)).unwrap();
+            executor.bind("b", table).unwrap();
+            let error = executor.step(0).unwrap_err().to_string();
+            let index = bad.into_iter().find(|index| !(0..3).contains(index)).unwrap();
+            assert!(error.contains(&format!("is to take number {index} of 3, counted from 0")), "{error}");
+        }
+    }
+    let chosen = evaluate(&[tables, i32s([2], &[2, 0])], "select %a, %b : f32[2,2]");
+    assert_eq!(chosen.to_f32(), [4.0, 5.0, 6.0, 7.0]);
+}

@@ -120,6 +120,29 @@ fn several_pictures_draw_from_one_generator() {
     assert_ne!(all[..size], all[size..2 * size]);
 }
 
+/// Memory does not grow with the number of prompts, and each picture is still that of its prompt.
+#[test]
+fn prompts_are_encoded_some_at_a_time() {
+    let mut pipeline = DiffusionPipeline::open(emoji()).unwrap();
+    let prompts = (0..35).map(|number| format!("{number} red apples")).collect();
+    let all = Request { prompts, ..Request::default().steps(1).size(16, 16) };
+    let (mut encoded, mut at_steps) = (0, Vec::new());
+    let (_, report) = pipeline
+        .generate_with(&all, &mut |event| match event {
+            Event::Stage("encode with T5") => encoded += 1,
+            Event::Step { .. } => at_steps.push(encoded),
+            Event::Stage(_) | Event::Preview { .. } => {}
+        })
+        .unwrap();
+    assert_eq!((at_steps[0], at_steps[31], at_steps[32], at_steps[34]), (32, 32, 35, 35));
+    let (latents, size) = (report.latents.to_f32(), report.latents.len() / 35);
+    for index in [31, 34] {
+        let alone = Request { image_index: Some(index), ..all.clone() };
+        let alone = generate(&mut pipeline, &alone).1.latents;
+        assert_eq!(latents[index * size..(index + 1) * size], alone.to_f32(), "picture {index}");
+    }
+}
+
 /// `--init-latents` of what another run started from gives what that run gave.
 #[test]
 fn initial_latents_replace_the_noise() {

@@ -101,9 +101,10 @@ impl Component for TransformerConfig {
         }
         let axes = &self.axes_dims_rope;
         let rotated = axes.iter().copied().fold(0, usize::saturating_add);
-        if axes.len() != 3 || axes.iter().any(|axis| axis % 2 != 0) || rotated != self.attention_head_dim {
+        let rotates = |axis: &usize| *axis > 0 && axis.is_multiple_of(2);
+        if axes.len() != 3 || !axes.iter().all(rotates) || rotated != self.attention_head_dim {
             return Err(format!(
-                "`axes_dims_rope` must be three even numbers that add up to `attention_head_dim`, {}, not {axes:?}",
+                "`axes_dims_rope` must be three even numbers above 0 that add up to `attention_head_dim`, {}, not {axes:?}",
                 self.attention_head_dim
             ));
         }

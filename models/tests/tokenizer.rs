@@ -110,6 +110,8 @@ fn long_prompts_are_fine() {
         assert_eq!(encoding.ids.len(), 512);
         assert_eq!(encoding.tokens == 512, encoding.cut.is_some());
     }
+    let book = clip.encode(&"x".repeat(100_001), 77).unwrap_err();
+    assert!(matches!(book, TokenizerError::TooLong { bytes: 100_001, most: 100_000 }));
 }
 
 #[test]
@@ -258,4 +260,88 @@ fn a_damaged_normalizer_is_refused() {
     json["normalizer"]["precompiled_charsmap"] = json!("AAAA");
     fs::write(folder.path().join("tokenizer.json"), json.to_string()).unwrap();
     assert!(matches!(tokenizer::t5(folder.as_ref()), Err(TokenizerError::Malformed { .. })));
+}
+
+/// A copy of the T5 tokenizer's folder whose `tokenizer.json` is edited.
+fn edited_t5(edit: impl FnOnce(&mut Value)) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(emoji("tokenizer_2/tokenizer_config.json"), folder.path().join("tokenizer_config.json"))
+        .unwrap();
+    let mut json = read_json(&emoji("tokenizer_2/tokenizer.json"));
+    edit(&mut json);
+    fs::write(folder.path().join("tokenizer.json"), json.to_string()).unwrap();
+    folder
+}
+
+/// Each of these takes minutes, all memory, or the stack.
+#[test]
+fn tables_that_are_no_tokenizer_are_refused_by_file() {
+    let added = |count: u32, length: usize| -> Vec<Value> {
+        let content = |id| format!("t{id}{}", "x".repeat(length));
+        (0..count).map(|id| json!({ "id": 3000 + id, "content": content(id), "special": false })).collect()
+    };
+    let replace = json!({ "type": "Replace", "pattern": { "String": "a" }, "content": "a".repeat(1000) });
+    let t5 = [
+        edited_t5(|json| {
+            json["normalizer"] = json!({ "type": "Sequence", "normalizers": [replace, replace] })
+        }),
+        edited_t5(|json| json["added_tokens"] = json!(added(10_001, 0))),
+        edited_t5(|json| json["added_tokens"] = json!(added(1, 1_000_000))),
+        edited_t5(|json| {
+            json["model"]["vocab"].as_array_mut().unwrap().push(json!(["x".repeat(1001), -5.0]))
+        }),
+        edited_t5(|json| json["model"]["vocab"].as_array_mut().unwrap().resize(500_001, json!(["x", -5.0]))),
+    ];
+    for folder in t5 {
+        let message = tokenizer::t5(folder.as_ref()).unwrap_err().to_string();
+        assert!(message.contains("tokenizer.json is not a tokenizer file"), "{message}");
+    }
+    let decoder = |count: u32, length: usize| -> Value {
+        let token = |id: u32| (id.to_string(), json!({ "content": format!("t{id}{}", "x".repeat(length)) }));
+        (3000..3000 + count).map(token).collect::<serde_json::Map<_, _>>().into()
+    };
+    for (count, length) in [(10_001, 0), (1, 1_000)] {
+        let folder = edited(|config| config["added_tokens_decoder"] = decoder(count, length));
+        let message = tokenizer::clip(folder.as_ref()).unwrap_err().to_string();
+        assert!(message.contains("tokenizer_config.json is not a tokenizer file"), "{message}");
+    }
+    let folder = edited(|_| {});
+    let mut vocab = read_json(&folder.path().join("vocab.json"));
+    vocab["x".repeat(1001)] = json!(5000);
+    fs::write(folder.path().join("vocab.json"), vocab.to_string()).unwrap();
+    let message = tokenizer::clip(folder.as_ref()).unwrap_err().to_string();
+    assert!(message.contains("vocab.json is not a tokenizer file"), "{message}");
+}
+
+/// Tokens that are put around every prompt have embeddings too.
+#[test]
+fn tokens_beyond_the_embeddings_are_found_wherever_they_come_from() {
+    let folder = edited_t5(|json| {
+        json["post_processor"]["special_tokens"]["</s>"]["ids"] = json!([4_000_000_000_u32])
+    });
+    let tokenizer = tokenizer::t5(folder.as_ref()).unwrap();
+    let error = tokenizer.check_vocabulary(folder.path(), 1920).unwrap_err();
+    assert!(
+        matches!(error, TokenizerError::Vocabulary { largest: 4_000_000_000, rows: 1920, .. }),
+        "{error}"
+    );
+    let whole = edited_t5(|_| {});
+    tokenizer::t5(whole.as_ref()).unwrap().check_vocabulary(whole.path(), 1920).unwrap();
+}
+
+/// A template that has the prompt several times puts what was cut of each together with the others, in all ways.
+#[test]
+fn a_prompt_is_read_once() {
+    let many = |count: usize| {
+        edited_t5(|json| {
+            let sequence = json["post_processor"]["single"][0].clone();
+            let single = json["post_processor"]["single"].as_array_mut().unwrap();
+            single.splice(0..1, vec![sequence; count]);
+        })
+    };
+    let twelve = tokenizer::t5(many(12).as_ref()).unwrap();
+    let error = twelve.encode(&"a red apple ".repeat(20), 32).unwrap_err().to_string();
+    assert!(error.contains("its post_processor makes") && error.contains("of at most 32"), "{error}");
+    let error = tokenizer::t5(many(200).as_ref()).unwrap_err().to_string();
+    assert!(error.contains("more than 100 entries"), "{error}");
 }

@@ -8,9 +8,13 @@ use super::clip::{assembled, vocabulary};
 use super::{Tokenizer, TokenizerError, guarded};
 use flate2::read::GzDecoder;
 use std::io::Read;
+use std::path::Path;
 
 static CLIP_MERGES: &[u8] = include_bytes!("built_in/clip_merges.txt.gz");
 static T5: &[u8] = include_bytes!("built_in/t5_tokenizer.json.gz");
+
+/// Their name in errors, where others have a folder.
+const NAME: &str = "the built-in tokenizer";
 
 /// The longest prompts that T5 was trained with, in tokens.
 const T5_TOKENS: usize = 512;
@@ -28,8 +32,8 @@ pub fn clip() -> Result<Tokenizer, TokenizerError> {
     let special = ["<|startoftext|>", "<|endoftext|>"];
     let tokens = vocabulary(&merges).into_iter().chain(special.map(str::to_owned));
     let ids = (0..).zip(tokens).map(|(id, token)| (token, id)).collect();
-    let tokenizer = assembled(ids, &merges, special)?;
-    Tokenizer::with_padding(tokenizer, special[1], Some(CLIP_TOKENS))
+    let tokenizer = assembled(ids, &merges, special, Path::new(NAME))?;
+    Tokenizer::with_padding(tokenizer, special[1], Some(CLIP_TOKENS), Path::new(NAME))
 }
 
 /// T5's tokenizer, of 32100 tokens.
@@ -38,8 +42,9 @@ pub fn clip() -> Result<Tokenizer, TokenizerError> {
 /// None: it is tested.
 pub fn t5() -> Result<Tokenizer, TokenizerError> {
     let json = text(T5);
-    let tokenizer = guarded(|| tokenizers::Tokenizer::from_bytes(json)).map_err(TokenizerError::failed)?;
-    Tokenizer::with_padding(tokenizer, "<pad>", Some(T5_TOKENS))
+    let tokenizer = guarded(|| tokenizers::Tokenizer::from_bytes(json))
+        .map_err(|error| TokenizerError::failed(Path::new(NAME), error))?;
+    Tokenizer::with_padding(tokenizer, "<pad>", Some(T5_TOKENS), Path::new(NAME))
 }
 
 fn text(compressed: &[u8]) -> String {

@@ -1,7 +1,8 @@
 //! CLIP's tokenizer: lower-cased, byte-level byte pair encoding.
 
+use super::limits::MOST_TOKENS;
 use super::special::{self, SpecialToken, SpecialTokens};
-use super::{Tokenizer, TokenizerError, file};
+use super::{Tokenizer, TokenizerError, file, limits};
 use serde_json::json;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -40,7 +41,7 @@ fn assemble(folder: &Path, special: &SpecialTokens) -> Result<tokenizers::Tokeni
     let named = tokenizers::Tokenizer::new(model.clone());
     let bos = special::named(&named, "bos_token", &special.bos_token, folder)?;
     let eos = special::named(&named, "eos_token", &special.eos_token, folder)?;
-    around(model, bos, eos, &special.added())
+    around(model, bos, eos, &special.added(), folder)
 }
 
 /// The tokenizer with this model that puts prompts between the tokens `bos` and `eos`, and finds `added` before it splits.
@@ -49,13 +50,14 @@ fn around(
     bos: (String, u32),
     eos: (String, u32),
     added: &[AddedToken],
+    folder: &Path,
 ) -> Result<tokenizers::Tokenizer, TokenizerError> {
     let mut tokenizer = tokenizers::Tokenizer::new(model);
     let spaces = ReplacePattern::Regex(r"\s+".to_owned());
-    let spaces = Replace::new(spaces, " ").map_err(TokenizerError::failed)?;
+    let spaces = Replace::new(spaces, " ").map_err(|error| TokenizerError::failed(folder, error))?;
     tokenizer.with_normalizer(Some(Normalizers::new(vec![NFC.into(), spaces.into(), Lowercase.into()])));
     let words = Split::new(SplitPattern::Regex(WORD.to_owned()), SplitDelimiterBehavior::Removed, true)
-        .map_err(TokenizerError::failed)?;
+        .map_err(|error| TokenizerError::failed(folder, error))?;
     let bytes = ByteLevel::default().add_prefix_space(false);
     tokenizer.with_pre_tokenizer(Some(PreTokenizers::new(vec![words.into(), bytes.into()])));
     let ends = RobertaProcessing::new(eos, bos).trim_offsets(false).add_prefix_space(false);
@@ -64,18 +66,19 @@ fn around(
     Ok(tokenizer)
 }
 
-/// The tokenizer of a vocabulary whose special tokens are the start and the end of a prompt.
+/// The tokenizer of a vocabulary whose special tokens are the start and the end of a prompt; errors call it `name`.
 pub(super) fn assembled(
     vocabulary: BTreeMap<String, u32>,
     merges: &[&str],
     [bos, eos]: [&str; 2],
+    name: &Path,
 ) -> Result<tokenizers::Tokenizer, TokenizerError> {
     let ends = [bos, eos].map(|token| (token.to_owned(), vocabulary[token]));
     let model =
-        model(&vocabulary, merges, Some(eos)).map_err(|error| TokenizerError::failed(error.into()))?;
+        model(&vocabulary, merges, Some(eos)).map_err(|error| TokenizerError::failed(name, error.into()))?;
     let added = [bos, eos].map(|token| AddedToken::from(token, true));
     let [bos, eos] = ends;
-    around(model, bos, eos, &added)
+    around(model, bos, eos, &added, name)
 }
 
 /// CLIP's tokens in the order of their ids but for the special ones: bytes, bytes that end a word, and what each merge makes
@@ -124,13 +127,17 @@ fn check_merges(vocab: &BTreeMap<String, u32>, merges: &str, special: &SpecialTo
 fn read_model(folder: &Path, special: &SpecialTokens) -> Result<BPE, TokenizerError> {
     let [vocab_path, merges_path] = ["vocab.json", "merges.txt"].map(|file| folder.join(file));
     let vocab: BTreeMap<String, u32> = file::read_json(&vocab_path)?;
+    limits::check_tokens(vocab.keys().map(String::as_str), MOST_TOKENS)
+        .map_err(|why| file::malformed(&vocab_path, why))?;
     let merges = file::read_text(&merges_path)?;
+    let lines: Vec<&str> = merges.lines().collect();
+    limits::check_tokens(lines.iter().copied(), MOST_TOKENS)
+        .map_err(|why| file::malformed(&merges_path, why))?;
     check_ids(&vocab).map_err(|why| file::malformed(&vocab_path, why))?;
     check_merges(&vocab, &merges, special).map_err(|why| file::malformed(&merges_path, why))?;
     // The model's own reader of these files does not tell which one is at fault.
     let unknown = special.unk_token.as_ref().map(SpecialToken::content);
-    let merges: Vec<&str> = merges.lines().collect();
-    model(&vocab, &merges, unknown).map_err(|error| file::malformed(&merges_path, error))
+    model(&vocab, &lines, unknown).map_err(|error| file::malformed(&merges_path, error))
 }
 
 fn model(

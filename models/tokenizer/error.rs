@@ -1,7 +1,7 @@
 //! Errors of tokenizers.
 
 use reflux_ir::words;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A tokenizer that cannot be opened, or a prompt that it cannot encode.
 #[derive(Debug, thiserror::Error)]
@@ -37,13 +37,19 @@ pub enum TokenizerError {
     #[error("{max_length} tokens cannot hold a prompt: the tokenizer itself adds {special}; ask for more")]
     TooShort { max_length: usize, special: usize },
 
+    /// More text than any text encoder reads.
+    #[error(
+        "the prompt has {bytes} bytes; at most {most} are read, and text encoders see less than a tenth of that: shorten it"
+    )]
+    TooLong { bytes: usize, most: usize },
+
     /// The `tokenizers` crate gave up.
-    #[error("the prompt cannot be tokenized: {why}")]
-    Failed { why: String },
+    #[error("the tokenizer in {} cannot read the prompt: {why}; download the folder again", folder.display())]
+    Failed { folder: PathBuf, why: String },
 }
 
 impl TokenizerError {
-    pub(super) fn failed(error: tokenizers::Error) -> Self {
-        Self::Failed { why: words::of_serde(&error.to_string()) }
+    pub(super) fn failed(folder: &Path, error: tokenizers::Error) -> Self {
+        Self::Failed { folder: folder.to_owned(), why: words::of_serde(&error.to_string()) }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::TokenizerError;
 use crate::{first_bytes, json};
+use reflux_ir::words;
 use serde::de::DeserializeOwned;
 use std::fmt::Display;
 use std::path::Path;
@@ -33,5 +34,8 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Tokenizer
 
 /// The error for a file with the wrong content.
 pub(super) fn malformed(path: &Path, why: impl Display) -> TokenizerError {
-    TokenizerError::Malformed { path: path.to_owned(), why: format!("{why}; {AGAIN}") }
+    TokenizerError::Malformed {
+        path: path.to_owned(),
+        why: format!("{}; {AGAIN}", words::shortened(why.to_string())),
+    }
 }

@@ -4,6 +4,7 @@ pub mod built_in;
 mod clip;
 mod error;
 mod file;
+mod limits;
 mod special;
 mod t5;
 
@@ -14,7 +15,7 @@ pub use t5::open as t5;
 use reflux_ir::words;
 use special::SpecialTokens;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tokenizers::{PostProcessor, TruncationDirection};
 
 /// Opens the tokenizer in a folder.
@@ -35,6 +36,8 @@ pub struct Encoding {
 #[derive(Debug)]
 pub struct Tokenizer {
     tokenizer: tokenizers::Tokenizer,
+    /// Where it was read from.
+    folder: PathBuf,
     pad: u32,
     model_max_length: Option<usize>,
 }
@@ -48,32 +51,38 @@ impl Tokenizer {
     ) -> Result<Self, TokenizerError> {
         // A file may fix a length; here every call has its own.
         tokenizer.with_padding(None);
-        tokenizer.with_truncation(None).map_err(TokenizerError::failed)?;
+        tokenizer.with_truncation(None).map_err(|error| TokenizerError::failed(folder, error))?;
         let (_, pad) = special::named(&tokenizer, "pad_token", &special.pad_token, folder)?;
-        Ok(Self { tokenizer, pad, model_max_length: special.model_max_length() })
+        Ok(Self { tokenizer, folder: folder.to_owned(), pad, model_max_length: special.model_max_length() })
     }
 
-    /// Wraps `tokenizer` to pad with `pad`, which it must have.
+    /// Wraps `tokenizer` to pad with `pad`, which it must have; errors call it `name`.
     fn with_padding(
         mut tokenizer: tokenizers::Tokenizer,
         pad: &str,
         model_max_length: Option<usize>,
+        name: &Path,
     ) -> Result<Self, TokenizerError> {
+        let failed = |error| TokenizerError::failed(name, error);
         tokenizer.with_padding(None);
-        tokenizer.with_truncation(None).map_err(TokenizerError::failed)?;
-        let pad = tokenizer
-            .token_to_id(pad)
-            .ok_or_else(|| TokenizerError::failed(format!("it has no {pad}").into()))?;
-        Ok(Self { tokenizer, pad, model_max_length })
+        tokenizer.with_truncation(None).map_err(failed)?;
+        let id = tokenizer.token_to_id(pad);
+        let pad = id.ok_or_else(|| failed(format!("it has no {pad}").into()))?;
+        Ok(Self { tokenizer, pad, model_max_length, folder: name.to_owned() })
     }
 
     /// Wraps the tokenizer in `folder/tokenizer.json`.
     fn from_json(folder: &Path) -> Result<Self, TokenizerError> {
         let path = folder.join("tokenizer.json");
         let json = file::read(&path)?;
+        limits::check(&json).map_err(|why| file::malformed(&path, why))?;
         let tokenizer = guarded(|| tokenizers::Tokenizer::from_bytes(json))
             .map_err(|error| file::malformed(&path, error))?;
         Self::new(tokenizer, &SpecialTokens::read(folder)?, folder)
+    }
+
+    fn failed(&self, error: tokenizers::Error) -> TokenizerError {
+        TokenizerError::failed(&self.folder, error)
     }
 
     /// How many special tokens every prompt gets.
@@ -91,7 +100,10 @@ impl Tokenizer {
     /// # Errors
     /// [`TokenizerError::Vocabulary`], which names `folder`.
     pub fn check_vocabulary(&self, folder: &Path, rows: usize) -> Result<(), TokenizerError> {
-        let largest = self.tokenizer.get_vocab(true).into_values().max().unwrap_or_default();
+        // What is put around every prompt need not be in the vocabulary.
+        let around = guarded(|| self.tokenizer.encode("", true)).map_err(|error| self.failed(error))?;
+        let around = around.get_ids().iter().copied();
+        let largest = self.tokenizer.get_vocab(true).into_values().chain(around).max().unwrap_or_default();
         if (largest as usize) < rows {
             return Ok(());
         }
@@ -102,10 +114,14 @@ impl Tokenizer {
     /// `max_length`.
     ///
     /// # Errors
-    /// If `max_length` has no room for the special tokens.
+    /// If `max_length` has no room for the special tokens, or the prompt is longer than any that is read.
     pub fn encode(&self, prompt: &str, max_length: usize) -> Result<Encoding, TokenizerError> {
+        let (bytes, most) = (prompt.len(), limits::LONGEST_PROMPT);
+        if bytes > most {
+            return Err(TokenizerError::TooLong { bytes, most });
+        }
         let mut encoding =
-            guarded(|| self.tokenizer.encode(prompt, false)).map_err(TokenizerError::failed)?;
+            guarded(|| self.tokenizer.encode(prompt, false)).map_err(|error| self.failed(error))?;
         let special = self.special();
         let room = max_length.checked_sub(special).ok_or(TokenizerError::TooShort { max_length, special })?;
         let cut = encoding.get_offsets().get(room).map(|&(start, _)| {
@@ -113,10 +129,16 @@ impl Tokenizer {
             prompt[prompt.floor_char_boundary(start)..].to_owned()
         });
         encoding.truncate(room, 0, TruncationDirection::Right);
-        let encoding =
-            guarded(|| self.tokenizer.post_process(encoding, None, true)).map_err(TokenizerError::failed)?;
+        // What was cut would be put together with everything around it, in all ways.
+        encoding.take_overflowing();
+        let encoding = guarded(|| self.tokenizer.post_process(encoding, None, true))
+            .map_err(|error| self.failed(error))?;
 
         let tokens = encoding.len();
+        if tokens > max_length {
+            let why = format!("its post_processor makes {tokens} tokens of at most {max_length}");
+            return Err(self.failed(why.into()));
+        }
         let mut ids: Vec<i32> = encoding.get_ids().iter().map(|&id| id as i32).collect();
         ids.resize(max_length, self.pad as i32);
         Ok(Encoding { ids, tokens, cut })

@@ -1,5 +1,6 @@
 //! The special tokens that a tokenizer's folder names, found as transformers finds them.
 
+use super::limits::{self, MOST_ADDED};
 use super::{TokenizerError, file};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -77,11 +78,18 @@ impl SpecialTokens {
     /// Reads the files in `folder`. `special_tokens_map.json` counts only beside configurations
     /// without `added_tokens_decoder`, which older versions of transformers wrote.
     pub(super) fn read(folder: &Path) -> Result<Self, TokenizerError> {
-        let config: Self = read_json(&folder.join("tokenizer_config.json"))?;
+        let read = |name: &str| {
+            let path = folder.join(name);
+            let tokens: Self = read_json(&path)?;
+            limits::check_tokens(tokens.contents().into_iter(), MOST_ADDED)
+                .map_err(|why| file::malformed(&path, why))?;
+            Ok(tokens)
+        };
+        let config = read("tokenizer_config.json")?;
         if config.added_tokens_decoder.is_some() {
             return Ok(config);
         }
-        let map: Self = read_json(&folder.join("special_tokens_map.json"))?;
+        let map = read("special_tokens_map.json")?;
         Ok(Self {
             bos_token: map.bos_token.or(config.bos_token),
             eos_token: map.eos_token.or(config.eos_token),

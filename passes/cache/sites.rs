@@ -2,7 +2,7 @@
 
 use reflux_ir::op::{Binary, Op, OpKind};
 use reflux_ir::{Graph, Rate, ValueId};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Where blocks close their residual: all `x + f(x)`. Of those, the last of all blocks are what the rest of the step is
 /// made of; nothing else of the blocks has to be carried.
@@ -27,9 +27,11 @@ pub fn last(graph: &Graph, sites: &[ValueId]) -> Vec<ValueId> {
 /// What every block adds to its residual: of `x + gate · u`, `u` where the gate is made without `x`, and of `x + u` all of
 /// `u`.
 pub fn residual_updates(graph: &Graph) -> Vec<ValueId> {
+    let between = Between::of(graph);
     let update = |Residual { stream, update, .. }: Residual| match graph[update].op {
         Op::Binary(Binary::Mul) => {
-            let is_gated = |&factor: &ValueId| graph.depends_on(factor, stream);
+            let is_gated =
+                |&factor: &ValueId| factor == stream || between.made_of(factor, stream).contains(&factor);
             let factors: Vec<_> = graph.operands(update).into_iter().filter(is_gated).collect();
             if let [only] = factors[..] { only } else { update }
         }
@@ -64,6 +66,7 @@ pub fn attention_results(graph: &Graph) -> Vec<ValueId> {
 
 /// What results are made of where `sites` are given.
 pub fn needed_besides(graph: &Graph, sites: &[ValueId]) -> HashSet<ValueId> {
+    let sites: HashSet<ValueId> = sites.iter().copied().collect();
     let mut needed = HashSet::new();
     let mut open: Vec<ValueId> = graph.outputs().iter().map(|output| output.value).collect();
     while let Some(id) = open.pop() {
@@ -83,15 +86,15 @@ struct Residual {
 
 /// Every sum of a value and something that a product makes of it, which changes from step to step, in program order.
 fn residuals(graph: &Graph) -> Vec<Residual> {
+    let between = Between::of(graph);
     let residual = |sum: ValueId| {
         let node = &graph[sum];
         if node.op != Op::from(Binary::Add) || node.fact.rate < Rate::Latent {
             return None;
         }
         let [a, b] = [graph.operands(sum)[0], graph.operands(sum)[1]];
-        let is_stream = |x, update| {
-            x != update && graph[x].fact.same_type(&node.fact) && is_made_by_product(graph, update, x)
-        };
+        let is_stream =
+            |x, update| x != update && graph[x].fact.same_type(&node.fact) && between.has_product(update, x);
         match (is_stream(a, b), is_stream(b, a)) {
             (true, _) => Some(Residual { sum, stream: a, update: b }),
             (_, true) => Some(Residual { sum, stream: b, update: a }),
@@ -101,19 +104,41 @@ fn residuals(graph: &Graph) -> Vec<Residual> {
     graph.order().into_iter().filter_map(residual).collect()
 }
 
-/// Whether a product (or attention, or convolution) of `stream` is on the way to `update`. Element-wise work alone, as
-/// in `n + n · scale`, makes no block.
-fn is_made_by_product(graph: &Graph, update: ValueId, stream: ValueId) -> bool {
-    let mut open = vec![update];
-    let mut seen = HashSet::new();
-    while let Some(id) = open.pop() {
-        if id == stream || !seen.insert(id) || !graph.depends_on(id, stream) {
-            continue;
-        }
-        if graph[id].op.kind() == OpKind::Contraction {
-            return true;
-        }
-        open.extend(graph.operands(id));
+/// What lies between two values of a graph. Only that is looked at: a graph has many residuals, and is much longer than any.
+struct Between<'g> {
+    graph: &'g Graph,
+    place: HashMap<ValueId, usize>,
+}
+
+impl<'g> Between<'g> {
+    fn of(graph: &'g Graph) -> Self {
+        let place = graph.order().into_iter().enumerate().map(|(at, id)| (id, at)).collect();
+        Self { graph, place }
     }
-    false
+
+    /// What `end` is made of, itself included, that is made of `start`, which is left out.
+    fn made_of(&self, end: ValueId, start: ValueId) -> HashSet<ValueId> {
+        let first = self.place[&start];
+        let (mut open, mut seen) = (vec![end], BTreeMap::new());
+        while let Some(id) = open.pop() {
+            let place = self.place[&id];
+            if place > first && seen.insert(place, id).is_none() {
+                open.extend(self.graph.operands(id));
+            }
+        }
+        let mut found = HashSet::from([start]);
+        for id in seen.into_values() {
+            if self.graph.operands(id).iter().any(|operand| found.contains(operand)) {
+                found.insert(id);
+            }
+        }
+        found.remove(&start);
+        found
+    }
+
+    /// Whether a product (or attention, or convolution) of `stream` is on the way to `update`. Element-wise work alone, as
+    /// in `n + n · scale`, makes no block.
+    fn has_product(&self, update: ValueId, stream: ValueId) -> bool {
+        self.made_of(update, stream).into_iter().any(|id| self.graph[id].op.kind() == OpKind::Contraction)
+    }
 }

@@ -78,6 +78,25 @@ pub struct Extracted {
 const MOST_CHOICES: usize = 1_000;
 const MOST_WORK: usize = 1_000_000;
 
+/// How many classes and candidates the searches for all regions of a program may visit together, which is half a second's work.
+/// FLUX.1 has regions of three kinds, and each stays within the limit of one.
+const MOST_WORK_IN_ALL: usize = 8_000_000;
+
+/// What the searches for the regions of a program have visited so far.
+#[derive(Debug, Default)]
+pub struct Effort(Cell<usize>);
+
+impl Effort {
+    /// What one more search may visit.
+    fn left(&self) -> usize {
+        MOST_WORK_IN_ALL.saturating_sub(self.0.get()).min(MOST_WORK)
+    }
+
+    fn spend(&self, work: usize) {
+        self.0.set(self.0.get().saturating_add(work));
+    }
+}
+
 /// The terms that make `roots`. Leaves need the classes that `leaves` says: outside, they are made of those.
 pub fn extract(
     terms: &Terms,
@@ -85,14 +104,16 @@ pub fn extract(
     leaves: &HashMap<Name, Vec<Id>>,
     machine: &Machine,
     extraction: Extraction,
+    effort: &Effort,
 ) -> Extracted {
-    let problem = Problem::new(terms, roots, leaves, machine);
+    let problem = Problem { most_work: effort.left(), ..Problem::new(terms, roots, leaves, machine) };
     let (greedy, tree) = problem.greedy();
     let greedy_price = problem.price_of(&greedy);
     let (chosen, is_cut_short) = match extraction {
         Extraction::Best => BranchAndBound::run(&problem, greedy),
         Extraction::Worst => (problem.worst(), false),
     };
+    effort.spend(problem.work.get());
     let price = problem.price_of(&chosen);
     let terms =
         problem.needed(&chosen).into_iter().map(|class| (problem.ids[class], chosen[&class].term.clone()));
@@ -118,8 +139,9 @@ struct Problem {
     classes: Vec<Vec<Rc<Candidate>>>,
     /// What is needed in any case.
     roots: FixedBitSet,
-    /// Work done so far, for this problem and its parts.
+    /// Work done so far, for this problem and its parts, and the limit of that.
     work: Rc<Cell<usize>>,
+    most_work: usize,
 }
 
 impl Problem {
@@ -149,7 +171,7 @@ impl Problem {
             classes.push(candidates.into_iter().map(Rc::new).collect());
         }
         let roots = roots.iter().map(|&id| place(id)).collect();
-        Self { roots, ids: ids.into(), classes, work: Rc::default() }
+        Self { roots, ids: ids.into(), classes, work: Rc::default(), most_work: MOST_WORK }
     }
 
     fn count(&self, work: usize) {
@@ -158,7 +180,7 @@ impl Problem {
 
     /// Whether the limit is reached.
     fn is_tired(&self) -> bool {
-        self.work.get() >= MOST_WORK
+        self.work.get() >= self.most_work
     }
 
     /// For each class the candidate that is cheapest if nothing is shared, and what the roots cost then.
@@ -554,7 +576,7 @@ mod tests {
         let classes: Vec<_> = (0..classes).map(&mut candidates).collect();
         let roots = [classes.len() - 1, classes.len() / 2].into_iter().collect();
         let ids = (0..classes.len()).map(Id::from).collect();
-        Problem { ids, classes, roots, work: Rc::default() }
+        Problem { ids, classes, roots, work: Rc::default(), most_work: MOST_WORK }
     }
 
     /// The least price of all choices that can be made, by trying them all.

@@ -1,6 +1,6 @@
 //! The plan for regions of one outline, and its application to a graph.
 
-use super::extract::{Extracted, Extraction, extract};
+use super::extract::{Effort, Extracted, Extraction, extract};
 use super::region::{Leaf, Names, Outline, OutlineOperand, OutlinedOp, Region};
 use super::rules::{Breadth, FuseRule, Run, Tally};
 use super::term::{ENode, Facts, Terms, What};
@@ -130,6 +130,7 @@ pub struct FusionPlanner<'a> {
     pub machine: &'a Machine,
     pub extraction: Extraction,
     pub allowance: Allowance,
+    pub effort: Effort,
 }
 
 impl FusionPlanner<'_> {
@@ -145,7 +146,8 @@ impl FusionPlanner<'_> {
         let roots: Vec<Id> = outline.outputs.iter().map(|&index| class(index)).collect();
         let made_of = |leaf: &Leaf| leaf.made_of.iter().map(|&index| class(index)).collect();
         let leaves = outline.leaves.iter().enumerate().map(|(at, leaf)| (leaf_name(at), made_of(leaf)));
-        let extracted = extract(terms, &roots, &leaves.collect(), self.machine, self.extraction);
+        let extracted =
+            extract(terms, &roots, &leaves.collect(), self.machine, self.extraction, &self.effort);
         let mut build = Build::new(outline, terms, &ids, &extracted.terms);
         let outputs = roots.iter().map(|&root| build.source(root)).collect();
         let ops = build.ops;

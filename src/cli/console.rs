@@ -13,7 +13,28 @@ pub fn say(message: impl Display) {
 /// The same for a text that includes its line ends.
 pub fn say_all(text: impl Display) {
     let text = text.to_string();
-    let _ = std::io::stderr().lock().write_all(escaped(&text).as_bytes());
+    let _ = std::io::stderr().lock().write_all(shortened(&escaped(&text)).as_bytes());
+}
+
+/// `text` without most of any very long line: messages quote names in files, which may be of any length.
+fn shortened(text: &str) -> Cow<'_, str> {
+    const LONGEST: usize = 4_000;
+    if text.len() <= LONGEST {
+        return Cow::Borrowed(text);
+    }
+    let line = |line: &str| match line.char_indices().nth(LONGEST) {
+        Some((at, _)) => {
+            let cut = &line[at..];
+            format!(
+                "{}… ({} more bytes){}",
+                &line[..at],
+                cut.len(),
+                if cut.ends_with('\n') { "\n" } else { "" }
+            )
+        }
+        None => line.to_owned(),
+    };
+    Cow::Owned(text.split_inclusive('\n').map(line).collect())
 }
 
 /// Prints a result to standard output. It is not an error if the reader stops (`| head`).
@@ -61,6 +82,15 @@ fn is_obeyed(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn very_long_lines_are_cut() {
+        let text = "a\n".repeat(3_000);
+        assert_eq!(shortened(&text), text);
+        let text = format!("a\n{}\nb", "é".repeat(5_000));
+        let lines: Vec<String> = shortened(&text).lines().map(str::to_owned).collect();
+        assert_eq!(lines, ["a", &format!("{}… (2001 more bytes)", "é".repeat(4_000)), "b"]);
+    }
 
     #[test]
     fn what_terminals_obey_is_written_out() {

@@ -7,12 +7,13 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::StrDeserializer;
+use std::io::Read;
 use std::path::Path;
 
 /// All tensors of a safetensors file.
 pub fn read(path: &Path) -> Result<Vec<(String, HostTensor)>, Error> {
-    let bytes = std::fs::read(path).map_err(|error| Error::Read { path: path.to_owned(), error })?;
     let bad = |why: String| Error::Tensors { path: path.to_owned(), why };
+    let bytes = read_whole(path).map_err(|error| Error::Read { path: path.to_owned(), error })?;
     let file = SafeTensors::deserialize(&bytes)
         .map_err(|error| bad(format!("not a valid safetensors file: {error}")))?;
     let mut tensors = Vec::new();
@@ -23,6 +24,28 @@ pub fn read(path: &Path) -> Result<Vec<(String, HostTensor)>, Error> {
         tensors.push((name.to_owned(), host));
     }
     Ok(tensors)
+}
+
+/// Bytes of the number that a file begins with, which is the length of its header.
+const LENGTH: usize = 8;
+
+/// The format's limit on headers.
+const LONGEST_HEADER: u64 = 100_000_000;
+
+/// As much of a file as its header says that there is, and a byte more, which tells whether it is longer: a pipe says nothing of
+/// its length, and a device may have no end.
+fn read_whole(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut file = std::fs::File::open(path)?;
+    let mut bytes = Vec::new();
+    file.by_ref().take(LENGTH as u64).read_to_end(&mut bytes)?;
+    let Some(length) = bytes.first_chunk().map(|length| u64::from_le_bytes(*length)) else {
+        return Ok(bytes);
+    };
+    // What is no header will be found to be none.
+    file.by_ref().take(length.min(LONGEST_HEADER)).read_to_end(&mut bytes)?;
+    let data = SafeTensors::read_metadata(&bytes).map_or(0, |(_, metadata)| metadata.data_len());
+    file.take(data as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn host_tensor(view: &TensorView) -> Option<HostTensor> {

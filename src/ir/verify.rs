@@ -72,7 +72,7 @@ pub fn verify(program: &Program) -> Result<(), VerifyError> {
     for (stage, graph) in program.stages() {
         Checker { stage, graph, violations: &mut violations }.check();
     }
-    Wiring { program, violations: &mut violations }.check();
+    Wiring::new(program, &mut violations).check();
     if violations.is_empty() {
         Ok(())
     } else {

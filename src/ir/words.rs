@@ -35,6 +35,16 @@ fn of_other(error: &io::Error) -> String {
     }
 }
 
+/// `message` without most of what it quotes, should that be very long.
+pub fn shortened(mut message: String) -> String {
+    const LONGEST: usize = 600;
+    if let Some((at, _)) = message.char_indices().nth(LONGEST) {
+        message.truncate(at);
+        message.push('…');
+    }
+    message
+}
+
 /// `a, b or c`.
 pub fn either(names: &[String]) -> String {
     match names {
@@ -61,7 +71,7 @@ pub fn of_serde(text: &str) -> String {
         Some(at) => text.split_at(at),
         None => (text, ""),
     };
-    format!("{}{place}", plain(what))
+    format!("{}{place}", shortened(plain(what)))
 }
 
 fn plain(what: &str) -> String {

@@ -12,7 +12,7 @@ use super::prompt;
 use super::report::{Event, Picture, Record, Report};
 use super::request::Request;
 use super::resolved::Resolved;
-use super::text::Prompts;
+use super::text::{Encoded, Prompts};
 use crate::Error;
 use reflux_ir::pass::Pipeline;
 use reflux_ir::{DType, HostTensor, Program};
@@ -222,16 +222,20 @@ impl DiffusionPipeline {
         let pictures = Pictures::encode(&request, &mut self.networks, &mut draws, &mut record)?;
         let mut noise = InitialLatents::of(&request, self.networks.config(), draws)?;
         record.warnings.extend(request.prompts.iter().filter_map(|prompt| prompt::warning(prompt)));
-        let mut conditioning = self.prompts.encode(&mut self.networks, &request, &mut record)?;
-        for conditioning in &mut conditioning {
-            conditioning.extend(pictures.inputs(request.sizes_of(self.networks.family().denoiser()).batch));
-        }
-        self.meter.look();
+        let batch = request.sizes_of(self.networks.family().denoiser()).batch;
+        let mut encoded = Encoded::default();
         for index in request.pictures() {
-            let conditioning = &conditioning[request.prompt_of(index)];
-            let networks = &mut self.networks;
+            let (prompt, networks) = (request.prompt_of(index), &mut self.networks);
+            if encoded.of(prompt).is_none() {
+                // The last ones go first, so that the two are never in memory together.
+                drop(std::mem::take(&mut encoded));
+                encoded = self.prompts.encode(prompt, networks, &request, &mut record)?;
+                self.meter.look();
+            }
+            let mut conditioning = encoded.of(prompt).expect("it has just been encoded").clone();
+            conditioning.extend(pictures.inputs(batch));
             let start = pictures.start(noise.next(), &schedule);
-            let latents = denoise(networks, start, conditioning, &schedule, &request, index, &mut record)?;
+            let latents = denoise(networks, start, &conditioning, &schedule, &request, index, &mut record)?;
             self.meter.look();
             let image = self.decode(&latents, index, &request, &mut record)?;
             record.leave();

@@ -40,7 +40,8 @@ impl Replay {
         let noise = InitialLatents::of(&request, model, draws)?.next();
         let mut nothing = |_: Event| {};
         let mut record = Record::new(&mut nothing);
-        let conditioning = prompts.encode(&mut networks, &request, &mut record)?.swap_remove(0);
+        let encoded = prompts.encode(0, &mut networks, &request, &mut record)?;
+        let conditioning = encoded.of(0).expect("there is a prompt").clone();
         Ok(Self { networks, request, schedule, noise, conditioning })
     }
 

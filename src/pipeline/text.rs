@@ -8,6 +8,7 @@ use reflux_ir::HostTensor;
 use reflux_ir::pass::counted;
 use reflux_models::tokenizer::{Encoding, Tokenizer};
 use reflux_models::{ModelConfig, ModelFiles, TextEncoder, names};
+use std::ops::Range;
 
 /// The most characters of a prompt that a warning shows.
 const SHOWN: usize = 80;
@@ -15,6 +16,24 @@ const SHOWN: usize = 80;
 /// The denoiser's conditioning: the value of each input that a text encoder makes. With classifier-free guidance it has
 /// a batch of two, of the prompt and of the negative prompt.
 pub(super) type Conditioning = Vec<(&'static str, HostTensor)>;
+
+/// How many prompts are encoded before the first of them is drawn: text encoders may have to be loaded for them, and what
+/// T5 makes of a prompt takes 8 MB.
+const PROMPTS_AT_ONCE: usize = 32;
+
+/// The conditioning of some prompts.
+#[derive(Default)]
+pub(super) struct Encoded {
+    prompts: Range<usize>,
+    conditioning: Vec<Conditioning>,
+}
+
+impl Encoded {
+    /// The conditioning of the prompt of number `index`, if it is one of these.
+    pub fn of(&self, index: usize) -> Option<&Conditioning> {
+        self.conditioning.get(index.checked_sub(self.prompts.start)?)
+    }
+}
 
 /// A text encoder and its tokenizer. With random weights there is no tokenizer, since prompts make no difference.
 struct PromptReader {
@@ -50,16 +69,19 @@ impl Prompts {
         Ok(Self(model.text_encoders().into_iter().map(reader).collect::<Result<_, Error>>()?))
     }
 
-    /// Encodes each prompt, and with each the negative prompt if it is used.
+    /// Encodes the prompt of number `index` and some after it, and with each the negative prompt if it is used.
     pub fn encode(
         &self,
+        index: usize,
         networks: &mut Networks,
         request: &Resolved,
         record: &mut Record,
-    ) -> Result<Vec<Conditioning>, Error> {
-        let encoded =
-            request.prompts.iter().map(|prompt| self.encode_prompt(prompt, networks, request, record));
-        encoded.collect()
+    ) -> Result<Encoded, Error> {
+        let prompts = index..request.prompts.len().min(index + PROMPTS_AT_ONCE);
+        let encoded = request.prompts[prompts.clone()]
+            .iter()
+            .map(|prompt| self.encode_prompt(prompt, networks, request, record));
+        Ok(Encoded { conditioning: encoded.collect::<Result<_, _>>()?, prompts })
     }
 
     fn encode_prompt(

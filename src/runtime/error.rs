@@ -48,6 +48,10 @@ pub enum RunError {
          compute its `%choice`", numbered(.choices)
     )]
     NoSuchChoice { step: usize, probe: Name, index: i32, choices: Vec<Name> },
+    #[error(
+        "`{op}` is to take number {index} of {entries}, counted from 0, of `{table}`; see what gives it such a number"
+    )]
+    NoSuchEntry { op: &'static str, index: i32, entries: usize, table: Fact },
     #[error("the backend failed at `{line}`: {message}")]
     Backend { line: String, message: String },
 }

@@ -3,7 +3,8 @@ use crate::{DType, Fact};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
-/// Rows of a table: `ids` is `i32[…]`, the table `[rows, dim]`, the result `[…, dim]`.
+/// Rows of a table: `ids` is `i32[…]`, the table `[rows, dim]`, the result `[…, dim]`. An id outside 0…rows−1 is an error on the
+/// processor; a GPU takes the first or the last row then.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Embedding {}

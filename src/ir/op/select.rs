@@ -5,7 +5,8 @@ use std::ops::RangeInclusive;
 
 /// One entry along an axis: with a scalar index, `x[i]`; with an index `[batch]`, `out[b] = x[b, i[b]]`; and so on.
 ///
-/// The index is `i32` of shape *p*, `x` is `p ++ [n] ++ rest`, the result `p ++ rest`.
+/// The index is `i32` of shape *p*, `x` is `p ++ [n] ++ rest`, the result `p ++ rest`. An index outside 0…n−1 is an error on the
+/// processor; a GPU takes the first or the last entry then, and never one of another `x[b]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Select {}

@@ -41,13 +41,19 @@ impl Graph {
                 output.value = new;
             }
         }
-        self.update_rates(new);
+        // A value may have very many readers, each of very many values; most replacements change no rate.
+        if self[new].fact.rate != self[old].fact.rate {
+            self.update_rates(new);
+        }
     }
 
     /// Brings a fused op, whose operands have changed, into its one form.
     fn normalize(&mut self, id: ValueId) {
+        if !self[id].op.is_fused() {
+            return;
+        }
         let operands = self.operands(id);
-        if self[id].op.is_fused() && !self.is_normal(&operands) {
+        if !self.is_normal(&operands) {
             let (op, operands) = self.normal_form(self[id].op.clone(), operands);
             self.dag[id.0].op = op;
             let edges: Vec<_> =

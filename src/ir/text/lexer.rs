@@ -1,5 +1,6 @@
 //! The lexer, and errors that point into the text.
 
+use crate::words;
 use std::fmt;
 
 /// A stretch of one line.
@@ -25,18 +26,8 @@ pub struct ParseError {
 impl ParseError {
     pub(super) fn new(source: &str, span: Span, message: impl Into<String>) -> Self {
         let source_line = source.lines().nth(span.line.saturating_sub(1)).unwrap_or_default().to_owned();
-        Self { message: shortened(message.into()), span, source_line }
+        Self { message: words::shortened(message.into()), span, source_line }
     }
-}
-
-/// `message` without most of what it quotes, should that be very long: the line is shown besides.
-fn shortened(mut message: String) -> String {
-    const LONGEST: usize = 600;
-    if let Some((at, _)) = message.char_indices().nth(LONGEST) {
-        message.truncate(at);
-        message.push('…');
-    }
-    message
 }
 
 impl fmt::Display for ParseError {

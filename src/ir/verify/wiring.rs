@@ -15,11 +15,18 @@ type Results<'a> = Vec<(&'a Name, String)>;
 
 /// Invariants 7, 8 and 10 to 16.
 pub(super) struct Wiring<'a> {
-    pub program: &'a Program,
-    pub violations: &'a mut Vec<Violation>,
+    program: &'a Program,
+    violations: &'a mut Vec<Violation>,
+    /// The types of what is carried; there may be very many.
+    carried: HashMap<&'a Name, &'a Fact>,
 }
 
-impl Wiring<'_> {
+impl<'a> Wiring<'a> {
+    pub fn new(program: &'a Program, violations: &'a mut Vec<Violation>) -> Self {
+        let carried = program.carries.iter().map(|carry| (&carry.name, &carry.fact)).collect();
+        Self { program, violations, carried }
+    }
+
     pub fn check(&mut self) {
         let mut known: BTreeMap<&Name, Fact> = BTreeMap::new();
         for Declaration { name, fact } in self.program.inputs.iter().chain(&self.program.carries) {
@@ -135,16 +142,16 @@ impl Wiring<'_> {
         let mut results = Vec::new();
         for output in graph.outputs() {
             let fact = &graph[output.value].fact;
-            match self.program.carries.iter().find(|carry| carry.name == output.label) {
+            match self.carried.get(&output.label) {
                 None if !is_plain(fact) => {
                     let message =
                         format!("the result `%{}` is {fact}, which nothing outside can read", output.label);
                     self.report(Some(stage), message);
                 }
                 None => results.push((&output.label, fact.to_string())),
-                Some(carry) if carry.fact.same_type(fact) => {}
-                Some(carry) => {
-                    let message = format!("`%{}` is carried as {}, not as {fact}", carry.name, carry.fact);
+                Some(carried) if carried.same_type(fact) => {}
+                Some(carried) => {
+                    let message = format!("`%{}` is carried as {carried}, not as {fact}", output.label);
                     self.report(Some(stage), message);
                 }
             }
@@ -245,7 +252,7 @@ impl Wiring<'_> {
         let has_written = if self.program.probes.is_empty() { "has written" } else { "has surely written" };
         for &id in graph.inputs() {
             let input = &graph[id].name;
-            if self.program.is_carried(input) && !written.contains(input) && unwritten.insert(input) {
+            if self.carried.contains_key(input) && !written.contains(input) && unwritten.insert(input) {
                 let message = format!("step {step} reads `%{input}` before any step {has_written} it");
                 self.report(Some(&Stage::Variant(name.clone())), message);
             }
@@ -258,7 +265,7 @@ impl Wiring<'_> {
             .outputs()
             .iter()
             .map(|output| &output.label)
-            .filter(|label| self.program.is_carried(label))
+            .filter(|label| self.carried.contains_key(label))
             .collect()
     }
 

@@ -16,6 +16,24 @@ pub fn embedding<B: BurnBackend>(ids: IntTensor<B>, table: FloatTensor<B>, fact:
     B::float_reshape(B::float_select(table, 0, flat), burn_shape(&fact.shape))
 }
 
+/// Refuses an `index` beyond the entries of `table` along `axis`: of several tables in one tensor, another one would be read.
+pub fn check_entries<B: BurnBackend>(
+    index: &Value<B>,
+    fact: &Fact,
+    op: &'static str,
+    table: &Fact,
+    axis: usize,
+) -> Result<(), RunError> {
+    let entries = table.shape[axis];
+    let host = index.clone().download(fact, op)?;
+    let mut indices =
+        host.bytes.chunks_exact(4).map(|bytes| i32::from_le_bytes(bytes.try_into().expect("four")));
+    match indices.find(|&index| !usize::try_from(index).is_ok_and(|index| index < entries)) {
+        None => Ok(()),
+        Some(index) => Err(RunError::NoSuchEntry { op, index, entries, table: table.clone() }),
+    }
+}
+
 /// See [`reflux_ir::op::Argmax`]. Computed on the host, where the first of equal elements is sure to win.
 pub fn argmax<B: BurnBackend>(x: Value<B>, fact: &Fact, device: &B::Device) -> Result<Value<B>, RunError> {
     let host = x.download(fact, "argmax")?;

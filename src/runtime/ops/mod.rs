@@ -112,9 +112,17 @@ pub fn composed_op<B: BurnBackend>(
         Op::GroupNorm(op) => {
             norm::group_norm::<B>(op, next().float(device), next().float(device), next().float(device))
         }
-        Op::Embedding(_) => data::embedding::<B>(next().int(device), next().float(device), fact),
+        Op::Embedding(_) => {
+            let ids = next();
+            data::check_entries(&ids, &inputs[0], "embedding", &inputs[1], 0)?;
+            data::embedding::<B>(ids.int(device), next().float(device), fact)
+        }
         Op::Argmax(_) => return data::argmax(next(), &inputs[0], device),
-        Op::Select(_) => return data::select(next(), next(), &inputs[1], fact, device),
+        Op::Select(_) => {
+            let (x, index) = (next(), next());
+            data::check_entries(&index, &inputs[1], "select", &inputs[0], inputs[1].shape.len())?;
+            return data::select(x, index, &inputs[1], fact, device);
+        }
         Op::Reshape(op) => return Ok(data::reshape(next(), &op.shape)),
         Op::Transpose(op) => return Ok(data::transpose(next(), &op.perm)),
         Op::Slice(op) => return Ok(data::slice(next(), op)),

@@ -1,6 +1,6 @@
 //! Autotuning: measures once which of several equivalent kernels is the fastest on this device, and caches the result.
 
-use super::cache::{KernelCache, keep};
+use super::cache::{KernelCache, keep, kept};
 use super::compile::nvrtc_version;
 use super::plan::{Launch, LaunchPlan};
 use super::source::Kernel;
@@ -45,8 +45,8 @@ impl Autotuner {
     }
 
     fn known(&self, kernels: &[Kernel]) -> Option<usize> {
-        let kept = std::fs::read_to_string(self.path(kernels)?).ok()?;
-        kept.trim().parse().ok().filter(|&chosen| chosen < kernels.len())
+        let chosen = String::from_utf8(kept(&self.path(kernels)?)?).ok()?;
+        chosen.parse().ok().filter(|&chosen| chosen < kernels.len())
     }
 
     fn path(&self, kernels: &[Kernel]) -> Option<PathBuf> {

@@ -1,6 +1,6 @@
 //! Compilation of kernels by NVRTC, with a cache on disk.
 
-use super::cache::{KernelCache, keep};
+use super::cache::{KernelCache, keep, kept};
 use cudarc::nvrtc::{result, sys};
 use std::ffi::{CStr, CString};
 
@@ -43,14 +43,12 @@ impl Compiler {
     /// The cubin of `text`, which contains one kernel, `name`.
     pub fn compile(&self, name: &str, text: &str) -> Result<Vec<u8>, CompileError> {
         let key = format!("{}\n{}\n{text}", nvrtc_version(), self.arch);
-        let kept = self.cache.path(&key, "cubin");
-        if let Some(cubin) =
-            kept.as_ref().and_then(|path| std::fs::read(path).ok()).filter(|cubin| !cubin.is_empty())
-        {
+        let path = self.cache.path(&key, "cubin");
+        if let Some(cubin) = path.as_deref().and_then(kept) {
             return Ok(cubin);
         }
         let (cubin, _) = self.run(name, text, &[])?;
-        if let Some(path) = kept {
+        if let Some(path) = path {
             keep(&path, &cubin);
         }
         Ok(cubin)
