@@ -233,18 +233,14 @@ impl Pipeline {
             };
             let bringing =
                 (0..self.passes.len()).find(|&other| self.passes[other].pass.brings().contains(&property));
-            let fix = match bringing {
-                Some(other) => format!("put `{}` before `{pass_text}`", self.text_of(other)),
-                None => format!("run `{pass_text}` on an earlier form of the program"),
+            let (fix, possible) = match bringing {
+                Some(other) => (format!("put `{}` before `{pass_text}`", self.text_of(other)), None),
+                None => {
+                    (format!("run `{pass_text}` on an earlier form of the program"), self.possible(program))
+                }
             };
-            let advice = self.possible(program).map(|passes| Advice::Passes(passes.to_string()));
-            return OrderError {
-                pass: pass_text,
-                property,
-                because,
-                fix,
-                advice: advice.into_iter().collect(),
-            };
+            let advice = possible.map(|passes| Advice::Passes(passes.to_string())).into_iter().collect();
+            return OrderError { pass: pass_text, property, because, fix, advice };
         };
         let culprit_text = self.text_of(culprit);
         let because = format!("this no longer holds after `{culprit_text}`");
