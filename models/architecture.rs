@@ -34,6 +34,20 @@ pub enum Untold {
     Why(String),
 }
 
+/// The extent of a tensor along an axis.
+///
+/// # Errors
+/// The tensor's name, if there is no such extent.
+pub(crate) fn extent(shape: ShapeOf, name: &str, axis: usize) -> Result<usize, Untold> {
+    let extent = shape(name).and_then(|shape| shape.get(axis).copied()).filter(|&extent| extent > 0);
+    extent.ok_or_else(|| Untold::Tensor(name.to_owned()))
+}
+
+/// How many tensors there are whose names `name` makes of 0, 1, ….
+pub(crate) fn count(shape: ShapeOf, name: impl Fn(usize) -> String) -> usize {
+    (0..).take_while(|&index| shape(&name(index)).is_some()).count()
+}
+
 impl PartialEq for Architecture {
     fn eq(&self, other: &Self) -> bool {
         std::ptr::eq(self, other)

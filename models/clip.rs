@@ -1,6 +1,6 @@
 //! The CLIP text encoder (transformers, `models/clip/modeling_clip.py`).
 
-use crate::architecture::Architecture;
+use crate::architecture::{Architecture, Setting, ShapeOf, Untold, count, extent};
 use crate::error::ModelError;
 use crate::names;
 use crate::settings::{Component, EXTENTS, Fixed, LAYERS, Settings, positive, within};
@@ -22,7 +22,7 @@ pub static CLIP: Architecture = Architecture {
         "cond_stage_model.transformer.",
         "model.",
     ],
-    settings: None,
+    settings: Some(settings_of),
     refuse: None,
 };
 
@@ -90,6 +90,40 @@ impl Component for ClipConfig {
         }
         positive("layer_norm_eps", self.layer_norm_eps)
     }
+
+    /// Of OpenAI's CLIP, whose heads have 64 channels and whose MLPs have the quick GELU.
+    fn of_shapes(shape: ShapeOf) -> Result<Self, Untold> {
+        const HEAD: usize = 64;
+        let extent = |name: &str, axis: usize| extent(shape, name, axis);
+        const TOKENS: &str = "text_model.embeddings.token_embedding.weight";
+        const LAYERS: &str = "text_model.encoder.layers";
+        let hidden_size = extent(TOKENS, 1)?;
+        if !hidden_size.is_multiple_of(HEAD) {
+            return Err(Untold::Tensor(TOKENS.into()));
+        }
+        Ok(Self {
+            vocab_size: extent(TOKENS, 0)?,
+            hidden_size,
+            intermediate_size: extent(&format!("{LAYERS}.0.mlp.fc1.weight"), 0)?,
+            num_hidden_layers: count(shape, |index| format!("{LAYERS}.{index}.mlp.fc1.weight")),
+            num_attention_heads: hidden_size / HEAD,
+            max_position_embeddings: extent("text_model.embeddings.position_embedding.weight", 0)?,
+            hidden_act: Activation::QuickGelu,
+            layer_norm_eps: 1e-5,
+            eos_token_id: LEGACY_EOS,
+        })
+    }
+}
+
+/// The settings that tell encoders apart.
+fn settings_of(shape: ShapeOf) -> Vec<Setting> {
+    let Ok(config) = ClipConfig::of_shapes(shape) else { return Vec::new() };
+    vec![
+        ("vocab_size", config.vocab_size.to_string()),
+        ("hidden_size", config.hidden_size.to_string()),
+        ("intermediate_size", config.intermediate_size.to_string()),
+        ("num_hidden_layers", config.num_hidden_layers.to_string()),
+    ]
 }
 
 impl ClipConfig {

@@ -13,7 +13,8 @@ use std::path::PathBuf;
 pub struct Configs {
     pub(crate) folder: PathBuf,
     pub(crate) networks: Vec<(&'static Net, Described)>,
-    pub(crate) scheduler: ConfigFile,
+    /// `None` for a file of weights that has none beside it.
+    pub(crate) scheduler: Option<ConfigFile>,
     /// Unknown settings in the files, which are ignored.
     pub warnings: Vec<String>,
 }
@@ -50,7 +51,7 @@ impl Configs {
                 Ok(part)
             }
             Described::ByWeights(weights) => {
-                let part: P = weights.config()?;
+                let part: P = weights.config(net)?;
                 let checked = part.check().and_then(|()| check(&part));
                 checked.map_err(|why| ModelError::Setting { path: weights.path().to_owned(), why })?;
                 Ok(part)
@@ -58,12 +59,18 @@ impl Configs {
         }
     }
 
-    /// The scheduler's settings.
+    /// The scheduler's settings: those of `built_in` for a file of weights without others.
     ///
     /// # Errors
     /// As [`ConfigFile::component`].
-    pub fn scheduler(&mut self) -> Result<SchedulerConfig, ModelError> {
-        self.scheduler.component(None, &mut self.warnings)
+    pub fn scheduler(
+        &mut self,
+        built_in: impl FnOnce() -> SchedulerConfig,
+    ) -> Result<SchedulerConfig, ModelError> {
+        match &self.scheduler {
+            Some(file) => file.component(None, &mut self.warnings),
+            None => Ok(built_in()),
+        }
     }
 
     /// The error for parts of different models.

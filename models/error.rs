@@ -31,6 +31,11 @@ pub enum ModelError {
     )]
     File { path: PathBuf, options: String },
     #[error(
+        "{} lacks {}: give what is missing with these options, or give the folder of the model with --model and this file with {denoiser}",
+        path.display(), missing.join(", ")
+    )]
+    LacksNetworks { path: PathBuf, missing: Vec<String>, denoiser: String },
+    #[error(
         "{} is not a model: it has no model_index.json (expected a folder in diffusers layout, with {folders}){}",
         folder.display(),
         match files.as_slice() {

@@ -34,7 +34,7 @@ use crate::error::ModelError;
 use crate::geometry::{Geometry, Sizes};
 use crate::net::{Net, Role};
 use crate::scheduler::{Schedule, SchedulerConfig, SchedulerError};
-use crate::tokenizer::OpenTokenizer;
+use crate::tokenizer::{OpenTokenizer, Tokenizer, TokenizerError};
 use reflux_ir::{DType, Program};
 use serde::Serialize;
 use std::fmt::Debug;
@@ -133,6 +133,8 @@ pub struct TextEncoder {
     /// The folder of its tokenizer.
     pub tokenizer: &'static str,
     pub open_tokenizer: OpenTokenizer,
+    /// The tokenizer for a model that is a file of weights, which has no folder with one.
+    pub built_in_tokenizer: fn() -> Result<Tokenizer, TokenizerError>,
     /// Rows of its embedding.
     pub vocab_size: usize,
     /// The number of tokens that it reads; if not given, that of the request.

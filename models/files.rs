@@ -1,5 +1,7 @@
 //! The files of a model.
 
+mod single;
+
 use crate::config_file::ConfigFile;
 use crate::configs::{Configs, Described};
 use crate::families;
@@ -60,11 +62,13 @@ pub struct ModelFiles {
     parts: Parts,
     /// What the folder's `model_index.json` says.
     index: Map<String, Value>,
+    /// The file that is the model, if it is one; the folder is where it is.
+    file: Option<PathBuf>,
 }
 
 impl ModelFiles {
     /// Finds the model: a folder in diffusers layout, the folder of a model in the Hugging Face Hub's local cache,
-    /// or the id of one, such as `black-forest-labs/FLUX.1-dev`. Nothing is downloaded.
+    /// the id of one, such as `black-forest-labs/FLUX.1-dev`, or a file with all of its networks. Nothing is downloaded.
     ///
     /// # Errors
     /// If there is none; the error says what was found instead.
@@ -77,13 +81,10 @@ impl ModelFiles {
     /// # Errors
     /// As there.
     pub fn find_of(families: &[&'static Family], model: &Path, parts: Parts) -> Result<Self, ModelError> {
-        let folder = hub::locate(model).map_err(|error| match error {
-            // A file that is no weights at all is better called by its name.
-            ModelError::File { path, options } => {
-                Weights::open(&path).err().map_or(ModelError::File { path, options }, ModelError::Weights)
-            }
-            other => other,
-        })?;
+        if model.is_file() {
+            return single::find(families, model, parts);
+        }
+        let folder = hub::locate(model)?;
         let index = folder.join(MODEL_INDEX);
         if index.symlink_metadata().is_err() {
             return Err(no_model(folder));
@@ -102,7 +103,7 @@ impl ModelFiles {
         };
         let parts = family.nets.iter().copied().filter_map(|net| part(&net));
         let parts = Parts(parts.collect::<Result<_, _>>()?);
-        Ok(Self { family, folder, parts, index })
+        Ok(Self { family, folder, parts, index, file: None })
     }
 
     /// The family of the model.
@@ -115,8 +116,16 @@ impl ModelFiles {
         &self.folder
     }
 
+    /// Whether the model is a file of weights, for which tokenizers and the scheduler's settings are built in.
+    pub fn is_file(&self) -> bool {
+        self.file.is_some()
+    }
+
     /// The name of the model: its id if it is in the Hub's cache, else the name of its folder.
     pub fn name(&self) -> Option<String> {
+        if let Some(file) = &self.file {
+            return Some(file.file_stem()?.to_string_lossy().into_owned());
+        }
         let folder = self.folder.canonicalize().unwrap_or_else(|_| self.folder.clone());
         hub::id_of(&folder).or_else(|| Some(folder.file_name()?.to_string_lossy().into_owned()))
     }
@@ -177,7 +186,9 @@ impl ModelFiles {
             Ok((*net, described))
         };
         let networks = self.family.nets.iter().map(described).collect::<Result<_, ModelError>>()?;
-        let scheduler = ConfigFile::open(&self.scheduler_path())?;
+        let path = self.scheduler_path();
+        let is_built_in = self.file.is_some() && path.symlink_metadata().is_err();
+        let scheduler = if is_built_in { None } else { Some(ConfigFile::open(&path)?) };
         let unused = model_index::unused(&self.index, self.family);
         let unused = (!unused.is_empty()).then(|| {
             let (path, names) = (self.folder.join(MODEL_INDEX), unused.join("`, `"));
@@ -195,7 +206,7 @@ impl ModelFiles {
         };
         let networks = self.family.nets.iter().filter(|net| !is_told(net));
         let mut missing: Vec<String> = networks.map(|net| format!("{}/{CONFIG}", net.folder)).collect();
-        if self.scheduler_path().symlink_metadata().is_err() {
+        if self.file.is_none() && self.scheduler_path().symlink_metadata().is_err() {
             missing.push(format!("{SCHEDULER}/{SCHEDULER_CONFIG}"));
         }
         if missing.is_empty() {

@@ -51,12 +51,6 @@ pub(crate) fn recognise(head: &[u8]) -> Option<Foreign> {
     if head.starts_with(LFS) {
         return Some(lfs_pointer(head));
     }
-    if head.starts_with(b"GGUF") {
-        let network = architecture(head).map_or_else(String::new, |name| format!(" (architecture `{name}`)"));
-        let advice = "Reflux reads safetensors and cannot read GGUF yet: give the safetensors file that it was made from, and \
-                      quantize it here, for example with --passes \"quantize(int8wo)\"";
-        return Some(Foreign::new(format!("a GGUF file{network}"), advice));
-    }
     let text = head.trim_ascii_start();
     let is_markup =
         |start: &&str| text.get(..start.len()).is_some_and(|s| s.eq_ignore_ascii_case(start.as_bytes()));
@@ -76,20 +70,6 @@ fn lfs_pointer(head: &[u8]) -> Foreign {
     let advice =
         "the file itself was not downloaded: run `git lfs install` and `git lfs pull` in the model's folder";
     Foreign::new(format!("a Git LFS pointer{size}"), advice)
-}
-
-/// The network in a GGUF file: the value of `general.architecture`, if that is the first key, as in all common files.
-fn architecture(head: &[u8]) -> Option<&str> {
-    const KEY: &[u8] = b"general.architecture";
-    const STRING: u32 = 8;
-    // Magic, version and two counts; then a key and a value, each string after its length.
-    let (length, rest) = head.get(24..)?.split_first_chunk()?;
-    let rest = rest.strip_prefix(KEY).filter(|_| u64::from_le_bytes(*length) == KEY.len() as u64)?;
-    let (kind, rest) = rest.split_first_chunk()?;
-    let (length, rest) = rest.split_first_chunk()?;
-    let name = rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
-    let is_plain = u32::from_le_bytes(*kind) == STRING && name.iter().all(u8::is_ascii_graphic);
-    std::str::from_utf8(name).ok().filter(|_| is_plain)
 }
 
 /// The first bytes of an open file; reads nothing else.
@@ -156,20 +136,6 @@ mod tests {
         assert_eq!(what(b"version https://git-lfs.github.com/spec/v1\n").unwrap(), "a Git LFS pointer");
         for page in [&b"<!DOCTYPE html><html>"[..], b"\n  <HTML>", b"<?xml version=\"1.0\"?><Error>"] {
             assert_eq!(what(page).unwrap(), "a web page");
-        }
-        assert_eq!(what(b"GGUF\x03\0\0\0").unwrap(), "a GGUF file");
-        let string = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
-        let gguf = [
-            b"GGUF\x03\0\0\0",
-            &[0; 16][..],
-            &string("general.architecture"),
-            &[8, 0, 0, 0],
-            &string("flux"),
-        ]
-        .concat();
-        assert_eq!(what(&gguf).unwrap(), "a GGUF file (architecture `flux`)");
-        for length in 4..gguf.len() {
-            assert_eq!(what(&gguf[..length]).unwrap(), "a GGUF file");
         }
         assert_eq!(what(b"PK\x03\x04\0").unwrap(), "a zip archive");
     }

@@ -92,8 +92,11 @@ pub(crate) fn describes(settings: &Map<String, Value>, architecture: &Architectu
 
 /// Refuses a setting that asks for other results than Reflux computes.
 pub(crate) fn check_fixed(settings: &Map<String, Value>, rules: &Settings) -> Result<(), String> {
-    if let Some(scheme) = settings.get("quantization_config").filter(|scheme| !scheme.is_null()) {
-        let method = scheme.get("quant_method").and_then(Value::as_str).unwrap_or("some scheme");
+    let scheme = settings.get("quantization_config").filter(|scheme| !scheme.is_null());
+    let method =
+        scheme.map(|scheme| scheme.get("quant_method").and_then(Value::as_str).unwrap_or("some scheme"));
+    // The weights themselves say which of its codes they hold.
+    if let Some(method) = method.filter(|method| *method != "bitsandbytes") {
         return Err(format!(
             "`quantization_config` says that the weights are quantized ({method}), which Reflux cannot read; give the \
              model's weights in bf16, f16 or f32, which --passes \"quantize(int8dq)\" quantizes"

@@ -1,6 +1,6 @@
 //! The T5 v1.1 encoder (transformers, `models/t5/modeling_t5.py`).
 
-use crate::architecture::Architecture;
+use crate::architecture::{Architecture, Setting, ShapeOf, Untold, count, extent};
 use crate::error::ModelError;
 use crate::names;
 use crate::settings::{Component, EXTENTS, Fixed, LAYERS, Settings, positive, within};
@@ -21,7 +21,7 @@ pub static T5: Architecture = Architecture {
         "t5xxl.",
         "model.",
     ],
-    settings: None,
+    settings: Some(settings_of),
     refuse: None,
 };
 
@@ -88,6 +88,42 @@ impl Component for T5Config {
         )?;
         positive("layer_norm_epsilon", self.layer_norm_epsilon)
     }
+
+    /// Of T5 v1.1, all of whose sizes have these settings in common.
+    fn of_shapes(shape: ShapeOf) -> Result<Self, Untold> {
+        const ATTENTION: &str = "encoder.block.0.layer.0.SelfAttention";
+        let extent = |name: &str, axis: usize| extent(shape, name, axis);
+        let bias = format!("{ATTENTION}.relative_attention_bias.weight");
+        let query = format!("{ATTENTION}.q.weight");
+        let (inner, num_heads) = (extent(&query, 0)?, extent(&bias, 1)?);
+        if !inner.is_multiple_of(num_heads) {
+            return Err(Untold::Tensor(query));
+        }
+        Ok(Self {
+            vocab_size: extent("shared.weight", 0)?,
+            d_model: extent("shared.weight", 1)?,
+            d_kv: inner / num_heads,
+            d_ff: extent("encoder.block.0.layer.1.DenseReluDense.wi_0.weight", 0)?,
+            num_layers: count(shape, |index| format!("encoder.block.{index}.layer.0.SelfAttention.q.weight")),
+            num_heads,
+            relative_attention_num_buckets: extent(&bias, 0)?,
+            relative_attention_max_distance: max_distance(),
+            layer_norm_epsilon: 1e-6,
+            feed_forward_proj: "gated-gelu".into(),
+        })
+    }
+}
+
+/// The settings that tell encoders apart.
+fn settings_of(shape: ShapeOf) -> Vec<Setting> {
+    let Ok(config) = T5Config::of_shapes(shape) else { return Vec::new() };
+    vec![
+        ("vocab_size", config.vocab_size.to_string()),
+        ("d_model", config.d_model.to_string()),
+        ("d_ff", config.d_ff.to_string()),
+        ("num_layers", config.num_layers.to_string()),
+        ("num_heads", config.num_heads.to_string()),
+    ]
 }
 
 impl T5Config {

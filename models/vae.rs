@@ -1,6 +1,6 @@
 //! The decoder of AutoencoderKL (diffusers, `models/autoencoders/{autoencoder_kl,vae}.py`).
 
-use crate::architecture::Architecture;
+use crate::architecture::{Architecture, Setting, ShapeOf, Untold, extent};
 use crate::error::ModelError;
 use crate::geometry::{Geometry, Sizes};
 use crate::names;
@@ -16,7 +16,7 @@ pub static AUTOENCODER_KL: Architecture = Architecture {
     class: "AutoencoderKL",
     model_type: None,
     prefixes: &["", "vae.", "first_stage_model.", "model."],
-    settings: None,
+    settings: Some(settings_of),
     refuse: None,
 };
 
@@ -88,6 +88,47 @@ impl Component for VaeConfig {
         }
         positive("scaling_factor", self.scaling_factor)
     }
+
+    /// Of the autoencoder that FLUX.1 and its relatives share: how latents are scaled is not told by shapes.
+    fn of_shapes(shape: ShapeOf) -> Result<Self, Untold> {
+        const LEVELS: [usize; 4] = [128, 256, 512, 512];
+        let found = levels(shape);
+        let latent_channels = extent(shape, "decoder.conv_in.weight", 1)?;
+        if found != LEVELS || latent_channels != 16 {
+            let why = format!(
+                "it has {latent_channels} latent channels and levels of {found:?}, but the factors of latents are only known for \
+                 FLUX.1's autoencoder, with 16 and {LEVELS:?}"
+            );
+            return Err(Untold::Why(why));
+        }
+        Ok(Self {
+            out_channels: extent(shape, "decoder.conv_out.weight", 0)?,
+            latent_channels,
+            block_out_channels: found,
+            layers_per_block: 2,
+            norm_num_groups: 32,
+            scaling_factor: 0.3611,
+            shift_factor: Some(0.1159),
+            use_post_quant_conv: shape("post_quant_conv.weight").is_some(),
+            mid_block_add_attention: shape("decoder.mid_block.attentions.0.to_q.weight").is_some(),
+        })
+    }
+}
+
+/// The channels of the levels of an autoencoder, those of the largest pictures first.
+fn levels(shape: ShapeOf) -> Vec<usize> {
+    let channels =
+        |level| extent(shape, &format!("decoder.up_blocks.{level}.resnets.0.conv1.weight"), 0).ok();
+    let mut levels: Vec<usize> = (0..).map_while(channels).collect();
+    levels.reverse();
+    levels
+}
+
+/// The settings that tell autoencoders apart.
+fn settings_of(shape: ShapeOf) -> Vec<Setting> {
+    let latent = extent(shape, "decoder.conv_in.weight", 1).ok();
+    let latent = latent.map(|channels| ("latent_channels", channels.to_string()));
+    latent.into_iter().chain([("block_out_channels", format!("{:?}", levels(shape)))]).collect()
 }
 
 impl VaeConfig {

@@ -61,15 +61,23 @@ impl Config {
     /// # Errors
     /// If one asks for something that Reflux does not compute, or if they are inconsistent.
     pub fn read(configs: &mut Configs) -> Result<Self, ModelError> {
+        let transformer: TransformerConfig = configs.network(&TRANSFORMER)?;
+        let guided = transformer.guidance_embeds;
         let config = Self {
-            transformer: configs.network(&TRANSFORMER)?,
+            transformer,
             clip: configs.network(&CLIP)?,
             t5: configs.network(&T5)?,
             vae: configs.network_with(&VAE, |vae: &VaeConfig| vae.check_geometry(&GEOMETRY))?,
-            scheduler: configs.scheduler()?,
+            scheduler: configs.scheduler(|| Self::published(guided).scheduler)?,
         };
         config.check().map_err(|why| configs.mixed(why))?;
         Ok(config)
+    }
+
+    /// FLUX.1-dev's configuration, which is guided, or -schnell's.
+    fn published(guided: bool) -> Self {
+        let (_, json) = FAMILY.built_in[if guided { 0 } else { 1 }];
+        Self::parse(json)
     }
 
     /// A built-in configuration.
@@ -137,6 +145,7 @@ impl Model for Config {
             name: "CLIP",
             tokenizer: FAMILY.tokenizers[0],
             open_tokenizer: tokenizer::clip,
+            built_in_tokenizer: tokenizer::built_in::clip,
             vocab_size: self.clip.vocab_size,
             tokens: Some(self.clip.max_position_embeddings),
             result: "pooled",
@@ -147,6 +156,7 @@ impl Model for Config {
             name: "T5",
             tokenizer: FAMILY.tokenizers[1],
             open_tokenizer: tokenizer::t5,
+            built_in_tokenizer: tokenizer::built_in::t5,
             vocab_size: self.t5.vocab_size,
             tokens: None,
             result: "prompt",

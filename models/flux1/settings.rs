@@ -4,7 +4,7 @@
 //! do not determine how rotary positions share the channels of a head; that is known for heads of 128 channels, as in all
 //! published FLUX.1 transformers.
 
-use crate::architecture::{Architecture, Setting, ShapeOf, Untold};
+use crate::architecture::{Architecture, Setting, ShapeOf, Untold, count, extent};
 use crate::geometry::Geometry;
 use crate::settings::{Component, EXTENTS, Fixed, LAYERS, Settings, within};
 use serde::Deserialize;
@@ -143,7 +143,7 @@ impl TransformerConfig {
 
 /// The configuration of the transformer whose weights have these shapes.
 fn config_of(shape: ShapeOf) -> Result<TransformerConfig, Untold> {
-    let config = read_off(shape).map_err(Untold::Tensor)?;
+    let config = read_off(shape)?;
     match config.axes_dims_rope.iter().sum::<usize>() == config.attention_head_dim {
         true => Ok(config),
         false => Err(Untold::Why(format!(
@@ -170,14 +170,9 @@ fn settings_of(shape: ShapeOf) -> Vec<Setting> {
 
 /// The configuration of a transformer whose tensors have these shapes, by diffusers' names. Its `axes_dims_rope` are those of
 /// heads of 128 channels. Or the name of a tensor without which it cannot be told.
-fn read_off(shape: ShapeOf) -> Result<TransformerConfig, String> {
-    let extent = |name: &str, axis: usize| {
-        let extent = shape(name).and_then(|shape| shape.get(axis).copied()).filter(|&extent| extent > 0);
-        extent.ok_or_else(|| name.to_owned())
-    };
-    let blocks = |list: &str, tensor: &str| {
-        (0..).take_while(|i| shape(&format!("{list}.{i}.{tensor}")).is_some()).count()
-    };
+fn read_off(shape: ShapeOf) -> Result<TransformerConfig, Untold> {
+    let extent = |name: &str, axis: usize| extent(shape, name, axis);
+    let blocks = |list: &str, tensor: &str| count(shape, |index| format!("{list}.{index}.{tensor}"));
     let num_layers = blocks("transformer_blocks", "attn.to_out.0.weight");
     let num_single_layers = blocks("single_transformer_blocks", "proj_out.weight");
     let attention_head_dim = match num_layers {
@@ -186,7 +181,7 @@ fn read_off(shape: ShapeOf) -> Result<TransformerConfig, String> {
     }?;
     let (inner, in_channels) = (extent("x_embedder.weight", 0)?, extent("x_embedder.weight", 1)?);
     if !inner.is_multiple_of(attention_head_dim) {
-        return Err("x_embedder.weight".into());
+        return Err(Untold::Tensor("x_embedder.weight".into()));
     }
     let out_channels = extent("proj_out.weight", 0)?;
     Ok(TransformerConfig {

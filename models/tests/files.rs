@@ -52,9 +52,13 @@ fn what_is_no_model_is_told_apart() {
             .contains("to use the files in it (ae.safetensors, flux1-dev.safetensors), give such a folder")
     );
     let file = emoji("vae/diffusion_pytorch_model.safetensors");
-    assert!(fails(&file).contains("is a file, but a model is a folder"));
+    assert!(
+        fails(&file).contains("contains an autoencoder (VAE), but a FLUX.1 transformer is needed here"),
+        "{}",
+        fails(&file)
+    );
     fs::write(empty.join("x.gguf"), "GGUF\x03\0\0\0").unwrap();
-    assert!(fails(&empty.join("x.gguf")).contains("is a GGUF file"));
+    assert!(fails(&empty.join("x.gguf")).contains("is incomplete"));
 }
 
 /// All parts that are missing are named at once, and those that the index leaves out.

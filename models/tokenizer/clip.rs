@@ -5,6 +5,7 @@ use super::{Tokenizer, TokenizerError, file};
 use serde_json::json;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
+use tokenizers::AddedToken;
 use tokenizers::SplitDelimiterBehavior;
 use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::replace::ReplacePattern;
@@ -35,7 +36,21 @@ pub fn open(folder: &Path) -> Result<Tokenizer, TokenizerError> {
 
 /// The tokenizer that transformers' `CLIPTokenizer` builds from a vocabulary and merges.
 fn assemble(folder: &Path, special: &SpecialTokens) -> Result<tokenizers::Tokenizer, TokenizerError> {
-    let mut tokenizer = tokenizers::Tokenizer::new(read_model(folder, special)?);
+    let model = read_model(folder, special)?;
+    let named = tokenizers::Tokenizer::new(model.clone());
+    let bos = special::named(&named, "bos_token", &special.bos_token, folder)?;
+    let eos = special::named(&named, "eos_token", &special.eos_token, folder)?;
+    around(model, bos, eos, &special.added())
+}
+
+/// The tokenizer with this model that puts prompts between the tokens `bos` and `eos`, and finds `added` before it splits.
+fn around(
+    model: BPE,
+    bos: (String, u32),
+    eos: (String, u32),
+    added: &[AddedToken],
+) -> Result<tokenizers::Tokenizer, TokenizerError> {
+    let mut tokenizer = tokenizers::Tokenizer::new(model);
     let spaces = ReplacePattern::Regex(r"\s+".to_owned());
     let spaces = Replace::new(spaces, " ").map_err(TokenizerError::failed)?;
     tokenizer.with_normalizer(Some(Normalizers::new(vec![NFC.into(), spaces.into(), Lowercase.into()])));
@@ -43,13 +58,37 @@ fn assemble(folder: &Path, special: &SpecialTokens) -> Result<tokenizers::Tokeni
         .map_err(TokenizerError::failed)?;
     let bytes = ByteLevel::default().add_prefix_space(false);
     tokenizer.with_pre_tokenizer(Some(PreTokenizers::new(vec![words.into(), bytes.into()])));
-
-    let bos = special::named(&tokenizer, "bos_token", &special.bos_token, folder)?;
-    let eos = special::named(&tokenizer, "eos_token", &special.eos_token, folder)?;
     let ends = RobertaProcessing::new(eos, bos).trim_offsets(false).add_prefix_space(false);
     tokenizer.with_post_processor(Some(ends));
-    tokenizer.add_tokens(&special.added());
+    tokenizer.add_tokens(added);
     Ok(tokenizer)
+}
+
+/// The tokenizer of a vocabulary whose special tokens are the start and the end of a prompt.
+pub(super) fn assembled(
+    vocabulary: BTreeMap<String, u32>,
+    merges: &[&str],
+    [bos, eos]: [&str; 2],
+) -> Result<tokenizers::Tokenizer, TokenizerError> {
+    let ends = [bos, eos].map(|token| (token.to_owned(), vocabulary[token]));
+    let model =
+        model(&vocabulary, merges, Some(eos)).map_err(|error| TokenizerError::failed(error.into()))?;
+    let added = [bos, eos].map(|token| AddedToken::from(token, true));
+    let [bos, eos] = ends;
+    around(model, bos, eos, &added)
+}
+
+/// CLIP's tokens in the order of their ids but for the special ones: bytes, bytes that end a word, and what each merge makes
+/// (`simple_tokenizer.py`).
+pub(super) fn vocabulary(merges: &[&str]) -> Vec<String> {
+    let is_shown = |byte: &u8| matches!(byte, 33..=126 | 161..=172 | 174..=255);
+    let shown = (0..=u8::MAX).filter(is_shown).map(char::from);
+    // The others stand behind all bytes in Unicode.
+    let hidden = (0..=u8::MAX).filter(|byte| !is_shown(byte)).zip('\u{100}'..).map(|(_, stands)| stands);
+    let bytes: Vec<String> = shown.chain(hidden).map(String::from).collect();
+    let ends: Vec<String> = bytes.iter().map(|byte| format!("{byte}</w>")).collect();
+    let merged = merges.iter().map(|merge| merge.replacen(' ', "", 1));
+    bytes.iter().cloned().chain(ends).chain(merged).collect()
 }
 
 /// Every token has its own id.
@@ -89,11 +128,20 @@ fn read_model(folder: &Path, special: &SpecialTokens) -> Result<BPE, TokenizerEr
     check_ids(&vocab).map_err(|why| file::malformed(&vocab_path, why))?;
     check_merges(&vocab, &merges, special).map_err(|why| file::malformed(&merges_path, why))?;
     // The model's own reader of these files does not tell which one is at fault.
-    let model = json!({
-        "vocab": vocab,
-        "merges": merges.lines().collect::<Vec<_>>(),
-        "unk_token": special.unk_token.as_ref().map(Token::content),
+    let unknown = special.unk_token.as_ref().map(Token::content);
+    let merges: Vec<&str> = merges.lines().collect();
+    model(&vocab, &merges, unknown).map_err(|error| file::malformed(&merges_path, error))
+}
+
+fn model(
+    vocabulary: &BTreeMap<String, u32>,
+    merges: &[&str],
+    unknown: Option<&str>,
+) -> Result<BPE, serde_json::Error> {
+    serde_json::from_value(json!({
+        "vocab": vocabulary,
+        "merges": merges,
+        "unk_token": unknown,
         "end_of_word_suffix": "</w>",
-    });
-    serde_json::from_value(model).map_err(|error| file::malformed(&merges_path, error))
+    }))
 }

@@ -1,5 +1,6 @@
 //! Tokenizers: prompts to the token ids of transformers' tokenizers.
 
+pub mod built_in;
 mod clip;
 mod error;
 mod file;
@@ -50,6 +51,20 @@ impl Tokenizer {
         tokenizer.with_truncation(None).map_err(TokenizerError::failed)?;
         let (_, pad) = special::named(&tokenizer, "pad_token", &special.pad_token, folder)?;
         Ok(Self { tokenizer, pad, model_max_length: special.model_max_length() })
+    }
+
+    /// Wraps `tokenizer` to pad with `pad`, which it must have.
+    fn with_padding(
+        mut tokenizer: tokenizers::Tokenizer,
+        pad: &str,
+        model_max_length: Option<usize>,
+    ) -> Result<Self, TokenizerError> {
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(TokenizerError::failed)?;
+        let pad = tokenizer
+            .token_to_id(pad)
+            .ok_or_else(|| TokenizerError::failed(format!("it has no {pad}").into()))?;
+        Ok(Self { tokenizer, pad, model_max_length })
     }
 
     /// Wraps the tokenizer in `folder/tokenizer.json`.

@@ -1,10 +1,11 @@
 //! Checks that weights match a model's configuration.
 
+use super::Weights;
 use super::error::WeightsError;
 use super::layout::Role;
 use super::mismatch::Mismatch;
-use super::{Weights, supported};
 use crate::architecture::Untold;
+use crate::net::Net;
 use crate::settings::Component;
 use reflux_ir::{Fact, Program};
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,8 +41,8 @@ impl Weights {
                     let whole = whole.unwrap_or_else(|| shape.clone());
                     misshaped.insert(format!("`{in_file}` is {:?}, not {whole:?}", stored.whole));
                 }
-                Some(stored) if supported(stored.dtype).is_none() => {
-                    unsupported.insert(format!("`{in_file}` is {:?}", stored.dtype));
+                Some(stored) if stored.encoding.read_as().is_none() => {
+                    unsupported.insert(format!("`{in_file}` is {}", stored.encoding));
                 }
                 Some(_) => {}
             }
@@ -94,15 +95,16 @@ impl Weights {
     ///
     /// # Errors
     /// If its shapes do not determine it.
-    pub fn config<P: Component>(&self) -> Result<P, WeightsError> {
+    pub fn config<P: Component>(&self, net: &Net) -> Result<P, WeightsError> {
         let why = |untold| match untold {
             Untold::Tensor(name) => {
                 format!("`{}` is missing or has another shape", self.name_in_file(&name))
             }
             Untold::Why(why) => why,
         };
+        let (path, folder) = (self.path.clone(), net.folder.to_owned());
         P::of_shapes(&|name| self.shape(name).map(<[usize]>::to_vec))
-            .map_err(|untold| WeightsError::NoConfig { path: self.path.clone(), why: why(untold) })
+            .map_err(|untold| WeightsError::NoConfig { path, folder, why: why(untold) })
     }
 
     /// Why they cannot be used whatever the configuration is, if they cannot.

@@ -69,9 +69,9 @@ pub enum WeightsError {
     )]
     Truncated { path: PathBuf, have: u64, need: u64 },
 
-    /// A file that is not valid safetensors.
-    #[error("{} is not a valid safetensors file: {why}; download or convert it again", path.display())]
-    Corrupt { path: PathBuf, why: String },
+    /// A file that is not what its first bytes promise.
+    #[error("{} is not a valid {container} file: {why}; download or convert it again", path.display())]
+    Corrupt { path: PathBuf, container: &'static str, why: String },
 
     /// An index that does not say which shard each tensor is in.
     #[error("{} is not an index of safetensors shards: {why}", path.display())]
@@ -127,9 +127,13 @@ pub enum WeightsError {
     #[error("{} contains `{tensor}` but not `{matrix}`: it is incomplete, download it again", path.display())]
     WithoutMatrix { path: PathBuf, tensor: String, matrix: String },
 
-    /// A transformer whose weights do not determine its configuration.
-    #[error("{}: the transformer's configuration cannot be derived from its weights: {why}; add a transformer/config.json", path.display())]
-    NoConfig { path: PathBuf, why: String },
+    /// Weights that do not determine the configuration of their network.
+    #[error(
+        "{}: the network's configuration cannot be derived from its weights: {why}; add the config.json of its model beside it, in \
+         the folder {folder}/",
+        path.display()
+    )]
+    NoConfig { path: PathBuf, folder: String, why: String },
 
     /// Weights of another model.
     #[error(transparent)]

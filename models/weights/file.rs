@@ -1,125 +1,62 @@
-//! One mapped safetensors file.
+//! One mapped file of weights.
 
+use super::encoding::Encoding;
 use super::error::WeightsError;
 use super::foreign::Metadata;
-use super::unique::UniqueMap;
-use crate::first_bytes::{self, Foreign, recognise};
+use super::{gguf, safetensors_file};
+use crate::first_bytes;
 use memmap2::Mmap;
-use reflux_ir::words;
-use safetensors::tensor::{self, TensorInfo};
-use serde::de::IgnoredAny;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-
-/// The header's length, little-endian, comes first.
-const LENGTH_BYTES: usize = size_of::<u64>();
-
-/// The format's limit on headers, which also identifies files in other formats.
-const MAX_HEADER: u64 = 100_000_000;
 
 /// A mapped file whose header has been found consistent with its size.
 #[derive(Debug)]
 pub(super) struct MappedFile {
     pub(super) path: PathBuf,
-    /// Offset of the first tensor's first byte.
-    pub(super) data_start: usize,
     map: Mmap,
 }
 
 /// A mapped file and what its header says.
 pub(super) struct Opened {
     pub(super) file: MappedFile,
-    /// Offsets count from [`MappedFile::data_start`] and lie within the file.
-    pub(super) tensors: Vec<(String, TensorInfo)>,
+    pub(super) header: Header,
+}
+
+/// What a file's header says, whatever the container.
+pub(super) struct Header {
+    pub(super) tensors: Vec<Tensor>,
     pub(super) metadata: Metadata,
 }
 
+/// A tensor of a file.
+pub(super) struct Tensor {
+    pub(super) name: String,
+    pub(super) encoding: Encoding,
+    pub(super) shape: Vec<usize>,
+    /// Within the file.
+    pub(super) bytes: Range<usize>,
+}
+
 impl MappedFile {
-    /// Maps the file at `path` and reads its header.
+    /// Maps the file at `path` and reads its header. Which container it is, is told by its first bytes.
     pub(super) fn open(path: &Path) -> Result<Opened, WeightsError> {
         let unreadable = |source| WeightsError::Unreadable { path: path.to_owned(), source };
-        let corrupt = |why| WeightsError::Corrupt { path: path.to_owned(), why };
-
         let mut file = first_bytes::open(path).map_err(unreadable)?;
-        refuse_others(path, &first_bytes::head(&mut file).map_err(unreadable)?)?;
+        let head = first_bytes::head(&mut file).map_err(unreadable)?;
+        let is_gguf = head.starts_with(gguf::MAGIC);
+        if !is_gguf {
+            safetensors_file::refuse_others(path, &head)?;
+        }
         // SAFETY: the map is only ever read, as bytes, which have no invalid values. What Rust asks
         // besides, that nobody writes to the file meanwhile, no program can make sure of; as in every
         // loader that maps weights it is up to the user not to change files that are in use.
         let map = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
-
-        let have = map.len() as u64;
-        let incomplete = |need| WeightsError::Truncated { path: path.to_owned(), have, need };
-        let (length, rest) = map.split_first_chunk().ok_or_else(|| incomplete(LENGTH_BYTES as u64))?;
-        let length = u64::from_le_bytes(*length);
-        if length > MAX_HEADER {
-            return Err(corrupt(format!("its first bytes are not the length of a header ({length})")));
-        }
-        let header = rest.get(..length as usize).ok_or_else(|| incomplete(LENGTH_BYTES as u64 + length))?;
-        let parsed = parse(header).map_err(|error| {
-            corrupt(format!("its header is malformed ({})", words::of_serde(&error.to_string())))
-        })?;
-
-        let data_start = LENGTH_BYTES + header.len();
-        let need = (data_start as u64)
-            .checked_add(parsed.data_len() as u64)
-            .ok_or_else(|| corrupt("its tensors are larger than any memory".to_owned()))?;
-        if have < need {
-            return Err(incomplete(need));
-        }
-        if have > need {
-            return Err(corrupt(format!("{} bytes follow its last tensor", have - need)));
-        }
-        let tensors = parsed.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect();
-        let metadata =
-            parsed.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
-        Ok(Opened { file: Self { path: path.to_owned(), data_start, map }, tensors, metadata })
+        let header = if is_gguf { gguf::header(path, &map)? } else { safetensors_file::header(path, &map)? };
+        Ok(Opened { file: Self { path: path.to_owned(), map }, header })
     }
 
     /// The whole file.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.map
     }
-}
-
-/// Refuses, by name, files that do not begin like safetensors, with a length and then JSON.
-fn refuse_others(path: &Path, head: &[u8]) -> Result<(), WeightsError> {
-    let Some((length, rest)) = head.split_first_chunk() else { return Ok(()) };
-    if u64::from_le_bytes(*length) <= MAX_HEADER && rest.first() == Some(&b'{') {
-        return Ok(());
-    }
-    if is_pickle(head) {
-        return Err(WeightsError::Pickle { path: path.to_owned() });
-    }
-    let foreign = recognise(head).or_else(|| {
-        if head.iter().all(|&byte| byte == 0) && head.len() > LENGTH_BYTES {
-            return Some(Foreign::new(
-                "a file that begins with zeros, like an unfinished download",
-                "download it again",
-            ));
-        }
-        let text = std::str::from_utf8(head)
-            .ok()
-            .filter(|text| !text.contains(|c: char| c.is_control() && !c.is_whitespace()));
-        let line = text.filter(|_| u64::from_le_bytes(*length) > MAX_HEADER)?.trim().lines().next()?;
-        let line: String = line.chars().take(60).collect();
-        Some(Foreign::new(
-            format!("a text file ({line:?}…)"),
-            "give a safetensors file; if this was downloaded, download it again",
-        ))
-    });
-    match foreign {
-        Some(foreign) => Err(WeightsError::Foreign { path: path.to_owned(), foreign }),
-        None => Ok(()),
-    }
-}
-
-/// Whether a file is a pickle, plain or inside a zip archive as written by `torch.save`.
-fn is_pickle(head: &[u8]) -> bool {
-    let in_archive = || head.windows(8).any(|bytes| bytes == b"data.pkl");
-    matches!(head, [0x80, 2..=5, ..]) || head.starts_with(b"PK\x03\x04") && in_archive()
-}
-
-/// The header's tensors, checked to lie one after another and to be as long as their shapes say.
-fn parse(header: &[u8]) -> Result<tensor::Metadata, serde_json::Error> {
-    serde_json::from_slice::<UniqueMap<IgnoredAny>>(header)?;
-    serde_json::from_slice(header)
 }

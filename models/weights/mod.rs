@@ -1,20 +1,25 @@
-//! Weights from safetensors files, read in place.
+//! Weights from safetensors and GGUF files, read in place.
 //!
 //! Files are memory-mapped, so that opening a checkpoint reads no more than its headers. Tensors go by their diffusers names,
-//! whatever the file calls them: how checkpoints are laid out is in `layout`, and which are recognised and refused in
-//! `foreign`.
+//! whatever the file calls them: how checkpoints are laid out is in `layout`, how their bytes are numbers in `encoding`, which
+//! scales belong to which codes in `factors`, and which checkpoints are recognised and refused in `foreign`.
 
+mod as_stored;
 mod check;
+mod encoding;
 mod error;
+mod factors;
 mod file;
 mod folder;
 mod foreign;
+mod gguf;
 mod index;
 pub(crate) mod layout;
 mod locate;
 mod mismatch;
 mod names;
 mod random;
+mod safetensors_file;
 mod stored;
 mod unique;
 mod widen;
@@ -25,12 +30,13 @@ pub use random::RandomWeights;
 
 use crate::architecture::Architecture;
 use crate::net::Net;
-use file::MappedFile;
+use encoding::Encoding;
+use factors::Joining;
+use file::{MappedFile, Opened, Tensor};
 use foreign::Metadata;
 use layout::{LAYOUTS, Naming, Role, examples};
 use rayon::prelude::*;
 use reflux_ir::{DType, Fact, HostTensor, WeightData, WeightError, WeightSource};
-use safetensors::Dtype;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use stored::Stored;
@@ -52,35 +58,52 @@ pub struct Weights {
 }
 
 /// A tensor in a mapped file.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct WeightView<'a> {
-    /// The type of its elements: `f32`, `f16` or `bf16`.
+    /// The type that its numbers are read in: `f32`, `f16` or `bf16`.
     pub dtype: DType,
     /// Its dimensions, slowest first.
     pub shape: &'a [usize],
-    /// Its elements as stored: little-endian, row-major, in consecutive pieces of whole rows.
+    /// Its bytes as stored, row-major, in consecutive pieces of whole rows.
     pub parts: Vec<&'a [u8]>,
-    /// What the bytes stand for, where they are floats of eight bits, which are read as `bf16`.
-    codes: Option<&'static widen::Codes>,
+    encoding: &'a Encoding,
 }
 
 impl WeightView<'_> {
-    /// A copy of the tensor in its type.
+    /// A copy of the tensor's numbers in its type.
     pub fn to_tensor(&self) -> HostTensor {
-        let bytes_per_byte = if self.codes.is_some() { 2 } else { 1 };
-        let bytes: usize = self.parts.iter().map(|part| part.len() * bytes_per_byte).sum();
-        let mut copy = vec![0; bytes];
-        let mut rest = &mut copy[..];
-        for part in &self.parts {
-            let (to, after) = rest.split_at_mut(part.len() * bytes_per_byte);
-            rest = after;
-            // Reading from the file, and memory that is new, is what takes the time.
-            match self.codes {
-                Some(codes) => widen::widen(codes, part, to, SHARE),
-                None => to
-                    .par_chunks_mut(SHARE)
-                    .zip(part.par_chunks(SHARE))
-                    .for_each(|(to, from)| to.copy_from_slice(from)),
+        let elements = self.shape.iter().product();
+        let mut copy = vec![0; self.dtype.host_bytes(elements)];
+        // Reading from the file, and memory that is new, is what takes the time.
+        match self.encoding {
+            Encoding::Elements(dtype) => {
+                let codes = widen::codes(*dtype);
+                let bytes_per_byte = if codes.is_some() { 2 } else { 1 };
+                let mut rest = &mut copy[..];
+                for part in &self.parts {
+                    let (to, after) = rest.split_at_mut(part.len() * bytes_per_byte);
+                    rest = after;
+                    match codes {
+                        Some(codes) => widen::widen(codes, part, to, SHARE),
+                        None => to
+                            .par_chunks_mut(SHARE)
+                            .zip(part.par_chunks(SHARE))
+                            .for_each(|(to, from)| to.copy_from_slice(from)),
+                    }
+                }
+            }
+            encoding @ (Encoding::Blocks(_) | Encoding::Scaled { .. } | Encoding::Looked(_)) => {
+                let (mut row, mut rest) = (0, &mut copy[..]);
+                for part in &self.parts {
+                    let elements = encoding.elements(part.len());
+                    // A vector is a row, or its blocks would be divided.
+                    let width =
+                        if self.shape.len() < 2 { elements } else { self.shape[1..].iter().product() };
+                    let (to, after) = rest.split_at_mut(self.dtype.host_bytes(elements));
+                    rest = after;
+                    encoding.decode(part, row, width, to);
+                    row += elements / width.max(1);
+                }
             }
         }
         HostTensor::new(self.dtype, self.shape.to_vec(), copy)
@@ -182,20 +205,36 @@ impl Weights {
     /// The tensor `name`, in place.
     ///
     /// # Errors
-    /// If there is none, or it is stored in a type that is no float of at most 32 bits.
+    /// If there is none, or it is stored in a way that is not read.
     pub fn get(&self, name: &str) -> Result<WeightView<'_>, WeightError> {
-        let stored = self.tensors.get(name).ok_or_else(|| WeightError::Missing(name.to_owned()))?;
-        let dtype = supported(stored.dtype).ok_or_else(|| WeightError::Unreadable {
-            name: name.to_owned(),
-            why: format!(
-                "{} stores it as {:?}; convert it to bf16, f16 or f32",
-                self.path_of(stored).display(),
-                stored.dtype
-            ),
+        let stored = self.stored(name)?;
+        let unreadable = |why| WeightError::Unreadable { name: name.to_owned(), why };
+        let dtype = stored.encoding.read_as().ok_or_else(|| {
+            let path = self.path_of(stored).display();
+            unreadable(format!("{path} stores it as {}; convert it to bf16, f16 or f32", stored.encoding))
         })?;
         let bytes = self.files[stored.file].bytes();
-        let parts = stored.parts.iter().map(|part| &bytes[part.clone()]).collect();
-        Ok(WeightView { dtype, shape: &stored.shape, parts, codes: widen::codes(stored.dtype) })
+        let parts: Vec<_> = stored.parts.iter().map(|part| &bytes[part.clone()]).collect();
+        if let Encoding::Blocks(format) = stored.encoding
+            && let Some(block) = parts.iter().find_map(|part| format.unsound(part))
+        {
+            let path = self.path_of(stored).display();
+            let why = format!(
+                "in {path} its block {block} has a scale that is not a number: download the file again"
+            );
+            return Err(unreadable(why));
+        }
+        Ok(WeightView { dtype, shape: &stored.shape, parts, encoding: &stored.encoding })
+    }
+
+    /// The type of codes in which a program can read the matrix `name` as the files store it, if they store it as codes.
+    pub fn coded(&self, name: &str) -> Option<Fact> {
+        let stored = self.tensors.get(name).filter(|stored| stored.shape.len() == 2)?;
+        stored.encoding.coded(&stored.shape)
+    }
+
+    fn stored(&self, name: &str) -> Result<&Stored, WeightError> {
+        self.tensors.get(name).ok_or_else(|| WeightError::Missing(name.to_owned()))
     }
 
     /// A copy of the tensor `name` in the type that it is read in.
@@ -220,20 +259,24 @@ impl Checkpoint {
         };
         let mut metadata = Metadata::new();
         for file in &found.files {
-            let opened = MappedFile::open(file)?;
-            let (index, start) = (raw.files.len(), opened.file.data_start);
-            raw.files.push(opened.file);
-            metadata.extend(opened.metadata);
-            for (name, info) in opened.tensors {
-                let part = start + info.data_offsets.0..start + info.data_offsets.1;
-                let (shape, whole) = (info.shape.clone(), info.shape);
-                raw.insert(name, Stored { dtype: info.dtype, shape, file: index, parts: vec![part], whole })?;
+            let Opened { file, header } = MappedFile::open(file)?;
+            let index = raw.files.len();
+            raw.files.push(file);
+            metadata.extend(header.metadata);
+            for Tensor { name, encoding, shape, bytes } in header.tensors {
+                let (parts, whole) = (vec![bytes], shape.clone());
+                raw.insert(name, Stored { encoding, shape, file: index, parts, whole })?;
             }
         }
         if let Some(index) = found.index {
             index.verify(|tensor| Some(raw.path_of(raw.tensors.get(tensor)?)))?;
         }
-        let Weights { path, files, tensors, .. } = raw;
+        let Weights { path, files, mut tensors, .. } = raw;
+        let bytes = |stored: &Stored| {
+            let file = files[stored.file].bytes();
+            stored.parts.iter().flat_map(|part| &file[part.clone()]).copied().collect()
+        };
+        factors::join(Joining { path: &path, tensors: &mut tensors, metadata: &metadata, bytes: &bytes })?;
         Ok(Self { path, files, tensors, metadata })
     }
 
@@ -283,16 +326,11 @@ impl Checkpoint {
 }
 
 impl WeightSource for Weights {
-    fn weight(&self, name: &str, _fact: &Fact) -> Result<WeightData, WeightError> {
-        Ok(self.tensor(name)?.into())
+    fn weight(&self, name: &str, fact: &Fact) -> Result<WeightData, WeightError> {
+        let view = self.get(name)?;
+        if fact.is_coded() && view.encoding.coded(view.shape).is_some_and(|coded| coded.same_type(fact)) {
+            return Ok(view.encoding.codes(fact, view.parts.concat()));
+        }
+        Ok(view.to_tensor().into())
     }
-}
-
-/// The element type that weights stored as `dtype` are read in. Integers have none: they are codes of some quantization
-/// scheme, meaningless without its scales.
-fn supported(dtype: Dtype) -> Option<DType> {
-    if widen::codes(dtype).is_some() {
-        return Some(DType::BF16);
-    }
-    DType::from_file_name(&dtype.to_string()).filter(|dtype| dtype.is_float())
 }

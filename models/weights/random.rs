@@ -51,6 +51,12 @@ impl WeightSource for RandomWeights {
         };
         let mut hasher = DefaultHasher::new();
         name.hash(&mut hasher);
+        if let DType::Block(format) = fact.dtype {
+            let mut random = fastrand::Rng::with_seed(hasher.finish());
+            let count = shape.iter().product::<usize>() / format.elements();
+            let blocks = format.random(count, deviation, || random.u8(..));
+            return Ok(HostTensor::new(fact.dtype, shape.clone(), blocks).into());
+        }
         let pool = self.scaled(dtype, deviation);
         let (before, after) = pool.split_at(hasher.finish() as usize % POOL * dtype.bytes());
         let mut bytes = vec![0; shape.iter().product::<usize>() * dtype.bytes()];

@@ -1,6 +1,7 @@
 //! Quantization schemes: what a linear is replaced by.
 
-use reflux_ir::op::{self, Dequantize, Linear, MatmulCodes, Op, Quantize, Rescale};
+use super::selection::tensor_of;
+use reflux_ir::op::{Dequantize, Linear, MatmulCodes, Op, Quantize, Rescale};
 use reflux_ir::pass::RuleInfo;
 use reflux_ir::{DType, Fact, Granularity, Graph, Node, Patch, PatchError, Scales, ValueId};
 use schemars::JsonSchema;
@@ -84,9 +85,8 @@ impl Scheme {
     pub fn rewrite(self, rule: Rule, graph: &mut Graph, linear: ValueId) -> Result<(), PatchError> {
         let (node, operands) = (graph[linear].clone(), graph.operands(linear));
         let ([x, weight], bias) = ([operands[0], operands[1]], &operands[2..]);
-        let Op::Weight(op::Weight { tensor }) = graph[weight].op.clone() else {
-            unreachable!("it was selected")
-        };
+        let (_, tensor) = tensor_of(graph, weight).expect("it was selected");
+        let tensor = tensor.to_owned();
         let fact = self.weight(rule, &graph[weight].fact);
         let quantize = self.activation(rule, &graph[x].fact);
         let mut patch = Patch::new(graph, RULE.name);
@@ -105,7 +105,12 @@ impl Scheme {
                 let matmul = match op.dtype {
                     DType::I8 => MatmulCodes::MatmulI8,
                     DType::F8E4M3 => MatmulCodes::MatmulF8,
-                    other @ (DType::F32 | DType::F16 | DType::BF16 | DType::I32 | DType::U4) => {
+                    other @ (DType::F32
+                    | DType::F16
+                    | DType::BF16
+                    | DType::I32
+                    | DType::U4
+                    | DType::Block(_)) => {
                         unreachable!("no scheme multiplies activations in {other}")
                     }
                 };

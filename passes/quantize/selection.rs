@@ -62,7 +62,7 @@ impl Selection<'_> {
         for id in graph.order() {
             let Op::Linear(_) = graph[id].op else { continue };
             let weight = graph.operands(id)[1];
-            let Op::Weight(Weight { tensor }) = &graph[weight].op else { continue };
+            let Some((stored, tensor)) = tensor_of(graph, weight) else { continue };
             let path = graph[id].path.clone();
             summary.see(self, &path);
             let outcome = match self.refusal(graph, id) {
@@ -72,7 +72,7 @@ impl Selection<'_> {
             linears.push((id, outcome.is_ok()));
             summary
                 .modules
-                .insert((path, tensor.clone()), Module { before: graph[weight].fact.clone(), outcome });
+                .insert((path, tensor.to_owned()), Module { before: graph[stored].fact.clone(), outcome });
         }
         linears
     }
@@ -108,12 +108,12 @@ impl Selection<'_> {
             }
         }
         let weight = graph.operands(id)[1];
-        let Op::Weight(_) = graph[weight].op else {
+        let Some((stored, _)) = tensor_of(graph, weight) else {
             return Err(Mismatch::at(weight, "its weight is not a tensor of the checkpoint"));
         };
         let Some(stays) = self.refusal(graph, id) else {
             let becomes = self.pass.scheme.weight(self.pass.rule, &graph[weight].fact);
-            return Ok(Some(format!("its weight {} becomes {becomes}", graph.line(weight))));
+            return Ok(Some(format!("its weight {} becomes {becomes}", graph.line(stored))));
         };
         let (path, pass, (rows, features)) = (&graph[id].path, self.pass, input_of(graph, id));
         let patterns = |patterns: &[String], which: Vec<usize>| {
@@ -149,6 +149,19 @@ impl Selection<'_> {
                 )
             }
         }))
+    }
+}
+
+/// The leaf and the name of the tensor of the checkpoint that `weight` is, or that it is dequantized from, where the checkpoint
+/// stores codes.
+pub fn tensor_of(graph: &Graph, weight: ValueId) -> Option<(ValueId, &str)> {
+    let leaf = match graph[weight].op {
+        Op::Dequantize(_) => graph.operands(weight)[0],
+        _ => weight,
+    };
+    match &graph[leaf].op {
+        Op::Weight(Weight { tensor }) => Some((leaf, tensor)),
+        _ => None,
     }
 }
 

@@ -17,9 +17,11 @@
 //!    compute in it: `src/pipeline/initial.rs` (how torch draws it) and `src/pipeline/networks/finite.rs` (advice). For fuzzing:
 //!    `fuzz/generate/ops.rs` and `fuzz/generate/formulas.rs`.
 
+mod blocks;
 mod codec;
 pub mod f8e4m3;
 
+pub use blocks::BlockFormat;
 pub use codec::{Codec, Kind, Role};
 
 use codec::{decode_each, encode_each};
@@ -33,19 +35,22 @@ macro_rules! element_types {
     ($($(#[$doc:meta])* $dtype:ident = $codec:expr;)*) => {
         /// The element type of a value.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(rename_all = "lowercase")]
+        #[serde(try_from = "String", into = "&'static str")]
         pub enum DType {
             $($(#[$doc])* $dtype,)*
+            /// Blocks of GGML, of weights only: see [`BlockFormat`].
+            Block(BlockFormat),
         }
 
         impl DType {
-            /// Every element type, in declaration order.
+            /// Every element type but the block formats, in declaration order.
             pub const ALL: &[DType] = &[$(Self::$dtype),*];
 
             /// Its entry in the table.
             pub const fn codec(self) -> &'static Codec {
                 match self {
                     $(Self::$dtype => const { &$codec },)*
+                    Self::Block(format) => format.codec(),
                 }
             }
         }
@@ -57,7 +62,8 @@ element_types! {
     F32 = Codec {
         name: "f32",
         file_name: Some("F32"),
-        bits: 32,
+        elements: 1,
+        bytes: 4,
         kind: Kind::Float,
         role: Role::Number,
         least: -(f32::MAX as f64),
@@ -69,7 +75,8 @@ element_types! {
     F16 = Codec {
         name: "f16",
         file_name: Some("F16"),
-        bits: 16,
+        elements: 1,
+        bytes: 2,
         kind: Kind::Float,
         role: Role::Number,
         least: -65504.0,
@@ -81,7 +88,8 @@ element_types! {
     BF16 = Codec {
         name: "bf16",
         file_name: Some("BF16"),
-        bits: 16,
+        elements: 1,
+        bytes: 2,
         kind: Kind::Float,
         role: Role::Number,
         least: -(f32::from_bits(0x7f7f_0000) as f64),
@@ -95,7 +103,8 @@ element_types! {
     I32 = Codec {
         name: "i32",
         file_name: Some("I32"),
-        bits: 32,
+        elements: 1,
+        bytes: 4,
         kind: Kind::Signed,
         role: Role::Number,
         least: i32::MIN as f64,
@@ -107,7 +116,8 @@ element_types! {
     I8 = Codec {
         name: "i8",
         file_name: Some("I8"),
-        bits: 8,
+        elements: 1,
+        bytes: 1,
         kind: Kind::Signed,
         role: Role::Either,
         least: -128.0,
@@ -119,7 +129,8 @@ element_types! {
     F8E4M3 = Codec {
         name: "f8e4m3",
         file_name: Some("F8_E4M3"),
-        bits: 8,
+        elements: 1,
+        bytes: 1,
         kind: Kind::Float,
         role: Role::Code,
         least: -448.0,
@@ -131,7 +142,8 @@ element_types! {
     U4 = Codec {
         name: "u4",
         file_name: None,
-        bits: 4,
+        elements: 2,
+        bytes: 1,
         kind: Kind::Unsigned,
         role: Role::Code,
         least: 0.0,
@@ -154,9 +166,9 @@ impl DType {
         Self::ALL.iter().copied().find(|dtype| dtype.codec().file_name == Some(name))
     }
 
-    /// Size of one element in bits, as weights are stored.
+    /// Size of one element in bits, as weights are stored; of blocks, whose scales are among their bytes, rounded down.
     pub const fn bits(self) -> usize {
-        self.codec().bits
+        self.codec().bytes * 8 / self.codec().elements
     }
 
     /// Size of one element in bytes, rounded up.
@@ -164,14 +176,40 @@ impl DType {
         self.bits().div_ceil(8)
     }
 
-    /// Whether values of this type are meaningful only with scales: see [`Scales`](crate::Scales).
+    /// Size in bytes of `elements` as weights are stored: of 4-bit codes two to a byte, of blocks whole blocks. Saturates.
+    pub const fn stored_bytes(self, elements: usize) -> usize {
+        elements.div_ceil(self.codec().elements).saturating_mul(self.codec().bytes)
+    }
+
+    /// Size in bytes of `elements` in host memory, where a 4-bit code takes a byte.
+    pub const fn host_bytes(self, elements: usize) -> usize {
+        match self {
+            Self::Block(_) => self.stored_bytes(elements),
+            _ => elements * self.bytes(),
+        }
+    }
+
+    /// The format of the blocks in which elements of this type are stored with their scales, if they are.
+    pub const fn block(self) -> Option<BlockFormat> {
+        match self {
+            Self::Block(format) => Some(format),
+            _ => None,
+        }
+    }
+
+    /// Whether elements of this type are stored in [blocks](BlockFormat) with their scales.
+    pub const fn is_block(self) -> bool {
+        self.block().is_some()
+    }
+
+    /// Whether elements of this type are no numbers by themselves: codes, meaningful only with [`Scales`](crate::Scales), or blocks.
     pub const fn is_code(self) -> bool {
-        matches!(self.codec().role, Role::Code)
+        matches!(self.codec().role, Role::Code | Role::Block)
     }
 
     /// Whether values of this type can have scales, and are then codes.
     pub const fn takes_scales(self) -> bool {
-        !matches!(self.codec().role, Role::Number)
+        matches!(self.codec().role, Role::Code | Role::Either)
     }
 
     /// Whether values of this type have a zero point per scale, without which unsigned codes could not represent negative
@@ -209,7 +247,11 @@ impl DType {
 
     /// The numbers that little-endian `bytes` of this type are, exact for every type but `i32` beyond 2²⁴.
     pub fn decode(self, bytes: &[u8]) -> Vec<f32> {
-        let mut numbers = vec![0.0; bytes.len() / self.bytes()];
+        let numbers = match self {
+            Self::Block(format) => bytes.len() / format.bytes() * format.elements(),
+            _ => bytes.len() / self.bytes(),
+        };
+        let mut numbers = vec![0.0; numbers];
         self.decode_into(bytes, &mut numbers);
         numbers
     }
@@ -258,8 +300,23 @@ impl FromStr for DType {
     type Err = UnknownDType;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let found = Self::ALL.iter().copied().find(|dtype| dtype.name() == text);
+        let blocks = BlockFormat::ALL.iter().map(|&format| Self::Block(format));
+        let found = Self::ALL.iter().copied().chain(blocks).find(|dtype| dtype.name() == text);
         found.ok_or_else(|| UnknownDType(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for DType {
+    type Error = UnknownDType;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<DType> for &'static str {
+    fn from(dtype: DType) -> Self {
+        dtype.name()
     }
 }
 

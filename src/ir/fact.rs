@@ -81,7 +81,7 @@ impl Fact {
     /// Whether it has scales exactly as its dtype requires: codes mean nothing without scales, and numbers have none.
     pub fn is_well_formed(&self) -> bool {
         match self.scales {
-            None => !self.dtype.is_code(),
+            None => !self.dtype.is_code() || self.dtype.is_block(),
             Some(scales) => scales.dtype.is_float() && self.dtype.takes_scales(),
         }
     }
@@ -89,6 +89,11 @@ impl Fact {
     /// Whether dtype, scales and shape agree; rates may differ.
     pub fn same_type(&self, other: &Self) -> bool {
         self.dtype == other.dtype && self.scales == other.scales && self.shape == other.shape
+    }
+
+    /// Whether the elements are no numbers, but codes with scales or blocks of these, which only some ops take.
+    pub fn is_coded(&self) -> bool {
+        self.is_quantized() || self.dtype.is_block()
     }
 
     /// The type of the tensor that a quantized value is computed from, which has the scales' dtype; for others, the type itself.
@@ -125,15 +130,23 @@ impl Fact {
         if !self.is_addressable() {
             return Some(format!("a value of type {self} is too large to address"));
         }
+        if let DType::Block(format) = self.dtype
+            && !self.shape.columns().is_multiple_of(format.elements())
+        {
+            let of = format.elements();
+            return Some(format!(
+                "a value of type {self} has rows that are not whole blocks of {of} elements"
+            ));
+        }
         (!self.is_well_formed())
             .then(|| format!("{self} has scales that its dtype does not allow, or lacks those that it needs"))
     }
 
     /// Size in bytes, scales and zero points included, saturating.
     pub fn bytes(&self) -> u64 {
-        let bits = self.shape.elements() as u128 * self.dtype.bits() as u128;
+        let stored = self.dtype.stored_bytes(self.shape.elements());
         let scales = self.scales.map_or(0, |scales| scales.bytes(self.dtype, &self.shape));
-        u64::try_from(bits.div_ceil(8)).unwrap_or(u64::MAX).saturating_add(scales)
+        u64::try_from(stored).unwrap_or(u64::MAX).saturating_add(scales)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{DType, Fact, QuantizedTensor};
 pub struct HostTensor {
     pub dtype: DType,
     pub shape: Vec<usize>,
-    /// Little-endian elements, `shape.iter().product() * dtype.bytes()` bytes.
+    /// Little-endian elements, or blocks: [`DType::host_bytes`] of them.
     pub bytes: Vec<u8>,
 }
 
@@ -25,12 +25,12 @@ impl HostTensor {
     /// A tensor of the given bytes.
     ///
     /// # Panics
-    /// If the length of `bytes` does not match `shape` and `dtype`, or `dtype` is for codes only: a bug of the caller, not bad
-    /// input.
+    /// If the length of `bytes` does not match `shape` and `dtype`, or `dtype` is for codes with scales only: a bug of the
+    /// caller, not bad input.
     pub fn new(dtype: DType, shape: Vec<usize>, bytes: Vec<u8>) -> Self {
-        assert!(!dtype.is_code(), "{dtype} stands for nothing without scales");
+        assert!(!dtype.is_code() || dtype.is_block(), "{dtype} stands for nothing without scales");
         let elements: usize = shape.iter().product();
-        assert_eq!(bytes.len(), elements * dtype.bytes(), "{dtype}{shape:?} does not fit its bytes");
+        assert_eq!(bytes.len(), dtype.host_bytes(elements), "{dtype}{shape:?} does not fit its bytes");
         Self { dtype, shape, bytes }
     }
 
@@ -52,7 +52,7 @@ impl HostTensor {
     /// The tensor with its elements converted to `dtype`, rounding to nearest even.
     ///
     /// # Panics
-    /// As [`new`](Self::new).
+    /// As [`new`](Self::new), and if `dtype` is a block format.
     pub fn cast(&self, dtype: DType) -> Self {
         if dtype == self.dtype {
             return self.clone();

@@ -60,7 +60,7 @@ pub mod words;
 pub use builder::GraphBuilder;
 pub use cost::{Cost, duration, si};
 pub use diff::{DiffLayout, DiffOptions, ProgramDiff, ValueCounts};
-pub use dtype::{DType, UnknownDType};
+pub use dtype::{BlockFormat, DType, UnknownDType};
 pub use fact::{Fact, Rate};
 pub use graph::{Graph, GraphError, Node, Output, Provenance, ValueId};
 pub use host::{HostTensor, WeightData, WeightError, WeightSource};

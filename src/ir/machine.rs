@@ -109,11 +109,12 @@ impl Rates {
             (Units::Product, DType::I8) => product.i8,
             (Units::Product, DType::F8E4M3) => product.f8e4m3,
             (Units::Product, DType::F16 | DType::BF16) => product.half,
-            (Units::Product, DType::F32 | DType::I32 | DType::U4) => product.f32,
+            (Units::Product, DType::F32 | DType::I32 | DType::U4 | DType::Block(_)) => product.f32,
             (Units::Attention, DType::F16 | DType::BF16) => attention.half,
-            (Units::Attention, DType::F32 | DType::I32 | DType::I8 | DType::F8E4M3 | DType::U4) => {
-                attention.f32
-            }
+            (
+                Units::Attention,
+                DType::F32 | DType::I32 | DType::I8 | DType::F8E4M3 | DType::U4 | DType::Block(_),
+            ) => attention.f32,
         }
     }
 }

@@ -62,7 +62,7 @@ impl DiffusionPipeline {
         let notes = [files.unused(), config.warnings.clone()].concat();
         let mut pipeline = Self::with_random_weights(config, defaults, options)?;
         pipeline.notes.extend(notes);
-        pipeline.prompts = Prompts::open(files.folder(), pipeline.config())?;
+        pipeline.prompts = Prompts::open(&files, pipeline.config())?;
         pipeline.networks.open_weights(&files, &mut pipeline.notes)?;
         pipeline.name = files.name().unwrap_or(pipeline.name);
         Ok(pipeline)

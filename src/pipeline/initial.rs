@@ -92,6 +92,8 @@ fn draw(generator: &mut TorchGenerator, dtype: DType, count: usize) -> Vec<f32> 
     match dtype {
         DType::BF16 => generator.randn_bf16(count).into_iter().map(f32::from).collect(),
         DType::F32 | DType::F16 => generator.randn_f32(count),
-        DType::I32 | DType::I8 | DType::F8E4M3 | DType::U4 => unreachable!("no network computes in {dtype}"),
+        DType::I32 | DType::I8 | DType::F8E4M3 | DType::U4 | DType::Block(_) => {
+            unreachable!("no network computes in {dtype}")
+        }
     }
 }

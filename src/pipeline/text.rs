@@ -7,8 +7,7 @@ use crate::Error;
 use reflux_ir::HostTensor;
 use reflux_ir::pass::counted;
 use reflux_models::tokenizer::{Encoding, Tokenizer};
-use reflux_models::{ModelConfig, TextEncoder, names};
-use std::path::Path;
+use reflux_models::{ModelConfig, ModelFiles, TextEncoder, names};
 
 /// The most characters of a prompt that a warning shows.
 const SHOWN: usize = 80;
@@ -33,14 +32,18 @@ impl Prompts {
         Self(model.text_encoders().into_iter().map(reader).collect())
     }
 
-    /// The text encoders of `model` with the tokenizers in its `folder`.
+    /// The text encoders of `model` with the tokenizers in the folder of its `files`, or the built-in ones if the model is a
+    /// file of weights.
     ///
     /// # Errors
     /// If a tokenizer cannot be read, or has tokens that its text encoder does not know.
-    pub fn open(folder: &Path, model: &ModelConfig) -> Result<Self, Error> {
+    pub fn open(files: &ModelFiles, model: &ModelConfig) -> Result<Self, Error> {
         let reader = |encoder: TextEncoder| {
-            let folder = folder.join(encoder.tokenizer);
-            let tokenizer = (encoder.open_tokenizer)(&folder)?;
+            let folder = files.folder().join(encoder.tokenizer);
+            let tokenizer = match files.is_file() && !folder.is_dir() {
+                true => (encoder.built_in_tokenizer)()?,
+                false => (encoder.open_tokenizer)(&folder)?,
+            };
             tokenizer.check_vocabulary(&folder, encoder.vocab_size)?;
             Ok(Reader { encoder, tokenizer: Some(tokenizer) })
         };

@@ -30,7 +30,7 @@ pub(crate) fn quantize_rows<R: FnMut(usize, &mut [f32])>(
         DType::F32 => Quantizer::new(rule, |x| x).quantize(fact, reader),
         DType::BF16 => Quantizer::new(rule, round_to_bf16).quantize(fact, reader),
         DType::F16 => Quantizer::new(rule, |x| f16::from_f32(x).to_f32()).quantize(fact, reader),
-        other @ (DType::I32 | DType::I8 | DType::F8E4M3 | DType::U4) => {
+        other @ (DType::I32 | DType::I8 | DType::F8E4M3 | DType::U4 | DType::Block(_)) => {
             unreachable!("scales in {other} are verified not to be")
         }
     }
@@ -163,7 +163,7 @@ impl<R: Fn(f32) -> f32 + Sync> Quantizer<R> {
                 }
                 Fit { scale, zero: 0.0 }
             }
-            other @ (DType::F32 | DType::F16 | DType::BF16 | DType::I32) => {
+            other @ (DType::F32 | DType::F16 | DType::BF16 | DType::I32 | DType::Block(_)) => {
                 unreachable!("nothing is quantized to {other}")
             }
         }

@@ -99,9 +99,13 @@ impl<B: Backend> Value<B> {
     }
 }
 
-/// A host tensor as burn's tensor data.
+/// A host tensor as burn's tensor data; one of blocks as its bytes, row by row.
 pub fn host_data(tensor: HostTensor) -> TensorData {
-    TensorData::from_bytes_vec(tensor.bytes, burn_shape(&tensor.shape), burn_dtype(tensor.dtype))
+    let HostTensor { dtype, mut shape, bytes } = tensor;
+    if let (DType::Block(_), Some(columns)) = (dtype, shape.last_mut()) {
+        *columns = dtype.stored_bytes(*columns);
+    }
+    TensorData::from_bytes_vec(bytes, burn_shape(&shape), burn_dtype(dtype))
 }
 
 /// A shape for burn: a scalar has one axis, since its GPU backends have no rank 0.
@@ -119,7 +123,7 @@ pub fn burn_dtype(dtype: DType) -> BurnDType {
         DType::I8 => BurnDType::I8,
         // Codes that burn has no type for: see `Coded`.
         DType::U4 => BurnDType::I8,
-        DType::F8E4M3 => BurnDType::U8,
+        DType::F8E4M3 | DType::Block(_) => BurnDType::U8,
     }
 }
 

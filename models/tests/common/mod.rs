@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub mod gguf;
+
 use reflux_models::weights::Weights;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};

@@ -1,5 +1,6 @@
 //! Quantized checkpoints, whose codes mean nothing without their scales.
 
+use super::super::encoding::Encoding;
 use super::super::error::WeightsError;
 use super::super::stored::Stored;
 use crate::first_bytes::Foreign;
@@ -21,8 +22,6 @@ struct Scheme {
 
 /// The first that fits counts.
 const SCHEMES: &[Scheme] = &[
-    Scheme { what: "bitsandbytes NF4", marks: &["quant_state.bitsandbytes__nf4"], instead: "int4wo" },
-    Scheme { what: "bitsandbytes FP4", marks: &["quant_state.bitsandbytes__fp4"], instead: "int4wo" },
     Scheme { what: "bitsandbytes 4-bit", marks: &[".absmax", ".quant_map"], instead: "int4wo" },
     Scheme { what: "bitsandbytes int8", marks: &[".SCB"], instead: "int8wo" },
     Scheme { what: "GPTQ or AWQ", marks: &[".qweight", ".qzeros"], instead: "int4wo" },
@@ -69,16 +68,21 @@ pub(in crate::weights) fn scheme(
             return refuse(scheme.what, &format!("`{example}`"), scheme.instead);
         }
     }
-    let is_float = |dtype| matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16);
-    let codes = own().find(|(name, stored)| name.ends_with(".weight") && !is_float(stored.dtype));
-    let Some((codes, stored)) = codes else { return Ok(()) };
+    let code_type = |stored: &Stored| match stored.encoding {
+        Encoding::Elements(Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16) => None,
+        Encoding::Elements(dtype) => Some(dtype),
+        Encoding::Blocks(_) | Encoding::Scaled { .. } | Encoding::Looked(_) => None,
+    };
+    let mut weights = own().filter(|(name, _)| name.ends_with(".weight"));
+    let codes = weights.find_map(|(name, stored)| Some((name, code_type(stored)?)));
+    let Some((codes, dtype)) = codes else { return Ok(()) };
     let listed = metadata.get(COMFY).filter(|json| names_any(json, prefix));
     let factor = FACTORS.iter().find_map(|factor| ending(factor)).map(|name| format!("`{name}`"));
     let Some(factor) = factor.or_else(|| listed.map(|_| format!("`{COMFY}` in its header"))) else {
         return Ok(());
     };
-    let example = format!("`{codes}` in {:?} with {factor}", stored.dtype);
-    match stored.dtype {
+    let example = format!("`{codes}` in {dtype:?} with {factor}");
+    match dtype {
         Dtype::F8_E4M3 | Dtype::F8_E5M2 => refuse("scaled fp8", &example, "fp8dq"),
         Dtype::I8 => refuse("int8 with factors", &example, "int8dq"),
         _ => refuse("codes with factors", &example, "int4wo"),

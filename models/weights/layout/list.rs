@@ -17,14 +17,22 @@ use crate::flux1::layouts as flux1;
 /// are swapped (`Halves`), a convolution that is a matrix (`Pixel`). What stands in front of all names is none of its
 /// concerns: a new prefix is one more in the `prefixes` of the [`Architecture`], and holds for all its layouts.
 ///
-/// Whatever the container is, safetensors today, its reader gives names, types, shapes and where the bytes lie
+/// Whatever the container is, safetensors or GGUF, its reader gives names, types, shapes and where the bytes lie
 /// (`weights/file.rs`); layouts see nothing else of it, and are the same for another container.
 ///
 /// Then, if files of this kind were refused by name so far, take that kind out of `foreign/kinds.rs` (or, where they store
 /// codes, out of `foreign/scheme.rs`), and test it in `models/tests/layouts.rs`, where the bundled weights are written in each
 /// layout and must come out as they were.
-pub(in crate::weights) const LAYOUTS: &[Layout] =
-    &[flux1::DIFFUSERS, flux1::BFL, vae::DIFFUSERS, vae::BFL, text::T5, text::CLIP, text::CLIP_BARE];
+pub(in crate::weights) const LAYOUTS: &[Layout] = &[
+    flux1::DIFFUSERS,
+    flux1::BFL,
+    vae::DIFFUSERS,
+    vae::BFL,
+    text::T5,
+    text::T5_GGUF,
+    text::CLIP,
+    text::CLIP_BARE,
+];
 
 /// Names of a kind of network, to tell what a file of it looks like.
 pub(in crate::weights) fn examples(architecture: &Architecture) -> String {

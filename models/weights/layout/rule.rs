@@ -2,7 +2,6 @@
 
 use super::super::stored::Stored;
 use std::iter::once;
-use std::ops::Range;
 use std::slice::from_ref;
 
 /// A tensor, or those of all blocks, by patterns of names.
@@ -125,14 +124,15 @@ impl Stored {
         let rows = *self.shape.first()?;
         let rest = width.checked_mul(count).filter(|&rest| rest <= rows)?;
         let even = (0..count).map(|i| i * width..(i + 1) * width);
-        Some(even.chain(once(rest..rows)).map(|part| self.rows(part)).collect())
+        even.chain(once(rest..rows)).map(|part| self.rows(part)).collect()
     }
 
     /// The second half of the rows, then the first.
     fn with_halves_swapped(&self) -> Option<Self> {
         let rows = self.shape.first().copied().filter(|rows| rows.is_multiple_of(2))?;
-        let [second, first] = [rows / 2..rows, 0..rows / 2].map(|half| self.rows(half));
-        Some(Self { parts: [second.parts, first.parts].concat(), ..self.clone() })
+        let (second, first) = (self.rows(rows / 2..rows)?, self.rows(0..rows / 2)?);
+        let encoding = second.encoding.joined(&first.encoding)?;
+        Some(Self { encoding, parts: [second.parts, first.parts].concat(), ..self.clone() })
     }
 
     /// `[a, b, 1, 1]` as `[a, b]`; any other shape stays.
@@ -141,15 +141,6 @@ impl Stored {
             [rows, columns, 1, 1] => Self { shape: vec![rows, columns], ..self.clone() },
             _ => self.clone(),
         }
-    }
-
-    /// Some rows of a tensor that is in one piece and has at least one dimension.
-    fn rows(&self, rows: Range<usize>) -> Self {
-        let whole = &self.parts[0];
-        let row_bytes = whole.len().checked_div(self.shape[0]).unwrap_or(0);
-        let part = whole.start + rows.start * row_bytes..whole.start + rows.end * row_bytes;
-        let shape = [&[rows.len()], &self.shape[1..]].concat();
-        Self { shape, parts: vec![part], ..self.clone() }
     }
 }
 

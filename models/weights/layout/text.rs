@@ -29,6 +29,33 @@ pub(super) const T5: Layout = Layout {
     rules: &[Alias("encoder.embed_tokens.weight", "shared.weight")],
 };
 
+/// T5's encoder in GGUF files, as llama.cpp names its tensors.
+pub(super) const T5_GGUF: Layout = Layout {
+    architecture: &t5::T5,
+    names: "llama.cpp's names",
+    example: "enc.blk.0.attn_q.weight",
+    marks: &["enc.blk."],
+    roots: &["token_embd.", "enc.", "dec.", "output."],
+    unused: &["dec.", "output."],
+    rules: &[
+        Name("token_embd.weight", "shared.weight"),
+        Name("enc.blk.{}.attn_norm.weight", "encoder.block.{}.layer.0.layer_norm.weight"),
+        Name("enc.blk.{}.attn_q.weight", "encoder.block.{}.layer.0.SelfAttention.q.weight"),
+        Name("enc.blk.{}.attn_k.weight", "encoder.block.{}.layer.0.SelfAttention.k.weight"),
+        Name("enc.blk.{}.attn_v.weight", "encoder.block.{}.layer.0.SelfAttention.v.weight"),
+        Name("enc.blk.{}.attn_o.weight", "encoder.block.{}.layer.0.SelfAttention.o.weight"),
+        Name(
+            "enc.blk.{}.attn_rel_b.weight",
+            "encoder.block.{}.layer.0.SelfAttention.relative_attention_bias.weight",
+        ),
+        Name("enc.blk.{}.ffn_norm.weight", "encoder.block.{}.layer.1.layer_norm.weight"),
+        Name("enc.blk.{}.ffn_gate.weight", "encoder.block.{}.layer.1.DenseReluDense.wi_0.weight"),
+        Name("enc.blk.{}.ffn_up.weight", "encoder.block.{}.layer.1.DenseReluDense.wi_1.weight"),
+        Name("enc.blk.{}.ffn_down.weight", "encoder.block.{}.layer.1.DenseReluDense.wo.weight"),
+        Name("enc.output_norm.weight", "encoder.final_layer_norm.weight"),
+    ],
+};
+
 /// CLIP's text encoder, as transformers saves it; files of the whole of CLIP have the image encoder too.
 pub(super) const CLIP: Layout = Layout {
     architecture: &clip::CLIP,

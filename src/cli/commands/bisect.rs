@@ -252,7 +252,9 @@ fn rounding(program: &Program) -> f32 {
     let of_dtype = |dtype: DType| match dtype {
         DType::BF16 => bf16::EPSILON.to_f32(),
         DType::F16 => f16::EPSILON.to_f32(),
-        DType::F32 | DType::I32 | DType::I8 | DType::F8E4M3 | DType::U4 => 8.0 * f32::EPSILON,
+        DType::F32 | DType::I32 | DType::I8 | DType::F8E4M3 | DType::U4 | DType::Block(_) => {
+            8.0 * f32::EPSILON
+        }
     };
     let values = program.variants.values().flat_map(|graph| graph.ids().map(|id| graph[id].fact.dtype));
     values.map(of_dtype).fold(0.0, f32::max)

@@ -7,8 +7,10 @@ pub struct Codec {
     pub name: &'static str,
     /// In safetensors files, if these have it.
     pub file_name: Option<&'static str>,
-    /// As weights are stored. In host memory an element of fewer than eight takes a byte.
-    pub bits: usize,
+    /// How many elements are stored together: one, two codes of four bits, or a block's.
+    pub elements: usize,
+    /// The bytes in which these are stored. In host memory a code of fewer than eight bits takes a byte.
+    pub bytes: usize,
     pub kind: Kind,
     pub role: Role,
     /// The least number, or code.
@@ -40,6 +42,8 @@ pub enum Role {
     Code,
     /// A number, or, in a value with scales, a code.
     Either,
+    /// A part of a [block](super::BlockFormat), which has its scales.
+    Block,
 }
 
 /// [`Codec::encode`] by a function of one number.

@@ -26,6 +26,7 @@ impl Operator for Concat {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
         let first = inputs[0];
+        ensure!(!first.dtype.is_block(), "{first} is read by `dequantize` only");
         let axis = axis_of(self.axis, first.shape.len())?;
         let mut shape = first.shape.to_vec();
         let rows_stay =

@@ -3,7 +3,8 @@ use crate::{DType, Fact};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
-/// The numbers that codes stand for, computed in f32 and rounded to `dtype`; see [`Scales`](crate::Scales).
+/// The numbers that codes stand for, computed in f32 and rounded to `dtype`; see [`Scales`](crate::Scales) and, of blocks,
+/// [`BlockFormat`](crate::BlockFormat).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dequantize {
@@ -24,7 +25,7 @@ impl Operator for Dequantize {
 
     fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
         let x = inputs[0];
-        ensure!(x.is_quantized(), "the input must be quantized, not {x}");
+        ensure!(x.is_coded(), "the input must be quantized, not {x}");
         ensure!(self.dtype.is_float(), "the result must be floating point, not {}", self.dtype);
         Ok(Fact::new(self.dtype, x.shape.clone()))
     }

@@ -206,7 +206,7 @@ impl Op {
             };
             return Err(InferError(format!("`{}` takes {takes}, not {}", self.name(), inputs.len())));
         }
-        if let Some(input) = inputs.iter().find(|input| input.is_quantized() && !self.takes_quantized()) {
+        if let Some(input) = inputs.iter().find(|input| input.is_coded() && !self.takes_quantized()) {
             return Err(InferError(format!("`{}` does not take quantized values like {input}", self.name())));
         }
         let fact = self.infer_type(inputs)?;

@@ -37,7 +37,7 @@ impl Quantize {
         match dtype {
             DType::I8 => f32::EPSILON.into(),
             DType::F8E4M3 | DType::U4 => 1e-12,
-            DType::F32 | DType::F16 | DType::BF16 | DType::I32 => {
+            DType::F32 | DType::F16 | DType::BF16 | DType::I32 | DType::Block(_) => {
                 unreachable!("nothing is quantized to {dtype}")
             }
         }

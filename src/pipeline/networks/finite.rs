@@ -45,7 +45,9 @@ fn advice(dtype: DType) -> &'static str {
          not help, its weights are damaged: download them again"
         }
         DType::BF16 => "try --dtype f32, or leave out lossy --passes",
-        DType::I32 | DType::I8 | DType::F8E4M3 | DType::U4 => unreachable!("no network computes in {dtype}"),
+        DType::I32 | DType::I8 | DType::F8E4M3 | DType::U4 | DType::Block(_) => {
+            unreachable!("no network computes in {dtype}")
+        }
     }
 }
 

@@ -25,9 +25,13 @@ impl Networks {
         Ok(&self.optimized[net])
     }
 
-    /// The program of `net` before any passes.
+    /// The program of `net` before any passes, which reads weights as the files store them.
     pub fn lower(&self, net: &'static Net, sizes: &Sizes) -> Result<Program, Error> {
-        Ok(self.config.lower(net, sizes, self.dtype)?)
+        let mut program = self.config.lower(net, sizes, self.dtype)?;
+        if let Some(weights) = self.weights.get(net) {
+            weights.read_as_stored(&mut program);
+        }
+        Ok(program)
     }
 
     /// Uses `program` for `net` at these sizes, instead of the result of the passes.

@@ -90,6 +90,9 @@ pub fn composed_op<B: BurnBackend>(
             let coded = quantized::quantize::<B>(op, next().float(device), &inputs[0], device)?;
             return Ok(Value::Quantized(coded));
         }
+        Op::Dequantize(op) if inputs[0].dtype.is_block() => {
+            quantized::decode_blocks::<B>(next().int(device), &inputs[0], op.dtype, device)?
+        }
         Op::Dequantize(op) => quantized::dequantize::<B>(next().coded(), &inputs[0], op.dtype, device),
         Op::MatmulCodes(op) => return Ok(quantized::matmul(*op, next(), next().coded(), device)),
         Op::Rescale(_) => {

@@ -8,6 +8,7 @@ use crate::quantize::quantize as quantize_on_host;
 use crate::value::{Value, burn_shape, float_dtype, int_dtype};
 use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn::tensor::{Shape, Slice, TensorData, TensorMetadata};
+use rayon::prelude::*;
 use reflux_ir::dtype::f8e4m3;
 use reflux_ir::op::{MatmulCodes, Quantize, Rescale};
 use reflux_ir::{DType, Fact, Granularity};
@@ -95,7 +96,7 @@ pub fn dequantize<B: BurnBackend>(
         DType::F8E4M3 => B::decode_f8(x.codes, device),
         DType::U4 => B::int_into_float(unpacked::<B>(x.codes, [rows, columns]), float_dtype(DType::F32)),
         DType::I8 => B::int_into_float(x.codes, float_dtype(DType::F32)),
-        other @ (DType::F32 | DType::F16 | DType::BF16 | DType::I32) => {
+        other @ (DType::F32 | DType::F16 | DType::BF16 | DType::I32 | DType::Block(_)) => {
             unreachable!("{other} is verified to have no scales")
         }
     };
@@ -108,6 +109,24 @@ pub fn dequantize<B: BurnBackend>(
         numbers = B::float_add(numbers, spread(zeros));
     }
     B::float_reshape(B::float_cast(numbers, float_dtype(dtype)), burn_shape(&fact.shape))
+}
+
+/// The numbers of blocks of GGML, given by their bytes, decoded on the host; `fact` is the type of the blocks.
+pub fn decode_blocks<B: BurnBackend>(
+    blocks: IntTensor<B>,
+    fact: &Fact,
+    dtype: DType,
+    device: &B::Device,
+) -> Result<FloatTensor<B>, RunError> {
+    let lost = || RunError::Backend { line: "dequantize".into(), message: "blocks cannot be read".into() };
+    let data = burn::tensor::try_read_sync(B::int_into_data(blocks)).ok_or_else(lost)?;
+    let bytes = data.map_err(|_| lost())?;
+    let row_bytes = fact.dtype.stored_bytes(fact.shape.columns());
+    let mut numbers = vec![0.0; fact.shape.elements()];
+    let rows = numbers.par_chunks_mut(fact.shape.columns()).zip(bytes.as_bytes().par_chunks(row_bytes));
+    rows.for_each(|(numbers, blocks)| fact.dtype.decode_into(blocks, numbers));
+    let numbers = TensorData::new(numbers, burn_shape(&fact.shape));
+    Ok(B::float_cast(B::float_from_data(numbers, device), float_dtype(dtype)))
 }
 
 /// The values, in f32, of f8e4m3 codes given by their bits: looked up in a table.

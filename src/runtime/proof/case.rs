@@ -4,7 +4,7 @@ use reflux_ir::text::parse;
 use reflux_ir::{DType, Name, Patch, Program};
 
 /// Programs in bf16, as models are lowered, before any pass. Every result is a case.
-const FILES: [&str; 18] = [
+const FILES: [&str; 19] = [
     include_str!("ir/norm.ir"),
     include_str!("ir/functions.ir"),
     include_str!("ir/rope.ir"),
@@ -17,6 +17,7 @@ const FILES: [&str; 18] = [
     include_str!("ir/tensor.ir"),
     include_str!("ir/weights.ir"),
     include_str!("ir/codes.ir"),
+    include_str!("ir/blocks.ir"),
     include_str!("ir/unfused.ir"),
     include_str!("ir/regions.ir"),
     include_str!("ir/attention.ir"),
@@ -69,7 +70,7 @@ impl Case {
     /// The dtype of the codes that the case computes with, if any.
     pub fn codes(&self) -> Option<DType> {
         let facts = self.program.variants.values().flat_map(|graph| graph.ids().map(|id| &graph[id].fact));
-        facts.into_iter().find(|fact| fact.is_quantized()).map(|fact| fact.dtype)
+        facts.into_iter().find(|fact| fact.is_coded()).map(|fact| fact.dtype)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Random weights and inputs, the same for every run of a case.
 
 use crate::runs::random_inputs;
-use reflux_ir::{Fact, HostTensor, Program, WeightData, WeightError, WeightSource};
+use reflux_ir::{BlockFormat, DType, Fact, HostTensor, Program, WeightData, WeightError, WeightSource};
 use std::collections::HashMap;
 
 /// Makes a source of any number of normal numbers from a seed.
@@ -29,11 +29,15 @@ impl Drawn {
             let values: Vec<f32> = values.iter().map(|value| value * deviation).collect();
             HostTensor::from_f32(shape, &values)
         };
-        let weights = program
-            .weights()
-            .into_iter()
-            .map(|(name, fact)| (name.to_owned(), draw(&fact.shape).cast(fact.unquantized().dtype)));
-        let weights = weights.collect();
+        let mut weight = |fact: &Fact| {
+            let dense = draw(&fact.shape);
+            match fact.dtype {
+                DType::Block(format) => blocks_of(format, dense),
+                _ => dense.cast(fact.unquantized().dtype),
+            }
+        };
+        let weights = program.weights();
+        let weights = weights.iter().map(|(name, fact)| ((*name).to_owned(), weight(fact))).collect();
         let mut inputs = random_inputs(program, &[], &mut noise(seed.wrapping_add(1)));
         for (name, value) in &mut inputs {
             let declared = program.inputs.iter().find(|input| *input.name == **name);
@@ -47,6 +51,15 @@ impl Drawn {
         let is_read = |name: &str| program.inputs.iter().any(|input| *input.name == *name);
         self.inputs.iter().filter(|(name, _)| is_read(name)).cloned().collect()
     }
+}
+
+/// Random blocks in the shape of `dense`, their bytes taken from its numbers.
+fn blocks_of(format: BlockFormat, dense: HostTensor) -> HostTensor {
+    let mut bytes = dense.bytes.iter().cycle().map(|byte| byte.wrapping_mul(167));
+    let count = dense.len() / format.elements();
+    let deviation = (dense.shape.last().copied().unwrap_or(1) as f32).sqrt().recip();
+    let blocks = format.random(count, deviation, || bytes.next().unwrap_or(0));
+    HostTensor::new(DType::Block(format), dense.shape, blocks)
 }
 
 impl WeightSource for Drawn {

@@ -34,7 +34,7 @@ impl Outcome {
         // code, which in f8e4m3 is up to an eighth away.
         let tolerance = match case.codes() {
             Some(DType::F8E4M3) => 3e-2,
-            Some(DType::I8 | DType::U4) => 1e-2,
+            Some(DType::I8 | DType::U4 | DType::Block(_)) => 1e-2,
             None if dtype == DType::F32 => 1e-5,
             // In the program as written, every op rounds.
             None if form == Form::Written => 2e-2,

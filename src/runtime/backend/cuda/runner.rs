@@ -207,7 +207,7 @@ impl OnBurn {
     ) -> Result<(u64, usize), RunError> {
         let fact = &self.graph[id].fact;
         match (piece, edge.scales, fact.scales) {
-            (Piece::Data, ..) => Ok((edge.data.address(bases), fact.shape.elements() * fact.dtype.bytes())),
+            (Piece::Data, ..) => Ok((edge.data.address(bases), fact.dtype.host_bytes(fact.shape.elements()))),
             (Piece::Scales, Some(pointer), Some(scales)) => {
                 let bytes = scales.grid(&fact.shape).iter().product::<usize>() * 4;
                 Ok((pointer.address(bases), bytes))

@@ -59,7 +59,7 @@ impl TensorMap {
             DType::F32 => CU_TENSOR_MAP_DATA_TYPE_FLOAT32,
             DType::I32 => CU_TENSOR_MAP_DATA_TYPE_INT32,
             DType::I8 | DType::F8E4M3 => CU_TENSOR_MAP_DATA_TYPE_UINT8,
-            DType::U4 => unreachable!("`of` refuses four-bit codes"),
+            DType::U4 | DType::Block(_) => unreachable!("`of` takes whole bytes, one or more to an element"),
         };
         let (extents, strides): (Vec<u64>, Vec<u64>) = (
             self.extents.iter().map(|&n| n as u64).collect(),

@@ -116,7 +116,7 @@ pub struct Pointer {
 impl Pointer {
     /// The first element of a view.
     pub fn to(view: &View) -> Self {
-        Self { buffer: view.buffer, offset: view.offset * view.dtype.bits() / 8 }
+        Self { buffer: view.buffer, offset: view.dtype.stored_bytes(view.offset) }
     }
 
     /// The address, given that of each buffer.

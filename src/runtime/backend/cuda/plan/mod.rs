@@ -1,6 +1,7 @@
 //! Plans: graphs as launches over buffers.
 
 mod arena;
+mod blocks;
 mod foreign;
 mod gemm;
 mod launches;

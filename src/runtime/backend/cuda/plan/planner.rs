@@ -92,7 +92,7 @@ impl Planner<'_> {
     }
 
     pub fn given(&mut self, id: ValueId, fact: &Fact) -> Stored {
-        let bytes = fact.shape.elements() * fact.dtype.bits() / 8;
+        let bytes = fact.dtype.stored_bytes(fact.shape.elements());
         let data = self.buffer(Place::Given { value: id, piece: Piece::Data }, bytes);
         let coding = fact.scales.map(|scales| {
             let (shape, dtype) = (scales_shape(scales, &fact.shape), scales_dtype(scales));

@@ -28,6 +28,9 @@ impl Planner<'_> {
             Op::Quantize(op) if fact.scales.is_some_and(|scales| scales.per == Granularity::Tensor) => {
                 self.quantize_all(id, op, operands[0], fact)
             }
+            Op::Dequantize(_) if self.graph[operands[0]].fact.dtype.is_block() => {
+                self.dequantize_blocks(id, operands[0], fact)
+            }
             op if is_formula(op) => self.of_one_term(id, op, operands, fact),
             Op::Linear(_) => {
                 let args = (0..operands.len()).map(Arg::Operand).collect();

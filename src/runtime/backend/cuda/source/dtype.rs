@@ -14,12 +14,13 @@ pub fn c_type(dtype: DType) -> &'static str {
         DType::I8 => "signed char",
         DType::F8E4M3 => "f8e4m3",
         DType::U4 => "u4x2",
+        DType::Block(_) => "unsigned char",
     }
 }
 
 /// How many elements of its C type hold this many elements.
 pub(super) fn stored(dtype: DType, elements: usize) -> usize {
-    elements * dtype.bits() / (8 * dtype.bytes())
+    dtype.stored_bytes(elements) / dtype.bytes()
 }
 
 /// The function that rounds to a dtype and stays f32.
@@ -28,7 +29,7 @@ pub(super) fn rounding(dtype: DType) -> Result<&'static str, Unsupported> {
         DType::F32 => Ok("round_to_f32"),
         DType::BF16 => Ok("round_to_bf16"),
         DType::F16 => Ok("round_to_f16"),
-        DType::I32 | DType::I8 | DType::F8E4M3 | DType::U4 => {
+        DType::I32 | DType::I8 | DType::F8E4M3 | DType::U4 | DType::Block(_) => {
             unsupported(format!("no kernel rounds to {dtype}"))
         }
     }
@@ -41,7 +42,7 @@ pub fn encoding(op: &Quantize) -> Result<(String, f32, &'static str), Unsupporte
     let code = match dtype {
         DType::I8 => format!("ToI8{{{:?}f}}", op.least()),
         DType::F8E4M3 => "ToF8E4M3{}".to_owned(),
-        DType::F32 | DType::F16 | DType::BF16 | DType::I32 | DType::U4 => {
+        DType::F32 | DType::F16 | DType::BF16 | DType::I32 | DType::U4 | DType::Block(_) => {
             return unsupported(format!("no kernel quantizes to {dtype}"));
         }
     };
