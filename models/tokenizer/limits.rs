@@ -170,7 +170,7 @@ fn check_normalizer(normalizer: &Value) -> Result<(), String> {
     while let Some(normalizer) = open.pop() {
         count += 1;
         open.extend(normalizer.get("normalizers").and_then(Value::as_array).into_iter().flatten());
-        growth = growth.saturating_mul(growth_of(normalizer));
+        growth = growth.saturating_mul(growth_of(normalizer)?);
         if count > MOST_NORMALIZERS || growth > MOST_GROWTH {
             return Err(format!(
                 "its normalizers are more than {MOST_NORMALIZERS}, or make texts more than {MOST_GROWTH} times longer"
@@ -181,9 +181,9 @@ fn check_normalizer(normalizer: &Value) -> Result<(), String> {
 }
 
 /// How many times longer, in bytes, one normalizer can make a text of one byte or more.
-fn growth_of(normalizer: &Value) -> usize {
+fn growth_of(normalizer: &Value) -> Result<usize, String> {
     let text = |key: &str| normalizer.get(key).and_then(Value::as_str).unwrap_or_default();
-    match text("type") {
+    Ok(match text("type") {
         "Replace" => {
             let pattern = normalizer.get("pattern").and_then(|pattern| pattern.get("String"));
             match pattern.and_then(Value::as_str).map_or(0, str::len) {
@@ -193,22 +193,24 @@ fn growth_of(normalizer: &Value) -> usize {
             }
         }
         "Prepend" => text("prepend").len() + 1,
-        "Precompiled" => longest_replacement(text("precompiled_charsmap")).max(1),
+        "Precompiled" => longest_replacement(text("precompiled_charsmap"))
+            .ok_or("its `precompiled_charsmap` is shorter than it says")?
+            .max(1),
         // The longest compatibility decomposition is that of a ligature of 3 bytes, in 33; canonical ones are at most three times
         // longer, and so is every byte as a letter.
         "NFKD" | "NFKC" => 11,
         "NFD" | "NFC" | "Lowercase" | "Nmt" | "ByteLevel" | "BertNormalizer" => 3,
         _ => 1,
-    }
+    })
 }
 
 /// The longest text that a character is replaced by: a map is the length of its index in 4 bytes, the index, and texts that each
-/// end with a zero; all of it in base64.
-fn longest_replacement(map: &str) -> usize {
+/// end with a zero; all of it in base64. Nothing if the index is longer than what there is: room for it would be made all the same.
+fn longest_replacement(map: &str) -> Option<usize> {
     let bytes = from_base64(map);
-    let Some((index, rest)) = bytes.split_first_chunk() else { return 0 };
-    let texts = rest.get(u32::from_le_bytes(*index) as usize..).unwrap_or_default();
-    texts.split(|&byte| byte == 0).map(<[u8]>::len).max().unwrap_or(0)
+    let (index, rest) = bytes.split_first_chunk()?;
+    let texts = rest.get(u32::from_le_bytes(*index) as usize..)?;
+    texts.split(|&byte| byte == 0).map(<[u8]>::len).max()
 }
 
 /// The bytes that `text` stands for, up to the first character that is none of base64's.
@@ -244,7 +246,11 @@ mod tests {
     fn base64_is_read() {
         assert_eq!(from_base64("Zm9vYmFy"), b"foobar");
         assert_eq!(from_base64("Zm9vYg=="), b"foob");
-        assert_eq!(longest_replacement("BAAAAAAAAABhAGJjZAA="), 3);
+        assert_eq!(longest_replacement("BAAAAAAAAABhAGJjZAA="), Some(3));
+        // An index of 4 GB, and one longer than all that follows.
+        assert_eq!(longest_replacement("/////wAAAABhAGJjZAA="), None);
+        assert_eq!(longest_replacement("DAAAAAAAAABhAGJjZAA="), None);
+        assert_eq!(longest_replacement(""), None);
     }
 
     #[test]
