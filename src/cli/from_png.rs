@@ -33,9 +33,12 @@ impl Repeated {
     /// # Errors
     /// [`Error::Usage`] if it is neither.
     pub fn model(&self) -> Result<PathBuf, Error> {
-        let bundled = bundled_model()?;
+        let is_named = |folder: &PathBuf, name: &str| folder.file_name().is_some_and(|own| own == name);
+        let bundled = |name: &str| bundled_model().ok().filter(|folder| is_named(folder, name));
+        if let Some(folder) = self.recorded.model.as_deref().and_then(bundled) {
+            return Ok(folder);
+        }
         match &self.recorded.model {
-            Some(name) if bundled.file_name().is_some_and(|own| own == name.as_str()) => Ok(bundled),
             Some(name) if name.matches('/').count() == 1 => Ok(name.into()),
             Some(name) => {
                 Err(self.usage(&format!("was drawn with the model `{name}`: give it with --model")))
