@@ -122,10 +122,12 @@ pub fn built_in_names() -> PossibleValuesParser {
     PossibleValuesParser::new(ModelConfig::built_in_names())
 }
 
-/// A model without its weights.
+/// A model of whose weights no more than headers are read.
 pub struct ModelArg {
     config: ModelConfig,
     defaults: Defaults,
+    /// Where it was found; a built-in configuration has no files.
+    files: Option<ModelFiles>,
 }
 
 impl ModelArg {
@@ -133,7 +135,7 @@ impl ModelArg {
     pub fn built_in(name: &str) -> Option<Self> {
         let config = ModelConfig::built_in(name)?;
         let defaults = config.defaults();
-        Some(Self { config, defaults })
+        Some(Self { config, defaults, files: None })
     }
 
     /// The model in a folder in diffusers layout.
@@ -145,7 +147,7 @@ impl ModelArg {
     pub fn of(files: &ModelFiles) -> Result<Self, Error> {
         let config = ModelConfig::of(files)?;
         let defaults = Defaults::of(files.folder(), &*config)?;
-        Ok(Self { config, defaults })
+        Ok(Self { config, defaults, files: Some(files.clone()) })
     }
 
     /// Its configuration.
@@ -190,9 +192,15 @@ impl ModelArg {
         self.lower_in(net, &self.sizes(args)?, args.dtype_or(DType::BF16))
     }
 
-    /// The program of a network for these sizes, computing in `dtype`.
+    /// The program of a network for these sizes, computing in `dtype`. It reads weights as the model's files store them, if it
+    /// has any: configurations alone are a model here too.
     pub fn lower_in(&self, net: &'static Net, sizes: &Sizes, dtype: DType) -> Result<Program, Error> {
-        Ok(self.config.lower(net, sizes, dtype)?)
+        let mut program = self.config.lower(net, sizes, dtype)?;
+        let weights = self.files.as_ref().and_then(|files| files.weights(net).ok());
+        if let Some(weights) = weights {
+            weights.read_as_stored(&mut program);
+        }
+        Ok(program)
     }
 
     /// The requested sizes, with the model's as defaults.
