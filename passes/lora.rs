@@ -237,7 +237,7 @@ impl Pass for Lora {
             cx.report.note(format!("merged into {}", counted(merged, "weight")));
         }
         if branched > 0 {
-            cx.report.note(format!("{} beside linears", counted(branched, "product of low rank")));
+            cx.report.note(format!("{} of low rank beside linears", counted(branched, "product")));
         }
         Ok((merged + branched > 0).into())
     }

@@ -169,7 +169,7 @@ fn commands_refuse_models_alike() {
         );
     });
     for (model, named) in
-        [("channels", "`in_channels` is 320"), ("layers", "`num_layers`"), ("karras", "`use_karras_sigmas`")]
+        [("channels", "channels` is 320"), ("layers", "`num_layers`"), ("karras", "`use_karras_sigmas`")]
     {
         for command in [
             &["generate", "owl", "--device", "cpu", "--model", model][..],

@@ -127,7 +127,10 @@ fn steps_are_planned() {
                     });
                 let without: Vec<String> =
                     plan.foreign().map(|op| format!("%{}: {}", op.name, op.why)).collect();
-                assert!(without.is_empty(), "{name}, {passes}, {gpu}: {without:?}");
+                // The VAE's encoder begins with three channels, which TMA cannot fetch: one op for each picture that is given.
+                let is_of_pixels =
+                    without.iter().all(|op| op.starts_with("%conv_in: ")) && without.len() == 1;
+                assert!(without.is_empty() || is_of_pixels, "{name}, {passes}, {gpu}: {without:?}");
                 // What is executed is what is printed: every op but views has its launches, and nothing else has.
                 for id in graph.ids().filter(|&id| !graph.is_leaf(id)) {
                     let is_run = [
@@ -191,7 +194,10 @@ fn an_op_without_a_kernel_does_not_take_the_step_with_it() {
         assert_eq!(plan.foreign().map(|op| &*op.name).collect::<Vec<_>>(), ["between"]);
         assert_disjoint(&plan);
         let said = fallback(graph, &plan).unwrap();
-        assert!(said.starts_with("1 of 3 ops") && said.contains("1 `matmul` (%between: "), "{said}");
+        assert!(
+            said.contains("no kernel for 1 of 3 ops") && said.contains("1 `matmul` (%between: "),
+            "{said}"
+        );
         assert!(said.contains("times as slow"), "{said}");
     }
     let source = source.replace("matmul %n, %y", "linear %n, @w bf16[40,64]");

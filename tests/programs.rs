@@ -194,7 +194,7 @@ fn a_run_that_lacks_something_says_how_to_give_it() {
     let root = folder.path();
     std::fs::write(root.join("small.ir"), SMALL).unwrap();
     let message = refused(root, &["run", "small.ir", "--device", "cpu"]);
-    assert!(message.contains("1 weight, `up.weight` f32[64,64] the first"), "{message}");
+    assert!(message.contains("1 weight, the first of which is `up.weight` f32[64,64]"), "{message}");
     assert!(message.contains("--random SEED"), "{message}");
     let linear = "    %h = linear %x, @.weight f32[64,64] : f32[4,64] in up\n";
     std::fs::write(root.join("bare.ir"), SMALL.replace(linear, "").replace("silu %h", "silu %x")).unwrap();

@@ -6,9 +6,9 @@ use crate::net::{Net, Role};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// What programs call a weight into which LoRAs are merged, behind its name in the checkpoint: `….to_q.weight+lora`. So a
+/// What programs call a weight into which LoRAs are merged, behind its name in the checkpoint: `….to_q.weight.lora`. So a
 /// program says that it reads such weights, and cannot be run without the LoRAs.
-pub const MERGED: &str = "+lora";
+pub const MERGED: &str = ".lora";
 
 /// The checkpoint's tensor of which the weight `name` of a program is made; `None` if it is a LoRA's own, beside a product.
 pub fn base_of(name: &str) -> Option<&str> {

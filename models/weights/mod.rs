@@ -22,11 +22,13 @@ mod random;
 pub(crate) mod safetensors_file;
 pub(crate) mod stored;
 mod unique;
+mod view;
 mod widen;
 
 pub use error::WeightsError;
 pub use mismatch::WeightsMismatch;
 pub use random::RandomWeights;
+pub use view::WeightView;
 
 use crate::architecture::Architecture;
 use crate::net::Net;
@@ -36,13 +38,10 @@ use file::{MappedFile, Opened, Tensor};
 use foreign::Metadata;
 use layout::{LAYOUTS, Membership, Naming, examples};
 use rayon::prelude::*;
-use reflux_ir::{DType, Fact, HostTensor, WeightData, WeightError, WeightSource};
+use reflux_ir::{BlockFormat, Fact, HostTensor, WeightData, WeightError, WeightSource};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use stored::Stored;
-
-/// Bytes that one thread copies.
-const SHARE: usize = 1 << 20;
 
 /// The tensors of one network, in one or more mapped files.
 #[derive(Debug)]
@@ -55,61 +54,6 @@ pub struct Weights {
     naming: Option<Naming>,
     /// The files' tensors that are not the network's, by the files' names.
     aside: BTreeMap<String, Membership>,
-}
-
-/// A tensor in a mapped file.
-#[derive(Clone, Debug)]
-pub struct WeightView<'a> {
-    /// The type that its numbers are read in: `f32`, `f16` or `bf16`.
-    pub dtype: DType,
-    /// Its dimensions, slowest first.
-    pub shape: &'a [usize],
-    /// Its bytes as stored, row-major, in consecutive pieces of whole rows.
-    pub parts: Vec<&'a [u8]>,
-    encoding: &'a TensorEncoding,
-}
-
-impl WeightView<'_> {
-    /// A copy of the tensor's numbers in its type.
-    pub fn to_tensor(&self) -> HostTensor {
-        let elements = self.shape.iter().product();
-        let mut copy = vec![0; self.dtype.host_bytes(elements)];
-        // Reading from the file, and memory that is new, is what takes the time.
-        match self.encoding {
-            TensorEncoding::Elements(dtype) => {
-                let codes = widen::codes(*dtype);
-                let bytes_per_byte = if codes.is_some() { 2 } else { 1 };
-                let mut rest = &mut copy[..];
-                for part in &self.parts {
-                    let (to, after) = rest.split_at_mut(part.len() * bytes_per_byte);
-                    rest = after;
-                    match codes {
-                        Some(codes) => widen::widen(codes, part, to, SHARE),
-                        None => to
-                            .par_chunks_mut(SHARE)
-                            .zip(part.par_chunks(SHARE))
-                            .for_each(|(to, from)| to.copy_from_slice(from)),
-                    }
-                }
-            }
-            encoding @ (TensorEncoding::Blocks(_)
-            | TensorEncoding::Scaled { .. }
-            | TensorEncoding::Looked(_)) => {
-                let (mut row, mut rest) = (0, &mut copy[..]);
-                for part in &self.parts {
-                    let elements = encoding.elements(part.len());
-                    // A vector is a row, or its blocks would be divided.
-                    let width =
-                        if self.shape.len() < 2 { elements } else { self.shape[1..].iter().product() };
-                    let (to, after) = rest.split_at_mut(self.dtype.host_bytes(elements));
-                    rest = after;
-                    encoding.decode(part, row, width, to);
-                    row += elements / width.max(1);
-                }
-            }
-        }
-        HostTensor::new(self.dtype, self.shape.to_vec(), copy)
-    }
 }
 
 /// The tensors of a checkpoint's files, by the names that these have.
@@ -218,7 +162,7 @@ impl Weights {
         let bytes = self.files[stored.file].bytes();
         let parts: Vec<_> = stored.parts.iter().map(|part| &bytes[part.clone()]).collect();
         if let TensorEncoding::Blocks(format) = stored.encoding
-            && let Some(block) = parts.iter().find_map(|part| format.unsound(part))
+            && let Some(block) = parts.iter().find_map(|part| unsound(format, part))
         {
             let path = self.path_of(stored).display();
             let why = format!(
@@ -226,7 +170,7 @@ impl Weights {
             );
             return Err(unreadable(why));
         }
-        Ok(WeightView { dtype, shape: &stored.shape, parts, encoding: &stored.encoding })
+        Ok(WeightView::new(dtype, stored, parts))
     }
 
     /// The type of codes in which a program can read the matrix `name` as the files store it, if they store it as codes.
@@ -327,11 +271,18 @@ impl Checkpoint {
     }
 }
 
+/// [`BlockFormat::unsound`], by all processors.
+fn unsound(format: BlockFormat, blocks: &[u8]) -> Option<usize> {
+    const SHARE: usize = 1 << 14;
+    let shares = blocks.par_chunks(SHARE * format.bytes()).enumerate();
+    shares.find_map_first(|(index, blocks)| Some(index * SHARE + format.unsound(blocks)?))
+}
+
 impl WeightSource for Weights {
     fn weight(&self, name: &str, fact: &Fact) -> Result<WeightData, WeightError> {
-        let view = self.get(name)?;
-        if fact.is_coded() && view.encoding.coded(view.shape).is_some_and(|coded| coded.same_type(fact)) {
-            return Ok(view.encoding.codes(fact, view.parts.concat()));
+        let (view, encoding) = (self.get(name)?, &self.stored(name)?.encoding);
+        if fact.is_coded() && encoding.coded(view.shape).is_some_and(|coded| coded.same_type(fact)) {
+            return Ok(encoding.codes(fact, view.to_bytes()));
         }
         Ok(view.to_tensor().into())
     }

@@ -1,7 +1,6 @@
 //! Quantization schemes: what a linear is replaced by.
 
-use super::selection::tensor_of;
-use reflux_ir::op::{Dequantize, Linear, MatmulCodes, Op, Quantize, Rescale};
+use reflux_ir::op::{Dequantize, Linear, MatmulCodes, Op, Quantize, Rescale, Weight};
 use reflux_ir::pass::RuleInfo;
 use reflux_ir::{DType, Fact, Granularity, Graph, Node, Patch, PatchError, Scales, ValueId};
 use schemars::JsonSchema;
@@ -81,6 +80,13 @@ impl Scheme {
         }
     }
 
+    /// Whether the scheme would make of the weight `weight` of a linear, as the type `becomes`, what it is already.
+    pub fn is_made(self, graph: &Graph, weight: ValueId, becomes: &Fact) -> bool {
+        let is_dequantized = matches!(graph[weight].op, Op::Dequantize(_));
+        let is_of_type = || graph[graph.operands(weight)[0]].fact.same_type(becomes);
+        matches!(self, Self::Fp8wo | Self::Int4wo) && is_dequantized && is_of_type()
+    }
+
     /// Replaces the op `linear` of `graph`.
     pub fn rewrite(
         self,
@@ -130,6 +136,20 @@ impl Scheme {
         };
         patch.shunt(linear, result);
         patch.apply()
+    }
+}
+
+/// The leaf and the name of the tensor of the checkpoint that `weight` is, or that it is dequantized from, where the checkpoint
+/// stores codes and not this pass has chosen them.
+pub(super) fn tensor_of(graph: &Graph, weight: ValueId) -> Option<(ValueId, &str)> {
+    let is_chosen = graph[weight].provenance.as_ref().is_some_and(|provenance| provenance.rule == RULE.name);
+    let leaf = match graph[weight].op {
+        Op::Dequantize(_) if !is_chosen => graph.operands(weight)[0],
+        _ => weight,
+    };
+    match &graph[leaf].op {
+        Op::Weight(Weight { tensor }) => Some((leaf, tensor)),
+        _ => None,
     }
 }
 

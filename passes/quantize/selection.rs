@@ -1,8 +1,9 @@
 //! The choice of linears to quantize, and the report on it.
 
+use super::scheme::tensor_of;
 use super::{Preset, Quantize, Scheme};
 use indexmap::IndexMap;
-use reflux_ir::op::{Op, Weight};
+use reflux_ir::op::Op;
 use reflux_ir::pass::{Answer, Globs, Mismatch, PassError, PassReport, counted};
 use reflux_ir::{Fact, Graph, ModulePath, ValueId, si};
 use std::fmt;
@@ -69,6 +70,9 @@ impl Selection<'_> {
                 Some(reason) => Err(reason),
                 None => Ok(self.pass.scheme.weight(self.pass.rule, &graph[weight].fact)),
             };
+            if outcome.as_ref().is_ok_and(|becomes| self.pass.scheme.is_made(graph, weight, becomes)) {
+                continue;
+            }
             linears.push((id, outcome.is_ok()));
             summary.modules.insert(
                 (path, tensor.to_owned()),
@@ -116,6 +120,9 @@ impl Selection<'_> {
         };
         let Some(stays) = self.refusal(graph, id) else {
             let becomes = self.pass.scheme.weight(self.pass.rule, &graph[weight].fact);
+            if self.pass.scheme.is_made(graph, weight, &becomes) {
+                return Err(Mismatch::at(weight, "its weight is of that type already, and dequantized"));
+            }
             return Ok(Some(format!("its weight {} becomes {becomes}", graph.line(stored))));
         };
         let (path, pass, (rows, features)) = (&graph[id].path, self.pass, input_of(graph, id));
@@ -152,19 +159,6 @@ impl Selection<'_> {
                 )
             }
         }))
-    }
-}
-
-/// The leaf and the name of the tensor of the checkpoint that `weight` is, or that it is dequantized from, where the checkpoint
-/// stores codes.
-pub fn tensor_of(graph: &Graph, weight: ValueId) -> Option<(ValueId, &str)> {
-    let leaf = match graph[weight].op {
-        Op::Dequantize(_) => graph.operands(weight)[0],
-        _ => weight,
-    };
-    match &graph[leaf].op {
-        Op::Weight(Weight { tensor }) => Some((leaf, tensor)),
-        _ => None,
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::Error;
 use crate::files::OutputFile;
 use reflux_ir::{DType, HostTensor};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorView};
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::StrDeserializer;
@@ -43,7 +43,8 @@ fn read_whole(path: &Path) -> std::io::Result<Vec<u8>> {
     };
     // What is no header will be found to be none.
     file.by_ref().take(length.min(LONGEST_HEADER)).read_to_end(&mut bytes)?;
-    let data = SafeTensors::read_metadata(&bytes).map_or(0, |(_, metadata)| metadata.data_len());
+    let header = bytes.get(LENGTH..).map(serde_json::from_slice::<Metadata>);
+    let data = header.and_then(Result::ok).map_or(0, |header| header.data_len());
     file.take(data as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

@@ -33,12 +33,10 @@ fn a_program_too_large_for_memory_is_no_picture() {
     let program = "program large {\n  input %x : f32[1000000,1000000,1000] latent\n  variant main (%x) -> (%y) {\n    \
                    %y = silu %x : f32[1000000,1000000,1000]\n    return %y\n  }\n  schedule main\n}\n";
     std::fs::write(folder.path().join("large.ir"), program).unwrap();
-    for command in [&["run", "large.ir", "--random", "1"][..], &["bisect", "large.ir"]] {
-        let message = refusal(folder.path(), &[command, &["--device", "cpu"]].concat());
-        assert!(message.contains(" of memory (large)"), "{message}");
-        assert!(message.contains("; run a program of smaller tensors"), "{message}");
-        assert!(!message.contains("picture") && !message.contains("--"), "{message}");
-    }
+    let message = refusal(folder.path(), &["run", "large.ir", "--random", "1", "--device", "cpu"]);
+    assert!(message.contains(" of memory (large)"), "{message}");
+    assert!(message.contains("; run a program of smaller tensors"), "{message}");
+    assert!(!message.contains("picture") && !message.contains("--"), "{message}");
 }
 
 #[test]
@@ -59,7 +57,7 @@ fn what_is_quantized_elsewhere_can_be_quantized_here() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     let tensor = |start: usize| json!({ "dtype": "I32", "shape": [1], "data_offsets": [start, start + 4] });
-    let header = json!({ "proj_out.qweight": tensor(0), "proj_out.qzeros": tensor(4) }).to_string();
+    let header = json!({ "single_transformer_blocks.0.proj_out.qweight": tensor(0), "single_transformer_blocks.0.proj_out.qzeros": tensor(4) }).to_string();
     let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 8]].concat();
     std::fs::write(root.join("gptq.safetensors"), file).unwrap();
     let program = "program p {\n  input %x : f32[2] latent\n  variant main (%x) -> (%y) {\n    \
@@ -92,7 +90,7 @@ fn default_passes_that_cannot_run_are_left_out_as_advised() {
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/first_block_cache.ir");
     for command in ["opt", "bisect"] {
         let message = refusal(folder.path(), &[command, example]);
-        assert!(message.contains("`hoist` needs that every step runs the same graph"), "{message}");
+        assert!(message.contains("`hoist` requires that every step runs the same graph"), "{message}");
         assert!(message.contains("but the input program has the variants `"), "{message}");
         assert!(message.contains(", and the probes `"), "{message}");
         let (_, rest) = message.split_once("(--passes-only \"").expect(&message);

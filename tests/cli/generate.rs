@@ -7,7 +7,7 @@ use std::process::Output;
 #[test]
 fn a_long_prompt_is_cut_with_a_warning() {
     let folder = tempfile::tempdir().unwrap();
-    let prompt = "apple ".repeat(17_000);
+    let prompt = "apple ".repeat(16_000);
     let arguments =
         ["generate", &prompt, "--device", "cpu", "--steps", "1", "--width", "32", "--height", "32", "--json"];
     let output = reflux(folder.path(), &arguments);

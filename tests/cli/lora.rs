@@ -66,7 +66,7 @@ fn an_option_is_a_pass() {
         .into_iter()
         .find(|path| path.display().to_string().contains("lora"))
         .unwrap();
-    assert!(std::fs::read_to_string(&dump).unwrap().contains("@.weight+lora f32[256,256]"));
+    assert!(std::fs::read_to_string(&dump).unwrap().contains("@.weight.lora f32[256,256]"));
     let dump = dump.to_str().unwrap();
     let (again, _) = draw("again.png", &["--program", dump, "--lora", "a.safetensors"]);
     assert!(again == merged);

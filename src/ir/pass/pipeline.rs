@@ -227,7 +227,7 @@ impl Pipeline {
         let pass_text = self.text_of(pass);
         let Some(culprit) = ended_by else {
             let because = if property == ONE_VARIANT {
-                format!("but the input program has {}", variants_of(program))
+                format!("the input program has {}", variants_of(program))
             } else {
                 "this is not so in the input program".to_owned()
             };

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 /// Applies LoRAs of any of the usual forms to the model: `docs/checkpoints.md` lists them.
 ///
 /// Merged LoRAs cost nothing: weights are changed in f32 when they are read, before they are quantized. In programs such a
-/// weight has `+lora` behind its name. Beside a product, `linear(x, W, b)` becomes
+/// weight has `.lora` behind its name. Beside a product, `linear(x, W, b)` becomes
 ///
 /// ```text
 /// %y_lora_a = linear %x, @lora_A bf16[rank,in] : bf16[…,rank]
