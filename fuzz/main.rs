@@ -40,9 +40,12 @@ enum What {
     Files,
 }
 
+/// Tries the input of a number, and counts it.
+type Attempt = Box<dyn Fn(u64, &mut Tally)>;
+
 /// How inputs of a kind are tried, by number, and made small.
 struct Attempts {
-    attempt: Box<dyn Fn(u64, &mut Tally)>,
+    attempt: Attempt,
     reproducer: Box<dyn Fn(&Found) -> String>,
 }
 

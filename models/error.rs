@@ -70,7 +70,7 @@ pub enum ModelError {
     #[error(transparent)]
     Weights(#[from] WeightsError),
     #[error(transparent)]
-    Lora(#[from] LoraError),
+    Lora(Box<LoraError>),
     #[error("{}: {why}", path.display())]
     Setting { path: PathBuf, why: String },
     #[error("the parts of {} belong to different models: {why}; download the whole model again", folder.display())]
@@ -84,4 +84,10 @@ pub enum ModelError {
 /// The command that downloads a model.
 fn command(id: &str) -> String {
     format!("`hf download {id}`")
+}
+
+impl From<LoraError> for ModelError {
+    fn from(error: LoraError) -> Self {
+        Self::Lora(Box::new(error))
+    }
 }

@@ -120,7 +120,7 @@ fn strengths_of_a_loaded_pipeline_change() {
 #[test]
 fn both_modes_agree_after_other_passes() {
     let small = request().steps(4).size(64, 64);
-    for (passes, most) in [("", 1e-5), ("cache(fora,interval=2)", 1e-5), ("quantize(int8dq)", 0.1)] {
+    for (passes, most) in [("", 1e-5), ("cache(fora,interval=2)", 1e-5), ("quantize(int8dq)", 0.15)] {
         let of = |mode| draw(&mut open(&[("peft", 1.0), ("b_kohya", 0.5)], mode, passes), &small);
         let (merged, beside) = (of(LoraMode::Merge), of(LoraMode::Branch));
         assert_close(&format!("modes after {passes:?}"), &beside, &merged, most);

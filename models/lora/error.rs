@@ -55,11 +55,11 @@ pub enum LoraError {
     )]
     Shape {
         path: PathBuf,
-        key: String,
-        found: Vec<usize>,
-        expected: String,
-        module: String,
-        shape: Vec<usize>,
+        key: Box<str>,
+        found: Box<[usize]>,
+        expected: Box<str>,
+        module: Box<str>,
+        shape: Box<[usize]>,
     },
 
     /// Several numbers in the place of one.

@@ -227,11 +227,11 @@ impl Given<'_> {
     fn shape_of(&self, tensor: &Tensor, expected: String, of: &[usize]) -> LoraError {
         LoraError::Shape {
             path: self.path.to_owned(),
-            key: tensor.key.clone(),
-            found: tensor.shape.clone(),
-            expected,
-            module: self.name.to_owned(),
-            shape: of.to_vec(),
+            key: tensor.key.as_str().into(),
+            found: tensor.shape.as_slice().into(),
+            expected: expected.into(),
+            module: self.name.into(),
+            shape: of.into(),
         }
     }
 

@@ -38,18 +38,20 @@ impl LoraWeights {
         Self { base, net, loras, beside }
     }
 
+    /// The weight `tensor` with what the files change of it, in f32, rounded once.
     fn merged(&self, tensor: &str, fact: &Fact) -> Result<HostTensor, WeightError> {
-        match self.base.weight(tensor, fact)? {
+        const CODES: &str = "a LoRA cannot be merged into codes; keep it beside the product with --lora-mode branch, or give \
+                             weights that are not quantized";
+        if fact.dtype.is_block() {
+            return Err(unreadable(tensor, &CODES));
+        }
+        match self.base.weight(tensor, &Fact::new(DType::F32, fact.shape.clone()))? {
             WeightData::Dense(base) => {
                 let dtype = fact.unquantized().dtype;
                 merged(&self.loras, self.net, tensor, &base, dtype)
                     .map_err(|error| unreadable(tensor, &error))
             }
-            WeightData::Quantized(_) => Err(unreadable(
-                tensor,
-                &"a LoRA cannot be merged into codes; keep it beside the product with --lora-mode branch, or give \
-                  weights that are not quantized",
-            )),
+            WeightData::Quantized(_) => Err(unreadable(tensor, &CODES)),
         }
     }
 

@@ -12,6 +12,9 @@ use safetensors::tensor::Dtype;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
+/// Type, shape and bytes.
+type Tensor = (Dtype, Vec<usize>, Vec<u8>);
+
 /// The small transformer under Black Forest Labs' names, in f32.
 fn bfl() -> Tensors {
     read(&tinyrandom("bfl.safetensors"))
@@ -43,7 +46,7 @@ fn read_in_f32(weights: &Weights, name: &str) -> Vec<f32> {
 
 /// Every tensor in f16, under diffusers' names, as a file of f16 gives them.
 fn in_f16(tensors: &Tensors) -> Weights {
-    let narrowed = |(name, (_, shape, bytes)): (&String, &(Dtype, Vec<usize>, Vec<u8>))| {
+    let narrowed = |(name, (_, shape, bytes)): (&String, &Tensor)| {
         (name.clone(), (Dtype::F16, shape.clone(), DType::F16.encode(&numbers(bytes))))
     };
     saved(&tensors.iter().map(narrowed).collect()).unwrap()
@@ -126,7 +129,7 @@ fn scaled_codes_are_multiplied_whatever_the_scale_is_called() {
     let values: Vec<f32> = DType::F8E4M3.decode(&codes).iter().map(|x| x * 0.125).collect();
     let scalar = |x: f32| (Dtype::F32, vec![], x.to_le_bytes().to_vec());
     let described = |json: &str| (Dtype::U8, vec![json.len()], json.as_bytes().to_vec());
-    let with = |more: Vec<(String, (Dtype, Vec<usize>, Vec<u8>))>| {
+    let with = |more: Vec<(String, Tensor)>| {
         let mut tensors = plain.clone();
         tensors.insert(format!("{module}.weight"), (Dtype::F8_E4M3, shape.clone(), codes.clone()));
         tensors.extend(more);
@@ -246,7 +249,7 @@ fn codes_of_bitsandbytes_are_looked_up() {
     tensors.insert(state.clone(), (Dtype::U8, vec![json.len()], json.into_bytes()));
     let weights = saved(&tensors).unwrap_or_else(|error| panic!("{error}"));
     let value = |i: usize| {
-        let code = if i % 2 == 0 { bytes[i / 2] >> 4 } else { bytes[i / 2] & 15 };
+        let code = if i.is_multiple_of(2) { bytes[i / 2] >> 4 } else { bytes[i / 2] & 15 };
         let block = i / 64;
         let factor = nested_table[usize::from(nested[block])] * nested_factors[block / 256] + 0.5;
         table[usize::from(code)] * factor

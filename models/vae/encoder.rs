@@ -101,5 +101,5 @@ fn halve(s: &mut Scope, prefix: &str, x: ValueId, channels: usize) -> Result<Val
     let x = s.reshape(&format!("{prefix}_pairs"), x, [batch, channels, height, 2, width, 2])?;
     let x = s.slice(&format!("{prefix}_odd_rows"), x, 3, 1..2)?;
     let x = s.slice(&format!("{prefix}_odd"), x, 5, 1..2)?;
-    s.reshape(&prefix.to_owned(), x, [batch, channels, height, width])
+    s.reshape(prefix, x, [batch, channels, height, width])
 }

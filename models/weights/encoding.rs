@@ -141,17 +141,17 @@ impl TensorEncoding {
         QuantizedTensor { fact: fact.clone(), codes: bytes, scales, zeros: Vec::new() }.into()
     }
 
-    /// The numbers of `part`, whole rows of `width` elements from row `first` on, as the bytes of f32.
-    pub fn decode(&self, part: &[u8], first: usize, width: usize, numbers: &mut [u8]) {
+    /// The numbers of `part`, whole rows of `width` elements from row `first` on, computed in f32, as the bytes of `dtype`.
+    pub fn decode(&self, part: &[u8], first: usize, width: usize, dtype: DType, numbers: &mut [u8]) {
         let row_bytes = self.bytes(width).expect("parts are whole rows");
-        let rows = numbers.par_chunks_mut(4 * width).zip(part.par_chunks(row_bytes)).enumerate();
+        let rows = numbers.par_chunks_mut(dtype.bytes() * width).zip(part.par_chunks(row_bytes)).enumerate();
         // Small rows are decoded by one thread together.
         let rows = rows.with_min_len((1 << 15) / width + 1);
         rows.for_each_init(
             || vec![0.0; width],
             |decoded, (row, (numbers, bytes))| {
                 self.decode_row(bytes, first + row, decoded);
-                (DType::F32.codec().encode)(decoded, numbers);
+                (dtype.codec().encode)(decoded, numbers);
             },
         );
     }

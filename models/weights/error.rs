@@ -38,7 +38,7 @@ pub enum WeightsError {
 
     /// A file in another format, or of a network that Reflux does not know.
     #[error("{} is {foreign}", path.display())]
-    Foreign { path: PathBuf, foreign: Foreign },
+    Foreign { path: PathBuf, foreign: Box<Foreign> },
 
     /// The weights of one network where those of another should be.
     #[error("{} contains {}", path.display(), net.instead(other))]

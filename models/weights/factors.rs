@@ -31,7 +31,7 @@ impl Joining<'_> {
     fn refuse(&self, name: &str, why: impl AsRef<str>) -> WeightsError {
         let what = format!("quantized in a way that cannot be read: `{name}` {}", why.as_ref());
         let advice = "download the file again, or give the one that it was made from, and quantize it here";
-        WeightsError::Foreign { path: self.path.to_owned(), foreign: Foreign::new(what, advice) }
+        WeightsError::Foreign { path: self.path.to_owned(), foreign: Foreign::new(what, advice).into() }
     }
 
     /// The modules that have a tensor with one of these endings, `module.ending`.

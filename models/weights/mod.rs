@@ -284,6 +284,6 @@ impl WeightSource for Weights {
         if fact.is_coded() && encoding.coded(view.shape).is_some_and(|coded| coded.same_type(fact)) {
             return Ok(encoding.codes(fact, view.to_bytes()));
         }
-        Ok(view.to_tensor().into())
+        Ok(view.reading_codes_as(fact.unquantized().dtype).to_tensor().into())
     }
 }

@@ -78,7 +78,7 @@ pub(super) fn refuse_others(path: &Path, head: &[u8]) -> Result<(), WeightsError
         ))
     });
     match foreign {
-        Some(foreign) => Err(WeightsError::Foreign { path: path.to_owned(), foreign }),
+        Some(foreign) => Err(WeightsError::Foreign { path: path.to_owned(), foreign: foreign.into() }),
         None => Ok(()),
     }
 }

@@ -26,6 +26,15 @@ impl<'a> WeightView<'a> {
         Self { dtype, shape: &stored.shape, parts, encoding: &stored.encoding }
     }
 
+    /// The same, but that codes are read as numbers of `dtype`, if that is a float: what is wanted, without a copy in f32.
+    pub(super) fn reading_codes_as(mut self, dtype: DType) -> Self {
+        let is_decoded = !matches!(self.encoding, TensorEncoding::Elements(_));
+        if is_decoded && dtype.is_float() {
+            self.dtype = dtype;
+        }
+        self
+    }
+
     /// A copy of its bytes as stored.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut copy = vec![0; self.parts.iter().map(|part| part.len()).sum()];
@@ -71,7 +80,7 @@ impl<'a> WeightView<'a> {
             let elements = self.encoding.elements(part.len());
             // A vector is a row, or its blocks would be divided.
             let width = if self.shape.len() < 2 { elements } else { self.shape[1..].iter().product() };
-            self.encoding.decode(part, row, width, to);
+            self.encoding.decode(part, row, width, self.dtype, to);
             row += elements / width.max(1);
         });
         copy

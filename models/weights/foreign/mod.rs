@@ -35,5 +35,5 @@ fn refuse_one_of<'a>(
     let Some(kind) = kinds.iter().find(|kind| kind.is_of(names.clone())) else { return Ok(()) };
     let example = kind.example(names).unwrap_or_default();
     let foreign = Foreign::new(format!("{} (it has `{example}`)", kind.what), kind.advice);
-    Err(WeightsError::Foreign { path: path.to_owned(), foreign })
+    Err(WeightsError::Foreign { path: path.to_owned(), foreign: foreign.into() })
 }

@@ -68,7 +68,7 @@ pub(in crate::weights) fn scheme(
                 "Reflux reads bf16, f16, f32 and plain fp8, and cannot read this yet: give the unquantized file",
             )
         };
-        Err(WeightsError::Foreign { path: path.to_owned(), foreign })
+        Err(WeightsError::Foreign { path: path.to_owned(), foreign: foreign.into() })
     };
     for scheme in SCHEMES {
         let found: Option<Vec<&String>> = scheme.marks.iter().map(|mark| ending(mark)).collect();

@@ -25,7 +25,7 @@ enum Command {
         name: String,
     },
     /// Say whether a rule, or each rule of a pass, applies at a value of a program, and if not, why; exits with 0 either way
-    Why(WhyArgs),
+    Why(Box<WhyArgs>),
 }
 
 #[derive(clap::Args)]

@@ -60,7 +60,7 @@ impl DumpPoints {
 #[derive(Debug, thiserror::Error)]
 pub enum DriverError {
     #[error("the passes cannot run in this order: {0}")]
-    Order(#[from] OrderError),
+    Order(#[from] Box<OrderError>),
     /// The options or the input program do not allow it.
     #[error("pass `{pass}`: {why}")]
     Refused { pass: String, why: String },

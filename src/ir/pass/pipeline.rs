@@ -193,7 +193,7 @@ impl Pipeline {
     }
 
     /// Checks that each pass finds what it requires, given what the passes before it end and bring about.
-    pub fn check_order(&self, program: &Program) -> Result<(), OrderError> {
+    pub fn check_order(&self, program: &Program) -> Result<(), Box<OrderError>> {
         let order: Vec<usize> = (0..self.passes.len()).collect();
         let conflict = self.first_conflict(&order, |property| (property.holds)(program));
         conflict.map_or(Ok(()), |conflict| Err(self.explain(&conflict, program)))
@@ -222,7 +222,7 @@ impl Pipeline {
         None
     }
 
-    fn explain(&self, conflict: &Conflict, program: &Program) -> OrderError {
+    fn explain(&self, conflict: &Conflict, program: &Program) -> Box<OrderError> {
         let &Conflict { pass, property, ended_by } = conflict;
         let pass_text = self.text_of(pass);
         let Some(culprit) = ended_by else {
@@ -240,7 +240,7 @@ impl Pipeline {
                 }
             };
             let advice = possible.map(|passes| Advice::Passes(passes.to_string())).into_iter().collect();
-            return OrderError { pass: pass_text, property, because, fix, advice };
+            return Box::new(OrderError { pass: pass_text, property, because, fix, advice });
         };
         let culprit_text = self.text_of(culprit);
         let because = format!("this no longer holds after `{culprit_text}`");
@@ -255,7 +255,7 @@ impl Pipeline {
             None if pass_text == culprit_text => format!("run `{pass_text}` once"),
             None => format!("`{pass_text}` and `{culprit_text}` cannot be combined, remove one of them"),
         };
-        OrderError { pass: pass_text, property, because, fix, advice: Vec::new() }
+        Box::new(OrderError { pass: pass_text, property, because, fix, advice: Vec::new() })
     }
 
     /// Those of the passes that can run on `program`, one after the other, if there are any.
