@@ -17,7 +17,7 @@ impl Weights {
     /// `ignored_prefixes`. Other networks' in the same file are not among them.
     ///
     /// # Errors
-    /// [`WeightsError::WeightsMismatch`], with all differences in one message.
+    /// [`WeightsError::Mismatch`], with all differences in one message.
     pub fn check(
         &self,
         expected: &[(String, Vec<usize>)],

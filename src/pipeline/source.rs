@@ -10,7 +10,7 @@ pub(super) const SOURCES: [&str; 4] = ["init_image", "mask_image", "control_imag
 pub struct Source {
     /// The name of its file, without folders.
     pub name: String,
-    /// Of the file's bytes: [`digest`].
+    /// Of the file's bytes: FNV-1a.
     pub digest: u64,
 }
 

@@ -24,7 +24,7 @@ use reflux_ir::op::Op;
 use reflux_ir::{Graph, Name, ValueId};
 use std::collections::{BTreeMap, HashMap};
 
-/// Plans `graph` for the engine's kernels on `gpu`; an op that none of them computes is a [`Launch::ForeignOp`].
+/// Plans `graph` for the engine's kernels on `gpu`; an op that none of them computes is a [`Launch::Foreign`].
 pub fn plan(graph: &Graph, gpu: Gpu) -> LaunchPlan {
     plan_without(graph, gpu, &BTreeMap::new())
 }
