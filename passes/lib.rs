@@ -40,8 +40,9 @@ pub use properties::{BASE_LINEARS, SEPARATE_LINEARS, UNFUSED, UNPACKED};
 pub use quantize::{Preset, QuantizationRule, Quantize, Scheme};
 pub use tap::Tap;
 
+use reflux_ir::op::{Op, Weight};
 use reflux_ir::pass::{About, Changed, PassInfo, Registry};
-use reflux_ir::{Graph, Patch, PatchError};
+use reflux_ir::{Graph, Patch, PatchError, ValueId};
 
 /// Every pass that pipelines can name.
 pub static PASSES: &[PassInfo] = &[
@@ -136,6 +137,18 @@ fn remove_unread(graph: &mut Graph, rule: &'static str) -> Result<Changed, Patch
     patch.remove_unread();
     patch.apply()?;
     Ok(is_changed.into())
+}
+
+/// The leaf and the name of the tensor of the checkpoint that `weight` is, or that it is dequantized from.
+fn tensor_of(graph: &Graph, weight: ValueId) -> Option<(ValueId, &str)> {
+    let leaf = match graph[weight].op {
+        Op::Dequantize(_) => graph.operands(weight)[0],
+        _ => weight,
+    };
+    match &graph[leaf].op {
+        Op::Weight(Weight { tensor }) => Some((leaf, tensor)),
+        _ => None,
+    }
 }
 
 /// Products of at most this many rows are bound by reading their weights. Nothing is gained by making two of them one, and much by

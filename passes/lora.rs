@@ -1,6 +1,7 @@
 //! Adapters of low rank: merged into weights, or beside the products of these.
 
 use crate::properties::{BASE_LINEARS, BRANCH_MODULES, SEPARATE_LINEARS, UNFUSED, UNPACKED};
+use crate::tensor_of;
 use reflux_ir::op::{Binary, Cast, Linear, Op, Weight};
 use reflux_ir::pass::{Changed, Exactness, Pass, PassContext, PassError, Property, RuleInfo, counted};
 use reflux_ir::{DType, Declaration, Fact, Graph, Name, Patch, PatchError, Program, Rate, ValueId};
@@ -117,7 +118,7 @@ impl Lora {
             let there: HashSet<String> = graph.weights().map(|(name, _)| name.to_owned()).collect();
             for product in graph.order() {
                 let Some(weight) = weight_of(graph, product) else { continue };
-                let branches = by_weight.get(weight.as_str()).into_iter().flatten().copied();
+                let branches = by_weight.get(weight).into_iter().flatten().copied();
                 let branches: Vec<&Branch> = branches.filter(|branch| !there.contains(&branch.up)).collect();
                 if branches.is_empty() {
                     continue;
@@ -147,21 +148,14 @@ fn strength() -> Fact {
 }
 
 /// The tensor that the linear, or the product of codes, with the result `id` reads as its weight.
-fn weight_of(graph: &Graph, id: ValueId) -> Option<String> {
+fn weight_of(graph: &Graph, id: ValueId) -> Option<&str> {
     let operands = graph.operands(id);
     let weight = match &graph[id].op {
         Op::Linear(_) => operands[1],
         Op::Rescale(_) => graph.operands(operands[0])[1],
         _ => return None,
     };
-    let weight = match &graph[weight].op {
-        Op::Dequantize(_) => graph.operands(weight)[0],
-        _ => weight,
-    };
-    match &graph[weight].op {
-        Op::Weight(Weight { tensor }) => Some(tensor.clone()),
-        _ => None,
-    }
+    tensor_of(graph, weight).map(|(_, tensor)| tensor)
 }
 
 /// The numbers that the product with the result `id` reads, of which it may read codes.

@@ -49,11 +49,19 @@ pub struct Quantize {
     #[schemars(!skip_serializing_if)]
     pub exclude: Preset,
     /// Patterns of module paths: only modules that match one are quantized. Without any, all are.
-    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_several")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "reflux_ir::pass::one_or_several"
+    )]
     #[schemars(!skip_serializing_if)]
     pub include: Vec<String>,
     /// Patterns of module paths to leave unquantized.
-    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_several")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "reflux_ir::pass::one_or_several"
+    )]
     #[schemars(!skip_serializing_if)]
     pub skip: Vec<String>,
     /// Leave linears whose input has at most this many rows: a product of few rows is bound by reading its weights, so
@@ -65,14 +73,6 @@ pub struct Quantize {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(!skip_serializing_if)]
     pub allow_nothing: bool,
-}
-
-/// `pattern` or `[pattern, pattern]`.
-fn one_or_several<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    match Value::deserialize(deserializer)? {
-        Value::Array(several) => serde_json::from_value(Value::Array(several)).map_err(D::Error::custom),
-        one => serde_json::from_value(one).map(|one| vec![one]).map_err(D::Error::custom),
-    }
 }
 
 fn is_zero(number: &usize) -> bool {

@@ -62,9 +62,13 @@ fn sources() -> Vec<PathBuf> {
 fn siblings(source: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(source).unwrap();
     let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-    let imports = code.lines().filter_map(|line| line.strip_prefix("use super::"));
-    let first = |rest: &str| rest.split([':', ';', ' ']).next().unwrap_or_default().to_owned();
-    imports.map(first).filter(|name| source.with_file_name(format!("{name}.rs")).is_file()).collect()
+    let imports = code.split("\nuse super::").skip(1).filter_map(|rest| rest.split(';').next());
+    let each = imports.flat_map(|import| match import.strip_prefix('{') {
+        Some(several) => several.split(',').collect(),
+        None => vec![import],
+    });
+    let first = |path: &str| path.trim().split([':', ' ', '}']).next().unwrap_or_default().to_owned();
+    each.map(first).filter(|name| source.with_file_name(format!("{name}.rs")).is_file()).collect()
 }
 
 /// Sibling files import in one direction: of two, at most one reads the other.

@@ -1,14 +1,15 @@
 //! LoRAs of every form against diffusers' latents (`tests/fixtures/README.md`), merged and beside the products.
 
+#[path = "common/cases.rs"]
+mod cases;
 mod common;
 
+use cases::{cases, request};
 use common::{Fixture, assert_close, emoji, relative_l2, repo};
 use reflux::ir::HostTensor;
 use reflux::ir::pass::{Pipeline, Recipe};
-use reflux::models::read_json;
 use reflux::passes::LoraMode;
 use reflux::{DiffusionPipeline, Error, LoraFiles, OpenOptions, Request, registry};
-use serde_json::Value;
 
 const FILES: [(&str, &str); 13] = [
     ("peft", "a"),
@@ -46,20 +47,7 @@ fn draw(pipeline: &mut DiffusionPipeline, request: &Request) -> HostTensor {
 
 /// The first case, with LoRAs.
 fn latents(files: &[(&str, f32)], mode: LoraMode) -> HostTensor {
-    draw(&mut open(files, mode, ""), &request())
-}
-
-fn request() -> Request {
-    let cases: Value = read_json(&repo("tests/fixtures/cases.json")).unwrap();
-    let case = &cases["cases"][0];
-    let number = |key: &str| case[key].as_u64().unwrap() as usize;
-    Request {
-        guidance: case["guidance"].as_f64().map(|guidance| guidance as f32),
-        ..Request::new(case["prompt"].as_str().unwrap())
-            .steps(number("steps"))
-            .seed(number("seed") as u64)
-            .size(number("width"), number("height"))
-    }
+    draw(&mut open(files, mode, ""), &request(&cases()[0]))
 }
 
 fn check(mode: LoraMode) {
@@ -91,7 +79,7 @@ fn beside_the_products_every_form_gives_the_latents_of_diffusers() {
 /// With other strengths the program is the same, and the picture that of a pipeline opened with them.
 #[test]
 fn strengths_of_a_loaded_pipeline_change() {
-    let small = request().steps(4).size(64, 64);
+    let small = request(&cases()[0]).steps(4).size(64, 64);
     // `dora` is merged beside no product, and `kohya_clip` into a text encoder too.
     for (mode, files) in [
         (LoraMode::Branch, ["peft", "b_peft"]),
@@ -119,7 +107,7 @@ fn strengths_of_a_loaded_pipeline_change() {
 /// other numbers; but both are much nearer to each other than to no LoRA.
 #[test]
 fn both_modes_agree_after_other_passes() {
-    let small = request().steps(4).size(64, 64);
+    let small = request(&cases()[0]).steps(4).size(64, 64);
     for (passes, most) in [("", 1e-5), ("cache(fora,interval=2)", 1e-5), ("quantize(int8dq)", 0.15)] {
         let of = |mode| draw(&mut open(&[("peft", 1.0), ("b_kohya", 0.5)], mode, passes), &small);
         let (merged, beside) = (of(LoraMode::Merge), of(LoraMode::Branch));

@@ -1,8 +1,11 @@
 //! Optimized pipelines against Pruna's, diffusers' and torchao's on the bundled model (`tests/fixtures/README.md`): final
 //! latents of all three cases, from prompt and seed alone.
 
+#[path = "common/cases.rs"]
+mod cases;
 mod common;
 
+use cases::{cases, request};
 use common::{Fixture, assert_close, emoji, relative_l2, repo};
 use reflux::models::read_json;
 use reflux::passes::registry;
@@ -20,17 +23,11 @@ fn pipeline(passes: &str) -> DiffusionPipeline {
 /// The final latents of every case, by its number.
 fn final_latents(passes: &str) -> Vec<(u64, HostTensor)> {
     let mut pipeline = pipeline(passes);
-    let cases: Value = read_json(&repo("tests/fixtures/cases.json")).unwrap();
     let latents = |case: &Value| {
-        let number = |key: &str| case[key].as_u64().unwrap() as usize;
-        let request = Request::new(case["prompt"].as_str().unwrap())
-            .steps(number("steps"))
-            .seed(number("seed") as u64)
-            .size(number("width"), number("height"));
-        let (_, report) = pipeline.generate_with(&request, &mut |_| {}).unwrap();
+        let (_, report) = pipeline.generate_with(&request(case), &mut |_| {}).unwrap();
         (case["i"].as_u64().unwrap(), report.latents)
     };
-    cases["cases"].as_array().unwrap().iter().map(latents).collect()
+    cases().iter().map(latents).collect()
 }
 
 /// Runs every case with `passes` and compares with what `fixture` holds for it under `name.{i}`.

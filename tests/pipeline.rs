@@ -1,31 +1,17 @@
 //! Prompt to picture against diffusers' pipeline, on the three cases of `tests/fixtures/cases.json`.
 
+#[path = "common/cases.rs"]
+mod cases;
 mod common;
 #[path = "common/model.rs"]
 mod model;
 
-use common::{Fixture, assert_close, emoji, repo};
+use cases::{cases, request};
+use common::{Fixture, assert_close, emoji};
 use reflux::models::weights::Weights;
-use reflux::models::{Parts, flux1, read_json};
+use reflux::models::{Parts, flux1};
 use reflux::{DiffusionPipeline, Event, Image, OpenOptions, Report, Request};
 use safetensors::tensor::{Dtype, TensorView};
-use serde_json::Value;
-
-fn cases() -> Vec<Value> {
-    let cases: Value = read_json(&repo("tests/fixtures/cases.json")).unwrap();
-    cases["cases"].as_array().unwrap().clone()
-}
-
-fn request(case: &Value) -> Request {
-    let number = |key: &str| case[key].as_u64().unwrap() as usize;
-    Request {
-        guidance: case["guidance"].as_f64().map(|guidance| guidance as f32),
-        ..Request::new(case["prompt"].as_str().unwrap())
-            .steps(number("steps"))
-            .seed(number("seed") as u64)
-            .size(number("width"), number("height"))
-    }
-}
 
 fn generate(pipeline: &mut DiffusionPipeline, request: &Request) -> (Vec<Image>, Report) {
     pipeline.generate_with(request, &mut |_| {}).unwrap()

@@ -4,10 +4,10 @@ use super::error::LoraError;
 use super::metadata::Metadata;
 use super::parameter::Parameter;
 use crate::weights::encoding::TensorEncoding;
-use crate::weights::file::{MappedFile, Opened, Tensor as Stored};
+use crate::weights::file::{MappedFile, Opened};
+use crate::weights::header::Tensor as Stored;
 use crate::weights::locate::locate;
 use reflux_ir::DType;
-use reflux_ir::dtype::f8e4m3;
 use safetensors::Dtype;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -101,18 +101,15 @@ impl LoraFile {
     /// If they are no floats, or not finite.
     pub(super) fn values(&self, tensor: &Tensor) -> Result<Vec<f32>, LoraError> {
         let bytes = &self.mapped.bytes()[tensor.bytes.clone()];
-        let number =
-            |dtype: Dtype| DType::from_file_name(&dtype.to_string()).filter(|dtype| dtype.is_float());
         let values: Option<Vec<f32>> = match &tensor.encoding {
             TensorEncoding::Elements(Dtype::F64) => {
                 Some(bytes.as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes) as f32).collect())
             }
-            TensorEncoding::Elements(Dtype::F8_E4M3) => {
-                Some(bytes.iter().map(|&code| f8e4m3::decode(code)).collect())
-            }
-            TensorEncoding::Elements(dtype) => number(*dtype).map(|dtype| dtype.decode(bytes)),
+            TensorEncoding::Elements(Dtype::F8_E4M3) => Some(DType::F8E4M3.decode(bytes)),
             TensorEncoding::Blocks(format) => Some(DType::Block(*format).decode(bytes)),
-            TensorEncoding::Scaled { .. } | TensorEncoding::Looked(_) => None,
+            encoding @ (TensorEncoding::Elements(_)
+            | TensorEncoding::Scaled { .. }
+            | TensorEncoding::Looked(_)) => encoding.float().map(|dtype| dtype.decode(bytes)),
         };
         let values = values.ok_or_else(|| {
             let (path, key) = (self.path.clone(), tensor.key.clone());

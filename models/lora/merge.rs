@@ -3,7 +3,7 @@
 use super::applied::{Applied, Loras};
 use super::change::Rows;
 use super::error::LoraError;
-use super::fit::{Change, Fitted, Lora};
+use super::fit::{Change, Fitted};
 use super::kind::Magnitude;
 use super::places::Segment;
 use crate::net::Net;
@@ -19,26 +19,26 @@ pub(super) fn merged(
     base: &HostTensor,
     dtype: DType,
 ) -> Result<HostTensor, LoraError> {
+    let (before, columns) = (base.to_f32(), base.shape.iter().skip(1).product());
     let mut parts = Vec::new();
     for applied in &loras.0 {
         for fitted in applied.lora.modules.iter().filter(|fitted| fitted.weight.net == net) {
-            parts.extend(parts_of(applied, fitted, tensor, base)?);
+            parts.extend(parts_of(applied, fitted, tensor, &before, columns)?);
         }
     }
-    let columns = base.shape.iter().skip(1).product();
-    let before = base.to_f32();
     let mut values = before.clone();
     let rows = values.par_chunks_mut(columns).zip(before.par_chunks(columns)).enumerate();
     rows.for_each(|(row, (to, before))| parts.iter().for_each(|part| part.add_row(row, before, to)));
     Ok(HostTensor::from_f32(base.shape.clone(), &values).cast(dtype))
 }
 
-/// What a LoRA's tensors for one module add to `base`, the tensor `tensor`.
+/// What a LoRA's tensors for one module add to the tensor `tensor`, which is `base` in rows of `columns`.
 fn parts_of(
     applied: &Applied,
     fitted: &Fitted,
     tensor: &str,
-    base: &HostTensor,
+    base: &[f32],
+    columns: usize,
 ) -> Result<Vec<Part>, LoraError> {
     let is_merged = |change: &&Change| !applied.keeps(fitted, change);
     let weight: Vec<&Change> = fitted.weight_changes.iter().filter(is_merged).collect();
@@ -52,7 +52,7 @@ fn parts_of(
         .chain(fitted.bias.iter().flat_map(|bias| &bias.segments).map(|segment| (segment, &bias, None)))
         .filter(|(segment, changes, _)| segment.tensor == tensor && !changes.is_empty())
     {
-        parts.push(Part::of(&applied.lora, applied.strength, segment, changes, magnitude, base)?);
+        parts.push(Part::of(applied, segment, changes, magnitude, base, columns)?);
     }
     Ok(parts)
 }
@@ -72,20 +72,19 @@ struct Norms {
 
 impl Part {
     fn of(
-        lora: &Lora,
-        strength: f32,
+        Applied { lora, strength, .. }: &Applied,
         segment: &Segment,
         changes: &[&Change],
         magnitude: Option<&Magnitude>,
-        base: &HostTensor,
+        base: &[f32],
+        columns: usize,
     ) -> Result<Self, LoraError> {
-        let columns = base.shape.iter().skip(1).product();
         let read = |change: &&Change| Ok((change.delta.rows(&lora.file, columns)?, change.factor * strength));
         let changes = changes.iter().map(read).collect::<Result<Vec<_>, LoraError>>()?;
         let mut part = Self { segment: segment.clone(), changes, norms: None };
         if let Some(Magnitude { norms, of_columns }) = magnitude {
             let wanted = lora.file.values(norms)?;
-            let of_columns = of_columns.then(|| part.norms_of_columns(&base.to_f32(), columns));
+            let of_columns = of_columns.then(|| part.norms_of_columns(base, columns));
             part.norms = Some(Norms { wanted, of_columns });
         }
         Ok(part)

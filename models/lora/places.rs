@@ -176,7 +176,7 @@ impl OfNet {
         });
         let of_file: BTreeMap<String, Stored> = of_file.collect();
         for (name, stored) in &of_file {
-            let row: usize = stored.shape.iter().skip(1).product();
+            let row = stored.width();
             let mut segments = Vec::new();
             for (tensor, part) in naming.renamed(name, &of_file, Path::new(""))? {
                 let mut start = 0;

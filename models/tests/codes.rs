@@ -39,6 +39,21 @@ fn saved_with(tensors: &Tensors, metadata: Option<HashMap<String, String>>) -> R
     open(&path)
 }
 
+/// The GGUF file `flux.gguf` of `tensors` in f32, the tensor `coded` as these blocks.
+fn with_blocks(tensors: Tensors, coded: &str, format: BlockFormat, blocks: &[u8]) -> Weights {
+    let mut file = Gguf::new("flux");
+    for (name, (_, shape, bytes)) in tensors {
+        match name == coded {
+            true => file.tensor(&name, &shape, format.id(), blocks),
+            false => file.tensor(&name, &shape, gguf::F32, &bytes),
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("flux.gguf");
+    file.write(&path);
+    open(&path).unwrap()
+}
+
 /// The numbers of a tensor.
 fn read_in_f32(weights: &Weights, name: &str) -> Vec<f32> {
     weights.tensor(name).unwrap_or_else(|error| panic!("{name}: {error}")).to_f32()
@@ -95,22 +110,12 @@ fn a_gguf_file_holds_the_numbers_of_its_blocks() {
 #[test]
 fn codes_stay_codes() {
     let format = BlockFormat::Q8_0;
-    let (mut file, mut blocks_of_q) = (Gguf::new("flux"), Vec::new());
-    for (name, (_, shape, bytes)) in bfl() {
-        if name == "double_blocks.0.img_attn.qkv.weight" {
-            let count = shape.iter().product::<usize>() / format.elements();
-            let mut random = fastrand::Rng::with_seed(1);
-            let blocks = format.random(count, 0.1, || random.u8(..));
-            blocks_of_q = blocks[..blocks.len() / 3].to_vec();
-            file.tensor(&name, &shape, format.id(), &blocks);
-        } else {
-            file.tensor(&name, &shape, gguf::F32, &bytes);
-        }
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("flux.gguf");
-    file.write(&path);
-    let weights = open(&path).unwrap();
+    let (plain, qkv) = (bfl(), "double_blocks.0.img_attn.qkv.weight");
+    let count = plain[qkv].1.iter().product::<usize>() / format.elements();
+    let mut random = fastrand::Rng::with_seed(1);
+    let blocks = format.random(count, 0.1, || random.u8(..));
+    let blocks_of_q = blocks[..blocks.len() / 3].to_vec();
+    let weights = with_blocks(plain, qkv, format, &blocks);
     let name = "transformer_blocks.0.attn.to_q.weight";
     let fact = weights.coded(name).unwrap();
     assert_eq!(fact.to_string(), "q8_0[64,64]");
@@ -268,21 +273,12 @@ fn codes_of_bitsandbytes_are_looked_up() {
 #[test]
 fn unsound_blocks_are_named() {
     let format = BlockFormat::Q4_0;
-    let mut file = Gguf::new("flux");
-    for (name, (_, shape, bytes)) in bfl() {
-        if name == "double_blocks.0.img_mlp.0.weight" {
-            let mut blocks = format.random(shape.iter().product::<usize>() / 32, 0.1, || 7);
-            blocks[18 * 5..18 * 5 + 2].copy_from_slice(&f16::INFINITY.to_le_bytes());
-            file.tensor(&name, &shape, format.id(), &blocks);
-        } else {
-            file.tensor(&name, &shape, gguf::F32, &bytes);
-        }
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("flux.gguf");
-    file.write(&path);
+    let (plain, mlp) = (bfl(), "double_blocks.0.img_mlp.0.weight");
+    let mut blocks = format.random(plain[mlp].1.iter().product::<usize>() / 32, 0.1, || 7);
+    blocks[18 * 5..18 * 5 + 2].copy_from_slice(&f16::INFINITY.to_le_bytes());
+    let weights = with_blocks(plain, mlp, format, &blocks);
     let name = "transformer_blocks.0.ff.net.0.proj.weight";
-    let error = open(&path).unwrap().weight(name, &Fact::new(DType::BF16, [1])).unwrap_err().to_string();
+    let error = weights.weight(name, &Fact::new(DType::BF16, [1])).unwrap_err().to_string();
     assert!(error.contains(name) && error.contains("block 5") && error.contains("flux.gguf"), "{error}");
 }
 

@@ -45,30 +45,36 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// Wraps `tokenizer`, read from `folder`, to pad with the token that `special` names.
     fn new(
-        mut tokenizer: tokenizers::Tokenizer,
+        tokenizer: tokenizers::Tokenizer,
         special: &SpecialTokens,
+        folder: &Path,
+    ) -> Result<Self, TokenizerError> {
+        let (_, pad) = special::named(&tokenizer, "pad_token", &special.pad_token, folder)?;
+        Self::padded(tokenizer, pad, special.model_max_length(), folder)
+    }
+
+    /// Wraps `tokenizer` to pad with `pad`, which it must have; errors call it `name`.
+    fn with_padding(
+        tokenizer: tokenizers::Tokenizer,
+        pad: &str,
+        model_max_length: Option<usize>,
+        name: &Path,
+    ) -> Result<Self, TokenizerError> {
+        let missing = || TokenizerError::failed(name, format!("it has no {pad}").into());
+        let pad = tokenizer.token_to_id(pad).ok_or_else(missing)?;
+        Self::padded(tokenizer, pad, model_max_length, name)
+    }
+
+    fn padded(
+        mut tokenizer: tokenizers::Tokenizer,
+        pad: u32,
+        model_max_length: Option<usize>,
         folder: &Path,
     ) -> Result<Self, TokenizerError> {
         // A file may fix a length; here every call has its own.
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|error| TokenizerError::failed(folder, error))?;
-        let (_, pad) = special::named(&tokenizer, "pad_token", &special.pad_token, folder)?;
-        Ok(Self { tokenizer, folder: folder.to_owned(), pad, model_max_length: special.model_max_length() })
-    }
-
-    /// Wraps `tokenizer` to pad with `pad`, which it must have; errors call it `name`.
-    fn with_padding(
-        mut tokenizer: tokenizers::Tokenizer,
-        pad: &str,
-        model_max_length: Option<usize>,
-        name: &Path,
-    ) -> Result<Self, TokenizerError> {
-        let failed = |error| TokenizerError::failed(name, error);
-        tokenizer.with_padding(None);
-        tokenizer.with_truncation(None).map_err(failed)?;
-        let id = tokenizer.token_to_id(pad);
-        let pad = id.ok_or_else(|| failed(format!("it has no {pad}").into()))?;
-        Ok(Self { tokenizer, pad, model_max_length, folder: name.to_owned() })
+        Ok(Self { tokenizer, folder: folder.to_owned(), pad, model_max_length })
     }
 
     /// Wraps the tokenizer in `folder/tokenizer.json`.

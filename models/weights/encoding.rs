@@ -99,11 +99,19 @@ impl TensorEncoding {
     pub fn read_as(&self) -> Option<DType> {
         match self {
             Self::Elements(dtype) if widen::codes(*dtype).is_some() => Some(DType::BF16),
-            // Integers are codes of some scheme, meaningless without its scales.
+            Self::Elements(_) => self.float(),
+            Self::Blocks(_) | Self::Scaled { .. } | Self::Looked(_) => Some(DType::F32),
+        }
+    }
+
+    /// The float type of which the elements are numbers as they are, if they are. Integers are codes of some scheme,
+    /// meaningless without its scales.
+    pub fn float(&self) -> Option<DType> {
+        match self {
             Self::Elements(dtype) => {
                 DType::from_file_name(&dtype.to_string()).filter(|dtype| dtype.is_float())
             }
-            Self::Blocks(_) | Self::Scaled { .. } | Self::Looked(_) => Some(DType::F32),
+            Self::Blocks(_) | Self::Scaled { .. } | Self::Looked(_) => None,
         }
     }
 

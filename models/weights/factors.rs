@@ -4,8 +4,10 @@
 mod bitsandbytes;
 mod comfy;
 
+pub(super) use comfy::{HEADER as DESCRIPTIONS, layers as described_layers};
+
 use super::error::WeightsError;
-use super::foreign::Metadata;
+use super::header::Metadata;
 use super::stored::Stored;
 use crate::first_bytes::Foreign;
 use std::collections::BTreeMap;

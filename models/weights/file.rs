@@ -1,12 +1,10 @@
 //! One mapped file of weights.
 
-use super::encoding::TensorEncoding;
 use super::error::WeightsError;
-use super::foreign::Metadata;
+use super::header::FileHeader;
 use super::{gguf, safetensors_file};
 use crate::first_bytes;
 use memmap2::Mmap;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// A mapped file whose header has been found consistent with its size.
@@ -20,21 +18,6 @@ pub(crate) struct MappedFile {
 pub(crate) struct Opened {
     pub(crate) file: MappedFile,
     pub(crate) header: FileHeader,
-}
-
-/// What a file's header says, whatever the container.
-pub(crate) struct FileHeader {
-    pub(crate) tensors: Vec<Tensor>,
-    pub(crate) metadata: Metadata,
-}
-
-/// A tensor of a file.
-pub(crate) struct Tensor {
-    pub(crate) name: String,
-    pub(crate) encoding: TensorEncoding,
-    pub(crate) shape: Vec<usize>,
-    /// Within the file.
-    pub(crate) bytes: Range<usize>,
 }
 
 impl MappedFile {

@@ -5,8 +5,7 @@ mod types;
 
 use super::encoding::TensorEncoding;
 use super::error::WeightsError;
-use super::file::{FileHeader, Tensor};
-use super::foreign::Metadata;
+use super::header::{FileHeader, Metadata, Tensor};
 use reader::{Reader, Stop};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -8,18 +8,19 @@ mod as_stored;
 mod check;
 pub(crate) mod encoding;
 mod error;
-pub(crate) mod factors;
+mod factors;
 pub(crate) mod file;
 mod folder;
 mod foreign;
 mod gguf;
+pub(crate) mod header;
 mod index;
 pub(crate) mod layout;
 pub(crate) mod locate;
 mod mismatch;
 mod names;
 mod random;
-pub(crate) mod safetensors_file;
+mod safetensors_file;
 pub(crate) mod stored;
 mod unique;
 mod view;
@@ -34,8 +35,8 @@ use crate::architecture::Architecture;
 use crate::net::Net;
 use encoding::TensorEncoding;
 use factors::Joining;
-use file::{MappedFile, Opened, Tensor};
-use foreign::Metadata;
+use file::{MappedFile, Opened};
+use header::{Metadata, Tensor};
 use layout::{LAYOUTS, Membership, Naming, examples};
 use rayon::prelude::*;
 use reflux_ir::{BlockFormat, Fact, HostTensor, WeightData, WeightError, WeightSource};
@@ -153,7 +154,7 @@ impl Weights {
     /// # Errors
     /// If there is none, or it is stored in a way that is not read.
     pub fn get(&self, name: &str) -> Result<WeightView<'_>, WeightError> {
-        let stored = self.stored(name)?;
+        let stored = self.tensors.get(name).ok_or_else(|| WeightError::Missing(name.to_owned()))?;
         let unreadable = |why| WeightError::Unreadable { name: name.to_owned(), why };
         let dtype = stored.encoding.read_as().ok_or_else(|| {
             let path = self.path_of(stored).display();
@@ -177,10 +178,6 @@ impl Weights {
     pub fn coded(&self, name: &str) -> Option<Fact> {
         let stored = self.tensors.get(name).filter(|stored| stored.shape.len() == 2)?;
         stored.encoding.coded(&stored.shape)
-    }
-
-    fn stored(&self, name: &str) -> Result<&Stored, WeightError> {
-        self.tensors.get(name).ok_or_else(|| WeightError::Missing(name.to_owned()))
     }
 
     /// A copy of the tensor `name` in the type that it is read in.
@@ -280,9 +277,9 @@ fn unsound(format: BlockFormat, blocks: &[u8]) -> Option<usize> {
 
 impl WeightSource for Weights {
     fn weight(&self, name: &str, fact: &Fact) -> Result<WeightData, WeightError> {
-        let (view, encoding) = (self.get(name)?, &self.stored(name)?.encoding);
-        if fact.is_coded() && encoding.coded(view.shape).is_some_and(|coded| coded.same_type(fact)) {
-            return Ok(encoding.codes(fact, view.to_bytes()));
+        let view = self.get(name)?;
+        if fact.is_coded() && view.encoding.coded(view.shape).is_some_and(|coded| coded.same_type(fact)) {
+            return Ok(view.encoding.codes(fact, view.to_bytes()));
         }
         Ok(view.reading_codes_as(fact.unquantized().dtype).to_tensor().into())
     }

@@ -2,7 +2,7 @@
 
 use super::encoding::TensorEncoding;
 use super::error::WeightsError;
-use super::file::{FileHeader, Tensor};
+use super::header::{FileHeader, Tensor};
 use super::unique::UniqueMap;
 use crate::first_bytes::{Foreign, recognise};
 use reflux_ir::words;

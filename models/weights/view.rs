@@ -18,7 +18,7 @@ pub struct WeightView<'a> {
     pub shape: &'a [usize],
     /// Its bytes as stored, row-major, in consecutive pieces of whole rows.
     pub parts: Vec<&'a [u8]>,
-    encoding: &'a TensorEncoding,
+    pub(super) encoding: &'a TensorEncoding,
 }
 
 impl<'a> WeightView<'a> {

@@ -1,6 +1,7 @@
 //! Quantization schemes: what a linear is replaced by.
 
-use reflux_ir::op::{Dequantize, Linear, MatmulCodes, Op, Quantize, Rescale, Weight};
+use crate::tensor_of;
+use reflux_ir::op::{Dequantize, Linear, MatmulCodes, Op, Quantize, Rescale};
 use reflux_ir::pass::RuleInfo;
 use reflux_ir::{DType, Fact, Granularity, Graph, Node, Patch, PatchError, Scales, ValueId};
 use schemars::JsonSchema;
@@ -96,7 +97,7 @@ impl Scheme {
     ) -> Result<(), PatchError> {
         let (node, operands) = (graph[linear].clone(), graph.operands(linear));
         let ([x, weight], bias) = ([operands[0], operands[1]], &operands[2..]);
-        let (_, tensor) = tensor_of(graph, weight).expect("it was selected");
+        let (_, tensor) = stored_tensor_of(graph, weight).expect("it was selected");
         let tensor = tensor.to_owned();
         let fact = self.weight(rule, &graph[weight].fact);
         let quantize = self.activation(rule, &graph[x].fact);
@@ -141,16 +142,10 @@ impl Scheme {
 
 /// The leaf and the name of the tensor of the checkpoint that `weight` is, or that it is dequantized from, where the checkpoint
 /// stores codes and not this pass has chosen them.
-pub(super) fn tensor_of(graph: &Graph, weight: ValueId) -> Option<(ValueId, &str)> {
-    let is_chosen = graph[weight].provenance.as_ref().is_some_and(|provenance| provenance.rule == RULE.name);
-    let leaf = match graph[weight].op {
-        Op::Dequantize(_) if !is_chosen => graph.operands(weight)[0],
-        _ => weight,
-    };
-    match &graph[leaf].op {
-        Op::Weight(Weight { tensor }) => Some((leaf, tensor)),
-        _ => None,
-    }
+pub(super) fn stored_tensor_of(graph: &Graph, weight: ValueId) -> Option<(ValueId, &str)> {
+    let is_by_this_rule = |node: &Node| node.provenance.as_ref().is_some_and(|by| by.rule == RULE.name);
+    let is_chosen = matches!(graph[weight].op, Op::Dequantize(_)) && is_by_this_rule(&graph[weight]);
+    tensor_of(graph, weight).filter(|_| !is_chosen)
 }
 
 /// Adds what a linear becomes, under its name and path.

@@ -1,6 +1,6 @@
 //! The choice of linears to quantize, and the report on it.
 
-use super::scheme::tensor_of;
+use super::scheme::stored_tensor_of;
 use super::{Preset, Quantize, Scheme};
 use indexmap::IndexMap;
 use reflux_ir::op::Op;
@@ -63,7 +63,7 @@ impl Selection<'_> {
         for id in graph.order() {
             let Op::Linear(_) = graph[id].op else { continue };
             let weight = graph.operands(id)[1];
-            let Some((stored, tensor)) = tensor_of(graph, weight) else { continue };
+            let Some((stored, tensor)) = stored_tensor_of(graph, weight) else { continue };
             let path = graph[id].path.clone();
             summary.see(self, &path);
             let outcome = match self.refusal(graph, id) {
@@ -115,7 +115,7 @@ impl Selection<'_> {
             }
         }
         let weight = graph.operands(id)[1];
-        let Some((stored, _)) = tensor_of(graph, weight) else {
+        let Some((stored, _)) = stored_tensor_of(graph, weight) else {
             return Err(Mismatch::at(weight, "its weight is not a tensor of the checkpoint"));
         };
         let Some(stays) = self.refusal(graph, id) else {

@@ -202,6 +202,11 @@ impl DType {
         self.block().is_some()
     }
 
+    /// Whether elements of this type mean nothing without [`Scales`](crate::Scales) beside them.
+    pub const fn needs_scales(self) -> bool {
+        matches!(self.codec().meaning, Meaning::Code)
+    }
+
     /// Whether elements of this type are no numbers by themselves: codes, meaningful only with [`Scales`](crate::Scales), or blocks.
     pub const fn is_code(self) -> bool {
         matches!(self.codec().meaning, Meaning::Code | Meaning::Block)

@@ -81,7 +81,7 @@ impl Fact {
     /// Whether it has scales exactly as its dtype requires: codes mean nothing without scales, and numbers have none.
     pub fn is_well_formed(&self) -> bool {
         match self.scales {
-            None => !self.dtype.is_code() || self.dtype.is_block(),
+            None => !self.dtype.needs_scales(),
             Some(scales) => scales.dtype.is_float() && self.dtype.takes_scales(),
         }
     }

@@ -28,7 +28,7 @@ impl HostTensor {
     /// If the length of `bytes` does not match `shape` and `dtype`, or `dtype` is for codes with scales only: a bug of the
     /// caller, not bad input.
     pub fn new(dtype: DType, shape: Vec<usize>, bytes: Vec<u8>) -> Self {
-        assert!(!dtype.is_code() || dtype.is_block(), "{dtype} stands for nothing without scales");
+        assert!(!dtype.needs_scales(), "{dtype} stands for nothing without scales");
         let elements: usize = shape.iter().product();
         assert_eq!(bytes.len(), dtype.host_bytes(elements), "{dtype}{shape:?} does not fit its bytes");
         Self { dtype, shape, bytes }

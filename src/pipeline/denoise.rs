@@ -4,7 +4,6 @@ use super::networks::Networks;
 use super::pictures::Start;
 use super::report::Record;
 use super::resolved::Resolved;
-use super::text::Conditioning;
 use crate::Error;
 use reflux_ir::HostTensor;
 use reflux_models::scheduler::Schedule;
@@ -13,10 +12,10 @@ use reflux_runtime::Execute;
 use std::borrow::Cow;
 
 /// Takes what picture `image` is drawn from to its packed latents `[1, tokens, channels]`.
-pub(super) fn denoise(
+pub(super) fn denoise<'c>(
     networks: &mut Networks,
     Start { latents, kept }: Start,
-    conditioning: &Conditioning,
+    conditioning: impl IntoIterator<Item = &'c (&'static str, HostTensor)>,
     schedule: &Schedule,
     request: &Resolved,
     image: usize,
@@ -68,14 +67,14 @@ pub(super) fn denoise(
 /// The denoiser's inputs that are the same at every step.
 fn fixed_inputs<'c>(
     networks: &Networks,
-    conditioning: &'c Conditioning,
+    conditioning: impl IntoIterator<Item = &'c (&'static str, HostTensor)>,
     schedule: &Schedule,
     request: &Resolved,
     sizes: &Sizes,
 ) -> Vec<(&'static str, Cow<'c, HostTensor>)> {
     let (model, dtype, batch) = (networks.config(), networks.dtype(), sizes.batch);
     let mut inputs: Vec<_> =
-        conditioning.iter().map(|(input, value)| (*input, Cow::Borrowed(value))).collect();
+        conditioning.into_iter().map(|(input, value)| (*input, Cow::Borrowed(value))).collect();
     let each = |t: &f32| vec![model.timestep(*t, dtype); batch];
     let timesteps: Vec<f32> = schedule.timesteps.iter().flat_map(each).collect();
     inputs.push((names::TIMESTEPS, Cow::Owned(HostTensor::from_f32([sizes.steps, batch], &timesteps))));

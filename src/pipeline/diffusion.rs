@@ -223,6 +223,7 @@ impl DiffusionPipeline {
         let mut noise = InitialLatents::of(&request, self.networks.config(), draws)?;
         record.warnings.extend(request.prompts.iter().filter_map(|prompt| prompt::warning(prompt)));
         let batch = request.sizes_of(self.networks.family().denoiser()).batch;
+        let given: Vec<_> = pictures.inputs(batch).collect();
         let mut encoded = Encoded::default();
         for index in request.pictures() {
             let (prompt, networks) = (request.prompt_of(index), &mut self.networks);
@@ -232,10 +233,9 @@ impl DiffusionPipeline {
                 encoded = self.prompts.encode(prompt, networks, &request, &mut record)?;
                 self.meter.look();
             }
-            let mut conditioning = encoded.of(prompt).expect("it has just been encoded").clone();
-            conditioning.extend(pictures.inputs(batch));
+            let conditioning = encoded.of(prompt).expect("it has just been encoded").iter().chain(&given);
             let start = pictures.start(noise.next(), &schedule);
-            let latents = denoise(networks, start, &conditioning, &schedule, &request, index, &mut record)?;
+            let latents = denoise(networks, start, conditioning, &schedule, &request, index, &mut record)?;
             self.meter.look();
             let image = self.decode(&latents, index, &request, &mut record)?;
             record.leave();

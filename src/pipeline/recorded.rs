@@ -127,34 +127,26 @@ impl Recorded {
             Ok::<_, String>((side(width)?, side(height)?))
         });
         let size = size.transpose()?;
-        let true_cfg_scale: Option<f32> = number(&settings, "CFG scale")?;
+        let true_cfg_scale: Option<f32> = taken(&mut settings, "CFG scale")?;
         let request = Request {
             prompts: vec![prompt.to_owned()],
             negative_prompt: negative
                 .filter(|_| true_cfg_scale.is_some_and(|scale| scale > 1.0))
                 .map(str::to_owned),
             true_cfg_scale,
-            steps: number(&settings, "Steps")?,
-            guidance: number(&settings, "Distilled CFG Scale")?,
+            steps: taken(&mut settings, "Steps")?,
+            guidance: taken(&mut settings, "Distilled CFG Scale")?,
             width: size.map(|(width, _)| width),
             height: size.map(|(_, height)| height),
-            seed: number(&settings, "Seed")?.unwrap_or(0),
-            strength: number(&settings, "Denoising strength")?,
+            seed: taken(&mut settings, "Seed")?.unwrap_or(0),
+            strength: taken(&mut settings, "Denoising strength")?,
             ..Request::default()
         };
         if request.strength.is_some() {
             warnings.push("it was drawn from another picture, which it does not name".into());
         }
         let model = settings.remove("Model");
-        for key in [
-            "CFG scale",
-            "Steps",
-            "Distilled CFG Scale",
-            "Seed",
-            "Denoising strength",
-            "Model hash",
-            "Version",
-        ] {
+        for key in ["Model hash", "Version"] {
             settings.remove(key);
         }
         if !settings.is_empty() {
@@ -173,6 +165,13 @@ fn unreadable(key: &str, value: &str) -> String {
 fn number<N: FromStr>(texts: &BTreeMap<String, String>, key: &str) -> Result<Option<N>, String> {
     let Some(text) = texts.get(key) else { return Ok(None) };
     text.parse().map(Some).map_err(|_| unreadable(key, text))
+}
+
+/// As [`number`]; `key` is no longer there.
+fn taken<N: FromStr>(texts: &mut BTreeMap<String, String>, key: &str) -> Result<Option<N>, String> {
+    let number = number(texts, key);
+    texts.remove(key);
+    number
 }
 
 /// `key: value, key: value`, where a value with separators is in quotes.

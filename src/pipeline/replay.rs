@@ -63,6 +63,6 @@ impl Replay {
         networks.replace(net, request.sizes_of(net), program.clone());
         let mut nothing = |_: Event| {};
         let start = Start { latents: noise, kept: None };
-        denoise(networks, start, conditioning, schedule, request, 0, &mut Record::new(&mut nothing))
+        denoise(networks, start, &*conditioning, schedule, request, 0, &mut Record::new(&mut nothing))
     }
 }

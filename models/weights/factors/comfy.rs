@@ -7,11 +7,12 @@
 use super::Joining;
 use crate::weights::encoding::{Factors, TensorEncoding};
 use crate::weights::error::WeightsError;
+use crate::weights::header::Metadata;
 use crate::weights::stored::Stored;
-use reflux_ir::DType;
 use safetensors::Dtype;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 /// The header's key for the descriptions of all layers.
 pub(in crate::weights) const HEADER: &str = "_quantization_metadata";
@@ -40,34 +41,43 @@ pub(super) fn join(joining: &mut Joining<'_>) -> Result<(), WeightsError> {
     for (module, ending) in &modules {
         join_module(joining, module, ending, described.get(module))?;
     }
-    let is_joined = |module: &String| modules.iter().any(|(joined, _)| joined == module);
-    let unscaled =
-        described.keys().filter(|module| !is_joined(module)).map(|module| format!("{module}.weight"));
-    if let Some(weight) = unscaled.into_iter().find(|weight| joining.tensors.contains_key(weight)) {
+    let scaled: BTreeSet<&str> = modules.iter().map(|(module, _)| module.as_str()).collect();
+    let unscaled = described.keys().filter(|module| !scaled.contains(module.as_str()));
+    let mut unscaled = unscaled.map(|module| format!("{module}.weight"));
+    if let Some(weight) = unscaled.find(|weight| joining.tensors.contains_key(weight)) {
         return Err(joining.refuse(&weight, "is described as quantized, but has no scale"));
     }
     // The marker of codes that have no scales stays, and is refused.
     let is_done = |marker: &str| {
         let prefix = marker.strip_suffix(MARKER).filter(|prefix| prefix.is_empty() || prefix.ends_with('.'));
-        prefix.is_some_and(|prefix| modules.iter().any(|(module, _)| module.starts_with(prefix)))
+        let first = |prefix| scaled.range::<str, _>((Bound::Included(prefix), Bound::Unbounded)).next();
+        prefix.is_some_and(|prefix| first(prefix).is_some_and(|module| module.starts_with(prefix)))
     };
     joining.tensors.retain(|name, _| !is_done(name));
     Ok(())
 }
 
+/// The descriptions of layers in a header, by module; `None` if there are none, or they are not what they should be, which
+/// [`join`] refuses.
+pub(in crate::weights) fn layers(metadata: &Metadata) -> Option<Map<String, Value>> {
+    match serde_json::from_str(metadata.get(HEADER)?).ok()? {
+        Value::Object(mut json) => match json.remove("layers") {
+            Some(Value::Object(layers)) => Some(layers),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// What is said of each module that is described.
 fn descriptions(joining: &mut Joining<'_>) -> Result<BTreeMap<String, Map<String, Value>>, WeightsError> {
     let mut all = BTreeMap::new();
-    if let Some(json) = joining.metadata.get(HEADER) {
-        let parsed = serde_json::from_str::<Value>(json).ok();
-        let layers = parsed.as_ref().and_then(|json| json.get("layers")?.as_object());
+    if joining.metadata.contains_key(HEADER) {
+        let layers = layers(joining.metadata);
         let layers =
             layers.ok_or_else(|| joining.refuse(HEADER, "in its header is not JSON with `layers`"))?;
-        all.extend(
-            layers
-                .iter()
-                .map(|(module, said)| (module.clone(), said.as_object().cloned().unwrap_or_default())),
-        );
+        let said = |said: Value| if let Value::Object(said) = said { said } else { Map::new() };
+        all.extend(layers.into_iter().map(|(module, value)| (module, said(value))));
     }
     for module in joining.modules(DESCRIPTION) {
         let name = format!("{module}.{DESCRIPTION}");
@@ -153,13 +163,7 @@ fn factors(
     bytes: &[u8],
     rows: usize,
 ) -> Result<Factors, WeightsError> {
-    let dtype = match scale.encoding {
-        TensorEncoding::Elements(dtype) => {
-            DType::from_file_name(&dtype.to_string()).filter(|dtype| dtype.is_float())
-        }
-        TensorEncoding::Blocks(_) | TensorEncoding::Scaled { .. } | TensorEncoding::Looked(_) => None,
-    };
-    let dtype = dtype.ok_or_else(|| joining.refuse(name, "is not of a float type"))?;
+    let dtype = scale.encoding.float().ok_or_else(|| joining.refuse(name, "is not of a float type"))?;
     let numbers = dtype.decode(bytes);
     if let Some(number) = numbers.iter().find(|number| !number.is_finite()) {
         return Err(joining.refuse(name, format!("holds {number}, which is not a scale")));

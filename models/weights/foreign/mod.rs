@@ -13,7 +13,7 @@ use crate::first_bytes::Foreign;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-pub(super) use scheme::{Metadata, scheme};
+pub(super) use scheme::scheme;
 
 /// Refuses checkpoints of a kind that is known and not read.
 pub(super) fn refuse(path: &Path, tensors: &BTreeMap<String, Stored>) -> Result<(), WeightsError> {

@@ -2,16 +2,14 @@
 
 use super::super::encoding::TensorEncoding;
 use super::super::error::WeightsError;
+use super::super::factors::{DESCRIPTIONS, described_layers};
+use super::super::header::Metadata;
 use super::super::stored::Stored;
 use crate::first_bytes::Foreign;
 use reflux_ir::Advice;
 use safetensors::Dtype;
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
-
-/// What stands beside the tensors in the headers of a checkpoint's files.
-pub(crate) type Metadata = BTreeMap<String, String>;
 
 /// A way to store codes and factors, by the endings of names that only it has.
 struct ForeignScheme {
@@ -47,9 +45,6 @@ const FACTORS: [&str; 7] = [
     "scaled_fp8",
 ];
 
-/// The key under which ComfyUI keeps what is quantized, and how.
-const COMFY: &str = "_quantization_metadata";
-
 /// Refuses a network, whose names have `prefix` in front, that is stored quantized. Codes in fp8 without any factors are plain numbers and pass.
 pub(in crate::weights) fn scheme(
     path: &Path,
@@ -84,9 +79,10 @@ pub(in crate::weights) fn scheme(
     let mut weights = own().filter(|(name, _)| name.ends_with(".weight"));
     let codes = weights.find_map(|(name, stored)| Some((name, code_type(stored)?)));
     let Some((codes, dtype)) = codes else { return Ok(()) };
-    let listed = metadata.get(COMFY).filter(|json| names_any(json, prefix));
+    let listed =
+        described_layers(metadata).filter(|layers| layers.keys().any(|name| name.starts_with(prefix)));
     let factor = FACTORS.iter().find_map(|factor| ending(factor)).map(|name| format!("`{name}`"));
-    let Some(factor) = factor.or_else(|| listed.map(|_| format!("`{COMFY}` in its header"))) else {
+    let Some(factor) = factor.or_else(|| listed.map(|_| format!("`{DESCRIPTIONS}` in its header"))) else {
         return Ok(());
     };
     let example = format!("`{codes}` in {dtype:?} with {factor}");
@@ -95,11 +91,4 @@ pub(in crate::weights) fn scheme(
         Dtype::I8 => refuse("int8 with factors", &example, "quantize(int8dq)"),
         _ => refuse("codes with factors", &example, "quantize(int4wo)"),
     }
-}
-
-/// Whether ComfyUI's list of quantized modules has one behind this prefix, or is no list that can be read.
-fn names_any(json: &str, prefix: &str) -> bool {
-    let Ok(value) = serde_json::from_str::<Value>(json) else { return true };
-    let Some(layers) = value.get("layers").and_then(Value::as_object) else { return true };
-    layers.keys().any(|name| name.starts_with(prefix))
 }

@@ -2,7 +2,8 @@
 
 use super::about::{About, OptionInfo, OptionKind, value_text};
 use super::nearest::{did_you_mean, nearest};
-use serde::Serialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Number, Value};
 
 /// The options of a pass from its serde form, without nulls.
@@ -10,6 +11,17 @@ pub fn options_of(pass: &impl Serialize) -> Map<String, Value> {
     match serde_json::to_value(pass) {
         Ok(Value::Object(map)) => map.into_iter().filter(|(_, value)| !value.is_null()).collect(),
         _ => Map::new(),
+    }
+}
+
+/// `word` or `[word, word]`, for options that are lists.
+///
+/// # Errors
+/// If it is neither.
+pub fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Array(several) => serde_json::from_value(Value::Array(several)).map_err(D::Error::custom),
+        one => serde_json::from_value(one).map(|one| vec![one]).map_err(D::Error::custom),
     }
 }
 

@@ -242,7 +242,7 @@ impl<'s> Parser<'s> {
     pub(super) fn element_type(&self, word: &str, span: Span) -> Parsed<(DType, Option<Scales>)> {
         let Some((codes, scales)) = word.split_once('.') else {
             let dtype = self.dtype(word, span)?;
-            if dtype.is_code() && !dtype.is_block() {
+            if dtype.needs_scales() {
                 let message = format!("{dtype} needs scales, as in `{dtype}.row.bf16`");
                 return Err(self.error_at(span, message));
             }

@@ -26,7 +26,7 @@ use serde_json::{Map, Value};
 #[serde(deny_unknown_fields)]
 pub struct LoraFiles {
     /// Files, each with its strength behind a colon if that is not 1: `[style.safetensors:0.8]`.
-    #[serde(deserialize_with = "one_or_several")]
+    #[serde(deserialize_with = "reflux_ir::pass::one_or_several")]
     pub files: Vec<String>,
     /// Where they are applied.
     #[serde(default)]
@@ -35,14 +35,6 @@ pub struct LoraFiles {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schemars(!skip_serializing_if)]
     pub partial: bool,
-}
-
-/// `file` or `[file, file]`.
-fn one_or_several<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    match Value::deserialize(deserializer)? {
-        Value::Array(several) => serde_json::from_value(Value::Array(several)).map_err(D::Error::custom),
-        one => serde_json::from_value(one).map(|one| vec![one]).map_err(D::Error::custom),
-    }
 }
 
 /// The pass in the registry.

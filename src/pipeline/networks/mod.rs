@@ -241,8 +241,8 @@ impl Networks {
 
     /// The profiles, by network.
     pub fn profiles(&self) -> Vec<(&'static Net, &Profile)> {
-        let profile = |net: &&'static Net| Some((*net, self.loaded.get(net)?.1.profile()?));
-        self.family().all_nets().collect::<Vec<_>>().iter().filter_map(profile).collect()
+        let profile = |net: &'static Net| Some((net, self.loaded.get(net)?.1.profile()?));
+        self.family().all_nets().filter_map(profile).collect()
     }
 
     /// The network for these sizes, loaded if it is not.
