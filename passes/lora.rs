@@ -2,9 +2,11 @@
 
 use crate::properties::{BASE_LINEARS, BRANCH_MODULES, SEPARATE_LINEARS, UNFUSED, UNPACKED};
 use crate::tensor_of;
-use reflux_ir::op::{Binary, Cast, Linear, Op, Weight};
+use reflux_ir::op::{Binary, Cast, Linear, MatmulCodes, Op, Rescale, Weight};
 use reflux_ir::pass::{Changed, Exactness, Pass, PassContext, PassError, Property, RuleInfo, counted};
-use reflux_ir::{DType, Declaration, Fact, Graph, Name, Patch, PatchError, Program, Rate, ValueId};
+use reflux_ir::{
+    DType, Declaration, Fact, Graph, ModulePath, Name, Patch, PatchError, Program, Rate, ValueId,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -15,7 +17,7 @@ const MERGE: RuleInfo =
 
 const BRANCH: RuleInfo = RuleInfo {
     name: "lora-branch",
-    pattern: "linear(x, W, b) → linear(x, W, b) + linear(linear(x, A), B) · strength",
+    pattern: "linear(x, W, b) → linear(x, W, b) + linear(linear(x, A) · strength, B)",
 };
 
 /// Where adapters are applied.
@@ -25,8 +27,8 @@ pub enum LoraMode {
     /// In the weights, when they are read: costs nothing in a step.
     #[default]
     Merge,
-    /// Beside the product, where they are of low rank: strengths are inputs of the program, and the product may be quantized
-    /// without them. What is not of low rank is merged.
+    /// Beside the product, where they are of low rank: strengths are inputs of the program, and the weight may be codes of any
+    /// kind. What is not of low rank is merged.
     Branch,
 }
 
@@ -158,42 +160,76 @@ fn weight_of(graph: &Graph, id: ValueId) -> Option<&str> {
     tensor_of(graph, weight).map(|(_, tensor)| tensor)
 }
 
-/// The numbers that the product with the result `id` reads, of which it may read codes.
-fn input_of(graph: &Graph, id: ValueId) -> Option<ValueId> {
+/// What the product with the result `id` multiplies.
+#[derive(Clone, Copy)]
+enum Read {
+    Numbers(ValueId),
+    /// Codes, by this product of them with those of the weight.
+    Codes(ValueId, MatmulCodes),
+}
+
+/// What the product with the result `id` reads, if that is in its stage.
+fn input_of(graph: &Graph, id: ValueId) -> Option<Read> {
     let first = graph.operands(id)[0];
-    let x = match &graph[id].op {
-        Op::Rescale(_) => graph.operands(first)[0],
-        _ => first,
-    };
-    match &graph[x].op {
-        Op::Quantize(_) => Some(graph.operands(x)[0]),
-        _ if graph[x].fact.is_quantized() => None,
-        _ => Some(x),
+    match graph[first].op {
+        Op::MatmulCodes(matmul) if matches!(graph[id].op, Op::Rescale(_)) => {
+            let x = graph.operands(first)[0];
+            let is_coded = graph[x].fact.is_quantized();
+            Some(if is_coded { Read::Codes(x, matmul) } else { Read::Numbers(x) })
+        }
+        _ if graph[first].fact.is_quantized() => None,
+        _ => Some(Read::Numbers(first)),
+    }
+}
+
+/// `x · Aᵀ`, of type `dtype`: of codes of x if those are what the linear reads, so that nobody has to write x twice. `A` has
+/// codes like those of `weight` then.
+fn down(
+    patch: &mut Patch,
+    (x, weight): (Read, ValueId),
+    branch: &Branch,
+    dtype: DType,
+    (name, path): (&Name, ModulePath),
+) -> Result<ValueId, PatchError> {
+    let features = |x: ValueId, patch: &Patch| patch.graph()[x].fact.shape.last().copied().unwrap_or(0);
+    match x {
+        Read::Numbers(x) => {
+            let a = patch.weight(&branch.down, Fact::new(dtype, [branch.rank, features(x, patch)]))?;
+            patch.find_or_add(Linear {}, &[x, a], name, path)
+        }
+        Read::Codes(x, matmul) => {
+            let shape = [branch.rank, features(x, patch)].into();
+            let fact = Fact { shape, ..patch.graph()[weight].fact.clone() };
+            let a = patch.weight(&branch.down, fact)?;
+            let sums = patch.find_or_add(matmul, &[x, a], &name.suffixed("_acc"), path.clone())?;
+            patch.find_or_add(Rescale { dtype }, &[sums, x, a], name, path)
+        }
     }
 }
 
 /// Adds `branches`, which read `x`, to `product`.
-fn beside(graph: &mut Graph, product: ValueId, x: ValueId, branches: &[&Branch]) -> Result<(), PatchError> {
+fn beside(graph: &mut Graph, product: ValueId, x: Read, branches: &[&Branch]) -> Result<(), PatchError> {
     let (node, operands) = (graph[product].clone(), graph.operands(product));
-    let out = node.fact.shape.last().copied().unwrap_or(0);
-    let (features, dtype) = (graph[x].fact.shape.last().copied().unwrap_or(0), graph[x].fact.dtype);
+    let weight = match x {
+        Read::Numbers(_) => operands[1],
+        Read::Codes(..) => graph.operands(operands[0])[1],
+    };
+    let (out, dtype) = (node.fact.shape.last().copied().unwrap_or(0), node.fact.dtype);
     let mut patch = Patch::new(graph, BRANCH.name);
     let mut sum = patch.add(node.op.clone(), &operands, &node.name.suffixed("_base"), node.path.clone())?;
     for branch in branches {
         let [down_path, up_path] = BRANCH_MODULES.map(|module| node.path.join(module));
         let name = |suffix: &str| node.name.suffixed(suffix);
-        let down = patch.weight(&branch.down, Fact::new(dtype, [branch.rank, features]))?;
-        let inner = patch.find_or_add(Linear {}, &[x, down], &name("_lora_a"), down_path)?;
-        let up = patch.weight(&branch.up, Fact::new(dtype, [out, branch.rank]))?;
-        let change = patch.add(Linear {}, &[inner, up], &name("_lora_b"), up_path.clone())?;
+        let inner = down(&mut patch, (x, weight), branch, dtype, (&name("_lora_a"), down_path.clone()))?;
         let mut strength = patch.input(&branch.strength, strength())?;
         if dtype != DType::F32 {
             let name = branch.strength.suffixed(format_args!("_{dtype}"));
-            strength =
-                patch.find_or_add(Cast { dtype }, &[strength], &name, reflux_ir::ModulePath::root())?;
+            strength = patch.find_or_add(Cast { dtype }, &[strength], &name, ModulePath::root())?;
         }
-        let scaled = patch.add(Binary::Mul, &[change, strength], &name("_lora"), up_path)?;
-        sum = patch.add(Binary::Add, &[sum, scaled], &node.name, node.path.clone())?;
+        let scaled = patch.find_or_add(Binary::Mul, &[inner, strength], &name("_lora_h"), down_path)?;
+        let up = patch.weight(&branch.up, Fact::new(dtype, [out, branch.rank]))?;
+        let change = patch.add(Linear {}, &[scaled, up], &name("_lora"), up_path)?;
+        sum = patch.add(Binary::Add, &[sum, change], &node.name, node.path.clone())?;
     }
     patch.shunt(product, sum);
     patch.apply()

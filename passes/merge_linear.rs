@@ -1,10 +1,12 @@
 //! Merging of linears that read the same value.
 
+mod branches;
 mod products;
 
 use crate::{SEPARATE_LINEARS, UNFUSED, UNPACKED};
+use branches::{Part, add_branches};
 use products::{LinearProduct, products, why};
-use reflux_ir::op::{Concat, Linear, Rescale, Slice};
+use reflux_ir::op::{Concat, Linear, Rescale};
 use reflux_ir::pass::{Answer, Changed, Exactness, Pass, PassContext, PassError, Place, Property, RuleInfo};
 use reflux_ir::{Declaration, Fact, Graph, ModulePath, Name, Patch, Program, ValueId};
 use schemars::JsonSchema;
@@ -20,7 +22,8 @@ const RULE: RuleInfo = RuleInfo {
 /// and in FLUX's single blocks the MLP's first linear too. (diffusers' `fuse_qkv_projections` does this but keeps the separate
 /// weights as well.)
 ///
-/// The weights are concatenated once, in `prepare weights`; the single results are slices. Quantized products are merged if
+/// The weights are concatenated once, in `prepare weights`; the single results are slices. Branches of adapters are put together
+/// too, and added to all columns at once. Quantized products are merged if
 /// each row of a weight has its own scale; the codes stay the same.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -148,13 +151,15 @@ fn merge(
         }
     };
     let mut start = 0;
-    for product in group {
-        let node = patch.graph()[product.result].clone();
-        let end = start + node.fact.shape.last().expect("a linear has columns");
-        let part = patch.add(Slice { axis: -1, start, end }, &[whole], &node.name, node.path)?;
-        patch.shunt(product.result, part);
-        replaced.insert(product.result, part);
-        start = end;
+    let part = |product: &LinearProduct| {
+        let value = product.result;
+        let end = start + patch.graph()[value].fact.shape.last().expect("a linear has columns");
+        Part { start: std::mem::replace(&mut start, end), end, value }
+    };
+    let parts: Vec<Part> = group.iter().map(part).collect();
+    for (old, part) in add_branches(&mut patch, whole, &parts)? {
+        patch.shunt(old, part);
+        replaced.insert(old, part);
     }
     Ok(patch.apply()?)
 }

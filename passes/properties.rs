@@ -2,7 +2,7 @@
 
 use reflux_ir::op::{Arg, Op};
 use reflux_ir::pass::Property;
-use reflux_ir::{Graph, Program, Rate, ValueId};
+use reflux_ir::{Graph, ModulePath, Program, Rate, ValueId};
 
 /// No ops are fused: `rowwise` and `gemm` ops are opaque to passes that look for patterns.
 pub const UNFUSED: Property = Property {
@@ -30,9 +30,14 @@ pub const BASE_LINEARS: Property = Property {
     says: "that all linears are the model's own",
     holds: |program| {
         let mut paths = program.stages().flat_map(|(_, graph)| graph.ids().map(|id| &graph[id].path));
-        !paths.any(|path| path.segments().any(|segment| BRANCH_MODULES.contains(&segment)))
+        !paths.any(is_of_branch)
     },
 };
+
+/// Whether a product in the module `path` is of an adapter beside a linear.
+pub(crate) fn is_of_branch(path: &ModulePath) -> bool {
+    path.segments().any(|segment| BRANCH_MODULES.contains(&segment))
+}
 
 /// Weights lie row by row, as in the checkpoint.
 pub const UNPACKED: Property = Property {

@@ -32,7 +32,7 @@ const INPUTS: [&str; 6] = [
 /// A case and the lines of its program.
 type Case = (&'static str, &'static str);
 
-const CASES: [Case; 8] = [
+const CASES: [Case; 10] = [
     (
         "norm",
         "%n = layer_norm %x {eps=1e-6} : f32[1,32,64] in block.0
@@ -88,6 +88,10 @@ const CASES: [Case; 8] = [
          %s = add %o, %r : f32[1,32,64] in block.0
          return %s",
     ),
+    // A branch beside a linear is more steps of its product; so is a second branch.
+    ("branch", BRANCH),
+    // And a branch beside one of the linears that were merged.
+    ("branch_of_segment", BRANCH_OF_SEGMENT),
     // Blocks are fused by themselves, and what is in none is too.
     (
         "blocks",
@@ -107,6 +111,28 @@ const CASES: [Case; 8] = [
          return %a, %b",
     ),
 ];
+
+const BRANCH: &str = "
+    %l = linear %x, @.weight f32[64,64], @.bias f32[64] : f32[1,32,64] in block.0
+    %a = linear %x, @.a f32[4,64] : f32[1,32,4] in block.0
+    %b = linear %a, @.b f32[64,4] : f32[1,32,64] in block.0
+    %c = linear %x, @.c f32[8,64] : f32[1,32,8] in block.0
+    %d = linear %c, @.d f32[64,8] : f32[1,32,64] in block.0
+    %s = add %l, %b : f32[1,32,64] in block.0
+    %t = add %d, %s : f32[1,32,64] in block.0
+    %g = gelu_tanh %t : f32[1,32,64] in block.0
+    return %g";
+
+const BRANCH_OF_SEGMENT: &str = "
+    %l = linear %x, @.weight f32[192,64], @.bias f32[192] : f32[1,32,192] in block.0
+    %q = slice %l {axis=-1, start=0, end=64} : f32[1,32,64] in block.0
+    %v = slice %l {axis=-1, start=64, end=192} : f32[1,32,128] in block.0
+    %a = linear %x, @.a f32[4,64] : f32[1,32,4] in block.0
+    %b = linear %a, @.b f32[128,4] : f32[1,32,128] in block.0
+    %s = add %v, %b : f32[1,32,128] in block.0
+    %n = rms_norm %q, @.norm f32[64] {eps=1e-6} : f32[1,32,64] in block.0
+    %g = gelu_tanh %s : f32[1,32,128] in block.0
+    return %n, %g";
 
 /// The lines of the case called `name`.
 fn lines_of(name: &str) -> &'static str {
@@ -271,7 +297,7 @@ fn flux_dev_fused() {
 type Refused = (&'static str, &'static str, &'static str);
 
 /// Where each rule must not apply: for most, its ops are there, and applying it would be wrong or slow.
-const MUST_NOT: [Refused; 8] = [
+const MUST_NOT: [Refused; 10] = [
     // A formula gives floating-point numbers or codes.
     ("op-to-rowwise", "%a = cast %x {dtype=i32} : i32[1,32,64]\nreturn %a", "cast"),
     // A product of two activations has no weight.
@@ -303,6 +329,15 @@ const MUST_NOT: [Refused; 8] = [
         "%l = linear %x, @.weight f32[64,64] : f32[1,32,64]\n%n = layer_norm %l {eps=1e-6} : f32[1,32,64]\nreturn %n",
         "rowwise",
     ),
+    // Of one row for all, a product is computed once and not for each.
+    (
+        "gemm-absorbs-product",
+        "%l = linear %x, @.weight f32[64,64], @.bias f32[64] : f32[1,32,64]
+         %m = linear %gain, @.other f32[64,64] : f32[1,1,64]
+         %a = add %l, %m : f32[1,32,64]
+         return %a",
+        "gemm",
+    ),
     (
         "segment-absorbs-rowwise",
         "%l = linear %x, @.weight f32[192,64] : f32[1,32,192]
@@ -310,6 +345,17 @@ const MUST_NOT: [Refused; 8] = [
          %n = layer_norm %s {eps=1e-6} : f32[1,32,64]
          return %n",
         "rowwise",
+    ),
+    // What is added to the activation of a product is not added to the product.
+    (
+        "segment-absorbs-product",
+        "%l = linear %x, @.weight f32[192,64] : f32[1,32,192]
+         %s = slice %l {axis=-1, start=0, end=64} : f32[1,32,64]
+         %g = silu %s : f32[1,32,64]
+         %m = linear %x, @.other f32[64,64], @.bias f32[64] : f32[1,32,64]
+         %a = add %g, %m : f32[1,32,64]
+         return %a",
+        "gemm",
     ),
     // These columns are computed by one product alone.
     (
@@ -419,7 +465,7 @@ fn what_rules_are_worth() {
 }
 
 /// Programs of rules that find nothing in FLUX: the name of the rule, and a case on which it fires.
-const FIRES_ON: &[Case] = &[];
+const FIRES_ON: &[Case] = &[("gemm-absorbs-product", BRANCH), ("segment-absorbs-product", BRANCH_OF_SEGMENT)];
 
 /// Every rule is of use: for FLUX, or for a program that it names.
 #[test]

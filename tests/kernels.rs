@@ -9,7 +9,7 @@ use reflux_ir::pass::{Driver, Pipeline};
 use reflux_ir::{DType, Program, text};
 use reflux_models::scheduler::Levels;
 use reflux_models::{ModelConfig, Net, Sizes, flux1};
-use reflux_passes::{LOSSLESS_ONCE, registry};
+use reflux_passes::{Adapters, Branch, LOSSLESS_ONCE, Lora, LoraMode, registry};
 use reflux_runtime::backend::cuda::{Compiler, Gpu, Launch, LaunchPlan, Owner, fallback, plan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -21,7 +21,7 @@ const GPUS: [(&str, Gpu); 3] = [
     ("sm_90a", Gpu { capability: (9, 0), processors: 132 }),
 ];
 
-const PIPELINES: [&str; 9] = [
+const PIPELINES: [&str; 12] = [
     "canonicalize,hoist,canonicalize,merge-linear,fuse,dce",
     "canonicalize,hoist,canonicalize,quantize(int8dq,exclude=norm+embedding),merge-linear,fuse,dce",
     "canonicalize,hoist,canonicalize,quantize(int8dq),cache(fora,interval=3),merge-linear,fuse,dce",
@@ -31,6 +31,9 @@ const PIPELINES: [&str; 9] = [
     "canonicalize,hoist,canonicalize,quantize(fp8wo),merge-linear,fuse,dce",
     "canonicalize,hoist,canonicalize,quantize(int4wo),merge-linear,fuse,dce",
     "canonicalize,hoist,canonicalize,cache(pab),merge-linear,fuse,dce",
+    "canonicalize,hoist,canonicalize,lora,merge-linear,fuse,dce",
+    "canonicalize,hoist,canonicalize,quantize(int8dq,exclude=norm+embedding),lora,merge-linear,fuse,dce",
+    "canonicalize,hoist,canonicalize,quantize(fp8dqrow),lora,merge-linear,fuse,dce",
 ];
 
 /// What leaves ops as the network has them, with every scheme.
@@ -96,7 +99,7 @@ fn plans_of(
     let program = model.lower(net, sizes, DType::BF16).unwrap();
     let tokens = (sizes.height / 16) * (sizes.width / 16);
     let times = model.schedule(&Levels::even(sizes.steps), tokens).unwrap().timesteps;
-    let pipeline = Pipeline::parse(passes, &registry()).unwrap();
+    let pipeline = pipeline(passes, &program);
     let (program, _) =
         Driver { timesteps: Some(&times), ..Driver::default() }.run(program, &pipeline).unwrap();
     let variants: Vec<_> = program.variants.keys().map(ToString::to_string).collect();
@@ -107,6 +110,27 @@ fn plans_of(
             (program.clone(), name, planned)
         })
         .collect()
+}
+
+/// `passes`, in which `lora` stands for branches of rank 32 beside all linears of the blocks of `program`.
+fn pipeline(passes: &str, program: &Program) -> Pipeline {
+    let parse = |passes| Pipeline::parse(passes, &registry()).unwrap();
+    let Some((before, after)) = passes.split_once(",lora,") else { return parse(passes) };
+    let graph = &program.variants["full"];
+    let linears = graph.ids().filter(|&id| matches!(graph[id].op, Op::Linear(_)));
+    let modules = linears.map(|id| graph[id].path.to_string()).filter(|module| module.contains("blocks."));
+    let branch = |module: String| Branch {
+        weight: format!("{module}.weight"),
+        down: format!("{module}.lora_A.0.weight"),
+        up: format!("{module}.lora_B.0.weight"),
+        rank: 32,
+        strength: "lora_strength.0".into(),
+    };
+    let adapters = Adapters { merged: Vec::new(), branches: modules.map(branch).collect() };
+    let mut pipeline = parse(before);
+    pipeline.push(Lora::new(Default::default(), LoraMode::Branch, adapters));
+    pipeline.append(parse(after));
+    pipeline
 }
 
 /// The engine has a kernel for everything that a step does, whatever passes and schemes are asked for, and its memory is laid

@@ -10,6 +10,9 @@ use reflux::ir::HostTensor;
 use reflux::ir::pass::{Pipeline, Recipe};
 use reflux::passes::LoraMode;
 use reflux::{DiffusionPipeline, Error, LoraFiles, OpenOptions, Request, registry};
+use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
+use std::path::Path;
 
 const FILES: [(&str, &str); 13] = [
     ("peft", "a"),
@@ -29,14 +32,34 @@ const FILES: [(&str, &str); 13] = [
 
 /// The bundled model with LoRAs and `passes`.
 fn open(files: &[(&str, f32)], mode: LoraMode, passes: &str) -> DiffusionPipeline {
-    let files = files.iter().map(|(name, strength)| {
-        let path = repo("tests/fixtures/lora").join(format!("{name}.safetensors"));
-        format!("{}:{strength}", path.display())
-    });
+    let path = |name: &str| repo("tests/fixtures/lora").join(format!("{name}.safetensors"));
+    let files: Vec<_> = files.iter().map(|(name, strength)| (path(name), *strength)).collect();
+    let files: Vec<_> = files.iter().map(|(path, strength)| (path.as_path(), *strength)).collect();
+    open_files(&files, mode, passes)
+}
+
+fn open_files(files: &[(&Path, f32)], mode: LoraMode, passes: &str) -> DiffusionPipeline {
+    let files = files.iter().map(|(path, strength)| format!("{}:{strength}", path.display()));
     let mut loras = Pipeline::new();
     loras.push(LoraFiles { files: files.collect(), mode, partial: false });
     let passes = Recipe::parse(passes, &registry()).unwrap().and(loras);
     DiffusionPipeline::open_with(emoji(), OpenOptions { passes, ..OpenOptions::default() }).unwrap()
+}
+
+/// Writes the LoRA `from` to `to`, with the numbers of each tensor in the other order.
+fn turned(from: &Path, to: &Path) {
+    let bytes = std::fs::read(from).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let turned = tensors.iter().map(|(name, view)| {
+        let size = view.data().len() / view.shape().iter().product::<usize>();
+        let numbers: Vec<u8> = view.data().chunks(size).rev().flatten().copied().collect();
+        (name.to_owned(), view.dtype(), view.shape().to_vec(), numbers)
+    });
+    let turned: Vec<_> = turned.collect();
+    let views = turned.iter().map(|(name, dtype, shape, numbers)| {
+        (name.as_str(), TensorView::new(*dtype, shape.clone(), numbers).unwrap())
+    });
+    safetensors::serialize_to_file(views, None, to).unwrap();
 }
 
 fn draw(pipeline: &mut DiffusionPipeline, request: &Request) -> HostTensor {
@@ -99,6 +122,33 @@ fn strengths_of_a_loaded_pipeline_change() {
         assert_close(&format!("{files:?} with other strengths, {mode:?}"), &after, &anew, 1e-6);
         for (index, strength) in [(2, 1.0), (0, f32::NAN)] {
             assert!(matches!(pipeline.set_lora_strength(index, strength), Err(Error::Range { .. })));
+        }
+    }
+}
+
+/// Another file of the same modules takes the place of the first without a new plan; others are refused and change nothing.
+#[test]
+fn files_of_a_loaded_pipeline_are_replaced() {
+    let small = request(&cases()[0]).steps(4).size(64, 64);
+    let path = |name: &str| repo("tests/fixtures/lora").join(format!("{name}.safetensors"));
+    let folder = tempfile::tempdir().unwrap();
+    let other = folder.path().join("other.safetensors");
+    turned(&path("peft"), &other);
+    for passes in ["", "quantize(int8dq)"] {
+        for mode in [LoraMode::Branch, LoraMode::Merge] {
+            let mut pipeline = open(&[("peft", 0.75)], mode, passes);
+            let first = draw(&mut pipeline, &small);
+            for (index, refused) in [(0, path("b_peft")), (1, other.clone()), (0, path("missing"))] {
+                assert!(pipeline.replace_lora(index, &refused).is_err(), "{index}: {}", refused.display());
+            }
+            assert_eq!(draw(&mut pipeline, &small), first);
+            let program = pipeline.program(&small).unwrap().clone();
+            pipeline.replace_lora(0, &other).unwrap();
+            let second = draw(&mut pipeline, &small);
+            assert!(*pipeline.program(&small).unwrap() == program);
+            let anew = draw(&mut open_files(&[(&other, 0.75)], mode, passes), &small);
+            assert_eq!(second, anew, "{mode:?} after {passes:?}");
+            assert!(relative_l2(&second, &first) > 1e-3);
         }
     }
 }

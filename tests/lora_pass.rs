@@ -66,11 +66,11 @@ fn low_rank_products_stand_beside_linears() {
     assert!(!report.passes[0].changed);
 }
 
-/// Codes are what the product reads, and numbers what the branch does.
+/// A branch reads what the product reads: its `A` has codes where that is codes, and numbers where only the weight has codes.
 #[test]
-fn branches_are_not_quantized() {
+fn branches_read_what_products_read() {
     let before = program(&sketch(&INPUTS, BLOCK));
-    for scheme in ["int8dq", "int8wo", "fp8dq", "int4wo"] {
+    for (scheme, reads_codes) in [("int8dq", true), ("int8wo", false), ("fp8dq", true), ("int4wo", false)] {
         let pipeline =
             with_lora(&format!("quantize({scheme})"), beside(vec![branch("block.q", "block.q", 4)]));
         let text = pipeline.to_string();
@@ -78,10 +78,8 @@ fn branches_are_not_quantized() {
         let (after, _) = drive(&before, &pipeline, None);
         let facts = after.weights();
         let is_dense = |name: &str| !facts[name].is_quantized();
-        assert!(
-            is_dense("block.q.lora_A.0.weight") && is_dense("block.q.lora_B.0.weight"),
-            "{scheme}\n{after}"
-        );
+        assert_eq!(is_dense("block.q.lora_A.0.weight"), !reads_codes, "{scheme}\n{after}");
+        assert!(is_dense("block.q.lora_B.0.weight"), "{scheme}\n{after}");
         assert!(!is_dense("block.q.weight"), "{scheme}\n{after}");
     }
     // In the order of a list the LoRA goes where it can.
@@ -152,11 +150,19 @@ fn flux_dev_with_all_passes() {
         0,
         "modulations are hoisted, with their branches"
     );
-    // The block as it runs: the branch is part of the formulas that read it.
+    // The block as it runs: the branch is part of the products beside which it stands.
     let printed = after.to_string();
-    let block =
-        printed.split("repeat").find(|block| block.contains("single_transformer_blocks.{i} {")).unwrap();
+    let is_block =
+        |part: &&str| part.contains("single_transformer_blocks.{i} {") && part.contains("attention");
+    let block = printed.split("repeat").find(is_block).unwrap();
     let block = block.split("\n    }").next().unwrap();
+    let fuse =
+        report.passes.iter().find(|pass| pass.pass.starts_with("fuse")).unwrap().timeless().to_string();
+    eprintln!("{fuse}");
+    assert!(!fuse.contains("NOT SATURATED"), "{fuse}");
+    // Every up projection is part of the product beside which it stands, and no product is computed twice.
+    let products = |part: &str| block.matches(part).count();
+    assert_eq!((products("gemm rescale"), products("gemm linear")), (4, 0), "{block}");
     snapshot!(
         "lora_pass__flux_dev",
         format!(

@@ -3,7 +3,7 @@
 use super::change::Delta;
 use super::fit::{Change, Fitted, Lora};
 use crate::net::{Net, Role};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 /// What programs call a weight into which LoRAs are merged, behind its name in the checkpoint: `….to_q.weight.lora`. So a
@@ -42,9 +42,15 @@ pub struct LowRank {
     /// `A` `[rank, in]` and `B` `[out, rank]`; those of one fused module share `A`.
     pub down: String,
     pub up: String,
+    /// That of the file, [`padded`].
     pub rank: usize,
     /// The LoRA whose it is, by its place in the order.
     pub lora: usize,
+}
+
+/// The rank of a product of rank `rank` as it is computed: GPUs fetch rows of a multiple of 16 bytes.
+pub(super) fn padded(rank: usize) -> usize {
+    rank.next_multiple_of(8)
 }
 
 /// Where a weight beside another one comes from.
@@ -83,6 +89,33 @@ impl Loras {
         self.0[index].strength = strength;
     }
 
+    /// Puts `lora` in the place of the LoRA `index`, with the same strength, if it changes the same tensors of the networks
+    /// `nets` in the same places and ranks; returns whether it does.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn replace(&mut self, index: usize, lora: Rc<Lora>, nets: &[&'static Net]) -> bool {
+        let mut replaced = self.clone();
+        replaced.0[index].lora = lora;
+        let is_same = |net: &&'static Net| {
+            self.beside(net) == replaced.beside(net) && self.merged(net) == replaced.merged(net)
+        };
+        let fits = nets.iter().all(is_same);
+        if fits {
+            *self = replaced;
+        }
+        fits
+    }
+
+    /// The names of the weights that the LoRA `index` has beside products of `net`.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn weights_beside(&self, index: usize, net: &'static Net) -> HashSet<String> {
+        let own = self.beside(net).into_iter().filter(|low_rank| low_rank.lora == index);
+        own.flat_map(|LowRank { down, up, .. }| [down, up]).collect()
+    }
+
     /// The tensors of `net` into which they are merged, by their names in diffusers.
     pub fn merged(&self, net: &'static Net) -> Vec<&str> {
         let mut tensors: Vec<&str> = self.0.iter().flat_map(|applied| applied.merged(net)).collect();
@@ -113,7 +146,7 @@ impl Loras {
                 for (change, Change { delta, .. }) in kept.filter(|_| fitted.weight.net == net) {
                     let Delta::LowRank { down, .. } = delta else { continue };
                     let origin = Origin { lora, module, change };
-                    let named = low_ranks(fitted, down.shape[0], lora, &mut counts);
+                    let named = low_ranks(fitted, padded(down.shape[0]), lora, &mut counts);
                     found.extend(named.into_iter().map(|low_rank| (low_rank, origin)));
                 }
             }

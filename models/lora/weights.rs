@@ -1,6 +1,6 @@
 //! Weights of a network with LoRAs.
 
-use super::applied::{Loras, MERGED, Origin};
+use super::applied::{Loras, MERGED, Origin, padded};
 use super::change::Delta;
 use super::error::LoraError;
 use super::merge::merged;
@@ -55,22 +55,27 @@ impl LoraWeights {
         }
     }
 
-    /// `A`, or `alpha / rank` times the rows of `B` for one tensor.
+    /// `A`, or `alpha / rank` times the rows of `B` for one tensor; zeros make their rank [`padded`].
     fn low_rank(&self, beside: &Beside, dtype: DType) -> Result<HostTensor, LoraError> {
         let (lora, fitted, change) = self.loras.at(beside.origin);
         let Delta::LowRank { down, up } = &change.delta else {
             unreachable!("only products of low rank are kept beside")
         };
+        let padded = padded(down.shape[0]);
         let Some(tensor) = &beside.up_of else {
-            return Ok(HostTensor::from_f32(down.shape.clone(), &lora.file.values(down)?).cast(dtype));
+            let (mut values, features) = (lora.file.values(down)?, down.shape[1]);
+            values.resize(padded * features, 0.0);
+            return Ok(HostTensor::from_f32([padded, features], &values).cast(dtype));
         };
         let (values, rank) = (lora.file.values(up)?, up.shape[1]);
         let mut rows: Vec<f32> = Vec::new();
         for segment in fitted.weight.segments.iter().filter(|segment| segment.tensor == *tensor) {
-            let own = &values[segment.rows.start * rank..segment.rows.end * rank];
-            rows.extend(own.iter().map(|value| value * change.factor));
+            for row in values[segment.rows.start * rank..segment.rows.end * rank].chunks(rank) {
+                rows.extend(row.iter().map(|value| value * change.factor));
+                rows.extend(std::iter::repeat_n(0.0, padded - rank));
+            }
         }
-        Ok(HostTensor::from_f32([rows.len() / rank, rank], &rows).cast(dtype))
+        Ok(HostTensor::from_f32([rows.len() / padded, padded], &rows).cast(dtype))
     }
 }
 
@@ -84,7 +89,8 @@ impl WeightSource for LoraWeights {
             return Ok(self.merged(tensor, fact)?.into());
         }
         let Some(beside) = self.beside.get(name) else { return self.base.weight(name, fact) };
-        let tensor = self.low_rank(beside, fact.dtype).map_err(|error| unreadable(name, &error));
+        let tensor =
+            self.low_rank(beside, fact.unquantized().dtype).map_err(|error| unreadable(name, &error));
         tensor.map(WeightData::from)
     }
 }

@@ -26,7 +26,9 @@ pub static RULES: &[FuseRule] = &[
     gemm::RESCALE_TO_GEMM,
     rowwise::ROWWISE_ABSORBS_ROWWISE,
     gemm::GEMM_ABSORBS_ROWWISE,
+    gemm::GEMM_ABSORBS_PRODUCT,
     segment::SEGMENT_ABSORBS_ROWWISE,
+    segment::SEGMENT_ABSORBS_PRODUCT,
     segment::SEGMENTS_BESIDE,
     concat::ROPE_OF_CONCAT,
 ];

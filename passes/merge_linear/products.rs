@@ -1,6 +1,7 @@
 //! Products of a value and a weight, in whatever form.
 
 use crate::FEW_ROWS;
+use crate::properties::is_of_branch;
 use indexmap::IndexMap;
 use reflux_ir::op::{MatmulCodes, Op};
 use reflux_ir::pass::Mismatch;
@@ -29,6 +30,8 @@ struct Key {
     behind: Vec<usize>,
     has_bias: bool,
     result: DType,
+    /// Whether it is of an adapter. What it makes is added to what the others make, which are computed after it.
+    is_branch: bool,
 }
 
 /// The products that can be one, group by group in program order, and how many others there are.
@@ -61,6 +64,7 @@ fn by_input(graph: &Graph) -> Vec<Vec<LinearProduct>> {
             behind: weight.shape[1..].to_vec(),
             has_bias: product.bias.is_some(),
             result: graph[product.result].fact.dtype,
+            is_branch: is_of_branch(&graph[product.result].path),
         };
         by_input.entry(key).or_default().push(product);
     }
@@ -88,7 +92,7 @@ pub fn why(graph: &Graph, value: ValueId) -> Result<(), Mismatch> {
     let of_input = groups.iter().flatten().filter(|product| product.input == own.input);
     match of_input.map(|product| product.result).find(|&result| result != value) {
         Some(other) => {
-            let kind = "the other product of its input differs in its bias, in the type, scales or layout of its weight, or in the type of its result";
+            let kind = "the other product of its input differs in its bias, in the type, scales or layout of its weight, in the type of its result, or in being an adapter's";
             Err(Mismatch::at(other, kind))
         }
         None => Err(Mismatch::at(own.input, "no other product reads its input")),

@@ -136,6 +136,16 @@ impl DiffusionPipeline {
         self.networks.set_lora_strength(index, strength)
     }
 
+    /// Puts the LoRA of `file` in the place of one that the passes name, for the pictures from here on, with the same strength.
+    /// Nothing is planned or compiled anew, and where the LoRA is beside the products, only its own weights are read; merged, it
+    /// is merged again.
+    ///
+    /// # Errors
+    /// If there is no such LoRA, or the file is not one of the same modules and ranks.
+    pub fn replace_lora(&mut self, index: usize, file: &Path) -> Result<(), Error> {
+        self.networks.replace_lora(index, file)
+    }
+
     /// The program that draws the pictures of `request`, after the passes.
     ///
     /// # Errors

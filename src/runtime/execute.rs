@@ -1,7 +1,7 @@
 //! Programs that are ready to run.
 
 use crate::{Profile, RunError};
-use reflux_ir::{HostTensor, Name, Program};
+use reflux_ir::{HostTensor, Name, Program, WeightSource};
 use std::collections::HashMap;
 
 /// A loaded program.
@@ -29,6 +29,17 @@ pub trait Execute {
 
     /// The variant that the last step ran: that of the schedule, or the one that its probe chose.
     fn ran(&self) -> Option<&Name>;
+
+    /// Reads the weights whose names `is_changed` accepts again, from `weights`, in the types that they have. Nothing is planned or
+    /// compiled anew; prepare stages that read them run again before the next step.
+    ///
+    /// # Errors
+    /// If a weight cannot be read, or prepared. Some may be new then, and others not.
+    fn reload(
+        &mut self,
+        weights: &dyn WeightSource,
+        is_changed: &dyn Fn(&str) -> bool,
+    ) -> Result<(), RunError>;
 
     /// Starts or stops measuring each op.
     fn set_profiling(&mut self, on: bool);

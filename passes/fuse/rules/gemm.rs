@@ -1,6 +1,6 @@
 //! Rules that give products their epilogues.
 
-use super::build::{Operands, as_gemm, as_rowwise, finish, keeps_shape};
+use super::build::{Operands, added_products, adds_no_product, as_gemm, as_rowwise, finish, keeps_shape};
 use super::rule::{Classes, FuseRule, Level};
 use super::spine::{GEMM, LINEAR, MATMUL_CODES, RESCALE, ROWWISE};
 use reflux_ir::DType;
@@ -66,6 +66,7 @@ pub const GEMM_ABSORBS_ROWWISE: FuseRule = FuseRule {
         if !f.body.works_by_elements() {
             return Err(Mismatch::new("the formula needs whole rows, but a gemm computes tiles"));
         }
+        adds_no_product(outer, classes)?;
         keeps_shape(outer, classes)?;
         let Gemm { product, segments, .. } = gemm;
         let [Segment { columns, body: g }] = &segments[..] else {
@@ -75,5 +76,28 @@ pub const GEMM_ABSORBS_ROWWISE: FuseRule = FuseRule {
         let product = operands.renumber(product, &inner.operands);
         let body = operands.compose(&f.body, outer, g, inner)?;
         Ok(vec![operands.gemm(product, vec![Segment { columns: *columns, body }], f.dtype)])
+    },
+};
+
+/// `rowwise[%0 + %1](gemm[P]{g}, linear(h, B)) → gemm[P]{g + linear(h, B)}`, in either order; several linears side by side, which
+/// a concat puts together, become as many segments
+pub const GEMM_ABSORBS_PRODUCT: FuseRule = FuseRule {
+    name: "gemm-absorbs-product",
+    pattern: "rowwise[%0 + %1](gemm[P]{g}, linear(h, B)) → gemm[P]{g + linear(h, B)}, g a sum of products",
+    spine: &[ROWWISE, GEMM],
+    rewrite: |classes, found| {
+        let [outer, inner] = &found.levels[..] else { return Err(Mismatch::new("the rule needs two ops")) };
+        let (f, gemm) = (as_rowwise(&outer.op)?, as_gemm(&inner.op)?);
+        let added = added_products(outer, classes)?;
+        keeps_shape(outer, classes)?;
+        let [Segment { body: g, .. }] = &gemm.segments[..] else {
+            return Err(Mismatch::new(
+                "the gemm has several segments; a product can be added to a slice of one",
+            ));
+        };
+        let mut operands = Operands::default();
+        let product = operands.renumber(&gemm.product, &inner.operands);
+        let segments = operands.with_products(g, inner, &added)?;
+        Ok(vec![operands.gemm(product, segments, f.dtype)])
     },
 };

@@ -32,10 +32,10 @@ fn ops_of(terms: &Terms, id: Id, kind: SpineOp, breadth: Breadth) -> Vec<(&Op, &
     let mut ends: IndexMap<&str, [(&Op, &[Id]); 2]> = IndexMap::new();
     for found in all {
         let [shortest, longest] = ends.entry(found.0.name()).or_insert([found; 2]);
-        if rank(&found) < rank(shortest) {
+        if rank(terms, &found) < rank(terms, shortest) {
             *shortest = found;
         }
-        if rank(&found) > rank(longest) {
+        if rank(terms, &found) > rank(terms, longest) {
             *longest = found;
         }
     }
@@ -44,8 +44,18 @@ fn ops_of(terms: &Terms, id: Id, kind: SpineOp, breadth: Breadth) -> Vec<(&Op, &
 }
 
 /// By what ops are short and long; ops of one length have an order of some kind.
-fn rank<'f>((op, operands): &(&'f Op, &'f [Id])) -> (usize, &'f Op, &'f [Id]) {
-    (length(op), op, operands)
+fn rank<'f>(terms: &Terms, (op, operands): &(&'f Op, &'f [Id])) -> (usize, &'f Op, &'f [Id]) {
+    let length = match op {
+        // A slice is as long as what it takes a part of: the longest has absorbed most beside its own columns.
+        Op::Slice(_) => {
+            let whole = terms[operands[0]].nodes.iter();
+            let ops =
+                whole.filter_map(|term| if let What::Op(op) = &term.what { Some(length(op)) } else { None });
+            ops.max().unwrap_or(0)
+        }
+        op => length(op),
+    };
+    (length, op, operands)
 }
 
 /// How many terms the formulas of `op` have.

@@ -93,6 +93,14 @@ impl<'e> Classes<'e> {
         self.terms.find(id)
     }
 
+    /// The ops that class `id` is equal to.
+    pub fn ops_of(&self, id: Id) -> impl Iterator<Item = (&'e Op, &'e [Id])> {
+        self.terms[id].nodes.iter().filter_map(|term| match &term.what {
+            What::Op(op) => Some((op, term.operands.as_slice())),
+            _ => None,
+        })
+    }
+
     /// Every op that is called `name`, with its class and operands, in a fixed order.
     pub fn ops(&self, name: &'static str) -> Vec<(Id, &'e Op, &'e [Id])> {
         let mut found: Vec<_> = self

@@ -1,6 +1,6 @@
 //! Rules for segments of a gemm: column ranges with their own epilogues.
 
-use super::build::{Operands, as_gemm, as_rowwise, keeps_shape};
+use super::build::{Operands, added_products, adds_no_product, as_gemm, as_rowwise, keeps_shape};
 use super::rule::{Classes, FuseRule, Level, Tree};
 use super::spine::{GEMM, ROWWISE, SLICE};
 use reflux_ir::DType;
@@ -21,6 +21,7 @@ pub const SEGMENT_ABSORBS_ROWWISE: FuseRule = FuseRule {
         if !f.body.works_by_elements() {
             return Err(Mismatch::new("the formula needs whole rows, but a gemm computes tiles"));
         }
+        adds_no_product(outer, classes)?;
         keeps_shape(outer, classes)?;
         if f.dtype != gemm.dtype {
             return Err(Mismatch::new(format!("the formula gives {}, the gemm {}", f.dtype, gemm.dtype)));
@@ -35,6 +36,43 @@ pub const SEGMENT_ABSORBS_ROWWISE: FuseRule = FuseRule {
                 false => operands.renumber(part, &inner.operands),
             };
             segments.push(Segment { columns: columns.len(), body });
+        }
+        let Op::Slice(slice) = slice.op.clone() else { return Err(Mismatch::new("this is not a slice")) };
+        Ok(vec![Tree::of(slice, vec![operands.gemm(product, segments, gemm.dtype)])])
+    },
+};
+
+/// `rowwise[%0 + %1](slice(gemm[P]{…, g, …}), linear(h, B)) → slice(gemm[P]{…, g + linear(h, B), …})`, in either order
+pub const SEGMENT_ABSORBS_PRODUCT: FuseRule = FuseRule {
+    name: "segment-absorbs-product",
+    pattern: "rowwise[%0 + %1](slice(gemm[P]{…, g, …}), linear(h, B)) → slice(gemm[P]{…, g + linear(h, B), …})",
+    spine: &[ROWWISE, SLICE, GEMM],
+    rewrite: |classes, found| {
+        let [outer, slice, inner] = &found.levels[..] else {
+            return Err(Mismatch::new("the rule needs three ops"));
+        };
+        let (f, gemm) = (as_rowwise(&outer.op)?, as_gemm(&inner.op)?);
+        let added = added_products(outer, classes)?;
+        keeps_shape(outer, classes)?;
+        if f.dtype != gemm.dtype {
+            return Err(Mismatch::new(format!("the formula gives {}, the gemm {}", f.dtype, gemm.dtype)));
+        }
+        let range = columns_of(&slice.op, classes, inner)?;
+        let mut operands = Operands::default();
+        let product = operands.renumber(&gemm.product, &inner.operands);
+        let mut segments = Vec::with_capacity(gemm.segments.len() + 2);
+        let mut is_one = false;
+        for (columns, part) in cut(gemm, &range) {
+            if columns == range {
+                is_one = true;
+                segments.extend(operands.with_products(part, inner, &added)?);
+            } else {
+                let body = operands.renumber(part, &inner.operands);
+                segments.push(Segment { columns: columns.len(), body });
+            }
+        }
+        if !is_one {
+            return Err(Mismatch::new("the columns are computed in several segments"));
         }
         let Op::Slice(slice) = slice.op.clone() else { return Err(Mismatch::new("this is not a slice")) };
         Ok(vec![Tree::of(slice, vec![operands.gemm(product, segments, gemm.dtype)])])

@@ -22,7 +22,12 @@ pub(super) enum Units {
 /// The contractions that `op` consists of; what else it computes runs beside them, element by element.
 pub(super) fn contractions(op: &Op, inputs: &[&Fact], output: &Fact) -> Vec<Contraction> {
     match op {
-        Op::Gemm(Gemm { product, .. }) => inside(product, inputs),
+        Op::Gemm(Gemm { product, segments, .. }) => {
+            let rows = output.shape.split_last().map_or(&[][..], |(_, rows)| rows);
+            let added =
+                segments.iter().flat_map(|segment| inside(&segment.body, inputs, Some(&segment.acc(rows))));
+            inside(product, inputs, None).into_iter().chain(added).collect()
+        }
         _ => units(op).map(|units| contraction(op, units, inputs, output)).into_iter().collect(),
     }
 }
@@ -46,12 +51,12 @@ fn contraction(op: &Op, units: Units, inputs: &[&Fact], output: &Fact) -> Contra
 }
 
 /// The contractions among the terms of `body`. They multiply operands as they are, not widened as the terms after them.
-fn inside(body: &Body, operands: &[&Fact]) -> Vec<Contraction> {
-    let Ok(facts) = body.infer(operands, None) else { return Vec::new() };
+fn inside(body: &Body, operands: &[&Fact], acc: Option<&Fact>) -> Vec<Contraction> {
+    let Ok(facts) = body.infer(operands, acc) else { return Vec::new() };
     let fact = |arg: &Arg| match *arg {
         Arg::Operand(index) => operands.get(index).copied(),
         Arg::Term(index) => facts.get(index),
-        Arg::Acc => None,
+        Arg::Acc => acc,
     };
     let terms = body.terms().iter().zip(&facts);
     terms

@@ -87,6 +87,55 @@ impl Body {
         self.terms.iter().all(|term| term.op.works_by_elements())
     }
 
+    /// Of `acc + linear(x, W) + …`, or a formula over that sum: the operands `[x, W]` of each product that is added, and the
+    /// formula over an `acc` that is the whole sum. Products that nothing adds to `acc` stay in the formula.
+    pub fn split_sum(&self) -> (Vec<[usize; 2]>, Self) {
+        let (mut sum, mut products) = (Arg::Acc, Vec::new());
+        while let Some((next, product)) = self.addition(sum) {
+            products.push(product);
+            sum = next;
+        }
+        let mut builder = BodyBuilder::default();
+        let mut places: Vec<Arg> = Vec::with_capacity(self.terms.len());
+        let place = |places: &[Arg], arg: Arg| match arg {
+            Arg::Term(index) => places[index],
+            arg => arg,
+        };
+        for (index, Term { op, args }) in self.terms.iter().enumerate() {
+            let args = args.iter().map(|&arg| place(&places, arg)).collect();
+            places.push(if sum == Arg::Term(index) { Arg::Acc } else { builder.term(op.clone(), args) });
+        }
+        let result = place(&places, self.result);
+        (products, builder.finish(result).expect("its text is no longer than it was"))
+    }
+
+    /// The term that adds a product to `sum`, and the operands of the product, if that is all that becomes of both.
+    fn addition(&self, sum: Arg) -> Option<(Arg, [usize; 2])> {
+        let only_reader = |arg: Arg| {
+            let is_reader = |(_, term): &(usize, &Term)| term.args.contains(&arg);
+            let mut readers = self.terms.iter().enumerate().filter(is_reader);
+            readers.next().filter(|_| readers.next().is_none() && self.result != arg)
+        };
+        let (index, term) = only_reader(sum)?;
+        let other = match (&term.op, &term.args[..]) {
+            (Op::Binary(Binary::Add), &[a, b]) if a != b => {
+                if a == sum {
+                    b
+                } else {
+                    a
+                }
+            }
+            _ => return None,
+        };
+        let Arg::Term(at) = other else { return None };
+        match (&self.terms[at].op, &self.terms[at].args[..]) {
+            (Op::Linear(_), &[Arg::Operand(x), Arg::Operand(weight)]) => {
+                only_reader(other).map(|_| (Arg::Term(index), [x, weight]))
+            }
+            _ => None,
+        }
+    }
+
     /// How many ops and operands the text names; a term counts as often as it is read.
     fn size(&self) -> usize {
         let mut sizes = Vec::with_capacity(self.terms.len());

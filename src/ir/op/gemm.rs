@@ -1,5 +1,5 @@
 use super::rowwise::{in_order, result};
-use super::{Arg, Body, InferError, Op, OpKind, Operator, ensure, float};
+use super::{Arg, Binary, Body, BodyBuilder, InferError, Op, OpKind, Operator, ensure, float};
 use crate::{DType, Fact};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -10,6 +10,9 @@ use std::ops::RangeInclusive;
 /// columns are divided into segments, each with its own formula over `acc`, which stands for its columns of the product, and
 /// over operands that broadcast to them. A product for queries, keys, values and MLP can thus apply the activation to the MLP
 /// only. The result is one value, and its slices are the segments.
+///
+/// A formula may add further products to its columns before anything else, as in `silu(acc + linear(h, B))`: they are summed up
+/// with the product itself, in f32. A branch of low rank beside a linear is such a product.
 ///
 /// Operands are in the order in which product and segments name them; the result is rounded to `dtype`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -52,6 +55,26 @@ impl Gemm {
             }
         }
         operands
+    }
+
+    /// The gemm that reads the products its segments add as operands, behind those that it has, and these products: the
+    /// operands `[x, W]` of each.
+    pub fn split_sums(&self) -> (Vec<[usize; 2]>, Self) {
+        let (first, mut products) = (self.operands().len(), Vec::new());
+        let mut segments = Vec::with_capacity(self.segments.len());
+        for Segment { columns, body } in &self.segments {
+            let (added, rest) = body.split_sum();
+            let mut builder = BodyBuilder::default();
+            let mut sum = Arg::Acc;
+            for product in added {
+                sum = builder.term(Binary::Add, vec![sum, Arg::Operand(first + products.len())]);
+                products.push(product);
+            }
+            let result = builder.append(&rest, |arg| if arg == Arg::Acc { sum } else { arg });
+            let body = builder.finish(result).expect("its text is no longer than it was");
+            segments.push(Segment { columns: *columns, body });
+        }
+        (products, Self { product: self.product.clone(), segments, dtype: self.dtype })
     }
 
     /// The fact of the product: f32 `[…, N]`.
@@ -100,7 +123,8 @@ impl Operator for Gemm {
             "the columns of the segments add up to {divided}, but the product has {columns}"
         );
         for segment in &self.segments {
-            if let Some(term) = segment.body.terms().iter().find(|term| !term.op.works_by_elements()) {
+            let (_, formula) = segment.body.split_sum();
+            if let Some(term) = formula.terms().iter().find(|term| !term.op.works_by_elements()) {
                 return Err(InferError(format!("`{}` does not work element by element", term.op.name())));
             }
             for operand in segment.body.operands() {

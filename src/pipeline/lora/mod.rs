@@ -13,6 +13,8 @@ use reflux_models::lora::{Lora, LoraFile, LoraWeights, Loras, LowRank, MERGED};
 use reflux_models::{Model, ModelError, Net};
 use reflux_passes::{Adapters, Branch, LoraMode};
 use serde_json::Value;
+use std::collections::HashSet;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -114,6 +116,35 @@ impl FittedLoras {
         self.loras.set_strength(index, strength);
         let nets = model.family().nets.iter().copied();
         nets.filter(|net| self.loras.is_merged(index, net)).collect()
+    }
+
+    /// Reads `file` in the place of the LoRA `index`; returns the networks in whose weights that is merged, and the names of the
+    /// denoiser's weights that are beside products.
+    ///
+    /// # Errors
+    /// If the file cannot be read, does not fit the model, or changes other tensors than the one before or in other ranks.
+    ///
+    /// # Panics
+    /// If there is none of this index.
+    pub fn replace(
+        &mut self,
+        index: usize,
+        file: &Path,
+        model: &dyn Model,
+    ) -> Result<(Vec<&'static Net>, HashSet<String>), Error> {
+        let file = LoraFile::open(file).map_err(ModelError::from)?;
+        let path = file.path().to_owned();
+        let lora = Rc::new(Lora::fit(file, model, false)?);
+        let nets = &model.family().nets;
+        if !self.loras.replace(index, lora, nets) {
+            return Err(Error::Range {
+                what: "a LoRA that replaces another",
+                range: "one of the same modules and ranks; open a pipeline for it instead".into(),
+                found: path.display().to_string(),
+            });
+        }
+        let merged = nets.iter().copied().filter(|net| self.loras.is_merged(index, net)).collect();
+        Ok((merged, self.loras.weights_beside(index, model.family().denoiser())))
     }
 
     /// The inputs that are strengths, and their values.

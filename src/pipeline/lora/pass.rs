@@ -18,8 +18,8 @@ use serde_json::{Map, Value};
 ///
 /// ```text
 /// %y_lora_a = linear %x, @lora_A bf16[rank,in] : bf16[…,rank]
-/// %y_lora_b = linear %y_lora_a, @lora_B bf16[out,rank] : bf16[…,out]
-/// %y_lora = mul %y_lora_b, %lora_strength.0 : bf16[…,out]
+/// %y_lora_h = mul %y_lora_a, %lora_strength.0 : bf16[…,rank]
+/// %y_lora = linear %y_lora_h, @lora_B bf16[out,rank] : bf16[…,out]
 /// %y = add %y_base, %y_lora : bf16[…,out]
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

@@ -23,7 +23,7 @@ use reflux_models::weights::{RandomWeights, Weights};
 use reflux_models::{Defaults, Family, ModelConfig, ModelFiles, Net, Role, Sizes};
 use reflux_runtime::{Device, DeviceInfo, Execute, Profile, load, load_streaming};
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -207,18 +207,46 @@ impl Networks {
     /// # Errors
     /// [`Error::Range`], if there is no such LoRA, or the strength is not finite.
     pub fn set_lora_strength(&mut self, index: usize, strength: f32) -> Result<(), Error> {
-        let refused = |what, range: String, found: String| Err(Error::Range { what, range, found });
-        if index >= self.loras.len() {
-            let range = format!("less than {}, the number of LoRAs", self.loras.len());
-            return refused("the index of a LoRA", range, index.to_string());
-        }
+        self.check_lora(index)?;
         if !strength.is_finite() {
-            return refused("the strength of a LoRA", "finite".into(), strength.to_string());
+            let (what, range) = ("the strength of a LoRA", "finite".into());
+            return Err(Error::Range { what, range, found: strength.to_string() });
         }
         for net in self.loras.set_strength(index, strength, &*self.config) {
             self.loaded.remove(net);
         }
         Ok(())
+    }
+
+    /// Reads `file` in the place of the LoRA `index`. Networks into whose weights it is merged are loaded anew; beside products,
+    /// its weights are read into the program that is loaded.
+    ///
+    /// # Errors
+    /// If there is no such LoRA, or the file is not one of the same modules and ranks.
+    pub fn replace_lora(&mut self, index: usize, file: &Path) -> Result<(), Error> {
+        self.check_lora(index)?;
+        let (merged, beside) = self.loras.replace(index, file, &*self.config)?;
+        for net in merged {
+            self.loaded.remove(net);
+        }
+        let denoiser = self.family().denoiser();
+        let Some((_, executor)) = self.loaded.get(denoiser) else { return Ok(()) };
+        let weights = self.weights_of(denoiser, executor.program());
+        let (_, executor) = self.loaded.get_mut(denoiser).expect("just found");
+        if let Err(error) = executor.reload(&*weights, &|name| beside.contains(name)) {
+            // Some weights may be those of the old file.
+            self.loaded.remove(denoiser);
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    fn check_lora(&self, index: usize) -> Result<(), Error> {
+        if index < self.loras.len() {
+            return Ok(());
+        }
+        let range = format!("less than {}, the number of LoRAs", self.loras.len());
+        Err(Error::Range { what: "the index of a LoRA", range, found: index.to_string() })
     }
 
     /// The passes that run on the denoiser before it is loaded.

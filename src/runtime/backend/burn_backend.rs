@@ -172,6 +172,9 @@ pub trait GraphRunner<B: BurnBackend> {
         observe: Option<Observer>,
     ) -> Result<Vec<GraphResult<B>>, RunError>;
 
+    /// Takes other values of the same types for some weights.
+    fn replace(&mut self, weights: HashMap<ValueId, Value<B>>) -> Result<(), RunError>;
+
     /// Waits until everything enqueued is done.
     fn wait(&self) -> Result<(), RunError>;
 

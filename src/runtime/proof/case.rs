@@ -4,7 +4,7 @@ use reflux_ir::text::parse;
 use reflux_ir::{DType, Name, Patch, Program};
 
 /// Programs in bf16, as models are lowered, before any pass. Every result is a case.
-const FILES: [&str; 19] = [
+const FILES: [&str; 20] = [
     include_str!("ir/norm.ir"),
     include_str!("ir/functions.ir"),
     include_str!("ir/rope.ir"),
@@ -12,6 +12,7 @@ const FILES: [&str; 19] = [
     include_str!("ir/tiles.ir"),
     include_str!("ir/long.ir"),
     include_str!("ir/segments.ir"),
+    include_str!("ir/branch.ir"),
     include_str!("ir/int8.ir"),
     include_str!("ir/fp8.ir"),
     include_str!("ir/tensor.ir"),

@@ -24,15 +24,26 @@ pub fn run(
     fact: &Fact,
 ) -> Result<FlexTensor, Vec<Value<Flex>>> {
     let operands: Vec<_> = operands.into_iter().map(in_runs).collect();
-    let fused = || {
-        let product = GemmOperands::of(&op.product, &operands, inputs)?;
-        let epilogue = Epilogue::of(op, &operands, fact)?;
-        Some(multiply(product, &epilogue, &fact.shape))
-    };
-    match fused() {
+    match fused(op, &operands, inputs, fact) {
         Some(y) if fact.dtype == DType::F32 => Ok(y),
         _ => Err(operands),
     }
+}
+
+fn fused(op: &Gemm, operands: &[Value<Flex>], inputs: &[Fact], fact: &Fact) -> Option<FlexTensor> {
+    // Products that are added are computed first, and read like any operand.
+    let (added, op) = op.split_sums();
+    let added: Vec<Value<Flex>> = added
+        .iter()
+        .map(|&[x, weight]| match (&operands[x], &operands[weight]) {
+            (Value::Float(x), Value::Float(weight)) => linear(x, weight, None).map(Value::Float),
+            _ => None,
+        })
+        .collect::<Option<_>>()?;
+    let operands: Vec<Value<Flex>> = operands.iter().cloned().chain(added).collect();
+    let product = GemmOperands::of(&op.product, &operands, inputs)?;
+    let epilogue = Epilogue::of(&op, &operands, fact)?;
+    Some(multiply(product, &epilogue, &fact.shape))
 }
 
 /// See [`reflux_ir::op::Linear`]. `None` if the operands are not f32, or their layout is not supported.

@@ -112,9 +112,10 @@ fn hopper(gpu: Gpu, op: &Attention, [q, k, v]: [&View; 3], out: &View) -> Result
     const THREADS: u32 = 384;
     let [batch, queries, heads] = [0, 1, 2].map(|axis| q.shape[axis]);
     let text = format!(
-        "#define KEYS {KEYS}\n#define HEADS {heads}\n#define BATCHES {batch}\n{}{}{HOPPER}",
+        "#define KEYS {KEYS}\n#define HEADS {heads}\n#define BATCHES {batch}\n#define SUMS {}\n{}{}{HOPPER}",
+        KEYS / 2,
         constants(op, queries, k.shape[1], &[("O", out)]),
-        multiply(MatmulKind::Bf16, KEYS)
+        multiply("multiply", MatmulKind::Bf16, KEYS)
     );
     let map = |view: &View, rows: usize| TensorMap::of(view, &[1, rows, 1]);
     // Blocks are persistent: each computes one tile after the other.

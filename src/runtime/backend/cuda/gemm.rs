@@ -1,15 +1,18 @@
 //! Products on Hopper's tensor cores, with the epilogue in the same kernel.
 
 use super::Gpu;
+use super::added::{Added, AddedProduct};
 use super::matmul::MatmulKind;
 use super::source::{Epilogue, Kernel, PlacedSegment, Scaling, epilogue};
 use super::tensor_map::{TILE_BYTES, TensorMap};
 use super::unsupported::Unsupported;
 use super::view::View;
-use super::wgmma::multiply;
+use super::wgmma::{multiply, sum_type};
 
 const HOPPER: &str = include_str!("kernels/hopper.cuh");
+const STAGES: &str = include_str!("kernels/gemm_stages.cuh");
 const GEMM: &str = include_str!("kernels/gemm_sm90.cuh");
+const NARROW: &str = include_str!("kernels/gemm_narrow_sm90.cuh");
 const ROWS: &str = include_str!("kernels/gemm_rows.cuh");
 const PIXELS: &str = include_str!("kernels/gemm_pixels.cuh");
 
@@ -29,8 +32,9 @@ const STAGING: usize = 8 * 8 * 64 * 4;
 /// With fewer rows, most of a tile is empty.
 const FEWEST_ROWS: usize = 64;
 
-/// The product `x · Wᵀ` of `kind`, of matrices `[x, W]`, with the epilogues of all its columns, part by part, as one kernel.
-/// Returns several kernels that do the same, the best guess first. Formulas read `operands`.
+/// The product `x · Wᵀ` of `kind`, of matrices `[x, W]`, plus those that are `added` to it, with the epilogues of all its
+/// columns, part by part, as one kernel. Returns several kernels that do the same, the best guess first. Formulas read
+/// `operands`.
 ///
 /// # Errors
 /// If the kernels do not support the GPU, the shapes or the layouts.
@@ -39,6 +43,7 @@ pub fn kernels(
     kind: MatmulKind,
     [x, weight]: [&View; 2],
     scaling: &Scaling,
+    added: &[AddedProduct],
     parts: &[PlacedSegment],
     operands: &[View],
 ) -> Result<Vec<Kernel>, Unsupported> {
@@ -65,7 +70,7 @@ pub fn kernels(
         weight_axis: 2,
         text: format!("#define FEATURES {features}\n{ROWS}"),
     };
-    product.kernels(gpu, scaling, parts, operands)
+    product.kernels(gpu, scaling, added, parts, operands)
 }
 
 /// The convolution of `x` `[batch, height, width, in]` with `weight` `[out, kernel, kernel, in]`, and its epilogue:
@@ -105,7 +110,7 @@ pub fn convolution(
         weight_axis: 1,
         text,
     };
-    product.kernels(gpu, scaling, &[y], &[])
+    product.kernels(gpu, scaling, &[], &[y], &[])
 }
 
 /// A product in the terms of the kernel.
@@ -131,6 +136,7 @@ impl Tiled {
         &self,
         gpu: Gpu,
         scaling: &Scaling,
+        added: &[AddedProduct],
         parts: &[PlacedSegment],
         operands: &[View],
     ) -> Result<Vec<Kernel>, Unsupported> {
@@ -139,34 +145,111 @@ impl Tiled {
         if !gpu.is_hopper() {
             return Err(Unsupported("the kernel requires sm_90a".into()));
         }
+        if self.is_narrow() && added.is_empty() {
+            return Ok(vec![self.narrow(gpu, &epilogue(parts, scaling, operands)?)?]);
+        }
         let clusters = gpu.processors as usize / CLUSTER;
-        let mut widths = tile_columns(self.row_tiles.div_ceil(CLUSTER), self.columns, clusters);
+        let edges: Vec<usize> =
+            added.iter().flat_map(|product| [product.columns.start, product.columns.end]).collect();
+        let mut widths = tile_columns(self.row_tiles.div_ceil(CLUSTER), self.columns, clusters, &edges);
         if 2 * self.rows * self.weight.shape.iter().product::<usize>() < LEAST_CHOICE {
             widths.truncate(1);
         }
-        let epilogue = epilogue(parts, scaling, operands)?;
-        widths.into_iter().map(|width| self.kernel(clusters, width, &epilogue)).collect()
+        if widths.is_empty() {
+            return Err(Unsupported("no tile is within the columns to which a product is added".into()));
+        }
+        // Sums of several products are in the same units before the epilogue.
+        let (own, rest) =
+            if added.is_empty() { (Scaling::default(), scaling.clone()) } else { scaling.split() };
+        let epilogue = epilogue(parts, &rest, operands)?;
+        let kernel = |width| {
+            let added = Added::new(added, &own, [self.rows, self.columns], [TILE_ROWS, width, CLUSTER])?;
+            self.kernel(clusters, width, &added, &epilogue)
+        };
+        widths.into_iter().map(kernel).collect()
+    }
+
+    /// Whether all columns are one tile of a product of matrices.
+    fn is_narrow(&self) -> bool {
+        const MOST_COLUMNS: usize = 128;
+        self.columns <= MOST_COLUMNS && self.weight_axis == 2
+    }
+
+    /// The kernel for few columns: see `gemm_narrow_sm90.cuh`.
+    fn narrow(&self, gpu: Gpu, epilogue: &Epilogue) -> Result<Kernel, Unsupported> {
+        const TILE_ROWS: usize = 64;
+        const THREADS: u32 = 160;
+        /// So that an SM has two blocks, which fetch at the same time.
+        const SHARED: usize = 112 << 10;
+        const LEAST_STEPS: usize = 4;
+        let Self { kind, rows, columns, ref text, .. } = *self;
+        let (width, tiles) = (columns.next_multiple_of(16), rows.div_ceil(TILE_ROWS));
+        let steps = (self.x.shape[3] * self.x.dtype.bytes()).div_ceil(TILE_BYTES);
+        let fits =
+            |split: &usize| tiles * split <= 2 * gpu.processors as usize && steps >= split * LEAST_STEPS;
+        let split = [8, 4, 2].into_iter().find(fits).unwrap_or(1);
+        let maps =
+            vec![TensorMap::of(&self.x, &[1, 1, TILE_ROWS])?, TensorMap::of(&self.weight, &[1, 1, width])?];
+        let stage = (TILE_ROWS + width) * TILE_BYTES + 16;
+        let stages = ((SHARED - 1024) / stage).min(steps.div_ceil(split).max(2));
+        // The sums of a tile go where stages were.
+        let shared = 1024 + (stages * stage).max(TILE_ROWS * width * 4);
+        let text = format!(
+            "{HOPPER}\n#define ELEMENT_BYTES {}\n#define ROWS {rows}\n#define COLUMNS {columns}\n\
+             #define TILE_ROWS {TILE_ROWS}\n#define TILE_COLUMNS {width}\n#define SPLIT {split}\n#define CLUSTER 1\n\
+             #define STAGES {stages}\n#define PARAMETERS {}\n#define ARGUMENTS {}\n{text}{}\
+             #define SUMS {}\ntypedef {} sum_type;\n{}{STAGES}{NARROW}",
+            self.x.dtype.bytes(),
+            epilogue.parameters,
+            epilogue.arguments,
+            epilogue.text,
+            width / 2,
+            sum_type(kind),
+            multiply("multiply", kind, width),
+        );
+        Ok(Kernel {
+            name: "gemm".into(),
+            text,
+            grid: [(tiles * split) as u32, 1, 1],
+            block: THREADS,
+            shared: shared as u32,
+            maps,
+            pointers: epilogue.pointers.clone(),
+        })
     }
 
     /// The kernel with tiles of this many columns.
-    fn kernel(&self, clusters: usize, width: usize, epilogue: &Epilogue) -> Result<Kernel, Unsupported> {
+    fn kernel(
+        &self,
+        clusters: usize,
+        width: usize,
+        added: &Added,
+        epilogue: &Epilogue,
+    ) -> Result<Kernel, Unsupported> {
         let Self { kind, rows, columns, ref text, .. } = *self;
         let row_tiles = self.row_tiles.div_ceil(CLUSTER);
         let mut weight_tile = [1; 3];
         weight_tile[self.weight_axis] = width / CLUSTER;
-        let maps = vec![TensorMap::of(&self.x, &self.x_tile)?, TensorMap::of(&self.weight, &weight_tile)?];
+        let mut maps =
+            vec![TensorMap::of(&self.x, &self.x_tile)?, TensorMap::of(&self.weight, &weight_tile)?];
+        maps.extend(added.maps.iter().cloned());
         // TMA writes to multiples of 1024 bytes; each stage has two barriers.
         let stage = (TILE_ROWS + width) * TILE_BYTES + 16;
         let stages = (SHARED - 1024 - STAGING) / stage;
         let text = format!(
             "{HOPPER}\n#define ELEMENT_BYTES {}\n#define ROWS {rows}\n#define COLUMNS {columns}\n\
              #define TILE_ROWS {TILE_ROWS}\n#define TILE_COLUMNS {width}\n#define CLUSTER {CLUSTER}\n\
-             #define STAGES {stages}\n#define PARAMETERS {}\n#define ARGUMENTS {}\n{text}{}{}{GEMM}",
+             #define STAGES {stages}\n#define PARAMETERS {}{}\n#define ARGUMENTS {}\n{text}{}\
+             #define SUMS {}\ntypedef {} sum_type;\n{}{STAGES}{}{GEMM}",
             self.x.dtype.bytes(),
             epilogue.parameters,
+            added.parameters,
             epilogue.arguments,
             epilogue.text,
-            multiply(kind, width)
+            width / 2,
+            sum_type(kind),
+            multiply("multiply", kind, width),
+            added.text,
         );
         Ok(Kernel {
             name: "gemm".into(),
@@ -175,14 +258,14 @@ impl Tiled {
             block: THREADS,
             shared: (1024 + stages * stage + STAGING) as u32,
             maps,
-            pointers: epilogue.pointers.clone(),
+            pointers: epilogue.pointers.iter().chain(&added.pointers).copied().collect(),
         })
     }
 }
 
 /// The tile widths expected to be fastest for a product with `row_tiles` tiles along its rows, counted by cluster, the best
-/// guess first. Wide tiles read less; narrow ones leave fewer clusters idle in the last round.
-fn tile_columns(row_tiles: usize, columns: usize, clusters: usize) -> Vec<usize> {
+/// guess first. Wide tiles read less; narrow ones leave fewer clusters idle in the last round. Tiles do not reach across `edges`.
+fn tile_columns(row_tiles: usize, columns: usize, clusters: usize, edges: &[usize]) -> Vec<usize> {
     /// The fixed cost of a tile, in columns. With this value, the estimate picks the widths that were measured fastest for
     /// transformers of 3072 features (FLUX.1-dev) on an H100.
     const START: usize = 48;
@@ -190,9 +273,10 @@ fn tile_columns(row_tiles: usize, columns: usize, clusters: usize) -> Vec<usize>
     const CHOICES: usize = 3;
     const DOUBT: usize = 8;
     let time = |width: &usize| (row_tiles * columns.div_ceil(*width)).div_ceil(clusters) * (width + START);
-    let mut widths: Vec<usize> = (96..=256).rev().step_by(16).collect();
+    let is_within = |width: &usize| edges.iter().all(|edge| edge.is_multiple_of(*width) || *edge == columns);
+    let mut widths: Vec<usize> = (96..=256).rev().step_by(16).filter(is_within).collect();
     widths.sort_by_key(time);
-    let least = time(&widths[0]);
+    let least = widths.first().map_or(0, time);
     widths.retain(|width| time(width) <= least + least / DOUBT);
     widths.truncate(CHOICES);
     widths
@@ -213,10 +297,19 @@ mod tests {
     /// On an H100, which has 66 clusters of two.
     #[test]
     fn tiles_leave_few_clusters_without_work() {
-        assert_eq!(tile_columns(16, 12288, 66)[0], 256);
-        assert_eq!(tile_columns(18, 3072, 66), [224, 176, 240]);
-        assert_eq!(tile_columns(2, 3072, 66), [96, 112]);
-        assert_eq!(tile_columns(2, 9216, 66)[0], 144);
+        assert_eq!(tile_columns(16, 12288, 66, &[])[0], 256);
+        assert_eq!(tile_columns(18, 3072, 66, &[]), [224, 176, 240]);
+        assert_eq!(tile_columns(2, 3072, 66, &[]), [96, 112]);
+        assert_eq!(tile_columns(2, 9216, 66, &[])[0], 144);
+    }
+
+    #[test]
+    fn tiles_do_not_reach_across_the_columns_of_what_is_added() {
+        for width in tile_columns(18, 9216, 66, &[0, 3072, 3072, 6144, 6144, 9216]) {
+            assert_eq!(3072 % width, 0);
+        }
+        assert_eq!(tile_columns(18, 9216, 66, &[0, 9216]), tile_columns(18, 9216, 66, &[]));
+        assert!(tile_columns(18, 9216, 66, &[0, 1000]).is_empty());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! burn-cuda owns the device, the weights, inputs and results; the engine takes their addresses and waits for burn at the
 //! graph's edges only. An op without a kernel in the engine runs on burn's kernels in between, with a warning.
 
+mod added;
 mod attention;
 mod autotune;
 mod burn_backend;

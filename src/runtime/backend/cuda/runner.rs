@@ -64,8 +64,7 @@ pub fn runner(
         if plan.foreign().any(|op| graph.operands(op.value).contains(id)) {
             plain.insert(*id, weight.clone());
         }
-        let channels_last = |weight| in_one_piece(Value::Float(<Cuda>::float_permute(weight, &[0, 2, 3, 1])));
-        weights.insert(*id, persistent(device, weight.float(device), channels_last));
+        weights.insert(*id, channels_last(device, weight));
     }
     let mut addresses = HashMap::new();
     for buffer in &plan.buffers {
@@ -96,6 +95,12 @@ pub fn runner(
         results: RefCell::default(),
         device: device.clone(),
     }))
+}
+
+/// The weight of a convolution with its channels last.
+fn channels_last(device: &CudaDevice, weight: Value<Cuda>) -> Value<Cuda> {
+    let permuted = |weight| in_one_piece(Value::Float(<Cuda>::float_permute(weight, &[0, 2, 3, 1])));
+    persistent(device, weight.float(device), permuted)
 }
 
 /// An engine for `graph`, in which products that cuBLASLt refuses are left to burn.
@@ -340,6 +345,22 @@ impl GraphRunner<Cuda> for OnBurn {
         let made = made.collect();
         results.push_back(outputs);
         Ok(made)
+    }
+
+    fn replace(&mut self, weights: HashMap<ValueId, Value<Cuda>>) -> Result<(), RunError> {
+        // The last step may still read the old ones.
+        self.engine.wait()?;
+        for (id, weight) in weights {
+            let weight = match self.engine.plan().channels_last.contains(&id) {
+                true => channels_last(&self.device, weight),
+                false => weight,
+            };
+            for (key, address) in self.addresses.iter_mut().filter(|((value, _), _)| *value == id) {
+                *address = address_of(&weight, key.1)?;
+            }
+            self.weights.insert(id, weight);
+        }
+        settled(&self.device, "weights")
     }
 
     fn wait(&self) -> Result<(), RunError> {

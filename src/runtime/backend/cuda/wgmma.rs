@@ -27,15 +27,19 @@ impl PtxProduct {
     }
 }
 
-/// The function `multiply(sums, x, weight, add)`, which starts a product of 64 rows by `width` columns, into SUMS numbers of
-/// `sum_type` in each thread; without `add`, it overwrites them.
-pub fn multiply(kind: MatmulKind, width: usize) -> String {
+/// The C type of the sums of a product.
+pub fn sum_type(kind: MatmulKind) -> &'static str {
+    PtxProduct::of(kind).sum
+}
+
+/// The function `name(sums, x, weight, add)`, which starts a product of 64 rows by `width` columns, into `width / 2` numbers of
+/// [`sum_type`] in each thread; without `add`, it overwrites them.
+pub fn multiply(name: &str, kind: MatmulKind, width: usize) -> String {
     let PtxProduct { sum, register, types, tail } = PtxProduct::of(kind);
     let sums = width / 2;
     let list = |item: &dyn Fn(usize) -> String| (0..sums).map(item).collect::<Vec<_>>().join(", ");
     format!(
-        "typedef {sum} sum_type;\n#define SUMS {sums}\n\
-         __device__ __forceinline__ void multiply(sum_type (&d)[SUMS], unsigned long long x, unsigned long long weight, int add) {{\n  \
+        "__device__ __forceinline__ void {name}({sum} (&d)[{sums}], unsigned long long x, unsigned long long weight, int add) {{\n  \
          asm volatile(\"{{.reg .pred p; setp.ne.b32 p, %{}, 0; wgmma.mma_async.sync.aligned.m64n{width}{types} {{{}}}, %{sums}, %{}, p{tail};}}\"\n      \
          : {}\n      : \"l\"(x), \"l\"(weight), \"r\"(add));\n}}\n",
         sums + 2,

@@ -10,16 +10,20 @@
 // rows and stores those that are part of the product; and
 // - `multiply(sums, x, weight, add)`, which starts the product of 64 rows and 32 bytes of their features to SUMS `sum_type`s;
 // - what tells products of matrices from convolutions: ROW_TILES, tiles one below the other; STEPS, each over TILE_BYTES of what
-//   is summed up; IS_RAGGED, whether tiles reach beyond the product; `fetch_x` and `fetch_weight` of a step; and `row_at`, which row of the product a row of a tile is.
+//   is summed up; IS_RAGGED, whether tiles reach beyond the product; `fetch_x` and `fetch_weight` of a step; and `row_at`, which row of the product a row of a tile is;
+// - IS_SUM, whether products are added to some columns (gemm_added.cuh), `added_steps` that they take in a tile, and `fetch_added`.
 
 #define GROUP 8
 
-#define X_BYTES (TILE_ROWS * TILE_BYTES)
-#define W_BYTES (TILE_COLUMNS * TILE_BYTES)
-#define STAGE_BYTES (X_BYTES + W_BYTES)
 // The size of a warp's staging: 64 columns of eight rows.
 #define CHUNK 64
 #define STAGING_BYTES (8 * CHUNK * 4)
+
+#if IS_SUM
+typedef float number_type;
+#else
+typedef sum_type number_type;
+#endif
 
 // Arrives at the barrier of a block of the cluster. The caller has only read the stage, so there are no writes to make
 // visible.
@@ -32,35 +36,16 @@ __device__ __forceinline__ void arrive_at(unsigned barrier, int block) {
       "}\n" ::"r"(barrier), "r"(block) : "memory");
 }
 
-// Rows of 128 bytes, swizzled, eight of them 1024 bytes from the next eight.
-__device__ __forceinline__ unsigned long long matrix(unsigned address) {
-  return (unsigned long long)((address & 0x3ffff) >> 4) | 1ULL << 16 | 64ULL << 32 | 1ULL << 62;
-}
-
-// Starts adding the products of a stage once it has arrived; the first ones of a tile overwrite `sums`.
-template <bool FIRST>
-__device__ __forceinline__ void multiply_stage(sum_type (&sums)[SUMS], unsigned full, unsigned long long x, unsigned long long weight, int stage, int parity) {
-  wait(full + stage * 8, parity);
-  // Descriptors are in units of 16 bytes.
-  const int start = stage * (STAGE_BYTES / 16);
-  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
-#pragma unroll
-  for (int part = 0; part < TILE_BYTES / 32; ++part) {
-    multiply(sums, x + start + part * 2, weight + start + part * 2, !FIRST || part > 0);
-  }
-  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-}
-
 // Where staging has a number: no two of those that a warp writes, or reads, at a time are in the same bank.
 __device__ __forceinline__ int staged_at(int row, int column) { return row * CHUNK + (column ^ column / 32 * 4 ^ row % 4 * 8); }
 
 // A chunk of columns of eight of a warp's 16 rows, the lower half or the upper: a thread has pairs of each eight columns of one.
-__device__ __forceinline__ void stage_sums(const sum_type (&sums)[SUMS], int chunk, int half, float* staging, int lane) {
+__device__ __forceinline__ void stage_sums(const number_type (&sums)[SUMS], int chunk, int half, float* staging, int lane) {
 #pragma unroll
   for (int column = 0; column < CHUNK; column += 8) {
     const int sum = (chunk * CHUNK + column) / 2 + half * 2;
     if (sum < SUMS) {
-      *reinterpret_cast<Pack<sum_type, 2>*>(staging + staged_at(lane / 4, column + lane % 4 * 2)) = Pack<sum_type, 2>{{sums[sum], sums[sum + 1]}};
+      *reinterpret_cast<Pack<number_type, 2>*>(staging + staged_at(lane / 4, column + lane % 4 * 2)) = Pack<number_type, 2>{{sums[sum], sums[sum + 1]}};
     }
   }
 }
@@ -77,7 +62,7 @@ __device__ __forceinline__ void tile_at(int index, int& row, int& column) {
 }
 
 extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(384, 1)
-    gemm(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap weight_map PARAMETERS) {
+    gemm(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap weight_map ADDED_MAPS PARAMETERS) {
   extern __shared__ char memory[];
   const unsigned base = (shared_address(memory) + 1023) & ~1023u;
   const unsigned staging = base + STAGES * STAGE_BYTES;
@@ -113,6 +98,16 @@ extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(384
           fetch_weight(to + X_BYTES + part * TILE_BYTES, &weight_map, step, first_column + part, barrier);
           if (++stage == STAGES) stage = 0, parity ^= 1;
         }
+#if IS_SUM
+        for (int step = 0; step < added_steps(first_column); ++step) {
+          wait(empty + stage * 8, parity ^ 1);
+          const unsigned to = base + stage * STAGE_BYTES, barrier = full + stage * 8;
+          arrive_with_bytes(barrier, STAGE_BYTES);
+          const int part = block * (TILE_COLUMNS / CLUSTER);
+          fetch_added(to, to + X_BYTES + part * TILE_BYTES, step, row * CLUSTER + block, first_column, part, barrier ADDED_ARGUMENTS);
+          if (++stage == STAGES) stage = 0, parity ^= 1;
+        }
+#endif
       }
     }
   } else {
@@ -137,6 +132,19 @@ extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(384
       asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
       if (threadIdx.x % 128 < CLUSTER) arrive_at(empty + stage * 8, threadIdx.x % 128);
       if (++stage == STAGES) stage = 0, parity ^= 1;
+#if IS_SUM && IS_SCALED
+      float numbers[SUMS];
+      scale_sums(numbers, sums, row_at(row * CLUSTER + block, half * 64 + warp * 16 + lane / 4), first_column + lane % 4 * 2 SCALE_ARGUMENTS);
+#else
+      number_type (&numbers)[SUMS] = sums;
+#endif
+#if IS_SUM
+      for (int step = added_steps(first_column); step > 0; --step) {
+        add_stage(numbers, full, x, weight, stage, parity);
+        if (threadIdx.x % 128 < CLUSTER) arrive_at(empty + stage * 8, threadIdx.x % 128);
+        if (++stage == STAGES) stage = 0, parity ^= 1;
+      }
+#endif
 
       // Through shared memory, a thread gets eight neighbours, which it moves in one access, and eight threads a whole cache
       // line.
@@ -153,13 +161,13 @@ extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(384
           // Registers must be known at compile time.
 #pragma unroll
           for (int known = 0; known * CHUNK < TILE_COLUMNS; ++known) {
-            if (known == chunk) stage_sums(sums, known, part, own, lane);
+            if (known == chunk) stage_sums(numbers, known, part, own, lane);
           }
           __syncwarp();
 #pragma unroll
           for (int i = 0; i < 16; i += 4) {
             const int from = staged_at(lane / 8 + i / 8 * 4, column + i % 8);
-            const Pack<sum_type, 4> pack = *reinterpret_cast<const Pack<sum_type, 4>*>(own + from);
+            const Pack<number_type, 4> pack = *reinterpret_cast<const Pack<number_type, 4>*>(own + from);
             EACH(4) acc[part * 2 + i / 8][i % 8 + e] = (float)pack.at[e];
           }
         }

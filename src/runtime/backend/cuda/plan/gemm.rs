@@ -2,6 +2,7 @@
 
 use super::planner::{Moved, Planner};
 use super::single::products_of;
+use crate::backend::cuda::added::AddedProduct;
 use crate::backend::cuda::gemm;
 use crate::backend::cuda::matmul::{MatmulKind, MatmulLaunch};
 use crate::backend::cuda::source::{self, Accumulator, PlacedSegment, Scaling, StoredValue};
@@ -56,14 +57,8 @@ impl Planner<'_> {
                 let bias = bias.as_ref().map(Pointer::to);
                 self.push_matmul(id, MatmulLaunch { bias, gelu, ..matmul });
                 if !gelu {
-                    self.epilogues(
-                        id,
-                        op,
-                        operands,
-                        &target.data,
-                        |part| Accumulator::Numbers(part(&y)),
-                        in_place,
-                    )?;
+                    let product = |part: &dyn Fn(&View) -> View| Accumulator::Numbers(part(&y));
+                    self.epilogues(id, op, operands, &target.data, product, in_place)?;
                 }
             }
             [Term { op: Op::MatmulCodes(codes_op), args: codes }, Term { op: Op::Rescale(_), args }] => {
@@ -98,15 +93,24 @@ impl Planner<'_> {
         operands: &[ValueId],
         y: &View,
     ) -> Result<bool, Unsupported> {
+        let (mut added, mut formulas) = (Vec::new(), Vec::new());
+        for (Segment { columns, body }, start) in op.segments.iter().zip(op.starts()) {
+            let (products, formula) = body.split_sum();
+            for [x, weight] in products.iter().map(|product| product.map(|index| self.data(operands[index])))
+            {
+                added.push(AddedProduct { columns: start..start + columns, x: x?, weight: weight? });
+            }
+            formulas.push((start, columns, formula));
+        }
         // Formulas do not read codes or products.
-        let read: Vec<usize> = op.segments.iter().flat_map(|segment| segment.body.operands()).collect();
+        let read: Vec<usize> = formulas.iter().flat_map(|(_, _, formula)| formula.operands()).collect();
         let views: Vec<View> =
             read.iter().map(|&index| self.data(operands[index])).collect::<Result<_, _>>()?;
         let number = |index| read.iter().position(|&known| known == index).expect("it is read");
         let moved = self.moved.get(&id).cloned().unwrap_or_default();
         let mut parts = Vec::new();
-        for (Segment { columns, body }, start) in op.segments.iter().zip(op.starts()) {
-            let body = body.renumbered(number);
+        for (start, columns, formula) in formulas {
+            let body = formula.renumbered(number);
             let mut at = start;
             let within = moved.iter().filter(|moved| (start..start + columns).contains(&moved.columns.start));
             for Moved { columns, to, .. } in within {
@@ -122,7 +126,7 @@ impl Planner<'_> {
             let rest = at..start + columns;
             parts.extend((!rest.is_empty()).then(|| part(y, rest, &body)));
         }
-        let Ok(kernels) = gemm::kernels(self.gpu, kind, matrices, scaling, &parts, &views) else {
+        let Ok(kernels) = gemm::kernels(self.gpu, kind, matrices, scaling, &added, &parts, &views) else {
             return Ok(false);
         };
         self.push_one_of(id, kernels);
@@ -142,8 +146,19 @@ impl Planner<'_> {
         product: impl Fn(&dyn Fn(&View) -> View) -> Accumulator,
         in_place: bool,
     ) -> Result<(), Unsupported> {
+        let (added, op) = op.split_sums();
         // Formulas do not read codes or products.
-        let views = self.views(operands)?;
+        let mut views = self.views(operands)?;
+        for product in added {
+            let [x, weight] = product.map(|index| views[index].clone());
+            if x.dtype != DType::BF16 {
+                return Err(products_of(x.dtype));
+            }
+            let shape = [&x.shape[..x.shape.len() - 1], &weight.shape[..1]].concat();
+            let y = self.room(&shape, DType::BF16);
+            self.push_matmul(id, MatmulLaunch::new(MatmulKind::Bf16, [&x, &weight, &y])?);
+            views.push(y);
+        }
         for (Segment { columns, body }, start) in op.segments.iter().zip(op.starts()) {
             if in_place && body.result() == Arg::Acc {
                 continue;

@@ -53,7 +53,7 @@ impl Planner<'_> {
     fn product(&mut self, id: ValueId, x: &View, weight: &View, y: &View) -> Result<(), Unsupported> {
         let part = PlacedSegment { columns: 0..y.shape[1], body: Body::of(Arg::Acc), target: y.clone() };
         let scaling = Scaling::default();
-        let kernels = gemm::kernels(self.gpu, MatmulKind::Bf16, [x, weight], &scaling, &[part], &[])?;
+        let kernels = gemm::kernels(self.gpu, MatmulKind::Bf16, [x, weight], &scaling, &[], &[part], &[])?;
         self.push_one_of(id, kernels);
         Ok(())
     }

@@ -43,6 +43,12 @@ impl Scaling {
         }
     }
 
+    /// The part that multiplies, and the part that adds.
+    pub fn split(&self) -> (Self, Self) {
+        let Self { row, column, bias } = self.clone();
+        (Self { row, column, bias: None }, Self { bias, ..Self::default() })
+    }
+
     /// The views with an element for each column.
     fn of_columns(&self) -> impl Iterator<Item = &View> {
         self.column.iter().chain(&self.bias)
