@@ -1,6 +1,7 @@
 //! Where results go: whatever is named, nothing is harmed.
 
-use crate::{EMOJI, files, reflux, succeed, text};
+use super::{EMOJI, files, reflux, succeed, text};
+use crate::common::model;
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
@@ -20,7 +21,7 @@ fn draw<'a>(more: &[&'a str]) -> Vec<&'a str> {
 
 /// Every command that writes files, each as one that names its file last.
 fn writers(root: &Path) -> Vec<Vec<&'static str>> {
-    fs::write(root.join("p.ir"), crate::SMALL).unwrap();
+    fs::write(root.join("p.ir"), super::SMALL).unwrap();
     vec![
         [&IR[..], &["-o"]].concat(),
         vec!["opt", "p.ir", "--passes", "dce", "-o"],
@@ -389,10 +390,10 @@ fn sizes_of_formats_are_known_before_anything_is_drawn() {
 fn inputs_are_no_outputs() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
-    fs::write(root.join("p.ir"), crate::SMALL).unwrap();
+    fs::write(root.join("p.ir"), super::SMALL).unwrap();
     fs::write(root.join("passes.toml"), "version = 1\npasses = 'dce'\n").unwrap();
     succeed(root, &["run", "p.ir", "--random", "1", "--device", "cpu", "--outputs", "given.safetensors"]);
-    crate::model::changed(root, "model", |_| {});
+    model::changed(root, "model", |_| {});
     symlink("model/vae/diffusion_pytorch_model.safetensors", root.join("link.safetensors")).unwrap();
     let vae = "model/vae/diffusion_pytorch_model.safetensors";
     let drawn = ["generate", "owl", "--device", "cpu", "--model", "model", "--save-latents"];
