@@ -94,7 +94,8 @@ fn siblings_import_in_one_direction() {
 #[test]
 fn every_file_of_tests_is_listed() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let lists = [("tests", &["ir", "passes", "reflux"][..]), ("models/tests", &["models"]), ("tests/cli", &["mod"])];
+    let lists =
+        [("tests", &["ir", "passes", "reflux"][..]), ("models/tests", &["models"]), ("tests/cli", &["mod"])];
     for (folder, lists) in lists {
         let folder = root.join(folder);
         let list = |name: &&str| std::fs::read_to_string(folder.join(format!("{name}.rs"))).unwrap();
@@ -105,7 +106,11 @@ fn every_file_of_tests_is_listed() {
             // The fuzzer's only file is a program by itself.
             let is_list = lists.contains(&stem) || stem == "generated";
             let is_listed = listed.lines().any(|line| line.trim() == format!("mod {stem};"));
-            assert!(!is_source || is_list || is_listed, "nothing runs {}: list it beside its siblings", entry.display());
+            assert!(
+                !is_source || is_list || is_listed,
+                "nothing runs {}: list it beside its siblings",
+                entry.display()
+            );
         }
     }
 }

@@ -266,7 +266,9 @@ fn signals() -> impl Iterator<Item = (&'static str, i32)> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let ignored = ignored.map_or(0, |mask| u64::from_str_radix(mask.trim(), 16).unwrap());
-    [("HUP", 1), ("INT", 2), ("TERM", 15)].into_iter().filter(move |(_, signal)| ignored & (1 << (signal - 1)) == 0)
+    [("HUP", 1), ("INT", 2), ("TERM", 15)]
+        .into_iter()
+        .filter(move |(_, signal)| ignored & (1 << (signal - 1)) == 0)
 }
 
 /// One that is sure to be at work when it is told to end.
