@@ -1,9 +1,6 @@
 //! Bisecting: which pass, and which application of which rule, breaks a check.
 
-#[path = "common/passes.rs"]
-mod passes;
-
-use passes::{NET, program, sketch};
+use crate::common::passes::{NET, program, sketch};
 use reflux_ir::op::Binary;
 use reflux_ir::pass::{
     About, BisectError, Changed, Culprit, Exactness, Judged, Pass, PassContext, PassError, PassInfo,

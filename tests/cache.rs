@@ -1,12 +1,6 @@
 //! The cache pass: which steps reuse, which values, and what becomes of the step.
 
-#[path = "common/passes.rs"]
-mod passes;
-#[macro_use]
-#[path = "common/snapshot.rs"]
-mod snapshot;
-
-use passes::{
+use crate::common::passes::{
     NET, NET_TIMES, assert_same, flux_dev_after, flux_dev_times, program, sketch, story_at, try_run_at,
 };
 use reflux_ir::pass::{DriverError, Pipeline, PipelineReport};

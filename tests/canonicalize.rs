@@ -1,12 +1,8 @@
 //! The canonicalize pass: what each rule makes of what, and what it leaves.
 
-#[path = "common/passes.rs"]
-mod passes;
-#[macro_use]
-#[path = "common/snapshot.rs"]
-mod snapshot;
-
-use passes::{NET, assert_settled, assert_unchanged, flux_dev, flux_dev_after, program, run, sketch, story};
+use crate::common::passes::{
+    NET, assert_settled, assert_unchanged, flux_dev, flux_dev_after, program, run, sketch, story,
+};
 use reflux_ir::{DType, Program};
 use reflux_models::{ModelConfig, Net, Sizes, flux1};
 use std::collections::BTreeSet;

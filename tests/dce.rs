@@ -1,12 +1,8 @@
 //! The dce pass: what is dropped, and what stays.
 
-#[path = "common/passes.rs"]
-mod passes;
-#[macro_use]
-#[path = "common/snapshot.rs"]
-mod snapshot;
-
-use passes::{NET, assert_same, assert_settled, assert_unchanged, flux_dev_after, program, run, story};
+use crate::common::passes::{
+    NET, assert_same, assert_settled, assert_unchanged, flux_dev_after, program, run, story,
+};
 
 /// Something that nothing reads, of each kind.
 const UNREAD: [(&str, &str); 7] = [

@@ -1,12 +1,6 @@
 //! What differs between programs, as a reader sees it.
 
-#[path = "common/passes.rs"]
-mod passes;
-#[macro_use]
-#[path = "common/snapshot.rs"]
-mod snapshot;
-
-use passes::{NET, flux_dev, flux_dev_after, program, run};
+use crate::common::passes::{NET, flux_dev, flux_dev_after, program, run};
 use reflux_ir::{DiffLayout, DiffOptions, Program, ProgramDiff, ValueCounts};
 use std::fmt::Write;
 

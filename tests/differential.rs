@@ -4,7 +4,7 @@
 //! changes of the inputs and weights do, eight times, and 1e-4 of the largest number of a result besides (a hundredth where
 //! numbers of 16 bits are). Of lossy ones, results keep their types. All are numbers where nothing overflowed before.
 //!
-//! `FUZZ_COUNT=100000 FUZZ_SEED=3 cargo test --release --test differential -- --ignored --nocapture` goes on.
+//! `FUZZ_COUNT=100000 FUZZ_SEED=3 cargo test --release --test reflux differential:: -- --ignored --nocapture` goes on.
 
 use reflux_fuzz::check::{Failure, silence_panics};
 use reflux_fuzz::pipelines::Passes;

@@ -1,4 +1,4 @@
-//! Documentation that names files names files that exist.
+//! Files and what names them: documentation, imports, the lists of tests.
 
 use std::path::{Path, PathBuf};
 
@@ -88,4 +88,29 @@ fn siblings_import_in_one_direction() {
         }
     }
     assert!(seen > 100, "only {seen} imports were found");
+}
+
+/// The tests of a crate are one program, which is linked once. A file that its list leaves out would never run.
+#[test]
+fn every_file_of_tests_is_listed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let lists =
+        [("tests", &["ir", "passes", "reflux"][..]), ("models/tests", &["models"]), ("tests/cli", &["mod"])];
+    for (folder, lists) in lists {
+        let folder = root.join(folder);
+        let list = |name: &&str| std::fs::read_to_string(folder.join(format!("{name}.rs"))).unwrap();
+        let listed: String = lists.iter().map(list).collect();
+        for entry in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+            let stem = entry.file_stem().unwrap().to_str().unwrap();
+            let is_source = entry.extension().is_some_and(|extension| extension == "rs");
+            // The fuzzer's only file is a program by itself.
+            let is_list = lists.contains(&stem) || stem == "generated";
+            let is_listed = listed.lines().any(|line| line.trim() == format!("mod {stem};"));
+            assert!(
+                !is_source || is_list || is_listed,
+                "nothing runs {}: list it beside its siblings",
+                entry.display()
+            );
+        }
+    }
 }

@@ -1,12 +1,8 @@
 //! Pipelines and the driver that runs them: what is accepted, what is refused, what is left behind.
 
-#[path = "common/passes.rs"]
-mod passes;
-#[macro_use]
-#[path = "common/snapshot.rs"]
-mod snapshot;
-
-use passes::{NET, NET_TIMES, assert_same, pipeline, program, refusal, run, try_run_at, without_lists};
+use crate::common::passes::{
+    self, NET, NET_TIMES, assert_same, pipeline, program, refusal, run, try_run_at, without_lists,
+};
 use reflux_ir::op::{Cast, Concat, Op, Unary};
 use reflux_ir::pass::{
     About, Changed, Driver, DriverError, DumpFormat, DumpPoints, Exactness, Failure, ONE_VARIANT, Pass,

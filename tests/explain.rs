@@ -1,12 +1,6 @@
 //! What passes and rules say of themselves: what they do, and why not here.
 
-#[path = "common/passes.rs"]
-mod passes;
-#[macro_use]
-#[path = "common/snapshot.rs"]
-mod snapshot;
-
-use passes::{NET, flux_dev, flux_dev_after, pipeline, program, run, sketch, without_lists};
+use crate::common::passes::{NET, flux_dev, flux_dev_after, pipeline, program, run, sketch, without_lists};
 use reflux_ir::op::Unary;
 use reflux_ir::pass::{Pipeline, Question, Verdict, Why, WhyError, why};
 use reflux_ir::{ModulePath, Patch, Program};

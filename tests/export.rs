@@ -1,9 +1,5 @@
 //! Exports: DOT for Graphviz, graph and node-data JSON for Model Explorer.
 
-#[macro_use]
-#[path = "common/snapshot.rs"]
-mod snapshot;
-
 use reflux_ir::export::{DotOptions, dot, model_explorer, node_data};
 use reflux_ir::text::parse;
 use reflux_ir::{Machine, Op, Program};

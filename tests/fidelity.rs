@@ -1,8 +1,6 @@
 //! Every network against diffusers and transformers, each on its fixture's own inputs (`tests/fixtures/README.md`).
 
-mod common;
-
-use common::{Fixture, assert_close, emoji, repo};
+use crate::common::fixtures::{Fixture, assert_close, emoji, repo};
 use reflux_ir::pass::{Driver, Pipeline};
 use reflux_ir::{DType, HostTensor, Patch, Program, ValueId, WeightSource};
 use reflux_models::weights::Weights;

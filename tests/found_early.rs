@@ -1,9 +1,6 @@
 //! What is wrong is said before anything runs, and what goes wrong while it runs is never drawn.
 
-#[path = "common/model.rs"]
-mod model;
-
-use model::{changed, edit, fill};
+use crate::common::model::{changed, edit, fill};
 use reflux::ir::{DType, HostTensor};
 use reflux::{DiffusionPipeline, OpenOptions, Request};
 use std::path::Path;

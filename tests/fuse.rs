@@ -1,14 +1,8 @@
 //! The fuse pass: which ops become one, what it costs, and why it is the same.
 
-#[path = "common/passes.rs"]
-mod passes;
-#[macro_use]
-#[path = "common/snapshot.rs"]
-mod snapshot;
-
-use passes::{
-    NET, assert_settled, assert_unchanged, flux_dev, flux_dev_after, flux_dev_times, log, only, program, run,
-    sketch, story, try_run_at,
+use crate::common::passes::{
+    self, NET, assert_settled, assert_unchanged, flux_dev, flux_dev_after, flux_dev_times, log, only,
+    program, run, sketch, story, try_run_at,
 };
 use reflux_ir::op::Cast;
 use reflux_ir::pass::{Driver, Pass, Pipeline, PipelineReport};

@@ -1,12 +1,6 @@
 //! The hoist pass: what leaves the step, for which stage, and what stays.
 
-#[path = "common/passes.rs"]
-mod passes;
-#[macro_use]
-#[path = "common/snapshot.rs"]
-mod snapshot;
-
-use passes::{NET, assert_settled, assert_unchanged, flux_dev_after, program, sketch, story};
+use crate::common::passes::{NET, assert_settled, assert_unchanged, flux_dev_after, program, sketch, story};
 use reflux_ir::Rate;
 
 /// What leaves the step, by itself.

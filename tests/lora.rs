@@ -1,11 +1,7 @@
 //! LoRAs of every form against diffusers' latents (`tests/fixtures/README.md`), merged and beside the products.
 
-#[path = "common/cases.rs"]
-mod cases;
-mod common;
-
-use cases::{cases, request};
-use common::{Fixture, assert_close, emoji, relative_l2, repo};
+use crate::common::cases::{cases, request};
+use crate::common::fixtures::{Fixture, assert_close, emoji, relative_l2, repo};
 use reflux::ir::HostTensor;
 use reflux::ir::pass::{Pipeline, Recipe};
 use reflux::passes::LoraMode;

@@ -1,12 +1,6 @@
 //! The lora pass: what becomes of products with adapters, in which order with other passes, and what it leaves alone.
 
-#[path = "common/passes.rs"]
-mod passes;
-#[macro_use]
-#[path = "common/snapshot.rs"]
-mod snapshot;
-
-use passes::{assert_same, flux_dev, flux_dev_times, log, program, sketch};
+use crate::common::passes::{assert_same, flux_dev, flux_dev_times, log, program, sketch};
 use reflux_ir::pass::{Driver, Pipeline, PipelineReport, Recipe};
 use reflux_ir::{Name, Op, Program, text};
 use reflux_passes::{Adapters, Branch, LOSSLESS, Lora, LoraMode, registry};

@@ -1,12 +1,8 @@
 //! The merge-linear pass: which linears become one, and what stays apart.
 
-#[path = "common/passes.rs"]
-mod passes;
-#[macro_use]
-#[path = "common/snapshot.rs"]
-mod snapshot;
-
-use passes::{assert_settled, assert_unchanged, flux_dev_after, log, program, run, sketch, story};
+use crate::common::passes::{
+    assert_settled, assert_unchanged, flux_dev_after, log, program, run, sketch, story,
+};
 
 const INPUTS: [&str; 3] =
     ["%x : f32[1,32,64] latent", "%z : f32[1,32,64] latent", "%few : f32[1,16,64] latent"];

@@ -4,9 +4,7 @@
 //! those of the program as printed.
 
 #[allow(dead_code, reason = "twins need no fixtures")]
-mod common;
-
-use common::{emoji, relative_l2};
+use crate::common::fixtures::{emoji, relative_l2};
 use reflux_ir::op::{Reshape, Unary};
 use reflux_ir::pass::{
     About, Changed, Driver, Exactness, Pass, PassContext, PassError, PassInfo, Pipeline, PipelineReport,

@@ -1,9 +1,5 @@
 //! Every op: what it accepts, what it makes of it, what it refuses and how, and what it costs.
 
-#[macro_use]
-#[path = "common/snapshot.rs"]
-mod snapshot;
-
 use reflux_ir::op::{Binary, Cast, InferError, OpKind, Unary};
 use reflux_ir::text::{ParseError, parse};
 use reflux_ir::{Cost, DType, Fact, Op, Program, Rate};

@@ -1,12 +1,6 @@
 //! Options of passes as people, and programs that write configurations, have them: understood, or refused with what is nearest.
 
-#[path = "common/passes.rs"]
-mod passes;
-#[macro_use]
-#[path = "common/snapshot.rs"]
-mod snapshot;
-
-use passes::without_lists;
+use crate::common::passes::without_lists;
 
 use reflux_ir::pass::{PassConfig, Pipeline};
 use reflux_passes::{pruna, registry};

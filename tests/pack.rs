@@ -1,12 +1,6 @@
 //! The pack pass: which weights are laid out in panels, and which stay rows.
 
-#[path = "common/passes.rs"]
-mod passes;
-#[macro_use]
-#[path = "common/snapshot.rs"]
-mod snapshot;
-
-use passes::{assert_settled, assert_unchanged, flux_dev, program, run, sketch, story};
+use crate::common::passes::{self, assert_settled, assert_unchanged, flux_dev, program, run, sketch, story};
 
 const INPUTS: [&str; 2] = ["%x : f32[1,32,64] latent", "%half : bf16[1,32,64] latent"];
 

@@ -1,12 +1,7 @@
 //! Every ordered pair of passes: the numbers that both promise, or a refusal that says what to do. There is nothing else.
 
 #[allow(dead_code, reason = "pairs need no fixtures")]
-mod common;
-#[macro_use]
-#[path = "common/snapshot.rs"]
-mod snapshot;
-
-use common::{emoji, relative_l2};
+use crate::common::fixtures::{emoji, relative_l2};
 use reflux_ir::pass::{Driver, DriverError, Exactness, Pipeline};
 use reflux_ir::{DType, HostTensor, Name, Program};
 use reflux_models::noise::TorchGenerator;

@@ -1,9 +1,5 @@
 //! Patches: what they replace, what they leave alone, and what they refuse.
 
-#[macro_use]
-#[path = "common/snapshot.rs"]
-mod snapshot;
-
 use reflux_ir::op::{Binary, Cast, Constant, LayerNorm, Linear, Real, Reshape, Slice, Unary};
 use reflux_ir::text::{PrintOptions, parse};
 use reflux_ir::{

@@ -1,12 +1,8 @@
 //! Optimized pipelines against Pruna's, diffusers' and torchao's on the bundled model (`tests/fixtures/README.md`): final
 //! latents of all three cases, from prompt and seed alone.
 
-#[path = "common/cases.rs"]
-mod cases;
-mod common;
-
-use cases::{cases, request};
-use common::{Fixture, assert_close, emoji, relative_l2, repo};
+use crate::common::cases::{cases, request};
+use crate::common::fixtures::{Fixture, assert_close, emoji, relative_l2, repo};
 use reflux::models::read_json;
 use reflux::passes::registry;
 use reflux::{DiffusionPipeline, OpenOptions, Request};

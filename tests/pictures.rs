@@ -1,11 +1,8 @@
 //! Pictures as input against diffusers' pipelines, by the recordings in `tests/fixtures/tasks`: the encoder, image to image,
 //! inpainting, Kontext and Fill.
 
-mod common;
-#[path = "common/model.rs"]
-mod model;
-
-use common::{Fixture, assert_close, emoji, relative_l2, repo};
+use crate::common::fixtures::{Fixture, assert_close, emoji, relative_l2, repo};
+use crate::common::model;
 use reflux::models::weights::Weights;
 use reflux::models::{LatentRgb, ModelConfig, Sizes, VaeConfig, flux1, read_json};
 use reflux::runtime::{Device, load};

@@ -1,13 +1,8 @@
 //! Prompt to picture against diffusers' pipeline, on the three cases of `tests/fixtures/cases.json`.
 
-#[path = "common/cases.rs"]
-mod cases;
-mod common;
-#[path = "common/model.rs"]
-mod model;
-
-use cases::{cases, request};
-use common::{Fixture, assert_close, emoji};
+use crate::common::cases::{cases, request};
+use crate::common::fixtures::{Fixture, assert_close, emoji, relative_l2};
+use crate::common::model;
 use reflux::models::weights::Weights;
 use reflux::models::{Parts, flux1};
 use reflux::{DiffusionPipeline, Event, Image, OpenOptions, Report, Request};
@@ -154,7 +149,7 @@ fn true_cfg_steers_away_from_the_negative_prompt() {
     let same = generate(&mut pipeline, &cfg("a red apple")).1.latents;
     assert_close("the prompt as its own negative", &same, &without, 1e-5);
     let other = generate(&mut pipeline, &cfg("grinning face")).1.latents;
-    assert!(common::relative_l2(&other, &without) > 0.05);
+    assert!(relative_l2(&other, &without) > 0.05);
 }
 
 #[test]

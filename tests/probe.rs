@@ -1,13 +1,9 @@
 //! Probes: variants that choose which variant runs the rest of a step. As text, as programs that are well formed or not, in
 //! exports and estimates, and after passes. That they run is tested in `tests/probe_run.rs`.
 
-#[path = "common/passes.rs"]
-mod passes;
-#[macro_use]
-#[path = "common/snapshot.rs"]
-mod snapshot;
-
-use passes::{assert_same, assert_settled, assert_unchanged, program, refusal, run, story};
+use crate::common::passes::{
+    self, assert_same, assert_settled, assert_unchanged, program, refusal, run, story,
+};
 use reflux_ir::export::{DotOptions, dot, model_explorer, node_data};
 use reflux_ir::pass::Driver;
 use reflux_ir::text::{PrintOptions, parse};

@@ -1,9 +1,7 @@
 //! Programs with probes that run: what is chosen, what that gives, and what is said where nothing can be chosen.
 
 #[allow(dead_code, reason = "probes need no fixtures")]
-mod common;
-
-use common::{assert_close, relative_l2};
+use crate::common::fixtures::{assert_close, relative_l2};
 use reflux_ir::pass::{Driver, Pipeline};
 use reflux_ir::{Fact, HostTensor, Name, Program, Stage, WeightData, WeightSource, text};
 use reflux_models::noise::TorchGenerator;

@@ -1,9 +1,5 @@
 //! Configurations of Pruna, in both of their forms.
 
-#[macro_use]
-#[path = "common/snapshot.rs"]
-mod snapshot;
-
 use reflux_ir::DType;
 use reflux_ir::pass::{Driver, PassConfig, Pipeline};
 use reflux_models::{ModelConfig, Sizes, flux1};

@@ -1,13 +1,8 @@
 //! The quantize pass: what a linear becomes, which linears it takes, and what it says of them.
 
-#[path = "common/passes.rs"]
-mod passes;
-#[macro_use]
-#[path = "common/snapshot.rs"]
-mod snapshot;
-
-use passes::{
-    NET, assert_same, assert_settled, assert_unchanged, flux_dev, log, program, refusal, run, sketch, story,
+use crate::common::passes::{
+    self, NET, assert_same, assert_settled, assert_unchanged, flux_dev, log, program, refusal, run, sketch,
+    story,
 };
 use reflux_ir::{Op, Program, Rate};
 use std::collections::BTreeSet;

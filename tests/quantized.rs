@@ -1,9 +1,7 @@
 //! Quantized values: codes, scales and linears as torchao has them, and each op against its definition, written down
 //! once more without any of the runtime's arithmetic.
 
-mod common;
-
-use common::{Fixture, assert_close, emoji, relative_l2, repo};
+use crate::common::fixtures::{Fixture, assert_close, emoji, relative_l2, repo};
 use reflux_ir::op::Quantize;
 use reflux_ir::{
     DType, Fact, Granularity, HostTensor, QuantizedTensor, WeightData, WeightError, WeightSource, text,

@@ -1,12 +1,6 @@
 //! What a user asks for, and what runs: the default passes come along in the right places, and nothing is left slow.
 
-#[path = "common/passes.rs"]
-mod passes;
-#[macro_use]
-#[path = "common/snapshot.rs"]
-mod snapshot;
-
-use passes::{NET, flux_dev, flux_dev_times, pipeline, program};
+use crate::common::passes::{NET, flux_dev, flux_dev_times, pipeline, program};
 use reflux_ir::pass::{Driver, PassConfig, Pipeline, Recipe};
 use reflux_ir::{Machine, Op};
 use reflux_passes::pruna::translate;

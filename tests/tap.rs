@@ -1,13 +1,7 @@
 //! The tap pass: which values become results.
 
-#[path = "common/passes.rs"]
-mod passes;
-#[macro_use]
-#[path = "common/snapshot.rs"]
-mod snapshot;
-
-use passes::{
-    NET, assert_settled, assert_unchanged, flux_dev_after, program, refusal, run, story, try_run_at,
+use crate::common::passes::{
+    self, NET, assert_settled, assert_unchanged, flux_dev_after, program, refusal, run, story, try_run_at,
 };
 use reflux_ir::Program;
 use std::fmt::Write;

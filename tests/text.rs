@@ -1,12 +1,6 @@
 //! IR text: what is written parses, what is parsed prints, and both mean the same.
 
-#[macro_use]
-#[path = "common/snapshot.rs"]
-mod snapshot;
-#[path = "common/programs.rs"]
-mod programs;
-
-use programs::PROGRAMS;
+use crate::common::programs::PROGRAMS;
 use reflux_ir::op::{Attention, LayerNorm, OpKind, Real, RelativeBuckets};
 use reflux_ir::text::{PrintOptions, parse};
 use reflux_ir::{DType, DType::F32};

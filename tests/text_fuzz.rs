@@ -1,12 +1,7 @@
 //! IR text under random input: nothing panics or hangs, and whatever is a program survives being printed.
 
-#[path = "common/graphs.rs"]
-mod graphs;
-#[path = "common/programs.rs"]
-mod programs;
-
-use graphs::{Choices, random_patch, random_program};
-use programs::PROGRAMS;
+use crate::common::graphs::{Choices, random_patch, random_program};
+use crate::common::programs::PROGRAMS;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use reflux_fuzz::mutate::{WORDS, mutate};

@@ -2,10 +2,6 @@
 //!
 //! What only the crate itself can break (cycles, ports, facts) is tested in `src/ir/verify.rs`.
 
-#[macro_use]
-#[path = "common/snapshot.rs"]
-mod snapshot;
-
 use reflux_ir::op::{Binary, Quantize, Real, Unary};
 use reflux_ir::text::parse;
 use reflux_ir::{

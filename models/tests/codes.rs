@@ -1,9 +1,7 @@
 //! Checkpoints that store codes: GGUF files, and codes with scales as ComfyUI and bitsandbytes store them.
 
-mod common;
-
-use common::gguf::{self, Gguf};
-use common::{Tensors, read, tinyrandom, write, write_with};
+use crate::common::gguf::{self, Gguf};
+use crate::common::{Tensors, emoji, read, tinyrandom, write, write_with};
 use half::f16;
 use reflux_ir::{BlockFormat, DType, Fact, HostTensor, QuantizedTensor, WeightData, WeightSource};
 use reflux_models::weights::{Weights, WeightsError};
@@ -344,7 +342,7 @@ fn t5_is_read_by_llamas_names() {
             .replace("wi_1", "ffn_up");
         name.replace("wo.weight", "ffn_down.weight").replace(".layer.1.DenseReluDense.", ".")
     };
-    let tensors = read(&common::emoji(net.folder));
+    let tensors = read(&emoji(net.folder));
     let mut file = Gguf::new("t5encoder");
     for (name, (_, shape, bytes)) in &tensors {
         if !name.starts_with("encoder.embed_tokens") {

@@ -1,8 +1,6 @@
 //! Where the parts of a model are looked for, and the errors for missing parts.
 
-mod common;
-
-use common::{emoji, read, write};
+use crate::common::{emoji, read, write};
 use reflux_models::{ModelConfig, ModelFiles, Parts, flux1};
 use std::fs;
 use std::path::Path;

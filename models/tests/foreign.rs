@@ -1,8 +1,6 @@
 //! Files that are not weights of a FLUX.1 network: each is named, with what to do.
 
-mod common;
-
-use common::{Tensors, emoji, read, renamed, tinyrandom, write, write_with, zeros};
+use crate::common::{Tensors, emoji, read, renamed, tinyrandom, write, write_with, zeros};
 use reflux_ir::DType;
 use reflux_models::flux1::TransformerConfig;
 use reflux_models::weights::{Weights, WeightsError};

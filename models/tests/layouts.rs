@@ -1,8 +1,6 @@
 //! The layouts in which networks are published, against the same weights in that of diffusers.
 
-mod common;
-
-use common::{Tensors, contents, emoji, plain, read, renamed, tinyrandom, write, zeros};
+use crate::common::{Tensors, contents, emoji, plain, read, renamed, tinyrandom, write, zeros};
 use reflux_ir::DType;
 use reflux_models::weights::Weights;
 use reflux_models::{ModelConfig, Net, Sizes, flux1};

@@ -1,8 +1,6 @@
 //! LoRAs: every form of one change is the same change, every kind is what its formula says, and what does not fit is refused.
 
-mod common;
-
-use common::{Tensors, emoji, read, renamed, write, write_with};
+use crate::common::{Tensors, emoji, read, renamed, write, write_with};
 use half::bf16;
 use reflux_ir::{DType, Fact, WeightData, WeightSource};
 use reflux_models::lora::{Lora, LoraFile, LoraWeights, Loras, MERGED};

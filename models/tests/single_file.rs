@@ -1,8 +1,6 @@
 //! Models that are one file of weights.
 
-mod common;
-
-use common::{emoji, read, renamed, write};
+use crate::common::{emoji, read, renamed, write};
 use reflux_ir::{DType, Fact};
 use reflux_models::tokenizer::built_in;
 use reflux_models::{Family, ModelConfig, ModelError, ModelFiles, Net, Parts, Sizes};

@@ -1,7 +1,7 @@
 //! What errors advise: with the options that the command has, and nothing that it lacks.
 
-use crate::model::{changed, fill};
-use crate::{EMOJI, reflux, succeed, text};
+use super::{EMOJI, reflux, succeed, text};
+use crate::common::model::{changed, fill};
 use serde_json::json;
 use std::path::Path;
 

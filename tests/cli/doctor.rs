@@ -1,6 +1,6 @@
 //! `reflux doctor`, help and version
 
-use crate::{reflux, succeed, text};
+use super::{reflux, succeed, text};
 
 #[test]
 fn the_processor_computes_what_kernels_mean() {

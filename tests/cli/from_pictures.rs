@@ -1,6 +1,6 @@
 //! Pictures as input, previews, and pictures that are made again.
 
-use crate::{EMOJI, files, reflux, refusals, succeed, text};
+use super::{EMOJI, files, reflux, refusals, succeed, text};
 use std::path::Path;
 
 const SMALL: [&str; 8] = ["--device", "cpu", "--steps", "3", "--width", "32", "--height", "32"];

@@ -1,6 +1,6 @@
 //! `reflux generate`
 
-use crate::{EMOJI, TINY, files, reflux, succeed, text};
+use super::{EMOJI, TINY, files, reflux, succeed, text};
 use std::path::Path;
 use std::process::Output;
 

@@ -1,7 +1,7 @@
 //! What others have written, and terminals obey.
 
-use crate::model::{changed, edit};
-use crate::{SMALL, reflux, text};
+use super::{SMALL, reflux, text};
+use crate::common::model::{changed, edit};
 
 /// A title, a colour, a line overwritten, and a change of direction.
 const ESCAPES: &str = "\u{1b}]0;pwned\u{7}\u{1b}[31mred\rover\u{9b}2J\u{202e}";
@@ -70,7 +70,7 @@ fn nothing_that_is_drawn_from_does_either() {
     };
     let message = draw("owl", model.to_str().unwrap());
     assert!(message.starts_with("error: ") && message.contains("pwned") && is_plain(&message), "{message:?}");
-    let message = draw(&format!("apple {ESCAPES} ").repeat(50), crate::EMOJI);
+    let message = draw(&format!("apple {ESCAPES} ").repeat(50), super::EMOJI);
     assert!(message.contains("warning: ") && message.contains("pwned") && is_plain(&message), "{message:?}");
 }
 
@@ -86,5 +86,5 @@ fn absurd_counts_are_refused_at_once() {
     assert_eq!(message, "error: the number of pictures must be 1 to 10000, not 110000\n");
     let refused = reflux(root, &["generate", "a", "b", "--num-images", "18446744073709551615"]);
     assert!(text(&refused.stderr).contains("must be 1 to 10000, not 18446744073709551615"));
-    assert_eq!(crate::files(root), Vec::<std::path::PathBuf>::new());
+    assert_eq!(super::files(root), Vec::<std::path::PathBuf>::new());
 }

@@ -1,7 +1,7 @@
 //! `--lora` and `reflux lora`
 
-use crate::generate::png;
-use crate::{EMOJI, TINY, files, reflux, refusals, succeed, text};
+use super::generate::png;
+use super::{EMOJI, TINY, files, reflux, refusals, succeed, text};
 use std::path::Path;
 
 fn fixture(name: &str) -> String {
@@ -101,7 +101,7 @@ fn loras_that_cannot_be_used_are_refused() {
     copied(root, "peft", "a.safetensors");
     std::fs::write(root.join("cut.safetensors"), &std::fs::read(fixture("peft")).unwrap()[..5000]).unwrap();
     std::fs::write(root.join("old.pt"), b"\x80\x04pickle").unwrap();
-    std::fs::write(root.join("p.ir"), crate::SMALL).unwrap();
+    std::fs::write(root.join("p.ir"), super::SMALL).unwrap();
     let report = refusals(
         root,
         &[

@@ -1,6 +1,6 @@
 //! `reflux bench`, `--profile` and `--cost`
 
-use crate::{EMOJI, SMALL, TINY, files, printed, reflux, succeed, text};
+use super::{EMOJI, SMALL, TINY, files, printed, reflux, succeed, text};
 
 #[test]
 fn whole_pictures_are_measured() {

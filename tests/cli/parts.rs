@@ -1,6 +1,7 @@
 //! Networks in files of their own, and models in the Hub's cache.
 
-use crate::{EMOJI, files, reflux, succeed, text};
+use super::{EMOJI, files, reflux, succeed, text};
+use crate::common::model;
 use std::path::Path;
 use std::process::Command;
 
@@ -125,9 +126,9 @@ fn initial_latents_are_floating_point() {
 fn weights_of_zeros_are_told_of() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
-    crate::model::changed(root, "cut", |model| {
+    model::changed(root, "cut", |model| {
         let vae = model.join("vae/diffusion_pytorch_model.safetensors");
-        crate::overwrite(vae, |bytes| {
+        super::overwrite(vae, |bytes| {
             let half = bytes.len() / 2;
             bytes[half..].fill(0);
         });

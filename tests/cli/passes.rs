@@ -1,6 +1,6 @@
 //! Passes: `reflux opt`, `reflux passes`, and `--passes` everywhere
 
-use crate::{EMOJI, SMALL, TINY, files, printed, succeed, text, timeless};
+use super::{EMOJI, SMALL, TINY, files, printed, succeed, text, timeless};
 use std::path::{Path, PathBuf};
 
 #[test]

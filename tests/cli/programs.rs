@@ -1,6 +1,6 @@
 //! Programs as text: `reflux ir`, `reflux ir diff` and `reflux run`
 
-use crate::{SMALL, succeed, text};
+use super::{SMALL, succeed, text};
 use std::path::Path;
 
 /// `ir` and `run` together: what `ir` prints runs, and gives what the library gives.

@@ -1,8 +1,8 @@
 //! What is refused, in which words.
 
-use crate::model::{changed, edit};
-use crate::pass_lists;
-use crate::{SMALL, TINY, overwrite, refusals, succeed};
+use super::{SMALL, TINY, overwrite, refusals, succeed};
+use crate::common::model::{changed, edit};
+use crate::common::passes::without_lists;
 
 #[test]
 fn bad_input_is_one_message_and_exit_code_1() {
@@ -181,5 +181,5 @@ fn bad_passes_are_one_message_and_exit_code_1() {
         &["opt", "small.ir", "--passes", "tap(unsued*)"],
         &["passes", "explain", "reshape-of-reshap"],
     ];
-    snapshot!("cli__bad_passes", pass_lists::without_lists(&refusals(root, cases)));
+    snapshot!("cli__bad_passes", without_lists(&refusals(root, cases)));
 }

@@ -1,13 +1,5 @@
 //! The command line as a user meets it: bad input gets one clear message and exit code 1, and leaves nothing behind.
 
-#[path = "../common/model.rs"]
-mod model;
-#[path = "../common/passes.rs"]
-mod pass_lists;
-#[macro_use]
-#[path = "../common/snapshot.rs"]
-mod snapshot;
-
 mod advice;
 mod doctor;
 mod from_pictures;

@@ -1,0 +1,31 @@
+//! The tests of `reflux`, which need all crates, as one program: whatever file of this folder is listed here is a part of it.
+
+#[macro_use]
+mod common {
+    pub mod cases;
+    pub mod fixtures;
+    pub mod model;
+    pub mod passes;
+    #[macro_use]
+    pub mod snapshot;
+}
+
+mod cli;
+mod differential;
+mod docs;
+mod every_op;
+mod executor;
+mod family;
+mod fidelity;
+mod found_early;
+#[cfg(feature = "cuda")]
+mod kernels;
+mod lora;
+mod numeric;
+mod pairs;
+mod peers;
+mod pictures;
+mod pipeline;
+mod probe_run;
+mod programs;
+mod quantized;
