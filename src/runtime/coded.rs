@@ -2,9 +2,9 @@
 
 use crate::backend::BurnBackend;
 use crate::value::{Value, burn_dtype, burn_shape, int_dtype};
-use burn_backend::Backend;
-use burn_backend::tensor::{FloatTensor, IntTensor};
-use burn_backend::{Shape, TensorData, TensorMetadata};
+use burn::tensor::backend::Backend;
+use burn::tensor::ops::{FloatTensor, IntTensor};
+use burn::tensor::{Shape, TensorData, TensorMetadata};
 use rayon::prelude::*;
 use reflux_ir::{DType, Fact, Granularity, QuantizedTensor};
 use std::convert::Infallible;

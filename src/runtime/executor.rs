@@ -263,7 +263,7 @@ fn interpret<B: BurnBackend>(
         let start = Instant::now();
         let result = guarded(instruction, || execute(instruction, operands, device))?;
         observe(instruction, &|| {
-            let failed = |error: burn_backend::ExecutionError| RunError::Backend {
+            let failed = |error: burn::tensor::backend::ExecutionError| RunError::Backend {
                 line: describe(instruction),
                 message: error.to_string(),
             };

@@ -2,9 +2,9 @@
 
 use crate::RunError;
 use crate::coded::Coded;
-use burn_backend::Backend;
-use burn_backend::tensor::{FloatTensor, IntTensor};
-use burn_backend::{DType as BurnDType, FloatDType, IntDType, Shape, TensorData};
+use burn::tensor::backend::Backend;
+use burn::tensor::ops::{FloatTensor, IntTensor};
+use burn::tensor::{DType as BurnDType, FloatDType, IntDType, Shape, TensorData};
 use reflux_ir::{DType, Fact, HostTensor};
 
 /// A value while a program runs. Scalars that are not constants are tensors of shape [1].
@@ -46,8 +46,8 @@ impl<B: Backend> Value<B> {
     /// Copies the value, whose fact is `fact`, to the host.
     pub fn download(self, fact: &Fact, line: &str) -> Result<HostTensor, RunError> {
         let data = match self {
-            Self::Float(tensor) => burn_backend::try_read_sync(B::float_into_data(tensor)),
-            Self::Int(tensor) => burn_backend::try_read_sync(B::int_into_data(tensor)),
+            Self::Float(tensor) => burn::tensor::try_read_sync(B::float_into_data(tensor)),
+            Self::Int(tensor) => burn::tensor::try_read_sync(B::int_into_data(tensor)),
             Self::Scalar(value, dtype) => {
                 return Ok(HostTensor::from_f32([], &[value as f32]).cast(dtype));
             }

@@ -3,8 +3,8 @@
 use super::{extents, with_rank};
 use crate::backend::BurnBackend;
 use crate::value::float_dtype;
-use burn_backend::tensor::FloatTensor;
-use burn_backend::{Shape, Slice, TensorData, TensorMetadata};
+use burn::tensor::ops::FloatTensor;
+use burn::tensor::{Shape, Slice, TensorData, TensorMetadata};
 use reflux_ir::DType;
 use reflux_ir::op::Attention;
 

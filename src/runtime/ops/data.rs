@@ -4,9 +4,8 @@ use super::extents;
 use crate::RunError;
 use crate::backend::BurnBackend;
 use crate::value::{Value, burn_shape};
-use burn_backend::ops::{InterpolateMode, InterpolateOptions};
-use burn_backend::tensor::{FloatTensor, IntTensor};
-use burn_backend::{Shape, Slice as BurnSlice, TensorData, TensorMetadata};
+use burn::tensor::ops::{FloatTensor, IntTensor, InterpolateMode, InterpolateOptions};
+use burn::tensor::{Shape, Slice as BurnSlice, TensorData, TensorMetadata};
 use reflux_ir::op::{Slice, axis_index};
 use reflux_ir::{Fact, HostTensor};
 

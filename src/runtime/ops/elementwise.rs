@@ -3,8 +3,8 @@
 use super::{extents, in_f32, with_rank};
 use crate::backend::BurnBackend;
 use crate::value::{Value, float_dtype, int_dtype};
-use burn_backend::tensor::{BoolTensor, FloatTensor, IntTensor};
-use burn_backend::{BoolDType, Shape, TensorMetadata, get_device_settings};
+use burn::tensor::ops::{BoolTensor, FloatTensor, IntTensor};
+use burn::tensor::{BoolDType, Shape, TensorMetadata, get_device_settings};
 use reflux_ir::DType;
 use reflux_ir::op::{Binary, Unary};
 use std::f64::consts::FRAC_2_PI;

@@ -4,8 +4,8 @@ use super::execute_op;
 use crate::RunError;
 use crate::backend::BurnBackend;
 use crate::value::{Value, float_dtype};
-use burn_backend::Slice;
-use burn_backend::tensor::FloatTensor;
+use burn::tensor::Slice;
+use burn::tensor::ops::FloatTensor;
 use reflux_ir::op::{Arg, Body, Constant, Gemm, Op, Rowwise, Term};
 use reflux_ir::{DType, Fact};
 

@@ -2,9 +2,8 @@
 
 use super::{extents, with_rank};
 use crate::backend::BurnBackend;
-use burn_backend::Shape;
-use burn_backend::ops::ConvOptions;
-use burn_backend::tensor::FloatTensor;
+use burn::tensor::Shape;
+use burn::tensor::ops::{ConvOptions, FloatTensor};
 use reflux_ir::op::Conv2d;
 
 /// See [`reflux_ir::op::Linear`].

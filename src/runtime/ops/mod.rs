@@ -13,8 +13,8 @@ use crate::RunError;
 use crate::backend::BurnBackend;
 use crate::liveness::Instruction;
 use crate::value::{Value, float_dtype};
-use burn_backend::Shape;
-use burn_backend::tensor::FloatTensor;
+use burn::tensor::Shape;
+use burn::tensor::ops::FloatTensor;
 use reflux_ir::op::{Op, axis_index};
 use reflux_ir::{DType, Fact};
 
@@ -141,7 +141,7 @@ pub fn composed_op<B: BurnBackend>(
 
 /// The shape of a float tensor as plain extents.
 fn extents<B: BurnBackend>(tensor: &FloatTensor<B>) -> Vec<usize> {
-    use burn_backend::TensorMetadata;
+    use burn::tensor::TensorMetadata;
     tensor.shape().to_vec()
 }
 
@@ -150,9 +150,9 @@ fn in_f32<B: BurnBackend>(
     x: FloatTensor<B>,
     body: impl FnOnce(FloatTensor<B>) -> FloatTensor<B>,
 ) -> FloatTensor<B> {
-    use burn_backend::TensorMetadata;
+    use burn::tensor::TensorMetadata;
     let dtype = x.dtype();
-    if dtype == burn_backend::DType::F32 {
+    if dtype == burn::tensor::DType::F32 {
         return body(x);
     }
     B::float_cast(body(B::float_cast(x, float_dtype(DType::F32))), dtype.into())

@@ -3,8 +3,8 @@
 use super::{extents, in_f32, with_rank};
 use crate::backend::BurnBackend;
 use crate::value::float_dtype;
-use burn_backend::Shape;
-use burn_backend::tensor::FloatTensor;
+use burn::tensor::Shape;
+use burn::tensor::ops::FloatTensor;
 use reflux_ir::DType;
 use reflux_ir::op::{GroupNorm, LayerNorm, RmsNorm};
 

@@ -3,8 +3,8 @@
 use super::{extents, in_f32};
 use crate::backend::BurnBackend;
 use crate::value::float_dtype;
-use burn_backend::tensor::FloatTensor;
-use burn_backend::{Shape, Slice, TensorData};
+use burn::tensor::ops::FloatTensor;
+use burn::tensor::{Shape, Slice, TensorData};
 use reflux_ir::op::{PositionIds, RelativeBuckets, RopeTable, TimestepEmbedding};
 use reflux_ir::{DType, HostTensor};
 

@@ -6,8 +6,8 @@ use crate::backend::BurnBackend;
 use crate::coded::{Coded, unpacked};
 use crate::quantize::quantize as quantize_on_host;
 use crate::value::{Value, burn_shape, float_dtype, int_dtype};
-use burn_backend::tensor::{FloatTensor, IntTensor};
-use burn_backend::{Shape, Slice, TensorData, TensorMetadata};
+use burn::tensor::ops::{FloatTensor, IntTensor};
+use burn::tensor::{Shape, Slice, TensorData, TensorMetadata};
 use rayon::prelude::*;
 use reflux_ir::dtype::f8e4m3;
 use reflux_ir::op::{MatmulCodes, Quantize, Rescale};
@@ -119,7 +119,7 @@ pub fn decode_blocks<B: BurnBackend>(
     device: &B::Device,
 ) -> Result<FloatTensor<B>, RunError> {
     let lost = || RunError::Backend { line: "dequantize".into(), message: "blocks cannot be read".into() };
-    let data = burn_backend::try_read_sync(B::int_into_data(blocks)).ok_or_else(lost)?;
+    let data = burn::tensor::try_read_sync(B::int_into_data(blocks)).ok_or_else(lost)?;
     let bytes = data.map_err(|_| lost())?;
     let row_bytes = fact.dtype.stored_bytes(fact.shape.columns());
     let mut numbers = vec![0.0; fact.shape.elements()];

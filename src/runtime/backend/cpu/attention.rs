@@ -6,7 +6,7 @@ use super::panel;
 use super::product::Number;
 use super::rows::{BroadcastView, Rows, Width};
 use super::tiles::for_each;
-use burn_backend::{DType, Shape};
+use burn::tensor::{DType, Shape};
 use burn_flex::FlexTensor;
 use pulp::{Arch, Simd, WithSimd};
 use reflux_ir::op;

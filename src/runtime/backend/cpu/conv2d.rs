@@ -3,7 +3,7 @@
 use super::matrix::Matrix;
 use super::panel;
 use super::tiles::{Tile, for_each, tiles};
-use burn_backend::{DType, Shape};
+use burn::tensor::{DType, Shape};
 use burn_flex::FlexTensor;
 use pulp::{Arch, Simd, WithSimd};
 use reflux_ir::op::Conv2d;

@@ -1,7 +1,7 @@
 //! Data movement that copies only what strides cannot express.
 
 use crate::strides::reshaped;
-use burn_backend::{DType, Shape};
+use burn::tensor::{DType, Shape};
 use burn_flex::{FlexTensor, Layout};
 
 /// `x` under another shape with the same number of elements: a view of the same memory if strides can express it, else a
@@ -53,7 +53,7 @@ pub fn concat(parts: &[FlexTensor], axis: usize) -> FlexTensor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn_backend::TensorData;
+    use burn::tensor::TensorData;
 
     fn numbers(shape: &[usize]) -> FlexTensor {
         let values: Vec<f32> = (0..shape.iter().product()).map(|i: usize| i as f32).collect();

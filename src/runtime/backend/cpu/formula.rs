@@ -5,7 +5,7 @@
 use super::functions::{self, binary, divide_by_rms, rotate, standardize, unary};
 use super::rows::{BroadcastView, Rows, Width};
 use crate::value::Value;
-use burn_backend::DType as BurnDType;
+use burn::tensor::DType as BurnDType;
 use burn_flex::{Flex, FlexTensor};
 use pulp::Arch;
 use reflux_ir::DType;

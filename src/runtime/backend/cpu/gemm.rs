@@ -8,7 +8,7 @@ use super::quantized::ScaleFactors;
 use super::rowwise::in_runs;
 use super::tiles::{for_each, tiles};
 use crate::value::Value;
-use burn_backend::{DType as BurnDType, Shape};
+use burn::tensor::{DType as BurnDType, Shape};
 use burn_flex::{Flex, FlexTensor};
 use pulp::Arch;
 use reflux_ir::op::{Arg, Body, Gemm, MatmulCodes, Op, Term};

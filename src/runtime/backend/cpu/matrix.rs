@@ -1,6 +1,6 @@
 //! Views of tensors as matrices, without copying.
 
-use burn_backend::Element;
+use burn::tensor::Element;
 use burn_flex::FlexTensor;
 use bytemuck::Pod;
 use std::ops::Range;

@@ -3,7 +3,7 @@
 use super::tiles::for_each;
 use crate::ops::quantized::Factor;
 use crate::value::burn_shape;
-use burn_backend::DType as BurnDType;
+use burn::tensor::DType as BurnDType;
 use burn_flex::{Flex, FlexTensor};
 use pulp::Arch;
 use reflux_ir::Fact;
@@ -137,7 +137,7 @@ mod tests {
     use crate::backend::BurnBackend;
     use crate::ops::quantized;
     use crate::value::Value;
-    use burn_backend::{Shape, TensorData};
+    use burn::tensor::{Shape, TensorData};
     use burn_flex::FlexDevice;
     use reflux_ir::DType;
     use reflux_ir::op::Quantize;

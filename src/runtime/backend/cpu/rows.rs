@@ -131,7 +131,7 @@ impl<'a> Rows<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn_backend::{Shape, TensorData};
+    use burn::tensor::{Shape, TensorData};
 
     fn tensor(shape: &[usize]) -> FlexTensor {
         let values: Vec<f32> = (0..shape.iter().product()).map(|i: usize| i as f32).collect();

@@ -5,7 +5,7 @@ use super::tiles::for_each;
 use crate::coded::Coded;
 use crate::quantize::quantize_rows;
 use crate::value::{Value, burn_shape};
-use burn_backend::DType as BurnDType;
+use burn::tensor::DType as BurnDType;
 use burn_flex::{Flex, FlexDevice, FlexTensor};
 use reflux_ir::op::{Arg, Op, Quantize, Term};
 use reflux_ir::{DType, Fact};

@@ -7,7 +7,7 @@ use crate::coded::Coded;
 use crate::liveness::{Instruction, Liveness};
 use crate::ops::{composed_op, elementwise, execute_op, fused, matrix};
 use crate::value::{Value, burn_shape};
-use burn_backend::{Shape, TensorData};
+use burn::tensor::{Shape, TensorData};
 use burn_flex::{Flex, FlexDevice, FlexTensor};
 use reflux_ir::op::{Arg, Binary, Body, Op, Quantize, Term, Unary};
 use reflux_ir::{DType as IrDType, Fact, text};

@@ -1,7 +1,7 @@
 //! Nearest-neighbour upsampling, one line at a time.
 
 use super::tiles::for_each;
-use burn_backend::{DType, Shape};
+use burn::tensor::{DType, Shape};
 use burn_flex::FlexTensor;
 
 /// The fewest elements of the result for which another thread pays off.

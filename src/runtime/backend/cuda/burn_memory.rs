@@ -5,10 +5,9 @@ use super::plan::Piece;
 use crate::RunError;
 use crate::coded::Coded;
 use crate::value::{Value, burn_shape};
-use burn_backend::Backend;
-use burn_backend::ops::{FloatTensorOps, IntTensorOps};
-use burn_backend::tensor::FloatTensor;
-use burn_backend::{DType, Shape, TensorMetadata};
+use burn::tensor::backend::Backend;
+use burn::tensor::ops::{FloatTensor, FloatTensorOps, IntTensorOps};
+use burn::tensor::{DType, Shape, TensorMetadata};
 use burn_cuda::{Cuda, CudaDevice};
 use reflux_ir::HostTensor;
 

@@ -95,7 +95,7 @@ mod tests {
     use super::*;
     use crate::backend::BurnBackend;
     use crate::ops::quantized;
-    use burn_backend::{DType, Shape, TensorData};
+    use burn::tensor::{DType, Shape, TensorData};
     use burn_flex::{Flex, FlexTensor};
 
     /// Reproducible codes, with the extreme ones frequent.
