@@ -5,6 +5,7 @@
 
 mod attention;
 mod autotune;
+mod blocks;
 mod burn_backend;
 mod burn_memory;
 mod cache;
