@@ -4,6 +4,8 @@
 mod model;
 #[path = "../common/passes.rs"]
 mod pass_lists;
+#[path = "../common/variants.rs"]
+mod variants;
 #[macro_use]
 #[path = "../common/snapshot.rs"]
 mod snapshot;
