@@ -4,13 +4,14 @@
 //! cargo run --release -p reflux-benches --bin synthesize -- flux-dev bf16 dev-bf16.safetensors
 //! ```
 //!
-//! The forms: `bf16` and `fp8` (with scales), one safetensors file with all networks under ComfyUI's prefixes; `q4_k` and the
+//! The configuration is a built-in one or that of a model's folder. The forms: `bf16` and `fp8` (with scales), one safetensors file with all networks under ComfyUI's prefixes; `q4_k` and the
 //! other block formats, a GGUF file of the transformer.
 
 use reflux::ir::{BlockFormat, DType, Fact, Program};
 use reflux::models::{Family, ModelConfig, Net};
 use std::fs::File;
 use std::io::{BufWriter, Result, Write};
+use std::path::Path;
 
 /// Bytes of noise; tensors repeat them, each from its own place on.
 const POOL: usize = 1 << 24;
@@ -35,10 +36,12 @@ impl Tensor {
 }
 
 fn main() {
-    let usage = "synthesize flux-dev|flux-schnell bf16|fp8|q8_0|q4_k|… FILE";
+    let usage = "synthesize flux-dev|flux-schnell|FOLDER bf16|fp8|q8_0|q4_k|… FILE";
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [config, form, path] = &args[..] else { panic!("{usage}") };
-    let model = ModelConfig::built_in(config).unwrap_or_else(|| panic!("{usage}"));
+    let model = ModelConfig::built_in(config).unwrap_or_else(|| {
+        ModelConfig::read(Path::new(config)).unwrap_or_else(|error| panic!("{error}; {usage}"))
+    });
     let file = File::create(path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let mut out = BufWriter::with_capacity(1 << 24, file);
     let family = model.family();

@@ -22,7 +22,8 @@ pub struct Configs {
 /// What describes a network.
 #[derive(Debug)]
 pub(crate) enum Described {
-    ByFile(ConfigFile),
+    /// A file, and the weights that are given in place of those that it belongs to, if it does not lie beside the network's own.
+    ByFile(ConfigFile, Option<Box<Weights>>),
     /// Nothing but its weights.
     ByWeights(Box<Weights>),
 }
@@ -45,8 +46,12 @@ impl Configs {
         let found = self.networks.iter().find(|(other, _)| *other == net);
         let (_, described) = found.expect("a family asks for its own networks");
         match described {
-            Described::ByFile(file) => {
-                let part = file.component(Some(net), &mut self.warnings)?;
+            Described::ByFile(file, weights) => {
+                let part: P = file.component(Some(net), &mut self.warnings)?;
+                let part = match weights {
+                    Some(weights) => part.of_variant(&|name| weights.shape(name).map(<[usize]>::to_vec)),
+                    None => part,
+                };
                 check(&part).map_err(|why| file.refused(why))?;
                 Ok(part)
             }

@@ -164,8 +164,12 @@ impl ModelFiles {
                 path.parent().filter(|folder| folder.ends_with(net.folder)).map(|folder| folder.join(CONFIG))
             }
         });
-        let of_model = self.folder.join(net.folder).join(CONFIG);
-        beside.into_iter().chain([of_model]).find(|path| path.symlink_metadata().is_ok())
+        beside.into_iter().chain([self.own_config(net)]).find(|path| path.symlink_metadata().is_ok())
+    }
+
+    /// Where the model's own configuration of `net` is, if it has one.
+    fn own_config(&self, net: &Net) -> PathBuf {
+        self.folder.join(net.folder).join(CONFIG)
     }
 
     /// The scheduler's configuration.
@@ -181,7 +185,13 @@ impl ModelFiles {
         self.check_parts()?;
         let described = |net: &&'static Net| {
             let described = match self.config_path(net) {
-                Some(path) => Described::ByFile(ConfigFile::open(&path)?),
+                Some(path) => {
+                    let is_replaced = self.parts.get(net).is_some() && path == self.own_config(net);
+                    let may_vary = is_replaced && net.architecture.settings.is_some();
+                    // Where they cannot be read, whoever opens them says so.
+                    let weights = may_vary.then(|| self.weights(net).ok()).flatten();
+                    Described::ByFile(ConfigFile::open(&path)?, weights.map(Box::new))
+                }
                 None => Described::ByWeights(Box::new(self.weights(net)?)),
             };
             Ok((*net, described))

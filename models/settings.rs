@@ -75,6 +75,12 @@ pub trait Component: DeserializeOwned {
     /// The wrong setting, and what it should be.
     fn check(&self) -> Result<(), String>;
 
+    /// The same for weights of these shapes that are given in place of its own: as the variant of the network that they are.
+    /// Where they differ in more, they are refused as weights of another network.
+    fn of_variant(self, _shape: ShapeOf) -> Self {
+        self
+    }
+
     /// The same derived from the shapes of weights, for networks whose
     /// [architecture](crate::Architecture::settings) allows it.
     ///

@@ -25,7 +25,8 @@ use std::collections::HashSet;
 ///   steps thus become one product per linear.
 ///
 /// Values with the same stem (`mod.0`, `mod.1`, …) are prepared as one tensor, side by side along the last axis.
-/// Views stay in the step, where they cost nothing; so does `dequantize`, whose result is larger than its input.
+/// Views stay in the step, where they cost nothing; so does `dequantize`, whose result is larger than its input, and which
+/// otherwise moves no further than to what reads its result.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Hoist {}

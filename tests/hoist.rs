@@ -4,7 +4,7 @@ use crate::common::passes::{NET, assert_settled, assert_unchanged, flux_dev_afte
 use reflux_ir::Rate;
 
 /// What leaves the step, by itself.
-const LEAVING: [(&str, &[&str], &str); 9] = [
+const LEAVING: [(&str, &[&str], &str); 10] = [
     (
         // Each in the stage in which it is known, and nothing in a later one; what a later stage reads, it is handed.
         "rates",
@@ -115,6 +115,17 @@ const LEAVING: [(&str, &[&str], &str); 9] = [
         "%q = linear %p, @w f32[4,4] : f32[2,4]
          %y = add %x, %q : f32[2,4]
          return %y, %q",
+    ),
+    (
+        // Numbers of codes are made where they are read, and not kept.
+        "codes_stay_codes",
+        &["%x : f32[1,32] latent", "%p : f32[1,32] prompt"],
+        "%v = dequantize @v q8_0[32,32] {dtype=f32} : f32[32,32]
+         %w = dequantize @w i8.row.f32[32,32] {dtype=f32} : f32[32,32]
+         %q = linear %p, %v : f32[1,32]
+         %r = linear %q, %w : f32[1,32]
+         %y = add %x, %r : f32[1,32]
+         return %y",
     ),
     (
         // Of a value of many rows, what few of them are made of still leaves.

@@ -4,7 +4,8 @@
 use crate::common::fixtures::{Fixture, assert_close, emoji, relative_l2, repo};
 use reflux_ir::op::Quantize;
 use reflux_ir::{
-    DType, Fact, Granularity, HostTensor, QuantizedTensor, WeightData, WeightError, WeightSource, text,
+    DType, Fact, Granularity, HostTensor, QuantizedTensor, WeightData, WeightError, WeightRows, WeightSource,
+    text,
 };
 use reflux_models::read_json;
 use reflux_models::weights::Weights;
@@ -474,6 +475,42 @@ fn codes_of_a_source_are_used_as_they_are() {
             other.codes.reverse();
             assert_ne!(evaluate(&x, &Codes(HashMap::from([("w", other)])), &body), computed, "{fact}");
         }
+    }
+}
+
+/// Numbers that are made row by row, and never as a whole.
+struct ByRows(HostTensor);
+
+impl WeightSource for ByRows {
+    fn weight(&self, _name: &str, _fact: &Fact) -> Result<WeightData, WeightError> {
+        unreachable!("rows are enough")
+    }
+
+    fn rows(&self, _name: &str, _fact: &Fact) -> Result<Option<WeightRows<'_>>, WeightError> {
+        let HostTensor { dtype, shape, bytes } = &self.0;
+        let row = bytes.len() / shape[0];
+        let write = move |first: usize, to: &mut [u8]| to.copy_from_slice(&bytes[first * row..][..to.len()]);
+        Ok(Some(WeightRows::new(Fact::new(*dtype, shape.clone()), write)))
+    }
+}
+
+#[test]
+fn what_is_quantized_row_by_row_is_quantized_as_a_whole() {
+    let x = HostTensor::from_f32([1], &[0.0]);
+    for dtype in [DType::F32, DType::BF16, DType::F16] {
+        for fact in weight_types(dtype, &[7, 300]) {
+            // In a type of its own, as files have them.
+            for stored in [DType::F32, DType::BF16] {
+                let dense = values(&fact.shape, 3).cast(stored);
+                let body = format!("%y = dequantize @w {fact} {{dtype=f32}} : f32[7,300]");
+                let whole = evaluate(&x, &given(&[("w", dense.clone())]), &body);
+                assert_eq!(evaluate(&x, &ByRows(dense), &body), whole, "{fact} of {stored}");
+            }
+        }
+        let dense = values(&[7, 300], 3).cast(dtype);
+        let body = format!("%y = mul @w {dtype}[7,300], 2.0 : {dtype}[7,300]");
+        let whole = evaluate(&x, &given(&[("w", dense.clone())]), &body);
+        assert_eq!(evaluate(&x, &ByRows(dense), &body), whole);
     }
 }
 

@@ -8,6 +8,7 @@ mod common {
     pub mod passes;
     #[macro_use]
     pub mod snapshot;
+    pub mod variants;
 }
 
 mod cli;

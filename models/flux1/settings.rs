@@ -114,6 +114,16 @@ impl Component for TransformerConfig {
     fn of_shapes(shape: ShapeOf) -> Result<Self, Untold> {
         config_of(shape)
     }
+
+    /// FLUX.1 Fill, Canny and Depth are FLUX.1-dev but for the channels that they read.
+    fn of_variant(self, shape: ShapeOf) -> Self {
+        let Ok(TransformerConfig { in_channels, .. }) = read_off(shape) else { return self };
+        let out = self.out();
+        match [out, control_channels(out), fill_channels(out)].contains(&in_channels) {
+            true => Self { in_channels, out_channels: Some(out), ..self },
+            false => self,
+        }
+    }
 }
 
 /// The channels per token that FLUX.1 Canny and Depth read: latents, and those of a control picture.

@@ -5,7 +5,7 @@ use super::change::Delta;
 use super::error::LoraError;
 use super::merge::merged;
 use crate::net::Net;
-use reflux_ir::{DType, Fact, HostTensor, WeightData, WeightError, WeightSource};
+use reflux_ir::{DType, Fact, HostTensor, WeightData, WeightError, WeightRows, WeightSource};
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::rc::Rc;
@@ -92,5 +92,10 @@ impl WeightSource for LoraWeights {
         let tensor =
             self.low_rank(beside, fact.unquantized().dtype).map_err(|error| unreadable(name, &error));
         tensor.map(WeightData::from)
+    }
+
+    fn rows(&self, name: &str, fact: &Fact) -> Result<Option<WeightRows<'_>>, WeightError> {
+        let is_own = name.ends_with(MERGED) || self.beside.contains_key(name);
+        if is_own { Ok(None) } else { self.base.rows(name, fact) }
     }
 }

@@ -122,6 +122,47 @@ fn codes_stay_codes() {
     assert_eq!(weights.coded("proj_out.weight"), None);
 }
 
+/// Whatever is read of a tensor, and in how many pieces: a part of a file's tensor, one of two parts, codes, numbers of another
+/// type.
+#[test]
+fn rows_are_those_of_the_whole() {
+    let format = BlockFormat::Q4_1;
+    let (plain, qkv) = (bfl(), "double_blocks.0.img_attn.qkv.weight");
+    let count = plain[qkv].1.iter().product::<usize>() / format.elements();
+    let mut random = fastrand::Rng::with_seed(2);
+    let blocks = format.random(count, 0.1, || random.u8(..));
+    let weights = with_blocks(plain, qkv, format, &blocks);
+    let name = "transformer_blocks.0.attn.to_k.weight";
+    let own = weights.tensor(name).unwrap();
+    let third = DType::Block(format).decode(&blocks)[own.len()..2 * own.len()].to_vec();
+    assert_eq!(own.to_f32(), third);
+    for name in [name, "norm_out.linear.weight", "norm_out.linear.bias", "proj_out.weight"] {
+        let whole = weights.tensor(name).unwrap();
+        let stored = weights.coded(name).into_iter();
+        let types = [DType::F32, DType::BF16, DType::F16].map(|dtype| Fact::new(dtype, whole.shape.clone()));
+        for fact in types.into_iter().chain(stored) {
+            let rows = weights.rows(name, &fact).unwrap().unwrap();
+            assert!(rows.fact().same_type(&fact), "{name} as {fact}");
+            let expected = match fact.dtype.is_float() {
+                true => whole.cast(fact.dtype).bytes,
+                false => blocks[blocks.len() / 3..blocks.len() / 3 * 2].to_vec(),
+            };
+            assert_eq!(
+                weights.weight(name, &fact).unwrap(),
+                WeightData::Dense(HostTensor::new(fact.dtype, whole.shape.clone(), expected.clone()))
+            );
+            let size = rows.row_bytes();
+            for count in [1, 3, 7] {
+                let mut found = vec![0; expected.len()];
+                for (piece, to) in found.chunks_mut(count * size).enumerate() {
+                    rows.write(piece * count, to);
+                }
+                assert!(found == expected, "{name} as {fact}, by {count}");
+            }
+        }
+    }
+}
+
 /// A matrix in e4m3 with a scale, by any of the spellings, is its codes times the scale.
 #[test]
 fn scaled_codes_are_multiplied_whatever_the_scale_is_called() {
@@ -143,6 +184,8 @@ fn scaled_codes_are_multiplied_whatever_the_scale_is_called() {
     let json = r#"{"format": "float8_e4m3fn"}"#;
     let header = format!(r#"{{"layers": {{"{module}": {json}}}}}"#);
     let header = HashMap::from([("_quantization_metadata".to_owned(), header)]);
+    let version = r#"{"format_version": "1.0"}"#.to_owned();
+    let version = HashMap::from([("_quantization_metadata".to_owned(), version)]);
     for (tensors, metadata) in [
         (with(vec![(format!("{module}.scale_weight"), scalar(0.125)), marker]), None),
         (
@@ -158,7 +201,7 @@ fn scaled_codes_are_multiplied_whatever_the_scale_is_called() {
                 (format!("{module}.weight_scale"), scalar(0.125)),
                 (format!("{module}.comfy_quant"), described(json)),
             ]),
-            None,
+            Some(version),
         ),
         (with(vec![(format!("{module}.weight_scale"), scalar(0.125))]), Some(header)),
     ] {

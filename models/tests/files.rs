@@ -1,6 +1,7 @@
 //! Where the parts of a model are looked for, and the errors for missing parts.
 
 use crate::common::{emoji, read, write};
+use reflux_models::weights::Weights;
 use reflux_models::{ModelConfig, ModelFiles, Parts, flux1};
 use std::fs;
 use std::path::Path;
@@ -57,6 +58,20 @@ fn what_is_no_model_is_told_apart() {
     );
     fs::write(empty.join("x.gguf"), "GGUF\x03\0\0\0").unwrap();
     assert!(fails(&empty.join("x.gguf")).contains("is incomplete"));
+    // A GGUF file may be the weights of a folder.
+    let model = copy();
+    let transformer = model.path().join("transformer");
+    for entry in fs::read_dir(&transformer).unwrap().map(|entry| entry.unwrap().path()) {
+        if !entry.ends_with("config.json") {
+            fs::remove_file(entry).unwrap();
+        }
+    }
+    let open = || Weights::open_for(&flux1::TRANSFORMER, &transformer);
+    assert!(open().unwrap_err().to_string().contains("contains no weights (.safetensors, .sft or .gguf)"));
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/gguf/flux-emoji-mixed.gguf");
+    fs::copy(fixture, transformer.join("flux-emoji-mixed.gguf")).unwrap();
+    let weights = open().unwrap();
+    assert!(weights.names().any(|name| weights.coded(name).is_some()));
 }
 
 /// All parts that are missing are named at once, and those that the index leaves out.

@@ -1,8 +1,7 @@
 //! How the bytes of stored tensors are numbers.
 
 use super::widen;
-use rayon::prelude::*;
-use reflux_ir::{BlockFormat, DType, Fact, Granularity, HostTensor, QuantizedTensor, Scales, WeightData};
+use reflux_ir::{BlockFormat, DType, Fact, Granularity, Scales};
 use safetensors::Dtype;
 use std::fmt;
 use std::ops::Range;
@@ -54,16 +53,6 @@ impl TensorEncoding {
                 .checked_mul(format.bytes()),
             Self::Scaled { .. } => Some(elements),
             Self::Looked(_) => elements.is_multiple_of(2).then_some(elements / 2),
-        }
-    }
-
-    /// How many elements have so many bytes.
-    pub fn elements(&self, bytes: usize) -> usize {
-        match self {
-            Self::Elements(dtype) => bytes * 8 / dtype.bitsize(),
-            Self::Blocks(format) => bytes / format.bytes() * format.elements(),
-            Self::Scaled { .. } => bytes,
-            Self::Looked(_) => bytes * 2,
         }
     }
 
@@ -136,37 +125,36 @@ impl TensorEncoding {
         .filter(|fact| fact.fault().is_none())
     }
 
-    /// The codes of a tensor of type `fact`, which is [`coded`](Self::coded), from all of its bytes.
-    pub fn codes(&self, fact: &Fact, bytes: Vec<u8>) -> WeightData {
-        let scales = match self {
+    /// The scales of the codes of a tensor that is [`coded`](Self::coded); blocks have theirs among their bytes.
+    pub fn scales(&self) -> Vec<f32> {
+        match self {
             Self::Scaled { scales: Factors::One(scale), .. } => vec![*scale],
             Self::Scaled { scales: Factors::Rows(scales), .. } => scales.clone(),
             Self::Elements(_) => vec![1.0],
-            Self::Blocks(_) | Self::Looked(_) => {
-                return HostTensor::new(fact.dtype, fact.shape.to_vec(), bytes).into();
-            }
-        };
-        QuantizedTensor { fact: fact.clone(), codes: bytes, scales, zeros: Vec::new() }.into()
+            Self::Blocks(_) | Self::Looked(_) => Vec::new(),
+        }
     }
 
     /// The numbers of `part`, whole rows of `width` elements from row `first` on, computed in f32, as the bytes of `dtype`.
     pub fn decode(&self, part: &[u8], first: usize, width: usize, dtype: DType, numbers: &mut [u8]) {
         let row_bytes = self.bytes(width).expect("parts are whole rows");
-        let rows = numbers.par_chunks_mut(dtype.bytes() * width).zip(part.par_chunks(row_bytes)).enumerate();
-        // Small rows are decoded by one thread together.
-        let rows = rows.with_min_len((1 << 15) / width + 1);
-        rows.for_each_init(
-            || vec![0.0; width],
-            |decoded, (row, (numbers, bytes))| {
-                self.decode_row(bytes, first + row, decoded);
-                (dtype.codec().encode)(decoded, numbers);
-            },
-        );
+        let mut decoded = vec![0.0; width];
+        let rows = numbers.chunks_mut(dtype.bytes() * width).zip(part.chunks(row_bytes));
+        for (row, (numbers, bytes)) in rows.enumerate() {
+            self.decode_row(bytes, first + row, &mut decoded);
+            (dtype.codec().encode)(&decoded, numbers);
+        }
     }
 
     fn decode_row(&self, bytes: &[u8], row: usize, numbers: &mut [f32]) {
         match self {
-            Self::Elements(dtype) => unreachable!("{dtype:?} is copied or widened"),
+            Self::Elements(codes) if widen::codes(*codes).is_some() => {
+                let value = value_of(*codes);
+                numbers.iter_mut().zip(bytes).for_each(|(y, &code)| *y = value(code));
+            }
+            Self::Elements(_) => {
+                self.float().expect("others are not read").decode_into(bytes, numbers);
+            }
             Self::Blocks(format) => (format.codec().decode)(bytes, numbers),
             Self::Scaled { codes, scales } => {
                 let scale = match scales {

@@ -15,7 +15,7 @@ pub enum WeightsError {
     Unreadable { path: PathBuf, source: std::io::Error },
 
     /// A folder without weights.
-    #[error("{} contains no .safetensors file; give a folder or file that does", folder.display())]
+    #[error("{} contains no weights (.safetensors, .sft or .gguf); give a folder or file that does", folder.display())]
     Empty { folder: PathBuf },
 
     /// A folder with only an unfinished file.
@@ -138,4 +138,15 @@ pub enum WeightsError {
     /// Weights of another model.
     #[error(transparent)]
     Mismatch(#[from] Box<WeightsMismatch>),
+}
+
+impl WeightsError {
+    /// Whether there are just no weights, as where somebody has a configuration alone.
+    pub fn is_absence(&self) -> bool {
+        match self {
+            Self::Empty { .. } => true,
+            Self::Unreadable { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+            _ => false,
+        }
+    }
 }

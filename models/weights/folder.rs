@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 /// What is between an index's stem and its variant.
 const INDEX: &str = ".safetensors.index.";
 
-/// Extensions of safetensors files; the second is what Black Forest Labs called them at first.
-const EXTENSIONS: [&str; 2] = [".safetensors", ".sft"];
+/// Extensions of files of weights; the second is what Black Forest Labs called safetensors at first.
+const EXTENSIONS: [&str; 3] = [".safetensors", ".sft", ".gguf"];
 
 /// The names of weight files of diffusers and transformers.
 const DEFAULTS: [&str; 2] = ["diffusion_pytorch_model", "model"];
@@ -147,18 +147,13 @@ pub(super) fn choose(folder: &Path) -> Result<Choice, WeightsError> {
     }
 }
 
-/// What to say of a folder without weights. A pickle and files of other formats are opened, so as to be refused by name.
+/// What to say of a folder without weights.
 fn nothing(folder: &Path, entries: &[PathBuf]) -> WeightsError {
     let folder = folder.to_owned();
     let extension =
         |path: &Path| path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
     if let Some(path) = entries.iter().find(|path| is_pickle(path)) {
         return WeightsError::Pickle { path: path.clone() };
-    }
-    if let Some(path) = entries.iter().find(|path| extension(path) == "gguf")
-        && let Err(error) = super::file::MappedFile::open(path)
-    {
-        return error;
     }
     match entries.iter().find(|path| UNFINISHED.contains(&extension(path).as_str())) {
         Some(path) => WeightsError::Unfinished { folder, name: file_name(path).to_owned() },

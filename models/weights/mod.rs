@@ -39,7 +39,7 @@ use file::{MappedFile, Opened};
 use header::{Metadata, Tensor};
 use layout::{LAYOUTS, Membership, Naming, examples};
 use rayon::prelude::*;
-use reflux_ir::{BlockFormat, Fact, HostTensor, WeightData, WeightError, WeightSource};
+use reflux_ir::{BlockFormat, Fact, HostTensor, WeightData, WeightError, WeightRows, WeightSource};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use stored::Stored;
@@ -277,10 +277,10 @@ fn unsound(format: BlockFormat, blocks: &[u8]) -> Option<usize> {
 
 impl WeightSource for Weights {
     fn weight(&self, name: &str, fact: &Fact) -> Result<WeightData, WeightError> {
-        let view = self.get(name)?;
-        if fact.is_coded() && view.encoding.coded(view.shape).is_some_and(|coded| coded.same_type(fact)) {
-            return Ok(view.encoding.codes(fact, view.to_bytes()));
-        }
-        Ok(view.reading_codes_as(fact.unquantized().dtype).to_tensor().into())
+        Ok(self.get(name)?.rows_as(fact).into())
+    }
+
+    fn rows(&self, name: &str, fact: &Fact) -> Result<Option<WeightRows<'_>>, WeightError> {
+        Ok(Some(self.get(name)?.rows_as(fact)))
     }
 }

@@ -1,13 +1,8 @@
-//! A tensor in place, and copies of it.
+//! A tensor in place, and its rows as a program reads them.
 
 use super::encoding::TensorEncoding;
 use super::stored::Stored;
-use super::widen;
-use rayon::prelude::*;
-use reflux_ir::{DType, HostTensor};
-
-/// Bytes that one thread copies: reading from the file, and memory that is new, is what takes the time.
-const SHARE: usize = 1 << 20;
+use reflux_ir::{DType, Fact, HostTensor, WeightRows};
 
 /// A tensor in a mapped file.
 #[derive(Clone, Debug)]
@@ -26,83 +21,92 @@ impl<'a> WeightView<'a> {
         Self { dtype, shape: &stored.shape, parts, encoding: &stored.encoding }
     }
 
-    /// The same, but that codes are read as numbers of `dtype`, if that is a float: what is wanted, without a copy in f32.
-    pub(super) fn reading_codes_as(mut self, dtype: DType) -> Self {
-        let is_decoded = !matches!(self.encoding, TensorEncoding::Elements(_));
-        if is_decoded && dtype.is_float() {
-            self.dtype = dtype;
-        }
-        self
-    }
-
-    /// A copy of its bytes as stored.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut copy = vec![0; self.parts.iter().map(|part| part.len()).sum()];
-        self.each_part(
-            &mut copy,
-            |bytes| bytes,
-            |part, to| {
-                let pieces = to.par_chunks_mut(SHARE).zip(part.par_chunks(SHARE));
-                pieces.for_each(|(to, from)| to.copy_from_slice(from));
-            },
-        );
-        copy
-    }
-
     /// A copy of the tensor's numbers in its type.
     pub fn to_tensor(&self) -> HostTensor {
-        let copy = match self.encoding {
-            TensorEncoding::Elements(dtype) => match widen::codes(*dtype) {
-                None => self.to_bytes(),
-                Some(codes) => {
-                    let mut copy = vec![0; self.size()];
-                    self.each_part(
-                        &mut copy,
-                        |bytes| 2 * bytes,
-                        |part, to| widen::widen(codes, part, to, SHARE),
-                    );
-                    copy
-                }
-            },
-            TensorEncoding::Blocks(_) | TensorEncoding::Scaled { .. } | TensorEncoding::Looked(_) => {
-                self.decoded()
-            }
-        };
-        HostTensor::new(self.dtype, self.shape.to_vec(), copy)
+        let bytes = self.clone().rows_in(self.dtype).to_bytes();
+        HostTensor::new(self.dtype, self.shape.to_vec(), bytes)
     }
 
-    /// The bytes of its numbers, from codes.
-    fn decoded(&self) -> Vec<u8> {
-        let mut copy = vec![0; self.size()];
-        let mut row = 0;
-        let size = |bytes| self.dtype.host_bytes(self.encoding.elements(bytes));
-        self.each_part(&mut copy, size, |part, to| {
-            let elements = self.encoding.elements(part.len());
-            // A vector is a row, or its blocks would be divided.
-            let width = if self.shape.len() < 2 { elements } else { self.shape[1..].iter().product() };
-            self.encoding.decode(part, row, width, self.dtype, to);
-            row += elements / width.max(1);
+    /// Its rows as a program reads them that knows the tensor as `fact`: the codes, if they are stored as just these; numbers of
+    /// that type; and, if other codes are to be made of them, numbers of the view's own type.
+    pub(super) fn rows_as(self, fact: &Fact) -> WeightRows<'a> {
+        let coded = self.encoding.coded(self.shape).filter(|coded| fact.is_coded() && coded.same_type(fact));
+        if let Some(coded) = coded {
+            let scales = self.encoding.scales();
+            return WeightRows::coded(coded, scales, move |first, to| self.copy_rows(first, to));
+        }
+        let dtype = if fact.is_coded() || !fact.dtype.is_float() { self.dtype } else { fact.dtype };
+        self.rows_in(dtype)
+    }
+
+    /// Its rows as numbers of `dtype`.
+    fn rows_in(self, dtype: DType) -> WeightRows<'a> {
+        let fact = Fact::new(dtype, self.shape.to_vec());
+        match self.encoding.float() == Some(dtype) {
+            true => WeightRows::new(fact, move |first, to| self.copy_rows(first, to)),
+            false => WeightRows::new(fact, move |first, to| self.decode_rows(dtype, first, to)),
+        }
+    }
+
+    /// Elements of a row. A vector is one, or its blocks would be divided.
+    fn width(&self) -> usize {
+        let rows = if self.shape.len() < 2 { 0..self.shape.len() } else { 1..self.shape.len() };
+        self.shape[rows].iter().product()
+    }
+
+    /// Copies the rows from `first` on as they are stored.
+    fn copy_rows(&self, first: usize, to: &mut [u8]) {
+        let size = self.stored_row();
+        self.each_piece(first, size, to, |_, from, to| to.copy_from_slice(from));
+    }
+
+    /// Writes the rows from `first` on as the bytes of numbers of `dtype`.
+    fn decode_rows(&self, dtype: DType, first: usize, to: &mut [u8]) {
+        let width = self.width();
+        self.each_piece(first, dtype.host_bytes(width), to, |row, from, to| {
+            // Of a vector in several pieces a piece is less than a row.
+            let width = width.min(to.len() / dtype.bytes());
+            self.encoding.decode(from, row, width, dtype, to);
         });
-        copy
     }
 
-    /// Bytes of its numbers.
-    fn size(&self) -> usize {
-        self.dtype.host_bytes(self.shape.iter().product())
+    /// The bytes of a row as it is stored.
+    fn stored_row(&self) -> usize {
+        self.encoding.bytes(self.width()).expect("rows end where bytes do")
     }
 
-    /// Runs `make` on each part and on its place in `whole`, of which it takes `size` bytes for its own.
-    fn each_part(
+    /// Runs `make` on each piece of the rows from `first` on that lies in one part, with the number of its first row, and on its
+    /// place in `to`, where a row takes `size` bytes.
+    fn each_piece(
         &self,
-        whole: &mut [u8],
-        size: impl Fn(usize) -> usize,
-        mut make: impl FnMut(&[u8], &mut [u8]),
+        first: usize,
+        size: usize,
+        mut to: &mut [u8],
+        make: impl Fn(usize, &[u8], &mut [u8]),
     ) {
-        let mut rest = whole;
+        if self.shape.len() < 2 {
+            let (whole, stored) = (to.len(), self.parts.iter().map(|part| part.len()).sum::<usize>());
+            for part in &self.parts {
+                let share = whole * part.len() / stored.max(1);
+                let (here, rest) = std::mem::take(&mut to).split_at_mut(share);
+                if !here.is_empty() {
+                    make(0, part, here);
+                }
+                to = rest;
+            }
+            return;
+        }
+        let stored = self.stored_row();
+        let (mut row, mut start) = (first, 0);
         for part in &self.parts {
-            let (to, after) = rest.split_at_mut(size(part.len()));
-            rest = after;
-            make(part, to);
+            let end = start + part.len() / stored.max(1);
+            if row < end && !to.is_empty() {
+                let count = (end - row).min(to.len() / size);
+                let (here, rest) = std::mem::take(&mut to).split_at_mut(count * size);
+                make(row, &part[(row - start) * stored..][..count * stored], here);
+                (row, to) = (row + count, rest);
+            }
+            start = end;
         }
     }
 }

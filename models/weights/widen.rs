@@ -1,7 +1,6 @@
 //! Conversion of 8-bit floats to bf16, which represents all of their values exactly.
 
 use half::{bf16, f16};
-use rayon::prelude::*;
 use reflux_ir::dtype::f8e4m3;
 use safetensors::Dtype;
 use std::sync::LazyLock;
@@ -24,15 +23,6 @@ pub(super) fn codes(dtype: Dtype) -> Option<&'static CodeTable> {
 
 fn table(decode: impl Fn(u8) -> f32) -> CodeTable {
     std::array::from_fn(|code| bf16::from_f32(decode(code as u8)).to_bits())
-}
-
-/// Writes the little-endian bf16 of each code; `to` has two bytes for each.
-pub(super) fn widen(codes: &CodeTable, from: &[u8], to: &mut [u8], share: usize) {
-    to.par_chunks_mut(2 * share).zip(from.par_chunks(share)).for_each(|(to, from)| {
-        for (to, &code) in to.as_chunks_mut().0.iter_mut().zip(from) {
-            *to = codes[usize::from(code)].to_le_bytes();
-        }
-    });
 }
 
 #[cfg(test)]
@@ -76,16 +66,5 @@ mod tests {
             }
         }
         assert_eq!((number(e4m3s[0x7e]), number(e5m2s[0x7b])), (448.0, 57344.0));
-    }
-
-    #[test]
-    fn codes_are_widened_in_order() {
-        let from: Vec<u8> = (0..=u8::MAX).cycle().take(1000).collect();
-        let mut to = vec![0; 2000];
-        let [e4m3s, _] = tables();
-        widen(e4m3s, &from, &mut to, 64);
-        for (code, bits) in from.iter().zip(to.as_chunks().0) {
-            assert_eq!(u16::from_le_bytes(*bits), e4m3s[usize::from(*code)]);
-        }
     }
 }

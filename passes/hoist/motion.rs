@@ -81,6 +81,7 @@ impl CodeMotion {
             }
         }
         keep_cheap(graph, &order, &mut known, &mut motion.stays);
+        move_to_readers(graph, &order, &mut known);
         let is_read = |id: &ValueId| known.contains_key(id) && is_read_by_step(graph, *id, &known);
         motion.frontier = order.iter().copied().filter(is_read).collect();
         motion.leaving = order
@@ -249,6 +250,18 @@ fn keep_cheap(
         }
         if known.len() == before {
             return;
+        }
+    }
+}
+
+/// Computes numbers of codes where they are first read: from an earlier stage on they would be kept, in more memory than the
+/// codes.
+fn move_to_readers(graph: &Graph, order: &[ValueId], known: &mut BTreeMap<ValueId, (How, Rate)>) {
+    for &id in order.iter().rev().filter(|&&id| matches!(graph[id].op, Op::Dequantize(_))) {
+        let readers = graph.users(id).filter_map(|user| known.get(&user)).map(|(_, rate)| *rate);
+        let (Some(first), false) = (readers.min(), is_read_by_step(graph, id, known)) else { continue };
+        if let Some((_, rate)) = known.get_mut(&id) {
+            *rate = first.max(*rate);
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::number;
 use crate::Error;
 use crate::pipeline::{Image, ReferenceSize, Request};
+use reflux_models::Condition;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,7 +39,33 @@ enum ReferenceSizeArg {
     Own,
 }
 
+/// A request with the pictures that such a model needs, where none are given: nothing is to be seen in them. `reference` is the
+/// size of a reference, width and height, if there is to be one.
+pub fn blank(condition: Condition, [width, height]: [usize; 2], reference: Option<[usize; 2]>) -> Request {
+    let image = || Some(Arc::new(Image::white(width, height)));
+    let reference_image = reference.map(|[width, height]| Arc::new(Image::white(width, height)));
+    let request = Request { reference_image, reference_size: ReferenceSize::Own, ..Request::default() };
+    match condition {
+        Condition::None => request,
+        Condition::Control => Request { control_image: image(), ..request },
+        Condition::Masked => Request { init_image: image(), mask_image: image(), ..request },
+    }
+}
+
 impl PictureArgs {
+    /// The first of the options that is given.
+    pub fn given(&self) -> Option<&'static str> {
+        let options = [
+            ("--init-image", self.init_image.is_some()),
+            ("--strength", self.strength.is_some()),
+            ("--mask-image", self.mask_image.is_some()),
+            ("--control-image", self.control_image.is_some()),
+            ("--reference-image", self.reference_image.is_some()),
+            ("--reference-size", self.reference_size.is_some()),
+        ];
+        options.into_iter().find_map(|(option, is_given)| is_given.then_some(option))
+    }
+
     /// The place of the picture that metadata calls `key`.
     ///
     /// # Panics

@@ -196,9 +196,12 @@ impl ModelArg {
     /// has any: configurations alone are a model here too.
     pub fn lower_in(&self, net: &'static Net, sizes: &Sizes, dtype: DType) -> Result<Program, Error> {
         let mut program = self.config.lower(net, sizes, dtype)?;
-        let weights = self.files.as_ref().and_then(|files| files.weights(net).ok());
-        if let Some(weights) = weights {
-            weights.read_as_stored(&mut program);
+        match self.files.as_ref().map(|files| files.weights(net)) {
+            Some(Ok(weights)) => weights.read_as_stored(&mut program),
+            Some(Err(error)) if !error.is_absence() => {
+                say(format_args!("warning: {error}; how weights are stored is left out of account here"))
+            }
+            Some(Err(_)) | None => {}
         }
         Ok(program)
     }

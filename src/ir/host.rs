@@ -1,6 +1,6 @@
 //! Tensors in host memory: inputs, results and weights of programs.
 
-use crate::{DType, Fact, QuantizedTensor};
+use crate::{DType, Fact, QuantizedTensor, WeightRows};
 
 /// A dense row-major tensor in host memory.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,6 +66,12 @@ pub trait WeightSource {
     /// The tensor `name`, which the program reads as `fact`: quantized in exactly that type, or dense in any dtype, which the
     /// executor casts, and quantizes if the program reads codes.
     fn weight(&self, name: &str, fact: &Fact) -> Result<WeightData, WeightError>;
+
+    /// The same, not read yet, if this source can make it row by row: then without a copy in memory on the way to a device.
+    fn rows(&self, name: &str, fact: &Fact) -> Result<Option<WeightRows<'_>>, WeightError> {
+        let _ = (name, fact);
+        Ok(None)
+    }
 }
 
 /// A weight from a [`WeightSource`].
@@ -84,6 +90,16 @@ impl From<HostTensor> for WeightData {
 impl From<QuantizedTensor> for WeightData {
     fn from(tensor: QuantizedTensor) -> Self {
         Self::Quantized(tensor)
+    }
+}
+
+impl From<WeightRows<'_>> for WeightData {
+    fn from(rows: WeightRows<'_>) -> Self {
+        let (fact, bytes) = (rows.fact().clone(), rows.to_bytes());
+        if !fact.is_quantized() {
+            return HostTensor::new(fact.dtype, fact.shape.to_vec(), bytes).into();
+        }
+        QuantizedTensor { fact, codes: bytes, scales: rows.scales().to_vec(), zeros: Vec::new() }.into()
     }
 }
 

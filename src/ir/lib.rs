@@ -57,6 +57,7 @@ mod scope;
 mod shape;
 pub mod text;
 mod verify;
+mod weight_rows;
 pub mod words;
 
 pub use advice::Advice;
@@ -77,3 +78,4 @@ pub use scales::{Granularity, Scales, UnknownScales};
 pub use scope::{Builder, Scope};
 pub use shape::Shape;
 pub use verify::{VerifyError, Violation, verify};
+pub use weight_rows::WeightRows;

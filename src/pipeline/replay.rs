@@ -5,7 +5,7 @@ use super::diffusion::DiffusionPipeline;
 use super::initial::InitialLatents;
 use super::networks::Networks;
 use super::noise::Draws;
-use super::pictures::Start;
+use super::pictures::Pictures;
 use super::report::{Event, Record};
 use super::request::Request;
 use super::resolved::Resolved;
@@ -20,13 +20,15 @@ pub(crate) struct Replay {
     networks: Networks,
     request: Resolved,
     schedule: Schedule,
+    /// What is drawn from, encoded.
+    pictures: Pictures,
     /// The noise of the request.
     pub noise: HostTensor,
     conditioning: Conditioning,
 }
 
 impl Replay {
-    /// The first picture of `request`. Its prompt is encoded here. The LoRAs that `passes` name, which are to run on the
+    /// The first picture of `request`. Its prompt and the pictures that it is drawn from are encoded here. The LoRAs that `passes` name, which are to run on the
     /// programs, are those of the pictures.
     pub fn new(pipeline: DiffusionPipeline, request: &Request, passes: &mut Pipeline) -> Result<Self, Error> {
         let request = request.resolve(pipeline.defaults(), pipeline.config())?;
@@ -34,15 +36,20 @@ impl Replay {
         let schedule = request.schedule(networks.config());
         networks.run_at(schedule.as_ref().ok());
         networks.settle_loras(passes)?;
-        networks.check_memory(|net| request.needed(net))?;
-        let (schedule, model) = (schedule?, networks.config());
-        let draws = Draws::new(request.seed, model, networks.dtype());
-        let noise = InitialLatents::of(&request, model, draws)?.next();
         let mut nothing = |_: Event| {};
         let mut record = Record::new(&mut nothing);
+        if request.needs_encoder() {
+            networks.open_encoder(&mut record)?;
+        }
+        networks.check_memory(|net| request.needed(net))?;
+        let schedule = schedule?;
+        let mut draws = Draws::new(request.seed, networks.config(), networks.dtype());
+        let pictures = Pictures::encode(&request, &mut networks, &mut draws, &mut record)?;
+        let noise = InitialLatents::of(&request, networks.config(), draws)?.next();
         let encoded = prompts.encode(0, &mut networks, &request, &mut record)?;
-        let conditioning = encoded.of(0).expect("there is a prompt").clone();
-        Ok(Self { networks, request, schedule, noise, conditioning })
+        let mut conditioning = encoded.of(0).expect("there is a prompt").clone();
+        conditioning.extend(pictures.inputs(request.sizes_of(networks.family().denoiser()).batch));
+        Ok(Self { networks, request, schedule, pictures, noise, conditioning })
     }
 
     /// The transformer's program before any passes.
@@ -58,11 +65,11 @@ impl Replay {
 
     /// The latents after the last step, with `program` as the transformer, starting from `noise`.
     pub fn latents(&mut self, program: &Program, noise: HostTensor) -> Result<HostTensor, Error> {
-        let Self { networks, request, schedule, conditioning, .. } = self;
+        let Self { networks, request, schedule, pictures, conditioning, .. } = self;
         let net = networks.family().denoiser();
         networks.replace(net, request.sizes_of(net), program.clone());
         let mut nothing = |_: Event| {};
-        let start = Start { latents: noise, kept: None };
+        let start = pictures.start(noise, schedule);
         denoise(networks, start, &*conditioning, schedule, request, 0, &mut Record::new(&mut nothing))
     }
 }

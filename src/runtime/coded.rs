@@ -1,6 +1,7 @@
 //! Quantized values on a backend.
 
-use crate::backend::BurnBackend;
+use crate::RunError;
+use crate::backend::{BurnBackend, Loader};
 use crate::value::{Value, burn_dtype, burn_shape, int_dtype};
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
@@ -38,25 +39,56 @@ impl<B: BurnBackend> Coded<B> {
         mut upload: impl FnMut(TensorData) -> Result<Value<B>, E>,
     ) -> Result<Self, E> {
         let fact = host.fact;
-        let mut shape = fact.shape.to_vec();
         let codes = if B::PACKS && is_packed(&fact) {
-            *shape.last_mut().expect("it has columns") /= 2;
-            packed(&host.codes)
+            let mut codes = vec![0; host.codes.len() / 2];
+            pack(&host.codes, &mut codes);
+            codes
         } else {
             host.codes
         };
-        let codes = TensorData::from_bytes_vec(codes, burn_shape(&shape), burn_dtype(fact.dtype));
-        let codes = upload(codes)?.int(device);
-        let scales = fact.scales.expect("a quantized value has scales");
-        let grid = scales.grid(&fact.shape);
+        let codes = TensorData::from_bytes_vec(codes, codes_shape::<B>(&fact), burn_dtype(fact.dtype));
+        let codes = upload(codes)?;
+        Self::with_codes(codes, &fact, host.scales, host.zeros, device, upload)
+    }
+
+    /// The codes of a tensor of type `fact` on the device, where `loader` places them; `write` makes those of the rows from one
+    /// on, a byte for each.
+    pub fn place(
+        fact: &Fact,
+        loader: &mut dyn Loader<B>,
+        write: &mut dyn FnMut(usize, &mut [u8]),
+    ) -> Result<Value<B>, RunError> {
+        let (shape, dtype, columns) = (codes_shape::<B>(fact), burn_dtype(fact.dtype), fact.shape.columns());
+        if !(B::PACKS && is_packed(fact)) {
+            return loader.place(shape, dtype, columns, write);
+        }
+        let mut codes = Vec::new();
+        loader.place(shape, dtype, columns / 2, &mut |first, to| {
+            codes.resize(2 * to.len(), 0);
+            write(first, &mut codes);
+            pack(&codes, to);
+        })
+    }
+
+    /// A tensor of type `fact` whose codes are on the device, with scales and zero points by `upload`.
+    pub fn with_codes<E>(
+        codes: Value<B>,
+        fact: &Fact,
+        scales: Vec<f32>,
+        zeros: Vec<f32>,
+        device: &B::Device,
+        mut upload: impl FnMut(TensorData) -> Result<Value<B>, E>,
+    ) -> Result<Self, E> {
+        let of = fact.scales.expect("a quantized value has scales");
+        let grid = of.grid(&fact.shape);
         let mut floats = |values: Vec<f32>| {
             let data = TensorData::new(values, grid);
-            let is_narrow = B::PACKS && matches!(scales.per, Granularity::Group(_));
-            let data = if is_narrow { data.convert_dtype(burn_dtype(scales.dtype)) } else { data };
+            let is_narrow = B::PACKS && matches!(of.per, Granularity::Group(_));
+            let data = if is_narrow { data.convert_dtype(burn_dtype(of.dtype)) } else { data };
             upload(data).map(|value| value.float(device))
         };
-        let zeros = if host.zeros.is_empty() { None } else { Some(floats(host.zeros)?) };
-        Ok(Self { codes, scales: floats(host.scales)?, zeros })
+        let zeros = if zeros.is_empty() { None } else { Some(floats(zeros)?) };
+        Ok(Self { codes: codes.int(device), scales: floats(scales)?, zeros })
     }
 }
 
@@ -65,8 +97,19 @@ fn is_packed(fact: &Fact) -> bool {
     fact.dtype.bits() == 4 && fact.shape.last().is_some_and(|columns| columns.is_multiple_of(2))
 }
 
-fn packed(codes: &[u8]) -> Vec<u8> {
-    codes.par_chunks_exact(2).with_min_len(1 << 16).map(|pair| pair[0] | pair[1] << 4).collect()
+/// The shape in which codes of a type are stored.
+fn codes_shape<B: BurnBackend>(fact: &Fact) -> Shape {
+    let mut shape = fact.shape.to_vec();
+    if B::PACKS && is_packed(fact) {
+        *shape.last_mut().expect("it has columns") /= 2;
+    }
+    burn_shape(&shape)
+}
+
+/// Writes two neighbours to a byte each, the first to its lower half.
+fn pack(codes: &[u8], to: &mut [u8]) {
+    let pairs = codes.par_chunks_exact(2).with_min_len(1 << 16);
+    to.par_iter_mut().with_min_len(1 << 16).zip(pairs).for_each(|(to, pair)| *to = pair[0] | pair[1] << 4);
 }
 
 /// `rows` rows of `columns` 4-bit codes, packed or not, as one byte each.
@@ -89,7 +132,9 @@ mod tests {
     #[test]
     fn what_is_packed_is_unpacked() {
         let codes: Vec<u8> = (0..48).map(|i| i * 7 % 16).collect();
-        let pairs = TensorData::from_bytes_vec(packed(&codes), Shape::new([4, 6]), burn_dtype(DType::U4));
+        let mut halves = vec![0; 24];
+        pack(&codes, &mut halves);
+        let pairs = TensorData::from_bytes_vec(halves, Shape::new([4, 6]), burn_dtype(DType::U4));
         let pairs = Value::<Flex>::of(pairs, &FlexDevice).int(&FlexDevice);
         let fact = Fact::new(DType::I32, [4, 12]);
         let found = Value::<Flex>::Int(unpacked::<Flex>(pairs, [4, 12])).download(&fact, "test").unwrap();

@@ -1,16 +1,15 @@
 //! Runs a program on one backend, op by op, or graph by graph where the backend can.
 
 use crate::backend::{BurnBackend, GraphRunner, Kept, Loader, Loading, Unplanned};
-use crate::coded::Coded;
 use crate::execute::Execute;
 use crate::liveness::{Instruction, Liveness, Slot};
 use crate::ops::execute;
-use crate::value::{Value, host_data};
-use crate::{Profile, RunError, quantize};
-use reflux_ir::op::{Op, Quantize};
+use crate::value::Value;
+use crate::weight::load_weight;
+use crate::{Profile, RunError};
+use reflux_ir::op::Op;
 use reflux_ir::{
-    Declaration, Fact, Graph, HostTensor, Name, Patch, Program, QuantizedError, QuantizedTensor, Rate, Stage,
-    ValueId, WeightData, WeightError, WeightSource, words,
+    Declaration, Fact, Graph, HostTensor, Name, Patch, Program, Rate, Stage, ValueId, WeightSource, words,
 };
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -465,55 +464,6 @@ fn runner<B: BurnBackend>(
         }
         Err(Unplanned::Failed(error)) => Err(error),
     }
-}
-
-/// The weight `tensor` as a value of type `fact`. Codes of a dense tensor are computed in the dtype of their scales.
-fn load_weight<B: BurnBackend>(
-    source: &dyn WeightSource,
-    tensor: &str,
-    fact: &Fact,
-    loader: &mut dyn Loader<B>,
-    device: &B::Device,
-) -> Result<Value<B>, RunError> {
-    let start = Instant::now();
-    let data = source.weight(tensor, fact)?;
-    let read = start.elapsed();
-    let mut upload = |codes: QuantizedTensor| {
-        Coded::upload_by(codes, device, |codes| loader.upload(codes)).map(Value::Quantized)
-    };
-    let value = match data {
-        WeightData::Quantized(codes) if codes.fact.same_type(fact) => {
-            let unreadable = |error: QuantizedError| WeightError::Unreadable {
-                name: tensor.to_owned(),
-                why: error.to_string(),
-            };
-            codes.check().map_err(unreadable)?;
-            upload(codes)?
-        }
-        WeightData::Quantized(codes) => {
-            let (expected, found) = (fact.clone(), codes.fact);
-            return Err(RunError::WeightCodes { name: tensor.to_owned(), expected, found });
-        }
-        WeightData::Dense(dense) => {
-            let dense = converted(tensor, dense, fact)?;
-            match Quantize::of_weight(fact) {
-                Some(rule) => upload(quantize(&dense, &rule))?,
-                None => loader.upload(host_data(dense))?,
-            }
-        }
-    };
-    tracing::trace!("@{tensor}: read after {read:?}, on the device after {:?}", start.elapsed());
-    Ok(value)
-}
-
-/// The weight `name` in the dtype that a value of type `fact` is made of.
-fn converted(name: &str, dense: HostTensor, fact: &Fact) -> Result<HostTensor, RunError> {
-    let expected = fact.unquantized();
-    if *dense.shape != *expected.shape {
-        let found = Fact::new(expected.dtype, dense.shape);
-        return Err(RunError::WeightShape { name: name.to_owned(), expected, found });
-    }
-    Ok(if dense.dtype == expected.dtype { dense } else { dense.cast(expected.dtype) })
 }
 
 /// Backends panic on failures, mostly out of memory; turns the panic into an error.

@@ -22,6 +22,7 @@ mod quantize;
 mod runs;
 mod strides;
 mod value;
+mod weight;
 
 pub use backend::{DeviceInfo, Form, FreeMemory, Oracle};
 pub use compare::distance;

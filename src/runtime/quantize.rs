@@ -15,21 +15,44 @@ const CHUNK: usize = 1 << 14;
 pub fn quantize(x: &HostTensor, rule: &Quantize) -> QuantizedTensor {
     let fact = Fact::new(rule.dtype, x.shape.clone()).scaled(rule.scales);
     let width = fact.shape.columns() * x.dtype.bytes();
-    quantize_rows(&fact, rule, || {
+    quantize_whole(&fact, rule, || {
         |row, out: &mut [f32]| x.dtype.decode_into(&x.bytes[row * width..][..width], out)
     })
 }
 
-/// [`quantize`] of rows that are each written by what `reader` makes for each thread, to a tensor of type `fact`.
-pub(crate) fn quantize_rows<R: FnMut(usize, &mut [f32])>(
+/// [`quantize_rows`] to new memory.
+pub(crate) fn quantize_whole<R: FnMut(usize, &mut [f32])>(
     fact: &Fact,
     rule: &Quantize,
     reader: impl Fn() -> R + Sync,
 ) -> QuantizedTensor {
+    let (codes, Factors { scales, zeros }) = quantize_rows(fact, rule, reader, |write| {
+        let mut codes = vec![0; fact.shape.elements()];
+        write(0, &mut codes);
+        codes
+    });
+    QuantizedTensor { fact: fact.clone(), codes, scales, zeros }
+}
+
+/// What belongs to the codes of a [`QuantizedTensor`].
+pub(crate) struct Factors {
+    pub scales: Vec<f32>,
+    pub zeros: Vec<f32>,
+}
+
+/// [`quantize`] of rows that are each written by what `reader` makes for each thread, to codes of a tensor of type `fact`.
+/// `place` says where these go: it is given what makes the codes of the rows from one on, as many as there is room for, and has
+/// to let it make all of them.
+pub(crate) fn quantize_rows<R: FnMut(usize, &mut [f32]), T>(
+    fact: &Fact,
+    rule: &Quantize,
+    reader: impl Fn() -> R + Sync,
+    place: impl FnOnce(&mut dyn FnMut(usize, &mut [u8])) -> T,
+) -> (T, Factors) {
     match rule.scales.dtype {
-        DType::F32 => Quantizer::new(rule, |x| x).quantize(fact, reader),
-        DType::BF16 => Quantizer::new(rule, round_to_bf16).quantize(fact, reader),
-        DType::F16 => Quantizer::new(rule, |x| f16::from_f32(x).to_f32()).quantize(fact, reader),
+        DType::F32 => Quantizer::new(rule, |x| x).quantize(fact, reader, place),
+        DType::BF16 => Quantizer::new(rule, round_to_bf16).quantize(fact, reader, place),
+        DType::F16 => Quantizer::new(rule, |x| f16::from_f32(x).to_f32()).quantize(fact, reader, place),
         other @ (DType::I32 | DType::I8 | DType::F8E4M3 | DType::U4 | DType::Block(_)) => {
             unreachable!("scales in {other} are verified not to be")
         }
@@ -78,11 +101,12 @@ impl<R: Fn(f32) -> f32 + Sync> Quantizer<R> {
         }
     }
 
-    fn quantize<F: FnMut(usize, &mut [f32])>(
+    fn quantize<F: FnMut(usize, &mut [f32]), T>(
         &self,
         fact: &Fact,
         reader: impl Fn() -> F + Sync,
-    ) -> QuantizedTensor {
+        place: impl FnOnce(&mut dyn FnMut(usize, &mut [u8])) -> T,
+    ) -> (T, Factors) {
         let arch = Arch::new();
         let (rows, columns) = (fact.shape.rows(), fact.shape.columns());
         let size = self.per.extent(columns);
@@ -101,23 +125,26 @@ impl<R: Fn(f32) -> f32 + Sync> Quantizer<R> {
             let rows = (0..rows).into_par_iter().with_min_len(share);
             rows.map_init(init, extent).reduce(|| Extent::NONE, Extent::join)
         });
-        let mut codes = vec![0; rows * columns];
         let mut fits = vec![Fit::default(); rows * groups];
-        let places = codes.par_chunks_mut(columns).zip(fits.par_chunks_mut(groups)).enumerate();
-        places.with_min_len(share).for_each_init(init, |(read, values), (row, (codes, fits))| {
-            load(read, row, values);
-            arch.dispatch(
-                #[inline(always)]
-                || {
-                    for ((values, codes), fit) in values.chunks(size).zip(codes.chunks_mut(size)).zip(fits) {
-                        let extent = match whole {
-                            Some(extent) => extent,
-                            None => Extent::of(values),
-                        };
-                        *fit = self.encode(extent, values, codes);
-                    }
-                },
-            );
+        let placed = place(&mut |first, codes| {
+            let fits = fits[first * groups..].par_chunks_mut(groups);
+            let places = codes.par_chunks_mut(columns).zip(fits).enumerate();
+            places.with_min_len(share).for_each_init(init, |(read, values), (row, (codes, fits))| {
+                load(read, first + row, values);
+                arch.dispatch(
+                    #[inline(always)]
+                    || {
+                        let parts = values.chunks(size).zip(codes.chunks_mut(size));
+                        for ((values, codes), fit) in parts.zip(fits) {
+                            let extent = match whole {
+                                Some(extent) => extent,
+                                None => Extent::of(values),
+                            };
+                            *fit = self.encode(extent, values, codes);
+                        }
+                    },
+                );
+            });
         });
         if whole.is_some() {
             fits.truncate(1);
@@ -125,7 +152,7 @@ impl<R: Fn(f32) -> f32 + Sync> Quantizer<R> {
         let scales = fits.iter().map(|fit| fit.scale).collect();
         let has_zeros = self.codes.has_zero_points();
         let zeros = if has_zeros { fits.iter().map(|fit| fit.zero).collect() } else { Vec::new() };
-        QuantizedTensor { fact: fact.clone(), codes, scales, zeros }
+        (placed, Factors { scales, zeros })
     }
 
     /// The codes of values that share a scale.

@@ -101,11 +101,17 @@ impl<B: Backend> Value<B> {
 
 /// A host tensor as burn's tensor data; one of blocks as its bytes, row by row.
 pub fn host_data(tensor: HostTensor) -> TensorData {
-    let HostTensor { dtype, mut shape, bytes } = tensor;
-    if let (DType::Block(_), Some(columns)) = (dtype, shape.last_mut()) {
+    let HostTensor { dtype, shape, bytes } = tensor;
+    TensorData::from_bytes_vec(bytes, host_shape(dtype, &shape), burn_dtype(dtype))
+}
+
+/// burn's shape of a tensor with these extents: of blocks that of their bytes.
+pub fn host_shape(dtype: DType, extents: &[usize]) -> Shape {
+    let mut extents = extents.to_vec();
+    if let (DType::Block(_), Some(columns)) = (dtype, extents.last_mut()) {
         *columns = dtype.stored_bytes(*columns);
     }
-    TensorData::from_bytes_vec(bytes, burn_shape(&shape), burn_dtype(dtype))
+    burn_shape(&extents)
 }
 
 /// A shape for burn: a scalar has one axis, since its GPU backends have no rank 0.

@@ -201,3 +201,43 @@ fn previews_are_written_and_streamed() {
     assert!(steps[0]["png"].as_str().unwrap().starts_with("iVBORw0KGgo"), "{:?}", steps[0]);
     assert_eq!((values.len(), values[4]["steps"].as_u64()), (5, Some(3)));
 }
+
+/// Commands that make up their inputs make up the pictures that a model needs.
+#[test]
+fn every_command_runs_models_that_read_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let (fill, control) = (crate::common::variants::fill(root), crate::common::variants::control(root));
+    let alone = root.join("alone.safetensors");
+    crate::common::variants::transformer_alone(&fill, &alone);
+    let [fill, control, alone] = [&fill, &control, &alone].map(|path| path.to_str().unwrap());
+    let small = ["--width", "32", "--height", "32", "--steps", "2"];
+    let measured = ["--device", "cpu", "--runs", "1", "--warmup", "0"];
+    let said =
+        |arguments: &[&[&str]]| text(&succeed(root, &[&arguments.concat()[..], &small].concat()).stdout);
+    for model in [&[fill][..], &[control], &[EMOJI, "--reference", "48x32"]] {
+        let report = said(&[&["bisect"], model, &["--passes", "quantize(int8dq)"]]);
+        assert!(report.contains("every pass keeps results"), "{model:?}: {report}");
+        said(&[&["opt"], model, &["--passes", "quantize(int8wo)", "--preview"]]);
+        for image in [&[][..], &["--image"]] {
+            said(&[&["bench", "--model"], model, image, &measured]);
+        }
+    }
+    said(&[&["bench", "--model", EMOJI, "--transformer", alone, "--image"], &measured]);
+    // Given ones count, and what nothing reads is refused.
+    let [image, mask] = ["image.png", "mask.png"].map(fixture);
+    let report = said(&[&["bisect", fill, "--init-image", &image, "--mask-image", &mask]]);
+    assert!(report.contains("every pass keeps results"), "{report}");
+    for (arguments, expected) in [
+        (&["bisect", EMOJI, "--control-image", &image][..], "reads no control picture"),
+        (&["bisect", "flux-dev", "--init-image", &image], "--init-image is for models that draw pictures"),
+        (
+            &["bisect", EMOJI, "--reference-image", &image, "--reference", "32x32"],
+            "--reference is the size of a blank",
+        ),
+    ] {
+        let output = reflux(root, &[arguments, &small].concat());
+        let message = text(&output.stderr);
+        assert!(output.status.code() == Some(1) && message.contains(expected), "{arguments:?}: {message}");
+    }
+}

@@ -36,7 +36,10 @@ fn join_weight(joining: &mut Joining<'_>, weight: &str, state: &str) -> Result<(
     let said = parsed
         .map_err(|error| joining.refuse(state, format!("does not say how it is quantized ({error})")))?;
     let elements = said.shape.iter().try_fold(1usize, |all, &extent| all.checked_mul(extent));
+    // Two codes share a byte, and rows begin with one.
+    let is_even = |extent: Option<&usize>| extent.is_some_and(|extent| extent.is_multiple_of(2));
     let elements = elements.filter(|_| said.blocksize > 0 && said.blocksize.is_multiple_of(2));
+    let elements = elements.filter(|_| said.shape.len() < 2 || is_even(said.shape.last()));
     let elements = elements.ok_or_else(|| joining.refuse(state, "has an absurd shape or block size"))?;
     let Some(stored) = joining.tensors.get(weight).cloned() else {
         return Err(joining.refuse(weight, "is missing, but its scales are there"));

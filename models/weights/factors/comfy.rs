@@ -63,7 +63,9 @@ pub(in crate::weights) fn layers(metadata: &Metadata) -> Option<Map<String, Valu
     match serde_json::from_str(metadata.get(HEADER)?).ok()? {
         Value::Object(mut json) => match json.remove("layers") {
             Some(Value::Object(layers)) => Some(layers),
-            _ => None,
+            // Tensors may describe them.
+            None => Some(Map::new()),
+            Some(_) => None,
         },
         _ => None,
     }

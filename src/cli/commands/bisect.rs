@@ -3,6 +3,7 @@
 use crate::Error;
 use crate::cli::console::{print, say};
 use crate::cli::device::DeviceArg;
+use crate::cli::given_pictures::{PictureArgs, blank};
 use crate::cli::heap::KeptHeap;
 use crate::cli::input::InputArg;
 use crate::cli::lowering::{ModelArg, SizeArgs};
@@ -17,7 +18,7 @@ use half::{bf16, f16};
 use reflux_ir::pass::{BisectError, Culprit, Exactness, Judged, Pipeline, Probe, bisect as find};
 use reflux_ir::{Advice, DType, HostTensor, Name, Program, ProgramDiff, WeightSource};
 use reflux_models::weights::{RandomWeights, Weights};
-use reflux_models::{Parts, Role, names};
+use reflux_models::{Condition, Parts, Role, Sizes, names};
 use reflux_runtime::{Device, RunError, StepResults, distance, load, run_steps};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -44,6 +45,8 @@ pub struct Args {
     /// The prompt, for a model with weights [default: a red apple on a blue background]
     #[arg(long, value_name = "TEXT")]
     prompt: Option<String>,
+    #[command(flatten)]
+    given: PictureArgs,
     /// Largest allowed relative L2 distance between results: of a picture's final latents, or of the worst result of the worst
     /// step. Passes that change rounding are allowed more where rounding alone has a larger effect, as after a quantization,
     /// where it changes codes; exact passes must keep every bit on the processor
@@ -59,6 +62,32 @@ pub struct Args {
     device: DeviceArg,
     #[command(flatten)]
     sizes: SizeArgs,
+}
+
+impl Args {
+    /// `request` with the pictures that are given, and blank ones where the model needs others.
+    fn pictures(&self, request: Request, condition: Condition, sizes: &Sizes) -> Result<Request, Error> {
+        let request = self.given.add_to(request)?;
+        if request.reference_image.is_some() && sizes.reference.is_some() {
+            let message =
+                "--reference is the size of a blank reference: leave it out, or leave out --reference-image";
+            return Err(Error::Usage(message.into()));
+        }
+        let reference = sizes.reference.map(|[height, width]| [width, height]);
+        let blank = blank(condition, [sizes.width, sizes.height], reference);
+        let reference_size = match reference {
+            Some(_) => blank.reference_size,
+            None => request.reference_size,
+        };
+        Ok(Request {
+            init_image: request.init_image.or(blank.init_image),
+            mask_image: request.mask_image.or(blank.mask_image),
+            control_image: request.control_image.or(blank.control_image),
+            reference_image: request.reference_image.or(blank.reference_image),
+            reference_size,
+            ..request
+        })
+    }
 }
 
 pub fn bisect(args: &Args) -> Result<(), Error> {
@@ -189,6 +218,7 @@ impl Testbed {
                     .seed(args.seed.number());
                 request = request.size(sizes.width, sizes.height);
                 request.max_sequence_length = Some(sizes.text_tokens);
+                request = args.pictures(request, model.config().condition(), &sizes)?;
                 let replay = Replay::new(drawing, &request, pipeline)?;
                 Ok(Self {
                     program: replay.program()?,
@@ -215,10 +245,10 @@ impl Testbed {
         smaller: Vec<Advice>,
         args: &Args,
     ) -> Result<Self, Error> {
-        if args.prompt.is_some() {
+        if let Some(option) = args.prompt.as_ref().map(|_| "--prompt").or(args.given.given()) {
             let input = args.input.display();
             let message = format!(
-                "--prompt is for models that draw pictures; the inputs of {input} are random, leave it out"
+                "{option} is for models that draw pictures; the inputs of {input} are random, leave it out"
             );
             return Err(Error::Usage(message));
         }

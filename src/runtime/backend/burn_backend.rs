@@ -4,9 +4,9 @@ use crate::RunError;
 use crate::ops::matrix;
 use crate::ops::quantized::{self, Factor};
 use crate::value::Value;
-use burn::tensor::TensorData;
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
+use burn::tensor::{DType, Shape, TensorData};
 use reflux_ir::op::Op;
 use reflux_ir::{Fact, Graph, HostTensor, Name, ValueId};
 use std::cell::OnceCell;
@@ -91,6 +91,21 @@ pub trait BurnBackend: Backend {
 pub trait Loader<B: BurnBackend> {
     /// Uploads a tensor to the device.
     fn upload(&mut self, data: TensorData) -> Result<Value<B>, RunError>;
+
+    /// A tensor on the device whose bytes `write` makes: piece by piece, each from a row on and as many rows of `row_bytes` as
+    /// there is room for.
+    fn place(
+        &mut self,
+        shape: Shape,
+        dtype: DType,
+        row_bytes: usize,
+        write: &mut dyn FnMut(usize, &mut [u8]),
+    ) -> Result<Value<B>, RunError> {
+        let _ = row_bytes;
+        let mut bytes = vec![0; shape.num_elements() * dtype.size()];
+        write(0, &mut bytes);
+        self.upload(TensorData::from_bytes_vec(bytes, shape, dtype))
+    }
 
     /// A way to run all of `graph`, whose weights are `weights`, faster than op by op.
     fn runner(

@@ -1,7 +1,7 @@
 //! The programs that check kernels.
 
 use reflux_ir::text::parse;
-use reflux_ir::{DType, Name, Patch, Program};
+use reflux_ir::{DType, Graph, Name, Patch, Program};
 
 /// Programs in bf16, as models are lowered, before any pass. Every result is a case.
 const FILES: [&str; 20] = [
@@ -85,12 +85,13 @@ fn narrowed(program: &Program, result: &Name) -> Program {
         patch.remove_unread_inputs();
         patch.apply().expect("what leads to no result can be dropped");
     }
-    let is_read = |name: &Name| {
-        let mut graphs = program.variants.values();
-        graphs.any(|graph| graph.inputs().iter().any(|&id| graph[id].name == *name))
-    };
-    let inputs = program.inputs.iter().filter(|input| is_read(&input.name)).cloned().collect();
-    program.inputs = inputs;
+    let reads = |graph: &Graph, name: &Name| graph.inputs().iter().any(|&id| graph[id].name == *name);
+    let variants = program.variants.clone();
+    let is_read = |name: &Name| variants.values().any(|graph| reads(graph, name));
+    program.prepares.retain(|_, graph| graph.outputs().iter().any(|output| is_read(&output.label)));
+    let prepares = &program.prepares;
+    let is_read = |name: &Name| is_read(name) || prepares.values().any(|graph| reads(graph, name));
+    program.inputs.retain(|input| is_read(&input.name));
     program
 }
 

@@ -5,17 +5,16 @@ use super::spread::Spread;
 use super::subject::SEED;
 use super::subject::Subject;
 use crate::cli::console::print;
+use crate::cli::given_pictures::blank;
 use crate::cli::heap::KeptHeap;
 use crate::cli::memory::{announce_peak, gigabytes};
 use crate::cli::passes::or_none;
-use crate::pipeline::{DiffusionPipeline, Image, OpenOptions, Report, Request, StageTime};
+use crate::pipeline::{DiffusionPipeline, OpenOptions, Report, Request, StageTime};
 use crate::{Error, VERSION};
 use reflux_ir::pass::counted;
-use reflux_models::Condition;
 use reflux_runtime::{Device, DeviceInfo, MemoryMeter, RunError};
 use serde::Serialize;
 use std::fmt::Write;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What `--json` prints.
@@ -65,7 +64,11 @@ pub fn bench(args: &Args, subject: Subject) -> Result<(), Error> {
         height: Some(sizes.height),
         max_sequence_length: Some(sizes.text_tokens),
         seed: SEED,
-        ..given(condition, sizes.width, sizes.height)
+        ..blank(
+            condition,
+            [sizes.width, sizes.height],
+            sizes.reference.map(|[height, width]| [width, height]),
+        )
     };
     let planned_bytes = pipeline.planned_peak(&request)?;
     announce_peak(planned_bytes);
@@ -96,16 +99,6 @@ pub fn bench(args: &Args, subject: Subject) -> Result<(), Error> {
         warnings: first.warnings,
     };
     print(&if args.json { json(&measured) } else { text(&measured) })
-}
-
-/// A request with the pictures that such a model needs: nothing is to be seen in them.
-fn given(condition: Condition, width: usize, height: usize) -> Request {
-    let image = || Some(Arc::new(Image::white(width, height)));
-    match condition {
-        Condition::None => Request::default(),
-        Condition::Control => Request { control_image: image(), ..Request::default() },
-        Condition::Masked => Request { init_image: image(), mask_image: image(), ..Request::default() },
-    }
 }
 
 fn picture(

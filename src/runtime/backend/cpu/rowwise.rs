@@ -3,7 +3,7 @@
 use super::formula::{Cut, Formula};
 use super::tiles::for_each;
 use crate::coded::Coded;
-use crate::quantize::quantize_rows;
+use crate::quantize::quantize_whole;
 use crate::value::{Value, burn_shape};
 use burn::tensor::DType as BurnDType;
 use burn_flex::{Flex, FlexDevice, FlexTensor};
@@ -129,7 +129,7 @@ fn encode(
 ) -> Option<Coded<Flex>> {
     let shape = burn_shape(&fact.shape);
     let formula = &Formula::new(terms, x, operands, None, &shape, Cut::Rows)?;
-    let host = quantize_rows(fact, op, || {
+    let host = quantize_whole(fact, op, || {
         let mut workspace = formula.workspace();
         move |row, place| formula.evaluate(&mut workspace, row, 0, place)
     });

@@ -1,5 +1,6 @@
 //! Overrides of burn-cuda operations where Reflux has faster ones.
 
+use super::blocks::dequantized;
 use super::burn_memory::{in_one_piece, upload_flat};
 use super::transfer::{Uploader, compact, concat};
 use crate::RunError;
@@ -30,15 +31,22 @@ impl BurnBackend for Cuda {
         Ok(Box::new(Uploader::new(device)?))
     }
 
-    /// Concatenates weights into the memory where they stay.
+    /// Concatenates weights into the memory where they stay, and decodes blocks.
     fn by_itself(
         op: &Op,
-        _inputs: &[Fact],
+        inputs: &[Fact],
         fact: &Fact,
         operands: Vec<Value<Self>>,
     ) -> Result<Value<Self>, Vec<Value<Self>>> {
         match op {
             Op::Concat(op) if fact.rate == Rate::Weights => concat(op, fact, operands),
+            Op::Dequantize(_) => match (&operands[..], inputs[0].dtype.block()) {
+                ([Value::Int(blocks)], Some(format)) => dequantized(blocks, format, fact).map_err(|error| {
+                    tracing::debug!("blocks are decoded on the host: {error}");
+                    operands
+                }),
+                _ => Err(operands),
+            },
             _ => Err(operands),
         }
     }

@@ -6,6 +6,7 @@
 mod added;
 mod attention;
 mod autotune;
+mod blocks;
 mod burn_backend;
 mod burn_memory;
 mod cache;

@@ -8,6 +8,9 @@ use reflux_ir::DType;
 /// A row of a tile is as wide as the widest swizzle, in bytes.
 pub const TILE_BYTES: usize = 128;
 
+/// Offsets and strides of what TMA fetches are multiples of this, in bytes.
+pub const STRIDE_BYTES: usize = 16;
+
 /// A tensor, and the tiles of it that a kernel fetches: [`TILE_BYTES`] of the innermost axis, swizzled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorMap {
@@ -32,7 +35,7 @@ impl TensorMap {
         }
         let bytes = view.dtype.bytes();
         let (&last, outer) = view.strides.split_last().expect("a tensor has axes");
-        let is_aligned = |count: &usize| (count * bytes).is_multiple_of(16);
+        let is_aligned = |count: &usize| (count * bytes).is_multiple_of(STRIDE_BYTES);
         let is_far = outer.iter().any(|stride| stride * bytes >= 1 << 40);
         if last != 1 || !outer.iter().chain([&view.offset]).all(is_aligned) || is_far {
             return Err(Unsupported("the layout of the rows is not one that TMA can fetch".into()));
@@ -42,7 +45,7 @@ impl TensorMap {
             dtype: view.dtype,
             extents: view.shape.iter().rev().copied().collect(),
             // Along an axis of extent 1, any stride but zero will do.
-            strides: outer.iter().rev().map(|stride| (stride * bytes).max(16)).collect(),
+            strides: outer.iter().rev().map(|stride| (stride * bytes).max(STRIDE_BYTES)).collect(),
             tile: [TILE_BYTES / bytes].into_iter().chain(tile.iter().rev().copied()).collect(),
         })
     }

@@ -10,7 +10,7 @@ use crate::coded::Coded;
 use crate::value::{Value, burn_dtype};
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
-use burn::tensor::{DType, TensorData, TensorMetadata};
+use burn::tensor::{DType, Shape, TensorData, TensorMetadata};
 use burn_cuda::{Cuda, CudaDevice};
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError, PinnedHostSlice, result};
 use rayon::prelude::*;
@@ -54,23 +54,27 @@ impl Uploader {
         made().map_err(|error| failed("memory to upload through", error))
     }
 
-    /// Copies `bytes` to an address on the device.
+    /// Writes `bytes` bytes to an address on the device: `write` makes rows of `row_bytes` of them, of which a chunk has one at
+    /// least.
     ///
     /// # Safety
     /// The address must be that of device memory of at least this many bytes that nothing else uses.
-    unsafe fn copy(&mut self, bytes: &[u8], to: u64) -> Result<(), DriverError> {
+    unsafe fn write(
+        &mut self,
+        bytes: usize,
+        row_bytes: usize,
+        write: &mut dyn FnMut(usize, &mut [u8]),
+        to: u64,
+    ) -> Result<(), DriverError> {
         self.stream.context().bind_to_thread()?;
-        for (index, part) in bytes.chunks(CHUNK).enumerate() {
+        let chunk = CHUNK / row_bytes * row_bytes;
+        for (index, start) in (0..bytes).step_by(chunk).enumerate() {
             let (memory, is_read) = &mut self.chunks[index % 2];
             is_read.synchronize()?;
-            let memory = &mut memory.as_mut_slice()?[..part.len()];
-            memory
-                .par_chunks_mut(SHARE)
-                .zip(part.par_chunks(SHARE))
-                .for_each(|(to, from)| to.copy_from_slice(from));
-            let place = to + (index * CHUNK) as u64;
+            let memory = &mut memory.as_mut_slice()?[..chunk.min(bytes - start)];
+            write(start / row_bytes, memory);
             // SAFETY: the caller vouches for the place; the memory is not written again before the event below.
-            unsafe { result::memcpy_htod_async(place, memory, self.stream.cu_stream()) }?;
+            unsafe { result::memcpy_htod_async(to + start as u64, memory, self.stream.cu_stream()) }?;
             is_read.record(&self.stream)?;
         }
         self.stream.synchronize()
@@ -82,13 +86,32 @@ impl Loader<Cuda> for Uploader {
         if data.bytes.len() < LARGE {
             return Ok(persistent(&self.device, data, |data| Value::of(data, &self.device)));
         }
-        let (shape, dtype) = (data.shape.to_vec(), data.dtype);
-        let place = empty(&shape, dtype, &self.device);
+        self.place(data.shape, data.dtype, 1, &mut |first, to| {
+            let from = data.bytes[first..].par_chunks(SHARE);
+            to.par_chunks_mut(SHARE).zip(from).for_each(|(to, from)| to.copy_from_slice(&from[..to.len()]));
+        })
+    }
+
+    /// Written to page-locked memory, so that no copy of it is made on the way.
+    fn place(
+        &mut self,
+        shape: Shape,
+        dtype: DType,
+        row_bytes: usize,
+        write: &mut dyn FnMut(usize, &mut [u8]),
+    ) -> Result<Value<Cuda>, RunError> {
+        let bytes = shape.num_elements() * dtype.size();
+        if bytes < LARGE || row_bytes > CHUNK {
+            let mut whole = vec![0; bytes];
+            write(0, &mut whole);
+            return self.upload(TensorData::from_bytes_vec(whole, shape, dtype));
+        }
+        let place = empty(&shape.to_vec(), dtype, &self.device);
         let to = address(&place)?;
         settled(&self.device, "loading")?;
         // SAFETY: the memory was allocated for as many bytes, and burn is done with its previous content.
-        let copied = unsafe { self.copy(&data.bytes, to) };
-        copied.map_err(|error| failed("the upload of a weight", error))?;
+        let written = unsafe { self.write(bytes, row_bytes, write, to) };
+        written.map_err(|error| failed("the upload of a weight", error))?;
         Ok(if dtype.is_float() { Value::Float(place) } else { Value::Int(place) })
     }
 

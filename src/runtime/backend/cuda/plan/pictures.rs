@@ -3,6 +3,7 @@
 use super::planner::Planner;
 use crate::backend::cuda::gemm;
 use crate::backend::cuda::source::{Kernel, PRELUDE, PlacedSegment, Scaling, StoredValue, c_type, rowwise};
+use crate::backend::cuda::tensor_map::STRIDE_BYTES;
 use crate::backend::cuda::unsupported::Unsupported;
 use crate::backend::cuda::view::{Pointer, View};
 use reflux_ir::op::{Arg, Binary, Body, BodyBuilder, Conv2d, GroupNorm, Op, Upsample};
@@ -17,16 +18,26 @@ impl Planner<'_> {
         self.room_in_order(&fact.shape, fact.dtype, &CHANNELS_LAST)
     }
 
-    /// `x` as `[batch, height, width, channels]`, with contiguous channels and all pixels at one distance.
-    fn channels_last(&mut self, id: ValueId, x: &View) -> Result<View, Unsupported> {
+    /// `x` as `[batch, height, width, channels]`, with contiguous channels and all pixels at one distance that TMA knows.
+    fn channels_last(&mut self, id: ValueId, x: &View) -> View {
         let seen = x.permuted(&CHANNELS_LAST);
         // Of a picture that is made of every other pixel of another they are not.
-        if seen.strides[3] == 1 && seen.rows().is_some() {
-            return Ok(seen);
+        let is_fetched =
+            |[.., distance]: [usize; 3]| (distance * x.dtype.bytes()).is_multiple_of(STRIDE_BYTES);
+        if seen.strides[3] == 1 && seen.rows().is_some_and(is_fetched) {
+            return seen;
         }
-        let room = self.room_in_order(&x.shape, x.dtype, &CHANNELS_LAST);
+        self.copied_channels_last(id, x)
+    }
+
+    /// A copy of `x` `[a, channels, b, c]` as `[a, b, c, channels]`. Where pixels would not begin where TMA can fetch them, as
+    /// with three channels, there are gaps between them.
+    fn copied_channels_last(&mut self, id: ValueId, x: &View) -> View {
+        let (channels, mut shape) = (x.shape[1], x.shape.clone());
+        shape[1] = channels.next_multiple_of(STRIDE_BYTES / x.dtype.bytes());
+        let room = self.room_in_order(&shape, x.dtype, &CHANNELS_LAST).slice(1, 0, channels);
         self.copy(id, x, room.clone());
-        Ok(room.permuted(&CHANNELS_LAST))
+        room.permuted(&CHANNELS_LAST)
     }
 
     /// See [`Conv2d`].
@@ -38,8 +49,8 @@ impl Planner<'_> {
         fact: &Fact,
     ) -> Result<StoredValue, Unsupported> {
         let x = self.data(operands[0])?;
-        let x = self.channels_last(id, &x)?;
-        let weight = self.kernel_weight(operands[1])?;
+        let x = self.channels_last(id, &x);
+        let weight = self.kernel_weight(id, operands[1])?;
         let bias = operands.get(2).map(|&bias| self.data(bias)).transpose()?;
         let data = self.picture(fact);
         let target = data.permuted(&CHANNELS_LAST);
@@ -49,12 +60,16 @@ impl Planner<'_> {
         Ok(data.into())
     }
 
-    /// The weight of a convolution `[out, in, kernel, kernel]`, stored as `[out, kernel, kernel, in]`.
-    fn kernel_weight(&mut self, id: ValueId) -> Result<View, Unsupported> {
+    /// The weight `id` of the convolution `of`, `[out, in, kernel, kernel]`, stored as `[out, kernel, kernel, in]`.
+    fn kernel_weight(&mut self, of: ValueId, id: ValueId) -> Result<View, Unsupported> {
         let data = self.data(id)?;
         let is_convolution = |user| matches!(self.graph[user].op, Op::Conv2d(_));
         if !matches!(self.graph[id].op, Op::Weight(_)) || !self.graph.users(id).all(is_convolution) {
             return Err(Unsupported("the weight of a convolution is not a tensor of the checkpoint".into()));
+        }
+        if !(data.shape[1] * data.dtype.bytes()).is_multiple_of(STRIDE_BYTES) {
+            // It is small.
+            return Ok(self.copied_channels_last(of, &data));
         }
         let seen = data.permuted(&CHANNELS_LAST);
         // A kernel of 1 × 1 is stored like this already.
@@ -76,7 +91,7 @@ impl Planner<'_> {
         if x.shape.len() != 4 {
             return Err(Unsupported("group normalization has a kernel for pictures only".into()));
         }
-        let x = self.channels_last(id, &x)?;
+        let x = self.channels_last(id, &x);
         let (batch, channels, pixels) = (x.shape[0], x.shape[3], x.shape[1] * x.shape[2]);
         let flat = x.reshape(&[batch, pixels, channels]);
         let Some(flat) = flat.filter(|_| channels.is_multiple_of(8) && channels <= 8 * 256) else {

@@ -3,6 +3,7 @@
 //! A part of a warp, or a block, computes a row, which is in registers from the first load to the last store. So a formula
 //! costs one pass over memory, however many terms it has. Everything is computed in f32 (see [`reflux_ir::op::Body`]).
 
+mod blocks;
 mod dtype;
 mod epilogue;
 mod layout;
@@ -10,6 +11,7 @@ mod rowwise;
 mod terms;
 mod writer;
 
+pub use blocks::{EACH, dequantize_blocks};
 pub use dtype::{c_type, encoding};
 pub use epilogue::{Epilogue, PlacedSegment, epilogue};
 pub use layout::RowLayout;

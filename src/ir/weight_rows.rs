@@ -1,0 +1,67 @@
+//! Weights whose rows are made where they are needed.
+
+use crate::Fact;
+use rayon::prelude::*;
+
+/// Bytes that one thread makes at a time: reading from a file, and memory that is new, is what takes the time.
+const SHARE: usize = 1 << 20;
+
+/// A weight that is in no memory of this process yet. Whoever needs it has its rows written to where they stay, so that no copy
+/// of all of it is made on the way. Rows are those along the first axis; a tensor of fewer than two axes is one row.
+pub struct WeightRows<'s> {
+    fact: Fact,
+    scales: Vec<f32>,
+    write: WriteRows<'s>,
+}
+
+/// Makes rows from one on, as many as there is room for.
+type WriteRows<'s> = Box<dyn Fn(usize, &mut [u8]) + Send + Sync + 's>;
+
+impl<'s> WeightRows<'s> {
+    /// Numbers, or blocks, of type `fact`. `write` makes the host bytes of the rows from one on, as many as there is room for.
+    pub fn new(fact: Fact, write: impl Fn(usize, &mut [u8]) + Send + Sync + 's) -> Self {
+        Self { fact, scales: Vec::new(), write: Box::new(write) }
+    }
+
+    /// Codes of type `fact`, without zero points, with their scales, row by row.
+    pub fn coded(fact: Fact, scales: Vec<f32>, write: impl Fn(usize, &mut [u8]) + Send + Sync + 's) -> Self {
+        Self { fact, scales, write: Box::new(write) }
+    }
+
+    /// Its type: that of numbers, of blocks, or of codes with scales.
+    pub fn fact(&self) -> &Fact {
+        &self.fact
+    }
+
+    /// The scales of codes; numbers have none.
+    pub fn scales(&self) -> &[f32] {
+        &self.scales
+    }
+
+    /// The size of a row in host memory.
+    pub fn row_bytes(&self) -> usize {
+        let (dtype, shape) = (self.fact.dtype, &self.fact.shape);
+        let elements = if shape.len() < 2 { shape.elements() } else { shape[1..].iter().product() };
+        dtype.host_bytes(elements)
+    }
+
+    /// Writes the rows from `first` on, as many as `to` has room for, by this thread.
+    pub fn write(&self, first: usize, to: &mut [u8]) {
+        (self.write)(first, to);
+    }
+
+    /// [`write`](Self::write), by all threads.
+    pub fn write_in_parallel(&self, first: usize, to: &mut [u8]) {
+        let row_bytes = self.row_bytes().max(1);
+        let rows = (SHARE / row_bytes).max(1);
+        let parts = to.par_chunks_mut(rows * row_bytes).enumerate();
+        parts.for_each(|(index, part)| self.write(first + index * rows, part));
+    }
+
+    /// All of it, in new memory.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.fact.dtype.host_bytes(self.fact.shape.elements())];
+        self.write_in_parallel(0, &mut bytes);
+        bytes
+    }
+}

@@ -1,0 +1,119 @@
+//! Weights on their way to a device.
+
+use crate::RunError;
+use crate::backend::{BurnBackend, Loader};
+use crate::coded::Coded;
+use crate::quantize::{quantize, quantize_rows};
+use crate::value::{Value, burn_dtype, host_data, host_shape};
+use reflux_ir::op::Quantize;
+use reflux_ir::{
+    Fact, HostTensor, QuantizedError, QuantizedTensor, WeightData, WeightError, WeightRows, WeightSource,
+};
+use std::time::Instant;
+
+/// The weight `tensor` as a value of type `fact`. Codes of a dense tensor are computed in the dtype of their scales.
+///
+/// What a source makes row by row is written to where the device reads it, and decoded, cast and quantized on the way: beside
+/// the result no more than a few rows are in memory.
+pub fn load_weight<B: BurnBackend>(
+    source: &dyn WeightSource,
+    tensor: &str,
+    fact: &Fact,
+    loader: &mut dyn Loader<B>,
+    device: &B::Device,
+) -> Result<Value<B>, RunError> {
+    let start = Instant::now();
+    let value = match source.rows(tensor, fact)? {
+        Some(rows) => match by_rows(&rows, fact, loader, device) {
+            Some(value) => value?,
+            None => whole(tensor, rows.into(), fact, loader, device)?,
+        },
+        None => whole(tensor, source.weight(tensor, fact)?, fact, loader, device)?,
+    };
+    tracing::trace!("@{tensor}: on the device after {:?}", start.elapsed());
+    Ok(value)
+}
+
+/// `rows` as a value of type `fact`; `None` if they have to be converted as a whole, or cannot be.
+fn by_rows<B: BurnBackend>(
+    rows: &WeightRows,
+    fact: &Fact,
+    loader: &mut dyn Loader<B>,
+    device: &B::Device,
+) -> Option<Result<Value<B>, RunError>> {
+    let found = rows.fact();
+    let is_matrix = fact.shape.len() == 2;
+    let mut write = |first: usize, to: &mut [u8]| rows.write_in_parallel(first, to);
+    // Of matrices the rows along the first axis are those that have scales.
+    if found.same_type(fact) && (is_matrix || !fact.is_quantized()) {
+        return Some(if fact.is_quantized() {
+            let codes = Coded::place(fact, loader, &mut write);
+            codes.and_then(|codes| {
+                let (scales, zeros) = (rows.scales().to_vec(), Vec::new());
+                Coded::with_codes(codes, fact, scales, zeros, device, |data| loader.upload(data))
+                    .map(Value::Quantized)
+            })
+        } else {
+            let shape = host_shape(fact.dtype, &fact.shape);
+            loader.place(shape, burn_dtype(fact.dtype), rows.row_bytes(), &mut write)
+        });
+    }
+    let is_quantized_here = is_matrix && found.shape == fact.shape && found.dtype.is_float();
+    let rule = Quantize::of_weight(fact).filter(|_| is_quantized_here)?;
+    let reader = || {
+        let mut bytes = vec![0; rows.row_bytes()];
+        move |row: usize, values: &mut [f32]| {
+            rows.write(row, &mut bytes);
+            found.dtype.decode_into(&bytes, values);
+        }
+    };
+    let (codes, factors) = quantize_rows(fact, &rule, reader, |write| Coded::<B>::place(fact, loader, write));
+    Some(codes.and_then(|codes| {
+        Coded::with_codes(codes, fact, factors.scales, factors.zeros, device, |data| loader.upload(data))
+            .map(Value::Quantized)
+    }))
+}
+
+/// `data` as a value of type `fact`.
+fn whole<B: BurnBackend>(
+    tensor: &str,
+    data: WeightData,
+    fact: &Fact,
+    loader: &mut dyn Loader<B>,
+    device: &B::Device,
+) -> Result<Value<B>, RunError> {
+    let mut upload = |codes: QuantizedTensor| {
+        Coded::upload_by(codes, device, |codes| loader.upload(codes)).map(Value::Quantized)
+    };
+    match data {
+        WeightData::Quantized(codes) if codes.fact.same_type(fact) => {
+            let unreadable = |error: QuantizedError| WeightError::Unreadable {
+                name: tensor.to_owned(),
+                why: error.to_string(),
+            };
+            codes.check().map_err(unreadable)?;
+            upload(codes)
+        }
+        WeightData::Quantized(codes) => {
+            let (expected, found) = (fact.clone(), codes.fact);
+            Err(RunError::WeightCodes { name: tensor.to_owned(), expected, found })
+        }
+        WeightData::Dense(dense) => {
+            let dense = converted(tensor, dense, fact)?;
+            match Quantize::of_weight(fact) {
+                Some(rule) => upload(quantize(&dense, &rule)),
+                None => loader.upload(host_data(dense)),
+            }
+        }
+    }
+}
+
+/// The weight `name` in the dtype that a value of type `fact` is made of.
+fn converted(name: &str, dense: HostTensor, fact: &Fact) -> Result<HostTensor, RunError> {
+    let expected = fact.unquantized();
+    if *dense.shape != *expected.shape {
+        let found = Fact::new(expected.dtype, dense.shape);
+        return Err(RunError::WeightShape { name: name.to_owned(), expected, found });
+    }
+    Ok(if dense.dtype == expected.dtype { dense } else { dense.cast(expected.dtype) })
+}
