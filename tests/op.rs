@@ -104,6 +104,8 @@ const GOOD: &[&str] = &[
     "rowwise quantize(@x bf16[2,8], dtype=i8, scales=row.f32, eps=1e-5) : i8.row.f32[2,8]",
     "gemm linear(@x bf16[2,8], @w bf16[4,8]) {acc} : bf16[2,4]",
     "gemm rescale(matmul_i8(@x i8.row.f32[2,8], @w i8.row.f32[4,8]), @x i8.row.f32[2,8], @w i8.row.f32[4,8], dtype=f32) {1: acc, 3: silu(acc)} : f32[2,4]",
+    "gemm linear(@x bf16[2,8], @w bf16[4,8]) {silu(acc + linear(@h bf16[2,3], @b bf16[4,3]))} : bf16[2,4]",
+    "gemm linear(@x f32[2,8], @w f32[4,8]) {1: acc, 3: acc + linear(@h f32[2,3], @b f32[3,3]) + linear(@g f32[2,5], @c f32[3,5])} : f32[2,4]",
 ];
 
 /// Lines that are not, whatever type they give.
@@ -265,6 +267,10 @@ const BAD: &[&str] = &[
     "gemm linear(@x f32[2,8], @w f32[4,8]) {1: acc, 2: acc}",
     "gemm linear(@x f32[2,8], @w f32[4,8]) {4: layer_norm(acc, eps=1e-6)}",
     "gemm linear(@x f32[2,8], @w f32[4,8]) {4: acc + @g f32[3,1,1]}",
+    "gemm linear(@x f32[2,8], @w f32[4,8]) {4: silu(acc) + linear(@h f32[2,3], @b f32[4,3])}",
+    "gemm linear(@x f32[2,8], @w f32[4,8]) {4: acc * linear(@h f32[2,3], @b f32[4,3])}",
+    "gemm linear(@x f32[2,8], @w f32[4,8]) {4: acc + linear(@h f32[2,3], @b f32[4,3], @c f32[4])}",
+    "gemm linear(@x f32[2,8], @w f32[4,8]) {4: acc + linear(@h f32[1,3], @b f32[4,3])}",
 ];
 
 #[test]
@@ -397,6 +403,12 @@ fn costs() {
             "gemm linear(@x bf16[2,8], @w bf16[4,8]) {1: acc, 3: silu(acc)} : bf16[2,4]",
             2 * 8 * 8 + 4 * 6,
             (16 + 32 + 8) * 2,
+        ),
+        // Two products and their sum.
+        (
+            "gemm linear(@x bf16[2,8], @w bf16[4,8]) {acc + linear(@h bf16[2,3], @b bf16[4,3])} : bf16[2,4]",
+            2 * 8 * 8 + 2 * 3 * 8 + 8,
+            (16 + 32 + 6 + 12 + 8) * 2,
         ),
         // Look-ups read the index and what it chooses.
         ("select @x f32[30,4,5], @i i32[] : f32[4,5]", 0, 4 + 2 * 20 * 4),

@@ -1,5 +1,5 @@
 use super::rowwise::{in_order, result};
-use super::{Arg, Binary, Body, BodyBuilder, InferError, Op, OpKind, Operator, ensure, float};
+use super::{Arg, Binary, Body, BodyBuilder, InferError, Linear, Op, OpKind, Operator, ensure, float};
 use crate::{DType, Fact};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -123,7 +123,7 @@ impl Operator for Gemm {
             "the columns of the segments add up to {divided}, but the product has {columns}"
         );
         for segment in &self.segments {
-            let (_, formula) = segment.body.split_sum();
+            let (added, formula) = segment.body.split_sum();
             if let Some(term) = formula.terms().iter().find(|term| !term.op.works_by_elements()) {
                 return Err(InferError(format!("`{}` does not work element by element", term.op.name())));
             }
@@ -131,6 +131,11 @@ impl Operator for Gemm {
                 float("an operand of an epilogue", inputs[operand])?;
             }
             let acc = segment.acc(rows);
+            for product in added {
+                let [x, weight] = product.map(|operand| inputs[operand].widened());
+                let shape = Linear {}.infer(&[&x, &weight])?.shape;
+                ensure!(shape == acc.shape, "what is added to columns of shape {} is {shape}", acc.shape);
+            }
             let made = segment.body.infer_result(inputs, Some(&acc))?;
             ensure!(
                 made.shape == acc.shape,
