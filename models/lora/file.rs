@@ -95,6 +95,17 @@ impl LoraFile {
         }
     }
 
+    /// The elements of `tensor`, of which it is known that they are finite, to be read in parts.
+    ///
+    /// # Errors
+    /// If they are no floats.
+    pub(super) fn elements(&self, tensor: &Tensor) -> Result<Elements<'_>, LoraError> {
+        Ok(match tensor.encoding.float() {
+            Some(dtype) => Elements::Stored(dtype, &self.mapped.bytes()[tensor.bytes.clone()]),
+            None => Elements::Numbers(self.values(tensor)?),
+        })
+    }
+
     /// The elements of `tensor` in f32.
     ///
     /// # Errors
@@ -120,6 +131,26 @@ impl LoraFile {
             Some(&value) => {
                 Err(LoraError::NotFinite { path: self.path.clone(), key: tensor.key.clone(), value })
             }
+        }
+    }
+}
+
+/// The elements of a tensor.
+pub(super) enum Elements<'f> {
+    /// In the file.
+    Stored(DType, &'f [u8]),
+    /// In a form of which parts cannot be read by themselves, and so decoded as a whole.
+    Numbers(Vec<f32>),
+}
+
+impl Elements<'_> {
+    /// Some of them, in f32.
+    pub fn part(&self, range: Range<usize>) -> Vec<f32> {
+        match self {
+            Self::Stored(dtype, bytes) => {
+                dtype.decode(&bytes[range.start * dtype.bytes()..range.end * dtype.bytes()])
+            }
+            Self::Numbers(numbers) => numbers[range].to_vec(),
         }
     }
 }

@@ -55,27 +55,46 @@ impl LoraWeights {
         }
     }
 
-    /// `A`, or `alpha / rank` times the rows of `B` for one tensor; zeros make their rank [`padded`].
-    fn low_rank(&self, beside: &Beside, dtype: DType) -> Result<HostTensor, LoraError> {
+    /// `A`, or `alpha / rank` times the rows of `B` for one tensor, in `dtype`; zeros make their rank [`padded`].
+    fn low_rank(&self, beside: &Beside, dtype: DType) -> Result<WeightRows<'_>, LoraError> {
         let (lora, fitted, change) = self.loras.at(beside.origin);
         let Delta::LowRank { down, up } = &change.delta else {
             unreachable!("only products of low rank are kept beside")
         };
-        let padded = padded(down.shape[0]);
+        let (rank, features) = (down.shape[0], down.shape[1]);
+        let padded = padded(rank);
         let Some(tensor) = &beside.up_of else {
-            let (mut values, features) = (lora.file.values(down)?, down.shape[1]);
-            values.resize(padded * features, 0.0);
-            return Ok(HostTensor::from_f32([padded, features], &values).cast(dtype));
+            let elements = lora.file.elements(down)?;
+            return Ok(WeightRows::new(Fact::new(dtype, [padded, features]), move |first, to| {
+                let rows = to.len() / (features * dtype.bytes());
+                let stored = first.min(rank)..(first + rows).min(rank);
+                let mut values = elements.part(stored.start * features..stored.end * features);
+                values.resize(rows * features, 0.0);
+                to.copy_from_slice(&dtype.encode(&values));
+            }));
         };
-        let (values, rank) = (lora.file.values(up)?, up.shape[1]);
-        let mut rows: Vec<f32> = Vec::new();
-        for segment in fitted.weight.segments.iter().filter(|segment| segment.tensor == *tensor) {
-            for row in values[segment.rows.start * rank..segment.rows.end * rank].chunks(rank) {
-                rows.extend(row.iter().map(|value| value * change.factor));
-                rows.extend(std::iter::repeat_n(0.0, padded - rank));
+        let elements = lora.file.elements(up)?;
+        let own = fitted.weight.segments.iter().filter(|segment| segment.tensor == *tensor);
+        let places: Vec<usize> = own.flat_map(|segment| segment.rows.clone()).collect();
+        let factor = change.factor;
+        Ok(WeightRows::new(Fact::new(dtype, [places.len(), padded]), move |first, to| {
+            let rows = to.len() / (padded * dtype.bytes());
+            let mut values = Vec::with_capacity(rows * padded);
+            for place in &places[first..first + rows] {
+                values.extend(
+                    elements.part(place * rank..(place + 1) * rank).iter().map(|value| value * factor),
+                );
+                values.extend(std::iter::repeat_n(0.0, padded - rank));
             }
-        }
-        Ok(HostTensor::from_f32([rows.len() / padded, padded], &rows).cast(dtype))
+            to.copy_from_slice(&dtype.encode(&values));
+        }))
+    }
+
+    /// The rows of a weight beside a product; `None` for any other.
+    fn own_rows(&self, name: &str, fact: &Fact) -> Result<Option<WeightRows<'_>>, WeightError> {
+        let Some(beside) = self.beside.get(name) else { return Ok(None) };
+        let rows = self.low_rank(beside, fact.unquantized().dtype);
+        rows.map(Some).map_err(|error| unreadable(name, &error))
     }
 }
 
@@ -88,14 +107,19 @@ impl WeightSource for LoraWeights {
         if let Some(tensor) = name.strip_suffix(MERGED) {
             return Ok(self.merged(tensor, fact)?.into());
         }
-        let Some(beside) = self.beside.get(name) else { return self.base.weight(name, fact) };
-        let tensor =
-            self.low_rank(beside, fact.unquantized().dtype).map_err(|error| unreadable(name, &error));
-        tensor.map(WeightData::from)
+        match self.own_rows(name, fact)? {
+            Some(rows) => Ok(rows.into()),
+            None => self.base.weight(name, fact),
+        }
     }
 
     fn rows(&self, name: &str, fact: &Fact) -> Result<Option<WeightRows<'_>>, WeightError> {
-        let is_own = name.ends_with(MERGED) || self.beside.contains_key(name);
-        if is_own { Ok(None) } else { self.base.rows(name, fact) }
+        if name.ends_with(MERGED) {
+            return Ok(None);
+        }
+        match self.own_rows(name, fact)? {
+            Some(rows) => Ok(Some(rows)),
+            None => self.base.rows(name, fact),
+        }
     }
 }

@@ -37,68 +37,96 @@ pub struct Added {
 }
 
 impl Added {
-    /// For `products`, which are added to sums that are numbers only when they are scaled by `scaling`.
+    /// For `products`, which are added to sums that are numbers only when they are scaled by `scaling`; the product has
+    /// `[rows, columns]`, and a tile `[rows, columns]` shared by the blocks of a cluster.
     ///
     /// # Errors
     /// If the kernel does not support their type or layout.
     pub fn new(
         products: &[AddedProduct],
         scaling: &Scaling,
-        [rows, columns]: [usize; 2],
+        shape: [usize; 2],
         [tile_rows, width, cluster]: [usize; 3],
     ) -> Result<Self, Unsupported> {
-        const TILE: usize = TILE_BYTES / 2;
         if products.is_empty() {
             return Ok(Self { text: "#define IS_SUM 0\n#define ADDED_MAPS\n".into(), ..Self::default() });
         }
-        let mut added = Self::default();
-        let (mut parameters, mut arguments) = (String::new(), String::new());
-        let (mut steps, mut fetches) = (String::new(), String::new());
-        for (index, AddedProduct { columns, x, weight }) in products.iter().enumerate() {
-            let rank = weight.shape.last().copied().unwrap_or(0);
-            added.maps.push(matrix(x, tile_rows)?);
-            added.maps.push(matrix(weight, width / cluster)?);
-            for name in ["x", "weight"] {
-                // Writing to a string cannot fail.
-                let _ = write!(parameters, ", const __grid_constant__ TensorMap added_{name}_{index}");
-                let _ = write!(arguments, ", &added_{name}_{index}");
-            }
-            let (Range { start, end }, own) = (columns, rank.div_ceil(TILE));
-            let _ = writeln!(steps, "  if (first >= {start} && first < {end}) steps += {own};");
-            let _ = writeln!(
-                fetches,
-                "  if (first >= {start} && first < {end}) {{\n    \
-                 if (step < {own}) return fetch_tiles(x_to, weight_to, x_{index}, weight_{index}, step, tile, first - {start} + part, barrier);\n    \
-                 step -= {own};\n  }}"
-            );
+        let mut maps = Vec::with_capacity(2 * products.len());
+        for AddedProduct { x, weight, .. } in products {
+            maps.extend([matrix(x, tile_rows)?, matrix(weight, width / cluster)?]);
         }
-        let maps: String = (0..products.len())
-            .map(|index| format!(", const TensorMap* x_{index}, const TensorMap* weight_{index}"))
-            .collect();
-        let [row, column] = [(&scaling.row, rows), (&scaling.column, columns)]
-            .map(|(scales, count)| factor(scales.as_ref(), count));
-        let [row, column] = [row?, column?];
-        for (name, scales) in [("row_scales", &scaling.row), ("column_scales", &scaling.column)] {
-            let Some(scales) = scales else { continue };
-            let _ = write!(added.parameters, ", const float* __restrict__ {name}");
-            added.pointers.push(Pointer::to(scales));
-        }
-        let is_scaled = u8::from(scaling.row.is_some() || scaling.column.is_some());
-        let _ = write!(
-            added.text,
-            "#define IS_SUM 1\n#define IS_SCALED {is_scaled}\n#define ADDED_MAPS {parameters}\n#define ADDED_ARGUMENTS {arguments}\n\
-             #define ROW_SCALE(index) {}\n#define COLUMN_SCALE(index) {}\n\
-             #define SCALES {}\n#define SCALE_ARGUMENTS {}\n\
-             {}{SOURCE}\n\
-             __device__ __forceinline__ int added_steps(int first) {{\n  int steps = 0;\n{steps}  return steps;\n}}\n\
-             __device__ __forceinline__ void fetch_added(unsigned x_to, unsigned weight_to, int step, int tile, int first, int part, unsigned barrier{maps}) {{\n{fetches}}}\n",
-            row.replace("NAME", "row_scales"),
-            column.replace("NAME", "column_scales"),
-            added.parameters,
-            added.parameters.replace("const float* __restrict__ ", ""),
+        let scales = SumScales::new(scaling, shape)?;
+        let text = format!(
+            "#define IS_SUM 1\n{}{}{SOURCE}\n{}",
+            scales.text,
             multiply("multiply_added", MatmulKind::Bf16, width),
+            fetches(products),
         );
-        Ok(added)
+        Ok(Self { text, parameters: scales.parameters, pointers: scales.pointers, maps })
+    }
+}
+
+/// The source of the functions `added_steps`, how many steps the products take in a tile, and `fetch_added`, which fetches one.
+fn fetches(products: &[AddedProduct]) -> String {
+    const TILE: usize = TILE_BYTES / 2;
+    let each = |text: &dyn Fn(usize) -> String| (0..products.len()).map(text).collect::<String>();
+    let (mut steps, mut fetches) = (String::new(), String::new());
+    for (index, AddedProduct { columns: Range { start, end }, weight, .. }) in products.iter().enumerate() {
+        let own = weight.shape.last().copied().unwrap_or(0).div_ceil(TILE);
+        // Writing to a string cannot fail.
+        let _ = writeln!(steps, "  if (first >= {start} && first < {end}) steps += {own};");
+        let _ = writeln!(
+            fetches,
+            "  if (first >= {start} && first < {end}) {{\n    \
+             if (step < {own}) return fetch_tiles(x_to, weight_to, x_{index}, weight_{index}, step, tile, first - {start} + part, barrier);\n    \
+             step -= {own};\n  }}"
+        );
+    }
+    format!(
+        "#define ADDED_MAPS {}\n#define ADDED_ARGUMENTS {}\n\
+         __device__ __forceinline__ int added_steps(int first) {{\n  int steps = 0;\n{steps}  return steps;\n}}\n\
+         __device__ __forceinline__ void fetch_added(unsigned x_to, unsigned weight_to, int step, int tile, int first, int part, unsigned barrier{}) {{\n{fetches}}}\n",
+        each(&|index| format!(
+            ", const __grid_constant__ TensorMap added_x_{index}, const __grid_constant__ TensorMap added_weight_{index}"
+        )),
+        each(&|index| format!(", &added_x_{index}, &added_weight_{index}")),
+        each(&|index| format!(", const TensorMap* x_{index}, const TensorMap* weight_{index}")),
+    )
+}
+
+/// What makes numbers of a product's sums, before others are added to them.
+struct SumScales {
+    /// ROW_SCALE and COLUMN_SCALE, and how they are passed on.
+    text: String,
+    parameters: String,
+    pointers: Vec<Pointer>,
+}
+
+impl SumScales {
+    fn new(scaling: &Scaling, [rows, columns]: [usize; 2]) -> Result<Self, Unsupported> {
+        let (mut factors, mut names, mut pointers) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, scales, count) in
+            [("row_scales", &scaling.row, rows), ("column_scales", &scaling.column, columns)]
+        {
+            let Some(scales) = scales else {
+                factors.push("1.0f".to_owned());
+                continue;
+            };
+            factors.push(factor(name, scales, count)?);
+            names.push(name);
+            pointers.push(Pointer::to(scales));
+        }
+        let parameters: String =
+            names.iter().map(|name| format!(", const float* __restrict__ {name}")).collect();
+        let arguments: String = names.iter().map(|name| format!(", {name}")).collect();
+        let text = format!(
+            "#define IS_SCALED {}\n#define ROW_SCALE(index) {}\n#define COLUMN_SCALE(index) {}\n\
+             #define SCALES {parameters}\n#define SCALE_ARGUMENTS {arguments}\n",
+            u8::from(!names.is_empty()),
+            factors[0],
+            factors[1],
+        );
+        Ok(Self { text, parameters, pointers })
     }
 }
 
@@ -111,16 +139,17 @@ fn matrix(view: &View, rows_of_tile: usize) -> Result<TensorMap, Unsupported> {
     TensorMap::of(&view, &[1, 1, rows_of_tile])
 }
 
-/// The expression for the scale of `index`, of `count`, in the array NAME.
-fn factor(scales: Option<&View>, count: usize) -> Result<&'static str, Unsupported> {
-    let Some(scales) = scales else { return Ok("1.0f") };
+/// The expression for the scale of `index`, of `count`, in the array `name`.
+fn factor(name: &str, scales: &View, count: usize) -> Result<String, Unsupported> {
     if scales.dtype != DType::F32 {
         return Err(Unsupported("scales are not f32".into()));
     }
-    match (scales.shape.iter().product::<usize>(), scales.is_contiguous()) {
-        (1, _) => Ok("NAME[0]"),
-        (_, true) if scales.shape.iter().product::<usize>() == count => Ok("NAME[index]"),
-        _ if scales.strides.iter().all(|&stride| stride == 0) => Ok("NAME[0]"),
-        _ => Err(Unsupported("scales are not contiguous".into())),
+    let own = scales.shape.iter().product::<usize>();
+    if own == 1 || scales.strides.iter().all(|&stride| stride == 0) {
+        Ok(format!("{name}[0]"))
+    } else if own == count && scales.is_contiguous() {
+        Ok(format!("{name}[index]"))
+    } else {
+        Err(Unsupported("scales are not contiguous".into()))
     }
 }
