@@ -20,6 +20,12 @@ pub(crate) struct Opened {
     pub(crate) header: FileHeader,
 }
 
+/// Whether the file at `path` begins as files of weights do: safetensors or GGUF.
+pub fn is_weights(path: &Path) -> bool {
+    let head = first_bytes::open(path).and_then(|mut file| first_bytes::head(&mut file));
+    head.is_ok_and(|head| head.starts_with(gguf::MAGIC) || safetensors_file::begins(&head))
+}
+
 impl MappedFile {
     /// Maps the file at `path` and reads its header. Which container it is, is told by its first bytes.
     pub(crate) fn open(path: &Path) -> Result<Opened, WeightsError> {

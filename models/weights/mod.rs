@@ -27,6 +27,7 @@ mod view;
 mod widen;
 
 pub use error::WeightsError;
+pub use file::is_weights;
 pub use mismatch::WeightsMismatch;
 pub use random::RandomWeights;
 pub use view::WeightView;

@@ -51,10 +51,16 @@ pub(super) fn header(path: &Path, bytes: &[u8]) -> Result<FileHeader, WeightsErr
     Ok(FileHeader { tensors: tensors.collect(), metadata: metadata.collect() })
 }
 
+/// Whether a file that begins with `head` begins like safetensors, with a length and then JSON.
+pub(super) fn begins(head: &[u8]) -> bool {
+    let Some((length, rest)) = head.split_first_chunk() else { return false };
+    u64::from_le_bytes(*length) <= MAX_HEADER && rest.first() == Some(&b'{')
+}
+
 /// Refuses, by name, files that do not begin like safetensors, with a length and then JSON.
 pub(super) fn refuse_others(path: &Path, head: &[u8]) -> Result<(), WeightsError> {
-    let Some((length, rest)) = head.split_first_chunk() else { return Ok(()) };
-    if u64::from_le_bytes(*length) <= MAX_HEADER && rest.first() == Some(&b'{') {
+    let Some((length, _)) = head.split_first_chunk() else { return Ok(()) };
+    if begins(head) {
         return Ok(());
     }
     if is_pickle(head) {

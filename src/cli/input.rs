@@ -1,10 +1,12 @@
 //! The input of commands: an IR file, the folder of a model, or the name of a built-in configuration.
 
 use super::lowering::{ModelArg, SizeArgs};
+use super::parts::PartArgs;
 use super::text_file::read_text;
 use crate::Error;
 use reflux_ir::pass::{Driver, Pipeline, Recipe};
 use reflux_ir::{Program, text};
+use reflux_models::weights::is_weights;
 use reflux_models::{ModelConfig, ModelError, Role};
 use std::path::Path;
 
@@ -16,18 +18,26 @@ pub enum InputArg<'a> {
 }
 
 impl<'a> InputArg<'a> {
-    /// A folder is a model; a name is a built-in configuration, unless there is a file with that name.
+    /// A folder or a file of weights is a model; a name is a built-in configuration, unless there is a file with that name.
     pub fn of(argument: &'a Path) -> Result<Self, Error> {
-        if argument.is_dir() {
-            return Ok(Self::Model(Box::new(ModelArg::read(argument)?)));
+        Self::with_parts(argument, &PartArgs::default())
+    }
+
+    /// The same, but that networks of the model have the weights of `parts`.
+    pub fn with_parts(argument: &'a Path, parts: &PartArgs) -> Result<Self, Error> {
+        if argument.is_dir() || is_weights(argument) {
+            return Ok(Self::Model(Box::new(ModelArg::with_parts(argument, parts)?)));
         }
+        let name = argument.display();
         if argument.exists() {
+            parts.refuse(format_args!("{name} is a program"))?;
             return Ok(Self::File(argument));
         }
         if let Some(model) = argument.to_str().and_then(ModelArg::built_in) {
+            parts.refuse(format_args!("{name} is a configuration alone"))?;
             return Ok(Self::Model(Box::new(model)));
         }
-        match ModelArg::read(argument) {
+        match ModelArg::with_parts(argument, parts) {
             // The id of a model in the Hub's local cache.
             Ok(model) => Ok(Self::Model(Box::new(model))),
             Err(Error::Model(ModelError::NoFolder { .. })) => {

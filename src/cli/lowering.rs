@@ -3,13 +3,14 @@
 use super::console::say;
 use super::dtype::DTypeArg;
 use super::number;
+use super::parts::PartArgs;
 use crate::Error;
 use crate::pipeline::{DiffusionPipeline, FittedLoras, OpenOptions};
 use clap::builder::PossibleValuesParser;
 use reflux_ir::pass::Pipeline;
 use reflux_ir::{DType, Program};
 use reflux_models::scheduler::Levels;
-use reflux_models::{Defaults, Family, ModelConfig, ModelFiles, Net, Parts, Role, Sizes};
+use reflux_models::{Condition, Defaults, Family, ModelConfig, ModelFiles, Net, Role, Sizes};
 use std::path::Path;
 
 /// The sizes to lower for.
@@ -138,9 +139,14 @@ impl ModelArg {
         Some(Self { config, defaults, files: None })
     }
 
-    /// The model in a folder in diffusers layout.
-    pub fn read(folder: &Path) -> Result<Self, Error> {
-        Self::of(&ModelFiles::find(folder, Parts::default())?)
+    /// The model in a folder in diffusers layout, or in a file with all of its networks.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        Self::with_parts(path, &PartArgs::default())
+    }
+
+    /// The same with the weights of `parts`.
+    pub fn with_parts(path: &Path, parts: &PartArgs) -> Result<Self, Error> {
+        Self::of(&ModelFiles::find(path, parts.parts())?)
     }
 
     /// The model of these files.
@@ -209,6 +215,10 @@ impl ModelArg {
     /// The requested sizes, with the model's as defaults.
     pub fn sizes(&self, args: &SizeArgs) -> Result<Sizes, Error> {
         let sizes = args.resolve(&self.defaults, self.family())?;
+        if sizes.reference.is_some() && self.config.condition() != Condition::None {
+            let message = "--reference: this model reads no reference; leave it out, or give FLUX.1 Kontext";
+            return Err(Error::Usage(message.into()));
+        }
         let most = self.config.scheduler().num_train_timesteps;
         if sizes.steps > most {
             let (range, found) = (format!("1 to {most}"), sizes.steps.to_string());

@@ -1,7 +1,9 @@
 //! Options that replace the weights of single networks.
 
+use crate::Error;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use reflux_models::{Net, Parts, nets};
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 /// Weights in place of those in the model's folder: an option for each network that a family has.
@@ -43,6 +45,19 @@ impl PartArgs {
     /// Where they are.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.0.iter().map(|(_, path)| path)
+    }
+
+    /// Refuses the options where there are no weights to replace, since `what` is given.
+    ///
+    /// # Errors
+    /// [`Error::Usage`], if one is given.
+    pub fn refuse(&self, what: impl Display) -> Result<(), Error> {
+        match self.given() {
+            Some(option) => {
+                Err(Error::Usage(format!("{option} gives weights of a model, and {what}; leave it out")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// The first of the options that is given.

@@ -6,16 +6,16 @@ use rayon::prelude::*;
 /// Bytes that one thread makes at a time: reading from a file, and memory that is new, is what takes the time.
 const SHARE: usize = 1 << 20;
 
+/// Makes the host bytes of the rows from one on, as many as there is room for.
+type Write<'s> = dyn Fn(usize, &mut [u8]) + Send + Sync + 's;
+
 /// A weight that is in no memory of this process yet. Whoever needs it has its rows written to where they stay, so that no copy
 /// of all of it is made on the way. Rows are those along the first axis; a tensor of fewer than two axes is one row.
 pub struct WeightRows<'s> {
     fact: Fact,
     scales: Vec<f32>,
-    write: WriteRows<'s>,
+    write: Box<Write<'s>>,
 }
-
-/// Makes rows from one on, as many as there is room for.
-type WriteRows<'s> = Box<dyn Fn(usize, &mut [u8]) + Send + Sync + 's>;
 
 impl<'s> WeightRows<'s> {
     /// Numbers, or blocks, of type `fact`. `write` makes the host bytes of the rows from one on, as many as there is room for.

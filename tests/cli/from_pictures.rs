@@ -228,8 +228,20 @@ fn every_command_runs_models_that_read_pictures() {
     let [image, mask] = ["image.png", "mask.png"].map(fixture);
     let report = said(&[&["bisect", fill, "--init-image", &image, "--mask-image", &mask]]);
     assert!(report.contains("every pass keeps results"), "{report}");
+    // What plans only knows how weights are stored, of whatever is given.
+    let planned = said(&[&["ir", "--model", EMOJI, "--transformer", alone]]);
+    assert!(planned.contains("[256,384]"), "{planned}");
+    let gguf = format!("{}/tests/fixtures/gguf/flux-emoji-mixed.gguf", env!("CARGO_MANIFEST_DIR"));
+    let planned = said(&[&["opt", EMOJI, "--transformer", &gguf]]);
+    assert!(planned.contains("dequantize @"), "{planned}");
     for (arguments, expected) in [
-        (&["bisect", EMOJI, "--control-image", &image][..], "reads no control picture"),
+        (
+            &["opt", "flux-dev", "--transformer", alone][..],
+            "--transformer gives weights of a model, and flux-dev is",
+        ),
+        (&["ir", "--config", "flux-dev", "--vae", alone], "--vae gives weights of a model, and flux-dev is"),
+        (&["bench", "--model", fill, "--reference", "32x32"], "this model reads no reference"),
+        (&["bisect", EMOJI, "--control-image", &image], "reads no control picture"),
         (&["bisect", "flux-dev", "--init-image", &image], "--init-image is for models that draw pictures"),
         (
             &["bisect", EMOJI, "--reference-image", &image, "--reference", "32x32"],

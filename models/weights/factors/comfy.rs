@@ -88,6 +88,10 @@ fn descriptions(joining: &mut Joining<'_>) -> Result<BTreeMap<String, Map<String
             .map_err(|error| joining.refuse(&name, format!("is not JSON ({error})")))?;
         all.insert(module, said);
     }
+    // Something is quantized, and nobody says what.
+    if all.is_empty() && joining.metadata.contains_key(HEADER) {
+        return Err(joining.refuse(HEADER, "in its header has no `layers`, and no tensor describes one"));
+    }
     Ok(all)
 }
 

@@ -4,6 +4,7 @@ use crate::Error;
 use crate::cli::console::{print, say_all};
 use crate::cli::input::{InputArg, parse};
 use crate::cli::lowering::{ModelArg, SizeArgs, built_in_names, net_names};
+use crate::cli::parts::PartArgs;
 use crate::cli::passes::{DriveArgs, default_for};
 use crate::cli::text_file::{read_text, text_output, write_result};
 use crate::pipeline::registry;
@@ -16,6 +17,8 @@ use std::path::{Path, PathBuf};
 pub struct Args {
     /// An IR file, a model folder in diffusers layout, or a built-in configuration such as flux-dev
     input: PathBuf,
+    #[command(flatten)]
+    parts: PartArgs,
     /// The network of a model to optimize [default: transformer]
     #[arg(long, value_parser = net_names())]
     net: Option<String>,
@@ -54,13 +57,13 @@ struct Unoptimized {
 
 pub fn opt(args: &Args) -> Result<(), Error> {
     let mut out = text_output(args.out.as_deref())?;
-    out.refuse_inputs(args.drive.passes.read())?;
+    out.refuse_inputs(args.drive.passes.read().chain(args.parts.paths()))?;
     if args.json && args.out.is_some() && out.is_stdout() {
         let message = "--json prints the report to standard output, so --out must name something else";
         return Err(Error::Usage(message.into()));
     }
     let recipe = args.drive.passes.recipe()?;
-    let input = InputArg::of(&args.input)?;
+    let input = InputArg::with_parts(&args.input, &args.parts)?;
     let Unoptimized { program, timesteps, passes } = source(&input, args)?;
     let default = default_for(input.role(args.net.as_deref())?, args.drive.machine());
     let mut pipeline = match recipe {

@@ -6,6 +6,7 @@ use crate::cli::console::say_all;
 
 use crate::Error;
 use crate::cli::lowering::{ModelArg, SizeArgs, built_in_names, net_names};
+use crate::cli::parts::PartArgs;
 use crate::cli::passes::{DriveArgs, default_for};
 use crate::cli::text_file::{text_output, write_result};
 use crate::pipeline::bundled_model;
@@ -33,9 +34,12 @@ enum Command {
 
 #[derive(clap::Args)]
 struct ShowArgs {
-    /// A model folder in diffusers layout; only its config files are read [default: the bundled model]
+    /// A model folder in diffusers layout, or one file with all networks; no more than config files and the headers of weights
+    /// are read [default: the bundled model]
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
     model: Option<PathBuf>,
+    #[command(flatten)]
+    parts: PartArgs,
     /// A built-in configuration
     #[arg(long, value_name = "NAME", value_parser = built_in_names())]
     config: Option<String>,
@@ -78,7 +82,7 @@ pub fn ir(args: &Args) -> Result<(), Error> {
 
 fn show(args: &ShowArgs) -> Result<(), Error> {
     let mut out = text_output(args.out.as_deref())?;
-    out.refuse_inputs(args.drive.passes.read().chain(args.model.as_deref()))?;
+    out.refuse_inputs(args.drive.passes.read().chain(args.model.as_deref()).chain(args.parts.paths()))?;
     let recipe = args.drive.passes.recipe()?;
     if let Some(flag) = args.drive.given().filter(|_| recipe.is_none()) {
         return Err(Error::Usage(format!("{flag} needs passes to run; add --passes")));
@@ -92,9 +96,12 @@ fn show(args: &ShowArgs) -> Result<(), Error> {
         return Err(Error::Usage(message));
     }
     let model = match (&args.config, &args.model) {
-        (Some(name), _) => ModelArg::built_in(name).expect("clap knows the names"),
-        (None, Some(folder)) => ModelArg::read(folder)?,
-        (None, None) => ModelArg::read(&bundled_model()?)?,
+        (Some(name), _) => {
+            args.parts.refuse(format_args!("{name} is a configuration alone"))?;
+            ModelArg::built_in(name).expect("clap knows the names")
+        }
+        (None, Some(folder)) => ModelArg::with_parts(folder, &args.parts)?,
+        (None, None) => ModelArg::with_parts(&bundled_model()?, &args.parts)?,
     };
     let net = model.net(Some(&args.net))?;
     let program = model.lower(net, &args.sizes)?;

@@ -210,6 +210,22 @@ mod tests {
         }
     }
 
+    /// A group norm of a picture of a million pixels sums that many squares.
+    #[test]
+    fn moments_of_millions_are_exact() {
+        let x: Vec<f32> = (0..1u32 << 22)
+            .map(|i| 1.0 + (i.wrapping_mul(2_654_435_761) >> 8) as f32 / 16_777_216.0)
+            .collect();
+        let exact =
+            |of: &dyn Fn(f64) -> f64| x.iter().map(|&x| of(f64::from(x))).sum::<f64>() / x.len() as f64;
+        let mean = exact(&|x| x);
+        let scale = 1.0 / exact(&|x| (x - mean) * (x - mean)).sqrt();
+        let found = Moments::of(0.0, &x);
+        for (found, exact) in [(found.mean, mean), (found.scale, scale)] {
+            assert!((f64::from(found) / exact - 1.0).abs() < 2e-7, "{found}, not {exact}");
+        }
+    }
+
     #[test]
     fn exp_has_its_ends() {
         for x in (-110_000..90_000).map(|i| i as f32 / 1000.0) {
