@@ -149,9 +149,10 @@ impl TensorEncoding {
         QuantizedTensor { fact: fact.clone(), codes: bytes, scales, zeros: Vec::new() }.into()
     }
 
-    /// The numbers of `part`, whole rows of `width` elements from row `first` on, computed in f32, as the bytes of `dtype`.
+    /// The numbers of `part`, whole rows of `width` elements from row `first` on or one row that ends where it does, computed in
+    /// f32, as the bytes of `dtype`.
     pub fn decode(&self, part: &[u8], first: usize, width: usize, dtype: DType, numbers: &mut [u8]) {
-        let row_bytes = self.bytes(width).expect("parts are whole rows");
+        let row_bytes = self.bytes(width).unwrap_or(part.len());
         let rows = numbers.par_chunks_mut(dtype.bytes() * width).zip(part.par_chunks(row_bytes)).enumerate();
         // Small rows are decoded by one thread together.
         let rows = rows.with_min_len((1 << 15) / width + 1);

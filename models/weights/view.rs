@@ -75,13 +75,20 @@ impl<'a> WeightView<'a> {
     fn decoded(&self) -> Vec<u8> {
         let mut copy = vec![0; self.size()];
         let mut row = 0;
-        let size = |bytes| self.dtype.host_bytes(self.encoding.elements(bytes));
+        // An odd number of codes of four bits ends within a byte.
+        let all = self.shape.iter().product();
+        let elements = |bytes| self.encoding.elements(bytes).min(all);
+        let size = |bytes| self.dtype.host_bytes(elements(bytes));
         self.each_part(&mut copy, size, |part, to| {
-            let elements = self.encoding.elements(part.len());
+            let elements = elements(part.len());
             // A vector is a row, or its blocks would be divided.
             let width = if self.shape.len() < 2 { elements } else { self.shape[1..].iter().product() };
-            self.encoding.decode(part, row, width, self.dtype, to);
-            row += elements / width.max(1);
+            // Blocks of what was stored in another shape, and codes of odd rows, go on from one row to the next.
+            let width = self.encoding.bytes(width).map_or(elements, |_| width);
+            if width > 0 {
+                self.encoding.decode(part, row, width, self.dtype, to);
+                row += elements / width;
+            }
         });
         copy
     }
