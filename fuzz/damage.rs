@@ -132,3 +132,13 @@ pub fn bytes(rng: &mut Rng, bytes: &mut Vec<u8>) {
         }
     }
 }
+
+/// Changes a few bytes, none of which is added or removed.
+pub fn bytes_in_place(rng: &mut Rng, bytes: &mut [u8]) {
+    for _ in 0..rng.usize(1..4) {
+        if !bytes.is_empty() {
+            let at = rng.usize(..bytes.len());
+            bytes[at] = rng.u8(..);
+        }
+    }
+}

@@ -1,14 +1,21 @@
 //! Damaged files of models, and what must hold of them: each is read or refused by one error of bounded length, without a panic,
 //! in bounded time.
 
+mod codes;
 mod configs;
+mod gguf;
+mod loras;
 mod safetensors;
+mod tensors;
 mod tokenizers;
 
 use crate::check::{Failure, quietly};
 use crate::run::{Found, Tally};
 use cpu_time::ThreadTime;
 use fastrand::Rng;
+use reflux_ir::WeightSource;
+use reflux_models::nets;
+use reflux_models::weights::Weights;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -34,10 +41,37 @@ pub struct Files {
     targets: Vec<(&'static str, Box<dyn Target>)>,
 }
 
+/// The folder of the bundled model.
+fn folder() -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/emoji")).to_owned()
+}
+
+/// A file of `tests/fixtures`.
+fn fixture(path: &str) -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures")).join(path)
+}
+
 /// A file of the bundled model, from which most damaged ones are made.
 fn original(path: &str) -> Vec<u8> {
-    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/emoji")).join(path);
+    let path = folder().join(path);
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Opens the file of weights at `path` as each network's and as whatever it is, and reads every tensor as numbers and as codes.
+fn read_weights(path: &Path) -> Outcome {
+    for net in nets() {
+        let _ = Weights::open_for(net, path).map_err(|error| error.to_string());
+    }
+    let weights = Weights::open(path).map_err(|error| error.to_string())?;
+    for name in weights.names() {
+        let tensor = weights.tensor(name).map_err(|error| error.to_string())?;
+        assert_eq!(Some(&tensor.shape[..]), weights.shape(name), "{name} has two shapes");
+        if let Some(codes) = weights.coded(name) {
+            weights.weight(name, &codes).map_err(|error| error.to_string())?;
+        }
+    }
+    let _ = weights.blank();
+    Ok(())
 }
 
 impl Files {
@@ -46,6 +80,9 @@ impl Files {
     pub fn new(seed: u64, longest: Option<Duration>) -> std::io::Result<Self> {
         let targets: Vec<(_, Box<dyn Target>)> = vec![
             ("safetensors", Box::new(safetensors::Files::default())),
+            ("codes", Box::new(codes::Files)),
+            ("GGUF", Box::new(gguf::Files)),
+            ("LoRAs", Box::new(loras::Files::new())),
             ("configurations", Box::new(configs::Files::new())),
             ("tokenizers", Box::new(tokenizers::Files::new())),
         ];

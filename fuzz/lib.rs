@@ -7,7 +7,7 @@
 //!   refused, and passes leave alone what they left.
 //! - [`shrink`] reduces failing inputs.
 //! - [`run`] does all of this for any number of inputs, each with its own seed.
-//! - [`files`] does the same for the files of models: weights, configurations and tokenizers, which [`damage`] makes almost right.
+//! - [`files`] does the same for the files of models: weights, LoRAs, configurations and tokenizers, which [`damage`] makes almost right.
 //!
 //! `cargo run --release -p reflux-fuzz` tries programs until it is stopped, and with `--what files` files; with
 //! `--count 1000000`, so many. The tests run a few thousand. The tests of the `reflux` package, which can run programs, also

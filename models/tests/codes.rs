@@ -420,3 +420,20 @@ fn plain_numbers_are_read_as_they_are() {
         assert_eq!(found.tensor(name).unwrap(), expected.tensor(name).unwrap(), "{name}");
     }
 }
+
+/// ComfyUI stores what has no rows of whole blocks in another shape, and says the real one.
+#[test]
+fn blocks_may_go_on_from_one_row_to_the_next() {
+    let format = BlockFormat::Q8_0;
+    let mut random = fastrand::Rng::with_seed(2);
+    let blocks = format.random(3, 0.1, || random.u8(..));
+    let mut file = Gguf::new("flux");
+    file.shaped("a.weight", &[6, 16]);
+    file.tensor("a.weight", &[96], format.id(), &blocks);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.gguf");
+    file.write(&path);
+    let tensor = Weights::open(&path).unwrap().tensor("a.weight").unwrap();
+    assert_eq!(tensor.shape, [6, 16]);
+    assert_eq!(tensor.to_f32(), DType::Block(format).decode(&blocks));
+}

@@ -56,6 +56,16 @@ impl TensorEncoding {
         }
     }
 
+    /// How many elements have so many bytes.
+    pub fn elements(&self, bytes: usize) -> usize {
+        match self {
+            Self::Elements(dtype) => bytes * 8 / dtype.bitsize(),
+            Self::Blocks(format) => bytes / format.bytes() * format.elements(),
+            Self::Scaled { .. } => bytes,
+            Self::Looked(_) => bytes * 2,
+        }
+    }
+
     /// That of some rows of a tensor with `width` elements to a row.
     pub fn rows(&self, rows: Range<usize>, width: usize) -> Self {
         match self {
@@ -135,9 +145,10 @@ impl TensorEncoding {
         }
     }
 
-    /// The numbers of `part`, whole rows of `width` elements from row `first` on, computed in f32, as the bytes of `dtype`.
+    /// The numbers of `part`, whole rows of `width` elements from row `first` on or one row that ends where it does, computed in
+    /// f32, as the bytes of `dtype`.
     pub fn decode(&self, part: &[u8], first: usize, width: usize, dtype: DType, numbers: &mut [u8]) {
-        let row_bytes = self.bytes(width).expect("parts are whole rows");
+        let row_bytes = self.bytes(width).unwrap_or(part.len());
         let mut decoded = vec![0.0; width];
         let rows = numbers.chunks_mut(dtype.bytes() * width).zip(part.chunks(row_bytes));
         for (row, (numbers, bytes)) in rows.enumerate() {

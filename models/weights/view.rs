@@ -42,6 +42,12 @@ impl<'a> WeightView<'a> {
     /// Its rows as numbers of `dtype`.
     fn rows_in(self, dtype: DType) -> WeightRows<'a> {
         let fact = Fact::new(dtype, self.shape.to_vec());
+        if self.shape.len() > 1 && self.encoding.bytes(self.width()).is_none() {
+            let (whole, row) = (self.decoded(dtype), dtype.host_bytes(self.width()));
+            return WeightRows::new(fact, move |first, to| {
+                to.copy_from_slice(&whole[first * row..][..to.len()]);
+            });
+        }
         match self.encoding.float() == Some(dtype) {
             true => WeightRows::new(fact, move |first, to| self.copy_rows(first, to)),
             false => WeightRows::new(fact, move |first, to| self.decode_rows(dtype, first, to)),
@@ -68,6 +74,24 @@ impl<'a> WeightView<'a> {
             let width = width.min(to.len() / dtype.bytes());
             self.encoding.decode(from, row, width, dtype, to);
         });
+    }
+
+    /// All numbers as the bytes of `dtype`, where blocks of what was stored in another shape, or codes of odd rows, go on from one
+    /// row to the next.
+    fn decoded(&self, dtype: DType) -> Vec<u8> {
+        let all = self.shape.iter().product();
+        let mut whole = vec![0; dtype.host_bytes(all)];
+        let mut to = &mut whole[..];
+        for part in &self.parts {
+            // An odd number of codes of four bits ends within a byte.
+            let width = self.encoding.elements(part.len()).min(all);
+            let (here, rest) = std::mem::take(&mut to).split_at_mut(dtype.host_bytes(width));
+            if width > 0 {
+                self.encoding.decode(part, 0, width, dtype, here);
+            }
+            to = rest;
+        }
+        whole
     }
 
     /// The bytes of a row as it is stored.

@@ -14,6 +14,8 @@ pub struct Gguf {
     infos: Vec<u8>,
     data: Vec<u8>,
     tensors: u64,
+    keys: Vec<u8>,
+    keyed: u64,
 }
 
 fn text(text: &str) -> Vec<u8> {
@@ -22,7 +24,14 @@ fn text(text: &str) -> Vec<u8> {
 
 impl Gguf {
     pub fn new(architecture: &str) -> Self {
-        Self { architecture: architecture.to_owned(), infos: Vec::new(), data: Vec::new(), tensors: 0 }
+        Self {
+            architecture: architecture.to_owned(),
+            infos: Vec::new(),
+            data: Vec::new(),
+            tensors: 0,
+            keys: Vec::new(),
+            keyed: 0,
+        }
     }
 
     /// Adds a tensor whose slowest extent comes first in `shape`, of the type `id`.
@@ -37,18 +46,30 @@ impl Gguf {
         self.tensors += 1;
     }
 
+    /// Says that the tensor `name` really has this shape.
+    pub fn shaped(&mut self, name: &str, shape: &[u32]) {
+        const LIST: u32 = 9;
+        const I32: u32 = 5;
+        self.keyed += 1;
+        self.keys.extend(text(&format!("comfy.gguf.orig_shape.{name}")));
+        self.keys.extend([LIST, I32].map(u32::to_le_bytes).concat());
+        self.keys.extend((shape.len() as u64).to_le_bytes());
+        shape.iter().for_each(|extent| self.keys.extend(extent.to_le_bytes()));
+    }
+
     fn header(&self) -> Vec<u8> {
         const STRING: u32 = 8;
         const LIST: u32 = 9;
         const U32: u32 = 4;
         let mut header = b"GGUF\x03\0\0\0".to_vec();
         header.extend(self.tensors.to_le_bytes());
-        header.extend(2u64.to_le_bytes());
+        header.extend((2 + self.keyed).to_le_bytes());
         header.extend(
             [text("general.architecture"), STRING.to_le_bytes().to_vec(), text(&self.architecture)].concat(),
         );
         header.extend([text("some.list"), LIST.to_le_bytes().to_vec(), U32.to_le_bytes().to_vec()].concat());
         header.extend([&1u64.to_le_bytes()[..], &7u32.to_le_bytes()].concat());
+        header.extend(&self.keys);
         header.extend(&self.infos);
         header
     }
