@@ -85,7 +85,8 @@ impl<'a> WeightView<'a> {
             let width = if self.shape.len() < 2 { elements } else { self.shape[1..].iter().product() };
             // Blocks of what was stored in another shape, and codes of odd rows, go on from one row to the next.
             let width = self.encoding.bytes(width).map_or(elements, |_| width);
-            if width > 0 {
+            // Of nothing, rows may be of any width.
+            if elements > 0 {
                 self.encoding.decode(part, row, width, self.dtype, to);
                 row += elements / width;
             }
