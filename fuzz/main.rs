@@ -36,7 +36,7 @@ struct Arguments {
 enum What {
     /// Texts of programs, and pipelines of passes on them.
     Programs,
-    /// Files of weights, configurations and tokenizers.
+    /// Files of weights, LoRAs, configurations and tokenizers.
     Files,
 }
 

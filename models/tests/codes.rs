@@ -436,4 +436,10 @@ fn blocks_may_go_on_from_one_row_to_the_next() {
     let tensor = Weights::open(&path).unwrap().tensor("a.weight").unwrap();
     assert_eq!(tensor.shape, [6, 16]);
     assert_eq!(tensor.to_f32(), DType::Block(format).decode(&blocks));
+
+    // Rows of a tensor without any may be as wide as a file says.
+    let mut file = Gguf::new("flux");
+    file.tensor("a.weight", &[0, 1 << 40], format.id(), &[]);
+    file.write(&path);
+    assert_eq!(Weights::open(&path).unwrap().tensor("a.weight").unwrap().to_f32(), [0.0; 0]);
 }
