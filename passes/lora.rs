@@ -115,16 +115,24 @@ impl Lora {
         for branch in &self.adapters.branches {
             by_weight.entry(&branch.weight).or_default().push(branch);
         }
+        // What an earlier pass has merged into has another name.
+        let merged = self.adapters.merged.iter();
+        let base: HashMap<&str, &str> =
+            merged.map(|(name, merged)| (merged.as_str(), name.as_str())).collect();
+        let mut found: HashSet<String> = HashSet::new();
         let mut strengths: Vec<Name> = Vec::new();
         for (_, graph) in program.stages_mut() {
             let there: HashSet<String> = graph.weights().map(|(name, _)| name.to_owned()).collect();
+            found.extend(there.iter().cloned());
             for product in graph.order() {
                 let Some(weight) = weight_of(graph, product) else { continue };
+                let weight = base.get(weight).copied().unwrap_or(weight);
                 let branches = by_weight.get(weight).into_iter().flatten().copied();
                 let branches: Vec<&Branch> = branches.filter(|branch| !there.contains(&branch.up)).collect();
                 if branches.is_empty() {
                     continue;
                 }
+                found.extend(branches.iter().map(|branch| branch.up.clone()));
                 let x = input_of(graph, product).ok_or_else(|| {
                     let (line, mode) = (graph.line(product), "mode=merge");
                     PassError::Refused(format!("what `{line}` multiplies is not in its stage; use {mode}"))
@@ -134,6 +142,11 @@ impl Lora {
                     strengths.extend(branches.iter().map(|branch| branch.strength.clone()));
                 }
             }
+        }
+        if let Some(lost) = self.adapters.branches.iter().find(|branch| !found.contains(&branch.up)) {
+            let Branch { weight, .. } = lost;
+            let why = format!("no product reads `{weight}`, which the LoRA changes; use mode=merge");
+            return Err(PassError::Refused(why));
         }
         let applied = strengths.len();
         strengths.sort();
@@ -262,7 +275,9 @@ impl Pass for Lora {
     }
 
     fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
-        let (merged, branched) = (self.merge(program, cx)?, self.branch(program, cx)?);
+        // Branches find their products by the names that weights have before others are merged into them.
+        let branched = self.branch(program, cx)?;
+        let merged = self.merge(program, cx)?;
         if merged > 0 {
             cx.report.note(format!("merged into {}", counted(merged, "weight")));
         }

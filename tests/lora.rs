@@ -122,6 +122,25 @@ fn strengths_of_a_loaded_pipeline_change() {
     }
 }
 
+/// Any two files, of the same modules or of some of each other's, merged and beside the products.
+#[test]
+fn two_files_are_the_same_in_both_modes() {
+    let small = request(&cases()[0]).steps(2).size(32, 32);
+    for (first, second) in [
+        ("peft", "xlabs"),
+        ("dora", "peft"),
+        ("kohya", "bfl_all"),
+        ("b_kohya", "onetrainer"),
+        ("comfy", "peft"),
+    ] {
+        let of = |mode| draw(&mut open(&[(first, 0.8), (second, 0.5)], mode, ""), &small);
+        let (merged, beside) = (of(LoraMode::Merge), of(LoraMode::Branch));
+        assert_close(&format!("{first} and {second}"), &beside, &merged, 1e-5);
+        let alone = draw(&mut open(&[(first, 0.8)], LoraMode::Merge, ""), &small);
+        assert!(relative_l2(&merged, &alone) > 1e-3, "{second}");
+    }
+}
+
 /// Another file of the same modules takes the place of the first without a new plan; others are refused and change nothing.
 #[test]
 fn files_of_a_loaded_pipeline_are_replaced() {

@@ -103,13 +103,56 @@ fn merged_weights_are_called_so() {
     assert_same("again", &again, &after);
 }
 
+/// A branch of a file of number `file`, beside a module of the block.
+fn branch_of(file: usize, module: &str) -> Branch {
+    let name = |which: &str| format!("block.{module}.lora_{which}.{file}.weight");
+    let strength = Name::from(format!("lora_strength.{file}"));
+    Branch { down: name("A"), up: name("B"), strength, ..branch(&format!("block.{module}"), "", 8) }
+}
+
+/// Files of the same modules, of some of them, and of one: whatever is beside which of the merged products, it is part of them.
 #[test]
-fn other_modules_stay() {
+fn branches_of_several_files_are_part_of_merged_products() {
+    let before = program(&sketch(&INPUTS, &BLOCK.replace(", @.bias bf16[128]", "")));
+    let all = ["q", "k", "v"];
+    for second in [&all[..], &all[..2], &all[1..], &["q"], &["k"], &["v"]] {
+        let branches = all.iter().map(|module| branch_of(0, module));
+        let branches = branches.chain(second.iter().map(|module| branch_of(1, module)));
+        for wanted in ["merge-linear", "quantize(int8dq),merge-linear"] {
+            let (after, _) = drive(&before, &with_lora(wanted, beside(branches.clone().collect())), None);
+            let text = after.to_string();
+            let sums = text.lines().filter(|line| line.contains("acc + linear(")).count();
+            assert_eq!(sums, 1, "{second:?} after {wanted}\n{text}");
+            let added = text.matches("+ linear(").count();
+            assert_eq!(added, 3 + second.len(), "{second:?} after {wanted}\n{text}");
+        }
+    }
+}
+
+/// What one file merges into a weight does not take the branches of another from beside it.
+#[test]
+fn branches_stand_beside_merged_weights() {
     let before = program(&sketch(&INPUTS, BLOCK));
-    let others = vec![branch("block.other", "block.other", 4), branch("q", "q", 4)];
-    let (after, report) = drive(&before, &beside(others), None);
-    assert_same("no module of the name", &after, &before);
-    assert!(!report.passes[0].changed);
+    let merged = vec![("block.q.weight".to_owned(), "block.q.weight.lora".to_owned())];
+    let both = Adapters { merged: merged.clone(), branches: vec![branch("block.q", "block.q", 4)] };
+    let (at_once, _) = drive(&before, &lora(both.clone(), LoraMode::Branch), None);
+    let mut one_by_one = lora(Adapters { merged, branches: Vec::new() }, LoraMode::Merge);
+    one_by_one.append(lora(both, LoraMode::Branch));
+    let (one_by_one, _) = drive(&before, &one_by_one, None);
+    assert_eq!(at_once.to_string(), one_by_one.to_string());
+    for name in ["block.q.weight.lora", "block.q.lora_A.0.weight", "block.q.lora_B.0.weight"] {
+        assert!(at_once.weights().contains_key(name), "no {name} in\n{at_once}");
+    }
+}
+
+#[test]
+fn other_modules_are_refused() {
+    let before = program(&sketch(&INPUTS, BLOCK));
+    let error = Driver::default()
+        .run(before.clone(), &beside(vec![branch("block.q", "block.q", 4), branch("q", "q", 4)]))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("no product reads `q.weight`"), "{error}");
     // Fused and merged products are not what a branch goes beside.
     let mut late = Pipeline::parse("fuse", &registry()).unwrap();
     late.append(beside(vec![branch("block.q", "block.q", 4)]));
@@ -152,7 +195,6 @@ fn flux_dev_with_all_passes() {
     let block = block.split("\n    }").next().unwrap();
     let fuse =
         report.passes.iter().find(|pass| pass.pass.starts_with("fuse")).unwrap().timeless().to_string();
-    eprintln!("{fuse}");
     assert!(!fuse.contains("NOT SATURATED"), "{fuse}");
     // Every up projection is part of the product beside which it stands, and no product is computed twice.
     let products = |part: &str| block.matches(part).count();

@@ -3,6 +3,7 @@
 //! They are added to all columns at once, so that `fuse` has one sum to make part of the merged product, and not one for each of
 //! its slices.
 
+use crate::properties::is_of_branch;
 use reflux_ir::op::{Binary, Concat, Op, Slice};
 use reflux_ir::{Graph, Patch, PatchError, ValueId};
 
@@ -20,7 +21,7 @@ struct Addition {
     change: ValueId,
 }
 
-/// The linear without bias that is added to `value`, if nothing else reads either.
+/// The branch, a linear without bias, that is added to `value`, if nothing else reads either.
 fn addition(graph: &Graph, value: ValueId) -> Option<Addition> {
     let only_user = |value: ValueId| {
         let mut users = graph.users(value);
@@ -28,7 +29,9 @@ fn addition(graph: &Graph, value: ValueId) -> Option<Addition> {
     };
     let sum = only_user(value).filter(|&user| matches!(graph[user].op, Op::Binary(Binary::Add)))?;
     let change = graph.operands(sum).into_iter().find(|&operand| operand != value)?;
-    let is_product = matches!(graph[change].op, Op::Linear(_)) && graph.operands(change).len() == 2;
+    let is_product = matches!(graph[change].op, Op::Linear(_))
+        && graph.operands(change).len() == 2
+        && is_of_branch(&graph[change].path);
     let is_alike = graph[change].fact.same_type(&graph[value].fact) && only_user(change) == Some(sum);
     (is_product && is_alike).then_some(Addition { sum, change })
 }

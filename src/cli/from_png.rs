@@ -3,10 +3,9 @@
 use super::console::say;
 use super::given_pictures::PictureArgs;
 use crate::Error;
-use crate::pipeline::{DiffusionPipeline, Recorded, Request, bundled_model};
+use crate::pipeline::{DiffusionPipeline, Recorded, Request, bundled_model, registry};
 use reflux_ir::DType;
 use reflux_ir::pass::{Exactness, Pipeline, Recipe};
-use reflux_passes::registry;
 use std::path::{Path, PathBuf};
 
 /// A picture to repeat.
@@ -63,14 +62,18 @@ impl Repeated {
         DType::ALL.iter().copied().find(|dtype| dtype.is_float() && dtype.to_string() == name)
     }
 
-    /// The passes that made it another picture than without. The others follow from the device.
+    /// The passes that made it another picture than without, but those for LoRAs if there are others in their place. The rest
+    /// follows from the device.
     ///
     /// # Errors
     /// If one is unknown.
-    pub fn passes(&self) -> Result<Option<Recipe>, Error> {
+    pub fn passes(&self, without_loras: bool) -> Result<Option<Recipe>, Error> {
         let Some(text) = &self.recorded.passes else { return Ok(None) };
         let pipeline = Pipeline::parse(text, &registry())?;
-        let lossy = pipeline.passes().enumerate().filter(|(_, pass)| pass.exactness() == Exactness::Lossy);
+        let is_wanted = |pass: &dyn Pass| {
+            pass.exactness() == Exactness::Lossy && !(without_loras && pass.name() == LoraFiles::NAME)
+        };
+        let lossy = pipeline.passes().enumerate().filter(|(_, pass)| is_wanted(*pass));
         let lossy: Vec<String> = lossy.map(|(index, _)| pipeline.text_of(index)).collect();
         match lossy.is_empty() {
             true => Ok(None),

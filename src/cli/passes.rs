@@ -39,14 +39,24 @@ impl PassArgs {
         self.passes_config.as_deref().into_iter().chain(self.lora.paths())
     }
 
+    /// Whether LoRAs are asked for by options of their own.
+    pub fn has_loras(&self) -> bool {
+        !self.lora.passes().is_empty()
+    }
+
     /// The passes asked for, if any. Notes on the translation of a Pruna configuration go to standard error.
     pub fn recipe(&self) -> Result<Option<Recipe>, Error> {
+        self.recipe_over(None)
+    }
+
+    /// As [`PassArgs::recipe`], where without a list of passes those of `recorded` hold.
+    pub fn recipe_over(&self, recorded: Option<Recipe>) -> Result<Option<Recipe>, Error> {
         let parse = |text: &str| Recipe::parse(text, &registry());
         let listed = match (&self.passes, &self.passes_only, &self.passes_config) {
             (Some(text), ..) => Some(parse(text)?),
             (None, Some(text), _) => Some(parse(text)?.only()),
             (None, None, Some(path)) => Some(read_config(path)?),
-            (None, None, None) => None,
+            (None, None, None) => recorded,
         };
         let loras = self.lora.passes();
         Ok(if loras.is_empty() { listed } else { Some(listed.unwrap_or_default().and(loras)) })

@@ -381,9 +381,10 @@ impl<B: BurnBackend> Execute for Executor<B> {
 
     fn reload(
         &mut self,
-        source: &dyn WeightSource,
+        weights: Rc<dyn WeightSource>,
         is_changed: &dyn Fn(&str) -> bool,
     ) -> Result<(), RunError> {
+        let source = &*weights;
         let mut loader = B::loader(&self.device)?;
         let prepare = self.program.prepares.get(&Rate::Weights).filter(|graph| graph.inputs().is_empty());
         let part = prepare.map(|graph| reading(graph, is_changed)).filter(|part| !part.outputs().is_empty());
@@ -399,7 +400,13 @@ impl<B: BurnBackend> Execute for Executor<B> {
         let mut known: HashMap<(String, Fact), Value<B>> = HashMap::new();
         for LoadedStage { stage, liveness, leaves, runner } in &mut self.stages {
             let mut changed = Vec::new();
-            for (tensor, fact, slot) in liveness.weights.iter().filter(|(tensor, ..)| is_changed(tensor)) {
+            let own = liveness.weights.iter().filter(|(tensor, ..)| is_changed(tensor));
+            // What is read while its stage runs is read from the new source then.
+            if let (Some(_), Stage::Prepare(rate)) = (&self.streamed, &*stage) {
+                self.stale.extend(own.map(|_| *rate));
+                continue;
+            }
+            for (tensor, fact, slot) in own {
                 let key = (tensor.clone(), fact.clone());
                 let value = match known.get(&key) {
                     Some(value) => value.clone(),
@@ -424,6 +431,9 @@ impl<B: BurnBackend> Execute for Executor<B> {
                     self.stale.extend(if let Stage::Prepare(rate) = stage { Some(*rate) } else { None });
                 }
             }
+        }
+        if self.streamed.is_some() {
+            self.streamed = Some(weights);
         }
         Ok(())
     }

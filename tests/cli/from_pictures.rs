@@ -95,7 +95,9 @@ fn a_picture_is_made_again_from_its_text() {
         assert_eq!(pixels(&root.join("again.png")), pixels(&root.join(name)), "{name}: {said}");
         said
     };
-    let asked: [&[&str]; 5] = [
+    let lora = format!("{}/tests/fixtures/lora/peft.safetensors:0.5", env!("CARGO_MANIFEST_DIR"));
+    let asked: [&[&str]; 6] = [
+        &["owl", "--lora", &lora, "--lora-mode", "branch", "--passes", "cache(fora,steps=101)"],
         &[
             "an owl, \"grey\"\nat night",
             "--seed",

@@ -169,9 +169,7 @@ fn products(classes: &Classes, id: Id) -> Option<Vec<AddedProduct>> {
 /// Whether the class is equal to a product that others can be added to, or to columns of one.
 fn is_sum(classes: &Classes, id: Id) -> bool {
     let is_whole_sum = |op: &Op| match op {
-        Op::Gemm(gemm) => {
-            matches!(&gemm.segments[..], [only] if only.body.split_sum().1.result() == Arg::Acc)
-        }
+        Op::Gemm(gemm) => gemm.segments.iter().all(|segment| segment.body.split_sum().1.result() == Arg::Acc),
         _ => false,
     };
     classes.ops_of(id).any(|(op, operands)| match op {

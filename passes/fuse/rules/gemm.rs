@@ -90,14 +90,20 @@ pub const GEMM_ABSORBS_PRODUCT: FuseRule = FuseRule {
         let (f, gemm) = (as_rowwise(&outer.op)?, as_gemm(&inner.op)?);
         let added = added_products(outer, classes)?;
         keeps_shape(outer, classes)?;
-        let [Segment { body: g, .. }] = &gemm.segments[..] else {
-            return Err(Mismatch::new(
-                "the gemm has several segments; a product can be added to a slice of one",
-            ));
-        };
         let mut operands = Operands::default();
         let product = operands.renumber(&gemm.product, &inner.operands);
-        let segments = operands.with_products(g, inner, &added)?;
+        let widths = gemm.segments.iter().map(|segment| segment.columns);
+        let segments = match &gemm.segments[..] {
+            [Segment { body, .. }] => operands.with_products(body, inner, &added)?,
+            several if widths.eq(added.iter().map(|added| added.columns)) => {
+                let mut segments = Vec::with_capacity(several.len());
+                for (Segment { body, .. }, added) in several.iter().zip(added.chunks(1)) {
+                    segments.extend(operands.with_products(body, inner, added)?);
+                }
+                segments
+            }
+            _ => return Err(Mismatch::new("the products are of other columns than the segments")),
+        };
         Ok(vec![operands.gemm(product, segments, f.dtype)])
     },
 };

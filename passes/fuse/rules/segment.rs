@@ -4,6 +4,7 @@ use super::build::{Operands, added_products, adds_no_product, as_gemm, as_rowwis
 use super::rule::{Classes, FuseRule, Level, Tree};
 use super::spine::{GEMM, ROWWISE, SLICE};
 use reflux_ir::DType;
+use reflux_ir::Fact;
 use reflux_ir::op::{Body, Gemm, Op, Segment, Slice, axis_index};
 use reflux_ir::pass::Mismatch;
 use std::ops::Range;
@@ -27,11 +28,20 @@ pub const SEGMENT_ABSORBS_ROWWISE: FuseRule = FuseRule {
             return Err(Mismatch::new(format!("the formula gives {}, the gemm {}", f.dtype, gemm.dtype)));
         }
         let range = columns_of(&slice.op, classes, inner)?;
+        let parts = parts(gemm, &range, inner, classes)?;
+        let others = outer.operands.iter().enumerate().filter(|(at, _)| *at != outer.at);
+        if parts.iter().filter(|(columns, _)| within(columns, &range)).count() > 1
+            && others.into_iter().any(|(_, &id)| is_wide(classes.fact(id)))
+        {
+            return Err(Mismatch::new(
+                "the formula reads an operand for all columns, which are several segments",
+            ));
+        }
         let mut operands = Operands::default();
         let product = operands.renumber(&gemm.product, &inner.operands);
-        let mut segments = Vec::with_capacity(gemm.segments.len() + 2);
-        for (columns, part) in cut(gemm, &range) {
-            let body = match range.contains(&columns.start) {
+        let mut segments = Vec::with_capacity(parts.len());
+        for (columns, part) in parts {
+            let body = match within(&columns, &range) {
                 true => operands.compose(&f.body, outer, part, inner)?,
                 false => operands.renumber(part, &inner.operands),
             };
@@ -60,19 +70,23 @@ pub const SEGMENT_ABSORBS_PRODUCT: FuseRule = FuseRule {
         let range = columns_of(&slice.op, classes, inner)?;
         let mut operands = Operands::default();
         let product = operands.renumber(&gemm.product, &inner.operands);
-        let mut segments = Vec::with_capacity(gemm.segments.len() + 2);
-        let mut is_one = false;
-        for (columns, part) in cut(gemm, &range) {
-            if columns == range {
-                is_one = true;
-                segments.extend(operands.with_products(part, inner, &added)?);
-            } else {
-                let body = operands.renumber(part, &inner.operands);
-                segments.push(Segment { columns: columns.len(), body });
-            }
+        let parts = parts(gemm, &range, inner, classes)?;
+        let summed = parts.iter().filter(|(columns, _)| within(columns, &range));
+        let is_one = summed.clone().count() == 1;
+        // Each of several segments has a product of its own.
+        if !is_one && !summed.map(|(columns, _)| columns.len()).eq(added.iter().map(|added| added.columns)) {
+            return Err(Mismatch::new("the products are of other columns than the segments"));
         }
-        if !is_one {
-            return Err(Mismatch::new("the columns are computed in several segments"));
+        let mut own = added.chunks(if is_one { added.len() } else { 1 }).peekable();
+        let mut segments = Vec::with_capacity(parts.len() + added.len());
+        for (columns, part) in parts {
+            match own.next_if(|_| within(&columns, &range)) {
+                Some(added) => segments.extend(operands.with_products(part, inner, added)?),
+                None => {
+                    let body = operands.renumber(part, &inner.operands);
+                    segments.push(Segment { columns: columns.len(), body });
+                }
+            }
         }
         let Op::Slice(slice) = slice.op.clone() else { return Err(Mismatch::new("this is not a slice")) };
         Ok(vec![Tree::of(slice, vec![operands.gemm(product, segments, gemm.dtype)])])
@@ -110,6 +124,40 @@ fn columns_of(slice: &Op, classes: &Classes, level: &Level) -> Result<Range<usiz
         &Op::Slice(Slice { axis, start, end }) if axis_index(axis, rank) + 1 == rank => Ok(start..end),
         _ => Err(Mismatch::new("the slice takes rows, not columns")),
     }
+}
+
+/// Whether the columns of a part are among `range`, which divides no part.
+fn within(columns: &Range<usize>, range: &Range<usize>) -> bool {
+    range.contains(&columns.start)
+}
+
+/// Whether a value has a number for each column of what it is broadcast to.
+fn is_wide(fact: &Fact) -> bool {
+    fact.shape.last().is_some_and(|&extent| extent != 1)
+}
+
+/// As [`cut`], refused if a segment would be cut in two that reads an operand column by column.
+fn parts<'g>(
+    gemm: &'g Gemm,
+    range: &Range<usize>,
+    level: &Level,
+    classes: &Classes,
+) -> Result<Vec<(Range<usize>, &'g Body)>, Mismatch> {
+    let whole: Vec<Range<usize>> = gemm
+        .segments
+        .iter()
+        .zip(gemm.starts())
+        .map(|(segment, start)| start..start + segment.columns)
+        .collect();
+    let parts = cut(gemm, range);
+    let is_cut = |(columns, body): &(Range<usize>, &Body)| {
+        let mut read = body.operands().into_iter().map(|index| classes.fact(level.operands[index]));
+        !whole.contains(columns) && read.any(is_wide)
+    };
+    if parts.iter().any(is_cut) {
+        return Err(Mismatch::new("the slice takes a part of a segment that reads an operand for all of it"));
+    }
+    Ok(parts)
 }
 
 /// The segments of `gemm`, those that `range` cuts in two; each with its columns.

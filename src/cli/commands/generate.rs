@@ -177,10 +177,8 @@ pub fn generate(args: &Args) -> Result<(), Error> {
     latents.as_ref().map_or(Ok(()), |latents| latents.refuse_inputs(read.iter().copied()))?;
     check_dump_dir(args.dump_dir.as_deref())?;
     let program = args.program.as_deref().map(read_program).transpose()?.map(Arc::new);
-    let recipe = match (args.passes.recipe()?, &repeated) {
-        (None, Some(repeated)) => repeated.passes()?,
-        (recipe, _) => recipe,
-    };
+    let recorded = repeated.as_ref().map(|repeated| repeated.passes(args.passes.has_loras())).transpose()?;
+    let recipe = args.passes.recipe_over(recorded.flatten())?;
     let asked_for_passes = recipe.is_some();
     let model = match (&args.model, &repeated) {
         (Some(model), _) => model.clone(),

@@ -56,6 +56,9 @@ pub fn registry() -> Registry {
 }
 
 impl LoraFiles {
+    /// What the pass is called.
+    pub const NAME: &str = NAME;
+
     fn build(options: Map<String, Value>) -> Built {
         let files: Self = serde_json::from_value(Value::Object(options))?;
         files.specs().map_err(serde_json::Error::custom)?;

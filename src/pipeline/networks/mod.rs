@@ -225,6 +225,7 @@ impl Networks {
     /// If there is no such LoRA, or the file is not one of the same modules and ranks.
     pub fn replace_lora(&mut self, index: usize, file: &Path) -> Result<(), Error> {
         self.check_lora(index)?;
+        let before = self.loras.clone();
         let (merged, beside) = self.loras.replace(index, file, &*self.config)?;
         for net in merged {
             self.loaded.remove(net);
@@ -233,9 +234,10 @@ impl Networks {
         let Some((_, executor)) = self.loaded.get(denoiser) else { return Ok(()) };
         let weights = self.weights_of(denoiser, executor.program());
         let (_, executor) = self.loaded.get_mut(denoiser).expect("just found");
-        if let Err(error) = executor.reload(&*weights, &|name| beside.contains(name)) {
-            // Some weights may be those of the old file.
+        if let Err(error) = executor.reload(weights, &|name| beside.contains(name)) {
+            // Some weights may be those of the new file.
             self.loaded.remove(denoiser);
+            self.loras = before;
             return Err(error.into());
         }
         Ok(())

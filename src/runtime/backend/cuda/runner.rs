@@ -351,6 +351,9 @@ impl GraphRunner<Cuda> for OnBurn {
         // The last step may still read the old ones.
         self.engine.wait()?;
         for (id, weight) in weights {
+            if let Some(plain) = self.plain.get_mut(&id) {
+                plain.clone_from(&weight);
+            }
             let weight = match self.engine.plan().channels_last.contains(&id) {
                 true => channels_last(&self.device, weight),
                 false => weight,
