@@ -39,7 +39,7 @@ fn run_at(program: &Program, passes: &str, times: &[f32]) -> (Program, PipelineR
 /// Which steps of `cache(options)` compute, a digit each, at the times of FLUX.1-dev.
 fn mask(options: &str, side: usize, steps: usize) -> String {
     let (after, _) = run_at(&attending(steps), &format!("cache({options})"), &flux_dev_times(side, steps));
-    after.schedule.iter().map(|variant| if **variant == *"reuse" { '0' } else { '1' }).collect()
+    after.schedule.iter().map(|variant| if variant.starts_with("reuse") { '0' } else { '1' }).collect()
 }
 
 /// The schedules of Pruna and of diffusers.
@@ -61,6 +61,9 @@ fn schedules() {
         ("pab,interval=5,window=[-1,1001]", 1024, "1000010000100001000010000100"),
         ("fastercache,interval=2,window=[100,900]", 1024, "1111111110101010101010101010"),
         ("pab,steps=1100000000000000000000000001", 1024, "1100000000000000000000000001"),
+        ("taylorseer,interval=3", 1024, "1110100100100100100100100100"),
+        ("taylorseer,interval=5", 1024, "1110100001000010000100001000"),
+        ("taylorseer,interval=4,initial_steps=4,order=2", 1024, "1111010001000100010001000100"),
     ];
     for (options, side, expected) in vectors {
         assert_eq!(mask(options, side, 28), expected, "{options} {side}");
@@ -75,6 +78,8 @@ fn schedules() {
         ("pab", 512, 28, [16, 12, 10]),
         ("fastercache", 1024, 28, [16, 12, 10]),
         ("fastercache", 1024, 50, [28, 21, 17]),
+        ("taylorseer", 1024, 28, [15, 11, 9]),
+        ("taylorseer", 1024, 50, [26, 19, 15]),
     ];
     for (method, side, steps, expected) in counts {
         let computed =
@@ -129,6 +134,26 @@ fn methods_on_another_network() {
         let text = story_at(NET, &format!("cache({method})"), Some(&NET_TIMES));
         snapshot!(format!("cache__net_{}", method.replace('-', "_")), text);
     }
+}
+
+/// A variant of each different weights, whichever steps have these; and no history that no step reads.
+#[test]
+fn steps_of_the_same_weights_share_a_variant() {
+    let passes = "cache(taylorseer,interval=3,order=2)";
+    let (after, report) = run_at(&attending(20), passes, &flux_dev_times(1024, 20));
+    let steps: Vec<_> = after.schedule.iter().map(|variant| &**variant).collect();
+    let expected = "first main main reuse main reuse_2 reuse_3 main reuse_4 reuse_5 main reuse_6 reuse_7 main \
+                    reuse_6 reuse_7 main reuse_6 reuse_7 main";
+    assert_eq!(steps.join(" "), expected);
+    let notes = report.to_string();
+    // One step after 0, 1, 2; and in the steady state `1 + k/3 + k²/18`, `−k/3 − k²/9`, `k²/18` with k = 1.
+    assert!(
+        notes.contains("reuse: weights 2.5, -2, 0.5 of the last values computed, newest first"),
+        "{notes}"
+    );
+    assert!(notes.contains("reuse_6: weights 1.3888888, -0.44444445, 0.055555556 of"), "{notes}");
+    let short = run_at(&attending(4), "cache(taylorseer,steps=1010,order=2)", &NET_TIMES[..4]).0;
+    assert_eq!(short.carries.len(), 2, "two values are computed");
 }
 
 /// FORA outside, PAB inside: its steps are those that FORA leaves to compute.
@@ -310,6 +335,10 @@ fn refusals() {
         "cache(fora,weight=0.5)",
         "cache(fastercache,weight=half)",
         "cache(fastercache,weight=1e308)",
+        "cache(taylorseer,order=4)",
+        "cache(taylorseer,interval=6)",
+        "cache(taylorseer,initial_steps=0)",
+        "cache(taylorseer,start_step=2)",
         "cache(fora,steps=10x0)",
         "cache(fora,step=1010)",
     ];
@@ -358,6 +387,8 @@ fn flux_dev_carries() {
         ("fora-paper", 19 * 4 + 38, (19 * 2 + 38) * whole),
         ("pab", 19 * 2 + 38, (19 + 38) * whole),
         ("fastercache", (19 * 2 + 38) * 2, (19 + 38) * 2 * whole),
+        ("taylorseer", (19 * 2 + 38) * 2, (19 + 38) * 2 * whole),
+        ("taylorseer,order=2", (19 * 2 + 38) * 3, (19 + 38) * 3 * whole),
     ];
     for (method, values, bytes) in cases {
         let (after, _) = flux_dev_after(&format!("cache({method})"));

@@ -1,7 +1,8 @@
 //! The methods, each a constant: which steps, which values, and how these are predicted.
 
+use super::forecast::Taylor;
 use super::predictor::{Extrapolate, Predictor};
-use super::schedule::{CacheSchedule, Periodic, Windowed};
+use super::schedule::{CacheSchedule, Periodic, Refreshed, Windowed};
 use super::site::{ATTENTION, RESIDUAL_BLOCKS, RESIDUAL_UPDATES, Site};
 use reflux_ir::pass::{OptionInfo, options_of};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -60,6 +61,14 @@ pub static METHODS: &[Method] = &[
         schedule: CacheSchedule::Windowed(Windowed::within([-1.0, 961.0])),
         site: &ATTENTION,
         predictor: Predictor::Extrapolate(Extrapolate { weight: 0.5 }),
+    },
+    Method {
+        name: "taylorseer",
+        help: "TaylorSeer (arXiv 2503.06923; diffusers, `hooks/taylorseer_cache.py`): forecasts attention by a Taylor series of \
+               its computed values.",
+        schedule: CacheSchedule::Refreshed(Refreshed::after(3)),
+        site: &ATTENTION,
+        predictor: Predictor::Taylor(Taylor { order: 1 }),
     },
 ];
 

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 pub enum CacheSchedule {
     Periodic(Periodic),
     Windowed(Windowed),
+    Refreshed(Refreshed),
 }
 
 impl CacheSchedule {
@@ -21,6 +22,7 @@ impl CacheSchedule {
         match self {
             Self::Periodic(_) => Periodic::described(),
             Self::Windowed(_) => Windowed::described(),
+            Self::Refreshed(_) => Refreshed::described(),
         }
     }
 
@@ -29,6 +31,7 @@ impl CacheSchedule {
         Ok(match self {
             Self::Periodic(options) => Self::Periodic(options.overlaid(given)?),
             Self::Windowed(options) => Self::Windowed(options.overlaid(given)?),
+            Self::Refreshed(options) => Self::Refreshed(options.overlaid(given)?),
         })
     }
 
@@ -37,6 +40,7 @@ impl CacheSchedule {
     pub fn mask(&self, method: &str, steps: &[usize], timesteps: Option<&[f32]>) -> Result<StepMask, String> {
         let rule = match self {
             Self::Periodic(rule) => return Ok(rule.mask(steps.len())),
+            Self::Refreshed(rule) => return Ok(rule.mask(steps.len())),
             Self::Windowed(rule) => rule,
         };
         let Some(times) = timesteps else {
@@ -55,6 +59,9 @@ impl CacheSchedule {
         match self {
             Self::Periodic(Periodic { interval, start_step }) => {
                 format!("with interval={interval} and start_step={start_step} there are too few steps")
+            }
+            Self::Refreshed(Refreshed { interval, initial_steps }) => {
+                format!("with interval={interval} and initial_steps={initial_steps} there are too few steps")
             }
             Self::Windowed(Windowed { window: [low, high], .. }) => {
                 format!("too few of their timesteps lie in the window, between {low} and {high}")
@@ -86,6 +93,17 @@ pub struct Windowed {
     pub window: [f64; 2],
 }
 
+/// The first `initial_steps` compute, and of those that follow, in each `interval`, the second: the first of them reuses what
+/// the initial steps have made (diffusers, `TaylorSeerCacheHook`).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Refreshed {
+    /// Compute every `interval`-th step (1 to 5).
+    #[serde(default = "every_second")]
+    pub interval: usize,
+    /// Compute this many steps at the start (1 to 10).
+    pub initial_steps: usize,
+}
+
 const fn every_second() -> usize {
     2
 }
@@ -110,6 +128,20 @@ impl Periodic {
     }
 }
 
+impl Refreshed {
+    /// Every second step after the first `initial_steps`.
+    pub const fn after(initial_steps: usize) -> Self {
+        Self { interval: every_second(), initial_steps }
+    }
+
+    fn mask(&self, steps: usize) -> StepMask {
+        let Self { interval, initial_steps: initial } = *self;
+        let computes =
+            |step: usize| step < initial || (step + interval - initial - 1).is_multiple_of(interval);
+        StepMask((0..steps).map(computes).collect())
+    }
+}
+
 impl Windowed {
     /// Every second step in `window`.
     pub const fn within(window: [f64; 2]) -> Self {
@@ -130,6 +162,16 @@ impl Options for Periodic {
         match self.start_step {
             0..=10 => Ok(()),
             start => Err(format!("start_step must be 0 to 10, not {start}")),
+        }
+    }
+}
+
+impl Options for Refreshed {
+    fn check(&self) -> Result<(), String> {
+        check_interval(self.interval)?;
+        match self.initial_steps {
+            1..=10 => Ok(()),
+            initial => Err(format!("initial_steps must be 1 to 10, not {initial}")),
         }
     }
 }
