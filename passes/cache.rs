@@ -219,6 +219,8 @@ impl Pass for Cache {
             cx.report.warn(warning);
         }
         let full = graph.total_cost();
+        let relative_to = |site| (site, (self.method.site.relative_to)(graph, site));
+        let sites: Vec<_> = sites.into_iter().map(relative_to).collect();
         let predictions = self.method.predictor.predictions(&mask);
         let reuses = split::split(program, &variant, &sites, &steps, &predictions)?;
         cx.report.note(format!("{} of {} compute {mask}", mask.computed(), counted(steps.len(), "step")));

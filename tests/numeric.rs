@@ -445,6 +445,7 @@ fn fuse_goes_with_caches() {
         "cache(fastercache)",
         "cache(fora-paper)",
         "cache(taylorseer,order=2,steps=111011)",
+        "cache(magcache,steps=110010)",
     ] {
         for quantize in ["", "quantize(int8dq),"] {
             let before = format!("canonicalize,hoist,canonicalize,{quantize}{cache},merge-linear");
@@ -522,8 +523,12 @@ fn steps_that_compute_are_exact() {
         let inputs = random_inputs(&program, 20);
         let plain = run(&program, weights.as_ref(), &inputs);
         for method in METHODS {
+            let all_compute = match method.name {
+                "magcache" => "ratios=[1],retention_ratio=1",
+                _ => "interval=1",
+            };
             let (unchanged, report) =
-                optimize(program.clone(), &format!("cache({method},interval=1,allow_nothing=true)"));
+                optimize(program.clone(), &format!("cache({method},{all_compute},allow_nothing=true)"));
             assert!(!report.passes[0].changed && unchanged == program, "{what}, {method} with interval 1");
             let (cached, _) = optimize(program.clone(), &format!("cache({method},steps=11010),dce"));
             let cached = run(&cached, weights.as_ref(), &inputs);

@@ -98,6 +98,25 @@ fn taylorseer_is_diffusers() {
     }
 }
 
+/// In the steps that diffusers computed; `tests/cache.rs` has that these are the steps that the ratios choose.
+#[test]
+fn magcache_is_diffusers() {
+    let fixture = Fixture::open("magcache.safetensors");
+    let facts: Value = read_json(&repo("tests/fixtures/magcache.json")).unwrap();
+    for (name, setting) in facts["settings"].as_object().unwrap() {
+        let steps = setting["num_inference_steps"].as_u64().unwrap() as usize;
+        let computed = facts["computed"][name][0].as_array().unwrap();
+        let mask: String =
+            (0..steps).map(|step| if computed.contains(&step.into()) { '1' } else { '0' }).collect();
+        let mut pipeline = pipeline(&format!("cache(magcache,steps={mask})"));
+        for case in cases() {
+            let (_, report) = pipeline.generate_with(&request(&case).steps(steps), &mut |_| {}).unwrap();
+            let key = format!("{name}.{}.latents.step{}", case["i"], steps - 1);
+            assert_close(&format!("magcache {key}"), &report.latents, &fixture.get(&key), 1e-5);
+        }
+    }
+}
+
 /// One flipped rounding is amplified by the chain of steps: two runs of torchao's own rule end 1.7e-2 apart, the plain run
 /// 2.1e-2. Of three pictures the worst still tells them apart; codes and single linears are compared in
 /// `tests/quantized.rs`.

@@ -2,12 +2,15 @@
 
 use super::RULE;
 use super::predictor::Prediction;
+use reflux_ir::op::Binary;
 use reflux_ir::pass::PassError;
 use reflux_ir::{Declaration, Fact, Graph, Name, Patch, Program, Rate, ValueId};
 
 /// What is carried for one site: the names of its earlier values, newest first.
 struct CarriedSite {
     site: ValueId,
+    /// What the value is carried relative to, if it is.
+    relative_to: Option<ValueId>,
     names: Vec<Name>,
     fact: Fact,
 }
@@ -20,7 +23,7 @@ struct CarriedSite {
 pub fn split(
     program: &mut Program,
     variant: &Name,
-    sites: &[ValueId],
+    sites: &[(ValueId, Option<ValueId>)],
     steps: &[usize],
     predictions: &[Option<Prediction>],
 ) -> Result<Vec<(Name, Prediction)>, PassError> {
@@ -56,9 +59,15 @@ pub fn split(
 }
 
 /// Declares what is carried, values of one stem next to each other.
-fn declare(program: &mut Program, variant: &Name, sites: &[ValueId], history: usize) -> Vec<CarriedSite> {
+fn declare(
+    program: &mut Program,
+    variant: &Name,
+    sites: &[(ValueId, Option<ValueId>)],
+    history: usize,
+) -> Vec<CarriedSite> {
     let graph = &program.variants[variant];
-    let name = |site: ValueId, age: usize| match history {
+    let name = |site: ValueId, is_change: bool, age: usize| match history {
+        1 if is_change => program.free_name(&graph[site].name.suffixed("_change")),
         // The steps that reuse read what was the value under its own name.
         1 => graph[site].name.first_free(|name| {
             !program.is_shared(name) && graph.find(name).is_none_or(|known| known == site)
@@ -75,9 +84,10 @@ fn declare(program: &mut Program, variant: &Name, sites: &[ValueId], history: us
     };
     let mut carried: Vec<CarriedSite> = sites
         .iter()
-        .map(|&site| CarriedSite {
+        .map(|&(site, relative_to)| CarriedSite {
             site,
-            names: (0..history).map(|age| name(site, age)).collect(),
+            relative_to,
+            names: (0..history).map(|age| name(site, relative_to.is_some(), age)).collect(),
             fact: Fact { rate: Rate::Latent, ..graph[site].fact.clone() },
         })
         .collect();
@@ -108,10 +118,17 @@ fn carry(patch: &mut Patch, mut outputs: Vec<(Name, ValueId)>) {
 fn computing(mut graph: Graph, carried: &[CarriedSite], is_first: bool) -> Result<Graph, PassError> {
     let mut patch = Patch::new(&mut graph, RULE.name);
     let mut outputs = Vec::new();
-    for CarriedSite { site, names, fact } in carried {
-        outputs.push((names[0].clone(), *site));
+    for CarriedSite { site, relative_to, names, fact } in carried {
+        let now = match relative_to {
+            Some(start) => {
+                let (name, path) = (graph_name(&patch, *site), patch.graph()[*site].path.clone());
+                patch.add(Binary::Sub, &[*site, *start], &name.suffixed("_change"), path)?
+            }
+            None => *site,
+        };
+        outputs.push((names[0].clone(), now));
         for pair in names.windows(2) {
-            let earlier = if is_first { *site } else { patch.input(&pair[0], fact.clone())? };
+            let earlier = if is_first { now } else { patch.input(&pair[0], fact.clone())? };
             outputs.push((pair[1].clone(), earlier));
         }
     }
@@ -135,14 +152,21 @@ fn reusing(mut graph: Graph, carried: &[CarriedSite], prediction: &Prediction) -
     }
     patch.apply()?;
     let mut outputs = Vec::new();
-    for CarriedSite { site, names, fact } in carried {
+    for CarriedSite { site, relative_to, names, fact } in carried {
         let mut patch = Patch::new(&mut graph, RULE.name);
         let history = names[..taken]
             .iter()
             .map(|name| patch.input(name, fact.clone()))
             .collect::<Result<Vec<_>, _>>()?;
         let predicted = prediction.predict(&mut patch, *site, &history)?;
-        patch.shunt(*site, predicted);
+        let replaced = match relative_to {
+            Some(start) => {
+                let (name, path) = (graph_name(&patch, *site), patch.graph()[*site].path.clone());
+                patch.add(Binary::Add, &[*start, predicted], &name, path)?
+            }
+            None => predicted,
+        };
+        patch.shunt(*site, replaced);
         patch.apply()?;
         if prediction.is_carried() {
             let values = std::iter::once(predicted).chain(history);
@@ -154,6 +178,10 @@ fn reusing(mut graph: Graph, carried: &[CarriedSite], prediction: &Prediction) -
     patch.remove_unread_inputs();
     patch.apply()?;
     Ok(graph)
+}
+
+fn graph_name(patch: &Patch, value: ValueId) -> Name {
+    patch.graph()[value].name.clone()
 }
 
 fn free_variant(program: &Program, name: &str) -> Name {
