@@ -78,11 +78,6 @@ fn schedules() {
         ("pab,interval=5,window=[-1,1001]", 1024, "1000010000100001000010000100"),
         ("fastercache,interval=2,window=[100,900]", 1024, "1111111110101010101010101010"),
         (&spelled("magcache"), 1024, "1111110101000100010001001011"),
-        (
-            &format!("{},threshold=0.24,max_skip_steps=5,retention_ratio=0.1", spelled("magcache")),
-            1024,
-            "1110010001010000010000010010",
-        ),
         ("magcache,ratios=[1],max_skip_steps=2,retention_ratio=0", 1024, "1001001001001001001001001001"),
         ("pab,steps=1100000000000000000000000001", 1024, "1100000000000000000000000001"),
         ("taylorseer,interval=3", 1024, "1110100100100100100100100100"),
