@@ -1,5 +1,6 @@
 //! Reuse of results between steps.
 
+mod forecast;
 mod mask;
 mod method;
 mod options;
@@ -218,9 +219,15 @@ impl Pass for Cache {
             cx.report.warn(warning);
         }
         let full = graph.total_cost();
-        let reuse = split::split(program, &variant, &sites, &self.method.predictor, &steps, &mask)?;
+        let relative_to = |site| (site, (self.method.site.relative_to)(graph, site));
+        let sites: Vec<_> = sites.into_iter().map(relative_to).collect();
+        let predictions = self.method.predictor.predictions(&mask);
+        let reuses = split::split(program, &variant, &sites, &steps, &predictions)?;
         cx.report.note(format!("{} of {} compute {mask}", mask.computed(), counted(steps.len(), "step")));
-        self.note_costs(program, full, &reuse, sites.len(), cx);
+        self.note_costs(program, full, &reuses[0].0, sites.len(), cx);
+        for (reuse, prediction) in reuses.iter().filter(|(_, prediction)| prediction.is_forecast()) {
+            cx.report.note(format!("{reuse}: {prediction}"));
+        }
         Ok(Changed::Yes)
     }
 }

@@ -13,6 +13,23 @@ fn methods() -> impl Iterator<Item = &'static str> {
     METHODS.iter().map(|method| method.name)
 }
 
+/// MagCache's ratios for FLUX.1-dev in 28 steps (ComfyUI-MagCache, diffusers).
+const RATIOS: &str = "ratios=[1.0,1.21094,1.11719,1.07812,1.0625,1.03906,1.03125,1.03906,1.02344,1.03125,1.02344,0.98047,1.01562,\
+                      1.00781,1.0,1.00781,1.0,1.00781,1.0,1.0,0.99609,0.99609,0.98047,0.98828,0.96484,0.95703,0.93359,0.89062]";
+
+/// `method` with the options that it cannot do without.
+fn spelled(method: &str) -> String {
+    if method == "magcache" { format!("magcache,{RATIOS}") } else { method.to_owned() }
+}
+
+/// `method` with the options by which every step computes.
+fn computing(method: &str) -> String {
+    match method {
+        "magcache" => format!("{},retention_ratio=1", spelled(method)),
+        _ => format!("{method},interval=1"),
+    }
+}
+
 /// Two residual updates, with an attention and without: both streams reach the result.
 fn attending(steps: usize) -> Program {
     let text = sketch(
@@ -33,7 +50,7 @@ fn run_at(program: &Program, passes: &str, times: &[f32]) -> (Program, PipelineR
 /// Which steps of `cache(options)` compute, a digit each, at the times of FLUX.1-dev.
 fn mask(options: &str, side: usize, steps: usize) -> String {
     let (after, _) = run_at(&attending(steps), &format!("cache({options})"), &flux_dev_times(side, steps));
-    after.schedule.iter().map(|variant| if **variant == *"reuse" { '0' } else { '1' }).collect()
+    after.schedule.iter().map(|variant| if variant.starts_with("reuse") { '0' } else { '1' }).collect()
 }
 
 /// The schedules of Pruna and of diffusers.
@@ -54,11 +71,17 @@ fn schedules() {
         ("pab,interval=2,window=[100,900]", 1024, "1111111110101010101010101010"),
         ("pab,interval=5,window=[-1,1001]", 1024, "1000010000100001000010000100"),
         ("fastercache,interval=2,window=[100,900]", 1024, "1111111110101010101010101010"),
+        (&spelled("magcache"), 1024, "1111110101000100010001001011"),
+        ("magcache,ratios=[1],max_skip_steps=2,retention_ratio=0", 1024, "1001001001001001001001001001"),
         ("pab,steps=1100000000000000000000000001", 1024, "1100000000000000000000000001"),
+        ("taylorseer,interval=3", 1024, "1110100100100100100100100100"),
+        ("taylorseer,interval=5", 1024, "1110100001000010000100001000"),
+        ("taylorseer,interval=4,initial_steps=4,order=2", 1024, "1111010001000100010001000100"),
     ];
     for (options, side, expected) in vectors {
         assert_eq!(mask(options, side, 28), expected, "{options} {side}");
     }
+    assert_eq!(mask(&spelled("magcache"), 1024, 50).matches('1').count(), 26);
     let counts = [
         ("fora", 1024, 28, [15, 11, 9]),
         ("fora", 512, 28, [15, 11, 9]),
@@ -69,6 +92,8 @@ fn schedules() {
         ("pab", 512, 28, [16, 12, 10]),
         ("fastercache", 1024, 28, [16, 12, 10]),
         ("fastercache", 1024, 50, [28, 21, 17]),
+        ("taylorseer", 1024, 28, [15, 11, 9]),
+        ("taylorseer", 1024, 50, [26, 19, 15]),
     ];
     for (method, side, steps, expected) in counts {
         let computed =
@@ -77,14 +102,34 @@ fn schedules() {
     }
 }
 
+/// The ratios of the bundled model choose the steps that diffusers computed with them.
+#[test]
+fn magcache_chooses_the_steps_of_diffusers() {
+    let recorded = include_str!("fixtures/magcache.json");
+    let recorded: serde_json::Value = serde_json::from_str(recorded).unwrap();
+    for (name, setting) in recorded["settings"].as_object().unwrap() {
+        let options = ["threshold", "max_skip_steps", "retention_ratio"]
+            .map(|option| format!("{option}={}", setting[option]));
+        let steps = setting["num_inference_steps"].as_u64().unwrap() as usize;
+        let options = format!("magcache,ratios={},{}", recorded["ratios"], options.join(","));
+        let mask = mask(&options, 1024, steps);
+        let computed: Vec<serde_json::Value> = mask.match_indices('1').map(|(step, _)| step.into()).collect();
+        for case in recorded["computed"][name].as_array().unwrap() {
+            assert_eq!(case.as_array().unwrap(), &computed, "{name}");
+        }
+    }
+}
+
 /// Every second step, unless something else is said; and a mask that is said replays what was found out.
 #[test]
 fn options_replay() {
     let times = flux_dev_times(1024, 28);
     for method in methods() {
-        let (after, report) = run_at(&attending(28), &format!("cache({method})"), &times);
-        let (explicit, _) = run_at(&attending(28), &format!("cache({method},interval=2)"), &times);
-        assert_same(method, &explicit, &after);
+        let (after, report) = run_at(&attending(28), &format!("cache({})", spelled(method)), &times);
+        if method != "magcache" {
+            let (explicit, _) = run_at(&attending(28), &format!("cache({method},interval=2)"), &times);
+            assert_same(method, &explicit, &after);
+        }
         let (replayed, again) = try_run_at(&attending(28), &report.passes[0].pass, None).unwrap();
         assert_same(method, &replayed, &after);
         assert_eq!(again.passes[0].timeless().to_string(), report.passes[0].timeless().to_string());
@@ -95,7 +140,7 @@ fn options_replay() {
 fn where_every_step_computes_there_is_nothing_to_do() {
     let times = flux_dev_times(1024, 28);
     let all = "1".repeat(28);
-    let mut cases: Vec<String> = methods().map(|method| format!("cache({method},interval=1)")).collect();
+    let mut cases: Vec<String> = methods().map(|method| format!("cache({})", computing(method))).collect();
     cases.extend(methods().map(|method| format!("cache({method},steps={all})")));
     cases.push("cache(pab,window=[500,500])".into());
     for passes in cases {
@@ -120,9 +165,29 @@ fn where_every_step_computes_there_is_nothing_to_do() {
 #[test]
 fn methods_on_another_network() {
     for method in methods() {
-        let text = story_at(NET, &format!("cache({method})"), Some(&NET_TIMES));
+        let text = story_at(NET, &format!("cache({})", spelled(method)), Some(&NET_TIMES));
         snapshot!(format!("cache__net_{}", method.replace('-', "_")), text);
     }
+}
+
+/// A variant of each different weights, whichever steps have these; and no history that no step reads.
+#[test]
+fn steps_of_the_same_weights_share_a_variant() {
+    let passes = "cache(taylorseer,interval=3,order=2)";
+    let (after, report) = run_at(&attending(20), passes, &flux_dev_times(1024, 20));
+    let steps: Vec<_> = after.schedule.iter().map(|variant| &**variant).collect();
+    let expected = "first main main reuse main reuse_2 reuse_3 main reuse_4 reuse_5 main reuse_6 reuse_7 main \
+                    reuse_6 reuse_7 main reuse_6 reuse_7 main";
+    assert_eq!(steps.join(" "), expected);
+    let notes = report.to_string();
+    // One step after 0, 1, 2; and in the steady state `1 + k/3 + k²/18`, `−k/3 − k²/9`, `k²/18` with k = 1.
+    assert!(
+        notes.contains("reuse: weights 2.5, -2, 0.5 of the last values computed, newest first"),
+        "{notes}"
+    );
+    assert!(notes.contains("reuse_6: weights 1.3888888, -0.44444445, 0.055555556 of"), "{notes}");
+    let short = run_at(&attending(4), "cache(taylorseer,steps=1010,order=2)", &NET_TIMES[..4]).0;
+    assert_eq!(short.carries.len(), 2, "two values are computed");
 }
 
 /// FORA outside, PAB inside: its steps are those that FORA leaves to compute.
@@ -245,7 +310,7 @@ fn sites() {
     for (case, body) in SITES {
         let program = program(&sketch(&inputs, body));
         writeln!(text, "# {case}\n{}\n", body.lines().map(str::trim).collect::<Vec<_>>().join("\n")).unwrap();
-        for method in ["fora", "fora-paper", "pab"] {
+        for method in ["fora", "fora-paper", "pab", "magcache"] {
             match try_run_at(&program, &format!("cache({method},steps=1010)"), None) {
                 Ok((after, _)) => writeln!(text, "=> {method}\n{}", variant(&after, "reuse")).unwrap(),
                 Err(DriverError::Refused { why, .. }) => writeln!(text, "=> {method}: {why}\n").unwrap(),
@@ -304,6 +369,17 @@ fn refusals() {
         "cache(fora,weight=0.5)",
         "cache(fastercache,weight=half)",
         "cache(fastercache,weight=1e308)",
+        "cache(taylorseer,order=4)",
+        "cache(taylorseer,interval=6)",
+        "cache(taylorseer,initial_steps=0)",
+        "cache(taylorseer,start_step=2)",
+        "cache(magcache,interval=2)",
+        "cache(magcache,ratios=1.0)",
+        "cache(magcache,ratios=[1.0,0.0])",
+        "cache(magcache,threshold=-1)",
+        "cache(magcache,max_skip_steps=0)",
+        "cache(magcache,retention_ratio=1.5)",
+        "cache(magcache,steps=10,threshold=0.1)",
         "cache(fora,steps=10x0)",
         "cache(fora,step=1010)",
     ];
@@ -323,7 +399,8 @@ fn refusals() {
   schedule main*3 other*3",
     );
     let plain = sketch(&["%x : f32[2] latent"], "%y = silu %x : f32[2]\nreturn %y");
-    let cases: [(&str, &str, Option<&[f32]>); 9] = [
+    let cases: [(&str, &str, Option<&[f32]>); 10] = [
+        (NET, "cache(magcache)", None),
         (NET, "cache(pab)", None),
         (NET, "cache(fastercache,interval=3)", None),
         (NET, "cache(pab)", Some(&NET_TIMES[..5])),
@@ -352,6 +429,9 @@ fn flux_dev_carries() {
         ("fora-paper", 19 * 4 + 38, (19 * 2 + 38) * whole),
         ("pab", 19 * 2 + 38, (19 + 38) * whole),
         ("fastercache", (19 * 2 + 38) * 2, (19 + 38) * 2 * whole),
+        ("taylorseer", (19 * 2 + 38) * 2, (19 + 38) * 2 * whole),
+        ("magcache,ratios=[1.0]", 1, 4096 * 3072 * 2),
+        ("taylorseer,order=2", (19 * 2 + 38) * 3, (19 + 38) * 3 * whole),
     ];
     for (method, values, bytes) in cases {
         let (after, _) = flux_dev_after(&format!("cache({method})"));

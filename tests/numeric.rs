@@ -437,7 +437,14 @@ fn fuse_of_quantized_programs_is_exact() {
 fn fuse_goes_with_caches() {
     let (flux, weights) = flux(1, 6);
     let inputs = random_inputs(&flux, 26);
-    for cache in ["cache(fora,interval=2)", "cache(pab)", "cache(fastercache)", "cache(fora-paper)"] {
+    for cache in [
+        "cache(fora,interval=2)",
+        "cache(pab)",
+        "cache(fastercache)",
+        "cache(fora-paper)",
+        "cache(taylorseer,order=2,steps=111011)",
+        "cache(magcache,steps=110010)",
+    ] {
         for quantize in ["", "quantize(int8dq),"] {
             let before = format!("canonicalize,hoist,canonicalize,{quantize}{cache},merge-linear");
             let (cached, _) = optimize(flux.clone(), &before);
@@ -514,8 +521,12 @@ fn steps_that_compute_are_exact() {
         let inputs = random_inputs(&program, 20);
         let plain = run(&program, weights.as_ref(), &inputs);
         for method in METHODS {
+            let all_compute = match method.name {
+                "magcache" => "ratios=[1],retention_ratio=1",
+                _ => "interval=1",
+            };
             let (unchanged, report) =
-                optimize(program.clone(), &format!("cache({method},interval=1,allow_nothing=true)"));
+                optimize(program.clone(), &format!("cache({method},{all_compute},allow_nothing=true)"));
             assert!(!report.passes[0].changed && unchanged == program, "{what}, {method} with interval 1");
             let (cached, _) = optimize(program.clone(), &format!("cache({method},steps=11010),dce"));
             let cached = run(&cached, weights.as_ref(), &inputs);
@@ -523,6 +534,32 @@ fn steps_that_compute_are_exact() {
                 assert_eq!(cached[step] == plain[step], computes, "{what}, {method}, step {step}");
             }
         }
+    }
+}
+
+/// A Taylor series of order 2 through the values of an input that moves as the square of the step gives its next value.
+#[test]
+fn forecasts_follow_a_parabola() {
+    const MOVING: &str = "
+program moving {
+  input %x : f32[1,4,2,8] latent
+  variant main (%x) -> (%y) {
+    %a = attention %x, %x, %x {scale=0.0} : f32[1,4,2,8]
+    %y = mul %a, 2.0 : f32[1,4,2,8]
+    return %y
+  }
+  schedule main*5
+}";
+    let moving = text::parse(MOVING).unwrap();
+    let (cached, _) = optimize(moving, "cache(taylorseer,order=2,steps=11100)");
+    let mut executor = load(Device::host(), cached.clone(), &RandomWeights::new(&cached, 1)).unwrap();
+    for step in 0..5 {
+        let value = if step < 3 { (step * step) as f32 } else { f32::NAN };
+        executor.bind("x", &HostTensor::from_f32(vec![1, 4, 2, 8], &[value; 64])).unwrap();
+        // Differences of backward values: exact for a line; a parabola is missed by k·Δ²/2 = k.
+        let expected = 2.0 * [0.0, 1.0, 4.0, 8.0, 14.0][step];
+        let found = executor.step(step).unwrap()["y"].to_f32();
+        assert!(found.iter().all(|found| (found - expected).abs() < 1e-5), "{step}: {found:?}");
     }
 }
 

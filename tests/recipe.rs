@@ -227,7 +227,8 @@ fn unfused(recipe: &Recipe) -> BTreeMap<&'static str, usize> {
 fn what_is_left_unfused() {
     let mut text = String::new();
     let mut wanted = vec![String::new()];
-    wanted.extend(METHODS.iter().map(|method| format!("cache({method})")));
+    let needed = |method: &str| if method == "magcache" { ",ratios=[1]" } else { "" };
+    wanted.extend(METHODS.iter().map(|method| format!("cache({method}{})", needed(method.name))));
     let quantize = (registry().get("quantize").unwrap().about)();
     let schemes = quantize.options.into_iter().find(|option| option.name == "scheme").unwrap().values;
     wanted.extend(schemes.iter().map(|scheme| format!("quantize({})", scheme.name)));

@@ -1,8 +1,9 @@
 //! The methods, each a constant: which steps, which values, and how these are predicted.
 
+use super::forecast::Taylor;
 use super::predictor::{Extrapolate, Predictor};
-use super::schedule::{CacheSchedule, Periodic, Windowed};
-use super::site::{ATTENTION, RESIDUAL_BLOCKS, RESIDUAL_UPDATES, Site};
+use super::schedule::{CacheSchedule, Magnitudes, Periodic, Refreshed, Windowed};
+use super::site::{ATTENTION, RESIDUAL_BLOCKS, RESIDUAL_STREAMS, RESIDUAL_UPDATES, Site};
 use reflux_ir::pass::{OptionInfo, options_of};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
@@ -17,7 +18,7 @@ use std::fmt;
 /// those of its schedule rule and its predictor; the values that these have in the constant hold where an option is not given. A
 /// new rule, predictor or site is one file more: `schedule.rs`, `predictor.rs` or `site.rs`. `docs/adding-a-cacher.md` is about
 /// this.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Method {
     /// As pipelines name it.
     pub name: &'static str,
@@ -61,12 +62,28 @@ pub static METHODS: &[Method] = &[
         site: &ATTENTION,
         predictor: Predictor::Extrapolate(Extrapolate { weight: 0.5 }),
     },
+    Method {
+        name: "taylorseer",
+        help: "TaylorSeer (arXiv 2503.06923; diffusers, `hooks/taylorseer_cache.py`): forecasts attention by a Taylor series of \
+               its computed values.",
+        schedule: CacheSchedule::Refreshed(Refreshed::after(3)),
+        site: &ATTENTION,
+        predictor: Predictor::Taylor(Taylor { order: 1 }),
+    },
+    Method {
+        name: "magcache",
+        help: "MagCache (arXiv 2506.09045; diffusers, `hooks/mag_cache.py`): reuses what all blocks together add, in steps that \
+               magnitudes measured beforehand choose.",
+        schedule: CacheSchedule::Magnitudes(Magnitudes::unmeasured()),
+        site: &RESIDUAL_STREAMS,
+        predictor: Predictor::Hold,
+    },
 ];
 
 impl Method {
     /// The method called `name`.
     pub fn named(name: &str) -> Option<Self> {
-        METHODS.iter().find(|method| method.name == name).copied()
+        METHODS.iter().find(|method| method.name == name).cloned()
     }
 
     /// The method with the options `given`.

@@ -4,15 +4,18 @@ use super::mask::StepMask;
 use super::options::Options;
 use reflux_ir::pass::OptionInfo;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 /// A rule by which steps compute, with its options.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum CacheSchedule {
     Periodic(Periodic),
     Windowed(Windowed),
+    Refreshed(Refreshed),
+    Magnitudes(Magnitudes),
 }
 
 impl CacheSchedule {
@@ -21,6 +24,8 @@ impl CacheSchedule {
         match self {
             Self::Periodic(_) => Periodic::described(),
             Self::Windowed(_) => Windowed::described(),
+            Self::Refreshed(_) => Refreshed::described(),
+            Self::Magnitudes(_) => Magnitudes::described(),
         }
     }
 
@@ -29,6 +34,8 @@ impl CacheSchedule {
         Ok(match self {
             Self::Periodic(options) => Self::Periodic(options.overlaid(given)?),
             Self::Windowed(options) => Self::Windowed(options.overlaid(given)?),
+            Self::Refreshed(options) => Self::Refreshed(options.overlaid(given)?),
+            Self::Magnitudes(options) => Self::Magnitudes(options.overlaid(given)?),
         })
     }
 
@@ -37,6 +44,8 @@ impl CacheSchedule {
     pub fn mask(&self, method: &str, steps: &[usize], timesteps: Option<&[f32]>) -> Result<StepMask, String> {
         let rule = match self {
             Self::Periodic(rule) => return Ok(rule.mask(steps.len())),
+            Self::Refreshed(rule) => return Ok(rule.mask(steps.len())),
+            Self::Magnitudes(rule) => return rule.mask(method, steps.len()),
             Self::Windowed(rule) => rule,
         };
         let Some(times) = timesteps else {
@@ -56,6 +65,12 @@ impl CacheSchedule {
             Self::Periodic(Periodic { interval, start_step }) => {
                 format!("with interval={interval} and start_step={start_step} there are too few steps")
             }
+            Self::Refreshed(Refreshed { interval, initial_steps }) => {
+                format!("with interval={interval} and initial_steps={initial_steps} there are too few steps")
+            }
+            Self::Magnitudes(Magnitudes { threshold, retention_ratio, .. }) => format!(
+                "with threshold={threshold:?} and retention_ratio={retention_ratio:?} the ratios allow none"
+            ),
             Self::Windowed(Windowed { window: [low, high], .. }) => {
                 format!("too few of their timesteps lie in the window, between {low} and {high}")
             }
@@ -86,6 +101,48 @@ pub struct Windowed {
     pub window: [f64; 2],
 }
 
+/// The first `initial_steps` compute, and of those that follow, in each `interval`, the second: the first of them reuses what
+/// the initial steps have made (diffusers, `TaylorSeerCacheHook`).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Refreshed {
+    /// Compute every `interval`-th step (1 to 5).
+    #[serde(default = "every_second")]
+    pub interval: usize,
+    /// Compute this many steps at the start (1 to 10).
+    pub initial_steps: usize,
+}
+
+/// The first steps compute. Of the others, one reuses while the magnitude of what blocks add is expected to be near that of what
+/// is reused: the product of the ratios since the last computed step is summed up as its distance from 1 (diffusers,
+/// `MagCacheHeadHook`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Magnitudes {
+    /// For each step, the mean over tokens of the magnitude of what all blocks add to the picture's stream, divided by that of the
+    /// step before, as measured on the checkpoint; the first is 1. For another number of steps, the nearest are taken.
+    #[serde(deserialize_with = "ratios")]
+    pub ratios: Vec<f64>,
+    /// Reuse while the summed error is at most this (0 to 10).
+    pub threshold: f64,
+    /// Reuse at most this many steps in a row (1 to 10).
+    pub max_skip_steps: usize,
+    /// Compute this part of the steps at the start (0 to 1).
+    pub retention_ratio: f64,
+}
+
+/// A list of numbers, which pipelines give as text and configuration files as numbers.
+fn ratios<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
+    let refused = |given: &Value| {
+        D::Error::custom(format!("ratios must be a list of numbers, as in [1.0,1.2]; {given} is none"))
+    };
+    let given = Value::deserialize(deserializer)?;
+    let number = |item: &Value| match item {
+        Value::Number(number) => number.as_f64().ok_or_else(|| refused(item)),
+        Value::String(text) => text.trim().parse().map_err(|_| refused(item)),
+        other => Err(refused(other)),
+    };
+    given.as_array().ok_or_else(|| refused(&given))?.iter().map(number).collect()
+}
+
 const fn every_second() -> usize {
     2
 }
@@ -110,6 +167,58 @@ impl Periodic {
     }
 }
 
+impl Refreshed {
+    /// Every second step after the first `initial_steps`.
+    pub const fn after(initial_steps: usize) -> Self {
+        Self { interval: every_second(), initial_steps }
+    }
+
+    fn mask(&self, steps: usize) -> StepMask {
+        let Self { interval, initial_steps: initial } = *self;
+        let computes =
+            |step: usize| step < initial || (step + interval - initial - 1).is_multiple_of(interval);
+        StepMask((0..steps).map(computes).collect())
+    }
+}
+
+impl Magnitudes {
+    /// diffusers' defaults, without ratios: these are the checkpoint's.
+    pub const fn unmeasured() -> Self {
+        Self { ratios: Vec::new(), threshold: 0.06, max_skip_steps: 3, retention_ratio: 0.2 }
+    }
+
+    fn mask(&self, method: &str, steps: usize) -> Result<StepMask, String> {
+        let Some(last) = self.ratios.len().checked_sub(1) else {
+            let example = Periodic { interval: every_second(), start_step: 2 }.mask(steps);
+            return Err(format!(
+                "{method} chooses steps by ratios measured on the checkpoint; give them, as in ratios=[1.0,1.2,1.1], or name \
+                 the steps that compute, as in steps={example}"
+            ));
+        };
+        // numpy rounds halves to even numbers.
+        let nearest = |step: usize| match steps {
+            1 => last,
+            _ => (step as f64 * (last as f64 / (steps - 1) as f64)).round_ties_even() as usize,
+        };
+        let retained = (self.retention_ratio * steps as f64 + 0.5) as usize;
+        let (mut ratio, mut error, mut skipped) = (1.0, 0.0, 0);
+        let computes = |step: usize| {
+            if step < retained {
+                return true;
+            }
+            ratio *= self.ratios[nearest(step)];
+            error += f64::abs(1.0 - ratio);
+            skipped += 1;
+            let computes = step == 0 || error > self.threshold || skipped > self.max_skip_steps;
+            if computes {
+                (ratio, error, skipped) = (1.0, 0.0, 0);
+            }
+            computes
+        };
+        Ok(StepMask((0..steps).map(computes).collect()))
+    }
+}
+
 impl Windowed {
     /// Every second step in `window`.
     pub const fn within(window: [f64; 2]) -> Self {
@@ -130,6 +239,37 @@ impl Options for Periodic {
         match self.start_step {
             0..=10 => Ok(()),
             start => Err(format!("start_step must be 0 to 10, not {start}")),
+        }
+    }
+}
+
+impl Options for Refreshed {
+    fn check(&self) -> Result<(), String> {
+        check_interval(self.interval)?;
+        match self.initial_steps {
+            1..=10 => Ok(()),
+            initial => Err(format!("initial_steps must be 1 to 10, not {initial}")),
+        }
+    }
+}
+
+impl Options for Magnitudes {
+    fn check(&self) -> Result<(), String> {
+        let Self { ratios, threshold, max_skip_steps, retention_ratio } = self;
+        if let Some(ratio) = ratios.iter().find(|&&ratio| !(0.01..=100.0).contains(&ratio)) {
+            return Err(format!("ratios must be between 0.01 and 100, not {ratio:?}"));
+        }
+        match () {
+            () if !(0.0..=10.0).contains(threshold) => {
+                Err(format!("threshold must be between 0 and 10, not {threshold:?}"))
+            }
+            () if !(1..=10).contains(max_skip_steps) => {
+                Err(format!("max_skip_steps must be 1 to 10, not {max_skip_steps}"))
+            }
+            () if !(0.0..=1.0).contains(retention_ratio) => {
+                Err(format!("retention_ratio must be between 0 and 1, not {retention_ratio:?}"))
+            }
+            () => Ok(()),
         }
     }
 }

@@ -14,6 +14,9 @@ pub struct Site {
     is_a: &'static str,
     /// All of the kind in a graph.
     find: fn(&Graph) -> Vec<ValueId>,
+    /// What a value of the kind is reused relative to, if it is: what is carried is the difference from it, and a step that
+    /// reuses adds that to what this is then.
+    pub relative_to: fn(&Graph, ValueId) -> Option<ValueId>,
     pub requires: &'static [Property],
     pub ends: &'static [Property],
 }
@@ -29,6 +32,7 @@ pub static RESIDUAL_BLOCKS: Site = Site {
     name: "residual blocks",
     is_a: "where the last block of a stream closes its residual, a sum `x + f(x)`",
     find: sites::residual_sums,
+    relative_to: |_, _| None,
     requires: &[ONE_VARIANT, UNFUSED, SEPARATE_LINEARS],
     ends: &[ONE_VARIANT],
 };
@@ -38,8 +42,19 @@ pub static RESIDUAL_UPDATES: Site = Site {
     name: "updates of residuals",
     is_a: "what a block adds to its residual, `f(x)` of a sum `x + f(x)`",
     find: sites::residual_updates,
+    relative_to: |_, _| None,
     requires: &[ONE_VARIANT, FRESH_ATTENTION, UNFUSED, SEPARATE_LINEARS],
     ends: &[ONE_VARIANT, FRESH_ATTENTION],
+};
+
+/// What all blocks together have made of a stream.
+pub static RESIDUAL_STREAMS: Site = Site {
+    name: "residual streams",
+    is_a: "where the blocks of a stream, which is a chain of sums `x + f(x)`, end",
+    find: sites::stream_ends,
+    relative_to: sites::stream_start,
+    requires: &[ONE_VARIANT, UNFUSED, SEPARATE_LINEARS],
+    ends: &[ONE_VARIANT],
 };
 
 /// The results of attention modules.
@@ -47,6 +62,7 @@ pub static ATTENTION: Site = Site {
     name: "attention",
     is_a: "what an attention module results in, made of one attention and weights",
     find: sites::attention_results,
+    relative_to: |_, _| None,
     requires: &[FRESH_ATTENTION, UNFUSED, SEPARATE_LINEARS],
     ends: &[ONE_VARIANT, FRESH_ATTENTION],
 };

@@ -24,6 +24,53 @@ pub fn last(graph: &Graph, sites: &[ValueId]) -> Vec<ValueId> {
     graph.order().into_iter().filter(|id| sites.contains(id) && seen.contains(id)).collect()
 }
 
+/// Where streams of residuals end, those that can be followed back to where they start: the last sum of each, or the part of it
+/// that alone is read.
+pub fn stream_ends(graph: &Graph) -> Vec<ValueId> {
+    let end = |sum: ValueId| {
+        let mut users = graph.users(sum);
+        match (users.next(), users.next()) {
+            (Some(only), None) if matches!(graph[only].op, Op::Slice(_)) => only,
+            _ => sum,
+        }
+    };
+    let ends: Vec<_> = last(graph, &residual_sums(graph)).into_iter().map(end).collect();
+    ends.into_iter().filter(|&end| stream_start(graph, end).is_some()).collect()
+}
+
+/// What the blocks that make `end` add to: back through the sums, and to that one of several streams in one tensor, such as those
+/// of the text and of the picture, of which `end` is.
+pub fn stream_start(graph: &Graph, end: ValueId) -> Option<ValueId> {
+    let streams: HashMap<_, _> = residuals(graph).into_iter().map(|sum| (sum.sum, sum.stream)).collect();
+    let from_front = |axis: i64| axis.rem_euclid(graph[end].fact.shape.len() as i64);
+    let (mut value, mut part) = (end, None);
+    loop {
+        value = match (&graph[value].op, part.clone()) {
+            _ if streams.contains_key(&value) => streams[&value],
+            (Op::Slice(slice), None) => {
+                part = Some((from_front(slice.axis), slice.start..slice.end));
+                graph.operands(value)[0]
+            }
+            (Op::Concat(concat), Some((axis, range))) if from_front(concat.axis) == axis => {
+                let mut at = 0;
+                let is_it = |&piece: &ValueId| {
+                    let start = at;
+                    at += graph[piece].fact.shape[axis as usize];
+                    range == (start..at)
+                };
+                part = None;
+                graph.operands(value).into_iter().find(is_it)?
+            }
+            (_, Some(_)) => return None,
+            (Op::Concat(_), None) if graph.operands(value).iter().any(|of| streams.contains_key(of)) => {
+                return None;
+            }
+            (_, None) => break,
+        };
+    }
+    (value != end && graph[value].fact.same_type(&graph[end].fact)).then_some(value)
+}
+
 /// What every block adds to its residual: of `x + gate · u`, `u` where the gate is made without `x`, and of `x + u` all of
 /// `u`.
 pub fn residual_updates(graph: &Graph) -> Vec<ValueId> {

@@ -1,68 +1,93 @@
 //! One variant into those that compute and those that reuse.
 
-use super::predictor::Predictor;
-use super::{RULE, StepMask};
+use super::RULE;
+use super::predictor::Prediction;
+use reflux_ir::op::Binary;
 use reflux_ir::pass::PassError;
 use reflux_ir::{Declaration, Fact, Graph, Name, Patch, Program, Rate, ValueId};
 
 /// What is carried for one site: the names of its earlier values, newest first.
 struct CarriedSite {
     site: ValueId,
+    /// What the value is carried relative to, if it is.
+    relative_to: Option<ValueId>,
     names: Vec<Name>,
     fact: Fact,
 }
 
-/// Splits `variant`, which runs at `steps`, by `mask`; gives back the name of the variant that reuses.
+/// Splits `variant`, which runs at `steps`, into one that computes and one for each prediction that differs; gives back the
+/// names of those, with what they predict. `predictions` has one for each of the steps that reuses.
 ///
-/// The variant keeps its name where it computes. It carries every site on; where the predictor takes two values, the
-/// variant of the first step, which has no earlier value, carries its own as both.
+/// The variant keeps its name where it computes. It carries every site on; where predictions take several values, the
+/// variant of the first step, which has no earlier value, carries its own as all of them.
 pub fn split(
     program: &mut Program,
     variant: &Name,
-    sites: &[ValueId],
-    predictor: &Predictor,
+    sites: &[(ValueId, Option<ValueId>)],
     steps: &[usize],
-    mask: &StepMask,
-) -> Result<Name, PassError> {
-    let carried = declare(program, variant, sites, predictor.history());
+    predictions: &[Option<Prediction>],
+) -> Result<Vec<(Name, Prediction)>, PassError> {
+    let history = predictions.iter().flatten().map(Prediction::history).max().unwrap_or(1);
+    let carried = declare(program, variant, sites, history);
     let whole = program.variants[variant].clone();
-    let reuse = free_variant(program, "reuse");
     let first = free_variant(program, "first");
-    for (count, (&step, computes)) in steps.iter().zip(mask.iter()).enumerate() {
-        program.schedule[step] = match computes {
-            true if count == 0 && predictor.history() > 1 => first.clone(),
-            true => variant.clone(),
-            false => reuse.clone(),
+    let mut reuses: Vec<(Name, Prediction)> = Vec::new();
+    for (count, (&step, prediction)) in steps.iter().zip(predictions).enumerate() {
+        program.schedule[step] = match prediction {
+            None if count == 0 && history > 1 => first.clone(),
+            None => variant.clone(),
+            Some(prediction) => match reuses.iter().find(|(_, known)| known == prediction) {
+                Some((name, _)) => name.clone(),
+                None => {
+                    let name = free_variant(program, "reuse");
+                    program.variants.insert(name.clone(), reusing(whole.clone(), &carried, prediction)?);
+                    reuses.push((name.clone(), prediction.clone()));
+                    name
+                }
+            },
         };
     }
-    if predictor.history() > 1 {
+    if history > 1 {
         program.variants.insert(first.clone(), computing(whole.clone(), &carried, true)?);
     }
-    *program.variants.get_mut(variant).expect("it is split") = computing(whole.clone(), &carried, false)?;
-    program.variants.insert(reuse.clone(), reusing(whole, &carried, predictor)?);
+    *program.variants.get_mut(variant).expect("it is split") = computing(whole, &carried, false)?;
     let scheduled = program.schedule.clone();
     program.retain_variants(|name| scheduled.contains(name));
     // In the order in which they first run.
     program.variants.sort_by_cached_key(|name, _| scheduled.iter().position(|step| step == name));
-    Ok(reuse)
+    Ok(reuses)
 }
 
 /// Declares what is carried, values of one stem next to each other.
-fn declare(program: &mut Program, variant: &Name, sites: &[ValueId], history: usize) -> Vec<CarriedSite> {
+fn declare(
+    program: &mut Program,
+    variant: &Name,
+    sites: &[(ValueId, Option<ValueId>)],
+    history: usize,
+) -> Vec<CarriedSite> {
     let graph = &program.variants[variant];
-    let name = |site: ValueId, age: usize| match history {
+    let name = |site: ValueId, is_change: bool, age: usize| match history {
+        1 if is_change => program.free_name(&graph[site].name.suffixed("_change")),
         // The steps that reuse read what was the value under its own name.
         1 => graph[site].name.first_free(|name| {
             !program.is_shared(name) && graph.find(name).is_none_or(|known| known == site)
         }),
         // The step that computes a value reads the earlier ones too, so these need names of their own.
-        _ => program.free_name(&graph[site].name.suffixed(["_last", "_before"][age])),
+        _ => {
+            let suffix = match age {
+                0 => "_last".to_owned(),
+                1 => "_before".to_owned(),
+                _ => format!("_before_{age}"),
+            };
+            program.free_name(&graph[site].name.suffixed(suffix))
+        }
     };
     let mut carried: Vec<CarriedSite> = sites
         .iter()
-        .map(|&site| CarriedSite {
+        .map(|&(site, relative_to)| CarriedSite {
             site,
-            names: (0..history).map(|age| name(site, age)).collect(),
+            relative_to,
+            names: (0..history).map(|age| name(site, relative_to.is_some(), age)).collect(),
             fact: Fact { rate: Rate::Latent, ..graph[site].fact.clone() },
         })
         .collect();
@@ -93,10 +118,17 @@ fn carry(patch: &mut Patch, mut outputs: Vec<(Name, ValueId)>) {
 fn computing(mut graph: Graph, carried: &[CarriedSite], is_first: bool) -> Result<Graph, PassError> {
     let mut patch = Patch::new(&mut graph, RULE.name);
     let mut outputs = Vec::new();
-    for CarriedSite { site, names, fact } in carried {
-        outputs.push((names[0].clone(), *site));
+    for CarriedSite { site, relative_to, names, fact } in carried {
+        let now = match relative_to {
+            Some(start) => {
+                let (name, path) = (graph_name(&patch, *site), patch.graph()[*site].path.clone());
+                patch.add(Binary::Sub, &[*site, *start], &name.suffixed("_change"), path)?
+            }
+            None => *site,
+        };
+        outputs.push((names[0].clone(), now));
         for pair in names.windows(2) {
-            let earlier = if is_first { *site } else { patch.input(&pair[0], fact.clone())? };
+            let earlier = if is_first { now } else { patch.input(&pair[0], fact.clone())? };
             outputs.push((pair[1].clone(), earlier));
         }
     }
@@ -106,9 +138,11 @@ fn computing(mut graph: Graph, carried: &[CarriedSite], is_first: bool) -> Resul
 }
 
 /// The graph with each site predicted; where a prediction counts as a value of its step, it is carried on.
-fn reusing(mut graph: Graph, carried: &[CarriedSite], predictor: &Predictor) -> Result<Graph, PassError> {
+fn reusing(mut graph: Graph, carried: &[CarriedSite], prediction: &Prediction) -> Result<Graph, PassError> {
     // Sorted like the declarations too, so that they print as ranges; one called like its site takes its place below.
-    let read = carried.iter().flat_map(|carried| carried.names.iter().map(|name| (name, &carried.fact)));
+    let taken = prediction.history();
+    let read =
+        carried.iter().flat_map(|carried| carried.names[..taken].iter().map(|name| (name, &carried.fact)));
     let mut read: Vec<_> = read.filter(|(name, _)| graph.find(name).is_none()).collect();
     read.sort_by_cached_key(|(name, _)| sort_key(name));
     let mut patch = Patch::new(&mut graph, RULE.name);
@@ -118,14 +152,23 @@ fn reusing(mut graph: Graph, carried: &[CarriedSite], predictor: &Predictor) -> 
     }
     patch.apply()?;
     let mut outputs = Vec::new();
-    for CarriedSite { site, names, fact } in carried {
+    for CarriedSite { site, relative_to, names, fact } in carried {
         let mut patch = Patch::new(&mut graph, RULE.name);
-        let history =
-            names.iter().map(|name| patch.input(name, fact.clone())).collect::<Result<Vec<_>, _>>()?;
-        let predicted = predictor.predict(&mut patch, *site, &history)?;
-        patch.shunt(*site, predicted);
+        let history = names[..taken]
+            .iter()
+            .map(|name| patch.input(name, fact.clone()))
+            .collect::<Result<Vec<_>, _>>()?;
+        let predicted = prediction.predict(&mut patch, *site, &history)?;
+        let replaced = match relative_to {
+            Some(start) => {
+                let (name, path) = (graph_name(&patch, *site), patch.graph()[*site].path.clone());
+                patch.add(Binary::Add, &[*start, predicted], &name, path)?
+            }
+            None => predicted,
+        };
+        patch.shunt(*site, replaced);
         patch.apply()?;
-        if names.len() > 1 {
+        if prediction.is_carried() {
             let values = std::iter::once(predicted).chain(history);
             outputs.extend(names.iter().cloned().zip(values));
         }
@@ -135,6 +178,10 @@ fn reusing(mut graph: Graph, carried: &[CarriedSite], predictor: &Predictor) -> 
     patch.remove_unread_inputs();
     patch.apply()?;
     Ok(graph)
+}
+
+fn graph_name(patch: &Patch, value: ValueId) -> Name {
+    patch.graph()[value].name.clone()
 }
 
 fn free_variant(program: &Program, name: &str) -> Name {
