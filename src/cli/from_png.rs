@@ -3,9 +3,9 @@
 use super::console::say;
 use super::given_pictures::PictureArgs;
 use crate::Error;
-use crate::pipeline::{DiffusionPipeline, Recorded, Request, bundled_model, registry};
+use crate::pipeline::{DiffusionPipeline, LoraFiles, Recorded, Request, bundled_model, registry};
 use reflux_ir::DType;
-use reflux_ir::pass::{Exactness, Pipeline, Recipe};
+use reflux_ir::pass::{Exactness, Pass, Pipeline, Recipe};
 use std::path::{Path, PathBuf};
 
 /// A picture to repeat.
