@@ -156,7 +156,7 @@ fn two_thousand_ops_without_modules_are_fused_at_once() {
 fn damaged_files_are_read_or_refused() {
     let files = Files::new(7, None).unwrap();
     let mut tally = Tally::default();
-    (0..2_000).for_each(|index| files.try_input(index, &mut tally));
+    (0..3_000).for_each(|index| files.try_input(index, &mut tally));
     let found: String = tally
         .failures
         .iter()

@@ -42,7 +42,7 @@ pub struct LowRank {
     /// `A` `[rank, in]` and `B` `[out, rank]`; those of one fused module share `A`.
     pub down: String,
     pub up: String,
-    /// That of the file, [`padded`].
+    /// That of the file, filled up to a multiple of 8 by zeros.
     pub rank: usize,
     /// The LoRA whose it is, by its place in the order.
     pub lora: usize,
