@@ -9,6 +9,7 @@ mod rule;
 mod run;
 mod segment;
 mod spine;
+mod sum;
 
 pub use matches::Breadth;
 pub use rule::{Classes, FuseRule, Level, Match, SpineOp, Tree};

@@ -1,8 +1,9 @@
 //! Rules that give products their epilogues.
 
-use super::build::{Operands, added_products, adds_no_product, as_gemm, as_rowwise, finish, keeps_shape};
+use super::build::{Operands, as_gemm, as_rowwise, finish, keeps_shape};
 use super::rule::{Classes, FuseRule, Level};
 use super::spine::{GEMM, LINEAR, MATMUL_CODES, RESCALE, ROWWISE};
+use super::sum::{added_products, adds_no_product};
 use reflux_ir::DType;
 use reflux_ir::op::{Arg, Body, BodyBuilder, Gemm, Op, Rescale, Segment};
 use reflux_ir::pass::Mismatch;
@@ -92,18 +93,8 @@ pub const GEMM_ABSORBS_PRODUCT: FuseRule = FuseRule {
         keeps_shape(outer, classes)?;
         let mut operands = Operands::default();
         let product = operands.renumber(&gemm.product, &inner.operands);
-        let widths = gemm.segments.iter().map(|segment| segment.columns);
-        let segments = match &gemm.segments[..] {
-            [Segment { body, .. }] => operands.with_products(body, inner, &added)?,
-            several if widths.eq(added.iter().map(|added| added.columns)) => {
-                let mut segments = Vec::with_capacity(several.len());
-                for (Segment { body, .. }, added) in several.iter().zip(added.chunks(1)) {
-                    segments.extend(operands.with_products(body, inner, added)?);
-                }
-                segments
-            }
-            _ => return Err(Mismatch::new("the products are of other columns than the segments")),
-        };
+        let sums: Vec<_> = gemm.segments.iter().map(|segment| (segment.columns, &segment.body)).collect();
+        let segments = operands.with_products(&sums, inner, &added)?;
         Ok(vec![operands.gemm(product, segments, f.dtype)])
     },
 };

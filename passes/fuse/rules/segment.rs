@@ -1,12 +1,12 @@
 //! Rules for segments of a gemm: column ranges with their own epilogues.
 
-use super::build::{Operands, added_products, adds_no_product, as_gemm, as_rowwise, keeps_shape};
+use super::build::{Operands, as_gemm, as_rowwise, keeps_shape};
 use super::rule::{Classes, FuseRule, Level, Tree};
 use super::spine::{GEMM, ROWWISE, SLICE};
-use reflux_ir::DType;
-use reflux_ir::Fact;
+use super::sum::{added_products, adds_no_product};
 use reflux_ir::op::{Body, Gemm, Op, Segment, Slice, axis_index};
 use reflux_ir::pass::Mismatch;
+use reflux_ir::{DType, Fact};
 use std::ops::Range;
 
 /// `rowwise[f(%i)](…, slice(gemm[P]{…, g, …}), …) → slice(gemm[P]{…, f(g), …})`
@@ -71,21 +71,16 @@ pub const SEGMENT_ABSORBS_PRODUCT: FuseRule = FuseRule {
         let mut operands = Operands::default();
         let product = operands.renumber(&gemm.product, &inner.operands);
         let parts = parts(gemm, &range, inner, classes)?;
-        let summed = parts.iter().filter(|(columns, _)| within(columns, &range));
-        let is_one = summed.clone().count() == 1;
-        // Each of several segments has a product of its own.
-        if !is_one && !summed.map(|(columns, _)| columns.len()).eq(added.iter().map(|added| added.columns)) {
-            return Err(Mismatch::new("the products are of other columns than the segments"));
-        }
-        let mut own = added.chunks(if is_one { added.len() } else { 1 }).peekable();
-        let mut segments = Vec::with_capacity(parts.len() + added.len());
+        let own = parts.iter().filter(|(columns, _)| within(columns, &range));
+        let sums: Vec<_> = own.map(|(columns, body)| (columns.len(), *body)).collect();
+        let mut summed = operands.with_products(&sums, inner, &added)?;
+        let mut segments = Vec::with_capacity(parts.len() + summed.len());
         for (columns, part) in parts {
-            match own.next_if(|_| within(&columns, &range)) {
-                Some(added) => segments.extend(operands.with_products(part, inner, added)?),
-                None => {
-                    let body = operands.renumber(part, &inner.operands);
-                    segments.push(Segment { columns: columns.len(), body });
-                }
+            if within(&columns, &range) {
+                segments.append(&mut summed);
+            } else {
+                let body = operands.renumber(part, &inner.operands);
+                segments.push(Segment { columns: columns.len(), body });
             }
         }
         let Op::Slice(slice) = slice.op.clone() else { return Err(Mismatch::new("this is not a slice")) };
