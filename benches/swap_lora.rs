@@ -4,8 +4,11 @@
 //! ```sh
 //! cargo run --release -p reflux-benches --bin swap_lora -- MODEL cuda "quantize(int8dq,exclude=norm+embedding)" a.safetensors b.safetensors
 //! ```
+//!
+//! `MODEL` is a folder, or the name of a built-in configuration such as `flux-dev`, whose weights are random.
 
 use reflux::ir::pass::{Pipeline, Recipe};
+use reflux::models::ModelConfig;
 use reflux::passes::LoraMode;
 use reflux::{DiffusionPipeline, LoraFiles, OpenOptions, Request, registry};
 use std::error::Error;
@@ -20,7 +23,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     loras.push(LoraFiles { files: vec![first.clone()], mode: LoraMode::Branch, partial: false });
     let passes = Recipe::parse(passes, &registry())?.and(loras);
     let options = OpenOptions { passes, device: Some(device.parse()?), ..OpenOptions::default() };
-    let mut pipeline = DiffusionPipeline::open_with(model, options)?;
+    let mut pipeline = match ModelConfig::built_in(model) {
+        Some(config) => {
+            let defaults = config.defaults();
+            DiffusionPipeline::with_random_weights(config, defaults, options)?
+        }
+        None => DiffusionPipeline::open_with(model, options)?,
+    };
     let request = Request::new("a cat").steps(4);
     let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
     let draw = |pipeline: &mut DiffusionPipeline, what: &str| -> Result<(), Box<dyn Error>> {

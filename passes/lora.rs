@@ -4,9 +4,7 @@ use crate::properties::{BASE_LINEARS, BRANCH_MODULES, SEPARATE_LINEARS, UNFUSED,
 use crate::tensor_of;
 use reflux_ir::op::{Binary, Cast, Linear, MatmulCodes, Op, Rescale, Weight};
 use reflux_ir::pass::{Changed, Exactness, Pass, PassContext, PassError, Property, RuleInfo, counted};
-use reflux_ir::{
-    DType, Declaration, Fact, Graph, ModulePath, Name, Patch, PatchError, Program, Rate, ValueId,
-};
+use reflux_ir::{DType, Declaration, Fact, Graph, ModulePath, Name, Patch, PatchError, Program, ValueId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -49,8 +47,9 @@ pub struct Branch {
     pub down: String,
     pub up: String,
     pub rank: usize,
-    /// The input of the program, `f32[]`, that says how much of it there is.
-    pub strength: Name,
+    /// The input of the program that says how much of it there is: `f32[]`, or `f32[rank]`, a number for each row of `A`, where
+    /// it is that of several adapters. It may change with every picture.
+    pub strength: Declaration,
 }
 
 /// Applies adapters: see [`LoraMode`]. Which there are it is told by those who read files.
@@ -84,6 +83,11 @@ impl Lora {
     /// The pass for these adapters, written as `options`.
     pub fn new(options: Map<String, Value>, mode: LoraMode, adapters: Adapters) -> Self {
         Self { options, mode, adapters }
+    }
+
+    /// The same pass, written as `options`.
+    pub fn written(&self, options: Map<String, Value>) -> Self {
+        Self { options, ..self.clone() }
     }
 
     /// Renames the leaves of merged weights.
@@ -120,7 +124,7 @@ impl Lora {
         let base: HashMap<&str, &str> =
             merged.map(|(name, merged)| (merged.as_str(), name.as_str())).collect();
         let mut found: HashSet<String> = HashSet::new();
-        let mut strengths: Vec<Name> = Vec::new();
+        let mut strengths: Vec<Declaration> = Vec::new();
         for (_, graph) in program.stages_mut() {
             let there: HashSet<String> = graph.weights().map(|(name, _)| name.to_owned()).collect();
             found.extend(there.iter().cloned());
@@ -149,17 +153,12 @@ impl Lora {
             return Err(PassError::Refused(why));
         }
         let applied = strengths.len();
-        strengths.sort();
+        strengths.sort_by(|a, b| a.name.cmp(&b.name));
         strengths.dedup();
-        strengths.retain(|name| program.inputs.iter().all(|input| input.name != *name));
-        program.inputs.extend(strengths.into_iter().map(|name| Declaration { name, fact: strength() }));
+        strengths.retain(|strength| program.inputs.iter().all(|input| input.name != strength.name));
+        program.inputs.extend(strengths);
         Ok(applied)
     }
-}
-
-/// A strength may change with every picture.
-fn strength() -> Fact {
-    Fact::new(DType::F32, []).at(Rate::Prompt)
 }
 
 /// The tensor that the linear, or the product of codes, with the result `id` reads as its weight.
@@ -234,9 +233,10 @@ fn beside(graph: &mut Graph, product: ValueId, x: Read, branches: &[&Branch]) ->
         let [down_path, up_path] = BRANCH_MODULES.map(|module| node.path.join(module));
         let name = |suffix: &str| node.name.suffixed(suffix);
         let inner = down(&mut patch, (x, weight), branch, dtype, (&name("_lora_a"), down_path.clone()))?;
-        let mut strength = patch.input(&branch.strength, strength())?;
+        let Declaration { name: called, fact } = &branch.strength;
+        let mut strength = patch.input(called, fact.clone())?;
         if dtype != DType::F32 {
-            let name = branch.strength.suffixed(format_args!("_{dtype}"));
+            let name = called.suffixed(format_args!("_{dtype}"));
             strength = patch.find_or_add(Cast { dtype }, &[strength], &name, ModulePath::root())?;
         }
         let scaled = patch.find_or_add(Binary::Mul, &[inner, strength], &name("_lora_h"), down_path)?;

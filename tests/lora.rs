@@ -5,7 +5,7 @@ use crate::common::fixtures::{Fixture, assert_close, emoji, relative_l2, repo};
 use reflux::ir::HostTensor;
 use reflux::ir::pass::{Pipeline, Recipe};
 use reflux::passes::LoraMode;
-use reflux::{DiffusionPipeline, Error, LoraFiles, OpenOptions, Request, registry};
+use reflux::{DiffusionPipeline, Error, LoraFiles, Memory, OpenOptions, Request, registry};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use std::path::Path;
@@ -35,11 +35,16 @@ fn open(files: &[(&str, f32)], mode: LoraMode, passes: &str) -> DiffusionPipelin
 }
 
 fn open_files(files: &[(&Path, f32)], mode: LoraMode, passes: &str) -> DiffusionPipeline {
+    open_in(Memory::Resident, files, mode, passes)
+}
+
+fn open_in(memory: Memory, files: &[(&Path, f32)], mode: LoraMode, passes: &str) -> DiffusionPipeline {
     let files = files.iter().map(|(path, strength)| format!("{}:{strength}", path.display()));
     let mut loras = Pipeline::new();
     loras.push(LoraFiles { files: files.collect(), mode, partial: false });
     let passes = Recipe::parse(passes, &registry()).unwrap().and(loras);
-    DiffusionPipeline::open_with(emoji(), OpenOptions { passes, ..OpenOptions::default() }).unwrap()
+    let options = OpenOptions { passes, memory, ..OpenOptions::default() };
+    DiffusionPipeline::open_with(emoji(), options).unwrap()
 }
 
 /// Writes the LoRA `from` to `to`, with the numbers of each tensor in the other order.
@@ -149,23 +154,53 @@ fn files_of_a_loaded_pipeline_are_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let other = folder.path().join("other.safetensors");
     turned(&path("peft"), &other);
-    for passes in ["", "quantize(int8dq)"] {
-        for mode in [LoraMode::Branch, LoraMode::Merge] {
-            let mut pipeline = open(&[("peft", 0.75)], mode, passes);
-            let first = draw(&mut pipeline, &small);
-            for (index, refused) in [(0, path("b_peft")), (1, other.clone()), (0, path("missing"))] {
-                assert!(pipeline.replace_lora(index, &refused).is_err(), "{index}: {}", refused.display());
-            }
-            assert_eq!(draw(&mut pipeline, &small), first);
-            let program = pipeline.program(&small).unwrap().clone();
-            pipeline.replace_lora(0, &other).unwrap();
-            let second = draw(&mut pipeline, &small);
-            assert!(*pipeline.program(&small).unwrap() == program);
-            let anew = draw(&mut open_files(&[(&other, 0.75)], mode, passes), &small);
-            assert_eq!(second, anew, "{mode:?} after {passes:?}");
-            assert!(relative_l2(&second, &first) > 1e-3);
+    // Of the second file some modules are those of the first.
+    let second_file = path("b_kohya");
+    let with = |first: &Path| [(first.to_owned(), 0.75), (second_file.clone(), 0.5)];
+    for (passes, memory, mode, count) in [
+        ("", Memory::Resident, LoraMode::Branch, 1),
+        ("", Memory::Resident, LoraMode::Branch, 2),
+        ("", Memory::Low, LoraMode::Branch, 2),
+        ("", Memory::Resident, LoraMode::Merge, 2),
+        ("quantize(int8dq)", Memory::Resident, LoraMode::Branch, 2),
+        ("quantize(int8dq)", Memory::Low, LoraMode::Branch, 1),
+        ("quantize(int8dq)", Memory::Resident, LoraMode::Merge, 1),
+    ] {
+        let open = |first: &Path| {
+            let files = with(first);
+            let files: Vec<_> = files.iter().map(|(path, strength)| (path.as_path(), *strength)).collect();
+            open_in(memory, &files[..count], mode, passes)
+        };
+        let mut pipeline = open(&path("peft"));
+        let first = draw(&mut pipeline, &small);
+        for (index, refused) in [(0, path("b_peft")), (count, other.clone()), (0, path("missing"))] {
+            assert!(pipeline.replace_lora(index, &refused).is_err(), "{index}: {}", refused.display());
         }
+        assert_eq!(draw(&mut pipeline, &small), first);
+        let program = pipeline.program(&small).unwrap().clone();
+        pipeline.replace_lora(0, &other).unwrap();
+        let second = draw(&mut pipeline, &small);
+        assert!(*pipeline.program(&small).unwrap() == program);
+        let anew = draw(&mut open(&other), &small);
+        assert_eq!(second, anew, "{mode:?} of {count} after {passes:?}, {memory:?}");
+        assert!(relative_l2(&second, &first) > 1e-3);
     }
+}
+
+/// Passes say which LoRAs there are now, so that a picture's metadata do.
+#[test]
+fn passes_name_what_has_taken_the_place_of_files() {
+    let path = |name: &str| repo("tests/fixtures/lora").join(format!("{name}.safetensors"));
+    let folder = tempfile::tempdir().unwrap();
+    let other = folder.path().join("other.safetensors");
+    turned(&path("peft"), &other);
+    let mut pipeline = open(&[("b_kohya", 0.5), ("peft", 0.75)], LoraMode::Branch, "");
+    pipeline.set_lora_strength(0, -1.0).unwrap();
+    pipeline.replace_lora(1, &other).unwrap();
+    let text = pipeline.passes().to_string();
+    let (first, second) = (path("b_kohya"), other);
+    let expected = format!("lora(files=[{}:-1,{}:0.75],mode=branch)", first.display(), second.display());
+    assert!(text.contains(&expected), "{text} without {expected}");
 }
 
 /// Merged and beside the product a LoRA is the same, with every other pass. What is beside is not quantized, so that int8 rounds

@@ -2,7 +2,7 @@
 
 use crate::common::passes::{assert_same, flux_dev, flux_dev_times, log, program, sketch};
 use reflux_ir::pass::{Driver, Pipeline, PipelineReport, Recipe};
-use reflux_ir::{Name, Op, Program, text};
+use reflux_ir::{DType, Declaration, Fact, Op, Program, Rate, text};
 use reflux_passes::{Adapters, Branch, LOSSLESS, Lora, LoraMode, registry};
 
 const INPUTS: [&str; 1] = ["%x : bf16[1,32,128] latent"];
@@ -21,8 +21,12 @@ fn branch(module: &str, shared: &str, rank: usize) -> Branch {
         down: format!("{shared}.lora_A.0.weight"),
         up: format!("{module}.lora_B.0.weight"),
         rank,
-        strength: Name::from("lora_strength.0"),
+        strength: strength("lora_strength.0", &[]),
     }
+}
+
+fn strength(name: &str, shape: &[usize]) -> Declaration {
+    Declaration { name: name.into(), fact: Fact::new(DType::F32, shape.to_vec()).at(Rate::Prompt) }
 }
 
 /// The pass, alone in a pipeline.
@@ -106,7 +110,7 @@ fn merged_weights_are_called_so() {
 /// A branch of a file of number `file`, beside a module of the block.
 fn branch_of(file: usize, module: &str) -> Branch {
     let name = |which: &str| format!("block.{module}.lora_{which}.{file}.weight");
-    let strength = Name::from(format!("lora_strength.{file}"));
+    let strength = strength(&format!("lora_strength.{file}"), &[]);
     Branch { down: name("A"), up: name("B"), strength, ..branch(&format!("block.{module}"), "", 8) }
 }
 
@@ -128,6 +132,30 @@ fn branches_of_several_files_are_part_of_merged_products() {
             assert!(sums == 1 || !is_one, "{second:?} after {wanted}\n{text}");
             assert!(added >= 3 + second.len(), "{second:?} after {wanted}\n{text}");
         }
+    }
+}
+
+/// Files of one pass are one product beside each linear, whichever of them change it: the strength is a number for each row of `A`,
+/// and what `fuse` has to choose from is no more than for one file.
+#[test]
+fn files_of_one_pass_are_one_branch() {
+    let before = program(&sketch(&INPUTS, &BLOCK.replace(", @.bias bf16[128]", "")));
+    let of_both = |module: &str, rank: usize, name: &str| Branch {
+        strength: strength(name, &[rank]),
+        rank,
+        ..branch(&format!("block.{module}"), &format!("block.{module}"), rank)
+    };
+    let branches = vec![
+        of_both("q", 24, "lora_strengths.0x8_1x16"),
+        of_both("k", 24, "lora_strengths.0x8_1x16"),
+        branch("block.v", "block.v", 8),
+    ];
+    for wanted in ["merge-linear", "quantize(int8dq),merge-linear"] {
+        let (after, _) = drive(&before, &with_lora(wanted, beside(branches.clone())), None);
+        let text = after.to_string();
+        let sums = text.lines().filter(|line| line.contains("acc + linear(")).count();
+        assert_eq!(sums, 1, "after {wanted}\n{text}");
+        assert_eq!(text.matches("+ linear(").count(), 3, "after {wanted}\n{text}");
     }
 }
 

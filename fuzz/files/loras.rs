@@ -4,7 +4,7 @@ use super::tensors::{self, Tensor};
 use super::{Outcome, Target, fixture, folder};
 use fastrand::Rng;
 use reflux_ir::{DType, Fact, WeightSource};
-use reflux_models::lora::{Lora, LoraFile, LoraWeights, Loras, MERGED};
+use reflux_models::lora::{Kept, Lora, LoraFile, LoraWeights, Loras, MERGED};
 use reflux_models::weights::Weights;
 use reflux_models::{ModelConfig, Net};
 use serde_json::Value;
@@ -62,9 +62,10 @@ impl Target for Files {
             Err(error) => Lora::fit(open()?, &*self.config, true).map_err(|_| error)?,
         };
         let lora = Rc::new(lora);
-        for is_beside in [false, true] {
+        for kept in [Kept::Merged, Kept::Beside(0)] {
             let mut loras = Loras::default();
-            loras.push(lora.clone(), 0.7, is_beside);
+            loras.push(lora.clone(), 0.7, kept);
+            loras.push(lora.clone(), 0.2, kept);
             for (net, base) in &self.bases {
                 let weights = LoraWeights::new(base.clone(), net, loras.clone());
                 for name in loras.merged(net).into_iter().take(MADE) {
@@ -72,7 +73,15 @@ impl Target for Files {
                     let fact = Fact::new(DType::F32, shape.to_vec());
                     weights.weight(&format!("{name}{MERGED}"), &fact).map_err(|error| said(&error))?;
                 }
-                drop(loras.beside(net));
+                for low_rank in loras.beside(net).into_iter().take(MADE) {
+                    let shape = base.shape(&low_rank.weight).expect("a LoRA fits tensors that there are");
+                    let rank = low_rank.parts.iter().map(|part| part.rank).sum();
+                    for (name, shape) in [(low_rank.down, [rank, shape[1]]), (low_rank.up, [shape[0], rank])]
+                    {
+                        let fact = Fact::new(DType::BF16, shape);
+                        weights.weight(&name, &fact).map_err(|error| said(&error))?;
+                    }
+                }
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 use super::change::Delta;
 use super::fit::{Change, Fitted, Lora};
 use crate::net::{Net, Role};
+use indexmap::IndexMap;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
@@ -30,8 +31,16 @@ pub struct Loras(pub(super) Vec<Applied>);
 pub(super) struct Applied {
     pub lora: Rc<Lora>,
     pub strength: f32,
-    /// Whether products of low rank stay beside those of the denoiser's linears.
-    pub is_beside: bool,
+    pub kept: Kept,
+}
+
+/// What becomes of changes of low rank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// They are merged into weights, as all others are.
+    Merged,
+    /// Those of the denoiser's linears stay beside these: as one product with those of the other LoRAs of the same number.
+    Beside(usize),
 }
 
 /// A product of low rank beside that of a linear, by the names of weights.
@@ -42,10 +51,17 @@ pub struct LowRank {
     /// `A` `[rank, in]` and `B` `[out, rank]`; those of one fused module share `A`.
     pub down: String,
     pub up: String,
-    /// That of the file, filled up to a multiple of 8 by zeros.
-    pub rank: usize,
+    /// The LoRAs that it is of, whose rows of `A` and columns of `B` follow each other.
+    pub parts: Vec<Part>,
+}
+
+/// The part of a LoRA in a product of low rank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Part {
     /// The LoRA whose it is, by its place in the order.
     pub lora: usize,
+    /// That of the file, filled up to a multiple of 8 by zeros.
+    pub rank: usize,
 }
 
 /// The rank of a product of rank `rank` as it is computed: GPUs fetch rows of a multiple of 16 bytes.
@@ -53,8 +69,8 @@ pub(super) fn padded(rank: usize) -> usize {
     rank.next_multiple_of(8)
 }
 
-/// Where a weight beside another one comes from.
-#[derive(Clone, Copy)]
+/// Where a part of a weight beside another one comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Origin {
     lora: usize,
     module: usize,
@@ -62,9 +78,9 @@ pub(super) struct Origin {
 }
 
 impl Loras {
-    /// One more, with low-rank changes of the denoiser beside its products if `is_beside`, else merged.
-    pub fn push(&mut self, lora: Rc<Lora>, strength: f32, is_beside: bool) {
-        self.0.push(Applied { lora, strength, is_beside });
+    /// One more.
+    pub fn push(&mut self, lora: Rc<Lora>, strength: f32, kept: Kept) {
+        self.0.push(Applied { lora, strength, kept });
     }
 
     pub fn is_empty(&self) -> bool {
@@ -112,7 +128,8 @@ impl Loras {
     /// # Panics
     /// If there is none.
     pub fn weights_beside(&self, index: usize, net: &'static Net) -> HashSet<String> {
-        let own = self.beside(net).into_iter().filter(|low_rank| low_rank.lora == index);
+        let is_own = |low_rank: &LowRank| low_rank.parts.iter().any(|part| part.lora == index);
+        let own = self.beside(net).into_iter().filter(is_own);
         own.flat_map(|LowRank { down, up, .. }| [down, up]).collect()
     }
 
@@ -134,24 +151,45 @@ impl Loras {
         self.origins(net).into_iter().map(|(low_rank, _)| low_rank).collect()
     }
 
-    /// Those products, and where their weights come from.
-    pub(super) fn origins(&self, net: &'static Net) -> Vec<(LowRank, Origin)> {
+    /// Those products, and where the parts of their weights come from.
+    pub(super) fn origins(&self, net: &'static Net) -> Vec<(LowRank, Vec<Origin>)> {
         // Names count the products beside one linear, so that they are the same for other files with the same modules.
         let mut counts: HashMap<&str, usize> = HashMap::new();
+        // Of a fused module's linears, which are changed by the same `A`.
+        let mut downs: HashMap<Vec<Origin>, String> = HashMap::new();
         let mut found = Vec::new();
+        for ((_, weight), parts) in self.stacks(net) {
+            let count = counts.entry(weight).or_default();
+            let module = weight.strip_suffix(".weight").unwrap_or(weight);
+            let (parts, origins): (Vec<Part>, Vec<Origin>) = parts.into_iter().unzip();
+            let down = downs.entry(origins.clone());
+            let down = down.or_insert_with(|| format!("{module}.{DOWN}.{count}.weight")).clone();
+            let up = format!("{module}.{UP}.{count}.weight");
+            *count += 1;
+            found.push((LowRank { weight: weight.to_owned(), down, up, parts }, origins));
+        }
+        found
+    }
+
+    /// The changes that stay beside weights of `net`, those of one number and weight together.
+    fn stacks(&self, net: &'static Net) -> IndexMap<(usize, &str), Vec<(Part, Origin)>> {
+        let mut stacks: IndexMap<(usize, &str), Vec<(Part, Origin)>> = IndexMap::new();
         for (lora, applied) in self.0.iter().enumerate() {
+            let Kept::Beside(number) = applied.kept else { continue };
             for (module, fitted) in applied.lora.modules.iter().enumerate() {
                 let changes = fitted.weight_changes.iter().enumerate();
                 let kept = changes.filter(|(_, change)| applied.keeps(fitted, change));
                 for (change, Change { delta, .. }) in kept.filter(|_| fitted.weight.net == net) {
                     let Delta::LowRank { down, .. } = delta else { continue };
-                    let origin = Origin { lora, module, change };
-                    let named = low_ranks(fitted, padded(down.shape[0]), lora, &mut counts);
-                    found.extend(named.into_iter().map(|low_rank| (low_rank, origin)));
+                    let part = Part { lora, rank: padded(down.shape[0]) };
+                    for weight in fitted.tensors() {
+                        let parts = stacks.entry((number, weight)).or_default();
+                        parts.push((part, Origin { lora, module, change }));
+                    }
                 }
             }
         }
-        found
+        stacks
     }
 
     /// What comes from `origin`.
@@ -160,25 +198,6 @@ impl Loras {
         let fitted = &lora.modules[origin.module];
         (lora, fitted, &fitted.weight_changes[origin.change])
     }
-}
-
-/// The products of a module, one for each tensor that its weight is made of; `counts` are those that these have already.
-fn low_ranks<'l>(
-    fitted: &'l Fitted,
-    rank: usize,
-    lora: usize,
-    counts: &mut HashMap<&'l str, usize>,
-) -> Vec<LowRank> {
-    let mut shared: Option<String> = None;
-    let mut of = |weight: &'l str| {
-        let count = counts.entry(weight).or_default();
-        let module = weight.strip_suffix(".weight").unwrap_or(weight);
-        let down = shared.get_or_insert_with(|| format!("{module}.{DOWN}.{count}.weight")).clone();
-        let up = format!("{module}.{UP}.{count}.weight");
-        *count += 1;
-        LowRank { weight: weight.to_owned(), down, up, rank, lora }
-    };
-    fitted.tensors().into_iter().map(&mut of).collect()
 }
 
 impl Applied {
@@ -191,7 +210,7 @@ impl Applied {
     /// Whether the change stays beside the product: it is of low rank, and not normalized with the weight.
     pub fn keeps(&self, fitted: &Fitted, change: &Change) -> bool {
         let is_low = matches!(change.delta, Delta::LowRank { .. }) && fitted.magnitude.is_none();
-        self.is_beside && is_low && fitted.weight.net.role == Role::Denoiser
+        self.kept != Kept::Merged && is_low && fitted.weight.net.role == Role::Denoiser
     }
 
     fn merged(&self, net: &'static Net) -> impl Iterator<Item = &str> {

@@ -21,6 +21,14 @@ pub enum LoraError {
     )]
     NoAdapter { path: PathBuf, keys: Vec<String> },
 
+    /// An adapter of a kind that is not read.
+    #[error(
+        "{}: `{key}` is of {kind}, which is not supported; give a LoRA, LoKr, LoHa or DoRA, or merge it into the weights with the \
+         tool that made it",
+        path.display()
+    )]
+    Kind { path: PathBuf, key: String, kind: &'static str },
+
     /// A LoRA of another model.
     #[error("{} is a LoRA for {what} (it has `{key}`), which does not fit {model}; give one that was trained for it", path.display())]
     OtherModel { path: PathBuf, what: &'static str, key: String, model: &'static str },
@@ -42,6 +50,13 @@ pub enum LoraError {
     /// Two tensors for one purpose.
     #[error("{}: `{first}` and `{second}` are both there; keep one of two adapters in a file", path.display())]
     Twice { path: PathBuf, first: String, second: String },
+
+    /// Two names of one module.
+    #[error(
+        "{}: `{first}` and `{second}` are names of one module; keep one of two adapters in a file, or give each its own",
+        path.display()
+    )]
+    SameModule { path: PathBuf, first: String, second: String },
 
     /// One half of a pair.
     #[error("{}: `{key}` is there without {missing}: the file is incomplete, download it again", path.display())]

@@ -2,7 +2,7 @@
 
 use super::error::LoraError;
 use super::metadata::Metadata;
-use super::parameter::Parameter;
+use super::parameter::{Parameter, other_kind};
 use crate::weights::encoding::TensorEncoding;
 use crate::weights::file::{MappedFile, Opened};
 use crate::weights::header::Tensor as Stored;
@@ -57,7 +57,11 @@ impl LoraFile {
         }
         file.strays.sort();
         if file.modules.is_empty() {
-            return Err(LoraError::NoAdapter { path: file.path, keys: file.strays });
+            let other = file.strays.iter().find_map(|key| Some((key.clone(), other_kind(key)?)));
+            return Err(match other {
+                Some((key, kind)) => LoraError::Kind { path: file.path, key, kind },
+                None => LoraError::NoAdapter { path: file.path, keys: file.strays },
+            });
         }
         Ok(file)
     }
@@ -95,7 +99,7 @@ impl LoraFile {
         }
     }
 
-    /// The elements of `tensor`, of which it is known that they are finite, to be read in parts.
+    /// The elements of `tensor`, to be read in parts.
     ///
     /// # Errors
     /// If they are no floats.
@@ -126,12 +130,30 @@ impl LoraFile {
             let (path, key) = (self.path.clone(), tensor.key.clone());
             LoraError::Type { path, key, dtype: tensor.encoding.to_string() }
         })?;
-        match values.iter().find(|value| !value.is_finite()) {
-            None => Ok(values),
-            Some(&value) => {
-                Err(LoraError::NotFinite { path: self.path.clone(), key: tensor.key.clone(), value })
-            }
+        self.all_finite(tensor, &values)?;
+        Ok(values)
+    }
+
+    /// Reads all of `tensor`, so that damage shows before anything runs.
+    ///
+    /// # Errors
+    /// As [`LoraFile::values`].
+    pub(super) fn check(&self, tensor: &Tensor) -> Result<(), LoraError> {
+        let elements = self.elements(tensor)?;
+        // In parts that stay in a thread's cache: files have hundreds of megabytes.
+        let mut values = [0.0; 1 << 12];
+        let count = tensor.shape.iter().product();
+        for first in (0..count).step_by(values.len()) {
+            let values = &mut values[..(count - first).min(1 << 12)];
+            elements.read(first, values);
+            self.all_finite(tensor, values)?;
         }
+        Ok(())
+    }
+
+    fn all_finite(&self, tensor: &Tensor, values: &[f32]) -> Result<(), LoraError> {
+        let Some(&value) = values.iter().find(|value| !value.is_finite()) else { return Ok(()) };
+        Err(LoraError::NotFinite { path: self.path.clone(), key: tensor.key.clone(), value })
     }
 }
 
@@ -144,13 +166,14 @@ pub(super) enum Elements<'f> {
 }
 
 impl Elements<'_> {
-    /// Some of them, in f32.
-    pub fn part(&self, range: Range<usize>) -> Vec<f32> {
+    /// Reads those from `first` on, as many as there is room for.
+    pub fn read(&self, first: usize, to: &mut [f32]) {
         match self {
             Self::Stored(dtype, bytes) => {
-                dtype.decode(&bytes[range.start * dtype.bytes()..range.end * dtype.bytes()])
+                let end = first + to.len();
+                dtype.decode_into(&bytes[first * dtype.bytes()..end * dtype.bytes()], to);
             }
-            Self::Numbers(numbers) => numbers[range].to_vec(),
+            Self::Numbers(numbers) => to.copy_from_slice(&numbers[first..][..to.len()]),
         }
     }
 }

@@ -6,10 +6,11 @@ use super::file::{LoraFile, ModuleTensors};
 use super::foreign;
 use super::kind::{Changes, Given, Magnitude, Scaled};
 use super::parameter::other_kind;
-use super::places::{Module, Place, Places};
+use super::places::{Module, Place, Places, Segment};
 use crate::ModelError;
 use crate::family::Model;
 use rayon::prelude::*;
+use std::collections::HashMap;
 use std::path::Path;
 
 /// A LoRA, checked to fit a model.
@@ -59,6 +60,14 @@ impl Lora {
         }
         // Before any shape, so that another model's LoRA is called that.
         check(&file, found.is_empty(), &unused, model, is_partial)?;
+        let mut named: HashMap<(&str, &[Segment]), &str> = HashMap::new();
+        for (name, module, _) in &found {
+            let Place { net, segments, .. } = module.weight;
+            if let Some(first) = named.insert((net.name, segments), name) {
+                let (path, first, second) = (file.path().to_owned(), first.to_owned(), name.to_string());
+                return Err(LoraError::SameModule { path, first, second }.into());
+            }
+        }
         let modules =
             found.into_iter().map(|(name, module, tensors)| Fitted::of(&file, name, &module, tensors));
         let lora = Self { modules: modules.collect::<Result<_, _>>()?, file, unused };
@@ -151,7 +160,7 @@ impl Fitted {
         let changes = self.weight_changes.iter().chain(&self.bias_changes);
         let norms = self.magnitude.iter().map(|magnitude| &magnitude.norms);
         let mut tensors = changes.flat_map(|change| change.delta.tensors()).chain(norms);
-        tensors.try_for_each(|tensor| file.values(tensor).map(drop))
+        tensors.try_for_each(|tensor| file.check(tensor))
     }
 }
 

@@ -39,8 +39,23 @@ impl Metadata {
         Ok(metadata)
     }
 
-    /// The alphas are looked for by names of modules, and PEFT takes regular expressions.
+    /// What counts must be of its type: an alpha that is a text would be none. The alphas are looked for by names of modules, and
+    /// PEFT takes regular expressions.
     fn check(&self) -> Result<(), String> {
+        type Kind = (&'static str, &'static str, fn(&Value) -> bool);
+        const KINDS: [Kind; 3] = [
+            ("lora_alpha", "a number", Value::is_number),
+            ("alpha_pattern", "numbers by names of modules", |value| {
+                value.as_object().is_some_and(|alphas| alphas.values().all(Value::is_number))
+            }),
+            ("use_rslora", "true or false", Value::is_boolean),
+        ];
+        for (key, value) in self.peft.iter().filter(|(_, value)| !value.is_null()) {
+            let own = KINDS.iter().find(|(name, ..)| key.rsplit('.').next() == Some(*name));
+            if let Some((_, kind, _)) = own.filter(|(.., is_kind)| !is_kind(value)) {
+                return Err(format!("`{key}` is {value} and must be {kind}"));
+            }
+        }
         for (key, patterns) in self.peft.iter().filter(|(key, _)| key.ends_with("alpha_pattern")) {
             let is_name =
                 |name: &String| name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.'));

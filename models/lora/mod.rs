@@ -23,7 +23,7 @@ mod parameter;
 mod places;
 mod weights;
 
-pub use applied::{Loras, LowRank, MERGED, base_of};
+pub use applied::{Kept, Loras, LowRank, MERGED, Part, base_of};
 pub use error::{LoraError, Unused};
 pub use file::LoraFile;
 pub use fit::Lora;

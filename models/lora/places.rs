@@ -64,7 +64,7 @@ pub(super) struct Place {
 }
 
 /// Rows of a place, and the tensor in which they are.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Segment {
     /// Its name in diffusers.
     pub tensor: String,

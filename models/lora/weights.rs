@@ -3,7 +3,10 @@
 use super::applied::{Loras, MERGED, Origin, padded};
 use super::change::Delta;
 use super::error::LoraError;
+use super::file::Elements;
+use super::fit::Change;
 use super::merge::merged;
+use super::places::Place;
 use crate::net::Net;
 use reflux_ir::{DType, Fact, HostTensor, WeightData, WeightError, WeightRows, WeightSource};
 use std::collections::HashMap;
@@ -22,18 +25,28 @@ pub struct LoraWeights {
 
 /// Where a weight of such a product comes from.
 struct Beside {
-    origin: Origin,
+    /// The parts that it has, one behind the other.
+    origins: Vec<Origin>,
     /// The tensor for which it is `B`; `None` for `A`.
     up_of: Option<String>,
+}
+
+/// The part of one LoRA in `A`, rows, or in `B`, columns.
+struct Part<'l> {
+    elements: Elements<'l>,
+    rank: usize,
+    padded: usize,
+    /// What `B` is multiplied by.
+    factor: f32,
 }
 
 impl LoraWeights {
     /// Those of `net`, of which `base` are the checkpoint's.
     pub fn new(base: Rc<dyn WeightSource>, net: &'static Net, loras: Loras) -> Self {
         let mut beside = HashMap::new();
-        for (low_rank, origin) in loras.origins(net) {
-            beside.insert(low_rank.down, Beside { origin, up_of: None });
-            beside.insert(low_rank.up, Beside { origin, up_of: Some(low_rank.weight) });
+        for (low_rank, origins) in loras.origins(net) {
+            beside.insert(low_rank.down, Beside { origins: origins.clone(), up_of: None });
+            beside.insert(low_rank.up, Beside { origins, up_of: Some(low_rank.weight) });
         }
         Self { base, net, loras, beside }
     }
@@ -55,46 +68,81 @@ impl LoraWeights {
         }
     }
 
-    /// `A`, or `alpha / rank` times the rows of `B` for one tensor, in `dtype`; zeros make their rank [`padded`].
-    fn low_rank(&self, beside: &Beside, dtype: DType) -> Result<WeightRows<'_>, LoraError> {
-        let (lora, fitted, change) = self.loras.at(beside.origin);
-        let Delta::LowRank { down, up } = &change.delta else {
+    /// The part that comes from `origin`, and where that is.
+    fn part(&self, origin: Origin, is_up: bool) -> Result<(Part<'_>, &Place), LoraError> {
+        let (lora, fitted, &Change { ref delta, factor }) = self.loras.at(origin);
+        let Delta::LowRank { down, up } = delta else {
             unreachable!("only products of low rank are kept beside")
         };
-        let (rank, features) = (down.shape[0], down.shape[1]);
-        let padded = padded(rank);
-        let Some(tensor) = &beside.up_of else {
-            let elements = lora.file.elements(down)?;
-            return Ok(WeightRows::new(Fact::new(dtype, [padded, features]), move |first, to| {
-                let rows = to.len() / (features * dtype.bytes());
-                let stored = first.min(rank)..(first + rows).min(rank);
-                let mut values = elements.part(stored.start * features..stored.end * features);
-                values.resize(rows * features, 0.0);
-                to.copy_from_slice(&dtype.encode(&values));
-            }));
-        };
-        let elements = lora.file.elements(up)?;
-        let own = fitted.weight.segments.iter().filter(|segment| segment.tensor == *tensor);
-        let places: Vec<usize> = own.flat_map(|segment| segment.rows.clone()).collect();
-        let factor = change.factor;
-        Ok(WeightRows::new(Fact::new(dtype, [places.len(), padded]), move |first, to| {
-            let rows = to.len() / (padded * dtype.bytes());
-            let mut values = Vec::with_capacity(rows * padded);
-            for place in &places[first..first + rows] {
-                values.extend(
-                    elements.part(place * rank..(place + 1) * rank).iter().map(|value| value * factor),
-                );
-                values.extend(std::iter::repeat_n(0.0, padded - rank));
+        let rank = down.shape[0];
+        let elements = lora.file.elements(if is_up { up } else { down })?;
+        Ok((Part { elements, rank, padded: padded(rank), factor }, &fitted.weight))
+    }
+
+    /// `A`, or `alpha / rank` times the rows of `B` for one tensor, in `dtype`, of one LoRA after the other; zeros make their
+    /// ranks [`padded`].
+    fn low_rank(&self, beside: &Beside, fact: &Fact) -> Result<WeightRows<'_>, LoraError> {
+        let dtype = fact.unquantized().dtype;
+        let parts = beside.origins.iter().map(|&origin| self.part(origin, beside.up_of.is_some()));
+        let parts: Vec<(Part<'_>, &Place)> = parts.collect::<Result<_, _>>()?;
+        let rank = parts.iter().map(|(part, _)| part.padded).sum();
+        Ok(match &beside.up_of {
+            None => {
+                let parts: Vec<Part<'_>> = parts.into_iter().map(|(part, _)| part).collect();
+                let features = fact.shape.columns();
+                WeightRows::new(Fact::new(dtype, [rank, features]), move |first, to| {
+                    let mut values = vec![0.0; to.len() / dtype.bytes()];
+                    let rows = values.chunks_exact_mut(features);
+                    (first..).zip(rows).for_each(|(row, to)| read_down(&parts, row, to));
+                    to.copy_from_slice(&dtype.encode(&values));
+                })
             }
-            to.copy_from_slice(&dtype.encode(&values));
-        }))
+            Some(tensor) => {
+                let parts = parts.into_iter().map(|(part, place)| {
+                    let own = place.segments.iter().filter(|segment| segment.tensor == *tensor);
+                    (part, own.flat_map(|segment| segment.rows.clone()).collect())
+                });
+                let parts: Vec<(Part<'_>, Vec<usize>)> = parts.collect();
+                let features = parts[0].1.len();
+                WeightRows::new(Fact::new(dtype, [features, rank]), move |first, to| {
+                    let mut values = vec![0.0; to.len() / dtype.bytes()];
+                    let rows = values.chunks_exact_mut(rank);
+                    (first..).zip(rows).for_each(|(row, to)| read_up(&parts, row, to));
+                    to.copy_from_slice(&dtype.encode(&values));
+                })
+            }
+        })
     }
 
     /// The rows of a weight beside a product; `None` for any other.
     fn own_rows(&self, name: &str, fact: &Fact) -> Result<Option<WeightRows<'_>>, WeightError> {
         let Some(beside) = self.beside.get(name) else { return Ok(None) };
-        let rows = self.low_rank(beside, fact.unquantized().dtype);
+        let rows = self.low_rank(beside, fact);
         rows.map(Some).map_err(|error| unreadable(name, &error))
+    }
+}
+
+/// Reads the row `row` of `A` of all parts.
+fn read_down(parts: &[Part<'_>], mut row: usize, to: &mut [f32]) {
+    for part in parts {
+        if row < part.rank {
+            return part.elements.read(row * to.len(), to);
+        }
+        if row < part.padded {
+            return;
+        }
+        row -= part.padded;
+    }
+}
+
+/// Reads the row `row` of `B` of all parts, of whose `B` the rows `places` are wanted.
+fn read_up(parts: &[(Part<'_>, Vec<usize>)], row: usize, mut to: &mut [f32]) {
+    for (part, places) in parts {
+        let (own, rest) = to.split_at_mut(part.padded);
+        let own = &mut own[..part.rank];
+        part.elements.read(places[row] * part.rank, own);
+        own.iter_mut().for_each(|value| *value *= part.factor);
+        to = rest;
     }
 }
 

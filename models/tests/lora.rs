@@ -3,7 +3,7 @@
 use crate::common::{Tensors, emoji, read, renamed, write, write_with};
 use half::bf16;
 use reflux_ir::{DType, Fact, WeightData, WeightSource};
-use reflux_models::lora::{Lora, LoraFile, LoraWeights, Loras, MERGED};
+use reflux_models::lora::{Kept, Lora, LoraFile, LoraWeights, Loras, MERGED};
 use reflux_models::weights::Weights;
 use reflux_models::{ModelConfig, Net, flux1};
 use safetensors::tensor::Dtype;
@@ -27,7 +27,7 @@ fn merged_of(path: &Path, net: &'static Net, strength: f32) -> Numbers {
     let lora =
         Lora::fit(LoraFile::open(path).unwrap(), &*config(), false).unwrap_or_else(|error| panic!("{error}"));
     let mut loras = Loras::default();
-    loras.push(Rc::new(lora), strength, false);
+    loras.push(Rc::new(lora), strength, Kept::Merged);
     let base = Rc::new(Weights::open(emoji(net.folder)).unwrap());
     let weights = LoraWeights::new(base.clone(), net, loras.clone());
     let read = |name: &str| {
@@ -333,6 +333,14 @@ fn alphas_of_the_header_are_read() {
     assert!(refusal_of(&of("{"), false).contains("`lora_adapter_metadata` in its header cannot be read"));
     let pattern = r#"{"transformer.alpha_pattern": {".*to_[qk]": 2}}"#;
     assert!(refusal_of(&of(pattern), false).contains("only names of modules are read"));
+    for (json, part) in [
+        (r#"{"transformer.lora_alpha": "8"}"#, "`transformer.lora_alpha` is \"8\" and must be a number"),
+        (r#"{"transformer.lora_alpha": 8, "transformer.use_rslora": "yes"}"#, "must be true or false"),
+        (r#"{"transformer.alpha_pattern": {"to_q": [2]}}"#, "must be numbers by names of modules"),
+    ] {
+        let said = refusal_of(&of(json), false);
+        assert!(said.contains(part), "{json}: {said}");
+    }
 }
 
 #[test]
@@ -375,6 +383,19 @@ fn what_does_not_fit_is_refused_by_name() {
             "another kind",
             with(&key("oft_R.default.weight"), &[2, 2]),
             &["OFT is not supported", "--lora-partial"],
+        ),
+        (
+            "nothing but another kind",
+            tensors(&[(&key("oft_R.default.weight"), &[2, 2])]),
+            &["oft_R.default.weight` is of OFT, which is not supported"],
+        ),
+        (
+            "two names of a module",
+            with(&format!("{MODULE}.lora_A.weight"), &[2, 256])
+                .into_iter()
+                .chain(tensors(&[(&format!("{MODULE}.lora_B.weight"), &[256, 2])]))
+                .collect(),
+            &["are names of one module", &format!("`transformer.{MODULE}`")],
         ),
         (
             "no kind",

@@ -1,6 +1,6 @@
 //! Weights whose rows are made where they are needed.
 
-use crate::Fact;
+use crate::{Fact, Granularity};
 use rayon::prelude::*;
 
 /// Bytes that one thread makes at a time: reading from a file, and memory that is new, is what takes the time.
@@ -26,6 +26,32 @@ impl<'s> WeightRows<'s> {
     /// Codes of type `fact`, without zero points, with their scales, row by row.
     pub fn coded(fact: Fact, scales: Vec<f32>, write: impl Fn(usize, &mut [u8]) + Send + Sync + 's) -> Self {
         Self { fact, scales, write: Box::new(write) }
+    }
+
+    /// The rows of all `parts`, one below the other; `None` if these are of different types, or have a scale for all rows.
+    pub fn stacked(parts: Vec<Self>) -> Option<Self> {
+        let first = parts.first()?.fact.clone();
+        let row = |fact: &Fact| (fact.dtype, fact.scales, fact.shape.get(1..).map(<[usize]>::to_vec));
+        let is_alike = |part: &Self| part.fact.shape.len() > 1 && row(&part.fact) == row(&first);
+        let is_one_scale = first.scales.is_some_and(|scales| scales.per == Granularity::Tensor);
+        if is_one_scale || !parts.iter().all(is_alike) {
+            return None;
+        }
+        let mut shape = first.shape.to_vec();
+        shape[0] = parts.iter().map(|part| part.fact.shape[0]).sum();
+        let scales = parts.iter().flat_map(|part| part.scales.iter().copied()).collect();
+        let write = move |mut first: usize, mut to: &mut [u8]| {
+            for part in &parts {
+                let rows = part.fact.shape[0];
+                let bytes = rows.saturating_sub(first).saturating_mul(part.row_bytes()).min(to.len());
+                let (own, rest) = to.split_at_mut(bytes);
+                if !own.is_empty() {
+                    part.write(first, own);
+                }
+                (first, to) = (first.saturating_sub(rows), rest);
+            }
+        };
+        Some(Self { fact: Fact { shape: shape.into(), ..first }, scales, write: Box::new(write) })
     }
 
     /// Its type: that of numbers, of blocks, or of codes with scales.

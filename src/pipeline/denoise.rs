@@ -33,7 +33,7 @@ pub(super) fn denoise<'c>(
     }
     for (input, strength) in strengths {
         if denoiser.program().inputs.iter().any(|declared| declared.name == input) {
-            denoiser.bind(&input, &HostTensor::from_f32([], &[strength]))?;
+            denoiser.bind(&input, &strength)?;
         }
     }
     let shape = [sizes.batch, latents.shape[1], latents.shape[2]];

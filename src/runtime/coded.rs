@@ -87,8 +87,15 @@ impl<B: BurnBackend> Coded<B> {
             let data = if is_narrow { data.convert_dtype(burn_dtype(of.dtype)) } else { data };
             upload(data).map(|value| value.float(device))
         };
+        let scales = floats(scales)?;
         let zeros = if zeros.is_empty() { None } else { Some(floats(zeros)?) };
-        Ok(Self { codes: codes.int(device), scales: floats(scales)?, zeros })
+        Ok(Self { codes: codes.int(device), scales, zeros })
+    }
+
+    /// Its tensors, in the order in which they are loaded.
+    pub fn pieces(&self) -> Vec<Value<B>> {
+        let (codes, scales) = (Value::Int(self.codes.clone()), Value::Float(self.scales.clone()));
+        [codes, scales].into_iter().chain(self.zeros.clone().map(Value::Float)).collect()
     }
 }
 

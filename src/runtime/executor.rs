@@ -1,5 +1,7 @@
 //! Runs a program on one backend, op by op, or graph by graph where the backend can.
 
+mod reload;
+
 use crate::backend::{BurnBackend, GraphRunner, Kept, Loader, Loading, Unplanned};
 use crate::execute::Execute;
 use crate::liveness::{Instruction, Liveness, Slot};
@@ -8,10 +10,9 @@ use crate::value::Value;
 use crate::weight::load_weight;
 use crate::{Profile, RunError};
 use reflux_ir::op::Op;
-use reflux_ir::{
-    Declaration, Fact, Graph, HostTensor, Name, Patch, Program, Rate, Stage, ValueId, WeightSource, words,
-};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use reflux_ir::{Declaration, Fact, Graph, HostTensor, Name, Program, Rate, Stage, WeightSource, words};
+use reload::reload;
+use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -112,6 +113,12 @@ impl<B: BurnBackend> Executor<B> {
     fn keep(&mut self, name: Name, value: Value<B>, is_made: bool) {
         self.version += 1;
         self.values.insert(name, Kept::on_device(value, self.version, is_made));
+    }
+
+    /// Stores a value that the loader has placed where it stays.
+    fn keep_placed(&mut self, name: Name, value: Value<B>) {
+        self.version += 1;
+        self.values.insert(name, Kept::placed(value, self.version));
     }
 
     /// Stores `value` for `input`, cast to its dtype; prepare stages that may depend on it have to run again.
@@ -278,26 +285,6 @@ fn interpret<B: BurnBackend>(
     liveness.outputs.iter().map(&mut output).collect()
 }
 
-/// The part of `graph` that makes the outputs which depend on weights with names that `is_changed` accepts.
-fn reading(graph: &Graph, is_changed: &dyn Fn(&str) -> bool) -> Graph {
-    let mut reads: HashSet<ValueId> = HashSet::new();
-    for id in graph.order() {
-        let is_read = match &graph[id].op {
-            Op::Weight(weight) => is_changed(&weight.tensor),
-            _ => graph.operands(id).iter().any(|operand| reads.contains(operand)),
-        };
-        reads.extend(is_read.then_some(id));
-    }
-    let others = graph.outputs().iter().filter(|output| !reads.contains(&output.value));
-    let others: HashSet<Name> = others.map(|output| output.label.clone()).collect();
-    let mut part = graph.clone();
-    let mut patch = Patch::new(&mut part, "reload");
-    patch.retain_outputs(|label| !others.contains(label));
-    patch.remove_unread();
-    patch.apply().expect("what leads to no output can be dropped");
-    part
-}
-
 /// Runs `prepare weights`, which needs nothing but the checkpoint, while that is read: a weight is loaded when it is first
 /// read and freed after its last read, so that concatenated weights are not in memory twice.
 fn prepare_weights<B: BurnBackend>(
@@ -384,58 +371,7 @@ impl<B: BurnBackend> Execute for Executor<B> {
         weights: Rc<dyn WeightSource>,
         is_changed: &dyn Fn(&str) -> bool,
     ) -> Result<(), RunError> {
-        let source = &*weights;
-        let mut loader = B::loader(&self.device)?;
-        let prepare = self.program.prepares.get(&Rate::Weights).filter(|graph| graph.inputs().is_empty());
-        let part = prepare.map(|graph| reading(graph, is_changed)).filter(|part| !part.outputs().is_empty());
-        if let Some(part) = part {
-            let mut again = Profile::default();
-            let prepared = prepare_weights(&part, source, loader.as_mut(), &self.device, &mut again)?;
-            prepared.into_iter().for_each(|(name, _, value)| self.keep(name, value, false));
-            self.stale.extend(self.stages.iter().filter_map(|loaded| match loaded.stage {
-                Stage::Prepare(rate) => Some(rate),
-                Stage::Variant(_) => None,
-            }));
-        }
-        let mut known: HashMap<(String, Fact), Value<B>> = HashMap::new();
-        for LoadedStage { stage, liveness, leaves, runner } in &mut self.stages {
-            let mut changed = Vec::new();
-            let own = liveness.weights.iter().filter(|(tensor, ..)| is_changed(tensor));
-            // What is read while its stage runs is read from the new source then.
-            if let (Some(_), Stage::Prepare(rate)) = (&self.streamed, &*stage) {
-                self.stale.extend(own.map(|_| *rate));
-                continue;
-            }
-            for (tensor, fact, slot) in own {
-                let key = (tensor.clone(), fact.clone());
-                let value = match known.get(&key) {
-                    Some(value) => value.clone(),
-                    None => B::kept(load_weight(source, tensor, fact, loader.as_mut(), &self.device)?),
-                };
-                known.insert(key, value.clone());
-                changed.push((*slot, value));
-            }
-            if changed.is_empty() {
-                continue;
-            }
-            match (runner, &*stage) {
-                (Some(runner), Stage::Variant(name)) => {
-                    // Slots are numbered in program order.
-                    let order = self.program.variants[name].order();
-                    runner
-                        .replace(changed.into_iter().map(|(slot, value)| (order[slot], value)).collect())?;
-                }
-                (_, stage) => {
-                    leaves.retain(|(slot, _)| changed.iter().all(|(new, _)| new != slot));
-                    leaves.extend(changed);
-                    self.stale.extend(if let Stage::Prepare(rate) = stage { Some(*rate) } else { None });
-                }
-            }
-        }
-        if self.streamed.is_some() {
-            self.streamed = Some(weights);
-        }
-        Ok(())
+        reload(self, weights, is_changed)
     }
 
     fn set_profiling(&mut self, on: bool) {

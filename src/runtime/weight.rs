@@ -5,6 +5,7 @@ use crate::backend::{BurnBackend, Loader};
 use crate::coded::Coded;
 use crate::quantize::{quantize, quantize_rows};
 use crate::value::{Value, burn_dtype, host_data, host_shape};
+use burn::tensor::{DType, Shape, TensorData};
 use reflux_ir::op::Quantize;
 use reflux_ir::{
     Fact, HostTensor, QuantizedError, QuantizedTensor, WeightData, WeightError, WeightRows, WeightSource,
@@ -24,7 +25,7 @@ pub fn load_weight<B: BurnBackend>(
 ) -> Result<Value<B>, RunError> {
     let start = Instant::now();
     let value = match source.rows(tensor, fact)? {
-        Some(rows) => match by_rows(&rows, fact, loader, device) {
+        Some(rows) => match load_rows(&rows, fact, loader, device) {
             Some(value) => value?,
             None => whole(tensor, rows.into(), fact, loader, device)?,
         },
@@ -34,8 +35,54 @@ pub fn load_weight<B: BurnBackend>(
     Ok(value)
 }
 
+/// A loader that writes over the tensors of a value which an earlier loader has placed, as far as the backend can.
+pub struct Over<'l, B: BurnBackend> {
+    loader: &'l mut dyn Loader<B>,
+    /// Those that are not written over yet, in the order in which they are loaded.
+    tensors: std::vec::IntoIter<Value<B>>,
+}
+
+impl<'l, B: BurnBackend> Over<'l, B> {
+    /// One that writes over `value`, if there is one.
+    pub fn new(loader: &'l mut dyn Loader<B>, value: Option<&Value<B>>) -> Self {
+        let tensors = match value {
+            Some(Value::Quantized(coded)) => coded.pieces(),
+            value => value.cloned().into_iter().collect(),
+        };
+        Self { loader, tensors: tensors.into_iter() }
+    }
+}
+
+impl<B: BurnBackend> Loader<B> for Over<'_, B> {
+    fn upload(&mut self, data: TensorData) -> Result<Value<B>, RunError> {
+        if let Some(tensor) = self.tensors.next() {
+            let mut write =
+                |first: usize, to: &mut [u8]| to.copy_from_slice(&data.bytes[first..][..to.len()]);
+            if self.loader.write_over(&tensor, (&data.shape, data.dtype), 1, &mut write)? {
+                return Ok(tensor);
+            }
+        }
+        self.loader.upload(data)
+    }
+
+    fn place(
+        &mut self,
+        shape: Shape,
+        dtype: DType,
+        row_bytes: usize,
+        write: &mut dyn FnMut(usize, &mut [u8]),
+    ) -> Result<Value<B>, RunError> {
+        if let Some(tensor) = self.tensors.next()
+            && self.loader.write_over(&tensor, (&shape, dtype), row_bytes, write)?
+        {
+            return Ok(tensor);
+        }
+        self.loader.place(shape, dtype, row_bytes, write)
+    }
+}
+
 /// `rows` as a value of type `fact`; `None` if they have to be converted as a whole, or cannot be.
-fn by_rows<B: BurnBackend>(
+pub fn load_rows<B: BurnBackend>(
     rows: &WeightRows,
     fact: &Fact,
     loader: &mut dyn Loader<B>,

@@ -7,24 +7,30 @@ pub use pass::{LoraFiles, registry};
 pub use spec::LoraSpec;
 
 use crate::Error;
-use reflux_ir::pass::{Pass, Pipeline};
-use reflux_ir::{Name, WeightSource};
-use reflux_models::lora::{Lora, LoraFile, LoraWeights, Loras, LowRank, MERGED};
+use reflux_ir::pass::{Pass, Pipeline, options_of};
+use reflux_ir::{DType, Declaration, Fact, HostTensor, Name, Rate, WeightSource};
+use reflux_models::lora::{Kept, Lora, LoraFile, LoraWeights, Loras, LowRank, MERGED, Part};
 use reflux_models::{Model, ModelError, Net};
 use reflux_passes::{Adapters, Branch, LoraMode};
 use serde_json::Value;
 use std::collections::HashSet;
+use std::convert::Infallible;
+use std::iter;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// What the inputs of programs are called that are the strengths of LoRAs beside products; their number is behind it.
+/// What the inputs of programs are called that are the strengths of LoRAs beside products; which LoRAs these are is behind it.
 const STRENGTH: &str = "lora_strength";
 
 /// The LoRAs that the passes of a pipeline name, fitted to a model.
 #[derive(Clone, Debug, Default)]
 pub struct FittedLoras {
     loras: Loras,
+    /// The passes that apply them, with the files that each names.
+    passes: Vec<(LoraFiles, reflux_passes::Lora)>,
+    /// The inputs that are strengths, and the LoRAs whose they are.
+    strengths: Vec<(Declaration, Vec<Part>)>,
     /// Tensors that are not used, for a warning.
     pub warnings: Vec<String>,
 }
@@ -54,18 +60,26 @@ impl FittedLoras {
         let options = pass.options();
         let written: LoraFiles =
             serde_json::from_value(Value::Object(options.clone())).expect("the pass was built of them");
-        let first = self.loras.len();
+        let kept = match written.mode {
+            LoraMode::Merge => Kept::Merged,
+            // As the number of those before it, which no other pass has.
+            LoraMode::Branch => Kept::Beside(self.loras.len()),
+        };
+        let own = self.loras.len()..;
         for LoraSpec { path, strength } in written.specs().expect("the pass was built of them") {
             let file = LoraFile::open(&path).map_err(ModelError::from)?;
             let lora = Lora::fit(file, model, written.partial)?;
             self.warnings.extend(lora.warning());
-            self.loras.push(Rc::new(lora), strength, written.mode == LoraMode::Branch);
+            self.loras.push(Rc::new(lora), strength, kept);
         }
-        let own = first..self.loras.len();
         let mut adapters = self.merged(net);
-        let branches = self.branches(net).into_iter().filter(|(lora, _)| own.contains(lora));
-        adapters.branches = branches.map(|(_, branch)| branch).collect();
-        Ok(Arc::new(reflux_passes::Lora::new(options, written.mode, adapters)))
+        // Those of one pass are of its files, whichever.
+        let low_ranks = self.loras.beside(net).into_iter();
+        let low_ranks = low_ranks.filter(|low_rank| own.contains(&low_rank.parts[0].lora));
+        adapters.branches = low_ranks.map(|low_rank| self.branch(low_rank)).collect();
+        let pass = reflux_passes::Lora::new(options, written.mode, adapters);
+        self.passes.push((written, pass.clone()));
+        Ok(Arc::new(pass))
     }
 
     /// What is merged into the weights of `net`.
@@ -75,12 +89,19 @@ impl FittedLoras {
         Adapters { merged, branches: Vec::new() }
     }
 
-    /// What stays beside the products of `net`, and of which LoRA it is.
-    fn branches(&self, net: &'static Net) -> Vec<(usize, Branch)> {
-        let branch = |LowRank { weight, down, up, rank, lora }| {
-            (lora, Branch { weight, down, up, rank, strength: strength_of(lora) })
+    /// What `low_rank` is to a pass; its strength is one of the inputs from now on.
+    fn branch(&mut self, LowRank { weight, down, up, parts }: LowRank) -> Branch {
+        let (name, shape) = match parts[..] {
+            [Part { lora, .. }] => (format!("{STRENGTH}.{lora}"), Vec::new()),
+            _ => (format!("{STRENGTH}s.{}", layout(&parts)), vec![rank_of(&parts)]),
         };
-        self.loras.beside(net).into_iter().map(branch).collect()
+        let fact = Fact::new(DType::F32, shape).at(Rate::Prompt);
+        let strength = Declaration { name: name.into(), fact };
+        let rank = rank_of(&parts);
+        if self.strengths.iter().all(|(known, _)| known.name != strength.name) {
+            self.strengths.push((strength.clone(), parts));
+        }
+        Branch { weight, down, up, rank, strength }
     }
 
     /// The passes of `once`, which run on `net`, a network that is no denoiser, after one that merges LoRAs into its
@@ -103,6 +124,31 @@ impl FittedLoras {
         Rc::new(LoraWeights::new(base, net, self.loras.clone()))
     }
 
+    /// Has the passes of `pipeline`, which are those of [`settle`](Self::settle), name the files and strengths that there are now.
+    pub fn rename_in(&self, pipeline: &mut Pipeline) {
+        let mut own = self.passes.iter();
+        let renamed = |pass: &dyn Pass| -> Result<Option<Arc<dyn Pass>>, Infallible> {
+            let own = if pass.name() == pass::NAME { own.next() } else { None };
+            Ok(own.map(|(_, pass)| Arc::new(pass.clone()) as Arc<dyn Pass>))
+        };
+        let Ok(_) = pipeline.replace(renamed);
+    }
+
+    /// Has the pass that names the LoRA `index` name it as it is now.
+    fn rewrite(&mut self, index: usize) {
+        let now = self.loras.iter().nth(index).map(|(lora, strength)| (lora.path().to_owned(), strength));
+        let mut before = 0;
+        for (written, pass) in &mut self.passes {
+            if let (Some(file), Some((path, strength))) = (written.files.get_mut(index - before), now.clone())
+            {
+                *file = LoraSpec { path, strength }.to_string();
+                *pass = pass.written(options_of(written));
+                return;
+            }
+            before += written.files.len();
+        }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.loras.len()
@@ -114,6 +160,7 @@ impl FittedLoras {
     /// If there is none of this index.
     pub fn set_strength(&mut self, index: usize, strength: f32, model: &dyn Model) -> Vec<&'static Net> {
         self.loras.set_strength(index, strength);
+        self.rewrite(index);
         let nets = model.family().nets.iter().copied();
         nets.filter(|net| self.loras.is_merged(index, net)).collect()
     }
@@ -143,16 +190,34 @@ impl FittedLoras {
                 found: path.display().to_string(),
             });
         }
+        self.rewrite(index);
         let merged = nets.iter().copied().filter(|net| self.loras.is_merged(index, net)).collect();
         Ok((merged, self.loras.weights_beside(index, model.family().denoiser())))
     }
 
+    /// Whether the input `name` is a strength.
+    pub fn is_strength(&self, name: &Name) -> bool {
+        self.strengths.iter().any(|(known, _)| known.name == *name)
+    }
+
     /// The inputs that are strengths, and their values.
-    pub fn strengths(&self) -> Vec<(Name, f32)> {
-        self.loras.iter().enumerate().map(|(index, (_, strength))| (strength_of(index), strength)).collect()
+    pub fn strengths(&self) -> Vec<(Name, HostTensor)> {
+        let own: Vec<f32> = self.loras.iter().map(|(_, strength)| strength).collect();
+        let value = |(Declaration { name, fact }, parts): &(Declaration, Vec<Part>)| {
+            // One number for all rows, or one for each.
+            let rows = |part: &Part| if fact.shape.is_empty() { 1 } else { part.rank };
+            let values = parts.iter().flat_map(|part| iter::repeat_n(own[part.lora], rows(part)));
+            (name.clone(), HostTensor::from_f32(fact.shape.to_vec(), &values.collect::<Vec<_>>()))
+        };
+        self.strengths.iter().map(value).collect()
     }
 }
 
-fn strength_of(lora: usize) -> Name {
-    Name::from(format!("{STRENGTH}.{lora}"))
+fn rank_of(parts: &[Part]) -> usize {
+    parts.iter().map(|part| part.rank).sum()
+}
+
+/// Which LoRAs follow each other, and with how many rows: `0x32_1x16`.
+fn layout(parts: &[Part]) -> String {
+    parts.iter().map(|Part { lora, rank }| format!("{lora}x{rank}")).collect::<Vec<_>>().join("_")
 }

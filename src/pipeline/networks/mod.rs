@@ -16,7 +16,7 @@ use super::report::Record;
 use crate::Error;
 use estimate::is_before_steps;
 use reflux_ir::pass::{PassReport, Pipeline};
-use reflux_ir::{DType, Fact, Name, Program, WeightSource};
+use reflux_ir::{DType, Fact, HostTensor, Name, Program, WeightSource};
 use reflux_models::lora::base_of;
 use reflux_models::scheduler::Schedule;
 use reflux_models::weights::{RandomWeights, Weights};
@@ -26,6 +26,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The networks of a model on a device. They are loaded when they are first needed, and stay as [`Memory`] says.
 pub(super) struct Networks {
@@ -191,7 +192,7 @@ impl Networks {
     }
 
     /// The inputs of the denoiser that are strengths of LoRAs, if its program has them, and their values.
-    pub fn strengths(&self) -> Vec<(Name, f32)> {
+    pub fn strengths(&self) -> Vec<(Name, HostTensor)> {
         self.loras.strengths()
     }
 
@@ -215,6 +216,7 @@ impl Networks {
         for net in self.loras.set_strength(index, strength, &*self.config) {
             self.loaded.remove(net);
         }
+        self.loras.rename_in(&mut self.passes);
         Ok(())
     }
 
@@ -225,21 +227,26 @@ impl Networks {
     /// If there is no such LoRA, or the file is not one of the same modules and ranks.
     pub fn replace_lora(&mut self, index: usize, file: &Path) -> Result<(), Error> {
         self.check_lora(index)?;
+        let start = Instant::now();
         let before = self.loras.clone();
         let (merged, beside) = self.loras.replace(index, file, &*self.config)?;
+        tracing::trace!("{}: fitted after {:?}", file.display(), start.elapsed());
         for net in merged {
             self.loaded.remove(net);
         }
         let denoiser = self.family().denoiser();
-        let Some((_, executor)) = self.loaded.get(denoiser) else { return Ok(()) };
-        let weights = self.weights_of(denoiser, executor.program());
-        let (_, executor) = self.loaded.get_mut(denoiser).expect("just found");
-        if let Err(error) = executor.reload(weights, &|name| beside.contains(name)) {
-            // Some weights may be those of the new file.
-            self.loaded.remove(denoiser);
-            self.loras = before;
-            return Err(error.into());
+        if let Some((_, executor)) = self.loaded.get(denoiser) {
+            let weights = self.weights_of(denoiser, executor.program());
+            let (_, executor) = self.loaded.get_mut(denoiser).expect("just found");
+            if let Err(error) = executor.reload(weights, &|name| beside.contains(name)) {
+                // Some weights may be those of the new file.
+                self.loaded.remove(denoiser);
+                self.loras = before;
+                return Err(error.into());
+            }
         }
+        self.loras.rename_in(&mut self.passes);
+        tracing::trace!("{}: loaded after {:?}", file.display(), start.elapsed());
         Ok(())
     }
 

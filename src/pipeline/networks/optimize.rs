@@ -14,9 +14,7 @@ impl Networks {
             let program = match (net.role, &self.program) {
                 (Role::Denoiser, Some(given)) => {
                     // It may be one with branches of LoRAs.
-                    let of_loras = |input: &&Declaration| {
-                        self.loras.strengths().iter().any(|(name, _)| *name == input.name)
-                    };
+                    let of_loras = |input: &&Declaration| self.loras.is_strength(&input.name);
                     program.inputs.extend(given.inputs.iter().filter(of_loras).cloned());
                     given::check(given, &program, sizes, &self.family().geometry)?;
                     let given = Program::clone(given);

@@ -107,6 +107,24 @@ pub trait Loader<B: BurnBackend> {
         self.upload(TensorData::from_bytes_vec(bytes, shape, dtype))
     }
 
+    /// Like [`place`](Self::place), but in the memory of `place`, a tensor that an earlier loader has placed; returns whether that
+    /// could be done. Nothing may use the tensor until [`finish`](Self::finish) returns.
+    fn write_over(
+        &mut self,
+        place: &Value<B>,
+        (shape, dtype): (&Shape, DType),
+        row_bytes: usize,
+        write: &mut dyn FnMut(usize, &mut [u8]),
+    ) -> Result<bool, RunError> {
+        let _ = (place, shape, dtype, row_bytes, write);
+        Ok(false)
+    }
+
+    /// Waits until everything is where it was written to.
+    fn finish(&mut self) -> Result<(), RunError> {
+        Ok(())
+    }
+
     /// A way to run all of `graph`, whose weights are `weights`, faster than op by op.
     fn runner(
         &mut self,
@@ -166,6 +184,16 @@ impl<B: BurnBackend> Kept<B> {
         Self { host: None, device: OnceCell::from(value), version, is_made }
     }
 
+    /// A value that a loader has placed.
+    pub fn placed(value: Value<B>, version: u64) -> Self {
+        Self { host: None, device: OnceCell::from(value), version, is_made: false }
+    }
+
+    /// The value, if it is on the device.
+    pub fn on_device_now(&self) -> Option<&Value<B>> {
+        self.device.get()
+    }
+
     pub fn value(&self, device: &B::Device) -> &Value<B> {
         self.device.get_or_init(|| B::upload(self.host.clone().expect("it is somewhere"), device))
     }
@@ -186,6 +214,9 @@ pub trait GraphRunner<B: BurnBackend> {
         inputs: &HashMap<Name, Kept<B>>,
         observe: Option<Observer>,
     ) -> Result<Vec<GraphResult<B>>, RunError>;
+
+    /// The value of a weight, if it has not been converted.
+    fn weight(&self, id: ValueId) -> Option<&Value<B>>;
 
     /// Takes other values of the same types for some weights.
     fn replace(&mut self, weights: HashMap<ValueId, Value<B>>) -> Result<(), RunError>;

@@ -26,6 +26,9 @@ const CLUSTER: usize = 2;
 /// Shared memory that a block may have on Hopper, in bytes.
 const SHARED: usize = 227 << 10;
 
+/// Rows of a tile of a product of few columns.
+const NARROW_ROWS: usize = 64;
+
 /// Bytes of staging: eight rows of 64 numbers for each of eight warps.
 const STAGING: usize = 8 * 8 * 64 * 4;
 
@@ -146,7 +149,12 @@ impl Tiled {
             return Err(Unsupported("the kernel requires sm_90a".into()));
         }
         if self.is_narrow() && added.is_empty() {
-            return Ok(vec![self.narrow(gpu, &epilogue(parts, scaling, operands)?)?]);
+            let epilogue = epilogue(parts, scaling, operands)?;
+            return self
+                .divisions(gpu)
+                .into_iter()
+                .map(|division| self.narrow(division, &epilogue))
+                .collect();
         }
         let clusters = gpu.processors as usize / CLUSTER;
         let edges: Vec<usize> =
@@ -175,23 +183,56 @@ impl Tiled {
         self.columns <= MOST_COLUMNS && self.weight_axis == 2
     }
 
-    /// The kernel for few columns: see `gemm_narrow_sm90.cuh`.
-    fn narrow(&self, gpu: Gpu, epilogue: &Epilogue) -> Result<Kernel, Unsupported> {
-        const TILE_ROWS: usize = 64;
-        const THREADS: u32 = 160;
-        /// So that an SM has two blocks, which fetch at the same time.
-        const SHARED: usize = 112 << 10;
+    /// How the steps of a product of few columns may be divided among blocks, the best guess first.
+    fn divisions(&self, gpu: Gpu) -> Vec<Division> {
         const LEAST_STEPS: usize = 4;
+        /// With fewer, a block waits for memory.
+        const LEAST_STAGES: usize = 3;
+        let tiles = self.rows.div_ceil(NARROW_ROWS);
+        let is_enough = |split: usize| self.steps() >= split * LEAST_STEPS;
+        let fits = |&Division { split, blocks }: &Division| {
+            tiles * split <= blocks * gpu.processors as usize && is_enough(split)
+        };
+        // Two blocks of an SM, which fetch at the same time, are the guess.
+        let of_two = [8, 4, 2].map(|split| Division { split, blocks: 2 }).into_iter().find(fits);
+        let guess = of_two.unwrap_or(Division { split: 1, blocks: 2 });
+        // Sums of floats in another order are other numbers, and which kernel was the fastest must not be seen in them.
+        let is_exact = self.kind == MatmulKind::I8;
+        let others = [(4, 3), (4, 4), (8, 5)].map(|(split, blocks)| Division { split, blocks });
+        let is_other = |other: &Division| {
+            is_exact && other.split > guess.split && self.narrow_stages(*other) >= LEAST_STAGES
+        };
+        std::iter::once(guess).chain(others.into_iter().filter(fits).filter(is_other)).collect()
+    }
+
+    /// The stages that a block of `division` has room for.
+    fn narrow_stages(&self, division: Division) -> usize {
+        /// What the blocks of an SM share.
+        const SHARED: usize = 224 << 10;
+        (SHARED / division.blocks - 1024) / self.narrow_stage_bytes()
+    }
+
+    /// The size of a stage of a product of few columns, with its two barriers.
+    fn narrow_stage_bytes(&self) -> usize {
+        (NARROW_ROWS + self.columns.next_multiple_of(16)) * TILE_BYTES + 16
+    }
+
+    /// How many stages its sums take.
+    fn steps(&self) -> usize {
+        (self.x.shape[3] * self.x.dtype.bytes()).div_ceil(TILE_BYTES)
+    }
+
+    /// The kernel for few columns: see `gemm_narrow_sm90.cuh`.
+    fn narrow(&self, division: Division, epilogue: &Epilogue) -> Result<Kernel, Unsupported> {
+        const TILE_ROWS: usize = NARROW_ROWS;
+        const THREADS: u32 = 160;
+        let Division { split, .. } = division;
         let Self { kind, rows, columns, ref text, .. } = *self;
         let (width, tiles) = (columns.next_multiple_of(16), rows.div_ceil(TILE_ROWS));
-        let steps = (self.x.shape[3] * self.x.dtype.bytes()).div_ceil(TILE_BYTES);
-        let fits =
-            |split: &usize| tiles * split <= 2 * gpu.processors as usize && steps >= split * LEAST_STEPS;
-        let split = [8, 4, 2].into_iter().find(fits).unwrap_or(1);
         let maps =
             vec![TensorMap::of(&self.x, &[1, 1, TILE_ROWS])?, TensorMap::of(&self.weight, &[1, 1, width])?];
-        let stage = (TILE_ROWS + width) * TILE_BYTES + 16;
-        let stages = ((SHARED - 1024) / stage).min(steps.div_ceil(split).max(2));
+        let stage = self.narrow_stage_bytes();
+        let stages = self.narrow_stages(division).min(self.steps().div_ceil(split).max(2));
         // The sums of a tile go where stages were.
         let shared = 1024 + (stages * stage).max(TILE_ROWS * width * 4);
         let text = format!(
@@ -261,6 +302,15 @@ impl Tiled {
             pointers: epilogue.pointers.iter().chain(&added.pointers).copied().collect(),
         })
     }
+}
+
+/// How a product of few columns is divided.
+#[derive(Clone, Copy)]
+struct Division {
+    /// The blocks among which the steps of a tile are divided.
+    split: usize,
+    /// The blocks that an SM has room for.
+    blocks: usize,
 }
 
 /// The tile widths expected to be fastest for a product with `row_tiles` tiles along its rows, counted by cluster, the best

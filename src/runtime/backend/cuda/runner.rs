@@ -347,6 +347,10 @@ impl GraphRunner<Cuda> for OnBurn {
         Ok(made)
     }
 
+    fn weight(&self, id: ValueId) -> Option<&Value<Cuda>> {
+        self.weights.get(&id).filter(|_| !self.engine.plan().channels_last.contains(&id))
+    }
+
     fn replace(&mut self, weights: HashMap<ValueId, Value<Cuda>>) -> Result<(), RunError> {
         // The last step may still read the old ones.
         self.engine.wait()?;
@@ -358,8 +362,10 @@ impl GraphRunner<Cuda> for OnBurn {
                 true => channels_last(&self.device, weight),
                 false => weight,
             };
-            for (key, address) in self.addresses.iter_mut().filter(|((value, _), _)| *value == id) {
-                *address = address_of(&weight, key.1)?;
+            for &piece in Piece::of(&self.graph[id].fact) {
+                if let Some(address) = self.addresses.get_mut(&(id, piece)) {
+                    *address = address_of(&weight, piece)?;
+                }
             }
             self.weights.insert(id, weight);
         }

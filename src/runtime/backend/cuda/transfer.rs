@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Bytes of a chunk: one is being uploaded while the next is written.
+/// Bytes of a chunk: one is being read by the device while the other is written.
 const CHUNK: usize = 32 << 20;
 
 /// Bytes that one thread writes at a time.
@@ -29,14 +29,26 @@ const SHARE: usize = 1 << 20;
 /// Below this many bytes, burn's own upload is as fast.
 const LARGE: usize = 1 << 18;
 
+/// What begins in a chunk begins at a multiple of this many bytes.
+const ALIGN: usize = 256;
+
 /// Uploads through page-locked memory: the device reads a chunk while CPU threads write the next one.
 pub struct Uploader {
     device: CudaDevice,
     stream: Arc<CudaStream>,
-    /// Each with the event that it has been read.
-    chunks: [(PinnedHostSlice<u8>, CudaEvent); 2],
+    /// The first is being filled.
+    chunks: [Chunk; 2],
     /// Shared by the engines of all graphs of the program, once there is one.
     room: Option<Rc<Room>>,
+}
+
+/// Page-locked memory.
+struct Chunk {
+    memory: PinnedHostSlice<u8>,
+    /// The bytes that are written, or were when the device began to read them.
+    filled: usize,
+    /// That the device has read all of it.
+    is_read: CudaEvent,
 }
 
 impl Uploader {
@@ -47,18 +59,18 @@ impl Uploader {
             let chunk = || {
                 // SAFETY: nothing reads it before it is written.
                 let memory = unsafe { context.alloc_pinned_with_flags::<u8>(CHUNK, 0) }?;
-                Ok((memory, context.new_event(None)?))
+                Ok(Chunk { memory, filled: 0, is_read: context.new_event(None)? })
             };
             Ok(Self { device: device.clone(), chunks: [chunk()?, chunk()?], stream, room: None })
         };
         made().map_err(|error| failed("memory to upload through", error))
     }
 
-    /// Writes `bytes` bytes to an address on the device: `write` makes rows of `row_bytes` of them, of which a chunk has one at
-    /// least.
+    /// Begins to write `bytes` bytes to an address on the device, which are there once the stream has been waited for: `write`
+    /// makes rows of `row_bytes` of them, of which a chunk has one at least.
     ///
     /// # Safety
-    /// The address must be that of device memory of at least this many bytes that nothing else uses.
+    /// The address must be that of device memory of at least this many bytes that nothing else uses until then.
     unsafe fn write(
         &mut self,
         bytes: usize,
@@ -67,17 +79,32 @@ impl Uploader {
         to: u64,
     ) -> Result<(), DriverError> {
         self.stream.context().bind_to_thread()?;
-        let chunk = CHUNK / row_bytes * row_bytes;
-        for (index, start) in (0..bytes).step_by(chunk).enumerate() {
-            let (memory, is_read) = &mut self.chunks[index % 2];
-            is_read.synchronize()?;
-            let memory = &mut memory.as_mut_slice()?[..chunk.min(bytes - start)];
-            write(start / row_bytes, memory);
-            // SAFETY: the caller vouches for the place; the memory is not written again before the event below.
-            unsafe { result::memcpy_htod_async(to + start as u64, memory, self.stream.cu_stream()) }?;
-            is_read.record(&self.stream)?;
+        let mut written = 0;
+        while written < bytes {
+            let [chunk, _] = &mut self.chunks;
+            let free = CHUNK.saturating_sub(chunk.filled) / row_bytes * row_bytes;
+            if free == 0 {
+                self.turn()?;
+                continue;
+            }
+            let count = free.min(bytes - written);
+            let memory = &mut chunk.memory.as_mut_slice()?[chunk.filled..][..count];
+            write(written / row_bytes, memory);
+            // SAFETY: the caller vouches for the place; the memory is not written again before `turn` has waited.
+            unsafe { result::memcpy_htod_async(to + written as u64, memory, self.stream.cu_stream()) }?;
+            chunk.filled += count.next_multiple_of(ALIGN);
+            written += count;
         }
-        self.stream.synchronize()
+        Ok(())
+    }
+
+    /// Goes on in the other chunk, once the device has read it.
+    fn turn(&mut self) -> Result<(), DriverError> {
+        self.chunks[0].is_read.record(&self.stream)?;
+        self.chunks.swap(0, 1);
+        self.chunks[0].is_read.synchronize()?;
+        self.chunks[0].filled = 0;
+        Ok(())
     }
 }
 
@@ -112,7 +139,32 @@ impl Loader<Cuda> for Uploader {
         // SAFETY: the memory was allocated for as many bytes, and burn is done with its previous content.
         let written = unsafe { self.write(bytes, row_bytes, write, to) };
         written.map_err(|error| failed("the upload of a weight", error))?;
+        self.finish()?;
         Ok(if dtype.is_float() { Value::Float(place) } else { Value::Int(place) })
+    }
+
+    fn write_over(
+        &mut self,
+        place: &Value<Cuda>,
+        (shape, dtype): (&Shape, DType),
+        row_bytes: usize,
+        write: &mut dyn FnMut(usize, &mut [u8]),
+    ) -> Result<bool, RunError> {
+        let (Value::Float(tensor) | Value::Int(tensor)) = place else { return Ok(false) };
+        let is_alike = tensor.shape() == *shape && tensor.dtype() == dtype && tensor.is_contiguous();
+        if !is_alike || row_bytes > CHUNK {
+            return Ok(false);
+        }
+        let (bytes, to) = (shape.num_elements() * dtype.size(), address(tensor)?);
+        // SAFETY: the tensor, which has as many bytes, is held by its owner, who has waited for all that read it and reads it
+        // again only after `finish`.
+        let written = unsafe { self.write(bytes, row_bytes, write, to) };
+        written.map_err(|error| failed("the upload of a weight", error))?;
+        Ok(true)
+    }
+
+    fn finish(&mut self) -> Result<(), RunError> {
+        self.stream.synchronize().map_err(|error| failed("the upload of a weight", error))
     }
 
     fn runner(
@@ -130,6 +182,8 @@ impl Loader<Cuda> for Uploader {
 
 impl Drop for Uploader {
     fn drop(&mut self) {
+        // Page-locked memory must not be freed while the device reads it; errors have been told, or are of no more use.
+        let _ = self.stream.synchronize();
         release_unused(&self.device);
     }
 }
