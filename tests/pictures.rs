@@ -136,6 +136,19 @@ fn damaged_pictures_are_refused_or_read() {
     }
     println!("{read} were read, {refused} refused");
     assert!(read > 20 && refused > 100);
+    // A JPEG whose end is missing is not filled up with grey, and what follows its end does not matter.
+    let jpeg = files[2].clone();
+    for (bytes, is_read) in [
+        ([&jpeg[..], &[0; 100]].concat(), true),
+        (jpeg[..jpeg.len() - 2].to_vec(), false),
+        (jpeg[..jpeg.len() / 2].to_vec(), false),
+    ] {
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(Image::open(&path).is_ok(), is_read, "{} of {}", bytes.len(), jpeg.len());
+    }
+    std::fs::write(&path, b"GIF89a\x01\x00\x01\x00\x00\x00\x00;").unwrap();
+    let said = Image::open(&path).unwrap_err().to_string();
+    assert!(said.contains("it is a GIF") && said.contains("convert it"), "{said}");
 }
 
 /// A preview of final latents is the picture, small: its matrix was fitted to this model, and FLUX.1's own was not.

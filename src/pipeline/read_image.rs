@@ -4,7 +4,7 @@ use super::image::Image;
 use super::resample::{Pixels, resize};
 use super::source::{Source, digest};
 use crate::Error;
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use std::io::{Cursor, Read};
 use std::path::Path;
 
@@ -44,7 +44,11 @@ impl Image {
 /// The bytes of a file that may be a picture.
 pub(super) fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // A device such as /dev/zero never ends.
+    let metadata = std::fs::metadata(path)?;
+    // To open a pipe waits for whoever writes to it, which may be nobody; a device such as /dev/zero never ends.
+    if !metadata.is_file() && !metadata.is_dir() {
+        return Err(std::io::Error::other("it is a pipe or a device; give a file"));
+    }
     std::fs::File::open(path)?.take(LONGEST + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LONGEST {
         return Err(std::io::Error::other("it is longer than 256 MiB, the limit for pictures"));
@@ -53,10 +57,20 @@ pub(super) fn read(path: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 fn decode(bytes: Vec<u8>) -> Result<DynamicImage, String> {
+    let is_cut = is_cut_jpeg(&bytes);
     let reader =
         ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| error.to_string())?;
-    if reader.format().is_none() {
-        return Err("it is no PNG, JPEG or WebP".into());
+    match reader.format() {
+        Some(ImageFormat::Png | ImageFormat::WebP) => {}
+        Some(ImageFormat::Jpeg) if is_cut => return Err("it is damaged: its end is missing".into()),
+        Some(ImageFormat::Jpeg) => {}
+        Some(other) => {
+            let name = other.extensions_str().first().copied().unwrap_or("picture").to_uppercase();
+            return Err(format!(
+                "it is a {name}, and PNG, JPEG and WebP are read; convert it to one of these"
+            ));
+        }
+        None => return Err("it is no PNG, JPEG or WebP".into()),
     }
     let mut decoder = reader.into_decoder().map_err(damaged)?;
     let (width, height) = decoder.dimensions();
@@ -73,6 +87,14 @@ fn decode(bytes: Vec<u8>) -> Result<DynamicImage, String> {
     let mut image = DynamicImage::from_decoder(decoder).map_err(damaged)?;
     image.apply_orientation(orientation);
     Ok(image)
+}
+
+/// Whether `bytes`, if they are a JPEG, lack the marker that ends its data: the decoder would fill what is missing with grey. In data
+/// no byte like a marker's second one follows `0xff`.
+fn is_cut_jpeg(bytes: &[u8]) -> bool {
+    let last = |marker: [u8; 2]| bytes.windows(2).rposition(|pair| pair == marker);
+    let [scan, end] = [last([0xff, 0xda]), last([0xff, 0xd9])];
+    scan > end
 }
 
 fn damaged(error: image::ImageError) -> String {

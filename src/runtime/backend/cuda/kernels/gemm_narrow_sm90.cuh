@@ -56,6 +56,8 @@ extern "C" __global__ void __cluster_dims__(SPLIT, 1, 1) __launch_bounds__(160)
     const unsigned long long x = matrix(base), weight = matrix(base + X_BYTES);
     EACH(SUMS) sums[e] = 0;
     int before = -1;
+    // Where ptxas knows how many steps there are, it unrolls the loop, and then waits for each product before the next.
+#pragma unroll 1
     for (int step = first; step < last; ++step) {
       multiply_stage<false>(sums, full, x, weight, stage, parity);
       // The products of the preceding stage have been computed, so it can be released.
