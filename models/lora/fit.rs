@@ -46,7 +46,14 @@ impl Lora {
     /// # Errors
     /// If the LoRA is of another model, has other shapes, is incomplete, or has numbers that are not finite.
     pub fn fit(file: LoraFile, model: &dyn Model, is_partial: bool) -> Result<Self, ModelError> {
-        let places = Places::of(model)?;
+        Ok(Self::fit_in(file, &Places::of(model)?, is_partial)?)
+    }
+
+    /// [`fit`](Self::fit), to the model that has these places.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn fit_in(file: LoraFile, places: &Places, is_partial: bool) -> Result<Self, LoraError> {
         let mut unused = strays(&file);
         let mut found = Vec::new();
         for (name, tensors) in &file.modules {
@@ -59,13 +66,13 @@ impl Lora {
             }
         }
         // Before any shape, so that another model's LoRA is called that.
-        check(&file, found.is_empty(), &unused, model, is_partial)?;
+        check(&file, found.is_empty(), &unused, places.model(), is_partial)?;
         let mut named: HashMap<(&str, &[Segment]), &str> = HashMap::new();
         for (name, module, _) in &found {
             let Place { net, segments, .. } = module.weight;
             if let Some(first) = named.insert((net.name, segments), name) {
                 let (path, first, second) = (file.path().to_owned(), first.to_owned(), name.to_string());
-                return Err(LoraError::SameModule { path, first, second }.into());
+                return Err(LoraError::SameModule { path, first, second });
             }
         }
         let modules =
@@ -93,17 +100,17 @@ fn check(
     file: &LoraFile,
     is_nothing_found: bool,
     unused: &[Unused],
-    model: &dyn Model,
+    model: &'static str,
     is_partial: bool,
 ) -> Result<(), LoraError> {
-    let (path, name) = (file.path().to_owned(), model.family().name);
+    let path = file.path().to_owned();
     let others = unused.iter().find_map(|Unused { key, .. }| Some((foreign::model_of(key)?, key)));
     if let Some((what, key)) = others {
-        return Err(LoraError::OtherModel { path, what, key: key.clone(), model: name });
+        return Err(LoraError::OtherModel { path, what, key: key.clone(), model });
     }
     if is_nothing_found {
         let keys = unused.iter().map(|unused| unused.key.clone()).collect();
-        return Err(LoraError::NothingFits { path, keys, model: name });
+        return Err(LoraError::NothingFits { path, keys, model });
     }
     if unused.is_empty() || is_partial {
         return Ok(());

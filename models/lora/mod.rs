@@ -28,4 +28,5 @@ pub use error::{LoraError, Unused};
 pub use file::LoraFile;
 pub use fit::Lora;
 pub use info::{LoraInfo, LoraUse};
+pub use places::Places;
 pub use weights::LoraWeights;

@@ -96,12 +96,15 @@ impl Form {
     }
 }
 
-/// All places of a model.
-pub(super) struct Places {
+/// All places of a model that adapters can change.
+#[derive(Debug)]
+pub struct Places {
+    model: &'static str,
     nets: Vec<OfNet>,
 }
 
 /// The places of a network, by the names of tensors; and the names of its modules by those with underscores.
+#[derive(Debug)]
 struct OfNet {
     net: &'static Net,
     tensors: HashMap<String, Place>,
@@ -116,11 +119,16 @@ impl Places {
     pub fn of(model: &dyn Model) -> Result<Self, ModelError> {
         let nets = model.family().nets.iter().filter(|net| net.role != Role::Decoder);
         let nets = nets.map(|net| OfNet::of(model, net)).collect::<Result<_, _>>()?;
-        Ok(Self { nets })
+        Ok(Self { model: model.family().name, nets })
+    }
+
+    /// What the family of the model is called.
+    pub(super) fn model(&self) -> &'static str {
+        self.model
     }
 
     /// The module that a file calls `name`.
-    pub fn find(&self, name: &str) -> Option<Module<'_>> {
+    pub(super) fn find(&self, name: &str) -> Option<Module<'_>> {
         let forms = FORMS.iter().filter_map(|form| Some((form, name.strip_prefix(form.prefix)?)));
         let mut found = forms.flat_map(|(form, name)| {
             let nets = self.nets.iter().filter(|of| of.net.role == form.role);

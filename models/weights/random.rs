@@ -25,8 +25,12 @@ pub struct RandomWeights {
 impl RandomWeights {
     /// The weights of `program` that belong to `seed`.
     pub fn new(program: &Program, seed: u64) -> Self {
-        let weights = program.weights();
-        let shapes = weights.iter().map(|(name, fact)| ((*name).to_owned(), fact.shape.to_vec())).collect();
+        Self::of(program.weights(), seed)
+    }
+
+    /// Weights of these names and types.
+    pub fn of<'w>(weights: impl IntoIterator<Item = (&'w str, &'w Fact)>, seed: u64) -> Self {
+        let shapes = weights.into_iter().map(|(name, fact)| (name.to_owned(), fact.shape.to_vec())).collect();
         Self { shapes, pool: TorchGenerator::new(seed).randn_f32(POOL), scaled: Mutex::default() }
     }
 

@@ -3,8 +3,11 @@
 use crate::{Fact, Granularity};
 use rayon::prelude::*;
 
-/// Bytes that one thread makes at a time: reading from a file, and memory that is new, is what takes the time.
+/// The most bytes that one thread makes at a time: reading from a file, and memory that is new, is what takes the time.
 const SHARE: usize = 1 << 20;
+
+/// With fewer bytes, another thread does not pay off.
+const LEAST_SHARE: usize = 1 << 14;
 
 /// Makes the host bytes of the rows from one on, as many as there is room for.
 type Write<'s> = dyn Fn(usize, &mut [u8]) + Send + Sync + 's;
@@ -79,7 +82,8 @@ impl<'s> WeightRows<'s> {
     /// [`write`](Self::write), by all threads.
     pub fn write_in_parallel(&self, first: usize, to: &mut [u8]) {
         let row_bytes = self.row_bytes().max(1);
-        let rows = (SHARE / row_bytes).max(1);
+        let share = (to.len() / rayon::current_num_threads()).clamp(LEAST_SHARE, SHARE);
+        let rows = (share / row_bytes).max(1);
         let parts = to.par_chunks_mut(rows * row_bytes).enumerate();
         parts.for_each(|(index, part)| self.write(first + index * rows, part));
     }
@@ -89,5 +93,46 @@ impl<'s> WeightRows<'s> {
         let mut bytes = vec![0; self.fact.dtype.host_bytes(self.fact.shape.elements())];
         self.write_in_parallel(0, &mut bytes);
         bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DType, HostTensor, Scales};
+
+    fn numbers(from: f32, shape: [usize; 2]) -> WeightRows<'static> {
+        let values: Vec<f32> = (0..shape[0] * shape[1]).map(|i| from + i as f32).collect();
+        let tensor = HostTensor::from_f32(shape, &values);
+        let row = shape[1] * 4;
+        WeightRows::new(Fact::new(DType::F32, shape), move |first, to| {
+            to.copy_from_slice(&tensor.bytes[first * row..][..to.len()]);
+        })
+    }
+
+    #[test]
+    fn stacked_rows_follow_each_other() {
+        let stacked = || WeightRows::stacked(vec![numbers(0.0, [2, 3]), numbers(6.0, [1, 3])]).unwrap();
+        assert_eq!(stacked().fact().to_string(), "f32[3,3]");
+        let all: Vec<u8> = (0..9).flat_map(|i| (i as f32).to_le_bytes()).collect();
+        assert_eq!(stacked().to_bytes(), all);
+        // From any row on, as many as there is room for.
+        for (first, count) in [(0, 1), (1, 1), (1, 2), (2, 1)] {
+            let mut some = vec![0; count * 12];
+            stacked().write(first, &mut some);
+            assert_eq!(some, all[first * 12..][..count * 12], "{count} from {first}");
+        }
+    }
+
+    #[test]
+    fn rows_of_other_types_are_not_stacked() {
+        assert!(WeightRows::stacked(vec![numbers(0.0, [2, 3]), numbers(0.0, [2, 4])]).is_none());
+        let coded = |per, scales: usize| {
+            let fact = Fact::new(DType::I8, [2, 3]).scaled(Scales { dtype: DType::F32, per });
+            WeightRows::coded(fact, vec![1.0; scales], |_, to| to.fill(1))
+        };
+        let two = |per, scales| WeightRows::stacked(vec![coded(per, scales), coded(per, scales)]);
+        assert_eq!(two(Granularity::Row, 2).unwrap().scales().len(), 4);
+        assert!(two(Granularity::Tensor, 1).is_none());
     }
 }

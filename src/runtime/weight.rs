@@ -3,9 +3,9 @@
 use crate::RunError;
 use crate::backend::{BurnBackend, Loader};
 use crate::coded::Coded;
-use crate::quantize::{quantize, quantize_rows};
+use crate::quantize::{quantize, quantize_rows, quantize_whole};
 use crate::value::{Value, burn_dtype, host_data, host_shape};
-use burn::tensor::{DType, Shape, TensorData};
+use burn::tensor::TensorData;
 use reflux_ir::op::Quantize;
 use reflux_ir::{
     Fact, HostTensor, QuantizedError, QuantizedTensor, WeightData, WeightError, WeightRows, WeightSource,
@@ -35,6 +35,23 @@ pub fn load_weight<B: BurnBackend>(
     Ok(value)
 }
 
+/// `rows` in host memory as a value of type `fact` is made of them.
+pub fn made(rows: &WeightRows, fact: &Fact) -> WeightData {
+    match rule_of(rows, fact) {
+        Some(rule) => WeightData::Quantized(quantize_whole(fact, &rule, || reader(rows))),
+        None if rows.fact().is_quantized() => WeightData::Quantized(QuantizedTensor {
+            fact: rows.fact().clone(),
+            codes: rows.to_bytes(),
+            scales: rows.scales().to_vec(),
+            zeros: Vec::new(),
+        }),
+        None => {
+            let (dtype, shape) = (rows.fact().dtype, rows.fact().shape.to_vec());
+            WeightData::Dense(HostTensor::new(dtype, shape, rows.to_bytes()))
+        }
+    }
+}
+
 /// A loader that writes over the tensors of a value which an earlier loader has placed, as far as the backend can.
 pub struct Over<'l, B: BurnBackend> {
     loader: &'l mut dyn Loader<B>,
@@ -55,34 +72,15 @@ impl<'l, B: BurnBackend> Over<'l, B> {
 
 impl<B: BurnBackend> Loader<B> for Over<'_, B> {
     fn upload(&mut self, data: TensorData) -> Result<Value<B>, RunError> {
-        if let Some(tensor) = self.tensors.next() {
-            let mut write =
-                |first: usize, to: &mut [u8]| to.copy_from_slice(&data.bytes[first..][..to.len()]);
-            if self.loader.write_over(&tensor, (&data.shape, data.dtype), 1, &mut write)? {
-                return Ok(tensor);
-            }
+        match self.tensors.next() {
+            Some(tensor) if self.loader.write_over(&tensor, &data)? => Ok(tensor),
+            _ => self.loader.upload(data),
         }
-        self.loader.upload(data)
-    }
-
-    fn place(
-        &mut self,
-        shape: Shape,
-        dtype: DType,
-        row_bytes: usize,
-        write: &mut dyn FnMut(usize, &mut [u8]),
-    ) -> Result<Value<B>, RunError> {
-        if let Some(tensor) = self.tensors.next()
-            && self.loader.write_over(&tensor, (&shape, dtype), row_bytes, write)?
-        {
-            return Ok(tensor);
-        }
-        self.loader.place(shape, dtype, row_bytes, write)
     }
 }
 
 /// `rows` as a value of type `fact`; `None` if they have to be converted as a whole, or cannot be.
-pub fn load_rows<B: BurnBackend>(
+fn load_rows<B: BurnBackend>(
     rows: &WeightRows,
     fact: &Fact,
     loader: &mut dyn Loader<B>,
@@ -105,24 +103,33 @@ pub fn load_rows<B: BurnBackend>(
             loader.place(shape, burn_dtype(fact.dtype), rows.row_bytes(), &mut write)
         });
     }
-    let is_quantized_here = is_matrix && found.shape == fact.shape && found.dtype.is_float();
-    let rule = Quantize::of_weight(fact).filter(|_| is_quantized_here)?;
-    let reader = || {
-        let mut bytes = vec![0; rows.row_bytes()];
-        move |row: usize, values: &mut [f32]| {
-            rows.write(row, &mut bytes);
-            found.dtype.decode_into(&bytes, values);
-        }
-    };
-    let (codes, factors) = quantize_rows(fact, &rule, reader, |write| Coded::<B>::place(fact, loader, write));
+    let rule = rule_of(rows, fact)?;
+    let place = |write: &mut dyn FnMut(usize, &mut [u8])| Coded::<B>::place(fact, loader, write);
+    let (codes, factors) = quantize_rows(fact, &rule, || reader(rows), place);
     Some(codes.and_then(|codes| {
         Coded::with_codes(codes, fact, factors.scales, factors.zeros, device, |data| loader.upload(data))
             .map(Value::Quantized)
     }))
 }
 
+/// By which rule `rows`, if they are those of a matrix of numbers, become codes of type `fact`.
+fn rule_of(rows: &WeightRows, fact: &Fact) -> Option<Quantize> {
+    let found = rows.fact();
+    let is_quantized_here = found.shape.len() == 2 && found.shape == fact.shape && found.dtype.is_float();
+    Quantize::of_weight(fact).filter(|_| is_quantized_here)
+}
+
+/// Reads single rows in f32.
+fn reader<'r>(rows: &'r WeightRows<'_>) -> impl FnMut(usize, &mut [f32]) + 'r {
+    let mut bytes = vec![0; rows.row_bytes()];
+    move |row, values| {
+        rows.write(row, &mut bytes);
+        rows.fact().dtype.decode_into(&bytes, values);
+    }
+}
+
 /// `data` as a value of type `fact`.
-fn whole<B: BurnBackend>(
+pub fn whole<B: BurnBackend>(
     tensor: &str,
     data: WeightData,
     fact: &Fact,
@@ -163,4 +170,57 @@ fn converted(name: &str, dense: HostTensor, fact: &Fact) -> Result<HostTensor, R
         return Err(RunError::WeightShape { name: name.to_owned(), expected, found });
     }
     Ok(if dense.dtype == expected.dtype { dense } else { dense.cast(expected.dtype) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn_flex::{Flex, FlexDevice};
+    use reflux_ir::{DType as IrDType, Granularity, Scales};
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    /// Writes over tensors of `bytes` bytes alone, and notes what it writes.
+    struct Noting {
+        bytes: usize,
+        over: Rc<RefCell<Vec<Vec<u8>>>>,
+    }
+
+    impl Loader<Flex> for Noting {
+        fn upload(&mut self, data: TensorData) -> Result<Value<Flex>, RunError> {
+            Ok(Value::of(data, &FlexDevice))
+        }
+
+        fn write_over(&mut self, _: &Value<Flex>, data: &TensorData) -> Result<bool, RunError> {
+            let fits = data.bytes.len() == self.bytes;
+            self.over.borrow_mut().extend(fits.then(|| data.bytes.to_vec()));
+            Ok(fits)
+        }
+    }
+
+    /// Codes and scales go where the old ones were, in that order; what cannot is placed anew; without an old value all is.
+    #[test]
+    fn what_is_loaded_over_a_value_takes_its_tensors() {
+        let scales = Scales { dtype: IrDType::F32, per: Granularity::Row };
+        let fact = Fact::new(IrDType::I8, [2, 4]).scaled(scales);
+        let numbers = HostTensor::from_f32([2, 4], &[1.0, 2.0, 3.0, 127.5, 0.0, 0.0, 0.0, 255.0]);
+        let rows = WeightRows::new(Fact::new(IrDType::F32, [2, 4]), move |first, to| {
+            to.copy_from_slice(&numbers.bytes[first * 16..][..to.len()]);
+        });
+        let over = Rc::new(RefCell::new(Vec::new()));
+        let load = |old: Option<&Value<Flex>>, bytes| {
+            let mut loader = Noting { bytes, over: over.clone() };
+            let mut over = Over::new(&mut loader, old);
+            whole("w", made(&rows, &fact), &fact, &mut over, &FlexDevice).unwrap()
+        };
+        let first = load(None, 8);
+        assert!(over.borrow().is_empty());
+        load(Some(&first), 8);
+        // The codes have as many bytes as the scales.
+        let codes = vec![1, 2, 3, 127, 0, 0, 0, 127];
+        let scales: Vec<u8> = [1.0f32, 2.0].iter().flat_map(|scale| scale.to_le_bytes()).collect();
+        assert_eq!(*over.borrow(), [codes, scales]);
+        load(Some(&first), 7);
+        assert_eq!(over.borrow().len(), 2);
+    }
 }

@@ -9,7 +9,7 @@ pub use spec::LoraSpec;
 use crate::Error;
 use reflux_ir::pass::{Pass, Pipeline, options_of};
 use reflux_ir::{DType, Declaration, Fact, HostTensor, Name, Rate, WeightSource};
-use reflux_models::lora::{Kept, Lora, LoraFile, LoraWeights, Loras, LowRank, MERGED, Part};
+use reflux_models::lora::{Kept, Lora, LoraFile, LoraWeights, Loras, LowRank, MERGED, Part, Places};
 use reflux_models::{Model, ModelError, Net};
 use reflux_passes::{Adapters, Branch, LoraMode};
 use serde_json::Value;
@@ -27,6 +27,8 @@ const STRENGTH: &str = "lora_strength";
 #[derive(Clone, Debug, Default)]
 pub struct FittedLoras {
     loras: Loras,
+    /// Where files can change the model, once there is one.
+    places: Option<Rc<Places>>,
     /// The passes that apply them, with the files that each names.
     passes: Vec<(LoraFiles, reflux_passes::Lora)>,
     /// The inputs that are strengths, and the LoRAs whose they are.
@@ -67,8 +69,7 @@ impl FittedLoras {
         };
         let own = self.loras.len()..;
         for LoraSpec { path, strength } in written.specs().expect("the pass was built of them") {
-            let file = LoraFile::open(&path).map_err(ModelError::from)?;
-            let lora = Lora::fit(file, model, written.partial)?;
+            let lora = self.fit(&path, model, written.partial)?;
             self.warnings.extend(lora.warning());
             self.loras.push(Rc::new(lora), strength, kept);
         }
@@ -80,6 +81,15 @@ impl FittedLoras {
         let pass = reflux_passes::Lora::new(options, written.mode, adapters);
         self.passes.push((written, pass.clone()));
         Ok(Arc::new(pass))
+    }
+
+    /// Reads the file at `path`, and fits it to `model`.
+    fn fit(&mut self, path: &Path, model: &dyn Model, is_partial: bool) -> Result<Lora, ModelError> {
+        let places = match &self.places {
+            Some(places) => places.clone(),
+            None => self.places.insert(Rc::new(Places::of(model)?)).clone(),
+        };
+        Ok(Lora::fit_in(LoraFile::open(path)?, &places, is_partial)?)
     }
 
     /// What is merged into the weights of `net`.
@@ -179,9 +189,8 @@ impl FittedLoras {
         file: &Path,
         model: &dyn Model,
     ) -> Result<(Vec<&'static Net>, HashSet<String>), Error> {
-        let file = LoraFile::open(file).map_err(ModelError::from)?;
-        let path = file.path().to_owned();
-        let lora = Rc::new(Lora::fit(file, model, false)?);
+        let lora = Rc::new(self.fit(file, model, false)?);
+        let path = lora.path().to_owned();
         let nets = &model.family().nets;
         if !self.loras.replace(index, lora, nets) {
             return Err(Error::Range {

@@ -320,10 +320,14 @@ impl Networks {
 
     /// The weights of `net`, which is to run as `program`.
     fn weights_of(&self, net: &'static Net, program: &Program) -> Rc<dyn WeightSource> {
-        match self.weights.get(net) {
-            Some(weights) => self.loras.weights(net, Rc::clone(weights) as Rc<dyn WeightSource>),
-            None => Rc::new(RandomWeights::new(program, 0)),
-        }
+        let base: Rc<dyn WeightSource> = match self.weights.get(net) {
+            Some(weights) => Rc::clone(weights) as Rc<dyn WeightSource>,
+            None => {
+                let named = |(name, fact)| (base_of(name).unwrap_or(name), fact);
+                Rc::new(RandomWeights::of(program.weights().into_iter().map(named), 0))
+            }
+        };
+        self.loras.weights(net, base)
     }
 
     /// Refuses a given program that reads missing weights or does not match `sizes`, before anything runs.

@@ -107,20 +107,14 @@ pub trait Loader<B: BurnBackend> {
         self.upload(TensorData::from_bytes_vec(bytes, shape, dtype))
     }
 
-    /// Like [`place`](Self::place), but in the memory of `place`, a tensor that an earlier loader has placed; returns whether that
-    /// could be done. Nothing may use the tensor until [`finish`](Self::finish) returns.
-    fn write_over(
-        &mut self,
-        place: &Value<B>,
-        (shape, dtype): (&Shape, DType),
-        row_bytes: usize,
-        write: &mut dyn FnMut(usize, &mut [u8]),
-    ) -> Result<bool, RunError> {
-        let _ = (place, shape, dtype, row_bytes, write);
+    /// Uploads a tensor to the memory of `place`, which an earlier loader has placed; returns whether that could be done. Nothing may
+    /// use the tensor until [`finish`](Self::finish) returns.
+    fn write_over(&mut self, place: &Value<B>, data: &TensorData) -> Result<bool, RunError> {
+        let _ = (place, data);
         Ok(false)
     }
 
-    /// Waits until everything is where it was written to.
+    /// Waits until everything is where it was uploaded to.
     fn finish(&mut self) -> Result<(), RunError> {
         Ok(())
     }

@@ -3,12 +3,14 @@
 use super::{Executor, LoadedStage, prepare_weights};
 use crate::backend::{BurnBackend, Loader};
 use crate::value::Value;
-use crate::weight::{Over, load_rows, load_weight};
+use crate::weight::{Over, load_weight, made, whole};
 use crate::{Profile, RunError};
+use rayon::prelude::*;
 use reflux_ir::op::{Op, axis_index};
-use reflux_ir::{Fact, Graph, Name, Patch, Rate, Stage, ValueId, WeightRows, WeightSource};
+use reflux_ir::{Fact, Graph, Name, Patch, Rate, Stage, ValueId, WeightData, WeightRows, WeightSource};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
+use std::time::Instant;
 
 /// Puts the weights whose names `is_changed` accepts, as `weights` has them, in the place of those that `executor` has: in the same
 /// memory where the backend can, so that nothing is allocated, and whoever knows where they are need not learn anything new.
@@ -17,6 +19,7 @@ pub fn reload<B: BurnBackend>(
     weights: Rc<dyn WeightSource>,
     is_changed: &dyn Fn(&str) -> bool,
 ) -> Result<(), RunError> {
+    let start = Instant::now();
     // What ran last may still read the old ones.
     executor
         .stages
@@ -29,13 +32,57 @@ pub fn reload<B: BurnBackend>(
     };
     B::sync(&executor.device).map_err(failed)?;
     let mut loader = B::loader(&executor.device)?;
+    tracing::trace!("reload: ready after {:?}", start.elapsed());
     reload_prepared(executor, &*weights, is_changed, loader.as_mut())?;
+    tracing::trace!("reload: prepared values after {:?}", start.elapsed());
     reload_leaves(executor, &*weights, is_changed, loader.as_mut())?;
     loader.finish()?;
+    tracing::trace!("reload: weights after {:?}", start.elapsed());
+    drop(loader);
+    tracing::trace!("reload: done after {:?}", start.elapsed());
     if executor.streamed.is_some() {
         executor.streamed = Some(weights);
     }
     Ok(())
+}
+
+/// A weight, or several one below the other, and what it becomes.
+struct Again<'s, B: BurnBackend> {
+    name: String,
+    rows: WeightRows<'s>,
+    fact: Fact,
+    /// What it is written over.
+    before: Option<Value<B>>,
+}
+
+/// Bytes of weights that are made at the same time.
+const BATCH: usize = 1 << 26;
+
+/// Loads `all`, in order. Many are made at the same time, since each is so small that one has not enough work for all threads.
+fn load_all<B: BurnBackend>(
+    all: &[Again<'_, B>],
+    loader: &mut dyn Loader<B>,
+    device: &B::Device,
+) -> Result<Vec<Value<B>>, RunError> {
+    let mut values = Vec::with_capacity(all.len());
+    let mut rest = all;
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let is_more = |again: &&Again<'_, B>| {
+            let before = bytes;
+            bytes += again.fact.bytes() as usize;
+            before < BATCH
+        };
+        let (batch, behind) = rest.split_at(rest.iter().take_while(is_more).count());
+        let wanted: Vec<_> = batch.iter().map(|Again { rows, fact, .. }| (rows, fact)).collect();
+        let data: Vec<WeightData> = wanted.into_par_iter().map(|(rows, fact)| made(rows, fact)).collect();
+        for (Again { name, fact, before, .. }, data) in batch.iter().zip(data) {
+            let mut over = Over::new(loader, before.as_ref());
+            values.push(whole(name, data, fact, &mut over, device)?);
+        }
+        rest = behind;
+    }
+    Ok(values)
 }
 
 /// Makes the prepared values anew that depend on such weights.
@@ -48,33 +95,31 @@ fn reload_prepared<B: BurnBackend>(
     let prepare = executor.program.prepares.get(&Rate::Weights).filter(|graph| graph.inputs().is_empty());
     let Some(prepare) = prepare else { return Ok(()) };
     let reads = reading(prepare, is_changed);
-    let outputs = prepare.outputs().iter().filter(|output| reads.contains(&output.value));
-    let mut again: HashSet<Name> = HashSet::new();
-    let mut stacked_values: Vec<(Name, Value<B>)> = Vec::new();
-    for output in outputs {
-        let known = executor.values.get(&output.label).and_then(|kept| kept.on_device_now());
-        let mut over = Over::new(loader, known);
-        match stacked(prepare, output.value, source)? {
-            Some(rows) => {
-                let fact = &prepare[output.value].fact;
-                match load_rows(&rows, fact, &mut over, &executor.device) {
-                    Some(value) => stacked_values.push((output.label.clone(), value?)),
-                    None => drop(again.insert(output.label.clone())),
-                }
-            }
-            None => drop(again.insert(output.label.clone())),
-        }
-    }
-    if again.is_empty() && stacked_values.is_empty() {
+    let outputs: Vec<_> = prepare.outputs().iter().filter(|output| reads.contains(&output.value)).collect();
+    if outputs.is_empty() {
         return Ok(());
     }
-    if !again.is_empty() {
-        let part = making(prepare, &again);
-        let mut profile = Profile::default();
-        let made = prepare_weights(&part, source, loader, &executor.device, &mut profile)?;
-        made.into_iter().for_each(|(name, _, value)| executor.keep(name, value, false));
+    let (mut weights, mut labels, mut others) = (Vec::new(), Vec::new(), HashSet::new());
+    for output in outputs {
+        let Some(rows) = stacked(prepare, output.value, source)? else {
+            others.insert(output.label.clone());
+            continue;
+        };
+        let known = executor.values.get(&output.label).and_then(|kept| kept.on_device_now());
+        let (name, fact) = (output.label.to_string(), prepare[output.value].fact.clone());
+        weights.push(Again { name, rows, fact, before: known.cloned() });
+        labels.push(output.label.clone());
     }
-    stacked_values.into_iter().for_each(|(name, value)| executor.keep_placed(name, value));
+    let values = load_all(&weights, loader, &executor.device)?;
+    let made = match others.is_empty() {
+        true => Vec::new(),
+        false => {
+            let mut profile = Profile::default();
+            prepare_weights(&making(prepare, &others), source, loader, &executor.device, &mut profile)?
+        }
+    };
+    labels.into_iter().zip(values).for_each(|(name, value)| executor.keep_placed(name, value));
+    made.into_iter().for_each(|(name, _, value)| executor.keep(name, value, false));
     executor.stale.extend(executor.stages.iter().filter_map(|loaded| match loaded.stage {
         Stage::Prepare(rate) => Some(rate),
         Stage::Variant(_) => None,
@@ -89,35 +134,44 @@ fn reload_leaves<B: BurnBackend>(
     is_changed: &dyn Fn(&str) -> bool,
     loader: &mut dyn Loader<B>,
 ) -> Result<(), RunError> {
+    let Executor { program, device, stages, stale, streamed, .. } = executor;
     let mut known: HashMap<(String, Fact), Value<B>> = HashMap::new();
-    for LoadedStage { stage, liveness, leaves, runner } in &mut executor.stages {
+    for LoadedStage { stage, liveness, leaves, runner } in stages {
         let own = liveness.weights.iter().filter(|(tensor, ..)| is_changed(tensor));
         // What is read while its stage runs is read from the new source then.
-        if let (Some(_), Stage::Prepare(rate)) = (&executor.streamed, &*stage) {
-            executor.stale.extend(own.map(|_| *rate));
+        if let (Some(_), Stage::Prepare(rate)) = (&*streamed, &*stage) {
+            stale.extend(own.map(|_| *rate));
             continue;
         }
         // Slots are numbered in program order.
         let order = match &*stage {
-            Stage::Variant(name) => executor.program.variants[name].order(),
+            Stage::Variant(name) => program.variants[name].order(),
             Stage::Prepare(_) => Vec::new(),
         };
-        let mut changed = Vec::new();
-        for (tensor, fact, slot) in own {
-            let key = (tensor.clone(), fact.clone());
-            let value = match (known.get(&key), &*runner) {
-                (Some(value), _) => value.clone(),
-                (None, runner) => {
-                    let before = match runner {
-                        Some(runner) => runner.weight(order[*slot]),
-                        None => leaves.iter().find(|(leaf, _)| leaf == slot).map(|(_, value)| value),
-                    };
-                    let mut over = Over::new(loader, before);
-                    B::kept(load_weight(source, tensor, fact, &mut over, &executor.device)?)
-                }
+        let (mut weights, mut changed) = (Vec::new(), Vec::new());
+        for (tensor, fact, slot) in own.clone() {
+            if known.contains_key(&(tensor.clone(), fact.clone())) {
+                continue;
+            }
+            let before = match &*runner {
+                Some(runner) => runner.weight(order[*slot]),
+                None => leaves.iter().find(|(leaf, _)| leaf == slot).map(|(_, value)| value),
             };
-            known.insert(key, value.clone());
-            changed.push((*slot, value));
+            match source.rows(tensor, fact)? {
+                Some(rows) => {
+                    let (name, fact) = (tensor.clone(), fact.clone());
+                    weights.push(Again { name, rows, fact, before: before.cloned() });
+                }
+                None => {
+                    let value = load_weight(source, tensor, fact, &mut Over::new(loader, before), device)?;
+                    known.insert((tensor.clone(), fact.clone()), B::kept(value));
+                }
+            }
+        }
+        let values = load_all(&weights, loader, device)?.into_iter().map(B::kept);
+        known.extend(weights.into_iter().map(|again| (again.name, again.fact)).zip(values));
+        for (tensor, fact, slot) in own {
+            changed.push((*slot, known[&(tensor.clone(), fact.clone())].clone()));
         }
         if changed.is_empty() {
             continue;
@@ -129,7 +183,7 @@ fn reload_leaves<B: BurnBackend>(
             None => {
                 leaves.retain(|(slot, _)| changed.iter().all(|(new, _)| new != slot));
                 leaves.extend(changed);
-                executor.stale.extend(if let Stage::Prepare(rate) = stage { Some(*rate) } else { None });
+                stale.extend(if let Stage::Prepare(rate) = stage { Some(*rate) } else { None });
             }
         }
     }

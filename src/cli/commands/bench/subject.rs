@@ -5,6 +5,7 @@ use crate::cli::lowering::{ModelArg, built_in_names};
 use crate::cli::parts::PartArgs;
 use crate::pipeline::{DiffusionPipeline, FittedLoras, OpenOptions, bundled_model, open_weights};
 use reflux_ir::{Program, WeightSource};
+use reflux_models::lora::base_of;
 use reflux_models::weights::RandomWeights;
 use reflux_models::{ModelFiles, Net};
 use std::path::PathBuf;
@@ -86,10 +87,13 @@ impl Subject {
         program: &Program,
         loras: &FittedLoras,
     ) -> Result<Rc<dyn WeightSource>, Error> {
-        let Some(files) = &self.files else {
-            return Ok(Rc::new(RandomWeights::new(program, SEED)));
+        let base: Rc<dyn WeightSource> = match &self.files {
+            Some(files) => Rc::new(open_weights(files, self.model.config(), net, &mut Vec::new())?),
+            None => {
+                let named = |(name, fact)| (base_of(name).unwrap_or(name), fact);
+                Rc::new(RandomWeights::of(program.weights().into_iter().map(named), SEED))
+            }
         };
-        let weights = open_weights(files, self.model.config(), net, &mut Vec::new())?;
-        Ok(loras.weights(net, Rc::new(weights)))
+        Ok(loras.weights(net, base))
     }
 }

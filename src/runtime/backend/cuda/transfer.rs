@@ -36,8 +36,9 @@ const ALIGN: usize = 256;
 pub struct Uploader {
     device: CudaDevice,
     stream: Arc<CudaStream>,
-    /// The first is being filled.
-    chunks: [Chunk; 2],
+    /// The first is being filled. There are none before there is anything to upload through them: to lock them takes longer than
+    /// to upload a few weights.
+    chunks: Option<[Chunk; 2]>,
     /// Shared by the engines of all graphs of the program, once there is one.
     room: Option<Rc<Room>>,
 }
@@ -51,19 +52,19 @@ struct Chunk {
     is_read: CudaEvent,
 }
 
+impl Chunk {
+    fn new(context: &Arc<CudaContext>) -> Result<Self, DriverError> {
+        // SAFETY: nothing reads it before it is written.
+        let memory = unsafe { context.alloc_pinned_with_flags::<u8>(CHUNK, 0) }?;
+        Ok(Self { memory, filled: 0, is_read: context.new_event(None)? })
+    }
+}
+
 impl Uploader {
     pub fn new(device: &CudaDevice) -> Result<Self, RunError> {
-        let made = || -> Result<Self, DriverError> {
-            let context = CudaContext::new(0)?;
-            let stream = context.new_stream()?;
-            let chunk = || {
-                // SAFETY: nothing reads it before it is written.
-                let memory = unsafe { context.alloc_pinned_with_flags::<u8>(CHUNK, 0) }?;
-                Ok(Chunk { memory, filled: 0, is_read: context.new_event(None)? })
-            };
-            Ok(Self { device: device.clone(), chunks: [chunk()?, chunk()?], stream, room: None })
-        };
-        made().map_err(|error| failed("memory to upload through", error))
+        let stream = CudaContext::new(0).and_then(|context| context.new_stream());
+        let stream = stream.map_err(|error| failed("memory to upload through", error))?;
+        Ok(Self { device: device.clone(), chunks: None, stream, room: None })
     }
 
     /// Begins to write `bytes` bytes to an address on the device, which are there once the stream has been waited for: `write`
@@ -78,32 +79,32 @@ impl Uploader {
         write: &mut dyn FnMut(usize, &mut [u8]),
         to: u64,
     ) -> Result<(), DriverError> {
-        self.stream.context().bind_to_thread()?;
+        let Self { stream, chunks, .. } = self;
+        stream.context().bind_to_thread()?;
+        let chunks = match chunks {
+            Some(chunks) => chunks,
+            None => chunks.insert([Chunk::new(stream.context())?, Chunk::new(stream.context())?]),
+        };
         let mut written = 0;
         while written < bytes {
-            let [chunk, _] = &mut self.chunks;
+            let [chunk, _] = chunks;
             let free = CHUNK.saturating_sub(chunk.filled) / row_bytes * row_bytes;
             if free == 0 {
-                self.turn()?;
+                // On in the other chunk, once the device has read it.
+                chunk.is_read.record(stream)?;
+                chunks.swap(0, 1);
+                chunks[0].is_read.synchronize()?;
+                chunks[0].filled = 0;
                 continue;
             }
             let count = free.min(bytes - written);
             let memory = &mut chunk.memory.as_mut_slice()?[chunk.filled..][..count];
             write(written / row_bytes, memory);
-            // SAFETY: the caller vouches for the place; the memory is not written again before `turn` has waited.
-            unsafe { result::memcpy_htod_async(to + written as u64, memory, self.stream.cu_stream()) }?;
+            // SAFETY: the caller vouches for the place; the memory is not written again before the event above is waited for.
+            unsafe { result::memcpy_htod_async(to + written as u64, memory, stream.cu_stream()) }?;
             chunk.filled += count.next_multiple_of(ALIGN);
             written += count;
         }
-        Ok(())
-    }
-
-    /// Goes on in the other chunk, once the device has read it.
-    fn turn(&mut self) -> Result<(), DriverError> {
-        self.chunks[0].is_read.record(&self.stream)?;
-        self.chunks.swap(0, 1);
-        self.chunks[0].is_read.synchronize()?;
-        self.chunks[0].filled = 0;
         Ok(())
     }
 }
@@ -138,33 +139,34 @@ impl Loader<Cuda> for Uploader {
         settled(&self.device, "loading")?;
         // SAFETY: the memory was allocated for as many bytes, and burn is done with its previous content.
         let written = unsafe { self.write(bytes, row_bytes, write, to) };
+        let written = written.and_then(|()| self.stream.synchronize());
         written.map_err(|error| failed("the upload of a weight", error))?;
-        self.finish()?;
         Ok(if dtype.is_float() { Value::Float(place) } else { Value::Int(place) })
     }
 
     fn write_over(
         &mut self,
         place: &Value<Cuda>,
-        (shape, dtype): (&Shape, DType),
-        row_bytes: usize,
-        write: &mut dyn FnMut(usize, &mut [u8]),
+        TensorData { bytes, shape, dtype }: &TensorData,
     ) -> Result<bool, RunError> {
         let (Value::Float(tensor) | Value::Int(tensor)) = place else { return Ok(false) };
-        let is_alike = tensor.shape() == *shape && tensor.dtype() == dtype && tensor.is_contiguous();
-        if !is_alike || row_bytes > CHUNK {
+        if tensor.shape() != *shape || tensor.dtype() != *dtype || !tensor.is_contiguous() {
             return Ok(false);
         }
-        let (bytes, to) = (shape.num_elements() * dtype.size(), address(tensor)?);
-        // SAFETY: the tensor, which has as many bytes, is held by its owner, who has waited for all that read it and reads it
-        // again only after `finish`.
-        let written = unsafe { self.write(bytes, row_bytes, write, to) };
-        written.map_err(|error| failed("the upload of a weight", error))?;
+        let to = address(tensor)?;
+        let copied = self.stream.context().bind_to_thread().and_then(|()| {
+            // SAFETY: the tensor, which has as many bytes, is held by its owner, who has waited for all that read it and reads it
+            // again only after `finish`.
+            unsafe { result::memcpy_htod_sync(to, bytes) }
+        });
+        copied.map_err(|error| failed("the upload of a weight", error))?;
         Ok(true)
     }
 
+    /// A copy from memory that is not locked may return while it is under way.
     fn finish(&mut self) -> Result<(), RunError> {
-        self.stream.synchronize().map_err(|error| failed("the upload of a weight", error))
+        let done = self.stream.context().bind_to_thread().and_then(|()| result::ctx::synchronize());
+        done.map_err(|error| failed("the upload of a weight", error))
     }
 
     fn runner(
@@ -182,7 +184,7 @@ impl Loader<Cuda> for Uploader {
 
 impl Drop for Uploader {
     fn drop(&mut self) {
-        // Page-locked memory must not be freed while the device reads it; errors have been told, or are of no more use.
+        // Locked memory must not be freed while the device reads it; errors have been told, or are of no more use.
         let _ = self.stream.synchronize();
         release_unused(&self.device);
     }
