@@ -18,6 +18,7 @@ mod lora;
 mod lowering;
 mod memory;
 mod number;
+mod out_names;
 mod parts;
 mod passes;
 mod pictures;

@@ -18,6 +18,7 @@ use reflux_ir::pass::Pipeline;
 use reflux_ir::{DType, HostTensor, Program};
 use reflux_models::{Defaults, ModelConfig, ModelFiles, Net, names};
 use reflux_runtime::{Device, MemoryMeter, Profile};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A model, ready to make pictures.
@@ -177,6 +178,24 @@ impl DiffusionPipeline {
         self.networks.peak(|net| request.needed(net))
     }
 
+    /// What decides how each picture of `request` looks, as its metadata will say it: prompt, seed, sizes, model, passes, device.
+    /// Nothing is loaded.
+    ///
+    /// # Errors
+    /// If the request is none for this model.
+    pub fn settings(&self, request: &Request) -> Result<Vec<BTreeMap<String, String>>, Error> {
+        let request = request.resolve(&self.defaults, self.config())?;
+        let maker = self.maker(None);
+        let of = |index: usize| maker.settings(&request.prompts[request.prompt_of(index)], index, &request);
+        Ok(request.pictures().map(of).collect())
+    }
+
+    /// What the metadata of pictures has in common.
+    fn maker(&self, peak_bytes: Option<u64>) -> Maker<'_> {
+        let (networks, model) = (&self.networks, self.name.clone());
+        Maker { networks, model, device_name: &self.device_name, peak_bytes }
+    }
+
     /// The networks, and the text encoders with their tokenizers.
     pub(super) fn into_parts(self) -> (Networks, Prompts) {
         (self.networks, self.prompts)
@@ -269,12 +288,7 @@ impl DiffusionPipeline {
         let pixels = decoder.step(0)?.remove(names::IMAGE).expect("the decoder's result");
         self.networks.check_finite(net, &format!("for picture {index}"), &pixels)?;
         self.meter.look();
-        let maker = Maker {
-            networks: &self.networks,
-            model: self.name.clone(),
-            device_name: &self.device_name,
-            peak_bytes: self.meter.peak(),
-        };
+        let maker = self.maker(self.meter.peak());
         let prompt = &request.prompts[request.prompt_of(index)];
         Ok(Image::from_tensor(&pixels, maker.metadata(prompt, index, request)))
     }

@@ -7,6 +7,7 @@ use super::resolved::Resolved;
 use super::source::SOURCES;
 use crate::VERSION;
 use serde_json::json;
+use std::collections::BTreeMap;
 
 /// Metadata that all pictures of a run share.
 pub(super) struct Maker<'a> {
@@ -17,6 +18,18 @@ pub(super) struct Maker<'a> {
 }
 
 impl Maker<'_> {
+    /// What of the metadata of picture `index` decides how it looks. The passes are those that are asked for, which is known before
+    /// they run.
+    pub fn settings(&self, prompt: &str, index: usize, request: &Resolved) -> BTreeMap<String, String> {
+        const MEASURED: [&str; 2] = [PARAMETERS, "memory"];
+        let all = self.metadata(prompt, index, request).into_iter();
+        let own = all.filter(|(key, _)| !MEASURED.contains(key));
+        let mut settings: BTreeMap<String, String> =
+            own.map(|(key, value)| (key.to_owned(), value)).collect();
+        settings.insert("passes".to_owned(), self.networks.passes().to_string());
+        settings
+    }
+
     /// The metadata of picture `index`: `parameters` for tools that read those, then each setting separately.
     pub fn metadata(&self, prompt: &str, index: usize, request: &Resolved) -> Vec<(&'static str, String)> {
         let mut settings = vec![

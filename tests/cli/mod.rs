@@ -5,6 +5,7 @@ mod doctor;
 mod from_pictures;
 mod generate;
 mod hostile;
+mod lists;
 mod lora;
 mod measuring;
 #[cfg(unix)]

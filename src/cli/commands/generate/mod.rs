@@ -1,5 +1,9 @@
 //! `reflux generate`
 
+mod jobs;
+mod list;
+mod manifest;
+
 use crate::cli::console::{print, say, say_all};
 use crate::cli::device::DeviceArg;
 use crate::cli::dtype::DTypeArg;
@@ -9,6 +13,7 @@ use crate::cli::heap::KeptHeap;
 use crate::cli::input::read_program;
 use crate::cli::memory::{MemoryArg, announce_peak};
 use crate::cli::number;
+use crate::cli::out_names::Named;
 use crate::cli::parts::PartArgs;
 use crate::cli::passes::{PassArgs, check_dump_dir, in_a_line};
 use crate::cli::pictures::Pictures;
@@ -20,6 +25,7 @@ use crate::cli::{by_op, latents};
 use crate::files::OutputFile;
 use crate::pipeline::{DiffusionPipeline, Event, OpenOptions, Report, Request, bundled_model};
 use crate::{Error, VERSION};
+use list::{Checked, List};
 use reflux_ir::HostTensor;
 use reflux_ir::pass::counted;
 use reflux_models::Net;
@@ -36,16 +42,32 @@ type Numbers = Vec<f32>;
 #[derive(clap::Args)]
 pub struct Args {
     /// What to draw; each prompt makes its own pictures
-    #[arg(required_unless_present = "from_png")]
+    #[arg(required_unless_present_any = ["from_png", "list"])]
     prompts: Vec<String>,
+    /// Draw the prompts of this file instead: one a line; or objects of JSON, one a line, with `prompt` and, as they differ, `seed`,
+    /// `steps`, `guidance`, `width`, `height`, `num_images`, `negative_prompt`, `true_cfg_scale` and `max_sequence_length`. Each line
+    /// draws its own noise from its seed, or else from --seed
+    #[arg(
+        id = "list", long = "prompts", value_name = "FILE",
+        conflicts_with_all = ["prompts", "from_png", "image_index", "init_latents", "save_latents", "preview", "profile", "dump_dir"]
+    )]
+    list: Option<PathBuf>,
+    /// With --prompts: where to write, line by line, which pictures are done and how they were made [default: manifest.jsonl beside
+    /// them]
+    #[arg(long, value_name = "FILE", requires = "list")]
+    manifest: Option<PathBuf>,
+    /// With --prompts: leave out the pictures that are there as the manifest says
+    #[arg(long, requires = "list")]
+    resume: bool,
     /// A model folder in diffusers layout, or the id of a model in the Hugging Face Hub's local cache, for example
     /// black-forest-labs/FLUX.1-dev [default: the bundled model]
     #[arg(long, value_name = "DIR|ID")]
     model: Option<PathBuf>,
     #[command(flatten)]
     parts: PartArgs,
-    /// Where to write the picture, a .png, .jpg or .webp (lossless); several are numbered NAME-0.png, NAME-1.png, … To a
-    /// device, a pipe or standard output (-) several pictures are written one after the other
+    /// Where to write the picture, a .png, .jpg or .webp (lossless); several are numbered NAME-0.png, NAME-1.png, …, unless the name
+    /// has {prompt}, {seed} or {index}. To a device, a pipe or standard output (-) several pictures are written one after the
+    /// other
     #[arg(long, short, value_name = "FILE", default_value = "out.png")]
     out: PathBuf,
     /// Make the picture of this .png again, as its text says: the one that Reflux writes, or else the `parameters` of the web
@@ -130,8 +152,9 @@ pub struct Args {
 impl Args {
     /// The input files.
     fn read(&self) -> Vec<&Path> {
-        let Self { model, program, init_latents, passes, parts, given, from_png, .. } = self;
-        let files = [model, program, init_latents, from_png].into_iter().flatten().map(PathBuf::as_path);
+        let Self { model, program, init_latents, passes, parts, given, from_png, list, .. } = self;
+        let files =
+            [model, program, init_latents, from_png, list].into_iter().flatten().map(PathBuf::as_path);
         files.chain(passes.read()).chain(parts.paths()).chain(given.paths()).collect()
     }
 }
@@ -161,45 +184,28 @@ pub fn generate(args: &Args) -> Result<(), Error> {
     let start = Instant::now();
     let repeated = args.from_png.as_deref().map(Repeated::open).transpose()?;
     let request = request(args, repeated.as_ref())?;
-    if request.negative_prompt.is_some() && request.true_cfg_scale.is_none_or(|scale| scale <= 1.0) {
-        let message =
-            "--negative-prompt has no effect unless --true-cfg-scale is above 1; try --true-cfg-scale 4";
-        return Err(Error::Usage(message.into()));
+    let read = args.read();
+    if let Some(file) = &args.list {
+        let Args { out, manifest, resume, json, .. } = args;
+        let manifest = manifest.as_deref();
+        return draw_list(
+            args,
+            &List { file, out, manifest, resume: *resume, json: *json, read: &read },
+            &request,
+        );
     }
-    let pictures = Pictures::named(&args.out, request.pictures()?)?;
+    refuse_unread_prompt(&request)?;
+    let pictures = Pictures::named(&args.out, &named(&request)?)?;
     let latents = args.save_latents.as_deref().map(OutputFile::binary).transpose()?;
     pictures.refuse_mixing(latents.as_ref(), args.json)?;
-    let read = args.read();
     pictures.refuse_inputs(&read)?;
     let previews =
         args.preview.map(|_| Previews::beside(&args.out, pictures.are_streamed(), args.json, &read));
     let previews = previews.transpose()?;
     latents.as_ref().map_or(Ok(()), |latents| latents.refuse_inputs(read.iter().copied()))?;
     check_dump_dir(args.dump_dir.as_deref())?;
-    let program = args.program.as_deref().map(read_program).transpose()?.map(Arc::new);
-    let recorded = repeated.as_ref().map(|repeated| repeated.passes(args.passes.has_loras())).transpose()?;
-    let recipe = args.passes.recipe_over(recorded.flatten())?;
-    let asked_for_passes = recipe.is_some();
-    let model = match (&args.model, &repeated) {
-        (Some(model), _) => model.clone(),
-        (None, Some(repeated)) => repeated.model()?,
-        (None, None) => bundled_model()?,
-    };
-    let dtype = args.dtype.map(Into::into).or_else(|| repeated.as_ref()?.dtype());
-    let options = OpenOptions {
-        device: Some(args.device.into()),
-        dtype,
-        parts: args.parts.parts(),
-        passes: recipe.unwrap_or_default(),
-        program,
-        dump_dir: args.dump_dir.clone(),
-        memory: args.memory.into(),
-    };
-    let mut pipeline = DiffusionPipeline::open_with(model, options)?;
+    let (mut pipeline, asked_for_passes) = open(args, repeated.as_ref())?;
     let _heap = KeptHeap::on(pipeline.device());
-    if let Some(repeated) = &repeated {
-        repeated.compare(&pipeline);
-    }
     pipeline.set_profiling(args.profile);
     pictures.refuse_sizes(&request, pipeline.defaults())?;
     if pipeline.device().plans_memory() {
@@ -238,6 +244,65 @@ pub fn generate(args: &Args) -> Result<(), Error> {
     }
     say(sentence(made.files.len(), &made.report, total_seconds));
     Ok(())
+}
+
+/// The pipeline that is asked for, and whether passes are.
+fn open(args: &Args, repeated: Option<&Repeated>) -> Result<(DiffusionPipeline, bool), Error> {
+    let program = args.program.as_deref().map(read_program).transpose()?.map(Arc::new);
+    let recorded = repeated.map(|repeated| repeated.passes(args.passes.has_loras())).transpose()?;
+    let recipe = args.passes.recipe_over(recorded.flatten())?;
+    let asked_for_passes = recipe.is_some();
+    let model = match (&args.model, repeated) {
+        (Some(model), _) => model.clone(),
+        (None, Some(repeated)) => repeated.model()?,
+        (None, None) => bundled_model()?,
+    };
+    let dtype = args.dtype.map(Into::into).or_else(|| repeated?.dtype());
+    let options = OpenOptions {
+        device: Some(args.device.into()),
+        dtype,
+        parts: args.parts.parts(),
+        passes: recipe.unwrap_or_default(),
+        program,
+        dump_dir: args.dump_dir.clone(),
+        memory: args.memory.into(),
+    };
+    let pipeline = DiffusionPipeline::open_with(model, options)?;
+    if let Some(repeated) = repeated {
+        repeated.compare(&pipeline);
+    }
+    Ok((pipeline, asked_for_passes))
+}
+
+/// Draws the pictures of a list of prompts.
+fn draw_list(args: &Args, list: &List, common: &Request) -> Result<(), Error> {
+    let checked = Checked::read(list, common)?;
+    checked.requests().iter().try_for_each(refuse_unread_prompt)?;
+    let (mut pipeline, _) = open(args, None)?;
+    let _heap = KeptHeap::on(pipeline.device());
+    checked.draw(&mut pipeline)
+}
+
+fn refuse_unread_prompt(request: &Request) -> Result<(), Error> {
+    if request.negative_prompt.is_some() && request.true_cfg_scale.is_none_or(|scale| scale <= 1.0) {
+        let message =
+            "--negative-prompt has no effect unless --true-cfg-scale is above 1; try --true-cfg-scale 4";
+        return Err(Error::Usage(message.into()));
+    }
+    Ok(())
+}
+
+/// What the names of the pictures of `request` can have of them.
+fn named(request: &Request) -> Result<Vec<Named<'_>>, Error> {
+    let (count, images) = (request.pictures()?, request.num_images.unwrap_or(1));
+    let first = request.image_index.unwrap_or(0);
+    let of = |index: usize| Named {
+        // A picture beyond the requested ones is of the only prompt.
+        prompt: &request.prompts[(index / images).min(request.prompts.len() - 1)],
+        seed: request.seed,
+        index,
+    };
+    Ok((first..first + count).map(of).collect())
 }
 
 /// The outcome of a request.

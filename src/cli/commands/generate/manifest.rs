@@ -1,0 +1,146 @@
+//! The manifest of a list of pictures: which are done, and how each was made.
+
+use crate::Error;
+use crate::files::OutputFile;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+/// What decides how a picture looks, by the names of its metadata.
+pub type Settings = BTreeMap<String, String>;
+
+/// A line of the manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The picture, as `--out` names it.
+    pub file: PathBuf,
+    /// Of the file, in hexadecimal digits.
+    pub sha256: String,
+    #[serde(flatten)]
+    pub settings: Settings,
+}
+
+/// Objects of JSON, one a line, each written when its picture is.
+pub struct Manifest {
+    path: PathBuf,
+    lines: File,
+    known: HashMap<PathBuf, Entry>,
+}
+
+impl Manifest {
+    /// The manifest at `path`, where a new list begins, or an earlier one goes on if `resume` is set.
+    ///
+    /// # Errors
+    /// If it cannot be written; [`Error::Usage`] if there is one and nobody said to go on, or what is there is none.
+    pub fn open(path: &Path, resume: bool) -> Result<Self, Error> {
+        let failed = |error| Error::Write { path: path.to_owned(), error };
+        let mut output = OutputFile::at(path)?;
+        let usage = |why: &str| Error::Usage(format!("{}: {why}", path.display()));
+        if !output.is_file() {
+            return Err(usage("the manifest must be a file; name one with --manifest"));
+        }
+        let known = match std::fs::read_to_string(path) {
+            Ok(text) if !resume && !text.is_empty() => {
+                return Err(usage(
+                    "it says what an earlier run has made; add --resume to go on, or remove it to begin anew",
+                ));
+            }
+            Ok(text) => entries(&text).map_err(|why| usage(&why))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(Error::Read { path: path.to_owned(), error }),
+        };
+        // Without a last line that was cut off, to which the next one would be added.
+        output.write_text(&known.iter().map(line).collect::<String>())?;
+        let lines = OpenOptions::new().append(true).open(path).map_err(failed)?;
+        let known = known.into_iter().map(|entry| (entry.file.clone(), entry)).collect();
+        Ok(Self { path: path.to_owned(), lines, known })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether `file` is there as it was made with `settings`.
+    pub fn has(&self, file: &Path, settings: &Settings) -> bool {
+        let entry = self.known.get(file).filter(|entry| entry.settings == *settings);
+        entry.is_some_and(|entry| std::fs::read(file).is_ok_and(|bytes| sha256(&bytes) == entry.sha256))
+    }
+
+    /// Adds a picture that has been written to `file`.
+    ///
+    /// # Errors
+    /// If the file cannot be read back, or the line cannot be written.
+    pub fn add(&mut self, file: &Path, settings: &Settings) -> Result<Entry, Error> {
+        let bytes = std::fs::read(file).map_err(|error| Error::Read { path: file.to_owned(), error })?;
+        let entry = Entry { file: file.to_owned(), sha256: sha256(&bytes), settings: settings.clone() };
+        let written = self.lines.write_all(line(&entry).as_bytes()).and_then(|()| self.lines.sync_data());
+        written.map_err(|error| Error::Write { path: self.path.clone(), error })?;
+        Ok(entry)
+    }
+}
+
+/// An entry as a line.
+pub fn line(entry: &Entry) -> String {
+    let json = serde_json::to_string(entry).expect("an entry is plain data");
+    format!("{json}\n")
+}
+
+/// The entries of a manifest. What is behind the last line break was cut off.
+fn entries(text: &str) -> Result<Vec<Entry>, String> {
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let entry = |(index, line): (usize, &str)| {
+        serde_json::from_str(line).map_err(|error| {
+            let number = index + 1;
+            format!("line {number} is no line of a manifest ({error}); name another file with --manifest")
+        })
+    };
+    whole.lines().enumerate().map(entry).collect()
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |mut digits, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_cut_off_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, picture] = ["manifest.jsonl", "a.png"].map(|name| folder.path().join(name));
+        let settings = |seed: &str| Settings::from([("seed".to_owned(), seed.to_owned())]);
+        std::fs::write(&picture, "a picture").unwrap();
+        let mut manifest = Manifest::open(&path, false).unwrap();
+        assert!(!manifest.has(&picture, &settings("1")));
+        manifest.add(&picture, &settings("1")).unwrap();
+        drop(manifest);
+        let error = Manifest::open(&path, false).err().expect("there is one").to_string();
+        assert!(error.contains("add --resume"), "{error}");
+        let whole = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("{whole}{{\"file\": \"b.p")).unwrap();
+        let manifest = Manifest::open(&path, true).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), whole);
+        assert!(manifest.has(&picture, &settings("1")));
+        // Made with another seed, changed, or gone.
+        assert!(!manifest.has(&picture, &settings("2")));
+        std::fs::write(&picture, "another picture").unwrap();
+        assert!(!manifest.has(&picture, &settings("1")));
+        std::fs::remove_file(&picture).unwrap();
+        assert!(!manifest.has(&picture, &settings("1")));
+        // What is no manifest stays as it is.
+        std::fs::write(&path, "my notes\n").unwrap();
+        let error = Manifest::open(&path, true).err().expect("it is none").to_string();
+        assert!(error.contains("line 1 is no line of a manifest"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "my notes\n");
+    }
+}
