@@ -51,7 +51,7 @@ pub fn split(
     let names = Gated { gate: free("gate"), full: variant.clone(), reuse: free("reuse") };
     let shared = declare(program, &whole, reused, gate);
     let stages = [
-        (&first, computing_first(whole.clone(), reused, gate, &shared)?),
+        (&first, computing_first(whole.clone(), reused, &shared)?),
         (&names.gate, deciding(whole.clone(), reused, gate, &shared)?),
         (&names.full, going_on(whole.clone(), reused, gate, &shared)?),
         (&names.reuse, reusing(whole.clone(), reused, &shared)?),
@@ -80,21 +80,14 @@ pub fn split(
 
 /// Declares what is carried.
 fn declare(program: &mut Program, whole: &Graph, reused: &Reused, gate: Gate) -> Shared {
-    let own = |value: ValueId, program: &Program| {
-        let is_free =
-            |name: &Name| !program.is_shared(name) && whole.find(name).is_none_or(|known| known == value);
-        whole[value].name.first_free(is_free)
-    };
-    let carry = |program: &mut Program, name: Name, fact: &Fact| {
-        program
-            .carries
-            .push(Declaration { name: name.clone(), fact: Fact { rate: Rate::Latent, ..fact.clone() } });
-        name
-    };
     let mut passed = Vec::new();
     for value in boundary(whole, reused) {
-        let name = own(value, program);
-        passed.push((value, carry(program, name, &whole[value].fact)));
+        // It is read under the name that it has where it is made.
+        let is_free =
+            |name: &Name| !program.is_shared(name) && whole.find(name).is_none_or(|known| known == value);
+        let name = whole[value].name.first_free(is_free);
+        carry(program, &name, &whole[value].fact);
+        passed.push((value, name));
     }
     let Gauge { value, relative_to } = reused.gauge;
     let (fact, measured) = (&whole[value].fact, &whole[value].name);
@@ -102,18 +95,25 @@ fn declare(program: &mut Program, whole: &Graph, reused: &Reused, gate: Gate) ->
         Some(_) => program.free_name(&measured.suffixed("_added")),
         None => measured.clone(),
     };
+    // Where every step is compared with the one before, the probe itself carries on what it has measured.
+    if !gate.follows_every_step() {
+        carry(program, &now, fact);
+    }
     let last = program.free_name(&now.suffixed("_last"));
-    let is_passed_on = !gate.follows_every_step();
-    let now = if is_passed_on { carry(program, now, fact) } else { now };
-    let gauge = [now, carry(program, last, fact)];
+    carry(program, &last, fact);
     let end = &whole[reused.end];
     let change = program.free_name(&end.name.suffixed("_change"));
-    let change = carry(program, change, &end.fact);
-    let sum = gate.follows_every_step().then(|| {
-        let name = program.free_name(&"change_kept".into());
-        carry(program, name, &Fact::new(DType::F32, []))
-    });
-    Shared { passed, gauge, change, sum }
+    carry(program, &change, &end.fact);
+    let sum = gate.follows_every_step().then(|| program.free_name(&"change_kept".into()));
+    if let Some(sum) = &sum {
+        carry(program, sum, &Fact::new(DType::F32, []));
+    }
+    Shared { passed, gauge: [now, last], change, sum }
+}
+
+fn carry(program: &mut Program, name: &Name, fact: &Fact) {
+    let fact = Fact { rate: Rate::Latent, ..fact.clone() };
+    program.carries.push(Declaration { name: name.clone(), fact });
 }
 
 /// What the probe makes of the latents, and what is read after it: by what computes, or by what reuses.
@@ -167,12 +167,7 @@ fn change(patch: &mut Patch, end: ValueId, start: ValueId, name: &Name) -> Resul
 }
 
 /// The first step: all of it, keeping what later ones compare with and reuse.
-fn computing_first(
-    mut graph: Graph,
-    reused: &Reused,
-    gate: Gate,
-    shared: &Shared,
-) -> Result<Graph, PassError> {
+fn computing_first(mut graph: Graph, reused: &Reused, shared: &Shared) -> Result<Graph, PassError> {
     let mut patch = Patch::new(&mut graph, RULE.name);
     patch.on_behalf_of([patch.graph()[reused.end].name.clone()]);
     let [now, last] = &shared.gauge;
@@ -180,7 +175,6 @@ fn computing_first(
     patch.output(last.clone(), measured);
     change(&mut patch, reused.end, reused.start, &shared.change)?;
     if let Some(sum) = &shared.sum {
-        debug_assert!(gate.follows_every_step(), "only then is there a sum");
         let zero = patch.add(Constant::of(0.0, DType::F32), &[], &"zero".into(), ModulePath::root())?;
         patch.output(sum.clone(), zero);
     }

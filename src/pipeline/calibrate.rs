@@ -6,7 +6,7 @@ use super::options::OpenOptions;
 use super::registry::registry;
 use super::report::Event;
 use super::request::Request;
-use crate::Error;
+use crate::{Error, VERSION};
 use reflux_ir::pass::Recipe;
 use reflux_ir::{DType, HostTensor, Name};
 use reflux_models::{ModelConfig, ModelFiles, names};
@@ -44,7 +44,7 @@ pub fn calibrate(
     let report = pipeline.generate_each(request, &mut watch, &mut |_| Ok(()))?;
     let values = meter.values(report.steps).map_err(usage)?;
     Ok(Calibration {
-        version: Calibration::version(),
+        version: VERSION.to_owned(),
         method: method.name.to_owned(),
         model: report.model,
         steps: report.steps,

@@ -1,7 +1,6 @@
 //! Files of what was measured on a checkpoint for a caching method: what they hold, and the pass `cache` as it is written with
 //! them, as passes do not read files.
 
-use crate::VERSION;
 use reflux_ir::pass::{Built, PassInfo};
 use reflux_passes::METHODS;
 use serde::de::Error as _;
@@ -27,13 +26,6 @@ pub struct Calibration {
     /// The measured option of the method, by its name.
     #[serde(flatten)]
     pub values: BTreeMap<String, Vec<f64>>,
-}
-
-impl Calibration {
-    /// This version of Reflux, for [`Calibration::version`].
-    pub fn version() -> String {
-        VERSION.to_owned()
-    }
 }
 
 /// The pass `cache`, whose measured options may also be files.
