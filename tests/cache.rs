@@ -41,7 +41,7 @@ fn attending(steps: usize) -> Program {
         &["%x : f32[1,4,2,8] latent"],
         "%a = attention %x, %x, %x {scale=1.0} : f32[1,4,2,8]
          %h = add %x, %a : f32[1,4,2,8]
-         %f = gelu %h : f32[1,4,2,8]
+         %f = linear %h, @w f32[8,8] : f32[1,4,2,8]
          %y = add %h, %f : f32[1,4,2,8]
          return %y",
     );
