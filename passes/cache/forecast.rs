@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// The series by differences of TaylorSeer (arXiv 2503.06923; diffusers, `hooks/taylorseer_cache.py`).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Taylor {
-    /// The order of the Taylor series: how many differences of computed values are used (0 to 3).
+    /// The order of the series: how many differences of computed values are used (0 to 3).
     pub order: usize,
 }
 
