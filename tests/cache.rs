@@ -521,7 +521,7 @@ fn products(program: &Program, variants: &[&str]) -> usize {
 fn nothing_is_computed_twice() {
     let (whole, _) = flux_dev_after("canonicalize,hoist,canonicalize");
     let all = products(&whole, &["full"]);
-    // Of the first block, the probe has the products those that the picture's stream needs, its attention among them, and the
+    // Of the first block, the probe has the products that the picture's stream needs, its attention among them, and the
     // embedding of the latents; the text's output projection and MLP come after it. The other probe has that embedding alone.
     for (method, in_probe) in [("fbcache", 11), ("teacache", 1)] {
         let (after, report) = flux_dev_after(&format!("canonicalize,hoist,canonicalize,cache({method}),dce"));
