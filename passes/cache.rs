@@ -1,7 +1,11 @@
 //! Reuse of results between steps.
 
+mod equations;
 mod forecast;
+mod gate;
+mod gated;
 mod mask;
+mod measured;
 mod method;
 mod options;
 mod predictor;
@@ -11,13 +15,17 @@ mod sites;
 mod split;
 
 pub use mask::StepMask;
+pub use measured::{Measured, polynomial_through};
 pub use method::{METHODS, Method};
 
+use gate::Gate;
+use gated::Reused;
 use reflux_ir::pass::{
     About, Answer, Built, Changed, Exactness, Mismatch, Pass, PassContext, PassError, Place, Property,
     RuleInfo, counted,
 };
 use reflux_ir::{Cost, Name, Program, Stage, ValueId, si};
+use schedule::Decided;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::Error as _;
@@ -89,12 +97,12 @@ impl Cache {
     }
 
     /// Which of the steps at `steps`, by index, compute.
-    fn mask(&self, steps: &[usize], cx: &PassContext) -> Result<StepMask, PassError> {
-        let mask = match &self.steps {
-            Some(given) => given.clone().checked(steps.len()),
-            None => self.method.schedule.mask(self.method.name, steps, cx.timesteps),
+    fn decided(&self, steps: &[usize], cx: &PassContext) -> Result<Decided<'_>, PassError> {
+        let decided = match &self.steps {
+            Some(given) => given.clone().checked(steps.len()).map(Decided::Before),
+            None => self.method.schedule.decided(self.method.name, steps, cx.timesteps),
         };
-        mask.map_err(PassError::Refused)
+        decided.map_err(PassError::Refused)
     }
 
     /// The variant that has values to reuse, and these; or why there is none.
@@ -119,6 +127,53 @@ impl Cache {
             [(variant, sites)] => Ok(((*variant).clone(), sites.clone())),
             _ => Err(format!("several variants have {site}, so it is unclear which to reuse")),
         }
+    }
+
+    /// Lets each of `steps`, which run `variant`, decide by `gate` whether it reuses the one of `sites`.
+    fn gate(
+        &self,
+        program: &mut Program,
+        variant: &Name,
+        sites: &[ValueId],
+        steps: &[usize],
+        gate: Gate,
+        cx: &mut PassContext,
+    ) -> Result<Changed, PassError> {
+        let graph = &program.variants[variant];
+        let Site { name: site, relative_to, .. } = self.method.site;
+        let &[end] = sites else {
+            let message = format!(
+                "the program has {} {site}, and one has to decide for all; name the steps that compute, as in steps=110…",
+                sites.len()
+            );
+            return Err(PassError::Refused(message));
+        };
+        let Some((start, gauge)) = relative_to(graph, end).zip(gate.gauge(graph, end)) else {
+            return self.nothing(format!(
+                "no block makes `%{}` of its stream by a product, so there is nothing to decide by",
+                graph[end].name
+            ));
+        };
+        let full = graph.total_cost();
+        let gated = gated::split(program, variant, steps, &Reused { end, start, gauge }, gate)?;
+        let cost = |name: &Name| program.variants[name].total_cost().flops;
+        let chosen = steps.len() - 1 - usize::from(gate.computes_last());
+        cx.report.note(format!(
+            "{chosen} of {} decide by {gate} whether they compute",
+            counted(steps.len(), "step")
+        ));
+        cx.report.note(format!(
+            "1 value reused at {site}, {}B carried",
+            si(program.carries.iter().map(|carry| carry.fact.bytes()).sum()),
+        ));
+        let probe = cost(&gated.gate);
+        cx.report.note(format!(
+            "a step that computes: {}FLOP; one that reuses: {}FLOP; a whole one: {}FLOP",
+            si(probe + cost(&gated.full)),
+            si(probe + cost(&gated.reuse)),
+            si(full.flops)
+        ));
+        Ok(Changed::Yes)
     }
 
     /// Says in the report what a step costs, and what is carried, where `variant` was split into one that computes, which
@@ -204,8 +259,12 @@ impl Pass for Cache {
         };
         let steps: Vec<usize> =
             (0..program.schedule.len()).filter(|&step| program.schedule[step] == variant).collect();
-        let mask = self.mask(&steps, cx)?;
-        if mask.all_compute() {
+        let decided = self.decided(&steps, cx)?;
+        let is_left = match &decided {
+            Decided::Before(mask) => !mask.all_compute(),
+            Decided::InEachStep(gate) => steps.len() > 1 + usize::from(gate.computes_last()),
+        };
+        if !is_left {
             return self.nothing(self.all_compute(steps.len()));
         }
         let graph = &program.variants[&variant];
@@ -214,6 +273,10 @@ impl Pass for Cache {
         if sites.is_empty() {
             return Ok(Changed::No);
         }
+        let mask = match decided {
+            Decided::Before(mask) => mask,
+            Decided::InEachStep(gate) => return self.gate(program, &variant, &sites, &steps, gate, cx),
+        };
         cx.report.replay_with(Self { steps: Some(mask.clone()), ..self.clone() }.options());
         if let Some(warning) = self.method.predictor.warning(self.method.name, mask.most_reused_in_a_row()) {
             cx.report.warn(warning);

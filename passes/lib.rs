@@ -28,7 +28,7 @@ pub mod pruna;
 mod quantize;
 mod tap;
 
-pub use cache::{Cache, METHODS, Method, StepMask};
+pub use cache::{Cache, METHODS, Measured, Method, StepMask, polynomial_through};
 pub use canonicalize::Canonicalize;
 pub use dce::Dce;
 pub use fuse::{Extraction, Fuse};

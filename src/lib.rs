@@ -33,8 +33,8 @@ mod pipeline;
 
 pub use error::Error;
 pub use pipeline::{
-    DiffusionPipeline, Event, Image, ImageFormat, LoraFiles, LoraSpec, Memory, OpenOptions, Picture,
-    Recorded, ReferenceSize, Report, Request, Source, StageTime, bundled_model, registry,
+    Calibration, DiffusionPipeline, Event, Image, ImageFormat, LoraFiles, LoraSpec, Memory, OpenOptions,
+    Picture, Recorded, ReferenceSize, Report, Request, Source, StageTime, bundled_model, calibrate, registry,
 };
 pub use reflux_models::Defaults;
 

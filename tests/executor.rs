@@ -107,6 +107,8 @@ fn ops_compute_what_they_say() {
             f32s([2], &[1.0, 1.007_812_5]).cast(DType::BF16),
         ),
         (vec![i32s([2, 3], &[1, 7, 7, 5, 5, 4])], "argmax %a : i32[2]", i32s([2], &[1, 0])),
+        (vec![a.clone()], "mean %a : f32[2]", f32s([2], &[1.5, 3.5])),
+        (vec![f32s([3], &[1.0, 2.0, 6.0]).cast(DType::BF16)], "mean %a : f32[]", f32s([], &[3.0])),
         (vec![a.clone(), i32s([], &[1])], "select %a, %b : f32[2]", f32s([2], &[3.0, 4.0])),
         (vec![a.clone(), i32s([2], &[1, 0])], "select %a, %b : f32[2]", f32s([2], &[2.0, 3.0])),
         (vec![ids.clone(), i32s([], &[0])], "select %a, %b : i32[]", i32s([], &[2])),

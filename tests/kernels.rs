@@ -164,6 +164,7 @@ fn steps_are_planned() {
                         "select",
                         "embedding",
                         "argmax",
+                        "mean",
                         "conv2d",
                         "group_norm",
                     ]

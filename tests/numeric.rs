@@ -444,6 +444,10 @@ fn fuse_goes_with_caches() {
         "cache(fora-paper)",
         "cache(taylorseer,order=2,steps=111011)",
         "cache(magcache,steps=110010)",
+        "cache(hicache,steps=111011)",
+        "cache(spectrum,steps=111010)",
+        "cache(fbcache,threshold=0.5)",
+        "cache(teacache)",
     ] {
         for quantize in ["", "quantize(int8dq),"] {
             let before = format!("canonicalize,hoist,canonicalize,{quantize}{cache},merge-linear");
@@ -523,11 +527,13 @@ fn steps_that_compute_are_exact() {
         for method in METHODS {
             let all_compute = match method.name {
                 "magcache" => "ratios=[1],retention_ratio=1",
+                "spectrum" => "spacing=1,growth=0",
+                "fbcache" | "teacache" => "steps=11111",
                 _ => "interval=1",
             };
             let (unchanged, report) =
                 optimize(program.clone(), &format!("cache({method},{all_compute},allow_nothing=true)"));
-            assert!(!report.passes[0].changed && unchanged == program, "{what}, {method} with interval 1");
+            assert!(!report.passes[0].changed && unchanged == program, "{what}, {method}, all compute");
             let (cached, _) = optimize(program.clone(), &format!("cache({method},steps=11010),dce"));
             let cached = run(&cached, weights.as_ref(), &inputs);
             for (step, computes) in [true, true, false, true, false].into_iter().enumerate() {

@@ -75,7 +75,14 @@ const FIXES: [&str; 4] = ["put `", "run `", "remove ", "allow_nothing=true"];
 fn every_pair_of_passes_works_or_is_refused() {
     let subject = Subject::new();
     let plain = subject.run(&subject.program);
-    let more = ["cache(pab)", "cache(fastercache)", "quantize(int8wo)", "quantize(int4wo)"];
+    let more = [
+        "cache(pab)",
+        "cache(fastercache)",
+        "cache(fbcache,threshold=0.2)",
+        "cache(teacache)",
+        "quantize(int8wo)",
+        "quantize(int4wo)",
+    ];
     let examples = PASSES.iter().map(|pass| if pass.name == "tap" { "tap(img.*)" } else { pass.example });
     let all: Vec<&str> = examples.chain(more).collect();
     let alone: HashMap<&str, (Results, Program)> = all

@@ -3,9 +3,9 @@
 
 use crate::common::cases::{cases, request};
 use crate::common::fixtures::{Fixture, assert_close, emoji, relative_l2, repo};
-use reflux::models::read_json;
-use reflux::passes::registry;
-use reflux::{DiffusionPipeline, OpenOptions, Request};
+use reflux::models::{ModelFiles, Parts, read_json};
+use reflux::passes::{Method, polynomial_through, registry};
+use reflux::{DiffusionPipeline, Event, OpenOptions, Request, calibrate};
 use reflux_ir::HostTensor;
 use reflux_ir::pass::{Pipeline, Recipe};
 use serde_json::Value;
@@ -110,6 +110,118 @@ fn magcache_is_diffusers() {
             let key = format!("{name}.{}.latents.step{}", case["i"], steps - 1);
             assert_close(&format!("magcache {key}"), &report.latents, &fixture.get(&key), 1e-5);
         }
+    }
+}
+
+/// Final latents, and the steps that computed, with `passes` on all cases.
+fn latents_and_computed(passes: &str) -> Vec<(HostTensor, Vec<usize>)> {
+    let mut pipeline = pipeline(passes);
+    let of_case = |case: &Value| {
+        let mut computed = Vec::new();
+        let mut watch = |event: Event| {
+            if let Event::Results { step, variant, .. } = event
+                && **variant != *"reuse"
+            {
+                computed.push(step);
+            }
+        };
+        let (_, report) = pipeline.generate_with(&request(case), &mut watch).unwrap();
+        (report.latents, computed)
+    };
+    cases().iter().map(of_case).collect()
+}
+
+/// Compares the results of a method that decides in each step, and which steps compute, with what is recorded under `key`.
+fn assert_decides(passes: &str, fixture: &Fixture, recorded: &Value, key: &str) {
+    for (i, (latents, computed)) in latents_and_computed(passes).into_iter().enumerate() {
+        let expected = recorded["computed"][key][i].as_array().unwrap();
+        let expected: Vec<_> = expected.iter().map(|step| step.as_u64().unwrap() as usize).collect();
+        assert_eq!(computed, expected, "{passes}, case {i}");
+        let expected = fixture.get(&format!("{key}.{i}.latents.step19"));
+        assert_close(&format!("{passes}, case {i}"), &latents, &expected, 1e-5);
+    }
+}
+
+/// In exactly the steps that diffusers computed.
+#[test]
+fn fbcache_is_diffusers() {
+    let fixture = Fixture::open("fbcache.safetensors");
+    let recorded: Value = read_json(&repo("tests/fixtures/fbcache.json")).unwrap();
+    for threshold in ["0.05", "0.2"] {
+        let passes = format!("cache(fbcache,threshold={threshold})");
+        assert_decides(&passes, &fixture, &recorded, &format!("threshold{threshold}"));
+    }
+}
+
+/// In exactly the steps that the published rule computes.
+#[test]
+fn teacache_is_its_authors() {
+    let fixture = Fixture::open("teacache.safetensors");
+    let recorded: Value = read_json(&repo("tests/fixtures/teacache.json")).unwrap();
+    for (key, setting) in recorded["settings"].as_object().unwrap() {
+        let polynomial = &recorded["polynomials"][setting["polynomial"].as_str().unwrap()];
+        let passes = format!("cache(teacache,threshold={},coefficients={polynomial})", setting["threshold"]);
+        assert_decides(&passes, &fixture, &recorded, key);
+    }
+}
+
+/// Quantized, merged, hoisted and fused programs decide as well: none of the passes after it computes the probe anew, and what
+/// they round away is less than the decisions' margins.
+#[test]
+fn other_passes_leave_decisions() {
+    let plain = latents_and_computed("cache(fbcache,threshold=0.2)");
+    let quantized = latents_and_computed("quantize(int8wo),cache(fbcache,threshold=0.2)");
+    for ((plain, computed), (quantized, of_codes)) in plain.iter().zip(&quantized) {
+        let apart = relative_l2(quantized, plain);
+        println!("{computed:?} {of_codes:?} {apart:.1e}");
+        assert!((2..20).contains(&of_codes.len()), "{of_codes:?}");
+        assert!((1e-5..0.2).contains(&apart), "{apart:e}");
+    }
+}
+
+/// `calibrate` measures what diffusers and TeaCache's authors do.
+#[test]
+fn calibration_is_theirs() {
+    let calibrated = |method: &str, prompts: &[Value], seed: u64| {
+        let prompts = prompts.iter().map(|case| case["prompt"].as_str().unwrap().to_owned()).collect();
+        let request = Request { prompts, seed, ..request(&cases()[0]) };
+        let files = ModelFiles::find(&emoji(), Parts::default()).unwrap();
+        let method = Method::named(method).unwrap();
+        calibrate(files, OpenOptions::default(), &method, &request, &mut |_| {}).unwrap()
+    };
+    let cases = cases();
+    let seed = cases[0]["seed"].as_u64().unwrap();
+    let measured = calibrated("magcache", &cases[..1], seed);
+    let recorded: Value = read_json(&repo("tests/fixtures/magcache.json")).unwrap();
+    for (step, (found, expected)) in
+        measured.values["ratios"].iter().zip(recorded["ratios"].as_array().unwrap()).enumerate()
+    {
+        let apart = (found - expected.as_f64().unwrap()).abs();
+        assert!(apart < 1e-5, "step {step}: {found} {expected}");
+    }
+    assert_eq!((measured.steps, measured.values["ratios"].len()), (20, 20));
+    // The recorded polynomial, of six digits, is that of the recorded samples.
+    let recorded: Value = read_json(&repo("tests/fixtures/teacache.json")).unwrap();
+    let numbers =
+        |list: &Value| list.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect::<Vec<_>>();
+    let samples: Vec<[f64; 2]> = recorded["samples"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|sample| numbers(sample).try_into().unwrap())
+        .collect();
+    let fitted = polynomial_through(&samples).unwrap();
+    for (found, expected) in fitted.iter().zip(numbers(&recorded["polynomials"]["fitted"])) {
+        assert!((found - expected).abs() < 1e-4 * expected.abs(), "{found} {expected}");
+    }
+    // Those of the first case are measured again.
+    let measured = calibrated("teacache", &cases[..1], seed);
+    let expected = polynomial_through(&samples[..19]).unwrap();
+    for x in [0.03, 0.05, 0.1, 0.25] {
+        let at =
+            |polynomial: &[f64]| polynomial.iter().fold(0.0, |value, coefficient| value * x + coefficient);
+        let (found, expected) = (at(&measured.values["coefficients"]), at(&expected));
+        assert!((found - expected).abs() < 1e-3 * expected.abs(), "at {x}: {found} {expected}");
     }
 }
 

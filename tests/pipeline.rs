@@ -112,7 +112,7 @@ fn prompts_are_encoded_some_at_a_time() {
         .generate_with(&all, &mut |event| match event {
             Event::Stage("encode with T5") => encoded += 1,
             Event::Step { .. } => at_steps.push(encoded),
-            Event::Stage(_) | Event::Preview { .. } => {}
+            Event::Stage(_) | Event::Results { .. } | Event::Preview { .. } => {}
         })
         .unwrap();
     assert_eq!((at_steps[0], at_steps[31], at_steps[32], at_steps[34]), (32, 32, 35, 35));

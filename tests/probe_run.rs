@@ -1,7 +1,7 @@
 //! Programs with probes that run: what is chosen, what that gives, and what is said where nothing can be chosen.
 
 #[allow(dead_code, reason = "probes need no fixtures")]
-use crate::common::fixtures::{assert_close, relative_l2};
+use crate::common::fixtures::{assert_close, emoji, relative_l2};
 use reflux_ir::pass::{Driver, Pipeline};
 use reflux_ir::{Fact, HostTensor, Name, Program, Stage, WeightData, WeightSource, text};
 use reflux_models::noise::TorchGenerator;
@@ -211,6 +211,29 @@ fn the_engine_plans_probes() {
         let foreign: Vec<_> = planned.foreign().map(|op| op.name.to_string()).collect();
         let sums: &[&str] = if program.is_probe(name) { &["changed", "last", "index"] } else { &[] };
         assert_eq!(foreign, sums, "{name}");
+    }
+}
+
+/// Of the caches that decide in each step, the engine runs all but the cast of the choice in kernels of its own.
+#[test]
+#[cfg(feature = "cuda")]
+fn the_engine_plans_caches_that_decide() {
+    use reflux_models::{ModelConfig, Sizes, flux1};
+    use reflux_runtime::backend::cuda::{Gpu, plan};
+    let sizes = Sizes { batch: 1, steps: 8, text_tokens: 32, height: 128, width: 128, reference: None };
+    let lowered = ModelConfig::read(&emoji()).unwrap();
+    let lowered = lowered.lower(&flux1::TRANSFORMER, &sizes, reflux_ir::DType::BF16).unwrap();
+    for cache in ["cache(fbcache)", "cache(teacache)"] {
+        let passes = format!("canonicalize,hoist,canonicalize,{cache},merge-linear,fuse,dce");
+        let pipeline = Pipeline::parse(&passes, &registry()).unwrap();
+        let (program, _) = Driver::default().run(lowered.clone(), &pipeline).unwrap();
+        assert_eq!(program.probes.len(), 1);
+        for (name, graph) in &program.variants {
+            let planned = plan(graph, Gpu { capability: (9, 0), processors: 132 });
+            let foreign: Vec<_> = planned.foreign().map(|op| op.name.to_string()).collect();
+            let choice: &[&str] = if program.is_probe(name) { &["choice"] } else { &[] };
+            assert_eq!(foreign, choice, "{cache}: {name}");
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Maker, pick};
 use reflux_ir::op::{
     Argmax, Attention, Cast, Concat, Conv2d, Dequantize, Embedding, GroupNorm, LayerNorm, Linear, Matmul,
-    MatmulCodes, Op, PositionIds, Quantize, Real, RelativeBuckets, Rescale, Reshape, RmsNorm, Rope,
+    MatmulCodes, Mean, Op, PositionIds, Quantize, Real, RelativeBuckets, Rescale, Reshape, RmsNorm, Rope,
     RopeTable, Select, Slice, TimestepEmbedding, Transpose, Upsample,
 };
 use reflux_ir::{DType, Fact, Granularity, Scales, Shape, ValueId};
@@ -169,6 +169,10 @@ impl Maker<'_> {
                 let shape = self.shape(rank);
                 let x = self.of(Fact::new(DType::I32, shape));
                 self.add(Argmax {}, &[x])
+            }
+            "mean" => {
+                let x = self.float(1..5);
+                self.add(Mean {}, &[x])
             }
             "quantize" => {
                 let x = self.float(1..5);

@@ -1,9 +1,12 @@
 //! The methods, each a constant: which steps, which values, and how these are predicted.
 
-use super::forecast::Taylor;
+use super::forecast::{Chebyshev, Hermite, Taylor};
+use super::gate::{Accumulated, FirstBlock};
 use super::predictor::{Extrapolate, Predictor};
-use super::schedule::{CacheSchedule, Magnitudes, Periodic, Refreshed, Windowed};
-use super::site::{ATTENTION, RESIDUAL_BLOCKS, RESIDUAL_STREAMS, RESIDUAL_UPDATES, Site};
+use super::schedule::{CacheSchedule, Magnitudes, Periodic, Refreshed, Widening, Windowed};
+use super::site::{
+    ATTENTION, LATER_BLOCKS, RESIDUAL_BLOCKS, RESIDUAL_ENDS, RESIDUAL_STREAMS, RESIDUAL_UPDATES, Site,
+};
 use reflux_ir::pass::{OptionInfo, options_of};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
@@ -71,10 +74,41 @@ pub static METHODS: &[Method] = &[
         predictor: Predictor::Taylor(Taylor { order: 1 }),
     },
     Method {
+        name: "hicache",
+        help: "HiCache (arXiv 2508.16984): TaylorSeer with scaled Hermite polynomials in place of powers.",
+        schedule: CacheSchedule::Refreshed(Refreshed::after(3)),
+        site: &ATTENTION,
+        predictor: Predictor::Hermite(Hermite { order: 2, scale: 0.5 }),
+    },
+    Method {
+        name: "spectrum",
+        help: "Spectrum (arXiv 2603.01623): forecasts what the last block makes of the picture by a curve through all that was \
+               computed, in ever rarer steps.",
+        schedule: CacheSchedule::Widening(Widening { initial_steps: 5, spacing: 2.0, growth: 0.75 }),
+        site: &RESIDUAL_ENDS,
+        predictor: Predictor::Chebyshev(Chebyshev { degree: 4, ridge: 0.1, blend: 0.5, history: 100 }),
+    },
+    Method {
         name: "magcache",
         help: "MagCache (arXiv 2506.09045; diffusers, `hooks/mag_cache.py`): reuses what all blocks together add, in steps that \
                magnitudes measured beforehand choose.",
         schedule: CacheSchedule::Magnitudes(Magnitudes::unmeasured()),
+        site: &RESIDUAL_STREAMS,
+        predictor: Predictor::Hold,
+    },
+    Method {
+        name: "fbcache",
+        help: "First-Block-Cache (ParaAttention; diffusers, `hooks/first_block_cache.py`): reuses what all blocks but the first add, \
+               in steps in which the first adds almost what it added before.",
+        schedule: CacheSchedule::FirstBlock(FirstBlock { threshold: 0.05 }),
+        site: &LATER_BLOCKS,
+        predictor: Predictor::Hold,
+    },
+    Method {
+        name: "teacache",
+        help: "TeaCache (arXiv 2411.19108; `TeaCache4FLUX`): reuses what all blocks together add, until what the first one reads \
+               has changed too much.",
+        schedule: CacheSchedule::Accumulated(Accumulated::of_flux_dev()),
         site: &RESIDUAL_STREAMS,
         predictor: Predictor::Hold,
     },
@@ -120,16 +154,27 @@ impl Method {
 /// the same for all.
 pub(super) fn all_options() -> Vec<OptionInfo> {
     let mut all: Vec<OptionInfo> = Vec::new();
-    for option in METHODS.iter().flat_map(Method::options) {
-        if all.iter().all(|known| known.name != option.name) {
-            all.push(option);
+    for method in METHODS {
+        for option in method.options() {
+            match all.iter_mut().find(|known| known.name == option.name) {
+                None => all.push(option),
+                Some(known) if known.doc.contains(&option.doc) => {}
+                Some(known) => known.doc += &format!("\nFor `{method}`: {}", option.doc),
+            }
         }
     }
     for option in all.iter_mut().filter(|option| option.default.is_none()) {
-        let default =
-            |method: &Method| Some(format!("{} for `{method}`", method.values().get(&option.name)?));
+        // An empty list stands for what has no default.
+        let default = |method: &Method| {
+            let values = method.values();
+            let value =
+                values.get(&option.name).filter(|value| value.as_array().is_none_or(|list| !list.is_empty()));
+            Some(format!("{} for `{method}`", value?))
+        };
         let defaults: Vec<_> = METHODS.iter().filter_map(default).collect();
-        option.doc += &format!("\nIf not given: {}.", defaults.join(", "));
+        if !defaults.is_empty() {
+            option.doc += &format!("\nIf not given: {}.", defaults.join(", "));
+        }
     }
     all
 }

@@ -2,8 +2,8 @@
 
 use reflux_ir::pass::{About, OptionInfo, options_of};
 use schemars::JsonSchema;
-use serde::Serialize;
 use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 /// Options as the fields of a struct. Their help is the doc comments; what a method's constant has for them holds where they
@@ -30,4 +30,18 @@ pub trait Options: Serialize + DeserializeOwned + JsonSchema {
         let options = About::of::<Self>().options.into_iter();
         options.map(|option| OptionInfo { is_required: false, ..option }).collect()
     }
+}
+
+/// The option `name` as a list of numbers, which pipelines give as text and configuration files as numbers.
+pub fn numbers<'de, D: Deserializer<'de>>(name: &str, deserializer: D) -> Result<Vec<f64>, D::Error> {
+    let refused = |given: &Value| {
+        D::Error::custom(format!("{name} must be a list of numbers, as in [1.0,1.2]; {given} is none"))
+    };
+    let given = Value::deserialize(deserializer)?;
+    let number = |item: &Value| match item {
+        Value::Number(number) => number.as_f64().ok_or_else(|| refused(item)),
+        Value::String(text) => text.trim().parse().map_err(|_| refused(item)),
+        other => Err(refused(other)),
+    };
+    given.as_array().ok_or_else(|| refused(&given))?.iter().map(number).collect()
 }

@@ -1,7 +1,7 @@
 //! What a step that reuses takes for the value it does not compute.
 
 use super::StepMask;
-use super::forecast::Taylor;
+use super::forecast::{Chebyshev, Hermite, Taylor};
 use super::options::Options;
 use reflux_ir::op::{Binary, Cast, Constant};
 use reflux_ir::pass::{OptionInfo, PassError};
@@ -19,6 +19,8 @@ pub enum Predictor {
     Hold,
     Extrapolate(Extrapolate),
     Taylor(Taylor),
+    Hermite(Hermite),
+    Chebyshev(Chebyshev),
 }
 
 /// What one step that reuses takes for a value.
@@ -54,6 +56,8 @@ impl Predictor {
             Self::Hold => Vec::new(),
             Self::Extrapolate(_) => Extrapolate::described(),
             Self::Taylor(_) => Taylor::described(),
+            Self::Hermite(_) => Hermite::described(),
+            Self::Chebyshev(_) => Chebyshev::described(),
         }
     }
 
@@ -63,12 +67,14 @@ impl Predictor {
             Self::Hold => Self::Hold,
             Self::Extrapolate(options) => Self::Extrapolate(options.overlaid(given)?),
             Self::Taylor(options) => Self::Taylor(options.overlaid(given)?),
+            Self::Hermite(options) => Self::Hermite(options.overlaid(given)?),
+            Self::Chebyshev(options) => Self::Chebyshev(options.overlaid(given)?),
         })
     }
 
     /// What each step of `mask` takes for a value, none where it computes.
     pub fn predictions(&self, mask: &StepMask) -> Vec<Option<Prediction>> {
-        let mut computed = Vec::new();
+        let (mut computed, steps) = (Vec::new(), mask.iter().count());
         let of_step = |(step, computes)| {
             if computes {
                 computed.push(step);
@@ -78,6 +84,8 @@ impl Predictor {
                 Self::Hold => Prediction::weighted(&[1.0]),
                 Self::Extrapolate(options) => Prediction::Extrapolated { weight: options.weight },
                 Self::Taylor(options) => Prediction::weighted(&options.weights(&computed, step)),
+                Self::Hermite(options) => Prediction::weighted(&options.weights(&computed, step)),
+                Self::Chebyshev(options) => Prediction::weighted(&options.weights(&computed, step, steps)),
             })
         };
         mask.iter().enumerate().map(of_step).collect()

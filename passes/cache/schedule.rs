@@ -1,10 +1,10 @@
 //! Rules by which steps compute or reuse.
 
+use super::gate::{Accumulated, FirstBlock, Gate};
 use super::mask::StepMask;
-use super::options::Options;
+use super::options::{Options, numbers};
 use reflux_ir::pass::OptionInfo;
 use schemars::JsonSchema;
-use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
@@ -16,6 +16,17 @@ pub enum CacheSchedule {
     Windowed(Windowed),
     Refreshed(Refreshed),
     Magnitudes(Magnitudes),
+    Widening(Widening),
+    FirstBlock(FirstBlock),
+    Accumulated(Accumulated),
+}
+
+/// When it is decided which steps compute.
+pub enum Decided<'m> {
+    /// Before the first of them.
+    Before(StepMask),
+    /// In each, by its own numbers.
+    InEachStep(Gate<'m>),
 }
 
 impl CacheSchedule {
@@ -26,6 +37,9 @@ impl CacheSchedule {
             Self::Windowed(_) => Windowed::described(),
             Self::Refreshed(_) => Refreshed::described(),
             Self::Magnitudes(_) => Magnitudes::described(),
+            Self::Widening(_) => Widening::described(),
+            Self::FirstBlock(_) => FirstBlock::described(),
+            Self::Accumulated(_) => Accumulated::described(),
         }
     }
 
@@ -36,27 +50,30 @@ impl CacheSchedule {
             Self::Windowed(options) => Self::Windowed(options.overlaid(given)?),
             Self::Refreshed(options) => Self::Refreshed(options.overlaid(given)?),
             Self::Magnitudes(options) => Self::Magnitudes(options.overlaid(given)?),
+            Self::Widening(options) => Self::Widening(options.overlaid(given)?),
+            Self::FirstBlock(options) => Self::FirstBlock(options.overlaid(given)?),
+            Self::Accumulated(options) => Self::Accumulated(options.overlaid(given)?),
         })
     }
 
     /// Which of the steps at `steps`, by index, compute, where steps have the times `timesteps` in 0…1000, if these are known.
     /// `method` is what the rule belongs to, for errors.
-    pub fn mask(&self, method: &str, steps: &[usize], timesteps: Option<&[f32]>) -> Result<StepMask, String> {
-        let rule = match self {
-            Self::Periodic(rule) => return Ok(rule.mask(steps.len())),
-            Self::Refreshed(rule) => return Ok(rule.mask(steps.len())),
-            Self::Magnitudes(rule) => return rule.mask(method, steps.len()),
-            Self::Windowed(rule) => rule,
+    pub fn decided(
+        &self,
+        method: &str,
+        steps: &[usize],
+        timesteps: Option<&[f32]>,
+    ) -> Result<Decided<'_>, String> {
+        let mask = match self {
+            Self::Periodic(rule) => rule.mask(steps.len()),
+            Self::Refreshed(rule) => rule.mask(steps.len()),
+            Self::Magnitudes(rule) => rule.mask(method, steps.len())?,
+            Self::Widening(rule) => rule.mask(steps.len()),
+            Self::Windowed(rule) => rule.at_times(method, steps, timesteps)?,
+            Self::FirstBlock(rule) => return Ok(Decided::InEachStep(Gate::FirstBlock(rule))),
+            Self::Accumulated(rule) => return Ok(Decided::InEachStep(Gate::Accumulated(rule))),
         };
-        let Some(times) = timesteps else {
-            let example = Periodic { interval: rule.interval, start_step: 2 }.mask(steps.len());
-            return Err(format!(
-                "{method} chooses steps by their timesteps, which are not known here; name the steps that compute, as in steps={example}"
-            ));
-        };
-        let times: Option<Vec<f32>> = steps.iter().map(|&step| times.get(step).copied()).collect();
-        let times = times.ok_or("there are more steps than timesteps")?;
-        Ok(rule.mask(&times))
+        Ok(Decided::Before(mask))
     }
 
     /// Why every step computes, where one does.
@@ -71,6 +88,12 @@ impl CacheSchedule {
             Self::Magnitudes(Magnitudes { threshold, retention_ratio, .. }) => format!(
                 "with threshold={threshold:?} and retention_ratio={retention_ratio:?} the ratios allow none"
             ),
+            Self::Widening(Widening { initial_steps, spacing, growth }) => format!(
+                "with initial_steps={initial_steps}, spacing={spacing:?} and growth={growth:?} there are too few steps"
+            ),
+            Self::FirstBlock(_) | Self::Accumulated(_) => {
+                "none is left to choose in, as the first has nothing to reuse".to_owned()
+            }
             Self::Windowed(Windowed { window: [low, high], .. }) => {
                 format!("too few of their timesteps lie in the window, between {low} and {high}")
             }
@@ -112,13 +135,26 @@ pub struct Refreshed {
     pub initial_steps: usize,
 }
 
+/// The first `initial_steps` compute, and of those that follow one of `spacing`, which grows with each that computes (Spectrum, its
+/// code's `flux_forward.py`).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Widening {
+    /// Compute this many steps at the start (1 to 10).
+    pub initial_steps: usize,
+    /// Compute one of this many steps after those, rounded down (1 to 10).
+    pub spacing: f64,
+    /// Add this to `spacing` after each step that computes (0 to 10).
+    pub growth: f64,
+}
+
 /// The first steps compute. Of the others, one reuses while the magnitude of what blocks add is expected to be near that of what
 /// is reused: the product of the ratios since the last computed step is summed up as its distance from 1 (diffusers,
 /// `MagCacheHeadHook`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Magnitudes {
     /// For each step, the mean over tokens of the magnitude of what all blocks add to the picture's stream, divided by that of the
-    /// step before, as measured on the checkpoint; the first is 1. For another number of steps, the nearest are taken.
+    /// step before, as measured on the checkpoint; the first is 1. For another number of steps, the nearest are taken. `magcache` needs
+    /// them, unless `steps` says which steps compute; `reflux calibrate` measures them.
     #[serde(deserialize_with = "ratios")]
     pub ratios: Vec<f64>,
     /// Reuse while the summed error is at most this (0 to 10).
@@ -129,18 +165,8 @@ pub struct Magnitudes {
     pub retention_ratio: f64,
 }
 
-/// A list of numbers, which pipelines give as text and configuration files as numbers.
 fn ratios<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
-    let refused = |given: &Value| {
-        D::Error::custom(format!("ratios must be a list of numbers, as in [1.0,1.2]; {given} is none"))
-    };
-    let given = Value::deserialize(deserializer)?;
-    let number = |item: &Value| match item {
-        Value::Number(number) => number.as_f64().ok_or_else(|| refused(item)),
-        Value::String(text) => text.trim().parse().map_err(|_| refused(item)),
-        other => Err(refused(other)),
-    };
-    given.as_array().ok_or_else(|| refused(&given))?.iter().map(number).collect()
+    numbers("ratios", deserializer)
 }
 
 const fn every_second() -> usize {
@@ -151,6 +177,13 @@ fn check_interval(interval: usize) -> Result<(), String> {
     match interval {
         1..=5 => Ok(()),
         _ => Err(format!("interval must be 1 to 5, not {interval}")),
+    }
+}
+
+fn check_initial(steps: usize) -> Result<(), String> {
+    match steps {
+        1..=10 => Ok(()),
+        _ => Err(format!("initial_steps must be 1 to 10, not {steps}")),
     }
 }
 
@@ -177,6 +210,25 @@ impl Refreshed {
         let Self { interval, initial_steps: initial } = *self;
         let computes =
             |step: usize| step < initial || (step + interval - initial - 1).is_multiple_of(interval);
+        StepMask((0..steps).map(computes).collect())
+    }
+}
+
+impl Widening {
+    fn mask(&self, steps: usize) -> StepMask {
+        let (mut spacing, mut reused) = (self.spacing, 0);
+        let computes = |step: usize| {
+            if step < self.initial_steps {
+                return true;
+            }
+            let computes = reused + 1 >= spacing as usize;
+            if computes {
+                // The code rounds too, so that sums of decimal fractions are what they are on paper.
+                spacing = ((spacing + self.growth) * 1000.0).round() / 1000.0;
+            }
+            reused = if computes { 0 } else { reused + 1 };
+            computes
+        };
         StepMask((0..steps).map(computes).collect())
     }
 }
@@ -225,6 +277,18 @@ impl Windowed {
         Self { interval: every_second(), window }
     }
 
+    /// The mask of the steps at `steps` of all, whose times are `timesteps`.
+    fn at_times(&self, method: &str, steps: &[usize], timesteps: Option<&[f32]>) -> Result<StepMask, String> {
+        let Some(times) = timesteps else {
+            let example = Periodic { interval: self.interval, start_step: 2 }.mask(steps.len());
+            return Err(format!(
+                "{method} chooses steps by their timesteps, which are not known here; name the steps that compute, as in steps={example}"
+            ));
+        };
+        let times: Option<Vec<f32>> = steps.iter().map(|&step| times.get(step).copied()).collect();
+        Ok(self.mask(&times.ok_or("there are more steps than timesteps")?))
+    }
+
     fn mask(&self, times: &[f32]) -> StepMask {
         let [low, high] = self.window;
         let is_within = |time: f32| (low as f32) < time && time < high as f32;
@@ -246,9 +310,22 @@ impl Options for Periodic {
 impl Options for Refreshed {
     fn check(&self) -> Result<(), String> {
         check_interval(self.interval)?;
-        match self.initial_steps {
-            1..=10 => Ok(()),
-            initial => Err(format!("initial_steps must be 1 to 10, not {initial}")),
+        check_initial(self.initial_steps)
+    }
+}
+
+impl Options for Widening {
+    fn check(&self) -> Result<(), String> {
+        check_initial(self.initial_steps)?;
+        let Self { spacing, growth, .. } = self;
+        match () {
+            () if !(1.0..=10.0).contains(spacing) => {
+                Err(format!("spacing must be between 1 and 10, not {spacing:?}"))
+            }
+            () if !(0.0..=10.0).contains(growth) => {
+                Err(format!("growth must be between 0 and 10, not {growth:?}"))
+            }
+            () => Ok(()),
         }
     }
 }

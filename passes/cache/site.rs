@@ -57,6 +57,26 @@ pub static RESIDUAL_STREAMS: Site = Site {
     ends: &[ONE_VARIANT],
 };
 
+/// What all blocks but the first together have made of a stream.
+pub static LATER_BLOCKS: Site = Site {
+    name: "residual streams after their first block",
+    is_a: "where the blocks of a stream, which is a chain of sums `x + f(x)`, end",
+    find: sites::streams_of_several_blocks,
+    relative_to: sites::first_block_end,
+    requires: &[ONE_VARIANT, UNFUSED, SEPARATE_LINEARS],
+    ends: &[ONE_VARIANT],
+};
+
+/// What all blocks together have made of a stream, whatever it was before.
+pub static RESIDUAL_ENDS: Site = Site {
+    name: "ends of residual streams",
+    is_a: "where the blocks of a stream, which is a chain of sums `x + f(x)`, end",
+    find: sites::stream_ends,
+    relative_to: |_, _| None,
+    requires: &[ONE_VARIANT, UNFUSED, SEPARATE_LINEARS],
+    ends: &[ONE_VARIANT],
+};
+
 /// The results of attention modules.
 pub static ATTENTION: Site = Site {
     name: "attention",

@@ -38,15 +38,63 @@ pub fn stream_ends(graph: &Graph) -> Vec<ValueId> {
     ends.into_iter().filter(|&end| stream_start(graph, end).is_some()).collect()
 }
 
-/// What the blocks that make `end` add to: back through the sums, and to that one of several streams in one tensor, such as those
-/// of the text and of the picture, of which `end` is.
+/// Where streams of several blocks end.
+pub fn streams_of_several_blocks(graph: &Graph) -> Vec<ValueId> {
+    let mut ends = stream_ends(graph);
+    ends.retain(|&end| first_block_end(graph, end).is_some());
+    ends
+}
+
+/// What the blocks that make `end` add to.
 pub fn stream_start(graph: &Graph, end: ValueId) -> Option<ValueId> {
+    stream_to(graph, end).map(|stream| stream.start)
+}
+
+/// Where the first block of the stream that ends at `end` closes its last residual: the sums of a block are in one module.
+pub fn first_block_end(graph: &Graph, end: ValueId) -> Option<ValueId> {
+    let Stream { sums, .. } = stream_to(graph, end)?;
+    let block = &graph[*sums.first()?].path;
+    let is_in_first = |sum: &&ValueId| !block.is_empty() && graph[**sum].path == *block;
+    let last = sums.iter().take_while(is_in_first).last().or(sums.first())?;
+    (*last != end && sums.last() != Some(last) && graph[*last].fact.same_type(&graph[end].fact))
+        .then_some(*last)
+}
+
+/// What the first product of the stream that ends at `end` reads of it: the stream's start as the first block has normalised and
+/// modulated it, in numbers, before these are quantized.
+pub fn first_input(graph: &Graph, end: ValueId) -> Option<ValueId> {
+    let first = *stream_to(graph, end)?.sums.first()?;
+    let Residual { stream, update, .. } =
+        residuals(graph).into_iter().find(|residual| residual.sum == first)?;
+    let made_of = Between::of(graph).made_of(update, stream);
+    let is_product = |id: &ValueId| made_of.contains(id) && graph[*id].op.kind() == OpKind::Contraction;
+    let product = graph.order().into_iter().find(is_product)?;
+    let is_of_stream = |operand: &ValueId| *operand == stream || made_of.contains(operand);
+    let operand = graph.operands(product).into_iter().find(is_of_stream)?;
+    std::iter::successors(Some(operand), |&id| graph.operands(id).first().copied())
+        .take_while(is_of_stream)
+        .find(|&id| graph[id].fact.dtype.is_float() && !graph[id].fact.is_quantized())
+}
+
+/// A chain of residuals.
+struct Stream {
+    start: ValueId,
+    /// First block first.
+    sums: Vec<ValueId>,
+}
+
+/// The stream that ends at `end`: back through the sums, and to that one of several streams in one tensor, such as those of the
+/// text and of the picture, of which `end` is.
+fn stream_to(graph: &Graph, end: ValueId) -> Option<Stream> {
     let streams: HashMap<_, _> = residuals(graph).into_iter().map(|sum| (sum.sum, sum.stream)).collect();
     let from_front = |axis: i64| axis.rem_euclid(graph[end].fact.shape.len() as i64);
-    let (mut value, mut part) = (end, None);
+    let (mut value, mut part, mut sums) = (end, None, Vec::new());
     loop {
         value = match (&graph[value].op, part.clone()) {
-            _ if streams.contains_key(&value) => streams[&value],
+            _ if streams.contains_key(&value) => {
+                sums.push(value);
+                streams[&value]
+            }
             (Op::Slice(slice), None) => {
                 part = Some((from_front(slice.axis), slice.start..slice.end));
                 graph.operands(value)[0]
@@ -68,7 +116,9 @@ pub fn stream_start(graph: &Graph, end: ValueId) -> Option<ValueId> {
             (_, None) => break,
         };
     }
-    (value != end && graph[value].fact.same_type(&graph[end].fact)).then_some(value)
+    sums.reverse();
+    let is_stream = value != end && graph[value].fact.same_type(&graph[end].fact);
+    is_stream.then_some(Stream { start: value, sums })
 }
 
 /// What every block adds to its residual: of `x + gate · u`, `u` where the gate is made without `x`, and of `x + u` all of

@@ -26,7 +26,7 @@ impl Progress {
                 }
                 self.bar.set_position((image * steps + step + 1) as u64);
             }
-            Event::Preview { .. } => {}
+            Event::Results { .. } | Event::Preview { .. } => {}
         }
     }
 

@@ -8,7 +8,6 @@ use crate::Error;
 use reflux_ir::HostTensor;
 use reflux_models::scheduler::Schedule;
 use reflux_models::{Sizes, names};
-use reflux_runtime::Execute;
 use std::borrow::Cow;
 
 /// Takes what picture `image` is drawn from to its packed latents `[1, tokens, channels]`.
@@ -40,7 +39,11 @@ pub(super) fn denoise<'c>(
     let mut sample = latents.to_f32();
     for step in 0..request.steps {
         let batch = HostTensor::from_f32(shape, &sample.repeat(sizes.batch));
-        let velocity = velocity(denoiser, step, &batch)?;
+        denoiser.bind(names::LATENTS, &batch)?;
+        let results = denoiser.step(step)?;
+        let ran = denoiser.ran().expect("a step has just run");
+        record.results(image - request.pictures().start, step, ran, &results);
+        let velocity = results[names::VELOCITY].to_f32();
         let velocity = match request.negative() {
             Some(_) => guide(&velocity, request.true_cfg_scale),
             None => velocity,
@@ -83,12 +86,6 @@ fn fixed_inputs<'c>(
         inputs.push((names::GUIDANCE, Cow::Owned(HostTensor::from_f32([batch], &guidance))));
     }
     inputs
-}
-
-/// The velocity of `latents` at a step.
-fn velocity(denoiser: &mut dyn Execute, step: usize, latents: &HostTensor) -> Result<Vec<f32>, Error> {
-    denoiser.bind(names::LATENTS, latents)?;
-    Ok(denoiser.step(step)?.remove(names::VELOCITY).expect("the denoiser's result").to_f32())
 }
 
 /// Classifier-free guidance over a batch of (positive, negative): `negative + scale · (positive − negative)`.

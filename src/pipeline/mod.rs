@@ -3,6 +3,7 @@
 //! [`DiffusionPipeline`] says what flows where; [`Networks`](networks::Networks) has the networks that it flows through ready
 //! when they are needed; what a model is, its [`Family`](reflux_models::Family) says.
 
+mod calibrate;
 mod defaults;
 mod denoise;
 mod diffusion;
@@ -11,6 +12,7 @@ mod image_format;
 mod initial;
 mod levels;
 mod lora;
+mod measured;
 mod memory;
 mod metadata;
 mod networks;
@@ -21,6 +23,7 @@ mod prompt;
 mod read_image;
 mod recorded;
 mod reference;
+mod registry;
 mod replay;
 mod report;
 mod request;
@@ -29,18 +32,21 @@ mod resolved;
 mod source;
 mod text;
 
+pub use calibrate::calibrate;
 pub use defaults::bundled_model;
 pub(crate) use defaults::{lossless, settle};
 pub use diffusion::DiffusionPipeline;
 pub use image::Image;
 pub use image_format::ImageFormat;
 pub(crate) use lora::FittedLoras;
-pub use lora::{LoraFiles, LoraSpec, registry};
+pub use lora::{LoraFiles, LoraSpec};
+pub use measured::Calibration;
 pub use memory::Memory;
 pub(crate) use memory::{check_fits, smaller};
 pub(crate) use networks::open_weights;
 pub use options::OpenOptions;
 pub use recorded::Recorded;
+pub use registry::registry;
 pub(crate) use replay::Replay;
 pub use report::{Event, Picture, Report, StageTime};
 pub use request::{ReferenceSize, Request};

@@ -2,18 +2,22 @@
 
 use super::Image;
 use reflux_ir::pass::PassReport;
-use reflux_ir::{DType, HostTensor};
+use reflux_ir::{DType, HostTensor, Name};
 use reflux_runtime::Device;
 use serde::Serialize;
+use std::collections::HashMap;
 use std::time::Instant;
 
 /// An event of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event<'a> {
     /// A stage began.
     Stage(&'a str),
     /// A denoising step of a picture is done; both counted from 0.
     Step { image: usize, images: usize, step: usize, steps: usize },
+    /// What the transformer has given in a step of a picture, both counted from 0: the velocity, and what else its program
+    /// returns. It has run this variant, which a probe may have chosen.
+    Results { image: usize, step: usize, variant: &'a Name, results: &'a HashMap<Name, HostTensor> },
     /// What a picture is going to be, small, after a step, as far as that can be told; both counted from 0.
     Preview { image: usize, step: usize, steps: usize, picture: &'a Image },
 }
@@ -84,6 +88,16 @@ impl<'o> Record<'o> {
 
     pub fn step(&mut self, image: usize, images: usize, step: usize, steps: usize) {
         (self.observe)(Event::Step { image, images, step, steps });
+    }
+
+    pub fn results(
+        &mut self,
+        image: usize,
+        step: usize,
+        variant: &Name,
+        results: &HashMap<Name, HostTensor>,
+    ) {
+        (self.observe)(Event::Results { image, step, variant, results });
     }
 
     pub fn preview(&mut self, image: usize, step: usize, steps: usize, picture: &Image) {

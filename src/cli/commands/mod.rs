@@ -2,6 +2,7 @@
 
 mod bench;
 mod bisect;
+mod calibrate;
 mod doctor;
 mod generate;
 mod ir;
@@ -36,6 +37,8 @@ enum Command {
     Bisect(bisect::Args),
     /// List the passes, explain one, or say why a rule does or does not apply at a value
     Passes(passes::Args),
+    /// Measure what a caching method needs to know of a model
+    Calibrate(calibrate::Args),
     /// Say what a LoRA is, and what of a model it changes
     Lora(lora::Args),
     /// Execute a program given as IR text
@@ -55,6 +58,7 @@ impl Cli {
             Command::Opt(args) => opt::opt(args),
             Command::Bisect(args) => bisect::bisect(args),
             Command::Passes(args) => passes::passes(args),
+            Command::Calibrate(args) => calibrate::calibrate(args),
             Command::Lora(args) => lora::lora(args),
             Command::Run(args) => run::run(args),
             Command::Bench(args) => bench::bench(args),

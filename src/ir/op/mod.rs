@@ -23,6 +23,7 @@ mod layer_norm;
 mod linear;
 mod matmul;
 mod matmul_codes;
+mod mean;
 mod operator;
 mod position_ids;
 mod quantize;
@@ -60,6 +61,7 @@ pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use matmul::Matmul;
 pub use matmul_codes::MatmulCodes;
+pub use mean::Mean;
 pub use operator::{InferError, Operator, axis_index};
 pub use position_ids::PositionIds;
 pub use quantize::Quantize;
@@ -184,7 +186,7 @@ operators! {
     // quantized values
     Quantize, Dequantize, MatmulCodes, Rescale,
     // normalisation
-    LayerNorm, RmsNorm, GroupNorm,
+    LayerNorm, RmsNorm, GroupNorm, Mean,
     // positions and look-ups
     TimestepEmbedding, RopeTable, Rope, Embedding, Argmax, Select,
     // unchanged data under another shape, or moved

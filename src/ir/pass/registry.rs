@@ -50,10 +50,12 @@ impl Registry {
         Self { passes: passes.to_vec() }
     }
 
-    /// The same registry with another pass; one of the same name is replaced.
+    /// The same registry with another pass, in the place of the one of that name if there is one.
     pub fn with(mut self, pass: PassInfo) -> Self {
-        self.passes.retain(|known| known.name != pass.name);
-        self.passes.push(pass);
+        match self.passes.iter_mut().find(|known| known.name == pass.name) {
+            Some(known) => *known = pass,
+            None => self.passes.push(pass),
+        }
         self
     }
 

@@ -3,7 +3,7 @@
 mod pass;
 mod spec;
 
-pub use pass::{LoraFiles, registry};
+pub use pass::{LORA, LoraFiles};
 pub use spec::LoraSpec;
 
 use crate::Error;

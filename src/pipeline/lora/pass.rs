@@ -3,7 +3,7 @@
 use super::spec::LoraSpec;
 use reflux_ir::Program;
 use reflux_ir::pass::{
-    About, Built, Changed, Exactness, Pass, PassContext, PassError, PassInfo, Property, Registry, options_of,
+    About, Built, Changed, Exactness, Pass, PassContext, PassError, PassInfo, Property, options_of,
 };
 use reflux_passes::LoraMode;
 use schemars::JsonSchema;
@@ -38,7 +38,7 @@ pub struct LoraFiles {
 }
 
 /// The pass in the registry.
-const LORA: PassInfo = PassInfo {
+pub const LORA: PassInfo = PassInfo {
     name: NAME,
     summary: "apply LoRAs, merged into weights or beside products",
     positional: None,
@@ -49,11 +49,6 @@ const LORA: PassInfo = PassInfo {
 
 /// What the pass is called.
 pub const NAME: &str = "lora";
-
-/// Every pass that pipelines can name: those of `reflux-passes`, and the one that reads files.
-pub fn registry() -> Registry {
-    reflux_passes::registry().with(LORA)
-}
 
 impl LoraFiles {
     /// What the pass is called.

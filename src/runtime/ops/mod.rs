@@ -112,6 +112,7 @@ pub fn composed_op<B: BurnBackend>(
         Op::GroupNorm(op) => {
             norm::group_norm::<B>(op, next().float(device), next().float(device), next().float(device))
         }
+        Op::Mean(_) => norm::mean::<B>(next().float(device), fact),
         Op::Embedding(_) => {
             let ids = next();
             data::check_entries(&ids, &inputs[0], "embedding", &inputs[1], 0)?;

@@ -1,12 +1,12 @@
-//! Normalisations, in f32.
+//! Normalisations and means, in f32.
 
 use super::{extents, in_f32, with_rank};
 use crate::backend::BurnBackend;
-use crate::value::float_dtype;
+use crate::value::{burn_shape, float_dtype};
 use burn::tensor::Shape;
 use burn::tensor::ops::FloatTensor;
-use reflux_ir::DType;
 use reflux_ir::op::{GroupNorm, LayerNorm, RmsNorm};
+use reflux_ir::{DType, Fact};
 
 /// See [`LayerNorm`]; the affine parameters apply in f32 too.
 pub fn layer_norm<B: BurnBackend>(
@@ -56,6 +56,13 @@ pub fn group_norm<B: BurnBackend>(
         let bias = B::float_reshape(bias, Shape::from(parameter));
         scale_shift::<B>(y, weight, bias)
     })
+}
+
+/// See [`reflux_ir::op::Mean`]; the result is of type `fact`.
+pub fn mean<B: BurnBackend>(x: FloatTensor<B>, fact: &Fact) -> FloatTensor<B> {
+    let last = extents::<B>(&x).len() - 1;
+    let x = B::float_cast(x, float_dtype(DType::F32));
+    B::float_reshape(B::float_mean_dim(x, last), burn_shape(&fact.shape))
 }
 
 /// `(x - mean) / √(var + eps)` over the last axis.

@@ -1,6 +1,6 @@
-//! Lookups: rows of tables by index, and argmax.
+//! What is one number of a row, and rows by number: argmax, means, and lookups in tables.
 
-use crate::backend::cuda::source::{Kernel, PRELUDE};
+use crate::backend::cuda::source::{Kernel, PRELUDE, c_type};
 use crate::backend::cuda::unsupported::Unsupported;
 use crate::backend::cuda::view::{Pointer, View};
 use reflux_ir::DType;
@@ -44,6 +44,30 @@ pub(super) fn argmax(x: &View, to: &View) -> Result<Kernel, Unsupported> {
         text: format!("{PRELUDE}#define COLUMNS {columns}\n{}", include_str!("../kernels/argmax.cuh")),
         grid: [to.shape.iter().product::<usize>() as u32, 1, 1],
         block: 32,
+        shared: 0,
+        maps: Vec::new(),
+        pointers: [x, to].map(Pointer::to).to_vec(),
+    })
+}
+
+/// A kernel that writes to `to` the mean of each row of `x`.
+pub(super) fn mean(x: &View, to: &View) -> Result<Kernel, Unsupported> {
+    const THREADS: u32 = 256;
+    let columns = x.shape.last().copied().unwrap_or(1);
+    if !x.dtype.is_float() || !x.is_contiguous() || !to.is_contiguous() {
+        return Err(Unsupported(
+            "mean has a kernel for rows of numbers that lie one after the other only".into(),
+        ));
+    }
+    let constants = format!(
+        "#define ELEMENT {}\n#define COLUMNS {columns}\n#define THREADS {THREADS}\n",
+        c_type(x.dtype)
+    );
+    Ok(Kernel {
+        name: "mean".into(),
+        text: format!("{PRELUDE}{constants}{}", include_str!("../kernels/mean.cuh")),
+        grid: [to.shape.iter().product::<usize>() as u32, 1, 1],
+        block: THREADS,
         shared: 0,
         maps: Vec::new(),
         pointers: [x, to].map(Pointer::to).to_vec(),

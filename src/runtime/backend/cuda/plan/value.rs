@@ -78,6 +78,12 @@ impl Planner<'_> {
                 self.push(id, lookup::argmax(&x, &to)?);
                 to.into()
             }
+            Op::Mean(_) => {
+                let x = self.data(operands[0])?;
+                let to = self.room(&fact.shape, fact.dtype);
+                self.push(id, lookup::mean(&x, &to)?);
+                to.into()
+            }
             Op::Rowwise(Rowwise { body, .. }) => self.formula(id, body, &operands, &fact)?,
             Op::Gemm(gemm) => self.gemm(id, gemm, &operands, &fact)?,
             Op::Attention(attention) => {
