@@ -31,8 +31,8 @@ pub fn calibrate(
     let smallest =
         config.lower(config.family().denoiser(), &config.family().geometry.smallest(), DType::F32)?;
     let measured = method.measured(&smallest).map_err(usage)?;
-    let tap = format!("tap(values=[{}])", tapped(&measured).join(","));
-    let passes = Recipe::parse(&tap, &registry())?;
+    let taps: Vec<String> = tapped(&measured).iter().map(|value| format!("tap({value})")).collect();
+    let passes = Recipe::parse(&taps.join(","), &registry())?;
     let mut pipeline = DiffusionPipeline::open_files(files, OpenOptions { passes, ..options })?;
     let mut meter = Meter::new(measured);
     let mut watch = |event: Event| {

@@ -194,6 +194,10 @@ pub fn generate(args: &Args) -> Result<(), Error> {
             &request,
         );
     }
+    // clap does not require what conflicts with something that is given.
+    if args.resume || args.manifest.is_some() {
+        return Err(Error::Usage("--resume and --manifest go with --prompts FILE".into()));
+    }
     refuse_unread_prompt(&request)?;
     let pictures = Pictures::named(&args.out, &named(&request)?)?;
     let latents = args.save_latents.as_deref().map(OutputFile::binary).transpose()?;
