@@ -99,7 +99,8 @@ impl From<WeightRows<'_>> for WeightData {
         if !fact.is_quantized() {
             return HostTensor::new(fact.dtype, fact.shape.to_vec(), bytes).into();
         }
-        QuantizedTensor { fact, codes: bytes, scales: rows.scales().to_vec(), zeros: Vec::new() }.into()
+        let (scales, zeros) = (rows.scales().to_vec(), rows.zeros().to_vec());
+        QuantizedTensor { fact, codes: bytes, scales, zeros }.into()
     }
 }
 

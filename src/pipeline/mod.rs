@@ -3,6 +3,8 @@
 //! [`DiffusionPipeline`] says what flows where; [`Networks`](networks::Networks) has the networks that it flows through ready
 //! when they are needed; what a model is, its [`Family`](reflux_models::Family) says.
 
+mod compile;
+mod compiled;
 mod defaults;
 mod denoise;
 mod diffusion;
@@ -29,6 +31,12 @@ mod resolved;
 mod source;
 mod text;
 
+pub use compile::{
+    CompileOptions, CompileReport, CompiledProgram, WeightsOfType, add_sizes, compile, is_compiled,
+    verify_compiled,
+};
+pub(crate) use compiled::Compiled;
+pub use compiled::CompiledError;
 pub use defaults::bundled_model;
 pub(crate) use defaults::{lossless, settle};
 pub use diffusion::DiffusionPipeline;

@@ -1,6 +1,7 @@
 //! The command line as a user meets it: bad input gets one clear message and exit code 1, and leaves nothing behind.
 
 mod advice;
+mod compile;
 mod doctor;
 mod from_pictures;
 mod generate;
