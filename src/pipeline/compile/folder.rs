@@ -8,11 +8,11 @@ use crate::pipeline::compiled::{
 };
 use crate::pipeline::networks::Networks;
 use crate::{Error, VERSION};
+use reflux_ir::Fact;
 use reflux_ir::files::NewFolder;
 use reflux_models::weights::{Shard, shards};
 use reflux_models::{ModelConfig, ModelFile, ModelFiles, Parts};
 use reflux_runtime::{RunError, read_weight};
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -155,8 +155,8 @@ impl NewModel<'_> {
         let failed = |error| Error::Write { path: shown.to_owned(), error };
         let file = File::create_new(path).map_err(failed)?;
         let mut out = Digesting::to(BufWriter::with_capacity(1 << 20, file));
-        let written =
-            shard.write(&mut out, |name, fact| Ok::<_, WriteError>(read_weight(&*source, name, fact)?));
+        let read = |name: &str, fact: &Fact| read_weight(&*source, name, fact).map_err(WriteError::Weight);
+        let written = shard.write(&mut out, read);
         written.map_err(|error| match error {
             WriteError::Weight(error) => error.into(),
             WriteError::File(error) => failed(error),
@@ -175,12 +175,6 @@ impl NewModel<'_> {
 enum WriteError {
     Weight(RunError),
     File(io::Error),
-}
-
-impl From<RunError> for WriteError {
-    fn from(error: RunError) -> Self {
-        Self::Weight(error)
-    }
 }
 
 impl From<io::Error> for WriteError {

@@ -23,7 +23,7 @@ pub struct Made {
 /// If passes fail.
 pub fn made(networks: &mut Networks, sizes: &[Sizes]) -> Result<Vec<Made>, Error> {
     let denoiser = networks.family().denoiser();
-    let make = |sizes: Sizes| {
+    let mut make = |sizes: Sizes| -> Result<Made, Error> {
         let tokens = networks.family().geometry.image_tokens(&sizes);
         let schedule = networks.config().schedule(&Levels::even(sizes.steps), tokens)?;
         networks.run_at(Some(&schedule));

@@ -104,9 +104,9 @@ impl Manifest {
         if manifest.digest() != manifest.sha256 {
             return Err(CompiledError::Changed { path }.into());
         }
-        let mut files = manifest.programs.iter().map(|entry| &entry.file);
-        let files = files.by_ref().chain(manifest.weights.iter().map(|entry| &entry.file));
-        match { files }.find(|file| Path::new(file).file_name() != Some(file.as_ref())) {
+        let programs = manifest.programs.iter().map(|entry| &entry.file);
+        let mut files = programs.chain(manifest.weights.iter().map(|entry| &entry.file));
+        match files.find(|file| Path::new(file).file_name() != Some(file.as_ref())) {
             Some(file) => Err(invalid(format!("`{file}` is outside its folder")).into()),
             None => Ok(manifest),
         }

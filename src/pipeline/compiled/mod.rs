@@ -8,7 +8,7 @@ mod sizes;
 
 pub(crate) use digest::{Digesting, of_bytes, of_file};
 pub use error::CompiledError;
-pub(crate) use manifest::{FOLDER, FORMAT, MANIFEST, Manifest, ProgramEntry, SizesEntry, WeightsEntry};
+pub(crate) use manifest::{FOLDER, FORMAT, MANIFEST, Manifest, ProgramEntry, WeightsEntry};
 pub(crate) use sizes::{described, file_name};
 
 use crate::Error;
@@ -20,7 +20,7 @@ use reflux_ir::text::{parse, parse_type};
 use reflux_ir::{DType, Fact, Machine, Program};
 use reflux_models::lora::{MERGED, base_of};
 use reflux_models::weights::{SavedWeights, read_as_stored};
-use reflux_models::{Defaults, ModelFiles, Role, Sizes};
+use reflux_models::{ConfigFile, Defaults, ModelFiles, Role, Sizes};
 use reflux_passes::{Adapters, Lora, LoraMode};
 use reflux_runtime::Device;
 use std::collections::BTreeMap;
@@ -65,9 +65,11 @@ impl Compiled {
         let mut programs = Vec::new();
         for entry in &manifest.programs {
             let path = folder.join(&entry.file);
-            let bytes = std::fs::read(&path).map_err(|error| unreadable(&path, error))?;
-            let text = String::from_utf8(bytes).ok().filter(|text| of_bytes(text.as_bytes()) == entry.sha256);
-            programs.push(text.ok_or(CompiledError::ChangedProgram { path })?);
+            std::fs::metadata(&path).map_err(|error| unreadable(&path, error))?;
+            let file = ConfigFile::open(&path)?;
+            let text = std::str::from_utf8(file.bytes()).ok();
+            let text = text.filter(|text| of_bytes(text.as_bytes()) == entry.sha256);
+            programs.push(text.ok_or(CompiledError::ChangedProgram { path })?.to_owned());
         }
         let mut paths = Vec::new();
         for entry in &manifest.weights {
@@ -195,8 +197,8 @@ impl Compiled {
 
     /// The defaults of requests for pictures that it can draw without any pass: its first sizes.
     pub fn defaults(&self, defaults: Defaults) -> Defaults {
-        let drawn = self.manifest.programs.iter().map(|entry| Sizes::from(entry.sizes));
-        match { drawn }.find(|sizes| sizes.batch == 1 && sizes.reference.is_none()) {
+        let mut drawn = self.manifest.programs.iter().map(|entry| Sizes::from(entry.sizes));
+        match drawn.find(|sizes| sizes.batch == 1 && sizes.reference.is_none()) {
             Some(Sizes { steps, text_tokens: max_sequence_length, height, width, .. }) => {
                 Defaults { steps, max_sequence_length, height, width, ..defaults }
             }
