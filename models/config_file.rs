@@ -42,6 +42,11 @@ impl ConfigFile {
         &self.path
     }
 
+    /// What it holds.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Its value.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use std::path::Path;
 
 /// The file of a model's folder that overrides its family's defaults.
-const FILE: &str = "reflux.json";
+pub(crate) const FILE: &str = "reflux.json";
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,6 +1,9 @@
 //! The files of a model.
 
+mod copies;
 mod single;
+
+pub use copies::ModelFile;
 
 use crate::config_file::ConfigFile;
 use crate::configs::{Configs, Described};
@@ -134,6 +137,11 @@ impl ModelFiles {
     /// Where the weights of `net` are.
     pub fn weights_path(&self, net: &Net) -> PathBuf {
         self.parts.get(net).map_or_else(|| self.folder.join(net.folder), Path::to_owned)
+    }
+
+    /// Whether the weights of `net` are given separately.
+    pub fn is_replaced(&self, net: &Net) -> bool {
+        self.parts.get(net).is_some()
     }
 
     /// The weights of `net`.

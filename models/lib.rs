@@ -47,7 +47,7 @@ pub use configs::Configs;
 pub use error::ModelError;
 pub use families::{FAMILIES, all_nets, nets};
 pub use family::{Condition, Defaults, Family, Model, TextEncoder};
-pub use files::{ModelFiles, Parts};
+pub use files::{ModelFile, ModelFiles, Parts};
 pub use first_bytes::Foreign;
 pub use geometry::{Geometry, Sizes};
 pub use net::{Net, Role};

@@ -1,3 +1,4 @@
+use crate::pipeline::CompiledError;
 use reflux_ir::pass::{ConfigError, DriverError, PipelineError, WhyError, counted};
 use reflux_ir::text::ParseError;
 use reflux_ir::words;
@@ -29,6 +30,8 @@ pub enum Error {
     Pipeline(#[from] PipelineError),
     #[error(transparent)]
     Why(#[from] WhyError),
+    #[error(transparent)]
+    Compiled(Box<CompiledError>),
     #[error("{}: {error}", path.display())]
     Config { path: PathBuf, error: ConfigError },
     #[error("{}: {error}", path.display())]
@@ -73,6 +76,12 @@ pub enum Error {
 impl From<DriverError> for Error {
     fn from(error: DriverError) -> Self {
         Self::Passes(Box::new(error))
+    }
+}
+
+impl From<CompiledError> for Error {
+    fn from(error: CompiledError) -> Self {
+        Self::Compiled(Box::new(error))
     }
 }
 

@@ -33,8 +33,10 @@ mod pipeline;
 
 pub use error::Error;
 pub use pipeline::{
-    Calibration, DiffusionPipeline, Event, Image, ImageFormat, LoraFiles, LoraSpec, Memory, OpenOptions,
-    Picture, Recorded, ReferenceSize, Report, Request, Source, StageTime, bundled_model, calibrate, registry,
+    Calibration, CompileOptions, CompileReport, CompiledError, CompiledProgram, DiffusionPipeline, Event,
+    Image, ImageFormat, LoraFiles, LoraSpec, Memory, OpenOptions, Picture, Recorded, ReferenceSize, Report,
+    Request, Source, StageTime, WeightsOfType, add_sizes, bundled_model, calibrate, compile, is_compiled,
+    registry, verify_compiled,
 };
 pub use reflux_models::Defaults;
 

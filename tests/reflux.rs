@@ -12,6 +12,7 @@ mod common {
 }
 
 mod cli;
+mod compiled;
 mod differential;
 mod docs;
 mod every_op;

@@ -156,7 +156,7 @@ impl WeightSource for LoraWeights {
             return Ok(self.merged(tensor, fact)?.into());
         }
         match self.own_rows(name, fact)? {
-            Some(rows) => Ok(rows.into()),
+            Some(rows) => Ok((&rows).into()),
             None => self.base.weight(name, fact),
         }
     }

@@ -11,6 +11,7 @@ mod ir_text;
 mod layouts;
 mod lora;
 mod noise;
+mod saved;
 mod scheduler;
 mod single_file;
 mod tokenizer;

@@ -1,6 +1,7 @@
 //! Errors in weights.
 
 use super::mismatch::WeightsMismatch;
+use super::saved::NotSaved;
 use crate::architecture::Architecture;
 use crate::first_bytes::Foreign;
 use crate::net::Net;
@@ -134,6 +135,10 @@ pub enum WeightsError {
         path.display()
     )]
     NoConfig { path: PathBuf, folder: String, why: String },
+
+    /// A weight of a compiled model in another type than a program reads.
+    #[error(transparent)]
+    NotSaved(Box<NotSaved>),
 
     /// Weights of another model.
     #[error(transparent)]

@@ -32,6 +32,11 @@ impl Index {
         }
     }
 
+    /// The file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     fn locate(&self, shard: &str) -> PathBuf {
         self.path.with_file_name(shard)
     }

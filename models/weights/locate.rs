@@ -13,6 +13,20 @@ pub(crate) struct Located {
     pub(super) index: Option<Index>,
 }
 
+impl Located {
+    /// The folder that they are in.
+    pub(crate) fn folder(&self) -> &Path {
+        let file = self.index.as_ref().map(Index::path).or(self.files.first().map(PathBuf::as_path));
+        file.and_then(Path::parent).unwrap_or(Path::new(""))
+    }
+
+    /// All of them, with the index.
+    pub(crate) fn into_files(self) -> Vec<PathBuf> {
+        let index = self.index.map(|index| index.path().to_owned());
+        self.files.into_iter().chain(index).collect()
+    }
+}
+
 /// The files that `path`, a file, an index or a folder, refers to.
 pub(crate) fn locate(path: &Path) -> Result<Located, WeightsError> {
     let file = match path.is_dir().then(|| folder::choose(path)).transpose()? {

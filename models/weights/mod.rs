@@ -21,15 +21,18 @@ mod mismatch;
 mod names;
 mod random;
 mod safetensors_file;
+mod saved;
 pub(crate) mod stored;
 mod unique;
 mod view;
 mod widen;
 
+pub use as_stored::read_as_stored;
 pub use error::WeightsError;
 pub use file::is_weights;
 pub use mismatch::WeightsMismatch;
 pub use random::RandomWeights;
+pub use saved::{NotSaved, SavedWeights, Shard, shards};
 pub use view::WeightView;
 
 use crate::architecture::Architecture;
@@ -136,18 +139,26 @@ impl Weights {
     /// The names of matrices that are zeros where they begin, in the middle and where they end: a download that was cut off can
     /// leave files of the right size like that.
     pub fn blank(&self) -> Vec<&str> {
-        const LOOKED_AT: usize = 256;
-        let is_blank = |stored: &&Stored| {
-            let bytes = self.files[stored.file].bytes();
-            stored.parts.iter().all(|part| {
-                let part = &bytes[part.clone()];
-                let size = part.len().min(LOOKED_AT);
-                let starts = [0, (part.len() - size) / 2, part.len() - size];
-                starts.iter().all(|&start| part[start..start + size].iter().all(|&byte| byte == 0))
-            })
-        };
+        let is_blank = |stored: &Stored| self.looked_at(stored).flatten().all(|&byte| byte == 0);
         let matrices = self.tensors.iter().filter(|(_, stored)| stored.shape.len() > 1);
         matrices.filter(|(_, stored)| is_blank(stored)).map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// Of every tensor the name, and some of its bytes as they are stored: by them two checkpoints of the same shapes can be told
+    /// apart without reading either.
+    pub fn samples(&self) -> impl Iterator<Item = (&str, Vec<&[u8]>)> {
+        self.tensors.iter().map(|(name, stored)| (name.as_str(), self.looked_at(stored).collect()))
+    }
+
+    /// The bytes of a tensor where each of its parts begins, in the middle and where it ends.
+    fn looked_at<'s>(&'s self, stored: &'s Stored) -> impl Iterator<Item = &'s [u8]> {
+        const LOOKED_AT: usize = 256;
+        let bytes = self.files[stored.file].bytes();
+        stored.parts.iter().flat_map(move |part| {
+            let part = &bytes[part.clone()];
+            let size = part.len().min(LOOKED_AT);
+            [0, (part.len() - size) / 2, part.len() - size].map(|start| &part[start..start + size])
+        })
     }
 
     /// The tensor `name`, in place.
@@ -278,7 +289,7 @@ fn unsound(format: BlockFormat, blocks: &[u8]) -> Option<usize> {
 
 impl WeightSource for Weights {
     fn weight(&self, name: &str, fact: &Fact) -> Result<WeightData, WeightError> {
-        Ok(self.get(name)?.rows_as(fact).into())
+        Ok((&self.get(name)?.rows_as(fact)).into())
     }
 
     fn rows(&self, name: &str, fact: &Fact) -> Result<Option<WeightRows<'_>>, WeightError> {

@@ -5,7 +5,7 @@ use super::dtype::DTypeArg;
 use super::number;
 use super::parts::PartArgs;
 use crate::Error;
-use crate::pipeline::{DiffusionPipeline, FittedLoras, OpenOptions};
+use crate::pipeline::{Compiled, DiffusionPipeline, FittedLoras, OpenOptions};
 use clap::builder::PossibleValuesParser;
 use reflux_ir::pass::Pipeline;
 use reflux_ir::{DType, Program};
@@ -14,7 +14,7 @@ use reflux_models::{Condition, Defaults, Family, ModelConfig, ModelFiles, Net, R
 use std::path::Path;
 
 /// The sizes to lower for.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 pub struct SizeArgs {
     /// Width in pixels [default: the model's]
     #[arg(long, value_parser = number::pixels, allow_negative_numbers = true)]
@@ -77,9 +77,19 @@ impl SizeArgs {
         }
     }
 
+    /// The dtype of `--dtype`.
+    pub fn dtype(&self) -> Option<DType> {
+        self.dtype.map(DType::from)
+    }
+
     /// The dtype of `--dtype`, else `default`.
     pub fn dtype_or(&self, default: DType) -> DType {
-        self.dtype.map_or(default, DType::from)
+        self.dtype().unwrap_or(default)
+    }
+
+    /// The same for pictures of this width and height.
+    pub fn of_size(&self, [width, height]: [usize; 2]) -> Self {
+        Self { width: Some(width), height: Some(height), ..self.clone() }
     }
 
     fn resolve(&self, defaults: &Defaults, family: &Family) -> Result<Sizes, Error> {
@@ -129,6 +139,8 @@ pub struct ModelArg {
     defaults: Defaults,
     /// Where it was found; a built-in configuration has no files.
     files: Option<ModelFiles>,
+    /// What of it is compiled.
+    compiled: Option<Compiled>,
 }
 
 impl ModelArg {
@@ -136,7 +148,7 @@ impl ModelArg {
     pub fn built_in(name: &str) -> Option<Self> {
         let config = ModelConfig::built_in(name)?;
         let defaults = config.defaults();
-        Some(Self { config, defaults, files: None })
+        Some(Self { config, defaults, files: None, compiled: None })
     }
 
     /// The model in a folder in diffusers layout, or in a file with all of its networks.
@@ -153,12 +165,38 @@ impl ModelArg {
     pub fn of(files: &ModelFiles) -> Result<Self, Error> {
         let config = ModelConfig::of(files)?;
         let defaults = Defaults::of(files.folder(), &*config)?;
-        Ok(Self { config, defaults, files: Some(files.clone()) })
+        let compiled = Compiled::open(files)?;
+        let defaults = match &compiled {
+            Some(compiled) => compiled.defaults(defaults),
+            None => defaults,
+        };
+        Ok(Self { config, defaults, files: Some(files.clone()), compiled })
     }
 
     /// Its configuration.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// Whether its denoiser is compiled.
+    pub fn is_compiled(&self) -> bool {
+        self.compiled.is_some()
+    }
+
+    /// What is compiled, if it is that of `net`.
+    pub fn compiled(&self, net: &Net) -> Option<&Compiled> {
+        self.compiled.as_ref().filter(|_| net.role == Role::Denoiser)
+    }
+
+    /// Refuses to run passes or look at programs before them where `net` has had them.
+    ///
+    /// # Errors
+    /// [`CompiledError::NoPasses`](crate::CompiledError::NoPasses).
+    pub fn refuse_compiled(&self, net: &Net) -> Result<(), Error> {
+        match self.compiled(net) {
+            Some(compiled) => Err(compiled.no_passes().into()),
+            None => Ok(()),
+        }
     }
 
     /// Its family.
@@ -195,6 +233,7 @@ impl ModelArg {
     /// The program of a network.
     pub fn lower(&self, net: &'static Net, args: &SizeArgs) -> Result<Program, Error> {
         args.refuse_unread(net, &self.config)?;
+        self.refuse_compiled(net)?;
         self.lower_in(net, &self.sizes(args)?, args.dtype_or(DType::BF16))
     }
 

@@ -1,8 +1,12 @@
-//! Outputs: files that are complete or absent, and devices, pipes and descriptors.
+//! Outputs: files and folders that are complete or absent, and devices, pipes and descriptors.
 //!
 //! An [`Destination`] may be a file to make or replace, a link to one, a device, a pipe, or a descriptor such as `/dev/stdout`. Only
 //! regular files are replaced, through a temporary file beside them that takes their name once it is complete; everything else
 //! is opened and written to.
+
+mod folder;
+
+pub use folder::NewFolder;
 
 use std::collections::BTreeSet;
 use std::fs::{File, Metadata, OpenOptions};
@@ -137,12 +141,15 @@ pub fn write_new(prefix: &str, suffix: &str, text: &str) -> io::Result<PathBuf> 
     file.keep()
 }
 
-/// Removes all temporary files and prevents new ones, before the process ends.
+/// Removes all temporary files and folders and prevents new ones, before the process ends.
 pub fn abandon_unfinished() {
     let mut unfinished = unfinished();
     for path in std::mem::take(&mut *unfinished) {
-        // An error here can no longer be reported.
-        let _ = std::fs::remove_file(path);
+        match path.is_dir() {
+            true => folder::remove(&path),
+            // An error here can no longer be reported.
+            false => drop(std::fs::remove_file(path)),
+        }
     }
     std::mem::forget(unfinished);
 }
@@ -270,7 +277,7 @@ fn other(why: &str) -> io::Error {
     io::Error::other(why)
 }
 
-/// The existing temporary files.
+/// The existing temporary files and folders.
 static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {

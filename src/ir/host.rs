@@ -93,13 +93,14 @@ impl From<QuantizedTensor> for WeightData {
     }
 }
 
-impl From<WeightRows<'_>> for WeightData {
-    fn from(rows: WeightRows<'_>) -> Self {
+impl From<&WeightRows<'_>> for WeightData {
+    fn from(rows: &WeightRows<'_>) -> Self {
         let (fact, bytes) = (rows.fact().clone(), rows.to_bytes());
         if !fact.is_quantized() {
             return HostTensor::new(fact.dtype, fact.shape.to_vec(), bytes).into();
         }
-        QuantizedTensor { fact, codes: bytes, scales: rows.scales().to_vec(), zeros: Vec::new() }.into()
+        let (scales, zeros) = (rows.scales().to_vec(), rows.zeros().to_vec());
+        QuantizedTensor { fact, codes: bytes, scales, zeros }.into()
     }
 }
 

@@ -17,18 +17,25 @@ type Write<'s> = dyn Fn(usize, &mut [u8]) + Send + Sync + 's;
 pub struct WeightRows<'s> {
     fact: Fact,
     scales: Vec<f32>,
+    zeros: Vec<f32>,
     write: Box<Write<'s>>,
 }
 
 impl<'s> WeightRows<'s> {
     /// Numbers, or blocks, of type `fact`. `write` makes the host bytes of the rows from one on, as many as there is room for.
     pub fn new(fact: Fact, write: impl Fn(usize, &mut [u8]) + Send + Sync + 's) -> Self {
-        Self { fact, scales: Vec::new(), write: Box::new(write) }
+        Self { fact, scales: Vec::new(), zeros: Vec::new(), write: Box::new(write) }
     }
 
-    /// Codes of type `fact`, without zero points, with their scales, row by row.
+    /// Codes of type `fact`, a byte for each, with their scales, row by row, and without zero points.
     pub fn coded(fact: Fact, scales: Vec<f32>, write: impl Fn(usize, &mut [u8]) + Send + Sync + 's) -> Self {
-        Self { fact, scales, write: Box::new(write) }
+        Self { fact, scales, zeros: Vec::new(), write: Box::new(write) }
+    }
+
+    /// The same codes with zero points, as many as there are scales.
+    pub fn with_zeros(mut self, zeros: Vec<f32>) -> Self {
+        self.zeros = zeros;
+        self
     }
 
     /// The rows of all `parts`, one below the other; `None` if these are of different types, or have a scale for all rows.
@@ -43,6 +50,7 @@ impl<'s> WeightRows<'s> {
         let mut shape = first.shape.to_vec();
         shape[0] = parts.iter().map(|part| part.fact.shape[0]).sum();
         let scales = parts.iter().flat_map(|part| part.scales.iter().copied()).collect();
+        let zeros = parts.iter().flat_map(|part| part.zeros.iter().copied()).collect();
         let write = move |mut first: usize, mut to: &mut [u8]| {
             for part in &parts {
                 let rows = part.fact.shape[0];
@@ -54,7 +62,7 @@ impl<'s> WeightRows<'s> {
                 (first, to) = (first.saturating_sub(rows), rest);
             }
         };
-        Some(Self { fact: Fact { shape: shape.into(), ..first }, scales, write: Box::new(write) })
+        Some(Self { fact: Fact { shape: shape.into(), ..first }, scales, zeros, write: Box::new(write) })
     }
 
     /// Its type: that of numbers, of blocks, or of codes with scales.
@@ -65,6 +73,11 @@ impl<'s> WeightRows<'s> {
     /// The scales of codes; numbers have none.
     pub fn scales(&self) -> &[f32] {
         &self.scales
+    }
+
+    /// The zero points of codes that have them.
+    pub fn zeros(&self) -> &[f32] {
+        &self.zeros
     }
 
     /// The size of a row in host memory.

@@ -1,5 +1,6 @@
 //! The data flow: prompt, conditioning, latents, picture.
 
+use super::compiled::Compiled;
 use super::denoise::denoise;
 use super::image::Image;
 use super::initial::InitialLatents;
@@ -20,6 +21,7 @@ use reflux_models::{Defaults, ModelConfig, ModelFiles, Net, names};
 use reflux_runtime::{Device, MemoryMeter, Profile};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::rc::Rc;
 
 /// A model, ready to make pictures.
 pub struct DiffusionPipeline {
@@ -64,7 +66,8 @@ impl DiffusionPipeline {
         let config = ModelConfig::of(&files)?;
         let defaults = Defaults::of(files.folder(), &*config)?;
         let notes = [files.unused(), config.warnings.clone()].concat();
-        let mut pipeline = Self::with_random_weights(config, defaults, options)?;
+        let compiled = Compiled::open(&files)?.map(Rc::new);
+        let mut pipeline = Self::unopened(config, compiled, defaults, options)?;
         pipeline.notes.extend(notes);
         pipeline.prompts = Prompts::open(&files, pipeline.config())?;
         pipeline.networks.open_weights(&files, &mut pipeline.notes)?;
@@ -81,11 +84,21 @@ impl DiffusionPipeline {
         defaults: Defaults,
         options: OpenOptions,
     ) -> Result<Self, Error> {
+        Self::unopened(config, None, defaults, options)
+    }
+
+    /// A model of this configuration, of whose weights none but what is `compiled` are there yet.
+    fn unopened(
+        config: ModelConfig,
+        compiled: Option<Rc<Compiled>>,
+        defaults: Defaults,
+        options: OpenOptions,
+    ) -> Result<Self, Error> {
         let device = options.device.unwrap_or(Device::host());
         let info = device.probe().map_err(reflux_runtime::RunError::from)?;
         let mut notes = Vec::new();
         let prompts = Prompts::unread(&config);
-        let networks = Networks::with_random_weights(config, options, device, &info, &mut notes)?;
+        let networks = Networks::with_random_weights(config, compiled, options, device, &info, &mut notes)?;
         Ok(Self {
             prompts,
             defaults: networks.defaults(defaults),
@@ -297,7 +310,8 @@ impl DiffusionPipeline {
     fn report(&self, request: &Resolved, record: Record) -> Report {
         let passes = self.networks.pass_reports();
         let of_passes: Vec<_> = passes.iter().flat_map(|pass| pass.warnings.iter().cloned()).collect();
-        let (stages, warnings) = record.finish();
+        let (stages, mut warnings) = record.finish();
+        warnings.extend(self.networks.other_sizes().map(str::to_owned));
         Report {
             model: self.name.clone(),
             device: self.device(),

@@ -92,8 +92,8 @@ impl Maker<'_> {
 
     /// The passes that ran on the transformer, as pipeline text.
     fn passes_run(&self) -> String {
-        let passes: Vec<_> = self.networks.pass_reports().iter().map(|pass| pass.pass.as_str()).collect();
-        if passes.is_empty() { "none".to_owned() } else { passes.join(",") }
+        let passes = self.networks.passes_run();
+        if passes.is_empty() { "none".to_owned() } else { passes }
     }
 
     /// The prompt, the negative prompt, and a line of settings by the names that they have in such texts.

@@ -4,6 +4,8 @@
 //! when they are needed; what a model is, its [`Family`](reflux_models::Family) says.
 
 mod calibrate;
+mod compile;
+mod compiled;
 mod defaults;
 mod denoise;
 mod diffusion;
@@ -33,6 +35,12 @@ mod source;
 mod text;
 
 pub use calibrate::calibrate;
+pub use compile::{
+    CompileOptions, CompileReport, CompiledProgram, WeightsOfType, add_sizes, compile, is_compiled,
+    verify_compiled,
+};
+pub(crate) use compiled::Compiled;
+pub use compiled::CompiledError;
 pub use defaults::bundled_model;
 pub(crate) use defaults::{lossless, settle};
 pub use diffusion::DiffusionPipeline;

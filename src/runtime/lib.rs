@@ -35,6 +35,7 @@ pub use needs::{Needs, needs};
 pub use profile::{OpTime, Profile, ProfileEntry};
 pub use quantize::quantize;
 pub use runs::{StepResults, random_inputs, run_steps};
+pub use weight::read_weight;
 
 /// The version of burn that programs run on.
 pub const BURN_VERSION: &str = "0.21.0";

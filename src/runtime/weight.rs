@@ -7,9 +7,7 @@ use crate::quantize::{quantize, quantize_rows, quantize_whole};
 use crate::value::{Value, burn_dtype, host_data, host_shape};
 use burn::tensor::TensorData;
 use reflux_ir::op::Quantize;
-use reflux_ir::{
-    Fact, HostTensor, QuantizedError, QuantizedTensor, WeightData, WeightError, WeightRows, WeightSource,
-};
+use reflux_ir::{Fact, HostTensor, QuantizedError, WeightData, WeightError, WeightRows, WeightSource};
 use std::time::Instant;
 
 /// The weight `tensor` as a value of type `fact`. Codes of a dense tensor are computed in the dtype of their scales.
@@ -27,7 +25,7 @@ pub fn load_weight<B: BurnBackend>(
     let value = match source.rows(tensor, fact)? {
         Some(rows) => match load_rows(&rows, fact, loader, device) {
             Some(value) => value?,
-            None => whole(tensor, rows.into(), fact, loader, device)?,
+            None => whole(tensor, (&rows).into(), fact, loader, device)?,
         },
         None => whole(tensor, source.weight(tensor, fact)?, fact, loader, device)?,
     };
@@ -38,17 +36,8 @@ pub fn load_weight<B: BurnBackend>(
 /// `rows` in host memory as a value of type `fact` is made of them.
 pub fn made(rows: &WeightRows, fact: &Fact) -> WeightData {
     match rule_of(rows, fact) {
-        Some(rule) => WeightData::Quantized(quantize_whole(fact, &rule, || reader(rows))),
-        None if rows.fact().is_quantized() => WeightData::Quantized(QuantizedTensor {
-            fact: rows.fact().clone(),
-            codes: rows.to_bytes(),
-            scales: rows.scales().to_vec(),
-            zeros: Vec::new(),
-        }),
-        None => {
-            let (dtype, shape) = (rows.fact().dtype, rows.fact().shape.to_vec());
-            WeightData::Dense(HostTensor::new(dtype, shape, rows.to_bytes()))
-        }
+        Some(rule) => quantize_whole(fact, &rule, || reader(rows)).into(),
+        None => rows.into(),
     }
 }
 
@@ -94,7 +83,7 @@ fn load_rows<B: BurnBackend>(
         return Some(if fact.is_quantized() {
             let codes = Coded::place(fact, loader, &mut write);
             codes.and_then(|codes| {
-                let (scales, zeros) = (rows.scales().to_vec(), Vec::new());
+                let (scales, zeros) = (rows.scales().to_vec(), rows.zeros().to_vec());
                 Coded::with_codes(codes, fact, scales, zeros, device, |data| loader.upload(data))
                     .map(Value::Quantized)
             })
@@ -136,9 +125,25 @@ pub fn whole<B: BurnBackend>(
     loader: &mut dyn Loader<B>,
     device: &B::Device,
 ) -> Result<Value<B>, RunError> {
-    let mut upload = |codes: QuantizedTensor| {
-        Coded::upload_by(codes, device, |codes| loader.upload(codes)).map(Value::Quantized)
-    };
+    match as_read(tensor, data, fact)? {
+        WeightData::Quantized(codes) => {
+            Coded::upload_by(codes, device, |codes| loader.upload(codes)).map(Value::Quantized)
+        }
+        WeightData::Dense(dense) => loader.upload(host_data(dense)),
+    }
+}
+
+/// The weight `tensor` of `source` in host memory, just as a program that reads it as `fact` has it on a device: cast, or
+/// quantized. So it can be saved, and read later with neither to be done again.
+///
+/// # Errors
+/// If it cannot be read, or is of another shape or of other codes.
+pub fn read_weight(source: &dyn WeightSource, tensor: &str, fact: &Fact) -> Result<WeightData, RunError> {
+    as_read(tensor, source.weight(tensor, fact)?, fact)
+}
+
+/// `data` in the type `fact`.
+fn as_read(tensor: &str, data: WeightData, fact: &Fact) -> Result<WeightData, RunError> {
     match data {
         WeightData::Quantized(codes) if codes.fact.same_type(fact) => {
             let unreadable = |error: QuantizedError| WeightError::Unreadable {
@@ -146,7 +151,7 @@ pub fn whole<B: BurnBackend>(
                 why: error.to_string(),
             };
             codes.check().map_err(unreadable)?;
-            upload(codes)
+            Ok(codes.into())
         }
         WeightData::Quantized(codes) => {
             let (expected, found) = (fact.clone(), codes.fact);
@@ -154,10 +159,10 @@ pub fn whole<B: BurnBackend>(
         }
         WeightData::Dense(dense) => {
             let dense = converted(tensor, dense, fact)?;
-            match Quantize::of_weight(fact) {
-                Some(rule) => upload(quantize(&dense, &rule)),
-                None => loader.upload(host_data(dense)),
-            }
+            Ok(match Quantize::of_weight(fact) {
+                Some(rule) => quantize(&dense, &rule).into(),
+                None => dense.into(),
+            })
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod advice;
 mod calibrate;
+mod compile;
 mod doctor;
 mod from_pictures;
 mod generate;

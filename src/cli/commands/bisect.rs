@@ -197,6 +197,7 @@ impl Testbed {
             InputArg::Model(model)
                 if args.input.is_dir() || args.input.to_str().and_then(ModelArg::built_in).is_none() =>
             {
+                model.refuse_compiled(model.family().denoiser())?;
                 let sizes = model.sizes(&args.sizes)?;
                 if sizes.batch != 1 {
                     return Err(Error::Usage(

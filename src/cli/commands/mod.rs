@@ -3,6 +3,7 @@
 mod bench;
 mod bisect;
 mod calibrate;
+mod compile;
 mod doctor;
 mod generate;
 mod ir;
@@ -33,6 +34,8 @@ enum Command {
     Ir(ir::Args),
     /// Run passes on a program and report what they did; needs no weights
     Opt(opt::Args),
+    /// Save a model with its passes done: programs for some sizes, quantized weights, everything to draw with
+    Compile(compile::Args),
     /// Find the pass, and the application of a rule in it, that changes results by more than it may
     Bisect(bisect::Args),
     /// List the passes, explain one, or say why a rule does or does not apply at a value
@@ -56,6 +59,7 @@ impl Cli {
             Command::Generate(args) => generate::generate(args),
             Command::Ir(args) => ir::ir(args),
             Command::Opt(args) => opt::opt(args),
+            Command::Compile(args) => compile::compile(args),
             Command::Bisect(args) => bisect::bisect(args),
             Command::Passes(args) => passes::passes(args),
             Command::Calibrate(args) => calibrate::calibrate(args),

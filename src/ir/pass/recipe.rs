@@ -94,6 +94,11 @@ impl Recipe {
         self.anywhere.is_empty() && self.parts.iter().all(Pipeline::is_empty) && self.parts.len() < 2
     }
 
+    /// Whether nothing is asked for, not even that no pass runs.
+    pub fn is_default(&self) -> bool {
+        self.is_empty() && !self.is_exact
+    }
+
     /// The same passes and no others.
     pub fn only(mut self) -> Self {
         self.is_exact = true;

@@ -54,7 +54,7 @@ mod write;
 
 pub use lexer::{ParseError, Span};
 pub use options::PrintOptions;
-pub use parse::parse;
+pub use parse::{parse, parse_type};
 
 pub(crate) use blocks::blocks;
 pub(crate) use lines::line_of;

@@ -28,6 +28,21 @@ pub fn parse(source: &str) -> Result<Program, ParseError> {
     }
 }
 
+/// Parses a type as programs have it behind values: `bf16[1,4096,3072]`, or, of codes, `i8.row.bf16[3072,3072]`.
+///
+/// ```
+/// let text = "u4.group128.bf16[3072,3072]";
+/// assert_eq!(reflux_ir::text::parse_type(text).unwrap().to_string(), text);
+/// ```
+pub fn parse_type(source: &str) -> Result<Fact, ParseError> {
+    let mut parser = Parser::new(source);
+    let fact = parser.fact()?.node;
+    match parser.peek() {
+        Token::End => Ok(fact),
+        other => Err(parser.error(format!("expected nothing more, found {other}"))),
+    }
+}
+
 impl Parser<'_> {
     fn program(&mut self) -> Parsed<Program> {
         self.keyword("program")?;

@@ -159,6 +159,21 @@ impl FittedLoras {
         }
     }
 
+    /// Whether anything is merged into weights of `net`.
+    pub fn is_merged_into(&self, net: &'static Net) -> bool {
+        !self.loras.merged(net).is_empty()
+    }
+
+    /// Whether anything stays beside products.
+    pub fn is_beside(&self) -> bool {
+        !self.strengths.is_empty()
+    }
+
+    /// The files.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.loras.iter().map(|(lora, _)| lora.path())
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.loras.len()

@@ -8,6 +8,7 @@ mod weights;
 
 pub(crate) use weights::open_weights;
 
+use super::compiled::Compiled;
 use super::defaults::{lossless, settle};
 use super::lora::FittedLoras;
 use super::memory::Memory;
@@ -33,7 +34,9 @@ pub(super) struct Networks {
     config: ModelConfig,
     /// Where the weights are, or `None` for random ones.
     files: Option<ModelFiles>,
-    /// The weights of every network; of the encoder only if it is needed. Only mapped until a network is loaded.
+    /// The denoiser's programs and weights, if the model is compiled.
+    compiled: Option<Rc<Compiled>>,
+    /// The weights of every other network; of the encoder only if it is needed. Only mapped until a network is loaded.
     weights: HashMap<&'static Net, Rc<Weights>>,
     device: Device,
     dtype: DType,
@@ -50,8 +53,10 @@ pub(super) struct Networks {
     timesteps: Option<Vec<f32>>,
     /// Networks after the passes, for the sizes last requested.
     optimized: HashMap<&'static Net, Optimized>,
-    /// The report of the passes on the denoiser.
+    /// The report of the passes on the denoiser; none if its program was compiled.
     pass_reports: Vec<PassReport>,
+    /// What to say of the sizes last requested, if the model is compiled for others.
+    other_sizes: Option<String>,
     loaded: HashMap<&'static Net, (Sizes, Box<dyn Execute>)>,
     profiling: bool,
 }
@@ -67,12 +72,14 @@ struct Optimized {
 }
 
 impl Networks {
-    /// The networks of a model with random weights, on `device`, which is that of `info`. Adds to `warnings`.
+    /// The networks of a model with random weights, on `device`, which is that of `info`; of one that is `compiled`, its denoiser's
+    /// are what was saved. Adds to `warnings`.
     ///
     /// # Errors
-    /// If they cannot compute in the requested dtype.
+    /// If they cannot compute in the requested dtype, or if what is compiled cannot run with these options.
     pub fn with_random_weights(
         config: ModelConfig,
+        compiled: Option<Rc<Compiled>>,
         options: OpenOptions,
         device: Device,
         info: &DeviceInfo,
@@ -89,6 +96,11 @@ impl Networks {
                 found: asked.to_string(),
             });
         }
+        if let Some(compiled) = &compiled {
+            compiled.check(&options, device)?;
+            warnings.extend(compiled.other_machine(device.machine(info).machine));
+        }
+        let own = own.or(compiled.as_ref().map(|compiled| compiled.dtype()));
         let dtype = options.dtype.or(own).unwrap_or(device.dtype());
         if !dtype.is_float() {
             return Err(Error::Range {
@@ -98,11 +110,16 @@ impl Networks {
             });
         }
         let defaults = lossless(Role::Denoiser, Some(device));
-        let mut passes = match given {
-            Some(_) => options.passes.only().pipeline(&defaults),
-            None => options.passes.pipeline(&defaults),
+        let mut passes = match (given, &compiled) {
+            (Some(_), _) => options.passes.only().pipeline(&defaults),
+            (None, Some(compiled)) => compiled.passes()?,
+            (None, None) => options.passes.pipeline(&defaults),
         };
-        let loras = FittedLoras::settle(&mut passes, &*config, config.family().denoiser())?;
+        let loras = match &compiled {
+            // They are in its weights.
+            Some(_) => FittedLoras::default(),
+            None => FittedLoras::settle(&mut passes, &*config, config.family().denoiser())?,
+        };
         warnings.extend(loras.warnings.iter().cloned());
         // They are the same for all the other networks.
         let mut passes_once = lossless(Role::Decoder, Some(device));
@@ -111,6 +128,7 @@ impl Networks {
         Ok(Self {
             config,
             files: None,
+            compiled,
             weights: HashMap::new(),
             device,
             dtype,
@@ -123,6 +141,7 @@ impl Networks {
             timesteps: None,
             optimized: HashMap::new(),
             pass_reports: Vec::new(),
+            other_sizes: None,
             loaded: HashMap::new(),
             profiling: false,
         })
@@ -133,7 +152,9 @@ impl Networks {
     /// # Errors
     /// As [`open_weights`].
     pub fn open_weights(&mut self, files: &ModelFiles, warnings: &mut Vec<String>) -> Result<(), Error> {
-        for &net in self.family().nets {
+        let is_compiled = |net: &Net| self.compiled_of(net).is_some();
+        let nets: Vec<_> = self.family().nets.iter().copied().filter(|net| !is_compiled(net)).collect();
+        for net in nets {
             let weights = open_weights(files, &self.config, net, warnings)?;
             self.weights.insert(net, Rc::new(weights));
         }
@@ -167,12 +188,18 @@ impl Networks {
         }
     }
 
-    /// The defaults of requests: those of the program that is given, or else `defaults`.
+    /// The defaults of requests: those of the program that is given, or of those that are compiled, or else `defaults`.
     pub fn defaults(&self, defaults: Defaults) -> Defaults {
-        match &self.program {
-            Some(program) => given::defaults_of(program, &self.config, defaults),
-            None => defaults,
+        match (&self.program, &self.compiled) {
+            (Some(program), _) => given::defaults_of(program, &self.config, defaults),
+            (None, Some(compiled)) => compiled.defaults(defaults),
+            (None, None) => defaults,
         }
+    }
+
+    /// What is compiled, if it is that of `net`.
+    fn compiled_of(&self, net: &Net) -> Option<&Rc<Compiled>> {
+        self.compiled.as_ref().filter(|_| net == self.family().denoiser())
     }
 
     pub fn config(&self) -> &ModelConfig {
@@ -189,6 +216,16 @@ impl Networks {
 
     pub fn dtype(&self) -> DType {
         self.dtype
+    }
+
+    /// The weights of `net` as its files have them; `None` if they are compiled or random.
+    pub fn own_weights(&self, net: &Net) -> Option<&Rc<Weights>> {
+        self.weights.get(net)
+    }
+
+    /// The LoRAs that the passes name.
+    pub fn loras(&self) -> &FittedLoras {
+        &self.loras
     }
 
     /// The inputs of the denoiser that are strengths of LoRAs, if its program has them, and their values.
@@ -263,9 +300,23 @@ impl Networks {
         &self.passes
     }
 
-    /// The report of the passes on the denoiser.
+    /// The report of the passes on the denoiser; none if its program was compiled.
     pub fn pass_reports(&self) -> &[PassReport] {
         &self.pass_reports
+    }
+
+    /// The passes that made the denoiser's program, now or when it was compiled, as pipeline text.
+    pub fn passes_run(&self) -> String {
+        let now: Vec<_> = self.pass_reports.iter().map(|pass| pass.pass.as_str()).collect();
+        match (&now[..], &self.compiled, &self.program) {
+            ([], Some(_), None) => self.passes.to_string(),
+            _ => now.join(","),
+        }
+    }
+
+    /// What to say of the sizes last requested, if the model is compiled for others.
+    pub fn other_sizes(&self) -> Option<&str> {
+        self.other_sizes.as_deref()
     }
 
     /// Starts or stops measuring every op.
@@ -319,7 +370,10 @@ impl Networks {
     }
 
     /// The weights of `net`, which is to run as `program`.
-    fn weights_of(&self, net: &'static Net, program: &Program) -> Rc<dyn WeightSource> {
+    pub fn weights_of(&self, net: &'static Net, program: &Program) -> Rc<dyn WeightSource> {
+        if let Some(compiled) = self.compiled_of(net) {
+            return compiled.weights();
+        }
         let base: Rc<dyn WeightSource> = match self.weights.get(net) {
             Some(weights) => Rc::clone(weights) as Rc<dyn WeightSource>,
             None => {
@@ -335,6 +389,9 @@ impl Networks {
         let Some(given) = self.program.clone() else { return Ok(()) };
         let denoiser = self.family().denoiser();
         self.optimized(denoiser, sizes)?;
+        if let Some(compiled) = &self.compiled {
+            return Ok(compiled.weights().check(&given)?);
+        }
         let Some(weights) = self.weights.get(denoiser) else { return Ok(()) };
         let read = given.weights();
         let made = read.keys().find(|name| base_of(name) != Some(**name));

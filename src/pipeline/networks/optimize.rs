@@ -2,6 +2,7 @@
 
 use super::{Networks, Optimized, given};
 use crate::Error;
+use crate::pipeline::compiled::Compiled;
 use reflux_ir::pass::Driver;
 use reflux_ir::{Declaration, Program};
 use reflux_models::{Net, Role, Sizes};
@@ -20,7 +21,10 @@ impl Networks {
                     let given = Program::clone(given);
                     self.optimize(given)?
                 }
-                (Role::Denoiser, None) => self.optimize(program)?,
+                (Role::Denoiser, None) => match self.compiled.clone() {
+                    Some(compiled) => self.compiled_program(&compiled, program, sizes)?,
+                    None => self.optimize(program)?,
+                },
                 _ => {
                     let passes = self.loras.with_merging(net, &self.passes_once);
                     Driver::default().run(program, &passes)?.0
@@ -39,8 +43,10 @@ impl Networks {
     /// The program of `net` before any passes, which reads weights as the files store them.
     pub fn lower(&self, net: &'static Net, sizes: &Sizes) -> Result<Program, Error> {
         let mut program = self.config.lower(net, sizes, self.dtype)?;
-        if let Some(weights) = self.weights.get(net) {
-            weights.read_as_stored(&mut program);
+        match (self.compiled_of(net), self.weights.get(net)) {
+            (Some(compiled), _) => compiled.read_as_stored(&mut program),
+            (None, Some(weights)) => weights.read_as_stored(&mut program),
+            (None, None) => {}
         }
         Ok(program)
     }
@@ -57,13 +63,38 @@ impl Networks {
     }
 
     fn optimize(&mut self, program: Program) -> Result<Program, Error> {
-        let mut driver = Driver {
+        let (program, report) = self.driver().run(program, &self.passes)?;
+        self.pass_reports = report.passes;
+        Ok(program)
+    }
+
+    fn driver(&self) -> Driver<'_> {
+        Driver {
             timesteps: self.timesteps.as_deref(),
             dump_dir: self.dump_dir.as_deref(),
             ..Driver::default()
-        };
-        let (program, report) = driver.run(program, &self.passes)?;
-        self.pass_reports = report.passes;
-        Ok(program)
+        }
+    }
+
+    /// The program that is compiled for `lowered`, or what the same passes make of it.
+    fn compiled_program(
+        &mut self,
+        compiled: &Compiled,
+        lowered: Program,
+        sizes: &Sizes,
+    ) -> Result<Program, Error> {
+        match compiled.program(sizes, self.timesteps.as_deref())? {
+            Some(program) => {
+                given::check(&program, &lowered, sizes, &self.family().geometry)?;
+                (self.pass_reports, self.other_sizes) = (Vec::new(), None);
+                Ok(program)
+            }
+            None => {
+                let (program, report) = compiled.optimize(lowered, self.driver())?;
+                self.pass_reports = report.passes;
+                self.other_sizes = Some(compiled.other_sizes(sizes));
+                Ok(program)
+            }
+        }
     }
 }

@@ -48,7 +48,7 @@ pub fn bench(args: &Args, subject: Subject) -> Result<(), Error> {
     let info = device.probe().map_err(RunError::from)?;
     let options = OpenOptions {
         device: Some(device),
-        dtype: Some(args.sizes.dtype_or(device.dtype())),
+        dtype: Some(subject.dtype(&args.sizes, device)),
         passes: args.passes.recipe()?.unwrap_or_default(),
         memory: args.memory.into(),
         ..OpenOptions::default()

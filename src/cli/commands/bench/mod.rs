@@ -11,17 +11,16 @@ use crate::cli::console::{print, say};
 use crate::cli::heap::KeptHeap;
 use crate::cli::memory::announce_peak;
 use crate::cli::slowest::Slowest;
-use crate::pipeline::{FittedLoras, Memory, check_fits, lossless, settle, smaller};
+use crate::pipeline::{Memory, check_fits, smaller};
 use crate::{Error, VERSION};
 pub use args::Args;
-use reflux_ir::pass::Driver;
 use reflux_ir::{Program, Stage, WeightSource};
 use reflux_models::Sizes;
 use reflux_runtime::{Device, MemoryMeter, Profile, RunError, load};
 use report::{BenchReport, ProfileReport, VariantReport};
 use session::Session;
 use std::time::Instant;
-use subject::{SEED, Subject};
+use subject::{Optimized, SEED, Subject};
 
 pub fn bench(args: &Args) -> Result<(), Error> {
     let start = Instant::now();
@@ -32,16 +31,11 @@ pub fn bench(args: &Args) -> Result<(), Error> {
     let device = Device::from(args.device);
     let info = device.probe().map_err(RunError::from)?;
     let sizes = subject.model.sizes(&args.sizes)?;
-    let dtype = args.sizes.dtype_or(device.dtype());
+    let dtype = subject.dtype(&args.sizes, device);
     let net = subject.model.net(Some(&args.net))?;
     args.sizes.refuse_unread(net, subject.model.config())?;
-    let given = subject.model.lower_in(net, &sizes, dtype)?;
-    let mut pipeline = args.passes.recipe()?.unwrap_or_default().pipeline(&lossless(net.role, Some(device)));
-    let said = settle(&mut pipeline, device, &info);
-    let loras = FittedLoras::settle(&mut pipeline, &**subject.model.config(), net)?;
-    let timesteps = subject.model.timesteps(&args.sizes)?;
-    let mut driver = Driver { timesteps: Some(&timesteps), ..Driver::default() };
-    let (program, optimized) = driver.run(given, &pipeline)?;
+    let Optimized { program, passes, loras, warnings } =
+        subject.optimized(net, &args.passes, &args.sizes, device)?;
     if program.has_choices() {
         return Err(Error::Usage(
             "what a step with a probe runs depends on the numbers, so that steps cannot be measured by themselves; add --image to \
@@ -78,7 +72,7 @@ pub fn bench(args: &Args) -> Result<(), Error> {
         model: subject.name,
         dtype,
         device: info,
-        passes: pipeline.to_string(),
+        passes: passes.to_string(),
         width,
         height,
         batch,
@@ -97,7 +91,7 @@ pub fn bench(args: &Args) -> Result<(), Error> {
         denoise_floor_seconds: variants.iter().map(VariantReport::floor_seconds).sum(),
         variants,
         fallbacks: session.fallbacks().to_vec(),
-        warnings: said.into_iter().chain(loras.warnings).chain(optimized.warnings().cloned()).collect(),
+        warnings,
         profile,
     };
     print(&if args.json { report.json() } else { report.to_string() })

@@ -1,13 +1,18 @@
 //! What is measured: a model, or a configuration without weights.
 
 use crate::Error;
-use crate::cli::lowering::{ModelArg, built_in_names};
+use crate::cli::lowering::{ModelArg, SizeArgs, built_in_names};
 use crate::cli::parts::PartArgs;
-use crate::pipeline::{DiffusionPipeline, FittedLoras, OpenOptions, bundled_model, open_weights};
-use reflux_ir::{Program, WeightSource};
+use crate::cli::passes::PassArgs;
+use crate::pipeline::{
+    Compiled, DiffusionPipeline, FittedLoras, OpenOptions, bundled_model, lossless, open_weights, settle,
+};
+use reflux_ir::pass::{Driver, Pipeline};
+use reflux_ir::{DType, Program, WeightSource};
 use reflux_models::lora::base_of;
 use reflux_models::weights::RandomWeights;
 use reflux_models::{ModelFiles, Net};
+use reflux_runtime::{Device, RunError};
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -28,6 +33,15 @@ pub struct SubjectArgs {
     /// Use random weights instead of reading the model's; times are the same
     #[arg(long)]
     random_weights: bool,
+}
+
+/// A program that is to be measured.
+pub struct Optimized {
+    pub program: Program,
+    /// The passes that it has had.
+    pub passes: Pipeline,
+    pub loras: FittedLoras,
+    pub warnings: Vec<String>,
 }
 
 pub struct Subject {
@@ -69,7 +83,66 @@ impl Subject {
         let files = ModelFiles::find(&folder, args.parts.parts())?;
         let model = ModelArg::of(&files)?;
         let name = folder.display().to_string();
+        if model.is_compiled() && args.random_weights {
+            let message = format!(
+                "{name} is compiled, and its programs read the weights it has; leave out --random-weights"
+            );
+            return Err(Error::Usage(message));
+        }
         Ok(Self { name, model, files: (!args.random_weights).then_some(files) })
+    }
+
+    /// The dtype to compute in on `device`: what the arguments say, or that in which it is compiled.
+    pub fn dtype(&self, sizes: &SizeArgs, device: Device) -> DType {
+        let compiled = self.model.compiled(self.model.family().denoiser());
+        sizes.dtype_or(compiled.map_or(device.dtype(), Compiled::dtype))
+    }
+
+    /// The program of `net` on `device`, and how it came about: it is compiled, or made by passes.
+    ///
+    /// # Errors
+    /// If passes fail, or do not apply.
+    pub fn optimized(
+        &self,
+        net: &'static Net,
+        passes: &PassArgs,
+        sizes: &SizeArgs,
+        device: Device,
+    ) -> Result<Optimized, Error> {
+        let dtype = self.dtype(sizes, device);
+        let info = device.probe().map_err(RunError::from)?;
+        let timesteps = self.model.timesteps(sizes)?;
+        let mut driver = Driver { timesteps: Some(&timesteps), ..Driver::default() };
+        let (recipe, sizes) = (passes.recipe()?.unwrap_or_default(), self.model.sizes(sizes)?);
+        if let Some(compiled) = self.model.compiled(net) {
+            let options = OpenOptions { dtype: Some(dtype), passes: recipe, ..OpenOptions::default() };
+            compiled.check(&options, device)?;
+            let mut warnings: Vec<_> =
+                compiled.other_machine(device.machine(&info).machine).into_iter().collect();
+            let program = match compiled.program(&sizes, Some(&timesteps))? {
+                Some(program) => program,
+                None => {
+                    let mut lowered = self.model.config().lower(net, &sizes, dtype)?;
+                    compiled.read_as_stored(&mut lowered);
+                    warnings.push(compiled.other_sizes(&sizes));
+                    compiled.optimize(lowered, driver)?.0
+                }
+            };
+            return Ok(Optimized {
+                program,
+                passes: compiled.passes()?,
+                loras: FittedLoras::default(),
+                warnings,
+            });
+        }
+        let lowered = self.model.lower_in(net, &sizes, dtype)?;
+        let mut passes = recipe.pipeline(&lossless(net.role, Some(device)));
+        let mut warnings: Vec<_> = settle(&mut passes, device, &info).into_iter().collect();
+        let loras = FittedLoras::settle(&mut passes, &**self.model.config(), net)?;
+        warnings.extend(loras.warnings.iter().cloned());
+        let (program, report) = driver.run(lowered, &passes)?;
+        warnings.extend(report.warnings().cloned());
+        Ok(Optimized { program, passes, loras, warnings })
     }
 
     /// The pipeline that makes its pictures.
@@ -87,6 +160,9 @@ impl Subject {
         program: &Program,
         loras: &FittedLoras,
     ) -> Result<Rc<dyn WeightSource>, Error> {
+        if let Some(compiled) = self.model.compiled(net) {
+            return Ok(compiled.weights());
+        }
         let base: Rc<dyn WeightSource> = match &self.files {
             Some(files) => Rc::new(open_weights(files, self.model.config(), net, &mut Vec::new())?),
             None => {

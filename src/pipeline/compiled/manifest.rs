@@ -1,0 +1,139 @@
+//! The manifest of a compiled model: what it was made of, and which files it has.
+
+use super::digest;
+use super::error::CompiledError;
+use crate::Error;
+use reflux_ir::DType;
+use reflux_models::{ConfigFile, Sizes};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The format that this version writes, and the latest that it reads.
+pub const FORMAT: u64 = 1;
+
+/// The folder of a compiled model's own files, in the model's folder, beside `reflux.json`.
+pub const FOLDER: &str = "reflux";
+
+/// The manifest's name in that folder.
+pub const MANIFEST: &str = "manifest.json";
+
+/// What a compiled model says of itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    pub format: u64,
+    /// The version of Reflux that wrote it.
+    pub reflux: String,
+    pub family: String,
+    /// The name of the model that it was made from.
+    pub model: String,
+    /// The digest of samples of the weights, and of the LoRAs, that it was made from.
+    pub source: String,
+    pub dtype: DType,
+    /// The device that it was made for.
+    pub device: String,
+    /// The cost table by which passes decided.
+    pub machine: String,
+    /// The passes that ran, as pipeline text.
+    pub passes: String,
+    pub programs: Vec<ProgramEntry>,
+    pub weights: Vec<WeightsEntry>,
+    /// The types of the matrices that the model it was made from stores as codes, by name: programs of other sizes are lowered
+    /// like the first.
+    pub stored: BTreeMap<String, String>,
+    /// The digest of all of the above.
+    pub sha256: String,
+}
+
+/// A program for pictures of one size.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProgramEntry {
+    pub file: String,
+    pub sha256: String,
+    pub sizes: SizesEntry,
+    /// The time of each step, on which passes may have decided. Doubles, which JSON keeps exactly as floats.
+    pub timesteps: Vec<f64>,
+}
+
+/// [`Sizes`] in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SizesEntry {
+    width: usize,
+    height: usize,
+    steps: usize,
+    max_sequence_length: usize,
+    batch: usize,
+    /// Height and width in pixels.
+    reference: Option<[usize; 2]>,
+}
+
+/// A file of weights.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WeightsEntry {
+    pub file: String,
+    pub bytes: u64,
+    pub sha256: String,
+    /// The length and the digest of what is before the tensors.
+    pub header_bytes: u64,
+    pub header_sha256: String,
+}
+
+impl Manifest {
+    /// Reads the manifest in `folder`, which is [`FOLDER`] of a model.
+    ///
+    /// # Errors
+    /// If there is none, it is of a later version, or has changed since it was written.
+    pub fn read(folder: &Path) -> Result<Self, Error> {
+        let path = folder.join(MANIFEST);
+        if path.symlink_metadata().is_err() {
+            return Err(CompiledError::Missing { path }.into());
+        }
+        let value: Value = ConfigFile::open(&path)?.json()?;
+        let invalid = |why: String| CompiledError::Manifest { path: path.clone(), why };
+        let format = value["format"].as_u64().ok_or_else(|| invalid("it has no `format`".to_owned()))?;
+        if format > FORMAT {
+            let reflux = value["reflux"].as_str().unwrap_or("of a later version").to_owned();
+            return Err(CompiledError::Newer { path, format, reflux, known: FORMAT }.into());
+        }
+        let manifest: Self = serde_json::from_value(value).map_err(|error| invalid(error.to_string()))?;
+        if manifest.digest() != manifest.sha256 {
+            return Err(CompiledError::Changed { path }.into());
+        }
+        let programs = manifest.programs.iter().map(|entry| &entry.file);
+        let mut files = programs.chain(manifest.weights.iter().map(|entry| &entry.file));
+        match files.find(|file| Path::new(file).file_name() != Some(file.as_ref())) {
+            Some(file) => Err(invalid(format!("`{file}` is outside its folder")).into()),
+            None => Ok(manifest),
+        }
+    }
+
+    /// It as text, with its digest.
+    pub fn text(&self) -> String {
+        let whole = Self { sha256: self.digest(), ..self.clone() };
+        format!("{:#}\n", serde_json::to_value(whole).expect("it is plain data"))
+    }
+
+    fn digest(&self) -> String {
+        let rest = Self { sha256: String::new(), ..self.clone() };
+        digest::of_bytes(&serde_json::to_vec(&rest).expect("it is plain data"))
+    }
+}
+
+impl From<Sizes> for SizesEntry {
+    fn from(sizes: Sizes) -> Self {
+        let Sizes { batch, steps, text_tokens: max_sequence_length, height, width, reference } = sizes;
+        Self { width, height, steps, max_sequence_length, batch, reference }
+    }
+}
+
+impl From<SizesEntry> for Sizes {
+    fn from(entry: SizesEntry) -> Self {
+        let SizesEntry { width, height, steps, max_sequence_length: text_tokens, batch, reference } = entry;
+        Self { batch, steps, text_tokens, height, width, reference }
+    }
+}
