@@ -185,7 +185,7 @@ fn widened(bytes: &[u8], from: DType, wanted: Fact) -> WeightRows<'_> {
 impl WeightSource for SavedWeights {
     fn weight(&self, name: &str, fact: &Fact) -> Result<WeightData, WeightError> {
         let rows = self.rows(name, fact)?;
-        Ok(rows.expect("every saved weight has rows").into())
+        Ok((&rows.expect("every saved weight has rows")).into())
     }
 
     fn rows(&self, name: &str, fact: &Fact) -> Result<Option<WeightRows<'_>>, WeightError> {

@@ -137,7 +137,9 @@ fn refuse_other_loras(networks: &Networks) -> Result<(), CompiledError> {
 /// Refuses to add programs of `wanted` to `there`, if they are not of the same model and passes.
 fn refuse_other(there: &Compiled, out: &Path, wanted: &Manifest) -> Result<(), CompiledError> {
     let own = there.manifest();
-    let aspects: [(fn(&Manifest) -> String, &str); 6] = [
+    /// What is compared, and how it is said.
+    type Aspect = (fn(&Manifest) -> String, &'static str);
+    let aspects: [Aspect; 6] = [
         (|manifest| manifest.family.clone(), "of the family"),
         (|manifest| manifest.passes.clone(), "with the passes"),
         (|manifest| manifest.dtype.to_string(), "in"),

@@ -13,8 +13,9 @@ pub(crate) use sizes::{described, file_name};
 
 use crate::Error;
 use crate::pipeline::defaults::lossless;
-use crate::pipeline::lora::{LoraFiles, registry};
+use crate::pipeline::lora::LoraFiles;
 use crate::pipeline::options::OpenOptions;
+use crate::pipeline::registry;
 use reflux_ir::pass::{Driver, Pass, Pipeline, PipelineReport, Recipe};
 use reflux_ir::text::{parse, parse_type};
 use reflux_ir::{DType, Fact, Machine, Program};
