@@ -69,7 +69,7 @@ fn weight_bytes(program: &Program) -> u64 {
 }
 
 /// What a refusal has to name.
-const FIXES: [&str; 4] = ["put `", "run `", "remove ", "allow_nothing=true"];
+const FIXES: [&str; 5] = ["put `", "run `", "remove ", "allow_nothing=true", "name the steps that compute"];
 
 #[test]
 fn every_pair_of_passes_works_or_is_refused() {

@@ -340,7 +340,7 @@ fn names_of_pictures() {
         ("out", "out.png"),
         ("out.PNG", "out.PNG"),
         ("ein Ordner/ünï 🍎/apple 1.png", "ein Ordner/ünï 🍎/apple 1.png"),
-        ("{seed}-%03d.png", "{seed}-%03d.png"),
+        ("{seed}-%03d.png", "0-%03d.png"),
         ("C:\\out.png", "C:\\out.png"),
         ("./-.png", "./-.png"),
     ] {
