@@ -4,7 +4,7 @@ use super::{EMOJI, files, reflux, refusals, succeed, text, timeless};
 use std::fs;
 use std::path::Path;
 
-const SIZE: [&str; 6] = ["--size", "64x32", "--steps", "2", "--device", "cpu"];
+const SIZE: [&str; 6] = ["--size", "64x32", "--steps", "5", "--device", "cpu"];
 
 /// The bundled model compiled to `out`.
 fn compile(root: &Path, more: &[&str]) -> String {
@@ -20,7 +20,7 @@ fn a_compiled_model_draws_the_same_picture() {
     let report = compile(root, &passes);
     snapshot!("cli__compile", timeless(&report));
     let draw = |more: &[&str], out: &str| {
-        let sizes = ["--width", "64", "--height", "32", "--steps", "2", "--device", "cpu", "-o", out];
+        let sizes = ["--width", "64", "--height", "32", "--steps", "5", "--device", "cpu", "-o", out];
         text(&succeed(root, &[&["generate", "owl"], &sizes[..], more].concat()).stderr)
     };
     draw(&[&["--model", EMOJI], &passes[..]].concat(), "a.png");
@@ -49,7 +49,7 @@ fn a_compiled_model_draws_the_same_picture() {
     let measured = text(&succeed(root, &[&bench[..], &["--image"]].concat()).stdout);
     assert!(measured.contains("cache(fora,interval=2)") && !measured.contains("note"), "{measured}");
     let measured = text(&succeed(root, &[&bench[..], &["--steps", "3"]].concat()).stdout);
-    assert!(measured.contains("is compiled for 64×32, 2 steps"), "{measured}");
+    assert!(measured.contains("is compiled for 64×32, 5 steps"), "{measured}");
     succeed(root, &["compile", "--model", "out", "--verify"]);
 }
 
@@ -59,12 +59,12 @@ fn sizes_are_added() {
     let root = folder.path();
     compile(root, &[]);
     let more = [
-        "compile", "--model", "out", "--size", "32x32", "--size", "64x32", "--steps", "2", "--device", "cpu",
+        "compile", "--model", "out", "--size", "32x32", "--size", "64x32", "--steps", "5", "--device", "cpu",
     ];
     let report = text(&succeed(root, &more).stdout);
     let programs: Vec<&str> = report.lines().filter(|line| line.starts_with("program")).collect();
     assert_eq!(programs.len(), 2, "{report}");
-    assert!(programs[0].contains("32×32, 2 steps") && programs[1].contains("there already"), "{report}");
+    assert!(programs[0].contains("32×32, 5 steps") && programs[1].contains("there already"), "{report}");
 }
 
 #[test]

@@ -4,7 +4,6 @@ use crate::Error;
 use crate::cli::console::print;
 use crate::cli::device::DeviceArg;
 use crate::cli::lowering::{ModelArg, SizeArgs};
-use crate::cli::memory::gigabytes;
 use crate::cli::number;
 use crate::cli::parts::PartArgs;
 use crate::cli::passes::{PassArgs, or_none};
@@ -14,6 +13,7 @@ use crate::pipeline::{
     verify_compiled,
 };
 use reflux_ir::pass::counted;
+use reflux_ir::si;
 use reflux_models::{ModelFiles, Parts};
 use reflux_runtime::Device;
 use std::fmt::Write;
@@ -122,14 +122,12 @@ fn text(report: &CompileReport) -> String {
     let _ = writeln!(text, "passes   {}", or_none(passes));
     for program in &report.programs {
         let what = if program.is_new { &*program.file } else { "there already" };
-        let _ = writeln!(text, "program  {}: {what}, {} kB", program.sizes, program.bytes.div_ceil(1000));
+        let _ = writeln!(text, "program  {}: {what}, {}B", program.sizes, si(program.bytes));
     }
     for weights in &report.weights {
-        let bytes = gigabytes(weights.bytes);
-        let _ = writeln!(text, "weights  {} in {}, {bytes}", weights.count, weights.dtype);
+        let _ = writeln!(text, "weights  {} in {}, {}B", weights.count, weights.dtype, si(weights.bytes));
     }
-    let (bytes, copied) = (gigabytes(report.weights_bytes), gigabytes(report.copied_bytes));
-    let files = counted(report.weights_files, "file");
-    let _ = writeln!(text, "on disk  {bytes} of weights in {files}, {copied} copied");
+    let (bytes, files) = (si(report.weights_bytes), counted(report.weights_files, "file"));
+    let _ = writeln!(text, "on disk  {bytes}B of weights in {files}, {}B copied", si(report.copied_bytes));
     text
 }

@@ -10,6 +10,8 @@ use reflux_models::scheduler::Levels;
 
 /// A program for pictures of one size, after the passes.
 pub struct Made {
+    /// The network's name.
+    network: &'static str,
     pub sizes: Sizes,
     /// The time of each step, on which passes may have decided.
     pub timesteps: Vec<f32>,
@@ -29,7 +31,7 @@ pub fn made(networks: &mut Networks, sizes: &[Sizes]) -> Result<Vec<Made>, Error
         networks.run_at(Some(&schedule));
         let program = networks.program(denoiser, &sizes)?.clone();
         let text = program.to_string();
-        Ok(Made { sizes, timesteps: schedule.timesteps, program, text })
+        Ok(Made { network: denoiser.name, sizes, timesteps: schedule.timesteps, program, text })
     };
     let once = sizes.iter().enumerate().filter(|(index, size)| !sizes[..*index].contains(size));
     once.map(|(_, &size)| make(size)).collect()
@@ -39,7 +41,7 @@ impl Made {
     /// What the manifest says of it.
     pub fn entry(&self) -> ProgramEntry {
         ProgramEntry {
-            file: file_name(&self.program.name, &self.sizes),
+            file: file_name(self.network, &self.sizes),
             sha256: of_bytes(self.text.as_bytes()),
             sizes: self.sizes.into(),
             timesteps: self.timesteps.iter().map(|&time| time.into()).collect(),
@@ -48,7 +50,7 @@ impl Made {
 
     /// What is reported of it.
     pub fn report(&self, is_new: bool) -> CompiledProgram {
-        let file = file_name(&self.program.name, &self.sizes);
+        let file = file_name(self.network, &self.sizes);
         CompiledProgram { sizes: described(&self.sizes), file, bytes: self.text.len() as u64, is_new }
     }
 }
