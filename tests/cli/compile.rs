@@ -1,6 +1,6 @@
 //! `reflux compile`, and commands on what it writes.
 
-use super::{EMOJI, files, reflux, refusals, succeed, text, timeless};
+use super::{EMOJI, files, refusals, succeed, text, timeless};
 use std::fs;
 use std::path::Path;
 
