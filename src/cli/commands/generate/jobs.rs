@@ -76,7 +76,10 @@ fn parse(text: &str) -> Result<Vec<Job>, String> {
         let job: Result<Job, String> = serde_path_to_error::deserialize(&mut *json).map_err(|error| {
             let at = error.path().to_string();
             let place = if at == "." { String::new() } else { format!(", `{at}`") };
-            format!("line {number}{place}: {}", error.into_inner())
+            let said = error.into_inner().to_string();
+            // Each line is read by itself.
+            let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(said, _)| said);
+            format!("line {number}{place}: {said}")
         });
         let job = Job { line: number, ..job? };
         json.end().map(|()| job).map_err(|error| format!("line {number}: {error}"))
