@@ -273,7 +273,7 @@ fn damage_is_refused() {
     let cases: [(&str, Change, &str); 9] = [
         (program, |bytes| bytes.extend(b"// mine\n"), "or give an edited program with --program"),
         (program, |bytes| bytes.truncate(1000), "or give an edited program with --program"),
-        (shard, |bytes| drop(bytes.pop()), "and was written with"),
+        (shard, |bytes| bytes.truncate(bytes.len() - 1), "and was written with"),
         (shard, |bytes| bytes.truncate(100), "and was written with"),
         (shard, |bytes| bytes[40] ^= 1, "has changed since it was written"),
         (manifest, |bytes| bytes.clear(), "is empty"),
