@@ -57,7 +57,7 @@ fn check(what: &str, passes: Recipe) -> CompileReport {
     let (_folder, out, report) = compiled(passes.clone());
     let options = OpenOptions { passes, ..OpenOptions::default() };
     let (expected, _, ran) = drawn(&emoji(), options, &SIZES);
-    assert!(ran > 0, "{what}");
+    assert_eq!(ran > 0, what != "none", "{what}");
     for memory in [Memory::Resident, Memory::Low] {
         let options = OpenOptions { memory, ..OpenOptions::default() };
         let (found, warnings, ran) = drawn(&out, options, &SIZES);

@@ -48,7 +48,7 @@ fn a_compiled_model_draws_the_same_picture() {
     assert!(measured.contains("cache(fora,interval=2)") && !measured.contains("note"), "{measured}");
     let measured = text(&succeed(root, &[&bench[..], &["--image"]].concat()).stdout);
     assert!(measured.contains("cache(fora,interval=2)") && !measured.contains("note"), "{measured}");
-    let measured = text(&succeed(root, &[&bench[..], &["--steps", "3"]].concat()).stdout);
+    let measured = text(&succeed(root, &[&bench[..], &["--steps", "6"]].concat()).stdout);
     assert!(measured.contains("is compiled for 64×32, 5 steps"), "{measured}");
     succeed(root, &["compile", "--model", "out", "--verify"]);
 }
