@@ -27,7 +27,9 @@ pub use reflux_passes as passes;
 pub use reflux_runtime as runtime;
 
 pub mod cli;
+mod digest;
 mod error;
+pub mod evaluation;
 mod files;
 mod pipeline;
 
@@ -35,8 +37,8 @@ pub use error::Error;
 pub use pipeline::{
     Calibration, CompileOptions, CompileReport, CompiledError, CompiledProgram, DiffusionPipeline, Event,
     Image, ImageFormat, LoraFiles, LoraSpec, Memory, OpenOptions, Picture, Recorded, ReferenceSize, Report,
-    Request, Source, StageTime, WeightsOfType, add_sizes, bundled_model, calibrate, compile, is_compiled,
-    registry, verify_compiled,
+    Request, Source, StageTime, WeightsOfType, add_sizes, bundled_model, calibrate, compile, registry,
+    verify_compiled,
 };
 pub use reflux_models::Defaults;
 

@@ -1,5 +1,12 @@
 //! Small systems of linear equations.
 
+/// `XᵀX`, where `rows` are those of `X`, all of one length.
+pub fn squared(rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    let size = rows.first().map_or(0, Vec::len);
+    let product = |i: usize, j: usize| rows.iter().map(|row| row[i] * row[j]).sum();
+    (0..size).map(|i| (0..size).map(|j| product(i, j)).collect()).collect()
+}
+
 /// The solution `x` of `a · x = b`, where `a` is symmetric and positive definite, so that no pivot is 0: by elimination.
 pub fn solved(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Vec<f64> {
     let size = b.len();

@@ -3,7 +3,7 @@
 //! When it is known which steps compute, every forecast that is linear in the computed values is a sum of the last few of
 //! these, each times a number that depends on the step alone.
 
-use super::equations::solved;
+use super::equations::{solved, squared};
 use super::options::Options;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -111,13 +111,8 @@ impl Chebyshev {
         let known = &computed[computed.len().saturating_sub(self.history)..];
         let row = |step: usize| self.polynomials(2.0 * step as f64 / steps as f64 - 1.0);
         let rows: Vec<Vec<f64>> = known.iter().map(|&step| row(step)).collect();
-        let mut normal = vec![vec![0.0; self.degree + 1]; self.degree + 1];
-        for (i, equation) in normal.iter_mut().enumerate() {
-            for (j, entry) in equation.iter_mut().enumerate() {
-                *entry = rows.iter().map(|row| row[i] * row[j]).sum();
-            }
-            equation[i] += self.ridge;
-        }
+        let mut normal = squared(&rows);
+        normal.iter_mut().enumerate().for_each(|(i, equation)| equation[i] += self.ridge);
         let curve = solved(normal, row(step));
         let line = Taylor { order: 1 }.weights(known, step);
         let of_curve = |row: &Vec<f64>| row.iter().zip(&curve).map(|(x, c)| x * c).sum::<f64>();

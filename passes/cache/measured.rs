@@ -1,6 +1,6 @@
 //! What is measured on a checkpoint, for the options that depend on it.
 
-use super::equations::solved;
+use super::equations::{solved, squared};
 use super::schedule::CacheSchedule;
 use super::sites;
 use super::{Method, Site};
@@ -67,12 +67,8 @@ pub fn polynomial_through(samples: &[[f64; 2]]) -> Option<Vec<f64>> {
         .iter()
         .map(|&[input, _]| (0..=DEGREE).map(|power| (input / scale).powi((DEGREE - power) as i32)).collect())
         .collect();
-    let sum = |term: &dyn Fn(usize) -> f64| (0..samples.len()).map(term).sum::<f64>();
-    let normal = (0..=DEGREE)
-        .map(|i| (0..=DEGREE).map(|j| sum(&|row| rows[row][i] * rows[row][j])).collect())
-        .collect();
-    let moments = (0..=DEGREE).map(|i| sum(&|row| rows[row][i] * samples[row][1])).collect();
-    let fitted = solved(normal, moments).into_iter().enumerate();
+    let moment = |i: usize| rows.iter().zip(samples).map(|(row, &[_, result])| row[i] * result).sum();
+    let fitted = solved(squared(&rows), (0..=DEGREE).map(moment).collect()).into_iter().enumerate();
     let unscaled = fitted.map(|(power, coefficient)| coefficient / scale.powi((DEGREE - power) as i32));
     let unscaled: Vec<f64> = unscaled.collect();
     unscaled.iter().all(|coefficient| coefficient.is_finite()).then_some(unscaled)

@@ -1,6 +1,7 @@
 //! `--out` with placeholders: `pictures/{index}-{prompt}.png`.
 
 use crate::Error;
+use crate::pipeline::Request;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,24 @@ pub struct Named<'p> {
     pub seed: u64,
     /// Its number among all pictures.
     pub index: usize,
+}
+
+impl<'p> Named<'p> {
+    /// Those of `request`, numbered among these alone.
+    ///
+    /// # Errors
+    /// If it asks for too many, or for none.
+    pub fn of(request: &'p Request) -> Result<Vec<Self>, Error> {
+        let (count, images) = (request.pictures()?, request.num_images.unwrap_or(1));
+        let first = request.image_index.unwrap_or(0);
+        let of = |index: usize| Self {
+            // A picture beyond the requested ones is of the only prompt.
+            prompt: &request.prompts[(index / images).min(request.prompts.len() - 1)],
+            seed: request.seed,
+            index,
+        };
+        Ok((first..first + count).map(of).collect())
+    }
 }
 
 /// What stands for a part of a name.

@@ -142,6 +142,13 @@ impl Fact {
             .then(|| format!("{self} has scales that its dtype does not allow, or lacks those that it needs"))
     }
 
+    /// The size in host memory of a row along the first axis, without scales; of all of it, where there are fewer than two axes.
+    pub fn row_bytes(&self) -> usize {
+        let shape = &self.shape;
+        let elements = if shape.len() < 2 { shape.elements() } else { shape[1..].iter().product() };
+        self.dtype.host_bytes(elements)
+    }
+
     /// Size in bytes, scales and zero points included, saturating.
     pub fn bytes(&self) -> u64 {
         let stored = self.dtype.stored_bytes(self.shape.elements());

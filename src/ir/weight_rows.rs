@@ -82,9 +82,7 @@ impl<'s> WeightRows<'s> {
 
     /// The size of a row in host memory.
     pub fn row_bytes(&self) -> usize {
-        let (dtype, shape) = (self.fact.dtype, &self.fact.shape);
-        let elements = if shape.len() < 2 { shape.elements() } else { shape[1..].iter().product() };
-        dtype.host_bytes(elements)
+        self.fact.row_bytes()
     }
 
     /// Writes the rows from `first` on, as many as `to` has room for, by this thread.

@@ -17,7 +17,7 @@ use super::text::{Encoded, Prompts};
 use crate::Error;
 use reflux_ir::pass::Pipeline;
 use reflux_ir::{DType, HostTensor, Program};
-use reflux_models::{Defaults, ModelConfig, ModelFiles, Net, names};
+use reflux_models::{Defaults, ModelConfig, ModelFiles, Net, Sizes, names};
 use reflux_runtime::{Device, MemoryMeter, Profile};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -98,7 +98,7 @@ impl DiffusionPipeline {
         let info = device.probe().map_err(reflux_runtime::RunError::from)?;
         let mut notes = Vec::new();
         let prompts = Prompts::unread(&config);
-        let networks = Networks::with_random_weights(config, compiled, options, device, &info, &mut notes)?;
+        let networks = Networks::unopened(config, compiled, options, device, &info, &mut notes)?;
         Ok(Self {
             prompts,
             defaults: networks.defaults(defaults),
@@ -201,6 +201,15 @@ impl DiffusionPipeline {
         let maker = self.maker(None);
         let of = |index: usize| maker.settings(&request.prompts[request.prompt_of(index)], index, &request);
         Ok(request.pictures().map(of).collect())
+    }
+
+    /// The sizes for which the denoiser is loaded to draw `request`.
+    ///
+    /// # Errors
+    /// If the request is none for this model.
+    pub fn sizes(&self, request: &Request) -> Result<Sizes, Error> {
+        let request = request.resolve(&self.defaults, self.config())?;
+        Ok(request.sizes_of(self.networks.family().denoiser()))
     }
 
     /// What the metadata of pictures has in common.

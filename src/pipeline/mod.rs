@@ -36,8 +36,7 @@ mod text;
 
 pub use calibrate::calibrate;
 pub use compile::{
-    CompileOptions, CompileReport, CompiledProgram, WeightsOfType, add_sizes, compile, is_compiled,
-    verify_compiled,
+    CompileOptions, CompileReport, CompiledProgram, WeightsOfType, add_sizes, compile, verify_compiled,
 };
 pub(crate) use compiled::Compiled;
 pub use compiled::CompiledError;

@@ -28,7 +28,7 @@ impl Image {
         let bytes = read(path).map_err(|error| Error::Read { path: path.to_owned(), error })?;
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let source = Source { name, digest: digest(&bytes) };
-        let image = decode(bytes).map_err(|why| Error::Image { path: path.to_owned(), why })?.into_rgb8();
+        let image = decode(&bytes).map_err(|why| Error::Image { path: path.to_owned(), why })?.into_rgb8();
         let (width, height) = (image.width() as usize, image.height() as usize);
         Ok(Self::from_pixels(width, height, image.into_raw()).with_source(source))
     }
@@ -56,13 +56,14 @@ pub(super) fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn decode(bytes: Vec<u8>) -> Result<DynamicImage, String> {
-    let is_cut = is_cut_jpeg(&bytes);
+fn decode(bytes: &[u8]) -> Result<DynamicImage, String> {
     let reader =
         ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| error.to_string())?;
     match reader.format() {
         Some(ImageFormat::Png | ImageFormat::WebP) => {}
-        Some(ImageFormat::Jpeg) if is_cut => return Err("it is damaged: its end is missing".into()),
+        Some(ImageFormat::Jpeg) if is_cut_jpeg(bytes) => {
+            return Err("it is damaged: its end is missing".into());
+        }
         Some(ImageFormat::Jpeg) => {}
         Some(other) => {
             let name = other.extensions_str().first().copied().unwrap_or("picture").to_uppercase();
@@ -89,7 +90,7 @@ fn decode(bytes: Vec<u8>) -> Result<DynamicImage, String> {
     Ok(image)
 }
 
-/// Whether `bytes`, if they are a JPEG, lack the marker that ends its data: the decoder would fill what is missing with grey. In data
+/// Whether `bytes`, a JPEG, lack the marker that ends its data: the decoder would fill what is missing with grey. In data
 /// no byte like a marker's second one follows `0xff`.
 fn is_cut_jpeg(bytes: &[u8]) -> bool {
     let last = |marker: [u8; 2]| bytes.windows(2).rposition(|pair| pair == marker);

@@ -4,7 +4,7 @@ use super::Image;
 use reflux_ir::pass::PassReport;
 use reflux_ir::{DType, HostTensor, Name};
 use reflux_runtime::Device;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::time::Instant;
 
@@ -33,7 +33,7 @@ pub struct Picture {
 }
 
 /// Time spent in one stage, over all pictures.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StageTime {
     pub stage: String,
     pub seconds: f64,

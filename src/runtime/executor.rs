@@ -46,6 +46,16 @@ struct LoadedStage<B: BurnBackend> {
     runner: Option<Box<dyn GraphRunner<B>>>,
 }
 
+impl<B: BurnBackend> LoadedStage<B> {
+    /// The rate of a prepare stage.
+    fn rate(&self) -> Option<Rate> {
+        match self.stage {
+            Stage::Prepare(rate) => Some(rate),
+            Stage::Variant(_) => None,
+        }
+    }
+}
+
 impl<B: BurnBackend> Executor<B> {
     /// Loads a verified program.
     pub fn new(loading: Loading) -> Result<Self, RunError> {
@@ -87,11 +97,7 @@ impl<B: BurnBackend> Executor<B> {
             let leaves = if runner.is_none() { leaves } else { Vec::new() };
             stages.push(LoadedStage { stage, liveness, leaves, runner });
         }
-        let stale = stages.iter().filter_map(|loaded| match loaded.stage {
-            Stage::Prepare(rate) => Some(rate),
-            Stage::Variant(_) => None,
-        });
-        let stale = stale.collect();
+        let stale = stages.iter().filter_map(LoadedStage::rate).collect();
         let mut executor = Self {
             program,
             device,
@@ -128,11 +134,8 @@ impl<B: BurnBackend> Executor<B> {
         if !known.is_some_and(|kept| kept.give(value, self.version)) {
             self.values.insert(name.clone(), Kept::given(value.cast(fact.dtype), self.version));
         }
-        let depends = |loaded: &LoadedStage<B>| match loaded.stage {
-            Stage::Prepare(stage) => Some(stage).filter(|&stage| stage >= fact.rate),
-            Stage::Variant(_) => None,
-        };
-        self.stale.extend(self.stages.iter().filter_map(depends));
+        let rates = self.stages.iter().filter_map(LoadedStage::rate);
+        self.stale.extend(rates.filter(|&rate| rate >= fact.rate));
     }
 
     fn prepare(&mut self) -> Result<(), RunError> {

@@ -7,7 +7,7 @@ use crate::weights::file::{MappedFile, Opened};
 use crate::weights::header::{FileHeader, Tensor};
 use reflux_ir::text::parse_type;
 use reflux_ir::{DType, Fact, Program, WeightData, WeightError, WeightRows, WeightSource};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -124,8 +124,7 @@ fn weights(header: FileHeader) -> Result<Vec<Found>, String> {
         }
         found.push((name, fact, places));
     }
-    let strays: BTreeSet<&String> = tensors.keys().collect();
-    match strays.first() {
+    match tensors.keys().next() {
         Some(stray) => Err(format!("it does not say of what type `{stray}` is")),
         None => Ok(found),
     }
@@ -137,24 +136,18 @@ impl Saved {
         let (fact, bytes) = (self.fact.clone(), &file[self.pieces[0].clone()]);
         let Some(scales) = fact.scales else {
             return match fact.same_type(wanted) {
-                true => WeightRows::new(fact.clone(), copies(bytes, row_bytes(&fact))),
+                true => WeightRows::new(fact.clone(), copies(bytes, fact.row_bytes())),
                 false => widened(bytes, fact.dtype, Fact::new(wanted.dtype, fact.shape)),
             };
         };
         let numbers = |piece: &Range<usize>| scales.dtype.decode(&file[piece.clone()]);
-        let (factors, row) = (numbers(&self.pieces[1]), row_bytes(&fact));
+        let (factors, row) = (numbers(&self.pieces[1]), fact.row_bytes());
         let rows = match is_packed(&fact) {
             true => WeightRows::coded(fact, factors, unpacks(bytes, row)),
             false => WeightRows::coded(fact, factors, copies(bytes, row)),
         };
         rows.with_zeros(self.pieces.get(2).map(numbers).unwrap_or_default())
     }
-}
-
-/// The size of a row of [`WeightRows`] in host memory.
-fn row_bytes(fact: &Fact) -> usize {
-    let rows = if fact.shape.len() < 2 { 1 } else { fact.shape[0] };
-    fact.dtype.host_bytes(fact.shape.elements()) / rows
 }
 
 /// What writes the rows of `bytes`, which has them as they are wanted.
@@ -174,7 +167,7 @@ fn unpacks(bytes: &[u8], row: usize) -> impl Fn(usize, &mut [u8]) + Send + Sync 
 
 /// The rows of `bytes`, numbers of the type `from`, as numbers of the type of `wanted`.
 fn widened(bytes: &[u8], from: DType, wanted: Fact) -> WeightRows<'_> {
-    let (to, row) = (wanted.dtype, row_bytes(&wanted));
+    let (to, row) = (wanted.dtype, wanted.row_bytes());
     WeightRows::new(wanted, move |first, rows: &mut [u8]| {
         let (start, count) = (first * row / to.bytes(), rows.len() / to.bytes());
         let stored = &bytes[start * from.bytes()..][..count * from.bytes()];

@@ -46,6 +46,22 @@ impl NewFolder {
         &self.path
     }
 
+    /// A new file in it, called `relative`, with the folders in between.
+    ///
+    /// # Errors
+    /// If there is such a file already, or it cannot be made.
+    pub fn create(&self, relative: &Path) -> io::Result<File> {
+        let inner: Vec<&Path> = relative.ancestors().skip(1).filter(|path| *path != Path::new("")).collect();
+        for folder in inner.into_iter().rev() {
+            // One by one, as `create_dir_all` would make this folder again after it was abandoned.
+            match std::fs::create_dir(self.path.join(folder)) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        File::create_new(self.path.join(relative))
+    }
+
     /// Gives it its name, once all of its files are on the disk.
     ///
     /// # Errors
@@ -113,6 +129,18 @@ mod tests {
         folder.finish().unwrap();
         assert_eq!((count(), std::fs::read_to_string(target.join("a")).unwrap()), (1, "a".to_owned()));
         assert_eq!(NewFolder::at(&target).unwrap_err().to_string(), "it exists already");
+    }
+
+    #[test]
+    fn an_abandoned_folder_is_not_made_again() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = NewFolder::at(&root.path().join("out")).unwrap();
+        folder.create(Path::new("a/b/c")).unwrap();
+        folder.create(Path::new("a/d")).unwrap();
+        assert!(folder.path().join("a/b/c").exists());
+        remove(folder.path());
+        assert_eq!(folder.create(Path::new("a/b/c")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -3,9 +3,8 @@
 use super::programs::Made;
 use super::report::{CompileReport, by_type};
 use super::types::types;
-use crate::pipeline::compiled::{
-    CompiledError, Digesting, FOLDER, FORMAT, MANIFEST, Manifest, WeightsEntry, of_bytes,
-};
+use crate::digest::{Digesting, of_bytes};
+use crate::pipeline::compiled::{CompiledError, FOLDER, FORMAT, MANIFEST, Manifest, WeightsEntry};
 use crate::pipeline::networks::Networks;
 use crate::{Error, VERSION};
 use reflux_ir::Fact;
@@ -95,7 +94,7 @@ impl NewModel<'_> {
         let mut copied_bytes = 0;
         for ModelFile { from, to } in copied {
             observe(&format!("copying {}", to.display()));
-            copied_bytes += copy(&from, &folder.path().join(&to)).map_err(|error| match error {
+            copied_bytes += copy(&from, &folder, &to).map_err(|error| match error {
                 CopyError::Read(error) => Error::Read { path: from, error },
                 CopyError::Write(error) => Error::Write { path: out.join(to), error },
             })?;
@@ -122,8 +121,6 @@ impl NewModel<'_> {
         Ok(CompileReport {
             programs: self.programs.iter().map(|made| made.report(true)).collect(),
             weights: by_type(types.iter().map(|(name, fact)| (name.as_str(), fact))),
-            weights_bytes: self.manifest.weights.iter().map(|entry| entry.bytes).sum(),
-            weights_files: self.manifest.weights.len(),
             copied_bytes,
             ..CompileReport::of(out, &self.manifest)
         })
@@ -189,14 +186,10 @@ enum CopyError {
     Write(io::Error),
 }
 
-/// Copies a file, and whatever a link leads to as one; returns its size.
-fn copy(from: &Path, to: &Path) -> Result<u64, CopyError> {
+/// Copies a file, and whatever a link leads to as one, to `to` in `folder`; returns its size.
+fn copy(from: &Path, folder: &NewFolder, to: &Path) -> Result<u64, CopyError> {
     let mut source = File::open(from).map_err(CopyError::Read)?;
-    let make = || {
-        std::fs::create_dir_all(to.parent().unwrap_or(Path::new("")))?;
-        File::create_new(to)
-    };
-    let mut target = make().map_err(CopyError::Write)?;
+    let mut target = folder.create(to).map_err(CopyError::Write)?;
     let bytes = io::copy(&mut source, &mut target).map_err(CopyError::Write)?;
     target.sync_all().map_err(CopyError::Write)?;
     Ok(bytes)

@@ -74,20 +74,10 @@ pub fn compile(
 /// # Errors
 /// If it is no compiled model, passes fail, or a program reads weights that it does not have; then nothing is changed.
 pub fn add_sizes(files: &ModelFiles, options: CompileOptions) -> Result<CompileReport, Error> {
-    let Some(compiled) = Compiled::open(files)? else {
-        return Err(CompiledError::NotCompiled { folder: files.folder().to_owned() }.into());
-    };
+    let compiled = compiled_in(files)?;
     refuse_denoiser_only(files.folder(), options.denoiser_only)?;
     let (mut networks, _) = DiffusionPipeline::open_files(files.clone(), options.open)?.into_parts();
     added(&compiled, &made(&mut networks, &options.sizes)?)
-}
-
-/// Whether the model of `files` is compiled.
-///
-/// # Errors
-/// If it is, but is damaged, edited, or of a later version.
-pub fn is_compiled(files: &ModelFiles) -> Result<bool, Error> {
-    Ok(Compiled::open(files)?.is_some())
 }
 
 /// Reads every byte of the compiled model in `files` and compares it with what was written.
@@ -95,10 +85,13 @@ pub fn is_compiled(files: &ModelFiles) -> Result<bool, Error> {
 /// # Errors
 /// If it is no compiled model, or with the first file that has changed.
 pub fn verify_compiled(files: &ModelFiles) -> Result<(), Error> {
-    match Compiled::open(files)? {
-        Some(compiled) => compiled.verify(),
-        None => Err(CompiledError::NotCompiled { folder: files.folder().to_owned() }.into()),
-    }
+    compiled_in(files)?.verify()
+}
+
+/// The compiled model that `files` are.
+fn compiled_in(files: &ModelFiles) -> Result<Compiled, Error> {
+    let not = || CompiledError::NotCompiled { folder: files.folder().to_owned() };
+    Ok(Compiled::open(files)?.ok_or_else(not)?)
 }
 
 /// The compiled model in the folder `out`, if it is one.
@@ -184,9 +177,6 @@ fn added(compiled: &Compiled, programs: &[Made]) -> Result<CompileReport, Error>
     Ok(CompileReport {
         programs,
         weights: report::by_type(compiled.weights().types()),
-        weights_bytes: manifest.weights.iter().map(|entry| entry.bytes).sum(),
-        weights_files: manifest.weights.len(),
-        copied_bytes: 0,
         ..CompileReport::of(compiled.folder(), &manifest)
     })
 }

@@ -2,7 +2,8 @@
 
 use super::report::CompiledProgram;
 use crate::Error;
-use crate::pipeline::compiled::{ProgramEntry, described, file_name, of_bytes};
+use crate::digest::of_bytes;
+use crate::pipeline::compiled::{ProgramEntry, described, file_name};
 use crate::pipeline::networks::Networks;
 use reflux_ir::Program;
 use reflux_models::Sizes;

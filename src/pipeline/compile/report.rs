@@ -47,7 +47,7 @@ pub struct WeightsOfType {
 }
 
 impl CompileReport {
-    /// One of the model in `folder`, without what was written.
+    /// One of the model in `folder`, without its programs and the types of its weights, where nothing was copied.
     pub fn of(folder: &Path, manifest: &Manifest) -> Self {
         Self {
             folder: folder.to_owned(),
@@ -57,8 +57,8 @@ impl CompileReport {
             passes: manifest.passes.clone(),
             programs: Vec::new(),
             weights: Vec::new(),
-            weights_bytes: 0,
-            weights_files: 0,
+            weights_bytes: manifest.weights.iter().map(|entry| entry.bytes).sum(),
+            weights_files: manifest.weights.len(),
             copied_bytes: 0,
         }
     }

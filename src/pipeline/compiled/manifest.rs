@@ -1,8 +1,8 @@
 //! The manifest of a compiled model: what it was made of, and which files it has.
 
-use super::digest;
 use super::error::CompiledError;
 use crate::Error;
+use crate::digest;
 use reflux_ir::DType;
 use reflux_models::{ConfigFile, Sizes};
 use serde::{Deserialize, Serialize};

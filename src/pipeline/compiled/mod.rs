@@ -1,17 +1,16 @@
 //! Compiled models: the denoiser's programs as the passes left them, and its weights as these read them, beside the other
 //! networks of the model. `docs/checkpoints.md` describes the format.
 
-mod digest;
 mod error;
 mod manifest;
 mod sizes;
 
-pub(crate) use digest::{Digesting, of_bytes, of_file};
 pub use error::CompiledError;
 pub(crate) use manifest::{FOLDER, FORMAT, MANIFEST, Manifest, ProgramEntry, WeightsEntry};
 pub(crate) use sizes::{described, file_name};
 
 use crate::Error;
+use crate::digest::{of_bytes, of_file};
 use crate::pipeline::defaults::lossless;
 use crate::pipeline::lora::LoraFiles;
 use crate::pipeline::options::OpenOptions;

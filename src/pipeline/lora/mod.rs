@@ -8,8 +8,9 @@ pub use spec::LoraSpec;
 
 use crate::Error;
 use reflux_ir::pass::{Pass, Pipeline, options_of};
-use reflux_ir::{DType, Declaration, Fact, HostTensor, Name, Rate, WeightSource};
-use reflux_models::lora::{Kept, Lora, LoraFile, LoraWeights, Loras, LowRank, MERGED, Part, Places};
+use reflux_ir::{DType, Declaration, Fact, HostTensor, Name, Program, Rate, WeightSource};
+use reflux_models::lora::{Kept, Lora, LoraFile, LoraWeights, Loras, LowRank, MERGED, Part, Places, base_of};
+use reflux_models::weights::RandomWeights;
 use reflux_models::{Model, ModelError, Net};
 use reflux_passes::{Adapters, Branch, LoraMode};
 use serde_json::Value;
@@ -132,6 +133,13 @@ impl FittedLoras {
             return base;
         }
         Rc::new(LoraWeights::new(base, net, self.loras.clone()))
+    }
+
+    /// Random weights of `net`, which is to run as `program`, with the LoRAs.
+    pub fn random_weights(&self, net: &'static Net, program: &Program, seed: u64) -> Rc<dyn WeightSource> {
+        let named = |(name, fact)| (base_of(name).unwrap_or(name), fact);
+        let base = RandomWeights::of(program.weights().into_iter().map(named), seed);
+        self.weights(net, Rc::new(base))
     }
 
     /// Has the passes of `pipeline`, which are those of [`settle`](Self::settle), name the files and strengths that there are now.

@@ -20,7 +20,7 @@ use reflux_ir::pass::{PassReport, Pipeline};
 use reflux_ir::{DType, Fact, HostTensor, Name, Program, WeightSource};
 use reflux_models::lora::base_of;
 use reflux_models::scheduler::Schedule;
-use reflux_models::weights::{RandomWeights, Weights};
+use reflux_models::weights::Weights;
 use reflux_models::{Defaults, Family, ModelConfig, ModelFiles, Net, Role, Sizes};
 use reflux_runtime::{Device, DeviceInfo, Execute, Profile, load, load_streaming};
 use std::collections::HashMap;
@@ -72,12 +72,12 @@ struct Optimized {
 }
 
 impl Networks {
-    /// The networks of a model with random weights, on `device`, which is that of `info`; of one that is `compiled`, its denoiser's
-    /// are what was saved. Adds to `warnings`.
+    /// The networks of a model on `device`, which is that of `info`, with random weights until files are opened; of one that is
+    /// `compiled`, its denoiser's are what was saved. Adds to `warnings`.
     ///
     /// # Errors
     /// If they cannot compute in the requested dtype, or if what is compiled cannot run with these options.
-    pub fn with_random_weights(
+    pub fn unopened(
         config: ModelConfig,
         compiled: Option<Rc<Compiled>>,
         options: OpenOptions,
@@ -374,14 +374,10 @@ impl Networks {
         if let Some(compiled) = self.compiled_of(net) {
             return compiled.weights();
         }
-        let base: Rc<dyn WeightSource> = match self.weights.get(net) {
-            Some(weights) => Rc::clone(weights) as Rc<dyn WeightSource>,
-            None => {
-                let named = |(name, fact)| (base_of(name).unwrap_or(name), fact);
-                Rc::new(RandomWeights::of(program.weights().into_iter().map(named), 0))
-            }
-        };
-        self.loras.weights(net, base)
+        match self.weights.get(net) {
+            Some(weights) => self.loras.weights(net, Rc::clone(weights) as Rc<dyn WeightSource>),
+            None => self.loras.random_weights(net, program, 0),
+        }
     }
 
     /// Refuses a given program that reads missing weights or does not match `sizes`, before anything runs.

@@ -175,7 +175,7 @@ impl<B: BurnBackend> Kept<B> {
     /// A value that a stage computed; `is_made` says whether the stage ran as a whole.
     pub fn on_device(value: Value<B>, version: u64, is_made: bool) -> Self {
         let value = if is_made { value } else { B::prepared(value) };
-        Self { host: None, device: OnceCell::from(value), version, is_made }
+        Self { is_made, ..Self::placed(value, version) }
     }
 
     /// A value that a loader has placed.

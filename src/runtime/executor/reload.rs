@@ -120,10 +120,7 @@ fn reload_prepared<B: BurnBackend>(
     };
     labels.into_iter().zip(values).for_each(|(name, value)| executor.keep_placed(name, value));
     made.into_iter().for_each(|(name, _, value)| executor.keep(name, value, false));
-    executor.stale.extend(executor.stages.iter().filter_map(|loaded| match loaded.stage {
-        Stage::Prepare(rate) => Some(rate),
-        Stage::Variant(_) => None,
-    }));
+    executor.stale.extend(executor.stages.iter().filter_map(LoadedStage::rate));
     Ok(())
 }
 

@@ -9,8 +9,6 @@ use crate::pipeline::{
 };
 use reflux_ir::pass::{Driver, Pipeline};
 use reflux_ir::{DType, Program, WeightSource};
-use reflux_models::lora::base_of;
-use reflux_models::weights::RandomWeights;
 use reflux_models::{ModelFiles, Net};
 use reflux_runtime::{Device, RunError};
 use std::path::PathBuf;
@@ -163,13 +161,10 @@ impl Subject {
         if let Some(compiled) = self.model.compiled(net) {
             return Ok(compiled.weights());
         }
-        let base: Rc<dyn WeightSource> = match &self.files {
-            Some(files) => Rc::new(open_weights(files, self.model.config(), net, &mut Vec::new())?),
-            None => {
-                let named = |(name, fact)| (base_of(name).unwrap_or(name), fact);
-                Rc::new(RandomWeights::of(program.weights().into_iter().map(named), SEED))
-            }
+        let Some(files) = &self.files else {
+            return Ok(loras.random_weights(net, program, SEED));
         };
-        Ok(loras.weights(net, base))
+        let weights = open_weights(files, self.model.config(), net, &mut Vec::new())?;
+        Ok(loras.weights(net, Rc::new(weights)))
     }
 }

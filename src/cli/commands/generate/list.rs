@@ -8,6 +8,7 @@ use crate::cli::out_names::{Named, is_template};
 use crate::cli::pictures::Pictures;
 use crate::cli::progress::Progress;
 use crate::pipeline::{DiffusionPipeline, Request};
+use reflux_models::Sizes;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -55,10 +56,8 @@ impl<'a> Checked<'a> {
         let requests: Vec<Request> = jobs.iter().map(|job| job.request(common)).collect();
         let mut named = Vec::new();
         for (job, request) in jobs.iter().zip(&requests) {
-            let count = list.within(job, request.pictures())?;
-            let picture =
-                |image| Named { prompt: &job.prompt, seed: request.seed, index: named.len() + image };
-            named.extend((0..count).map(picture).collect::<Vec<_>>());
+            let (own, first) = (list.within(job, Named::of(request))?, named.len());
+            named.extend(own.into_iter().map(|own| Named { index: first + own.index, ..own }));
         }
         let pictures = Pictures::named(list.out, &named)?;
         if pictures.are_streamed() {
@@ -146,20 +145,15 @@ impl<'a> Checked<'a> {
         for (job, request) in self.jobs.iter().zip(&self.requests) {
             self.list.within(job, self.pictures.refuse_sizes(request, pipeline.defaults()))?;
             let settings = self.list.within(job, pipeline.settings(request))?;
-            let count = settings.len();
-            planned.push(Planned { request: request.clone(), first, settings });
-            first += count;
+            let sizes = self.list.within(job, pipeline.sizes(request))?;
+            let own = settings.len();
+            planned.push((sizes, Planned { request: request.clone(), first, settings }));
+            first += own;
         }
-        let mut sizes: Vec<Vec<Option<String>>> = Vec::new();
-        planned.sort_by_cached_key(|planned: &Planned| {
-            const KEYS: [&str; 5] = ["width", "height", "steps", "max_sequence_length", "true_cfg_scale"];
-            let size: Vec<_> = KEYS.iter().map(|key| planned.settings[0].get(*key).cloned()).collect();
-            sizes.iter().position(|known| *known == size).unwrap_or_else(|| {
-                sizes.push(size);
-                sizes.len() - 1
-            })
-        });
-        Ok(planned)
+        let all: Vec<Sizes> = planned.iter().map(|(sizes, _)| *sizes).collect();
+        // In the order in which the sizes come first.
+        planned.sort_by_cached_key(|(sizes, _)| all.iter().position(|known| known == sizes));
+        Ok(planned.into_iter().map(|(_, planned)| planned).collect())
     }
 }
 

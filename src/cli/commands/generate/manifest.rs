@@ -1,13 +1,12 @@
 //! The manifest of a list of pictures: which are done, and how each was made.
 
 use crate::Error;
+use crate::digest::of_file;
 use crate::files::OutputFile;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// What decides how a picture looks, by the names of its metadata.
@@ -68,7 +67,7 @@ impl Manifest {
     /// Whether `file` is there as it was made with `settings`.
     pub fn has(&self, file: &Path, settings: &Settings) -> bool {
         let entry = self.known.get(file).filter(|entry| entry.settings == *settings);
-        entry.is_some_and(|entry| std::fs::read(file).is_ok_and(|bytes| sha256(&bytes) == entry.sha256))
+        entry.is_some_and(|entry| sha256(file).is_ok_and(|sha256| sha256 == entry.sha256))
     }
 
     /// Adds a picture that has been written to `file`.
@@ -76,8 +75,8 @@ impl Manifest {
     /// # Errors
     /// If the file cannot be read back, or the line cannot be written.
     pub fn add(&mut self, file: &Path, settings: &Settings) -> Result<Entry, Error> {
-        let bytes = std::fs::read(file).map_err(|error| Error::Read { path: file.to_owned(), error })?;
-        let entry = Entry { file: file.to_owned(), sha256: sha256(&bytes), settings: settings.clone() };
+        let sha256 = sha256(file).map_err(|error| Error::Read { path: file.to_owned(), error })?;
+        let entry = Entry { file: file.to_owned(), sha256, settings: settings.clone() };
         let written = self.lines.write_all(line(&entry).as_bytes()).and_then(|()| self.lines.sync_data());
         written.map_err(|error| Error::Write { path: self.path.clone(), error })?;
         Ok(entry)
@@ -102,12 +101,9 @@ fn entries(text: &str) -> Result<Vec<Entry>, String> {
     whole.lines().enumerate().map(entry).collect()
 }
 
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::new(), |mut digits, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(digits, "{byte:02x}");
-        digits
-    })
+/// The digest of a whole file.
+fn sha256(file: &Path) -> std::io::Result<String> {
+    of_file(file, u64::MAX)
 }
 
 #[cfg(test)]

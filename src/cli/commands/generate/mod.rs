@@ -199,7 +199,7 @@ pub fn generate(args: &Args) -> Result<(), Error> {
         return Err(Error::Usage("--resume and --manifest go with --prompts FILE".into()));
     }
     refuse_unread_prompt(&request)?;
-    let pictures = Pictures::named(&args.out, &named(&request)?)?;
+    let pictures = Pictures::named(&args.out, &Named::of(&request)?)?;
     let latents = args.save_latents.as_deref().map(OutputFile::binary).transpose()?;
     pictures.refuse_mixing(latents.as_ref(), args.json)?;
     pictures.refuse_inputs(&read)?;
@@ -294,19 +294,6 @@ fn refuse_unread_prompt(request: &Request) -> Result<(), Error> {
         return Err(Error::Usage(message.into()));
     }
     Ok(())
-}
-
-/// What the names of the pictures of `request` can have of them.
-fn named(request: &Request) -> Result<Vec<Named<'_>>, Error> {
-    let (count, images) = (request.pictures()?, request.num_images.unwrap_or(1));
-    let first = request.image_index.unwrap_or(0);
-    let of = |index: usize| Named {
-        // A picture beyond the requested ones is of the only prompt.
-        prompt: &request.prompts[(index / images).min(request.prompts.len() - 1)],
-        seed: request.seed,
-        index,
-    };
-    Ok((first..first + count).map(of).collect())
 }
 
 /// The outcome of a request.

@@ -29,14 +29,11 @@ const SHARE: usize = 1 << 20;
 /// Below this many bytes, burn's own upload is as fast.
 const LARGE: usize = 1 << 18;
 
-/// What begins in a chunk begins at a multiple of this many bytes.
-const ALIGN: usize = 256;
-
 /// Uploads through page-locked memory: the device reads a chunk while CPU threads write the next one.
 pub struct Uploader {
     device: CudaDevice,
     stream: Arc<CudaStream>,
-    /// The first is being filled. There are none before there is anything to upload through them: to lock them takes longer than
+    /// There are none before there is anything to upload through them: to lock them takes longer than
     /// to upload a few weights.
     chunks: Option<[Chunk; 2]>,
     /// Shared by the engines of all graphs of the program, once there is one.
@@ -46,8 +43,6 @@ pub struct Uploader {
 /// Page-locked memory.
 struct Chunk {
     memory: PinnedHostSlice<u8>,
-    /// The bytes that are written, or were when the device began to read them.
-    filled: usize,
     /// That the device has read all of it.
     is_read: CudaEvent,
 }
@@ -56,7 +51,7 @@ impl Chunk {
     fn new(context: &Arc<CudaContext>) -> Result<Self, DriverError> {
         // SAFETY: nothing reads it before it is written.
         let memory = unsafe { context.alloc_pinned_with_flags::<u8>(CHUNK, 0) }?;
-        Ok(Self { memory, filled: 0, is_read: context.new_event(None)? })
+        Ok(Self { memory, is_read: context.new_event(None)? })
     }
 }
 
@@ -67,11 +62,11 @@ impl Uploader {
         Ok(Self { device: device.clone(), chunks: None, stream, room: None })
     }
 
-    /// Begins to write `bytes` bytes to an address on the device, which are there once the stream has been waited for: `write`
-    /// makes rows of `row_bytes` of them, of which a chunk has one at least.
+    /// Writes `bytes` bytes to an address on the device: `write` makes rows of `row_bytes` of them, of which a chunk has one at
+    /// least.
     ///
     /// # Safety
-    /// The address must be that of device memory of at least this many bytes that nothing else uses until then.
+    /// The address must be that of device memory of at least this many bytes that nothing else uses.
     unsafe fn write(
         &mut self,
         bytes: usize,
@@ -85,27 +80,17 @@ impl Uploader {
             Some(chunks) => chunks,
             None => chunks.insert([Chunk::new(stream.context())?, Chunk::new(stream.context())?]),
         };
-        let mut written = 0;
-        while written < bytes {
-            let [chunk, _] = chunks;
-            let free = CHUNK.saturating_sub(chunk.filled) / row_bytes * row_bytes;
-            if free == 0 {
-                // On in the other chunk, once the device has read it.
-                chunk.is_read.record(stream)?;
-                chunks.swap(0, 1);
-                chunks[0].is_read.synchronize()?;
-                chunks[0].filled = 0;
-                continue;
-            }
-            let count = free.min(bytes - written);
-            let memory = &mut chunk.memory.as_mut_slice()?[chunk.filled..][..count];
-            write(written / row_bytes, memory);
-            // SAFETY: the caller vouches for the place; the memory is not written again before the event above is waited for.
-            unsafe { result::memcpy_htod_async(to + written as u64, memory, stream.cu_stream()) }?;
-            chunk.filled += count.next_multiple_of(ALIGN);
-            written += count;
+        let chunk = CHUNK / row_bytes * row_bytes;
+        for (index, start) in (0..bytes).step_by(chunk).enumerate() {
+            let Chunk { memory, is_read } = &mut chunks[index % 2];
+            is_read.synchronize()?;
+            let memory = &mut memory.as_mut_slice()?[..chunk.min(bytes - start)];
+            write(start / row_bytes, memory);
+            // SAFETY: the caller vouches for the place; the memory is not written again before the event below.
+            unsafe { result::memcpy_htod_async(to + start as u64, memory, stream.cu_stream()) }?;
+            is_read.record(stream)?;
         }
-        Ok(())
+        stream.synchronize()
     }
 }
 
@@ -139,7 +124,6 @@ impl Loader<Cuda> for Uploader {
         settled(&self.device, "loading")?;
         // SAFETY: the memory was allocated for as many bytes, and burn is done with its previous content.
         let written = unsafe { self.write(bytes, row_bytes, write, to) };
-        let written = written.and_then(|()| self.stream.synchronize());
         written.map_err(|error| failed("the upload of a weight", error))?;
         Ok(if dtype.is_float() { Value::Float(place) } else { Value::Int(place) })
     }

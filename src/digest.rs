@@ -6,12 +6,12 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 /// The digest of `bytes`, in hexadecimal.
-pub fn of_bytes(bytes: &[u8]) -> String {
+pub(crate) fn of_bytes(bytes: &[u8]) -> String {
     hexadecimal(Sha256::new_with_prefix(bytes))
 }
 
 /// The digest of the first `most` bytes of a file, in hexadecimal.
-pub fn of_file(path: &Path, most: u64) -> io::Result<String> {
+pub(crate) fn of_file(path: &Path, most: u64) -> io::Result<String> {
     let mut out = Digesting::to(io::sink());
     io::copy(&mut File::open(path)?.take(most), &mut out)?;
     Ok(out.finish().1)
@@ -22,7 +22,7 @@ fn hexadecimal(hasher: Sha256) -> String {
 }
 
 /// A writer that digests what it passes on.
-pub struct Digesting<W> {
+pub(crate) struct Digesting<W> {
     to: W,
     hasher: Sha256,
 }
