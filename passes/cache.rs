@@ -13,13 +13,16 @@ mod schedule;
 mod site;
 mod sites;
 mod split;
+mod steer;
 
 pub use mask::StepMask;
 pub use measured::{Measured, polynomial_through};
 pub use method::{METHODS, Method};
+pub use steer::Steer;
 
 use gate::Gate;
 use gated::Reused;
+use predictor::Prediction;
 use reflux_ir::pass::{
     About, Answer, Built, Changed, Exactness, Mismatch, Pass, PassContext, PassError, Place, Property,
     RuleInfo, counted,
@@ -30,7 +33,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::Error as _;
 use serde_json::{Map, Value};
-use site::Site;
+use site::{RESIDUAL_STREAMS, Site};
 
 /// Lets some steps reuse results of earlier steps. The method says which steps reuse, which values they reuse, and how these
 /// are predicted.
@@ -78,6 +81,33 @@ impl Cache {
         Ok(Box::new(cache))
     }
 
+    /// The method called `method` with these options.
+    ///
+    /// # Errors
+    /// If there is no such method, or it has no such option or not that value.
+    pub fn of(method: &str, options: &Map<String, Value>) -> Result<Self, serde_json::Error> {
+        let method = Method::named(method)
+            .ok_or_else(|| serde_json::Error::custom(format!("there is no method `{method}`")))?;
+        let method = method.with(options)?;
+        Ok(Self { method, given: options.clone(), steps: None, allow_nothing: false })
+    }
+
+    /// What each step takes for a value where these steps compute: none for a step that computes, and for others the weights of the
+    /// last values that were computed, newest first. `None` if it is no such sum.
+    pub fn weights(&self, steps: &StepMask) -> Option<Vec<Option<Vec<f32>>>> {
+        let of_step = |prediction| match prediction {
+            None => Some(None),
+            Some(Prediction::Weighted(weights)) => Some(Some(weights)),
+            Some(Prediction::Extrapolated { .. }) => None,
+        };
+        self.method.predictor.predictions(steps).into_iter().map(of_step).collect()
+    }
+
+    /// Whether what is reused is what blocks add to a stream, and not its end.
+    pub fn is_relative(&self) -> bool {
+        std::ptr::eq(self.method.site, &raw const RESIDUAL_STREAMS)
+    }
+
     /// The outcome for a cache that has nothing to do, which is rarely intended.
     fn nothing(&self, why: String) -> Result<Changed, PassError> {
         if self.allow_nothing {
@@ -103,30 +133,6 @@ impl Cache {
             None => self.method.schedule.decided(self.method.name, steps, cx.timesteps),
         };
         decided.map_err(PassError::Refused)
-    }
-
-    /// The variant that has values to reuse, and these; or why there is none.
-    fn place(&self, program: &Program) -> Result<(Name, Vec<ValueId>), String> {
-        let Site { name: site, .. } = self.method.site;
-        let found: Vec<_> = program
-            .variants
-            .iter()
-            .map(|(name, graph)| (name, self.method.site.values(graph)))
-            .filter(|(_, sites)| !sites.is_empty())
-            .collect();
-        let is_reused = |(name, sites): &(&Name, Vec<ValueId>)| {
-            let outputs = program.variants[*name].outputs().iter();
-            let mut carried = outputs.filter(|output| program.is_carried(&output.label));
-            carried.any(|output| sites.contains(&output.value))
-        };
-        match &found[..] {
-            [] => Err(format!("no variant has {site}, so there is nothing to reuse")),
-            several if several.iter().any(is_reused) => {
-                Err(format!("an earlier cache already reuses {site}"))
-            }
-            [(variant, sites)] => Ok(((*variant).clone(), sites.clone())),
-            _ => Err(format!("several variants have {site}, so it is unclear which to reuse")),
-        }
     }
 
     /// Lets each of `steps`, which run `variant`, decide by `gate` whether it reuses the one of `sites`.
@@ -194,6 +200,29 @@ impl Cache {
     }
 }
 
+/// The variant that has values to reuse, and these; or why there is none.
+fn place(site: &Site, program: &Program) -> Result<(Name, Vec<ValueId>), String> {
+    let found: Vec<_> = program
+        .variants
+        .iter()
+        .map(|(name, graph)| (name, site.values(graph)))
+        .filter(|(_, sites)| !sites.is_empty())
+        .collect();
+    let is_reused = |(name, sites): &(&Name, Vec<ValueId>)| {
+        let outputs = program.variants[*name].outputs().iter();
+        let mut carried = outputs.filter(|output| program.is_carried(&output.label));
+        carried.any(|output| sites.contains(&output.value))
+    };
+    match &found[..] {
+        [] => Err(format!("no variant has {}, so there is nothing to reuse", site.name)),
+        several if several.iter().any(is_reused) => {
+            Err(format!("an earlier cache already reuses {}", site.name))
+        }
+        [(variant, sites)] => Ok(((*variant).clone(), sites.clone())),
+        _ => Err(format!("several variants have {}, so it is unclear which to reuse", site.name)),
+    }
+}
+
 /// Why the steps to reuse cannot be chosen.
 const HAS_PROBES: &str = "the program has probes, which choose variants at run time, so it is not known in advance which steps compute";
 
@@ -253,7 +282,7 @@ impl Pass for Cache {
         if !program.probes.is_empty() {
             return Err(PassError::Refused(format!("{HAS_PROBES}; run `cache` on a program without any")));
         }
-        let (variant, all) = match self.place(program) {
+        let (variant, all) = match place(self.method.site, program) {
             Ok(place) => place,
             Err(why) => return self.nothing(why),
         };

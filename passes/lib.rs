@@ -12,7 +12,8 @@
 //!    for weights.
 //! 8. [`dce`](Dce) removes what nothing reads any more.
 //!
-//! [`tap`](Tap) shows values inside the network. To add a pass: write its file with an implementation of
+//! [`tap`](Tap) shows values inside the network. [`Steer`] is for programs that run programs: with it these say in each step whether it
+//! reuses, so pipelines cannot name it. To add a pass: write its file with an implementation of
 //! [`Pass`](reflux_ir::pass::Pass), add it to [`PASSES`], and write its test; `docs/adding-a-pass.md` walks through one.
 
 mod cache;
@@ -28,7 +29,7 @@ pub mod pruna;
 mod quantize;
 mod tap;
 
-pub use cache::{Cache, METHODS, Measured, Method, StepMask, polynomial_through};
+pub use cache::{Cache, METHODS, Measured, Method, Steer, StepMask, polynomial_through};
 pub use canonicalize::Canonicalize;
 pub use dce::Dce;
 pub use fuse::{Extraction, Fuse};

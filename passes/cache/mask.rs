@@ -70,6 +70,12 @@ impl StepMask {
     }
 }
 
+impl FromIterator<bool> for StepMask {
+    fn from_iter<T: IntoIterator<Item = bool>>(computes: T) -> Self {
+        Self(computes.into_iter().collect())
+    }
+}
+
 impl fmt::Display for StepMask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.iter().try_for_each(|computes| f.write_str(if computes { "1" } else { "0" }))

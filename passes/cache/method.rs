@@ -89,6 +89,14 @@ pub static METHODS: &[Method] = &[
         predictor: Predictor::Chebyshev(Chebyshev { degree: 4, ridge: 0.1, blend: 0.5, history: 100 }),
     },
     Method {
+        name: "forecast",
+        help: "What TaylorSeer does of attention, of what the last block makes of the picture: a step that reuses computes only what \
+               follows that.",
+        schedule: CacheSchedule::Refreshed(Refreshed::after(3)),
+        site: &RESIDUAL_ENDS,
+        predictor: Predictor::Taylor(Taylor { order: 1 }),
+    },
+    Method {
         name: "magcache",
         help: "MagCache (arXiv 2506.09045; diffusers, `hooks/mag_cache.py`): reuses what all blocks together add, in steps that \
                magnitudes measured beforehand choose.",

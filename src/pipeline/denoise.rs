@@ -5,10 +5,12 @@ use super::pictures::Start;
 use super::report::Record;
 use super::resolved::Resolved;
 use crate::Error;
-use reflux_ir::HostTensor;
+use reflux_ir::{HostTensor, Name};
 use reflux_models::scheduler::Schedule;
 use reflux_models::{Sizes, names};
+use reflux_runtime::Execute;
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 /// Takes what picture `image` is drawn from to its packed latents `[1, tokens, channels]`.
 pub(super) fn denoise<'c>(
@@ -20,41 +22,20 @@ pub(super) fn denoise<'c>(
     image: usize,
     record: &mut Record,
 ) -> Result<HostTensor, Error> {
-    let net = networks.family().denoiser();
-    let sizes = request.sizes_of(net);
-    let fixed = fixed_inputs(networks, conditioning, schedule, request, &sizes);
-    let strengths = networks.strengths();
-    let denoiser = networks.get(net, sizes, record)?;
+    let denoiser = prepare(networks, conditioning, schedule, request, record)?;
     record.enter("denoise");
-    denoiser.reset();
-    for (input, value) in &fixed {
-        denoiser.bind(input, value)?;
-    }
-    for (input, strength) in strengths {
-        if denoiser.program().inputs.iter().any(|declared| declared.name == input) {
-            denoiser.bind(&input, &strength)?;
-        }
-    }
-    let shape = [sizes.batch, latents.shape[1], latents.shape[2]];
     let mut sample = latents.to_f32();
     for step in 0..request.steps {
-        let batch = HostTensor::from_f32(shape, &sample.repeat(sizes.batch));
-        denoiser.bind(names::LATENTS, &batch)?;
-        let results = denoiser.step(step)?;
+        let (velocity, results) = velocity(denoiser, step, &latents.shape, &sample, request)?;
         let ran = denoiser.ran().expect("a step has just run");
         record.results(image - request.pictures().start, step, ran, &results);
-        let velocity = results[names::VELOCITY].to_f32();
-        let velocity = match request.negative() {
-            Some(_) => guide(&velocity, request.true_cfg_scale),
-            None => velocity,
-        };
         schedule.step(step, &mut sample, &velocity);
         if let Some(kept) = &kept {
             kept.restore(&mut sample, schedule, step + 1);
         }
         if !sample.iter().all(|value| value.is_finite()) {
             let when = format!("in step {} of {} of picture {image}", step + 1, request.steps);
-            return Err(networks.not_finite(net, when));
+            return Err(networks.not_finite(networks.family().denoiser(), when));
         }
         let pictures = request.pictures();
         record.step(image - pictures.start, pictures.len(), step, request.steps);
@@ -65,6 +46,51 @@ pub(super) fn denoise<'c>(
         }
     }
     Ok(HostTensor::from_f32(latents.shape, &sample))
+}
+
+/// The denoiser, loaded, with everything bound that is the same at every step of a picture, before its first step.
+pub(super) fn prepare<'n, 'c>(
+    networks: &'n mut Networks,
+    conditioning: impl IntoIterator<Item = &'c (&'static str, HostTensor)>,
+    schedule: &Schedule,
+    request: &Resolved,
+    record: &mut Record,
+) -> Result<&'n mut dyn Execute, Error> {
+    let net = networks.family().denoiser();
+    let sizes = request.sizes_of(net);
+    let fixed = fixed_inputs(networks, conditioning, schedule, request, &sizes);
+    let strengths = networks.strengths();
+    let denoiser = networks.get(net, sizes, record)?;
+    denoiser.reset();
+    for (input, value) in &fixed {
+        denoiser.bind(input, value)?;
+    }
+    for (input, strength) in strengths {
+        if denoiser.program().inputs.iter().any(|declared| declared.name == input) {
+            denoiser.bind(&input, &strength)?;
+        }
+    }
+    Ok(denoiser)
+}
+
+/// The velocity at `sample`, packed latents of `shape`, `[1, tokens, channels]`, in `step`, and all that the denoiser returns.
+pub(super) fn velocity(
+    denoiser: &mut dyn Execute,
+    step: usize,
+    shape: &[usize],
+    sample: &[f32],
+    request: &Resolved,
+) -> Result<(Vec<f32>, HashMap<Name, HostTensor>), Error> {
+    let batch = request.denoiser_batch();
+    denoiser
+        .bind(names::LATENTS, &HostTensor::from_f32([batch, shape[1], shape[2]], &sample.repeat(batch)))?;
+    let results = denoiser.step(step)?;
+    let velocity = results[names::VELOCITY].to_f32();
+    let velocity = match request.negative() {
+        Some(_) => guide(&velocity, request.true_cfg_scale),
+        None => velocity,
+    };
+    Ok((velocity, results))
 }
 
 /// The denoiser's inputs that are the same at every step.

@@ -37,6 +37,14 @@ pub struct DiffusionPipeline {
     meter: MemoryMeter,
 }
 
+/// What the steps of a picture begin with.
+pub(super) struct Begun {
+    /// The denoiser's inputs that the text encoders make.
+    pub conditioning: Vec<(&'static str, HostTensor)>,
+    /// Noise, packed `[1, tokens, channels]`.
+    pub latents: HostTensor,
+}
+
 impl DiffusionPipeline {
     /// Opens a model, to run on the processor in f32: a folder in diffusers layout, or a model in the Hub's local cache.
     ///
@@ -218,6 +226,24 @@ impl DiffusionPipeline {
         Maker { networks, model, device_name: &self.device_name, peak_bytes }
     }
 
+    /// What the steps of `request`, for one picture that is drawn from noise alone, begin with.
+    ///
+    /// # Errors
+    /// If the networks do not fit into memory, or the prompt cannot be encoded.
+    pub(super) fn begin(&mut self, request: &Resolved, record: &mut Record) -> Result<Begun, Error> {
+        self.networks.check_memory(|net| request.needed(net))?;
+        let draws = Draws::new(request.seed, self.networks.config(), self.networks.dtype());
+        let latents = InitialLatents::of(request, self.networks.config(), draws)?.next();
+        let encoded = self.prompts.encode(0, &mut self.networks, request, record)?;
+        let conditioning = encoded.of(0).expect("it has just been encoded").to_vec();
+        Ok(Begun { conditioning, latents })
+    }
+
+    /// The networks.
+    pub(super) fn networks(&mut self) -> &mut Networks {
+        &mut self.networks
+    }
+
     /// The networks, and the text encoders with their tokenizers.
     pub(super) fn into_parts(self) -> (Networks, Prompts) {
         (self.networks, self.prompts)
@@ -296,7 +322,7 @@ impl DiffusionPipeline {
     }
 
     /// The picture of packed latents.
-    fn decode(
+    pub(super) fn decode(
         &mut self,
         latents: &HostTensor,
         index: usize,

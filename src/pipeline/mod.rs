@@ -33,6 +33,7 @@ mod resample;
 mod resolved;
 mod source;
 mod text;
+mod tune;
 
 pub use calibrate::calibrate;
 pub use compile::{
@@ -58,3 +59,4 @@ pub(crate) use replay::Replay;
 pub use report::{Event, Picture, Report, StageTime};
 pub use request::{ReferenceSize, Request};
 pub use source::Source;
+pub use tune::{Goal, Objective, Outcome, PREDICTORS, Tried, TuneOptions, Tuned, tune};

@@ -251,11 +251,16 @@ impl Resolved {
         self.init_image.is_some() || self.control_image.is_some() || self.reference_image.is_some()
     }
 
+    /// How many latents the denoiser takes at once.
+    pub fn denoiser_batch(&self) -> usize {
+        if self.negative().is_some() { 2 } else { 1 }
+    }
+
     /// What `net` is specialised to. With classifier-free guidance, the denoiser has a batch of two: the prompt and the negative
     /// prompt, each with its own state.
     pub fn sizes_of(&self, net: &Net) -> Sizes {
         match net.role {
-            Role::Denoiser => Sizes { batch: if self.negative().is_some() { 2 } else { 1 }, ..self.sizes() },
+            Role::Denoiser => Sizes { batch: self.denoiser_batch(), ..self.sizes() },
             Role::TextEncoder => Sizes { reference: None, ..self.sizes() },
             Role::Decoder | Role::Encoder => self.picture_sizes(),
         }

@@ -11,6 +11,7 @@ mod lora;
 mod opt;
 mod passes;
 mod run;
+mod tune;
 
 use crate::Error;
 use clap::{Parser, Subcommand};
@@ -42,6 +43,8 @@ enum Command {
     Passes(passes::Args),
     /// Measure what a caching method needs to know of a model
     Calibrate(calibrate::Args),
+    /// Find which steps to compute, and how the others reuse, for a model and a budget
+    Tune(tune::Args),
     /// Say what a LoRA is, and what of a model it changes
     Lora(lora::Args),
     /// Execute a program given as IR text
@@ -63,6 +66,7 @@ impl Cli {
             Command::Bisect(args) => bisect::bisect(args),
             Command::Passes(args) => passes::passes(args),
             Command::Calibrate(args) => calibrate::calibrate(args),
+            Command::Tune(args) => tune::tune(args),
             Command::Lora(args) => lora::lora(args),
             Command::Run(args) => run::run(args),
             Command::Bench(args) => bench::bench(args),

@@ -89,6 +89,16 @@ impl Recipe {
         self
     }
 
+    /// The passes, if the default ones run around them: then that is all there is to the recipe.
+    pub fn listed(&self) -> Option<Pipeline> {
+        if self.is_exact || self.parts.len() > 1 {
+            return None;
+        }
+        let mut all = self.parts.first().cloned().unwrap_or_default();
+        all.append(self.anywhere.clone());
+        Some(all)
+    }
+
     /// Whether no pass is asked for.
     pub fn is_empty(&self) -> bool {
         self.anywhere.is_empty() && self.parts.iter().all(Pipeline::is_empty) && self.parts.len() < 2

@@ -1,6 +1,6 @@
 //! `reflux generate`
 
-mod jobs;
+pub(super) mod jobs;
 mod list;
 mod manifest;
 

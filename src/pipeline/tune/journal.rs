@@ -1,0 +1,152 @@
+//! The errors of candidates that have run, kept in a file, so that a search can go on where it was stopped.
+
+use crate::Error;
+use crate::files::OutputFile;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Objects of JSON, one a line: first what is searched, then a candidate each.
+pub struct Journal {
+    path: PathBuf,
+    lines: File,
+    /// By the text of the pass.
+    known: HashMap<String, Known>,
+}
+
+/// The error of a candidate: as it is, or as much as some of the pictures alone make of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Known {
+    pub error: f64,
+    pub is_whole: bool,
+}
+
+/// A candidate that has run.
+#[derive(Serialize, Deserialize)]
+struct Judged {
+    pass: String,
+    /// As text, which is read as the same number.
+    error: String,
+    /// Present where not all pictures ran, as some were enough to see that it is none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    partial: bool,
+}
+
+impl Journal {
+    /// The journal at `path` of a search with these `settings`, which goes on with what is there if `resume` is set.
+    ///
+    /// # Errors
+    /// If it cannot be written; [`Error::Usage`] if there is one and nobody said to go on, or it is of another search.
+    pub fn open(path: &Path, settings: &Map<String, Value>, resume: bool) -> Result<Self, Error> {
+        let usage = |why: String| Error::Usage(format!("{}: {why}", path.display()));
+        let mut output = OutputFile::at(path)?;
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) if !resume && !text.is_empty() => {
+                return Err(usage(
+                    "it has what an earlier search has tried; add --resume to go on, or remove it to begin anew".into(),
+                ));
+            }
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(Error::Read { path: path.to_owned(), error }),
+        };
+        let first = format!("{}\n", Value::Object(settings.clone()));
+        // What is behind the last line break was cut off.
+        let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
+        let mut lines = whole.lines();
+        if let Some(found) = lines.next() {
+            differs(found, settings).map_or(Ok(()), |why| Err(usage(why)))?;
+        }
+        let judged = |(index, line): (usize, &str)| {
+            let none = || {
+                usage(format!(
+                    "line {} is no candidate that was tried; remove the file to begin anew",
+                    index + 2
+                ))
+            };
+            let Judged { pass, error, partial } = serde_json::from_str(line).map_err(|_| none())?;
+            let error: f64 = error.parse().map_err(|_| none())?;
+            if error >= 0.0 { Ok((pass, Known { error, is_whole: !partial })) } else { Err(none()) }
+        };
+        let known = lines.enumerate().map(judged).collect::<Result<_, _>>()?;
+        let kept = if whole.is_empty() { &first } else { whole };
+        output.write_text(kept)?;
+        let failed = |error| Error::Write { path: path.to_owned(), error };
+        let lines = OpenOptions::new().append(true).open(path).map_err(failed)?;
+        Ok(Self { path: path.to_owned(), lines, known })
+    }
+
+    /// How many candidates have run.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// The error of `pass`, if it has run.
+    pub fn of(&self, pass: &str) -> Option<Known> {
+        self.known.get(pass).copied()
+    }
+
+    /// Adds what has run.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn add(&mut self, pass: String, known: Known) -> Result<(), Error> {
+        let Known { error, is_whole } = known;
+        let judged = Judged { pass: pass.clone(), error: format!("{error:?}"), partial: !is_whole };
+        let line = serde_json::to_string(&judged);
+        let line = format!("{}\n", line.expect("it is plain data"));
+        let failed = |error| Error::Write { path: self.path.clone(), error };
+        self.lines.write_all(line.as_bytes()).map_err(failed)?;
+        self.known.insert(pass, known);
+        Ok(())
+    }
+}
+
+/// By what the search of the journal whose first line is `found` differs from that of `settings`, if it does.
+fn differs(found: &str, settings: &Map<String, Value>) -> Option<String> {
+    let Ok(found) = serde_json::from_str::<Map<String, Value>>(found) else {
+        return Some("it is no record of a search; name another file with --out".into());
+    };
+    let name = settings.iter().find(|(name, value)| found.get(*name) != Some(value)).map(|(name, _)| name);
+    let name = name.or_else(|| found.keys().find(|name| !settings.contains_key(*name)))?;
+    let shown = |settings: &Map<String, Value>| settings.get(name).map_or("nothing".into(), Value::to_string);
+    Some(format!(
+        "it is of a search with {name} {}, and this one has {}; remove it to begin anew",
+        shown(&found),
+        shown(settings)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_search_goes_on_where_it_was_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.jsonl");
+        let settings = |steps: usize| Map::from_iter([("steps".to_owned(), json!(steps))]);
+        let mut journal = Journal::open(&path, &settings(20), false).unwrap();
+        // A number that a hasty reader of JSON would not read as the same.
+        let error = Known { error: 0.123_456_789_012_345_67, is_whole: true };
+        journal.add("cache(a)".into(), Known { error: 0.1, is_whole: false }).unwrap();
+        journal.add("cache(a)".into(), error).unwrap();
+        let refused = |settings, resume| Journal::open(&path, &settings, resume).err().unwrap().to_string();
+        assert!(refused(settings(20), false).contains("--resume"));
+        assert!(refused(settings(28), true).contains("steps 20, and this one has 28"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("{text}{{\"pass\": \"ca")).unwrap();
+        let journal = Journal::open(&path, &settings(20), true).unwrap();
+        assert_eq!((journal.of("cache(a)"), journal.of("cache(b)")), (Some(error), None));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        std::fs::write(&path, format!("{text}{{}}\n")).unwrap();
+        assert!(refused(settings(20), true).contains("line 4 is no candidate"));
+        std::fs::write(&path, "my notes\n").unwrap();
+        assert!(refused(settings(20), true).contains("no record of a search"));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "my notes\n");
+    }
+}

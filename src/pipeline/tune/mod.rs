@@ -1,0 +1,300 @@
+//! Finding a schedule of computed and reused steps for a checkpoint.
+
+mod candidate;
+mod goal;
+mod journal;
+mod predictor;
+mod rehearsal;
+mod search;
+
+pub use goal::{Goal, Objective};
+pub use predictor::PREDICTORS;
+
+use super::diffusion::DiffusionPipeline;
+use super::options::OpenOptions;
+use super::registry::registry;
+use super::report::{Event, Record};
+use super::request::Request;
+use crate::{Error, VERSION};
+use candidate::Candidate;
+use journal::{Journal, Known};
+use predictor::Predictor;
+use reflux_ir::pass::{Pipeline, Recipe};
+use reflux_models::ModelFiles;
+use reflux_passes::Steer;
+use rehearsal::{Rehearsal, Subject};
+use search::{Judge, Search};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use std::path::Path;
+use std::time::Instant;
+
+/// What to search for, and how.
+#[derive(Clone, Debug)]
+pub struct TuneOptions {
+    pub goal: Goal,
+    pub objective: Objective,
+    /// The methods of `cache` whose predictors are tried; all of [`PREDICTORS`] if there are none.
+    pub methods: Vec<String>,
+    /// Changes that annealing tries.
+    pub iterations: usize,
+    /// Of the search; the pictures have their own.
+    pub seed: u64,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Tuned {
+    pub version: &'static str,
+    pub model: String,
+    pub device: String,
+    pub width: usize,
+    pub height: usize,
+    pub steps: usize,
+    /// Steps that compute.
+    pub computed: usize,
+    /// Prompts and seeds that it was found with.
+    pub pictures: usize,
+    pub objective: Objective,
+    /// All passes, as a configuration that `--passes-config` reads.
+    #[serde(skip)]
+    pub config: String,
+    pub found: Outcome,
+    /// As many computed steps, as far from each other as they can be, with what was found to be the best predictor for these.
+    pub even: Outcome,
+    /// Candidates that were tried, and those that an earlier search had tried.
+    pub tried: usize,
+    pub known: usize,
+    /// Steps of all candidates that ran, and that were taken from other candidates.
+    pub steps_run: usize,
+    pub steps_saved: usize,
+    pub seconds: f64,
+    pub warnings: Vec<String>,
+}
+
+/// How near a schedule's pictures are to those where every step computes.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    pub pass: String,
+    /// By the objective.
+    pub error: f64,
+    /// Median over pictures, in dB.
+    pub psnr: f64,
+}
+
+/// How a search gets on.
+#[derive(Clone, Copy, Debug)]
+pub struct Tried {
+    pub computed: usize,
+    pub tried: usize,
+    /// About how many will be.
+    pub of: usize,
+    /// The least error so far.
+    pub error: f64,
+}
+
+/// Finds a schedule for the model of `files`, whose pictures are those of `requests`, one each and of one size. What was tried is kept
+/// in `journal`, and not tried again if `resume` is set. What happens is told to `observe` and `progress`.
+///
+/// # Errors
+/// If a picture cannot be drawn, or there is nothing to search.
+pub fn tune(
+    files: ModelFiles,
+    options: OpenOptions,
+    requests: &[Request],
+    tune: &TuneOptions,
+    journal: (&Path, bool),
+    observe: &mut dyn FnMut(Event),
+    progress: &mut dyn FnMut(Tried),
+) -> Result<Tuned, Error> {
+    let start = Instant::now();
+    let predictors = Predictor::named(&tune.methods)?;
+    let recipe = options.passes.clone();
+    let mut steer = Pipeline::new();
+    steer.push(Steer);
+    let passes = recipe.clone().and(steer);
+    let mut pipeline = DiffusionPipeline::open_files(files, OpenOptions { passes, ..options })?;
+    let mut record = Record::new(observe);
+    let mut subjects = Vec::with_capacity(requests.len());
+    let mut schedule = None;
+    for request in requests {
+        let request = request.resolve(pipeline.defaults(), pipeline.config())?;
+        let levels = request.schedule(pipeline.config())?;
+        pipeline.networks().run_at(Some(&levels));
+        schedule.get_or_insert(levels);
+        let begun = pipeline.begin(&request, &mut record)?;
+        subjects.push(Subject { request, begun });
+    }
+    let schedule = schedule.ok_or_else(|| Error::Usage("there is no picture to tune on".into()))?;
+    let request = &subjects[0].request;
+    let (width, height, steps) = (request.width, request.height, request.steps);
+    let goals = tune.goal.computed(steps)?;
+    let settings = settings(&pipeline, &recipe, requests, tune, [width, height, steps]);
+    let journal = Journal::open(journal.0, &settings, journal.1)?;
+    let rehearsal = Rehearsal::new(&mut pipeline, subjects, schedule, &predictors, &mut record)?;
+    let known = journal.len();
+    let mut bench = Bench { rehearsal, journal, record, tune, progress, computed: 0, tried: 0 };
+    let (found, even) = bench.reach(goals)?;
+    let [found, even] = [bench.outcome(&found)?, bench.outcome(&even)?];
+    let Bench { rehearsal, record, computed, tried, .. } = bench;
+    let (steps_run, steps_saved) = (rehearsal.ran, rehearsal.saved);
+    let (_, warnings) = record.finish();
+    let cache = Pipeline::parse(&found.pass, &registry())?;
+    Ok(Tuned {
+        version: VERSION,
+        model: pipeline.name().to_owned(),
+        device: pipeline.device().name().to_owned(),
+        width,
+        height,
+        steps,
+        computed,
+        pictures: requests.len(),
+        objective: tune.objective,
+        config: config(recipe, cache, &pipeline),
+        found,
+        even,
+        tried,
+        known,
+        steps_run,
+        steps_saved,
+        seconds: start.elapsed().as_secs_f64(),
+        warnings,
+    })
+}
+
+/// All that a candidate's error depends on.
+fn settings(
+    pipeline: &DiffusionPipeline,
+    recipe: &Recipe,
+    requests: &[Request],
+    tune: &TuneOptions,
+    sizes: [usize; 3],
+) -> Map<String, Value> {
+    let pictures: Vec<_> = requests.iter().map(|request| json!([request.prompts[0], request.seed])).collect();
+    let [width, height, steps] = sizes;
+    let all = json!({
+        "reflux": VERSION,
+        "model": pipeline.name(),
+        "device": pipeline.device().name(),
+        "dtype": pipeline.dtype().to_string(),
+        "passes": recipe.pipeline(&Pipeline::new()).to_string(),
+        "size": format!("{width}x{height}"),
+        "steps": steps,
+        "guidance": requests[0].guidance,
+        "objective": tune.objective.to_string(),
+        "pictures": pictures,
+    });
+    let Value::Object(all) = all else { unreachable!("it is written as an object") };
+    all
+}
+
+/// A configuration of `recipe` and `cache`.
+fn config(recipe: Recipe, cache: Pipeline, pipeline: &DiffusionPipeline) -> String {
+    let (key, passes) = match recipe.listed() {
+        Some(mut listed) => {
+            listed.append(cache);
+            ("passes", listed)
+        }
+        None => (
+            "passes_only",
+            recipe
+                .and(cache)
+                .pipeline(&crate::pipeline::lossless(reflux_models::Role::Denoiser, Some(pipeline.device()))),
+        ),
+    };
+    format!("version = 1\n{key} = {}\n", Value::String(passes.to_string()))
+}
+
+/// What judges candidates: runs them, unless an earlier search has.
+struct Bench<'p, 'o> {
+    rehearsal: Rehearsal<'p>,
+    journal: Journal,
+    record: Record<'o>,
+    tune: &'p TuneOptions,
+    progress: &'o mut dyn FnMut(Tried),
+    /// Steps that compute, in the search under way.
+    computed: usize,
+    tried: usize,
+}
+
+impl Bench<'_, '_> {
+    /// The best schedule with the fewest computed steps of `goals`, from the fewest to the most, that reaches the goal; and one with
+    /// the same number of them, evenly spread.
+    fn reach(&mut self, goals: Vec<usize>) -> Result<(Judged, Judged), Error> {
+        let Goal::MinPsnr(least) = self.tune.goal else { return self.search(goals[0]) };
+        let (mut low, mut high) = (0, goals.len());
+        let mut best = None;
+        while low < high {
+            let middle = (low + high) / 2;
+            let (found, even) = self.search(goals[middle])?;
+            match self.psnr(&found.0)? >= least {
+                true => (best, high) = (Some((found, even)), middle),
+                false => low = middle + 1,
+            }
+        }
+        let (found, even) = best.ok_or_else(|| {
+            Error::Usage(format!(
+                "no schedule that was found reaches {least} dB; ask for less, or for more steps"
+            ))
+        })?;
+        self.computed = found.0.computed();
+        Ok((found, even))
+    }
+
+    /// The best schedule of `computed` steps that compute, and an even one.
+    fn search(&mut self, computed: usize) -> Result<(Judged, Judged), Error> {
+        self.computed = computed;
+        let start = Candidate::even(self.rehearsal.steps(), computed);
+        let predictors = self.rehearsal.predictors.len();
+        let mut even: Option<Judged> = None;
+        for predictor in 0..predictors {
+            let candidate = Candidate { predictor, ..start.clone() };
+            let least = even.as_ref().map_or(f64::MAX, |(_, least)| *least);
+            let error = self.judge(&candidate, least)?;
+            if even.is_none() || error < least {
+                self.adopt(&candidate);
+                even = Some((candidate, error));
+            }
+        }
+        let even = even.expect("there is a predictor");
+        let search = Search { predictors, iterations: self.tune.iterations, seed: self.tune.seed };
+        let found = search.run(even.clone(), self)?;
+        Ok((found, even))
+    }
+
+    fn outcome(&mut self, (candidate, error): &Judged) -> Result<Outcome, Error> {
+        let pass = candidate.pass(self.rehearsal.predictors);
+        Ok(Outcome { pass, error: *error, psnr: self.psnr(candidate)? })
+    }
+
+    /// The median over pictures.
+    fn psnr(&mut self, candidate: &Candidate) -> Result<f64, Error> {
+        self.rehearsal.psnr(candidate, &mut self.record)
+    }
+}
+
+/// A candidate and its error.
+type Judged = (Candidate, f64);
+
+impl Judge for Bench<'_, '_> {
+    fn judge(&mut self, candidate: &Candidate, limit: f64) -> Result<f64, Error> {
+        let pass = candidate.pass(self.rehearsal.predictors);
+        if let Some(Known { error, .. }) =
+            self.journal.of(&pass).filter(|known| known.is_whole || known.error > limit)
+        {
+            return Ok(error);
+        }
+        self.tried += 1;
+        let found = self.rehearsal.error(candidate, self.tune.objective, limit, &mut self.record)?;
+        self.journal.add(pass, found)?;
+        Ok(found.error)
+    }
+
+    fn adopt(&mut self, candidate: &Candidate) {
+        self.rehearsal.adopt(candidate);
+    }
+
+    fn progress(&mut self, tried: usize, of: usize, error: f64) {
+        (self.progress)(Tried { computed: self.computed, tried, of, error });
+    }
+}
