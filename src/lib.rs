@@ -36,9 +36,9 @@ mod pipeline;
 pub use error::Error;
 pub use pipeline::{
     Calibration, CompileOptions, CompileReport, CompiledError, CompiledProgram, DiffusionPipeline, Event,
-    Image, ImageFormat, LoraFiles, LoraSpec, Memory, OpenOptions, Picture, Recorded, ReferenceSize, Report,
-    Request, Source, StageTime, WeightsOfType, add_sizes, bundled_model, calibrate, compile, registry,
-    verify_compiled,
+    Goal, Image, ImageFormat, LoraFiles, LoraSpec, Memory, Objective, OpenOptions, Outcome, Picture,
+    Recorded, ReferenceSize, Report, Request, Source, StageTime, Tried, TuneOptions, Tuned, WeightsOfType,
+    add_sizes, bundled_model, calibrate, compile, registry, tune, verify_compiled,
 };
 pub use reflux_models::Defaults;
 

@@ -24,4 +24,5 @@ mod probe;
 mod pruna;
 mod quantize;
 mod recipe;
+mod steer;
 mod tap;

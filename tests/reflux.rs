@@ -31,3 +31,4 @@ mod pipeline;
 mod probe_run;
 mod programs;
 mod quantized;
+mod tune;

@@ -1,7 +1,7 @@
 //! Steps that whoever runs the program decides about.
 
+use super::place;
 use super::site::{RESIDUAL_ENDS, RESIDUAL_STREAMS};
-use super::{HAS_PROBES, place};
 use reflux_ir::op::Binary;
 use reflux_ir::pass::{Changed, Exactness, Pass, PassContext, PassError, Property, RuleInfo, counted};
 use reflux_ir::{DType, Declaration, Fact, Graph, ModulePath, Name, Patch, Program, Rate, ValueId};
@@ -65,9 +65,6 @@ impl Pass for Steer {
     }
 
     fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
-        if !program.probes.is_empty() {
-            return Err(PassError::Refused(format!("{HAS_PROBES}; run `steer` on a program without any")));
-        }
         let (variant, sites) = place(&RESIDUAL_ENDS, program).map_err(PassError::Nothing)?;
         let whole = program.variants[&variant].clone();
         let start = |end: &ValueId| Some((*end, (RESIDUAL_STREAMS.relative_to)(&whole, *end)?));

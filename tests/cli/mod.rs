@@ -16,6 +16,7 @@ mod parts;
 mod passes;
 mod programs;
 mod refusals;
+mod tune;
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};

@@ -137,3 +137,39 @@ impl From<SizesEntry> for Sizes {
         Self { batch, steps, text_tokens, height, width, reference }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reflux_models::scheduler::{Schedule, SchedulerConfig};
+
+    /// Whatever its times, a manifest is read as it was written.
+    #[test]
+    fn times_are_read_as_they_were_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let sizes = Sizes { batch: 1, steps: 1, text_tokens: 1, height: 16, width: 16, reference: None };
+        let program = |steps: usize| {
+            let config = SchedulerConfig { use_dynamic_shifting: true, ..SchedulerConfig::default() };
+            let schedule = Schedule::new(&config, steps, 64).unwrap();
+            let timesteps = schedule.timesteps.into_iter().map(f64::from).collect();
+            ProgramEntry { file: "a.ir".into(), sha256: String::new(), sizes: sizes.into(), timesteps }
+        };
+        let manifest = Manifest {
+            format: FORMAT,
+            reflux: String::new(),
+            family: String::new(),
+            model: String::new(),
+            source: String::new(),
+            dtype: DType::F32,
+            device: String::new(),
+            machine: String::new(),
+            passes: String::new(),
+            programs: (1..=50).map(program).collect(),
+            weights: Vec::new(),
+            stored: BTreeMap::new(),
+            sha256: String::new(),
+        };
+        std::fs::write(folder.path().join(MANIFEST), manifest.text()).unwrap();
+        assert_eq!(Manifest::read(folder.path()).unwrap().text(), manifest.text());
+    }
+}

@@ -28,8 +28,7 @@ pub struct Known {
 #[derive(Serialize, Deserialize)]
 struct Judged {
     pass: String,
-    /// As text, which is read as the same number.
-    error: String,
+    error: f64,
     /// Present where not all pictures ran, as some were enough to see that it is none.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     partial: bool,
@@ -68,7 +67,6 @@ impl Journal {
                 ))
             };
             let Judged { pass, error, partial } = serde_json::from_str(line).map_err(|_| none())?;
-            let error: f64 = error.parse().map_err(|_| none())?;
             if error >= 0.0 { Ok((pass, Known { error, is_whole: !partial })) } else { Err(none()) }
         };
         let known = lines.enumerate().map(judged).collect::<Result<_, _>>()?;
@@ -95,7 +93,7 @@ impl Journal {
     /// If it cannot be written.
     pub fn add(&mut self, pass: String, known: Known) -> Result<(), Error> {
         let Known { error, is_whole } = known;
-        let judged = Judged { pass: pass.clone(), error: format!("{error:?}"), partial: !is_whole };
+        let judged = Judged { pass: pass.clone(), error, partial: !is_whole };
         let line = serde_json::to_string(&judged);
         let line = format!("{}\n", line.expect("it is plain data"));
         let failed = |error| Error::Write { path: self.path.clone(), error };
@@ -131,7 +129,6 @@ mod tests {
         let path = folder.path().join("journal.jsonl");
         let settings = |steps: usize| Map::from_iter([("steps".to_owned(), json!(steps))]);
         let mut journal = Journal::open(&path, &settings(20), false).unwrap();
-        // A number that a hasty reader of JSON would not read as the same.
         let error = Known { error: 0.123_456_789_012_345_67, is_whole: true };
         journal.add("cache(a)".into(), Known { error: 0.1, is_whole: false }).unwrap();
         journal.add("cache(a)".into(), error).unwrap();

@@ -19,7 +19,7 @@ use crate::{Error, VERSION};
 use candidate::Candidate;
 use journal::{Journal, Known};
 use predictor::Predictor;
-use reflux_ir::pass::{Pipeline, Recipe};
+use reflux_ir::pass::{ONE_VARIANT, Pipeline, Recipe};
 use reflux_models::ModelFiles;
 use reflux_passes::Steer;
 use rehearsal::{Rehearsal, Subject};
@@ -110,25 +110,28 @@ pub fn tune(
     let start = Instant::now();
     let predictors = Predictor::named(&tune.methods)?;
     let recipe = options.passes.clone();
+    refuse_caches(&recipe)?;
     let mut steer = Pipeline::new();
     steer.push(Steer);
     let passes = recipe.clone().and(steer);
     let mut pipeline = DiffusionPipeline::open_files(files, OpenOptions { passes, ..options })?;
     let mut record = Record::new(observe);
-    let mut subjects = Vec::with_capacity(requests.len());
-    let mut schedule = None;
-    for request in requests {
-        let request = request.resolve(pipeline.defaults(), pipeline.config())?;
-        let levels = request.schedule(pipeline.config())?;
-        pipeline.networks().run_at(Some(&levels));
-        schedule.get_or_insert(levels);
+    let resolve = |request: &Request| request.resolve(pipeline.defaults(), pipeline.config());
+    let resolved = requests.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
+    let first = resolved.first().ok_or_else(|| Error::Usage("there is no picture to tune on".into()))?;
+    if resolved.iter().any(|request| request.sizes() != first.sizes()) {
+        let message = "schedules are compared on pictures of one size and one number of steps; leave out those that differ";
+        return Err(Error::Usage(message.into()));
+    }
+    let (width, height, steps) = (first.width, first.height, first.steps);
+    let goals = tune.goal.computed(steps)?;
+    let schedule = first.schedule(pipeline.config())?;
+    pipeline.networks().run_at(Some(&schedule));
+    let mut subjects = Vec::with_capacity(resolved.len());
+    for request in resolved {
         let begun = pipeline.begin(&request, &mut record)?;
         subjects.push(Subject { request, begun });
     }
-    let schedule = schedule.ok_or_else(|| Error::Usage("there is no picture to tune on".into()))?;
-    let request = &subjects[0].request;
-    let (width, height, steps) = (request.width, request.height, request.steps);
-    let goals = tune.goal.computed(steps)?;
     let settings = settings(&pipeline, &recipe, requests, tune, [width, height, steps]);
     let journal = Journal::open(journal.0, &settings, journal.1)?;
     let rehearsal = Rehearsal::new(&mut pipeline, subjects, schedule, &predictors, &mut record)?;
@@ -160,6 +163,18 @@ pub fn tune(
         seconds: start.elapsed().as_secs_f64(),
         warnings,
     })
+}
+
+/// Refuses passes that reuse already.
+fn refuse_caches(recipe: &Recipe) -> Result<(), Error> {
+    let asked = recipe.pipeline(&Pipeline::new());
+    match asked.passes().find(|pass| pass.ends().contains(&ONE_VARIANT)) {
+        None => Ok(()),
+        Some(pass) => Err(Error::Usage(format!(
+            "`{}` is what is searched for; leave it out of the passes",
+            pass.name()
+        ))),
+    }
 }
 
 /// All that a candidate's error depends on.
