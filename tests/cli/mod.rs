@@ -16,6 +16,7 @@ mod parts;
 mod passes;
 mod programs;
 mod refusals;
+mod report;
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};

@@ -10,6 +10,7 @@ mod ir;
 mod lora;
 mod opt;
 mod passes;
+mod report;
 mod run;
 
 use crate::Error;
@@ -44,6 +45,8 @@ enum Command {
     Calibrate(calibrate::Args),
     /// Say what a LoRA is, and what of a model it changes
     Lora(lora::Args),
+    /// Make a page, tables and plots of what evaluations have found
+    Report(report::Args),
     /// Execute a program given as IR text
     Run(run::Args),
     /// Measure how long a step takes, and how close that is to the device's roofline
@@ -64,6 +67,7 @@ impl Cli {
             Command::Passes(args) => passes::passes(args),
             Command::Calibrate(args) => calibrate::calibrate(args),
             Command::Lora(args) => lora::lora(args),
+            Command::Report(args) => report::report(args),
             Command::Run(args) => run::run(args),
             Command::Bench(args) => bench::bench(args),
             Command::Doctor(args) => doctor::doctor(args),
