@@ -112,7 +112,7 @@ fn table_sorts(chromium: &mut Chromium) {
         let cells = format!(
             "(() => {{ const table = document.querySelector('table.rows');
             const at = [...table.tHead.rows[0].cells].findIndex((cell) => cell.textContent.startsWith('{title}'));
-            return [...table.tBodies[0].rows].map((row) => row.cells[at].textContent); }})()"
+            return [...table.tBodies[0].rows].map((row) => (row.cells[at].querySelector('bdi') ?? row.cells[at]).textContent); }})()"
         );
         serde_json::from_value(chromium.eval(&cells)).unwrap()
     };

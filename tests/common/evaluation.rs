@@ -189,11 +189,10 @@ fn picture(folder: &Path, at: usize, sketch: &Sketch, prompt: usize, side: u32) 
         }))
     });
     image.save(folder.join(&file)).unwrap();
-    let bytes = std::fs::read(folder.join(&file)).unwrap();
     let is_base = sketch.1 == RowKind::Base;
     PictureResult {
+        sha256: digest(&folder.join(&file)),
         file,
-        sha256: Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect(),
         seconds: sketch.5,
         computed_steps: sketch.4 as usize,
         psnr: (!is_base).then_some(psnr),
@@ -201,4 +200,18 @@ fn picture(folder: &Path, at: usize, sketch: &Sketch, prompt: usize, side: u32) 
         latent_l2: (!is_base).then_some(0.1),
         trajectory_cosine: None,
     }
+}
+
+/// Writes a picture of noise, which no coding makes small, and gives its name and digest.
+pub fn noise(folder: &Path, side: u32) -> (PathBuf, String) {
+    let mut random = fastrand::Rng::with_seed(1);
+    let file = PathBuf::from("noise.png");
+    let image = RgbImage::from_fn(side, side, |_, _| Rgb([0; 3].map(|_: u8| random.u8(..))));
+    image.save(folder.join(&file)).unwrap();
+    let digest = digest(&folder.join(&file));
+    (file, digest)
+}
+
+fn digest(path: &Path) -> String {
+    Sha256::digest(std::fs::read(path).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect()
 }

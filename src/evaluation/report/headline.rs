@@ -2,7 +2,7 @@
 
 use super::front::{self, CLOSE, EQUAL, Point};
 use super::run::Run;
-use super::units::{bytes, seconds};
+use super::units::Unit;
 use crate::evaluation::{Row, RowKind};
 use std::fmt;
 
@@ -37,12 +37,14 @@ impl fmt::Display for Headline {
 fn found(rows: &[Row], points: &[Point], best: Point) -> Headline {
     let (base, row) = (&rows[0], &rows[best.row]);
     let before = if best.psnr < CLOSE {
-        format!("Nothing that is faster stays within {CLOSE} dB of the base; the best trade-off is ")
+        format!("Nothing that is faster reaches {CLOSE} dB; the best trade-off is ")
     } else {
         "The best trade-off is ".to_owned()
     };
-    let (own, plain, ratio) =
-        (seconds(best.seconds), seconds(base.median_seconds), base.median_seconds / best.seconds);
+    // All in one unit, which makes them easy to compare.
+    let time = Unit::of_seconds([best.seconds, base.median_seconds]);
+    let ratio = base.median_seconds / best.seconds;
+    let [own, plain] = [best.seconds, base.median_seconds].map(|seconds| time.text(seconds));
     let mut after = format!(": a picture in {own} instead of {plain}, {ratio:.1} times as fast, ");
     after += &match row.quality {
         Some(quality) if quality.psnr.worst >= EQUAL => {
@@ -50,17 +52,21 @@ fn found(rows: &[Row], points: &[Point], best: Point) -> Headline {
         }
         Some(quality) => {
             let (median, worst) = (quality.psnr.median, quality.psnr.worst);
-            format!("at {median:.1} dB from the base's pictures (median PSNR; the worst has {worst:.1} dB).")
+            format!(
+                "with a PSNR of {median:.1} dB to the base's pictures (the median; the worst has {worst:.1} dB)."
+            )
         }
         None => unreachable!("a point of a configuration has a quality"),
     };
     if let Some(plain) = front::yardstick(rows, points, best.seconds) {
-        let (time, steps) = (seconds(plain.seconds), rows[plain.row].steps);
+        let (time, steps) = (time.text(plain.seconds), rows[plain.row].steps);
         let steps = if steps == 1 { "1 step".to_owned() } else { format!("{steps} steps") };
         after += &format!(" The plain model with {steps} takes {time} and reaches {:.1} dB.", plain.psnr);
     }
     if (row.weight_bytes as f64) < 0.95 * base.weight_bytes as f64 {
-        let [own, plain] = [row.weight_bytes, base.weight_bytes].map(bytes);
+        let sizes = [row.weight_bytes, base.weight_bytes].map(|bytes| bytes as f64);
+        let unit = Unit::of_bytes(sizes);
+        let [own, plain] = sizes.map(|size| unit.text(size));
         after += &format!(" Its weights take {own} instead of {plain}.");
     }
     Headline { before, name: Some(row.name.clone()), after }

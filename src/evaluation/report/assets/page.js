@@ -22,8 +22,10 @@ function makeSortable(table) {
 /** `rows` by their cells in `column`; what is not known comes last in both directions. */
 function sorted(rows, column, sign) {
   const key = (row) => {
-    const { value } = row.cells[column].dataset;
-    if (value === undefined) return row.cells[column].textContent;
+    const cell = row.cells[column];
+    const { value } = cell.dataset;
+    // A name has marks around it.
+    if (value === undefined) return (cell.querySelector("bdi") ?? cell).textContent;
     return value === "" ? null : Number(value);
   };
   const compare = (a, b) => (typeof a === "number" ? a - b : a.localeCompare(b, undefined, { numeric: true }));
@@ -112,7 +114,7 @@ class Viewer {
     const words = (source, side) => {
       if (!source) return `${name(side)} (missing)`;
       const { psnr } = source.dataset;
-      return psnr ? `${name(side)}, ${psnr} dB from the base` : name(side);
+      return psnr ? `${name(side)}, ${psnr} dB to the base` : name(side);
     };
     this.caption.textContent = `Left: ${words(sources[0], 0)}. Right: ${words(sources[1], 1)}.`;
     this.drawDifference();
