@@ -151,10 +151,12 @@ fn difference_is_drawn(chromium: &mut Chromium) {
             const [left, right] = [section.querySelector('select.left'), section.querySelector('select.right')];
             [left.value, right.value] = ['0', '{right}'];
             const canvas = section.querySelector('canvas');
-            delete canvas.dataset.gain;
             right.dispatchEvent(new Event('change'));
-            while (!canvas.dataset.gain) await new Promise((done) => setTimeout(done, 10));
-            const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+            const drawn = `${{section.querySelector('select.prompt').value}} 0 {right} 4`;
+            while (canvas.dataset.drawn !== drawn) await new Promise((done) => setTimeout(done, 10));
+            const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext('2d', {{ willReadFrequently: true }});
+            copy.drawImage(canvas, 0, 0);
+            const pixels = copy.getImageData(0, 0, canvas.width, canvas.height).data;
             return pixels.reduce((most, value, at) => (at % 4 === 3 ? most : Math.max(most, value)), 0); }})()"
         ))
     };

@@ -192,7 +192,7 @@ fn a_page_is_small() {
     succeed(root, &["report", ".", "-o", "page.html"]);
     let page = read(root, "page.html");
     assert_eq!(page.matches("<img src=\"data:image/jpeg").count(), 24);
-    assert!(page.len() > 2_000_000 && page.len() < 5_000_000, "{}", page.len());
+    assert!(page.len() > 1_500_000 && page.len() < 5_000_000, "{}", page.len());
     assert!(page.contains("3 of 1000 prompts and 8 of 14 rows"), "how much of it is shown is said");
     succeed(root, &["report", ".", "-o", "page.html", "--pictures", "0"]);
     assert!(read(root, "page.html").len() < 300_000);

@@ -94,7 +94,9 @@ impl Outputs {
         for (at, output) in all.iter().enumerate() {
             if let Some(other) = all[..at].iter().find(|other| other.is_same(output)) {
                 let (one, two) = (other.path().display(), output.path().display());
-                return Err(Error::Usage(format!("{one} and {two} are the same file; name two")));
+                return Err(Error::Usage(format!(
+                    "{one} and {two} are one file; name another for one of both"
+                )));
             }
             let read = args.folders.iter().map(|folder| folder.join("evaluation.json"));
             output.refuse_inputs(read.collect::<Vec<_>>().iter().map(PathBuf::as_path))?;

@@ -49,15 +49,18 @@ struct Coding {
 }
 
 /// From good to small. The first whose pictures fit is taken.
-const CODINGS: [Coding; 9] = [
+const CODINGS: [Coding; 12] = [
     Coding { longest: 2048, quality: None },
     Coding { longest: 1024, quality: Some(92) },
     Coding { longest: 1024, quality: Some(85) },
     Coding { longest: 768, quality: Some(88) },
     Coding { longest: 640, quality: Some(85) },
     Coding { longest: 512, quality: Some(85) },
-    Coding { longest: 384, quality: Some(80) },
-    Coding { longest: 256, quality: Some(75) },
+    Coding { longest: 448, quality: Some(85) },
+    Coding { longest: 384, quality: Some(82) },
+    Coding { longest: 320, quality: Some(80) },
+    Coding { longest: 256, quality: Some(80) },
+    Coding { longest: 192, quality: Some(75) },
     Coding { longest: 128, quality: Some(60) },
 ];
 

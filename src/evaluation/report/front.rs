@@ -42,29 +42,42 @@ pub fn front(points: &[Point]) -> Vec<Point> {
     front
 }
 
-/// The plain model with that number of steps whose time is nearest to `seconds`, by ratio.
-pub fn yardstick(rows: &[Row], points: &[Point], seconds: f64) -> Option<Point> {
-    let distance = |point: &Point| (point.seconds / seconds).ln().abs();
-    let fewer = points.iter().filter(|point| rows[point.row].kind == RowKind::FewerSteps);
-    fewer.min_by(|a, b| distance(a).total_cmp(&distance(b))).copied()
+/// The plain model with fewer steps around a time: the slowest that takes at most `seconds`, and the fastest that takes more.
+pub fn yardsticks(rows: &[Row], points: &[Point], seconds: f64) -> [Option<Point>; 2] {
+    let fewer = || points.iter().filter(|point| rows[point.row].kind == RowKind::FewerSteps);
+    let by_time = |a: &&Point, b: &&Point| a.seconds.total_cmp(&b.seconds);
+    let below = fewer().filter(|point| point.seconds <= seconds).max_by(by_time);
+    let above = fewer().filter(|point| point.seconds > seconds).min_by(by_time);
+    [below.copied(), above.copied()]
+}
+
+/// By how many dB `point` is nearer to the base than the plain model with fewer steps in the same time: on a line between its
+/// neighbours, or than the only neighbour if its time is near.
+fn lead(rows: &[Row], points: &[Point], point: &Point) -> Option<f64> {
+    let plain = match yardsticks(rows, points, point.seconds) {
+        [Some(below), Some(above)] => {
+            let share = (point.seconds - below.seconds) / (above.seconds - below.seconds);
+            below.psnr + share * (above.psnr - below.psnr)
+        }
+        [Some(only), None] | [None, Some(only)] => {
+            (0.8..=1.25).contains(&(only.seconds / point.seconds)).then_some(only.psnr)?
+        }
+        [None, None] => return None,
+    };
+    Some(point.psnr - plain)
 }
 
 /// The best trade-off: of the configurations on the front that are faster than the base, the fastest that stays [`CLOSE`]; if
-/// none does, the one that leads by most over the plain model with fewer steps in about its time; else the nearest.
+/// none does, the one that leads by most over the plain model with fewer steps in its time; else the nearest.
 pub fn best(rows: &[Row], points: &[Point]) -> Option<Point> {
     let base = points.iter().find(|point| rows[point.row].kind == RowKind::Base)?;
     let front = front(points);
     let is_candidate =
         |point: &&Point| rows[point.row].kind == RowKind::Config && point.seconds < base.seconds;
     let candidates = || front.iter().filter(is_candidate);
-    let lead = |point: &Point| {
-        let yardstick = yardstick(rows, points, point.seconds)?;
-        let is_near = (0.8..=1.25).contains(&(yardstick.seconds / point.seconds));
-        is_near.then_some(point.psnr - yardstick.psnr)
-    };
     let close = candidates().find(|point| point.psnr >= CLOSE);
     let leading = || {
-        let leads = candidates().filter_map(|point| Some((point, lead(point)?)));
+        let leads = candidates().filter_map(|point| Some((point, lead(rows, points, point)?)));
         leads.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(point, _)| point)
     };
     let nearest = || candidates().max_by(|a, b| a.psnr.total_cmp(&b.psnr));

@@ -4,6 +4,7 @@ use super::front::{self, CLOSE, EQUAL, Point};
 use super::run::Run;
 use super::units::Unit;
 use crate::evaluation::{Row, RowKind};
+use reflux_ir::pass::counted;
 use std::fmt;
 
 /// A sentence around the name of what it is about.
@@ -58,10 +59,13 @@ fn found(rows: &[Row], points: &[Point], best: Point) -> Headline {
         }
         None => unreachable!("a point of a configuration has a quality"),
     };
-    if let Some(plain) = front::yardstick(rows, points, best.seconds) {
-        let (time, steps) = (time.text(plain.seconds), rows[plain.row].steps);
-        let steps = if steps == 1 { "1 step".to_owned() } else { format!("{steps} steps") };
-        after += &format!(" The plain model with {steps} takes {time} and reaches {:.1} dB.", plain.psnr);
+    let plain = front::yardsticks(rows, points, best.seconds).into_iter().flatten().map(|plain| {
+        let steps = counted(rows[plain.row].steps, "step");
+        format!("{:.1} dB in {} ({steps})", plain.psnr, time.text(plain.seconds))
+    });
+    let plain: Vec<String> = plain.collect();
+    if !plain.is_empty() {
+        after += &format!(" With fewer steps, the plain model reaches {}.", plain.join(" and "));
     }
     if (row.weight_bytes as f64) < 0.95 * base.weight_bytes as f64 {
         let sizes = [row.weight_bytes, base.weight_bytes].map(|bytes| bytes as f64);

@@ -103,15 +103,6 @@ fn adherence(record: &Record) -> Cell {
     Cell { text, value: Some((background + subject + size) / 3.0) }
 }
 
-/// The kind of a row in words.
-pub fn kind(kind: RowKind) -> &'static str {
-    match kind {
-        RowKind::Base => "base",
-        RowKind::Config => "configuration",
-        RowKind::FewerSteps => "fewer steps",
-    }
-}
-
 /// The table of `run` in HTML; the page's script makes its titles sort it.
 pub fn html(run: &Run) -> String {
     let records = records(run);
@@ -138,9 +129,10 @@ pub fn html(run: &Run) -> String {
         } else {
             ""
         };
+        // Grey says it to those who see it.
         let tag = match record.kind {
-            RowKind::Config => String::new(),
-            other => format!(" <small>{}</small>", kind(other)),
+            RowKind::FewerSteps => " <span class=\"unseen\">(the plain model with fewer steps)</span>",
+            RowKind::Base | RowKind::Config => "",
         };
         let _ = write!(
             html,

@@ -128,14 +128,17 @@ class Viewer {
   /** The absolute difference of both pictures, amplified: black where they are equal. */
   async drawDifference() {
     if (this.stage.dataset.view !== "difference") return;
-    const [left, right] = this.images;
     const gain = Number(this.gain.value);
     this.canvas.setAttribute("aria-label", `Difference of both pictures, ${gain} times amplified`);
-    if (!left.src || !right.src) {
+    const [left, right] = [0, 1].map((side) => this.source(side)?.querySelector("img"));
+    if (!left || !right) {
       this.canvas.width = this.canvas.height = 1;
       return;
     }
+    // Decoding takes a while; meanwhile others may have been chosen.
+    const asked = (this.asked = {});
     await Promise.all([left.decode(), right.decode()]);
+    if (asked !== this.asked) return;
     const [width, height] = [left.naturalWidth, left.naturalHeight];
     const pixels = (image) => {
       const canvas = new OffscreenCanvas(width, height);
@@ -150,7 +153,7 @@ class Viewer {
     this.canvas.width = width;
     this.canvas.height = height;
     this.canvas.getContext("2d").putImageData(a, 0, 0);
-    this.canvas.dataset.gain = gain;
+    this.canvas.dataset.drawn = `${this.prompt.value} ${this.sides[0].value} ${this.sides[1].value} ${gain}`;
   }
 }
 

@@ -21,9 +21,12 @@ pub enum Ink {
 /// Parts that can be told apart. More than these are [`Ink::Rest`].
 pub const PARTS: usize = 6;
 
-/// All inks: the name of the page's variable, and the colours on paper and in the dark. Parts differ in lightness too, so that
+/// An ink, the name of the page's variable, and the colours on paper and in the dark.
+type Entry = (Ink, &'static str, [u8; 3], [u8; 3]);
+
+/// All inks. Parts differ in lightness too, so that
 /// they can be told apart without colours. Texts have a contrast of 4.5 and more to the paper.
-const INKS: [(Ink, &str, [u8; 3], [u8; 3]); 6 + PARTS] = [
+const INKS: [Entry; 6 + PARTS] = [
     (Ink::Paper, "paper", [0xff, 0xff, 0xff], [0x14, 0x17, 0x1a]),
     (Ink::Text, "text", [0x1c, 0x21, 0x26], [0xe4, 0xe7, 0xea]),
     (Ink::Muted, "muted", [0x5b, 0x65, 0x70], [0x9a, 0xa4, 0xae]),
@@ -39,7 +42,7 @@ const INKS: [(Ink, &str, [u8; 3], [u8; 3]); 6 + PARTS] = [
 ];
 
 impl Ink {
-    fn entry(self) -> &'static (Self, &'static str, [u8; 3], [u8; 3]) {
+    fn entry(self) -> &'static Entry {
         INKS.iter().find(|(ink, ..)| *ink == self).expect("all inks are listed")
     }
 
@@ -69,13 +72,13 @@ pub fn follow_page(svg: &str) -> String {
 
 /// The page's variables: on paper, and in the dark.
 pub fn css() -> [String; 2] {
-    let list = |of: &dyn Fn(&(Ink, &str, [u8; 3], [u8; 3])) -> [u8; 3]| {
+    let list = |of: fn(&Entry) -> [u8; 3]| {
         INKS.iter().fold(String::new(), |mut list, ink| {
             let _ = write!(list, "--{}: {}; ", ink.1, hexadecimal(of(ink)));
             list
         })
     };
-    [list(&|ink| ink.2), list(&|ink| ink.3)]
+    [list(|ink| ink.2), list(|ink| ink.3)]
 }
 
 #[cfg(test)]

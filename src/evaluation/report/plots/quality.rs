@@ -138,6 +138,13 @@ impl<'r> Plot<'r> {
 
     /// As stairs: whoever has as much time as a point can have its quality.
     fn front(&self, drawing: &mut Drawing) {
+        let stairs = self.stairs();
+        if stairs.len() > 1 {
+            drawing.line(stairs, Ink::Accent, 1.5);
+        }
+    }
+
+    fn stairs(&self) -> Vec<[f64; 2]> {
         let mut stairs: Vec<[f64; 2]> = Vec::new();
         for [x, y] in self.front.iter().map(|point| self.at(point)) {
             if let Some(&[_, before]) = stairs.last() {
@@ -145,9 +152,7 @@ impl<'r> Plot<'r> {
             }
             stairs.push([x, y]);
         }
-        if stairs.len() > 1 {
-            drawing.line(stairs, Ink::Accent, 1.5);
-        }
+        stairs
     }
 
     fn dots(&self, drawing: &mut Drawing) {
@@ -177,7 +182,8 @@ impl<'r> Plot<'r> {
     fn labels(&self, drawing: &mut Drawing) {
         let dots: Vec<Area> =
             self.points.iter().map(|point| Area::around(self.at(point), DOT + 1.0)).collect();
-        let mut taken: Vec<Area> = Vec::new();
+        let steps = self.stairs();
+        let mut taken: Vec<Area> = steps.windows(2).map(|pair| Area::between(pair[0], pair[1])).collect();
         let rank = |point: &&Point| match self.kind(point) {
             RowKind::Base => 0,
             _ if self.front.contains(point) => 1,
@@ -239,6 +245,12 @@ struct Area {
 impl Area {
     fn around([x, y]: [f64; 2], radius: f64) -> Self {
         Self { from: [x - radius, y - radius], to: [x + radius, y + radius] }
+    }
+
+    /// Of a line.
+    fn between(a: [f64; 2], b: [f64; 2]) -> Self {
+        let [from, to] = [f64::min, f64::max].map(|end| [end(a[0], b[0]), end(a[1], b[1])]);
+        Self { from: from.map(|place| place - 1.5), to: to.map(|place| place + 1.5) }
     }
 
     fn of_text([x, y]: [f64; 2], anchor: Anchor, wide: f64) -> Self {

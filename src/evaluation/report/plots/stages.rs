@@ -9,8 +9,8 @@ use crate::evaluation::{Row, RowKind};
 
 /// Stages of later pictures, if any was timed.
 pub fn later(rows: &[Row]) -> Option<Drawing> {
+    let inks = inks(stages(rows));
     let rows: Vec<&Row> = rows.iter().filter(|row| row.median_seconds > 0.0).collect();
-    let inks = inks(rows.iter().flat_map(|row| &row.stages));
     let bar = |row: &Row| vec![bar("a picture takes", &row.stages, row.median_seconds, &inks)];
     let groups = groups(&rows, bar);
     let unit = Unit::of_seconds(rows.iter().map(|row| row.median_seconds));
@@ -21,8 +21,8 @@ pub fn later(rows: &[Row]) -> Option<Drawing> {
 
 /// The first picture of each row above later ones, if any was timed.
 pub fn warm_up(rows: &[Row]) -> Option<Drawing> {
+    let inks = inks(stages(rows));
     let rows: Vec<&Row> = rows.iter().filter(|row| row.cold_seconds > 0.0).collect();
-    let inks = inks(rows.iter().flat_map(|row| row.cold_stages.iter().chain(&row.stages)));
     let pair = |row: &Row| {
         let first = bar("the first picture takes", &row.cold_stages, row.cold_seconds, &inks);
         vec![first, bar("later ones take", &row.stages, row.median_seconds, &inks)]
@@ -32,6 +32,11 @@ pub fn warm_up(rows: &[Row]) -> Option<Drawing> {
     let description = "Two horizontal bars for each row, by stage: the first picture with loading and compilation, and below it \
                        the median of later ones.";
     draw("Cold and warm start", description, unit, &groups, &inks)
+}
+
+/// All stages of both plots: a stage has the same ink in both.
+fn stages(rows: &[Row]) -> impl Iterator<Item = &StageTime> {
+    rows.iter().flat_map(|row| row.cold_stages.iter().chain(&row.stages))
 }
 
 fn groups(rows: &[&Row], bars: impl Fn(&Row) -> Vec<Bar>) -> Vec<Group> {
@@ -53,15 +58,13 @@ fn draw(
     if groups.is_empty() {
         return None;
     }
-    let mut legend: Vec<(Ink, String)> = Vec::new();
-    for (stage, ink) in inks {
-        match ink {
-            Ink::Rest => {}
-            ink => legend.push((*ink, stage.clone())),
-        }
-    }
-    let has_rest = |bar: &Bar| bar.parts.iter().any(|(ink, _, length)| *ink == Ink::Rest && *length > 0.0);
-    if groups.iter().flat_map(|group| &group.bars).any(has_rest) {
+    let is_drawn = |ink: Ink| {
+        let mut parts = groups.iter().flat_map(|group| &group.bars).flat_map(|bar| &bar.parts);
+        parts.any(|(other, _, length)| *other == ink && *length > 0.0)
+    };
+    let own = inks.iter().filter(|(_, ink)| *ink != Ink::Rest && is_drawn(*ink));
+    let mut legend: Vec<(Ink, String)> = own.map(|(stage, ink)| (*ink, stage.clone())).collect();
+    if is_drawn(Ink::Rest) {
         legend.push((Ink::Rest, "other".into()));
     }
     let mut drawing = bars(&Frame { title, unit, overlap: false, legend }, groups);
