@@ -64,7 +64,9 @@ pub fn columns(records: &[Record]) -> Vec<Column> {
             "Median peak signal-to-noise ratio of pictures against the base's; 100 are equal pictures",
             &|r| Cell::new(r.psnr_median, fixed(1)),
         ),
-        column("worst".into(), "The lowest PSNR of all pictures", &|r| Cell::new(r.psnr_worst, fixed(1))),
+        column("Worst PSNR".into(), "The lowest PSNR of all pictures", &|r| {
+            Cell::new(r.psnr_worst, fixed(1))
+        }),
         column(
             "SSIM".into(),
             "Median structural similarity of pictures to the base's; 1 are equal pictures",

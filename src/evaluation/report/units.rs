@@ -80,7 +80,7 @@ mod tests {
         assert_eq!([0.512, 1.21, 0.0].map(|value| unit.number(value)), ["0.512", "1.210", "0.000"]);
         assert_eq!(
             (seconds(12.345), seconds(0.0123), seconds(0.0)),
-            ("12.3 s".into(), "12.3 ms".into(), "0.000 µs".into())
+            ("12.3 s".into(), "12.3 ms".into(), "0 µs".into())
         );
         let unit = Unit::of_bytes([6.1e6, 12.25e6]);
         assert_eq!([6.1e6, 12.25e6].map(|value| unit.text(value)), ["6.10 MB", "12.25 MB"]);
