@@ -58,7 +58,7 @@ fn plots_are_written() {
     assert!(svg.contains("fora 2: 620 ms, 31.5 dB") && !svg.contains("var("), "{svg}");
     let picture = image::open(root.join("plots/quality.png")).unwrap().into_rgb8();
     let dark = picture.pixels().filter(|pixel| pixel.0.iter().all(|level| *level < 100)).count();
-    assert!(picture.width() == 1720 && dark > 2000, "{} {dark}", picture.width());
+    assert!(picture.width() == 1784 && dark > 2000, "{} {dark}", picture.width());
     // They are made anew into a folder that is there.
     fs::write(root.join("plots/other"), "").unwrap();
     succeed(root, &["report", "run", "--plots", "plots"]);

@@ -31,6 +31,45 @@ const PNG_SCALE: usize = 2;
 /// A PNG is drawn larger by this and made smaller, for smooth edges.
 const SMOOTH: usize = 2;
 
+/// Room around a plot in a file, to its left and right, and below it.
+const MARGIN: f64 = 16.0;
+
+/// Room above a plot in a file, with its title.
+const HEADER: f64 = 48.0;
+
+/// plotters draws texts of bitmaps too high by this much of their size.
+const BITMAP_DROP: f64 = 0.22;
+
+/// How a drawing is drawn.
+#[derive(Clone, Copy, Debug)]
+struct Medium {
+    scale: f64,
+    /// Where the drawing begins.
+    origin: [f64; 2],
+    /// On paper of its own, with its title.
+    is_file: bool,
+    /// What texts are lowered by, by their size.
+    drop: f64,
+}
+
+impl Medium {
+    fn new(scale: f64, is_file: bool, drop: f64) -> Self {
+        Self { scale, origin: if is_file { [MARGIN, HEADER] } else { [0.0, 0.0] }, is_file, drop }
+    }
+
+    /// The size of `drawing` with all around it.
+    fn size(&self, drawing: &Drawing) -> [f64; 2] {
+        let [more_width, more_height] =
+            if self.is_file { [2.0 * MARGIN, HEADER + MARGIN] } else { [0.0, 0.0] };
+        [drawing.width + more_width, drawing.height + more_height]
+    }
+
+    /// The place of a point.
+    fn at(&self, [x, y]: [f64; 2]) -> [f64; 2] {
+        [(x + self.origin[0]) * self.scale, (y + self.origin[1]) * self.scale]
+    }
+}
+
 impl Drawing {
     /// As an SVG file.
     pub fn svg(&self) -> String {
@@ -44,10 +83,12 @@ impl Drawing {
 
     fn svg_of(&self, is_file: bool, id: &str) -> String {
         let mut drawn = String::new();
-        let size = [self.width, self.height].map(|length| (length * SVG_STEPS).round() as u32);
+        let medium = Medium::new(SVG_STEPS, is_file, 0.0);
+        let shown = medium.size(self);
+        let size = shown.map(|length| (length * SVG_STEPS).round() as u32);
         {
             let area = SVGBackend::with_string(&mut drawn, size.into()).into_drawing_area();
-            self.draw(&area, SVG_STEPS, is_file).expect("a string can be written to");
+            self.draw(&area, medium).expect("a string can be written to");
         }
         // Its own first tag has neither a name nor a description.
         let marks = drawn.split_once('>').map_or("", |(_, rest)| rest).trim_end();
@@ -58,12 +99,12 @@ impl Drawing {
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{}\" height=\"{}\" viewBox=\"0 0 {width} {height}\" \
              role=\"img\" aria-labelledby=\"{id}title {id}description\">\n\
              <title id=\"{id}title\">{title}</title>\n<desc id=\"{id}description\">{description}</desc>",
-            self.width, self.height
+            shown[0], shown[1]
         );
         svg += marks;
         for hint in &self.hints {
-            let [x, y] = hint.from.map(|place| (place * SVG_STEPS).round());
-            let [right, bottom] = hint.to.map(|place| (place * SVG_STEPS).round());
+            let [x, y] = medium.at(hint.from).map(f64::round);
+            let [right, bottom] = medium.at(hint.to).map(f64::round);
             let (width, height, text) = (right - x, bottom - y, escape::html(&hint.text));
             // Writing to a string cannot fail.
             let _ = writeln!(
@@ -77,12 +118,13 @@ impl Drawing {
     /// As a PNG file.
     pub fn png(&self) -> Vec<u8> {
         let scale = PNG_SCALE * SMOOTH;
-        let [width, height] = [self.width, self.height].map(|length| length.ceil() as usize);
+        let medium = Medium::new(scale as f64, true, BITMAP_DROP);
+        let [width, height] = medium.size(self).map(|length| length.ceil() as usize);
         let mut pixels = vec![u8::MAX; 3 * width * height * scale * scale];
         {
             let size = ((width * scale) as u32, (height * scale) as u32);
             let area = BitMapBackend::with_buffer(&mut pixels, size).into_drawing_area();
-            self.draw(&area, scale as f64, true).expect("the buffer has the size of the drawing");
+            self.draw(&area, medium).expect("the buffer has the size of the drawing");
         }
         let large = Image::from_pixels(width * scale, height * scale, pixels);
         let mut png = Vec::new();
@@ -91,21 +133,23 @@ impl Drawing {
         png
     }
 
-    /// The marks, `scale` times as large.
+    /// The marks, and the title of a file.
     fn draw<B: DrawingBackend>(
         &self,
         area: &DrawingArea<B, Shift>,
-        scale: f64,
-        with_paper: bool,
+        medium: Medium,
     ) -> Result<(), plotters::drawing::DrawingAreaErrorKind<B::ErrorType>> {
         register();
-        let at = |[x, y]: [f64; 2]| ((x * scale).round() as i32, (y * scale).round() as i32);
-        let length = |length: f64| (length * scale).round().max(1.0) as u32;
+        let at = |place: [f64; 2]| medium.at(place).map(|place| place.round() as i32).into();
+        let length = |length: f64| (length * medium.scale).round().max(1.0) as u32;
         let stroke = |ink: Ink, width| ShapeStyle::from(ink.color()).stroke_width(length(width));
-        if with_paper {
+        let mut title = None;
+        if medium.is_file {
             area.fill(&Ink::Paper.color())?;
+            let (at, text) = ([0.0, 20.0 - HEADER], self.title.clone());
+            title = Some(Mark::Text { at, text, ink: Ink::Text, anchor: Anchor::Start, size: 17.0 });
         }
-        for mark in &self.marks {
+        for mark in title.iter().chain(&self.marks) {
             match mark {
                 Mark::Line { points, ink, width, dashed } => {
                     let points: Vec<_> = points.iter().copied().map(at).collect();
@@ -134,10 +178,11 @@ impl Drawing {
                         Anchor::Middle => HPos::Center,
                         Anchor::End => HPos::Right,
                     };
-                    let font = (FAMILY, size * scale * TEXT_UNIT).into_font();
+                    let font = (FAMILY, size * medium.scale * TEXT_UNIT).into_font();
+                    let place = [place[0], place[1] + medium.drop * size];
                     let color = ink.color();
                     let style = TextStyle::from(font).color(&color).pos(Pos::new(anchor, VPos::Center));
-                    area.draw(&Text::new(escape::shown(text), at(*place), style))?;
+                    area.draw(&Text::new(escape::shown(text), at(place), style))?;
                 }
             }
         }
