@@ -53,6 +53,8 @@ pub enum Error {
     Tensors { path: PathBuf, why: String },
     #[error("{} cannot be used as a picture: {why}", path.display())]
     Image { path: PathBuf, why: String },
+    #[error("{} cannot be used as an evaluation: {why}", path.display())]
+    Evaluation { path: PathBuf, why: String },
     #[error("cannot read {}: {}", path.display(), words::of_io(.error))]
     Read { path: PathBuf, error: std::io::Error },
     #[error("cannot write {}: {}", path.display(), words::of_io(.error))]

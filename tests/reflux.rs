@@ -3,6 +3,8 @@
 #[macro_use]
 mod common {
     pub mod cases;
+    pub mod chromium;
+    pub mod evaluation;
     pub mod fixtures;
     pub mod model;
     pub mod passes;
@@ -11,6 +13,7 @@ mod common {
     pub mod variants;
 }
 
+mod browser;
 mod cli;
 mod compiled;
 mod differential;

@@ -43,7 +43,7 @@ impl Image {
     }
 
     /// From rows of RGB, 8 bits each, without metadata.
-    pub(super) fn from_pixels(width: usize, height: usize, pixels: Vec<u8>) -> Self {
+    pub(crate) fn from_pixels(width: usize, height: usize, pixels: Vec<u8>) -> Self {
         Self { width, height, pixels, metadata: Vec::new(), source: None }
     }
 

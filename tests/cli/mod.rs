@@ -17,6 +17,7 @@ mod passes;
 mod programs;
 mod refusals;
 mod tune;
+mod report;
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};

@@ -10,6 +10,7 @@ mod ir;
 mod lora;
 mod opt;
 mod passes;
+mod report;
 mod run;
 mod tune;
 
@@ -47,6 +48,8 @@ enum Command {
     Tune(tune::Args),
     /// Say what a LoRA is, and what of a model it changes
     Lora(lora::Args),
+    /// Make a page, tables and plots of what evaluations have found
+    Report(report::Args),
     /// Execute a program given as IR text
     Run(run::Args),
     /// Measure how long a step takes, and how close that is to the device's roofline
@@ -68,6 +71,7 @@ impl Cli {
             Command::Calibrate(args) => calibrate::calibrate(args),
             Command::Tune(args) => tune::tune(args),
             Command::Lora(args) => lora::lora(args),
+            Command::Report(args) => report::report(args),
             Command::Run(args) => run::run(args),
             Command::Bench(args) => bench::bench(args),
             Command::Doctor(args) => doctor::doctor(args),

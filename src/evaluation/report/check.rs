@@ -1,0 +1,108 @@
+//! What has to be true of an evaluation for a page of it to make sense.
+
+use crate::evaluation::{Adherence, Evaluation, Row, RowKind, Spread};
+use reflux_ir::pass::counted;
+use std::collections::HashSet;
+
+/// What is missing in `evaluation`, in words.
+///
+/// # Errors
+/// What contradicts itself, with its place.
+pub fn check(evaluation: &Evaluation) -> Result<Vec<String>, String> {
+    let rows = &evaluation.rows;
+    let Some(base) = rows.first() else {
+        return Err("it has no rows: nothing has been evaluated yet; run `reflux eval` again".into());
+    };
+    if base.kind != RowKind::Base {
+        return Err(format!("rows[0]: `{}` is not the base, which comes first", base.name));
+    }
+    let (mut names, mut warnings) = (HashSet::new(), Vec::new());
+    for (at, row) in rows.iter().enumerate() {
+        let refuse = |why: String| Err(format!("rows[{at}] (`{}`): {why}", row.name));
+        if !names.insert(&row.name) {
+            return refuse("another row has this name".into());
+        }
+        if at > 0 && row.kind == RowKind::Base {
+            return refuse("there is more than one base".into());
+        }
+        if let Some((what, value, range)) =
+            numbers(row).into_iter().find(|(_, value, range)| !range.holds(*value))
+        {
+            return refuse(format!("{what} is {value}, which is not {}", range.words()));
+        }
+        let (due, found) = (evaluation.prompts.len(), row.pictures.len());
+        if found > due {
+            return refuse(format!("it has {} for {}", counted(found, "picture"), counted(due, "prompt")));
+        }
+        if found < due {
+            warnings.push(format!("`{}` has {found} of {}", row.name, counted(due, "picture")));
+        }
+        if row.median_seconds == 0.0 {
+            warnings.push(format!("`{}` was not timed: it is missing from plots of time", row.name));
+        }
+        warnings.extend(row.warnings.iter().map(|warning| format!("`{}`: {warning}", row.name)));
+    }
+    Ok(warnings)
+}
+
+#[derive(Clone, Copy)]
+enum Range {
+    /// From 0 on, and finite.
+    Positive,
+    /// −1 to 1.
+    Correlation,
+    /// 0 to 1.
+    Share,
+}
+
+impl Range {
+    fn holds(self, value: f64) -> bool {
+        match self {
+            Self::Positive => value.is_finite() && value >= 0.0,
+            // Rounding may carry a cosine past 1.
+            Self::Correlation => value.abs() <= 1.0 + 1e-6,
+            Self::Share => (0.0..=1.0).contains(&value),
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Positive => "a finite number of at least 0",
+            Self::Correlation => "between -1 and 1",
+            Self::Share => "between 0 and 1",
+        }
+    }
+}
+
+/// All numbers of `row` that are shown.
+fn numbers(row: &Row) -> Vec<(String, f64, Range)> {
+    use Range::{Correlation, Positive, Share};
+    let mut numbers = vec![
+        ("computed_steps".to_owned(), row.computed_steps, Positive),
+        ("cold_seconds".to_owned(), row.cold_seconds, Positive),
+        ("median_seconds".to_owned(), row.median_seconds, Positive),
+        ("p95_seconds".to_owned(), row.p95_seconds, Positive),
+    ];
+    for (name, stages) in [("cold_stages", &row.cold_stages), ("stages", &row.stages)] {
+        numbers
+            .extend(stages.iter().map(|stage| (format!("{name}: {}", stage.stage), stage.seconds, Positive)));
+    }
+    let mut spread = |name: &str, Spread { median, worst }: Spread, range| {
+        numbers.extend([(format!("{name}.median"), median, range), (format!("{name}.worst"), worst, range)]);
+    };
+    if let Some(quality) = row.quality {
+        spread("quality.psnr", quality.psnr, Positive);
+        spread("quality.ssim", quality.ssim, Correlation);
+        spread("quality.latent_l2", quality.latent_l2, Positive);
+        if let Some(cosine) = quality.trajectory_cosine {
+            spread("quality.trajectory_cosine", cosine, Correlation);
+        }
+    }
+    if let Some(Adherence { background, subject, size }) = row.adherence {
+        let shares = [("background", background), ("subject", subject), ("size", size)];
+        numbers.extend(shares.map(|(name, value)| (format!("adherence.{name}"), value, Share)));
+    }
+    let psnr = row.pictures.iter().enumerate().filter_map(|(at, picture)| Some((at, picture.psnr?)));
+    numbers.extend(psnr.map(|(at, psnr)| (format!("pictures[{at}].psnr"), psnr, Positive)));
+    numbers
+}
