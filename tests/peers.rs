@@ -26,51 +26,54 @@ fn final_latents(passes: &str) -> Vec<(u64, HostTensor)> {
     cases().iter().map(latents).collect()
 }
 
-/// Runs every case with `passes` and compares with what `fixture` holds for it under `name.{i}`.
-fn assert_peer(passes: &str, fixture: &Fixture, name: &str, tolerance: f64) {
+/// Which cases a setting is tried on.
+enum On {
+    All,
+    /// Where the method is tried on all with another setting.
+    One(usize),
+}
+
+/// Runs cases with `passes` and compares with what `fixture` holds for them under `name.{i}`.
+fn assert_peer(on: On, passes: &str, fixture: &Fixture, name: &str, tolerance: f64) {
     let plain = Fixture::open("pipeline.safetensors");
-    for (i, latents) in final_latents(passes) {
+    let mut pipeline = pipeline(passes);
+    let mut all = cases();
+    if let On::One(case) = on {
+        all = vec![all.swap_remove(case % all.len())];
+    }
+    for case in all {
+        let (_, report) = pipeline.generate_with(&request(&case), &mut |_| {}).unwrap();
+        let i = case["i"].as_u64().unwrap();
         let expected = fixture.get(&format!("{name}.{i}.latents.step19"));
-        assert_close(&format!("{passes}, case {i}"), &latents, &expected, tolerance);
+        assert_close(&format!("{passes}, case {i}"), &report.latents, &expected, tolerance);
         // The tolerance means something only if the peer's own error is larger.
         let apart = relative_l2(&expected, &plain.get(&format!("{i}.latents.step19")));
         assert!(apart > 4.0 * tolerance.min(1e-3), "case {i}: the peer is {apart:.1e} from the plain run");
     }
 }
 
+/// Runs `METHOD(interval=…)` with intervals of 2 to 4, the first on all cases.
+fn assert_intervals(method: &str, fixture: &str, name: impl Fn(usize) -> String) {
+    let fixture = Fixture::open(fixture);
+    for interval in 2..=4 {
+        let on = if interval == 2 { On::All } else { On::One(interval) };
+        assert_peer(on, &format!("cache({method},interval={interval})"), &fixture, &name(interval), 1e-5);
+    }
+}
+
 #[test]
 fn fora_is_prunas() {
-    let fixture = Fixture::open("fora.safetensors");
-    for interval in 2..=4 {
-        let passes = format!("cache(fora,interval={interval})");
-        assert_peer(&passes, &fixture, &format!("interval{interval}.start2"), 1e-5);
-    }
+    assert_intervals("fora", "fora.safetensors", |interval| format!("interval{interval}.start2"));
 }
 
 #[test]
 fn pab_is_prunas() {
-    let fixture = Fixture::open("pab.safetensors");
-    for interval in 2..=4 {
-        assert_peer(
-            &format!("cache(pab,interval={interval})"),
-            &fixture,
-            &format!("interval{interval}"),
-            1e-5,
-        );
-    }
+    assert_intervals("pab", "pab.safetensors", |interval| format!("interval{interval}"));
 }
 
 #[test]
 fn fastercache_is_prunas() {
-    let fixture = Fixture::open("fastercache.safetensors");
-    for interval in 2..=4 {
-        assert_peer(
-            &format!("cache(fastercache,interval={interval})"),
-            &fixture,
-            &format!("interval{interval}"),
-            1e-5,
-        );
-    }
+    assert_intervals("fastercache", "fastercache.safetensors", |interval| format!("interval{interval}"));
 }
 
 /// With factors in f32. diffusers rounds them to bf16 by default, which Reflux does not imitate: what that changes is below
@@ -78,14 +81,16 @@ fn fastercache_is_prunas() {
 #[test]
 fn taylorseer_is_diffusers() {
     let fixture = Fixture::open("taylorseer_more.safetensors");
-    for (order, interval, initial) in [(1, 3, 3), (2, 3, 3), (2, 4, 4)] {
+    for (index, (order, interval, initial)) in [(2, 3, 3), (1, 3, 3), (2, 4, 4)].into_iter().enumerate() {
+        let on = if index == 0 { On::All } else { On::One(index) };
         let passes = format!("cache(taylorseer,order={order},interval={interval},initial_steps={initial})");
-        assert_peer(&passes, &fixture, &format!("order{order}.interval{interval}.f32"), 1e-5);
+        assert_peer(on, &passes, &fixture, &format!("order{order}.interval{interval}.f32"), 1e-5);
     }
-    assert_peer("cache(taylorseer,order=2,interval=3)", &fixture, "order2.interval3.bf16", 1e-3);
+    assert_peer(On::One(0), "cache(taylorseer,order=2,interval=3)", &fixture, "order2.interval3.bf16", 1e-3);
     let fixture = Fixture::open("taylorseer.safetensors");
     for interval in [3, 5] {
         assert_peer(
+            On::One(interval),
             &format!("cache(taylorseer,interval={interval})"),
             &fixture,
             &format!("interval{interval}"),

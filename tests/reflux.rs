@@ -13,6 +13,7 @@ mod common {
     pub mod variants;
 }
 
+mod batch;
 mod browser;
 mod cli;
 mod compiled;

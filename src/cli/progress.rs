@@ -18,13 +18,13 @@ impl Progress {
     pub fn observe(&mut self, event: Event) {
         match event {
             Event::Stage(stage) => self.bar.set_message(stage.to_owned()),
-            Event::Step { image, images, step, steps } => {
+            Event::Step { images, steps, .. } => {
                 if self.bar.length() == Some(0) {
                     let template = "{msg} {wide_bar} {pos}/{len} steps, {elapsed} so far, {eta} left";
                     self.bar.set_style(ProgressStyle::with_template(template).expect("a valid template"));
                     self.bar.set_length((images * steps) as u64);
                 }
-                self.bar.set_position((image * steps + step + 1) as u64);
+                self.bar.inc(1);
             }
             Event::Results { .. } | Event::Preview { .. } => {}
         }

@@ -4,6 +4,7 @@ use super::networks::Networks;
 use super::pictures::Start;
 use super::report::Record;
 use super::resolved::Resolved;
+use super::text::Conditioning;
 use crate::Error;
 use reflux_ir::{HostTensor, Name};
 use reflux_models::scheduler::Schedule;
@@ -12,46 +13,58 @@ use reflux_runtime::Execute;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-/// Takes what picture `image` is drawn from to its packed latents `[1, tokens, channels]`.
-pub(super) fn denoise<'c>(
-    networks: &mut Networks,
-    Start { latents, kept }: Start,
-    conditioning: impl IntoIterator<Item = &'c (&'static str, HostTensor)>,
-    schedule: &Schedule,
-    request: &Resolved,
-    image: usize,
-    record: &mut Record,
-) -> Result<HostTensor, Error> {
-    let denoiser = prepare(networks, conditioning, schedule, request, record)?;
-    record.enter("denoise");
-    let mut sample = latents.to_f32();
-    for step in 0..request.steps {
-        let (velocity, results) = velocity(denoiser, step, &latents.shape, &sample, request)?;
-        let ran = denoiser.ran().expect("a step has just run");
-        record.results(image - request.pictures().start, step, ran, &results);
-        schedule.step(step, &mut sample, &velocity);
-        if let Some(kept) = &kept {
-            kept.restore(&mut sample, schedule, step + 1);
-        }
-        if !sample.iter().all(|value| value.is_finite()) {
-            let when = format!("in step {} of {} of picture {image}", step + 1, request.steps);
-            return Err(networks.not_finite(networks.family().denoiser(), when));
-        }
-        let pictures = request.pictures();
-        record.step(image - pictures.start, pictures.len(), step, request.steps);
-        let expected =
-            || HostTensor::from_f32(latents.shape.clone(), &schedule.expected(step, &sample, &velocity));
-        if let Some(preview) = request.preview(step, expected) {
-            record.preview(image - pictures.start, step, request.steps, &preview);
-        }
-    }
-    Ok(HostTensor::from_f32(latents.shape, &sample))
+/// Pictures that go through the denoiser together.
+pub(super) struct Batch {
+    /// The number of the first.
+    pub first: usize,
+    /// What each is drawn from; at least one, and at most [`Resolved::at_once`].
+    pub starts: Vec<Start>,
+    /// The denoiser's inputs that depend on prompts and pictures, for a whole batch.
+    pub conditioning: Conditioning,
 }
 
-/// The denoiser, loaded, with everything bound that is the same at every step of a picture, before its first step.
-pub(super) fn prepare<'n, 'c>(
+/// Takes what the pictures of `batch` are drawn from to their packed latents, each `[1, tokens, channels]`.
+pub(super) fn denoise(
+    networks: &mut Networks,
+    batch: Batch,
+    schedule: &Schedule,
+    request: &Resolved,
+    record: &mut Record,
+) -> Result<Vec<HostTensor>, Error> {
+    let Batch { first, starts, conditioning } = batch;
+    let denoiser = prepare(networks, &conditioning, schedule, request, record)?;
+    record.enter("denoise");
+    let (pictures, shape) = (request.pictures(), starts[0].latents.shape.clone());
+    let mut samples: Vec<Vec<f32>> = starts.iter().map(|start| start.latents.to_f32()).collect();
+    for step in 0..request.steps {
+        let (velocities, results) = velocities(denoiser, step, &shape, &samples, request)?;
+        let ran = denoiser.ran().expect("a step has just run");
+        record.results(first - pictures.start, step, ran, &results);
+        for (index, (sample, velocity)) in samples.iter_mut().zip(&velocities).enumerate() {
+            schedule.step(step, sample, velocity);
+            if let Some(kept) = &starts[index].kept {
+                kept.restore(sample, schedule, step + 1);
+            }
+            let image = first + index;
+            if !sample.iter().all(|value| value.is_finite()) {
+                let when = format!("in step {} of {} of picture {image}", step + 1, request.steps);
+                return Err(networks.not_finite(networks.family().denoiser(), when));
+            }
+            let image = image - pictures.start;
+            record.step(image, pictures.len(), step, request.steps);
+            let expected = || HostTensor::from_f32(shape.clone(), &schedule.expected(step, sample, velocity));
+            if let Some(preview) = request.preview(step, expected) {
+                record.preview(image, step, request.steps, &preview);
+            }
+        }
+    }
+    Ok(samples.iter().map(|sample| HostTensor::from_f32(shape.clone(), sample)).collect())
+}
+
+/// The denoiser, loaded, with everything bound that is the same at every step, before the first.
+pub(super) fn prepare<'n>(
     networks: &'n mut Networks,
-    conditioning: impl IntoIterator<Item = &'c (&'static str, HostTensor)>,
+    conditioning: &Conditioning,
     schedule: &Schedule,
     request: &Resolved,
     record: &mut Record,
@@ -73,37 +86,42 @@ pub(super) fn prepare<'n, 'c>(
     Ok(denoiser)
 }
 
-/// The velocity at `sample`, packed latents of `shape`, `[1, tokens, channels]`, in `step`, and all that the denoiser returns.
-pub(super) fn velocity(
+/// The velocity at each of `samples`, packed latents of `shape`, `[1, tokens, channels]`, in `step`, and all that the denoiser returns.
+pub(super) fn velocities(
     denoiser: &mut dyn Execute,
     step: usize,
     shape: &[usize],
-    sample: &[f32],
+    samples: &[Vec<f32>],
     request: &Resolved,
-) -> Result<(Vec<f32>, HashMap<Name, HostTensor>), Error> {
-    let batch = request.denoiser_batch();
-    denoiser
-        .bind(names::LATENTS, &HostTensor::from_f32([batch, shape[1], shape[2]], &sample.repeat(batch)))?;
+) -> Result<(Vec<Vec<f32>>, HashMap<Name, HostTensor>), Error> {
+    let (batch, each) = (request.denoiser_batch(), request.per_picture());
+    // The last one stands for those that a batch lacks.
+    let last = samples.last().expect("a batch has a picture");
+    let all =
+        samples.iter().chain(std::iter::repeat(last)).flat_map(|sample| std::iter::repeat_n(sample, each));
+    let latents: Vec<f32> = all.take(batch).flatten().copied().collect();
+    denoiser.bind(names::LATENTS, &HostTensor::from_f32([batch, shape[1], shape[2]], &latents))?;
     let results = denoiser.step(step)?;
-    let velocity = results[names::VELOCITY].to_f32();
-    let velocity = match request.negative() {
-        Some(_) => guide(&velocity, request.true_cfg_scale),
-        None => velocity,
+    let velocities = results[names::VELOCITY].to_f32();
+    let of_picture = |velocity: &[f32]| match request.negative() {
+        Some(_) => guide(velocity, request.true_cfg_scale),
+        None => velocity.to_vec(),
     };
-    Ok((velocity, results))
+    let velocities = velocities.chunks(each * shape[1] * shape[2]).map(of_picture);
+    Ok((velocities.take(samples.len()).collect(), results))
 }
 
 /// The denoiser's inputs that are the same at every step.
 fn fixed_inputs<'c>(
     networks: &Networks,
-    conditioning: impl IntoIterator<Item = &'c (&'static str, HostTensor)>,
+    conditioning: &'c Conditioning,
     schedule: &Schedule,
     request: &Resolved,
     sizes: &Sizes,
 ) -> Vec<(&'static str, Cow<'c, HostTensor>)> {
     let (model, dtype, batch) = (networks.config(), networks.dtype(), sizes.batch);
     let mut inputs: Vec<_> =
-        conditioning.into_iter().map(|(input, value)| (*input, Cow::Borrowed(value))).collect();
+        conditioning.iter().map(|(input, value)| (*input, Cow::Borrowed(value))).collect();
     let each = |t: &f32| vec![model.timestep(*t, dtype); batch];
     let timesteps: Vec<f32> = schedule.timesteps.iter().flat_map(each).collect();
     inputs.push((names::TIMESTEPS, Cow::Owned(HostTensor::from_f32([sizes.steps, batch], &timesteps))));

@@ -1,7 +1,7 @@
 //! The data flow: prompt, conditioning, latents, picture.
 
 use super::compiled::Compiled;
-use super::denoise::denoise;
+use super::denoise::{Batch, denoise};
 use super::image::Image;
 use super::initial::InitialLatents;
 use super::metadata::Maker;
@@ -13,7 +13,7 @@ use super::prompt;
 use super::report::{Event, Picture, Record, Report};
 use super::request::Request;
 use super::resolved::Resolved;
-use super::text::{Encoded, Prompts};
+use super::text::{Conditioning, Encoded, Prompts, together};
 use crate::Error;
 use reflux_ir::pass::Pipeline;
 use reflux_ir::{DType, HostTensor, Program};
@@ -40,7 +40,7 @@ pub struct DiffusionPipeline {
 /// What the steps of a picture begin with.
 pub(super) struct Begun {
     /// The denoiser's inputs that the text encoders make.
-    pub conditioning: Vec<(&'static str, HostTensor)>,
+    pub conditioning: Conditioning,
     /// Noise, packed `[1, tokens, channels]`.
     pub latents: HostTensor,
 }
@@ -235,7 +235,7 @@ impl DiffusionPipeline {
         let draws = Draws::new(request.seed, self.networks.config(), self.networks.dtype());
         let latents = InitialLatents::of(request, self.networks.config(), draws)?.next();
         let encoded = self.prompts.encode(0, &mut self.networks, request, record)?;
-        let conditioning = encoded.of(0).expect("it has just been encoded").to_vec();
+        let conditioning = encoded.of(0).expect("it has just been encoded").clone();
         Ok(Begun { conditioning, latents })
     }
 
@@ -299,26 +299,52 @@ impl DiffusionPipeline {
         let pictures = Pictures::encode(&request, &mut self.networks, &mut draws, &mut record)?;
         let mut noise = InitialLatents::of(&request, self.networks.config(), draws)?;
         record.warnings.extend(request.prompts.iter().filter_map(|prompt| prompt::warning(prompt)));
-        let batch = request.sizes_of(self.networks.family().denoiser()).batch;
-        let given: Vec<_> = pictures.inputs(batch).collect();
+        let given: Conditioning = pictures.inputs(request.denoiser_batch()).collect();
+        if let Some(warning) = self.decided_together(&request)? {
+            record.warn(warning);
+        }
         let mut encoded = Encoded::default();
-        for index in request.pictures() {
-            let (prompt, networks) = (request.prompt_of(index), &mut self.networks);
-            if encoded.of(prompt).is_none() {
-                // The last ones go first, so that the two are never in memory together.
-                drop(std::mem::take(&mut encoded));
-                encoded = self.prompts.encode(prompt, networks, &request, &mut record)?;
-                self.meter.look();
+        let (mut left, at_once) = (request.pictures(), request.at_once());
+        while !left.is_empty() {
+            let first = left.start;
+            let group = first..left.end.min(first + at_once);
+            left.start = group.end;
+            let (mut starts, mut conditioning) = (Vec::new(), Vec::new());
+            for index in group {
+                let (prompt, networks) = (request.prompt_of(index), &mut self.networks);
+                if encoded.of(prompt).is_none() {
+                    // The last ones go first, so that the two are never in memory together.
+                    drop(std::mem::take(&mut encoded));
+                    encoded = self.prompts.encode(prompt, networks, &request, &mut record)?;
+                    self.meter.look();
+                }
+                conditioning.push(encoded.of(prompt).expect("it has just been encoded").clone());
+                starts.push(pictures.start(noise.next(), &schedule));
             }
-            let conditioning = encoded.of(prompt).expect("it has just been encoded").iter().chain(&given);
-            let start = pictures.start(noise.next(), &schedule);
-            let latents = denoise(networks, start, conditioning, &schedule, &request, index, &mut record)?;
+            let conditioning = [together(&conditioning, at_once), given.clone()].concat();
+            let batch = Batch { first, starts, conditioning };
+            let all = denoise(&mut self.networks, batch, &schedule, &request, &mut record)?;
             self.meter.look();
-            let image = self.decode(&latents, index, &request, &mut record)?;
-            record.leave();
-            take(Picture { index, image, latents })?;
+            for (index, latents) in (first..).zip(all) {
+                let image = self.decode(&latents, index, &request, &mut record)?;
+                record.leave();
+                take(Picture { index, image, latents })?;
+            }
         }
         Ok(self.report(&request, record))
+    }
+
+    /// What to say of a network that decides for all pictures of a batch at once, as it does for one.
+    fn decided_together(&mut self, request: &Resolved) -> Result<Option<String>, Error> {
+        let net = self.networks.family().denoiser();
+        if request.at_once() == 1 || self.networks.program(net, &request.sizes_of(net))?.probes.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(format!(
+            "the passes have steps decide for all {} pictures of a batch together, so pictures differ from those that are made one by one; leave \
+             out --batch, or name the steps that compute",
+            request.at_once()
+        )))
     }
 
     /// The picture of packed latents.

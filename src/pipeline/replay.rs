@@ -1,6 +1,6 @@
 //! Repeated denoising of one picture, each time with another transformer program.
 
-use super::denoise::denoise;
+use super::denoise::{Batch, denoise};
 use super::diffusion::DiffusionPipeline;
 use super::initial::InitialLatents;
 use super::networks::Networks;
@@ -69,7 +69,9 @@ impl Replay {
         let net = networks.family().denoiser();
         networks.replace(net, request.sizes_of(net), program.clone());
         let mut nothing = |_: Event| {};
-        let start = pictures.start(noise, schedule);
-        denoise(networks, start, &*conditioning, schedule, request, 0, &mut Record::new(&mut nothing))
+        let starts = vec![pictures.start(noise, schedule)];
+        let batch = Batch { first: 0, starts, conditioning: conditioning.clone() };
+        let mut all = denoise(networks, batch, schedule, request, &mut Record::new(&mut nothing))?;
+        Ok(all.remove(0))
     }
 }

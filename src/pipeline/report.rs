@@ -16,7 +16,8 @@ pub enum Event<'a> {
     /// A denoising step of a picture is done; both counted from 0.
     Step { image: usize, images: usize, step: usize, steps: usize },
     /// What the transformer has given in a step of a picture, both counted from 0: the velocity, and what else its program
-    /// returns. It has run this variant, which a probe may have chosen.
+    /// returns; where several pictures go through it together, of all of these, and `image` is the first. It has run this variant, which a
+    /// probe may have chosen.
     Results { image: usize, step: usize, variant: &'a Name, results: &'a HashMap<Name, HostTensor> },
     /// What a picture is going to be, small, after a step, as far as that can be told; both counted from 0.
     Preview { image: usize, step: usize, steps: usize, picture: &'a Image },

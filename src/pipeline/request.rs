@@ -9,6 +9,9 @@ use std::sync::Arc;
 /// The most pictures of a request.
 const MOST_PICTURES: usize = 10_000;
 
+/// The most pictures that go through the denoiser together.
+pub(super) const MOST_AT_ONCE: usize = 64;
+
 /// What to draw. Everything but the prompt has a default, mostly the model's.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
@@ -28,6 +31,8 @@ pub struct Request {
     pub seed: u64,
     /// Pictures per prompt; 1 if not given.
     pub num_images: Option<usize>,
+    /// How many pictures go through the denoiser together; one by one if not given.
+    pub batch: Option<usize>,
     /// Make only this picture, counted from 0. With a single prompt and one picture, it may be any of that prompt's pictures.
     pub image_index: Option<usize>,
     /// The length of the prompt in tokens.

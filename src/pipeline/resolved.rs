@@ -2,7 +2,7 @@
 
 use super::image::Image;
 use super::reference::{preferred, whole_tokens};
-use super::request::{ReferenceSize, Request, within};
+use super::request::{MOST_AT_ONCE, ReferenceSize, Request, within};
 use crate::Error;
 use reflux_ir::HostTensor;
 use reflux_models::scheduler::{Levels, Schedule, SchedulerError};
@@ -26,6 +26,8 @@ pub(super) struct Resolved {
     pub seed: u64,
     num_images: usize,
     pub image_index: Option<usize>,
+    /// The most pictures that go through the denoiser together.
+    batch: usize,
     /// The pictures of the whole request, of which only one may be made.
     pub all_pictures: usize,
     pub max_sequence_length: usize,
@@ -71,6 +73,7 @@ impl Request {
             seed: self.seed,
             num_images: self.num_images.unwrap_or(1),
             image_index: self.image_index,
+            batch: self.batch.unwrap_or(1),
             all_pictures: (self.prompts.len() * self.num_images.unwrap_or(1))
                 .max(self.image_index.map_or(0, |index| index + 1)),
             max_sequence_length: self.max_sequence_length.unwrap_or(defaults.max_sequence_length),
@@ -93,6 +96,7 @@ impl Request {
         if let Some(index) = self.image_index {
             resolved.prompts = vec![resolved.prompts.swap_remove(resolved.prompt_of(index))];
         }
+        within("the batch", resolved.batch, 1, MOST_AT_ONCE)?;
         within("the maximum sequence length", resolved.max_sequence_length, 1, 4096)?;
         for (what, value) in
             [("guidance", resolved.guidance), ("the true CFG scale", resolved.true_cfg_scale)]
@@ -253,11 +257,22 @@ impl Resolved {
 
     /// How many latents the denoiser takes at once.
     pub fn denoiser_batch(&self) -> usize {
+        self.at_once() * self.per_picture()
+    }
+
+    /// How many latents it takes for a picture.
+    pub fn per_picture(&self) -> usize {
         if self.negative().is_some() { 2 } else { 1 }
     }
 
-    /// What `net` is specialised to. With classifier-free guidance, the denoiser has a batch of two: the prompt and the negative
-    /// prompt, each with its own state.
+    /// How many pictures go through the denoiser together: as many as were asked for, but no more than make the batches even.
+    pub fn at_once(&self) -> usize {
+        let pictures = self.pictures().len();
+        pictures.div_ceil(pictures.div_ceil(self.batch))
+    }
+
+    /// What `net` is specialised to. With classifier-free guidance, the denoiser takes two latents for a picture: with the prompt and
+    /// with the negative prompt, each with its own state.
     pub fn sizes_of(&self, net: &Net) -> Sizes {
         match net.role {
             Role::Denoiser => Sizes { batch: self.denoiser_batch(), ..self.sizes() },

@@ -154,6 +154,17 @@ fn warn_if_cut(encoder: &str, length: usize, encoding: &Encoding, record: &mut R
     ));
 }
 
+/// The conditioning of a batch of `count` pictures, from that of each; the last one stands for those that are lacking.
+pub(super) fn together(each: &[Conditioning], count: usize) -> Conditioning {
+    let last = each.last().expect("a batch has a picture");
+    let all: Vec<&Conditioning> = each.iter().chain(std::iter::repeat(last)).take(count).collect();
+    let input = |(index, (input, _)): (usize, &(&'static str, HostTensor))| {
+        let parts: Vec<HostTensor> = all.iter().map(|picture| picture[index].1.clone()).collect();
+        (*input, stack(&parts))
+    };
+    last.iter().enumerate().map(input).collect()
+}
+
 /// Tensors of one shape and dtype along the batch axis.
 fn stack(parts: &[HostTensor]) -> HostTensor {
     let mut shape = parts[0].shape.clone();

@@ -16,8 +16,8 @@ mod parts;
 mod passes;
 mod programs;
 mod refusals;
-mod tune;
 mod report;
+mod tune;
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};

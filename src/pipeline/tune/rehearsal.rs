@@ -6,7 +6,7 @@ use super::journal::Known;
 use super::predictor::Predictor;
 use crate::Error;
 use crate::pipeline::Image;
-use crate::pipeline::denoise::{prepare, velocity};
+use crate::pipeline::denoise::{prepare, velocities};
 use crate::pipeline::diffusion::{Begun, DiffusionPipeline};
 use crate::pipeline::report::Record;
 use crate::pipeline::resolved::Resolved;
@@ -198,9 +198,9 @@ impl<'p> Rehearsal<'p> {
         if from == plans.len() {
             return Ok(trail);
         }
-        let conditioning = subject.begun.conditioning.iter();
         let networks = self.pipeline.networks();
-        let denoiser = prepare(networks, conditioning, &self.schedule, &subject.request, record)?;
+        let denoiser =
+            prepare(networks, &subject.begun.conditioning, &self.schedule, &subject.request, record)?;
         record.enter("tune");
         for (step, plan) in plans.iter().enumerate().skip(from) {
             trail.step(denoiser, step, plan.as_ref(), subject, &self.schedule)?;
@@ -246,10 +246,11 @@ impl Trail {
             denoiser.bind(Steer::REUSED, &forecast.of(self.streams.iter().rev().flatten()))?;
         }
         let shape = &subject.begun.latents.shape;
-        let mut sample = self.last().to_vec();
-        let (velocity, mut results) = velocity(denoiser, step, shape, &sample, &subject.request)?;
-        schedule.step(step, &mut sample, &velocity);
-        self.latents.push(sample.into());
+        let mut samples = [self.last().to_vec()];
+        let (velocities, mut results) = velocities(denoiser, step, shape, &samples, &subject.request)?;
+        let [sample] = &mut samples;
+        schedule.step(step, sample, &velocities[0]);
+        self.latents.push(sample.as_slice().into());
         let mut end = |name| results.remove(name).expect("`steer` returns both ends");
         let stream = [end(Steer::START), end(Steer::END)];
         self.streams.push(forecast.is_none().then(|| Rc::new(stream)));

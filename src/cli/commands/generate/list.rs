@@ -54,6 +54,12 @@ impl<'a> Checked<'a> {
     pub fn read(list: &'a List<'a>, common: &Request) -> Result<Self, Error> {
         let jobs = Job::read(list.file)?;
         let requests: Vec<Request> = jobs.iter().map(|job| job.request(common)).collect();
+        let is_alone = |request: &Request| request.num_images.unwrap_or(1) == 1;
+        if common.batch.is_some_and(|batch| batch > 1) && requests.iter().all(is_alone) {
+            let message = "--batch takes the pictures of a line through the transformer together, and each line has one; leave it out, or give \
+                           --num-images";
+            return Err(Error::Usage(message.into()));
+        }
         let mut named = Vec::new();
         for (job, request) in jobs.iter().zip(&requests) {
             let (own, first) = (list.within(job, Named::of(request))?, named.len());

@@ -92,6 +92,10 @@ pub struct Args {
     /// Pictures per prompt [default: 1]
     #[arg(long, value_parser = number::count, allow_negative_numbers = true)]
     num_images: Option<usize>,
+    /// Take up to N pictures through the transformer together, of a line where there is a list; takes more memory. Pays where a picture
+    /// alone does not keep the device busy: small ones, on a processor too [default: 1]
+    #[arg(long, value_name = "N", value_parser = number::positive, allow_negative_numbers = true)]
+    batch: Option<usize>,
     /// Make only picture K, counted from 0, exactly as it would be among all of them. With a single prompt, K may exceed
     /// --num-images
     #[arg(long, value_name = "K", value_parser = number::count, allow_negative_numbers = true)]
@@ -353,6 +357,7 @@ fn request(args: &Args, repeated: Option<&Repeated>) -> Result<Request, Error> {
         height: args.height,
         seed: args.seed.map_or(0, SeedArg::number),
         num_images: args.num_images,
+        batch: args.batch,
         image_index: args.image_index,
         max_sequence_length: args.max_sequence_length,
         init_latents,
