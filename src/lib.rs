@@ -31,7 +31,10 @@ mod digest;
 mod error;
 pub mod evaluation;
 mod files;
+mod json_lines;
 mod pipeline;
+mod statistics;
+mod tensors;
 
 pub use error::Error;
 pub use pipeline::{

@@ -2,6 +2,17 @@
 //!
 //! `reflux eval` makes an [`Evaluation`], and `reflux report` a page of one or several.
 
+mod emoji;
+mod journal;
+mod metrics;
+mod plan;
+mod prompts;
+mod rows;
+mod run;
+mod session;
+mod steps;
 mod summary;
 
+pub use prompts::PromptSet;
+pub use run::{BASE, EvaluationOptions, Progressed, evaluate};
 pub use summary::{Adherence, Evaluation, PassSummary, PictureResult, Prompt, Quality, Row, RowKind, Spread};

@@ -57,7 +57,7 @@ pub(super) fn denoise<'c>(
             return Err(networks.not_finite(net, when));
         }
         let pictures = request.pictures();
-        record.step(image - pictures.start, pictures.len(), step, request.steps);
+        record.step(image - pictures.start, pictures.len(), step, request.steps, &sample);
         let expected =
             || HostTensor::from_f32(latents.shape.clone(), &schedule.expected(step, &sample, &velocity));
         if let Some(preview) = request.preview(step, expected) {

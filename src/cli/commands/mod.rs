@@ -5,6 +5,7 @@ mod bisect;
 mod calibrate;
 mod compile;
 mod doctor;
+mod eval;
 mod generate;
 mod ir;
 mod lora;
@@ -42,6 +43,8 @@ enum Command {
     Passes(passes::Args),
     /// Measure what a caching method needs to know of a model
     Calibrate(calibrate::Args),
+    /// Measure what optimizations cost in quality and gain in time, over a set of prompts
+    Eval(eval::Args),
     /// Say what a LoRA is, and what of a model it changes
     Lora(lora::Args),
     /// Execute a program given as IR text
@@ -63,6 +66,7 @@ impl Cli {
             Command::Bisect(args) => bisect::bisect(args),
             Command::Passes(args) => passes::passes(args),
             Command::Calibrate(args) => calibrate::calibrate(args),
+            Command::Eval(args) => eval::eval(args),
             Command::Lora(args) => lora::lora(args),
             Command::Run(args) => run::run(args),
             Command::Bench(args) => bench::bench(args),

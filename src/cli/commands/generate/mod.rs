@@ -1,6 +1,5 @@
 //! `reflux generate`
 
-mod jobs;
 mod list;
 mod manifest;
 
