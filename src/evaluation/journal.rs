@@ -89,7 +89,7 @@ impl Earlier {
             Ok(mut entries) => entries.next().is_none(),
             Err(error) if error.kind() == ErrorKind::NotFound => true,
             Err(error) if error.kind() == ErrorKind::NotADirectory => {
-                return Err(usage("it is a file; name a folder".into()));
+                return Err(usage("it is not a folder; name a new one".into()));
             }
             Err(error) => return Err(unread(error)),
         };

@@ -107,3 +107,71 @@ fn gaussian() -> [f64; WINDOW] {
     let sum: f64 = weights.iter().sum();
     weights.map(|weight| weight / sum)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pixels by their place `(x, y)`.
+    fn picture([height, width]: [usize; 2], pixel: impl Fn(usize, usize) -> [usize; 3]) -> Image {
+        let places = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+        let bytes = places.flat_map(|(x, y)| pixel(x, y).map(|value| (value % 256) as u8));
+        Image::from_pixels(width, height, bytes.collect())
+    }
+
+    fn grey(level: usize) -> Image {
+        picture([16, 16], |_, _| [level; 3])
+    }
+
+    fn assert_near(found: f64, expected: f64) {
+        assert!((found - expected).abs() < 1e-9, "{found}, not {expected}");
+    }
+
+    #[test]
+    fn psnr_is_the_log_of_the_mean_squared_difference() {
+        // Every channel differs by 5: 10 · log₁₀(65025 / 25).
+        assert_near(psnr(&grey(100), &grey(105)), 34.151_403_521_958_73);
+        // One channel of 256 pixels by 16: a mean of 1/3.
+        let dot = picture([16, 16], |x, y| if (x, y) == (3, 4) { [116, 100, 100] } else { [100; 3] });
+        assert_near(psnr(&grey(100), &dot), 10.0 * (65_025.0_f64 * 3.0).log10());
+        assert_near(psnr(&grey(0), &grey(255)), 0.0);
+        assert_eq!(psnr(&dot, &dot), 100.0);
+    }
+
+    #[test]
+    fn ssim_of_plain_pictures_compares_their_means() {
+        // Without variance: (2ab + C₁) / (a² + b² + C₁).
+        let expected = (2.0 * 100.0 * 120.0 + 6.5025) / (100.0_f64.powi(2) + 120.0_f64.powi(2) + 6.5025);
+        assert_near(ssim(&grey(100), &grey(120)), expected);
+        assert_eq!(ssim(&grey(7), &grey(7)), 1.0);
+    }
+
+    /// Against the same formula written with numpy's convolutions.
+    #[test]
+    fn ssim_is_that_of_another_program() {
+        let size = [16, 20];
+        let a = picture(size, |x, y| [x * 12, y * 15, x * y]);
+        let b = picture(size, |x, y| [x * 12 + y, y * 15 + x * 3, x * y * 2 + 7]);
+        assert_near(ssim(&a, &b), 0.913_997_377_031_059_8);
+        assert_near(psnr(&a, &b), 14.220_775_844_223_459);
+        let rough = picture(size, |x, y| {
+            let add = |value: usize| match (x + y) % 2 {
+                0 => (value % 256).saturating_sub(10),
+                _ => (value % 256 + 10).min(255),
+            };
+            [x * 12, y * 15, x * y].map(add)
+        });
+        assert_near(ssim(&a, &rough), 0.854_073_845_659_405_8);
+    }
+
+    #[test]
+    fn distances_of_latents_are_relative() {
+        assert_near(relative_l2(&[3.0, 5.0], &[3.0, 4.0]), 0.2);
+        assert_eq!(relative_l2(&[0.0], &[0.0]), 0.0);
+        assert_near(cosine(&[1.0, 0.0], &[1.0, 1.0]), 0.5_f64.sqrt());
+        assert_near(cosine(&[1.0, 2.0], &[-2.0, -4.0]), -1.0);
+        assert_eq!(cosine(&[0.1, 0.2, 0.3], &[0.1, 0.2, 0.3]), 1.0);
+        // The first step is the same, the second at a right angle.
+        assert_near(trajectory_cosine(&[1.0, 2.0, 1.0, 0.0], &[1.0, 2.0, 0.0, 5.0], 2), 0.5);
+    }
+}

@@ -43,3 +43,48 @@ impl StepWork {
         (probe + own) as f64 >= self.whole as f64 * (1.0 - TOLERANCE)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::{DiffusionPipeline, Event, OpenOptions, Request, bundled_model, registry};
+    use reflux_ir::pass::Recipe;
+
+    /// Which of six steps count as whole with these passes, drawn by the bundled model.
+    fn whole_steps(passes: &str) -> String {
+        let passes = Recipe::parse(passes, &registry()).unwrap();
+        let options = OpenOptions { passes, ..OpenOptions::default() };
+        let mut pipeline = DiffusionPipeline::open_with(bundled_model().unwrap(), options).unwrap();
+        let request = Request::new("an owl").size(32, 32).steps(6);
+        let work = StepWork::of(pipeline.program(&request).unwrap());
+        let mut mask = String::new();
+        let mut watch = |event: Event| {
+            if let Event::Results { step, variant, .. } = event {
+                mask.push(if work.is_whole(step, variant) { '1' } else { '0' });
+            }
+        };
+        pipeline.generate_with(&request, &mut watch).unwrap();
+        mask
+    }
+
+    #[test]
+    fn steps_that_reuse_are_told_from_those_that_compute() {
+        assert_eq!(whole_steps(""), "111111");
+        assert_eq!(whole_steps("quantize(int8dq)"), "111111");
+        for method in ["fora", "fora-paper", "pab", "taylorseer,order=2", "hicache", "spectrum", "magcache"] {
+            assert_eq!(whole_steps(&format!("cache({method},steps=111010)")), "111010", "{method}");
+        }
+        // Two caches: the second among the four steps that the first computes.
+        assert_eq!(whole_steps("cache(fora,steps=111010),cache(pab,steps=1101)"), "110010");
+    }
+
+    /// The first and the last step compute, and the others as the threshold is.
+    #[test]
+    fn what_probes_choose_is_counted() {
+        for method in ["fbcache", "teacache"] {
+            assert_eq!(whole_steps(&format!("cache({method},threshold=0)")), "111111", "{method}");
+            let mask = whole_steps(&format!("cache({method},threshold=10)"));
+            assert!(mask.starts_with("1000"), "{method}: {mask}");
+        }
+    }
+}
