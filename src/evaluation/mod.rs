@@ -2,10 +2,12 @@
 //!
 //! `reflux eval` makes an [`Evaluation`], and `reflux report` a page of one or several.
 
+mod compare;
 mod emoji;
 mod journal;
 mod metrics;
 mod plan;
+mod prepare;
 mod prompts;
 mod rows;
 mod run;
@@ -13,6 +15,7 @@ mod session;
 mod steps;
 mod summary;
 
+pub use prepare::{BASE, EvaluationOptions};
 pub use prompts::PromptSet;
-pub use run::{BASE, EvaluationOptions, Progressed, evaluate};
+pub use run::{Progressed, evaluate};
 pub use summary::{Adherence, Evaluation, PassSummary, PictureResult, Prompt, Quality, Row, RowKind, Spread};

@@ -1,51 +1,21 @@
 //! Running an evaluation: the base over all prompts, then each of the others, one loaded at a time.
 
+use super::compare::{compare, keep_latents};
 use super::emoji::Emoji;
 use super::journal::{Drawn, Earlier, Entry, Journal, RowFacts};
-use super::metrics::{psnr, relative_l2, ssim, trajectory_cosine};
-use super::plan::{Plan, PlannedRow, name_of};
-use super::prompts::PromptSet;
+use super::plan::Plan;
+use super::prepare::{BASE, EvaluationOptions, Way, planned, request_of};
 use super::rows::{row, steps_in_the_time_of, warm_timings};
 use super::session::{Outcome, Session};
-use super::summary::{Evaluation, PassSummary, PictureResult, Prompt, Row, RowKind};
-use crate::digest::{of_bytes, of_file};
+use super::summary::{Evaluation, PassSummary, PictureResult, Row, RowKind};
+use crate::Error;
+use crate::digest::of_bytes;
 use crate::files::OutputFile;
-use crate::pipeline::{DiffusionPipeline, Image, ImageFormat, OpenOptions, Request};
-use crate::{Error, VERSION, tensors};
-use reflux_ir::HostTensor;
+use crate::pipeline::ImageFormat;
 use reflux_ir::pass::{PassReport, Recipe};
-use reflux_models::{ModelFiles, Sizes};
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-
-/// The name of the base's row. The base with `N` steps is `base-N`.
-pub const BASE: &str = "base";
 
 /// The file of what was found.
 const EVALUATION: &str = "evaluation.json";
-
-/// The tensor of latents after each step, `f32[steps, tokens, channels]`.
-const LATENTS: &str = "latents";
-
-/// What to evaluate.
-#[derive(Clone, Debug)]
-pub struct EvaluationOptions {
-    pub files: ModelFiles,
-    /// How all rows are opened; its passes are not read.
-    pub open: OpenOptions,
-    /// What all pictures have in common; its prompts and seed are not read.
-    pub request: Request,
-    pub prompts: PromptSet,
-    /// What to compare with the base, which runs with the default passes alone: names, and passes. A name is a folder's.
-    pub configs: Vec<(String, Recipe)>,
-    /// Numbers of steps with which to measure the base too. If none are given, one is chosen for each config: the number that takes
-    /// the same median time.
-    pub fewer_steps: Option<Vec<usize>>,
-    /// Where pictures, latents, the journal and `evaluation.json` go.
-    pub folder: PathBuf,
-    /// Go on with the evaluation that is there.
-    pub resume: bool,
-}
 
 /// What happens during an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,14 +26,6 @@ pub enum Progressed<'a> {
     Picture { row: &'a str, picture: usize, pictures: usize },
     /// A step is done.
     Step,
-}
-
-/// A row that is measured.
-struct Way {
-    name: String,
-    kind: RowKind,
-    passes: Recipe,
-    steps: usize,
 }
 
 /// Evaluates, or goes on with it.
@@ -89,70 +51,6 @@ pub fn evaluate(
         Err(error) if run.drawn > 0 => Err(Error::Unfinished { done: run.drawn, error: Box::new(error) }),
         outcome => outcome,
     }
-}
-
-/// What is going to be done; passes that were not run on the model before are tried.
-fn planned(options: &EvaluationOptions, earlier: &Earlier) -> Result<(Plan, Vec<Way>), Error> {
-    let first = request_of(options, 0, options.request.steps);
-    let open = |passes: &Recipe| {
-        let open = OpenOptions { passes: passes.clone(), ..options.open.clone() };
-        DiffusionPipeline::open_files(options.files.clone(), open)
-    };
-    let mut base = open(&Recipe::default())?;
-    let Sizes { width, height, steps, .. } = base.sizes(&first)?;
-    let mut rows = vec![PlannedRow { name: BASE.into(), passes: base.passes().to_string() }];
-    for &fewer in options.fewer_steps.iter().flatten() {
-        if fewer == 0 || fewer >= steps {
-            return Err(Error::Usage(format!(
-                "the base has {steps} steps, and is measured with fewer too: 1 to {}, not {fewer}",
-                steps.saturating_sub(1)
-            )));
-        }
-        base.settings(&Request { steps: Some(fewer), ..first.clone() })?;
-    }
-    if !earlier.has_begun(BASE) {
-        base.program(&first)?;
-    }
-    let way = |name: &str, kind, passes| Way { name: name.to_owned(), kind, passes, steps };
-    let mut ways = vec![way(BASE, RowKind::Base, Recipe::default())];
-    for (name, passes) in &options.configs {
-        let tried = || {
-            let mut pipeline = open(passes)?;
-            if !earlier.has_begun(name) {
-                pipeline.program(&first)?;
-            }
-            Ok(pipeline.passes().to_string())
-        };
-        let tried = tried().map_err(|error| Error::Row { name: name.clone(), error: Box::new(error) })?;
-        rows.push(PlannedRow { name: name.clone(), passes: tried });
-        ways.push(way(name, RowKind::Config, passes.clone()));
-    }
-    let nets = options.files.family().all_nets().filter(|net| options.files.is_replaced(net));
-    let parts = nets.map(|net| (net.name.to_owned(), options.files.weights_path(net)));
-    let guidance = options.request.guidance.unwrap_or(base.defaults().guidance);
-    let plan = Plan {
-        version: VERSION.to_owned(),
-        model: base.name().to_owned(),
-        parts: parts.collect::<BTreeMap<_, _>>(),
-        device: base.device_name().to_owned(),
-        dtype: base.dtype(),
-        memory: name_of(options.open.memory),
-        width,
-        height,
-        steps,
-        guidance: base.config().is_guided().then_some(guidance),
-        rows,
-        fewer_steps: options.fewer_steps.clone(),
-        prompts: options.prompts.prompts.clone(),
-    };
-    Ok((plan, ways))
-}
-
-/// The request of the picture for the prompt with this number.
-fn request_of(options: &EvaluationOptions, index: usize, steps: Option<usize>) -> Request {
-    let Prompt { prompt, seed } = &options.prompts.prompts[index];
-    let common = options.request.clone();
-    Request { prompts: vec![prompt.clone()], seed: *seed, steps, ..common }
 }
 
 /// An evaluation that goes on.
@@ -302,9 +200,11 @@ impl Run<'_> {
             trajectory_cosine: None,
         };
         let latents_sha256 = match way.kind {
-            RowKind::Base => Some(self.keep_latents(index, way.steps, &picture.latents, &trajectory)?),
+            RowKind::Base => {
+                Some(keep_latents(&self.journal, index, way.steps, &picture.latents, &trajectory)?)
+            }
             RowKind::Config | RowKind::FewerSteps => {
-                self.compare(index, way.steps, &picture.image, &trajectory, &mut result)?;
+                compare(&self.journal, index, way.steps, &picture.image, &trajectory, &mut result)?;
                 None
             }
         };
@@ -323,49 +223,6 @@ impl Run<'_> {
             shown,
             warnings: report.warnings.into_iter().filter(is_new).collect(),
         })
-    }
-
-    /// Writes the base's latents after each step; gives back the file's digest.
-    fn keep_latents(
-        &self,
-        index: usize,
-        steps: usize,
-        last: &HostTensor,
-        trajectory: &[f32],
-    ) -> Result<String, Error> {
-        let shape = [steps, last.shape[1], last.shape[2]];
-        let path = self.journal.latents(index);
-        let latents = HostTensor::from_f32(shape, trajectory);
-        tensors::write(&mut OutputFile::at(&path)?, &[(LATENTS.to_owned(), latents)])?;
-        of_file(&path, u64::MAX).map_err(|error| Error::Read { path, error })
-    }
-
-    /// Compares a picture with the base's.
-    fn compare(
-        &self,
-        index: usize,
-        steps: usize,
-        image: &Image,
-        trajectory: &[f32],
-        result: &mut PictureResult,
-    ) -> Result<(), Error> {
-        let base = self.journal.picture(BASE, index).expect("the base is drawn first");
-        let expected = Image::open(self.journal.path(&base.result.file))?;
-        let path = self.journal.latents(index);
-        let found = tensors::read(&path)?.into_iter().find(|(name, _)| name == LATENTS);
-        let Some((_, latents)) = found else {
-            let why = format!("it holds no tensor `{LATENTS}`");
-            return Err(Error::Tensors { path, why });
-        };
-        let (base_steps, latents) = (latents.shape[0], latents.to_f32());
-        let last =
-            |trajectory: &[f32], steps: usize| trajectory[trajectory.len() / steps * (steps - 1)..].to_vec();
-        result.psnr = Some(psnr(image, &expected));
-        result.ssim = Some(ssim(image, &expected));
-        result.latent_l2 = Some(relative_l2(&last(trajectory, steps), &last(&latents, base_steps)));
-        result.trajectory_cosine =
-            (steps == base_steps).then(|| trajectory_cosine(trajectory, &latents, steps));
-        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! `reflux eval`: what an evaluation finds, what it leaves behind, and going on where it stopped.
 
 use super::{files, reflux, refusals, succeed, text};
+use crate::common::passes::without_lists;
 use reflux::evaluation::{Evaluation, PictureResult, Row, RowKind};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -239,5 +240,5 @@ fn evaluations_that_make_no_sense_are_refused() {
         vec!["eval", "-o", "run", "--prompts", "bundled", "--seed", "3"],
     ];
     let cases: Vec<&[&str]> = cases.iter().map(Vec::as_slice).collect();
-    snapshot!("cli__refused_evaluations", refusals(root, &cases));
+    snapshot!("cli__refused_evaluations", without_lists(&refusals(root, &cases)));
 }

@@ -124,8 +124,12 @@ pub fn eval(args: &Args) -> Result<(), Error> {
     let prompts = prompts::read(args.prompts.as_deref(), args.model.is_none(), args.seed, args.limit)?;
     let model = args.model.clone().map_or_else(bundled_model, Ok)?;
     let device: Device = args.device.into();
-    let mut fewer_steps = args.plain_steps.clone();
-    fewer_steps.dedup();
+    let mut fewer_steps: Vec<usize> = Vec::new();
+    for steps in &args.plain_steps {
+        if !fewer_steps.contains(steps) {
+            fewer_steps.push(*steps);
+        }
+    }
     let options = EvaluationOptions {
         files: ModelFiles::find(&model, args.parts.parts())?,
         open: OpenOptions {
