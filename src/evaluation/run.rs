@@ -83,12 +83,10 @@ impl Run<'_> {
         self.measure(&ways, observe)?;
         let mut rows = self.rows(&ways, pictures);
         if chooses {
-            let mut chosen = Vec::new();
-            for steps in rows[1..].iter().filter_map(|config| steps_in_the_time_of(config, &rows[0])) {
-                if !chosen.contains(&steps) {
-                    chosen.push(steps);
-                }
-            }
+            let steps = rows[1..].iter().filter_map(|config| steps_in_the_time_of(config, &rows[0]));
+            let mut chosen: Vec<usize> = steps.collect();
+            chosen.sort_unstable_by(|a, b| b.cmp(a));
+            chosen.dedup();
             self.journal.add(Entry::FewerSteps(chosen.clone()))?;
             let more: Vec<Way> = chosen.into_iter().map(fewer).collect();
             self.measure(&more, observe)?;
