@@ -59,3 +59,23 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, String> {
     };
     whole.lines().enumerate().map(value).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A run that goes on must find the numbers of the run before. Without serde_json's `float_roundtrip` a few of these differ in the
+    /// last place.
+    #[test]
+    fn numbers_come_back_as_they_were() {
+        let mut random = fastrand::Rng::with_seed(3);
+        let narrow: Vec<f64> = (0..2000).map(|_| f64::from(random.f32() * 1000.0)).collect();
+        let wide: Vec<f64> = (0..2000).map(|_| random.f64()).collect();
+        let all = [narrow, wide];
+        let text: String = all.iter().map(line).collect();
+        assert_eq!(parse::<Vec<f64>>(&text).unwrap(), all);
+        // What is behind the last line break was cut off; a line before it that is none is an error.
+        assert_eq!(parse::<u8>("1\n2\n3").unwrap(), [1, 2]);
+        assert!(parse::<u8>("1\nx\n3\n").unwrap_err().starts_with("line 2 cannot be read"));
+    }
+}
