@@ -61,6 +61,8 @@ pub enum Error {
     Write { path: PathBuf, error: std::io::Error },
     #[error("{error}; {} before it {} written", counted(*.done, "picture"), if *.done == 1 { "is" } else { "are" })]
     Unfinished { done: usize, error: Box<Error> },
+    #[error("config `{name}`: {error}")]
+    Row { name: String, error: Box<Error> },
     #[error("cannot write to standard output: {}", words::of_io(.0))]
     Stdout(std::io::Error),
     #[error("{}", Advice::after(format_args!("the bundled model was not found (looked for models/emoji in {})", list(.roots)), "; ", .advice))]
@@ -103,7 +105,7 @@ impl Error {
                 DriverError::Order(error) => Some(&mut error.advice),
                 _ => None,
             },
-            Self::Unfinished { error, .. } => error.advice_mut(),
+            Self::Unfinished { error, .. } | Self::Row { error, .. } => error.advice_mut(),
             _ => None,
         }
     }

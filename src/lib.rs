@@ -28,10 +28,14 @@ pub use reflux_runtime as runtime;
 
 pub mod cli;
 mod digest;
+mod distances;
 mod error;
 pub mod evaluation;
 mod files;
+mod json_lines;
 mod pipeline;
+mod statistics;
+mod tensors;
 
 pub use error::Error;
 pub use pipeline::{

@@ -1,8 +1,8 @@
 //! Files of packed latents.
 
-use super::tensors;
 use crate::Error;
 use crate::files::OutputFile;
+use crate::tensors;
 use reflux_ir::HostTensor;
 use std::path::Path;
 

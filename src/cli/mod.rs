@@ -13,6 +13,7 @@ mod from_png;
 mod given_pictures;
 mod heap;
 mod input;
+mod jobs;
 mod latents;
 mod lora;
 mod lowering;
@@ -29,7 +30,6 @@ mod seed;
 mod signals;
 mod slowest;
 mod steps;
-mod tensors;
 mod text_file;
 mod usage;
 

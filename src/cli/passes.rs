@@ -78,7 +78,11 @@ fn outside_blocks() -> Vec<&'static str> {
     FAMILIES.iter().flat_map(|family| family.outside_blocks).copied().collect()
 }
 
-fn read_config(path: &Path) -> Result<Recipe, Error> {
+/// The passes of a file as `--passes-config` names it.
+///
+/// # Errors
+/// If it cannot be read, or is no list of passes.
+pub fn read_config(path: &Path) -> Result<Recipe, Error> {
     let failed = |error: ConfigError| Error::Config { path: path.to_owned(), error };
     let table = PassConfig::table(&super::text_file::read_text(path)?).map_err(failed)?;
     if PassConfig::is_own(&table) {

@@ -20,14 +20,31 @@ impl Progress {
             Event::Stage(stage) => self.bar.set_message(stage.to_owned()),
             Event::Step { images, steps, .. } => {
                 if self.bar.length() == Some(0) {
-                    let template = "{msg} {wide_bar} {pos}/{len} steps, {elapsed} so far, {eta} left";
-                    self.bar.set_style(ProgressStyle::with_template(template).expect("a valid template"));
-                    self.bar.set_length((images * steps) as u64);
+                    self.expect(images * steps);
                 }
                 self.bar.inc(1);
             }
             Event::Results { .. } | Event::Preview { .. } => {}
         }
+    }
+
+    /// Has so many more steps to come.
+    pub fn expect(&mut self, steps: usize) {
+        if self.bar.length() == Some(0) {
+            let template = "{msg} {wide_bar} {pos}/{len} steps, {elapsed} so far, {eta} left";
+            self.bar.set_style(ProgressStyle::with_template(template).expect("a valid template"));
+        }
+        self.bar.set_length(self.bar.position() + steps as u64);
+    }
+
+    /// Says what is being done.
+    pub fn say(&self, what: String) {
+        self.bar.set_message(what);
+    }
+
+    /// A step is done.
+    pub fn step(&self) {
+        self.bar.inc(1);
     }
 
     /// Does what writes on the screen without the bar in its way.

@@ -2,9 +2,23 @@
 //!
 //! `reflux eval` makes an [`Evaluation`], and `reflux report` a page of one or several.
 
+mod compare;
+mod emoji;
+mod journal;
+mod metrics;
+mod plan;
+mod prepare;
+mod prompts;
 mod report;
+mod rows;
+mod run;
+mod session;
+mod steps;
 mod summary;
 
+pub use prepare::{BASE, EvaluationOptions};
+pub use prompts::PromptSet;
 pub(crate) use report::USUAL_PICTURES;
 pub use report::{PlotFiles, Report};
+pub use run::{Progressed, evaluate};
 pub use summary::{Adherence, Evaluation, PassSummary, PictureResult, Prompt, Quality, Row, RowKind, Spread};

@@ -51,7 +51,7 @@ pub(super) fn denoise(
                 return Err(networks.not_finite(networks.family().denoiser(), when));
             }
             let image = image - pictures.start;
-            record.step(image, pictures.len(), step, request.steps);
+            record.step(image, pictures.len(), step, request.steps, sample);
             let expected = || HostTensor::from_f32(shape.clone(), &schedule.expected(step, sample, velocity));
             if let Some(preview) = request.preview(step, expected) {
                 record.preview(image, step, request.steps, &preview);

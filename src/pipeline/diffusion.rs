@@ -15,7 +15,7 @@ use super::request::Request;
 use super::resolved::Resolved;
 use super::text::{Conditioning, Encoded, Prompts, together};
 use crate::Error;
-use reflux_ir::pass::Pipeline;
+use reflux_ir::pass::{PassReport, Pipeline};
 use reflux_ir::{DType, HostTensor, Program};
 use reflux_models::{Defaults, ModelConfig, ModelFiles, Net, Sizes, names};
 use reflux_runtime::{Device, MemoryMeter, Profile};
@@ -174,8 +174,35 @@ impl DiffusionPipeline {
     /// If the request, or the passes on it, fail.
     pub fn program(&mut self, request: &Request) -> Result<&Program, Error> {
         let request = request.resolve(&self.defaults, self.config())?;
+        self.networks.run_at(request.schedule(self.networks.config()).as_ref().ok());
         let net = self.networks.family().denoiser();
         self.networks.program(net, &request.sizes_of(net))
+    }
+
+    /// The bytes of all weights of that program, in the types in which it reads them, or in which the model stores them where that
+    /// takes fewer: what they take on the disk once compiled.
+    ///
+    /// # Errors
+    /// As [`DiffusionPipeline::program`].
+    pub fn weight_bytes(&mut self, request: &Request) -> Result<u64, Error> {
+        self.program(request)?;
+        let sizes = self.sizes(request)?;
+        self.networks.weight_bytes(self.networks.family().denoiser(), &sizes)
+    }
+
+    /// The passes that made the program of the last request, as pipeline text, now or when it was compiled.
+    pub fn passes_run(&self) -> String {
+        self.networks.passes_run()
+    }
+
+    /// What these passes did; nothing where the program was compiled.
+    pub fn pass_reports(&self) -> &[PassReport] {
+        self.networks.pass_reports()
+    }
+
+    /// The name of the device.
+    pub fn device_name(&self) -> &str {
+        &self.device_name
     }
 
     /// Starts measuring every op of the networks loaded from here on; see [`DiffusionPipeline::profiles`].

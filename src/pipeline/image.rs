@@ -14,6 +14,9 @@ use std::path::Path;
 /// The key of the text that AUTOMATIC1111's web UI writes, and the tools that read its pictures look for.
 pub(super) const PARAMETERS: &str = "parameters";
 
+/// The key of the peak of memory.
+pub(super) const MEMORY: &str = "memory";
+
 /// A picture, 8 bits per channel, with a note of how it was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
@@ -55,6 +58,12 @@ impl Image {
     /// The same as read from this file.
     pub(super) fn with_source(self, source: Source) -> Self {
         Self { source: Some(source), ..self }
+    }
+
+    /// Without what the metadata says of memory, which is measured and not the same in every run.
+    pub(crate) fn without_memory(mut self) -> Self {
+        self.metadata.retain(|(key, _)| *key != MEMORY);
+        self
     }
 
     /// The file that it was read from, if it was.

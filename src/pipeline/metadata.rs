@@ -1,6 +1,6 @@
 //! Metadata in image files: how the picture was made.
 
-use super::image::PARAMETERS;
+use super::image::{MEMORY, PARAMETERS};
 use super::networks::Networks;
 use super::request::ReferenceSize;
 use super::resolved::Resolved;
@@ -21,7 +21,7 @@ impl Maker<'_> {
     /// What of the metadata of picture `index` decides how it looks. The passes are those that are asked for, which is known before
     /// they run.
     pub fn settings(&self, prompt: &str, index: usize, request: &Resolved) -> BTreeMap<String, String> {
-        const MEASURED: [&str; 2] = [PARAMETERS, "memory"];
+        const MEASURED: [&str; 2] = [PARAMETERS, MEMORY];
         let all = self.metadata(prompt, index, request).into_iter();
         let own = all.filter(|(key, _)| !MEASURED.contains(key));
         let mut settings: BTreeMap<String, String> =
@@ -47,7 +47,7 @@ impl Maker<'_> {
             ("Software", format!("reflux {VERSION}")),
         ];
         if let Some(bytes) = self.peak_bytes {
-            settings.push(("memory", format!("{:.2} GB at most", bytes as f64 / 1e9)));
+            settings.push((MEMORY, format!("{:.2} GB at most", bytes as f64 / 1e9)));
         }
         if self.networks.config().is_guided() {
             settings.push(("guidance", request.guidance.to_string()));

@@ -58,5 +58,6 @@ pub use registry::registry;
 pub(crate) use replay::Replay;
 pub use report::{Event, Picture, Report, StageTime};
 pub use request::{ReferenceSize, Request};
+pub(crate) use resample::{ExactWindow, exact_windows};
 pub use source::Source;
 pub use tune::{Goal, Objective, Outcome, PREDICTORS, Tried, TuneOptions, Tuned, tune};

@@ -1,6 +1,7 @@
 //! Progress and reports of a run.
 
 use super::Image;
+use crate::statistics::median;
 use reflux_ir::pass::PassReport;
 use reflux_ir::{DType, HostTensor, Name};
 use reflux_runtime::Device;
@@ -13,8 +14,8 @@ use std::time::Instant;
 pub enum Event<'a> {
     /// A stage began.
     Stage(&'a str),
-    /// A denoising step of a picture is done; both counted from 0.
-    Step { image: usize, images: usize, step: usize, steps: usize },
+    /// A denoising step of a picture is done; both counted from 0. These are the packed latents after it, row by row of tokens.
+    Step { image: usize, images: usize, step: usize, steps: usize, latents: &'a [f32] },
     /// What the transformer has given in a step of a picture, both counted from 0: the velocity, and what else its program
     /// returns; where several pictures go through it together, of all of these, and `image` is the first. It has run this variant, which a
     /// probe may have chosen.
@@ -38,6 +39,21 @@ pub struct Picture {
 pub struct StageTime {
     pub stage: String,
     pub seconds: f64,
+}
+
+impl StageTime {
+    /// The median time of each stage over several runs, in the order in which the first run has them.
+    pub(crate) fn medians<'r>(runs: impl Iterator<Item = &'r [Self]> + Clone) -> Vec<Self> {
+        let first = runs.clone().next().unwrap_or_default();
+        let of = |stage: &str, run: &[Self]| {
+            run.iter().filter(|time| time.stage == stage).map(|time| time.seconds).sum()
+        };
+        let typical = |Self { stage, .. }: &Self| Self {
+            stage: stage.clone(),
+            seconds: median(runs.clone().map(|run| of(stage, run))),
+        };
+        first.iter().map(typical).collect()
+    }
 }
 
 /// What a run did, and how long it took.
@@ -87,8 +103,8 @@ impl<'o> Record<'o> {
         self.current = Some((stage, Instant::now()));
     }
 
-    pub fn step(&mut self, image: usize, images: usize, step: usize, steps: usize) {
-        (self.observe)(Event::Step { image, images, step, steps });
+    pub fn step(&mut self, image: usize, images: usize, step: usize, steps: usize, latents: &[f32]) {
+        (self.observe)(Event::Step { image, images, step, steps, latents });
     }
 
     pub fn results(

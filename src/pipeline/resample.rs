@@ -28,8 +28,27 @@ struct Window {
     weights: Vec<i32>,
 }
 
+/// The same, with weights as Pillow has them for pictures of floating-point numbers; their sum is 1.
+pub(crate) struct ExactWindow {
+    pub first: usize,
+    pub weights: Vec<f64>,
+}
+
 /// The windows that take `from` pixels to `to`.
 fn windows(from: usize, to: usize) -> Vec<Window> {
+    let fixed = |weight: f64| {
+        let scaled = weight * f64::from(1 << PRECISION);
+        (if scaled < 0.0 { scaled - 0.5 } else { scaled + 0.5 }) as i32
+    };
+    let window = |ExactWindow { first, weights }: ExactWindow| Window {
+        first,
+        weights: weights.into_iter().map(fixed).collect(),
+    };
+    exact_windows(from, to).into_iter().map(window).collect()
+}
+
+/// The windows that take `from` pixels to `to`.
+pub(crate) fn exact_windows(from: usize, to: usize) -> Vec<ExactWindow> {
     let scale = from as f64 / to as f64;
     let stretch = scale.max(1.0);
     let support = SUPPORT * stretch;
@@ -40,11 +59,7 @@ fn windows(from: usize, to: usize) -> Vec<Window> {
         let weights: Vec<f64> =
             (first..end).map(|x| lanczos((x as f64 - center + 0.5) * (1.0 / stretch))).collect();
         let sum: f64 = weights.iter().sum();
-        let fixed = |weight: f64| {
-            let scaled = weight / sum * f64::from(1 << PRECISION);
-            (if scaled < 0.0 { scaled - 0.5 } else { scaled + 0.5 }) as i32
-        };
-        Window { first, weights: weights.into_iter().map(fixed).collect() }
+        ExactWindow { first, weights: weights.iter().map(|weight| weight / sum).collect() }
     };
     (0..to).map(window).collect()
 }

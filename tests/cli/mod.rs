@@ -4,6 +4,7 @@ mod advice;
 mod calibrate;
 mod compile;
 mod doctor;
+mod eval;
 mod from_pictures;
 mod generate;
 mod hostile;

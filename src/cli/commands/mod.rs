@@ -5,6 +5,7 @@ mod bisect;
 mod calibrate;
 mod compile;
 mod doctor;
+mod eval;
 mod generate;
 mod ir;
 mod lora;
@@ -46,6 +47,8 @@ enum Command {
     Calibrate(calibrate::Args),
     /// Find which steps to compute, and how the others reuse, for a model and a budget
     Tune(tune::Args),
+    /// Measure what optimizations cost in quality and gain in time, over a set of prompts
+    Eval(eval::Args),
     /// Say what a LoRA is, and what of a model it changes
     Lora(lora::Args),
     /// Make a page, tables and plots of what evaluations have found
@@ -70,6 +73,7 @@ impl Cli {
             Command::Passes(args) => passes::passes(args),
             Command::Calibrate(args) => calibrate::calibrate(args),
             Command::Tune(args) => tune::tune(args),
+            Command::Eval(args) => eval::eval(args),
             Command::Lora(args) => lora::lora(args),
             Command::Report(args) => report::report(args),
             Command::Run(args) => run::run(args),

@@ -1,11 +1,11 @@
 //! `reflux tune`
 
-use super::generate::jobs::Job;
 use crate::Error;
 use crate::cli::console::{print, say};
 use crate::cli::device::DeviceArg;
 use crate::cli::dtype::DTypeArg;
 use crate::cli::heap::KeptHeap;
+use crate::cli::jobs::Job;
 use crate::cli::memory::MemoryArg;
 use crate::cli::number;
 use crate::cli::parts::PartArgs;

@@ -7,9 +7,8 @@ use reflux_ir::Fact;
 use reflux_models::Net;
 use std::collections::HashMap;
 
-/// All weights that `programs` of `denoiser` read, in the order in which the first loads them, each in the type in which it is
-/// saved: as it is read, but numbers that the model stores in fewer bits, in these. Reading them as more loses nothing, and fewer
-/// bytes are read.
+/// All weights that `programs` of `denoiser` read, in the order in which the first loads them, each as it is
+/// [saved](Networks::saved).
 ///
 /// # Errors
 /// If one is read in two types, of which neither holds the other.
@@ -18,13 +17,10 @@ pub fn types(
     networks: &Networks,
     denoiser: &Net,
 ) -> Result<Vec<(String, Fact)>, CompiledError> {
-    let weights = networks.own_weights(denoiser);
-    let stored = |name: &str| weights?.get(name).ok().map(|view| view.dtype);
     let (mut types, mut known) = (Vec::new(), HashMap::new());
     for graph in programs.iter().flat_map(|made| made.program.stages().map(|(_, graph)| graph)) {
         for (name, fact) in graph.weights() {
-            let fewer = stored(name).filter(|dtype| !fact.is_coded() && dtype.bits() < fact.dtype.bits());
-            let saved = Fact { dtype: fewer.unwrap_or(fact.dtype), ..fact.clone() };
+            let saved = networks.saved(denoiser, name, fact);
             match known.get(name) {
                 None => {
                     known.insert(name.to_owned(), saved.clone());

@@ -1,10 +1,32 @@
 //! Opening of networks' weights.
 
+use super::Networks;
 use crate::Error;
-use reflux_ir::DType;
 use reflux_ir::pass::counted;
+use reflux_ir::{DType, Fact};
 use reflux_models::weights::Weights;
-use reflux_models::{ModelConfig, ModelFiles, Net};
+use reflux_models::{ModelConfig, ModelFiles, Net, Sizes};
+
+impl Networks {
+    /// What a weight of `net`, which its program reads as `fact`, is saved as: as it is read, but numbers that the model stores in
+    /// fewer bits, in these. Reading them as more loses nothing, and fewer bytes are read.
+    pub fn saved(&self, net: &Net, name: &str, fact: &Fact) -> Fact {
+        let stored = self.own_weights(net).and_then(|weights| weights.get(name).ok());
+        let stored = stored.map(|view| view.dtype);
+        let fewer = stored.filter(|dtype| !fact.is_coded() && dtype.bits() < fact.dtype.bits());
+        Fact { dtype: fewer.unwrap_or(fact.dtype), ..fact.clone() }
+    }
+
+    /// The bytes of all weights of `net` at these sizes, each as it is [saved](Self::saved).
+    ///
+    /// # Errors
+    /// If passes fail on it.
+    pub fn weight_bytes(&mut self, net: &'static Net, sizes: &Sizes) -> Result<u64, Error> {
+        self.optimized(net, sizes)?;
+        let weights = self.optimized[net].program.weights();
+        Ok(weights.iter().map(|(name, fact)| self.saved(net, name, fact).bytes()).sum())
+    }
+}
 
 /// Opens the weights of `net`, reading only headers. Adds to `warnings`.
 ///

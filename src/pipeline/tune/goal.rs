@@ -1,7 +1,6 @@
 //! What a search is for.
 
 use crate::Error;
-use crate::pipeline::Image;
 use serde::Serialize;
 use std::fmt;
 
@@ -53,7 +52,7 @@ impl Goal {
 pub enum Objective {
     /// The mean relative L2 distance of final latents.
     Latents,
-    /// The mean root mean square difference of pixels, between 0 and 1.
+    /// The mean root mean square difference of pixels, 0 to 255.
     Pictures,
 }
 
@@ -64,25 +63,6 @@ impl fmt::Display for Objective {
             Self::Pictures => "pictures",
         })
     }
-}
-
-/// The root mean square difference of pixels, between 0 and 1.
-pub fn rmse(found: &Image, expected: &Image) -> f64 {
-    let square = |(a, b): (&u8, &u8)| f64::from(a.abs_diff(*b)).powi(2);
-    let sum: f64 = found.pixels().iter().zip(expected.pixels()).map(square).sum();
-    (sum / found.pixels().len() as f64).sqrt() / 255.0
-}
-
-/// The peak signal-to-noise ratio, in dB; at most 100.
-pub fn psnr(found: &Image, expected: &Image) -> f64 {
-    (-20.0 * rmse(found, expected).log10()).min(100.0)
-}
-
-/// The middle one of `all`, or the mean of the two in the middle; there is at least one.
-pub fn median(mut all: Vec<f64>) -> f64 {
-    all.sort_by(f64::total_cmp);
-    let middle = all.len() / 2;
-    if all.len() % 2 == 1 { all[middle] } else { f64::midpoint(all[middle - 1], all[middle]) }
 }
 
 #[cfg(test)]

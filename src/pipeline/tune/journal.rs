@@ -1,18 +1,15 @@
 //! The errors of candidates that have run, kept in a file, so that a search can go on where it was stopped.
 
 use crate::Error;
-use crate::files::OutputFile;
+use crate::json_lines::{self, JsonLines};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Objects of JSON, one a line: first what is searched, then a candidate each.
 pub struct Journal {
-    path: PathBuf,
-    lines: File,
+    lines: JsonLines,
     /// By the text of the pass.
     known: HashMap<String, Known>,
 }
@@ -41,40 +38,34 @@ impl Journal {
     /// If it cannot be written; [`Error::Usage`] if there is one and nobody said to go on, or it is of another search.
     pub fn open(path: &Path, settings: &Map<String, Value>, resume: bool) -> Result<Self, Error> {
         let usage = |why: String| Error::Usage(format!("{}: {why}", path.display()));
-        let mut output = OutputFile::at(path)?;
         let text = match std::fs::read_to_string(path) {
             Ok(text) if !resume && !text.is_empty() => {
-                return Err(usage(
-                    "it has what an earlier search has tried; add --resume to go on, or remove it to begin anew".into(),
-                ));
+                let why = "it has what an earlier search has tried; add --resume to go on, or remove it to begin anew";
+                return Err(usage(why.into()));
             }
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(Error::Read { path: path.to_owned(), error }),
         };
-        let first = format!("{}\n", Value::Object(settings.clone()));
-        // What is behind the last line break was cut off.
-        let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
-        let mut lines = whole.lines();
-        if let Some(found) = lines.next() {
-            differs(found, settings).map_or(Ok(()), |why| Err(usage(why)))?;
+        let mut lines: Vec<Value> = json_lines::parse(&text).map_err(|why| {
+            usage(format!("it is no record of a search: {why}; name another file with --out"))
+        })?;
+        match lines.first() {
+            None => lines.push(Value::Object(settings.clone())),
+            Some(found) => differs(found, settings).map_or(Ok(()), |why| Err(usage(why)))?,
         }
-        let judged = |(index, line): (usize, &str)| {
+        let judged = |(index, line): (usize, &Value)| {
             let none = || {
                 usage(format!(
                     "line {} is no candidate that was tried; remove the file to begin anew",
                     index + 2
                 ))
             };
-            let Judged { pass, error, partial } = serde_json::from_str(line).map_err(|_| none())?;
+            let Judged { pass, error, partial } = Judged::deserialize(line).map_err(|_| none())?;
             if error >= 0.0 { Ok((pass, Known { error, is_whole: !partial })) } else { Err(none()) }
         };
-        let known = lines.enumerate().map(judged).collect::<Result<_, _>>()?;
-        let kept = if whole.is_empty() { &first } else { whole };
-        output.write_text(kept)?;
-        let failed = |error| Error::Write { path: path.to_owned(), error };
-        let lines = OpenOptions::new().append(true).open(path).map_err(failed)?;
-        Ok(Self { path: path.to_owned(), lines, known })
+        let known = lines[1..].iter().enumerate().map(judged).collect::<Result<_, _>>()?;
+        Ok(Self { lines: JsonLines::after(path, &lines)?, known })
     }
 
     /// How many candidates have run.
@@ -93,19 +84,15 @@ impl Journal {
     /// If it cannot be written.
     pub fn add(&mut self, pass: String, known: Known) -> Result<(), Error> {
         let Known { error, is_whole } = known;
-        let judged = Judged { pass: pass.clone(), error, partial: !is_whole };
-        let line = serde_json::to_string(&judged);
-        let line = format!("{}\n", line.expect("it is plain data"));
-        let failed = |error| Error::Write { path: self.path.clone(), error };
-        self.lines.write_all(line.as_bytes()).map_err(failed)?;
+        self.lines.add(&Judged { pass: pass.clone(), error, partial: !is_whole })?;
         self.known.insert(pass, known);
         Ok(())
     }
 }
 
 /// By what the search of the journal whose first line is `found` differs from that of `settings`, if it does.
-fn differs(found: &str, settings: &Map<String, Value>) -> Option<String> {
-    let Ok(found) = serde_json::from_str::<Map<String, Value>>(found) else {
+fn differs(found: &Value, settings: &Map<String, Value>) -> Option<String> {
+    let Some(found) = found.as_object().filter(|found| found.contains_key("objective")) else {
         return Some("it is no record of a search; name another file with --out".into());
     };
     let name = settings.iter().find(|(name, value)| found.get(*name) != Some(value)).map(|(name, _)| name);
@@ -113,7 +100,7 @@ fn differs(found: &str, settings: &Map<String, Value>) -> Option<String> {
     let shown = |settings: &Map<String, Value>| settings.get(name).map_or("nothing".into(), Value::to_string);
     Some(format!(
         "it is of a search with {name} {}, and this one has {}; remove it to begin anew",
-        shown(&found),
+        shown(found),
         shown(settings)
     ))
 }
@@ -127,7 +114,9 @@ mod tests {
     fn a_search_goes_on_where_it_was_cut() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal.jsonl");
-        let settings = |steps: usize| Map::from_iter([("steps".to_owned(), json!(steps))]);
+        let settings = |steps: usize| {
+            Map::from_iter([("objective".to_owned(), json!("latents")), ("steps".to_owned(), json!(steps))])
+        };
         let mut journal = Journal::open(&path, &settings(20), false).unwrap();
         let error = Known { error: 0.123_456_789_012_345_67, is_whole: true };
         journal.add("cache(a)".into(), Known { error: 0.1, is_whole: false }).unwrap();

@@ -1,15 +1,17 @@
 //! Runs candidates on some pictures: of each, only the steps from the first that differs from a candidate that has run.
 
 use super::candidate::Candidate;
-use super::goal::{self, Objective};
+use super::goal::Objective;
 use super::journal::Known;
 use super::predictor::Predictor;
 use crate::Error;
+use crate::distances::{psnr, relative_l2, rms};
 use crate::pipeline::Image;
 use crate::pipeline::denoise::{prepare, velocities};
 use crate::pipeline::diffusion::{Begun, DiffusionPipeline};
 use crate::pipeline::report::Record;
 use crate::pipeline::resolved::Resolved;
+use crate::statistics::median;
 use reflux_ir::HostTensor;
 use reflux_models::scheduler::Schedule;
 use reflux_passes::Steer;
@@ -123,9 +125,9 @@ impl<'p> Rehearsal<'p> {
         for index in 0..count {
             let trail = self.trail(candidate, index, record)?;
             let error = match objective {
-                Objective::Latents => apart(trail.last(), self.uncached[index].last()),
+                Objective::Latents => relative_l2(trail.last(), self.uncached[index].last()),
                 Objective::Pictures => {
-                    goal::rmse(&self.picture(index, &trail, record)?, &self.pictures[index])
+                    rms(self.picture(index, &trail, record)?.pixels(), self.pictures[index].pixels())
                 }
             };
             // What is not a number is no schedule to go on from.
@@ -159,9 +161,9 @@ impl<'p> Rehearsal<'p> {
         let mut all = Vec::with_capacity(self.subjects.len());
         for index in 0..self.subjects.len() {
             let trail = self.trail(candidate, index, record)?;
-            all.push(goal::psnr(&self.picture(index, &trail, record)?, &self.pictures[index]));
+            all.push(psnr(self.picture(index, &trail, record)?.pixels(), self.pictures[index].pixels()));
         }
-        Ok(goal::median(all))
+        Ok(median(all))
     }
 
     /// The picture that the `index`th trail ends in.
@@ -279,11 +281,4 @@ impl Forecast {
         let (shape, values) = sum.expect("the first step computes");
         HostTensor::from_f32(shape, &values)
     }
-}
-
-/// The relative L2 distance.
-fn apart(found: &[f32], expected: &[f32]) -> f64 {
-    let square = |x: f32| f64::from(x) * f64::from(x);
-    let difference: f64 = found.iter().zip(expected).map(|(a, b)| square(a - b)).sum();
-    (difference / expected.iter().map(|&x| square(x)).sum::<f64>()).sqrt()
 }

@@ -95,7 +95,7 @@ pub fn bench(args: &Args, subject: Subject) -> Result<(), Error> {
         cold_stages: first.stages,
         median_ms: median,
         p95_ms: p95,
-        stages: medians(&reports),
+        stages: StageTime::medians(reports.iter().map(|report| &report.stages[..])),
         warnings: first.warnings,
     };
     print(&if args.json { json(&measured) } else { text(&measured) })
@@ -111,20 +111,6 @@ fn picture(
     let time = start.elapsed();
     meter.look();
     Ok((time, report))
-}
-
-/// The times of each stage, over all pictures.
-fn medians(reports: &[Report]) -> Vec<StageTime> {
-    let stages = reports.first().map(|report| &report.stages[..]).unwrap_or_default();
-    let median = |stage: &String| {
-        let of = |report: &Report| {
-            let times = report.stages.iter().filter(|time| time.stage == *stage);
-            Duration::from_secs_f64(times.map(|time| time.seconds).sum())
-        };
-        let times: Vec<Duration> = reports.iter().map(of).collect();
-        StageTime { stage: stage.clone(), seconds: Spread::of(&times).median / 1e3 }
-    };
-    stages.iter().map(|time| median(&time.stage)).collect()
 }
 
 fn json(measured: &Measured) -> String {

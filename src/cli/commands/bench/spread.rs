@@ -1,5 +1,6 @@
 //! Summaries of measured times.
 
+use crate::statistics::{median, p95};
 use std::time::Duration;
 
 /// A summary of several times, in ms.
@@ -13,11 +14,8 @@ pub struct Spread {
 impl Spread {
     /// The summary of `times`, at least one.
     pub fn of(times: &[Duration]) -> Self {
-        let mut ms: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1e3).collect();
-        ms.sort_by(f64::total_cmp);
-        let (low, high) = (ms[(ms.len() - 1) / 2], ms[ms.len() / 2]);
-        let rank = (ms.len() * 95).div_ceil(100);
-        Self { median: low.midpoint(high), p95: ms[rank - 1] }
+        let ms = || times.iter().map(|time| time.as_secs_f64() * 1e3);
+        Self { median: median(ms()), p95: p95(ms()) }
     }
 }
 

@@ -1,12 +1,13 @@
 //! Pictures of a list of prompts, `--prompts FILE`, one request after the other.
 
-use super::jobs::Job;
-use super::manifest::{Manifest, Settings, line};
+use super::manifest::{Manifest, Settings};
 use crate::Error;
 use crate::cli::console::{print, say};
+use crate::cli::jobs::Job;
 use crate::cli::out_names::{Named, is_template};
 use crate::cli::pictures::Pictures;
 use crate::cli::progress::Progress;
+use crate::json_lines::line;
 use crate::pipeline::{DiffusionPipeline, Request};
 use reflux_models::Sizes;
 use std::cell::RefCell;

@@ -3,10 +3,9 @@
 use crate::Error;
 use crate::digest::of_file;
 use crate::files::OutputFile;
+use crate::json_lines::{JsonLines, parse};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{File, OpenOptions};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// What decides how a picture looks, by the names of its metadata.
@@ -25,8 +24,7 @@ pub struct Entry {
 
 /// Objects of JSON, one a line, each written when its picture is.
 pub struct Manifest {
-    path: PathBuf,
-    lines: File,
+    lines: JsonLines,
     known: HashMap<PathBuf, Entry>,
 }
 
@@ -36,8 +34,7 @@ impl Manifest {
     /// # Errors
     /// If it cannot be written; [`Error::Usage`] if there is one and nobody said to go on, or what is there is none.
     pub fn open(path: &Path, resume: bool) -> Result<Self, Error> {
-        let failed = |error| Error::Write { path: path.to_owned(), error };
-        let mut output = OutputFile::at(path)?;
+        let output = OutputFile::at(path)?;
         let usage = |why: &str| Error::Usage(format!("{}: {why}", path.display()));
         if !output.is_file() {
             return Err(usage("the manifest must be a file; name one with --manifest"));
@@ -48,20 +45,20 @@ impl Manifest {
                     "it says what an earlier run has made; add --resume to go on, or remove it to begin anew",
                 ));
             }
-            Ok(text) => entries(&text).map_err(|why| usage(&why))?,
+            Ok(text) => parse(&text).map_err(|why| {
+                usage(&format!("{why}, which is no line of a manifest; name another file with --manifest"))
+            })?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(Error::Read { path: path.to_owned(), error }),
         };
-        // Without a last line that was cut off, to which the next one would be added.
-        output.write_text(&known.iter().map(line).collect::<String>())?;
-        let lines = OpenOptions::new().append(true).open(path).map_err(failed)?;
-        let known = known.into_iter().map(|entry| (entry.file.clone(), entry)).collect();
-        Ok(Self { path: path.to_owned(), lines, known })
+        let lines = JsonLines::after(path, &known)?;
+        let known = known.into_iter().map(|entry: Entry| (entry.file.clone(), entry)).collect();
+        Ok(Self { lines, known })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.lines.path()
     }
 
     /// Whether `file` is there as it was made with `settings`.
@@ -77,28 +74,9 @@ impl Manifest {
     pub fn add(&mut self, file: &Path, settings: &Settings) -> Result<Entry, Error> {
         let sha256 = sha256(file).map_err(|error| Error::Read { path: file.to_owned(), error })?;
         let entry = Entry { file: file.to_owned(), sha256, settings: settings.clone() };
-        let written = self.lines.write_all(line(&entry).as_bytes()).and_then(|()| self.lines.sync_data());
-        written.map_err(|error| Error::Write { path: self.path.clone(), error })?;
+        self.lines.add(&entry)?;
         Ok(entry)
     }
-}
-
-/// An entry as a line.
-pub fn line(entry: &Entry) -> String {
-    let json = serde_json::to_string(entry).expect("an entry is plain data");
-    format!("{json}\n")
-}
-
-/// The entries of a manifest. What is behind the last line break was cut off.
-fn entries(text: &str) -> Result<Vec<Entry>, String> {
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    let entry = |(index, line): (usize, &str)| {
-        serde_json::from_str(line).map_err(|error| {
-            let number = index + 1;
-            format!("line {number} is no line of a manifest ({error}); name another file with --manifest")
-        })
-    };
-    whole.lines().enumerate().map(entry).collect()
 }
 
 /// The digest of a whole file.
@@ -136,7 +114,7 @@ mod tests {
         // What is no manifest stays as it is.
         std::fs::write(&path, "my notes\n").unwrap();
         let error = Manifest::open(&path, true).err().expect("it is none").to_string();
-        assert!(error.contains("line 1 is no line of a manifest"), "{error}");
+        assert!(error.contains("line 1 cannot be read"), "{error}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "my notes\n");
     }
 }

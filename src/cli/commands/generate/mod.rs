@@ -1,6 +1,5 @@
 //! `reflux generate`
 
-pub(super) mod jobs;
 mod list;
 mod manifest;
 

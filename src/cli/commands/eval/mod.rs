@@ -1,0 +1,173 @@
+//! `reflux eval`
+
+mod configs;
+mod prompts;
+mod table;
+
+use crate::Error;
+use crate::cli::console::{print, say};
+use crate::cli::device::DeviceArg;
+use crate::cli::dtype::DTypeArg;
+use crate::cli::heap::KeptHeap;
+use crate::cli::memory::MemoryArg;
+use crate::cli::number;
+use crate::cli::parts::PartArgs;
+use crate::cli::progress::Progress;
+use crate::cli::seed::SeedArg;
+use crate::evaluation::{EvaluationOptions, Progressed, Row, evaluate};
+use crate::pipeline::{OpenOptions, Request, bundled_model};
+use reflux_models::ModelFiles;
+use reflux_runtime::Device;
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// A model folder in diffusers layout, or an id in the Hugging Face Hub's local cache [default: the bundled model]
+    #[arg(long, value_name = "DIR|ID")]
+    model: Option<PathBuf>,
+    #[command(flatten)]
+    parts: PartArgs,
+    /// A way to run the model that is compared with the base, which has the default passes alone: a name, and passes as --passes
+    /// takes them, as in 'fora3=cache(fora,interval=3)'; may be repeated
+    #[arg(long = "config", value_name = "NAME=PASSES")]
+    configs: Vec<String>,
+    /// The same with a file as --passes-config takes it; may be repeated. These come after those of --config
+    #[arg(long = "config-file", value_name = "NAME=FILE")]
+    config_files: Vec<String>,
+    /// Measure the base with N steps too; may be repeated [default: for each config, as many as take the same time]
+    #[arg(long, value_name = "N", value_parser = number::positive, allow_negative_numbers = true)]
+    plain_steps: Vec<usize>,
+    /// What to draw: `drawbench`, 200 prompts; `bundled`, the bundled model's 200, for which is told whether pictures show what is
+    /// asked for; or a file as generate's --prompts takes it, with `prompt` and `seed` [default: bundled for the bundled model, else
+    /// drawbench]
+    #[arg(long, value_name = "drawbench|bundled|FILE")]
+    prompts: Option<PathBuf>,
+    /// Draw only the first N prompts
+    #[arg(long, value_name = "N", value_parser = number::positive, allow_negative_numbers = true)]
+    limit: Option<usize>,
+    /// Seed of the first prompt's noise, the next one for each further; prompts that come with seeds keep theirs [default: 0]
+    #[arg(long, allow_negative_numbers = true)]
+    seed: Option<SeedArg>,
+    /// Denoising steps of the base and the configs [default: the model's]
+    #[arg(long, value_parser = number::positive, allow_negative_numbers = true)]
+    steps: Option<usize>,
+    /// Embedded guidance, if the model has it [default: the model's]
+    #[arg(long, value_parser = number::real, allow_negative_numbers = true)]
+    guidance: Option<f32>,
+    /// Width in pixels [default: the model's]
+    #[arg(long, value_parser = number::pixels, allow_negative_numbers = true)]
+    width: Option<usize>,
+    /// Height in pixels [default: the model's]
+    #[arg(long, value_parser = number::pixels, allow_negative_numbers = true)]
+    height: Option<usize>,
+    /// Device to run on
+    #[arg(long, default_value = "auto", ignore_case = true)]
+    device: DeviceArg,
+    /// Element type to compute in [default: f32 on the processor, bf16 on a GPU]
+    #[arg(long, value_enum, ignore_case = true)]
+    dtype: Option<DTypeArg>,
+    /// What stays on the device
+    #[arg(long, value_enum, default_value = "resident", ignore_case = true)]
+    memory: MemoryArg,
+    /// The folder to fill, a new or an empty one: pictures, the base's latents, a journal, and what was found, evaluation.json
+    #[arg(long, short, value_name = "DIR")]
+    out: PathBuf,
+    /// Go on with the evaluation in that folder where it stopped
+    #[arg(long)]
+    resume: bool,
+    /// Print what was found as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    networks: NetworkArgs,
+}
+
+/// Metrics that are networks.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Metrics that are networks, which this version cannot read yet")]
+struct NetworkArgs {
+    /// LPIPS
+    #[arg(long, value_name = "FILE.onnx")]
+    lpips: Option<PathBuf>,
+    /// CLIP score
+    #[arg(long, value_name = "FILE.onnx")]
+    clip_score: Option<PathBuf>,
+    /// ARNIQA
+    #[arg(long, value_name = "FILE.onnx")]
+    arniqa: Option<PathBuf>,
+    /// ImageReward
+    #[arg(long, value_name = "FILE.onnx")]
+    image_reward: Option<PathBuf>,
+}
+
+impl NetworkArgs {
+    fn refuse(&self) -> Result<(), Error> {
+        let Self { lpips, clip_score, arniqa, image_reward } = self;
+        let options = [
+            ("--lpips", lpips),
+            ("--clip-score", clip_score),
+            ("--arniqa", arniqa),
+            ("--image-reward", image_reward),
+        ];
+        match options.iter().find(|(_, file)| file.is_some()) {
+            None => Ok(()),
+            Some((option, _)) => Err(Error::Usage(format!(
+                "{option}: this version of Reflux cannot read metrics that are ONNX networks yet; leave the option out"
+            ))),
+        }
+    }
+}
+
+pub fn eval(args: &Args) -> Result<(), Error> {
+    args.networks.refuse()?;
+    let configs = configs::read(&args.configs, &args.config_files)?;
+    let prompts = prompts::read(args.prompts.as_deref(), args.model.is_none(), args.seed, args.limit)?;
+    let model = args.model.clone().map_or_else(bundled_model, Ok)?;
+    let device: Device = args.device.into();
+    let mut fewer_steps: Vec<usize> = Vec::new();
+    for steps in &args.plain_steps {
+        if !fewer_steps.contains(steps) {
+            fewer_steps.push(*steps);
+        }
+    }
+    let options = EvaluationOptions {
+        files: ModelFiles::find(&model, args.parts.parts())?,
+        open: OpenOptions {
+            device: Some(device),
+            dtype: args.dtype.map(Into::into),
+            memory: args.memory.into(),
+            ..OpenOptions::default()
+        },
+        request: Request {
+            steps: args.steps,
+            guidance: args.guidance,
+            width: args.width,
+            height: args.height,
+            ..Request::default()
+        },
+        prompts,
+        configs,
+        fewer_steps: Some(fewer_steps).filter(|steps| !steps.is_empty()),
+        folder: args.out.clone(),
+        resume: args.resume,
+    };
+    let _heap = KeptHeap::on(device);
+    let mut progress = Progress::new();
+    let found = evaluate(&options, &mut |event| match event {
+        Progressed::Left(steps) => progress.expect(steps),
+        Progressed::Picture { row, picture, pictures } => {
+            progress.say(format!("{row}: picture {} of {pictures}", picture + 1));
+        }
+        Progressed::Step => progress.step(),
+    });
+    progress.finish();
+    let found = found?;
+    for Row { name, warnings, .. } in &found.rows {
+        warnings.iter().for_each(|warning| say(format_args!("warning: {name}: {warning}")));
+    }
+    if args.json {
+        let json = serde_json::to_string_pretty(&found).expect("an evaluation is plain data");
+        return print(&format!("{json}\n"));
+    }
+    print(&table::of(&found))
+}
