@@ -52,10 +52,19 @@ fn drawn(model: &Path, options: OpenOptions, sizes: &Sizes) -> (HostTensor, Vec<
     (report.latents, report.warnings, report.passes.len())
 }
 
+/// What the weights of the program for [`SIZES`] take on the disk once compiled.
+fn weight_bytes(model: &Path, options: OpenOptions) -> u64 {
+    let mut pipeline = DiffusionPipeline::open_with(model, options).unwrap();
+    pipeline.weight_bytes(&request(&SIZES)).unwrap()
+}
+
 /// Compiles with `passes` and compares with drawing with them; returns the bytes of the weights.
 fn check(what: &str, passes: Recipe) -> CompileReport {
     let (_folder, out, report) = compiled(passes.clone());
     let options = OpenOptions { passes, ..OpenOptions::default() };
+    let bytes: u64 = report.weights.iter().map(|weights| weights.bytes).sum();
+    assert_eq!(weight_bytes(&emoji(), options.clone()), bytes, "{what}");
+    assert_eq!(weight_bytes(&out, OpenOptions::default()), bytes, "{what}");
     let (expected, _, ran) = drawn(&emoji(), options, &SIZES);
     assert_eq!(ran > 0, what != "none", "{what}");
     for memory in [Memory::Resident, Memory::Low] {

@@ -6,6 +6,7 @@ use reflux_ir::pass::counted;
 use reflux_ir::{DType, Fact};
 use reflux_models::weights::Weights;
 use reflux_models::{ModelConfig, ModelFiles, Net, Sizes};
+use std::collections::HashMap;
 
 impl Networks {
     /// What a weight of `net`, which its program reads as `fact`, is saved as: as it is read, but numbers that the model stores in
@@ -24,7 +25,14 @@ impl Networks {
     pub fn weight_bytes(&mut self, net: &'static Net, sizes: &Sizes) -> Result<u64, Error> {
         self.optimized(net, sizes)?;
         let weights = self.optimized[net].program.weights();
-        Ok(weights.iter().map(|(name, fact)| self.saved(net, name, fact).bytes()).sum())
+        let compiled = self.compiled_of(net).map(|compiled| compiled.weights());
+        // What is compiled is saved already.
+        let known: HashMap<&str, &Fact> = compiled.iter().flat_map(|weights| weights.types()).collect();
+        let bytes = |(name, fact): (&&str, &&Fact)| match known.get(name) {
+            Some(saved) => saved.bytes(),
+            None => self.saved(net, name, fact).bytes(),
+        };
+        Ok(weights.iter().map(bytes).sum())
     }
 }
 
