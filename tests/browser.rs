@@ -188,6 +188,11 @@ fn everything_has_a_name(chromium: &mut Chromium) {
 fn page_is_not_wider_than_the_window(chromium: &mut Chromium) {
     for width in [320, 800, 1280] {
         chromium.show_as(width, "", "light");
-        assert_eq!(chromium.eval("document.documentElement.scrollWidth <= innerWidth"), true, "{width}");
+        let sizes = chromium.eval("[document.documentElement.scrollWidth, innerWidth]");
+        let wide = chromium.eval(
+            "[...document.querySelectorAll('body *')].filter((element) => element.getBoundingClientRect().right > innerWidth)
+            .map((element) => element.outerHTML.slice(0, 80)).slice(0, 5)",
+        );
+        assert!(sizes[0].as_u64() <= sizes[1].as_u64(), "{width}: {sizes}, wider are {wide}");
     }
 }

@@ -147,6 +147,11 @@ impl Chromium {
         self.call("Emulation.setDeviceMetricsOverride", size);
         let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
         self.call("Emulation.setEmulatedMedia", json!({"media": medium, "features": features}));
+        // A busy machine takes the new size some time later.
+        self.eval(&format!(
+            "(async () => {{ for (let tries = 0; innerWidth !== {width} && tries < 200; tries++)
+                await new Promise((done) => setTimeout(done, 10)); }})()"
+        ));
     }
 
     /// All of the page as PNG.

@@ -76,7 +76,7 @@ program tensors {
   input %x : f32[1,4,2,8] latent
   input %image : f32[1,4,6,6] latent
   input %ids : i32[1,5] latent
-  variant main (%x, %image, %ids) -> (%y, %z, %last) {
+  variant main (%x, %image, %ids) -> (%y, %z, %last, %means) {
     %pos = position_ids {text=0, rows=2, columns=2} : f32[4,3]
     %table = rope_table %pos {axes=[2, 4, 2], theta=10000.0} : f32[2,4,4]
     %q = rope %x, %table : f32[1,4,2,8]
@@ -99,7 +99,8 @@ program tensors {
     %big = upsample %valid {factor=2} : f32[1,2,8,8]
     %eos = argmax %ids : i32[1]
     %last = select %norm, %eos : f32[1,8]
-    return %square, %big, %last
+    %means = mean %rms : f32[1,4]
+    return %square, %big, %last, %means
   }
   schedule main
 }

@@ -217,7 +217,11 @@ impl<'p> Rehearsal<'p> {
         let forecast = |weights: Vec<f32>| Forecast { weights, is_relative };
         match candidate.computes.iter().all(|computes| *computes) {
             true => vec![None; candidate.computes.len()],
-            false => predictor.weights(candidate).into_iter().map(|weights| weights.map(forecast)).collect(),
+            false => predictor
+                .weights(&candidate.mask())
+                .into_iter()
+                .map(|weights| weights.map(forecast))
+                .collect(),
         }
     }
 }
