@@ -6,28 +6,29 @@ mod journal;
 mod predictor;
 mod rehearsal;
 mod search;
+mod trials;
 
 pub use goal::{Goal, Objective};
 pub use predictor::PREDICTORS;
 
+use super::defaults::lossless;
 use super::diffusion::DiffusionPipeline;
 use super::options::OpenOptions;
 use super::registry::registry;
 use super::report::{Event, Record};
 use super::request::Request;
 use crate::{Error, VERSION};
-use candidate::Candidate;
-use journal::{Journal, Known};
+use journal::Journal;
 use predictor::Predictor;
 use reflux_ir::pass::{ONE_VARIANT, Pipeline, Recipe};
-use reflux_models::ModelFiles;
+use reflux_models::{ModelFiles, Role};
 use reflux_passes::Steer;
 use rehearsal::{Rehearsal, Subject};
-use search::{Judge, Search};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use std::time::Instant;
+use trials::Trials;
 
 /// What to search for, and how.
 #[derive(Clone, Debug)]
@@ -136,10 +137,10 @@ pub fn tune(
     let journal = Journal::open(journal.0, &settings, journal.1)?;
     let rehearsal = Rehearsal::new(&mut pipeline, subjects, schedule, &predictors, &mut record)?;
     let known = journal.len();
-    let mut bench = Bench { rehearsal, journal, record, tune, progress, computed: 0, tried: 0 };
-    let (found, even) = bench.reach(goals)?;
-    let [found, even] = [bench.outcome(&found)?, bench.outcome(&even)?];
-    let Bench { rehearsal, record, computed, tried, .. } = bench;
+    let mut trials = Trials { rehearsal, journal, record, tune, progress, computed: 0, tried: 0 };
+    let (found, even) = trials.reach(goals)?;
+    let [found, even] = [trials.outcome(&found)?, trials.outcome(&even)?];
+    let Trials { rehearsal, record, computed, tried, .. } = trials;
     let (steps_run, steps_saved) = (rehearsal.ran, rehearsal.saved);
     let (_, warnings) = record.finish();
     let cache = Pipeline::parse(&found.pass, &registry())?;
@@ -210,106 +211,10 @@ fn config(recipe: Recipe, cache: Pipeline, pipeline: &DiffusionPipeline) -> Stri
             listed.append(cache);
             ("passes", listed)
         }
-        None => (
-            "passes_only",
-            recipe
-                .and(cache)
-                .pipeline(&crate::pipeline::lossless(reflux_models::Role::Denoiser, Some(pipeline.device()))),
-        ),
+        None => {
+            let defaults = lossless(Role::Denoiser, Some(pipeline.device()));
+            ("passes_only", recipe.and(cache).pipeline(&defaults))
+        }
     };
     format!("version = 1\n{key} = {}\n", Value::String(passes.to_string()))
-}
-
-/// What judges candidates: runs them, unless an earlier search has.
-struct Bench<'p, 'o> {
-    rehearsal: Rehearsal<'p>,
-    journal: Journal,
-    record: Record<'o>,
-    tune: &'p TuneOptions,
-    progress: &'o mut dyn FnMut(Tried),
-    /// Steps that compute, in the search under way.
-    computed: usize,
-    tried: usize,
-}
-
-impl Bench<'_, '_> {
-    /// The best schedule with the fewest computed steps of `goals`, from the fewest to the most, that reaches the goal; and one with
-    /// the same number of them, evenly spread.
-    fn reach(&mut self, goals: Vec<usize>) -> Result<(Judged, Judged), Error> {
-        let Goal::MinPsnr(least) = self.tune.goal else { return self.search(goals[0]) };
-        let (mut low, mut high) = (0, goals.len());
-        let mut best = None;
-        while low < high {
-            let middle = (low + high) / 2;
-            let (found, even) = self.search(goals[middle])?;
-            match self.psnr(&found.0)? >= least {
-                true => (best, high) = (Some((found, even)), middle),
-                false => low = middle + 1,
-            }
-        }
-        let (found, even) = best.ok_or_else(|| {
-            Error::Usage(format!(
-                "no schedule that was found reaches {least} dB; ask for less, or for more steps"
-            ))
-        })?;
-        self.computed = found.0.computed();
-        Ok((found, even))
-    }
-
-    /// The best schedule of `computed` steps that compute, and an even one.
-    fn search(&mut self, computed: usize) -> Result<(Judged, Judged), Error> {
-        self.computed = computed;
-        let start = Candidate::even(self.rehearsal.steps(), computed);
-        let predictors = self.rehearsal.predictors.len();
-        let mut even: Option<Judged> = None;
-        for predictor in 0..predictors {
-            let candidate = Candidate { predictor, ..start.clone() };
-            let least = even.as_ref().map_or(f64::MAX, |(_, least)| *least);
-            let error = self.judge(&candidate, least)?;
-            if even.is_none() || error < least {
-                self.adopt(&candidate);
-                even = Some((candidate, error));
-            }
-        }
-        let even = even.expect("there is a predictor");
-        let search = Search { predictors, iterations: self.tune.iterations, seed: self.tune.seed };
-        let found = search.run(even.clone(), self)?;
-        Ok((found, even))
-    }
-
-    fn outcome(&mut self, (candidate, error): &Judged) -> Result<Outcome, Error> {
-        let pass = candidate.pass(self.rehearsal.predictors);
-        Ok(Outcome { pass, error: *error, psnr: self.psnr(candidate)? })
-    }
-
-    /// The median over pictures.
-    fn psnr(&mut self, candidate: &Candidate) -> Result<f64, Error> {
-        self.rehearsal.psnr(candidate, &mut self.record)
-    }
-}
-
-/// A candidate and its error.
-type Judged = (Candidate, f64);
-
-impl Judge for Bench<'_, '_> {
-    fn judge(&mut self, candidate: &Candidate, limit: f64) -> Result<f64, Error> {
-        let pass = candidate.pass(self.rehearsal.predictors);
-        if let Some(Known { error, .. }) =
-            self.journal.of(&pass).filter(|known| known.is_whole || known.error > limit)
-        {
-            return Ok(error);
-        }
-        self.tried += 1;
-        let found = self.rehearsal.error(candidate, self.tune.objective, limit, &mut self.record)?;
-        self.journal.add(pass, found)?;
-        Ok(found.error)
-    }
-
-    fn adopt(&mut self, candidate: &Candidate) {
-        self.rehearsal.adopt(candidate);
-    }
-
-    fn progress(&mut self, tried: usize, of: usize, error: f64) {
-        (self.progress)(Tried { computed: self.computed, tried, of, error });
-    }
 }
