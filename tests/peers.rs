@@ -170,15 +170,14 @@ fn teacache_is_its_authors() {
     }
 }
 
-/// Quantized, merged, hoisted and fused programs decide as well: none of the passes after it computes the probe anew, and what
-/// they round away is less than the decisions' margins.
+/// Programs whose weights are codes, and which are merged, hoisted and fused, decide too: some steps reuse, and the pictures stay
+/// near. They need not decide alike, as what is rounded away can be more than a decision's margin.
 #[test]
-fn other_passes_leave_decisions() {
+fn quantized_programs_decide_too() {
     let plain = latents_and_computed("cache(fbcache,threshold=0.2)");
     let quantized = latents_and_computed("quantize(int8wo),cache(fbcache,threshold=0.2)");
-    for ((plain, computed), (quantized, of_codes)) in plain.iter().zip(&quantized) {
+    for ((plain, _), (quantized, of_codes)) in plain.iter().zip(&quantized) {
         let apart = relative_l2(quantized, plain);
-        println!("{computed:?} {of_codes:?} {apart:.1e}");
         assert!((2..20).contains(&of_codes.len()), "{of_codes:?}");
         assert!((1e-5..0.2).contains(&apart), "{apart:e}");
     }
