@@ -37,7 +37,7 @@ pub(super) fn denoise(
     let (pictures, shape) = (request.pictures(), starts[0].latents.shape.clone());
     let mut samples: Vec<Vec<f32>> = starts.iter().map(|start| start.latents.to_f32()).collect();
     for step in 0..request.steps {
-        let (velocities, results) = velocities(denoiser, step, &shape, &samples, request)?;
+        let Stepped { velocities, results } = run_step(denoiser, step, &shape, &samples, request)?;
         let ran = denoiser.ran().expect("a step has just run");
         record.results(first - pictures.start, step, ran, &results);
         for (index, (sample, velocity)) in samples.iter_mut().zip(&velocities).enumerate() {
@@ -86,14 +86,22 @@ pub(super) fn prepare<'n>(
     Ok(denoiser)
 }
 
-/// The velocity at each of `samples`, packed latents of `shape`, `[1, tokens, channels]`, in `step`, and all that the denoiser returns.
-pub(super) fn velocities(
+/// What a step has given.
+pub(super) struct Stepped {
+    /// Of each picture.
+    pub velocities: Vec<Vec<f32>>,
+    /// All that the denoiser returns.
+    pub results: HashMap<Name, HostTensor>,
+}
+
+/// Runs `step` at `samples`, packed latents of `shape`, `[1, tokens, channels]`.
+pub(super) fn run_step(
     denoiser: &mut dyn Execute,
     step: usize,
     shape: &[usize],
     samples: &[Vec<f32>],
     request: &Resolved,
-) -> Result<(Vec<Vec<f32>>, HashMap<Name, HostTensor>), Error> {
+) -> Result<Stepped, Error> {
     let (batch, each) = (request.denoiser_batch(), request.per_picture());
     // The last one stands for those that a batch lacks.
     let last = samples.last().expect("a batch has a picture");
@@ -108,7 +116,7 @@ pub(super) fn velocities(
         None => velocity.to_vec(),
     };
     let velocities = velocities.chunks(each * shape[1] * shape[2]).map(of_picture);
-    Ok((velocities.take(samples.len()).collect(), results))
+    Ok(Stepped { velocities: velocities.take(samples.len()).collect(), results })
 }
 
 /// The denoiser's inputs that are the same at every step.

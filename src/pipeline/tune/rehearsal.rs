@@ -7,7 +7,7 @@ use super::predictor::Predictor;
 use crate::Error;
 use crate::distances::{psnr, relative_l2, rms};
 use crate::pipeline::Image;
-use crate::pipeline::denoise::{prepare, velocities};
+use crate::pipeline::denoise::{Stepped, prepare, run_step};
 use crate::pipeline::diffusion::{Begun, DiffusionPipeline};
 use crate::pipeline::report::Record;
 use crate::pipeline::resolved::Resolved;
@@ -253,7 +253,8 @@ impl Trail {
         }
         let shape = &subject.begun.latents.shape;
         let mut samples = [self.last().to_vec()];
-        let (velocities, mut results) = velocities(denoiser, step, shape, &samples, &subject.request)?;
+        let Stepped { velocities, mut results } =
+            run_step(denoiser, step, shape, &samples, &subject.request)?;
         let [sample] = &mut samples;
         schedule.step(step, sample, &velocities[0]);
         self.latents.push(sample.as_slice().into());
