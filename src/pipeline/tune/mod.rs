@@ -35,7 +35,7 @@ use trials::Trials;
 pub struct TuneOptions {
     pub goal: Goal,
     pub objective: Objective,
-    /// The methods of `cache` whose predictors are tried; all of [`PREDICTORS`] if there are none.
+    /// The methods of `cache` whose predictors are tried; all that can be if there are none.
     pub methods: Vec<String>,
     /// Changes that annealing tries.
     pub iterations: usize,
