@@ -67,7 +67,17 @@ fn parse(text: &str) -> Result<Vec<Job>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
     let lines = lines.filter(|(_, line)| !line.is_empty());
+    if text.trim_start().starts_with('[') && serde_json::from_str::<serde_json::Value>(text).is_ok() {
+        return Err("it is one array of JSON; write an object a line, as in {\"prompt\": \"a cat\"}".into());
+    }
     if !text.trim_start().starts_with('{') {
+        let is_object =
+            |line: &str| serde_json::from_str::<serde_json::Map<_, serde_json::Value>>(line).is_ok();
+        if let Some((number, _)) = lines.clone().find(|(_, line)| is_object(line)) {
+            return Err(format!(
+                "line {number} is an object of JSON, but the first line is a prompt; write all lines one way or the other"
+            ));
+        }
         let job = |(line, prompt): (usize, &str)| Job { prompt: prompt.to_owned(), line, ..Job::default() };
         return Ok(lines.map(job).collect());
     }
@@ -106,6 +116,8 @@ mod tests {
             ("{\"prompt\": \"a\", \"sed\": 1}", "line 1, `sed`: unknown field `sed`"),
             ("{\"prompt\": \"a\", \"seed\": -1}", "line 1, `seed`"),
             ("{\"seed\": 1}", "missing field `prompt`"),
+            ("a dog\n{\"prompt\": \"a\"}", "line 2 is an object of JSON, but the first line is a prompt"),
+            ("[{\"prompt\": \"a\"}]", "it is one array of JSON"),
             ("{\"prompt\": \"a\"} {\"prompt\": \"b\"}", "line 1: trailing characters"),
         ] {
             let said = parse(text).unwrap_err();

@@ -96,6 +96,10 @@ impl Request {
     /// Warnings about settings without effect.
     pub(super) fn warnings(&self, model: &ModelConfig) -> Vec<String> {
         let mut warnings = Vec::new();
+        let pictures = self.pictures().unwrap_or(1);
+        if self.batch.is_some_and(|batch| batch > 1) && pictures == 1 {
+            warnings.push("a batch has no effect on a single picture".into());
+        }
         if self.guidance.is_some() && !model.is_guided() {
             warnings.push(
                 "guidance has no effect, because this model was not trained with it; to steer it, use a \

@@ -262,6 +262,8 @@ fn what_cannot_be_read_is_refused() {
     };
     fs::create_dir(root.join("empty")).unwrap();
     fs::write(root.join("file"), "").unwrap();
+    fs::create_dir_all(root.join("run/latents/base")).unwrap();
+    fs::write(root.join("run/latents/base/000.safetensors"), "").unwrap();
     bad("cut", &good[..good.len() / 2]);
     bad("nothing", "");
     bad("list", "[1]");
@@ -289,6 +291,8 @@ fn what_cannot_be_read_is_refused() {
         vec!["report", "run", "empty", "-o", "page.html", "--plots", "plots"],
         vec!["report", "run", "-o", "page.html", "--csv", "page.html"],
         vec!["report", "run", "--json", "run/evaluation.json"],
+        vec!["report", "run", "--markdown", "run/latents/base/000.safetensors"],
+        vec!["report", "run", "--csv", "t.csv", "--pictures", "5"],
         vec!["report", "run", "-o", "absent/page.html"],
         vec!["report", "run", "--plots", "file"],
         vec!["report", "run", "--plots", "absent/plots"],

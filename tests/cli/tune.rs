@@ -40,7 +40,7 @@ fn what_cannot_be_searched_is_refused() {
     )
     .unwrap();
     std::fs::write(root.join("notes.trials.jsonl"), "my notes\n").unwrap();
-    let cases: [&[&str]; 13] = [
+    let cases: [&[&str]; 14] = [
         &["tune", "an owl"],
         &["tune", "an owl", "--computed", "3", "--budget", "0.5"],
         &["tune", "an owl", "--computed", "6"],
@@ -54,6 +54,7 @@ fn what_cannot_be_searched_is_refused() {
         &["tune", "--computed", "3", "--prompts", "sizes.jsonl"],
         &["tune", "an owl", "--computed", "3", "-o", "notes", "--resume"],
         &["tune", "an owl", "--computed", "3", "-o", "nowhere/tuned.toml"],
+        &["tune", "an owl", "--computed", "3", "-o", "-"],
     ];
     let cases: Vec<Vec<&str>> = cases.iter().map(|case| [case, &DEVICE[..], &TINY[..]].concat()).collect();
     let cases: Vec<&[&str]> = cases.iter().map(|case| &case[..]).collect();

@@ -16,8 +16,8 @@ pub struct Args {
     /// Where to write the page: one HTML file that needs nothing else
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// The most pictures on the page; 0 for none
-    #[arg(long, value_name = "N", default_value_t = USUAL_PICTURES as u64, value_parser = clap::value_parser!(u64).range(..=240), allow_negative_numbers = true)]
+    /// The most pictures on the page, up to 240; 0 for none
+    #[arg(long, value_name = "N", requires = "out", default_value_t = USUAL_PICTURES as u64, value_parser = clap::value_parser!(u64).range(..=240), allow_negative_numbers = true)]
     pictures: u64,
     /// Write each plot as SVG and as PNG into this folder, which is made if it is not there
     #[arg(long, value_name = "DIR")]
@@ -98,14 +98,28 @@ impl Outputs {
                     "{one} and {two} are one file; name another for one of both"
                 )));
             }
-            let read = args.folders.iter().map(|folder| folder.join("evaluation.json"));
-            output.refuse_inputs(read.collect::<Vec<_>>().iter().map(PathBuf::as_path))?;
+            let read: Vec<PathBuf> = args.folders.iter().flat_map(|folder| made_by_eval(folder)).collect();
+            output.refuse_inputs(read.iter().map(PathBuf::as_path))?;
         }
         if let Some(folder) = args.plots.as_deref().filter(|folder| !folder.is_dir()) {
             check_new(folder)?;
         }
         Ok(outputs)
     }
+}
+
+/// The files of an evaluation, without which it cannot be shown, or cannot go on.
+fn made_by_eval(folder: &Path) -> Vec<PathBuf> {
+    let mut files = vec![folder.join("evaluation.json"), folder.join("journal.jsonl")];
+    let mut open = ["pictures", "latents"].map(|name| folder.join(name)).to_vec();
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            // A link is no folder here, so that none leads in a circle.
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if is_folder { &mut open } else { &mut files }.push(entry.path());
+        }
+    }
+    files
 }
 
 /// Whether a folder can be made at `path`.

@@ -143,8 +143,13 @@ pub fn tune(args: &Args) -> Result<(), Error> {
     let mut output = OutputFile::named(&args.out)?;
     let read = args.model.as_deref().into_iter().chain(args.parts.paths()).chain(args.passes.read());
     output.refuse_inputs(read.chain(args.list.as_deref()))?;
+    if !output.is_file() {
+        let message = "--out names the file of what is found, beside which goes what was tried; name a file";
+        return Err(Error::Usage(message.into()));
+    }
     let journal = journal_of(&args.out);
-    let requests = args.requests()?;
+    let seed = args.seed.number();
+    let requests = args.requests(seed)?;
     let model = args.model.clone().map_or_else(bundled_model, Ok)?;
     let files = ModelFiles::find(&model, args.parts.parts())?;
     let device: Device = args.device.into();
@@ -160,7 +165,7 @@ pub fn tune(args: &Args) -> Result<(), Error> {
         objective: args.objective.into(),
         methods: args.method.iter().map(|method| method.to_lowercase()).collect(),
         iterations: args.iterations,
-        seed: args.seed.number(),
+        seed,
     };
     let _heap = KeptHeap::on(device);
     let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
@@ -185,7 +190,7 @@ pub fn tune(args: &Args) -> Result<(), Error> {
 
 impl Args {
     /// A picture each.
-    fn requests(&self) -> Result<Vec<Request>, Error> {
+    fn requests(&self, seed: u64) -> Result<Vec<Request>, Error> {
         let common = Request {
             steps: self.steps,
             guidance: self.guidance,
@@ -193,10 +198,8 @@ impl Args {
             height: self.height,
             ..Request::default()
         };
-        let with_seed = |(index, request): (usize, Request)| Request {
-            seed: self.seed.number().wrapping_add(index as u64),
-            ..request
-        };
+        let with_seed =
+            |(index, request): (usize, Request)| Request { seed: seed.wrapping_add(index as u64), ..request };
         let Some(list) = &self.list else {
             let prompts = match &self.prompts[..] {
                 [] => PROMPTS.map(str::to_owned).to_vec(),
@@ -209,10 +212,11 @@ impl Args {
         let request = |(index, job): (usize, &Job)| {
             let request = job.request(&common);
             let request = if job.seed.is_some() { request } else { with_seed((index, request)) };
-            match request.num_images.unwrap_or(1) == 1 && request.negative_prompt.is_none() {
+            let own = Job { prompt: job.prompt.clone(), seed: job.seed, line: job.line, ..Job::default() };
+            match own == *job {
                 true => Ok(request),
                 false => Err(Error::Usage(format!(
-                    "--prompts {}, line {}: schedules are compared on single pictures without a negative prompt",
+                    "--prompts {}, line {}: schedules are compared on pictures that have all but prompt and seed in common; leave out the rest",
                     list.display(),
                     job.line
                 ))),

@@ -198,6 +198,7 @@ fn settings(
         "steps": steps,
         "guidance": requests[0].guidance,
         "objective": tune.objective.to_string(),
+        "seed": tune.seed,
         "pictures": pictures,
     });
     let Value::Object(all) = all else { unreachable!("it is written as an object") };

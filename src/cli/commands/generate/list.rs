@@ -95,6 +95,14 @@ impl<'a> Checked<'a> {
         let names: Vec<PathBuf> = self.pictures.names().map(Path::to_owned).collect();
         let mut manifest = Manifest::open(&self.manifest, self.list.resume)?;
         let (total, start) = (names.len(), Instant::now());
+        let all = planned.iter().flat_map(|planned| (planned.first..).zip(&planned.settings));
+        if let Some(difference) =
+            all.into_iter().find_map(|(index, own)| manifest.difference(&names[index], own))
+        {
+            return Err(Error::Usage(format!(
+                "--resume: {difference}; ask for the same, or name another --out and --manifest"
+            )));
+        }
         let mut todo: BTreeSet<usize> = BTreeSet::new();
         for Planned { first, settings, .. } in &planned {
             let missing = (*first..).zip(settings).filter(|(index, own)| !manifest.has(&names[*index], own));

@@ -67,6 +67,16 @@ impl Manifest {
         entry.is_some_and(|entry| sha256(file).is_ok_and(|sha256| sha256 == entry.sha256))
     }
 
+    /// By what the picture `file` that an earlier run has made differs from one of `settings`, in words; none if that run has made none,
+    /// or the same.
+    pub fn difference(&self, file: &Path, settings: &Settings) -> Option<String> {
+        let made = &self.known.get(file)?.settings;
+        let names = made.keys().chain(settings.keys());
+        let name = names.into_iter().find(|name| made.get(*name) != settings.get(*name))?;
+        let [made, now] = [made, settings].map(|of| of.get(name).map_or("nothing", String::as_str));
+        Some(format!("{} was made with {name} {made}, and this run has {now}", file.display()))
+    }
+
     /// Adds a picture that has been written to `file`.
     ///
     /// # Errors
@@ -107,6 +117,9 @@ mod tests {
         assert!(manifest.has(&picture, &settings("1")));
         // Made with another seed, changed, or gone.
         assert!(!manifest.has(&picture, &settings("2")));
+        let difference = manifest.difference(&picture, &settings("2")).unwrap();
+        assert!(difference.ends_with("a.png was made with seed 1, and this run has 2"), "{difference}");
+        assert_eq!(manifest.difference(&picture, &settings("1")), None);
         std::fs::write(&picture, "another picture").unwrap();
         assert!(!manifest.has(&picture, &settings("1")));
         std::fs::remove_file(&picture).unwrap();
