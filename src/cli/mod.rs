@@ -8,6 +8,7 @@ mod by_op;
 mod commands;
 mod console;
 mod device;
+mod drawing;
 mod dtype;
 mod from_png;
 mod given_pictures;

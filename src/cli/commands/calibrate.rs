@@ -2,20 +2,16 @@
 
 use crate::Error;
 use crate::cli::console::say;
-use crate::cli::device::DeviceArg;
-use crate::cli::dtype::DTypeArg;
+use crate::cli::drawing::DrawArgs;
 use crate::cli::heap::KeptHeap;
-use crate::cli::memory::MemoryArg;
-use crate::cli::number;
 use crate::cli::parts::PartArgs;
 use crate::cli::progress::Progress;
 use crate::cli::seed::SeedArg;
 use crate::cli::text_file::{text_output, write_result};
-use crate::pipeline::{OpenOptions, Request, bundled_model, calibrate as measure};
+use crate::pipeline::{Request, bundled_model, calibrate as measure};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use reflux_models::ModelFiles;
 use reflux_passes::{METHODS, Method};
-use reflux_runtime::Device;
 use std::path::PathBuf;
 
 /// What is drawn where no prompts are given: pictures of different kinds.
@@ -45,27 +41,8 @@ pub struct Args {
     /// Seed of the noise; -1 picks a random one and prints it
     #[arg(long, default_value = "0", allow_negative_numbers = true)]
     seed: SeedArg,
-    /// Denoising steps [default: the model's]
-    #[arg(long, value_parser = number::positive, allow_negative_numbers = true)]
-    steps: Option<usize>,
-    /// Embedded guidance, if the model has it [default: the model's]
-    #[arg(long, value_parser = number::real, allow_negative_numbers = true)]
-    guidance: Option<f32>,
-    /// Width in pixels [default: the model's]
-    #[arg(long, value_parser = number::pixels, allow_negative_numbers = true)]
-    width: Option<usize>,
-    /// Height in pixels [default: the model's]
-    #[arg(long, value_parser = number::pixels, allow_negative_numbers = true)]
-    height: Option<usize>,
-    /// Device to run on
-    #[arg(long, default_value = "auto", ignore_case = true)]
-    device: DeviceArg,
-    /// Element type to compute in [default: f32 on the processor, bf16 on a GPU]
-    #[arg(long, value_enum, ignore_case = true)]
-    dtype: Option<DTypeArg>,
-    /// What stays on the device
-    #[arg(long, value_enum, default_value = "resident", ignore_case = true)]
-    memory: MemoryArg,
+    #[command(flatten)]
+    draw: DrawArgs,
 }
 
 /// The methods that have something to measure.
@@ -82,29 +59,16 @@ pub fn calibrate(args: &Args) -> Result<(), Error> {
     output.refuse_inputs(read)?;
     let model = args.model.clone().map_or_else(bundled_model, Ok)?;
     let files = ModelFiles::find(&model, args.parts.parts())?;
-    let device: Device = args.device.into();
-    let options = OpenOptions {
-        device: Some(device),
-        dtype: args.dtype.map(Into::into),
-        memory: args.memory.into(),
-        ..OpenOptions::default()
-    };
     let prompts = match &args.prompts[..] {
         [] => PROMPTS.map(str::to_owned).to_vec(),
         given => given.to_vec(),
     };
-    let request = Request {
-        prompts,
-        steps: args.steps,
-        guidance: args.guidance,
-        width: args.width,
-        height: args.height,
-        seed: args.seed.number(),
-        ..Request::default()
-    };
-    let _heap = KeptHeap::on(device);
+    let request = Request { prompts, seed: args.seed.number(), ..args.draw.request() };
+    let _heap = KeptHeap::on(args.draw.device());
     let mut progress = Progress::new();
-    let measured = measure(files, options, &args.method, &request, &mut |event| progress.observe(event));
+    let measured = measure(files, args.draw.open_options(), &args.method, &request, &mut |event| {
+        progress.observe(event)
+    });
     progress.finish();
     let measured = measured?;
     let json = serde_json::to_string_pretty(&measured).expect("what is measured is plain data");

@@ -2,11 +2,9 @@
 
 use crate::Error;
 use crate::cli::console::{print, say};
-use crate::cli::device::DeviceArg;
-use crate::cli::dtype::DTypeArg;
+use crate::cli::drawing::DrawArgs;
 use crate::cli::heap::KeptHeap;
 use crate::cli::jobs::Job;
-use crate::cli::memory::MemoryArg;
 use crate::cli::number;
 use crate::cli::parts::PartArgs;
 use crate::cli::passes::PassArgs;
@@ -20,7 +18,6 @@ use clap::builder::PossibleValuesParser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use reflux_ir::pass::counted;
 use reflux_models::ModelFiles;
-use reflux_runtime::Device;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -68,29 +65,10 @@ pub struct Args {
     /// Go on with an earlier search, whose trials are in FILE.trials.jsonl beside --out
     #[arg(long)]
     resume: bool,
-    /// Denoising steps [default: the model's]
-    #[arg(long, value_parser = number::positive, allow_negative_numbers = true)]
-    steps: Option<usize>,
-    /// Embedded guidance, if the model has it [default: the model's]
-    #[arg(long, value_parser = number::real, allow_negative_numbers = true)]
-    guidance: Option<f32>,
-    /// Width in pixels [default: the model's]
-    #[arg(long, value_parser = number::pixels, allow_negative_numbers = true)]
-    width: Option<usize>,
-    /// Height in pixels [default: the model's]
-    #[arg(long, value_parser = number::pixels, allow_negative_numbers = true)]
-    height: Option<usize>,
+    #[command(flatten)]
+    draw: DrawArgs,
     #[command(flatten)]
     passes: PassArgs,
-    /// Device to run on
-    #[arg(long, default_value = "auto", ignore_case = true)]
-    device: DeviceArg,
-    /// Element type to compute in [default: f32 on the processor, bf16 on a GPU]
-    #[arg(long, value_enum, ignore_case = true)]
-    dtype: Option<DTypeArg>,
-    /// What stays on the device
-    #[arg(long, value_enum, default_value = "resident", ignore_case = true)]
-    memory: MemoryArg,
     /// Print what was found as JSON
     #[arg(long)]
     json: bool,
@@ -152,14 +130,8 @@ pub fn tune(args: &Args) -> Result<(), Error> {
     let requests = args.requests(seed)?;
     let model = args.model.clone().map_or_else(bundled_model, Ok)?;
     let files = ModelFiles::find(&model, args.parts.parts())?;
-    let device: Device = args.device.into();
-    let options = OpenOptions {
-        device: Some(device),
-        dtype: args.dtype.map(Into::into),
-        memory: args.memory.into(),
-        passes: args.passes.recipe()?.unwrap_or_default(),
-        ..OpenOptions::default()
-    };
+    let passes = args.passes.recipe()?.unwrap_or_default();
+    let options = OpenOptions { passes, ..args.draw.open_options() };
     let how = TuneOptions {
         goal: args.goal.goal(),
         objective: args.objective.into(),
@@ -167,7 +139,7 @@ pub fn tune(args: &Args) -> Result<(), Error> {
         iterations: args.iterations,
         seed,
     };
-    let _heap = KeptHeap::on(device);
+    let _heap = KeptHeap::on(args.draw.device());
     let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
     let style = "{msg} {wide_bar} {pos}/{len} tried, {elapsed} so far, {eta} left";
     bar.set_style(ProgressStyle::with_template(style).expect("a valid template"));
@@ -191,13 +163,7 @@ pub fn tune(args: &Args) -> Result<(), Error> {
 impl Args {
     /// A picture each.
     fn requests(&self, seed: u64) -> Result<Vec<Request>, Error> {
-        let common = Request {
-            steps: self.steps,
-            guidance: self.guidance,
-            width: self.width,
-            height: self.height,
-            ..Request::default()
-        };
+        let common = self.draw.request();
         let with_seed =
             |(index, request): (usize, Request)| Request { seed: seed.wrapping_add(index as u64), ..request };
         let Some(list) = &self.list else {

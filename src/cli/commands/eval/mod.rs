@@ -6,21 +6,19 @@ mod table;
 
 use crate::Error;
 use crate::cli::console::{print, say};
-use crate::cli::device::DeviceArg;
-use crate::cli::dtype::DTypeArg;
+use crate::cli::drawing::DrawArgs;
 use crate::cli::heap::KeptHeap;
-use crate::cli::memory::MemoryArg;
 use crate::cli::number;
 use crate::cli::parts::PartArgs;
 use crate::cli::progress::Progress;
 use crate::cli::seed::SeedArg;
 use crate::evaluation::{EvaluationOptions, Progressed, Row, evaluate};
-use crate::pipeline::{OpenOptions, Request, bundled_model};
+use crate::pipeline::bundled_model;
 use reflux_models::ModelFiles;
-use reflux_runtime::Device;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
+#[command(mut_arg("steps", |arg| arg.help("Denoising steps of the base and the configs [default: the model's]")))]
 pub struct Args {
     /// A model folder in diffusers layout, or an id in the Hugging Face Hub's local cache [default: the bundled model]
     #[arg(long, value_name = "DIR|ID")]
@@ -48,27 +46,8 @@ pub struct Args {
     /// Seed of the first prompt's noise, the next one for each further; prompts that come with seeds keep theirs [default: 0]
     #[arg(long, allow_negative_numbers = true)]
     seed: Option<SeedArg>,
-    /// Denoising steps of the base and the configs [default: the model's]
-    #[arg(long, value_parser = number::positive, allow_negative_numbers = true)]
-    steps: Option<usize>,
-    /// Embedded guidance, if the model has it [default: the model's]
-    #[arg(long, value_parser = number::real, allow_negative_numbers = true)]
-    guidance: Option<f32>,
-    /// Width in pixels [default: the model's]
-    #[arg(long, value_parser = number::pixels, allow_negative_numbers = true)]
-    width: Option<usize>,
-    /// Height in pixels [default: the model's]
-    #[arg(long, value_parser = number::pixels, allow_negative_numbers = true)]
-    height: Option<usize>,
-    /// Device to run on
-    #[arg(long, default_value = "auto", ignore_case = true)]
-    device: DeviceArg,
-    /// Element type to compute in [default: f32 on the processor, bf16 on a GPU]
-    #[arg(long, value_enum, ignore_case = true)]
-    dtype: Option<DTypeArg>,
-    /// What stays on the device
-    #[arg(long, value_enum, default_value = "resident", ignore_case = true)]
-    memory: MemoryArg,
+    #[command(flatten)]
+    draw: DrawArgs,
     /// The folder to fill, a new or an empty one: pictures, the base's latents, a journal, and what was found, evaluation.json
     #[arg(long, short, value_name = "DIR")]
     out: PathBuf,
@@ -123,7 +102,6 @@ pub fn eval(args: &Args) -> Result<(), Error> {
     let configs = configs::read(&args.configs, &args.config_files)?;
     let prompts = prompts::read(args.prompts.as_deref(), args.model.is_none(), args.seed, args.limit)?;
     let model = args.model.clone().map_or_else(bundled_model, Ok)?;
-    let device: Device = args.device.into();
     let mut fewer_steps: Vec<usize> = Vec::new();
     for steps in &args.plain_steps {
         if !fewer_steps.contains(steps) {
@@ -132,26 +110,15 @@ pub fn eval(args: &Args) -> Result<(), Error> {
     }
     let options = EvaluationOptions {
         files: ModelFiles::find(&model, args.parts.parts())?,
-        open: OpenOptions {
-            device: Some(device),
-            dtype: args.dtype.map(Into::into),
-            memory: args.memory.into(),
-            ..OpenOptions::default()
-        },
-        request: Request {
-            steps: args.steps,
-            guidance: args.guidance,
-            width: args.width,
-            height: args.height,
-            ..Request::default()
-        },
+        open: args.draw.open_options(),
+        request: args.draw.request(),
         prompts,
         configs,
         fewer_steps: Some(fewer_steps).filter(|steps| !steps.is_empty()),
         folder: args.out.clone(),
         resume: args.resume,
     };
-    let _heap = KeptHeap::on(device);
+    let _heap = KeptHeap::on(args.draw.device());
     let mut progress = Progress::new();
     let found = evaluate(&options, &mut |event| match event {
         Progressed::Left(steps) => progress.expect(steps),
