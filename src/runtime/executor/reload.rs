@@ -10,6 +10,7 @@ use reflux_ir::op::{Op, axis_index};
 use reflux_ir::{Fact, Graph, Name, Patch, Rate, Stage, ValueId, WeightData, WeightRows, WeightSource};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Instant;
 
 /// Puts the weights whose names `is_changed` accepts, as `weights` has them, in the place of those that `executor` has: in the same
@@ -55,34 +56,41 @@ struct Again<'s, B: BurnBackend> {
     before: Option<Value<B>>,
 }
 
-/// Bytes of weights that are made at the same time.
-const BATCH: usize = 1 << 26;
+/// Bytes of weights that are made at the same time, while the ones before are uploaded.
+const BATCH: u64 = 1 << 24;
 
-/// Loads `all`, in order. Many are made at the same time, since each is so small that one has not enough work for all threads.
+/// Loads `all`, in order. Many are made at the same time, since each is so small that one has not enough work for all threads; and
+/// they are made while those before them are uploaded, for which one thread waits.
 fn load_all<B: BurnBackend>(
     all: &[Again<'_, B>],
     loader: &mut dyn Loader<B>,
     device: &B::Device,
 ) -> Result<Vec<Value<B>>, RunError> {
-    let mut values = Vec::with_capacity(all.len());
-    let mut rest = all;
-    while !rest.is_empty() {
+    let wanted: Vec<_> = all.iter().map(|Again { rows, fact, .. }| (rows, fact)).collect();
+    let make_all = move |ready: SyncSender<Vec<WeightData>>| {
         let mut bytes = 0;
-        let is_more = |again: &&Again<'_, B>| {
-            let before = bytes;
-            bytes += again.fact.bytes() as usize;
-            before < BATCH
+        let same_batch = |(_, before): &(_, &Fact), _: &_| {
+            let batch = bytes / BATCH;
+            bytes += before.bytes();
+            batch == bytes / BATCH
         };
-        let (batch, behind) = rest.split_at(rest.iter().take_while(is_more).count());
-        let wanted: Vec<_> = batch.iter().map(|Again { rows, fact, .. }| (rows, fact)).collect();
-        let data: Vec<WeightData> = wanted.into_par_iter().map(|(rows, fact)| made(rows, fact)).collect();
-        for (Again { name, fact, before, .. }, data) in batch.iter().zip(data) {
-            let mut over = Over::new(loader, before.as_ref());
-            values.push(whole(name, data, fact, &mut over, device)?);
+        for batch in wanted.chunk_by(same_batch) {
+            let data = batch.par_iter().map(|(rows, fact)| made(rows, fact)).collect();
+            // Nobody waits for it once an upload has failed.
+            if ready.send(data).is_err() {
+                return;
+            }
         }
-        rest = behind;
-    }
-    Ok(values)
+    };
+    std::thread::scope(|scope| {
+        let (ready, batches) = sync_channel(1);
+        scope.spawn(move || make_all(ready));
+        let upload = |(again, data): (&Again<'_, B>, WeightData)| {
+            let Again { name, fact, before, .. } = again;
+            whole(name, data, fact, &mut Over::new(loader, before.as_ref()), device)
+        };
+        all.iter().zip(batches.into_iter().flatten()).map(upload).collect()
+    })
 }
 
 /// Makes the prepared values anew that depend on such weights.

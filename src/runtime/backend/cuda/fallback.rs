@@ -44,27 +44,36 @@ pub fn fallback(graph: &Graph, plan: &LaunchPlan) -> Option<String> {
         said += &format!(" and {others} more");
     }
     let slower = slowdown(graph, plan.foreign().map(|op| op.value));
+    // Of other ops there is no type that has a kernel.
+    let advice = match plan.foreign().any(|op| is_product(&graph[op.value].op)) {
+        true => {
+            "; to keep all on the engine, compute in bf16: it has kernels for products of bf16, int8 and fp8 whose rows have a \
+             multiple of 16 numbers, and for attention with heads of 64 or 128"
+        }
+        false => "",
+    };
     Some(format!(
-        "the CUDA engine has no kernel for {count} of {of_all} ops; burn's kernels compute them, which makes it about {slower} \
-         times as slow: {said}; to keep all on the engine, compute in bf16: it has kernels for products of bf16, int8 and fp8 \
-         whose rows have a multiple of 16 numbers, and for attention with heads of 64 or 128"
+        "the CUDA engine has no kernel for {count} of {of_all} ops; burn's kernels compute them, which {slower}: {said}{advice}"
     ))
 }
 
-/// About how many times as long `graph` takes with `foreign` on burn's kernels, by the cost table of an H100.
+fn is_product(op: &Op) -> bool {
+    op.kind() == OpKind::Contraction || matches!(op, Op::Gemm(_))
+}
+
+/// About how much longer `graph` takes with `foreign` on burn's kernels, by the cost table of an H100.
 fn slowdown(graph: &Graph, foreign: impl Iterator<Item = ValueId>) -> String {
     let machine = Machine::named("h100").expect("there is a table of it");
     let added = foreign.map(|id| {
         let (op, own) = (&graph[id].op, machine.of_value(graph, id));
-        let on_burn = if op.kind() == OpKind::Contraction || matches!(op, Op::Gemm(_)) {
-            graph.cost(id).flops / PRODUCTS
-        } else {
-            own.saturating_mul(OTHERS)
-        };
+        let on_burn =
+            if is_product(op) { graph.cost(id).flops / PRODUCTS } else { own.saturating_mul(OTHERS) };
         on_burn.saturating_sub(own).saturating_add(BETWEEN)
     });
     // Ops that depend only on weights take no time in the cost table, but a launch here.
     let all = machine.of_graph(graph).max(LAUNCH.saturating_mul(graph.op_count() as u64)).max(1);
-    let slower = all.saturating_add(added.fold(0, u64::saturating_add)) as f64 / all as f64;
-    if slower < 10.0 { format!("{slower:.1}") } else { format!("{slower:.0}") }
+    let added = added.fold(0, u64::saturating_add);
+    let slower = all.saturating_add(added) as f64 / all as f64;
+    let slower = if slower < 10.0 { format!("{slower:.1}") } else { format!("{slower:.0}") };
+    format!("takes about {:.1} ms more, {slower} times as long", added as f64 / 1e6)
 }
