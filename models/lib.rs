@@ -35,6 +35,7 @@ mod vae;
 pub mod flux1;
 pub mod lora;
 pub mod noise;
+pub mod onnx;
 pub mod scheduler;
 pub mod tokenizer;
 pub mod weights;

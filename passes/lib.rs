@@ -1,5 +1,6 @@
 //! The passes of Reflux, in the order in which a pipeline usually runs them:
 //!
+//! 0. [`raise`](Raise) puts together what exporters have taken apart, in graphs that come from ONNX files.
 //! 1. [`canonicalize`](Canonicalize) brings the graph into one form, so that later patterns are few.
 //! 2. [`hoist`](Hoist) moves what does not depend on the latents out of the step. It runs before caches, which split the
 //!    step into variants, and after `canonicalize`, which shares what several blocks compute alike.
@@ -27,6 +28,7 @@ mod pack;
 mod properties;
 pub mod pruna;
 mod quantize;
+mod raise;
 mod tap;
 
 pub use cache::{Cache, METHODS, Measured, Method, Steer, StepMask, polynomial_through};
@@ -39,6 +41,7 @@ pub use merge_linear::MergeLinear;
 pub use pack::Pack;
 pub use properties::{BASE_LINEARS, SEPARATE_LINEARS, UNFUSED, UNPACKED};
 pub use quantize::{Preset, QuantizationRule, Quantize, Scheme};
+pub use raise::Raise;
 pub use tap::Tap;
 
 use reflux_ir::op::{Op, Weight};
@@ -47,6 +50,14 @@ use reflux_ir::{Graph, Patch, PatchError, ValueId};
 
 /// Every pass that pipelines can name.
 pub static PASSES: &[PassInfo] = &[
+    PassInfo {
+        name: "raise",
+        summary: "put together norms, activations, linears and attention that exporters have taken apart",
+        positional: None,
+        example: "raise",
+        about: About::of::<Raise>,
+        build: PassInfo::from_options::<Raise>,
+    },
     PassInfo {
         name: "canonicalize",
         summary: "bring views, casts and constants into one form; compute equal values once",
@@ -124,6 +135,9 @@ pub static PASSES: &[PassInfo] = &[
 /// The default passes, which are lossless. They run by default, and around the passes that a user asks for; see
 /// [`Recipe`](reflux_ir::pass::Recipe).
 pub const LOSSLESS: &str = "canonicalize,hoist,canonicalize,merge-linear,fuse,dce";
+
+/// What runs before the default passes on graphs that come from elsewhere.
+pub const RAISING: &str = "raise";
 
 /// [`LOSSLESS`] for devices whose products read weights in panels.
 pub const LOSSLESS_PACKED: &str = "canonicalize,hoist,canonicalize,merge-linear,fuse,pack,dce";

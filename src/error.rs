@@ -4,6 +4,7 @@ use reflux_ir::text::ParseError;
 use reflux_ir::words;
 use reflux_ir::{Advice, DType};
 use reflux_models::ModelError;
+use reflux_models::onnx::OnnxError;
 use reflux_models::scheduler::SchedulerError;
 use reflux_models::tokenizer::TokenizerError;
 use reflux_models::weights::WeightsError;
@@ -16,6 +17,8 @@ use std::path::PathBuf;
 pub enum Error {
     #[error(transparent)]
     Model(#[from] ModelError),
+    #[error(transparent)]
+    Onnx(Box<OnnxError>),
     #[error(transparent)]
     Weights(#[from] WeightsError),
     #[error(transparent)]

@@ -23,6 +23,7 @@ mod pack;
 mod probe;
 mod pruna;
 mod quantize;
+mod raise;
 mod recipe;
 mod steer;
 mod tap;

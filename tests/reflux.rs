@@ -28,6 +28,8 @@ mod found_early;
 mod kernels;
 mod lora;
 mod numeric;
+mod onnx;
+mod onnx_hostile;
 mod pairs;
 mod peers;
 mod pictures;

@@ -2,9 +2,9 @@
 
 use super::{Maker, pick};
 use reflux_ir::op::{
-    Argmax, Attention, Cast, Concat, Conv2d, Dequantize, Embedding, GroupNorm, LayerNorm, Linear, Matmul,
-    MatmulCodes, Mean, Op, PositionIds, Quantize, Real, RelativeBuckets, Rescale, Reshape, RmsNorm, Rope,
-    RopeTable, Select, Slice, TimestepEmbedding, Transpose, Upsample,
+    Argmax, Attention, AvgPool2d, Cast, Concat, Conv2d, Dequantize, Embedding, GroupNorm, LayerNorm, Linear,
+    Matmul, MatmulCodes, MaxPool2d, Mean, Op, PositionIds, Quantize, Real, RelativeBuckets, Rescale, Reshape,
+    RmsNorm, Rope, RopeTable, Select, Slice, Softmax, TimestepEmbedding, Transpose, Upsample, Where,
 };
 use reflux_ir::{DType, Fact, Granularity, Scales, Shape, ValueId};
 use serde_json::Map;
@@ -72,7 +72,24 @@ impl Maker<'_> {
                 let weight = self.of(Fact::new(fact.dtype, [out, fact.shape[1], kernel, kernel]));
                 let bias = if self.rng.bool() { vec![] } else { vec![self.of(Fact::new(fact.dtype, [out]))] };
                 let padding = self.rng.usize(0..3);
-                self.add(Conv2d { padding }, &[vec![x, weight], bias].concat())
+                let [stride, dilation] = [0; 2].map(|_| pick(self.rng, &[1, 1, 1, 2]));
+                self.add(Conv2d { padding, stride, dilation, groups: 1 }, &[vec![x, weight], bias].concat())
+            }
+            "max_pool2d" | "avg_pool2d" => {
+                let x = self.float(4..5);
+                let [kernel, stride] = [0; 2].map(|_| self.rng.usize(1..4));
+                match name {
+                    "max_pool2d" => self.add(MaxPool2d { kernel, stride }, &[x]),
+                    _ => self.add(AvgPool2d { kernel, stride }, &[x]),
+                }
+            }
+            "where" => {
+                let x = self.pick(|fact| !fact.is_quantized())?;
+                let shape = self.fact(x).shape;
+                let dtype = pick(self.rng, &FLOATS);
+                let condition = self.of(Fact::new(dtype, shape));
+                let other = self.broadcasting(x);
+                self.add(Where {}, &[condition, x, other])
             }
             "upsample" => {
                 let x = self.pick(|fact| fact.shape.len() == 4 && !fact.is_quantized())?;
@@ -173,6 +190,14 @@ impl Maker<'_> {
             "mean" => {
                 let x = self.float(1..5);
                 self.add(Mean {}, &[x])
+            }
+            "softmax" => {
+                let x = self.float(1..5);
+                self.add(Softmax {}, &[x])
+            }
+            "sum" | "amax" => {
+                let x = self.float(1..5);
+                self.add(Op::from_text(name, Map::new())?.ok()?, &[x])
             }
             "quantize" => {
                 let x = self.float(1..5);

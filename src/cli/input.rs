@@ -1,13 +1,18 @@
-//! The input of commands: an IR file, the folder of a model, or the name of a built-in configuration.
+//! The input of commands: an IR file, an ONNX file, the folder of a model, or the name of a built-in configuration.
 
 use super::lowering::{ModelArg, SizeArgs};
+use super::onnx::OnnxArgs;
 use super::parts::PartArgs;
+use super::passes::default_for;
 use super::text_file::read_text;
 use crate::Error;
+use crate::pipeline::registry;
 use reflux_ir::pass::{Driver, Pipeline, Recipe};
-use reflux_ir::{Program, text};
+use reflux_ir::{Machine, Program, text};
+use reflux_models::onnx::{self, OnnxWeights, is_onnx};
 use reflux_models::weights::is_weights;
 use reflux_models::{ModelConfig, ModelError, Role};
+use reflux_passes::RAISING;
 use std::path::Path;
 
 /// The meaning of an argument.
@@ -15,6 +20,8 @@ pub enum InputArg<'a> {
     Model(Box<ModelArg>),
     /// A file of IR text.
     File(&'a Path),
+    /// An ONNX file.
+    Onnx(&'a Path),
 }
 
 impl<'a> InputArg<'a> {
@@ -29,6 +36,10 @@ impl<'a> InputArg<'a> {
             return Ok(Self::Model(Box::new(ModelArg::with_parts(argument, parts)?)));
         }
         let name = argument.display();
+        if is_onnx(argument) {
+            parts.refuse(format_args!("{name} is one network"))?;
+            return Ok(Self::Onnx(argument));
+        }
         if argument.exists() {
             parts.refuse(format_args!("{name} is a program"))?;
             return Ok(Self::File(argument));
@@ -55,7 +66,7 @@ impl<'a> InputArg<'a> {
     pub fn meant(&self, recipe: Recipe) -> Recipe {
         match self {
             Self::File(_) => recipe.only(),
-            Self::Model(_) => recipe,
+            Self::Model(_) | Self::Onnx(_) => recipe,
         }
     }
 
@@ -63,15 +74,28 @@ impl<'a> InputArg<'a> {
     pub fn role(&self, net: Option<&str>) -> Result<Role, Error> {
         match self {
             Self::Model(model) => Ok(model.net(net)?.role),
-            Self::File(_) => Ok(Role::Denoiser),
+            Self::File(_) | Self::Onnx(_) => Ok(Role::Denoiser),
         }
+    }
+
+    /// The default passes, good for `machine`, if that is known.
+    pub fn default(&self, net: Option<&str>, machine: Option<&Machine>) -> Result<Pipeline, Error> {
+        let default = default_for(self.role(net)?, machine);
+        Ok(match self {
+            Self::Onnx(_) => {
+                let mut raising = Pipeline::parse(RAISING, &registry()).expect("it is written well");
+                raising.append(default);
+                raising
+            }
+            Self::Model(_) | Self::File(_) => default,
+        })
     }
 
     /// Reads the LoRAs that `pipeline` names, which is to run on the network `net` of a model.
     pub fn settle_loras(&self, pipeline: &mut Pipeline, net: Option<&str>) -> Result<(), Error> {
         match self {
             Self::Model(model) => model.settle_loras(pipeline, model.net(net)?),
-            Self::File(_) => Ok(()),
+            Self::File(_) | Self::Onnx(_) => Ok(()),
         }
     }
 
@@ -85,6 +109,7 @@ impl<'a> InputArg<'a> {
                 Ok((program, timesteps))
             }
             Self::File(path) => Ok((read_program(path)?, None)),
+            Self::Onnx(path) => Ok((read_onnx(path, &sizes.onnx)?.0, None)),
         }
     }
 
@@ -113,16 +138,25 @@ impl<'a> InputArg<'a> {
         Ok(driver.run(program, &pipeline)?.0)
     }
 
-    /// Refuses flags for the sizes of a model if the input is not one.
+    /// Refuses flags for the sizes of a model if the input is not one, and a network's name.
     pub fn refuse_sizes(&self, sizes: &SizeArgs) -> Result<(), Error> {
-        match (self, sizes.given()) {
-            (Self::File(path), Some(flag)) => {
-                let path = path.display();
-                Err(Error::Usage(format!("{flag} is for models; the sizes of program {path} are fixed")))
+        let (path, flag, sizes_of) = match self {
+            Self::Model(_) => return Ok(()),
+            Self::File(path) => {
+                (path, sizes.given().or(sizes.onnx.given()), "the sizes of this program are fixed")
             }
-            _ => Ok(()),
+            Self::Onnx(path) => (path, sizes.given(), "give those of an ONNX file by --dim NAME=EXTENT"),
+        };
+        match flag {
+            Some(flag) => Err(Error::Usage(format!("{flag} is not for {}; {sizes_of}", path.display()))),
+            None => Ok(()),
         }
     }
+}
+
+/// The program of an ONNX file, and its weights.
+pub fn read_onnx(path: &Path, args: &OnnxArgs) -> Result<(Program, OnnxWeights), Error> {
+    onnx::open(path, &args.dims()).map_err(|error| Error::Onnx(Box::new(error)))
 }
 
 /// The names of the built-in configurations, in a sentence.

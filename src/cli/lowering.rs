@@ -3,6 +3,7 @@
 use super::console::say;
 use super::dtype::DTypeArg;
 use super::number;
+use super::onnx::OnnxArgs;
 use super::parts::PartArgs;
 use crate::Error;
 use crate::pipeline::{Compiled, DiffusionPipeline, FittedLoras, OpenOptions};
@@ -37,6 +38,8 @@ pub struct SizeArgs {
     /// Element type to compute in [default: bf16]
     #[arg(long, value_enum, ignore_case = true)]
     dtype: Option<DTypeArg>,
+    #[command(flatten)]
+    pub onnx: OnnxArgs,
 }
 
 impl SizeArgs {
@@ -66,6 +69,9 @@ impl SizeArgs {
     /// # Errors
     /// [`Error::Usage`].
     pub fn refuse_unread(&self, net: &Net, model: &ModelConfig) -> Result<(), Error> {
+        if let Some(option) = self.onnx.given() {
+            return Err(Error::Usage(format!("{option} is for ONNX files; leave it out")));
+        }
         let words =
             model.text_encoders().iter().any(|encoder| encoder.net == net && encoder.tokens.is_none());
         match self.flags(net.role, words).into_iter().find(|(_, is_given, is_read)| *is_given && !is_read) {

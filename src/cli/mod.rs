@@ -20,6 +20,7 @@ mod lora;
 mod lowering;
 mod memory;
 mod number;
+mod onnx;
 mod out_names;
 mod parts;
 mod passes;

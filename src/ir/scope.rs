@@ -194,7 +194,7 @@ impl<B: Builder> Scope<'_, B> {
         let mut scope = self.module(module);
         let weight = scope.weight("weight", [out, channels, kernel, kernel])?;
         let bias = scope.weight("bias", [out])?;
-        scope.add(name, op::Conv2d { padding: kernel / 2 }, &[x, weight, bias])
+        scope.add(name, op::Conv2d::plain(kernel / 2), &[x, weight, bias])
     }
 
     /// The submodule `module` as a norm `op` with one parameter per name, each as long as axis `axis` of `x`.

@@ -233,7 +233,7 @@ impl Testbed {
                 let program = model.lower_in(model.family().denoiser(), &sizes, dtype)?;
                 Self::of_steps(program, Some(model.timesteps(&args.sizes)?), smaller(dtype), args)
             }
-            InputArg::File(_) => {
+            InputArg::File(_) | InputArg::Onnx(_) => {
                 let (program, timesteps) = input.program(None, &args.sizes)?;
                 Self::of_steps(program, timesteps, vec![Advice::SmallerProgram], args)
             }

@@ -5,7 +5,7 @@ use crate::cli::console::{print, say_all};
 use crate::cli::input::{InputArg, parse};
 use crate::cli::lowering::{ModelArg, SizeArgs, built_in_names, net_names};
 use crate::cli::parts::PartArgs;
-use crate::cli::passes::{DriveArgs, default_for};
+use crate::cli::passes::DriveArgs;
 use crate::cli::text_file::{read_text, text_output, write_result};
 use crate::pipeline::registry;
 use reflux_ir::Program;
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// An IR file, a model folder in diffusers layout, or a built-in configuration such as flux-dev
+    /// An IR file, an ONNX file, a model folder in diffusers layout, or a built-in configuration such as flux-dev
     input: PathBuf,
     #[command(flatten)]
     parts: PartArgs,
@@ -65,7 +65,7 @@ pub fn opt(args: &Args) -> Result<(), Error> {
     let recipe = args.drive.passes.recipe()?;
     let input = InputArg::with_parts(&args.input, &args.parts)?;
     let Unoptimized { program, timesteps, passes } = source(&input, args)?;
-    let default = default_for(input.role(args.net.as_deref())?, args.drive.machine());
+    let default = input.default(args.net.as_deref(), args.drive.machine())?;
     let mut pipeline = match recipe {
         Some(recipe) => input.meant(recipe).pipeline(&default),
         None => passes.unwrap_or(default),
@@ -93,15 +93,25 @@ fn source(input: &InputArg, args: &Args) -> Result<Unoptimized, Error> {
     match input {
         InputArg::Model(_) => of_model(input, args),
         InputArg::File(path) => {
-            input.refuse_sizes(&args.sizes)?;
-            if args.net.is_some() {
-                let path = path.display();
-                let message =
-                    format!("--net is for models; {path} is the program of one network, leave it out");
-                return Err(Error::Usage(message));
-            }
+            refuse_net(input, path, args)?;
             of_file(path, args)
         }
+        InputArg::Onnx(path) => {
+            refuse_net(input, path, args)?;
+            of_model(input, args)
+        }
+    }
+}
+
+/// Refuses what is for models, which `path` is not.
+fn refuse_net(input: &InputArg, path: &Path, args: &Args) -> Result<(), Error> {
+    input.refuse_sizes(&args.sizes)?;
+    match args.net {
+        Some(_) => {
+            let path = path.display();
+            Err(Error::Usage(format!("--net is for models; {path} is one network, leave it out")))
+        }
+        None => Ok(()),
     }
 }
 

@@ -4,7 +4,8 @@ use crate::Error;
 use crate::cli::console::{print, say, say_all};
 use crate::cli::device::DeviceArg;
 use crate::cli::heap::KeptHeap;
-use crate::cli::input::parse;
+use crate::cli::input::{parse, read_onnx};
+use crate::cli::onnx::OnnxArgs;
 use crate::cli::seed::SeedArg;
 use crate::cli::slowest::Slowest;
 use crate::cli::steps::random_inputs;
@@ -14,6 +15,7 @@ use crate::pipeline::{Memory, check_fits};
 use crate::tensors;
 use reflux_ir::pass::counted;
 use reflux_ir::{Advice, Fact, HostTensor, Program, WeightData, WeightError, WeightSource, verify};
+use reflux_models::onnx::{OnnxWeights, is_onnx};
 use reflux_models::weights::{RandomWeights, Weights};
 use reflux_runtime::{Device, Execute, RunError, load};
 use std::path::PathBuf;
@@ -21,7 +23,7 @@ use std::time::Instant;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// A program in the format that `reflux ir` prints
+    /// A program in the format that `reflux ir` prints, or an ONNX file, which has its own weights
     program: PathBuf,
     /// A safetensors file with a tensor for each input of the program
     #[arg(long, value_name = "FILE")]
@@ -35,6 +37,8 @@ pub struct Args {
     /// Draw weights and inputs that are not given at random from this seed, to measure a network without its checkpoint
     #[arg(long, value_name = "SEED", allow_negative_numbers = true)]
     random: Option<SeedArg>,
+    #[command(flatten)]
+    onnx: OnnxArgs,
     #[arg(long, default_value = "auto")]
     device: DeviceArg,
     /// Measure every op and print the slowest, steps first
@@ -49,12 +53,13 @@ pub fn run(args: &Args) -> Result<(), Error> {
         output.refuse_inputs(given.chain([args.program.as_path()]))?;
     }
     let random = args.random.map(SeedArg::number);
-    let program = parse(&args.program, &read_text(&args.program)?)?;
+    let (program, own) = read(args)?;
     check_memory(&program, args.device.into())?;
     let inputs = given_inputs(args, random, &program)?;
     let weights: Box<dyn WeightSource> = match (&args.weights, random) {
         (Some(path), _) => Box::new(checked_weights(&program, path)?),
         (None, Some(seed)) => Box::new(RandomWeights::new(&program, seed)),
+        (None, None) if own.is_some() => Box::new(own.expect("just checked")),
         (None, None) => {
             check_needs_none(&program)?;
             Box::new(NoWeights)
@@ -85,6 +90,24 @@ pub fn run(args: &Args) -> Result<(), Error> {
         None => {}
     }
     Ok(())
+}
+
+/// The program, and of an ONNX file its weights.
+fn read(args: &Args) -> Result<(Program, Option<OnnxWeights>), Error> {
+    let path = args.program.display();
+    if !is_onnx(&args.program) {
+        if let Some(option) = args.onnx.given() {
+            return Err(Error::Usage(format!(
+                "{option} is for ONNX files; {path} is a program, leave it out"
+            )));
+        }
+        return Ok((parse(&args.program, &read_text(&args.program)?)?, None));
+    }
+    if args.weights.is_some() {
+        return Err(Error::Usage(format!("--weights: {path} has its own weights; leave it out")));
+    }
+    let (program, weights) = read_onnx(&args.program, &args.onnx)?;
+    Ok((program, Some(weights)))
 }
 
 /// Refuses a program that cannot fit, before any input or weight is made.

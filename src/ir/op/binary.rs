@@ -13,6 +13,8 @@ family! {
         Div = "div",
         /// 1 where the operands are equal, else 0, in their dtype.
         Equal = "equal",
+        /// 1 where the first operand is less than the second, else 0, in their dtype. Never true of NaN.
+        Less = "less",
         /// The lesser operand; NaN if one of them is NaN. Of two zeros of different sign, either one.
         Min = "min",
         /// The greater operand; NaN if one of them is NaN. Of two zeros of different sign, either one.
@@ -31,6 +33,7 @@ impl Binary {
             Self::Mul => a * b,
             Self::Div => a / b,
             Self::Equal => f64::from(a == b),
+            Self::Less => f64::from(a < b),
             Self::Min => a.min(b),
             Self::Max => a.max(b),
             Self::Pow => return None,

@@ -25,9 +25,11 @@ mod matmul;
 mod matmul_codes;
 mod mean;
 mod operator;
+mod pool2d;
 mod position_ids;
 mod quantize;
 mod real;
+mod reduce;
 mod relative_buckets;
 mod rescale;
 mod reshape;
@@ -37,11 +39,13 @@ mod rope_table;
 mod rowwise;
 mod select;
 mod slice;
+mod softmax;
 mod timestep_embedding;
 mod transpose;
 mod unary;
 mod upsample;
 mod weight;
+mod where_op;
 
 pub use argmax::Argmax;
 pub use attention::Attention;
@@ -63,9 +67,11 @@ pub use matmul::Matmul;
 pub use matmul_codes::MatmulCodes;
 pub use mean::Mean;
 pub use operator::{InferError, Operator, axis_index};
+pub use pool2d::{AvgPool2d, MaxPool2d};
 pub use position_ids::PositionIds;
 pub use quantize::Quantize;
 pub use real::Real;
+pub use reduce::Reduce;
 pub use relative_buckets::RelativeBuckets;
 pub use rescale::Rescale;
 pub use reshape::Reshape;
@@ -75,11 +81,13 @@ pub use rope_table::RopeTable;
 pub use rowwise::Rowwise;
 pub use select::Select;
 pub use slice::Slice;
+pub use softmax::Softmax;
 pub use timestep_embedding::TimestepEmbedding;
 pub use transpose::Transpose;
 pub use unary::Unary;
 pub use upsample::Upsample;
 pub use weight::Weight;
+pub use where_op::Where;
 
 use crate::{Cost, Fact, Rate, attribute};
 use operator::{axis_of, ensure, float, one_dtype, per_element};
@@ -180,13 +188,13 @@ operators! {
     // without operands
     Input, Weight, Constant, PositionIds, RelativeBuckets,
     // element by element
-    Unary, Binary, Cast,
+    Unary, Binary, Cast, Where,
     // contractions
     Linear, Matmul, Attention, Conv2d,
     // quantized values
     Quantize, Dequantize, MatmulCodes, Rescale,
     // normalisation
-    LayerNorm, RmsNorm, GroupNorm, Mean,
+    LayerNorm, RmsNorm, GroupNorm, Softmax, Mean, Reduce, MaxPool2d, AvgPool2d,
     // positions and look-ups
     TimestepEmbedding, RopeTable, Rope, Embedding, Argmax, Select,
     // unchanged data under another shape, or moved

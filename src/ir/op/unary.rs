@@ -19,6 +19,18 @@ family! {
         Exp = "exp",
         /// `(e²ˣ − 1) / (e²ˣ + 1)`
         Tanh = "tanh",
+        /// `1 / (1 + e⁻ˣ)`
+        Sigmoid = "sigmoid",
+        /// The error function, `2/√π · ∫₀ˣ e^−t² dt`
+        Erf = "erf",
+        /// `√x`; NaN of negative numbers
+        Sqrt = "sqrt",
+        /// The natural logarithm; NaN of negative numbers
+        Log = "log",
+        /// The sine of an angle in radians
+        Sin = "sin",
+        /// The cosine of an angle in radians
+        Cos = "cos",
     }
 }
 
@@ -41,9 +53,9 @@ impl Operator for Unary {
 
     fn flops(&self, _inputs: &[&Fact], output: &Fact) -> u64 {
         let operations = match self {
-            Self::Exp => 1,
-            Self::Silu | Self::QuickGelu | Self::Tanh => 4,
-            Self::Gelu | Self::GeluTanh => 8,
+            Self::Exp | Self::Sqrt | Self::Log => 1,
+            Self::Silu | Self::QuickGelu | Self::Tanh | Self::Sigmoid => 4,
+            Self::Gelu | Self::GeluTanh | Self::Erf | Self::Sin | Self::Cos => 8,
         };
         per_element(operations, output)
     }

@@ -1,12 +1,12 @@
-//! Look-ups and data movement.
+//! Look-ups, pooling and data movement.
 
-use super::extents;
+use super::{extents, in_f32};
 use crate::RunError;
 use crate::backend::BurnBackend;
 use crate::value::{Value, burn_shape};
 use burn::tensor::ops::{FloatTensor, IntTensor, InterpolateMode, InterpolateOptions};
 use burn::tensor::{Shape, Slice as BurnSlice, TensorData, TensorMetadata};
-use reflux_ir::op::{Slice, axis_index};
+use reflux_ir::op::{AvgPool2d, MaxPool2d, Slice, axis_index};
 use reflux_ir::{Fact, HostTensor};
 
 /// Rows `ids` of `table`; the result is of type `fact`.
@@ -32,6 +32,16 @@ pub fn check_entries<B: BurnBackend>(
         None => Ok(()),
         Some(index) => Err(RunError::NoSuchEntry { op, index, entries, table: table.clone() }),
     }
+}
+
+/// See [`MaxPool2d`].
+pub fn max_pool2d<B: BurnBackend>(op: &MaxPool2d, x: FloatTensor<B>) -> FloatTensor<B> {
+    B::max_pool2d(x, [op.kernel; 2], [op.stride; 2], [0; 2], [1; 2], false)
+}
+
+/// See [`AvgPool2d`].
+pub fn avg_pool2d<B: BurnBackend>(op: &AvgPool2d, x: FloatTensor<B>) -> FloatTensor<B> {
+    in_f32::<B>(x, |x| B::avg_pool2d(x, [op.kernel; 2], [op.stride; 2], [0; 2], true, false))
 }
 
 /// See [`reflux_ir::op::Argmax`]. Computed on the host, where the first of equal elements is sure to win.

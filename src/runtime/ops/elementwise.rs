@@ -2,11 +2,11 @@
 
 use super::{extents, in_f32, with_rank};
 use crate::backend::BurnBackend;
-use crate::value::{Value, float_dtype, int_dtype};
+use crate::value::{Value, burn_shape, float_dtype, int_dtype};
 use burn::tensor::ops::{BoolTensor, FloatTensor, IntTensor};
 use burn::tensor::{BoolDType, Shape, TensorMetadata, get_device_settings};
-use reflux_ir::DType;
 use reflux_ir::op::{Binary, Unary};
+use reflux_ir::{DType, Fact};
 use std::f64::consts::FRAC_2_PI;
 
 /// See [`Unary`].
@@ -17,6 +17,12 @@ pub fn unary<B: BurnBackend>(function: Unary, x: FloatTensor<B>) -> FloatTensor<
         Unary::QuickGelu => B::float_mul(x.clone(), B::sigmoid(B::float_mul_scalar(x, 1.702.into()))),
         Unary::Exp => B::float_exp(x),
         Unary::Tanh => B::float_tanh(x),
+        Unary::Sigmoid => B::sigmoid(x),
+        Unary::Erf => B::float_erf(x),
+        Unary::Sqrt => B::float_sqrt(x),
+        Unary::Log => B::float_log(x),
+        Unary::Sin => B::float_sin(x),
+        Unary::Cos => B::float_cos(x),
         Unary::GeluTanh => {
             // x³ as products: `powf` is many times slower on the CPU.
             let cubed = B::float_mul(B::float_mul(x.clone(), x.clone()), x.clone());
@@ -64,6 +70,11 @@ fn float<B: BurnBackend>(
             let equal = B::float_equal(a, b, get_device_settings::<B>(device).bool_dtype);
             B::bool_into_float(equal, dtype.into())
         }
+        Binary::Less => {
+            let dtype = a.dtype();
+            let less = B::float_lower(a, b, get_device_settings::<B>(device).bool_dtype);
+            B::bool_into_float(less, dtype.into())
+        }
         Binary::Min => first_where::<B>(a, b, B::float_lower, device),
         Binary::Max => first_where::<B>(a, b, B::float_greater, device),
         Binary::Pow => {
@@ -98,6 +109,11 @@ fn float_scalar<B: BurnBackend>(op: Binary, a: FloatTensor<B>, b: f64, device: &
             let equal = B::float_equal_elem(a, b.into(), get_device_settings::<B>(device).bool_dtype);
             B::bool_into_float(equal, dtype.into())
         }
+        Binary::Less => {
+            let dtype = a.dtype();
+            let less = B::float_lower_elem(a, b.into(), get_device_settings::<B>(device).bool_dtype);
+            B::bool_into_float(less, dtype.into())
+        }
         // NaN compares as false with everything, and stays.
         Binary::Min => {
             let dtype = get_device_settings::<B>(device).bool_dtype;
@@ -121,6 +137,11 @@ fn int<B: BurnBackend>(op: Binary, a: IntTensor<B>, b: IntTensor<B>, device: &B:
             let dtype = a.dtype();
             let equal = B::int_equal(a, b, get_device_settings::<B>(device).bool_dtype);
             B::bool_into_int(equal, dtype.into())
+        }
+        Binary::Less => {
+            let dtype = a.dtype();
+            let less = B::int_lower(a, b, get_device_settings::<B>(device).bool_dtype);
+            B::bool_into_int(less, dtype.into())
         }
         Binary::Min => first_int_where::<B>(a, b, B::int_lower, device),
         Binary::Max => first_int_where::<B>(a, b, B::int_greater, device),
@@ -148,6 +169,26 @@ fn int_with_rank<B: BurnBackend>(x: IntTensor<B>, rank: usize) -> IntTensor<B> {
     }
     shape.splice(0..0, std::iter::repeat_n(1, rank.saturating_sub(shape.len())));
     B::int_reshape(x, Shape::from(shape))
+}
+
+/// See [`reflux_ir::op::Where`].
+pub fn choose<B: BurnBackend>(
+    condition: FloatTensor<B>,
+    a: Value<B>,
+    b: Value<B>,
+    fact: &Fact,
+    device: &B::Device,
+) -> Value<B> {
+    let shape = burn_shape(&fact.shape);
+    let rank = fact.shape.len();
+    let condition = B::float_expand(with_rank::<B>(condition, rank), shape.clone());
+    let chosen = B::float_not_equal_elem(condition, 0.0.into(), get_device_settings::<B>(device).bool_dtype);
+    if fact.dtype.is_float() {
+        let [a, b] = [a, b].map(|x| B::float_expand(with_rank::<B>(x.float(device), rank), shape.clone()));
+        return Value::Float(B::float_mask_where(b, chosen, a));
+    }
+    let [a, b] = [a, b].map(|x| B::int_expand(int_with_rank::<B>(x.int(device), rank), shape.clone()));
+    Value::Int(B::int_mask_where(b, chosen, a))
 }
 
 /// The value in another dtype.

@@ -44,5 +44,5 @@ pub fn conv2d<B: BurnBackend>(
     weight: FloatTensor<B>,
     bias: Option<FloatTensor<B>>,
 ) -> FloatTensor<B> {
-    B::conv2d(x, weight, bias, ConvOptions::new([1, 1], [op.padding; 2], [1, 1], 1))
+    B::conv2d(x, weight, bias, ConvOptions::new([op.stride; 2], [op.padding; 2], [op.dilation; 2], op.groups))
 }

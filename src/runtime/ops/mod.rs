@@ -73,6 +73,10 @@ pub fn composed_op<B: BurnBackend>(
         Op::Unary(op) => elementwise::unary::<B>(*op, next().float(device)),
         Op::Binary(op) => return Ok(elementwise::binary(*op, next(), next(), device)),
         Op::Cast(op) => return Ok(elementwise::cast(next(), op.dtype, device)),
+        Op::Where(_) => {
+            let (condition, a, b) = (next().float(device), next(), next());
+            return Ok(elementwise::choose(condition, a, b, fact, device));
+        }
         Op::Linear(_) => {
             let (x, weight) = (next().float(device), next().float(device));
             B::project(x, weight, operands.next().map(|bias| bias.float(device)))
@@ -112,6 +116,10 @@ pub fn composed_op<B: BurnBackend>(
         Op::GroupNorm(op) => {
             norm::group_norm::<B>(op, next().float(device), next().float(device), next().float(device))
         }
+        Op::Softmax(_) => norm::softmax::<B>(next().float(device)),
+        Op::Reduce(op) => norm::reduce::<B>(*op, next().float(device), fact),
+        Op::MaxPool2d(op) => data::max_pool2d::<B>(op, next().float(device)),
+        Op::AvgPool2d(op) => data::avg_pool2d::<B>(op, next().float(device)),
         Op::Mean(_) => norm::mean::<B>(next().float(device), fact),
         Op::Embedding(_) => {
             let ids = next();

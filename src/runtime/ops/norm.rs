@@ -1,11 +1,11 @@
-//! Normalisations and means, in f32.
+//! Normalisations and reductions, in f32.
 
 use super::{extents, in_f32, with_rank};
 use crate::backend::BurnBackend;
 use crate::value::{burn_shape, float_dtype};
 use burn::tensor::Shape;
 use burn::tensor::ops::FloatTensor;
-use reflux_ir::op::{GroupNorm, LayerNorm, RmsNorm};
+use reflux_ir::op::{GroupNorm, LayerNorm, Reduce, RmsNorm};
 use reflux_ir::{DType, Fact};
 
 /// See [`LayerNorm`]; the affine parameters apply in f32 too.
@@ -63,6 +63,27 @@ pub fn mean<B: BurnBackend>(x: FloatTensor<B>, fact: &Fact) -> FloatTensor<B> {
     let last = extents::<B>(&x).len() - 1;
     let x = B::float_cast(x, float_dtype(DType::F32));
     B::float_reshape(B::float_mean_dim(x, last), burn_shape(&fact.shape))
+}
+
+/// See [`Reduce`]; the result is of type `fact`.
+pub fn reduce<B: BurnBackend>(op: Reduce, x: FloatTensor<B>, fact: &Fact) -> FloatTensor<B> {
+    let last = extents::<B>(&x).len() - 1;
+    let reduced = in_f32::<B>(x, |x| match op {
+        Reduce::Sum => B::float_sum_dim(x, last),
+        Reduce::Amax => B::float_max_dim(x, last),
+    });
+    B::float_reshape(reduced, burn_shape(&fact.shape))
+}
+
+/// See [`reflux_ir::op::Softmax`].
+pub fn softmax<B: BurnBackend>(x: FloatTensor<B>) -> FloatTensor<B> {
+    let last = extents::<B>(&x).len() - 1;
+    in_f32::<B>(x, |x| {
+        let largest = B::float_max_dim(x.clone(), last);
+        let exp = B::float_exp(B::float_sub(x, largest));
+        let sum = B::float_sum_dim(exp.clone(), last);
+        B::float_div(exp, sum)
+    })
 }
 
 /// `(x - mean) / √(var + eps)` over the last axis.

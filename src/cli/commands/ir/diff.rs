@@ -16,7 +16,7 @@ const COLUMNS: usize = 160;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// An IR file, a model folder in diffusers layout, or a built-in configuration such as flux-dev
+    /// An IR file, an ONNX file, a model folder in diffusers layout, or a built-in configuration such as flux-dev
     a: PathBuf,
     /// The program to compare it with, given in the same way
     b: PathBuf,

@@ -5,16 +5,16 @@ mod diff;
 use crate::cli::console::say_all;
 
 use crate::Error;
+use crate::cli::input::InputArg;
 use crate::cli::lowering::{ModelArg, SizeArgs, built_in_names, net_names};
 use crate::cli::parts::PartArgs;
-use crate::cli::passes::{DriveArgs, default_for};
+use crate::cli::passes::DriveArgs;
 use crate::cli::text_file::{text_output, write_result};
 use crate::pipeline::bundled_model;
 use clap::ValueEnum;
 use reflux_ir::export::DotOptions;
 use reflux_ir::text::PrintOptions;
 use reflux_ir::{Graph, Program, export};
-use reflux_models::Role;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -34,6 +34,9 @@ enum Command {
 
 #[derive(clap::Args)]
 struct ShowArgs {
+    /// An ONNX file, or whatever else `reflux opt` takes
+    #[arg(value_name = "INPUT", conflicts_with_all = ["model", "config"])]
+    input: Option<PathBuf>,
     /// A model folder in diffusers layout, or one file with all networks; no more than config files and the headers of weights
     /// are read [default: the bundled model]
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
@@ -95,25 +98,29 @@ fn show(args: &ShowArgs) -> Result<(), Error> {
         );
         return Err(Error::Usage(message));
     }
-    let model = match (&args.config, &args.model) {
-        (Some(name), _) => {
-            args.parts.refuse(format_args!("{name} is a configuration alone"))?;
-            ModelArg::built_in(name).expect("clap knows the names")
-        }
-        (None, Some(folder)) => ModelArg::with_parts(folder, &args.parts)?,
-        (None, None) => ModelArg::with_parts(&bundled_model()?, &args.parts)?,
-    };
-    let net = model.net(Some(&args.net))?;
-    let program = model.lower(net, &args.sizes)?;
-    let mut pipeline = recipe
-        .map(|recipe| recipe.pipeline(&default_for(net.role, args.drive.machine())))
-        .unwrap_or_default();
-    model.settle_loras(&mut pipeline, net)?;
-    let in_steps = net.role == Role::Denoiser && !pipeline.is_empty();
-    let timesteps = in_steps.then(|| model.timesteps(&args.sizes)).transpose()?;
+    let (input, net) = (input(args)?, Some(args.net.as_str()));
+    input.refuse_sizes(&args.sizes)?;
+    let (program, timesteps) = input.program(net, &args.sizes)?;
+    let default = input.default(net, args.drive.machine())?;
+    let mut pipeline = recipe.map(|recipe| input.meant(recipe).pipeline(&default)).unwrap_or_default();
+    input.settle_loras(&mut pipeline, net)?;
     let (program, report) = args.drive.run(program, pipeline, timesteps.as_deref())?;
     say_all(report);
     write_result(&mut out, &render(&program, args))
+}
+
+/// What is to be shown.
+fn input(args: &ShowArgs) -> Result<InputArg<'_>, Error> {
+    let model = match (&args.input, &args.config, &args.model) {
+        (Some(input), ..) => return InputArg::with_parts(input, &args.parts),
+        (None, Some(name), _) => {
+            args.parts.refuse(format_args!("{name} is a configuration alone"))?;
+            ModelArg::built_in(name).expect("clap knows the names")
+        }
+        (None, None, Some(folder)) => ModelArg::with_parts(folder, &args.parts)?,
+        (None, None, None) => ModelArg::with_parts(&bundled_model()?, &args.parts)?,
+    };
+    Ok(InputArg::Model(Box::new(model)))
 }
 
 fn render(program: &Program, args: &ShowArgs) -> String {

@@ -8,13 +8,16 @@ use burn_flex::FlexTensor;
 use pulp::{Arch, Simd, WithSimd};
 use reflux_ir::op::Conv2d;
 
-/// See [`Conv2d`]; all of it is f32. `None` if an extent is zero.
+/// See [`Conv2d`]; all of it is f32. `None` if it is not [plain](Conv2d::is_plain), or an extent is zero.
 pub fn conv2d(
     op: &Conv2d,
     x: &FlexTensor,
     kernels: &FlexTensor,
     bias: Option<&FlexTensor>,
 ) -> Option<FlexTensor> {
+    if !op.is_plain() {
+        return None;
+    }
     let [x, kernels] = [x, kernels].map(FlexTensor::to_contiguous);
     let bias = bias.map(FlexTensor::to_contiguous);
     let &[images, channels, height, width] = &x.layout().shape()[..] else { return None };

@@ -4,9 +4,9 @@
 use reflux_ir::op::{Binary, Unary};
 use std::f64::consts::FRAC_2_PI;
 
-/// Whether [`unary`] computes the function: all but the one that needs the error function.
+/// Whether [`unary`] computes the function: all but those for which there is no code without branches here.
 pub const fn has(function: Unary) -> bool {
-    !matches!(function, Unary::Gelu)
+    !matches!(function, Unary::Gelu | Unary::Erf | Unary::Log | Unary::Sin | Unary::Cos)
 }
 
 /// `y = function(x)`, for the functions that [`has`] allows.
@@ -20,7 +20,11 @@ pub fn unary(function: Unary, x: &[f32], y: &mut [f32]) {
         Unary::Exp => map(x, y, exp_to_the_ends),
         Unary::Tanh => map(x, y, tanh),
         Unary::GeluTanh => map(x, y, |x| x * sigmoid(scale * (x + 0.044_715 * x * x * x))),
-        Unary::Gelu => unreachable!("formulas with the error function are not taken"),
+        Unary::Sigmoid => map(x, y, sigmoid),
+        Unary::Sqrt => map(x, y, f32::sqrt),
+        Unary::Gelu | Unary::Erf | Unary::Log | Unary::Sin | Unary::Cos => {
+            unreachable!("formulas with these are not taken")
+        }
     }
 }
 
@@ -33,6 +37,7 @@ pub fn binary(op: Binary, a: &[f32], b: &[f32], y: &mut [f32]) {
         Binary::Mul => zip(a, b, y, |a, b| a * b),
         Binary::Div => zip(a, b, y, |a, b| a / b),
         Binary::Equal => zip(a, b, y, |a, b| if a == b { 1.0 } else { 0.0 }),
+        Binary::Less => zip(a, b, y, |a, b| if a < b { 1.0 } else { 0.0 }),
         // `f32::min` would return the other operand if one is NaN.
         Binary::Min => zip(a, b, y, |a, b| if a < b || a.is_nan() { a } else { b }),
         Binary::Max => zip(a, b, y, |a, b| if a > b || a.is_nan() { a } else { b }),

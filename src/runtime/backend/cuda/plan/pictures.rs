@@ -48,6 +48,9 @@ impl Planner<'_> {
         operands: &[ValueId],
         fact: &Fact,
     ) -> Result<StoredValue, Unsupported> {
+        if !op.is_plain() {
+            return Err(Unsupported("there are no kernels for strides, gaps and groups".into()));
+        }
         let x = self.data(operands[0])?;
         let x = self.channels_last(id, &x);
         let weight = self.kernel_weight(id, operands[1])?;

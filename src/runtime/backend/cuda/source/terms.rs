@@ -33,6 +33,12 @@ impl Writer<'_> {
                     Unary::QuickGelu => format!("quick_gelu({x})"),
                     Unary::Exp => format!("expf({x})"),
                     Unary::Tanh => format!("tanhf({x})"),
+                    Unary::Sigmoid => format!("1.0f / (1.0f + expf(-{x}))"),
+                    Unary::Erf => format!("erff({x})"),
+                    Unary::Sqrt => format!("sqrtf({x})"),
+                    Unary::Log => format!("logf({x})"),
+                    Unary::Sin => format!("sinf({x})"),
+                    Unary::Cos => format!("cosf({x})"),
                 };
                 self.line(&format!("EACH({elements}) {array}[e] = {value};"));
             }
@@ -44,6 +50,7 @@ impl Writer<'_> {
                     Binary::Mul => format!("{a}[e] * {b}[e]"),
                     Binary::Div => format!("{a}[e] / {b}[e]"),
                     Binary::Equal => format!("{a}[e] == {b}[e] ? 1.0f : 0.0f"),
+                    Binary::Less => format!("{a}[e] < {b}[e] ? 1.0f : 0.0f"),
                     Binary::Min => format!("lesser({a}[e], {b}[e])"),
                     Binary::Max => format!("greater({a}[e], {b}[e])"),
                     Binary::Pow => format!("powf({a}[e], {b}[e])"),
