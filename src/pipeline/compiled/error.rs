@@ -11,13 +11,13 @@ const AGAIN: &str = "copy the compiled model again, or compile it again";
 /// Why a compiled model cannot be used or made. Every message says what is wrong, where, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum CompiledError {
-    /// Written by a later version.
+    /// Written by a version with another format.
     #[error(
         "{} is of format {format}, which Reflux {reflux} wrote, and this is Reflux {VERSION}, which reads format {known}; use that \
          version, or compile the model again",
         path.display()
     )]
-    Newer { path: PathBuf, format: u64, reflux: String, known: u64 },
+    Format { path: PathBuf, format: u64, reflux: String, known: u64 },
 
     /// A file that is not there.
     #[error("{} is missing, a part of a compiled model; {AGAIN}", path.display())]
