@@ -53,6 +53,27 @@ fn a_compiled_model_draws_the_same_picture() {
     succeed(root, &["compile", "--model", "out", "--verify"]);
 }
 
+/// What is compared with a model that is optimized already is not compared with the model.
+#[test]
+fn an_evaluation_says_that_its_base_is_compiled() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    compile(root, &["--passes", "quantize(int8dq)"]);
+    let eval = ["eval", "--model", "out", "--prompts", "drawbench", "--limit", "1", "--plain-steps", "2"];
+    let output = succeed(root, &[&eval[..], &["--device", "cpu", "-o", "run"]].concat());
+    let (table, said) = (text(&output.stdout), text(&output.stderr));
+    assert!(table.contains("\nbase (compiled: quantize(int8dq))  "), "{table}");
+    assert!(said.contains("already optimized"), "{said}");
+    let report = text(&succeed(root, &["report", "run", "--markdown", "-"]).stdout);
+    assert!(report.contains("base (compiled: quantize(int8dq))"), "{report}");
+    // Without lossy passes there is nothing to say.
+    fs::remove_dir_all(root.join("out")).unwrap();
+    compile(root, &[]);
+    let output = succeed(root, &[&eval[..], &["--device", "cpu", "-o", "plain"]].concat());
+    assert!(text(&output.stdout).contains("\nbase "), "{}", text(&output.stdout));
+    assert!(!text(&output.stderr).contains("optimized"), "{}", text(&output.stderr));
+}
+
 #[test]
 fn sizes_are_added() {
     let folder = tempfile::tempdir().unwrap();

@@ -15,7 +15,7 @@ use crate::pipeline::defaults::lossless;
 use crate::pipeline::lora::LoraFiles;
 use crate::pipeline::options::OpenOptions;
 use crate::pipeline::registry;
-use reflux_ir::pass::{Driver, Pass, Pipeline, PipelineReport, Recipe};
+use reflux_ir::pass::{Driver, Exactness, Pass, Pipeline, PipelineReport, Recipe};
 use reflux_ir::text::{parse, parse_type};
 use reflux_ir::{DType, Fact, Machine, Program};
 use reflux_models::lora::{MERGED, base_of};
@@ -165,6 +165,18 @@ impl Compiled {
         let folder = self.folder.join(FOLDER);
         let programs = self.manifest.programs.iter().map(|entry| folder.join(&entry.file)).collect();
         CompiledError::NoPasses { folder: self.folder.clone(), programs }
+    }
+
+    /// The lossy passes that ran on its programs, as pipeline text, if there are any.
+    ///
+    /// # Errors
+    /// If this version does not know one.
+    pub fn lossy_passes(&self) -> Result<Option<String>, Error> {
+        let passes = self.passes()?;
+        let is_lossy = |(_, pass): &(usize, &dyn Pass)| pass.exactness() == Exactness::Lossy;
+        let lossy = passes.passes().enumerate().filter(is_lossy);
+        let texts: Vec<String> = lossy.map(|(index, _)| passes.text_of(index)).collect();
+        Ok(Some(texts.join(",")).filter(|text| !text.is_empty()))
     }
 
     /// The model's folder.
