@@ -61,6 +61,10 @@ pub fn prepared(options: &EvaluationOptions, earlier: &Earlier) -> Result<Prepar
     let Sizes { width, height, steps, .. } = base.sizes(&first)?;
     let mut rows = vec![PlannedRow { name: BASE.into(), passes: base.passes().to_string() }];
     for &fewer in options.fewer_steps.iter().flatten() {
+        if steps == 1 {
+            let message = "the base has a single step, and cannot be measured with fewer; leave out --plain-steps, or give more --steps";
+            return Err(Error::Usage(message.into()));
+        }
         if fewer == 0 || fewer >= steps {
             return Err(Error::Usage(format!(
                 "the base has {steps} steps, and is measured with fewer too: 1 to {}, not {fewer}",

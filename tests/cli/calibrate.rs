@@ -36,6 +36,15 @@ fn what_is_measured_is_read() {
         let said = text(&output.stderr);
         assert!(said.contains("cache("), "{said}");
     }
+    // What it says can be pasted, whatever the file is called.
+    let odd = "it's, my best ratios.json";
+    let (_, said) = measure("magcache", odd);
+    let typed = said.lines().find_map(|line| line.strip_prefix("read by --passes ")).unwrap();
+    let opt = format!("{} opt flux-dev --preview --passes {typed}", env!("CARGO_BIN_EXE_reflux"));
+    let pasted = std::process::Command::new("sh").args(["-c", &opt]).current_dir(root).output().unwrap();
+    let said = text(&pasted.stderr);
+    // They were read, whatever they say of so few steps.
+    assert!(pasted.status.success() || said.contains("nothing is reused"), "{typed}: {said}");
     // Without a file it is printed, and nothing else is.
     let printed = ["calibrate", "magcache", "grinning face"];
     let printed = succeed(root, &[&printed, &DEVICE[..], &TINY[..]].concat());

@@ -122,6 +122,8 @@ fn what_cannot_be_compiled_is_refused() {
         vec!["passes", "why", "dce", "%h", "out"],
         vec!["bisect", "out", "--passes", "dce"],
         vec!["bench", "--model", "out", "--random-weights"],
+        vec!["calibrate", "teacache", "--model", "out"],
+        vec!["tune", "an owl", "--budget", "0.5", "--model", "out"],
         vec!["bench", "--model", "out", "--passes", "quantize(int8dq)", "--device", "cpu"],
     ];
     let cases: Vec<&[&str]> = cases.iter().map(Vec::as_slice).collect();

@@ -293,6 +293,8 @@ fn what_cannot_be_read_is_refused() {
         vec!["report", "run"],
         vec!["report", "run", "empty", "-o", "page.html", "--plots", "plots"],
         vec!["report", "run", "-o", "page.html", "--csv", "page.html"],
+        vec!["report", "run", "--csv", "-", "--json", "-"],
+        vec!["report", "-", "--csv", "-"],
         vec!["report", "run", "--json", "run/evaluation.json"],
         vec!["report", "run", "--markdown", "run/latents/base/000.safetensors"],
         vec!["report", "run", "--csv", "t.csv", "--pictures", "5"],

@@ -77,6 +77,13 @@ pub enum CompiledError {
     #[error("{}: this model is compiled, so that {why}", folder.display())]
     Unneeded { folder: PathBuf, why: &'static str },
 
+    /// Something that takes the passes of the model it was made from.
+    #[error(
+        "{} is compiled, and {what} takes the model that it was compiled from, {model}: give that with --model",
+        folder.display()
+    )]
+    NeedsOriginal { folder: PathBuf, model: String, what: &'static str },
+
     /// A model that is not compiled where one should be.
     #[error("{} is not compiled; name a new folder for it with -o, or give a compiled model", folder.display())]
     NotCompiled { folder: PathBuf },

@@ -179,6 +179,16 @@ impl Compiled {
         Ok(Some(texts.join(",")).filter(|text| !text.is_empty()))
     }
 
+    /// Refuses a compiled model, where `what` is to measure steps as they are before lossy passes.
+    ///
+    /// # Errors
+    /// [`CompiledError::NeedsOriginal`].
+    pub fn refuse(files: &ModelFiles, what: &'static str) -> Result<(), Error> {
+        let Some(compiled) = Self::open(files)? else { return Ok(()) };
+        let (folder, model) = (compiled.folder, compiled.manifest.model);
+        Err(CompiledError::NeedsOriginal { folder, model, what }.into())
+    }
+
     /// The model's folder.
     pub fn folder(&self) -> &Path {
         &self.folder
