@@ -52,6 +52,27 @@ fn what_is_measured_is_read() {
     assert_eq!(json["method"], "magcache");
 }
 
+/// TeaCache's own coefficients are one checkpoint's.
+#[test]
+fn coefficients_of_another_checkpoint_are_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let warning = "teacache's coefficients are those of FLUX.1-dev, and this is another model";
+    let said = |arguments: &[&str]| {
+        let output = succeed(root, arguments);
+        text(&output.stderr) + &text(&output.stdout)
+    };
+    let draw = |passes| [&["generate", "an owl", "--passes", passes], &DEVICE[..], &TINY[..]].concat();
+    let drawn = said(&draw("cache(teacache,threshold=0.2)"));
+    assert!(drawn.contains(warning) && drawn.contains("`reflux calibrate teacache` fits them"), "{drawn}");
+    let fitted = said(&draw("cache(teacache,threshold=0.2,coefficients=[1.0,0.0])"));
+    assert!(!fitted.contains(warning), "{fitted}");
+    let other = said(&["opt", "flux-schnell", "--steps", "8", "--passes", "cache(teacache)"]);
+    assert!(other.contains(warning), "{other}");
+    let own = said(&["opt", "flux-dev", "--passes", "cache(teacache)"]);
+    assert!(!own.contains(warning), "{own}");
+}
+
 #[test]
 fn what_cannot_be_measured_or_read_is_refused() {
     let folder = tempfile::tempdir().unwrap();
