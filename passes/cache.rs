@@ -160,6 +160,9 @@ impl Cache {
                 graph[end].name
             ));
         };
+        if let Some(warning) = gate.warning(program, graph, gauge) {
+            cx.report.warn(warning);
+        }
         let full = graph.total_cost();
         let gated = gated::split(program, variant, steps, &Reused { end, start, gauge }, gate)?;
         let cost = |name: &Name| program.variants[name].total_cost().flops;

@@ -48,12 +48,12 @@ pub(crate) fn line<T: Serialize>(value: &T) -> String {
     format!("{json}\n")
 }
 
-/// The values of a file. What is behind the last line break was cut off.
+/// The values of a file. What is behind the last line break was cut off; empty lines at the end, as editors leave them, are none.
 ///
 /// # Errors
 /// Says which line is none, and why.
 pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, String> {
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let whole = text.rfind('\n').map_or("", |end| text[..end].trim_end());
     let value = |(index, line): (usize, &str)| {
         serde_json::from_str(line).map_err(|error| format!("line {} cannot be read ({error})", index + 1))
     };
@@ -76,6 +76,8 @@ mod tests {
         assert_eq!(parse::<Vec<f64>>(&text).unwrap(), all);
         // What is behind the last line break was cut off; a line before it that is none is an error.
         assert_eq!(parse::<u8>("1\n2\n3").unwrap(), [1, 2]);
+        assert_eq!(parse::<u8>("1\n2\n\n \n\n").unwrap(), [1, 2]);
+        assert!(parse::<u8>("1\n\n2\n").unwrap_err().starts_with("line 2 cannot be read"));
         assert!(parse::<u8>("1\nx\n3\n").unwrap_err().starts_with("line 2 cannot be read"));
     }
 }

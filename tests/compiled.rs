@@ -279,7 +279,7 @@ fn damage_is_refused() {
     let shard = "reflux/transformer-00001-of-00001.safetensors";
     let manifest = "reflux/manifest.json";
     type Change = fn(&mut Vec<u8>);
-    let cases: [(&str, Change, &str); 9] = [
+    let cases: [(&str, Change, &str); 10] = [
         (program, |bytes| bytes.extend(b"// mine\n"), "or give an edited program with --program"),
         (program, |bytes| bytes.truncate(1000), "or give an edited program with --program"),
         (shard, |bytes| bytes.truncate(bytes.len() - 1), "and was written with"),
@@ -287,8 +287,9 @@ fn damage_is_refused() {
         (shard, |bytes| bytes[40] ^= 1, "has changed since it was written"),
         (manifest, |bytes| bytes.clear(), "is empty"),
         (manifest, |bytes| replace(bytes, "\"f32\"", "\"bf16\""), "has changed since it was written"),
-        (manifest, |bytes| replace(bytes, "\"format\": 1", "\"format\": 2"), "which reads format 1"),
-        (manifest, |bytes| replace(bytes, "\"format\": 1", "\"forma\": 1"), "it has no `format`"),
+        (manifest, |bytes| replace(bytes, "\"format\": 2", "\"format\": 3"), "which reads format 2"),
+        (manifest, |bytes| replace(bytes, "\"format\": 2", "\"format\": 1"), "which reads format 2"),
+        (manifest, |bytes| replace(bytes, "\"format\": 2", "\"forma\": 2"), "it has no `format`"),
     ];
     for (file, change, expected) in cases {
         let path = out.join(file);
@@ -314,6 +315,38 @@ fn damage_is_refused() {
     let message = verify_compiled(&files(&out)).unwrap_err().to_string();
     assert!(message.contains(shard) && message.contains("has changed since it was written"), "{message}");
     std::fs::write(out.join(shard), whole).unwrap();
+    verify_compiled(&files(&out)).unwrap();
+}
+
+/// What was copied may be damaged as well as what was made, and only reading all of it tells.
+#[test]
+fn damage_to_what_was_copied_is_found() {
+    let (_folder, out, _) = compiled(recipe("quantize(int8dq)"));
+    let refused = |file: &str, expected: &str| {
+        let message = verify_compiled(&files(&out)).unwrap_err().to_string();
+        assert!(message.contains(file) && message.contains(expected), "{file}: {message}");
+    };
+    let others = files(&out).all_files(|net| net.name != "transformer").unwrap();
+    assert!(others.len() > 8, "{others:?}");
+    for file in others {
+        let (path, name) = (out.join(&file.to), file.to.to_str().unwrap());
+        let whole = std::fs::read(&path).unwrap();
+        let mut bytes = whole.clone();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        // Configurations are read before, to know which model it is.
+        if name != "model_index.json" {
+            refused(name, "has changed since it was written");
+            std::fs::write(&path, [&whole[..], b"\n"].concat()).unwrap();
+            refused(name, "and was written with");
+            std::fs::remove_file(&path).unwrap();
+            refused(name, "is missing, a part of a compiled model");
+        }
+        std::fs::write(&path, whole).unwrap();
+    }
+    verify_compiled(&files(&out)).unwrap();
+    // Sizes that are added later leave it as it is.
+    add_sizes(&files(&out), options(Recipe::default(), &[Sizes { width: 64, ..SIZES }])).unwrap();
     verify_compiled(&files(&out)).unwrap();
 }
 

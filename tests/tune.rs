@@ -79,9 +79,33 @@ fn a_search_is_no_worse_than_where_it_began_and_goes_on_where_it_stopped() {
     assert_eq!((again.known, again.tried + again.known), (lines.len() / 2 - 1, found.tried));
     assert_eq!((again.config, again.found.error.to_bits()), (found.config, found.found.error.to_bits()));
     assert_eq!(std::fs::read_to_string(&cut).unwrap(), text);
+    // Empty lines at the end, as editors leave them, are none.
+    std::fs::write(&whole, format!("{text}\n\n\n")).unwrap();
     // Nothing is left to try.
     let known = run(&options(), "", &whole, true).unwrap();
     assert_eq!((known.tried, known.found.error.to_bits()), (0, found.found.error.to_bits()));
+}
+
+#[test]
+fn trials_that_no_search_has_made_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trials");
+    run(&TuneOptions { iterations: 0, ..options() }, "", &path, false).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let line = text.lines().count() + 1;
+    for (added, why) in [
+        (r#"{"pass": "cache(frobnicate,steps=10101010)", "error": 0.1}"#, "frobnicate"),
+        (r#"{"pass": "cache(pab)", "error": 0.1}"#, "`cache(pab)` is not one of fora"),
+        (r#"{"pass": "dce", "error": 0.1}"#, "`dce` is not one of fora"),
+        (r#"{"pass": "cache(fora,steps=10101010)", "error": -1.0}"#, "its error is -1.0"),
+        (r#"{"pass": "cache(fora,steps=10101010)", "error": 1e300}"#, "its error is 1e300"),
+        (r#"{"pass": "cache(fora,steps=10101010)", "error": null}"#, "null"),
+    ] {
+        std::fs::write(&path, format!("{text}{added}\n")).unwrap();
+        let error = run(&options(), "", &path, true).unwrap_err().to_string();
+        let place = format!("trials: line {line} is no candidate that was tried: ");
+        assert!(error.contains(&place) && error.contains(why), "{error}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::options::{Options, numbers};
 use super::sites;
 use reflux_ir::op::{Binary, Cast, Constant, Mean};
 use reflux_ir::pass::PassError;
-use reflux_ir::{DType, Graph, ModulePath, Name, Patch, ValueId};
+use reflux_ir::{DType, Graph, ModulePath, Name, Patch, Program, ValueId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::borrow::Cow;
@@ -74,6 +74,12 @@ impl Accumulated {
     }
 }
 
+/// What families call the input that FLUX.1-dev reads and FLUX.1-schnell does not.
+const GUIDANCE: &str = "guidance";
+
+/// The channels of FLUX.1-dev's stream.
+const FLUX_DEV_CHANNELS: usize = 3072;
+
 /// One of these rules.
 #[derive(Clone, Copy, Debug)]
 pub enum Gate<'m> {
@@ -122,6 +128,20 @@ impl Gate<'_> {
                 relative_to: Some(sites::stream_start(graph, end)?),
             },
             Self::Accumulated(_) => Gauge { value: sites::first_input(graph, end)?, relative_to: None },
+        })
+    }
+
+    /// A warning, if it has the numbers of another checkpoint than the one whose `program` has this gauge in `graph`. How many
+    /// channels there are, and whether the guidance is read, tells FLUX.1-dev from all but what was trained from it.
+    pub fn warning(self, program: &Program, graph: &Graph, gauge: Gauge) -> Option<String> {
+        let Self::Accumulated(rule) = self else { return None };
+        let is_guided = program.inputs.iter().any(|input| *input.name == *GUIDANCE);
+        let is_wide = graph[gauge.value].fact.shape.last() == Some(&FLUX_DEV_CHANNELS);
+        let is_of_flux_dev = rule.coefficients == Accumulated::of_flux_dev().coefficients;
+        (is_of_flux_dev && !(is_guided && is_wide)).then(|| {
+            "teacache's coefficients are those of FLUX.1-dev, and this is another model: how much steps change is misjudged; \
+             `reflux calibrate teacache` fits them to it"
+                .to_owned()
         })
     }
 

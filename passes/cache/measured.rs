@@ -54,6 +54,16 @@ impl Method {
     }
 }
 
+impl Measured {
+    /// With how many steps at least it can be measured on this many pictures: the first step of each has none before it.
+    pub fn least_steps(&self, pictures: usize) -> usize {
+        match self {
+            Self::Stream { .. } => 2,
+            Self::Input(_) => 1 + (DEGREE + 1).div_ceil(pictures.max(1)),
+        }
+    }
+}
+
 /// The polynomial of degree 4, highest power first, that gives the changes of the result from those of the input with the least
 /// squared error; `samples` are pairs of these. `None` if there are too few different ones.
 pub fn polynomial_through(samples: &[[f64; 2]]) -> Option<Vec<f64>> {
@@ -77,6 +87,13 @@ pub fn polynomial_through(samples: &[[f64; 2]]) -> Option<Vec<f64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_polynomial_takes_as_many_steps_as_it_has_numbers() {
+        let input = Measured::Input("x".into());
+        assert_eq!([1, 2, 4, 5, 9].map(|pictures| input.least_steps(pictures)), [6, 4, 3, 2, 2]);
+        assert_eq!(Measured::Stream { end: "a".into(), start: "b".into() }.least_steps(1), 2);
+    }
 
     /// Samples that lie on a polynomial give that.
     #[test]

@@ -6,13 +6,18 @@ use super::number;
 use super::onnx::OnnxArgs;
 use super::parts::PartArgs;
 use crate::Error;
-use crate::pipeline::{Compiled, DiffusionPipeline, FittedLoras, OpenOptions};
+use crate::pipeline::{
+    Compiled, DiffusionPipeline, FittedLoras, MOST_AT_ONCE, MOST_TOKENS, OpenOptions, within,
+};
 use clap::builder::PossibleValuesParser;
 use reflux_ir::pass::Pipeline;
 use reflux_ir::{DType, Program};
 use reflux_models::scheduler::Levels;
 use reflux_models::{Condition, Defaults, Family, ModelConfig, ModelFiles, Net, Role, Sizes};
 use std::path::Path;
+
+/// The most pixels along a side: no memory holds the attention between those of a larger picture.
+const MOST_PIXELS: usize = 1 << 16;
 
 /// The sizes to lower for.
 #[derive(Clone, clap::Args)]
@@ -117,7 +122,11 @@ impl SizeArgs {
             if !family.geometry.divides(pixels) {
                 return Err(Error::Size { what, pixels, unit: family.geometry.pixels_per_token() });
             }
+            within(what, pixels, family.geometry.pixels_per_token(), MOST_PIXELS)?;
         }
+        // With a negative prompt, a step computes two for each picture.
+        within("the batch", sizes.batch, 1, 2 * MOST_AT_ONCE)?;
+        within("the maximum sequence length", sizes.text_tokens, 1, MOST_TOKENS)?;
         Ok(sizes)
     }
 }

@@ -28,6 +28,7 @@ mod pictures;
 mod previews;
 mod progress;
 mod seed;
+mod shell;
 #[cfg(unix)]
 mod signals;
 mod slowest;

@@ -2,6 +2,7 @@
 
 use super::emoji::Shown;
 use super::plan::Plan;
+use super::plausible;
 use super::summary::{PassSummary, PictureResult};
 use crate::Error;
 use crate::digest::of_file;
@@ -109,8 +110,12 @@ impl Earlier {
             }
             _ => Error::Read { path: path.clone(), error },
         })?;
-        let entries: Vec<Entry> = parse(&text)
-            .map_err(|why| Error::Usage(format!("{}: {why}; name another folder", path.display())))?;
+        let refuse = |why: String| Error::Usage(format!("{}: {why}; name another folder", path.display()));
+        let entries: Vec<Entry> = parse(&text).map_err(refuse)?;
+        for (line, entry) in (1..).zip(&entries) {
+            let checked = plausible::check(plausible::of_entry(entry));
+            checked.map_err(|why| refuse(format!("line {line} cannot be true: {why}")))?;
+        }
         Ok(Self { entries })
     }
 

@@ -7,6 +7,7 @@ mod emoji;
 mod journal;
 mod metrics;
 mod plan;
+mod plausible;
 mod prepare;
 mod prompts;
 mod report;

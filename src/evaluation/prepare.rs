@@ -42,8 +42,16 @@ pub struct Way {
     pub steps: usize,
 }
 
+/// What is going to be done.
+pub struct Prepared {
+    pub plan: Plan,
+    pub ways: Vec<Way>,
+    /// The lossy passes that even the base has, as the model was compiled with them.
+    pub compiled_with: Option<String>,
+}
+
 /// What is going to be done; passes that were not run on the model before are tried.
-pub fn planned(options: &EvaluationOptions, earlier: &Earlier) -> Result<(Plan, Vec<Way>), Error> {
+pub fn prepared(options: &EvaluationOptions, earlier: &Earlier) -> Result<Prepared, Error> {
     let first = request_of(options, 0, options.request.steps);
     let open = |passes: &Recipe| {
         let open = OpenOptions { passes: passes.clone(), ..options.open.clone() };
@@ -53,6 +61,10 @@ pub fn planned(options: &EvaluationOptions, earlier: &Earlier) -> Result<(Plan, 
     let Sizes { width, height, steps, .. } = base.sizes(&first)?;
     let mut rows = vec![PlannedRow { name: BASE.into(), passes: base.passes().to_string() }];
     for &fewer in options.fewer_steps.iter().flatten() {
+        if steps == 1 {
+            let message = "the base has a single step, and cannot be measured with fewer; leave out --plain-steps, or give more --steps";
+            return Err(Error::Usage(message.into()));
+        }
         if fewer == 0 || fewer >= steps {
             return Err(Error::Usage(format!(
                 "the base has {steps} steps, and is measured with fewer too: 1 to {}, not {fewer}",
@@ -96,7 +108,7 @@ pub fn planned(options: &EvaluationOptions, earlier: &Earlier) -> Result<(Plan, 
         fewer_steps: options.fewer_steps.clone(),
         prompts: options.prompts.prompts.clone(),
     };
-    Ok((plan, ways))
+    Ok(Prepared { plan, ways, compiled_with: base.compiled_lossy_passes()? })
 }
 
 /// The request of the picture for the prompt with this number.

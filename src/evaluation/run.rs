@@ -4,7 +4,7 @@ use super::compare::{compare, keep_latents};
 use super::emoji::Emoji;
 use super::journal::{Drawn, Earlier, Entry, Journal, RowFacts};
 use super::plan::Plan;
-use super::prepare::{BASE, EvaluationOptions, Way, planned, request_of};
+use super::prepare::{BASE, EvaluationOptions, Prepared, Way, prepared, request_of};
 use super::rows::{row, steps_in_the_time_of, warm_timings};
 use super::session::{Outcome, Session};
 use super::summary::{Evaluation, PassSummary, PictureResult, Row, RowKind};
@@ -12,7 +12,9 @@ use crate::Error;
 use crate::digest::of_bytes;
 use crate::files::OutputFile;
 use crate::pipeline::ImageFormat;
+use reflux_ir::files::NewFolder;
 use reflux_ir::pass::{PassReport, Recipe};
+use std::path::Path;
 
 /// The file of what was found.
 const EVALUATION: &str = "evaluation.json";
@@ -43,13 +45,25 @@ pub fn evaluate(
         return Err(Error::Usage("there are no prompts to evaluate with".into()));
     }
     let earlier = Earlier::read(&options.folder, options.resume)?;
-    let (plan, ways) = planned(options, &earlier)?;
+    refuse_unwritable(&options.folder)?;
+    let Prepared { plan, ways, compiled_with } = prepared(options, &earlier)?;
     earlier.check(&options.folder, &plan)?;
     let journal = Journal::begin(&options.folder, &plan, earlier)?;
-    let mut run = Run { options, journal, emoji: None, drawn: 0 };
+    let mut run = Run { options, journal, compiled_with, emoji: None, drawn: 0 };
     match run.all(&plan, ways, observe) {
         Err(error) if run.drawn > 0 => Err(Error::Unfinished { done: run.drawn, error: Box::new(error) }),
         outcome => outcome,
+    }
+}
+
+/// Refuses a folder in which the result could not be written, before hours are spent on it.
+fn refuse_unwritable(folder: &Path) -> Result<(), Error> {
+    match folder.symlink_metadata() {
+        Ok(_) => OutputFile::at(&folder.join(EVALUATION)).map(drop),
+        // Gone again at once.
+        Err(_) => {
+            NewFolder::at(folder).map(drop).map_err(|error| Error::Write { path: folder.to_owned(), error })
+        }
     }
 }
 
@@ -57,6 +71,8 @@ pub fn evaluate(
 struct Run<'o> {
     options: &'o EvaluationOptions,
     journal: Journal,
+    /// The lossy passes that even the base has.
+    compiled_with: Option<String>,
     /// What pictures of the bundled model are compared with, once one is.
     emoji: Option<Emoji>,
     /// How many pictures this run has drawn.
@@ -91,6 +107,13 @@ impl Run<'_> {
             let more: Vec<Way> = chosen.into_iter().map(fewer).collect();
             self.measure(&more, observe)?;
             rows.extend(self.rows(&more, pictures));
+        }
+        if let Some(passes) = &self.compiled_with {
+            // In the folder it stays the base, by which files and the journal find it.
+            rows[0].name = format!("{BASE} (compiled: {passes})");
+            let warning = "the model was compiled with lossy passes: what is compared with it is compared with a model that is already \
+                           optimized; evaluate the model that it was compiled from to see what all of it costs";
+            rows[0].warnings.insert(0, warning.to_owned());
         }
         let evaluation = Evaluation {
             version: plan.version.clone(),

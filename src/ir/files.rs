@@ -5,6 +5,7 @@
 //! is opened and written to.
 
 mod folder;
+mod leftovers;
 
 pub use folder::NewFolder;
 
@@ -294,17 +295,24 @@ struct Unfinished {
 impl Unfinished {
     fn beside(path: &Path) -> io::Result<Self> {
         let mut builder = Builder::new();
-        builder.prefix(UNFINISHED_PREFIX);
+        builder.prefix(leftovers::prefix());
         // The umask decides what others may do with the file, as for any other file.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        Self::make(&builder, &folder_of(path)?)
+        let folder = folder_of(path)?;
+        leftovers::remove_in(&folder);
+        Self::make(&builder, &folder)
     }
 
     fn make(builder: &Builder, folder: &Path) -> io::Result<Self> {
         // Held until the file is registered, so that none is left behind.
         let mut unfinished = unfinished();
-        let file = builder.tempfile_in(folder).map_err(without_its_name)?;
+        let file = loop {
+            let file = builder.tempfile_in(folder).map_err(without_its_name)?;
+            if leftovers::hold(file.as_file(), file.path()) {
+                break file;
+            }
+        };
         let path = file.path().to_owned();
         unfinished.insert(path.clone());
         Ok(Self { path, file: Some(file) })

@@ -1,5 +1,6 @@
 //! Measuring what caching methods need to know of a checkpoint.
 
+use super::compiled::Compiled;
 use super::diffusion::DiffusionPipeline;
 use super::measured::Calibration;
 use super::options::OpenOptions;
@@ -7,7 +8,7 @@ use super::registry::registry;
 use super::report::Event;
 use super::request::Request;
 use crate::{Error, VERSION};
-use reflux_ir::pass::Recipe;
+use reflux_ir::pass::{Recipe, counted};
 use reflux_ir::{DType, HostTensor, Name};
 use reflux_models::{ModelConfig, ModelFiles, names};
 use reflux_passes::{Measured, Method, polynomial_through};
@@ -27,6 +28,7 @@ pub fn calibrate(
 ) -> Result<Calibration, Error> {
     let usage = |why: String| Error::Usage(format!("{method} cannot be calibrated: {why}"));
     let option = method.measured_option().ok_or_else(|| usage("it needs nothing of a checkpoint".into()))?;
+    Compiled::refuse(&files, "calibrate")?;
     let config = ModelConfig::of(&files)?;
     let smallest =
         config.lower(config.family().denoiser(), &config.family().geometry.smallest(), DType::F32)?;
@@ -34,6 +36,15 @@ pub fn calibrate(
     let taps: Vec<String> = tapped(&measured).iter().map(|value| format!("tap({value})")).collect();
     let passes = Recipe::parse(&taps.join(","), &registry())?;
     let mut pipeline = DiffusionPipeline::open_files(files, OpenOptions { passes, ..options })?;
+    let steps = pipeline.sizes(request)?.steps;
+    let least = measured.least_steps(request.pictures()?);
+    if steps < least {
+        let range = format!(
+            "at least {least}, so that {method} can be calibrated on {}",
+            counted(request.pictures()?, "picture")
+        );
+        return Err(Error::Range { what: "the number of steps", range, found: steps.to_string() });
+    }
     let mut meter = Meter::new(measured);
     let mut watch = |event: Event| {
         if let Event::Results { step, results, .. } = event {

@@ -190,6 +190,14 @@ impl DiffusionPipeline {
         self.networks.weight_bytes(self.networks.family().denoiser(), &sizes)
     }
 
+    /// The lossy passes with which the model was compiled, as pipeline text, if it was with any.
+    ///
+    /// # Errors
+    /// If this version does not know one.
+    pub fn compiled_lossy_passes(&self) -> Result<Option<String>, Error> {
+        self.networks.compiled_lossy_passes()
+    }
+
     /// The passes that made the program of the last request, as pipeline text, now or when it was compiled.
     pub fn passes_run(&self) -> String {
         self.networks.passes_run()

@@ -57,6 +57,7 @@ pub use recorded::Recorded;
 pub use registry::registry;
 pub(crate) use replay::Replay;
 pub use report::{Event, Picture, Report, StageTime};
+pub(crate) use request::{MOST_AT_ONCE, MOST_TOKENS, within};
 pub use request::{ReferenceSize, Request};
 pub(crate) use resample::{ExactWindow, exact_windows};
 pub use source::Source;

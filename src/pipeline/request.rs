@@ -10,7 +10,10 @@ use std::sync::Arc;
 const MOST_PICTURES: usize = 10_000;
 
 /// The most pictures that go through the denoiser together.
-pub(super) const MOST_AT_ONCE: usize = 64;
+pub(crate) const MOST_AT_ONCE: usize = 64;
+
+/// The most tokens of a prompt.
+pub(crate) const MOST_TOKENS: usize = 4096;
 
 /// What to draw. Everything but the prompt has a default, mostly the model's.
 #[derive(Clone, Debug, Default)]
@@ -131,7 +134,7 @@ impl Request {
 }
 
 /// Refuses a number that is out of range.
-pub(super) fn within(what: &'static str, value: usize, least: usize, most: usize) -> Result<(), Error> {
+pub(crate) fn within(what: &'static str, value: usize, least: usize, most: usize) -> Result<(), Error> {
     if (least..=most).contains(&value) {
         Ok(())
     } else {

@@ -2,7 +2,7 @@
 
 use super::image::Image;
 use super::reference::{preferred, whole_tokens};
-use super::request::{MOST_AT_ONCE, ReferenceSize, Request, within};
+use super::request::{MOST_AT_ONCE, MOST_TOKENS, ReferenceSize, Request, within};
 use crate::Error;
 use reflux_ir::HostTensor;
 use reflux_models::scheduler::{Levels, Schedule, SchedulerError};
@@ -97,7 +97,7 @@ impl Request {
             resolved.prompts = vec![resolved.prompts.swap_remove(resolved.prompt_of(index))];
         }
         within("the batch", resolved.batch, 1, MOST_AT_ONCE)?;
-        within("the maximum sequence length", resolved.max_sequence_length, 1, 4096)?;
+        within("the maximum sequence length", resolved.max_sequence_length, 1, MOST_TOKENS)?;
         for (what, value) in
             [("guidance", resolved.guidance), ("the true CFG scale", resolved.true_cfg_scale)]
         {

@@ -36,11 +36,41 @@ fn what_is_measured_is_read() {
         let said = text(&output.stderr);
         assert!(said.contains("cache("), "{said}");
     }
+    // What it says can be pasted, whatever the file is called.
+    let odd = "it's, my best ratios.json";
+    let (_, said) = measure("magcache", odd);
+    let typed = said.lines().find_map(|line| line.strip_prefix("read by --passes ")).unwrap();
+    let opt = format!("{} opt flux-dev --preview --passes {typed}", env!("CARGO_BIN_EXE_reflux"));
+    let pasted = std::process::Command::new("sh").args(["-c", &opt]).current_dir(root).output().unwrap();
+    let said = text(&pasted.stderr);
+    // They were read, whatever they say of so few steps.
+    assert!(pasted.status.success() || said.contains("nothing is reused"), "{typed}: {said}");
     // Without a file it is printed, and nothing else is.
     let printed = ["calibrate", "magcache", "grinning face"];
     let printed = succeed(root, &[&printed, &DEVICE[..], &TINY[..]].concat());
     let json: serde_json::Value = serde_json::from_slice(&printed.stdout).unwrap();
     assert_eq!(json["method"], "magcache");
+}
+
+/// TeaCache's own coefficients are one checkpoint's.
+#[test]
+fn coefficients_of_another_checkpoint_are_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let warning = "teacache's coefficients are those of FLUX.1-dev, and this is another model";
+    let said = |arguments: &[&str]| {
+        let output = succeed(root, arguments);
+        text(&output.stderr) + &text(&output.stdout)
+    };
+    let draw = |passes| [&["generate", "an owl", "--passes", passes], &DEVICE[..], &TINY[..]].concat();
+    let drawn = said(&draw("cache(teacache,threshold=0.2)"));
+    assert!(drawn.contains(warning) && drawn.contains("`reflux calibrate teacache` fits them"), "{drawn}");
+    let fitted = said(&draw("cache(teacache,threshold=0.2,coefficients=[1.0,0.0])"));
+    assert!(!fitted.contains(warning), "{fitted}");
+    let other = said(&["opt", "flux-schnell", "--steps", "8", "--passes", "cache(teacache)"]);
+    assert!(other.contains(warning), "{other}");
+    let own = said(&["opt", "flux-dev", "--passes", "cache(teacache)"]);
+    assert!(!own.contains(warning), "{own}");
 }
 
 #[test]

@@ -53,6 +53,27 @@ fn a_compiled_model_draws_the_same_picture() {
     succeed(root, &["compile", "--model", "out", "--verify"]);
 }
 
+/// What is compared with a model that is optimized already is not compared with the model.
+#[test]
+fn an_evaluation_says_that_its_base_is_compiled() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    compile(root, &["--passes", "quantize(int8dq)"]);
+    let eval = ["eval", "--model", "out", "--prompts", "drawbench", "--limit", "1", "--plain-steps", "2"];
+    let output = succeed(root, &[&eval[..], &["--device", "cpu", "-o", "run"]].concat());
+    let (table, said) = (text(&output.stdout), text(&output.stderr));
+    assert!(table.contains("\nbase (compiled: quantize(int8dq))  "), "{table}");
+    assert!(said.contains("already optimized"), "{said}");
+    let report = text(&succeed(root, &["report", "run", "--markdown", "-"]).stdout);
+    assert!(report.contains("base (compiled: quantize(int8dq))"), "{report}");
+    // Without lossy passes there is nothing to say.
+    fs::remove_dir_all(root.join("out")).unwrap();
+    compile(root, &[]);
+    let output = succeed(root, &[&eval[..], &["--device", "cpu", "-o", "plain"]].concat());
+    assert!(text(&output.stdout).contains("\nbase "), "{}", text(&output.stdout));
+    assert!(!text(&output.stderr).contains("optimized"), "{}", text(&output.stderr));
+}
+
 #[test]
 fn sizes_are_added() {
     let folder = tempfile::tempdir().unwrap();
@@ -84,6 +105,11 @@ fn what_cannot_be_compiled_is_refused() {
         emoji(&["-o", "new", "--size", "64x33"]),
         emoji(&["-o", "new", "--size", "64x32", "--width", "64"]),
         emoji(&["-o", "new", "--passes", "cache(fora,interval=9)"]),
+        emoji(&["-o", "new", "--batch", "129"]),
+        emoji(&["-o", "new", "--batch", "1000000000000000000"]),
+        emoji(&["-o", "new", "--max-sequence-length", "4097"]),
+        emoji(&["-o", "new", "--width", "1000000000000000000"]),
+        emoji(&["-o", "new", "--size", "64x65552"]),
         emoji(&["--verify"]),
         vec!["compile", "--model", "out", "-o", "other"],
         vec!["compile", "--model", "out", "--denoiser-only"],
@@ -96,6 +122,8 @@ fn what_cannot_be_compiled_is_refused() {
         vec!["passes", "why", "dce", "%h", "out"],
         vec!["bisect", "out", "--passes", "dce"],
         vec!["bench", "--model", "out", "--random-weights"],
+        vec!["calibrate", "teacache", "--model", "out"],
+        vec!["tune", "an owl", "--budget", "0.5", "--model", "out"],
         vec!["bench", "--model", "out", "--passes", "quantize(int8dq)", "--device", "cpu"],
     ];
     let cases: Vec<&[&str]> = cases.iter().map(Vec::as_slice).collect();

@@ -171,6 +171,50 @@ fn a_run_goes_on_where_it_stopped() {
     assert_eq!(files(root), before);
 }
 
+/// Numbers that cannot have been measured are not gone on with, and a folder that cannot be written is not drawn for.
+#[test]
+fn what_cannot_be_gone_on_with_is_refused_before_anything_is_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    lay_out(root);
+    let more = ["--limit", "1"];
+    found(root, "run", &more);
+    let path = root.join("run/journal.jsonl");
+    let good = std::fs::read_to_string(&path).unwrap();
+    let refused = |expected: &str| {
+        let output = reflux(root, &arguments("run", &["--limit", "1", "--resume"]));
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(expected), "{said}");
+        assert!(!said.contains("is written") && !said.contains("is done"), "{said}");
+    };
+    let changed = |from: &str, to: &str| {
+        let (before, after) = good.split_once(from).unwrap();
+        let rest = after.split_once([',', '}']).unwrap().1;
+        let end = &after[..after.len() - rest.len()];
+        std::fs::write(&path, format!("{before}{from}{to}{}{rest}", &end[end.len() - 1..])).unwrap();
+        before.matches('\n').count() + 1
+    };
+    for (name, value, why) in [
+        ("\"psnr\":", "1e300", "result.psnr is 1e300, which is not between 0 and 100 dB"),
+        ("\"seconds\":", "-1.0", "seconds is -1.0, which is not a time of 0 to 1e9 seconds"),
+        ("\"computed_steps\":", "9999999999", "which is not a number of 0 to 1e6 steps"),
+    ] {
+        let line = changed(name, value);
+        // The first PSNR is the base's, which has none.
+        let line = format!("journal.jsonl: line {line} cannot be true: ");
+        refused(&line);
+        refused(why);
+    }
+    std::fs::write(&path, &good).unwrap();
+    std::fs::remove_file(root.join("run/evaluation.json")).unwrap();
+    std::fs::remove_dir_all(root.join("run/pictures/fora")).unwrap();
+    std::fs::create_dir(root.join("run/evaluation.json")).unwrap();
+    refused("cannot write run/evaluation.json: it is a folder");
+    assert!(!root.join("run/pictures/fora").exists());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), good);
+}
+
 /// For the bundled model is told whether pictures show what is asked for; with how many steps the base takes as long as a config is
 /// chosen once.
 #[test]
@@ -229,6 +273,7 @@ fn evaluations_that_make_no_sense_are_refused() {
         eval(&["-o", "run", "--config-file", "a=missing.toml"]),
         eval(&["-o", "run", "--config-file", "a=notes.toml"]),
         eval(&["-o", "run", "--plain-steps", "2"]),
+        vec!["eval", "-o", "run", "--prompts", "list.txt", "--steps", "1", "--plain-steps", "1"],
         eval(&["-o", "run", "--width", "40"]),
         eval(&["-o", "run", "--limit", "0"]),
         eval(&["-o", "run", "--model", "missing"]),

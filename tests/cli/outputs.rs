@@ -317,6 +317,29 @@ fn signals_leave_nothing_behind() {
     assert!(root.join("out.safetensors").metadata().unwrap().len() > 1_000_000);
 }
 
+/// What is killed cannot remove what it has begun; the next run that writes there does, and leaves alone what another is writing.
+#[cfg(target_os = "linux")]
+#[test]
+fn leftovers_of_killed_runs_are_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let mut kills = (0..20).filter_map(|_| interrupted(root, "", "KILL"));
+    // On a busy machine every run may be through before it is caught.
+    if kills.all(|status| status.success()) {
+        return;
+    }
+    let left = unfinished(root).unwrap();
+    // As if another process had it.
+    let held = fs::File::open(&left).unwrap();
+    held.lock().unwrap();
+    let run = ["run", "large.ir", "--random", "1", "--device", "cpu", "--outputs", "out.safetensors"];
+    succeed(root, &run);
+    assert_eq!(unfinished(root), Some(left));
+    drop(held);
+    succeed(root, &run);
+    assert_eq!(unfinished(root), None);
+}
+
 #[test]
 fn pictures_are_kept_when_a_later_one_fails() {
     let folder = tempfile::tempdir().unwrap();

@@ -270,6 +270,9 @@ fn what_cannot_be_read_is_refused() {
     changed("rowless", &|value| value["rows"] = serde_json::json!([]));
     changed("null", &|value| value["rows"][2]["quality"]["psnr"]["median"] = serde_json::Value::Null);
     changed("negative", &|value| value["rows"][2]["p95_seconds"] = serde_json::json!(-1));
+    changed("huge", &|value| value["rows"][1]["quality"]["psnr"]["worst"] = serde_json::json!(1e300));
+    changed("nearer", &|value| value["rows"][1]["pictures"][2]["ssim"] = serde_json::json!(2.5));
+    changed("timeless", &|value| value["rows"][1]["pictures"][0]["seconds"] = serde_json::json!(-0.5));
     changed("twice", &|value| value["rows"][2]["name"] = serde_json::json!("base"));
     changed("baseless", &|value| value["rows"][0]["kind"] = serde_json::json!("config"));
     changed("bases", &|value| value["rows"][1]["kind"] = serde_json::json!("base"));
@@ -280,8 +283,8 @@ fn what_cannot_be_read_is_refused() {
     });
     let page = ["-o", "page.html"];
     let folders = [
-        "absent", "empty", "file", "cut", "nothing", "list", "rowless", "null", "negative", "twice",
-        "baseless", "bases", "many", "newer",
+        "absent", "empty", "file", "cut", "nothing", "list", "rowless", "null", "negative", "huge", "nearer",
+        "timeless", "twice", "baseless", "bases", "many", "newer",
     ];
     let mut cases: Vec<Vec<&str>> =
         folders.iter().map(|folder| [&["report", folder][..], &page].concat()).collect();
@@ -290,6 +293,8 @@ fn what_cannot_be_read_is_refused() {
         vec!["report", "run"],
         vec!["report", "run", "empty", "-o", "page.html", "--plots", "plots"],
         vec!["report", "run", "-o", "page.html", "--csv", "page.html"],
+        vec!["report", "run", "--csv", "-", "--json", "-"],
+        vec!["report", "-", "--csv", "-"],
         vec!["report", "run", "--json", "run/evaluation.json"],
         vec!["report", "run", "--markdown", "run/latents/base/000.safetensors"],
         vec!["report", "run", "--csv", "t.csv", "--pictures", "5"],

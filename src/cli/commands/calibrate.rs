@@ -7,11 +7,14 @@ use crate::cli::heap::KeptHeap;
 use crate::cli::parts::PartArgs;
 use crate::cli::progress::Progress;
 use crate::cli::seed::SeedArg;
+use crate::cli::shell::quoted;
 use crate::cli::text_file::{text_output, write_result};
 use crate::pipeline::{Request, bundled_model, calibrate as measure};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use reflux_ir::pass::written;
 use reflux_models::ModelFiles;
 use reflux_passes::{METHODS, Method};
+use serde_json::Value;
 use std::path::PathBuf;
 
 /// What is drawn where no prompts are given: pictures of different kinds.
@@ -74,7 +77,10 @@ pub fn calibrate(args: &Args) -> Result<(), Error> {
     let json = serde_json::to_string_pretty(&measured).expect("what is measured is plain data");
     write_result(&mut output, &format!("{json}\n"))?;
     if let (Some(path), Some(option)) = (&args.out, args.method.measured_option()) {
-        say(format_args!("read by --passes \"cache({},{option}={})\"", args.method, path.display()));
+        // A path with a space or a comma is quoted twice: for whoever reads passes, and for the shell.
+        let path = written(&Value::String(path.display().to_string()));
+        let passes = format!("cache({},{option}={path})", args.method);
+        say(format_args!("read by --passes {}", quoted(&passes)));
     }
     Ok(())
 }

@@ -45,7 +45,7 @@ pub struct Args {
     /// Leave out the weights of the other networks, which are then given by options such as --t5
     #[arg(long)]
     denoiser_only: bool,
-    /// Instead, read every byte of the compiled model --model and compare it with what was written
+    /// Instead, read every byte of the compiled model --model, copied files included, and compare it with what was written
     #[arg(long, requires = "model", conflicts_with_all = ["out", "size", "denoiser_only", "device", "json"])]
     verify: bool,
     /// Print what was written as JSON

@@ -78,6 +78,7 @@ impl Outputs {
     /// If there is none, two are one file, or one cannot be written.
     fn of(args: &Args) -> Result<Self, Error> {
         let open = |path: &Option<PathBuf>| path.as_deref().map(OutputFile::named).transpose();
+        refuse_two_printed(args)?;
         let outputs = Self {
             page: open(&args.out)?,
             markdown: open(&args.markdown)?,
@@ -105,6 +106,22 @@ impl Outputs {
             check_new(folder)?;
         }
         Ok(outputs)
+    }
+}
+
+/// Refuses to print two texts, which nobody could tell apart.
+fn refuse_two_printed(args: &Args) -> Result<(), Error> {
+    let options =
+        [("--out", &args.out), ("--markdown", &args.markdown), ("--csv", &args.csv), ("--json", &args.json)];
+    let is_printed = |path: &&PathBuf| path.as_os_str() == "-";
+    let printed = options.into_iter().filter(|(_, path)| path.as_ref().is_some_and(|path| is_printed(&path)));
+    let printed: Vec<&str> = printed.map(|(option, _)| option).collect();
+    match printed[..] {
+        [] | [_] => Ok(()),
+        _ => Err(Error::Usage(format!(
+            "{} would go to standard output (-) one after the other; name a file for all but one",
+            printed.join(" and ")
+        ))),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::cli::number;
 use crate::cli::parts::PartArgs;
 use crate::cli::passes::PassArgs;
 use crate::cli::seed::SeedArg;
+use crate::cli::shell::quoted;
 use crate::files::OutputFile;
 use crate::pipeline::{
     Goal, Objective, OpenOptions, PREDICTORS, Request, Tried, TuneOptions, Tuned, bundled_model,
@@ -243,6 +244,6 @@ fn text(found: &Tuned, out: &Path) -> String {
         text,
         "{tried} schedules tried{earlier} in {seconds:.1} s; {saved:.0} % of their steps were known from others"
     );
-    let _ = writeln!(text, "run with --passes-config {}", out.display());
+    let _ = writeln!(text, "run with --passes-config {}", quoted(&out.display().to_string()));
     text
 }

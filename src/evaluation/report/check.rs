@@ -1,5 +1,6 @@
 //! What has to be true of an evaluation for a page of it to make sense.
 
+use crate::evaluation::plausible::{self, Number, Range};
 use crate::evaluation::{Adherence, Evaluation, Row, RowKind, Spread};
 use reflux_ir::pass::counted;
 use std::collections::HashSet;
@@ -25,10 +26,8 @@ pub fn check(evaluation: &Evaluation) -> Result<Vec<String>, String> {
         if at > 0 && row.kind == RowKind::Base {
             return refuse("there is more than one base".into());
         }
-        if let Some((what, value, range)) =
-            numbers(row).into_iter().find(|(_, value, range)| !range.holds(*value))
-        {
-            return refuse(format!("{what} is {value}, which is not {}", range.words()));
+        if let Err(why) = plausible::check(numbers(row)) {
+            return refuse(why);
         }
         let (due, found) = (evaluation.prompts.len(), row.pictures.len());
         if found > due {
@@ -45,55 +44,26 @@ pub fn check(evaluation: &Evaluation) -> Result<Vec<String>, String> {
     Ok(warnings)
 }
 
-#[derive(Clone, Copy)]
-enum Range {
-    /// From 0 on, and finite.
-    Positive,
-    /// −1 to 1.
-    Correlation,
-    /// 0 to 1.
-    Share,
-}
-
-impl Range {
-    fn holds(self, value: f64) -> bool {
-        match self {
-            Self::Positive => value.is_finite() && value >= 0.0,
-            // Rounding may carry a cosine past 1.
-            Self::Correlation => value.abs() <= 1.0 + 1e-6,
-            Self::Share => (0.0..=1.0).contains(&value),
-        }
-    }
-
-    fn words(self) -> &'static str {
-        match self {
-            Self::Positive => "a finite number of at least 0",
-            Self::Correlation => "between -1 and 1",
-            Self::Share => "between 0 and 1",
-        }
-    }
-}
-
 /// All numbers of `row` that are shown.
-fn numbers(row: &Row) -> Vec<(String, f64, Range)> {
-    use Range::{Correlation, Positive, Share};
+fn numbers(row: &Row) -> Vec<Number> {
+    use Range::{Correlation, Decibels, Distance, Seconds, Share, Steps};
     let mut numbers = vec![
-        ("computed_steps".to_owned(), row.computed_steps, Positive),
-        ("cold_seconds".to_owned(), row.cold_seconds, Positive),
-        ("median_seconds".to_owned(), row.median_seconds, Positive),
-        ("p95_seconds".to_owned(), row.p95_seconds, Positive),
+        ("computed_steps".to_owned(), row.computed_steps, Steps),
+        ("steps".to_owned(), row.steps as f64, Steps),
+        ("cold_seconds".to_owned(), row.cold_seconds, Seconds),
+        ("median_seconds".to_owned(), row.median_seconds, Seconds),
+        ("p95_seconds".to_owned(), row.p95_seconds, Seconds),
     ];
     for (name, stages) in [("cold_stages", &row.cold_stages), ("stages", &row.stages)] {
-        numbers
-            .extend(stages.iter().map(|stage| (format!("{name}: {}", stage.stage), stage.seconds, Positive)));
+        numbers.extend(plausible::of_stages(name, stages));
     }
     let mut spread = |name: &str, Spread { median, worst }: Spread, range| {
         numbers.extend([(format!("{name}.median"), median, range), (format!("{name}.worst"), worst, range)]);
     };
     if let Some(quality) = row.quality {
-        spread("quality.psnr", quality.psnr, Positive);
+        spread("quality.psnr", quality.psnr, Decibels);
         spread("quality.ssim", quality.ssim, Correlation);
-        spread("quality.latent_l2", quality.latent_l2, Positive);
+        spread("quality.latent_l2", quality.latent_l2, Distance);
         if let Some(cosine) = quality.trajectory_cosine {
             spread("quality.trajectory_cosine", cosine, Correlation);
         }
@@ -102,7 +72,9 @@ fn numbers(row: &Row) -> Vec<(String, f64, Range)> {
         let shares = [("background", background), ("subject", subject), ("size", size)];
         numbers.extend(shares.map(|(name, value)| (format!("adherence.{name}"), value, Share)));
     }
-    let psnr = row.pictures.iter().enumerate().filter_map(|(at, picture)| Some((at, picture.psnr?)));
-    numbers.extend(psnr.map(|(at, psnr)| (format!("pictures[{at}].psnr"), psnr, Positive)));
+    let pictures = row.pictures.iter().enumerate();
+    numbers.extend(
+        pictures.flat_map(|(at, picture)| plausible::of_picture(&format!("pictures[{at}]."), picture)),
+    );
     numbers
 }

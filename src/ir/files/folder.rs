@@ -1,6 +1,6 @@
 //! Folders that are complete or absent.
 
-use super::{UNFINISHED_PREFIX, folder_of, other, unfinished, without_its_name};
+use super::{folder_of, leftovers, other, unfinished, without_its_name};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,8 @@ pub struct NewFolder {
     path: PathBuf,
     /// Present until it takes its name.
     folder: Option<TempDir>,
+    /// The folder itself, locked while it is unfinished.
+    _held: Option<File>,
 }
 
 impl NewFolder {
@@ -28,17 +30,26 @@ impl NewFolder {
         let parent = folder_of(path)?;
         let target = parent.join(name);
         refuse_existing(&target)?;
+        leftovers::remove_in(&parent);
         let mut builder = Builder::new();
-        builder.prefix(UNFINISHED_PREFIX);
+        builder.prefix(leftovers::prefix());
         // The umask decides what others may do with the folder, as for any other folder.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
         // Held until the folder is registered, so that none is left behind.
         let mut unfinished = unfinished();
-        let folder = builder.tempdir_in(&parent).map_err(without_its_name)?;
+        let (folder, held) = loop {
+            let folder = builder.tempdir_in(&parent).map_err(without_its_name)?;
+            // Not every system opens folders; where they are not opened, none is removed either.
+            match File::open(folder.path()) {
+                Ok(held) if leftovers::hold(&held, folder.path()) => break (folder, Some(held)),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => break (folder, None),
+                _ => {}
+            }
+        };
         let path = folder.path().to_owned();
         unfinished.insert(path.clone());
-        Ok(Self { target, path, folder: Some(folder) })
+        Ok(Self { target, path, folder: Some(folder), _held: held })
     }
 
     /// Where files for it go.

@@ -36,7 +36,7 @@ pub use driver::{Driver, DriverError, DumpPoints, Failure};
 pub use dump::{DumpFormat, Header, header};
 pub use glob::{Globs, PatternError};
 pub use nearest::{did_you_mean, nearest};
-pub use options::{one_or_several, options_of};
+pub use options::{one_or_several, options_of, written};
 pub use pipeline::Pipeline;
 pub use pipeline_error::{OrderError, PipelineError};
 pub use property::{ONE_VARIANT, Property};

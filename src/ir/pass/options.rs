@@ -35,7 +35,7 @@ pub(super) fn print(options: &Map<String, Value>, positional: Option<&str>) -> S
 }
 
 /// A value as it has to be written to be read as that: in quotes where it would not be one word.
-fn written(value: &Value) -> String {
+pub fn written(value: &Value) -> String {
     let word = |word: &str, in_list: bool| {
         let read = OptionsParser { text: word, at: 0 }.word_in("", in_list);
         if read.is_ok_and(|read| read == word) && !word.starts_with(QUOTES) {

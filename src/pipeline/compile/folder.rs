@@ -4,7 +4,9 @@ use super::programs::Made;
 use super::report::{CompileReport, by_type};
 use super::types::types;
 use crate::digest::{Digesting, of_bytes};
-use crate::pipeline::compiled::{CompiledError, FOLDER, FORMAT, MANIFEST, Manifest, WeightsEntry};
+use crate::pipeline::compiled::{
+    CompiledError, CopiedEntry, FOLDER, FORMAT, MANIFEST, Manifest, WeightsEntry,
+};
 use crate::pipeline::networks::Networks;
 use crate::{Error, VERSION};
 use reflux_ir::Fact;
@@ -12,6 +14,7 @@ use reflux_ir::files::NewFolder;
 use reflux_models::weights::{Shard, shards};
 use reflux_models::{ModelConfig, ModelFile, ModelFiles, Parts};
 use reflux_runtime::{RunError, read_weight};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -24,12 +27,12 @@ pub struct NewModel<'a> {
     /// What it is made from.
     pub files: &'a ModelFiles,
     pub networks: &'a Networks,
-    /// Without programs and weights.
+    /// Without its files.
     pub manifest: Manifest,
     pub programs: &'a [Made],
 }
 
-/// What the manifest of a model made from these networks says, but for its programs and weights.
+/// What the manifest of a model made from these networks says, but for its files.
 ///
 /// # Errors
 /// If a LoRA cannot be read, or the device is gone.
@@ -51,6 +54,7 @@ pub fn manifest(networks: &Networks, model: String) -> Result<Manifest, Error> {
         passes: networks.passes().to_string(),
         programs: Vec::new(),
         weights: Vec::new(),
+        copied: Vec::new(),
         stored,
         sha256: String::new(),
     })
@@ -91,13 +95,13 @@ impl NewModel<'_> {
         let failed = |error| Error::Write { path: out.to_owned(), error };
         let folder = NewFolder::at(out).map_err(failed)?;
         let copied = self.files.all_files(|net| net != denoiser && !denoiser_only)?;
-        let mut copied_bytes = 0;
         for ModelFile { from, to } in copied {
             observe(&format!("copying {}", to.display()));
-            copied_bytes += copy(&from, &folder, &to).map_err(|error| match error {
+            let entry = copy(&from, &folder, &to).map_err(|error| match error {
                 CopyError::Read(error) => Error::Read { path: from, error },
                 CopyError::Write(error) => Error::Write { path: out.join(to), error },
             })?;
+            self.manifest.copied.push(entry);
         }
         self.refuse_other_configuration(folder.path())?;
 
@@ -121,7 +125,7 @@ impl NewModel<'_> {
         Ok(CompileReport {
             programs: self.programs.iter().map(|made| made.report(true)).collect(),
             weights: by_type(types.iter().map(|(name, fact)| (name.as_str(), fact))),
-            copied_bytes,
+            copied_bytes: self.manifest.copied.iter().map(|entry| entry.bytes).sum(),
             ..CompileReport::of(out, &self.manifest)
         })
     }
@@ -186,13 +190,19 @@ enum CopyError {
     Write(io::Error),
 }
 
-/// Copies a file, and whatever a link leads to as one, to `to` in `folder`; returns its size.
-fn copy(from: &Path, folder: &NewFolder, to: &Path) -> Result<u64, CopyError> {
+/// Copies a file, and whatever a link leads to as one, to `to` in `folder`; returns what the manifest says of it.
+fn copy(from: &Path, folder: &NewFolder, to: &Path) -> Result<CopiedEntry, CopyError> {
+    let name = |name: &OsStr| {
+        let no_text = || io::Error::other("its name is not UTF-8, and cannot be listed; rename it");
+        name.to_str().map(str::to_owned).ok_or_else(no_text).map_err(CopyError::Read)
+    };
+    let file = to.iter().map(name).collect::<Result<Vec<_>, _>>()?.join("/");
     let mut source = File::open(from).map_err(CopyError::Read)?;
-    let mut target = folder.create(to).map_err(CopyError::Write)?;
+    let mut target = Digesting::to(folder.create(to).map_err(CopyError::Write)?);
     let bytes = io::copy(&mut source, &mut target).map_err(CopyError::Write)?;
+    let (target, sha256) = target.finish();
     target.sync_all().map_err(CopyError::Write)?;
-    Ok(bytes)
+    Ok(CopiedEntry { file, bytes, sha256 })
 }
 
 fn write_text(path: &Path, text: &str) -> io::Result<()> {

@@ -11,13 +11,13 @@ const AGAIN: &str = "copy the compiled model again, or compile it again";
 /// Why a compiled model cannot be used or made. Every message says what is wrong, where, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum CompiledError {
-    /// Written by a later version.
+    /// Written by a version with another format.
     #[error(
         "{} is of format {format}, which Reflux {reflux} wrote, and this is Reflux {VERSION}, which reads format {known}; use that \
          version, or compile the model again",
         path.display()
     )]
-    Newer { path: PathBuf, format: u64, reflux: String, known: u64 },
+    Format { path: PathBuf, format: u64, reflux: String, known: u64 },
 
     /// A file that is not there.
     #[error("{} is missing, a part of a compiled model; {AGAIN}", path.display())]
@@ -76,6 +76,13 @@ pub enum CompiledError {
     /// Something else that has no meaning for a compiled model.
     #[error("{}: this model is compiled, so that {why}", folder.display())]
     Unneeded { folder: PathBuf, why: &'static str },
+
+    /// Something that takes the passes of the model it was made from.
+    #[error(
+        "{} is compiled, and {what} takes the model that it was compiled from, {model}: give that with --model",
+        folder.display()
+    )]
+    NeedsOriginal { folder: PathBuf, model: String, what: &'static str },
 
     /// A model that is not compiled where one should be.
     #[error("{} is not compiled; name a new folder for it with -o, or give a compiled model", folder.display())]

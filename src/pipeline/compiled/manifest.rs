@@ -8,10 +8,10 @@ use reflux_models::{ConfigFile, Sizes};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Component, Path};
 
-/// The format that this version writes, and the latest that it reads.
-pub const FORMAT: u64 = 1;
+/// The format that this version writes and reads. Format 1 had no digests of what is copied.
+pub const FORMAT: u64 = 2;
 
 /// The folder of a compiled model's own files, in the model's folder, beside `reflux.json`.
 pub const FOLDER: &str = "reflux";
@@ -40,6 +40,8 @@ pub struct Manifest {
     pub passes: String,
     pub programs: Vec<ProgramEntry>,
     pub weights: Vec<WeightsEntry>,
+    /// Everything else in the model's folder.
+    pub copied: Vec<CopiedEntry>,
     /// The types of the matrices that the model it was made from stores as codes, by name: programs of other sizes are lowered
     /// like the first.
     pub stored: BTreeMap<String, String>,
@@ -83,11 +85,21 @@ pub struct WeightsEntry {
     pub header_sha256: String,
 }
 
+/// A file that was copied from the model it was made from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CopiedEntry {
+    /// Its place in the model's folder, with `/` between names on every system.
+    pub file: String,
+    pub bytes: u64,
+    pub sha256: String,
+}
+
 impl Manifest {
     /// Reads the manifest in `folder`, which is [`FOLDER`] of a model.
     ///
     /// # Errors
-    /// If there is none, it is of a later version, or has changed since it was written.
+    /// If there is none, it is of another format, or has changed since it was written.
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(MANIFEST);
         if path.symlink_metadata().is_err() {
@@ -96,9 +108,9 @@ impl Manifest {
         let value: Value = ConfigFile::open(&path)?.json()?;
         let invalid = |why: String| CompiledError::Manifest { path: path.clone(), why };
         let format = value["format"].as_u64().ok_or_else(|| invalid("it has no `format`".to_owned()))?;
-        if format > FORMAT {
-            let reflux = value["reflux"].as_str().unwrap_or("of a later version").to_owned();
-            return Err(CompiledError::Newer { path, format, reflux, known: FORMAT }.into());
+        if format != FORMAT {
+            let reflux = value["reflux"].as_str().unwrap_or("of another version").to_owned();
+            return Err(CompiledError::Format { path, format, reflux, known: FORMAT }.into());
         }
         let manifest: Self = serde_json::from_value(value).map_err(|error| invalid(error.to_string()))?;
         if manifest.digest() != manifest.sha256 {
@@ -106,7 +118,9 @@ impl Manifest {
         }
         let programs = manifest.programs.iter().map(|entry| &entry.file);
         let mut files = programs.chain(manifest.weights.iter().map(|entry| &entry.file));
-        match files.find(|file| Path::new(file).file_name() != Some(file.as_ref())) {
+        let own = files.find(|file| Path::new(file).file_name() != Some(file.as_ref()));
+        let mut copied = manifest.copied.iter().map(|entry| &entry.file);
+        match own.or_else(|| copied.find(|file| !is_inside(file))) {
             Some(file) => Err(invalid(format!("`{file}` is outside its folder")).into()),
             None => Ok(manifest),
         }
@@ -122,6 +136,12 @@ impl Manifest {
         let rest = Self { sha256: String::new(), ..self.clone() };
         digest::of_bytes(&serde_json::to_vec(&rest).expect("it is plain data"))
     }
+}
+
+/// Whether `file` names something in a folder, and in that alone.
+fn is_inside(file: &str) -> bool {
+    let mut names = Path::new(file).components().peekable();
+    names.peek().is_some() && names.all(|name| matches!(name, Component::Normal(_)))
 }
 
 impl From<Sizes> for SizesEntry {
@@ -166,10 +186,21 @@ mod tests {
             passes: String::new(),
             programs: (1..=50).map(program).collect(),
             weights: Vec::new(),
+            copied: Vec::new(),
             stored: BTreeMap::new(),
             sha256: String::new(),
         };
         std::fs::write(folder.path().join(MANIFEST), manifest.text()).unwrap();
         assert_eq!(Manifest::read(folder.path()).unwrap().text(), manifest.text());
+    }
+
+    #[test]
+    fn what_is_copied_is_in_the_folder() {
+        for file in ["model_index.json", "vae/config.json", "a/b/c"] {
+            assert!(is_inside(file), "{file}");
+        }
+        for file in ["", "..", "../a", "a/../../b", "/etc/passwd"] {
+            assert!(!is_inside(file), "{file}");
+        }
     }
 }

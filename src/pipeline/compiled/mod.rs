@@ -6,7 +6,7 @@ mod manifest;
 mod sizes;
 
 pub use error::CompiledError;
-pub(crate) use manifest::{FOLDER, FORMAT, MANIFEST, Manifest, ProgramEntry, WeightsEntry};
+pub(crate) use manifest::{CopiedEntry, FOLDER, FORMAT, MANIFEST, Manifest, ProgramEntry, WeightsEntry};
 pub(crate) use sizes::{described, file_name};
 
 use crate::Error;
@@ -15,7 +15,7 @@ use crate::pipeline::defaults::lossless;
 use crate::pipeline::lora::LoraFiles;
 use crate::pipeline::options::OpenOptions;
 use crate::pipeline::registry;
-use reflux_ir::pass::{Driver, Pass, Pipeline, PipelineReport, Recipe};
+use reflux_ir::pass::{Driver, Exactness, Pass, Pipeline, PipelineReport, Recipe};
 use reflux_ir::text::{parse, parse_type};
 use reflux_ir::{DType, Fact, Machine, Program};
 use reflux_models::lora::{MERGED, base_of};
@@ -48,7 +48,7 @@ impl Compiled {
     /// headers: those and the lengths of the files must be the ones that were written.
     ///
     /// # Errors
-    /// If it is incomplete, damaged, edited, of a later version, or if weights are given for what is compiled.
+    /// If it is incomplete, damaged, edited, of another format, or if weights are given for what is compiled.
     pub fn open(files: &ModelFiles) -> Result<Option<Self>, Error> {
         let (model, denoiser) = (files.folder(), files.family().denoiser());
         let folder = model.join(FOLDER);
@@ -74,10 +74,7 @@ impl Compiled {
         let mut paths = Vec::new();
         for entry in &manifest.weights {
             let path = folder.join(&entry.file);
-            let have = std::fs::metadata(&path).map_err(|error| unreadable(&path, error))?.len();
-            if have != entry.bytes {
-                return Err(CompiledError::Length { path, have, need: entry.bytes }.into());
-            }
+            refuse_other_length(&path, entry.bytes)?;
             refuse_changed(&path, entry.header_bytes, &entry.header_sha256)?;
             paths.push(path);
         }
@@ -91,16 +88,20 @@ impl Compiled {
         Ok(Some(Self { folder: model, manifest, programs, weights, stored }))
     }
 
-    /// Reads all weights too, and compares them with what was written.
+    /// Reads all weights and all that was copied too, and compares them with what was written.
     ///
     /// # Errors
-    /// [`CompiledError::Changed`], with the file.
+    /// [`CompiledError`], with the first file that is missing, or has another length or other contents.
     pub fn verify(&self) -> Result<(), Error> {
         let folder = self.folder.join(FOLDER);
-        self.manifest
-            .weights
-            .iter()
-            .try_for_each(|entry| refuse_changed(&folder.join(&entry.file), entry.bytes, &entry.sha256))
+        let weights = self.manifest.weights.iter();
+        let weights = weights.map(|entry| (folder.join(&entry.file), entry.bytes, &entry.sha256));
+        let copied = self.manifest.copied.iter();
+        let copied = copied.map(|entry| (self.folder.join(&entry.file), entry.bytes, &entry.sha256));
+        copied.chain(weights).try_for_each(|(path, bytes, sha256)| {
+            refuse_other_length(&path, bytes)?;
+            refuse_changed(&path, bytes, sha256)
+        })
     }
 
     /// Refuses options that have no meaning for it, or with which it cannot run.
@@ -164,6 +165,28 @@ impl Compiled {
         let folder = self.folder.join(FOLDER);
         let programs = self.manifest.programs.iter().map(|entry| folder.join(&entry.file)).collect();
         CompiledError::NoPasses { folder: self.folder.clone(), programs }
+    }
+
+    /// The lossy passes that ran on its programs, as pipeline text, if there are any.
+    ///
+    /// # Errors
+    /// If this version does not know one.
+    pub fn lossy_passes(&self) -> Result<Option<String>, Error> {
+        let passes = self.passes()?;
+        let is_lossy = |(_, pass): &(usize, &dyn Pass)| pass.exactness() == Exactness::Lossy;
+        let lossy = passes.passes().enumerate().filter(is_lossy);
+        let texts: Vec<String> = lossy.map(|(index, _)| passes.text_of(index)).collect();
+        Ok(Some(texts.join(",")).filter(|text| !text.is_empty()))
+    }
+
+    /// Refuses a compiled model, where `what` is to measure steps as they are before lossy passes.
+    ///
+    /// # Errors
+    /// [`CompiledError::NeedsOriginal`].
+    pub fn refuse(files: &ModelFiles, what: &'static str) -> Result<(), Error> {
+        let Some(compiled) = Self::open(files)? else { return Ok(()) };
+        let (folder, model) = (compiled.folder, compiled.manifest.model);
+        Err(CompiledError::NeedsOriginal { folder, model, what }.into())
     }
 
     /// The model's folder.
@@ -259,6 +282,17 @@ fn unreadable(path: &Path, error: std::io::Error) -> Error {
     match error.kind() {
         ErrorKind::NotFound => CompiledError::Missing { path: path.to_owned() }.into(),
         _ => Error::Read { path: path.to_owned(), error },
+    }
+}
+
+/// Refuses a file that was written with another length, and what is no file: a pipe would be read for ever.
+fn refuse_other_length(path: &Path, need: u64) -> Result<(), Error> {
+    let there = std::fs::metadata(path).map_err(|error| unreadable(path, error))?;
+    let (path, have) = (path.to_owned(), there.len());
+    match there.is_file() {
+        true if have == need => Ok(()),
+        true => Err(CompiledError::Length { path, have, need }.into()),
+        false => Err(CompiledError::Changed { path }.into()),
     }
 }
 

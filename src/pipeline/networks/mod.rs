@@ -305,6 +305,11 @@ impl Networks {
         &self.pass_reports
     }
 
+    /// The lossy passes with which the denoiser was compiled, as pipeline text, if it was with any.
+    pub fn compiled_lossy_passes(&self) -> Result<Option<String>, Error> {
+        self.compiled.as_ref().map_or(Ok(None), |compiled| compiled.lossy_passes())
+    }
+
     /// The passes that made the denoiser's program, now or when it was compiled, as pipeline text.
     pub fn passes_run(&self) -> String {
         let now: Vec<_> = self.pass_reports.iter().map(|pass| pass.pass.as_str()).collect();

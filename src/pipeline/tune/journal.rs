@@ -1,11 +1,18 @@
 //! The errors of candidates that have run, kept in a file, so that a search can go on where it was stopped.
 
+use super::predictor::PREDICTORS;
 use crate::Error;
 use crate::json_lines::{self, JsonLines};
+use crate::pipeline::registry::registry;
+use reflux_ir::pass::Pipeline;
+use reflux_ir::words;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::path::Path;
+
+/// More than any distance of latents or pixels.
+const MOST_ERROR: f64 = 1e9;
 
 /// Objects of JSON, one a line: first what is searched, then a candidate each.
 pub struct Journal {
@@ -55,14 +62,22 @@ impl Journal {
             Some(found) => differs(found, settings).map_or(Ok(()), |why| Err(usage(why)))?,
         }
         let judged = |(index, line): (usize, &Value)| {
-            let none = || {
+            let none = |why: String| {
                 usage(format!(
-                    "line {} is no candidate that was tried; remove the file to begin anew",
+                    "line {} is no candidate that was tried: {why}; remove the file to begin anew",
                     index + 2
                 ))
             };
-            let Judged { pass, error, partial } = Judged::deserialize(line).map_err(|_| none())?;
-            if error >= 0.0 { Ok((pass, Known { error, is_whole: !partial })) } else { Err(none()) }
+            let read =
+                Judged::deserialize(line).map_err(|error| none(words::of_serde(&error.to_string())))?;
+            let Judged { pass, error, partial } = read;
+            if !(0.0..=MOST_ERROR).contains(&error) {
+                return Err(none(format!(
+                    "its error is {error:?}, which is not between 0 and {MOST_ERROR:e}"
+                )));
+            }
+            refuse_other(&pass).map_err(none)?;
+            Ok((pass, Known { error, is_whole: !partial }))
         };
         let known = lines[1..].iter().enumerate().map(judged).collect::<Result<_, _>>()?;
         Ok(Self { lines: JsonLines::after(path, &lines)?, known })
@@ -87,6 +102,18 @@ impl Journal {
         self.lines.add(&Judged { pass: pass.clone(), error, partial: !is_whole })?;
         self.known.insert(pass, known);
         Ok(())
+    }
+}
+
+/// Refuses what no search tries: passes that are unknown, several, or no cache.
+fn refuse_other(pass: &str) -> Result<(), String> {
+    let found = Pipeline::parse(pass, &registry()).map_err(|error| error.to_string())?;
+    let names: Vec<&str> = found.passes().map(|pass| pass.name()).collect();
+    let options = found.passes().next().map(|pass| pass.options()).unwrap_or_default();
+    let is_tried = |method: &str| PREDICTORS.contains(&method);
+    match options.get("method").and_then(Value::as_str) {
+        Some(method) if names == ["cache"] && is_tried(method) => Ok(()),
+        _ => Err(format!("`{pass}` is not one of {}, with the steps that compute", PREDICTORS.join(", "))),
     }
 }
 
@@ -119,15 +146,18 @@ mod tests {
         };
         let mut journal = Journal::open(&path, &settings(20), false).unwrap();
         let error = Known { error: 0.123_456_789_012_345_67, is_whole: true };
-        journal.add("cache(a)".into(), Known { error: 0.1, is_whole: false }).unwrap();
-        journal.add("cache(a)".into(), error).unwrap();
+        journal.add("cache(fora,steps=1010)".into(), Known { error: 0.1, is_whole: false }).unwrap();
+        journal.add("cache(fora,steps=1010)".into(), error).unwrap();
         let refused = |settings, resume| Journal::open(&path, &settings, resume).err().unwrap().to_string();
         assert!(refused(settings(20), false).contains("--resume"));
         assert!(refused(settings(28), true).contains("steps 20, and this one has 28"));
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, format!("{text}{{\"pass\": \"ca")).unwrap();
         let journal = Journal::open(&path, &settings(20), true).unwrap();
-        assert_eq!((journal.of("cache(a)"), journal.of("cache(b)")), (Some(error), None));
+        assert_eq!(
+            (journal.of("cache(fora,steps=1010)"), journal.of("cache(fora,steps=1100)")),
+            (Some(error), None)
+        );
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
         std::fs::write(&path, format!("{text}{{}}\n")).unwrap();
         assert!(refused(settings(20), true).contains("line 4 is no candidate"));

@@ -11,6 +11,7 @@ mod trials;
 pub use goal::{Goal, Objective};
 pub use predictor::PREDICTORS;
 
+use super::compiled::Compiled;
 use super::defaults::lossless;
 use super::diffusion::DiffusionPipeline;
 use super::options::OpenOptions;
@@ -109,6 +110,7 @@ pub fn tune(
     progress: &mut dyn FnMut(Tried),
 ) -> Result<Tuned, Error> {
     let start = Instant::now();
+    Compiled::refuse(&files, "tune")?;
     let predictors = Predictor::named(&tune.methods)?;
     let recipe = options.passes.clone();
     refuse_caches(&recipe)?;
