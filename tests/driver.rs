@@ -130,7 +130,8 @@ fn registries_grow() {
     assert_eq!(Pipeline::parse("acts(well),hoist(well)", &registry).unwrap().passes().len(), 2);
     let error = Pipeline::parse("act", &registry).unwrap_err().to_string();
     assert!(
-        error.starts_with("there is no pass `act` (did you mean `acts`?); the passes are raise, canonicalize"),
+        error
+            .starts_with("there is no pass `act` (did you mean `acts`?); the passes are raise, canonicalize"),
         "{error}"
     );
 }

@@ -220,3 +220,33 @@ fn inputs_have_the_extents_and_rates_that_are_told() {
     let (program, _) = onnx::open(&path, &dims("batch", Some("x"))).unwrap();
     assert_eq!((program.inputs[0].fact.shape[0], program.inputs[0].fact.rate), (3, Rate::Prompt));
 }
+
+/// Passes that were written for FLUX.1 fire on a block of it that torch has exported, as often as there is what they are for.
+#[test]
+fn passes_fire_on_an_exported_block() {
+    let (path, case) = fixture("flux_block");
+    let dims = Dims { rates: [("temb".to_owned(), Rate::Schedule)].into(), ..Dims::default() };
+    let (program, weights) = onnx::open(&path, &dims).unwrap();
+    let passes = "raise,canonicalize,hoist,canonicalize,quantize(int8dq),merge-linear,fuse,dce";
+    let pipeline = Pipeline::parse(passes, &registry()).unwrap();
+    let (optimized, report) = Driver::default().run(program, &pipeline).unwrap();
+    let hits = |rule: &str| {
+        report.passes.iter().filter_map(|pass| pass.rules.get(rule)).map(|stats| stats.hits).sum::<usize>()
+    };
+    // Of ten linears: the modulations of both streams, q, k and v as one, the output, and two of the MLP.
+    assert_eq!(hits("quantize"), 10, "{report}");
+    // Both modulations depend on the time alone.
+    assert!(hits("hoist") >= 2, "{report}");
+    let step = &optimized.variants["run"];
+    let left = |name: &str| step.ids().filter(|&id| step[id].op.name() == name).count();
+    for apart in
+        ["linear", "softmax", "sqrt", "tanh", "sigmoid", "layer_norm", "rms_norm", "gelu_tanh", "matmul"]
+    {
+        assert_eq!(left(apart), 0, "{apart}\n{optimized}");
+    }
+    assert_eq!((left("attention"), left("gemm")), (1, 8), "{optimized}");
+    for (name, found) in run(optimized, &weights, &case.inputs).unwrap() {
+        let apart = relative_l2(&found, &case.outputs[&name]);
+        assert!((1e-4..2e-2).contains(&apart), "{name}: {apart:.1e} after int8");
+    }
+}

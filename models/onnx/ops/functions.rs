@@ -74,7 +74,7 @@ pub const OPS: Group = &[
             at.add(Binary::Add, &[above, below])
         })
     }),
-    ("Reciprocal", |at| function(at, f64::recip, |at, x| reciprocal(at, x))),
+    ("Reciprocal", |at| function(at, f64::recip, reciprocal)),
     ("Relu", |at| function(at, |x| x.max(0.0), |at, x| with(at, Binary::Max, x, 0.0))),
     ("Round", |at| of_known(at, f64::round_ties_even)),
     ("Selu", |at| {
