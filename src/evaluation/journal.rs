@@ -2,7 +2,7 @@
 
 use super::emoji::Shown;
 use super::plan::Plan;
-use super::plausible;
+use super::plausible::{self, Number, Range};
 use super::summary::{PassSummary, PictureResult};
 use crate::Error;
 use crate::digest::of_file;
@@ -73,6 +73,30 @@ pub struct Drawn {
     pub warnings: Vec<String>,
 }
 
+impl Entry {
+    /// What was measured, with its place in the line.
+    fn numbers(&self) -> Vec<Number> {
+        match self {
+            Self::Picture(drawn) => {
+                let Drawn { result, timing, .. } = &**drawn;
+                [plausible::of_picture("result.", result), timing.numbers()].concat()
+            }
+            Self::Again { timing, .. } => timing.numbers(),
+            Self::FewerSteps(steps) => {
+                steps.iter().map(|&steps| ("fewer-steps".to_owned(), steps as f64, Range::Steps)).collect()
+            }
+            Self::Plan(_) | Self::Row(_) => Vec::new(),
+        }
+    }
+}
+
+impl Timing {
+    fn numbers(&self) -> Vec<Number> {
+        let all = ("timing.seconds".to_owned(), self.seconds, Range::Seconds);
+        [vec![all], plausible::of_stages("timing.stages", &self.stages)].concat()
+    }
+}
+
 /// What an earlier run has left in a folder.
 pub struct Earlier {
     entries: Vec<Entry>,
@@ -113,7 +137,7 @@ impl Earlier {
         let refuse = |why: String| Error::Usage(format!("{}: {why}; name another folder", path.display()));
         let entries: Vec<Entry> = parse(&text).map_err(refuse)?;
         for (line, entry) in (1..).zip(&entries) {
-            let checked = plausible::check(plausible::of_entry(entry));
+            let checked = plausible::check(entry.numbers());
             checked.map_err(|why| refuse(format!("line {line} cannot be true: {why}")))?;
         }
         Ok(Self { entries })

@@ -1,6 +1,5 @@
 //! Which numbers a measurement can have. Files say whatever they say, and what cannot have been measured is not shown.
 
-use super::journal::{Drawn, Entry, Timing};
 use super::summary::PictureResult;
 use crate::pipeline::StageTime;
 use std::fmt;
@@ -64,21 +63,6 @@ pub fn check(numbers: Vec<Number>) -> Result<(), String> {
     }
 }
 
-/// Those of a line of the journal.
-pub fn of_entry(entry: &Entry) -> Vec<Number> {
-    match entry {
-        Entry::Picture(drawn) => {
-            let Drawn { result, timing, .. } = &**drawn;
-            [of_picture("result.", result), of_timing(timing)].concat()
-        }
-        Entry::Again { timing, .. } => of_timing(timing),
-        Entry::FewerSteps(steps) => {
-            steps.iter().map(|&steps| ("fewer-steps".to_owned(), steps as f64, Range::Steps)).collect()
-        }
-        Entry::Plan(_) | Entry::Row(_) => Vec::new(),
-    }
-}
-
 /// Those of a picture, whose place is `place`.
 pub fn of_picture(place: &str, picture: &PictureResult) -> Vec<Number> {
     let PictureResult { seconds, computed_steps, psnr, ssim, latent_l2, trajectory_cosine, .. } = picture;
@@ -99,9 +83,4 @@ pub fn of_picture(place: &str, picture: &PictureResult) -> Vec<Number> {
 /// Those of stages, which are called `name`.
 pub fn of_stages(name: &str, stages: &[StageTime]) -> Vec<Number> {
     stages.iter().map(|time| (format!("{name}: {}", time.stage), time.seconds, Range::Seconds)).collect()
-}
-
-fn of_timing(Timing { seconds, stages, .. }: &Timing) -> Vec<Number> {
-    let all = ("timing.seconds".to_owned(), *seconds, Range::Seconds);
-    [vec![all], of_stages("timing.stages", stages)].concat()
 }

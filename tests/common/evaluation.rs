@@ -170,7 +170,7 @@ fn row(sketch: &Sketch, pictures: Vec<PictureResult>) -> Row {
 fn picture(folder: &Path, at: usize, sketch: &Sketch, prompt: usize, side: u32) -> PictureResult {
     let file = PathBuf::from(format!("{at:02}/{prompt:03}.png"));
     std::fs::create_dir_all(folder.join(&file).parent().unwrap()).unwrap();
-    let psnr = if sketch.1 == RowKind::Base { 100.0 } else { sketch.6 + prompt as f64 };
+    let psnr = if sketch.1 == RowKind::Base { 100.0 } else { (sketch.6 + prompt as f64).min(100.0) };
     let amplitude = if psnr >= 100.0 { 0.0 } else { 255.0 * 10_f64.powf(-psnr / 20.0) };
     let grounds = [[46, 107, 214], [240, 166, 196], [246, 206, 86], [92, 170, 110]];
     let discs = [[206, 40, 46], [122, 82, 54], [220, 224, 230], [250, 196, 60]];
