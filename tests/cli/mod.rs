@@ -12,6 +12,7 @@ mod lists;
 mod lora;
 mod measuring;
 #[cfg(unix)]
+mod onnx;
 mod outputs;
 mod parts;
 mod passes;

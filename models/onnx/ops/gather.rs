@@ -1,58 +1,16 @@
 //! Elements by their indices, and indices by elements.
 
 use super::Group;
+use super::entries::{looked_up, taken};
 use super::layout::permuted;
-use super::slice::part;
 use crate::onnx::element::Element;
 use crate::onnx::error::{Refusal, refuse};
 use crate::onnx::known::{indices, place};
 use crate::onnx::lowering::{At, Value, axis};
 use crate::onnx::tensor::Known;
-use reflux_ir::ValueId;
-use reflux_ir::op::{Argmax, Concat, Embedding};
+use reflux_ir::op::Argmax;
 
 pub const OPS: Group = &[("ArgMax", argmax), ("Gather", gather)];
-
-/// The most slices that are joined in the place of a table.
-const MOST_SLICES: usize = 8;
-
-/// The entries at `places` along an axis.
-pub fn taken(at: &mut At, x: ValueId, along: usize, places: &[usize]) -> Result<ValueId, Refusal> {
-    if places.len() <= MOST_SLICES {
-        let slices: Result<Vec<_>, _> =
-            places.iter().map(|&place| part(at, x, along, place, place + 1)).collect();
-        return match &slices?[..] {
-            [slice] => Ok(*slice),
-            slices => at.add(Concat { axis: along as i64 }, slices),
-        };
-    }
-    let numbers = places.iter().map(|&place| place as f64).collect();
-    let ids = Known { element: Element::I32, shape: vec![places.len()], numbers };
-    let ids = at.known_weight(&ids)?;
-    looked_up(at, x, along, ids)
-}
-
-/// The entries along an axis that `ids` say, whose axes are in its place.
-fn looked_up(at: &mut At, x: ValueId, along: usize, ids: ValueId) -> Result<ValueId, Refusal> {
-    let shape = at.fact(x).shape.to_vec();
-    if !at.fact(x).dtype.is_float() {
-        refuse!("it looks up integers that depend on inputs");
-    }
-    let others: Vec<usize> = (0..shape.len()).filter(|&axis| axis != along).collect();
-    let first: Vec<usize> = std::iter::once(along).chain(others.iter().copied()).collect();
-    let table = permuted(at, x, &first)?;
-    let row: usize = others.iter().map(|&axis| shape[axis]).product();
-    let table = at.reshaped(table, &[shape[along], row])?;
-    let found = at.add(Embedding {}, &[ids, table])?;
-    let ids_shape = at.fact(ids).shape.to_vec();
-    let (before, after) = (&shape[..along], &shape[along + 1..]);
-    let found = at.reshaped(found, &[&ids_shape[..], before, after].concat())?;
-    // The axes of the ids go behind those that were before the axis.
-    let (count, before) = (ids_shape.len(), before.len());
-    let perm: Vec<usize> =
-        (count..count + before).chain(0..count).chain(count + before..count + others.len()).collect();
-    permuted(at, found, &perm)
-}
 
 fn gather<'g>(at: &mut At<'_, 'g>) -> Result<Vec<Value<'g>>, Refusal> {
     let (x, ids) = (at.input(0)?, at.input(1)?);

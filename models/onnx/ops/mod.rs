@@ -4,6 +4,7 @@ mod arithmetic;
 mod choice;
 mod contraction;
 mod conv;
+mod entries;
 mod functions;
 mod gather;
 mod known_only;

@@ -1,23 +1,13 @@
 //! Parts of tensors.
 
 use super::Group;
-use super::gather::taken;
+use super::entries::{part, taken};
 use super::known_only::sizes;
 use crate::onnx::error::{Refusal, refuse};
 use crate::onnx::known::place;
 use crate::onnx::lowering::{At, Value, axis};
-use reflux_ir::ValueId;
-use reflux_ir::op::Slice;
 
 pub const OPS: Group = &[("Slice", slice), ("Split", split)];
-
-/// Elements `start..end` of `x` along an axis; itself, if these are all.
-pub fn part(at: &mut At, x: ValueId, along: usize, start: usize, end: usize) -> Result<ValueId, Refusal> {
-    if start == 0 && end == at.fact(x).shape[along] {
-        return Ok(x);
-    }
-    at.add(Slice { axis: along as i64, start, end }, &[x])
-}
 
 fn slice<'g>(at: &mut At<'_, 'g>) -> Result<Vec<Value<'g>>, Refusal> {
     let mut x = at.input(0)?;

@@ -56,11 +56,11 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let (program, own) = read(args)?;
     check_memory(&program, args.device.into())?;
     let inputs = given_inputs(args, random, &program)?;
-    let weights: Box<dyn WeightSource> = match (&args.weights, random) {
-        (Some(path), _) => Box::new(checked_weights(&program, path)?),
-        (None, Some(seed)) => Box::new(RandomWeights::new(&program, seed)),
-        (None, None) if own.is_some() => Box::new(own.expect("just checked")),
-        (None, None) => {
+    let weights: Box<dyn WeightSource> = match (own, &args.weights, random) {
+        (Some(own), ..) => Box::new(own),
+        (None, Some(path), _) => Box::new(checked_weights(&program, path)?),
+        (None, None, Some(seed)) => Box::new(RandomWeights::new(&program, seed)),
+        (None, None, None) => {
             check_needs_none(&program)?;
             Box::new(NoWeights)
         }

@@ -1,0 +1,83 @@
+//! ONNX files where commands take programs.
+
+use super::{refusals, succeed, text};
+use std::path::Path;
+
+/// Copies the networks of `tests/fixtures/onnx` to `root`.
+fn copy_networks(root: &Path) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/onnx");
+    for name in ["flux_block.onnx", "conv_net.onnx"] {
+        std::fs::copy(folder.join(name), root.join(name)).unwrap();
+    }
+}
+
+/// A network is shown, goes through passes, and gives the same before and after them.
+#[test]
+fn networks_are_shown_optimized_and_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    copy_networks(root);
+    let said = |arguments: &[&str]| succeed(root, arguments);
+    let shown = text(&said(&["ir", "flux_block.onnx"]).stdout);
+    assert!(shown.contains("softmax") && shown.contains(" in img.mlp.0"), "{shown}");
+    let optimized = said(&["opt", "flux_block.onnx", "--passes", "quantize(int8dq)"]);
+    let report = text(&optimized.stderr);
+    assert!(report.contains("raise | ") && report.contains("10 of 10 linears quantized"), "{report}");
+    let why =
+        text(&said(&["passes", "why", "attention", "matmul_2", "flux_block.onnx", "--passes", ""]).stdout);
+    assert!(why.contains("attention"), "{why}");
+    let ran = said(&[
+        "run",
+        "conv_net.onnx",
+        "--dim",
+        "batch=2",
+        "--random",
+        "1",
+        "--device",
+        "cpu",
+        "--outputs",
+        "a.safetensors",
+    ]);
+    assert!(text(&ran.stderr).contains("step 0: "), "{ran:?}");
+    said(&[
+        "run",
+        "conv_net.onnx",
+        "--dim",
+        "batch=2",
+        "--random",
+        "1",
+        "--device",
+        "cpu",
+        "--outputs",
+        "b.safetensors",
+    ]);
+    let bytes = |name: &str| std::fs::read(root.join(name)).unwrap();
+    assert_eq!(bytes("a.safetensors"), bytes("b.safetensors"));
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    copy_networks(root);
+    std::fs::write(root.join("text.onnx"), "program p {}").unwrap();
+    std::fs::create_dir(root.join("folder.onnx")).unwrap();
+    let cases: [&[&str]; 15] = [
+        &["ir", "conv_net.onnx"],
+        &["ir", "conv_net.onnx", "--dim", "size=2"],
+        &["ir", "conv_net.onnx", "--dim", "batch=0"],
+        &["ir", "conv_net.onnx", "--dim", "batch"],
+        &["ir", "conv_net.onnx", "--dim", "batch=1", "--rate", "z=prompt"],
+        &["ir", "conv_net.onnx", "--dim", "batch=1", "--rate", "x=never"],
+        &["ir", "conv_net.onnx", "--width", "64"],
+        &["ir", "--model", "conv_net.onnx"],
+        &["ir", "--dim", "batch=1"],
+        &["ir", "text.onnx"],
+        &["opt", "folder.onnx"],
+        &["opt", "flux_block.onnx", "--net", "vae"],
+        &["run", "flux_block.onnx", "--weights", "flux_block.onnx"],
+        &["run", "flux_block.onnx", "--device", "cpu"],
+        &["generate", "an owl", "--model", "flux_block.onnx"],
+    ];
+    snapshot!("cli__onnx_refused", refusals(root, &cases));
+}
