@@ -19,7 +19,11 @@ pub fn read(path: &Path) -> Result<Vec<(String, HostTensor)>, Error> {
     let mut tensors = Vec::new();
     for (name, view) in file.iter() {
         let host = host_tensor(&view).ok_or_else(|| {
-            bad(format!("tensor `{name}` is {:?}; f32, f16, bf16, i32, i64 and i8 can be read", view.dtype()))
+            let (kind, read) = (view.dtype(), "bool, f64, f32, f16, bf16, i64, i32, u8 and i8 can be read");
+            bad(match kind {
+                Dtype::I64 => format!("tensor `{name}` has integers beyond 32 bits"),
+                _ => format!("tensor `{name}` is {kind:?}; {read}"),
+            })
         })?;
         tensors.push((name.to_owned(), host));
     }
@@ -56,6 +60,23 @@ fn host_tensor(view: &TensorView) -> Option<HostTensor> {
         let id = |bytes: &[u8]| i32::try_from(i64::from_le_bytes(bytes.try_into().ok()?)).ok();
         let ids: Option<Vec<i32>> = view.data().chunks_exact(8).map(id).collect();
         return Some(HostTensor::from_i32(shape, &ids?));
+    }
+    // Programs have no such types: these hold what they say, or nearly.
+    match view.dtype() {
+        Dtype::BOOL => {
+            let truth: Vec<f32> = view.data().iter().map(|&byte| f32::from(u8::from(byte != 0))).collect();
+            return Some(HostTensor::from_f32(shape, &truth));
+        }
+        Dtype::U8 => {
+            let numbers: Vec<i32> = view.data().iter().map(|&byte| i32::from(byte)).collect();
+            return Some(HostTensor::from_i32(shape, &numbers));
+        }
+        Dtype::F64 => {
+            let number = |bytes: &[u8]| Some(f64::from_le_bytes(bytes.try_into().ok()?) as f32);
+            let numbers: Option<Vec<f32>> = view.data().chunks_exact(8).map(number).collect();
+            return Some(HostTensor::from_f32(shape, &numbers?));
+        }
+        _ => {}
     }
     let dtype = DType::from_file_name(&view.dtype().to_string()).filter(|dtype| !dtype.is_code())?;
     Some(HostTensor::new(dtype, shape, view.data().to_vec()))

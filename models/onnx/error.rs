@@ -10,7 +10,10 @@ use std::path::PathBuf;
 pub enum OnnxError {
     #[error("cannot read {}: {error}", path.display())]
     Unreadable { path: PathBuf, error: std::io::Error },
-    #[error("{} is damaged or no ONNX model: {why}", path.display())]
+    #[error(
+        "{} is damaged or no ONNX model: {why}; whatever is called .onnx is read as one",
+        path.display()
+    )]
     Damaged { path: PathBuf, why: String },
     #[error(
         "{} is for version {opset} of ONNX's operators; {} to {} are read, to which onnx.version_converter converts it",

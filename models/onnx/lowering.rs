@@ -9,8 +9,9 @@ use super::ops::lowering_of;
 use super::source::OnnxWeights;
 use super::tensor::{Known, Tensor};
 use reflux_ir::op::{Cast, Constant, OpKind, Reshape};
-use reflux_ir::{DType, Fact, GraphBuilder, ModulePath, Op, Program, Shape, ValueId};
+use reflux_ir::{DType, Fact, GraphBuilder, ModulePath, Name, Op, Program, Shape, ValueId};
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::Path;
 use std::rc::Rc;
@@ -29,8 +30,11 @@ pub enum Value<'g> {
 /// Numbers, floats among them, that are taken to be shapes and the like up to this many; larger tensors of floats are weights.
 const MOST_KNOWN: usize = 1 << 14;
 
-/// The most numbers that are computed while a graph is read: of a mask over 2048 tokens.
+/// The most numbers of one value that are computed while a graph is read: of a mask over 2048 tokens.
 const MOST_COMPUTED: usize = 1 << 22;
+
+/// The most numbers that are computed for all values of a graph: they stay in memory until it is run.
+const MOST_COMPUTED_IN_ALL: usize = 1 << 26;
 
 /// A graph that is lowered.
 pub struct Lowering<'g> {
@@ -39,6 +43,8 @@ pub struct Lowering<'g> {
     values: HashMap<&'g str, Value<'g>>,
     weights: OnnxWeights,
     names: Names,
+    /// How many numbers have been computed.
+    computed: Cell<usize>,
 }
 
 /// Lowers `file`, which was read from `path`, for inputs of these `dims`.
@@ -57,6 +63,7 @@ pub fn lower(path: &Path, file: &Graph, dims: &Dims) -> Result<(Program, OnnxWei
             .collect(),
         weights: OnnxWeights::default(),
         names: Names::default(),
+        computed: Cell::new(0),
     };
     for (input, shape) in file.inputs.iter().zip(dims.shapes(path, &file.inputs)?) {
         let fact = Fact::new(input.element.dtype(), shape).at(dims.rate(&input.name));
@@ -76,6 +83,14 @@ pub fn lower(path: &Path, file: &Graph, dims: &Dims) -> Result<(Program, OnnxWei
     Ok((Program::of_graph(name, "run", 1, lowering.graph.finish()), lowering.weights))
 }
 
+/// What messages call `node`: some have no name.
+fn name_of(node: &Node) -> &str {
+    match node.name.is_empty() {
+        true => node.outputs.first().map_or("", String::as_str),
+        false => &node.name,
+    }
+}
+
 impl<'g> Lowering<'g> {
     /// Lowers all nodes, each after those that make its inputs; returns those that cannot be.
     fn nodes(&mut self) -> Result<Vec<RefusedNode>, String> {
@@ -91,8 +106,9 @@ impl<'g> Lowering<'g> {
                 let lacking = lacking.expect("one was not found");
                 if refused.is_empty() {
                     return Err(format!(
-                        "the input `{lacking}` of its node `{}` is made by no node before it",
-                        node.name
+                        "the input `{lacking}` of its node `{}` is made by no node before it: nodes have to be sorted, and without a \
+                         cycle",
+                        name_of(node)
                     ));
                 }
                 continue;
@@ -102,10 +118,7 @@ impl<'g> Lowering<'g> {
                 Ok(outputs) => self.made(node, outputs)?,
                 Err(Refusal(why)) => refused.push(RefusedNode {
                     op: node.op.clone(),
-                    name: match node.name.is_empty() {
-                        true => node.outputs.first().cloned().unwrap_or_default(),
-                        false => node.name.clone(),
-                    },
+                    name: name_of(node).to_owned(),
                     module: module(node).to_string(),
                     why,
                 }),
@@ -133,8 +146,13 @@ impl<'g> Lowering<'g> {
                     false => format!("no node makes its result `{name}`"),
                 });
             };
-            let label = sanitized(name);
-            self.graph.output(label, *id);
+            // Twice the same is one result.
+            let label = Name::from(sanitized(name));
+            match self.graph.outputs().iter().find(|output| output.label == label) {
+                None => self.graph.output(label, *id),
+                Some(output) if output.value == *id => {}
+                Some(_) => return Err(format!("two of its results are called `{label}`")),
+            }
         }
         match self.file.outputs.is_empty() {
             true => Err("it has no results".into()),
@@ -230,10 +248,18 @@ impl<'g> At<'_, 'g> {
     /// Refuses to compute `shape` while the graph is read, if it is too large.
     pub fn check_size(&self, shape: &[usize]) -> Result<(), Refusal> {
         let elements = shape.iter().try_fold(1usize, |elements, &extent| elements.checked_mul(extent));
-        match elements {
-            Some(..=MOST_COMPUTED) => Ok(()),
-            _ => refuse!("its result {shape:?}, which is computed when the graph is read, is too large"),
+        let Some(elements @ ..=MOST_COMPUTED) = elements else {
+            refuse!("its result {shape:?}, which is computed when the graph is read, is too large")
+        };
+        let computed = &self.lowering.computed;
+        computed.set(computed.get().saturating_add(elements));
+        if computed.get() > MOST_COMPUTED_IN_ALL {
+            refuse!(
+                "with its result, {} numbers are computed when the graph is read, which is too many",
+                computed.get()
+            );
         }
+        Ok(())
     }
 
     /// The shape of `value`.

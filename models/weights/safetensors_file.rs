@@ -5,6 +5,7 @@ use super::error::WeightsError;
 use super::header::{FileHeader, Tensor};
 use super::unique::UniqueMap;
 use crate::first_bytes::{Foreign, recognise};
+use crate::onnx::is_onnx;
 use reflux_ir::words;
 use safetensors::tensor;
 use serde::de::IgnoredAny;
@@ -65,6 +66,11 @@ pub(super) fn refuse_others(path: &Path, head: &[u8]) -> Result<(), WeightsError
     }
     if is_pickle(head) {
         return Err(WeightsError::Pickle { path: path.to_owned() });
+    }
+    if is_onnx(path) {
+        let fix = "give it to `reflux opt`, `reflux run` or another command that takes programs; here weights are meant";
+        let (path, foreign) = (path.to_owned(), Foreign::new("an ONNX model", fix).into());
+        return Err(WeightsError::Foreign { path, foreign });
     }
     let foreign = recognise(head).or_else(|| {
         if head.iter().all(|&byte| byte == 0) && head.len() > LENGTH_BYTES {

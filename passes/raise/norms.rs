@@ -88,8 +88,11 @@ fn divided_by_root(graph: &Graph, id: ValueId) -> Result<(ValueId, Real), Mismat
     let (variance, eps) = with_number(graph, unary(graph, root, Unary::Sqrt)?, Binary::Add)?;
     let square = mean_of(graph, variance)?;
     match binary(graph, square, Binary::Mul) {
-        Ok([a, b]) if a == b && a == x => Ok((x, Real(eps))),
-        _ => Err(Mismatch::at(square, "the mean is not of the square of what is divided")),
+        Ok([a, b]) if a == b && a == x && eps >= 0.0 => Ok((x, Real(eps))),
+        _ => Err(Mismatch::at(
+            square,
+            "the mean is not of the square of what is divided, or what is added is negative",
+        )),
     }
 }
 

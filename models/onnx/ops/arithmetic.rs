@@ -58,6 +58,9 @@ fn pairwise<'g>(
     at.one(value, element)
 }
 
+/// Integers up to this are numbers in f64.
+const MOST_EXACT: f64 = (1u64 << 53) as f64;
+
 /// `f` of all pairs of numbers of two values, which broadcast, rounded to `element`.
 pub fn combined(
     at: &At,
@@ -68,8 +71,13 @@ pub fn combined(
 ) -> Result<Known, Refusal> {
     let shape = broadcast(&a.shape, &b.shape)?;
     at.check_size(&shape)?;
-    let number = |index: Vec<usize>| element.round(f(a.broadcast_at(&index), b.broadcast_at(&index)));
-    Ok(Known { element, numbers: indices(&shape).map(number).collect(), shape })
+    let number = |index: Vec<usize>| f(a.broadcast_at(&index), b.broadcast_at(&index));
+    let numbers: Vec<f64> = indices(&shape).map(number).collect();
+    if !element.is_float() && numbers.iter().any(|number| number.abs() > MOST_EXACT) {
+        refuse!("it makes an integer beyond 2⁵³ of known ones");
+    }
+    let numbers = numbers.into_iter().map(|number| element.round(number)).collect();
+    Ok(Known { element, numbers, shape })
 }
 
 /// `op` of two values of one type, of the shape that they broadcast to.

@@ -36,7 +36,7 @@ impl Window {
         let pads = match at.text("auto_pad", "NOTSET") {
             "NOTSET" => match at.int_list("pads") {
                 None => [[0; 2]; 2],
-                Some(&[before, after]) => [[0, 0], [before, after]],
+                Some(&[before, after]) if extents[0] == 1 && kernel[0] == 1 => [[0, 0], [before, after]],
                 Some(&[top, left, bottom, right]) => [[top, bottom], [left, right]],
                 Some(_) => refuse!("its pads are not of two axes"),
             },
@@ -73,6 +73,12 @@ impl Window {
 fn conv<'g>(at: &mut At<'_, 'g>) -> Result<Vec<Value<'g>>, Refusal> {
     let (x, weight) = (at.input(0)?, at.input(1)?);
     let (shape, kernel) = (at.shape(&x), at.shape(&weight));
+    if at
+        .int_list("kernel_shape")
+        .is_some_and(|said| !said.iter().map(|&extent| extent as usize).eq(kernel.iter().skip(2).copied()))
+    {
+        refuse!("its kernel_shape is not the shape of its weight, {kernel:?}");
+    }
     let groups = sizes(&[at.int("group", 1)])?[0];
     let mut value = at.computed(0)?;
     let mut weight = at.computed(1)?;

@@ -32,6 +32,9 @@ pub const OPS: Group = &[
         let x = at.input(0)?;
         let rank = at.shape(&x).len();
         let perm = match at.int_list("perm") {
+            Some(perm) if perm.iter().any(|&axis| axis < 0) => {
+                refuse!("its perm {perm:?} has a negative axis")
+            }
             Some(perm) => perm.iter().map(|&number| axis(number, rank)).collect::<Result<Vec<_>, _>>()?,
             None => (0..rank).rev().collect(),
         };

@@ -37,7 +37,9 @@ fn resize<'g>(at: &mut At<'_, 'g>) -> Result<Vec<Value<'g>>, Refusal> {
         }
         (None, Some(factors)) if factors.numbers.len() == axes.len() => {
             for (&axis, &factor) in axes.iter().zip(&factors.numbers) {
-                (result[axis], scales[axis]) = ((shape[axis] as f64 * factor).floor() as usize, factor);
+                // In f32, as the factor is written: a third of nine is three.
+                (result[axis], scales[axis]) =
+                    ((shape[axis] as f32 * factor as f32).floor() as usize, factor);
             }
         }
         _ => refuse!("it says neither a scale nor a size for each axis"),
@@ -122,16 +124,17 @@ impl<'g> Sampling<'g> {
         }
     }
 
-    /// Where new number `index` is among the old ones.
+    /// Where new number `index` is among the old ones. In f32, as onnxruntime has it: which one is nearest depends on the rounding.
     fn place(&self, index: usize) -> f64 {
-        let index = index as f64;
-        match self.coordinates {
-            "asymmetric" => index / self.scale,
+        let (index, scale) = (index as f32, self.scale as f32);
+        let place = match self.coordinates {
+            "asymmetric" => index / scale,
             "align_corners" if self.new == 1 => 0.0,
-            "align_corners" => index * (self.old - 1) as f64 / (self.new - 1) as f64,
+            "align_corners" => index * (self.old - 1) as f32 / (self.new - 1) as f32,
             "pytorch_half_pixel" if self.new == 1 => 0.0,
-            _ => (index + 0.5) / self.scale - 0.5,
-        }
+            _ => (index + 0.5) / scale - 0.5,
+        };
+        place.into()
     }
 
     /// The weights of the old numbers in each new one, row by row.

@@ -18,6 +18,11 @@ fn slice<'g>(at: &mut At<'_, 'g>) -> Result<Vec<Value<'g>>, Refusal> {
     if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] {
         refuse!("its starts, ends, axes and steps are not as many each");
     }
+    let mut sorted = axes.iter().map(|&number| axis(number, shape.len())).collect::<Result<Vec<_>, _>>()?;
+    sorted.sort_unstable();
+    if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
+        refuse!("it names an axis of {axes:?} twice");
+    }
     for (((start, end), number), step) in starts.into_iter().zip(ends).zip(axes).zip(steps) {
         let along = axis(number, shape.len())?;
         let places = places(start, end, step, shape[along])?;

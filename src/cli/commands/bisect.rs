@@ -31,7 +31,7 @@ const PROMPT: &str = "a red apple on a blue background";
 #[derive(clap::Args)]
 #[command(mut_arg("dtype", |argument| argument.help("[default: f32]")))]
 pub struct Args {
-    /// An IR file, a model folder in diffusers layout, or a built-in configuration. For a model, each check draws a picture;
+    /// An IR file, an ONNX file, a model folder in diffusers layout, or a built-in configuration. For a model, each check draws a picture;
     /// for the others, weights and inputs are random
     input: PathBuf,
     #[command(flatten)]

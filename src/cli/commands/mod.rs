@@ -53,7 +53,7 @@ enum Command {
     Lora(lora::Args),
     /// Make a page, tables and plots of what evaluations have found
     Report(report::Args),
-    /// Execute a program given as IR text
+    /// Execute a program given as IR text, or an ONNX file
     Run(run::Args),
     /// Measure how long a step takes, and how close that is to the device's roofline
     Bench(bench::Args),

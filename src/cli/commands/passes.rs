@@ -34,7 +34,7 @@ struct WhyArgs {
     rule: String,
     /// A value of the program, such as %img_mod.0, or a module that computes one, such as transformer_blocks.0.attn.to_q
     value: String,
-    /// An IR file, a model folder in diffusers layout, or a built-in configuration such as flux-dev. For a
+    /// An IR file, an ONNX file, a model folder in diffusers layout, or a built-in configuration such as flux-dev. For a
     /// model, the transformer is used
     input: PathBuf,
     /// Passes to run on the program first, as in 'canonicalize,hoist'. If the pass in question is among them, it answers with

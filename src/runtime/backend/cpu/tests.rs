@@ -1,7 +1,7 @@
 //! Compares the processor's own ops with those composed of burn's.
 
 use super::matrix::Matrix;
-use super::{gemm, panel, rowwise};
+use super::{functions, gemm, panel, rowwise};
 use crate::backend::BurnBackend;
 use crate::coded::Coded;
 use crate::liveness::{Instruction, Liveness};
@@ -185,7 +185,7 @@ fn formulas_are_their_ops_bit_for_bit() {
     }
 }
 
-/// Every function of one or two numbers gives the same results here as in burn, except for the one that is left to burn.
+/// Every function of one or two numbers gives the same results here as in burn, except for those that are left to burn.
 #[test]
 fn every_function_is_burns() {
     let unary = Unary::ALL.iter().copied().map(Op::from);
@@ -200,7 +200,7 @@ fn every_function_is_burns() {
         let composed = by_burn(&fused.body, &case).float(&FlexDevice);
         match (run, &op) {
             (Ok(run), _) => assert_close(&formula, &run.float(&FlexDevice), &composed, 1e-6),
-            (Err(_), Op::Unary(Unary::Gelu)) => {}
+            (Err(_), Op::Unary(function)) if !functions::has(*function) => {}
             (Err(_), op) => panic!("`{op}` is left to burn"),
         }
     }
