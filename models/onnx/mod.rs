@@ -2,12 +2,12 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | [`file`](mod@file) | reads the protobuf into plain nodes and tensors, with those of [`external`] files |
-//! | [`dims`] | the shapes of inputs, some of whose extents the file leaves open |
-//! | [`lowering`] | goes through the nodes, each of which a function of [`ops`] lowers |
-//! | [`known`] | computes what depends on no input: shapes, indices, masks |
-//! | [`names`] | names of values and modules |
-//! | [`source`] | the weights that the program reads |
+//! | `file` | reads the protobuf into plain nodes and tensors, with those of `external` files |
+//! | `dims` | the shapes of inputs, some of whose extents the file leaves open |
+//! | `lowering` | goes through the nodes, each of which a function of `ops` lowers |
+//! | `known` | computes what depends on no input: shapes, indices, masks |
+//! | `names` | names of values and modules |
+//! | `source` | the weights that the program reads |
 //!
 //! What exporters have taken apart, such as norms, activations and attention, stays apart here; rules of `canonicalize` put it
 //! together.
