@@ -143,7 +143,8 @@ fn csv(found: &Evaluation) -> String {
 const FINEST: f64 = 60.0;
 
 /// The lines of `found` that `committed` does not have, or with numbers that are further apart than two processors' rounding makes
-/// them: 1 dB, or 2 % of what pictures differ by.
+/// them: 2 dB, or 2 % of what pictures differ by. Of quantized products one number that is rounded the other way changes a picture by
+/// more than a decibel; what passes cost differs by several.
 fn differences(found: &str, committed: &str) -> Vec<String> {
     let columns = |line: &str| line.split(',').map(str::to_owned).collect::<Vec<_>>();
     let known: Vec<Vec<String>> = committed.lines().map(columns).collect();
@@ -152,7 +153,7 @@ fn differences(found: &str, committed: &str) -> Vec<String> {
         let is_same = |known: &Vec<String>| known[..4] == found[..4];
         !known.iter().filter(|known| is_same(known)).any(|known| {
             let pairs = found[4..].iter().zip(&known[4..]);
-            pairs.zip([1.0, 0.02, 0.02]).all(|((found, known), tolerance)| {
+            pairs.zip([2.0, 0.02, 0.02]).all(|((found, known), tolerance)| {
                 match (found.parse::<f64>(), known.parse::<f64>()) {
                     (Ok(found), Ok(known)) => (found.min(FINEST) - known.min(FINEST)).abs() <= tolerance,
                     _ => found == known,
