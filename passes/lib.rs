@@ -154,6 +154,14 @@ fn remove_unread(graph: &mut Graph, rule: &'static str) -> Result<Changed, Patch
     Ok(is_changed.into())
 }
 
+/// The number that `id` is, if it is a constant.
+fn constant(graph: &Graph, id: ValueId) -> Option<f64> {
+    match &graph[id].op {
+        Op::Constant(constant) => Some(constant.value.0),
+        _ => None,
+    }
+}
+
 /// The leaf and the name of the tensor of the checkpoint that `weight` is, or that it is dequantized from.
 fn tensor_of(graph: &Graph, weight: ValueId) -> Option<(ValueId, &str)> {
     let leaf = match graph[weight].op {

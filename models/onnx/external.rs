@@ -4,7 +4,17 @@ use crate::first_bytes;
 use bytes::Bytes;
 use memmap2::Mmap;
 use std::collections::HashMap;
+use std::io;
 use std::path::{Component, Path, PathBuf};
+
+/// The bytes of the file at `path`, which are read when they are needed.
+pub fn mapped(path: &Path) -> io::Result<Bytes> {
+    let file = first_bytes::open(path)?;
+    // SAFETY: the map is only ever read, as bytes, which have no invalid values. What Rust asks besides, that nobody writes to the
+    // file meanwhile, no program can make sure of; as with files of weights it is up to the user.
+    let map = unsafe { Mmap::map(&file) }?;
+    Ok(Bytes::from_owner(map))
+}
 
 /// The files beside a model, mapped when they are first read.
 pub struct Beside {
@@ -59,10 +69,7 @@ impl Beside {
         }
         let path = self.folder.join(location);
         let unreadable = |error| format!("is in {}, which cannot be read: {error}", path.display());
-        let file = first_bytes::open(&path).map_err(unreadable)?;
-        // SAFETY: as of the model itself: the map is read as bytes only, and it is up to the user not to change files in use.
-        let map = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
-        let file = Bytes::from_owner(map);
+        let file = mapped(&path).map_err(unreadable)?;
         self.files.insert(location.to_owned(), file.clone());
         Ok(file)
     }

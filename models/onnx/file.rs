@@ -6,11 +6,10 @@
 use super::OPSETS;
 use super::element::Element;
 use super::error::OnnxError;
-use super::external::Beside;
+use super::external::{Beside, mapped};
 use super::tensor::Tensor;
 use crate::first_bytes;
 use bytes::Bytes;
-use memmap2::Mmap;
 use onnx_ir::{ModelProto, TensorProto, ValueInfoProto};
 use protobuf::Message;
 use std::collections::{BTreeMap, HashMap};
@@ -95,12 +94,8 @@ impl Graph {
     /// # Errors
     /// If it cannot be read, is no ONNX model, is of another version than [`OPSETS`], or contradicts itself.
     pub fn read(path: &Path) -> Result<Self, OnnxError> {
-        let unreadable = |error| OnnxError::Unreadable { path: path.to_owned(), error };
-        let file = first_bytes::open(path).map_err(unreadable)?;
-        // SAFETY: the map is only ever read, as bytes, which have no invalid values. What Rust asks besides, that nobody writes to
-        // the file meanwhile, no program can make sure of; as with files of weights it is up to the user.
-        let map = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
-        Self::parse(path, &Bytes::from_owner(map))
+        let bytes = mapped(path).map_err(|error| OnnxError::Unreadable { path: path.to_owned(), error })?;
+        Self::parse(path, &bytes)
     }
 
     /// The graph of the model `bytes`, which were read from `path`.

@@ -240,7 +240,7 @@ impl<'g> At<'_, 'g> {
         }
     }
 
-    /// A result that is known; refused if it is too large.
+    /// One result that is known.
     pub fn result(&self, known: Known) -> Result<Vec<Value<'g>>, Refusal> {
         Ok(vec![Value::Known(Rc::new(known))])
     }
@@ -302,7 +302,9 @@ impl<'g> At<'_, 'g> {
 
     /// `value` as an operand of arithmetic, which broadcasts: one number alone is a constant.
     pub fn operand(&mut self, value: &Value<'g>) -> Result<ValueId, Refusal> {
-        let number = self.number(value).and_then(|known| known.scalar());
+        // Of all others the numbers need not be looked at.
+        let is_one = self.shape(value).iter().all(|&extent| extent == 1);
+        let number = is_one.then(|| self.number(value)?.scalar()).flatten();
         match number.filter(|number| number.is_finite()) {
             Some(number) => self.constant(number, self.element(value)),
             None => self.computed_of(value),

@@ -53,8 +53,3 @@ pub fn open(path: &Path, dims: &Dims) -> Result<(Program, OnnxWeights), OnnxErro
 pub fn parse(path: &Path, bytes: Vec<u8>, dims: &Dims) -> Result<(Program, OnnxWeights), OnnxError> {
     lowering::lower(path, &Graph::parse(path, &bytes.into())?, dims)
 }
-
-/// ONNX's operators that are lowered, sorted.
-pub fn operators() -> Vec<&'static str> {
-    ops::operators()
-}

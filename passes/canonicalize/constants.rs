@@ -1,6 +1,6 @@
 //! Folding of constants.
 
-use super::elementwise::constant;
+use crate::constant;
 use reflux_ir::op::{Binary, Constant, Op, Operator};
 use reflux_ir::pass::{Mismatch, Rule};
 use reflux_ir::{DType, Graph, ValueId};

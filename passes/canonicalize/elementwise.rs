@@ -1,9 +1,10 @@
 //! Casts, and arithmetic with constants.
 
 use super::views::same_as_operand;
+use crate::constant;
+use reflux_ir::DType;
 use reflux_ir::op::{Binary, Op};
 use reflux_ir::pass::{Mismatch, Rule};
-use reflux_ir::{DType, Graph, ValueId};
 
 pub const CAST_TO_SAME: Rule = Rule {
     name: "cast-to-same",
@@ -72,11 +73,3 @@ pub const UNIT: Rule = Rule {
         }
     },
 };
-
-/// The number that `id` is, if it is a constant.
-pub fn constant(graph: &Graph, id: ValueId) -> Option<f64> {
-    match &graph[id].op {
-        Op::Constant(constant) => Some(constant.value.0),
-        _ => None,
-    }
-}

@@ -1,6 +1,7 @@
 //! Activations that exporters have taken apart.
 
-use super::matching::{binary, factors, is_near, number, scaled, unary, with_number};
+use super::matching::{binary, factors, is_near, scaled, unary, with_number};
+use crate::constant;
 use reflux_ir::op::{Binary, Op, Unary};
 use reflux_ir::pass::{Mismatch, Rule};
 use reflux_ir::{Graph, ValueId};
@@ -69,7 +70,7 @@ pub const GELU_TANH: Rule = Rule {
 
 /// `x³` as a power.
 fn is_third_power(graph: &Graph, id: ValueId, x: ValueId) -> bool {
-    matches!(binary(graph, id, Binary::Pow), Ok([base, power]) if base == x && number(graph, power) == Some(3.0))
+    matches!(binary(graph, id, Binary::Pow), Ok([base, power]) if base == x && constant(graph, power) == Some(3.0))
 }
 
 /// `x` and `g`, if `root` is `½ · x · (g + 1)`.

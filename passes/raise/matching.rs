@@ -1,16 +1,9 @@
 //! What patterns of several ops are made of.
 
+use crate::constant;
 use reflux_ir::op::{Binary, Op, Unary};
 use reflux_ir::pass::Mismatch;
 use reflux_ir::{Graph, ValueId};
-
-/// The number that `id` is, if it is a constant.
-pub fn number(graph: &Graph, id: ValueId) -> Option<f64> {
-    match &graph[id].op {
-        Op::Constant(constant) => Some(constant.value.0),
-        _ => None,
-    }
-}
 
 /// Whether `number` is `wanted`, as exporters write it in f32.
 pub fn is_near(number: f64, wanted: f64) -> bool {
@@ -36,7 +29,7 @@ pub fn binary(graph: &Graph, id: ValueId, function: Binary) -> Result<[ValueId; 
 /// The operand and the number of `id`, if it is this function of both in any order.
 pub fn with_number(graph: &Graph, id: ValueId, function: Binary) -> Result<(ValueId, f64), Mismatch> {
     let [a, b] = binary(graph, id, function)?;
-    match (number(graph, a), number(graph, b)) {
+    match (constant(graph, a), constant(graph, b)) {
         (None, Some(number)) => Ok((a, number)),
         (Some(number), None) => Ok((b, number)),
         _ => Err(Mismatch::at(id, "not one of its operands is a number")),
@@ -48,7 +41,7 @@ pub fn scaled(graph: &Graph, id: ValueId) -> (ValueId, f64) {
     if let Ok((x, factor)) = with_number(graph, id, Binary::Mul) {
         return (x, factor);
     }
-    match binary(graph, id, Binary::Div).ok().and_then(|[x, by]| Some((x, number(graph, by)?))) {
+    match binary(graph, id, Binary::Div).ok().and_then(|[x, by]| Some((x, constant(graph, by)?))) {
         Some((x, divisor)) => (x, 1.0 / divisor),
         None => (id, 1.0),
     }
@@ -62,7 +55,7 @@ const MOST_FACTORS: usize = 6;
 pub fn factors(graph: &Graph, id: ValueId, whole: &dyn Fn(ValueId) -> bool) -> (Vec<ValueId>, f64) {
     let (mut factors, mut scale, mut rest) = (Vec::new(), 1.0, vec![id]);
     while let Some(id) = rest.pop() {
-        match (number(graph, id), binary(graph, id, Binary::Mul)) {
+        match (constant(graph, id), binary(graph, id, Binary::Mul)) {
             (Some(number), _) => scale *= number,
             (None, Ok(operands)) if !whole(id) && factors.len() + rest.len() < MOST_FACTORS => {
                 rest.extend(operands)

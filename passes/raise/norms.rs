@@ -1,6 +1,7 @@
 //! Norms that exporters have taken apart.
 
-use super::matching::{binary, number, unary, with_number};
+use super::matching::{binary, unary, with_number};
+use crate::constant;
 use reflux_ir::op::{Binary, LayerNorm, Op, Real, RmsNorm, Unary};
 use reflux_ir::pass::{Mismatch, Rule};
 use reflux_ir::{Graph, ValueId};
@@ -78,7 +79,7 @@ fn divided_by_root(graph: &Graph, id: ValueId) -> Result<(ValueId, Real), Mismat
         Err(_) => {
             let [a, b] = binary(graph, id, Binary::Mul)?;
             let divisor = |id: ValueId| match binary(graph, id, Binary::Div) {
-                Ok([one, divisor]) if number(graph, one) == Some(1.0) => Some(divisor),
+                Ok([one, divisor]) if constant(graph, one) == Some(1.0) => Some(divisor),
                 _ => None,
             };
             let found = divisor(b).map(|root| (a, root)).or_else(|| divisor(a).map(|root| (b, root)));

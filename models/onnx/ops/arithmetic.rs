@@ -124,13 +124,12 @@ fn mean<'g>(at: &mut At<'_, 'g>) -> Result<Vec<Value<'g>>, Refusal> {
     let count = at.count();
     let sum = pairwise(at, Binary::Add, |a, b| a + b)?;
     let [sum] = &sum[..] else { refuse!("it has no inputs") };
-    let (element, shape) = (at.element(sum), at.shape(sum));
+    let element = at.element(sum);
     let count = Known { element, shape: Vec::new(), numbers: vec![count as f64] };
     if let Some(sum) = at.number(sum) {
         return at.result(combined(at, &sum, &count, element, |a, b| a / b)?);
     }
     let value = broadcast_op(at, Binary::Div, sum, &Value::Known(Rc::new(count)))?;
-    let value = at.reshaped(value, &shape)?;
     at.one(value, element)
 }
 

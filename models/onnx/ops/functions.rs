@@ -105,12 +105,13 @@ pub fn with(at: &mut At, op: Binary, x: ValueId, number: f64) -> Result<ValueId,
 }
 
 /// `1 / x`.
-pub fn reciprocal(at: &mut At, x: ValueId) -> Result<ValueId, Refusal> {
+fn reciprocal(at: &mut At, x: ValueId) -> Result<ValueId, Refusal> {
     let one = at.constant_like(1.0, x)?;
     at.add(Binary::Div, &[one, x])
 }
 
-fn abs(at: &mut At, x: ValueId) -> Result<ValueId, Refusal> {
+/// `|x|`, as the greater of `x` and `−x`.
+pub fn abs(at: &mut At, x: ValueId) -> Result<ValueId, Refusal> {
     let negative = with(at, Binary::Mul, x, -1.0)?;
     at.add(Binary::Max, &[x, negative])
 }

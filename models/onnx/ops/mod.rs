@@ -44,10 +44,3 @@ const GROUPS: [Group; 13] = [
 pub fn lowering_of(op: &str) -> Option<Lower> {
     GROUPS.into_iter().flatten().find(|(name, _)| *name == op).map(|(_, lower)| *lower)
 }
-
-/// All operators that are lowered, sorted.
-pub fn operators() -> Vec<&'static str> {
-    let mut names: Vec<_> = GROUPS.into_iter().flatten().map(|(name, _)| *name).collect();
-    names.sort_unstable();
-    names
-}

@@ -3,21 +3,16 @@
 use super::Group;
 use super::conv::Window;
 use super::known_only::sizes;
+use super::reduce::mean;
 use crate::onnx::error::{Refusal, refuse};
 use crate::onnx::lowering::{At, Value};
 use crate::onnx::tensor::Known;
-use reflux_ir::op::{AvgPool2d, Binary, MaxPool2d, Mean, Reduce};
+use reflux_ir::op::{AvgPool2d, Binary, MaxPool2d, Reduce};
 use reflux_ir::{Op, ValueId};
 
 pub const OPS: Group = &[
     ("AveragePool", |at| pool(at, true)),
-    ("GlobalAveragePool", |at| {
-        global(at, |at, x| {
-            let element = at.element_of(x);
-            let mean = at.add(Mean {}, &[x])?;
-            at.cast(mean, element)
-        })
-    }),
+    ("GlobalAveragePool", |at| global(at, mean)),
     ("GlobalMaxPool", |at| global(at, |at, x| at.add(Reduce::Amax, &[x]))),
     ("MaxPool", |at| pool(at, false)),
 ];

@@ -1,7 +1,7 @@
 //! Sums, means and the like along axes, and what is made of them.
 
 use super::Group;
-use super::functions::with;
+use super::functions::{abs, with};
 use super::layout::permuted;
 use crate::onnx::error::{Refusal, refuse};
 use crate::onnx::known::{indices, place};
@@ -18,82 +18,63 @@ pub const OPS: Group = &[
         at.one(value, element)
     }),
     ("ReduceL1", |at| {
-        reduced(
-            at,
-            |_, _| f64::NAN,
-            |at, x| {
-                let negative = with(at, Binary::Mul, x, -1.0)?;
-                let size = at.add(Binary::Max, &[x, negative])?;
-                at.add(Reduce::Sum, &[size])
-            },
-        )
+        reduced(at, None, |at, x| {
+            let size = abs(at, x)?;
+            at.add(Reduce::Sum, &[size])
+        })
     }),
     ("ReduceLogSumExp", |at| {
-        reduced(
-            at,
-            |_, _| f64::NAN,
-            |at, x| {
-                // Less the greatest number, so that no exponential overflows.
-                let shape = at.fact(x).shape.to_vec();
-                let largest = at.add(Reduce::Amax, &[x])?;
-                let rows = [&shape[..shape.len() - 1], &[1]].concat();
-                let largest_of_rows = at.reshaped(largest, &rows)?;
-                let less = at.add(Binary::Sub, &[x, largest_of_rows])?;
-                let exp = at.add(Unary::Exp, &[less])?;
-                let sum = at.add(Reduce::Sum, &[exp])?;
-                let log = at.add(Unary::Log, &[sum])?;
-                at.add(Binary::Add, &[log, largest])
-            },
-        )
+        reduced(at, None, |at, x| {
+            // Less the greatest number, so that no exponential overflows.
+            let shape = at.fact(x).shape.to_vec();
+            let largest = at.add(Reduce::Amax, &[x])?;
+            let rows = [&shape[..shape.len() - 1], &[1]].concat();
+            let largest_of_rows = at.reshaped(largest, &rows)?;
+            let less = at.add(Binary::Sub, &[x, largest_of_rows])?;
+            let exp = at.add(Unary::Exp, &[less])?;
+            let sum = at.add(Reduce::Sum, &[exp])?;
+            let log = at.add(Unary::Log, &[sum])?;
+            at.add(Binary::Add, &[log, largest])
+        })
     }),
     ("ReduceL2", |at| {
-        reduced(
-            at,
-            |_, _| f64::NAN,
-            |at, x| {
-                let square = at.add(Binary::Mul, &[x, x])?;
-                let sum = at.add(Reduce::Sum, &[square])?;
-                at.add(Unary::Sqrt, &[sum])
-            },
-        )
+        reduced(at, None, |at, x| {
+            let square = at.add(Binary::Mul, &[x, x])?;
+            let sum = at.add(Reduce::Sum, &[square])?;
+            at.add(Unary::Sqrt, &[sum])
+        })
     }),
-    ("ReduceMax", |at| reduced(at, f64::max, |at, x| at.add(Reduce::Amax, &[x]))),
-    ("ReduceMean", |at| {
-        reduced(
-            at,
-            |_, _| f64::NAN,
-            |at, x| {
-                let element = at.element_of(x);
-                let mean = at.add(Mean {}, &[x])?;
-                at.cast(mean, element)
-            },
-        )
-    }),
+    ("ReduceMax", |at| reduced(at, Some(f64::max), |at, x| at.add(Reduce::Amax, &[x]))),
+    ("ReduceMean", |at| reduced(at, None, mean)),
     ("ReduceMin", |at| {
-        reduced(at, f64::min, |at, x| {
+        reduced(at, Some(f64::min), |at, x| {
             let negative = with(at, Binary::Mul, x, -1.0)?;
             let largest = at.add(Reduce::Amax, &[negative])?;
             with(at, Binary::Mul, largest, -1.0)
         })
     }),
-    ("ReduceSum", |at| reduced(at, |a, b| a + b, |at, x| at.add(Reduce::Sum, &[x]))),
+    ("ReduceSum", |at| reduced(at, Some(|a, b| a + b), |at, x| at.add(Reduce::Sum, &[x]))),
     ("ReduceSumSquare", |at| {
-        reduced(
-            at,
-            |_, _| f64::NAN,
-            |at, x| {
-                let square = at.add(Binary::Mul, &[x, x])?;
-                at.add(Reduce::Sum, &[square])
-            },
-        )
+        reduced(at, None, |at, x| {
+            let square = at.add(Binary::Mul, &[x, x])?;
+            at.add(Reduce::Sum, &[square])
+        })
     }),
     ("Softmax", softmax),
 ];
 
-/// The reduction of the input along the axes that the node says; `lower` reduces the last axis, `known` two known numbers.
+/// The mean of the last axis, in the type of `x`.
+pub fn mean(at: &mut At, x: ValueId) -> Result<ValueId, Refusal> {
+    let element = at.element_of(x);
+    let mean = at.add(Mean {}, &[x])?;
+    at.cast(mean, element)
+}
+
+/// The reduction of the input along the axes that the node says; `lower` reduces the last axis, `known`, if
+/// they are reduced while the graph is read, two known numbers.
 fn reduced<'g>(
     at: &mut At<'_, 'g>,
-    known: fn(f64, f64) -> f64,
+    known: Option<fn(f64, f64) -> f64>,
     lower: fn(&mut At, ValueId) -> Result<ValueId, Refusal>,
 ) -> Result<Vec<Value<'g>>, Refusal> {
     let x = at.input(0)?;
@@ -113,9 +94,7 @@ fn reduced<'g>(
         true => (0..shape.len()).map(|axis| if gone.contains(&axis) { 1 } else { shape[axis] }).collect(),
         false => kept.iter().map(|&axis| shape[axis]).collect(),
     };
-    if let Some(numbers) = at.number(&x)
-        && matches!(at.node.op.as_str(), "ReduceMax" | "ReduceMin" | "ReduceSum")
-    {
+    if let (Some(known), Some(numbers)) = (known, at.number(&x)) {
         return at.result(reduced_known(&numbers, &gone, result, known));
     }
     if !at.element(&x).is_float() {
