@@ -1,6 +1,7 @@
 //! Puts together what exporters have taken apart.
 
 mod activations;
+mod group_norm;
 mod matching;
 mod norms;
 mod products;
@@ -22,6 +23,7 @@ pub static RULES: &[Rule] = &[
     norms::RMS_NORM,
     norms::LAYER_NORM,
     norms::AFFINE,
+    group_norm::GROUP_NORM,
     products::LINEAR,
     products::BIAS,
     products::ATTENTION,

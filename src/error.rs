@@ -58,6 +58,8 @@ pub enum Error {
     Image { path: PathBuf, why: String },
     #[error("{} cannot be used as an evaluation: {why}", path.display())]
     Evaluation { path: PathBuf, why: String },
+    #[error("{} cannot be used for {metric}: {why}", path.display())]
+    Metric { metric: &'static str, path: PathBuf, why: String },
     #[error("cannot read {}: {}", path.display(), words::of_io(.error))]
     Read { path: PathBuf, error: std::io::Error },
     #[error("cannot write {}: {}", path.display(), words::of_io(.error))]

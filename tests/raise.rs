@@ -100,6 +100,15 @@ pub fn rules() -> Vec<(&'static str, String)> {
              return %y",
         ),
         lines(
+            "group-norm",
+            "%rows = reshape %q {shape=[2, 3, 48]} : f32[2,3,48]
+             %n = layer_norm %rows {eps=1e-6} : f32[2,3,48]
+             %picture = reshape %n {shape=[2, 3, 6, 8]} : f32[2,3,6,8]
+             %scaled = mul %picture, @w f32[3,1,1] : f32[2,3,6,8]
+             %y = add %scaled, @b f32[1,3,1,1] : f32[2,3,6,8]
+             return %y",
+        ),
+        lines(
             "linear",
             "%turned = transpose %w {perm=[1, 0]} : f32[8,4]
              %y = matmul %x, %turned : f32[2,6,4]
@@ -143,6 +152,20 @@ fn near_misses() -> Vec<(&'static str, &'static str, String)> {
         change("rms-norm", "a weight for each element", "@w f32[8]", "@w f32[6,8]"),
         change("layer-norm", "a sum instead of a mean", "mean %x", "sum %x"),
         change("affine-of-norm", "a bias for each row", "@b f32[8]", "@b f32[6,8]"),
+        change("group-norm", "a factor for each row of pixels", "@w f32[3,1,1]", "@w f32[3,6,1]"),
+        (
+            "group-norm",
+            "groups of rows of pixels",
+            sketch(
+                &INPUTS,
+                "%rows = reshape %q {shape=[2, 9, 16]} : f32[2,9,16]
+                 %n = layer_norm %rows {eps=1e-6} : f32[2,9,16]
+                 %picture = reshape %n {shape=[2, 3, 6, 8]} : f32[2,3,6,8]
+                 %scaled = mul %picture, @w f32[3,1,1] : f32[2,3,6,8]
+                 %y = add %scaled, @b f32[1,3,1,1] : f32[2,3,6,8]
+                 return %y",
+            ),
+        ),
         (
             "linear",
             "matrices, not one",

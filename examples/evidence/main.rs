@@ -67,6 +67,7 @@ fn run(folder: &Path, prompts: usize) -> Result<Evaluation, Box<dyn Error>> {
         prompts: PromptSet::bundled().first(prompts),
         configs,
         fewer_steps: Some(FEWER.to_vec()),
+        networks: Default::default(),
         folder: folder.to_owned(),
         resume: true,
     };

@@ -69,7 +69,7 @@ fn open(input: &Input) -> impl Iterator<Item = (usize, String)> {
 }
 
 /// What an axis whose extent is not said is called.
-fn name_of(input: &Input, axis: usize) -> String {
+pub fn name_of(input: &Input, axis: usize) -> String {
     match &input.dims[axis] {
         Dim::Named(Some(name)) => name.clone(),
         _ => format!("{}.{axis}", input.name),

@@ -337,12 +337,7 @@ impl<'g> At<'_, 'g> {
     }
 
     /// A tensor of the file as a weight; a matrix `transposed`, as `linear` reads it.
-    pub fn weight(
-        &mut self,
-        name: &'g str,
-        tensor: &'g Tensor,
-        transposed: bool,
-    ) -> Result<ValueId, Refusal> {
+    pub fn weight(&mut self, name: &'g str, tensor: &Tensor, transposed: bool) -> Result<ValueId, Refusal> {
         let (name, fact) = self.lowering.weights.tensor(name, tensor, transposed);
         Ok(self.lowering.graph.weight(name, fact)?)
     }

@@ -10,8 +10,8 @@ use std::collections::HashMap;
 #[derive(Debug, Default)]
 pub struct OnnxWeights {
     stored: IndexMap<String, Stored>,
-    /// What the file calls a tensor, and whether it is transposed, with its name here.
-    names: HashMap<(String, bool), String>,
+    /// What the file calls a tensor, whether it is transposed, and the shape in which it is read, with its name here.
+    names: HashMap<(String, bool, Vec<usize>), String>,
 }
 
 #[derive(Debug)]
@@ -26,7 +26,7 @@ enum Stored {
 impl OnnxWeights {
     /// The name and the type of a tensor, which the file calls `name`.
     pub fn tensor(&mut self, name: &str, tensor: &Tensor, transposed: bool) -> (String, Fact) {
-        let key = (name.to_owned(), transposed);
+        let key = (name.to_owned(), transposed, tensor.shape.clone());
         let known = self.names.get(&key).cloned();
         let here = known.unwrap_or_else(|| {
             let suffix = if transposed { ".transposed" } else { "" };

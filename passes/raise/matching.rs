@@ -26,6 +26,11 @@ pub fn binary(graph: &Graph, id: ValueId, function: Binary) -> Result<[ValueId; 
     }
 }
 
+/// Both orders of two operands.
+pub fn either([a, b]: [ValueId; 2]) -> [(ValueId, ValueId); 2] {
+    [(a, b), (b, a)]
+}
+
 /// The operand and the number of `id`, if it is this function of both in any order.
 pub fn with_number(graph: &Graph, id: ValueId, function: Binary) -> Result<(ValueId, f64), Mismatch> {
     let [a, b] = binary(graph, id, function)?;

@@ -1,6 +1,6 @@
 //! Norms that exporters have taken apart.
 
-use super::matching::{binary, unary, with_number};
+use super::matching::{binary, either, unary, with_number};
 use crate::constant;
 use reflux_ir::op::{Binary, LayerNorm, Op, Real, RmsNorm, Unary};
 use reflux_ir::pass::{Mismatch, Rule};
@@ -48,7 +48,6 @@ pub const AFFINE: Rule = Rule {
     roots: &["add"],
     rewrite: |patch, root| {
         let graph = patch.graph();
-        let either = |[a, b]: [ValueId; 2]| [(a, b), (b, a)];
         let parts = either(binary(graph, root, Binary::Add)?).into_iter().find_map(|(product, bias)| {
             let factors = either(binary(graph, product, Binary::Mul).ok()?);
             let (norm, weight) = factors.into_iter().find(|(norm, weight)| {

@@ -156,7 +156,7 @@ impl<'a> InputArg<'a> {
 
 /// The program of an ONNX file, and its weights.
 pub fn read_onnx(path: &Path, args: &OnnxArgs) -> Result<(Program, OnnxWeights), Error> {
-    onnx::open(path, &args.dims()).map_err(|error| Error::Onnx(Box::new(error)))
+    onnx::open(path, &args.dims()?).map_err(|error| Error::Onnx(Box::new(error)))
 }
 
 /// The names of the built-in configurations, in a sentence.

@@ -1,8 +1,10 @@
 //! What is told of the inputs of an ONNX file.
 
 use super::number;
+use crate::Error;
 use reflux_ir::Rate;
 use reflux_models::onnx::Dims;
+use std::collections::BTreeMap;
 
 /// Options for ONNX files.
 #[derive(Clone, Default, clap::Args)]
@@ -24,9 +26,23 @@ impl OnnxArgs {
     }
 
     /// What they say.
-    pub fn dims(&self) -> Dims {
-        Dims { extents: self.dim.iter().cloned().collect(), rates: self.rate.iter().cloned().collect() }
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if they say two things of one.
+    pub fn dims(&self) -> Result<Dims, Error> {
+        Ok(Dims { extents: each_once("--dim", &self.dim)?, rates: each_once("--rate", &self.rate)? })
     }
+}
+
+/// What is said by name.
+fn each_once<T: Clone + PartialEq>(option: &str, said: &[(String, T)]) -> Result<BTreeMap<String, T>, Error> {
+    let mut by_name = BTreeMap::new();
+    for (name, value) in said {
+        if by_name.insert(name.clone(), value.clone()).is_some_and(|other| other != *value) {
+            return Err(Error::Usage(format!("{option} {name} is given twice; leave one of both out")));
+        }
+    }
+    Ok(by_name)
 }
 
 fn dim(text: &str) -> Result<(String, usize), String> {

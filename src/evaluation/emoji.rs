@@ -1,7 +1,7 @@
 //! Whether a picture of the bundled model shows what its prompt asks for: measured as it was after the model's training, by
 //! comparison with the emoji that it was trained on.
 
-use crate::pipeline::{ExactWindow, Image, exact_windows};
+use crate::pipeline::{Filter, Image, Window, windows};
 use image::ImageFormat;
 use rayon::prelude::*;
 use safetensors::SafeTensors;
@@ -151,7 +151,7 @@ impl Emoji {
 
 /// A square plane of side [`SIDE`] at another side.
 fn resized(plane: &[f64], side: usize) -> Vec<f64> {
-    let windows = exact_windows(SIDE, side);
+    let windows = windows(SIDE, side, Filter::Lanczos);
     let sum = |first: usize, weights: &[f64], at: &dyn Fn(usize) -> f64| -> f64 {
         weights.iter().enumerate().map(|(index, weight)| weight * at(first + index)).sum()
     };
@@ -159,7 +159,7 @@ fn resized(plane: &[f64], side: usize) -> Vec<f64> {
         windows.iter().map(|window| sum(window.first, &window.weights, &|x| row[x])).collect()
     };
     let rows: Vec<Vec<f64>> = plane.chunks_exact(SIDE).map(row).collect();
-    let columns = |window: &ExactWindow| -> Vec<f64> {
+    let columns = |window: &Window| -> Vec<f64> {
         (0..side).map(|x| sum(window.first, &window.weights, &|y| rows[y][x])).collect()
     };
     windows.iter().flat_map(columns).collect()

@@ -1,6 +1,7 @@
 //! The folder of an evaluation: where its files go, and what of it is done, line by line.
 
 use super::emoji::Shown;
+use super::networks::NetworkMetric;
 use super::plan::Plan;
 use super::plausible::{self, Number, Range};
 use super::summary::{PassSummary, PictureResult};
@@ -9,7 +10,7 @@ use crate::digest::of_file;
 use crate::json_lines::{JsonLines, parse};
 use crate::pipeline::StageTime;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -36,6 +37,10 @@ pub enum Entry {
     Again { row: String, timing: Timing },
     /// With how many steps the base is measured too, as the configs' times had it.
     FewerSteps(Vec<usize>),
+    /// The network that judges pictures by this metric, with the digest of its file in hexadecimal.
+    Network { metric: NetworkMetric, sha256: String },
+    /// What it says of a picture.
+    Score { row: String, index: usize, metric: NetworkMetric, value: f64 },
 }
 
 /// What is the same for all pictures of a row.
@@ -85,7 +90,8 @@ impl Entry {
             Self::FewerSteps(steps) => {
                 steps.iter().map(|&steps| ("fewer-steps".to_owned(), steps as f64, Range::Steps)).collect()
             }
-            Self::Plan(_) | Self::Row(_) => Vec::new(),
+            Self::Score { metric, value, .. } => vec![plausible::of_score("", *metric, *value)],
+            Self::Plan(_) | Self::Row(_) | Self::Network { .. } => Vec::new(),
         }
     }
 }
@@ -175,6 +181,8 @@ pub struct Journal {
     pictures: HashMap<(String, usize), Drawn>,
     again: HashMap<String, Vec<Timing>>,
     fewer_steps: Option<Vec<usize>>,
+    networks: BTreeMap<NetworkMetric, String>,
+    scores: HashMap<String, BTreeMap<(usize, NetworkMetric), f64>>,
 }
 
 impl Journal {
@@ -199,6 +207,8 @@ impl Journal {
             pictures: HashMap::new(),
             again: HashMap::new(),
             fewer_steps: None,
+            networks: BTreeMap::new(),
+            scores: HashMap::new(),
         };
         entries.into_iter().for_each(|entry| journal.take(entry));
         Ok(journal)
@@ -226,6 +236,12 @@ impl Journal {
             }
             Entry::Again { row, timing } => self.again.entry(row).or_default().push(timing),
             Entry::FewerSteps(steps) => self.fewer_steps = Some(steps),
+            Entry::Network { metric, sha256 } => {
+                self.networks.insert(metric, sha256);
+            }
+            Entry::Score { row, index, metric, value } => {
+                self.scores.entry(row).or_default().insert((index, metric), value);
+            }
         }
     }
 
@@ -253,6 +269,16 @@ impl Journal {
     /// Times of pictures that were drawn once more.
     pub fn again(&self, row: &str) -> &[Timing] {
         self.again.get(row).map_or(&[], Vec::as_slice)
+    }
+
+    /// The networks that judge pictures, with the digests of their files.
+    pub fn networks(&self) -> &BTreeMap<NetworkMetric, String> {
+        &self.networks
+    }
+
+    /// What a network says of a picture, if it was asked.
+    pub fn score(&self, row: &str, index: usize, metric: NetworkMetric) -> Option<f64> {
+        self.scores.get(row)?.get(&(index, metric)).copied()
     }
 
     /// With how many steps the base is measured too, if that was chosen.

@@ -1,5 +1,6 @@
 //! Which numbers a measurement can have. Files say whatever they say, and what cannot have been measured is not shown.
 
+use super::networks::NetworkMetric;
 use super::summary::PictureResult;
 use crate::pipeline::StageTime;
 use std::fmt;
@@ -19,6 +20,10 @@ pub enum Range {
     Correlation,
     /// 0 to 1.
     Share,
+    /// 0 to 100.
+    Percent,
+    /// What a network says.
+    Score,
 }
 
 impl Range {
@@ -31,6 +36,9 @@ impl Range {
             // Rounding may carry a cosine past 1.
             Self::Correlation => value.abs() <= 1.0 + 1e-6,
             Self::Share => (0.0..=1.0).contains(&value),
+            // Rounding may carry a cosine past 1 here too.
+            Self::Percent => (0.0..=100.0 + 1e-4).contains(&value),
+            Self::Score => value.abs() <= 1e6,
         }
     }
 }
@@ -45,6 +53,8 @@ impl fmt::Display for Range {
             Self::Steps => "a number of 0 to 1e6 steps",
             Self::Correlation => "between -1 and 1",
             Self::Share => "between 0 and 1",
+            Self::Percent => "between 0 and 100",
+            Self::Score => "between -1e6 and 1e6",
         })
     }
 }
@@ -74,10 +84,15 @@ pub fn of_picture(place: &str, picture: &PictureResult) -> Vec<Number> {
         ("latent_l2", *latent_l2, Range::Distance),
         ("trajectory_cosine", *trajectory_cosine, Range::Correlation),
     ];
-    known
-        .into_iter()
-        .filter_map(|(name, value, range)| Some((format!("{place}{name}"), value?, range)))
-        .collect()
+    let known =
+        known.into_iter().filter_map(|(name, value, range)| Some((format!("{place}{name}"), value?, range)));
+    let scores = picture.scores.iter().map(|(metric, value)| of_score(place, *metric, *value));
+    known.chain(scores).collect()
+}
+
+/// What a network says of a picture.
+pub fn of_score(place: &str, metric: NetworkMetric, value: f64) -> Number {
+    (format!("{place}{}", metric.title()), value, metric.range())
 }
 
 /// Those of stages, which are called `name`.

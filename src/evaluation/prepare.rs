@@ -1,6 +1,7 @@
 //! What an evaluation is asked for, and what is going to be measured: found out, and tried, before any picture is drawn.
 
 use super::journal::Earlier;
+use super::networks::{MetricNetwork, NetworkMetric};
 use super::plan::{Plan, PlannedRow, name_of};
 use super::prompts::PromptSet;
 use super::summary::{Prompt, RowKind};
@@ -28,6 +29,8 @@ pub struct EvaluationOptions {
     /// Numbers of steps with which to measure the base too. If none are given, one is chosen for each config: the number that takes
     /// the same median time.
     pub fewer_steps: Option<Vec<usize>>,
+    /// The ONNX files of metrics that are networks.
+    pub networks: BTreeMap<NetworkMetric, PathBuf>,
     /// Where pictures, latents, the journal and `evaluation.json` go.
     pub folder: PathBuf,
     /// Go on with the evaluation that is there.
@@ -46,6 +49,7 @@ pub struct Way {
 pub struct Prepared {
     pub plan: Plan,
     pub ways: Vec<Way>,
+    pub networks: Vec<MetricNetwork>,
     /// The lossy passes that even the base has, as the model was compiled with them.
     pub compiled_with: Option<String>,
 }
@@ -108,7 +112,11 @@ pub fn prepared(options: &EvaluationOptions, earlier: &Earlier) -> Result<Prepar
         fewer_steps: options.fewer_steps.clone(),
         prompts: options.prompts.prompts.clone(),
     };
-    Ok(Prepared { plan, ways, compiled_with: base.compiled_lossy_passes()? })
+    let network = |(metric, path): (&NetworkMetric, &PathBuf)| {
+        MetricNetwork::open(*metric, path, [height, width], base.device())
+    };
+    let networks = options.networks.iter().map(network).collect::<Result<_, _>>()?;
+    Ok(Prepared { plan, ways, networks, compiled_with: base.compiled_lossy_passes()? })
 }
 
 /// The request of the picture for the prompt with this number.

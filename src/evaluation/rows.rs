@@ -2,9 +2,11 @@
 
 use super::emoji::Shown;
 use super::journal::{Drawn, Journal, Timing};
+use super::networks::NetworkMetric;
 use super::summary::{Adherence, PictureResult, Quality, Row, RowKind, Spread};
 use crate::pipeline::StageTime;
 use crate::statistics::{median, p95};
+use std::collections::BTreeMap;
 
 /// The stage in which steps run.
 const DENOISE: &str = "denoise";
@@ -20,7 +22,13 @@ pub fn row(journal: &Journal, name: &str, kind: RowKind, steps: usize, pictures:
     let warm = warm_timings(journal, name, pictures);
     let seconds = || warm.iter().map(|timing| timing.seconds);
     let computed = drawn.iter().map(|drawn| drawn.result.computed_steps).sum::<usize>();
-    let results: Vec<PictureResult> = drawn.iter().map(|drawn| drawn.result.clone()).collect();
+    let judged = |index| {
+        let score = |metric| Some((metric, journal.score(name, index, metric)?));
+        NetworkMetric::ALL.into_iter().filter_map(score).collect()
+    };
+    let result =
+        |(index, drawn): (usize, &&Drawn)| PictureResult { scores: judged(index), ..drawn.result.clone() };
+    let results: Vec<PictureResult> = drawn.iter().enumerate().map(result).collect();
     let mut warnings: Vec<String> = Vec::new();
     for warning in drawn.iter().flat_map(|drawn| &drawn.warnings) {
         if !warnings.contains(warning) {
@@ -43,6 +51,7 @@ pub fn row(journal: &Journal, name: &str, kind: RowKind, steps: usize, pictures:
         graph: facts.graph.clone(),
         quality: quality(&results),
         adherence: adherence(drawn.iter().map(|drawn| drawn.shown)),
+        scores: scores(&results),
         pictures: results,
         warnings,
     }
@@ -76,6 +85,18 @@ fn quality(pictures: &[PictureResult]) -> Option<Quality> {
         latent_l2: spread(|picture| picture.latent_l2, f64::max)?,
         trajectory_cosine: spread(|picture| picture.trajectory_cosine, f64::min),
     })
+}
+
+/// What each network says that has judged all of the pictures.
+fn scores(pictures: &[PictureResult]) -> BTreeMap<NetworkMetric, Spread> {
+    let of = |metric: NetworkMetric| {
+        let values: Option<Vec<f64>> =
+            pictures.iter().map(|picture| picture.scores.get(&metric).copied()).collect();
+        let values = values?;
+        let worst = values.iter().copied().reduce(metric.worse())?;
+        Some((metric, Spread { median: median(values), worst }))
+    };
+    NetworkMetric::ALL.into_iter().filter_map(of).collect()
 }
 
 /// The shares of pictures that show what is asked for; none if that is not known of one.
@@ -113,6 +134,7 @@ mod tests {
             graph: Vec::new(),
             quality: None,
             adherence: None,
+            scores: BTreeMap::new(),
             pictures: Vec::new(),
             warnings: Vec::new(),
         }
@@ -137,6 +159,7 @@ mod tests {
             ssim: Some(0.5),
             latent_l2: Some(latent_l2),
             trajectory_cosine,
+            scores: BTreeMap::from([(NetworkMetric::Lpips, latent_l2), (NetworkMetric::Arniqa, psnr)]),
         }
     }
 
@@ -146,6 +169,12 @@ mod tests {
         assert_eq!(found.psnr, Spread { median: 25.0, worst: 20.0 });
         assert_eq!(found.latent_l2, Spread { median: 0.2, worst: 0.3 });
         assert_eq!(found.trajectory_cosine.unwrap().worst, 0.8);
+        let judged = [picture(30.0, 0.1, None), picture(20.0, 0.3, None)];
+        let worst = scores(&judged).into_values().map(|spread| spread.worst).collect::<Vec<_>>();
+        assert_eq!(worst, [0.3, 20.0]);
+        // One that was not judged leaves nothing to say of the row.
+        let unjudged = PictureResult { scores: BTreeMap::new(), ..picture(30.0, 0.1, None) };
+        assert!(scores(&[picture(30.0, 0.1, None), unjudged]).is_empty());
         assert!(quality(&[picture(30.0, 0.1, None)]).unwrap().trajectory_cosine.is_none());
         let shown = |subject| Some(Shown { background: true, subject, size: false });
         let of = adherence([shown(true), shown(false)].into_iter()).unwrap();

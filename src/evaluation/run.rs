@@ -3,9 +3,12 @@
 use super::compare::{compare, keep_latents};
 use super::emoji::Emoji;
 use super::journal::{Drawn, Earlier, Entry, Journal, RowFacts};
+use super::networks::MetricNetwork;
 use super::plan::Plan;
 use super::prepare::{BASE, EvaluationOptions, Prepared, Way, prepared, request_of};
+use super::progress::Progressed;
 use super::rows::{row, steps_in_the_time_of, warm_timings};
+use super::scores::{judge, note};
 use super::session::{Outcome, Session};
 use super::summary::{Evaluation, PassSummary, PictureResult, Row, RowKind};
 use crate::Error;
@@ -14,21 +17,11 @@ use crate::files::OutputFile;
 use crate::pipeline::ImageFormat;
 use reflux_ir::files::NewFolder;
 use reflux_ir::pass::{PassReport, Recipe};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The file of what was found.
 const EVALUATION: &str = "evaluation.json";
-
-/// What happens during an evaluation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progressed<'a> {
-    /// As far as it is known now, so many steps are left in all.
-    Left(usize),
-    /// A picture of a row is begun, counted from 0.
-    Picture { row: &'a str, picture: usize, pictures: usize },
-    /// A step is done.
-    Step,
-}
 
 /// Evaluates, or goes on with it.
 ///
@@ -46,10 +39,11 @@ pub fn evaluate(
     }
     let earlier = Earlier::read(&options.folder, options.resume)?;
     refuse_unwritable(&options.folder)?;
-    let Prepared { plan, ways, compiled_with } = prepared(options, &earlier)?;
+    let Prepared { plan, ways, networks, compiled_with } = prepared(options, &earlier)?;
     earlier.check(&options.folder, &plan)?;
-    let journal = Journal::begin(&options.folder, &plan, earlier)?;
-    let mut run = Run { options, journal, compiled_with, emoji: None, drawn: 0 };
+    let mut journal = Journal::begin(&options.folder, &plan, earlier)?;
+    note(&networks, &mut journal)?;
+    let mut run = Run { options, journal, networks, compiled_with, emoji: None, drawn: 0 };
     match run.all(&plan, ways, observe) {
         Err(error) if run.drawn > 0 => Err(Error::Unfinished { done: run.drawn, error: Box::new(error) }),
         outcome => outcome,
@@ -71,6 +65,7 @@ fn refuse_unwritable(folder: &Path) -> Result<(), Error> {
 struct Run<'o> {
     options: &'o EvaluationOptions,
     journal: Journal,
+    networks: Vec<MetricNetwork>,
     /// The lossy passes that even the base has.
     compiled_with: Option<String>,
     /// What pictures of the bundled model are compared with, once one is.
@@ -97,8 +92,8 @@ impl Run<'_> {
         let known = plan.fewer_steps.as_deref().or(self.journal.fewer_steps()).unwrap_or_default();
         ways.extend(known.iter().map(|steps| fewer(*steps)));
         self.measure(&ways, observe)?;
-        let mut rows = self.rows(&ways, pictures);
         if chooses {
+            let rows = self.rows(&ways, pictures);
             let steps = rows[1..].iter().filter_map(|config| steps_in_the_time_of(config, &rows[0]));
             let mut chosen: Vec<usize> = steps.collect();
             chosen.sort_unstable_by(|a, b| b.cmp(a));
@@ -106,8 +101,10 @@ impl Run<'_> {
             self.journal.add(Entry::FewerSteps(chosen.clone()))?;
             let more: Vec<Way> = chosen.into_iter().map(fewer).collect();
             self.measure(&more, observe)?;
-            rows.extend(self.rows(&more, pictures));
+            ways.extend(more);
         }
+        judge(&mut self.networks, &mut self.journal, &ways, &plan.prompts, observe)?;
+        let mut rows = self.rows(&ways, pictures);
         if let Some(passes) = &self.compiled_with {
             // In the folder it stays the base, by which files and the journal find it.
             rows[0].name = format!("{BASE} (compiled: {passes})");
@@ -125,6 +122,7 @@ impl Run<'_> {
             steps: plan.steps,
             guidance: plan.guidance,
             prompts: plan.prompts.clone(),
+            networks: self.journal.networks().clone(),
             rows,
         };
         let json = serde_json::to_string_pretty(&evaluation).expect("an evaluation is plain data");
@@ -219,6 +217,7 @@ impl Run<'_> {
             ssim: None,
             latent_l2: None,
             trajectory_cosine: None,
+            scores: BTreeMap::new(),
         };
         let latents_sha256 = match way.kind {
             RowKind::Base => {

@@ -1,8 +1,10 @@
 //! What an evaluation has found, as it is written to `evaluation.json` in its folder.
 
+use super::networks::NetworkMetric;
 use crate::pipeline::StageTime;
 use reflux_ir::DType;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Some ways to run a model, each over the same prompts and seeds.
@@ -20,6 +22,9 @@ pub struct Evaluation {
     pub steps: usize,
     pub guidance: Option<f32>,
     pub prompts: Vec<Prompt>,
+    /// The networks that have judged the pictures, with the digests of their files in hexadecimal.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub networks: BTreeMap<NetworkMetric, String>,
     /// The base, which comes first, then what was asked for, then the base with fewer steps.
     pub rows: Vec<Row>,
 }
@@ -60,6 +65,9 @@ pub struct Row {
     pub quality: Option<Quality>,
     /// How many pictures show what their prompts ask for, if that can be told.
     pub adherence: Option<Adherence>,
+    /// What networks say of the pictures.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scores: BTreeMap<NetworkMetric, Spread>,
     /// In the order of the prompts.
     pub pictures: Vec<PictureResult>,
     pub warnings: Vec<String>,
@@ -131,4 +139,7 @@ pub struct PictureResult {
     pub ssim: Option<f64>,
     pub latent_l2: Option<f64>,
     pub trajectory_cosine: Option<f64>,
+    /// What networks say of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scores: BTreeMap<NetworkMetric, f64>,
 }

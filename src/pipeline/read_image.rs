@@ -1,5 +1,6 @@
 //! Reading of pictures from files.
 
+use super::filter::Filter;
 use super::image::Image;
 use super::resample::{Pixels, resize};
 use super::source::{Source, digest};
@@ -35,8 +36,13 @@ impl Image {
 
     /// The picture at another size, `[height, width]`, by Pillow's Lanczos filter.
     pub fn resized(&self, size: [usize; 2]) -> Self {
+        self.resized_by(Filter::Lanczos, size)
+    }
+
+    /// The picture at another size, `[height, width]`, by this filter of Pillow.
+    pub(crate) fn resized_by(&self, filter: Filter, size: [usize; 2]) -> Self {
         let pixels = Pixels { size: [self.height(), self.width()], bytes: self.pixels().to_vec() };
-        let Pixels { size: [height, width], bytes } = resize(pixels, size);
+        let Pixels { size: [height, width], bytes } = resize(pixels, size, filter);
         Self::from_pixels(width, height, bytes)
     }
 }

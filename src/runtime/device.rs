@@ -91,6 +91,11 @@ impl Device {
         self.facts().proofs
     }
 
+    /// How far its results in f32 may be from those of the processor, as relative L2 distances.
+    pub fn f32_tolerance(self) -> f64 {
+        self.facts().f32_tolerance
+    }
+
     /// The reference for results that involve codes, to check kernels.
     pub fn oracle_of_codes(self) -> Oracle {
         self.facts().oracle_of_codes

@@ -1,10 +1,11 @@
 //! `reflux eval`: what an evaluation finds, what it leaves behind, and going on where it stopped.
 
 use super::{files, reflux, refusals, succeed, text};
+use crate::common::fixtures::repo;
 use crate::common::passes::without_lists;
-use reflux::evaluation::{Evaluation, PictureResult, Row, RowKind};
+use reflux::evaluation::{Evaluation, NetworkMetric, PictureResult, Row, RowKind};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 /// Three prompts at a size at which pictures take no time, of which one has its own seed.
 const LIST: &str =
@@ -286,4 +287,62 @@ fn evaluations_that_make_no_sense_are_refused() {
     ];
     let cases: Vec<&[&str]> = cases.iter().map(Vec::as_slice).collect();
     snapshot!("cli__refused_evaluations", without_lists(&refusals(root, &cases)));
+}
+
+/// Networks judge pictures, later too, and a network's file is part of what an evaluation is.
+#[test]
+fn networks_judge_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let fixtures = repo("tests/fixtures/metrics");
+    for name in ["lpips", "arniqa", "arniqa_of_two", "image_reward"] {
+        std::fs::copy(fixtures.join(name).join("model.onnx"), root.join(format!("{name}.onnx"))).unwrap();
+    }
+    for name in ["tokenizer.json", "tokenizer_config.json"] {
+        std::fs::copy(fixtures.join("image_reward").join(name), root.join(name)).unwrap();
+    }
+    std::fs::write(root.join("list.txt"), "a red owl\na blue apple\n").unwrap();
+    let eval = |more: &[&str]| {
+        let drawn =
+            ["eval", "-o", "run", "--prompts", "list.txt", "--steps", "2", "--width", "48", "--height", "32"];
+        let rows = ["--plain-steps", "1", "--device", "cpu"];
+        reflux(root, &[&drawn[..], &rows, more].concat())
+    };
+    let found = |output: Output| -> Evaluation {
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let first = found(eval(&["--json", "--lpips", "lpips.onnx", "--image-reward", "image_reward.onnx"]));
+    let metrics = |row: &Row| row.scores.keys().copied().collect::<Vec<_>>();
+    let [base, fewer] = &first.rows[..] else { panic!("{first:?}") };
+    // The base has nothing that it could be compared with.
+    assert_eq!(metrics(base), [NetworkMetric::ImageReward]);
+    assert_eq!(metrics(fewer), [NetworkMetric::Lpips, NetworkMetric::ImageReward]);
+    let lpips = fewer.scores[&NetworkMetric::Lpips];
+    assert!(lpips.median > 0.0 && lpips.worst >= lpips.median && lpips.worst < 1.0, "{lpips:?}");
+    // Pictures and what was said of them stay, and another network can be asked.
+    let more = found(eval(&["--json", "--resume", "--arniqa", "arniqa.onnx"]));
+    assert_eq!(metrics(&more.rows[0]), [NetworkMetric::Arniqa, NetworkMetric::ImageReward]);
+    assert_eq!(more.rows[1].scores[&NetworkMetric::Lpips], lpips);
+    assert_eq!(more.networks.len(), 3);
+    let table = text(&eval(&["--resume"]).stdout);
+    let heading = table.lines().nth(1).unwrap();
+    assert!(heading.contains("latents  LPIPS  ARNIQA  ImageReward  adherence"), "{table}");
+    let other = eval(&["--resume", "--arniqa", "arniqa_of_two.onnx"]);
+    assert_eq!(other.status.code(), Some(1));
+    assert!(text(&other.stderr).contains("another file has judged"), "{}", text(&other.stderr));
+    std::fs::remove_file(root.join("tokenizer.json")).unwrap();
+    let cases: [&[&str]; 5] = [
+        &["--lpips", "arniqa.onnx"],
+        &["--arniqa", "list.txt"],
+        &["--clip-score", "lpips.onnx"],
+        &["--image-reward", "image_reward.onnx"],
+        &["--lpips", "missing.onnx"],
+    ];
+    let drawn =
+        ["eval", "-o", "other", "--prompts", "list.txt", "--steps", "1", "--width", "48", "--height", "32"];
+    let cases: Vec<Vec<&str>> = cases.iter().map(|case| [&drawn[..], case].concat()).collect();
+    let cases: Vec<&[&str]> = cases.iter().map(Vec::as_slice).collect();
+    snapshot!("cli__refused_networks", refusals(root, &cases));
+    assert!(!root.join("other").exists(), "nothing was drawn");
 }

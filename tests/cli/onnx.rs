@@ -62,11 +62,12 @@ fn what_does_not_fit_is_refused() {
     copy_networks(root);
     std::fs::write(root.join("text.onnx"), "program p {}").unwrap();
     std::fs::create_dir(root.join("folder.onnx")).unwrap();
-    let cases: [&[&str]; 15] = [
+    let cases: [&[&str]; 16] = [
         &["ir", "conv_net.onnx"],
         &["ir", "conv_net.onnx", "--dim", "size=2"],
         &["ir", "conv_net.onnx", "--dim", "batch=0"],
         &["ir", "conv_net.onnx", "--dim", "batch"],
+        &["ir", "conv_net.onnx", "--dim", "batch=1", "--dim", "batch=2"],
         &["ir", "conv_net.onnx", "--dim", "batch=1", "--rate", "z=prompt"],
         &["ir", "conv_net.onnx", "--dim", "batch=1", "--rate", "x=never"],
         &["ir", "conv_net.onnx", "--width", "64"],
@@ -80,4 +81,31 @@ fn what_does_not_fit_is_refused() {
         &["generate", "an owl", "--model", "flux_block.onnx"],
     ];
     snapshot!("cli__onnx_refused", refusals(root, &cases));
+}
+
+/// Speed is measured as a model's is, without what only models have.
+#[test]
+fn networks_are_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    copy_networks(root);
+    let bench =
+        ["bench", "conv_net.onnx", "--dim", "batch=2", "--device", "cpu", "--runs", "1", "--warmup", "0"];
+    let table = text(&succeed(root, &bench).stdout);
+    assert!(table.starts_with("conv_net.onnx: f32 on "), "{table}");
+    assert!(table.contains("raise") && table.contains("\nrun ") && !table.contains("denoising"), "{table}");
+    let json = succeed(root, &[&bench[..], &["--json", "--random-weights", "--profile"]].concat()).stdout;
+    let report: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!((&report["model"], &report["width"]), (&"conv_net.onnx".into(), &serde_json::Value::Null));
+    assert!(report["variants"][0]["median_ms"].as_f64().unwrap() > 0.0, "{report}");
+    std::fs::write(root.join("program.ir"), "program p {}").unwrap();
+    let cases: [&[&str]; 6] = [
+        &["bench", "conv_net.onnx"],
+        &["bench", "conv_net.onnx", "--dim", "batch=2", "--width", "64"],
+        &["bench", "conv_net.onnx", "--image"],
+        &["bench", "conv_net.onnx", "--dim", "batch=2", "--t5", "a.safetensors"],
+        &["bench", "conv_net.onnx", "--dim", "batch=2", "--lora", "a.safetensors"],
+        &["bench", "program.ir"],
+    ];
+    snapshot!("cli__refused_measurements_of_networks", refusals(root, &cases));
 }

@@ -3,7 +3,7 @@
 use image::{Rgb, RgbImage};
 use reflux::StageTime;
 use reflux::evaluation::{
-    Adherence, Evaluation, PassSummary, PictureResult, Prompt, Quality, Row, RowKind, Spread,
+    Adherence, Evaluation, NetworkMetric, PassSummary, PictureResult, Prompt, Quality, Row, RowKind, Spread,
 };
 use reflux::ir::DType;
 use sha2::{Digest, Sha256};
@@ -75,6 +75,9 @@ pub const LARGE: [Sketch; 14] = [
     ("8 steps", RowKind::FewerSteps, "fuse", 8, 8.0, 0.396, 21.4, 32_300_000),
 ];
 
+/// Networks that have judged the pictures.
+const NETWORKS: [NetworkMetric; 2] = [NetworkMetric::Lpips, NetworkMetric::ClipScore];
+
 /// Prompts of pictures that can be drawn here: a disc on a ground.
 pub const PROMPTS: [&str; 4] = [
     "a red apple on a blue background",
@@ -104,6 +107,7 @@ pub fn write(folder: &Path, sketches: &[Sketch], prompts: &[&str], side: u32) ->
             .zip(100..)
             .map(|(prompt, seed)| Prompt { prompt: (*prompt).into(), seed })
             .collect(),
+        networks: NETWORKS.map(|metric| (metric, "0".repeat(64))).into(),
         rows: rows.collect(),
     };
     save(folder, &evaluation);
@@ -161,6 +165,14 @@ fn row(sketch: &Sketch, pictures: Vec<PictureResult>) -> Row {
                 .then(|| spread(1.0 - error / 10.0, 1.0 - error / 5.0)),
         }),
         adherence: Some(Adherence { background: 1.0, subject: 1.0 - error, size: 0.875 }),
+        scores: NETWORKS
+            .into_iter()
+            .filter(|metric| kind != RowKind::Base || !metric.compares())
+            .map(|metric| match metric {
+                NetworkMetric::Lpips => (metric, spread(error, 2.0 * error)),
+                _ => (metric, spread(31.0 - error, 28.0)),
+            })
+            .collect(),
         pictures,
         warnings: Vec::new(),
     }
@@ -199,6 +211,7 @@ fn picture(folder: &Path, at: usize, sketch: &Sketch, prompt: usize, side: u32) 
         ssim: (!is_base).then_some(0.9),
         latent_l2: (!is_base).then_some(0.1),
         trajectory_cosine: None,
+        scores: Default::default(),
     }
 }
 

@@ -99,6 +99,8 @@ def cases():
     }.items():
         weight = f32(6, 4 // attributes.get("group", 1), 3, 3)
         yield f"Conv_{name}", "Conv", [image], [weight, f32(6)], attributes, {}
+    yield "Conv_patches", "Conv", [f32(2, 3, 8, 12)], [f32(5, 3, 4, 4), f32(5)], {"strides": [4, 4]}, {}
+    yield "Conv_patches_not_all", "Conv", [f32(2, 3, 9, 12)], [f32(5, 3, 4, 4)], {"strides": [4, 4]}, {}
     yield "Conv_line", "Conv", [f32(2, 4, 11)], [f32(5, 4, 3)], {"pads": [1, 1], "strides": [2]}, {}
     yield "MaxPool", "MaxPool", [image], [], {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}, {}
     yield "AveragePool_padded", "AveragePool", [image], [], {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 0, 1, 1]}, {}
@@ -131,6 +133,16 @@ def cases():
     yield "Gather_many", "Gather", [x], [random.integers(0, 8, (3, 4))], {"axis": 2}, {}
     yield "Gather_given", "Gather", [x, random.integers(0, 3, (2, 2))], [], {"axis": 1}, {}
     yield "Embedding", "Gather", [random.integers(0, 9, (2, 5))], [f32(9, 4)], {}, {"swap": True}
+    yield "GatherND", "GatherND", [x], [np.array([[0, 1], [1, 2], [1, -1]])], {}, {}
+    yield "GatherND_all", "GatherND", [f32(2, 5)], [np.stack(np.mgrid[0:2, 0:5], -1)], {}, {}
+    yield "GatherND_batch", "GatherND", [f32(2, 3, 4)], [np.array([[[1]], [[2]]])], {"batch_dims": 1}, {}
+    yield "GatherND_given", "GatherND", [f32(2, 9, 4), np.array([[0, 8], [1, 3], [0, 0]])], [], {}, {}
+    yield "GatherND_given_one", "GatherND", [f32(1, 9, 4), np.array([[0, 8], [0, 3]])], [], {}, {}
+    outside = {"exclude_outside": 1}
+    for mode, extra in {"linear": {}, "cubic": {"cubic_coeff_a": -0.5}, "cubic_inside": outside}.items():
+        for name, size in {"half": [1, 2, 4, 3], "odd": [1, 2, 5, 9]}.items():
+            attributes = {"mode": mode.split("_")[0], "antialias": 1, **extra}
+            yield f"Resize_antialias_{mode}_{name}", "Resize", [f32(1, 2, 8, 7)], ["", "", np.array(size)], attributes, {}
     for mode, extra in {
         "nearest": {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}, "linear": {}, "cubic": {},
         "linear_corners": {"coordinate_transformation_mode": "align_corners"}, "nearest_half": {},

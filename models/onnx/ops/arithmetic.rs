@@ -61,6 +61,9 @@ fn pairwise<'g>(
 /// Integers up to this are numbers in f64.
 const MOST_EXACT: f64 = (1u64 << 53) as f64;
 
+/// From here on, integers are taken for the ends of their type, where casts of infinity are, and stay there.
+const ENDS: f64 = i64::MAX as f64 - MOST_EXACT;
+
 /// `f` of all pairs of numbers of two values, which broadcast, rounded to `element`.
 pub fn combined(
     at: &At,
@@ -73,7 +76,8 @@ pub fn combined(
     at.check_size(&shape)?;
     let number = |index: Vec<usize>| f(a.broadcast_at(&index), b.broadcast_at(&index));
     let numbers: Vec<f64> = indices(&shape).map(number).collect();
-    if !element.is_float() && numbers.iter().any(|number| number.abs() > MOST_EXACT) {
+    let is_inexact = |number: &f64| number.abs() > MOST_EXACT && number.abs() < ENDS;
+    if !element.is_float() && numbers.iter().any(is_inexact) {
         refuse!("it makes an integer beyond 2⁵³ of known ones");
     }
     let numbers = numbers.into_iter().map(|number| element.round(number)).collect();

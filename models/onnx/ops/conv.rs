@@ -2,11 +2,12 @@
 
 use super::Group;
 use super::known_only::sizes;
-use super::layout::padded;
+use super::layout::{padded, permuted};
 use crate::onnx::error::{Refusal, refuse};
 use crate::onnx::lowering::{At, Value};
+use crate::onnx::tensor::Tensor;
 use reflux_ir::ValueId;
-use reflux_ir::op::Conv2d;
+use reflux_ir::op::{Conv2d, Linear};
 
 pub const OPS: Group = &[("Conv", conv)];
 
@@ -71,8 +72,8 @@ impl Window {
 }
 
 fn conv<'g>(at: &mut At<'_, 'g>) -> Result<Vec<Value<'g>>, Refusal> {
-    let (x, weight) = (at.input(0)?, at.input(1)?);
-    let (shape, kernel) = (at.shape(&x), at.shape(&weight));
+    let (x, given_weight) = (at.input(0)?, at.input(1)?);
+    let (shape, kernel) = (at.shape(&x), at.shape(&given_weight));
     if at
         .int_list("kernel_shape")
         .is_some_and(|said| !said.iter().map(|&extent| extent as usize).eq(kernel.iter().skip(2).copied()))
@@ -80,6 +81,12 @@ fn conv<'g>(at: &mut At<'_, 'g>) -> Result<Vec<Value<'g>>, Refusal> {
         refuse!("its kernel_shape is not the shape of its weight, {kernel:?}");
     }
     let groups = sizes(&[at.int("group", 1)])?[0];
+    if let (Some(side), 1, Value::Tensor(name, tensor)) =
+        (side_of_patches(at, &shape, &kernel)?, groups, &given_weight)
+    {
+        let value = of_patches(at, side, name, tensor)?;
+        return at.one(value, at.element(&x));
+    }
     let mut value = at.computed(0)?;
     let mut weight = at.computed(1)?;
     // Over one axis, it is a convolution of pictures of one row.
@@ -106,4 +113,37 @@ fn conv<'g>(at: &mut At<'_, 'g>) -> Result<Vec<Value<'g>>, Refusal> {
         value = at.reshaped(value, &[shape[0], shape[1], shape[3]])?;
     }
     at.one(value, at.element(&x))
+}
+
+/// The side of a kernel of `kernel` if those over a picture of `shape` lie side by side and leave nothing out.
+fn side_of_patches(at: &At, shape: &[usize], kernel: &[usize]) -> Result<Option<usize>, Refusal> {
+    let (&[_, _, height, width], &[_, _, rows, columns]) = (shape, kernel) else { return Ok(None) };
+    let window = Window::of(at, [height, width], [rows, columns])?;
+    let side = window.stride;
+    let are_apart = window.even_padding() == Some(0) && [rows, columns, window.dilation] == [side, side, 1];
+    let are_all = side > 1 && height.is_multiple_of(side) && width.is_multiple_of(side);
+    Ok((are_apart && are_all).then_some(side))
+}
+
+/// The convolution whose kernels lie side by side: a linear of patches, as vision transformers begin with.
+fn of_patches<'g>(
+    at: &mut At<'_, 'g>,
+    side: usize,
+    name: &'g str,
+    weight: &Tensor,
+) -> Result<ValueId, Refusal> {
+    let x = at.computed(0)?;
+    let &[batch, channels, height, width] = at.fact(x).shape.first_chunk::<4>().expect("it is a picture");
+    let (rows, columns, out) = (height / side, width / side, weight.shape[0]);
+    let patches = at.reshaped(x, &[batch, channels, rows, side, columns, side])?;
+    let patches = permuted(at, patches, &[0, 2, 4, 1, 3, 5])?;
+    let patches = at.reshaped(patches, &[batch, rows * columns, channels * side * side])?;
+    let matrix = Tensor { shape: vec![out, channels * side * side], ..weight.clone() };
+    let mut operands = vec![patches, at.weight(name, &matrix, false)?];
+    if at.optional(2).is_some() {
+        operands.push(at.computed(2)?);
+    }
+    let tokens = at.add(Linear {}, &operands)?;
+    let turned = permuted(at, tokens, &[0, 2, 1])?;
+    at.reshaped(turned, &[batch, out, rows, columns])
 }

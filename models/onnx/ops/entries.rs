@@ -21,13 +21,16 @@ const MOST_SLICES: usize = 8;
 
 /// The entries at `places` along an axis.
 pub fn taken(at: &mut At, x: ValueId, along: usize, places: &[usize]) -> Result<ValueId, Refusal> {
+    // Neighbours in their order are one part.
+    if let Some(&first) = places.first()
+        && places.iter().enumerate().all(|(index, &place)| place == first + index)
+    {
+        return part(at, x, along, first, first + places.len());
+    }
     if places.len() <= MOST_SLICES {
         let slices: Result<Vec<_>, _> =
             places.iter().map(|&place| part(at, x, along, place, place + 1)).collect();
-        return match &slices?[..] {
-            [slice] => Ok(*slice),
-            slices => at.add(Concat { axis: along as i64 }, slices),
-        };
+        return at.add(Concat { axis: along as i64 }, &slices?);
     }
     let numbers = places.iter().map(|&place| place as f64).collect();
     let ids = Known { element: Element::I32, shape: vec![places.len()], numbers };

@@ -21,6 +21,11 @@ fn epsilon(at: &At) -> Real {
     Real::from(text.parse::<f64>().expect("Rust reads the numbers that it writes"))
 }
 
+/// Whether `value` is known to be this number everywhere.
+fn is_all<'g>(at: &At<'_, 'g>, value: &Value<'g>, number: f64) -> bool {
+    at.number(value).is_some_and(|known| known.numbers.iter().all(|own| *own == number))
+}
+
 fn layer_norm<'g>(at: &mut At<'_, 'g>) -> Result<Vec<Value<'g>>, Refusal> {
     let x = at.input(0)?;
     let (shape, element, eps) = (at.shape(&x), at.element(&x), epsilon(at));
@@ -31,10 +36,8 @@ fn layer_norm<'g>(at: &mut At<'_, 'g>) -> Result<Vec<Value<'g>>, Refusal> {
     let value = at.computed(0)?;
     let value = at.reshaped(value, &rows)?;
     let scale = at.input(1)?;
-    let is_one = |known: &Known| known.numbers.iter().all(|&number| number == 1.0);
-    let has_no_scale = at.number(&scale).is_some_and(|known| is_one(&known));
     let value = match at.optional(2) {
-        None if has_no_scale => at.add(LayerNorm { eps }, &[value])?,
+        None if is_all(at, &scale, 1.0) => at.add(LayerNorm { eps }, &[value])?,
         bias => {
             let bias = match bias {
                 Some(bias) => at.computed_of(&bias)?,
@@ -51,7 +54,16 @@ fn layer_norm<'g>(at: &mut At<'_, 'g>) -> Result<Vec<Value<'g>>, Refusal> {
 
 fn instance_norm<'g>(at: &mut At<'_, 'g>) -> Result<Vec<Value<'g>>, Refusal> {
     let x = at.input(0)?;
-    let Some(&groups) = at.shape(&x).get(1) else { refuse!("its input has no channels") };
+    let shape = at.shape(&x);
+    let Some(&groups) = shape.get(1) else { refuse!("its input has no channels") };
+    let [scale, bias] = [at.input(1)?, at.input(2)?];
+    if is_all(at, &scale, 1.0) && is_all(at, &bias, 0.0) {
+        let value = at.computed(0)?;
+        let value = at.reshaped(value, &[shape[0], groups, shape[2..].iter().product()])?;
+        let value = at.add(LayerNorm { eps: epsilon(at) }, &[value])?;
+        let value = at.reshaped(value, &shape)?;
+        return at.one(value, at.element(&x));
+    }
     let operands = [at.computed(0)?, at.computed(1)?, at.computed(2)?];
     let value = at.add(GroupNorm { groups, eps: epsilon(at) }, &operands)?;
     at.one(value, at.element(&x))

@@ -99,6 +99,10 @@ struct Sampling<'g> {
     mode: &'g str,
     nearest: &'g str,
     cubic: f64,
+    /// Whether more old numbers are read where there are fewer new ones.
+    antialias: bool,
+    /// Whether what is outside of the old numbers counts for nothing. If not, the first and the last are there too.
+    exclude_outside: bool,
 }
 
 impl<'g> Sampling<'g> {
@@ -111,14 +115,15 @@ impl<'g> Sampling<'g> {
             mode: at.text("mode", "nearest"),
             nearest: at.text("nearest_mode", "round_prefer_floor"),
             cubic: at.float("cubic_coeff_a", -0.75).into(),
+            antialias: at.int("antialias", 0) != 0,
+            exclude_outside: at.int("exclude_outside", 0) != 0,
         };
         let is_known = matches!(sampling.mode, "nearest" | "linear" | "cubic")
             && matches!(
                 sampling.coordinates,
                 "half_pixel" | "pytorch_half_pixel" | "align_corners" | "asymmetric"
             );
-        let is_plain = at.int("antialias", 0) == 0 && at.int("exclude_outside", 0) == 0;
-        match is_known && is_plain {
+        match is_known {
             true => Ok(sampling),
             false => refuse!("its mode {} with {} is not lowered", sampling.mode, sampling.coordinates),
         }
@@ -140,18 +145,23 @@ impl<'g> Sampling<'g> {
     /// The weights of the old numbers in each new one, row by row.
     fn rows(&self) -> Vec<f64> {
         let mut rows = vec![0.0; self.new.saturating_mul(self.old)];
+        let inside = 0..self.old as i64;
         for (index, row) in rows.chunks_mut(self.old).enumerate() {
-            for (place, weight) in self.weights(self.place(index)) {
-                row[place.clamp(0, self.old as i64 - 1) as usize] += weight;
+            let mut weights = self.weights(self.place(index));
+            if self.exclude_outside && self.mode != "nearest" {
+                weights.retain(|(place, _)| inside.contains(place));
+            }
+            let sum: f64 = weights.iter().map(|(_, weight)| weight).sum();
+            for (place, weight) in weights {
+                row[place.clamp(0, inside.end - 1) as usize] += weight / sum;
             }
         }
         rows
     }
 
-    /// Old numbers and their weights in the one at `place`.
+    /// Old numbers and their weights in the one at `place`; some may be outside, where the nearest stands for them.
     fn weights(&self, place: f64) -> Vec<(i64, f64)> {
-        let (below, part) = (place.floor() as i64, place - place.floor());
-        match self.mode {
+        let reach = match self.mode {
             "nearest" => {
                 let nearest = match self.nearest {
                     "floor" => place.floor(),
@@ -159,21 +169,27 @@ impl<'g> Sampling<'g> {
                     "round_prefer_ceil" => (place + 0.5).floor(),
                     _ => (place - 0.5).ceil(),
                 };
-                vec![(nearest as i64, 1.0)]
+                return vec![(nearest as i64, 1.0)];
             }
-            "linear" => vec![(below, 1.0 - part), (below + 1, part)],
+            "linear" => 1.0,
+            _ => 2.0,
+        };
+        let stretch = if self.antialias { (1.0 / self.scale).max(1.0) } else { 1.0 };
+        let reach = reach * stretch;
+        let reached = (place - reach).floor() as i64..=(place + reach).ceil() as i64;
+        let weigh = |old: i64| (old, self.filter((old as f64 - place).abs() / stretch));
+        reached.map(weigh).filter(|(_, weight)| *weight != 0.0).collect()
+    }
+
+    /// The weight of an old number at this distance from a new one.
+    fn filter(&self, x: f64) -> f64 {
+        let a = self.cubic;
+        match self.mode {
+            "linear" => (1.0 - x).max(0.0),
             // R. Keys, Cubic convolution interpolation for digital image processing, 1981.
-            _ => {
-                let a = self.cubic;
-                let near = |x: f64| ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0;
-                let far = |x: f64| ((a * x - 5.0 * a) * x + 8.0 * a) * x - 4.0 * a;
-                vec![
-                    (below - 1, far(part + 1.0)),
-                    (below, near(part)),
-                    (below + 1, near(1.0 - part)),
-                    (below + 2, far(2.0 - part)),
-                ]
-            }
+            _ if x < 1.0 => ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0,
+            _ if x < 2.0 => ((a * x - 5.0 * a) * x + 8.0 * a) * x - 4.0 * a,
+            _ => 0.0,
         }
     }
 }

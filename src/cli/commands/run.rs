@@ -54,11 +54,6 @@ pub fn run(args: &Args) -> Result<(), Error> {
     }
     let random = args.random.map(SeedArg::number);
     let (program, own) = read(args)?;
-    if own.is_some() && Device::from(args.device) != Device::host() {
-        // Some of their ops, in layouts that FLUX.1 does not have, give other numbers on the CUDA engine.
-        let message = "ONNX files run on the processor in this version; add --device cpu";
-        return Err(Error::Usage(message.into()));
-    }
     check_memory(&program, args.device.into())?;
     let inputs = given_inputs(args, random, &program)?;
     let weights: Box<dyn WeightSource> = match (own, &args.weights, random) {

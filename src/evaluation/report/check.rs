@@ -68,6 +68,9 @@ fn numbers(row: &Row) -> Vec<Number> {
             spread("quality.trajectory_cosine", cosine, Correlation);
         }
     }
+    for (metric, score) in &row.scores {
+        spread(metric.title(), *score, metric.range());
+    }
     if let Some(Adherence { background, subject, size }) = row.adherence {
         let shares = [("background", background), ("subject", subject), ("size", size)];
         numbers.extend(shares.map(|(name, value)| (format!("adherence.{name}"), value, Share)));

@@ -5,7 +5,7 @@ use super::front;
 use super::headline::Headline;
 use super::run::Run;
 use crate::VERSION;
-use crate::evaluation::{Row, RowKind, Spread};
+use crate::evaluation::{NetworkMetric, Row, RowKind, Spread};
 use reflux_ir::DType;
 use serde::Serialize;
 use serde_json::Value;
@@ -59,6 +59,14 @@ pub struct Record<'r> {
     pub adherence_background: Option<f64>,
     pub adherence_subject: Option<f64>,
     pub adherence_size: Option<f64>,
+    pub lpips_median: Option<f64>,
+    pub lpips_worst: Option<f64>,
+    pub clip_score_median: Option<f64>,
+    pub clip_score_worst: Option<f64>,
+    pub arniqa_median: Option<f64>,
+    pub arniqa_worst: Option<f64>,
+    pub image_reward_median: Option<f64>,
+    pub image_reward_worst: Option<f64>,
     pub peak_bytes: Option<u64>,
     pub weight_bytes: u64,
     /// Whether no other row is as fast and as near to the base's pictures, and better in one of both.
@@ -82,6 +90,11 @@ fn record<'r>(row: &'r Row, base: &Row, on_front: bool) -> Record<'r> {
     let (latent_l2_median, latent_l2_worst) = both(quality.map(|quality| quality.latent_l2));
     let (trajectory_cosine_median, trajectory_cosine_worst) =
         both(quality.and_then(|quality| quality.trajectory_cosine));
+    let score = |metric: NetworkMetric| both(row.scores.get(&metric).copied());
+    let (lpips_median, lpips_worst) = score(NetworkMetric::Lpips);
+    let (clip_score_median, clip_score_worst) = score(NetworkMetric::ClipScore);
+    let (arniqa_median, arniqa_worst) = score(NetworkMetric::Arniqa);
+    let (image_reward_median, image_reward_worst) = score(NetworkMetric::ImageReward);
     let is_timed = base.median_seconds > 0.0 && row.median_seconds > 0.0;
     Record {
         name: &row.name,
@@ -104,6 +117,14 @@ fn record<'r>(row: &'r Row, base: &Row, on_front: bool) -> Record<'r> {
         adherence_background: row.adherence.map(|adherence| adherence.background),
         adherence_subject: row.adherence.map(|adherence| adherence.subject),
         adherence_size: row.adherence.map(|adherence| adherence.size),
+        lpips_median,
+        lpips_worst,
+        clip_score_median,
+        clip_score_worst,
+        arniqa_median,
+        arniqa_worst,
+        image_reward_median,
+        image_reward_worst,
         peak_bytes: row.peak_bytes,
         weight_bytes: row.weight_bytes,
         on_front,

@@ -5,7 +5,7 @@ use super::headline::Headline;
 use super::record::{Record, records};
 use super::run::Run;
 use super::units::{Unit, times};
-use crate::evaluation::RowKind;
+use crate::evaluation::{NetworkMetric, RowKind};
 use reflux_ir::pass::counted;
 use std::fmt::Write;
 
@@ -80,6 +80,18 @@ pub fn columns(records: &[Record]) -> Vec<Column> {
             "Pictures that show the background, the subject and the size that the prompt asks for; sorted by their mean",
             &adherence,
         ),
+    ];
+    let score = |metric: NetworkMetric| {
+        let median = |r: &Record| match metric {
+            NetworkMetric::Lpips => r.lpips_median,
+            NetworkMetric::ClipScore => r.clip_score_median,
+            NetworkMetric::Arniqa => r.arniqa_median,
+            NetworkMetric::ImageReward => r.image_reward_median,
+        };
+        column(metric.title().into(), metric.help(), &|r| Cell::new(median(r), fixed(metric.decimals())))
+    };
+    columns.extend(NetworkMetric::ALL.map(score));
+    columns.extend([
         column(format!("Memory, {}", memory.name), "Measured peak of device memory", &|r| {
             Cell::new(r.peak_bytes.map(|bytes| bytes as f64), |value| memory.number(value))
         }),
@@ -88,7 +100,7 @@ pub fn columns(records: &[Record]) -> Vec<Column> {
             "What the denoiser's weights take on disk once compiled",
             &|r| Cell::new(Some(r.weight_bytes as f64), |value| disk.number(value)),
         ),
-    ];
+    ]);
     // What nothing is known of needs no column, such as adherence for most models.
     columns.retain(|column| column.cells.iter().any(|cell| cell.value.is_some()));
     columns

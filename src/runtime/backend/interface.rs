@@ -60,6 +60,8 @@ pub(crate) struct BackendFacts {
     pub machines: &'static [&'static str],
     /// The forms and dtypes in which its kernels are checked.
     pub proofs: &'static [(Form, DType)],
+    /// How far results in f32 may be from those of the processor, as relative L2 distances: its products may round their factors.
+    pub f32_tolerance: f64,
     /// What the results of programs with codes are compared with.
     pub oracle_of_codes: Oracle,
 }

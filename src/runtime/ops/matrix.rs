@@ -1,9 +1,11 @@
 //! Contractions.
 
-use super::{extents, with_rank};
+use super::{extents, in_f32, with_rank};
 use crate::backend::BurnBackend;
+use crate::value::float_dtype;
 use burn::tensor::Shape;
 use burn::tensor::ops::{ConvOptions, FloatTensor};
+use reflux_ir::DType;
 use reflux_ir::op::Conv2d;
 
 /// See [`reflux_ir::op::Linear`].
@@ -44,5 +46,8 @@ pub fn conv2d<B: BurnBackend>(
     weight: FloatTensor<B>,
     bias: Option<FloatTensor<B>>,
 ) -> FloatTensor<B> {
-    B::conv2d(x, weight, bias, ConvOptions::new([op.stride; 2], [op.padding; 2], [op.dilation; 2], op.groups))
+    let options = ConvOptions::new([op.stride; 2], [op.padding; 2], [op.dilation; 2], op.groups);
+    // Some of burn's kernels sum in the dtype of what they read.
+    let wide = |x| B::float_cast(x, float_dtype(DType::F32));
+    in_f32::<B>(x, |x| B::conv2d(x, wide(weight), bias.map(wide), options))
 }

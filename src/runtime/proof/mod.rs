@@ -28,7 +28,7 @@ pub fn prove(device: Device, passes: &Pipeline, noise: Noise, seed: u64, observe
         for case in &file.cases {
             for &(form, dtype) in device.proofs() {
                 let run = run(case, form, dtype, device, passes, &drawn);
-                observe(Outcome::new(case, form, dtype, run.map_err(|error| error.to_string())));
+                observe(Outcome::new(case, device, (form, dtype), run.map_err(|error| error.to_string())));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The outcome of a case.
 
 use super::case::Case;
-use crate::Form;
+use crate::{Device, Form};
 use reflux_ir::DType;
 use serde::Serialize;
 
@@ -26,16 +26,15 @@ impl Outcome {
     /// The outcome of a case that ran, with its distance and a note, or that did not run.
     pub(super) fn new(
         case: &Case,
-        form: Form,
-        dtype: DType,
+        device: Device,
+        (form, dtype): (Form, DType),
         run: Result<(f64, Option<String>), String>,
     ) -> Self {
-        // In f32, the effect of summing in another order; in bf16, that of rounding; for codes, that of rounding to the next
-        // code, which in f8e4m3 is up to an eighth away.
+        // In bf16, the effect of rounding; for codes, that of rounding to the next code, which in f8e4m3 is up to an eighth away.
         let tolerance = match case.codes() {
             Some(DType::F8E4M3) => 3e-2,
             Some(DType::I8 | DType::U4 | DType::Block(_)) => 1e-2,
-            None if dtype == DType::F32 => 1e-5,
+            None if dtype == DType::F32 => device.f32_tolerance(),
             // In the program as written, every op rounds.
             None if form == Form::Written => 2e-2,
             None => 1e-2,
@@ -66,13 +65,16 @@ mod tests {
     #[test]
     fn what_is_wrong_has_failed() {
         let plain = case("gemm.plain_7x64x136");
-        let ran = |dtype, distance| Outcome::new(&plain, Form::Fused, dtype, Ok((distance, None)));
+        let ran = |dtype, distance| {
+            Outcome::new(&plain, Device::host(), (Form::Fused, dtype), Ok((distance, None)))
+        };
         assert!(ran(DType::BF16, 9e-3).passed && !ran(DType::BF16, 1.1e-2).passed);
         assert!(ran(DType::F32, 9e-6).passed && !ran(DType::F32, 1.1e-5).passed);
         assert!(!ran(DType::BF16, f64::INFINITY).passed && !ran(DType::BF16, f64::NAN).passed);
         let codes = case("int8.plain_7x64x136");
-        assert!(Outcome::new(&codes, Form::Written, DType::F32, Ok((9e-3, None))).passed);
-        let broken = Outcome::new(&plain, Form::Fused, DType::BF16, Err("no kernel".into()));
+        assert!(Outcome::new(&codes, Device::host(), (Form::Written, DType::F32), Ok((9e-3, None))).passed);
+        let broken =
+            Outcome::new(&plain, Device::host(), (Form::Fused, DType::BF16), Err("no kernel".into()));
         assert_eq!((broken.passed, broken.error.as_deref()), (false, Some("no kernel")));
     }
 }

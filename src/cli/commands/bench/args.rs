@@ -6,11 +6,15 @@ use crate::cli::lowering::{SizeArgs, net_names};
 use crate::cli::memory::MemoryArg;
 use crate::cli::number;
 use crate::cli::passes::PassArgs;
+use std::path::PathBuf;
 
 #[derive(clap::Args)]
 // Networks are printed in bf16 unless told otherwise; here they run as `generate` runs them.
 #[command(mut_arg("dtype", |arg| arg.help("Element type to compute in [default: f32 on the processor, bf16 on a GPU]")))]
 pub struct Args {
+    /// An ONNX file, which is measured instead of a model's network
+    #[arg(value_name = "FILE.onnx", conflicts_with_all = ["model", "config", "net", "image"])]
+    pub onnx: Option<PathBuf>,
     #[command(flatten)]
     pub subject: SubjectArgs,
     /// Which network to measure

@@ -2,6 +2,7 @@
 
 mod args;
 mod image;
+mod network;
 mod report;
 mod session;
 mod spread;
@@ -14,28 +15,22 @@ use crate::cli::slowest::Slowest;
 use crate::pipeline::{Memory, check_fits, smaller};
 use crate::{Error, VERSION};
 pub use args::Args;
+use network::Network;
 use reflux_ir::{Program, Stage, WeightSource};
-use reflux_models::Sizes;
 use reflux_runtime::{Device, MemoryMeter, Profile, RunError, load};
-use report::{BenchReport, ProfileReport, VariantReport};
+use report::{BenchReport, BenchSizes, ProfileReport, VariantReport};
 use session::Session;
 use std::time::Instant;
-use subject::{Optimized, SEED, Subject};
+use subject::{SEED, Subject};
 
 pub fn bench(args: &Args) -> Result<(), Error> {
     let start = Instant::now();
-    let subject = Subject::of(&args.subject)?;
     if args.image {
-        return image::bench(args, subject);
+        return image::bench(args, Subject::of(&args.subject)?);
     }
     let device = Device::from(args.device);
     let info = device.probe().map_err(RunError::from)?;
-    let sizes = subject.model.sizes(&args.sizes)?;
-    let dtype = subject.dtype(&args.sizes, device);
-    let net = subject.model.net(Some(&args.net))?;
-    args.sizes.refuse_unread(net, subject.model.config())?;
-    let Optimized { program, passes, loras, warnings } =
-        subject.optimized(net, &args.passes, &args.sizes, device)?;
+    let Network { name, program, passes, weights, dtype, sizes, warnings } = Network::of(args, device)?;
     if program.has_choices() {
         return Err(Error::Usage(
             "what a step with a probe runs depends on the numbers, so that steps cannot be measured by themselves; add --image to \
@@ -48,7 +43,7 @@ pub fn bench(args: &Args) -> Result<(), Error> {
     let planned_bytes = Memory::Resident.of(&program, device);
     check_fits(&program.name, planned_bytes, device, &smaller(dtype))?;
     announce_peak(planned_bytes);
-    let weights = subject.weights(net, &program, &loras)?;
+    let steps = program.schedule.len();
     let mut meter = MemoryMeter::start(device);
     let (mut session, load_seconds) = loaded(device, program, weights.as_ref())?;
     let first_step = session.step(0)?;
@@ -66,17 +61,13 @@ pub fn bench(args: &Args) -> Result<(), Error> {
     let profile = if args.profile { Some(profile_report(&session.profile()?)) } else { None };
     meter.look();
 
-    let Sizes { batch, steps, text_tokens, height, width, .. } = sizes;
     let report = BenchReport {
         version: VERSION,
-        model: subject.name,
+        model: name,
         dtype,
         device: info,
         passes: passes.to_string(),
-        width,
-        height,
-        batch,
-        text_tokens,
+        sizes: sizes.map(BenchSizes::from),
         steps,
         warmup: args.warmup,
         runs: args.runs,

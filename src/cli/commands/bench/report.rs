@@ -7,6 +7,7 @@ use crate::cli::passes::or_none;
 use crate::cli::slowest::Slowest;
 use reflux_ir::pass::counted;
 use reflux_ir::{Cost, DType, Machine, Name, Program, si};
+use reflux_models::Sizes;
 use reflux_runtime::{DeviceInfo, OpTime};
 use serde::Serialize;
 use std::fmt;
@@ -19,10 +20,9 @@ pub struct BenchReport {
     pub dtype: DType,
     pub device: DeviceInfo,
     pub passes: String,
-    pub width: usize,
-    pub height: usize,
-    pub batch: usize,
-    pub text_tokens: usize,
+    /// None for an ONNX file.
+    #[serde(flatten)]
+    pub sizes: Option<BenchSizes>,
     pub steps: usize,
     pub warmup: usize,
     pub runs: usize,
@@ -48,6 +48,21 @@ pub struct BenchReport {
     /// Warnings about the passes.
     pub warnings: Vec<String>,
     pub profile: Option<ProfileReport>,
+}
+
+/// What a model's network is lowered for.
+#[derive(Serialize)]
+pub struct BenchSizes {
+    pub width: usize,
+    pub height: usize,
+    pub batch: usize,
+    pub text_tokens: usize,
+}
+
+impl From<Sizes> for BenchSizes {
+    fn from(Sizes { width, height, batch, text_tokens, .. }: Sizes) -> Self {
+        Self { width, height, batch, text_tokens }
+    }
 }
 
 #[derive(Serialize)]
@@ -114,17 +129,11 @@ impl BenchReport {
 
 impl fmt::Display for BenchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{}: {}×{}, batch {}, {}, {} on {}",
-            self.model,
-            self.width,
-            self.height,
-            self.batch,
-            counted(self.steps, "step"),
-            self.dtype,
-            self.device.name
-        )?;
+        write!(f, "{}: ", self.model)?;
+        if let Some(BenchSizes { width, height, batch, .. }) = self.sizes {
+            write!(f, "{width}×{height}, batch {batch}, {}, ", counted(self.steps, "step"))?;
+        }
+        writeln!(f, "{} on {}", self.dtype, self.device.name)?;
         writeln!(f, "passes      {}", or_none(&self.passes))?;
         let peak = self.peak_bytes.map_or_else(|| "unknown".to_owned(), gigabytes);
         writeln!(f, "memory      {} planned, {peak} at most", gigabytes(self.planned_bytes))?;
@@ -139,10 +148,12 @@ impl fmt::Display for BenchReport {
             "variant", "steps", "median ms", "p95 ms", "FLOP", "TFLOP/s", "floor ms", "of floor"
         )?;
         self.variants.iter().try_for_each(|variant| variant.fmt(f))?;
-        write!(f, "denoising   {:.2} s for all steps", self.denoise_seconds)?;
-        match (self.machine, self.denoise_floor_seconds) {
-            (Some(machine), Some(floor)) => writeln!(f, "; floor on {machine}: {floor:.2} s")?,
-            _ => writeln!(f, "; there is no cost table for this device")?,
+        if self.sizes.is_some() {
+            write!(f, "denoising   {:.2} s for all steps", self.denoise_seconds)?;
+            match (self.machine, self.denoise_floor_seconds) {
+                (Some(machine), Some(floor)) => writeln!(f, "; floor on {machine}: {floor:.2} s")?,
+                _ => writeln!(f, "; there is no cost table for this device")?,
+            }
         }
         self.fallbacks.iter().try_for_each(|note| writeln!(f, "note: {note}"))?;
         self.warnings.iter().try_for_each(|warning| writeln!(f, "warning: {warning}"))?;

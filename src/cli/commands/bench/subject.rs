@@ -33,6 +33,18 @@ pub struct SubjectArgs {
     random_weights: bool,
 }
 
+impl SubjectArgs {
+    /// Weights in place of the model's.
+    pub fn parts(&self) -> &PartArgs {
+        &self.parts
+    }
+
+    /// Whether weights are drawn.
+    pub fn has_random_weights(&self) -> bool {
+        self.random_weights
+    }
+}
+
 /// A program that is to be measured.
 pub struct Optimized {
     pub program: Program,

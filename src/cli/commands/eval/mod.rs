@@ -12,9 +12,10 @@ use crate::cli::number;
 use crate::cli::parts::PartArgs;
 use crate::cli::progress::Progress;
 use crate::cli::seed::SeedArg;
-use crate::evaluation::{EvaluationOptions, Progressed, Row, evaluate};
+use crate::evaluation::{EvaluationOptions, NetworkMetric, Progressed, Row, evaluate};
 use crate::pipeline::bundled_model;
 use reflux_models::ModelFiles;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -63,42 +64,35 @@ pub struct Args {
 
 /// Metrics that are networks.
 #[derive(clap::Args)]
-#[command(next_help_heading = "Metrics that are networks, which this version cannot read yet")]
+#[command(next_help_heading = "Metrics that are networks, as ONNX files")]
 struct NetworkArgs {
-    /// LPIPS
+    /// LPIPS: of the base's picture and another, as `lpips.LPIPS` exports it
     #[arg(long, value_name = "FILE.onnx")]
     lpips: Option<PathBuf>,
-    /// CLIP score
+    /// CLIP score: of a picture and its prompt, as transformers' `CLIPModel` exports it, with its tokenizer's files beside it
     #[arg(long, value_name = "FILE.onnx")]
     clip_score: Option<PathBuf>,
-    /// ARNIQA
+    /// ARNIQA: of a picture, as torchmetrics' or the original exports it
     #[arg(long, value_name = "FILE.onnx")]
     arniqa: Option<PathBuf>,
-    /// ImageReward
+    /// ImageReward: of a picture and its prompt, with BERT's tokenizer's files beside it
     #[arg(long, value_name = "FILE.onnx")]
     image_reward: Option<PathBuf>,
 }
 
 impl NetworkArgs {
-    fn refuse(&self) -> Result<(), Error> {
-        let Self { lpips, clip_score, arniqa, image_reward } = self;
-        let options = [
-            ("--lpips", lpips),
-            ("--clip-score", clip_score),
-            ("--arniqa", arniqa),
-            ("--image-reward", image_reward),
-        ];
-        match options.iter().find(|(_, file)| file.is_some()) {
-            None => Ok(()),
-            Some((option, _)) => Err(Error::Usage(format!(
-                "{option}: this version of Reflux cannot read metrics that are ONNX networks yet; leave the option out"
-            ))),
-        }
+    fn files(&self) -> BTreeMap<NetworkMetric, PathBuf> {
+        let file = |metric| match metric {
+            NetworkMetric::Lpips => self.lpips.clone(),
+            NetworkMetric::ClipScore => self.clip_score.clone(),
+            NetworkMetric::Arniqa => self.arniqa.clone(),
+            NetworkMetric::ImageReward => self.image_reward.clone(),
+        };
+        NetworkMetric::ALL.into_iter().filter_map(|metric| Some((metric, file(metric)?))).collect()
     }
 }
 
 pub fn eval(args: &Args) -> Result<(), Error> {
-    args.networks.refuse()?;
     let configs = configs::read(&args.configs, &args.config_files)?;
     let prompts = prompts::read(args.prompts.as_deref(), args.model.is_none(), args.seed, args.limit)?;
     let model = args.model.clone().map_or_else(bundled_model, Ok)?;
@@ -115,6 +109,7 @@ pub fn eval(args: &Args) -> Result<(), Error> {
         prompts,
         configs,
         fewer_steps: Some(fewer_steps).filter(|steps| !steps.is_empty()),
+        networks: args.networks.files(),
         folder: args.out.clone(),
         resume: args.resume,
     };
@@ -124,6 +119,9 @@ pub fn eval(args: &Args) -> Result<(), Error> {
         Progressed::Left(steps) => progress.expect(steps),
         Progressed::Picture { row, picture, pictures } => {
             progress.say(format!("{row}: picture {} of {pictures}", picture + 1));
+        }
+        Progressed::Score { metric, row, picture, pictures } => {
+            progress.say(format!("{} of {row}: picture {} of {pictures}", metric.title(), picture + 1));
         }
         Progressed::Step => progress.step(),
     });

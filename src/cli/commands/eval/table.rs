@@ -1,25 +1,13 @@
 //! What was found, for people.
 
-use crate::evaluation::{Adherence, Evaluation, Row, Spread};
+use crate::evaluation::{Adherence, Evaluation, NetworkMetric, Row, Spread};
 use reflux_ir::pass::counted;
 use reflux_ir::si;
 use std::fmt::Write;
 
-/// Headings, from the name on.
-const HEADINGS: [&str; 12] = [
-    "name",
-    "steps",
-    "computed",
-    "s/picture",
-    "speed-up",
-    "PSNR dB",
-    "worst",
-    "SSIM",
-    "latents",
-    "adherence",
-    "peak",
-    "weights",
-];
+/// Headings of numbers that every row has.
+const HEADINGS: [&str; 9] =
+    ["name", "steps", "computed", "s/picture", "speed-up", "PSNR dB", "worst", "SSIM", "latents"];
 
 /// A table with a line for each row.
 pub fn of(found: &Evaluation) -> String {
@@ -27,10 +15,14 @@ pub fn of(found: &Evaluation) -> String {
     let pictures = counted(prompts.len(), "picture");
     let mut text = format!("{model}: {pictures} of {width}×{height} a row, {dtype} on {device}\n");
     let base = rows.first().map_or(0.0, |base| base.median_seconds);
-    let lines: Vec<[String; 12]> =
-        std::iter::once(HEADINGS.map(str::to_owned)).chain(rows.iter().map(|row| cells(row, base))).collect();
+    let has_score = |metric: &NetworkMetric| rows.iter().any(|row| row.scores.contains_key(metric));
+    let metrics: Vec<NetworkMetric> = NetworkMetric::ALL.into_iter().filter(has_score).collect();
+    let headings = HEADINGS.into_iter().chain(metrics.iter().map(|metric| metric.title()));
+    let headings = headings.chain(["adherence", "peak", "weights"]).map(str::to_owned).collect();
+    let lines: Vec<Vec<String>> =
+        std::iter::once(headings).chain(rows.iter().map(|row| cells(row, base, &metrics))).collect();
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 12] = std::array::from_fn(width);
+    let widths: Vec<usize> = (0..lines[0].len()).map(width).collect();
     for line in &lines {
         let (name, numbers) = (&line[0], &line[1..]);
         // Writing to a string cannot fail.
@@ -44,12 +36,12 @@ pub fn of(found: &Evaluation) -> String {
     text
 }
 
-fn cells(row: &Row, base: f64) -> [String; 12] {
+fn cells(row: &Row, base: f64, metrics: &[NetworkMetric]) -> Vec<String> {
     let none = || "-".to_owned();
     let spread =
         |of: Option<Spread>, digits: usize| of.map_or_else(none, |of| format!("{:.digits$}", of.median));
     let quality = row.quality;
-    [
+    let mut cells = vec![
         row.name.clone(),
         row.steps.to_string(),
         whole_or(row.computed_steps),
@@ -59,10 +51,14 @@ fn cells(row: &Row, base: f64) -> [String; 12] {
         quality.map_or_else(none, |quality| format!("{:.1}", quality.psnr.worst)),
         spread(quality.map(|quality| quality.ssim), 3),
         spread(quality.map(|quality| quality.latent_l2), 3),
+    ];
+    cells.extend(metrics.iter().map(|metric| spread(row.scores.get(metric).copied(), metric.decimals())));
+    cells.extend([
         row.adherence.map_or_else(none, adherence),
         row.peak_bytes.map_or_else(none, |bytes| format!("{}B", si(bytes))),
         format!("{}B", si(row.weight_bytes)),
-    ]
+    ]);
+    cells
 }
 
 /// A mean that is mostly a whole number.

@@ -38,11 +38,22 @@ pub fn concat(parts: &[FlexTensor], axis: usize) -> FlexTensor {
         let width = part.layout().shape()[axis] * inner;
         let (values, blocks) = (part.storage::<f32>(), part.layout().strided_blocks());
         let len = blocks.block_len();
-        for (block, start) in blocks.block_starts().enumerate().take_while(|_| len > 0) {
-            // A block is a part of a row of the result, or several whole rows.
-            for (index, run) in values[start..start + len].chunks(width).enumerate() {
-                let (row, column) = ((block * len) / width + index, (block * len) % width);
-                places[row * columns + first + column..][..run.len()].copy_from_slice(run);
+        // Where the next number goes: to a place of a row of the result.
+        let (mut row, mut column) = (first, 0);
+        for start in blocks.block_starts().take_while(|_| len > 0) {
+            // A block is a part of a row, or several whole rows.
+            let mut left = &values[start..start + len];
+            while !left.is_empty() {
+                let (run, rest) = left.split_at(left.len().min(width - column));
+                match run {
+                    // To call for a copy takes longer than the copy.
+                    [number] => places[row + column] = *number,
+                    run => places[row + column..][..run.len()].copy_from_slice(run),
+                }
+                (left, column) = (rest, column + run.len());
+                if column == width {
+                    (row, column) = (row + columns, 0);
+                }
             }
         }
         first += width;

@@ -107,6 +107,6 @@ pub fn tile_size([rows, columns, features]: [usize; 3], most: usize) -> [usize; 
     let shares = (rows * columns * features / SHARE).clamp(1, 4 * rayon::current_num_threads());
     let bands = rows.div_ceil(most);
     let height = rows.div_ceil(bands).next_multiple_of(2 * single::ROWS);
-    let width = columns.div_ceil(shares.div_ceil(bands)).next_multiple_of(4 * COLUMNS);
+    let width = columns.div_ceil(shares.div_ceil(bands)).next_multiple_of(8 * COLUMNS);
     [height, width]
 }

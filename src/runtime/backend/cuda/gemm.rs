@@ -145,6 +145,7 @@ impl Tiled {
     ) -> Result<Vec<Kernel>, Unsupported> {
         /// Smaller products, in FLOP, are not tuned.
         const LEAST_CHOICE: usize = 8_000_000_000;
+        self.kind.check([&self.x, &self.weight])?;
         if !gpu.is_hopper() {
             return Err(Unsupported("the kernel requires sm_90a".into()));
         }

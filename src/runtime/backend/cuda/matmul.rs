@@ -24,7 +24,11 @@ pub struct MatmulLaunch {
 
 impl MatmulLaunch {
     /// `y = x · Wᵀ` of these views.
+    ///
+    /// # Errors
+    /// If the factors are of another dtype, or their rows are not evenly spaced.
     pub fn new(kind: MatmulKind, [x, weight, y]: [&View; 3]) -> Result<Self, Unsupported> {
+        kind.check([x, weight])?;
         let matrix = |view: &View| {
             view.rows().ok_or_else(|| Unsupported("rows of a product are not evenly spaced".into()))
         };
@@ -46,6 +50,23 @@ pub enum MatmulKind {
 }
 
 impl MatmulKind {
+    /// The dtype of both factors.
+    pub fn factors(self) -> DType {
+        match self {
+            Self::Bf16 => DType::BF16,
+            Self::I8 => DType::I8,
+            Self::F8 => DType::F8E4M3,
+        }
+    }
+
+    /// Refuses factors that kernels of this kind would take for others.
+    pub fn check(self, factors: [&View; 2]) -> Result<(), Unsupported> {
+        match factors.into_iter().find(|view| view.dtype != self.factors()) {
+            None => Ok(()),
+            Some(view) => Err(products_of(view.dtype)),
+        }
+    }
+
     /// The dtype of cuBLASLt's result.
     pub fn sums(self) -> DType {
         match self {
@@ -54,4 +75,9 @@ impl MatmulKind {
             Self::F8 => DType::F32,
         }
     }
+}
+
+/// Products of factors that no kernel takes.
+pub fn products_of(dtype: DType) -> Unsupported {
+    Unsupported(format!("products of {dtype} have no kernel, but those of bf16 have"))
 }

@@ -28,7 +28,14 @@ static FACTS: BackendFacts = BackendFacts {
     is_host: false,
     keeps_bits: false,
     machines: &["h100", "l40s"],
-    proofs: &[(Form::Fused, DType::BF16), (Form::Written, DType::BF16)],
+    proofs: &[
+        (Form::Fused, DType::BF16),
+        (Form::Written, DType::BF16),
+        (Form::Fused, DType::F32),
+        (Form::Written, DType::F32),
+    ],
+    // burn multiplies f32 as TF32, which has 10 bits behind the point.
+    f32_tolerance: 1e-3,
     oracle_of_codes: Oracle::AsRun,
 };
 

@@ -179,6 +179,15 @@ __device__ __forceinline__ void store(Y* y, const float (&x)[V * K], int lane) {
   }
 }
 
+// Stores elements that do not lie next to each other.
+template <int C, int T, int V, int K, class Y>
+__device__ __forceinline__ void scatter(Y* y, const float (&x)[V * K], long long stride, int lane) {
+  EACH(V * K) {
+    const int j = ((e / V) * T + lane) * V + e % V;
+    if (is_inside<C, T, V>(e, lane)) from_float(y[j * stride], x[e]);
+  }
+}
+
 struct Sum { __device__ __forceinline__ float operator()(float a, float b) const { return a + b; } };
 struct Max { __device__ __forceinline__ float operator()(float a, float b) const { return fmaxf(a, b); } };
 // The larger magnitude, and NaN where there is one: as bits, magnitudes are in order, NaN beyond all of them.

@@ -1,9 +1,9 @@
 //! Products with epilogues: one kernel if there is one, else a product and a kernel for each segment.
 
 use super::planner::{Moved, Planner};
-use super::single::products_of;
 use crate::backend::cuda::added::AddedProduct;
 use crate::backend::cuda::gemm;
+use crate::backend::cuda::matmul::products_of;
 use crate::backend::cuda::matmul::{MatmulKind, MatmulLaunch};
 use crate::backend::cuda::source::{self, Accumulator, PlacedSegment, Scaling, StoredValue};
 use crate::backend::cuda::unsupported::Unsupported;

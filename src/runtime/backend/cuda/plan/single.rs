@@ -1,7 +1,7 @@
 //! Unfused ops: each is planned as a formula of one term, or as a product without an epilogue.
 
 use super::planner::Planner;
-use crate::backend::cuda::matmul::{MatmulKind, MatmulLaunch};
+use crate::backend::cuda::matmul::{MatmulKind, MatmulLaunch, products_of};
 use crate::backend::cuda::source::{Accumulator, Kernel, PRELUDE, Scaling, StoredValue, c_type, rowwise};
 use crate::backend::cuda::unsupported::Unsupported;
 use crate::backend::cuda::view::{Pointer, View};
@@ -221,8 +221,4 @@ impl Planner<'_> {
         self.push(id, kernel);
         Ok(to.into())
     }
-}
-
-pub(super) fn products_of(dtype: DType) -> Unsupported {
-    Unsupported(format!("products of {dtype} have no kernel, but those of bf16 have"))
 }

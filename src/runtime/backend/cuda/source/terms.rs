@@ -148,6 +148,9 @@ impl Writer<'_> {
         let (code, largest, round) = encoding(op)?;
         let layout = self.layout;
         let target = self.target.data.clone();
+        if target.strides.last() != Some(&1) {
+            return unsupported("codes of a row have to lie next to each other");
+        }
         let codes = self.row_pointer(&target, &target.strides.clone(), true);
         let strides = [scales.broadcast(&self.shape[..self.shape.len() - 1]), vec![0]].concat();
         let scale = self.row_pointer(&scales, &strides, true);

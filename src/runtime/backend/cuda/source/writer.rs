@@ -318,7 +318,13 @@ impl<'a> Writer<'a> {
             let target = self.target.data.clone();
             let pointer = self.row_pointer(&target, &target.strides.clone(), true);
             let layout = self.layout;
-            self.line(&format!("store<{layout}>({pointer}, {result}, lane);"));
+            match target.strides.last() {
+                // A row of one element lies together, whatever its stride.
+                Some(&stride) if stride != 1 && target.shape.last() != Some(&1) => {
+                    self.line(&format!("scatter<{layout}>({pointer}, {result}, {stride}LL, lane);"));
+                }
+                _ => self.line(&format!("store<{layout}>({pointer}, {result}, lane);")),
+            }
         }
         Ok(())
     }
