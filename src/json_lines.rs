@@ -4,7 +4,7 @@ use crate::Error;
 use crate::files::OutputFile;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -20,10 +20,20 @@ impl JsonLines {
     ///
     /// # Errors
     /// [`Error::Write`].
+    /// [`Error::Usage`] if another process adds lines to it.
     pub fn after<T: Serialize>(path: &Path, known: &[T]) -> Result<Self, Error> {
+        if let Ok(earlier) = File::open(path)
+            && let Err(TryLockError::WouldBlock) = earlier.try_lock()
+        {
+            let message =
+                format!("{}: another run is writing to it; wait for its end, or end it", path.display());
+            return Err(Error::Usage(message));
+        }
         OutputFile::at(path)?.write_text(&known.iter().map(line).collect::<String>())?;
         let opened = OpenOptions::new().append(true).open(path);
         let file = opened.map_err(|error| Error::Write { path: path.to_owned(), error })?;
+        // Where there are no locks, nothing tells of two runs.
+        let _ = file.try_lock();
         Ok(Self { path: path.to_owned(), file })
     }
 

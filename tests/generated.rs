@@ -125,6 +125,24 @@ fn many_residuals_results_and_operands_take_no_longer_than_others() {
     within(8.0, &text, "fuse");
 }
 
+/// A concatenation of itself has twice the operands, and one of what the last one made has one more.
+#[test]
+fn concatenations_of_concatenations_take_no_longer_than_others() {
+    let program = |lines: String, last: &str| {
+        format!(
+            "program p {{ input %q : f32[1,1] latent variant main (%q) -> ({last}) {{\n{lines}return {last} }} schedule main }}"
+        )
+    };
+    let name = |index: usize| if index == 0 { "%q".to_owned() } else { format!("%c{index}") };
+    let doubled = |i: usize| {
+        let part = name(i - 1);
+        format!("%c{i} = concat {part}, {part} {{axis=1}} : f32[1,{}]\n", 1_u64 << i)
+    };
+    within(1.0, &program((1..=40).map(doubled).collect(), "%c40"), "canonicalize");
+    let longer = |i: usize| format!("%c{i} = concat {}, %q {{axis=1}} : f32[1,{}]\n", name(i - 1), i + 1);
+    within(4.0, &program((1..=3_000).map(longer).collect(), "%c3000"), "canonicalize");
+}
+
 /// Regions that are all different are all looked at, but not all as thoroughly as the first.
 #[test]
 fn two_thousand_ops_without_modules_are_fused_at_once() {

@@ -28,6 +28,13 @@ impl Beside {
         Self { folder: path.parent().unwrap_or(Path::new("")).to_owned(), files: HashMap::new() }
     }
 
+    /// The files that have been read.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> = self.files.keys().map(|location| self.folder.join(location)).collect();
+        files.sort_unstable();
+        files
+    }
+
     /// The numbers of a tensor of `size` bytes that `entries` tell the place of.
     ///
     /// # Errors

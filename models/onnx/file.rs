@@ -13,7 +13,7 @@ use bytes::Bytes;
 use onnx_ir::{ModelProto, TensorProto, ValueInfoProto};
 use protobuf::Message;
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The most nodes of a graph.
 const MOST_NODES: usize = 1 << 20;
@@ -29,6 +29,8 @@ pub struct Graph {
     pub outputs: Vec<String>,
     pub nodes: Vec<Node>,
     pub initializers: HashMap<String, Tensor>,
+    /// The files beside it that have tensors of it.
+    pub files: Vec<PathBuf>,
 }
 
 /// A value that the graph is given.
@@ -162,7 +164,8 @@ impl Graph {
             });
         }
         let outputs = graph.output.iter().map(|output| output.name.clone()).collect();
-        Ok(Self { name: graph.name.clone(), opset, inputs, outputs, nodes, initializers })
+        let (name, files) = (graph.name.clone(), beside.files());
+        Ok(Self { name, opset, inputs, outputs, nodes, initializers, files })
     }
 }
 

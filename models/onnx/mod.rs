@@ -105,6 +105,11 @@ impl OnnxModel {
         &self.graph.outputs
     }
 
+    /// The files that it consists of.
+    pub fn files(&self) -> Vec<PathBuf> {
+        [vec![self.path.clone()], self.graph.files.clone()].concat()
+    }
+
     /// The program, as of [`open`].
     ///
     /// # Errors

@@ -111,6 +111,9 @@ pub const TRANSPOSE_TO_SAME: Rule = Rule {
     },
 };
 
+/// The most operands that a concatenation is given: each of those of a concatenation of itself would double them.
+const MOST_PARTS: usize = 256;
+
 pub const CONCAT_OF_ONE: Rule = Rule {
     name: "concat-of-one",
     pattern: "concat(x) → x, and concat(concat(a, b), c) → concat(a, b, c) along one axis",
@@ -130,6 +133,9 @@ pub const CONCAT_OF_ONE: Rule = Rule {
         let parts =
             operands.iter().flat_map(|&part| if flattens(part) { graph.operands(part) } else { vec![part] });
         let (op, parts) = (Concat { axis: outer.axis }, parts.collect::<Vec<_>>());
+        if parts.len() > MOST_PARTS {
+            return Err(Mismatch::new(format!("it would have more than {MOST_PARTS} operands")).into());
+        }
         Ok(patch.replace(root, op, &parts)?)
     },
 };

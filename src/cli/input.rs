@@ -54,7 +54,7 @@ impl<'a> InputArg<'a> {
             Err(Error::Model(ModelError::NoFolder { .. })) => {
                 let (path, names) = (argument.display(), built_in());
                 Err(Error::Usage(format!(
-                    "there is no {path}; give an IR file, the folder of a model, or one of {names}"
+                    "there is no {path}; give an IR file, an ONNX file, the folder of a model, or one of {names}"
                 )))
             }
             Err(error) => Err(error),
@@ -145,7 +145,11 @@ impl<'a> InputArg<'a> {
             Self::File(path) => {
                 (path, sizes.given().or(sizes.onnx.given()), "the sizes of this program are fixed")
             }
-            Self::Onnx(path) => (path, sizes.given(), "give those of an ONNX file by --dim NAME=EXTENT"),
+            Self::Onnx(path) => (
+                path,
+                sizes.given(),
+                "an ONNX file has its own types, and its open extents by --dim NAME=EXTENT",
+            ),
         };
         match flag {
             Some(flag) => Err(Error::Usage(format!("{flag} is not for {}; {sizes_of}", path.display()))),

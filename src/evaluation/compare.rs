@@ -2,7 +2,7 @@
 
 use super::journal::Journal;
 use super::metrics::{psnr, relative_l2, ssim, trajectory_cosine};
-use super::prepare::BASE;
+use super::plan::BASE;
 use super::summary::PictureResult;
 use crate::digest::of_file;
 use crate::files::OutputFile;

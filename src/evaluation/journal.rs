@@ -2,7 +2,7 @@
 
 use super::emoji::Shown;
 use super::networks::NetworkMetric;
-use super::plan::Plan;
+use super::plan::{BASE, Plan};
 use super::plausible::{self, Number, Range};
 use super::summary::{PassSummary, PictureResult};
 use crate::Error;
@@ -40,7 +40,15 @@ pub enum Entry {
     /// The network that judges pictures by this metric, with the digest of its file in hexadecimal.
     Network { metric: NetworkMetric, sha256: String },
     /// What it says of a picture.
-    Score { row: String, index: usize, metric: NetworkMetric, value: f64 },
+    Score { row: String, index: usize, metric: NetworkMetric, value: f64, of: Judged },
+}
+
+/// The digests of the pictures that a network has judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judged {
+    pub picture: String,
+    /// The base's, where the metric compares with it.
+    pub base: Option<String>,
 }
 
 /// What is the same for all pictures of a row.
@@ -182,7 +190,8 @@ pub struct Journal {
     again: HashMap<String, Vec<Timing>>,
     fewer_steps: Option<Vec<usize>>,
     networks: BTreeMap<NetworkMetric, String>,
-    scores: HashMap<String, BTreeMap<(usize, NetworkMetric), f64>>,
+    /// By row, prompt and metric.
+    scores: HashMap<(String, usize, NetworkMetric), (f64, Judged)>,
 }
 
 impl Journal {
@@ -239,8 +248,8 @@ impl Journal {
             Entry::Network { metric, sha256 } => {
                 self.networks.insert(metric, sha256);
             }
-            Entry::Score { row, index, metric, value } => {
-                self.scores.entry(row).or_default().insert((index, metric), value);
+            Entry::Score { row, index, metric, value, of } => {
+                self.scores.insert((row, index, metric), (value, of));
             }
         }
     }
@@ -276,9 +285,17 @@ impl Journal {
         &self.networks
     }
 
-    /// What a network says of a picture, if it was asked.
+    /// What a network says of a picture, if it was asked about the picture that is there now.
     pub fn score(&self, row: &str, index: usize, metric: NetworkMetric) -> Option<f64> {
-        self.scores.get(row)?.get(&(index, metric)).copied()
+        let (value, of) = self.scores.get(&(row.to_owned(), index, metric))?;
+        (Some(of) == self.judged(row, index, metric).as_ref()).then_some(*value)
+    }
+
+    /// The pictures of which `metric` says something for a row and a prompt; none if they are not drawn.
+    pub fn judged(&self, row: &str, index: usize, metric: NetworkMetric) -> Option<Judged> {
+        let digest = |row: &str| Some(self.picture(row, index)?.result.sha256.clone());
+        let base = if metric.compares() { Some(digest(BASE)?) } else { None };
+        Some(Judged { picture: digest(row)?, base })
     }
 
     /// With how many steps the base is measured too, if that was chosen.

@@ -21,7 +21,8 @@ mod steps;
 mod summary;
 
 pub use networks::NetworkMetric;
-pub use prepare::{BASE, EvaluationOptions};
+pub use plan::BASE;
+pub use prepare::EvaluationOptions;
 pub use progress::Progressed;
 pub use prompts::PromptSet;
 pub(crate) use report::USUAL_PICTURES;

@@ -8,6 +8,9 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+/// The name of the base's row. The base with `N` steps is `base-N`.
+pub const BASE: &str = "base";
+
 /// What decides about an evaluation's results.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {

@@ -2,7 +2,7 @@
 
 use super::journal::Earlier;
 use super::networks::{MetricNetwork, NetworkMetric};
-use super::plan::{Plan, PlannedRow, name_of};
+use super::plan::{BASE, Plan, PlannedRow, name_of};
 use super::prompts::PromptSet;
 use super::summary::{Prompt, RowKind};
 use crate::pipeline::{DiffusionPipeline, OpenOptions, Request};
@@ -11,9 +11,6 @@ use reflux_ir::pass::Recipe;
 use reflux_models::{ModelFiles, Sizes};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-
-/// The name of the base's row. The base with `N` steps is `base-N`.
-pub const BASE: &str = "base";
 
 /// What to evaluate.
 #[derive(Clone, Debug)]
@@ -115,7 +112,11 @@ pub fn prepared(options: &EvaluationOptions, earlier: &Earlier) -> Result<Prepar
     let network = |(metric, path): (&NetworkMetric, &PathBuf)| {
         MetricNetwork::open(*metric, path, [height, width], base.device())
     };
-    let networks = options.networks.iter().map(network).collect::<Result<_, _>>()?;
+    let mut networks = options.networks.iter().map(network).collect::<Result<Vec<_>, _>>()?;
+    for network in &mut networks {
+        let prompts = options.prompts.prompts.iter().map(|prompt| &*prompt.prompt);
+        network.rehearse([height, width], prompts)?;
+    }
     Ok(Prepared { plan, ways, networks, compiled_with: base.compiled_lossy_passes()? })
 }
 

@@ -4,11 +4,11 @@ use super::compare::{compare, keep_latents};
 use super::emoji::Emoji;
 use super::journal::{Drawn, Earlier, Entry, Journal, RowFacts};
 use super::networks::MetricNetwork;
-use super::plan::Plan;
-use super::prepare::{BASE, EvaluationOptions, Prepared, Way, prepared, request_of};
+use super::plan::{BASE, Plan};
+use super::prepare::{EvaluationOptions, Prepared, Way, prepared, request_of};
 use super::progress::Progressed;
 use super::rows::{row, steps_in_the_time_of, warm_timings};
-use super::scores::{judge, note};
+use super::scores::{judge, refuse_others};
 use super::session::{Outcome, Session};
 use super::summary::{Evaluation, PassSummary, PictureResult, Row, RowKind};
 use crate::Error;
@@ -41,8 +41,8 @@ pub fn evaluate(
     refuse_unwritable(&options.folder)?;
     let Prepared { plan, ways, networks, compiled_with } = prepared(options, &earlier)?;
     earlier.check(&options.folder, &plan)?;
-    let mut journal = Journal::begin(&options.folder, &plan, earlier)?;
-    note(&networks, &mut journal)?;
+    let journal = Journal::begin(&options.folder, &plan, earlier)?;
+    refuse_others(&networks, &journal)?;
     let mut run = Run { options, journal, networks, compiled_with, emoji: None, drawn: 0 };
     match run.all(&plan, ways, observe) {
         Err(error) if run.drawn > 0 => Err(Error::Unfinished { done: run.drawn, error: Box::new(error) }),

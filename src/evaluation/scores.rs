@@ -3,7 +3,8 @@
 
 use super::journal::{Entry, Journal};
 use super::networks::{MetricNetwork, NetworkMetric, Subject};
-use super::prepare::{BASE, Way};
+use super::plan::BASE;
+use super::prepare::Way;
 use super::progress::Progressed;
 use super::summary::{Prompt, RowKind};
 use crate::Error;
@@ -33,7 +34,11 @@ pub fn judge(
             let [picture, base] = [&row, BASE].map(|row| open(journal, row, index));
             let subject = Subject { picture: &picture?, base: &base?, prompt: &prompts[index].prompt };
             let value = network.judge(subject)?;
-            journal.add(Entry::Score { row, index, metric, value })?;
+            if !journal.networks().contains_key(&metric) {
+                journal.add(Entry::Network { metric, sha256: network.sha256().to_owned() })?;
+            }
+            let of = journal.judged(&row, index, metric).expect("all pictures are drawn");
+            journal.add(Entry::Score { row, index, metric, value, of })?;
             observe(Progressed::Step);
         }
         network.unload();
@@ -46,24 +51,21 @@ fn open(journal: &Journal, row: &str, index: usize) -> Result<Image, Error> {
     Image::open(journal.path(&drawn.result.file))
 }
 
-/// Notes in `journal` which networks judge.
+/// Refuses networks beside which `journal` has the scores of others.
 ///
 /// # Errors
-/// [`Error::Usage`] if another file has judged by the same metric before.
-pub fn note(networks: &[MetricNetwork], journal: &mut Journal) -> Result<(), Error> {
-    for network in networks {
-        let (metric, sha256) = (network.metric(), network.sha256().to_owned());
-        match journal.networks().get(&metric) {
-            Some(known) if *known == sha256 => {}
-            Some(_) => {
-                return Err(Error::Usage(format!(
-                    "{}: another file has judged pictures of this evaluation by {} before; give that one, or name another folder",
-                    journal.path("").display(),
-                    metric.title()
-                )));
-            }
-            None => journal.add(Entry::Network { metric, sha256 })?,
-        }
+/// [`Error::Usage`].
+pub fn refuse_others(networks: &[MetricNetwork], journal: &Journal) -> Result<(), Error> {
+    let is_other = |network: &&MetricNetwork| {
+        journal.networks().get(&network.metric()).is_some_and(|known| known != network.sha256())
+    };
+    match networks.iter().find(is_other) {
+        None => Ok(()),
+        Some(network) => Err(Error::Usage(format!(
+            "{}: another network, or one with another tokenizer, has judged pictures of this evaluation by {} before; give that one, or \
+             name another folder",
+            journal.path("").display(),
+            network.metric().title()
+        ))),
     }
-    Ok(())
 }

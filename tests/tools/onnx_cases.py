@@ -133,6 +133,12 @@ def cases():
     yield "Gather_many", "Gather", [x], [random.integers(0, 8, (3, 4))], {"axis": 2}, {}
     yield "Gather_given", "Gather", [x, random.integers(0, 3, (2, 2))], [], {"axis": 1}, {}
     yield "Embedding", "Gather", [random.integers(0, 9, (2, 5))], [f32(9, 4)], {}, {"swap": True}
+    yield "MaxPool_ceil", "MaxPool", [f32(1, 2, 8, 11)], [], {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}, {}
+    yield "MaxPool_ceil_padded", "MaxPool", [f32(1, 2, 9, 12)], [], {
+        "kernel_shape": [2, 2], "strides": [3, 3], "pads": [1, 1, 0, 1], "ceil_mode": 1}, {}
+    with_nan = f32(3, 4)
+    with_nan[1, 2] = np.nan
+    yield "IsNaN", "IsNaN", [with_nan], [], {}, {"kind": TensorProto.BOOL}
     yield "GatherND", "GatherND", [x], [np.array([[0, 1], [1, 2], [1, -1]])], {}, {}
     yield "GatherND_all", "GatherND", [f32(2, 5)], [np.stack(np.mgrid[0:2, 0:5], -1)], {}, {}
     yield "GatherND_batch", "GatherND", [f32(2, 3, 4)], [np.array([[[1]], [[2]]])], {"batch_dims": 1}, {}

@@ -14,7 +14,10 @@ use std::rc::Rc;
 pub const OPS: Group = &[
     ("Add", |at| two(at, Binary::Add, |a, b| a + b)),
     ("Sub", |at| two(at, Binary::Sub, |a, b| a - b)),
-    ("Mul", |at| two(at, Binary::Mul, |a, b| a * b)),
+    ("Mul", |at| {
+        refuse_ends(at)?;
+        two(at, Binary::Mul, |a, b| a * b)
+    }),
     ("Div", div),
     ("Max", |at| pairwise(at, Binary::Max, f64::max)),
     ("Min", |at| pairwise(at, Binary::Min, f64::min)),
@@ -59,10 +62,21 @@ fn pairwise<'g>(
 }
 
 /// Integers up to this are numbers in f64.
-const MOST_EXACT: f64 = (1u64 << 53) as f64;
+pub const MOST_EXACT: f64 = (1u64 << 53) as f64;
 
 /// From here on, integers are taken for the ends of their type, where casts of infinity are, and stay there.
 const ENDS: f64 = i64::MAX as f64 - MOST_EXACT;
+
+/// Refuses to compute with known integers that are not exact here: at the ends of their type only sums stay what they are.
+pub fn refuse_ends(at: &At) -> Result<(), Refusal> {
+    let is_inexact = |known: &Known| {
+        !known.element.is_float() && known.numbers.iter().any(|number| number.abs() > MOST_EXACT)
+    };
+    match at.all_known().is_some_and(|all| all.iter().any(|known| is_inexact(known))) {
+        true => refuse!("it computes with integers beyond 2⁵³"),
+        false => Ok(()),
+    }
+}
 
 /// `f` of all pairs of numbers of two values, which broadcast, rounded to `element`.
 pub fn combined(
@@ -110,6 +124,7 @@ fn div<'g>(at: &mut At<'_, 'g>) -> Result<Vec<Value<'g>>, Refusal> {
     if b.numbers.contains(&0.0) {
         refuse!("it divides by zero");
     }
+    refuse_ends(at)?;
     at.result(combined(at, a, b, element, |a, b| (a / b).trunc())?)
 }
 
@@ -119,6 +134,7 @@ fn modulo<'g>(at: &mut At<'_, 'g>) -> Result<Vec<Value<'g>>, Refusal> {
     if b.numbers.contains(&0.0) {
         refuse!("it divides by zero");
     }
+    refuse_ends(at)?;
     let of_dividend = at.int("fmod", 0) != 0;
     let remainder = |a: f64, b: f64| if of_dividend { a % b } else { a - b * (a / b).floor() };
     at.result(combined(at, &a, &b, a.element, remainder)?)
@@ -141,6 +157,7 @@ fn mean<'g>(at: &mut At<'_, 'g>) -> Result<Vec<Value<'g>>, Refusal> {
 fn pow<'g>(at: &mut At<'_, 'g>) -> Result<Vec<Value<'g>>, Refusal> {
     let base = at.input(0)?;
     let element = at.element(&base);
+    refuse_ends(at)?;
     if let Some(all) = at.all_known() {
         let [base, exponent] = &all[..] else { refuse!("it needs two inputs") };
         return at.result(combined(at, base, exponent, element, f64::powf)?);

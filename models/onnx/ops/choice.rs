@@ -16,6 +16,19 @@ pub const OPS: Group = &[
     ("Equal", |at| compared(at, |a, b| a == b, |at, a, b| broadcast_op(at, Binary::Equal, a, b))),
     ("Greater", |at| compared(at, |a, b| a > b, |at, a, b| broadcast_op(at, Binary::Less, b, a))),
     ("GreaterOrEqual", |at| compared(at, |a, b| a >= b, |at, a, b| less_or_equal(at, b, a))),
+    ("IsNaN", |at| {
+        let x = at.input(0)?;
+        if let Some(known) = at.number(&x) {
+            let numbers = known.numbers.iter().map(|number| f64::from(number.is_nan())).collect();
+            return at.result(Known { element: Element::Bool, shape: known.shape.clone(), numbers });
+        }
+        // Nothing else differs from itself.
+        let x = at.computed(0)?;
+        let is_number = at.add(Binary::Equal, &[x, x])?;
+        let value = opposite(at, is_number)?;
+        let value = at.cast(value, Element::Bool)?;
+        at.one(value, Element::Bool)
+    }),
     ("Less", |at| compared(at, |a, b| a < b, |at, a, b| broadcast_op(at, Binary::Less, a, b))),
     ("LessOrEqual", |at| compared(at, |a, b| a <= b, less_or_equal)),
     ("Not", not),

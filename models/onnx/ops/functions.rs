@@ -1,6 +1,7 @@
 //! Functions of one value.
 
 use super::Group;
+use super::arithmetic::refuse_ends;
 use crate::onnx::element::Element;
 use crate::onnx::error::{Refusal, refuse};
 use crate::onnx::lowering::{At, Value};
@@ -151,6 +152,7 @@ fn function<'g>(
     f: fn(f64) -> f64,
     lower: fn(&mut At, ValueId) -> Result<ValueId, Refusal>,
 ) -> Result<Vec<Value<'g>>, Refusal> {
+    refuse_ends(at)?;
     match at.number(&at.input(0)?) {
         Some(known) => at.result(mapped(&known, f)),
         None => floats(at, lower),

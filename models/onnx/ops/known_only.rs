@@ -1,6 +1,7 @@
 //! What is known once the shapes of inputs are.
 
 use super::Group;
+use super::arithmetic::{MOST_EXACT, refuse_ends};
 use crate::onnx::element::Element;
 use crate::onnx::error::{Refusal, refuse};
 use crate::onnx::file::Attribute;
@@ -64,6 +65,7 @@ fn constant_of_shape<'g>(at: &mut At<'_, 'g>) -> Result<Vec<Value<'g>>, Refusal>
 }
 
 fn range<'g>(at: &mut At<'_, 'g>) -> Result<Vec<Value<'g>>, Refusal> {
+    refuse_ends(at)?;
     let bounds = [at.known(0)?, at.known(1)?, at.known(2)?];
     let [Some(start), Some(limit), Some(delta)] = bounds.each_ref().map(|known| known.scalar()) else {
         refuse!("its bounds are not one number each")
@@ -87,7 +89,11 @@ fn product<'g>(at: &mut At<'_, 'g>) -> Result<Vec<Value<'g>>, Refusal> {
         refuse!("the product along an axis of several is not computed");
     }
     let shape = if keeps { vec![1; known.shape.len()] } else { Vec::new() };
-    let product = known.numbers.iter().product();
+    refuse_ends(at)?;
+    let product: f64 = known.numbers.iter().product();
+    if !known.element.is_float() && product.abs() > MOST_EXACT {
+        refuse!("it makes an integer beyond 2⁵³ of known ones");
+    }
     at.result(Known { element: known.element, shape, numbers: vec![product] })
 }
 

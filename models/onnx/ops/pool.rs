@@ -27,9 +27,20 @@ fn pool<'g>(at: &mut At<'_, 'g>, is_mean: bool) -> Result<Vec<Value<'g>>, Refusa
     if kernel[0] != kernel[1] {
         refuse!("its kernel {kernel:?} is not square");
     }
-    let window = Window::of(at, [height, width], kernel)?;
-    if window.dilation != 1 || at.int("ceil_mode", 0) != 0 {
-        refuse!("it has gaps in its window, or windows that reach beyond the picture");
+    let mut window = Window::of(at, [height, width], kernel)?;
+    if window.dilation != 1 {
+        refuse!("it has gaps in its window");
+    }
+    let has_parts = at.int("ceil_mode", 0) != 0;
+    if has_parts && is_mean {
+        refuse!("its windows reach beyond the picture");
+    }
+    if has_parts {
+        // What windows see beyond the picture is never the largest, so it can be there.
+        for (axis, extent) in [height, width].into_iter().enumerate() {
+            window.pads[axis][1] +=
+                lacking(extent as i64, window.pads[axis], kernel[axis] as i64, window.stride as i64);
+        }
     }
     let is_padded = window.pads.iter().flatten().any(|&pad| pad != 0);
     let leaves_padding_out = is_mean && is_padded && at.int("count_include_pad", 0) == 0;
@@ -58,6 +69,14 @@ fn pool<'g>(at: &mut At<'_, 'g>, is_mean: bool) -> Result<Vec<Value<'g>>, Refusa
         value = at.add(Binary::Mul, &[value, factors])?;
     }
     at.one(value, at.element(&x))
+}
+
+/// How much the last window reaches beyond the picture, if a window may begin wherever there is something to see.
+fn lacking(extent: i64, [before, after]: [i64; 2], kernel: i64, stride: i64) -> i64 {
+    let over = extent + before + after - kernel;
+    let (rest, next) = (over.rem_euclid(stride.max(1)), (over.div_euclid(stride.max(1)) + 1) * stride);
+    // A window that would begin behind the picture is left out.
+    if rest == 0 || next >= extent + before { 0 } else { stride - rest }
 }
 
 /// `lower` of all of each channel, as one row.

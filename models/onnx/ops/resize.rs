@@ -124,9 +124,24 @@ impl<'g> Sampling<'g> {
                 "half_pixel" | "pytorch_half_pixel" | "align_corners" | "asymmetric"
             );
         match is_known {
+            true if sampling.has_ties() => {
+                refuse!("which of two neighbours is the nearest depends on rounding; let it round down")
+            }
             true => Ok(sampling),
             false => refuse!("its mode {} with {} is not lowered", sampling.mode, sampling.coordinates),
         }
+    }
+
+    /// Whether some place is so near to the middle of two old numbers that which is the nearest depends on how places are rounded.
+    fn has_ties(&self) -> bool {
+        let is_tie = |index: usize| {
+            let exact = index as f64 * self.old as f64 / self.new as f64;
+            (self.place(index).fract() - 0.5).abs() < 1e-5 && self.place(index) != exact
+        };
+        self.mode == "nearest"
+            && self.coordinates == "asymmetric"
+            && self.nearest.starts_with("round")
+            && (0..self.new).any(is_tie)
     }
 
     /// Where new number `index` is among the old ones. In f32, as onnxruntime has it: which one is nearest depends on the rounding.

@@ -5,7 +5,7 @@ use crate::cli::console::{print, say};
 use crate::cli::device::DeviceArg;
 use crate::cli::given_pictures::{PictureArgs, blank};
 use crate::cli::heap::KeptHeap;
-use crate::cli::input::InputArg;
+use crate::cli::input::{InputArg, read_onnx};
 use crate::cli::lowering::{ModelArg, SizeArgs};
 use crate::cli::number;
 use crate::cli::passes::PassArgs;
@@ -32,7 +32,7 @@ const PROMPT: &str = "a red apple on a blue background";
 #[command(mut_arg("dtype", |argument| argument.help("[default: f32]")))]
 pub struct Args {
     /// An IR file, an ONNX file, a model folder in diffusers layout, or a built-in configuration. For a model, each check draws a picture;
-    /// for the others, weights and inputs are random
+    /// for the others inputs are random, and so are weights but those of an ONNX file
     input: PathBuf,
     #[command(flatten)]
     passes: PassArgs,
@@ -231,17 +231,23 @@ impl Testbed {
                 let sizes = model.sizes(&args.sizes)?;
                 let dtype = args.sizes.dtype_or(DType::F32);
                 let program = model.lower_in(model.family().denoiser(), &sizes, dtype)?;
-                Self::of_steps(program, Some(model.timesteps(&args.sizes)?), smaller(dtype), args)
+                Self::of_steps(program, None, Some(model.timesteps(&args.sizes)?), smaller(dtype), args)
             }
-            InputArg::File(_) | InputArg::Onnx(_) => {
+            InputArg::File(_) => {
                 let (program, timesteps) = input.program(None, &args.sizes)?;
-                Self::of_steps(program, timesteps, vec![Advice::SmallerProgram], args)
+                Self::of_steps(program, None, timesteps, vec![Advice::SmallerProgram], args)
+            }
+            InputArg::Onnx(path) => {
+                let (program, weights) = read_onnx(path, &args.sizes.onnx)?;
+                Self::of_steps(program, Some(Box::new(weights)), None, vec![Advice::SmallerProgram], args)
             }
         }
     }
 
+    /// The steps of `program`, whose weights are its `own`, if it has some, or random.
     fn of_steps(
         program: Program,
+        own: Option<Box<dyn WeightSource>>,
         timesteps: Option<Vec<f32>>,
         smaller: Vec<Advice>,
         args: &Args,
@@ -254,9 +260,14 @@ impl Testbed {
             return Err(Error::Usage(message));
         }
         let seed = args.seed.number();
-        let weights: Box<dyn WeightSource> = match &args.weights {
-            Some(path) => Box::new(opened(path)?),
-            None => Box::new(RandomWeights::new(&program, seed)),
+        let weights: Box<dyn WeightSource> = match (&args.weights, own) {
+            (Some(_), Some(_)) => {
+                let input = args.input.display();
+                return Err(Error::Usage(format!("--weights: {input} has its own weights; leave it out")));
+            }
+            (Some(path), None) => Box::new(opened(path)?),
+            (None, Some(own)) => own,
+            (None, None) => Box::new(RandomWeights::new(&program, seed)),
         };
         let inputs = random_inputs(&program, &[], seed);
         let runs = Runs::Steps { device: args.device.into(), weights, inputs, smaller };

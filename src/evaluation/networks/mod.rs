@@ -3,10 +3,12 @@
 //! | file | what it does |
 //! |---|---|
 //! | `metric` | the metrics, and what each reads |
-//! | `network` | opens a file, tells its inputs apart, and has it judge pictures |
+//! | `inputs` | tells what a file's inputs are |
+//! | `network` | opens a file, and has it judge pictures |
 //! | `picture` | pictures as networks read them |
 //! | `text` | prompts as networks read them |
 
+mod inputs;
 mod metric;
 mod network;
 mod picture;

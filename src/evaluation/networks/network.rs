@@ -1,16 +1,16 @@
 //! A metric's network: an ONNX file whose inputs are told apart by their types.
 
-use super::metric::{NetworkMetric, Shown, Subject};
-use super::picture::Reading;
+use super::inputs::{Given, fitted, told_apart};
+use super::metric::{NetworkMetric, Subject};
 use super::text::Prompts;
 use crate::Error;
-use crate::digest::of_file;
+use crate::digest::{of_bytes, of_file};
 use crate::evaluation::metrics::cosine;
-use crate::pipeline::{Memory, check_fits, lossless, registry, settle};
+use crate::pipeline::{Image, Memory, check_fits, lossless, registry, settle};
 use reflux_ir::pass::{Driver, Pipeline};
-use reflux_ir::{DType, Name, Program};
+use reflux_ir::{Name, Program};
 use reflux_models::Role;
-use reflux_models::onnx::{Dims, OnnxAxis, OnnxError, OnnxInput, OnnxModel, OnnxWeights};
+use reflux_models::onnx::{Dims, OnnxAxis, OnnxError, OnnxModel, OnnxWeights};
 use reflux_passes::RAISING;
 use reflux_runtime::{Device, Execute, RunError, load};
 use std::path::{Path, PathBuf};
@@ -31,15 +31,6 @@ pub struct MetricNetwork {
     prompts: Option<Prompts>,
     device: Device,
     loaded: Option<Box<dyn Execute>>,
-}
-
-/// What an input is given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Given {
-    Picture(Shown),
-    Tokens,
-    /// 1 where tokens are not padding.
-    Mask,
 }
 
 impl MetricNetwork {
@@ -89,7 +80,9 @@ impl MetricNetwork {
                 refused("it reads prompts, and there is no tokenizer.json, and no vocab.json, beside it or in the folder around it".into())
             })?),
         };
-        let sha256 = of_file(path, u64::MAX).map_err(|error| Error::Read { path: path.to_owned(), error })?;
+        let mut files = model.files();
+        files.extend(prompts.iter().flat_map(Prompts::files));
+        let sha256 = digest_of(&files)?;
         let network = Self {
             metric,
             path: path.to_owned(),
@@ -110,7 +103,7 @@ impl MetricNetwork {
         self.metric
     }
 
-    /// The digest of its file, in hexadecimal.
+    /// The digest of its files, and those of its tokenizer, in hexadecimal.
     pub fn sha256(&self) -> &str {
         &self.sha256
     }
@@ -118,8 +111,36 @@ impl MetricNetwork {
     /// What it says of a picture.
     ///
     /// # Errors
-    /// If it cannot be loaded or run, or says what the metric cannot be.
+    /// [`Error::Metric`] if it cannot be loaded or run, or says what the metric cannot be.
     pub fn judge(&mut self, subject: Subject) -> Result<f64, Error> {
+        self.asked(subject).map_err(|error| match error {
+            Error::Metric { .. } => error,
+            error => self.refused(error.to_string()),
+        })
+    }
+
+    /// Finds out whether it can judge pictures of `size`, `[height, width]`, for `prompts`, before any is drawn.
+    ///
+    /// # Errors
+    /// As [`MetricNetwork::judge`].
+    pub fn rehearse<'p>(
+        &mut self,
+        [height, width]: [usize; 2],
+        prompts: impl Iterator<Item = &'p str>,
+    ) -> Result<(), Error> {
+        let white = Image::white(width, height);
+        for (index, prompt) in prompts.enumerate() {
+            if index == 0 {
+                self.judge(Subject { picture: &white, base: &white, prompt })?;
+            } else if let Some(tokens) = &self.prompts {
+                tokens.tensors(prompt).map_err(|error| self.refused(error.to_string()))?;
+            }
+        }
+        self.unload();
+        Ok(())
+    }
+
+    fn asked(&mut self, subject: Subject) -> Result<f64, Error> {
         let results = self.results()?;
         let executor = match &mut self.loaded {
             Some(executor) => executor,
@@ -205,84 +226,16 @@ impl MetricNetwork {
     }
 }
 
-/// What each of `inputs` is given, by its type: floats of four axes are pictures, and integers of two are tokens or, if they are
-/// called so, a mask.
-fn told_apart(metric: NetworkMetric, inputs: &[OnnxInput]) -> Result<Vec<Given>, String> {
-    let is_picture = |input: &&OnnxInput| input.dtype == DType::F32 && input.axes.len() == 4;
-    let pictures = metric.pictures(inputs.iter().filter(is_picture).count());
-    let has_others = || format!("{} is made of {}; {}", metric.title(), metric.inputs(), listed(inputs));
-    let mut pictures = pictures.ok_or_else(has_others)?.into_iter();
-    let is_text = |input: &OnnxInput| input.dtype == DType::I32 && input.axes.len() == 2;
-    let given = inputs.iter().map(|input| match input {
-        input if is_picture(&input) => pictures.next().map(Given::Picture),
-        input if is_text(input) && metric.tokens().is_some() => {
-            Some(if input.name.contains("mask") { Given::Mask } else { Given::Tokens })
-        }
-        _ => None,
-    });
-    let given: Vec<Given> = given.collect::<Option<_>>().ok_or_else(has_others)?;
-    let count = |wanted: Given| given.iter().filter(|given| **given == wanted).count();
-    match count(Given::Tokens) == usize::from(metric.tokens().is_some()) && count(Given::Mask) <= 1 {
-        true => Ok(given),
-        false => Err(has_others()),
-    }
-}
-
-/// The inputs that a file has, in words.
-fn listed(inputs: &[OnnxInput]) -> String {
-    let axis = |axis: &OnnxAxis| match axis {
-        OnnxAxis::Fixed(extent) => extent.to_string(),
-        OnnxAxis::Open(name) => name.clone(),
-    };
-    let input = |input: &OnnxInput| {
-        let axes: Vec<String> = input.axes.iter().map(axis).collect();
-        format!("`{}` {}[{}]", input.name, input.dtype, axes.join(", "))
-    };
-    let inputs: Vec<String> = inputs.iter().map(input).collect();
-    format!("this file reads {}", inputs.join(", "))
-}
-
-/// What `input` is given, for pictures of `size`, with the shape of that, which the file must have or leave open.
-fn fitted(
-    metric: NetworkMetric,
-    input: &OnnxInput,
-    given: Given,
-    size: [usize; 2],
-) -> Result<(Given, Vec<usize>), String> {
-    let fixed = |axis: usize| match input.axes[axis] {
-        OnnxAxis::Fixed(extent) => Some(extent),
-        OnnxAxis::Open(_) => None,
-    };
-    let (given, shape) = match given {
-        Given::Picture(shown) => {
-            let Reading { placing, scale } = shown.reading();
-            let placing = match fixed(2) {
-                Some(side) if placing.is_square() => placing.with_side(side),
-                _ => placing,
-            };
-            let [height, width] = placing.size(size);
-            (Given::Picture(shown.with(Reading { placing, scale })), vec![1, 3, height, width])
-        }
-        Given::Tokens | Given::Mask => {
-            let length = fixed(1).or(metric.tokens()).expect("it reads prompts");
-            (given, vec![1, length])
-        }
-    };
-    let differs = (0..shape.len()).any(|axis| fixed(axis).is_some_and(|extent| extent != shape[axis]));
-    match differs {
-        false => Ok((given, shape)),
-        true => Err(format!(
-            "its input `{}` has to be of {shape:?}; export it with axes that are left open; {}",
-            input.name,
-            listed(std::slice::from_ref(input))
-        )),
-    }
+/// The digest of the digests of `files`.
+fn digest_of(files: &[PathBuf]) -> Result<String, Error> {
+    let digest =
+        |path: &PathBuf| of_file(path, u64::MAX).map_err(|error| Error::Read { path: path.clone(), error });
+    Ok(of_bytes(files.iter().map(digest).collect::<Result<String, _>>()?.as_bytes()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::Image;
     use crate::tensors;
     use serde::Deserialize;
     use std::collections::BTreeMap;

@@ -2,16 +2,20 @@
 
 use reflux_ir::HostTensor;
 use reflux_models::tokenizer::{self, Tokenizer, TokenizerError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Files by which a folder is known to have a tokenizer.
 const TOKENIZERS: [&str; 2] = ["tokenizer.json", "vocab.json"];
+
+/// Files that a tokenizer may be read from besides.
+const OTHERS: [&str; 3] = ["merges.txt", "tokenizer_config.json", "special_tokens_map.json"];
 
 /// The tokens of prompts, and which of them are padding.
 pub struct Prompts {
     tokenizer: Tokenizer,
     /// How many a network reads.
     length: usize,
+    folder: PathBuf,
 }
 
 impl Prompts {
@@ -22,8 +26,14 @@ impl Prompts {
         let around = own.join("..");
         let has = |folder: &&Path| TOKENIZERS.iter().any(|file| folder.join(file).is_file());
         let folder = [own, &around].into_iter().find(has);
-        let tokenizer = folder.map(tokenizer::clip).transpose()?;
-        Ok(tokenizer.map(|tokenizer| Self { tokenizer, length }))
+        let Some(folder) = folder else { return Ok(None) };
+        Ok(Some(Self { tokenizer: tokenizer::clip(folder)?, length, folder: folder.to_owned() }))
+    }
+
+    /// The files that say which tokens a prompt has.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let files = TOKENIZERS.iter().chain(&OTHERS).map(|file| self.folder.join(file));
+        files.filter(|file| file.is_file()).collect()
     }
 
     /// The tokens of `prompt`, and 1 where they are not padding, both `i32[1, tokens]`.

@@ -152,6 +152,7 @@ mod tests {
         assert!(refused(settings(20), false).contains("--resume"));
         assert!(refused(settings(28), true).contains("steps 20, and this one has 28"));
         let text = std::fs::read_to_string(&path).unwrap();
+        drop(journal);
         std::fs::write(&path, format!("{text}{{\"pass\": \"ca")).unwrap();
         let journal = Journal::open(&path, &settings(20), true).unwrap();
         assert_eq!(
@@ -159,6 +160,9 @@ mod tests {
             (Some(error), None)
         );
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        // Of two searches at once, the second is refused.
+        assert!(refused(settings(20), true).contains("another run is writing to it"));
+        drop(journal);
         std::fs::write(&path, format!("{text}{{}}\n")).unwrap();
         assert!(refused(settings(20), true).contains("line 4 is no candidate"));
         std::fs::write(&path, "my notes\n").unwrap();
