@@ -106,6 +106,10 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
 pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let file = open(path)?;
     let bytes = file.metadata()?.len();
+    // Those of the system, in /proc, say so and may have others wait for ever.
+    if bytes == 0 {
+        return Ok(Vec::new());
+    }
     if bytes > MOST_TEXT {
         let (found, most) = (bytes / 1_000_000, MOST_TEXT / 1_000_000);
         let why = format!("it has {found} MB; a configuration or vocabulary may have at most {most} MB");

@@ -286,6 +286,11 @@ fn tables_that_are_no_tokenizer_are_refused_by_file() {
             json["normalizer"] = json!({ "type": "Sequence", "normalizers": [replace, replace] })
         }),
         edited_t5(|json| json["added_tokens"] = json!(added(10_001, 0))),
+        // It would get the id that is next.
+        edited_t5(|json| {
+            let token = json!({ "id": u32::MAX, "content": "apple", "special": true });
+            json["added_tokens"].as_array_mut().unwrap().push(token);
+        }),
         edited_t5(|json| json["added_tokens"] = json!(added(1, 1_000_000))),
         edited_t5(|json| {
             json["model"]["vocab"].as_array_mut().unwrap().push(json!(["x".repeat(1001), -5.0]))

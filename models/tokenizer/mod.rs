@@ -82,8 +82,9 @@ impl Tokenizer {
         let path = folder.join("tokenizer.json");
         let json = file::read(&path)?;
         limits::check(&json).map_err(|why| file::malformed(&path, why))?;
-        let tokenizer = guarded(|| tokenizers::Tokenizer::from_bytes(json))
+        let tokenizer = guarded(|| tokenizers::Tokenizer::from_bytes(&json))
             .map_err(|error| file::malformed(&path, error))?;
+        special::check_ids(&json, &tokenizer).map_err(|why| file::malformed(&path, why))?;
         Self::new(tokenizer, &SpecialTokens::read(folder)?, folder)
     }
 

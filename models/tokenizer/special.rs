@@ -143,3 +143,34 @@ fn read_json<T: DeserializeOwned + Default>(path: &Path) -> Result<T, TokenizerE
         _ => file::read_json(path),
     }
 }
+
+/// Checks that the tokens that the file `json` of `tokenizer` adds have the ids that it says: the `tokenizers` crate counts them on,
+/// whatever it says.
+///
+/// # Errors
+/// The first that has another id.
+pub(super) fn check_ids(json: &[u8], tokenizer: &Tokenizer) -> Result<(), String> {
+    #[derive(Deserialize)]
+    struct Added {
+        id: u32,
+        content: String,
+    }
+    #[derive(Deserialize)]
+    struct File {
+        #[serde(default)]
+        added_tokens: Vec<Added>,
+    }
+    // What is malformed was found before.
+    let Ok(File { added_tokens }) = serde_json::from_slice(json) else { return Ok(()) };
+    for Added { id, content } in added_tokens {
+        match tokenizer.token_to_id(&content) {
+            Some(own) if own != id => {
+                return Err(format!(
+                    "its added token {content:?} has the id {id}, and {own} is the next that is free"
+                ));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

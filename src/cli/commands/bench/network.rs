@@ -71,6 +71,10 @@ impl Network {
         let mut warnings: Vec<String> = settle(&mut passes, device, &info).into_iter().collect();
         let (program, report) = Driver::default().run(lowered, &passes)?;
         warnings.extend(report.warnings().cloned());
+        if program.variants.values().all(|graph| graph.op_count() == 0) {
+            let message = "nothing is left in a step, as --rate says that no input changes there; leave it out to measure everything";
+            warnings.push(message.to_owned());
+        }
         let weights: Rc<dyn WeightSource> = match args.subject.has_random_weights() {
             true => Rc::new(RandomWeights::new(&program, SEED)),
             false => Rc::new(weights),
