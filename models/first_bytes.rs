@@ -3,7 +3,7 @@
 //! Weights, configurations and tokenizers are downloaded, and what arrives is often something else: a pointer to a file, a page
 //! that asks for a login, half a file. Naming it saves the user a search.
 
-use reflux_ir::Advice;
+use reflux_ir::{Advice, words};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
@@ -24,7 +24,8 @@ pub struct Foreign {
 
 impl Foreign {
     pub(crate) fn new(what: impl Into<String>, instead: impl Into<String>) -> Self {
-        Self { what: what.into(), instead: instead.into(), then: Vec::new() }
+        // It may quote what a file says.
+        Self { what: words::shortened(what.into()), instead: instead.into(), then: Vec::new() }
     }
 }
 
@@ -152,6 +153,12 @@ mod tests {
             assert_eq!(what(page).unwrap(), "a web page");
         }
         assert_eq!(what(b"PK\x03\x04\0").unwrap(), "a zip archive");
+    }
+
+    #[test]
+    fn what_a_file_says_is_not_quoted_without_end() {
+        let foreign = Foreign::new(format!("one that says {}", "2,".repeat(3_000)), "give another");
+        assert!(foreign.to_string().chars().count() < 1_000 && foreign.what.ends_with('…'));
     }
 
     #[test]
