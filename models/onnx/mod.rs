@@ -100,11 +100,6 @@ impl OnnxModel {
         self.graph.inputs.iter().map(declared).collect()
     }
 
-    /// The names of its results, in the order of the file.
-    pub fn results(&self) -> &[String] {
-        &self.graph.outputs
-    }
-
     /// The files that it consists of.
     pub fn files(&self) -> Vec<PathBuf> {
         [vec![self.path.clone()], self.graph.files.clone()].concat()

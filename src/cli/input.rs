@@ -6,13 +6,12 @@ use super::parts::PartArgs;
 use super::passes::default_for;
 use super::text_file::read_text;
 use crate::Error;
-use crate::pipeline::registry;
+use crate::pipeline::of_onnx;
 use reflux_ir::pass::{Driver, Pipeline, Recipe};
 use reflux_ir::{Machine, Program, text};
 use reflux_models::onnx::{self, OnnxWeights, is_onnx};
 use reflux_models::weights::is_weights;
 use reflux_models::{ModelConfig, ModelError, Role};
-use reflux_passes::RAISING;
 use std::path::Path;
 
 /// The meaning of an argument.
@@ -82,11 +81,7 @@ impl<'a> InputArg<'a> {
     pub fn default(&self, net: Option<&str>, machine: Option<&Machine>) -> Result<Pipeline, Error> {
         let default = default_for(self.role(net)?, machine);
         Ok(match self {
-            Self::Onnx(_) => {
-                let mut raising = Pipeline::parse(RAISING, &registry()).expect("it is written well");
-                raising.append(default);
-                raising
-            }
+            Self::Onnx(_) => of_onnx(default),
             Self::Model(_) | Self::File(_) => default,
         })
     }

@@ -31,8 +31,10 @@ pub fn judge(
         let metric = network.metric();
         for (row, index) in due(journal, metric) {
             observe(Progressed::Score { metric, row: &row, picture: index, pictures: prompts.len() });
-            let [picture, base] = [&row, BASE].map(|row| open(journal, row, index));
-            let subject = Subject { picture: &picture?, base: &base?, prompt: &prompts[index].prompt };
+            let picture = open(journal, &row, index)?;
+            let base = if metric.compares() { Some(open(journal, BASE, index)?) } else { None };
+            let base = base.as_ref().unwrap_or(&picture);
+            let subject = Subject { picture: &picture, base, prompt: &prompts[index].prompt };
             let value = network.judge(subject)?;
             if !journal.networks().contains_key(&metric) {
                 journal.add(Entry::Network { metric, sha256: network.sha256().to_owned() })?;

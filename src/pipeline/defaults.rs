@@ -4,7 +4,7 @@ use crate::Error;
 use reflux_ir::Advice;
 use reflux_ir::pass::Pipeline;
 use reflux_models::Role;
-use reflux_passes::{LOSSLESS, LOSSLESS_ONCE, LOSSLESS_PACKED, registry};
+use reflux_passes::{LOSSLESS, LOSSLESS_ONCE, LOSSLESS_PACKED, RAISING, registry};
 use reflux_runtime::{Device, DeviceInfo, MachineOf};
 use std::path::PathBuf;
 
@@ -18,6 +18,14 @@ pub(crate) fn lossless(role: Role, device: Option<Device>) -> Pipeline {
         _ => "",
     };
     Pipeline::parse(passes, &registry()).expect("it is written well")
+}
+
+/// The default passes of a network from an ONNX file, which are those of others behind the pass that puts together what exporters have
+/// taken apart.
+pub(crate) fn of_onnx(others: Pipeline) -> Pipeline {
+    let mut passes = Pipeline::parse(RAISING, &registry()).expect("it is written well");
+    passes.append(others);
+    passes
 }
 
 /// Sets the machine of `device` for `pipeline`; returns a warning if the machine is only the nearest known one.

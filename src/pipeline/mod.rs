@@ -43,7 +43,7 @@ pub use compile::{
 pub(crate) use compiled::Compiled;
 pub use compiled::CompiledError;
 pub use defaults::bundled_model;
-pub(crate) use defaults::{lossless, settle};
+pub(crate) use defaults::{lossless, of_onnx, settle};
 pub use diffusion::DiffusionPipeline;
 pub(crate) use filter::{Filter, Window, windows};
 pub use image::Image;

@@ -51,7 +51,7 @@ pub fn random_inputs(
         .collect()
 }
 
-/// The most entries of every table from which numbers of the input `name` look something up, at most 64.
+/// How many entries every table has from which numbers of the input `name` look something up, and 64 if all have more.
 fn entries(program: &Program, name: &Name) -> usize {
     let graphs = program.variants.values().chain(program.prepares.values());
     let tables = graphs.flat_map(|graph| {

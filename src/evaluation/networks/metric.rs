@@ -24,7 +24,7 @@ pub enum NetworkMetric {
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'s> {
     pub picture: &'s Image,
-    /// The base's picture for the same prompt.
+    /// The base's picture for the same prompt; any where the metric does not compare.
     pub base: &'s Image,
     pub prompt: &'s str,
 }

@@ -6,12 +6,11 @@ use super::text::Prompts;
 use crate::Error;
 use crate::digest::{of_bytes, of_file};
 use crate::evaluation::metrics::cosine;
-use crate::pipeline::{Image, Memory, check_fits, lossless, registry, settle};
-use reflux_ir::pass::{Driver, Pipeline};
-use reflux_ir::{Name, Program};
+use crate::pipeline::{Image, Memory, check_fits, lossless, of_onnx, settle};
+use reflux_ir::pass::Driver;
+use reflux_ir::{HostTensor, Name, Program};
 use reflux_models::Role;
 use reflux_models::onnx::{Dims, OnnxAxis, OnnxError, OnnxModel, OnnxWeights};
-use reflux_passes::RAISING;
 use reflux_runtime::{Device, Execute, RunError, load};
 use std::path::{Path, PathBuf};
 
@@ -70,8 +69,7 @@ impl MetricNetwork {
         // They are in the order of the file.
         let names = program.inputs.iter().map(|input| input.name.clone());
         let inputs = names.zip(inputs).collect();
-        let mut passes = Pipeline::parse(RAISING, &registry()).expect("it is written well");
-        passes.append(lossless(Role::Denoiser, Some(device)));
+        let mut passes = of_onnx(lossless(Role::Denoiser, Some(device)));
         settle(&mut passes, device, &device.probe().map_err(RunError::from)?);
         let (program, _) = Driver::default().run(program, &passes)?;
         let prompts = match length {
@@ -141,7 +139,7 @@ impl MetricNetwork {
     }
 
     fn asked(&mut self, subject: Subject) -> Result<f64, Error> {
-        let results = self.results()?;
+        let (results, values) = (self.results()?, self.values(subject)?);
         let executor = match &mut self.loaded {
             Some(executor) => executor,
             None => {
@@ -150,18 +148,11 @@ impl MetricNetwork {
                 self.loaded.insert(load(device, program.clone(), &self.weights)?)
             }
         };
-        let tokens = self.prompts.as_ref().map(|prompts| prompts.tensors(subject.prompt)).transpose()?;
-        for (name, given) in &self.inputs {
+        for (name, value) in values {
             // What has no use is not an input any more.
-            if !executor.program().inputs.iter().any(|input| input.name == *name) {
-                continue;
+            if executor.program().inputs.iter().any(|input| input.name == name) {
+                executor.bind(&name, &value)?;
             }
-            let value = match given {
-                Given::Picture(shown) => shown.tensor(subject),
-                Given::Tokens => tokens.as_ref().expect("it reads prompts")[0].clone(),
-                Given::Mask => tokens.as_ref().expect("it reads prompts")[1].clone(),
-            };
-            executor.bind(name, &value)?;
         }
         let found = executor.step(0)?;
         let values: Vec<Vec<f32>> = results.iter().map(|name| found[name].to_f32()).collect();
@@ -178,6 +169,18 @@ impl MetricNetwork {
                     small numbers";
         }
         Err(self.refused(why))
+    }
+
+    /// What its inputs are given of `subject`.
+    fn values(&self, subject: Subject) -> Result<Vec<(Name, HostTensor)>, Error> {
+        let tokens = self.prompts.as_ref().map(|prompts| prompts.tensors(subject.prompt)).transpose()?;
+        let value = |given: &Given| match (given, &tokens) {
+            (Given::Picture(shown), _) => shown.tensor(subject),
+            (Given::Tokens, Some([tokens, _])) => tokens.clone(),
+            (Given::Mask, Some([_, mask])) => mask.clone(),
+            (Given::Tokens | Given::Mask, None) => unreachable!("a network with tokens has a tokenizer"),
+        };
+        Ok(self.inputs.iter().map(|(name, given)| (name.clone(), value(given))).collect())
     }
 
     /// Frees its memory; it is loaded again for the next picture.
@@ -290,13 +293,7 @@ mod tests {
         for (name, expected) in scores {
             let mut network = open(of(&name), &name, [picture.height(), picture.width()]).unwrap();
             // What a network is given is what the original gives it.
-            let tokens = network.prompts.as_ref().map(|prompts| prompts.tensors(&prompt).unwrap());
-            for (input, given) in &network.inputs {
-                let found = match given {
-                    Given::Picture(shown) => shown.tensor(subject),
-                    Given::Tokens => tokens.as_ref().unwrap()[0].clone(),
-                    Given::Mask => tokens.as_ref().unwrap()[1].clone(),
-                };
+            for (input, found) in network.values(subject).unwrap() {
                 let theirs = &inputs[&format!("{name}/{input}")];
                 assert_eq!(found.shape, theirs.shape, "{name}: {input}");
                 let pairs = found.to_f32().into_iter().zip(theirs.to_f32());

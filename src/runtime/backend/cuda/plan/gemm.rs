@@ -3,8 +3,7 @@
 use super::planner::{Moved, Planner};
 use crate::backend::cuda::added::AddedProduct;
 use crate::backend::cuda::gemm;
-use crate::backend::cuda::matmul::products_of;
-use crate::backend::cuda::matmul::{MatmulKind, MatmulLaunch};
+use crate::backend::cuda::matmul::{MatmulKind, MatmulLaunch, products_of};
 use crate::backend::cuda::source::{self, Accumulator, PlacedSegment, Scaling, StoredValue};
 use crate::backend::cuda::unsupported::Unsupported;
 use crate::backend::cuda::view::{Pointer, View};
