@@ -183,7 +183,7 @@ impl ClipConfig {
             let split = [shape[0], shape[1], self.num_attention_heads, head_dim];
             heads[part] = attention.reshape(name, flat, split)?;
         }
-        let op = Attention { scale: Real::from((head_dim as f64).powf(-0.5)), causal: true };
+        let op = Attention { scale: Real::from((head_dim as f64).powf(-0.5)), causal: true, bounded: false };
         let a = attention.add("attn_heads", op, &heads)?;
         let a = attention.reshape("attn", a, shape)?;
         let a = attention.linear("attn_out", "out_proj", a, self.hidden_size, true)?;

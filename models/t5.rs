@@ -181,7 +181,7 @@ impl T5Config {
         }
         let [q, k, v] = heads;
         // T5 does not scale its logits.
-        let op = Attention { scale: Real::from(1.0), causal: false };
+        let op = Attention { scale: Real::from(1.0), causal: false, bounded: false };
         let a = attention.add("attn_heads", op, &[q, k, v, bias])?;
         let a = attention.reshape("attn", a, [batch, tokens, inner])?;
         let a = attention.linear("attn_out", "o", a, self.d_model, false)?;

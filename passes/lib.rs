@@ -2,6 +2,7 @@
 //!
 //! 0. [`raise`](Raise) puts together what exporters have taken apart, in graphs that come from ONNX files.
 //! 1. [`canonicalize`](Canonicalize) brings the graph into one form, so that later patterns are few.
+//!    [`bound-attention`](BoundAttention) then says how large scores can be, while it sees what they are made of.
 //! 2. [`hoist`](Hoist) moves what does not depend on the latents out of the step. It runs before caches, which split the
 //!    step into variants, and after `canonicalize`, which shares what several blocks compute alike.
 //! 3. [`quantize`](Quantize) turns linears into int8, f8 or int4 products. It runs before `fuse`, which fuses the ops it inserts.
@@ -17,6 +18,7 @@
 //! reuses, so pipelines cannot name it. To add a pass: write its file with an implementation of
 //! [`Pass`](reflux_ir::pass::Pass), add it to [`PASSES`], and write its test; `docs/adding-a-pass.md` walks through one.
 
+mod bound_attention;
 mod cache;
 mod canonicalize;
 mod dce;
@@ -31,6 +33,7 @@ mod quantize;
 mod raise;
 mod tap;
 
+pub use bound_attention::BoundAttention;
 pub use cache::{Cache, METHODS, Measured, Method, Steer, StepMask, polynomial_through};
 pub use canonicalize::Canonicalize;
 pub use dce::Dce;
@@ -65,6 +68,14 @@ pub static PASSES: &[PassInfo] = &[
         example: "canonicalize",
         about: About::of::<Canonicalize>,
         build: PassInfo::from_options::<Canonicalize>,
+    },
+    PassInfo {
+        name: "bound-attention",
+        summary: "bound the scores of attention over normalised queries and keys, whose softmax then needs no maximum",
+        positional: None,
+        example: "bound-attention",
+        about: About::of::<BoundAttention>,
+        build: PassInfo::from_options::<BoundAttention>,
     },
     PassInfo {
         name: "hoist",
@@ -134,7 +145,7 @@ pub static PASSES: &[PassInfo] = &[
 
 /// The default passes, which are lossless. They run by default, and around the passes that a user asks for; see
 /// [`Recipe`](reflux_ir::pass::Recipe).
-pub const LOSSLESS: &str = "canonicalize,hoist,canonicalize,merge-linear,fuse,dce";
+pub const LOSSLESS: &str = "canonicalize,bound-attention,hoist,canonicalize,merge-linear,fuse,dce";
 
 /// What runs before the default passes on graphs that come from elsewhere.
 pub const RAISING: &str = "raise";

@@ -25,6 +25,11 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         &["bf16[1,64,2,64]", "bf16[1,64,2,64]", "bf16[1,64,2,64]"],
         "%y = attention %a, %b, %c {scale=0.125} : bf16[1,64,2,64]",
     ),
+    (
+        &["bf16[1,64,2,64]", "bf16[1,64,2,64]"],
+        "%y = score_bound @q bf16[64], @p bf16[64], @k bf16[64] {queries=2, scale=0.125} : f32[]
+         %z = attention %a, %b, %b, %y {scale=0.125, bounded=true} : bf16[1,64,2,64]",
+    ),
     (&["bf16[1,16,8,8]"], "%y = conv2d %a, @w bf16[16,16,3,3] {padding=1} : bf16[1,16,8,8]"),
     (
         &["bf16[2,64]"],
@@ -91,8 +96,9 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     (&["bf16[2,64]"], "%y = gemm linear(%a, @w bf16[32,64]) {silu(acc)} : bf16[2,32]"),
 ];
 
-/// The ops that the CUDA engine leaves to burn: FLUX.1 has none of them.
-const WITHOUT_KERNEL: &[&str] = &["matmul", "sum", "amax", "softmax", "where", "max_pool2d", "avg_pool2d"];
+/// The ops that the CUDA engine leaves to burn: no step of FLUX.1 has one of them.
+const WITHOUT_KERNEL: &[&str] =
+    &["score_bound", "matmul", "sum", "amax", "softmax", "where", "max_pool2d", "avg_pool2d"];
 
 /// A program of one op, `%y`.
 struct Example {

@@ -289,11 +289,14 @@ fn variants_carry_values_and_stages_are_prepared_once() {
     // Another prompt makes its own stage run again, and no other.
     executor.bind("p", &f32s([2], &[0.0, 0.0])).unwrap();
     assert_eq!(y(executor.as_mut(), 2), [8.0, 8.0]);
+    // The same prompt again makes none run.
+    executor.bind("p", &f32s([2], &[0.0, 0.0])).unwrap();
+    assert_eq!(y(executor.as_mut(), 2), [8.0, 8.0]);
     let calls = |name: &str| -> u64 {
         let entries = executor.profile().unwrap().entries();
         entries.iter().find(|entry| *entry.name == *name).unwrap().calls
     };
-    assert_eq!((calls("scale"), calls("bias"), calls("h2")), (1, 2, 3));
+    assert_eq!((calls("scale"), calls("bias"), calls("h2")), (1, 2, 4));
 }
 
 #[test]

@@ -155,7 +155,8 @@ impl Tiny {
         let q = s.linear("q", "to_q", x, width, true)?;
         let q = s.reshape("q_heads", q, [batch, tokens, 1, width])?;
         let k = s.reshape("k_heads", words, [batch, sizes.text_tokens, 1, width])?;
-        let a = s.add("a", Attention { scale: Real::from(1.0), causal: false }, &[q, k, k])?;
+        let a =
+            s.add("a", Attention { scale: Real::from(1.0), causal: false, bounded: false }, &[q, k, k])?;
         let a = s.reshape("a_rows", a, [batch, tokens, width])?;
         let a = s.binary("timed", Binary::Mul, a, time)?;
         let out = s.linear("out", "proj", a, channels, true)?;

@@ -23,8 +23,8 @@ const GPUS: [(&str, Gpu); 4] = [
 ];
 
 const PIPELINES: [&str; 12] = [
-    "canonicalize,hoist,canonicalize,merge-linear,fuse,dce",
-    "canonicalize,hoist,canonicalize,quantize(int8dq,exclude=norm+embedding),merge-linear,fuse,dce",
+    "canonicalize,bound-attention,hoist,canonicalize,merge-linear,fuse,dce",
+    "canonicalize,bound-attention,hoist,canonicalize,quantize(int8dq,exclude=norm+embedding),merge-linear,fuse,dce",
     "canonicalize,hoist,canonicalize,quantize(int8dq),cache(fora,interval=3),merge-linear,fuse,dce",
     "canonicalize,hoist,canonicalize,quantize(fp8dqrow),merge-linear,fuse,dce",
     "canonicalize,hoist,canonicalize,quantize(fp8dq),merge-linear,fuse,dce",

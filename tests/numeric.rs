@@ -357,6 +357,57 @@ fn hoist_reassociates() {
     }
 }
 
+#[test]
+fn bound_attention_reassociates() {
+    let (flux, weights) = flux(1, 2);
+    assert_twins("flux", &flux, "bound-attention", &weights);
+}
+
+/// No score is beyond its bound, and one of a pair of the largest weights nearly is it.
+#[test]
+fn bounds_hold() {
+    let program = text::parse(
+        "program p {
+           input %x : f32[1,7,2,8] latent
+           input %y : f32[1,7,2,8] latent
+           variant main (%x, %y) -> (%scores, %bound) {
+             %ids = position_ids {text=3, rows=2, columns=2} : f32[7,3]
+             %table = rope_table %ids {axes=[2, 2, 4], theta=10000.0} : f32[2,7,4]
+             %x_norm = rms_norm %x, @norm_q f32[8] {eps=1e-6} : f32[1,7,2,8]
+             %y_norm = rms_norm %y, @norm_k f32[8] {eps=1e-6} : f32[1,7,2,8]
+             %x_rope = rope %x_norm, %table : f32[1,7,2,8]
+             %y_rope = rope %y_norm, %table : f32[1,7,2,8]
+             %q = transpose %x_rope {perm=[0, 2, 1, 3]} : f32[1,2,7,8]
+             %k = transpose %y_rope {perm=[0, 2, 3, 1]} : f32[1,2,8,7]
+             %product = matmul %q, %k : f32[1,2,7,7]
+             %scores = mul %product, 0.35 : f32[1,2,7,7]
+             %bound = score_bound @norm_q f32[8], @norm_k f32[8] {queries=1, scale=0.35} : f32[]
+             return %scores, %bound
+           }
+           schedule main
+         }",
+    )
+    .unwrap();
+    let mut nearest: f32 = 0.0;
+    for seed in 0..20 {
+        let weights = RandomWeights::new(&program, seed);
+        // Rows of one number each are as long in one pair as a row can be.
+        let mut inputs = random_inputs(&program, seed);
+        if seed % 2 == 1 {
+            let alone =
+                (0..7 * 2 * 8).map(|at| if at % 8 == (at / 8 + seed as usize) % 8 { 3.0 } else { 0.0 });
+            let alone = HostTensor::from_f32([1, 7, 2, 8], &alone.collect::<Vec<f32>>());
+            inputs.iter_mut().for_each(|(_, value)| *value = alone.clone());
+        }
+        let results = run(&program, &weights, &inputs);
+        let of = |name: &str| results[0][&Name::from(name)].to_f32();
+        let largest = of("scores").into_iter().map(f32::abs).fold(0.0, f32::max);
+        assert!(largest <= of("bound")[0], "seed {seed}: {largest} of {:?}", of("bound"));
+        nearest = nearest.max(largest / of("bound")[0]);
+    }
+    assert!(nearest > 0.9, "{nearest}");
+}
+
 /// Hoisting after quantizing keeps every code: scales are per row.
 #[test]
 fn hoist_of_quantized_products_keeps_their_integers() {

@@ -8,6 +8,7 @@ mod common {
 }
 
 mod bisect;
+mod bound_attention;
 mod cache;
 mod canonicalize;
 mod dce;

@@ -51,6 +51,57 @@ fn a_pipeline_can_be_used_again() {
     assert_ne!(generate(&mut pipeline, &small.clone().seed(1)).1.latents, first);
 }
 
+/// Where tiles begin and end, the picture does not jump more than it does without tiles.
+#[test]
+fn tiles_show_no_seams() {
+    const SIDE: usize = 160;
+    let mut pipeline = DiffusionPipeline::open(emoji()).unwrap();
+    let request = Request::new("grinning face").steps(4).size(SIDE, SIDE).seed(3);
+    let tiled = Request { vae_tiling: Some(96), ..request.clone() };
+    let (whole, _) = generate(&mut pipeline, &request);
+    let (found, report) = generate(&mut pipeline, &tiled);
+    assert_eq!(report.warnings, [""; 0]);
+    assert_eq!((found[0].width(), found[0].height()), (SIDE, SIDE));
+    let [found, whole] = [&found[0], &whole[0]].map(Image::pixels);
+    let difference = |[x, y]: [usize; 2], channel: usize| {
+        let at = (y * SIDE + x) * 3 + channel;
+        f64::from(found[at]) - f64::from(whole[at])
+    };
+    // Of two tiles along each axis, the first ends at 96, and the second begins at 64.
+    for (edge, channel) in [64, 96].into_iter().flat_map(|edge| (0..3).map(move |channel| (edge, channel))) {
+        let across = (0..SIDE).map(|y| difference([edge, y], channel) - difference([edge - 1, y], channel));
+        let down = (0..SIDE).map(|x| difference([x, edge], channel) - difference([x, edge - 1], channel));
+        for jump in [across.sum::<f64>(), down.sum()].map(|sum| sum / SIDE as f64) {
+            assert!(jump.abs() < 1.0, "edge {edge}, channel {channel}: {jump}");
+        }
+    }
+    let pixels = (0..SIDE * SIDE).map(|at| [at % SIDE, at / SIDE]);
+    let all: f64 = pixels
+        .flat_map(|at| (0..3).map(move |channel| (at, channel)))
+        .map(|(at, channel)| difference(at, channel).abs())
+        .sum();
+    let mean = all / (3 * SIDE * SIDE) as f64;
+    assert!((0.01..4.0).contains(&mean), "{mean}");
+}
+
+#[test]
+fn tiles_are_checked_and_recorded() {
+    let mut pipeline = DiffusionPipeline::open(emoji()).unwrap();
+    let mut of = |pixels: usize| {
+        let request = Request { vae_tiling: Some(pixels), ..Request::new("owl").steps(1).size(64, 64) };
+        pipeline.generate_with(&request, &mut |_| {})
+    };
+    for pixels in [100, 32, 1 << 20] {
+        let refusal = of(pixels).unwrap_err().to_string();
+        let range = "a multiple of 16 from 64 to 65536";
+        assert_eq!(refusal, format!("the side of a tile must be {range}, not {pixels}"));
+    }
+    assert_eq!(of(0).unwrap().1.warnings, [""; 0]);
+    let (images, report) = of(64).unwrap();
+    assert_eq!(report.warnings, ["the picture fits into one tile of 64 pixels: VAE tiling has no effect"]);
+    assert!(images[0].metadata().iter().any(|(key, value)| *key == "vae_tiling" && value == "64"));
+}
+
 /// A model without guidance and without dynamic shifting, as FLUX.1-schnell is. What other networks left in its files is
 /// nobody's concern.
 #[test]

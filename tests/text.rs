@@ -687,7 +687,11 @@ fn numbers_keep_every_bit() {
         assert_eq!(program.to_string(), text);
         let graph = &program.variants["main"];
         let node = &graph[graph.find("y").unwrap()];
-        assert_eq!(node.op, Attention { scale: Real(real), causal: false }.into(), "{real:?}");
+        assert_eq!(
+            node.op,
+            Attention { scale: Real(real), causal: false, bounded: false }.into(),
+            "{real:?}"
+        );
         let Op::Constant(constant) = &graph[graph.operands(graph.find("a").unwrap())[1]].op else { panic!() };
         assert_eq!(constant.value.0.to_bits(), held.to_bits());
     }
@@ -1017,7 +1021,7 @@ fn schedules_print_as_run_lengths() {
 /// Attributes that are left out print as little as they can, and mean their default.
 #[test]
 fn defaults_are_not_printed() {
-    let op = Op::from(Attention { scale: Real(1.0), causal: false });
+    let op = Op::from(Attention { scale: Real(1.0), causal: false, bounded: false });
     assert_eq!(op.attributes().keys().collect::<Vec<_>>(), ["scale"]);
     assert_eq!(Op::from_text("attention", op.attributes()).unwrap().unwrap(), op);
 }

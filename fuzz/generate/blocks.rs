@@ -70,7 +70,8 @@ impl Maker<'_> {
                 let linear = self.linear_to(scaled, features)?;
                 heads.push(self.add(Reshape { shape: shape.into() }, &[linear])?);
             }
-            let attention = self.add(Attention { scale: Real(0.5), causal: false }, &heads)?;
+            let attention =
+                self.add(Attention { scale: Real(0.5), causal: false, bounded: false }, &heads)?;
             let flat = self.add(Reshape { shape: fact.shape.clone() }, &[attention])?;
             self.linear_to(flat, features)?
         } else {

@@ -4,7 +4,8 @@ use super::{Maker, pick};
 use reflux_ir::op::{
     Argmax, Attention, AvgPool2d, Cast, Concat, Conv2d, Dequantize, Embedding, GroupNorm, LayerNorm, Linear,
     Matmul, MatmulCodes, MaxPool2d, Mean, Op, PositionIds, Quantize, Real, RelativeBuckets, Rescale, Reshape,
-    RmsNorm, Rope, RopeTable, Select, Slice, Softmax, TimestepEmbedding, Transpose, Upsample, Where,
+    RmsNorm, Rope, RopeTable, ScoreBound, Select, Slice, Softmax, TimestepEmbedding, Transpose, Upsample,
+    Where,
 };
 use reflux_ir::{DType, Fact, Granularity, Scales, Shape, ValueId};
 use serde_json::Map;
@@ -97,6 +98,14 @@ impl Maker<'_> {
                 self.add(Upsample { factor }, &[x])
             }
             "attention" => self.attention(),
+            "score_bound" => {
+                let dtype = pick(self.rng, &FLOATS);
+                let weight = Fact::new(dtype, [2 * self.rng.usize(1..5)]);
+                let queries = self.rng.usize(1..3);
+                let weights: Vec<_> =
+                    (0..queries + self.rng.usize(1..3)).map(|_| self.of(weight.clone())).collect();
+                self.add(ScoreBound { queries, scale: Real(0.35) }, &weights)
+            }
             "rope" => {
                 let even = |fact: &Fact| {
                     fact.dtype.is_float() && fact.shape.len() == 4 && fact.shape[3].is_multiple_of(2)
@@ -310,14 +319,17 @@ impl Maker<'_> {
         let fact = Fact::new(dtype, [shape[0], keys, shape[2], shape[3]]);
         let (k, v) = (self.of(fact.clone()), self.of(fact));
         let mut operands = vec![q, k, v];
-        if self.rng.usize(0..4) == 0 {
+        let bounded = !causal && self.rng.usize(0..4) == 0;
+        if bounded {
+            operands.push(self.of(Fact::new(DType::F32, [0; 0])));
+        } else if self.rng.usize(0..4) == 0 {
             let scores = [shape[0], shape[2], shape[1], keys];
             let bias = scores.map(|extent| if self.rng.bool() { 1 } else { extent });
             let start = self.rng.usize(0..3);
             operands.push(self.of(Fact::new(dtype, &bias[start..])));
         }
         let scale = Real(pick(self.rng, &[1.0, 0.25, 0.35]));
-        self.add(Attention { scale, causal }, &operands)
+        self.add(Attention { scale, causal, bounded }, &operands)
     }
 
     pub(super) fn quantize(&mut self, x: ValueId) -> Option<ValueId> {

@@ -240,7 +240,11 @@ impl TransformerConfig {
         let q = s.add(&format!("{prefix}q_rope"), Rope {}, &[q, rope])?;
         let k = s.add(&format!("{prefix}k_rope"), Rope {}, &[k, rope])?;
         let scale = Real::from((self.attention_head_dim as f64).powf(-0.5));
-        let a = s.add(&format!("{prefix}attn_heads"), Attention { scale, causal: false }, &[q, k, v])?;
+        let a = s.add(
+            &format!("{prefix}attn_heads"),
+            Attention { scale, causal: false, bounded: false },
+            &[q, k, v],
+        )?;
         let fact = s.fact(a);
         let shape = [fact.shape[0], fact.shape[1], self.inner_dim()];
         s.reshape(&format!("{prefix}attn"), a, shape)

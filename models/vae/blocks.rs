@@ -62,7 +62,7 @@ impl VaeConfig {
             let flat = s.linear(&format!("attn_{name}_proj"), &format!("to_{name}"), n, channels, true)?;
             heads[part] = s.reshape(&format!("attn_{name}"), flat, [batch, pixels, 1, channels])?;
         }
-        let op = Attention { scale: Real::from((channels as f64).powf(-0.5)), causal: false };
+        let op = Attention { scale: Real::from((channels as f64).powf(-0.5)), causal: false, bounded: false };
         let a = s.add("attn_head", op, &heads)?;
         let a = s.reshape("attn", a, [batch, pixels, channels])?;
         let a = s.linear("attn_out", "to_out.0", a, channels, true)?;

@@ -31,7 +31,7 @@ pub use as_stored::read_as_stored;
 pub use error::WeightsError;
 pub use file::is_weights;
 pub use mismatch::WeightsMismatch;
-pub use random::RandomWeights;
+pub use random::{Distribution, RandomWeights};
 pub use saved::{NotSaved, SavedWeights, Shard, shards};
 pub use view::WeightView;
 

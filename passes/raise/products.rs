@@ -69,7 +69,7 @@ pub const ATTENTION: Rule = Rule {
         let mut operands =
             vec![moved(q, HEADS, "_q")?, moved(keys, [0, 3, 1, 2], "_k")?, moved(v, HEADS, "_v")?];
         operands.extend(bias);
-        let op = Attention { scale: Real(scale), causal: false };
+        let op = Attention { scale: Real(scale), causal: false, bounded: false };
         let heads = patch.add(op, &operands, &name.suffixed("_heads"), path)?;
         Ok(patch.replace(root, Transpose { perm: HEADS.to_vec() }, &[heads])?)
     },

@@ -112,6 +112,7 @@ impl Repeated {
             reference_size: own.reference_size,
             sigmas: request.sigmas.or(own.sigmas.filter(|_| request.steps.is_none())),
             flow_shift: request.flow_shift.or(own.flow_shift),
+            vae_tiling: request.vae_tiling.or(own.vae_tiling),
             ..request
         };
         let request = self.pictures(given)?.add_to(request)?;

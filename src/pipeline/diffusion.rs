@@ -14,6 +14,7 @@ use super::report::{Event, Picture, Record, Report};
 use super::request::Request;
 use super::resolved::Resolved;
 use super::text::{Conditioning, Encoded, Prompts, together};
+use super::tiles::Tiles;
 use crate::Error;
 use reflux_ir::pass::{PassReport, Pipeline};
 use reflux_ir::{DType, HostTensor, Program};
@@ -335,6 +336,10 @@ impl DiffusionPipeline {
         let mut noise = InitialLatents::of(&request, self.networks.config(), draws)?;
         record.warnings.extend(request.prompts.iter().filter_map(|prompt| prompt::warning(prompt)));
         let given: Conditioning = pictures.inputs(request.denoiser_batch()).collect();
+        let geometry = self.networks.family().geometry;
+        if let Some(side) = request.vae_tiling.filter(|_| Tiles::of(&request, geometry).is_none()) {
+            record.warn(format!("the picture fits into one tile of {side} pixels: VAE tiling has no effect"));
+        }
         if let Some(warning) = self.decided_together(&request)? {
             record.warn(warning);
         }
@@ -390,11 +395,20 @@ impl DiffusionPipeline {
         request: &Resolved,
         record: &mut Record,
     ) -> Result<Image, Error> {
-        let net = self.networks.family().decoder();
+        let (net, geometry) = (self.networks.family().decoder(), self.networks.family().geometry);
         let decoder = self.networks.get(net, request.sizes_of(net), record)?;
         record.enter("decode");
-        decoder.bind(names::LATENTS, latents)?;
-        let pixels = decoder.step(0)?.remove(names::IMAGE).expect("the decoder's result");
+        let mut pixels = |latents: &HostTensor| -> Result<HostTensor, Error> {
+            decoder.bind(names::LATENTS, latents)?;
+            Ok(decoder.step(0)?.remove(names::IMAGE).expect("the decoder's result"))
+        };
+        let pixels = match Tiles::of(request, geometry) {
+            None => pixels(latents)?,
+            Some(tiles) => {
+                let decoded = tiles.places().map(|place| pixels(&tiles.cut(latents, place)));
+                tiles.blend(&decoded.collect::<Result<Vec<_>, _>>()?)
+            }
+        };
         self.networks.check_finite(net, &format!("for picture {index}"), &pixels)?;
         self.meter.look();
         let maker = self.maker(self.meter.peak());

@@ -7,6 +7,7 @@ use crate::files::OutputFile;
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder};
+use rayon::prelude::*;
 use reflux_ir::HostTensor;
 use std::io::{self, Write};
 use std::path::Path;
@@ -41,8 +42,13 @@ impl Image {
         let (height, width) = (tensor.shape[2], tensor.shape[3]);
         let planes = tensor.to_f32();
         let level = |value: f32| ((value / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8;
-        let pixel = |at: usize| [0, 1, 2].map(|channel| level(planes[channel * height * width + at]));
-        Self { width, height, pixels: (0..height * width).flat_map(pixel).collect(), metadata, source: None }
+        let mut pixels = vec![0; 3 * height * width];
+        pixels.par_chunks_mut((3 * width).max(1)).enumerate().for_each(|(y, row)| {
+            for (x, pixel) in row.as_chunks_mut::<3>().0.iter_mut().enumerate() {
+                *pixel = [0, 1, 2].map(|channel| level(planes[(channel * height + y) * width + x]));
+            }
+        });
+        Self { width, height, pixels, metadata, source: None }
     }
 
     /// From rows of RGB, 8 bits each, without metadata.

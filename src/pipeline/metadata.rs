@@ -76,6 +76,9 @@ impl Maker<'_> {
         if let Some(shift) = request.levels.shift {
             settings.push(("flow_shift", shift.to_string()));
         }
+        if let Some(side) = request.vae_tiling {
+            settings.push(("vae_tiling", side.to_string()));
+        }
         if request.init_latents.is_some() {
             settings.push(("init_latents", "latents that were given".into()));
         }

@@ -34,6 +34,7 @@ mod resample;
 mod resolved;
 mod source;
 mod text;
+mod tiles;
 mod tune;
 
 pub use calibrate::calibrate;

@@ -4,6 +4,7 @@ use super::memory::Memory;
 use reflux_ir::pass::Recipe;
 use reflux_ir::{DType, Program};
 use reflux_models::Parts;
+use reflux_models::weights::Distribution;
 use reflux_runtime::Device;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,4 +28,6 @@ pub struct OpenOptions {
     pub dump_dir: Option<PathBuf>,
     /// What stays on the device.
     pub memory: Memory,
+    /// How weights are distributed that no file has.
+    pub random: Distribution,
 }

@@ -66,6 +66,7 @@ impl Recorded {
             max_sequence_length: number(texts, "max_sequence_length")?,
             strength: number(texts, "strength")?,
             flow_shift: number(texts, "flow_shift")?,
+            vae_tiling: number(texts, "vae_tiling")?,
             ..Request::default()
         };
         if let Some(sigmas) = texts.get("sigmas") {

@@ -12,6 +12,12 @@ const MOST_PICTURES: usize = 10_000;
 /// The most pictures that go through the denoiser together.
 pub(crate) const MOST_AT_ONCE: usize = 64;
 
+/// The least side of a tile of the decoder, in tokens.
+pub(super) const LEAST_TILE: usize = 4;
+
+/// The largest side of a tile of the decoder, in pixels.
+pub(super) const MOST_TILE: usize = 1 << 16;
+
 /// The most tokens of a prompt.
 pub(crate) const MOST_TOKENS: usize = 4096;
 
@@ -60,6 +66,8 @@ pub struct Request {
     pub flow_shift: Option<f64>,
     /// Make a preview every so many steps, before the last one.
     pub preview: Option<usize>,
+    /// Decode the picture in overlapping tiles of at most this side, in pixels, which needs less memory; 0 is the same as none.
+    pub vae_tiling: Option<usize>,
 }
 
 /// In which size a reference is read.

@@ -2,7 +2,7 @@
 
 use super::image::Image;
 use super::reference::{preferred, whole_tokens};
-use super::request::{MOST_AT_ONCE, MOST_TOKENS, ReferenceSize, Request, within};
+use super::request::{LEAST_TILE, MOST_AT_ONCE, MOST_TILE, MOST_TOKENS, ReferenceSize, Request, within};
 use crate::Error;
 use reflux_ir::HostTensor;
 use reflux_models::scheduler::{Levels, Schedule, SchedulerError};
@@ -42,6 +42,8 @@ pub(super) struct Resolved {
     /// Height and width that the reference is read in.
     reference: Option<[usize; 2]>,
     previews: Option<Previews>,
+    /// The side of the decoder's tiles, in pixels.
+    pub vae_tiling: Option<usize>,
 }
 
 /// When previews are made, and how.
@@ -86,9 +88,12 @@ impl Request {
             given_sigmas: self.sigmas.clone(),
             reference,
             previews: self.previews(defaults, model)?,
+            vae_tiling: self.vae_tiling.filter(|pixels| *pixels > 0),
         };
-        for (what, pixels) in [("width", resolved.width), ("height", resolved.height)] {
-            let geometry = model.family().geometry;
+        let geometry = model.family().geometry;
+        let tile = resolved.vae_tiling.map(|pixels| ("the side of a tile", pixels));
+        for (what, pixels) in [("width", resolved.width), ("height", resolved.height)].into_iter().chain(tile)
+        {
             if !geometry.divides(pixels) {
                 return Err(Error::Size { what, pixels, unit: geometry.pixels_per_token() });
             }
@@ -97,6 +102,14 @@ impl Request {
             resolved.prompts = vec![resolved.prompts.swap_remove(resolved.prompt_of(index))];
         }
         within("the batch", resolved.batch, 1, MOST_AT_ONCE)?;
+        if let Some(pixels) = resolved.vae_tiling {
+            let (unit, most) = (geometry.pixels_per_token(), MOST_TILE);
+            let least = LEAST_TILE * unit;
+            if !geometry.divides(pixels) || !(least..=most).contains(&pixels) {
+                let range = format!("a multiple of {unit} from {least} to {most}");
+                return Err(Error::Range { what: "the side of a tile", range, found: pixels.to_string() });
+            }
+        }
         within("the maximum sequence length", resolved.max_sequence_length, 1, MOST_TOKENS)?;
         for (what, value) in
             [("guidance", resolved.guidance), ("the true CFG scale", resolved.true_cfg_scale)]
@@ -277,7 +290,12 @@ impl Resolved {
         match net.role {
             Role::Denoiser => Sizes { batch: self.denoiser_batch(), ..self.sizes() },
             Role::TextEncoder => Sizes { reference: None, ..self.sizes() },
-            Role::Decoder | Role::Encoder => self.picture_sizes(),
+            Role::Decoder => {
+                let Sizes { height, width, .. } = self.picture_sizes();
+                let most = self.vae_tiling.unwrap_or(usize::MAX);
+                Sizes { height: height.min(most), width: width.min(most), ..self.picture_sizes() }
+            }
+            Role::Encoder => self.picture_sizes(),
         }
     }
 }

@@ -127,8 +127,12 @@ impl<B: BurnBackend> Executor<B> {
         self.values.insert(name, Kept::placed(value, self.version));
     }
 
-    /// Stores `value` for `input`, cast to its dtype; prepare stages that may depend on it have to run again.
+    /// Stores `value` for `input`, cast to its dtype; prepare stages that may depend on it have to run again, unless it is what the
+    /// input has: a second picture of a prompt, or with the same steps, needs only what is new.
     fn give(&mut self, Declaration { name, fact }: &Declaration, value: &HostTensor) {
+        if self.values.get(name).is_some_and(|kept| kept.is_of(value, fact.dtype)) {
+            return;
+        }
         self.version += 1;
         let known = self.values.get_mut(name);
         if !known.is_some_and(|kept| kept.give(value, self.version)) {

@@ -1,17 +1,8 @@
 //! What errors advise: with the options that the command has, and nothing that it lacks.
 
-use super::{EMOJI, reflux, succeed, text};
+use super::{EMOJI, refusal, succeed};
 use crate::common::model::{changed, fill};
 use serde_json::json;
-use std::path::Path;
-
-/// The message of a command that fails.
-fn refusal(folder: &Path, arguments: &[&str]) -> String {
-    let output = reflux(folder, arguments);
-    let message = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {message}");
-    message
-}
 
 #[test]
 fn a_picture_too_large_for_memory_can_be_smaller() {

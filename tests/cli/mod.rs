@@ -60,6 +60,14 @@ fn overwrite(path: PathBuf, change: impl FnOnce(&mut Vec<u8>)) {
     std::fs::write(path, bytes).unwrap();
 }
 
+/// The message of a command that fails.
+fn refusal(folder: &Path, arguments: &[&str]) -> String {
+    let output = reflux(folder, arguments);
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {message}");
+    message
+}
+
 /// Runs each of `cases`, which must be refused and leave nothing behind, and gives the messages.
 fn refusals(root: &Path, cases: &[&[&str]]) -> String {
     let before = files(root);

@@ -1,6 +1,6 @@
 //! Programs as text: `reflux ir`, `reflux ir diff` and `reflux run`
 
-use super::{SMALL, succeed, text};
+use super::{SMALL, refusal, succeed, text};
 use std::path::Path;
 
 /// `ir` and `run` together: what `ir` prints runs, and gives what the library gives.
@@ -63,4 +63,18 @@ fn programs_are_compared() {
     let vae = succeed(root, &["ir", "--config", "flux-dev", "--net", "vae", "-o", "vae.ir"]);
     assert!(vae.stdout.is_empty());
     assert_eq!(diff(&["vae.ir", "flux-dev", "--net", "vae"]), "vae.ir and flux-dev are the same program\n");
+}
+
+/// Values by name, each with its neighbours.
+#[test]
+fn values_are_found_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let ir = |pattern: &'static str| {
+        ["ir", "--config", "flux-dev", "--passes", "", "--width", "256", "--height", "256", "--grep", pattern]
+    };
+    let grep = |pattern| text(&succeed(folder.path(), &ir(pattern)).stdout);
+    snapshot!("cli__grep", format!("{}{}", grep("%s_attn_heads.7"), grep("s_attn_heads_bound.1*")));
+    assert!(grep("@single_transformer_blocks.3.attn.norm_q.weight").contains("read by  %"));
+    let missing = refusal(folder.path(), &ir("s_attn_head.7"));
+    assert!(missing.contains("prints (did you mean `%s_attn_heads.7`?)"), "{missing}");
 }

@@ -193,7 +193,7 @@ pub fn random_patch(graph: &mut Graph, choices: &mut Choices) -> Result<(), refl
     let number = patch.add(number, &[], &name, path.clone())?;
     let first = patch.add(Binary::Mul, &[a, number], &name, path.clone())?;
     let second: Op = match choices.below(8) {
-        0 => Attention { scale: Real(1.0), causal: false }.into(),
+        0 => Attention { scale: Real(1.0), causal: false, bounded: false }.into(),
         1 => Concat { axis: 1 }.into(),
         _ => Binary::Add.into(),
     };

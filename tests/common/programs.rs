@@ -85,7 +85,9 @@ program tensors {
     %bias.t = transpose %bias {perm=[2, 0, 1]} : f32[2,4,4]
     %seen = attention %q, %q, %x, %bias.t {scale=0.35355339059327373} : f32[1,4,2,8]
     %causal = attention %q, %q, %x {scale=1.0, causal=true} : f32[1,4,2,8]
-    %both = concat %seen, %causal, %x {axis=-1} : f32[1,4,2,24]
+    %bound = score_bound @rms.weight f32[8], @key.weight f32[8] {queries=1, scale=0.5} : f32[]
+    %near = attention %q, %q, %x, %bound {scale=0.5, bounded=true} : f32[1,4,2,8]
+    %both = concat %seen, %causal, %near {axis=-1} : f32[1,4,2,24]
     %flat = reshape %both {shape=[1, 4, 48]} : f32[1,4,48]
     %up = linear %flat, @.weight f32[8,48], @.bias f32[8] : f32[1,4,8] in up
     %down = linear %up, @.weight f32[8,8] : f32[1,4,8] in down

@@ -1,5 +1,5 @@
 use super::{InferError, OpKind, Operator, Real, ensure, float, one_dtype, per_element};
-use crate::{Fact, Shape};
+use crate::{DType, Fact, Shape};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
@@ -7,12 +7,30 @@ use std::ops::RangeInclusive;
 ///
 /// `q` is `[batch, queries, heads, dim]`, `k` and `v` `[batch, keys, heads, dim]`, the optional `bias` broadcasts to
 /// `[batch, heads, queries, keys]`; the result has the shape of `q`. With `causal`, query *i* sees keys up to *i*.
+///
+/// With `bounded`, the fourth operand is no bias but `f32[]`: no score `scale · q · k` is larger than it, or smaller than its
+/// negative (see [`ScoreBound`](super::ScoreBound)). So a softmax may do without the largest score of a row, which would
+/// only keep its exponentials within range. Nothing checks this promise: where it is broken, weights may overflow.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Attention {
     pub scale: Real,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub causal: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bounded: bool,
+}
+
+impl Attention {
+    /// The bias, among the operands of the op.
+    pub fn bias<'a, T>(&self, operands: &'a [T]) -> Option<&'a T> {
+        operands.get(3).filter(|_| !self.bounded)
+    }
+
+    /// The bound of the scores, among the operands of the op.
+    pub fn bound<'a, T>(&self, operands: &'a [T]) -> Option<&'a T> {
+        operands.get(3).filter(|_| self.bounded)
+    }
 }
 
 impl Operator for Attention {
@@ -26,7 +44,7 @@ impl Operator for Attention {
     fn infer(&self, inputs: &[&Fact]) -> Result<Fact, InferError> {
         let (q, k, v) = (inputs[0], inputs[1], inputs[2]);
         float("the query", q)?;
-        one_dtype(inputs)?;
+        one_dtype(if self.bounded { &inputs[..3] } else { inputs })?;
         ensure!(q.shape.len() == 4, "the query must be [batch, queries, heads, dim], not {}", q.shape);
         ensure!(k.shape == v.shape, "keys {} and values {} must have the same shape", k.shape, v.shape);
         let [batch, queries, heads, dim] = [q.shape[0], q.shape[1], q.shape[2], q.shape[3]];
@@ -40,7 +58,15 @@ impl Operator for Attention {
             !self.causal || queries == keys,
             "causal attention needs as many queries as keys, not {queries} and {keys}"
         );
-        if let Some(bias) = inputs.get(3) {
+        ensure!(
+            !self.bounded || inputs.len() == 4 && !self.causal,
+            "bounded attention has q, k, v and the bound as operands, and is not causal"
+        );
+        if let Some(bound) = self.bound(inputs) {
+            let expected = Fact::new(DType::F32, Shape::default());
+            ensure!(bound.same_type(&expected), "the bound of the scores must be {expected}, not {bound}");
+        }
+        if let Some(bias) = self.bias(inputs) {
             let scores = Shape::from([batch, heads, queries, keys]);
             ensure!(
                 bias.shape.broadcast(&scores).as_ref() == Some(&scores),

@@ -37,6 +37,7 @@ mod rms_norm;
 mod rope;
 mod rope_table;
 mod rowwise;
+mod score_bound;
 mod select;
 mod slice;
 mod softmax;
@@ -79,6 +80,7 @@ pub use rms_norm::RmsNorm;
 pub use rope::Rope;
 pub use rope_table::RopeTable;
 pub use rowwise::Rowwise;
+pub use score_bound::ScoreBound;
 pub use select::Select;
 pub use slice::Slice;
 pub use softmax::Softmax;
@@ -190,7 +192,7 @@ operators! {
     // element by element
     Unary, Binary, Cast, Where,
     // contractions
-    Linear, Matmul, Attention, Conv2d,
+    Linear, Matmul, Attention, ScoreBound, Conv2d,
     // quantized values
     Quantize, Dequantize, MatmulCodes, Rescale,
     // normalisation

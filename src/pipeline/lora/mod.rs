@@ -10,7 +10,7 @@ use crate::Error;
 use reflux_ir::pass::{Pass, Pipeline, options_of};
 use reflux_ir::{DType, Declaration, Fact, HostTensor, Name, Program, Rate, WeightSource};
 use reflux_models::lora::{Kept, Lora, LoraFile, LoraWeights, Loras, LowRank, MERGED, Part, Places, base_of};
-use reflux_models::weights::RandomWeights;
+use reflux_models::weights::{Distribution, RandomWeights};
 use reflux_models::{Model, ModelError, Net};
 use reflux_passes::{Adapters, Branch, LoraMode};
 use serde_json::Value;
@@ -136,9 +136,15 @@ impl FittedLoras {
     }
 
     /// Random weights of `net`, which is to run as `program`, with the LoRAs.
-    pub fn random_weights(&self, net: &'static Net, program: &Program, seed: u64) -> Rc<dyn WeightSource> {
+    pub fn random_weights(
+        &self,
+        net: &'static Net,
+        program: &Program,
+        distribution: Distribution,
+        seed: u64,
+    ) -> Rc<dyn WeightSource> {
         let named = |(name, fact)| (base_of(name).unwrap_or(name), fact);
-        let base = RandomWeights::of(program.weights().into_iter().map(named), seed);
+        let base = RandomWeights::of(program.weights().into_iter().map(named), distribution, seed);
         self.weights(net, Rc::new(base))
     }
 

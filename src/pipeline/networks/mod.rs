@@ -20,7 +20,7 @@ use reflux_ir::pass::{PassReport, Pipeline};
 use reflux_ir::{DType, Fact, HostTensor, Name, Program, WeightSource};
 use reflux_models::lora::base_of;
 use reflux_models::scheduler::Schedule;
-use reflux_models::weights::Weights;
+use reflux_models::weights::{Distribution, Weights};
 use reflux_models::{Defaults, Family, ModelConfig, ModelFiles, Net, Role, Sizes};
 use reflux_runtime::{Device, DeviceInfo, Execute, Profile, load, load_streaming};
 use std::collections::HashMap;
@@ -49,6 +49,8 @@ pub(super) struct Networks {
     program: Option<Arc<Program>>,
     dump_dir: Option<PathBuf>,
     memory: Memory,
+    /// How weights are distributed that no file has.
+    random: Distribution,
     /// The time of each step, if it is known.
     timesteps: Option<Vec<f32>>,
     /// Networks after the passes, for the sizes last requested.
@@ -138,6 +140,7 @@ impl Networks {
             program: options.program,
             dump_dir: options.dump_dir,
             memory: options.memory,
+            random: options.random,
             timesteps: None,
             optimized: HashMap::new(),
             pass_reports: Vec::new(),
@@ -381,7 +384,7 @@ impl Networks {
         }
         match self.weights.get(net) {
             Some(weights) => self.loras.weights(net, Rc::clone(weights) as Rc<dyn WeightSource>),
-            None => self.loras.random_weights(net, program, 0),
+            None => self.loras.random_weights(net, program, self.random, 0),
         }
     }
 

@@ -1,12 +1,13 @@
 //! Attention composed of burn's matmuls and softmax.
 
 use super::{extents, with_rank};
+use crate::RunError;
 use crate::backend::BurnBackend;
-use crate::value::float_dtype;
+use crate::value::{Value, float_dtype};
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Shape, Slice, TensorData, TensorMetadata};
-use reflux_ir::DType;
-use reflux_ir::op::Attention;
+use reflux_ir::op::{Attention, ScoreBound};
+use reflux_ir::{DType, Fact, HostTensor};
 
 /// The most bytes of f32 scores to hold at once; heads are computed in groups that fit.
 const SCORE_BYTES: usize = 1 << 30;
@@ -49,6 +50,20 @@ fn heads_of<B: BurnBackend>(x: &FloatTensor<B>, range: std::ops::Range<usize>) -
     }
     let full = Slice::from(..);
     B::float_slice(x.clone(), &[full, Slice::from(range), full, full])
+}
+
+/// See [`ScoreBound`]; computed on the host, as it is a number for a whole run. `facts` are the types of the weights.
+pub fn score_bound<B: BurnBackend>(
+    op: &ScoreBound,
+    weights: Vec<Value<B>>,
+    facts: &[Fact],
+    device: &B::Device,
+) -> Result<Value<B>, RunError> {
+    let numbers = |(weight, fact): (Value<B>, &Fact)| Ok(weight.download(fact, "score_bound")?.to_f32());
+    let weights = weights.into_iter().zip(facts).map(numbers).collect::<Result<Vec<_>, RunError>>()?;
+    let weights: Vec<&[f32]> = weights.iter().map(Vec::as_slice).collect();
+    let (queries, keys) = weights.split_at(op.queries);
+    Ok(Value::upload(HostTensor::from_f32([], &[op.of(queries, keys)]), device))
 }
 
 /// All of `q`, `k`, `v` as `[batch, heads, tokens, dim]`.

@@ -88,8 +88,11 @@ pub fn composed_op<B: BurnBackend>(
         }
         Op::Attention(op) => {
             let (q, k, v) = (next().float(device), next().float(device), next().float(device));
-            attention::composed::<B>(op, q, k, v, operands.next().map(|bias| bias.float(device)))
+            // A softmax by the largest score has no use for a bound.
+            let bias = operands.next().filter(|_| !op.bounded);
+            attention::composed::<B>(op, q, k, v, bias.map(|bias| bias.float(device)))
         }
+        Op::ScoreBound(op) => return attention::score_bound(op, operands.collect(), inputs, device),
         Op::Quantize(op) => {
             let coded = quantized::quantize::<B>(op, next().float(device), &inputs[0], device)?;
             return Ok(Value::Quantized(coded));

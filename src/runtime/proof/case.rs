@@ -4,7 +4,7 @@ use reflux_ir::text::parse;
 use reflux_ir::{DType, Graph, Name, Patch, Program};
 
 /// Programs in bf16, as models are lowered, before any pass. Every result is a case.
-const FILES: [&str; 21] = [
+const FILES: [&str; 22] = [
     include_str!("ir/norm.ir"),
     include_str!("ir/functions.ir"),
     include_str!("ir/rope.ir"),
@@ -22,6 +22,7 @@ const FILES: [&str; 21] = [
     include_str!("ir/unfused.ir"),
     include_str!("ir/regions.ir"),
     include_str!("ir/attention.ir"),
+    include_str!("ir/bounds.ir"),
     include_str!("ir/select.ir"),
     include_str!("ir/text.ir"),
     include_str!("ir/pictures.ir"),

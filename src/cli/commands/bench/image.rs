@@ -1,6 +1,7 @@
 //! `reflux bench --image`: whole pictures, from the prompt to the pixels.
 
 use super::args::Args;
+use super::report::of_weights;
 use super::spread::Spread;
 use super::subject::SEED;
 use super::subject::Subject;
@@ -12,6 +13,7 @@ use crate::cli::passes::or_none;
 use crate::pipeline::{DiffusionPipeline, OpenOptions, Report, Request, StageTime};
 use crate::{Error, VERSION};
 use reflux_ir::pass::counted;
+use reflux_models::weights::Distribution;
 use reflux_runtime::{Device, DeviceInfo, MemoryMeter, RunError};
 use serde::Serialize;
 use std::fmt::Write;
@@ -22,6 +24,9 @@ use std::time::{Duration, Instant};
 struct Measured {
     version: &'static str,
     model: String,
+    /// How weights are distributed, if they are drawn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    random_weights: Option<Distribution>,
     device: DeviceInfo,
     passes: String,
     width: usize,
@@ -84,6 +89,7 @@ pub fn bench(args: &Args, subject: Subject) -> Result<(), Error> {
     let measured = Measured {
         version: VERSION,
         model: subject.name,
+        random_weights: args.subject.distribution(),
         device: info,
         passes: pipeline.passes().to_string(),
         width: sizes.width,
@@ -127,9 +133,10 @@ fn text(measured: &Measured) -> String {
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "{model}: pictures of {width}×{height}, {} on {}",
+        "{model}: pictures of {width}×{height}, {} on {}{}",
         counted(*steps, "step"),
-        device.name
+        device.name,
+        of_weights(measured.random_weights)
     );
     let _ = writeln!(text, "passes  {}", or_none(passes));
     let peak = measured.peak_bytes.map_or_else(|| "unknown".to_owned(), gigabytes);

@@ -64,6 +64,7 @@ pub fn bench(args: &Args) -> Result<(), Error> {
     let report = BenchReport {
         version: VERSION,
         model: name,
+        random_weights: args.subject.distribution(),
         dtype,
         device: info,
         passes: passes.to_string(),

@@ -75,9 +75,9 @@ impl Network {
             let message = "nothing is left in a step, as --rate says that no input changes there; leave it out to measure everything";
             warnings.push(message.to_owned());
         }
-        let weights: Rc<dyn WeightSource> = match args.subject.has_random_weights() {
-            true => Rc::new(RandomWeights::new(&program, SEED)),
-            false => Rc::new(weights),
+        let weights: Rc<dyn WeightSource> = match args.subject.distribution() {
+            Some(distribution) => Rc::new(RandomWeights::of(program.weights(), distribution, SEED)),
+            None => Rc::new(weights),
         };
         let results = program
             .variants

@@ -8,6 +8,7 @@ use crate::cli::slowest::Slowest;
 use reflux_ir::pass::counted;
 use reflux_ir::{Cost, DType, Machine, Name, Program, si};
 use reflux_models::Sizes;
+use reflux_models::weights::Distribution;
 use reflux_runtime::{DeviceInfo, OpTime};
 use serde::Serialize;
 use std::fmt;
@@ -17,6 +18,9 @@ use std::time::Duration;
 pub struct BenchReport {
     pub version: &'static str,
     pub model: String,
+    /// How weights are distributed, if they are drawn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub random_weights: Option<Distribution>,
     pub dtype: DType,
     pub device: DeviceInfo,
     pub passes: String,
@@ -127,13 +131,22 @@ impl BenchReport {
     }
 }
 
+/// What the first line says of weights that are drawn.
+pub fn of_weights(random: Option<Distribution>) -> &'static str {
+    match random {
+        None => "",
+        Some(Distribution::Normal) => ", random weights",
+        Some(Distribution::HeavyTailed) => ", heavy-tailed random weights",
+    }
+}
+
 impl fmt::Display for BenchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.model)?;
         if let Some(BenchSizes { width, height, batch, .. }) = self.sizes {
             write!(f, "{width}×{height}, batch {batch}, {}, ", counted(self.steps, "step"))?;
         }
-        writeln!(f, "{} on {}", self.dtype, self.device.name)?;
+        writeln!(f, "{} on {}{}", self.dtype, self.device.name, of_weights(self.random_weights))?;
         writeln!(f, "passes      {}", or_none(&self.passes))?;
         let peak = self.peak_bytes.map_or_else(|| "unknown".to_owned(), gigabytes);
         writeln!(f, "memory      {} planned, {peak} at most", gigabytes(self.planned_bytes))?;

@@ -9,12 +9,13 @@ use crate::pipeline::{
 };
 use reflux_ir::pass::{Driver, Pipeline};
 use reflux_ir::{DType, Program, WeightSource};
+use reflux_models::weights::Distribution;
 use reflux_models::{ModelFiles, Net};
 use reflux_runtime::{Device, RunError};
 use std::path::PathBuf;
 use std::rc::Rc;
 
-/// The seed of random weights. Times do not depend on it.
+/// The seed of random weights.
 pub const SEED: u64 = 0;
 
 #[derive(clap::Args)]
@@ -28,9 +29,19 @@ pub struct SubjectArgs {
     /// A built-in configuration, which has no weights
     #[arg(long, value_name = "NAME", value_parser = built_in_names())]
     config: Option<String>,
-    /// Use random weights instead of reading the model's; times are the same
-    #[arg(long)]
-    random_weights: bool,
+    /// Use random weights instead of reading the model's: normal ones, or such as trained transformers have, as in
+    /// --random-weights=heavy-tailed
+    #[arg(long, value_name = "LIKE", num_args = 0..=1, require_equals = true, default_missing_value = "normal")]
+    random_weights: Option<RandomWeightsArg>,
+}
+
+/// How random weights are distributed.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum RandomWeightsArg {
+    /// Normally
+    Normal,
+    /// With heavy tails and a few large channels, for which a GPU needs less power
+    HeavyTailed,
 }
 
 impl SubjectArgs {
@@ -39,9 +50,12 @@ impl SubjectArgs {
         &self.parts
     }
 
-    /// Whether weights are drawn.
-    pub fn has_random_weights(&self) -> bool {
-        self.random_weights
+    /// How weights are distributed, if they are drawn.
+    pub fn distribution(&self) -> Option<Distribution> {
+        self.random_weights.map(|like| match like {
+            RandomWeightsArg::Normal => Distribution::Normal,
+            RandomWeightsArg::HeavyTailed => Distribution::HeavyTailed,
+        })
     }
 }
 
@@ -58,8 +72,13 @@ pub struct Subject {
     /// Its name as given by the user.
     pub name: String,
     pub model: ModelArg,
-    /// Where the model's weights are; random if `None`.
-    files: Option<ModelFiles>,
+    source: Source,
+}
+
+/// Where the weights of a subject come from.
+enum Source {
+    Files(ModelFiles),
+    Random(Distribution),
 }
 
 impl Subject {
@@ -68,38 +87,37 @@ impl Subject {
     /// # Errors
     /// If it has no weights and random ones are not allowed.
     pub fn of(args: &SubjectArgs) -> Result<Self, Error> {
-        if let Some(option) = args.parts.given().filter(|_| args.config.is_some() || args.random_weights) {
-            let other = if args.random_weights {
-                "--random-weights draws them all"
-            } else {
-                "--config has no weights"
-            };
+        let random = args.distribution();
+        if let Some(option) = args.parts.given().filter(|_| args.config.is_some() || random.is_some()) {
+            let other =
+                if random.is_some() { "--random-weights draws them all" } else { "--config has no weights" };
             return Err(Error::Usage(format!(
                 "{option} names weights, and {other}; leave out one of the two"
             )));
         }
         if let Some(name) = &args.config {
-            if !args.random_weights {
+            let Some(random) = random else {
                 let message = format!(
                     "{name} is a configuration and has no weights; add --random-weights, or name a model folder \
                      with --model"
                 );
                 return Err(Error::Usage(message));
-            }
+            };
             let model = ModelArg::built_in(name).expect("clap knows the names");
-            return Ok(Self { name: name.clone(), model, files: None });
+            return Ok(Self { name: name.clone(), model, source: Source::Random(random) });
         }
         let folder = args.model.clone().map_or_else(bundled_model, Ok)?;
         let files = ModelFiles::find(&folder, args.parts.parts())?;
         let model = ModelArg::of(&files)?;
         let name = folder.display().to_string();
-        if model.is_compiled() && args.random_weights {
+        if model.is_compiled() && random.is_some() {
             let message = format!(
                 "{name} is compiled, and its programs read the weights it has; leave out --random-weights"
             );
             return Err(Error::Usage(message));
         }
-        Ok(Self { name, model, files: (!args.random_weights).then_some(files) })
+        let source = random.map_or_else(|| Source::Files(files), Source::Random);
+        Ok(Self { name, model, source })
     }
 
     /// The dtype to compute in on `device`: what the arguments say, or that in which it is compiled.
@@ -157,9 +175,11 @@ impl Subject {
 
     /// The pipeline that makes its pictures.
     pub fn pipeline(&self, options: OpenOptions) -> Result<DiffusionPipeline, Error> {
-        match &self.files {
-            Some(files) => DiffusionPipeline::open_files(files.clone(), options),
-            None => self.model.with_random_weights(options),
+        match &self.source {
+            Source::Files(files) => DiffusionPipeline::open_files(files.clone(), options),
+            Source::Random(random) => {
+                self.model.with_random_weights(OpenOptions { random: *random, ..options })
+            }
         }
     }
 
@@ -173,8 +193,9 @@ impl Subject {
         if let Some(compiled) = self.model.compiled(net) {
             return Ok(compiled.weights());
         }
-        let Some(files) = &self.files else {
-            return Ok(loras.random_weights(net, program, SEED));
+        let files = match &self.source {
+            Source::Files(files) => files,
+            Source::Random(random) => return Ok(loras.random_weights(net, program, *random, SEED)),
         };
         let weights = open_weights(files, self.model.config(), net, &mut Vec::new())?;
         Ok(loras.weights(net, Rc::new(weights)))

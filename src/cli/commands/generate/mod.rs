@@ -132,6 +132,17 @@ pub struct Args {
     /// What stays on the device
     #[arg(long, value_enum, default_value = "resident", ignore_case = true)]
     memory: MemoryArg,
+    /// Decode pictures in overlapping tiles of this many pixels a side, which needs less memory, as in --vae-tiling=768; 1024 if
+    /// none is given. Tiles have colours of their own: the smaller, the more a picture changes. 0 for none
+    #[arg(
+        long,
+        value_name = "PIXELS",
+        value_parser = number::count,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "1024"
+    )]
+    vae_tiling: Option<usize>,
     #[command(flatten)]
     passes: PassArgs,
     /// Run this IR text as the transformer: a file from --dump-dir or `reflux ir`, perhaps edited by hand. Only the passes
@@ -273,6 +284,7 @@ fn open(args: &Args, repeated: Option<&Repeated>) -> Result<(DiffusionPipeline, 
         program,
         dump_dir: args.dump_dir.clone(),
         memory: args.memory.into(),
+        ..OpenOptions::default()
     };
     let pipeline = DiffusionPipeline::open_with(model, options)?;
     if let Some(repeated) = repeated {
@@ -363,6 +375,7 @@ fn request(args: &Args, repeated: Option<&Repeated>) -> Result<Request, Error> {
         sigmas: args.sigmas.clone(),
         flow_shift: args.flow_shift,
         preview: args.preview,
+        vae_tiling: args.vae_tiling,
         ..Request::default()
     };
     match repeated {

@@ -1,6 +1,7 @@
 //! `reflux ir`
 
 mod diff;
+mod grep;
 
 use crate::cli::console::say_all;
 
@@ -57,6 +58,10 @@ struct ShowArgs {
     /// Add the FLOP and bytes of each op and stage, and with --cost their times
     #[arg(long, conflicts_with = "export")]
     costs: bool,
+    /// Print these values alone, each with what it reads and what reads it: names as --unrolled prints them, %value or @weight, or
+    /// either without its sign, in which * matches anything
+    #[arg(long, value_name = "VALUE", conflicts_with_all = ["export", "costs", "unrolled"])]
+    grep: Option<String>,
     /// Print or draw every block separately, instead of a repeated one once
     #[arg(long)]
     unrolled: bool,
@@ -106,7 +111,11 @@ fn show(args: &ShowArgs) -> Result<(), Error> {
     input.settle_loras(&mut pipeline, net)?;
     let (program, report) = args.drive.run(program, pipeline, timesteps.as_deref())?;
     say_all(report);
-    write_result(&mut out, &render(&program, args))
+    let text = match &args.grep {
+        Some(pattern) => grep::grep(&program, pattern)?,
+        None => render(&program, args),
+    };
+    write_result(&mut out, &text)
 }
 
 /// What is to be shown.

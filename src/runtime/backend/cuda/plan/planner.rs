@@ -115,6 +115,14 @@ impl Planner<'_> {
         self.stored(id).map(|stored| stored.data)
     }
 
+    /// Of a value that may be a constant, which is not in memory before something reads it from there.
+    pub fn data_or_constant(&mut self, id: ValueId) -> View {
+        self.data(id).unwrap_or_else(|_| {
+            let fact = self.graph[id].fact.clone();
+            self.given(id, &fact).data
+        })
+    }
+
     pub fn views(&self, ids: &[ValueId]) -> Result<Vec<View>, Unsupported> {
         ids.iter().map(|&id| self.data(id)).collect()
     }
@@ -162,11 +170,7 @@ impl Planner<'_> {
             let fact = self.graph[output.value].fact.clone();
             let buffer = self.buffers.iter().position(|buffer| buffer.place == Owner::Output(index));
             let whole = View::whole(buffer.expect("reserved"), &fact.shape, fact.dtype);
-            // A constant is not in memory yet.
-            let data = match self.data(output.value) {
-                Ok(data) => data,
-                Err(_) => self.given(output.value, &fact).data,
-            };
+            let data = self.data_or_constant(output.value);
             if !data.is_same_place(&whole) {
                 self.copy(output.value, &data, whole);
             }

@@ -87,15 +87,19 @@ impl Planner<'_> {
             Op::Rowwise(Rowwise { body, .. }) => self.formula(id, body, &operands, &fact)?,
             Op::Gemm(gemm) => self.gemm(id, gemm, &operands, &fact)?,
             Op::Attention(attention) => {
-                if let Some(&bias) = operands.get(3) {
+                if let Some(&bias) = attention.bias(&operands) {
                     self.lay_out(bias)?;
                 }
+                if let Some(&bound) = attention.bound(&operands) {
+                    let data = self.data_or_constant(bound);
+                    self.stored.insert(bound, data.into());
+                }
                 let (views, target) = (self.views(&operands)?, self.target(id, &fact));
-                let (qkv, bias) = ([&views[0], &views[1], &views[2]], views.get(3));
-                if attention::is_single_head(qkv[0]) && bias.is_none() {
+                let qkv = [&views[0], &views[1], &views[2]];
+                if attention::is_single_head(qkv[0]) && attention.bias(&views).is_none() {
                     self.single_head(id, attention, qkv, &target.data)?;
                 } else {
-                    let kernel = attention::kernel(self.gpu, attention, qkv, bias, &target.data)?;
+                    let kernel = attention::kernel(self.gpu, attention, &views, &target.data)?;
                     self.push(id, kernel);
                 }
                 target.data.into()
