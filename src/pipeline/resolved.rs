@@ -91,9 +91,7 @@ impl Request {
             vae_tiling: self.vae_tiling.filter(|pixels| *pixels > 0),
         };
         let geometry = model.family().geometry;
-        let tile = resolved.vae_tiling.map(|pixels| ("the side of a tile", pixels));
-        for (what, pixels) in [("width", resolved.width), ("height", resolved.height)].into_iter().chain(tile)
-        {
+        for (what, pixels) in [("width", resolved.width), ("height", resolved.height)] {
             if !geometry.divides(pixels) {
                 return Err(Error::Size { what, pixels, unit: geometry.pixels_per_token() });
             }
