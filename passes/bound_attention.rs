@@ -1,6 +1,6 @@
 //! Bounds on the scores of attention.
 
-use crate::{UNFUSED, remove_unread};
+use crate::UNFUSED;
 use reflux_ir::op::{Attention, Concat, Op, ScoreBound, Slice, axis_index};
 use reflux_ir::pass::{
     Answer, Changed, Exactness, Mismatch, Pass, PassContext, PassError, Place, Property, Rule, RuleInfo,
@@ -45,7 +45,6 @@ impl Pass for BoundAttention {
         let mut changed = Changed::No;
         for (_, graph) in program.stages_mut() {
             if apply_rules(graph, RULES, cx)? == Changed::Yes {
-                remove_unread(graph, BOUND.name)?;
                 changed = Changed::Yes;
             }
         }

@@ -289,9 +289,8 @@ impl Resolved {
             Role::Denoiser => Sizes { batch: self.denoiser_batch(), ..self.sizes() },
             Role::TextEncoder => Sizes { reference: None, ..self.sizes() },
             Role::Decoder => {
-                let Sizes { height, width, .. } = self.picture_sizes();
-                let most = self.vae_tiling.unwrap_or(usize::MAX);
-                Sizes { height: height.min(most), width: width.min(most), ..self.picture_sizes() }
+                let (sizes, most) = (self.picture_sizes(), self.vae_tiling.unwrap_or(usize::MAX));
+                Sizes { height: sizes.height.min(most), width: sizes.width.min(most), ..sizes }
             }
             Role::Encoder => self.picture_sizes(),
         }

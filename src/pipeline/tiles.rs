@@ -27,14 +27,15 @@ impl Tiles {
         (grid != tile).then_some(Self { grid, tile, starts, pixels_per_token: unit })
     }
 
-    /// Where each tile begins, in tokens.
+    /// The row and the column of each tile among the tiles.
     pub fn places(&self) -> impl Iterator<Item = [usize; 2]> + '_ {
-        let [down, across] = &self.starts;
-        down.iter().flat_map(|&y| across.iter().map(move |&x| [y, x]))
+        let [down, across] = [0, 1].map(|axis| self.starts[axis].len());
+        (0..down).flat_map(move |row| (0..across).map(move |column| [row, column]))
     }
 
     /// The tokens of the tile at `place`, of packed latents `[1, tokens, channels]`.
-    pub fn cut(&self, latents: &HostTensor, [y, x]: [usize; 2]) -> HostTensor {
+    pub fn cut(&self, latents: &HostTensor, place: [usize; 2]) -> HostTensor {
+        let [y, x] = [0, 1].map(|axis| self.starts[axis][place[axis]]);
         let token = latents.bytes.len() / (self.grid[0] * self.grid[1]);
         let [height, width] = self.tile;
         let row = |row: usize| {
@@ -51,9 +52,7 @@ impl Tiles {
         let [height, width] = self.grid.map(|tokens| tokens * unit);
         let shares = [0, 1].map(|axis| shares(&self.starts[axis], self.tile[axis] * unit, unit));
         let mut picture = vec![0.0; 3 * height * width];
-        let places =
-            (0..shares[0].len()).flat_map(|row| (0..shares[1].len()).map(move |column| [row, column]));
-        for ([row, column], tile) in places.zip(tiles) {
+        for ([row, column], tile) in self.places().zip(tiles) {
             let (down, across) = (&shares[0][row], &shares[1][column]);
             let [top, left] = [self.starts[0][row] * unit, self.starts[1][column] * unit];
             for (index, line) in tile.to_f32().chunks(across.len()).enumerate() {

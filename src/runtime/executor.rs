@@ -12,6 +12,7 @@ use crate::{Profile, RunError};
 use reflux_ir::op::Op;
 use reflux_ir::{Declaration, Fact, Graph, HostTensor, Name, Program, Rate, Stage, WeightSource, words};
 use reload::reload;
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -130,13 +131,17 @@ impl<B: BurnBackend> Executor<B> {
     /// Stores `value` for `input`, cast to its dtype; prepare stages that may depend on it have to run again, unless it is what the
     /// input has: a second picture of a prompt, or with the same steps, needs only what is new.
     fn give(&mut self, Declaration { name, fact }: &Declaration, value: &HostTensor) {
-        if self.values.get(name).is_some_and(|kept| kept.is_of(value, fact.dtype)) {
+        let value = match value.dtype == fact.dtype {
+            true => Cow::Borrowed(value),
+            false => Cow::Owned(value.cast(fact.dtype)),
+        };
+        let known = self.values.get_mut(name);
+        if known.as_ref().is_some_and(|kept| kept.host.as_ref() == Some(&*value)) {
             return;
         }
         self.version += 1;
-        let known = self.values.get_mut(name);
-        if !known.is_some_and(|kept| kept.give(value, self.version)) {
-            self.values.insert(name.clone(), Kept::given(value.cast(fact.dtype), self.version));
+        if !known.is_some_and(|kept| kept.give(&value, self.version)) {
+            self.values.insert(name.clone(), Kept::given(value.into_owned(), self.version));
         }
         let rates = self.stages.iter().filter_map(LoadedStage::rate);
         self.stale.extend(rates.filter(|&rate| rate >= fact.rate));

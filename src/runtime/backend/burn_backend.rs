@@ -160,14 +160,6 @@ impl<B: BurnBackend> Kept<B> {
         Self { host: Some(host), device: OnceCell::new(), version, is_made: false }
     }
 
-    /// Whether it is the input that `value` is, cast to `dtype`.
-    pub fn is_of(&self, value: &HostTensor, dtype: reflux_ir::DType) -> bool {
-        self.host.as_ref().is_some_and(|host| match value.dtype == dtype {
-            true => host == value,
-            false => *host == value.cast(dtype),
-        })
-    }
-
     /// Replaces the input if `input` has the same type; returns whether it has.
     pub fn give(&mut self, input: &HostTensor, version: u64) -> bool {
         let Some(host) = &mut self.host else { return false };

@@ -55,8 +55,7 @@ fn is_meant(graph: &Graph, id: ValueId, pattern: &str) -> bool {
 
 /// The line of a value, and under it those of its neighbours.
 fn with_neighbours(graph: &Graph, id: ValueId) -> String {
-    let line = |id: ValueId| graph.line(id);
-    let mut text = format!("  {}\n", line(id));
+    let mut text = format!("  {}\n", graph.line(id));
     let mut operands = graph.operands(id);
     let mut users: Vec<_> = graph.users(id).collect();
     for ids in [&mut operands, &mut users] {
@@ -64,10 +63,10 @@ fn with_neighbours(graph: &Graph, id: ValueId) -> String {
         ids.dedup();
     }
     for operand in operands.into_iter().filter(|&operand| name(graph, operand).is_some()) {
-        text += &format!("    reads    {}\n", line(operand));
+        text += &format!("    reads    {}\n", graph.line(operand));
     }
     for user in users {
-        text += &format!("    read by  {}\n", line(user));
+        text += &format!("    read by  {}\n", graph.line(user));
     }
     if graph.outputs().iter().any(|output| output.value == id) {
         text += "    is a result\n";

@@ -92,8 +92,9 @@ fn of_numbers(op: &Op, operands: Vec<Value<Flex>>, fact: &Fact) -> Result<Value<
     let mut tensors: Vec<FlexTensor> = operands.into_iter().map(|x| x.float(&FlexDevice)).collect();
     let made = match (op, &mut tensors[..]) {
         (Op::Conv2d(op), [x, kernels, bias @ ..]) => conv2d::conv2d(op, x, kernels, bias.first()),
-        (Op::Attention(op), [q, k, v, bias @ ..]) => {
-            attention::attention(op, [q, k, v], bias.first().filter(|_| !op.bounded))
+        (Op::Attention(op), operands @ [_, _, _, ..]) => {
+            let [q, k, v] = [0, 1, 2].map(|index| &operands[index]);
+            attention::attention(op, [q, k, v], op.bias(operands))
         }
         (Op::Reshape(_), [x]) => Some(data::reshape(x, &burn_shape(&fact.shape))),
         (Op::Concat(op), parts) => Some(data::concat(parts, axis_index(op.axis, fact.shape.len()))),

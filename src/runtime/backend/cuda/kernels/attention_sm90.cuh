@@ -150,7 +150,7 @@ __device__ __forceinline__ bool weigh(float (&scores)[KEYS / 2], float (&base)[2
   return is_rebased;
 }
 
-// Weights by the scores alone: see GREATEST_BOUND.
+// Weights by the scores alone: see GREATEST_BOUND_LOG2.
 template <bool IS_FIRST>
 __device__ __forceinline__ void weigh_bounded(float (&scores)[KEYS / 2], float (&total)[2]) {
   // Two sums for each row, so that additions do not wait for each other.

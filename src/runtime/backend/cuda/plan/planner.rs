@@ -117,10 +117,12 @@ impl Planner<'_> {
 
     /// Of a value that may be a constant, which is not in memory before something reads it from there.
     pub fn data_or_constant(&mut self, id: ValueId) -> View {
-        self.data(id).unwrap_or_else(|_| {
+        if !self.stored.contains_key(&id) {
             let fact = self.graph[id].fact.clone();
-            self.given(id, &fact).data
-        })
+            let given = self.given(id, &fact);
+            self.stored.insert(id, given);
+        }
+        self.stored[&id].data.clone()
     }
 
     pub fn views(&self, ids: &[ValueId]) -> Result<Vec<View>, Unsupported> {

@@ -91,8 +91,7 @@ impl Planner<'_> {
                     self.lay_out(bias)?;
                 }
                 if let Some(&bound) = attention.bound(&operands) {
-                    let data = self.data_or_constant(bound);
-                    self.stored.insert(bound, data.into());
+                    self.data_or_constant(bound);
                 }
                 let (views, target) = (self.views(&operands)?, self.target(id, &fact));
                 let qkv = [&views[0], &views[1], &views[2]];
