@@ -97,8 +97,13 @@ pub fn text(text: &str) -> Result<Option<Program>, Failure> {
 
 /// What must hold of every program: its text, rolled and unrolled, parses as it.
 pub fn round_trip(program: &Program) -> Result<(), Failure> {
-    let unrolled =
-        PrintOptions { unrolled: true, costs: true, provenance: true, machine: Machine::named("cpu") };
+    let unrolled = PrintOptions {
+        unrolled: true,
+        blocks: None,
+        costs: true,
+        provenance: true,
+        machine: Machine::named("cpu"),
+    };
     let texts = quietly("printing", || [program.to_string(), program.print(&unrolled)])?;
     for (form, text) in ["the text", "the unrolled text"].iter().zip(&texts) {
         match quietly("parse", || parse(text))? {

@@ -276,7 +276,7 @@ impl Pass for Cache {
         let answer = || match place.stage {
             _ if !place.program.probes.is_empty() => Err(Mismatch::new(HAS_PROBES)),
             Stage::Variant(_) => self.method.site.why(place.graph, place.value),
-            Stage::Prepare(_) => Err(Mismatch::new("it is computed before the steps, not in them")),
+            Stage::Prepare(_) => Err(Mismatch::other_kind("it is computed before the steps, not in them")),
         };
         (rule == RULE.name).then(answer)
     }

@@ -1,5 +1,6 @@
 //! Fusion of ops into few kernels, by equality saturation.
 
+mod alternatives;
 mod explain;
 mod extract;
 mod plan;
@@ -13,21 +14,22 @@ pub use extract::Extraction;
 pub use rules::{Classes, FuseRule, Level, Match, RULES, SpineOp, Tree};
 
 use crate::{UNFUSED, remove_unread};
-use egg::StopReason;
+use egg::{Id, StopReason};
 use indexmap::IndexMap;
 use indexmap::map::Entry;
 use plan::{FusionPlan, FusionPlanner, Saturation};
 use reflux_ir::pass::{
-    Allowance, Answer, Changed, Exactness, Explanation, Mismatch, Pass, PassContext, PassError, Place,
-    Property, RuleInfo, counted, options_of,
+    Allowance, Alternatives, Answer, Changed, Exactness, Explanation, Mismatch, Pass, PassContext, PassError,
+    Place, Property, RuleInfo, counted, is_near, options_of,
 };
-use reflux_ir::{Graph, Machine, PatchError, Program};
+use reflux_ir::{Graph, Machine, PatchError, Program, Stage, ValueId};
 use region::{Outline, Region, regions};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::sync::Arc;
+use term::Terms;
 
 /// Fuses ops block by block: norms with modulation and quantization into `rowwise` ops, products with bias, activation, gate
 /// and residual into `gemm`s. The estimated time on `device` decides what a kernel computes twice and what goes through memory.
@@ -87,28 +89,42 @@ impl Pass for Fuse {
     }
 
     fn rules(&self) -> Vec<RuleInfo> {
-        self.rules.iter().map(|rule| RuleInfo { name: rule.name, pattern: rule.pattern }).collect()
+        self.rules.iter().map(FuseRule::info).collect()
     }
 
     /// Whether the rule fits at the value, or at a term that the other rules say is equal to it.
     fn why(&self, place: &Place, rule: &str) -> Option<Answer> {
-        let Place { graph, value, .. } = *place;
         let rule = self.rules.iter().find(|known| known.name == rule)?;
-        let all = regions(graph);
-        let found =
-            all.iter().find_map(|region| Some((region, region.values.iter().position(|&id| id == value)?)));
-        let Some((region, index)) = found else {
+        let regions = regions(place.graph);
+        let Some((region, index)) = find(&regions, place.value) else {
             return Some(Err(Mismatch::new(
                 "it comes from outside the region, or is a view of such a value",
             )));
         };
-        let (terms, ids) = plan::terms_of(&region.outline, plan::leaf_name, false);
-        let saturated = plan::saturate(terms, self.rules, &Allowance::default());
-        let (runner, _) = match saturated {
-            Ok(saturated) => saturated,
-            Err(error) => return Some(Err(Mismatch::new(error.to_string()))),
+        let answer = |(terms, classes): (Terms, Vec<Id>)| rule.answer(&terms, classes[index]).map(|()| None);
+        Some(self.saturated(&regions[region]).and_then(answer))
+    }
+
+    fn near(&self, places: &[Place]) -> Vec<Vec<(RuleInfo, Answer)>> {
+        let Some(regions) = places.first().map(|place| regions(place.graph)) else { return Vec::new() };
+        // A region has many values, and one e-graph for all of them.
+        let mut known = HashMap::new();
+        let at = |place: &Place| {
+            let Some((region, index)) = find(&regions, place.value) else { return Vec::new() };
+            let saturated = known.entry(region).or_insert_with(|| self.saturated(&regions[region]));
+            let Ok((terms, classes)) = saturated else { return Vec::new() };
+            let answer = |rule: &FuseRule| (rule.info(), rule.answer(terms, classes[index]).map(|()| None));
+            self.rules.iter().map(answer).filter(|(_, answer)| is_near(answer)).collect()
         };
-        Some(rule.answer(&runner.egraph, ids[index]).map(|()| None))
+        places.iter().map(at).collect()
+    }
+
+    fn alternatives(&self, program: &Program) -> Result<Vec<Alternatives>, PassError> {
+        let planner = self.planner(Allowance::default());
+        let regions = program.variants.iter().flat_map(|(name, graph)| {
+            read_regions(graph).into_iter().map(|region| (Stage::Variant(name.clone()), region))
+        });
+        alternatives::alternatives(&planner, regions)
     }
 
     fn explain(&self, program: &Program) -> Result<Vec<Explanation>, PassError> {
@@ -155,6 +171,14 @@ impl Pass for Fuse {
 }
 
 impl Fuse {
+    /// The e-graph of `region` when no rule adds anything to it, and the class of each of its ops.
+    fn saturated(&self, region: &Region) -> Result<(Terms, Vec<Id>), Mismatch> {
+        let (terms, ids) = plan::terms_of(&region.outline, plan::leaf_name, false);
+        let saturated = plan::saturate(terms, self.rules, &Allowance::default());
+        let (runner, _) = saturated.map_err(|error| Mismatch::new(error.to_string()))?;
+        Ok((runner.egraph, ids))
+    }
+
     /// Proofs that the pass preserves what `program` computes: one for each value that a rule made, for one block of each
     /// kind.
     ///
@@ -186,6 +210,12 @@ impl Fuse {
             effort: Effort::default(),
         }
     }
+}
+
+/// The region that has the value `id` among its ops, and the number of it there.
+fn find(regions: &[Region], id: ValueId) -> Option<(usize, usize)> {
+    let index = |region: &Region| region.values.iter().position(|&value| value == id);
+    regions.iter().enumerate().find_map(|(at, region)| Some((at, index(region)?)))
 }
 
 /// The regions of `graph`, after removing what nothing reads.

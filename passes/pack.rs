@@ -95,7 +95,7 @@ fn weight(graph: &Graph, id: ValueId) -> Result<ValueId, Mismatch> {
             },
             _ => return Err(Mismatch::new("it multiplies codes, whose kernel reads rows")),
         },
-        _ => return Err(Mismatch::new("the rule starts from `linear`, alone or in a `gemm`")),
+        _ => return Err(Mismatch::other_kind("the rule starts from `linear`, alone or in a `gemm`")),
     };
     if reads > 1 {
         return Err(Mismatch::at(weight, "it also reads its weight as another operand"));

@@ -27,12 +27,15 @@ pub use reflux_passes as passes;
 pub use reflux_runtime as runtime;
 
 pub mod cli;
+mod comparison;
 mod digest;
 mod distances;
 mod error;
 pub mod evaluation;
+pub mod explore;
 mod files;
 mod json_lines;
+mod page;
 mod pipeline;
 mod statistics;
 mod tensors;

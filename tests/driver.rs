@@ -752,6 +752,7 @@ fn hashes_of_equal_programs_are_equal() {
                 costs: true,
                 provenance: true,
                 unrolled: true,
+                blocks: None,
                 machine: Machine::named("h100"),
             }),
         ),

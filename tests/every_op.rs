@@ -191,7 +191,8 @@ fn every_op_prints_as_it_parses() {
     for Example { program, name } in examples() {
         verify(&program).unwrap_or_else(|error| panic!("{error}"));
         let h100 = Machine::named("h100");
-        let with_costs = PrintOptions { costs: true, machine: h100, provenance: true, unrolled: true };
+        let with_costs =
+            PrintOptions { costs: true, machine: h100, provenance: true, unrolled: true, blocks: None };
         for options in [PrintOptions::default(), with_costs] {
             assert_eq!(parse(&program.print(&options)).as_ref(), Ok(&program), "{name}");
         }

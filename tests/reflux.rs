@@ -21,6 +21,7 @@ mod differential;
 mod docs;
 mod every_op;
 mod executor;
+mod explorer;
 mod family;
 mod fidelity;
 mod found_early;

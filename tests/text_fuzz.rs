@@ -36,8 +36,13 @@ fn check_program(program: &Program) {
     let parsed = parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     assert_eq!(parsed, *program, "\n{text}");
     assert_eq!(parsed.to_string(), text);
-    let options =
-        PrintOptions { unrolled: true, costs: true, provenance: true, machine: Machine::named("cpu") };
+    let options = PrintOptions {
+        unrolled: true,
+        blocks: None,
+        costs: true,
+        provenance: true,
+        machine: Machine::named("cpu"),
+    };
     let unrolled = program.print(&options);
     assert_eq!(
         parse(&unrolled).unwrap_or_else(|error| panic!("{error}\n{unrolled}")),

@@ -71,7 +71,7 @@ fn merge(graph: &mut Graph, values: &[ValueId]) -> Result<(), PassError> {
 pub fn why(graph: &Graph, value: ValueId) -> Result<(), Mismatch> {
     let (op, operands) = (&graph[value].op, graph.operands(value));
     if !graph.is_op(value) {
-        return Err(Mismatch::new("it is not computed"));
+        return Err(Mismatch::other_kind("it is not computed"));
     }
     let others = || graph.order().into_iter().filter(|&other| other != value);
     let alike: Vec<_> = others().filter(|&other| graph[other].op == *op).collect();
@@ -85,7 +85,7 @@ pub fn why(graph: &Graph, value: ValueId) -> Result<(), Mismatch> {
             let of_name = others().find(|&other| graph[other].op.name() == op.name());
             Err(match of_name {
                 Some(other) => Mismatch::at(other, "the nearest has other attributes"),
-                None => Mismatch::new(format!("there is no other `{}`", op.name())),
+                None => Mismatch::other_kind(format!("there is no other `{}`", op.name())),
             })
         }
     }

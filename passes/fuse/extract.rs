@@ -499,7 +499,7 @@ fn is_acyclic(choice: &Chosen) -> bool {
 }
 
 /// What terms cost on a machine.
-struct Pricing<'e> {
+pub(super) struct Pricing<'e> {
     terms: &'e Terms,
     machine: &'e Machine,
     /// The classes that can be made in a part of a larger tensor: by an op that writes with any stride on this machine, or as
@@ -508,7 +508,7 @@ struct Pricing<'e> {
 }
 
 impl<'e> Pricing<'e> {
-    fn new(terms: &'e Terms, machine: &'e Machine) -> Self {
+    pub(super) fn new(terms: &'e Terms, machine: &'e Machine) -> Self {
         let mut pricing = Self { terms, machine, in_place: BTreeSet::new() };
         loop {
             let is_made_in_place = |term: &ENode| match &term.what {
@@ -529,7 +529,7 @@ impl<'e> Pricing<'e> {
         self.in_place.contains(&self.terms.find(id))
     }
 
-    fn price(&self, term: &ENode) -> Price {
+    pub(super) fn price(&self, term: &ENode) -> Price {
         let What::Op(op) = &term.what else { return Price::default() };
         if op.kind().is_free() {
             return Price::default();

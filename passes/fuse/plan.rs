@@ -139,16 +139,24 @@ impl FusionPlanner<'_> {
     /// # Errors
     /// A bug of a rule.
     pub fn plan(&self, outline: &Outline) -> Result<FusionPlan, PassError> {
-        let (terms, ids) = terms_of(outline, leaf_name, false);
+        Ok(self.explored(outline, leaf_name)?.plan)
+    }
+
+    /// The fused form of `outline`, and all that it was chosen among; `name` is what leaves are called there, no two alike.
+    ///
+    /// # Errors
+    /// A bug of a rule.
+    pub fn explored(&self, outline: &Outline, name: impl Fn(usize) -> Name) -> Result<Explored, PassError> {
+        let (terms, ids) = terms_of(outline, &name, false);
         let (runner, run) = saturate(terms, self.rules, &self.allowance)?;
         let terms = &runner.egraph;
         let class = |index: usize| terms.find(ids[index]);
         let roots: Vec<Id> = outline.outputs.iter().map(|&index| class(index)).collect();
         let made_of = |leaf: &Leaf| leaf.made_of.iter().map(|&index| class(index)).collect();
-        let leaves = outline.leaves.iter().enumerate().map(|(at, leaf)| (leaf_name(at), made_of(leaf)));
+        let leaves = outline.leaves.iter().enumerate().map(|(at, leaf)| (name(at), made_of(leaf)));
         let extracted =
             extract(terms, &roots, &leaves.collect(), self.machine, self.extraction, &self.effort);
-        let mut build = Build::new(outline, terms, &ids, &extracted.terms);
+        let mut build = Build::new(outline, terms, &ids, &extracted.terms, &name);
         let outputs = roots.iter().map(|&root| build.source(root)).collect();
         let ops = build.ops;
         let found = Saturation {
@@ -160,8 +168,17 @@ impl FusionPlanner<'_> {
             rounds: runner.iterations.len(),
             extracted,
         };
-        Ok(FusionPlan { ops, outputs, found })
+        let plan = FusionPlan { ops, outputs, found };
+        Ok(Explored { classes: ids.iter().map(|&id| terms.find(id)).collect(), terms: runner.egraph, plan })
     }
+}
+
+/// A plan, and the e-graph that it was made from.
+pub struct Explored {
+    pub plan: FusionPlan,
+    pub terms: Terms,
+    /// The class of each op of the outline.
+    pub classes: Vec<Id>,
 }
 
 /// What leaf `index` of an outline is called in its e-graph.
@@ -184,13 +201,19 @@ struct Build<'a> {
 }
 
 impl<'a> Build<'a> {
-    fn new(outline: &'a Outline, terms: &'a Terms, ids: &[Id], chosen: &'a BTreeMap<Id, ENode>) -> Self {
+    fn new(
+        outline: &'a Outline,
+        terms: &'a Terms,
+        ids: &[Id],
+        chosen: &'a BTreeMap<Id, ENode>,
+        name: impl Fn(usize) -> Name,
+    ) -> Self {
         let classes: Vec<Id> = ids.iter().map(|&id| terms.find(id)).collect();
         let mut originals = HashMap::new();
         for (index, &class) in classes.iter().enumerate() {
             originals.entry(class).or_insert(index);
         }
-        let leaves = (0..outline.leaves.len()).map(|leaf| (leaf_name(leaf), leaf)).collect();
+        let leaves = (0..outline.leaves.len()).map(|leaf| (name(leaf), leaf)).collect();
         Self { outline, chosen, originals, leaves, classes, ops: Vec::new(), done: HashMap::new(), terms }
     }
 
@@ -249,13 +272,19 @@ impl<'a> Build<'a> {
         let reads_same = |OutlinedOp { op, operands: sources, .. }: &OutlinedOp| {
             let is_product = matches!(op, Op::Linear(_) | Op::Rescale(_));
             let weights = sources.iter().filter_map(|source| match source {
-                OutlineOperand::Leaf(leaf) => self.terms.lookup(ENode::leaf(leaf_name(*leaf))),
+                OutlineOperand::Leaf(leaf) => self.leaf(*leaf),
                 _ => None,
             });
-            let weights: Vec<Id> = weights.map(|id| self.terms.find(id)).collect();
+            let weights: Vec<Id> = weights.collect();
             is_product && !weights.is_empty() && weights.iter().all(|id| operands.contains(id))
         };
         self.outline.ops.iter().position(reads_same)
+    }
+
+    /// The class of leaf `index` of the outline.
+    fn leaf(&self, index: usize) -> Option<Id> {
+        let (name, _) = self.leaves.iter().find(|(_, leaf)| **leaf == index)?;
+        self.terms.lookup(ENode::leaf(name.clone())).map(|id| self.terms.find(id))
     }
 
     /// The ops between that one and the operands, which are there still.

@@ -18,7 +18,7 @@ pub use run::{Run, Tally};
 use super::term::Terms;
 use egg::Id;
 use matches::levels;
-use reflux_ir::pass::Mismatch;
+use reflux_ir::pass::{Mismatch, RuleInfo};
 
 /// All rules. The first three turn single ops into fused ones; the others let fused ops absorb their neighbours.
 pub static RULES: &[FuseRule] = &[
@@ -35,6 +35,11 @@ pub static RULES: &[FuseRule] = &[
 ];
 
 impl FuseRule {
+    /// Its name and pattern.
+    pub const fn info(&self) -> RuleInfo {
+        RuleInfo { name: self.name, pattern: self.pattern }
+    }
+
     /// The replacements of `found` in class `id`, or why there are none; one of another type is a bug of the rule, and the reason
     /// says so.
     fn replacements(&self, classes: &Classes, id: Id, found: &Match) -> Result<Vec<Tree>, Mismatch> {
@@ -66,10 +71,13 @@ impl FuseRule {
             let depth = (1..self.spine.len()).rev().find(fits).unwrap_or(0);
             let due = self.spine[depth].name;
             let article = if due.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
-            Mismatch::new(match depth {
-                0 => format!("the value is not {article} {due}"),
-                _ => format!("no operand of the {} is {article} {due}", self.spine[depth - 1].name),
-            })
+            match depth {
+                0 => Mismatch::other_kind(format!("the value is not {article} {due}")),
+                _ => Mismatch::new(format!(
+                    "no operand of the {} is {article} {due}",
+                    self.spine[depth - 1].name
+                )),
+            }
         }))
     }
 

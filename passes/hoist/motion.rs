@@ -155,8 +155,8 @@ impl CodeMotion {
             }));
         }
         Err(match (&graph[id].op, self.stays.get(&id)) {
-            (Op::Input(_), _) => Mismatch::new("it is an input, not computed"),
-            (_, None) => Mismatch::new("it is not an op"),
+            (Op::Input(_), _) => Mismatch::other_kind("it is an input, not computed"),
+            (_, None) => Mismatch::other_kind("it is not an op"),
             (_, Some(Stays::MadeOf(of))) if *of == id => Mismatch::new("it changes in every step"),
             (_, Some(Stays::MadeOf(of))) => Mismatch::at(
                 *of,

@@ -131,7 +131,7 @@ fn product(graph: &Graph, id: ValueId) -> Result<LinearProduct, Mismatch> {
             LinearProduct { input, codes: Some(matmul), weight, bias: bias.first().copied(), result: id }
         }
         _ => {
-            return Err(Mismatch::new(
+            return Err(Mismatch::other_kind(
                 "the rule starts from `linear`, or from the `rescale` of a product of codes",
             ));
         }

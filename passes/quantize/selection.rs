@@ -108,7 +108,7 @@ impl Selection<'_> {
             }
             Op::Gemm(_) => return Err(Mismatch::new("it is fused already: quantize before `fuse`")),
             ref op => {
-                return Err(Mismatch::new(format!(
+                return Err(Mismatch::other_kind(format!(
                     "only linears are quantized, and this is `{}`",
                     op.name()
                 )));
@@ -233,7 +233,7 @@ impl ModuleOutcomes {
         for ((path, _), ModuleOutcome { before, outcome }) in &self.modules {
             let outcome =
                 outcome.as_ref().map_or_else(|stays| format!("stays: {stays}"), |fact| format!("→ {fact}"));
-            kinds.entry((kind(path), before, outcome)).or_default().push(path);
+            kinds.entry((path.of_any_block(), before, outcome)).or_default().push(path);
         }
         let width = kinds.keys().map(|(kind, ..)| kind.len()).max().unwrap_or(0);
         for ((kind, before, outcome), paths) in kinds {
@@ -242,14 +242,4 @@ impl ModuleOutcomes {
             report.note(format!("{:>4} × {name:<width$}  {before} {outcome}", paths.len()));
         }
     }
-}
-
-/// The path with the index of its block left open: `blocks.*.attn.to_q`.
-fn kind(path: &ModulePath) -> String {
-    let mut segments: Vec<&str> = path.segments().collect();
-    // Only the first number is a block's; in `ff.net.0`, it is a layer's.
-    if let Some(index) = segments.iter_mut().find(|segment| segment.parse::<usize>().is_ok()) {
-        *index = "*";
-    }
-    segments.join(".")
 }

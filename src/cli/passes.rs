@@ -4,10 +4,13 @@ use super::console::{say, say_all};
 use super::lora::LoraArgs;
 use super::number;
 use crate::Error;
+use crate::comparison::Comparison;
+use crate::explore::{self, Exploration, Explored, Measured};
 use crate::pipeline::{lossless, registry};
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
 use reflux_ir::pass::{
     ConfigError, Driver, DumpFormat, DumpPoints, PassConfig, PassReport, Pipeline, PipelineReport, Recipe,
+    Trace,
 };
 use reflux_ir::{Machine, Program};
 use reflux_models::{FAMILIES, Role};
@@ -173,27 +176,74 @@ impl DriveArgs {
     pub fn run(
         &self,
         program: Program,
-        mut pipeline: Pipeline,
+        pipeline: Pipeline,
         timesteps: Option<&[f32]>,
     ) -> Result<(Program, PipelineReport), Error> {
+        let Driven { program, report, .. } = self.drive(program, pipeline, timesteps, self.cost, false)?;
+        Ok((program, report))
+    }
+
+    /// The same, where passes decide by `machine`; keeps a trace if it `traces`, or for the page of a folder of dumps.
+    pub fn drive(
+        &self,
+        program: Program,
+        mut pipeline: Pipeline,
+        timesteps: Option<&[f32]>,
+        machine: Option<&'static Machine>,
+        traces: bool,
+    ) -> Result<Driven, Error> {
         check_dump_dir(self.dump_dir.as_deref())?;
-        if let Some(machine) = self.cost {
+        if let Some(machine) = machine {
             pipeline.settle(machine);
         }
+        let mut trace = (traces || self.dump_dir.is_some()).then(|| Trace::of(program.clone()));
         let dump_formats: Vec<_> = self.dump_format.iter().copied().map(DumpFormat::from).collect();
         let mut driver = Driver {
             timesteps,
             dump_dir: self.dump_dir.as_deref(),
             dump_formats: &dump_formats,
-            machine: self.cost,
+            machine,
             print_before: points("--print-before", &self.print_before, &pipeline)?,
             print_after: points("--print-after", &self.print_after, &pipeline)?,
             print: Some(&mut |text| say_all(text)),
             stop_after: self.stop_after,
             explain: self.explain,
+            trace: trace.as_mut(),
             ..Driver::default()
         };
-        Ok(driver.run(program, &pipeline)?)
+        let (program, report) = driver.run(program, &pipeline)?;
+        let driven = Driven { program, report, pipeline, machine, trace };
+        if let (Some(folder), Some(trace)) = (&self.dump_dir, &driven.trace) {
+            explore::write_beside_dumps(folder, &driven.pipeline, trace, &driven.report)?;
+        }
+        Ok(driven)
+    }
+}
+
+/// What running a pipeline has given.
+pub struct Driven {
+    pub program: Program,
+    pub report: PipelineReport,
+    pub pipeline: Pipeline,
+    /// What times are estimated for.
+    machine: Option<&'static Machine>,
+    trace: Option<Trace>,
+}
+
+impl Driven {
+    /// What there is to see of it; it must have been traced.
+    pub fn explored(
+        &self,
+        title: String,
+        measured: Option<Measured>,
+        compared: Option<Comparison>,
+    ) -> Result<Exploration, Error> {
+        let trace = self.trace.as_ref().expect("it was traced");
+        let (pipeline, report, machine) = (&self.pipeline, &self.report, self.machine);
+        let explored =
+            Exploration::of(Explored { title, pipeline, trace, report, machine, measured, compared });
+        // It has run without that bug.
+        explored.map_err(|error| Error::Usage(format!("a pass cannot say what it did: {error}")))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The slowest ops of a profile, as a table and as JSON.
+//! The ops of a profile, the slowest first: as a table of these, and all of them as JSON.
 
 use reflux_ir::{Cost, ModulePath, Name, Stage, si};
 use reflux_runtime::{Profile, ProfileEntry};
@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-/// At most this many ops are listed of steps, and of what ran before them.
+/// At most this many ops are in a table of steps, and of what ran before them; JSON has all.
 const SHOWN: usize = 20;
 
 /// The ops that take longest. What runs once is kept apart: beside a single step it would hide what takes time in it.
@@ -59,7 +59,6 @@ fn rows(profile: &Profile) -> Vec<SlowOps> {
     }
     let mut rows: Vec<_> = kinds.into_iter().map(|(kind, entries)| row(kind, &entries, total)).collect();
     rows.sort_by(|a, b| b.ms.total_cmp(&a.ms).then_with(|| a.value.cmp(&b.value)));
-    rows.truncate(SHOWN);
     rows
 }
 
@@ -108,7 +107,7 @@ impl fmt::Display for Slowest {
         for (title, rows) in lists.into_iter().filter(|(_, rows)| !rows.is_empty()) {
             writeln!(f, "{title}; FLOP and bytes are per call")?;
             writeln!(f, "{:>10} {:>6} {:>7} {:>9} {:>9}", "ms", "share", "calls", "FLOP", "bytes")?;
-            rows.iter().try_for_each(|row| row.fmt(f))?;
+            rows.iter().take(SHOWN).try_for_each(|row| row.fmt(f))?;
         }
         Ok(())
     }

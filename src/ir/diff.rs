@@ -2,6 +2,7 @@
 
 mod layout;
 mod moves;
+mod rows;
 
 use crate::text::{Part, PrintOptions, Printed, Section, line_of};
 use crate::{Graph, Name, Program, Stage};
@@ -12,6 +13,7 @@ use std::fmt;
 use std::hash::Hash;
 
 pub use layout::{DiffLayout, DiffOptions};
+pub use rows::DiffRow;
 
 /// The text of two programs, side by side: lines about the same value of the same stage form one row.
 ///
@@ -102,6 +104,11 @@ impl ProgramDiff {
     /// How many values differ in each stage, in the order in which stages run; stages without any are left out.
     pub fn counts(&self) -> impl Iterator<Item = (&Stage, ValueCounts)> {
         self.counts.iter().map(|(stage, counts)| (stage, *counts))
+    }
+
+    /// The lines of both programs, as [`Program::print`] has them, row by row.
+    pub fn rows(&self) -> Vec<DiffRow> {
+        rows::of(&self.rows)
     }
 
     /// The diff as text.

@@ -252,13 +252,17 @@ impl DType {
 
     /// The numbers that little-endian `bytes` of this type are, exact for every type but `i32` beyond 2²⁴.
     pub fn decode(self, bytes: &[u8]) -> Vec<f32> {
-        let numbers = match self {
-            Self::Block(format) => bytes.len() / format.bytes() * format.elements(),
-            _ => bytes.len() / self.bytes(),
-        };
-        let mut numbers = vec![0.0; numbers];
+        let mut numbers = vec![0.0; self.elements_in(bytes.len())];
         self.decode_into(bytes, &mut numbers);
         numbers
+    }
+
+    /// How many elements `bytes` of host memory hold.
+    pub fn elements_in(self, bytes: usize) -> usize {
+        match self {
+            Self::Block(format) => bytes / format.bytes() * format.elements(),
+            _ => bytes / self.bytes(),
+        }
     }
 
     /// [`decode`](Self::decode) into `numbers`.

@@ -73,6 +73,11 @@ impl Fact {
         self
     }
 
+    /// Dtype and scales, as the type is written without its shape: `bf16`, `i8.row.f32`.
+    pub fn scheme(&self) -> String {
+        self.scales.map_or_else(|| self.dtype.to_string(), |scales| format!("{}.{scales}", self.dtype))
+    }
+
     /// Whether the value is quantized: codes with scales.
     pub fn is_quantized(&self) -> bool {
         self.scales.is_some()
@@ -159,9 +164,6 @@ impl Fact {
 
 impl fmt::Display for Fact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.scales {
-            Some(scales) => write!(f, "{}.{scales}{}", self.dtype, self.shape),
-            None => write!(f, "{}{}", self.dtype, self.shape),
-        }
+        write!(f, "{}{}", self.scheme(), self.shape)
     }
 }

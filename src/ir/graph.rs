@@ -1,5 +1,6 @@
 //! A pure dataflow graph in SSA form.
 
+use crate::edits::EditLog;
 use crate::op::{Constant, InferError, Input, Op, OpKind, Weight};
 use crate::{Cost, Fact, ModulePath, Name};
 use petgraph::Direction::{Incoming, Outgoing};
@@ -72,6 +73,8 @@ pub struct Graph {
     /// Weights and constants by op, once per type: a tensor may be read both quantized and unquantized.
     leaves: HashMap<Op, Vec<ValueId>>,
     next_order: u64,
+    /// What patches do to it, if someone wants to know.
+    pub(crate) log: Option<EditLog>,
 }
 
 impl Graph {

@@ -49,6 +49,19 @@ impl HostTensor {
         self.dtype.decode(&self.bytes)
     }
 
+    /// Whether no element is NaN or infinite.
+    pub fn is_finite(&self) -> bool {
+        /// So few that they stay in the first cache: a copy of all of a large tensor takes many times as long as looking at it.
+        const AT_ONCE: usize = 1024;
+        let mut numbers = [0.0; AT_ONCE];
+        self.bytes.chunks(self.dtype.host_bytes(AT_ONCE)).all(|bytes| {
+            let numbers = &mut numbers[..self.dtype.elements_in(bytes.len())];
+            self.dtype.decode_into(bytes, numbers);
+            // Without a way out in the middle, this is vector code.
+            numbers.iter().fold(true, |all, number| all & number.is_finite())
+        })
+    }
+
     /// The tensor with its elements converted to `dtype`, rounding to nearest even.
     ///
     /// # Panics
@@ -116,6 +129,22 @@ pub enum WeightError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_number_that_is_not_finite_is_found_wherever_it_is() {
+        for dtype in [DType::F32, DType::BF16, DType::F16] {
+            let tensor = |values: &[f32]| HostTensor::from_f32([values.len()], values).cast(dtype);
+            let mut values = vec![1.0; 2500];
+            assert!(tensor(&values).is_finite());
+            for (at, wrong) in
+                [(0, f32::NAN), (1023, f32::INFINITY), (1024, f32::NEG_INFINITY), (2499, f32::NAN)]
+            {
+                values[at] = wrong;
+                assert!(!tensor(&values).is_finite(), "{dtype}, {at}");
+                values[at] = 1.0;
+            }
+        }
+    }
 
     #[test]
     fn casts_round_to_nearest_even_and_saturate() {

@@ -165,16 +165,24 @@ impl Machine {
     ///
     /// Views and leaves take none, nor does what depends on the weights only: it runs before the first picture.
     pub fn nanoseconds(&self, op: &Op, inputs: &[&Fact], output: &Fact) -> u64 {
-        if op.kind().is_free() || output.rate == Rate::Weights {
-            return 0;
+        match op.kind().is_free() || output.rate == Rate::Weights {
+            true => 0,
+            false => {
+                let [computing, moving] = self.sides(op, inputs, output);
+                computing.max(moving).saturating_add(self.launch)
+            }
         }
+    }
+
+    /// The two sides of the roofline: the time in ns that the arithmetic of `op` takes, and its memory traffic.
+    fn sides(&self, op: &Op, inputs: &[&Fact], output: &Fact) -> [u64; 2] {
         let Cost { flops, bytes } = op.cost(inputs, output);
         let contractions = contractions(op, inputs, output);
         let contracting =
             sum(contractions.iter().map(|part| part.flops.div_ceil(self.reached.of(part).get())));
         let elementwise = flops.saturating_sub(sum(contractions.iter().map(|part| part.flops)));
         let computing = contracting.max(elementwise.div_ceil(self.reached.vector.get()));
-        computing.max(bytes.div_ceil(self.reached.bandwidth.get())).saturating_add(self.launch)
+        [computing, bytes.div_ceil(self.reached.bandwidth.get())]
     }
 
     /// Whether a kernel of `op` can write its result with any stride, into a part of a larger tensor.
@@ -189,6 +197,15 @@ impl Machine {
         match graph[id].op {
             Op::Concat(_) if in_place() => 0,
             ref op => self.nanoseconds(op, &graph.operand_facts(id), &graph[id].fact),
+        }
+    }
+
+    /// Of the value `id` of `graph`, the time in ns that its arithmetic takes, and its memory traffic; nothing where
+    /// [`Machine::of_value`] is nothing.
+    pub fn sides_of_value(&self, graph: &Graph, id: ValueId) -> [u64; 2] {
+        match self.of_value(graph, id) {
+            0 => [0; 2],
+            _ => self.sides(&graph[id].op, &graph.operand_facts(id), &graph[id].fact),
         }
     }
 

@@ -96,6 +96,15 @@ impl ModulePath {
         Self::from(shared.collect::<Vec<_>>().join("."))
     }
 
+    /// The path with the number of its block left open: `blocks.*.ff.net.0`. Only the first number is a block's.
+    pub fn of_any_block(&self) -> String {
+        let mut segments: Vec<&str> = self.segments().collect();
+        if let Some(index) = segments.iter_mut().find(|segment| segment.parse::<usize>().is_ok()) {
+            *index = "*";
+        }
+        segments.join(".")
+    }
+
     /// The segments, outermost first; none for the root.
     pub fn segments(&self) -> impl Iterator<Item = &str> {
         self.0.split('.').filter(|segment| !segment.is_empty())

@@ -2,6 +2,7 @@
 
 mod rewire;
 
+use crate::edits::{EditedValue, Endangered};
 use crate::graph::{GraphError, Output, Provenance};
 use crate::{Fact, Graph, ModulePath, Name, Op, ValueId};
 use std::collections::{HashSet, VecDeque};
@@ -234,6 +235,7 @@ impl<'g> Patch<'g> {
     /// The graph is then unchanged.
     pub fn apply(mut self) -> Result<(), PatchError> {
         self.check()?;
+        let endangered = self.graph.log.is_some().then(|| self.endangered());
         let (added, shunts) = (std::mem::take(&mut self.added), std::mem::take(&mut self.shunts));
         self.place(&added, &shunts);
         self.graph.outputs.append(&mut self.outputs);
@@ -259,7 +261,31 @@ impl<'g> Patch<'g> {
         if self.removes_unread_inputs {
             self.graph.drop_unread_inputs();
         }
+        if let Some(endangered) = endangered {
+            self.log(endangered, &added_ids);
+        }
         Ok(())
+    }
+
+    /// The values that may be gone when the patch is applied.
+    fn endangered(&self) -> Endangered {
+        let replaced = self.shunts.iter().map(|&(old, _)| old);
+        let is_local = self.dropped_outputs.is_empty() && !self.removes_unread && !self.removes_unread_inputs;
+        match is_local {
+            true => Endangered::by_replacing(self.graph, replaced.chain(self.removed.iter().copied())),
+            false => Endangered::all(self.graph, replaced),
+        }
+    }
+
+    /// Notes what the patch has done.
+    fn log(&mut self, endangered: Endangered, added: &HashSet<ValueId>) {
+        let before = endangered.lost(self.graph);
+        let is_new = |id: &ValueId| added.contains(id) && !self.graph.is_leaf(*id);
+        let new = self.graph.order().into_iter().filter(is_new);
+        let after = new.map(|id| EditedValue::of(self.graph, id)).collect();
+        if let Some(log) = &mut self.graph.log {
+            log.push(self.rule, before, after);
+        }
     }
 
     /// Gives the new values their place in program order, and their provenance.

@@ -107,7 +107,8 @@ pub(super) fn run_step(
     let last = samples.last().expect("a batch has a picture");
     let all =
         samples.iter().chain(std::iter::repeat(last)).flat_map(|sample| std::iter::repeat_n(sample, each));
-    let latents: Vec<f32> = all.take(batch).flatten().copied().collect();
+    let latents: Vec<&[f32]> = all.take(batch).map(Vec::as_slice).collect();
+    let latents = latents.concat();
     denoiser.bind(names::LATENTS, &HostTensor::from_f32([batch, shape[1], shape[2]], &latents))?;
     let results = denoiser.step(step)?;
     let velocities = results[names::VELOCITY].to_f32();
@@ -120,7 +121,7 @@ pub(super) fn run_step(
 }
 
 /// The denoiser's inputs that are the same at every step.
-fn fixed_inputs<'c>(
+pub(super) fn fixed_inputs<'c>(
     networks: &Networks,
     conditioning: &'c Conditioning,
     schedule: &Schedule,

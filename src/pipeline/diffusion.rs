@@ -361,7 +361,8 @@ impl DiffusionPipeline {
                 conditioning.push(encoded.of(prompt).expect("it has just been encoded").clone());
                 starts.push(pictures.start(noise.next(), &schedule));
             }
-            let conditioning = [together(&conditioning, at_once), given.clone()].concat();
+            let mut conditioning = together(&conditioning, at_once);
+            conditioning.extend(given.iter().cloned());
             let batch = Batch { first, starts, conditioning };
             let all = denoise(&mut self.networks, batch, &schedule, &request, &mut record)?;
             self.meter.look();

@@ -40,12 +40,17 @@ impl Image {
     /// From the decoder's `[1, 3, height, width]` in −1…1; values outside are clamped.
     pub(super) fn from_tensor(tensor: &HostTensor, metadata: Vec<(&'static str, String)>) -> Self {
         let (height, width) = (tensor.shape[2], tensor.shape[3]);
-        let planes = tensor.to_f32();
+        let row_bytes = tensor.dtype.host_bytes(width);
         let level = |value: f32| ((value / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8;
         let mut pixels = vec![0; 3 * height * width];
+        // Row by row: a copy of all of it as f32 would take longer than everything else.
         pixels.par_chunks_mut((3 * width).max(1)).enumerate().for_each(|(y, row)| {
-            for (x, pixel) in row.as_chunks_mut::<3>().0.iter_mut().enumerate() {
-                *pixel = [0, 1, 2].map(|channel| level(planes[(channel * height + y) * width + x]));
+            let [red, green, blue] = [0, 1, 2].map(|channel| {
+                let start = (channel * height + y) * row_bytes;
+                tensor.dtype.decode(&tensor.bytes[start..start + row_bytes])
+            });
+            for (x, pixel) in row.as_chunks_mut().0.iter_mut().enumerate() {
+                *pixel = [red[x], green[x], blue[x]].map(level);
             }
         });
         Self { width, height, pixels, metadata, source: None }

@@ -1,6 +1,6 @@
 //! Repeated denoising of one picture, each time with another transformer program.
 
-use super::denoise::{Batch, denoise};
+use super::denoise::{Batch, denoise, fixed_inputs};
 use super::diffusion::DiffusionPipeline;
 use super::initial::InitialLatents;
 use super::networks::Networks;
@@ -12,8 +12,9 @@ use super::resolved::Resolved;
 use super::text::Conditioning;
 use crate::Error;
 use reflux_ir::pass::Pipeline;
-use reflux_ir::{HostTensor, Program};
+use reflux_ir::{HostTensor, Program, WeightSource};
 use reflux_models::scheduler::Schedule;
+use std::rc::Rc;
 
 /// A picture to be drawn by several programs, with the same noise, prompt and schedule.
 pub(crate) struct Replay {
@@ -61,6 +62,35 @@ impl Replay {
     /// The time of each step.
     pub fn timesteps(&self) -> &[f32] {
         &self.schedule.timesteps
+    }
+
+    /// Reads the LoRAs that `passes` name, which are to run on the transformer.
+    pub fn settle_loras(&mut self, passes: &mut Pipeline) -> Result<(), Error> {
+        self.networks.settle_loras(passes)
+    }
+
+    /// The weights of the transformer, which is to run as `program`.
+    pub fn weights(&self, program: &Program) -> Rc<dyn WeightSource> {
+        self.networks.weights_of(self.networks.family().denoiser(), program)
+    }
+
+    /// The transformer's inputs that are the same at every step.
+    pub fn fixed_inputs(&self) -> Vec<(String, HostTensor)> {
+        let Self { networks, request, schedule, conditioning, .. } = self;
+        let sizes = request.sizes_of(networks.family().denoiser());
+        let fixed = fixed_inputs(networks, conditioning, schedule, request, &sizes).into_iter();
+        let strengths = networks.strengths().into_iter().map(|(name, value)| (name.to_string(), value));
+        fixed.map(|(name, value)| (name.to_owned(), value.into_owned())).chain(strengths).collect()
+    }
+
+    /// The noise levels of the steps.
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// The latents that the first step reads.
+    pub fn start(&self) -> HostTensor {
+        self.pictures.start(self.noise.clone(), &self.schedule).latents
     }
 
     /// The latents after the last step, with `program` as the transformer, starting from `noise`.

@@ -99,7 +99,7 @@ impl Prompts {
             }
         }
         let inputs = self.0.iter().map(|reader| reader.encoder.input);
-        Ok(inputs.zip(parts.iter().map(|parts| stack(parts))).collect())
+        Ok(inputs.zip(parts.into_iter().map(stack)).collect())
     }
 }
 
@@ -160,14 +160,18 @@ pub(super) fn together(each: &[Conditioning], count: usize) -> Conditioning {
     let all: Vec<&Conditioning> = each.iter().chain(std::iter::repeat(last)).take(count).collect();
     let input = |(index, (input, _)): (usize, &(&'static str, HostTensor))| {
         let parts: Vec<HostTensor> = all.iter().map(|picture| picture[index].1.clone()).collect();
-        (*input, stack(&parts))
+        (*input, stack(parts))
     };
     last.iter().enumerate().map(input).collect()
 }
 
 /// Tensors of one shape and dtype along the batch axis.
-fn stack(parts: &[HostTensor]) -> HostTensor {
+fn stack(mut parts: Vec<HostTensor>) -> HostTensor {
+    if parts.len() == 1 {
+        return parts.remove(0);
+    }
     let mut shape = parts[0].shape.clone();
     shape[0] = parts.iter().map(|part| part.shape[0]).sum();
-    HostTensor::new(parts[0].dtype, shape, parts.iter().flat_map(|part| part.bytes.iter().copied()).collect())
+    let bytes: Vec<&[u8]> = parts.iter().map(|part| &part.bytes[..]).collect();
+    HostTensor::new(parts[0].dtype, shape, bytes.concat())
 }

@@ -2,51 +2,31 @@
 
 use crate::Error;
 use crate::cli::console::{print, say};
-use crate::cli::device::DeviceArg;
-use crate::cli::given_pictures::{PictureArgs, blank};
 use crate::cli::heap::KeptHeap;
-use crate::cli::input::{InputArg, read_onnx};
-use crate::cli::lowering::{ModelArg, SizeArgs};
+use crate::cli::input::InputArg;
 use crate::cli::number;
 use crate::cli::passes::PassArgs;
-use crate::cli::seed::SeedArg;
-use crate::cli::steps::random_inputs;
-use crate::pipeline::{
-    DiffusionPipeline, Memory, OpenOptions, Replay, Request, check_fits, lossless, settle, smaller,
-};
+use crate::cli::testbed::{Runs, Testbed, TestbedArgs};
+use crate::pipeline::{Memory, check_fits, lossless, settle};
 use half::{bf16, f16};
 use reflux_ir::pass::{BisectError, Culprit, Exactness, Judged, Pipeline, Probe, bisect as find};
-use reflux_ir::{Advice, DType, HostTensor, Name, Program, ProgramDiff, WeightSource};
-use reflux_models::weights::{RandomWeights, Weights};
-use reflux_models::{Condition, Parts, Role, Sizes, names};
-use reflux_runtime::{Device, RunError, StepResults, distance, load, run_steps};
+use reflux_ir::{DType, HostTensor, Name, Program, ProgramDiff};
+use reflux_models::{Role, names};
+use reflux_runtime::{RunError, StepResults, distance, load, run_steps};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
-
-/// What pictures show where no prompt is given.
-const PROMPT: &str = "a red apple on a blue background";
+use std::path::PathBuf;
 
 #[derive(clap::Args)]
-#[command(mut_arg("dtype", |argument| argument.help("[default: f32]")))]
 pub struct Args {
     /// An IR file, an ONNX file, a model folder in diffusers layout, or a built-in configuration. For a model, each check draws a picture;
     /// for the others inputs are random, and so are weights but those of an ONNX file
     input: PathBuf,
     #[command(flatten)]
     passes: PassArgs,
-    /// Weights of the program [default: those of the model, if the input is one]
-    #[arg(long, value_name = "FILE|DIR")]
-    weights: Option<PathBuf>,
-    /// Seed of the noise that pictures start from, or of a program's random inputs and weights
-    #[arg(long, value_name = "SEED", default_value = "0", allow_negative_numbers = true)]
-    seed: SeedArg,
-    /// The prompt, for a model with weights [default: a red apple on a blue background]
-    #[arg(long, value_name = "TEXT")]
-    prompt: Option<String>,
     #[command(flatten)]
-    given: PictureArgs,
+    testbed: TestbedArgs,
     /// Largest allowed relative L2 distance between results: of a picture's final latents, or of the worst result of the worst
     /// step. Passes that change rounding are allowed more where rounding alone has a larger effect, as after a quantization,
     /// where it changes codes; exact passes must keep every bit on the processor
@@ -58,47 +38,17 @@ pub struct Args {
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
-    #[arg(long, default_value = "cpu")]
-    device: DeviceArg,
-    #[command(flatten)]
-    sizes: SizeArgs,
-}
-
-impl Args {
-    /// `request` with the pictures that are given, and blank ones where the model needs others.
-    fn pictures(&self, request: Request, condition: Condition, sizes: &Sizes) -> Result<Request, Error> {
-        let request = self.given.add_to(request)?;
-        if request.reference_image.is_some() && sizes.reference.is_some() {
-            let message =
-                "--reference is the size of a blank reference: leave it out, or leave out --reference-image";
-            return Err(Error::Usage(message.into()));
-        }
-        let reference = sizes.reference.map(|[height, width]| [width, height]);
-        let blank = blank(condition, [sizes.width, sizes.height], reference);
-        let reference_size = match reference {
-            Some(_) => blank.reference_size,
-            None => request.reference_size,
-        };
-        Ok(Request {
-            init_image: request.init_image.or(blank.init_image),
-            mask_image: request.mask_image.or(blank.mask_image),
-            control_image: request.control_image.or(blank.control_image),
-            reference_image: request.reference_image.or(blank.reference_image),
-            reference_size,
-            ..request
-        })
-    }
 }
 
 pub fn bisect(args: &Args) -> Result<(), Error> {
     let input = InputArg::of(&args.input)?;
     let recipe = args.passes.recipe()?.map(|recipe| input.meant(recipe)).unwrap_or_default();
-    let device: Device = args.device.into();
+    let device = args.testbed.device();
     let mut pipeline = recipe.pipeline(&lossless(Role::Denoiser, Some(device)));
     let info = device.probe().map_err(RunError::from)?;
     settle(&mut pipeline, device, &info).iter().for_each(|warning| say(format_args!("warning: {warning}")));
     let _heap = KeptHeap::on(device);
-    let mut subject = Testbed::open(&input, args, &mut pipeline)?;
+    let mut subject = Testbed::open(&args.input, &input, &args.testbed, &mut pipeline)?;
     let judged = if args.lossy { Judged::All } else { Judged::Lossless };
     let mut known = ResultCache::default();
     let mut trail = Vec::new();
@@ -166,114 +116,8 @@ fn all_hold(tolerance: f64, lossy: &[String]) -> String {
     text
 }
 
-/// How programs are run and compared.
-struct Testbed {
-    program: Program,
-    /// The timestep of each step, if known.
-    timesteps: Option<Vec<f32>>,
-    runs: Runs,
-}
-
-/// How a program's results are made.
-enum Runs {
-    /// A picture is drawn: each step reads the latents that the steps before it made.
-    Picture(Box<Replay>),
-    /// Every step reads the same random inputs.
-    Steps {
-        device: Device,
-        weights: Box<dyn WeightSource>,
-        inputs: Vec<(String, HostTensor)>,
-        /// Ways to use less memory.
-        smaller: Vec<Advice>,
-    },
-}
-
 impl Testbed {
-    /// The subject of the arguments. The LoRAs that `pipeline` names are read for a model with weights.
-    fn open(input: &InputArg, args: &Args, pipeline: &mut Pipeline) -> Result<Self, Error> {
-        input.refuse_sizes(&args.sizes)?;
-        match input {
-            // Built-in configurations have no weights to draw with.
-            InputArg::Model(model)
-                if args.input.is_dir() || args.input.to_str().and_then(ModelArg::built_in).is_none() =>
-            {
-                model.refuse_compiled(model.family().denoiser())?;
-                let sizes = model.sizes(&args.sizes)?;
-                if sizes.batch != 1 {
-                    return Err(Error::Usage(
-                        "--batch: for a model, bisect draws one picture; leave it out".into(),
-                    ));
-                }
-                let denoiser = model.family().denoiser().name;
-                let parts = Parts::default();
-                let parts = args.weights.iter().fold(parts, |parts, path| parts.with(denoiser, path));
-                let options = OpenOptions {
-                    device: Some(args.device.into()),
-                    dtype: Some(args.sizes.dtype_or(DType::F32)),
-                    parts,
-                    ..OpenOptions::default()
-                };
-                let drawing = DiffusionPipeline::open_with(&args.input, options)?;
-                let mut request = Request::new(args.prompt.as_deref().unwrap_or(PROMPT))
-                    .steps(sizes.steps)
-                    .seed(args.seed.number());
-                request = request.size(sizes.width, sizes.height);
-                request.max_sequence_length = Some(sizes.text_tokens);
-                request = args.pictures(request, model.config().condition(), &sizes)?;
-                let replay = Replay::new(drawing, &request, pipeline)?;
-                Ok(Self {
-                    program: replay.program()?,
-                    timesteps: Some(replay.timesteps().to_vec()),
-                    runs: Runs::Picture(Box::new(replay)),
-                })
-            }
-            InputArg::Model(model) => {
-                let sizes = model.sizes(&args.sizes)?;
-                let dtype = args.sizes.dtype_or(DType::F32);
-                let program = model.lower_in(model.family().denoiser(), &sizes, dtype)?;
-                Self::of_steps(program, None, Some(model.timesteps(&args.sizes)?), smaller(dtype), args)
-            }
-            InputArg::File(_) => {
-                let (program, timesteps) = input.program(None, &args.sizes)?;
-                Self::of_steps(program, None, timesteps, vec![Advice::SmallerProgram], args)
-            }
-            InputArg::Onnx(path) => {
-                let (program, weights) = read_onnx(path, &args.sizes.onnx)?;
-                Self::of_steps(program, Some(Box::new(weights)), None, vec![Advice::SmallerProgram], args)
-            }
-        }
-    }
-
-    /// The steps of `program`, whose weights are its `own`, if it has some, or random.
-    fn of_steps(
-        program: Program,
-        own: Option<Box<dyn WeightSource>>,
-        timesteps: Option<Vec<f32>>,
-        smaller: Vec<Advice>,
-        args: &Args,
-    ) -> Result<Self, Error> {
-        if let Some(option) = args.prompt.as_ref().map(|_| "--prompt").or(args.given.given()) {
-            let input = args.input.display();
-            let message = format!(
-                "{option} is for models that draw pictures; the inputs of {input} are random, leave it out"
-            );
-            return Err(Error::Usage(message));
-        }
-        let seed = args.seed.number();
-        let weights: Box<dyn WeightSource> = match (&args.weights, own) {
-            (Some(_), Some(_)) => {
-                let input = args.input.display();
-                return Err(Error::Usage(format!("--weights: {input} has its own weights; leave it out")));
-            }
-            (Some(path), None) => Box::new(opened(path)?),
-            (None, Some(own)) => own,
-            (None, None) => Box::new(RandomWeights::new(&program, seed)),
-        };
-        let inputs = random_inputs(&program, &[], seed);
-        let runs = Runs::Steps { device: args.device.into(), weights, inputs, smaller };
-        Ok(Self { program, timesteps, runs })
-    }
-
+    /// What `program` gives.
     fn results(&mut self, program: &Program, start: Start) -> Result<StepResults, Error> {
         match &mut self.runs {
             Runs::Picture(replay) => {
@@ -325,10 +169,6 @@ fn rounding(program: &Program) -> f32 {
     };
     let values = program.variants.values().flat_map(|graph| graph.ids().map(|id| graph[id].fact.dtype));
     values.map(of_dtype).fold(0.0, f32::max)
-}
-
-fn opened(path: &Path) -> Result<Weights, Error> {
-    Ok(Weights::open(path)?)
 }
 
 /// Results of programs that have run, since the same one is needed repeatedly.

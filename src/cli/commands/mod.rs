@@ -3,9 +3,11 @@
 mod bench;
 mod bisect;
 mod calibrate;
+mod compare;
 mod compile;
 mod doctor;
 mod eval;
+mod explore;
 mod generate;
 mod ir;
 mod lora;
@@ -37,8 +39,12 @@ enum Command {
     Ir(ir::Args),
     /// Run passes on a program and report what they did; needs no weights
     Opt(opt::Args),
+    /// Write a page on which to see a program go through its passes, rule by rule; needs no weights
+    Explore(explore::Args),
     /// Save a model with its passes done: programs for some sizes, quantized weights, everything to draw with
     Compile(compile::Args),
+    /// Compare two programs module by module: the time of each, and the error that it makes
+    Compare(compare::Args),
     /// Find the pass, and the application of a rule in it, that changes results by more than it may
     Bisect(bisect::Args),
     /// List the passes, explain one, or say why a rule does or does not apply at a value
@@ -68,7 +74,9 @@ impl Cli {
             Command::Generate(args) => generate::generate(args),
             Command::Ir(args) => ir::ir(args),
             Command::Opt(args) => opt::opt(args),
+            Command::Explore(args) => explore::explore(args),
             Command::Compile(args) => compile::compile(args),
+            Command::Compare(args) => compare::compare(args),
             Command::Bisect(args) => bisect::bisect(args),
             Command::Passes(args) => passes::passes(args),
             Command::Calibrate(args) => calibrate::calibrate(args),

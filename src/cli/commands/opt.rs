@@ -2,28 +2,17 @@
 
 use crate::Error;
 use crate::cli::console::{print, say_all};
-use crate::cli::input::{InputArg, parse};
-use crate::cli::lowering::{ModelArg, SizeArgs, built_in_names, net_names};
-use crate::cli::parts::PartArgs;
-use crate::cli::passes::DriveArgs;
-use crate::cli::text_file::{read_text, text_output, write_result};
-use crate::pipeline::registry;
-use reflux_ir::Program;
-use reflux_ir::pass::{ConfigError, Pipeline, header};
-use reflux_models::names;
-use std::path::{Path, PathBuf};
+use crate::cli::optimize::OptimizeArgs;
+use crate::cli::pager;
+use crate::cli::passes::Driven;
+use crate::cli::text_file::{text_output, write_result};
+use crate::files::OutputFile;
+use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// An IR file, an ONNX file, a model folder in diffusers layout, or a built-in configuration such as flux-dev
-    input: PathBuf,
     #[command(flatten)]
-    parts: PartArgs,
-    /// The network of a model to optimize [default: transformer]
-    #[arg(long, value_parser = net_names())]
-    net: Option<String>,
-    #[command(flatten)]
-    drive: DriveArgs,
+    what: OptimizeArgs,
     /// Where to write the program [default: standard output]
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -36,42 +25,28 @@ pub struct Args {
     /// Print what the passes would do, with --json as JSON, and write nothing
     #[arg(long, conflicts_with_all = ["out", "dump_dir"])]
     preview: bool,
-    /// The model that an IR file was made from; gives the timesteps
-    #[arg(long, value_name = "DIR", conflicts_with = "config")]
-    model: Option<PathBuf>,
-    /// The built-in configuration that an IR file was made from; gives the timesteps
-    #[arg(long, value_name = "NAME", value_parser = built_in_names())]
-    config: Option<String>,
-    #[command(flatten)]
-    sizes: SizeArgs,
-}
-
-/// What to optimize.
-struct Unoptimized {
-    program: Program,
-    /// The timestep of each step, if known.
-    timesteps: Option<Vec<f32>>,
-    /// The passes that an IR file itself asks for, as reproducers do.
-    passes: Option<Pipeline>,
+    /// Also write a page on which to see the program go through the passes, as `reflux explore` does
+    #[arg(long, value_name = "FILE", conflicts_with = "preview")]
+    explore: Option<PathBuf>,
 }
 
 pub fn opt(args: &Args) -> Result<(), Error> {
     let mut out = text_output(args.out.as_deref())?;
-    out.refuse_inputs(args.drive.passes.read().chain(args.parts.paths()))?;
+    args.what.refuse_inputs(&out)?;
     if args.json && args.out.is_some() && out.is_stdout() {
         let message = "--json prints the report to standard output, so --out must name something else";
         return Err(Error::Usage(message.into()));
     }
-    let recipe = args.drive.passes.recipe()?;
-    let input = InputArg::with_parts(&args.input, &args.parts)?;
-    let Unoptimized { program, timesteps, passes } = source(&input, args)?;
-    let default = input.default(args.net.as_deref(), args.drive.machine())?;
-    let mut pipeline = match recipe {
-        Some(recipe) => input.meant(recipe).pipeline(&default),
-        None => passes.unwrap_or(default),
-    };
-    input.settle_loras(&mut pipeline, args.net.as_deref())?;
-    let (program, report) = args.drive.run(program, pipeline, timesteps.as_deref())?;
+    let mut page = args.explore.as_deref().map(OutputFile::named).transpose()?;
+    if let Some(page) = &page {
+        args.what.refuse_inputs(page)?;
+        if page.is_same(&out) {
+            let message = "--explore and --out are one file; name another for one of both";
+            return Err(Error::Usage(message.into()));
+        }
+    }
+    let driven = args.what.run(args.what.machine(), page.is_some())?;
+    let Driven { program, report, .. } = &driven;
     let mut more = if args.rules { report.rules().to_string() } else { String::new() };
     let explanations = report.passes.iter().flat_map(|pass| &pass.explanations);
     more.extend(explanations.map(|explanation| format!("{explanation}\n")));
@@ -79,6 +54,10 @@ pub fn opt(args: &Args) -> Result<(), Error> {
         return print(&format!("{report}{more}"));
     }
     say_all(format_args!("{report}{more}"));
+    if let Some(page) = &mut page {
+        let explored = driven.explored(args.what.input.display().to_string(), None, None)?;
+        write_result(page, &explored.page())?;
+    }
     if args.json {
         if args.out.is_some() {
             write_result(&mut out, &program.to_string())?;
@@ -86,70 +65,6 @@ pub fn opt(args: &Args) -> Result<(), Error> {
         let json = serde_json::to_string_pretty(&report).expect("a report is plain data");
         return print(&format!("{json}\n"));
     }
-    write_result(&mut out, &program.to_string())
-}
-
-fn source(input: &InputArg, args: &Args) -> Result<Unoptimized, Error> {
-    match input {
-        InputArg::Model(_) => of_model(input, args),
-        InputArg::File(path) => {
-            refuse_net(input, path, args)?;
-            of_file(path, args)
-        }
-        InputArg::Onnx(path) => {
-            refuse_net(input, path, args)?;
-            of_model(input, args)
-        }
-    }
-}
-
-/// Refuses what is for models, which `path` is not.
-fn refuse_net(input: &InputArg, path: &Path, args: &Args) -> Result<(), Error> {
-    input.refuse_sizes(&args.sizes)?;
-    match args.net {
-        Some(_) => {
-            let path = path.display();
-            Err(Error::Usage(format!("--net is for models; {path} is one network, leave it out")))
-        }
-        None => Ok(()),
-    }
-}
-
-fn of_model(input: &InputArg, args: &Args) -> Result<Unoptimized, Error> {
-    let flags = [("--model", args.model.is_some()), ("--config", args.config.is_some())];
-    if let Some((flag, _)) = flags.into_iter().find(|(_, given)| *given) {
-        let input = args.input.display();
-        let message = format!("{flag} says what an IR file was made from; {input} is a model, leave it out");
-        return Err(Error::Usage(message));
-    }
-    let (program, timesteps) = input.program(args.net.as_deref(), &args.sizes)?;
-    Ok(Unoptimized { program, timesteps, passes: None })
-}
-
-fn of_file(path: &Path, args: &Args) -> Result<Unoptimized, Error> {
-    let source = read_text(path)?;
-    let program = parse(path, &source)?;
-    let passes = header(&source).map(|header| Pipeline::parse(&header.passes, &registry())).transpose();
-    let passes = passes.map_err(|error| {
-        let error = ConfigError::Pipeline(error);
-        Error::Config { path: path.to_owned(), error }
-    })?;
-    let timesteps = timesteps_of(&program, args)?;
-    Ok(Unoptimized { program, timesteps, passes })
-}
-
-/// The timesteps of a program, if the model that it was made from is given.
-fn timesteps_of(program: &Program, args: &Args) -> Result<Option<Vec<f32>>, Error> {
-    let model = match (&args.model, &args.config) {
-        (Some(folder), _) => ModelArg::read(folder)?,
-        (None, Some(name)) => ModelArg::built_in(name).expect("clap knows the names"),
-        (None, None) => return Ok(None),
-    };
-    let latents = program.inputs.iter().find(|input| *input.name == *names::LATENTS);
-    let Some([_, tokens, _]) = latents.map(|input| &input.fact.shape[..]) else {
-        let path = args.input.display();
-        let message = format!("{path} has no input `latents` of three axes, so its timesteps are unknown");
-        return Err(Error::Usage(message));
-    };
-    model.timesteps_of(program.schedule.len(), *tokens).map(Some)
+    let text = program.to_string();
+    if out.is_stdout() { pager::show(&text) } else { write_result(&mut out, &text) }
 }

@@ -1,7 +1,7 @@
 //! What passes did to the graph, row by row, to be opened.
 
-use super::escape;
 use crate::evaluation::{PassSummary, Row};
+use crate::page::escape;
 use std::fmt::Write;
 
 /// A part of the page for each of `rows` that ran passes.

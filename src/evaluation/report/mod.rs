@@ -2,7 +2,6 @@
 
 mod album;
 mod check;
-mod escape;
 mod front;
 mod graph;
 mod headline;

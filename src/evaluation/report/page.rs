@@ -1,16 +1,14 @@
 //! The page: one HTML file that asks nothing of a network.
 
 use super::album::{Album, Embedded};
-use super::escape::html as escaped;
 use super::headline::Headline;
-use super::plots::{self, plots};
+use super::plots::plots;
 use super::run::Run;
 use super::{graph, table};
 use crate::VERSION;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use crate::page::escape::html as escaped;
+use crate::page::{fill, ink, policy};
 use reflux_ir::pass::counted;
-use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
 const PAGE: &str = include_str!("assets/page.html");
@@ -41,10 +39,10 @@ impl Page {
             warnings.push(format!("no pictures are shown: {most} cannot be shared by {} runs", runs.len()));
         }
         let said = runs.iter().flat_map(|run| &run.warnings).chain(&warnings);
-        let style = style();
+        let style = format!("{}{STYLE}", ink::style());
         let html = fill(PAGE, |name| match name {
             "title" => title(runs),
-            "policy" => policy(&style),
+            "policy" => policy(&style, SCRIPT),
             "style" => style.clone(),
             "script" => SCRIPT.to_owned(),
             "warnings" => list(said.clone()),
@@ -55,36 +53,6 @@ impl Page {
         });
         Self { html, warnings }
     }
-}
-
-/// `template` with each `{{name}}` replaced by what `value` gives for it. What is filled in is not looked at again.
-fn fill(template: &str, value: impl Fn(&str) -> String) -> String {
-    let mut parts = template.split("{{");
-    let mut filled = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let (name, rest) = part.split_once("}}").expect("a template closes what it opens");
-        filled += &value(name);
-        filled += rest;
-    }
-    filled
-}
-
-/// What the page may do: show pictures that it has, and run its own script. Should anything in it be obeyed in spite of all
-/// escaping, it could neither run nor load anything.
-fn policy(style: &str) -> String {
-    let hash = |text: &str| BASE64.encode(Sha256::digest(text.as_bytes()));
-    let (style, script) = (hash(style), hash(SCRIPT));
-    format!(
-        "default-src 'none'; img-src data:; style-src 'sha256-{style}'; script-src 'sha256-{script}'; base-uri 'none'; form-action 'none'"
-    )
-}
-
-fn style() -> String {
-    let [paper, dark] = plots::css();
-    format!(
-        ":root {{ color-scheme: light dark; {paper}}}\n\
-         @media screen and (prefers-color-scheme: dark) {{ :root {{ {dark}}} }}\n{STYLE}"
-    )
 }
 
 fn title(runs: &[Run]) -> String {

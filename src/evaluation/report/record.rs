@@ -1,11 +1,11 @@
 //! The table as plain data: JSON and CSV.
 
-use super::escape;
 use super::front;
 use super::headline::Headline;
 use super::run::Run;
 use crate::VERSION;
 use crate::evaluation::{NetworkMetric, Row, RowKind, Spread};
+use crate::page::escape;
 use reflux_ir::DType;
 use serde::Serialize;
 use serde_json::Value;

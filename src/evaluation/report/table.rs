@@ -1,11 +1,11 @@
 //! The table for people: in HTML on the page, and in Markdown.
 
-use super::escape;
 use super::headline::Headline;
 use super::record::{Record, records};
 use super::run::Run;
 use super::units::{Unit, times};
 use crate::evaluation::{NetworkMetric, RowKind};
+use crate::page::escape;
 use reflux_ir::pass::counted;
 use std::fmt::Write;
 

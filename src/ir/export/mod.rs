@@ -2,7 +2,9 @@
 
 mod dot;
 mod fold;
+mod listing;
 mod model_explorer;
 
 pub use dot::{DotOptions, dot};
+pub use listing::{ListedLine, ListedTime, ListedValue, Listing};
 pub use model_explorer::{model_explorer, node_data};

@@ -3,7 +3,7 @@
 use super::dump::{DumpFormat, Dumps, reproducer};
 use super::{
     Allowance, Changed, Estimate, OrderError, Pass, PassContext, PassError, PassReport, Pipeline,
-    PipelineReport, Property,
+    PipelineReport, Property, Trace, TracedPass,
 };
 use crate::{Machine, Program, VerifyError, verify, words};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -34,6 +34,8 @@ pub struct Driver<'a> {
     pub explain: bool,
     /// A limit on the applications of a rule in the last pass.
     pub allowance: Allowance,
+    /// Where to keep the program after each pass, and what its rules did.
+    pub trace: Option<&'a mut Trace>,
 }
 
 /// Passes before or after which to print.
@@ -119,6 +121,10 @@ impl Driver<'_> {
             let mut done = pipeline.report_of(index);
             let allowance = if index + 1 == limit { self.allowance.clone() } else { Allowance::default() };
             program = self.run_pass(pass, program, &properties, allowance, &mut done)?;
+            if let Some(trace) = &mut self.trace {
+                let edits = program.take_edits();
+                trace.passes.push(TracedPass { program: program.clone(), edits });
+            }
             self.print(self.print_after.has(pass.name()), "after", &done.pass, &program);
             if let Some(dumps) = dumps.as_mut().filter(|_| done.changed) {
                 let written =
@@ -140,6 +146,9 @@ impl Driver<'_> {
     ) -> Result<Program, DriverError> {
         report.ops_before = before.op_count();
         let mut program = before.clone();
+        if self.trace.is_some() {
+            program.log_edits();
+        }
         let mut start = Instant::now();
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             if self.explain {

@@ -9,6 +9,7 @@
 
 mod about;
 mod allowance;
+mod alternatives;
 mod bisect;
 mod config;
 mod context;
@@ -25,10 +26,12 @@ mod recipe;
 mod registry;
 mod report;
 mod rule;
+mod trace;
 mod why;
 
 pub use about::{About, OptionInfo, OptionKind, OptionValue};
 pub use allowance::Allowance;
+pub use alternatives::{Alternatives, EqualTerm, EqualTerms};
 pub use bisect::{Application, BisectError, Culprit, Judged, Probe, bisect};
 pub use config::{ConfigError, PassConfig};
 pub use context::PassContext;
@@ -43,7 +46,8 @@ pub use property::{ONE_VARIANT, Property};
 pub use recipe::Recipe;
 pub use registry::{Built, PassInfo, Registry};
 pub use report::{Estimate, PassReport, PipelineReport, RuleStats, counted};
-pub use rule::{Answer, Mismatch, Place, Rule, RuleError, RuleInfo, apply_rules, try_rule};
+pub use rule::{Answer, Mismatch, Place, Rule, RuleError, RuleInfo, apply_rules, is_near, try_rule};
+pub use trace::{Trace, TracedPass};
 pub use why::{Obstacle, Question, Verdict, Why, WhyError, why};
 
 use crate::{GraphError, Machine, Name, PatchError, Program};
@@ -150,6 +154,25 @@ pub trait Pass: fmt::Debug + Send + Sync {
     fn why(&self, place: &Place, rule: &str) -> Option<Answer> {
         let _ = (place, rule);
         None
+    }
+
+    /// What [`why`](Self::why) says of all rules at each of `places`, which are of one graph, but for rules that are for values of
+    /// another kind.
+    fn near(&self, places: &[Place]) -> Vec<Vec<(RuleInfo, Answer)>> {
+        let at = |place: &Place| {
+            let answers =
+                self.rules().into_iter().filter_map(|rule| Some((rule, self.why(place, rule.name)?)));
+            answers.filter(|(_, answer)| is_near(answer)).collect()
+        };
+        places.iter().map(at).collect()
+    }
+
+    /// What it has chosen among, for passes that look for the cheapest of several equal programs: one for each kind of block.
+    ///
+    /// # Errors
+    /// If the program or the options do not allow the pass.
+    fn alternatives(&self, _program: &Program) -> Result<Vec<Alternatives>, PassError> {
+        Ok(Vec::new())
     }
 }
 

@@ -42,17 +42,24 @@ pub struct Mismatch {
     pub reason: Cow<'static, str>,
     /// The value that does not fit, if it is not the root.
     pub node: Option<ValueId>,
+    /// Whether the rule is for values of another kind, so that nobody would have expected it here.
+    pub is_other_kind: bool,
 }
 
 impl Mismatch {
     /// The root does not fit.
     pub fn new(reason: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason: reason.into(), node: None }
+        Self { reason: reason.into(), node: None, is_other_kind: false }
     }
 
     /// `node` does not fit.
     pub fn at(node: ValueId, reason: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason: reason.into(), node: Some(node) }
+        Self { node: Some(node), ..Self::new(reason) }
+    }
+
+    /// The rule is for values of another kind.
+    pub fn other_kind(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self { is_other_kind: true, ..Self::new(reason) }
     }
 }
 
@@ -89,6 +96,11 @@ pub struct Place<'a> {
 
 /// That a rule applies, with details if there are any, or why it does not.
 pub type Answer = Result<Option<String>, Mismatch>;
+
+/// Whether the rule applies, or could be thought to.
+pub fn is_near(answer: &Answer) -> bool {
+    answer.as_ref().err().is_none_or(|why| !why.is_other_kind)
+}
 
 /// Applies `rules` to every value of `graph` until none fits, in program order.
 ///
@@ -145,7 +157,7 @@ pub fn try_rule(rules: &[Rule], name: &str, place: &Place) -> Option<Answer> {
     if !rule.roots.contains(&op) {
         let roots: Vec<_> = rule.roots.iter().map(|root| format!("`{root}`")).collect();
         let reason = format!("the rule starts from {}, but this is `{op}`", roots.join(" or "));
-        return Some(Err(Mismatch::new(reason)));
+        return Some(Err(Mismatch::other_kind(reason)));
     }
     let mut graph = graph.clone();
     let mut patch = Patch::new(&mut graph, rule.name);

@@ -112,7 +112,7 @@ impl Verdict {
     fn of(answer: Answer, place: &Place) -> Self {
         match answer {
             Ok(note) => Self::Applies(note),
-            Err(Mismatch { reason, node }) => {
+            Err(Mismatch { reason, node, .. }) => {
                 // Nodes that the rule added before it gave up are not there.
                 let node = node.filter(|&node| node != place.value && place.graph.get(node).is_some());
                 let line = node.map(|node| place.graph.line(node));

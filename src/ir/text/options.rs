@@ -14,6 +14,8 @@ pub struct PrintOptions {
     pub provenance: bool,
     /// Print every block and every name separately, instead of repeated blocks and ranges of names.
     pub unrolled: bool,
+    /// Print of the blocks of a stack only this many, each separately, and how many are left out. Such a text does not parse.
+    pub blocks: Option<usize>,
 }
 
 impl PrintOptions {

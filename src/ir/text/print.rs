@@ -71,9 +71,10 @@ fn section(program: &Program, stage: Stage, graph: &Graph, options: &PrintOption
     let statements =
         if options.unrolled { lines.into_iter().map(Statement::Line).collect() } else { roll(lines) };
     for statement in &statements {
-        match statement {
-            Statement::Line(line) => push_line(&mut out, 4, line, &Template::empty(), options),
-            Statement::Repeat(repeat) => push_repeat(&mut out, repeat, options),
+        match (statement, options.blocks) {
+            (Statement::Line(line), _) => push_line(&mut out, 4, line, &Template::empty(), options),
+            (Statement::Repeat(repeat), None) => push_repeat(&mut out, repeat, options),
+            (Statement::Repeat(repeat), Some(blocks)) => push_first(&mut out, repeat, blocks, options),
         }
     }
     if options.costs {
@@ -123,6 +124,23 @@ fn results(graph: &Graph, options: &PrintOptions) -> String {
         _ => range::written(&graph[run[0]].name, run.len()),
     };
     values.chunk_by(|&a, &b| fold(a, b)).map(written).collect::<Vec<_>>().join(", ")
+}
+
+/// The first `blocks` blocks of `repeat`, and how many are left out.
+fn push_first(out: &mut Section, repeat: &Repeat, blocks: usize, options: &PrintOptions) {
+    let shown = repeat.start..repeat.end.min(repeat.start.saturating_add_unsigned(blocks as u64));
+    let end = shown.end;
+    for round in shown.filter_map(|index| repeat.round(index)) {
+        round.iter().for_each(|line| push_line(out, 4, line, &Template::empty(), options));
+    }
+    if end < repeat.end {
+        let module = repeat.path.to_string();
+        let (left, place) =
+            (repeat.end - end, if module.is_empty() { String::new() } else { format!(" of {module}") });
+        let blocks = if left == 1 { "block" } else { "blocks" };
+        let text = format!("    // … {left} more {blocks}{place}, {end} to {}", repeat.end - 1);
+        out.push(Topic::Repeat(module), text);
+    }
 }
 
 fn push_repeat(out: &mut Section, repeat: &Repeat, options: &PrintOptions) {

@@ -11,7 +11,7 @@ impl Networks {
     /// # Errors
     /// [`Error::NotFinite`], with the likely cause.
     pub fn check_finite(&self, net: &'static Net, when: &str, values: &HostTensor) -> Result<(), Error> {
-        if is_finite(values) { Ok(()) } else { Err(self.not_finite(net, when.to_owned())) }
+        if values.is_finite() { Ok(()) } else { Err(self.not_finite(net, when.to_owned())) }
     }
 
     /// The error for NaN or infinity in the results of `net`.
@@ -25,7 +25,7 @@ impl Networks {
         let weights = self.weights.get(net)?;
         let program = self.lower(net, &self.family().geometry.smallest()).ok()?;
         let names = program.weights();
-        let damaged = names.keys().find(|name| weights.tensor(name).is_ok_and(|tensor| !is_finite(&tensor)));
+        let damaged = names.keys().find(|name| weights.tensor(name).is_ok_and(|tensor| !tensor.is_finite()));
         if let Some(name) = damaged {
             let path = weights.path().display();
             return Some((
@@ -33,7 +33,7 @@ impl Networks {
                 Vec::new(),
             ));
         }
-        let is_large = |tensor: HostTensor| !is_finite(&tensor.cast(self.dtype));
+        let is_large = |tensor: HostTensor| !tensor.cast(self.dtype).is_finite();
         let large = names.keys().find(|name| weights.tensor(name).is_ok_and(is_large))?;
         Some((format!("its weight `{large}` is too large for {}", self.dtype), vec![LARGER]))
     }
@@ -57,8 +57,4 @@ fn likely(dtype: DType) -> (String, Vec<Advice>) {
         }
     };
     (cause.to_owned(), advice)
-}
-
-fn is_finite(tensor: &HostTensor) -> bool {
-    tensor.to_f32().iter().all(|value| value.is_finite())
 }

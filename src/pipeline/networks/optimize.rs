@@ -1,9 +1,9 @@
 //! Networks after the passes.
 
 use super::{Networks, Optimized, given};
-use crate::Error;
 use crate::pipeline::compiled::Compiled;
-use reflux_ir::pass::Driver;
+use crate::{Error, explore};
+use reflux_ir::pass::{Driver, Trace};
 use reflux_ir::{Declaration, Program};
 use reflux_models::{Net, Role, Sizes};
 
@@ -63,7 +63,12 @@ impl Networks {
     }
 
     fn optimize(&mut self, program: Program) -> Result<Program, Error> {
-        let (program, report) = self.driver().run(program, &self.passes)?;
+        let mut trace = self.dump_dir.is_some().then(|| Trace::of(program.clone()));
+        let (program, report) =
+            Driver { trace: trace.as_mut(), ..self.driver() }.run(program, &self.passes)?;
+        if let (Some(folder), Some(trace)) = (&self.dump_dir, &trace) {
+            explore::write_beside_dumps(folder, &self.passes, trace, &report)?;
+        }
         self.pass_reports = report.passes;
         Ok(program)
     }

@@ -11,6 +11,7 @@ use crate::cli::lowering::{ModelArg, SizeArgs, built_in_names, net_names};
 use crate::cli::parts::PartArgs;
 use crate::cli::passes::DriveArgs;
 use crate::cli::text_file::{text_output, write_result};
+use crate::cli::{number, pager};
 use crate::pipeline::bundled_model;
 use clap::ValueEnum;
 use reflux_ir::export::DotOptions;
@@ -65,6 +66,9 @@ struct ShowArgs {
     /// Print or draw every block separately, instead of a repeated one once
     #[arg(long)]
     unrolled: bool,
+    /// Print of repeated blocks only the first N of each stack, each separately
+    #[arg(long, value_name = "N", conflicts_with_all = ["export", "unrolled", "grep"], value_parser = number::count, allow_negative_numbers = true)]
+    blocks: Option<usize>,
     #[command(flatten)]
     sizes: SizeArgs,
     #[command(flatten)]
@@ -115,7 +119,8 @@ fn show(args: &ShowArgs) -> Result<(), Error> {
         Some(pattern) => grep::grep(&program, pattern)?,
         None => render(&program, args),
     };
-    write_result(&mut out, &text)
+    // What is exported is for programs.
+    if out.is_stdout() && args.export.is_none() { pager::show(&text) } else { write_result(&mut out, &text) }
 }
 
 /// What is to be shown.
@@ -133,10 +138,10 @@ fn input(args: &ShowArgs) -> Result<InputArg<'_>, Error> {
 }
 
 fn render(program: &Program, args: &ShowArgs) -> String {
-    let ShowArgs { costs, unrolled, .. } = *args;
+    let ShowArgs { costs, unrolled, blocks, .. } = *args;
     let machine = args.drive.machine();
     match args.export {
-        None => program.print(&PrintOptions { costs, machine, unrolled, ..PrintOptions::default() }),
+        None => program.print(&PrintOptions { costs, machine, unrolled, blocks, ..PrintOptions::default() }),
         Some(Export::Dot) => export::dot(program, DotOptions { machine, unrolled }),
         Some(Export::Json) => format!("{:#}\n", export::model_explorer(program, machine)),
         Some(Export::Costs) => {

@@ -2,9 +2,9 @@
 
 use super::axis::{Axis, decimals};
 use super::drawing::{Anchor, Drawing, Mark, TEXT};
-use super::ink::Ink;
 use super::render::{fitted, width};
 use crate::evaluation::report::units::Unit;
+use crate::page::ink::Ink;
 
 /// The width of all plots.
 pub const WIDTH: f64 = 860.0;

@@ -1,6 +1,6 @@
 //! A plot as a list of marks, in pixels from the upper left corner.
 
-use super::ink::Ink;
+use crate::page::ink::Ink;
 
 /// The size of text.
 pub const TEXT: f64 = 13.0;

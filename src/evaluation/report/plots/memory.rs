@@ -2,9 +2,9 @@
 
 use super::bars::{Bar, Frame, Group, bars};
 use super::drawing::Drawing;
-use super::ink::Ink;
 use crate::evaluation::report::units::{Unit, bytes, known_bytes};
 use crate::evaluation::{Row, RowKind};
+use crate::page::ink::Ink;
 
 /// Both for each row.
 pub fn memory(rows: &[Row]) -> Option<Drawing> {

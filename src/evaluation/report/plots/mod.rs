@@ -3,7 +3,6 @@
 mod axis;
 mod bars;
 mod drawing;
-mod ink;
 mod memory;
 mod quality;
 mod render;
@@ -11,7 +10,6 @@ mod stages;
 
 use super::run::Run;
 pub use drawing::Drawing;
-pub use ink::css;
 
 /// A plot and where it goes.
 #[derive(Debug)]

@@ -3,11 +3,11 @@
 use super::axis::{Axis, decimals};
 use super::bars::WIDTH;
 use super::drawing::{Anchor, Drawing, Mark, TEXT};
-use super::ink::Ink;
 use super::render::{fitted, width};
 use crate::evaluation::report::front::{self, EQUAL, Point};
 use crate::evaluation::report::units::{Unit, seconds};
 use crate::evaluation::{Row, RowKind};
+use crate::page::ink::Ink;
 use reflux_ir::pass::counted;
 
 const HEIGHT: f64 = 470.0;

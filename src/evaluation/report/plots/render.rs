@@ -1,8 +1,8 @@
 //! Drawings as SVG and as PNG, by plotters.
 
 use super::drawing::{Anchor, Drawing, Mark};
-use super::ink::{Ink, follow_page};
-use crate::evaluation::report::escape;
+use crate::page::escape;
+use crate::page::ink::{Ink, follow_page};
 use crate::{Image, ImageFormat};
 use plotters::backend::{BitMapBackend, DrawingBackend, SVGBackend};
 use plotters::coord::Shift;

@@ -2,10 +2,10 @@
 
 use super::bars::{Bar, Frame, Group, bars};
 use super::drawing::Drawing;
-use super::ink::{Ink, PARTS};
 use crate::StageTime;
 use crate::evaluation::report::units::Unit;
 use crate::evaluation::{Row, RowKind};
+use crate::page::ink::{Ink, PARTS};
 
 /// Stages of later pictures, if any was timed.
 pub fn later(rows: &[Row]) -> Option<Drawing> {

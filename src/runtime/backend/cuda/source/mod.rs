@@ -42,3 +42,10 @@ pub struct Kernel {
     /// The targets of its pointer arguments, in order.
     pub pointers: Vec<Pointer>,
 }
+
+impl Kernel {
+    /// Its text without the functions that all kernels share.
+    pub fn own_text(&self) -> String {
+        self.text.replacen(PRELUDE, "", 1)
+    }
+}

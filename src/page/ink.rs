@@ -71,7 +71,7 @@ pub fn follow_page(svg: &str) -> String {
 }
 
 /// The page's variables: on paper, and in the dark.
-pub fn css() -> [String; 2] {
+fn css() -> [String; 2] {
     let list = |of: fn(&Entry) -> [u8; 3]| {
         INKS.iter().fold(String::new(), |mut list, ink| {
             let _ = write!(list, "--{}: {}; ", ink.1, hexadecimal(of(ink)));
@@ -79,6 +79,15 @@ pub fn css() -> [String; 2] {
         })
     };
     [list(|ink| ink.2), list(|ink| ink.3)]
+}
+
+/// The colours of pages, as style: those of paper, and in the dark others.
+pub fn style() -> String {
+    let [paper, dark] = css();
+    format!(
+        ":root {{ color-scheme: light dark; {paper}}}\n\
+         @media screen and (prefers-color-scheme: dark) {{ :root {{ {dark}}} }}\n"
+    )
 }
 
 #[cfg(test)]

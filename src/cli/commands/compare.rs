@@ -1,0 +1,192 @@
+//! `reflux compare`
+
+use crate::Error;
+use crate::cli::console::{print, say};
+use crate::cli::heap::KeptHeap;
+use crate::cli::input::InputArg;
+use crate::cli::passes::or_none;
+use crate::cli::testbed::{Runs, Testbed, TestbedArgs};
+use crate::comparison::{Compared, Inputs, Side, compare as compare_programs};
+use crate::pipeline::{Compiled, Memory, check_fits, lossless, registry, settle};
+use reflux_ir::pass::{Driver, Pass, Pipeline, Property, Recipe, Trace};
+use reflux_ir::{Advice, Program, WeightSource};
+use reflux_models::Role;
+use reflux_passes::{SEPARATE_LINEARS, UNFUSED, UNPACKED};
+use reflux_runtime::{DeviceInfo, MachineOf, RunError};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// An IR file, an ONNX file, a model folder in diffusers layout, or a built-in configuration: what is taken as right. For a model,
+    /// both programs draw the same picture; for the others inputs are random, and so are weights but those of an ONNX file
+    a: PathBuf,
+    /// What to compare with it, given in the same way, or a compiled model of the same network [default: A with other passes]
+    b: Option<PathBuf>,
+    /// Passes to run on A, around the default ones as in `generate`
+    #[arg(long, value_name = "TEXT")]
+    passes_a: Option<String>,
+    /// Passes to run on B, in the same way
+    #[arg(long, value_name = "TEXT")]
+    passes_b: Option<String>,
+    /// List every block's modules, and not those that are the same but for the number of their block together
+    #[arg(long)]
+    each: bool,
+    /// Print the comparison as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    testbed: TestbedArgs,
+}
+
+pub fn compare(args: &Args) -> Result<(), Error> {
+    let device = args.testbed.device();
+    let info = device.probe().map_err(RunError::from)?;
+    let _heap = KeptHeap::on(device);
+    let input = InputArg::of(&args.a)?;
+    let mut pipeline = recipe(&args.passes_a, &input)?.pipeline(&lossless(Role::Denoiser, Some(device)));
+    let mut bed = Testbed::open(&args.a, &input, &args.testbed, &mut pipeline)?;
+    let a = optimized(bed.program.clone(), pipeline, &bed, args, &info)?;
+    // Before the LoRAs of B are read.
+    let of_a = bed.weights(a.run());
+    let b = match &args.b {
+        None => {
+            let mut pipeline =
+                recipe(&args.passes_b, &input)?.pipeline(&lossless(Role::Denoiser, Some(device)));
+            bed.settle_loras(&mut pipeline)?;
+            let made = optimized(bed.program.clone(), pipeline, &bed, args, &info)?;
+            let weights = bed.weights(made.run());
+            (made, weights)
+        }
+        Some(path) => other(path, &mut bed, args, &info)?,
+    };
+    let named = [a.described(), b.0.described()];
+    say(format_args!("A: {}\nB: {}", named[0], named[1]));
+    let MachineOf { machine, .. } = device.machine(&info);
+    let needed = [a.run(), b.0.run(), b.0.run()].map(|program| Memory::Resident.of(program, device));
+    let total = needed.into_iter().fold(0, u64::saturating_add);
+    check_fits(&"A, B and the modules of B by themselves", total, device, &[Advice::SmallerProgram])?;
+    let compared = Compared {
+        sides: [a.side(), b.0.side()],
+        weights: [&*of_a, &*b.1],
+        device,
+        machine,
+        inputs: bed.inputs(),
+    };
+    let found = compare_programs(&compared, &mut |what| say(format_args!("{what} …")))?.named(named);
+    print(&if args.json { found.json() } else { found.table(args.each).to_string() })
+}
+
+fn recipe(passes: &Option<String>, input: &InputArg) -> Result<Recipe, Error> {
+    let recipe = passes.as_ref().map(|text| Recipe::parse(text, &registry())).transpose()?;
+    Ok(recipe.map(|recipe| input.meant(recipe)).unwrap_or_default())
+}
+
+/// A program after its passes, and how it came about.
+struct Optimized {
+    passes: Pipeline,
+    trace: Trace,
+}
+
+/// What holds of programs whose ops are as networks have them.
+const UNMERGED: [Property; 3] = [SEPARATE_LINEARS, UNFUSED, UNPACKED];
+
+impl Optimized {
+    fn run(&self) -> &Program {
+        self.trace.before(self.trace.passes.len())
+    }
+
+    fn side(&self) -> Side<'_> {
+        let merges = |pass: &dyn Pass| pass.ends().iter().any(|property| UNMERGED.contains(property));
+        let first = self.passes.passes().position(merges);
+        Side::traced(&self.trace, first.unwrap_or(usize::MAX))
+    }
+
+    fn described(&self) -> String {
+        format!("{}, {}", self.trace.input.name, or_none(&self.passes.to_string()))
+    }
+}
+
+fn optimized(
+    program: Program,
+    mut pipeline: Pipeline,
+    bed: &Testbed,
+    args: &Args,
+    info: &DeviceInfo,
+) -> Result<Optimized, Error> {
+    settle(&mut pipeline, args.testbed.device(), info)
+        .iter()
+        .for_each(|warning| say(format_args!("warning: {warning}")));
+    let mut trace = Trace::of(program.clone());
+    let timesteps = bed.timesteps.as_deref();
+    Driver { timesteps, trace: Some(&mut trace), ..Driver::default() }.run(program, &pipeline)?;
+    Ok(Optimized { passes: pipeline, trace })
+}
+
+/// B, where it is another program than A, and its weights.
+fn other(
+    path: &Path,
+    bed: &mut Testbed,
+    args: &Args,
+    info: &DeviceInfo,
+) -> Result<(Optimized, Rc<dyn WeightSource>), Error> {
+    let device = args.testbed.device();
+    let input = InputArg::of(path)?;
+    let defaults = lossless(Role::Denoiser, Some(device));
+    let mut pipeline = recipe(&args.passes_b, &input)?.pipeline(&defaults);
+    match &input {
+        InputArg::File(_) => {
+            let (program, _) = input.program(None, &args.testbed.sizes)?;
+            bed.settle_loras(&mut pipeline)?;
+            let made = optimized(program, pipeline, bed, args, info)?;
+            let weights = bed.weights(made.run());
+            Ok((made, weights))
+        }
+        InputArg::Model(model) if model.is_compiled() => {
+            let compiled: &Compiled = model.compiled(model.family().denoiser()).expect("it is compiled");
+            if args.passes_b.is_some() {
+                return Err(compiled.no_passes().into());
+            }
+            let sizes = model.sizes(&args.testbed.sizes)?;
+            let Some(program) = compiled.program(&sizes, bed.timesteps.as_deref())? else {
+                return Err(Error::Usage(compiled.other_sizes(&sizes)));
+            };
+            Ok((Optimized { passes: compiled.passes()?, trace: Trace::of(program) }, compiled.weights()))
+        }
+        InputArg::Model(_) | InputArg::Onnx(_) => {
+            let own = Testbed::open(path, &input, &args.testbed, &mut pipeline)?;
+            let made = optimized(own.program.clone(), pipeline, &own, args, info)?;
+            let weights = own.weights(made.run());
+            Ok((made, weights))
+        }
+    }
+}
+
+impl Testbed {
+    /// Reads the LoRAs that `passes` name.
+    fn settle_loras(&mut self, passes: &mut Pipeline) -> Result<(), Error> {
+        match &mut self.runs {
+            Runs::Picture(replay) => replay.settle_loras(passes),
+            Runs::Steps { .. } => Ok(()),
+        }
+    }
+
+    /// The weights that `program` reads.
+    fn weights(&self, program: &Program) -> Rc<dyn WeightSource> {
+        match &self.runs {
+            Runs::Picture(replay) => replay.weights(program),
+            Runs::Steps { weights, .. } => Rc::clone(weights),
+        }
+    }
+
+    fn inputs(&self) -> Inputs<'_> {
+        match &self.runs {
+            Runs::Picture(replay) => Inputs::Picture {
+                fixed: replay.fixed_inputs(),
+                start: replay.start(),
+                schedule: replay.schedule(),
+            },
+            Runs::Steps { inputs, .. } => Inputs::Fixed(inputs.clone()),
+        }
+    }
+}

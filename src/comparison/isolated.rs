@@ -1,0 +1,122 @@
+//! Modules by themselves: what the modules of one program make of the values of another.
+
+use super::modules::{Module, is_within};
+use super::recompute::is_plain;
+use super::side::Side;
+use reflux_ir::op::Op;
+use reflux_ir::{Declaration, Fact, Graph, ModulePath, Name, Patch, PatchError, Program, Rate, ValueId};
+use std::collections::{BTreeMap, HashMap};
+
+/// A program that computes every module by itself.
+pub struct Isolated {
+    pub program: Program,
+    /// The inputs that are values of the other program, and what they are called there.
+    pub given: BTreeMap<Name, Name>,
+}
+
+/// What result `result` of the module with this number is called.
+pub fn label(module: usize, result: &Name) -> Name {
+    Name::from(format!("made.{module}.{result}"))
+}
+
+/// Every one of `modules` as `side` computes it, before its ops were fused, of values of `other`. What `other` has no value for is
+/// computed as `side` does, and what needs a value that is carried from step to step is left out.
+///
+/// # Errors
+/// If ops do not fit together: a bug.
+pub fn isolated(side: &Side, other: &Side, modules: &[Module]) -> Result<Isolated, PatchError> {
+    let defined = side.defined();
+    let mut program = defined.clone();
+    let mut given: BTreeMap<Name, (Name, Fact)> = BTreeMap::new();
+    for (variant, definitions) in &defined.variants {
+        let mut graph = Graph::default();
+        let mut patch = Patch::new(&mut graph, "isolate");
+        for (number, module) in modules.iter().enumerate() {
+            let mut isolation = Isolation {
+                defined,
+                definitions,
+                other,
+                module: &module.path,
+                given: &mut given,
+                known: HashMap::new(),
+            };
+            for result in &module.results {
+                let computed = definitions.find(result).filter(|&id| definitions.is_op(id));
+                let Some(id) = computed.filter(|&id| is_plain(&definitions[id].fact)) else { continue };
+                if let Some(value) = isolation.compute(&mut patch, id)? {
+                    patch.output(label(number, result), value);
+                }
+            }
+        }
+        patch.apply()?;
+        program.variants.insert(variant.clone(), graph);
+    }
+    program.carries.clear();
+    let declared =
+        given.iter().map(|(name, (_, fact))| Declaration { name: name.clone(), fact: fact.clone() });
+    program.inputs.extend(declared);
+    Ok(Isolated { program, given: given.into_iter().map(|(name, (value, _))| (name, value)).collect() })
+}
+
+/// One module on its way into a graph of its own.
+struct Isolation<'a> {
+    defined: &'a Program,
+    definitions: &'a Graph,
+    other: &'a Side<'a>,
+    module: &'a ModulePath,
+    given: &'a mut BTreeMap<Name, (Name, Fact)>,
+    known: HashMap<ValueId, Option<ValueId>>,
+}
+
+impl Isolation<'_> {
+    /// The value `id`, computed as it is defined.
+    fn compute(&mut self, patch: &mut Patch, id: ValueId) -> Result<Option<ValueId>, PatchError> {
+        let node = &self.definitions[id];
+        let operands = self.definitions.operands(id);
+        let mut made = Vec::with_capacity(operands.len());
+        for &operand in &operands {
+            made.extend(self.operand(patch, operand)?);
+        }
+        match made.len() == operands.len() {
+            true => patch.add(node.op.clone(), &made, &node.name, node.path.clone()).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// The value `id` as an operand: that of the other program if it comes from outside of the module.
+    fn operand(&mut self, patch: &mut Patch, id: ValueId) -> Result<Option<ValueId>, PatchError> {
+        if let Some(known) = self.known.get(&id) {
+            return Ok(*known);
+        }
+        let node = &self.definitions[id];
+        let is_own = self.definitions.is_op(id) && is_within(&node.path, self.module);
+        let value = match &node.op {
+            Op::Weight(weight) => Some(patch.weight(&weight.tensor, node.fact.clone())?),
+            Op::Constant(constant) => {
+                Some(patch.add(constant.clone(), &[], &node.name, node.path.clone())?)
+            }
+            _ if is_own => self.compute(patch, id)?,
+            _ if self.is_given(id) => {
+                let name = Name::from(format!("given.{}", node.name));
+                let fact = node.fact.clone().at(Rate::Latent);
+                self.given.insert(name.clone(), (node.name.clone(), fact.clone()));
+                Some(patch.input(&name, fact)?)
+            }
+            Op::Input(_) if self.defined.is_carried(&node.name) => None,
+            Op::Input(_) => Some(patch.input(&node.name, node.fact.clone())?),
+            _ => self.compute(patch, id)?,
+        };
+        self.known.insert(id, value);
+        Ok(value)
+    }
+
+    /// Whether the other program has a value of this name and shape.
+    fn is_given(&self, id: ValueId) -> bool {
+        let node = &self.definitions[id];
+        is_plain(&node.fact)
+            && self.other.find(&node.name).is_some_and(|(graph, there)| {
+                let fact = &graph[there].fact;
+                is_plain(fact) && fact.shape == node.fact.shape
+            })
+    }
+}

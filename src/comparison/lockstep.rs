@@ -1,0 +1,308 @@
+//! Both programs, step by step.
+
+use super::distance::Sums;
+use super::isolated::{self, Isolated, isolated};
+use super::lineage::Lineage;
+use super::modules::{Module, is_within, modules};
+use super::recompute::{label, tapped};
+use super::report::{Comparison, MeasuredModule};
+use super::side::Side;
+use crate::Error;
+use reflux_ir::pass::PassError;
+use reflux_ir::{HostTensor, Machine, ModulePath, Name, Program, WeightSource};
+use reflux_models::names;
+use reflux_models::scheduler::Schedule;
+use reflux_runtime::{Device, Execute, Profile, load};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// What is compared.
+pub struct Compared<'a> {
+    /// The program that is taken as right, and the one that is judged.
+    pub sides: [Side<'a>; 2],
+    pub weights: [&'a dyn WeightSource; 2],
+    pub device: Device,
+    /// What tells the work of an op that was made of several apart.
+    pub machine: &'a Machine,
+    pub inputs: Inputs<'a>,
+}
+
+/// What the programs are given.
+pub enum Inputs<'a> {
+    /// A picture is drawn: each step reads the latents that the steps of the same program have made.
+    Picture { fixed: Vec<(String, HostTensor)>, start: HostTensor, schedule: &'a Schedule },
+    /// The same at every step.
+    Fixed(Vec<(String, HostTensor)>),
+}
+
+/// Compares both programs over all steps; `began` is told of what is done next.
+///
+/// # Errors
+/// If they do not run, or are of networks that have no values in common.
+pub fn compare(compared: &Compared, began: &mut dyn FnMut(&str)) -> Result<Comparison, Error> {
+    let [a, b] = &compared.sides;
+    let first = a.original().schedule.first().and_then(|variant| a.original().variants.get(variant));
+    let modules = first.map(modules).unwrap_or_default();
+    let bug = |error| Error::Usage(format!("the programs cannot be compared: {}", PassError::Patch(error)));
+    let parts =
+        if b.defined().probes.is_empty() { Some(isolated(b, a, &modules).map_err(bug)?) } else { None };
+    let mut wanted: BTreeSet<Name> = modules.iter().flat_map(|module| &module.results).cloned().collect();
+    let of_b = tapped(b, &wanted).map_err(bug)?;
+    wanted.extend(parts.iter().flat_map(|parts| parts.given.values()).cloned());
+    let of_a = tapped(a, &wanted).map_err(bug)?;
+    let mut times = Vec::new();
+    for (side, name) in [(0, "A"), (1, "B")] {
+        began(&format!("measures {name}"));
+        times.push(compared.times(side)?);
+    }
+    began("compares values");
+    let mut errors = Errors::of(&modules);
+    compared.run([of_a, of_b], parts.as_ref(), &modules, &mut errors)?;
+    Ok(Comparison::of(&measured(&modules, &times, &errors), errors.latents.distance(), parts.is_some()))
+}
+
+/// The time in ms of a picture's steps, by the module that it belongs to directly.
+type Times = BTreeMap<ModulePath, f64>;
+
+fn measured(modules: &[Module], times: &[Times], errors: &Errors) -> Vec<MeasuredModule> {
+    let time = |times: &Times, module: &ModulePath| -> f64 {
+        let within = times.iter().filter(|(path, _)| is_within(path, module));
+        within.map(|(_, ms)| ms).sum()
+    };
+    let row = |(number, module): (usize, &Module)| MeasuredModule {
+        path: module.path.clone(),
+        ms: [0, 1].map(|side| time(&times[side], &module.path)),
+        all: errors.all[number],
+        made: errors.made[number],
+        is_leaf: !modules
+            .iter()
+            .any(|other| other.path != module.path && is_within(&other.path, &module.path)),
+    };
+    modules.iter().enumerate().map(row).collect()
+}
+
+/// Errors of modules, by number.
+struct Errors {
+    all: Vec<Sums>,
+    made: Vec<Sums>,
+    /// Of the latents after the last step.
+    latents: Sums,
+}
+
+impl Errors {
+    fn of(modules: &[Module]) -> Self {
+        let none = vec![Sums::default(); modules.len()];
+        Self { all: none.clone(), made: none, latents: Sums::default() }
+    }
+}
+
+impl Compared<'_> {
+    fn loaded(&self, side: usize, program: Program) -> Result<Box<dyn Execute>, Error> {
+        let mut executor = load(self.device, program, self.weights[side])?;
+        let (Inputs::Picture { fixed, .. } | Inputs::Fixed(fixed)) = &self.inputs;
+        for (name, value) in fixed {
+            // A pass may have made an input needless.
+            if executor.program().inputs.iter().any(|input| *input.name == **name) {
+                executor.bind(name, value)?;
+            }
+        }
+        executor.reset();
+        Ok(executor)
+    }
+
+    /// The latents that the first step reads, if a picture is drawn.
+    fn start(&self) -> Option<Vec<f32>> {
+        match &self.inputs {
+            Inputs::Picture { start, .. } => Some(start.to_f32()),
+            Inputs::Fixed(_) => None,
+        }
+    }
+
+    /// Runs `step` from `latents`, which become those after it.
+    fn step(
+        &self,
+        executor: &mut dyn Execute,
+        step: usize,
+        latents: &mut Option<Vec<f32>>,
+    ) -> Result<HashMap<Name, HostTensor>, Error> {
+        let (Inputs::Picture { start, schedule, .. }, Some(latents)) = (&self.inputs, latents) else {
+            return Ok(executor.step(step)?);
+        };
+        executor.bind(names::LATENTS, &HostTensor::from_f32(start.shape.clone(), latents))?;
+        let results = executor.step(step)?;
+        schedule.step(step, latents, &results[names::VELOCITY].to_f32());
+        Ok(results)
+    }
+
+    /// How long the modules of a side take, in the steps of one picture.
+    fn times(&self, side: usize) -> Result<Times, Error> {
+        let mut executor = self.loaded(side, self.sides[side].run().clone())?;
+        // What is done once, at the first step, is no part of a step.
+        self.step(executor.as_mut(), 0, &mut self.start())?;
+        executor.reset();
+        executor.set_profiling(true);
+        let mut latents = self.start();
+        for step in 0..executor.program().schedule.len() {
+            self.step(executor.as_mut(), step, &mut latents)?;
+        }
+        let profile = executor.profile().expect("profiling is on");
+        Ok(by_module(profile, &Lineage::of(&self.sides[side], self.machine)))
+    }
+
+    fn run(
+        &self,
+        programs: [Program; 2],
+        parts: Option<&Isolated>,
+        modules: &[Module],
+        errors: &mut Errors,
+    ) -> Result<(), Error> {
+        let [a, b] = programs;
+        let steps = a.schedule.len().min(b.schedule.len());
+        let (mut a, mut b) = (self.loaded(0, a)?, self.loaded(1, b)?);
+        let mut isolated = parts.map(|parts| self.loaded(1, parts.program.clone())).transpose()?;
+        let (mut latents_a, mut latents_b) = (self.start(), self.start());
+        for step in 0..steps {
+            let right = self.step(a.as_mut(), step, &mut latents_a)?;
+            let judged = self.step(b.as_mut(), step, &mut latents_b)?;
+            for (sums, module) in errors.all.iter_mut().zip(modules) {
+                for name in &module.results {
+                    add(sums, judged.get(&label(name)), right.get(&label(name)));
+                }
+            }
+            let (Some(parts), Some(isolated)) = (parts, &mut isolated) else { continue };
+            if !give(isolated.as_mut(), parts, &right)? {
+                continue;
+            }
+            let made = isolated.step(step)?;
+            for (number, (sums, module)) in errors.made.iter_mut().zip(modules).enumerate() {
+                for name in &module.results {
+                    add(sums, made.get(&isolated::label(number, name)), right.get(&label(name)));
+                }
+            }
+        }
+        if let (Some(found), Some(expected)) = (latents_b, latents_a) {
+            errors.latents.add(&found, &expected);
+        }
+        Ok(())
+    }
+}
+
+/// Gives the modules of one program the values of the other; whether it has all of them at this step.
+fn give(
+    isolated: &mut dyn Execute,
+    parts: &Isolated,
+    values: &HashMap<Name, HostTensor>,
+) -> Result<bool, Error> {
+    for (input, name) in &parts.given {
+        let Some(value) = values.get(&label(name)) else { return Ok(false) };
+        isolated.bind(input, value)?;
+    }
+    Ok(true)
+}
+
+/// Adds what is there on both sides, and has the same shape.
+fn add(sums: &mut Sums, found: Option<&HostTensor>, expected: Option<&HostTensor>) {
+    if let (Some(found), Some(expected)) = (found, expected)
+        && found.shape == expected.shape
+    {
+        sums.add(&found.to_f32(), &expected.to_f32());
+    }
+}
+
+fn by_module(profile: &Profile, lineage: &Lineage) -> Times {
+    let mut times = Times::new();
+    for entry in profile.only(|stage| matches!(stage, reflux_ir::Stage::Variant(_))).entries() {
+        let ms = entry.time.as_secs_f64() * 1e3;
+        for (path, share) in lineage.shares(&entry.stage, &entry.name) {
+            *times.entry(path).or_default() += ms * share;
+        }
+    }
+    times
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::registry;
+    use reflux_ir::pass::{Driver, Pipeline, Trace};
+    use reflux_ir::text::parse;
+    use reflux_models::weights::RandomWeights;
+    use std::path::Path;
+
+    /// Two modules, of which the first multiplies by `factor`, and the second adds to that.
+    fn source(factor: &str) -> Program {
+        parse(&format!(
+            "program p {{
+               input %x : f32[1,4] latent
+               variant full (%x) -> (%velocity) {{
+                 %a = mul %x, {factor} : f32[1,4] in first
+                 %velocity = add %a, 1.0 : f32[1,4] in second
+                 return %velocity
+               }}
+               schedule full*2
+             }}"
+        ))
+        .unwrap()
+    }
+
+    /// Those programs after `passes`, compared; `merges` is the first pass that fuses.
+    fn compared(factors: [&str; 2], passes: &str, merges: usize) -> Comparison {
+        let pipeline = Pipeline::parse(passes, &registry()).unwrap();
+        let traces = factors.map(|factor| {
+            let mut trace = Trace::of(source(factor));
+            Driver { trace: Some(&mut trace), ..Driver::default() }.run(source(factor), &pipeline).unwrap();
+            trace
+        });
+        let sides = traces.each_ref().map(|trace| Side::traced(trace, merges));
+        let weights = RandomWeights::new(sides[0].run(), 0);
+        let x = HostTensor::from_f32([1, 4], &[1.0, 2.0, 3.0, 4.0]);
+        let compared = Compared {
+            sides,
+            weights: [&weights, &weights],
+            device: Device::host(),
+            machine: Machine::named("cpu").unwrap(),
+            inputs: Inputs::Fixed(vec![("x".to_owned(), x)]),
+        };
+        compare(&compared, &mut |_| {}).unwrap()
+    }
+
+    /// ‖a‖ / ‖b‖
+    fn ratio(a: &[f64], b: &[f64]) -> f64 {
+        let squared = |values: &[f64]| values.iter().map(|value| value * value).sum::<f64>();
+        (squared(a) / squared(b)).sqrt()
+    }
+
+    #[test]
+    fn an_error_belongs_to_the_module_that_makes_it() {
+        // Of the second, fused, the first is only inside.
+        for (passes, merges) in [("", usize::MAX), ("fuse", 0)] {
+            let found = compared(["2.0", "3.0"], passes, merges);
+            let rows: Vec<_> = found.errors().collect();
+            let (x, a, velocity) = ([1.0, 2.0, 3.0, 4.0], [2.0, 4.0, 6.0, 8.0], [3.0, 5.0, 7.0, 9.0]);
+            let expected = [
+                ("", Some(ratio(&x, &velocity)), Some(ratio(&x, &velocity))),
+                ("first", Some(ratio(&x, &a)), Some(ratio(&x, &a))),
+                ("second", Some(0.0), Some(ratio(&x, &velocity))),
+            ];
+            assert_eq!(rows.len(), expected.len(), "{passes}: {rows:?}");
+            for ((module, made, all), (name, due_made, due_all)) in rows.into_iter().zip(expected) {
+                let is_near = |found: Option<f64>, due: Option<f64>| match (found, due) {
+                    (Some(found), Some(due)) => (found - due).abs() < 1e-6,
+                    (found, due) => found == due,
+                };
+                assert_eq!(module, name);
+                assert!(is_near(made, due_made), "{passes}, {name}: {made:?} is not {due_made:?}");
+                assert!(is_near(all, due_all), "{passes}, {name}: {all:?} is not {due_all:?}");
+            }
+            let worst = found.worst();
+            assert!(matches!(worst[..], [("first", error)] if (error - 0.5).abs() < 1e-6), "{worst:?}");
+        }
+    }
+
+    #[test]
+    fn equal_programs_have_no_errors() {
+        let found = compared(["2.0", "2.0"], "", usize::MAX);
+        assert!(found.errors().all(|(_, made, all)| made == Some(0.0) && all == Some(0.0)));
+        assert_eq!(found.worst(), []);
+        assert_eq!(Comparison::read(Path::new("x"), &found.json()).unwrap(), found);
+    }
+}

@@ -1,0 +1,95 @@
+//! The modules of a network, and what each of them gives.
+
+use reflux_ir::{Graph, ModulePath, Name, ValueId};
+use std::collections::BTreeSet;
+
+/// A module, with all that is in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Module {
+    pub path: ModulePath,
+    /// The values that it computes and that something outside of it reads.
+    pub results: Vec<Name>,
+}
+
+/// Whether what is in `path` is in `module`.
+pub fn is_within(path: &ModulePath, module: &ModulePath) -> bool {
+    path.strip_prefix(&**module)
+        .is_some_and(|rest| rest.is_empty() || module.is_empty() || rest.starts_with('.'))
+}
+
+/// The modules of `graph`: first the whole, and each before those that are in it, in the order in which they are computed.
+pub fn modules(graph: &Graph) -> Vec<Module> {
+    let order: Vec<ValueId> = graph.order().into_iter().filter(|&id| graph.is_op(id)).collect();
+    let mut seen = BTreeSet::new();
+    let mut modules = Vec::new();
+    for &id in &order {
+        let mut path = ModulePath::root();
+        let segments: Vec<&str> = graph[id].path.segments().collect();
+        for depth in 0..=segments.len() {
+            path = if depth == 0 { path } else { path.join(segments[depth - 1]) };
+            if seen.insert(path.clone()) {
+                let results = results(graph, &order, &path);
+                modules.push(Module { path: path.clone(), results });
+            }
+        }
+    }
+    modules
+}
+
+fn results(graph: &Graph, order: &[ValueId], module: &ModulePath) -> Vec<Name> {
+    let is_in = |id: ValueId| graph.is_op(id) && is_within(&graph[id].path, module);
+    let is_read = |id: ValueId| match module.is_empty() {
+        true => graph.is_result(id),
+        false => graph.is_result(id) || graph.users(id).any(|user| !is_in(user)),
+    };
+    let results = order.iter().filter(|&&id| is_in(id) && is_read(id));
+    results.map(|&id| graph[id].name.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reflux_ir::text::parse;
+
+    #[test]
+    fn a_module_gives_what_is_read_outside_of_it() {
+        let program = parse(
+            "program p {
+               input %x : f32[1,2] latent
+               variant full (%x) -> (%y) {
+                 %n = mul %x, 2.0 : f32[1,2] in blocks.0.norm
+                 %a = silu %n : f32[1,2] in blocks.0.ff
+                 %b = add %a, %n : f32[1,2] in blocks.0.ff.net
+                 %h = add %b, %x : f32[1,2] in blocks.0
+                 %y = add %h, %n : f32[1,2]
+                 return %y
+               }
+               schedule full
+             }",
+        )
+        .unwrap();
+        let found = modules(&program.variants["full"]);
+        let found: Vec<String> = found
+            .iter()
+            .map(|module| {
+                format!(
+                    "{}: {}",
+                    module.path,
+                    module.results.iter().map(|name| &**name).collect::<Vec<_>>().join(" ")
+                )
+            })
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ": y",
+                "blocks: n h",
+                "blocks.0: n h",
+                "blocks.0.norm: n",
+                "blocks.0.ff: b",
+                "blocks.0.ff.net: b"
+            ]
+        );
+        assert!(!is_within(&"blocks.10".into(), &"blocks.1".into()));
+    }
+}

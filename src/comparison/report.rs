@@ -1,0 +1,191 @@
+//! What a comparison has found, as a table and as JSON.
+
+use super::distance::{Distance, Sums};
+use crate::Error;
+use indexmap::IndexMap;
+use reflux_ir::ModulePath;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::path::Path;
+
+/// A comparison of two programs, A and B.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// What A and B are, for people.
+    a: String,
+    b: String,
+    /// The whole, and modules of every kind, those together that are the same but for the number of their block.
+    kinds: Vec<ModuleRow>,
+    /// The whole, and every module, each before those in it.
+    modules: Vec<ModuleRow>,
+    /// Of the latents after the last step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    latents: Option<Distance>,
+    /// Whether it was measured what each module makes by itself.
+    is_made_known: bool,
+}
+
+/// A module, or those of one kind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModuleRow {
+    /// Empty for the whole.
+    module: String,
+    /// In A and in B, all steps of a picture together.
+    ms_a: f64,
+    ms_b: f64,
+    /// The error of its results in B; none if B does not compute them.
+    error: Option<Distance>,
+    /// The part of the error that the module makes: that of its results where it reads what A has computed.
+    error_made: Option<Distance>,
+    /// Whether no other module is in it.
+    is_leaf: bool,
+}
+
+/// What was measured of a module.
+pub(super) struct MeasuredModule {
+    pub path: ModulePath,
+    /// In A and in B, all steps of a picture together.
+    pub ms: [f64; 2],
+    /// The error of its results in B.
+    pub all: Sums,
+    /// The same where it reads what modules of A have made.
+    pub made: Sums,
+    pub is_leaf: bool,
+}
+
+/// Modules named as those that make most of the error.
+const NAMED: usize = 3;
+
+impl Comparison {
+    pub(super) fn of(measured: &[MeasuredModule], latents: Option<Distance>, is_made_known: bool) -> Self {
+        let mut kinds: IndexMap<String, MeasuredModule> = IndexMap::new();
+        for module in measured {
+            let kind = kinds.entry(module.path.of_any_block()).or_insert_with(|| MeasuredModule {
+                path: module.path.of_any_block().into(),
+                ms: [0.0; 2],
+                all: Sums::default(),
+                made: Sums::default(),
+                is_leaf: module.is_leaf,
+            });
+            kind.all.merge(&module.all);
+            kind.made.merge(&module.made);
+            kind.ms = [0, 1].map(|side| kind.ms[side] + module.ms[side]);
+        }
+        let (kinds, modules) =
+            (kinds.values().map(ModuleRow::of).collect(), measured.iter().map(ModuleRow::of).collect());
+        let (a, b) = Default::default();
+        Self { a, b, kinds, modules, latents, is_made_known }
+    }
+
+    /// The same with what A and B are.
+    pub fn named(self, [a, b]: [String; 2]) -> Self {
+        Self { a, b, ..self }
+    }
+
+    /// Reads what `reflux compare --json` has printed.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if it is something else.
+    pub fn read(path: &Path, text: &str) -> Result<Self, Error> {
+        serde_json::from_str(text).map_err(|error| {
+            let path = path.display();
+            Error::Usage(format!(
+                "{path} is no comparison: {error}; `reflux compare --json` writes such files"
+            ))
+        })
+    }
+
+    /// The same without every single module, for a page.
+    pub fn of_kinds(self) -> Self {
+        Self { modules: Vec::new(), ..self }
+    }
+
+    /// The modules without others in them that make most of the error, the worst first, with the relative L2 distance that each makes.
+    pub fn worst(&self) -> Vec<(&str, f64)> {
+        let made =
+            |row: &ModuleRow| row.error_made.as_ref().filter(|_| row.is_leaf).map(|made| made.relative_l2);
+        let mut all: Vec<_> =
+            self.modules.iter().filter_map(|row| Some((row.module.as_str(), made(row)?))).collect();
+        all.retain(|(_, error)| *error != 0.0);
+        all.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        all
+    }
+
+    /// Every module, with the relative L2 distances of the error that it makes, and of all.
+    #[cfg(test)]
+    pub(super) fn errors(&self) -> impl Iterator<Item = (&str, Option<f64>, Option<f64>)> {
+        let distance = |error: &Option<Distance>| error.map(|error| error.relative_l2);
+        self.modules.iter().map(move |row| (&*row.module, distance(&row.error_made), distance(&row.error)))
+    }
+
+    /// One JSON object.
+    pub fn json(&self) -> String {
+        format!("{}\n", serde_json::to_string_pretty(self).expect("a report is plain data"))
+    }
+
+    /// The table: modules that are the same but for the number of their block together, or `each` by itself.
+    pub fn table(&self, each: bool) -> impl fmt::Display + '_ {
+        fmt::from_fn(move |f| {
+            let rows = if each { &self.modules } else { &self.kinds };
+            let width = rows.iter().map(|row| row.name().len()).max().unwrap_or(0).max("module".len());
+            writeln!(
+                f,
+                "{:<width$} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
+                "module", "ms in A", "ms in B", "made L2", "error L2", "cosine", "max"
+            )?;
+            rows.iter().try_for_each(|row| row.write(width, f))?;
+            self.write_end(f)
+        })
+    }
+
+    fn write_end(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(latents) = &self.latents {
+            writeln!(f, "latents after the last step: relative L2 {:.2e}", latents.relative_l2)?;
+        }
+        if !self.is_made_known {
+            return writeln!(
+                f,
+                "what each module makes by itself is not measured: which variant a step of B runs is decided while it runs"
+            );
+        }
+        let worst = self.worst();
+        if worst.is_empty() {
+            return writeln!(f, "no module makes any error");
+        }
+        let named = worst.iter().take(NAMED).map(|(module, error)| format!("{module} ({error:.1e})"));
+        writeln!(f, "the modules that make most of the error: {}", named.collect::<Vec<_>>().join(", "))
+    }
+}
+
+impl ModuleRow {
+    fn of(module: &MeasuredModule) -> Self {
+        let [ms_a, ms_b] = module.ms;
+        Self {
+            module: module.path.to_string(),
+            ms_a,
+            ms_b,
+            error: module.all.distance(),
+            error_made: module.made.distance(),
+            is_leaf: module.is_leaf,
+        }
+    }
+
+    fn name(&self) -> &str {
+        if self.module.is_empty() { "(all)" } else { &self.module }
+    }
+
+    fn write(&self, width: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ms_a, ms_b, error, error_made, .. } = self;
+        let number =
+            |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.1e}"));
+        writeln!(
+            f,
+            "{:<width$} {ms_a:>9.2} {ms_b:>9.2} {:>9} {:>9} {:>9} {:>9}",
+            self.name(),
+            number(error_made.map(|made| made.relative_l2)),
+            number(error.map(|error| error.relative_l2)),
+            error.map_or_else(|| "–".to_owned(), |error| format!("{:.6}", error.cosine)),
+            number(error.map(|error| error.max)),
+        )
+    }
+}

@@ -1,0 +1,169 @@
+//! What rules did, equal applications in several blocks as one.
+
+use indexmap::IndexMap;
+use reflux_ir::{Edit, EditedValue, Name, Stage};
+use serde::Serialize;
+
+/// An application of a rule, or the same in several blocks.
+#[derive(Clone, Debug, Serialize)]
+pub struct RolledEdit {
+    rule: &'static str,
+    stage: String,
+    /// How many blocks it was done in.
+    count: usize,
+    /// The lines of the values that it replaced; where it was done in several blocks, the block's number is `{i}`.
+    before: Vec<String>,
+    /// The lines of the new values.
+    after: Vec<String>,
+    /// The names of both, of every block.
+    #[serde(skip)]
+    pub names: Vec<EditedNames>,
+}
+
+/// The values that one edit replaced, and those that it made.
+#[derive(Clone, Debug)]
+pub struct EditedNames {
+    pub before: Vec<Name>,
+    pub after: Vec<Name>,
+}
+
+/// `edits` in the order in which they were done first.
+pub fn rolled(edits: &[(Stage, Edit)]) -> Vec<RolledEdit> {
+    let mut rolls: IndexMap<(&Stage, &str, [Vec<String>; 2]), Vec<&Edit>> = IndexMap::new();
+    for (stage, edit) in edits {
+        let block = block_of(edit);
+        let lines = [&edit.before, &edit.after].map(|values| templates(values, block));
+        rolls.entry((stage, edit.rule, lines)).or_default().push(edit);
+    }
+    let roll = |((stage, _, lines), edits): ((&Stage, &str, [Vec<String>; 2]), Vec<&Edit>)| {
+        let [before, after] = match edits[..] {
+            [only] => [merged(&only.before), merged(&only.after)],
+            _ => lines,
+        };
+        let names = |values: &[EditedValue]| values.iter().map(|value| value.name.clone()).collect();
+        RolledEdit {
+            rule: edits[0].rule,
+            stage: stage.to_string(),
+            count: edits.len(),
+            before,
+            after,
+            names: edits
+                .iter()
+                .map(|edit| EditedNames { before: names(&edit.before), after: names(&edit.after) })
+                .collect(),
+        }
+    };
+    rolls.into_iter().map(roll).collect()
+}
+
+/// The lines of `values`, those that are the same but for the number of their block as one: with `{i}`, and how many they are.
+fn merged(values: &[EditedValue]) -> Vec<String> {
+    let mut lines: IndexMap<String, Vec<&EditedValue>> = IndexMap::new();
+    for value in values {
+        let block = value.name.split_index().map(|(_, index)| index);
+        let open = block.map_or_else(|| value.line.clone(), |block| template(&value.line, block));
+        lines.entry(open).or_default().push(value);
+    }
+    let line = |(open, values): (String, Vec<&EditedValue>)| match values[..] {
+        [only] => only.line.clone(),
+        _ => format!("{open}  // {} ×", values.len()),
+    };
+    lines.into_iter().map(line).collect()
+}
+
+/// The number of the block that an edit was done in, by the names of its values.
+fn block_of(edit: &Edit) -> Option<usize> {
+    let mut names = edit.before.iter().chain(&edit.after).map(|value| &value.name);
+    names.find_map(|name| name.split_index()).map(|(_, index)| index)
+}
+
+/// The lines of `values` with the number of their `block` left open.
+fn templates(values: &[EditedValue], block: Option<usize>) -> Vec<String> {
+    let open = |line: &str| block.map_or_else(|| line.to_owned(), |block| template(line, block));
+    values.iter().map(|value| open(&value.line)).collect()
+}
+
+/// `line` with `{i}` for the number `block`, and for its neighbours `{i-1}` and `{i+1}`: at the end of values' names, and as the first
+/// number in the paths of modules and weights.
+fn template(line: &str, block: usize) -> String {
+    let is_of_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '%' | '@' | '-');
+    let mut opened = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(start) = rest.find(is_of_word) {
+        let end = rest[start..].find(|c| !is_of_word(c)).map_or(rest.len(), |length| start + length);
+        opened += &rest[..start];
+        opened += &opened_word(&rest[start..end], block);
+        rest = &rest[end..];
+    }
+    opened + rest
+}
+
+fn opened_word(word: &str, block: usize) -> String {
+    if !word.starts_with(|c: char| c.is_alphabetic() || matches!(c, '%' | '@')) {
+        return word.to_owned();
+    }
+    let segments: Vec<&str> = word.split('.').collect();
+    let number = |segment: &&str| segment.parse::<usize>().ok();
+    let at = match word.starts_with('%') {
+        true => segments.len() - 1,
+        false => segments.iter().position(|segment| number(&segment).is_some()).unwrap_or(0),
+    };
+    let written = match number(&segments[at]) {
+        Some(found) if found == block => "{i}",
+        Some(found) if found == block + 1 => "{i+1}",
+        Some(found) if found + 1 == block => "{i-1}",
+        _ => return word.to_owned(),
+    };
+    let opened =
+        segments.iter().enumerate().map(|(place, segment)| if place == at { written } else { segment });
+    opened.collect::<Vec<_>>().join(".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edit(at: usize) -> (Stage, Edit) {
+        let value = |name: String, line: String| EditedValue { name: Name::from(name), line };
+        let line = |op: &str| {
+            format!(
+                "%y.{at} = {op} %x.{}, 1.0, @blocks.{at}.ff.net.0.weight f32[4] : f32[4] in blocks.{at}.ff.net.0",
+                at.wrapping_sub(1)
+            )
+        };
+        let [before, after] = ["mul", "add"].map(|op| vec![value(format!("y.{at}"), line(op))]);
+        (Stage::Variant("full".into()), Edit { rule: "mul-to-add", before, after })
+    }
+
+    #[test]
+    fn equal_edits_of_several_blocks_are_one() {
+        let edits: Vec<_> = (1..4).map(edit).collect();
+        let rolled = rolled(&edits);
+        assert_eq!(rolled.len(), 1);
+        assert_eq!((rolled[0].count, rolled[0].rule), (3, "mul-to-add"));
+        assert_eq!(
+            rolled[0].before,
+            [
+                "%y.{i} = mul %x.{i-1}, 1.0, @blocks.{i}.ff.net.0.weight f32[4] : f32[4] in blocks.{i}.ff.net.0"
+            ]
+        );
+        assert_eq!(rolled[0].names[2].after, [Name::from("y.3")]);
+    }
+
+    #[test]
+    fn a_single_edit_of_several_blocks_has_each_line_once() {
+        let (stage, first) = edit(1);
+        let of_all = |part: fn(Edit) -> Vec<EditedValue>| (1..4).flat_map(|at| part(edit(at).1)).collect();
+        let whole = Edit { before: of_all(|edit| edit.before), after: of_all(|edit| edit.after), ..first };
+        let rolled = rolled(&[(stage, whole)]);
+        assert_eq!((rolled[0].count, rolled[0].before.len()), (1, 1));
+        assert!(rolled[0].before[0].starts_with("%y.{i} = mul %x.{i-1}, 1.0"), "{:?}", rolled[0].before);
+        assert!(rolled[0].before[0].ends_with("  // 3 ×"), "{:?}", rolled[0].before);
+    }
+
+    #[test]
+    fn a_single_edit_keeps_its_numbers() {
+        let rolled = rolled(&[edit(1)]);
+        assert!(rolled[0].before[0].starts_with("%y.1 = mul %x.0, 1.0"), "{:?}", rolled[0].before);
+    }
+}
