@@ -14,6 +14,7 @@
 mod dims;
 mod element;
 mod error;
+pub mod export;
 mod external;
 mod file;
 mod known;
