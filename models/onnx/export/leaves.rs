@@ -8,6 +8,7 @@ use super::error::ExportError;
 use super::message::{ElementType, Typed};
 use super::names::Names;
 use indexmap::IndexMap;
+use rayon::prelude::*;
 use reflux_ir::op::{Op, axis_index};
 use reflux_ir::{DType, Fact, Graph, HostTensor, QuantizedTensor, ValueId, WeightData, WeightSource};
 use std::collections::HashMap;
@@ -238,11 +239,39 @@ fn permuted(from: &[u8], shape: &[usize], perm: &[usize], size: usize) -> Vec<u8
     to
 }
 
+/// Elements of `size` bytes of a matrix of so many columns, column by column.
+fn columns_of(from: &[u8], columns: usize, size: usize) -> Vec<u8> {
+    match size {
+        1 => columns_of_sized::<1>(from, columns),
+        2 => columns_of_sized::<2>(from, columns),
+        4 => columns_of_sized::<4>(from, columns),
+        _ => permuted(from, &[from.len() / (columns * size), columns], &[1, 0], size),
+    }
+}
+
+/// Some columns at a time, so that what is read of a row is used before the next row takes its place in the cache.
+fn columns_of_sized<const SIZE: usize>(from: &[u8], columns: usize) -> Vec<u8> {
+    const AT_A_TIME: usize = 16;
+    let (from, _) = from.as_chunks::<SIZE>();
+    let rows = from.len() / columns;
+    let mut to = vec![[0; SIZE]; from.len()];
+    to.par_chunks_mut(AT_A_TIME * rows).enumerate().for_each(|(index, to)| {
+        let first = index * AT_A_TIME;
+        let width = to.len() / rows;
+        for (row, from) in from.chunks_exact(columns).enumerate() {
+            for (column, element) in from[first..first + width].iter().enumerate() {
+                to[column * rows + row] = *element;
+            }
+        }
+    });
+    to.into_flattened()
+}
+
 /// The bytes of one form of a value of type `fact`.
 fn bytes_of(data: &WeightData, form: Form, fact: &Fact) -> Vec<u8> {
     let transposed = |bytes: &[u8], size: usize| match fact.shape[..] {
         [_, _, _] => permuted(bytes, &fact.shape, &[1, 0, 2], size),
-        _ => permuted(bytes, &fact.shape, &[1, 0], size),
+        _ => columns_of(bytes, fact.shape.columns(), size),
     };
     match (data, form) {
         (WeightData::Dense(dense), Form::Transposed) => transposed(&dense.bytes, dense.dtype.bytes()),
@@ -279,6 +308,17 @@ mod tests {
         let expected: Vec<u8> =
             (0..4).flat_map(|c| (0..2).flat_map(move |a| (0..3).map(move |b| a * 12 + b * 4 + c))).collect();
         assert_eq!(permuted, expected);
+    }
+
+    #[test]
+    fn columns_of_a_matrix_are_its_transpose() {
+        for (rows, columns) in [(1, 1), (3, 40), (40, 3), (17, 33)] {
+            for size in [1, 2, 4, 8] {
+                let bytes: Vec<u8> = (0..rows * columns * size).map(|i| (i * 7 % 251) as u8).collect();
+                let expected = permuted(&bytes, &[rows, columns], &[1, 0], size);
+                assert_eq!(columns_of(&bytes, columns, size), expected, "{rows} × {columns} of {size}");
+            }
+        }
     }
 
     #[test]
