@@ -63,7 +63,7 @@ pub mod words;
 pub use advice::Advice;
 pub use builder::GraphBuilder;
 pub use cost::{Cost, duration, si};
-pub use diff::{DiffLayout, DiffOptions, ProgramDiff, ValueCounts};
+pub use diff::{DiffLayout, DiffOptions, ProgramDiff, ValueChange, ValueCounts, value_changes};
 pub use dtype::{BlockFormat, DType, UnknownDType};
 pub use fact::{Fact, Rate};
 pub use graph::{Graph, GraphError, Node, Output, Provenance, ValueId};

@@ -3,6 +3,8 @@
 mod dot;
 mod fold;
 mod model_explorer;
+mod node_data;
 
 pub use dot::{DotOptions, dot};
-pub use model_explorer::{model_explorer, node_data};
+pub use model_explorer::model_explorer;
+pub use node_data::{diff_data, node_data};
