@@ -5,6 +5,7 @@ use reflux_ir::words;
 use reflux_ir::{Advice, DType};
 use reflux_models::ModelError;
 use reflux_models::onnx::OnnxError;
+use reflux_models::onnx::export::ExportError;
 use reflux_models::scheduler::SchedulerError;
 use reflux_models::tokenizer::TokenizerError;
 use reflux_models::weights::WeightsError;
@@ -19,6 +20,8 @@ pub enum Error {
     Model(#[from] ModelError),
     #[error(transparent)]
     Onnx(Box<OnnxError>),
+    #[error(transparent)]
+    OnnxExport(Box<ExportError>),
     #[error(transparent)]
     Weights(#[from] WeightsError),
     #[error(transparent)]

@@ -1,6 +1,6 @@
 //! Exports: DOT for Graphviz, graph and node-data JSON for Model Explorer.
 
-use reflux_ir::export::{DotOptions, dot, model_explorer, node_data};
+use reflux_ir::export::{DotOptions, diff_data, dot, model_explorer, node_data};
 use reflux_ir::text::parse;
 use reflux_ir::{Machine, Op, Program};
 use serde_json::Value;
@@ -185,7 +185,7 @@ fn model_explorer_names_every_node_once_and_joins_what_it_names() {
     for program in programs() {
         let json = model_explorer(&program, None);
         let data = node_data(&program, |graph, id| graph.cost(id).bytes);
-        let graphs = json["graphs"].as_array().unwrap();
+        let graphs = json.as_array().unwrap();
         assert_eq!(graphs.len(), program.stages().count());
         let ids: BTreeSet<_> = graphs.iter().map(|graph| graph["id"].as_str().unwrap()).collect();
         assert_eq!(ids, data.as_object().unwrap().keys().map(String::as_str).collect());
@@ -213,5 +213,109 @@ fn model_explorer_names_every_node_once_and_joins_what_it_names() {
             assert_eq!(total, graph.total_cost().bytes, "{stage}");
             assert!(results.as_object().unwrap().keys().all(|id| by_id.contains_key(id)), "{stage}");
         }
+    }
+}
+
+/// A weight that is read as numbers and as codes is two nodes.
+#[test]
+fn model_explorer_tells_types_of_a_weight_apart() {
+    let text = "
+program p {
+  input %x : f32[2,4] latent
+  variant main (%x) -> (%y, %z) {
+    %a = matmul_w8 %x, @w i8.row.f32[3,4] : f32[2,3]
+    %y = rescale %a, @w i8.row.f32[3,4] {dtype=f32} : f32[2,3]
+    %z = linear %x, @w f32[3,4] : f32[2,3]
+    return %y, %z
+  }
+  schedule main
+}";
+    let json = model_explorer(&parse(text).unwrap(), None);
+    let nodes = json[0]["nodes"].as_array().unwrap();
+    let read = |id: &str| {
+        let node = nodes.iter().find(|node| node["id"] == id).unwrap();
+        let edges = node["incomingEdges"].as_array().unwrap().iter();
+        edges.map(|edge| edge["sourceNodeId"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(read("%y"), ["%a", "@w i8.row.f32[3,4]"]);
+    assert_eq!(read("%z"), ["%x", "@w f32[3,4]"]);
+    let ids: BTreeSet<_> = nodes.iter().map(|node| node["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), nodes.len());
+}
+
+#[test]
+fn differences_are_node_data_of_both_programs() {
+    let program = |variant: &str| {
+        let text = format!(
+            "program p {{
+               input %x : f32[2] latent
+               input %t : f32[2] schedule
+               {variant}
+               schedule main
+             }}"
+        );
+        parse(&text).unwrap_or_else(|error| panic!("{error}"))
+    };
+    let before = program(
+        "variant main (%x, %t) -> (%y) {
+           %same = silu %x : f32[2]
+           %moved = exp %t : f32[2]
+           %changed = mul %same, 2.0 : f32[2]
+           %gone = add %changed, @w f32[2] : f32[2]
+           %y = add %gone, %moved : f32[2]
+           return %y
+         }",
+    );
+    let after = program(
+        "prepare schedule (%t) -> (%moved) {
+           %moved = exp %t : f32[2]
+           return %moved
+         }
+         variant main (%x, %moved) -> (%y) {
+           %same = silu %x : f32[2]
+           %changed = mul %same, 3.0 : f32[2]
+           %new = add %changed, @v f32[2] : f32[2]
+           %y = add %new, %moved : f32[2]
+           return %y
+         }",
+    );
+    let [of_before, of_after] = diff_data([&before, &after]);
+    let shown = |data: &Value, stage: &str| {
+        let results = data[format!("p {stage}")]["results"].as_object().unwrap();
+        let shown = |(key, result): (&String, &Value)| format!("{key} {}", result["value"].as_str().unwrap());
+        results.iter().map(shown).collect::<Vec<_>>()
+    };
+    let expected =
+        ["%t removed", "%moved moved", "2.0 f32 removed", "%changed changed", "@w removed", "%gone removed"];
+    let without_order = |mut list: Vec<String>| {
+        list.sort();
+        list
+    };
+    let listed = |list: &[&str]| without_order(list.iter().map(|&text| text.to_owned()).collect());
+    let main = [&expected[..], &["%y changed"]].concat();
+    assert_eq!(without_order(shown(&of_before, "variant main")), listed(&main));
+    assert_eq!(
+        without_order(shown(&of_after, "variant main")),
+        listed(&[
+            "%moved added",
+            "3.0 f32 added",
+            "%changed changed",
+            "@v added",
+            "%new added",
+            "%y changed"
+        ])
+    );
+    assert_eq!(shown(&of_after, "prepare schedule"), ["%t added", "%moved moved"]);
+    assert_eq!(of_before.as_object().unwrap().len(), 1);
+    let color = &of_before["p variant main"]["results"]["%changed"]["bgColor"];
+    assert_ne!(*color, of_before["p variant main"]["results"]["%gone"]["bgColor"]);
+    // Of a program and itself there is nothing to say.
+    for data in diff_data([&after, &after]) {
+        assert!(
+            data.as_object()
+                .unwrap()
+                .values()
+                .all(|graph| graph["results"] == Value::Object(Default::default()))
+        );
     }
 }

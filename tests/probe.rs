@@ -171,12 +171,7 @@ fn probes_are_exported() {
     let gated = gated();
     snapshot!("probe__dot", dot(&gated, DotOptions::default()));
     let graphs = model_explorer(&gated, Machine::named("cpu"));
-    let gate = graphs["graphs"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|graph| graph["id"] == "gated variant gate")
-        .unwrap();
+    let gate = graphs.as_array().unwrap().iter().find(|graph| graph["id"] == "gated variant gate").unwrap();
     let choice = gate["nodes"].as_array().unwrap().iter().find(|node| node["id"] == "-> choice").unwrap();
     let chosen = serde_json::json!([{ "key": "0", "value": "reuse" }, { "key": "1", "value": "full" }]);
     assert_eq!(choice["attrs"], chosen);

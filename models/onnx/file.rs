@@ -7,6 +7,7 @@ use super::OPSETS;
 use super::element::Element;
 use super::error::OnnxError;
 use super::external::{Beside, mapped};
+use super::inlining::{Function, inlined};
 use super::tensor::Tensor;
 use crate::first_bytes;
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 /// The most nodes of a graph.
-const MOST_NODES: usize = 1 << 20;
+pub const MOST_NODES: usize = 1 << 20;
 
 /// A graph as its file has it. Nodes are in the order of the file.
 #[derive(Debug)]
@@ -64,7 +65,7 @@ pub struct Node {
 }
 
 /// The value of an attribute.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Attribute {
     Float(f32),
     Int(i64),
@@ -72,6 +73,8 @@ pub enum Attribute {
     Tensor(Tensor),
     Floats(Vec<f32>),
     Ints(Vec<i64>),
+    /// In a function, the attribute of this name that the call has.
+    OfCall(String),
     /// Graphs, sparse tensors and the like.
     Other,
 }
@@ -111,12 +114,6 @@ impl Graph {
         if !OPSETS.contains(&opset) {
             return Err(OnnxError::Opset { path: path.to_owned(), opset });
         }
-        if let Some(function) = model.functions.first() {
-            let name = function.name.clone();
-            return Err(invalid(format!(
-                "it has functions of its own, such as `{name}`; inline them first, with onnx.inliner.inline_local_functions"
-            )));
-        }
         let graph = &model.graph;
         if graph.node.len() > MOST_NODES {
             return Err(invalid(format!("it has {} nodes; up to {MOST_NODES} are read", graph.node.len())));
@@ -134,12 +131,21 @@ impl Graph {
         }
         let given = graph.input.iter().filter(|input| !initializers.contains_key(&input.name));
         let inputs = given.map(|input| self::input(input).map_err(invalid)).collect::<Result<_, _>>()?;
+        let op = |domain: &str, name: &str| match own(domain) {
+            true => name.to_owned(),
+            false => format!("{domain}.{name}"),
+        };
+        // Those of functions are behind those of the graph.
+        let in_functions = model.functions.iter().flat_map(|function| &function.node);
         let mut nodes = Vec::with_capacity(graph.node.len());
-        for node in &graph.node {
+        for node in graph.node.iter().chain(in_functions) {
             let mut attributes = BTreeMap::new();
             for attribute in &node.attribute {
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
                 let value = match attribute.type_.value() {
+                    _ if !attribute.ref_attr_name.is_empty() => {
+                        Attribute::OfCall(attribute.ref_attr_name.clone())
+                    }
                     1 => Attribute::Float(attribute.f),
                     2 => Attribute::Int(attribute.i),
                     3 => Attribute::Text(text(&attribute.s)),
@@ -153,16 +159,29 @@ impl Graph {
             let scopes = node.metadata_props.iter().find(|entry| entry.key == SCOPES);
             nodes.push(Node {
                 name: node.name.clone(),
-                op: match own(&node.domain) {
-                    true => node.op_type.clone(),
-                    false => format!("{}.{}", node.domain, node.op_type),
-                },
+                op: op(&node.domain, &node.op_type),
                 inputs: node.input.clone(),
                 outputs: node.output.clone(),
                 attributes,
                 scopes: scopes.map(|entry| entry.value.clone()),
             });
         }
+        let mut in_functions = nodes.split_off(graph.node.len()).into_iter();
+        let mut functions = HashMap::new();
+        for function in &model.functions {
+            let nodes = in_functions.by_ref().take(function.node.len()).collect();
+            let (inputs, outputs) = (function.input.clone(), function.output.clone());
+            let function_op = op(&function.domain, &function.name);
+            if !function.attribute_proto.is_empty() {
+                return Err(invalid(format!(
+                    "its function `{function_op}` has attributes with defaults; inline it first, with onnx.inliner.inline_local_functions"
+                )));
+            }
+            if functions.insert(function_op.clone(), Function { inputs, outputs, nodes }).is_some() {
+                return Err(invalid(format!("it has two functions called `{function_op}`")));
+            }
+        }
+        let nodes = inlined(nodes, &functions).map_err(invalid)?;
         let outputs = graph.output.iter().map(|output| output.name.clone()).collect();
         let (name, files) = (graph.name.clone(), beside.files());
         Ok(Self { name, opset, inputs, outputs, nodes, initializers, files })

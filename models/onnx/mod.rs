@@ -3,19 +3,23 @@
 //! | file | what it does |
 //! |---|---|
 //! | `file` | reads the protobuf into plain nodes and tensors, with those of `external` files |
+//! | `inlining` | puts the nodes of functions in the place of their calls |
 //! | `dims` | the shapes of inputs, some of whose extents the file leaves open |
 //! | `lowering` | goes through the nodes, each of which a function of `ops` lowers |
 //! | `known` | computes what depends on no input: shapes, indices, masks |
 //! | `names` | names of values and modules |
 //! | `source` | the weights that the program reads |
+//! | `export` | the other way: programs as ONNX files |
 //!
 //! What exporters have taken apart, such as norms, activations and attention, stays apart here; the pass `raise` puts it together.
 
 mod dims;
 mod element;
 mod error;
+pub mod export;
 mod external;
 mod file;
+mod inlining;
 mod known;
 mod lowering;
 mod names;

@@ -11,6 +11,8 @@ mod ir_text;
 mod layouts;
 mod lora;
 mod noise;
+mod onnx_export;
+mod onnx_functions;
 mod saved;
 mod scheduler;
 mod single_file;

@@ -8,11 +8,12 @@ use super::text_file::read_text;
 use crate::Error;
 use crate::pipeline::of_onnx;
 use reflux_ir::pass::{Driver, Pipeline, Recipe};
-use reflux_ir::{Machine, Program, text};
+use reflux_ir::{Machine, Program, WeightSource, text};
 use reflux_models::onnx::{self, OnnxWeights, is_onnx};
 use reflux_models::weights::is_weights;
 use reflux_models::{ModelConfig, ModelError, Role};
 use std::path::Path;
+use std::rc::Rc;
 
 /// The meaning of an argument.
 pub enum InputArg<'a> {
@@ -105,6 +106,22 @@ impl<'a> InputArg<'a> {
             }
             Self::File(path) => Ok((read_program(path)?, None)),
             Self::Onnx(path) => Ok((read_onnx(path, &sizes.onnx)?.0, None)),
+        }
+    }
+
+    /// The weights of that program, if the input has some.
+    ///
+    /// # Errors
+    /// If they cannot be read, or are not those of the network.
+    pub fn weights(
+        &self,
+        net: Option<&str>,
+        sizes: &SizeArgs,
+    ) -> Result<Option<Rc<dyn WeightSource>>, Error> {
+        match self {
+            Self::Model(model) => model.weights(model.net(net)?),
+            Self::File(_) => Ok(None),
+            Self::Onnx(path) => Ok(Some(Rc::new(read_onnx(path, &sizes.onnx)?.1))),
         }
     }
 

@@ -7,14 +7,15 @@ use super::onnx::OnnxArgs;
 use super::parts::PartArgs;
 use crate::Error;
 use crate::pipeline::{
-    Compiled, DiffusionPipeline, FittedLoras, MOST_AT_ONCE, MOST_TOKENS, OpenOptions, within,
+    Compiled, DiffusionPipeline, FittedLoras, MOST_AT_ONCE, MOST_TOKENS, OpenOptions, open_weights, within,
 };
 use clap::builder::PossibleValuesParser;
 use reflux_ir::pass::Pipeline;
-use reflux_ir::{DType, Program};
+use reflux_ir::{DType, Program, WeightSource};
 use reflux_models::scheduler::Levels;
 use reflux_models::{Condition, Defaults, Family, ModelConfig, ModelFiles, Net, Role, Sizes};
 use std::path::Path;
+use std::rc::Rc;
 
 /// The most pixels along a side: no memory holds the attention between those of a larger picture.
 const MOST_PIXELS: usize = 1 << 16;
@@ -264,6 +265,21 @@ impl ModelArg {
             Some(Err(_)) | None => {}
         }
         Ok(program)
+    }
+
+    /// The weights of `net`; a configuration alone has none.
+    ///
+    /// # Errors
+    /// If they cannot be read, or are not those of the network.
+    pub fn weights(&self, net: &'static Net) -> Result<Option<Rc<dyn WeightSource>>, Error> {
+        if let Some(compiled) = self.compiled(net) {
+            return Ok(Some(compiled.weights()));
+        }
+        let Some(files) = &self.files else { return Ok(None) };
+        let mut warnings = Vec::new();
+        let weights = open_weights(files, &self.config, net, &mut warnings)?;
+        warnings.iter().for_each(|warning| say(format_args!("warning: {warning}")));
+        Ok(Some(Rc::new(weights)))
     }
 
     /// The requested sizes, with the model's as defaults.

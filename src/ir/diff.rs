@@ -1,17 +1,20 @@
 //! Differences between two programs, value by value.
 
+mod changes;
 mod layout;
 mod moves;
 mod rows;
 
-use crate::text::{Part, PrintOptions, Printed, Section, line_of};
+use crate::text::{Part, PrintOptions, Printed, Section};
 use crate::{Graph, Name, Program, Stage};
+use changes::moved;
 use moves::Whereabouts;
 use similar::{Algorithm, DiffOp, capture_diff_slices};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::hash::Hash;
 
+pub use changes::{ValueChange, value_changes};
 pub use layout::{DiffLayout, DiffOptions};
 pub use rows::DiffRow;
 
@@ -138,43 +141,16 @@ impl Row {
 impl ValueCounts {
     /// Of a stage as both programs have it; one may not. `moved` are the values that change stages.
     fn of(graphs: [Option<&Graph>; 2], moved: &HashSet<Name>) -> Self {
-        let [a, b] = graphs.map(|graph| graph.map(lines_by_name).unwrap_or_default());
-        let common = |line: &(&&Name, &String)| b.contains_key(*line.0);
-        let added: Vec<_> = b.keys().filter(|name| !a.contains_key(*name)).collect();
-        let removed: Vec<_> = a.keys().filter(|name| !b.contains_key(*name)).collect();
-        let moves = |names: &[&&Name]| names.iter().filter(|name| moved.contains(***name)).count();
-        let (moved_in, moved_out) = (moves(&added), moves(&removed));
+        let changes = changes::of_stage(graphs, moved);
+        let count = |wanted| changes.values().filter(|&&change| change == wanted).count();
         Self {
-            added: added.len() - moved_in,
-            removed: removed.len() - moved_out,
-            changed: a.iter().filter(common).filter(|(name, line)| b[*name] != **line).count(),
-            moved_in,
-            moved_out,
+            added: count(ValueChange::Added),
+            removed: count(ValueChange::Removed),
+            changed: count(ValueChange::Changed),
+            moved_in: count(ValueChange::MovedIn),
+            moved_out: count(ValueChange::MovedOut),
         }
     }
-}
-
-/// The values that one stage of the first program computes, and another of the second.
-fn moved(programs: [&Program; 2]) -> HashSet<Name> {
-    let [a, b] = programs.map(|program| {
-        let mut stages: HashMap<Name, Vec<Stage>> = HashMap::new();
-        for (stage, graph) in program.stages() {
-            for id in graph.ids().filter(|&id| graph.is_op(id)) {
-                stages.entry(graph[id].name.clone()).or_default().push(stage.clone());
-            }
-        }
-        stages
-    });
-    let moves = |(name, stages): &(&Name, &Vec<Stage>)| match b.get(*name).map(Vec::as_slice) {
-        Some([there]) => matches!(&stages[..], [here] if here != there),
-        _ => false,
-    };
-    a.iter().filter(moves).map(|(name, _)| name.clone()).collect()
-}
-
-/// Every op as it prints outside repeated blocks.
-fn lines_by_name(graph: &Graph) -> HashMap<&Name, String> {
-    graph.ids().filter(|&id| graph.is_op(id)).map(|id| (&graph[id].name, line_of(graph, id))).collect()
 }
 
 /// The items of `a` and `b` in order: paired if their keys are equal, else single.

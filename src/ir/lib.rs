@@ -64,7 +64,7 @@ pub mod words;
 pub use advice::Advice;
 pub use builder::GraphBuilder;
 pub use cost::{Cost, duration, si};
-pub use diff::{DiffLayout, DiffOptions, DiffRow, ProgramDiff, ValueCounts};
+pub use diff::{DiffLayout, DiffOptions, DiffRow, ProgramDiff, ValueChange, ValueCounts, value_changes};
 pub use dtype::{BlockFormat, DType, UnknownDType};
 pub use edits::{Edit, EditedValue};
 pub use fact::{Fact, Rate};

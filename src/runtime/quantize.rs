@@ -88,15 +88,12 @@ struct Fit {
 
 impl<R: Fn(f32) -> f32 + Sync> Quantizer<R> {
     fn new(rule: &Quantize, round: R) -> Self {
-        // In f16 the threshold of f8e4m3 would be 0, and a row of zeros NaN.
-        let tiny = f16::MIN_POSITIVE_SUBNORMAL.to_f32();
-        let eps = round(rule.eps.0 as f32);
         Self {
             codes: rule.dtype,
             per: rule.scales.per,
             least: rule.least(),
             divisor: rule.divisor(),
-            eps: if eps > 0.0 { eps } else { tiny },
+            eps: rule.smallest_scale(),
             round,
         }
     }

@@ -10,7 +10,7 @@ use crate::onnx::known::{indices, place};
 use crate::onnx::lowering::{At, Value, axis};
 use crate::onnx::tensor::Known;
 use reflux_ir::ValueId;
-use reflux_ir::op::{Argmax, Binary};
+use reflux_ir::op::{Argmax, Binary, Select};
 
 pub const OPS: Group = &[("ArgMax", argmax), ("Gather", gather), ("GatherND", gather_nd)];
 
@@ -63,10 +63,16 @@ fn gather_nd<'g>(at: &mut At<'_, 'g>) -> Result<Vec<Value<'g>>, Refusal> {
     let result = [rows, rest].concat();
     let flat = [&[inner.iter().product()], rest].concat();
     let Some(known) = at.number(&ids) else {
-        if batch > 0 {
-            refuse!("its indices depend on inputs, and it has axes of a batch");
-        }
         let (x, ids) = (at.computed(0)?, at.computed(1)?);
+        // One entry for each of the batch.
+        if depth == 1 && rows.len() == batch {
+            let ids = at.reshaped(ids, rows)?;
+            let value = at.add(Select {}, &[x, ids])?;
+            return at.one(value, element);
+        }
+        if batch > 0 {
+            refuse!("its indices depend on inputs, and it has several for each of a batch");
+        }
         let x = at.reshaped(x, &flat)?;
         let places = flat_places(at, ids, inner)?;
         let found = looked_up(at, x, 0, places)?;

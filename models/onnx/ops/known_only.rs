@@ -40,7 +40,7 @@ fn constant<'g>(at: &mut At<'_, 'g>) -> Result<Vec<Value<'g>>, Refusal> {
         Attribute::Ints(numbers) => Known::ints(numbers.iter().copied()),
         Attribute::Float(number) => floats(Vec::new(), &[*number]),
         Attribute::Floats(numbers) => floats(vec![numbers.len()], numbers),
-        Attribute::Text(_) | Attribute::Other => refuse!("its `{name}` is not read"),
+        Attribute::Text(_) | Attribute::OfCall(_) | Attribute::Other => refuse!("its `{name}` is not read"),
     };
     at.result(known)
 }

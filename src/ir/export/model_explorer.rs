@@ -1,23 +1,28 @@
-//! Model Explorer: its graph JSON, and the node-data JSON that colours it by cost.
+//! Model Explorer's graph JSON.
 
 use crate::op::Op;
 use crate::{Graph, Machine, Name, Program, Stage, ValueId};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+use std::collections::HashMap;
 
-/// The program as Model Explorer's graph JSON, a graph per stage: module path → namespace, types → output metadata. With
+/// The program as Model Explorer's graph JSON, a list with a graph per stage: module path → namespace, types → output metadata. With
 /// a machine, ops have their estimated time in ns besides their FLOP and bytes. The output `choice` of a probe says what is
 /// chosen by which index.
+///
+/// The list has no label of its own, so that Model Explorer calls it after its file: it would not tell apart two programs of one
+/// name, and looks for the model that node data are for by its file's name.
 pub fn model_explorer(program: &Program, machine: Option<&Machine>) -> Value {
     let graphs: Vec<_> = program
         .stages()
         .map(|(stage, graph)| {
-            let nodes: Vec<_> = graph.order().into_iter().map(|id| node(graph, id, machine)).collect();
+            let keys = Keys::of(graph);
+            let nodes: Vec<_> = graph.order().into_iter().map(|id| node(graph, id, &keys, machine)).collect();
             let outputs = graph.outputs().iter().map(|output| {
                 let mut node = json!({
                     "id": format!("-> {}", output.label),
                     "label": output.label.to_string(),
                     "namespace": "",
-                    "incomingEdges": [edge(graph, output.value, 0)],
+                    "incomingEdges": [edge(&keys, output.value, 0)],
                 });
                 if *output.label == *Program::CHOICE
                     && let Some((_, choices)) = stage.probe_of(program)
@@ -32,35 +37,46 @@ pub fn model_explorer(program: &Program, machine: Option<&Machine>) -> Value {
             json!({ "id": graph_id(program, &stage), "nodes": nodes.into_iter().chain(outputs).collect::<Vec<_>>() })
         })
         .collect();
-    json!({ "label": program.name.to_string(), "graphs": graphs })
+    Value::Array(graphs)
 }
 
-/// What `cost` says of each value as Model Explorer's node-data JSON: its FLOP, its bytes, its time on a machine.
-pub fn node_data(program: &Program, cost: impl Fn(&Graph, ValueId) -> u64) -> Value {
-    let mut data = Map::new();
-    for (stage, graph) in program.stages() {
-        let results: Map<String, Value> = graph
-            .order()
-            .into_iter()
-            .map(|id| (key(graph, id), cost(graph, id)))
-            .filter(|(_, cost)| *cost > 0)
-            .map(|(key, cost)| (key, json!({ "value": cost })))
-            .collect();
-        let gradient = json!([{ "stop": 0, "bgColor": "#ffffff" }, { "stop": 1, "bgColor": "#e8590c" }]);
-        data.insert(graph_id(program, &stage), json!({ "results": results, "gradient": gradient }));
-    }
-    Value::Object(data)
-}
-
-fn graph_id(program: &Program, stage: &Stage) -> String {
+/// What Model Explorer calls a stage.
+pub(super) fn graph_id(program: &Program, stage: &Stage) -> String {
     format!("{} {stage}", program.name)
 }
 
-fn key(graph: &Graph, id: ValueId) -> String {
-    graph.operand(id).to_string()
+/// What Model Explorer calls the values of a graph: as they are written as operands. A weight that is read as several types is several
+/// values, each with its type.
+pub(super) struct Keys(HashMap<ValueId, String>);
+
+impl Keys {
+    pub fn of(graph: &Graph) -> Self {
+        let written = |id: ValueId| graph.operand(id).to_string();
+        let mut counts: HashMap<String, usize> = HashMap::new();
+        graph.ids().for_each(|id| *counts.entry(written(id)).or_default() += 1);
+        let key = |id: ValueId| match counts[&written(id)] {
+            1 => written(id),
+            _ => format!("{} {}", written(id), graph[id].fact),
+        };
+        Self(graph.ids().map(|id| (id, key(id))).collect())
+    }
+
+    pub fn get(&self, id: ValueId) -> &str {
+        &self.0[&id]
+    }
 }
 
-fn node(graph: &Graph, id: ValueId, machine: Option<&Machine>) -> Value {
+/// What is written on a node: what is given by its name, a number as such, a weight by what its module calls it, all else by its op.
+fn label(graph: &Graph, id: ValueId) -> String {
+    match &graph[id].op {
+        Op::Input(_) => graph[id].name.to_string(),
+        Op::Constant(constant) => format!("{:?}", constant.value.0),
+        Op::Weight(weight) => weight.tensor.rsplit('.').next().unwrap_or_default().to_owned(),
+        op => op.name().to_owned(),
+    }
+}
+
+fn node(graph: &Graph, id: ValueId, keys: &Keys, machine: Option<&Machine>) -> Value {
     let node = &graph[id];
     let mut attrs: Vec<_> = node
         .op
@@ -82,28 +98,24 @@ fn node(graph: &Graph, id: ValueId, machine: Option<&Machine>) -> Value {
         }
         _ => node.path.segments().collect(),
     };
-    let edges: Vec<_> = graph
-        .operands(id)
-        .into_iter()
-        .enumerate()
-        .map(|(port, operand)| edge(graph, operand, port))
-        .collect();
+    let edges: Vec<_> =
+        graph.operands(id).into_iter().enumerate().map(|(port, operand)| edge(keys, operand, port)).collect();
     json!({
-        "id": key(graph, id),
-        "label": node.op.name(),
+        "id": keys.get(id),
+        "label": label(graph, id),
         "namespace": namespace.join("/"),
         "attrs": attrs,
         "incomingEdges": edges,
         "outputsMetadata": [{
             "id": "0",
             "attrs": [
-                { "key": "__tensor_tag", "value": key(graph, id) },
+                { "key": "__tensor_tag", "value": keys.get(id) },
                 { "key": "tensor_shape", "value": node.fact.to_string() },
             ],
         }],
     })
 }
 
-fn edge(graph: &Graph, source: ValueId, port: usize) -> Value {
-    json!({ "sourceNodeId": key(graph, source), "sourceNodeOutputId": "0", "targetNodeInputId": port.to_string() })
+fn edge(keys: &Keys, source: ValueId, port: usize) -> Value {
+    json!({ "sourceNodeId": keys.get(source), "sourceNodeOutputId": "0", "targetNodeInputId": port.to_string() })
 }

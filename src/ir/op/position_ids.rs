@@ -1,5 +1,5 @@
 use super::{InferError, OpKind, Operator, ensure};
-use crate::{DType, Fact};
+use crate::{DType, Fact, HostTensor};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
@@ -20,6 +20,18 @@ pub struct PositionIds {
 
 fn is_zero(time: &usize) -> bool {
     *time == 0
+}
+
+impl PositionIds {
+    /// The positions, `f32[text + rows * columns, 3]`.
+    pub fn ids(&self) -> HostTensor {
+        let text = std::iter::repeat_n([0.0; 3], self.text);
+        let image = (0..self.rows).flat_map(|row| {
+            (0..self.columns).map(move |column| [self.time, row, column].map(|id| id as f32))
+        });
+        let ids: Vec<f32> = text.chain(image).flatten().collect();
+        HostTensor::from_f32([ids.len() / 3, 3], &ids)
+    }
 }
 
 impl Operator for PositionIds {

@@ -1,5 +1,6 @@
 use super::{InferError, OpKind, Operator, Real, ensure, float};
 use crate::{DType, Fact, Granularity, Scales};
+use half::f16;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
@@ -49,6 +50,13 @@ impl Quantize {
         let dtype = fact.dtype;
         let quant_min = (dtype == DType::I8).then_some(i8::MIN);
         Some(Self { dtype, scales, quant_min, eps: Self::least_scale(dtype).into() })
+    }
+
+    /// `eps` as a number of the scales' type. Where that is 0, as of 1e-12 in f16, the smallest positive number of f16: else a row of
+    /// zeros would have a scale of 0.
+    pub fn smallest_scale(&self) -> f32 {
+        let eps = self.scales.dtype.round(self.eps.0 as f32);
+        if eps > 0.0 { eps } else { f16::MIN_POSITIVE_SUBNORMAL.to_f32() }
     }
 
     /// The least code.

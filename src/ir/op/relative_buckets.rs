@@ -1,5 +1,5 @@
 use super::{InferError, OpKind, Operator, ensure};
-use crate::{DType, Fact};
+use crate::{DType, Fact, HostTensor};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
@@ -14,6 +14,31 @@ pub struct RelativeBuckets {
     pub length: usize,
     pub buckets: usize,
     pub max_distance: usize,
+}
+
+impl RelativeBuckets {
+    /// The buckets of all distances, `i32[length, length]`.
+    pub fn ids(&self) -> HostTensor {
+        let ids: Vec<i32> = (0..self.length)
+            .flat_map(|query| (0..self.length).map(move |key| self.bucket(key as i64 - query as i64)))
+            .collect();
+        HostTensor::from_i32([self.length, self.length], &ids)
+    }
+
+    fn bucket(&self, distance: i64) -> i32 {
+        let half = self.buckets / 2;
+        let exact = half / 2;
+        let sign = if distance > 0 { half } else { 0 };
+        let distance = distance.unsigned_abs() as usize;
+        if distance < exact {
+            return (sign + distance) as i32;
+        }
+        // In f32, as in transformers: the truncation below depends on the last bit.
+        let ratio =
+            (distance as f32 / exact as f32).ln() / (self.max_distance as f64 / exact as f64).ln() as f32;
+        let large = exact + (ratio * (half - exact) as f32) as usize;
+        (sign + large.min(half - 1)) as i32
+    }
 }
 
 impl Operator for RelativeBuckets {
@@ -40,5 +65,19 @@ impl Operator for RelativeBuckets {
 
     fn flops(&self, _inputs: &[&Fact], _output: &Fact) -> u64 {
         0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_those_of_transformers() {
+        // T5Attention._relative_position_bucket(-130..=130 step 13, bidirectional, 32 buckets, 128)
+        let op = RelativeBuckets { length: 1, buckets: 32, max_distance: 128 };
+        let distances = [-130, -64, -20, -8, -7, -1, 0, 1, 7, 8, 20, 64, 130];
+        let expected = [15, 14, 10, 8, 7, 1, 0, 17, 23, 24, 26, 30, 31];
+        assert_eq!(distances.map(|distance| op.bucket(distance)), expected);
     }
 }

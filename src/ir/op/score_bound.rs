@@ -34,7 +34,12 @@ impl ScoreBound {
         };
         let dim = queries[0].len();
         let products = (0..dim / 2).map(|pair| largest(queries, pair) * largest(keys, pair));
-        (self.scale.0.abs() * dim as f64 * Self::ROUNDED) as f32 * products.fold(0.0, larger)
+        self.factor(dim) * products.fold(0.0, larger)
+    }
+
+    /// What the largest product of a pair is multiplied with, if heads have `dim` numbers: `|scale| · dim · 1.05`.
+    pub fn factor(&self, dim: usize) -> f32 {
+        (self.scale.0.abs() * dim as f64 * Self::ROUNDED) as f32
     }
 }
 

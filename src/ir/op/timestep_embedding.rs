@@ -14,6 +14,15 @@ pub struct TimestepEmbedding {
     pub max_period: Real,
 }
 
+impl TimestepEmbedding {
+    /// The frequencies, `dim / 2` of them, rounded to f32 as in diffusers; `t` reaches 1000 and more, so the rounding matters.
+    pub fn frequencies(&self) -> Vec<f32> {
+        let half = self.dim / 2;
+        let scale = -self.max_period.0.ln() as f32;
+        (0..half).map(|i| (scale * i as f32 / half as f32).exp()).collect()
+    }
+}
+
 impl Operator for TimestepEmbedding {
     const NAMES: &'static [&'static str] = &["timestep_embedding"];
     const KIND: OpKind = OpKind::Position;

@@ -6,7 +6,7 @@ pub mod elementwise;
 pub mod fused;
 pub mod matrix;
 mod norm;
-pub mod position;
+mod position;
 pub mod quantized;
 
 use crate::RunError;
@@ -60,11 +60,11 @@ pub fn composed_op<B: BurnBackend>(
         Op::Input(_) | Op::Weight(_) | Op::Constant(_) => unreachable!("leaves are not executed"),
         Op::Rowwise(op) => return fused::rowwise(op, operands.collect(), inputs, device),
         Op::Gemm(op) => fused::gemm(op, operands.collect(), inputs, fact, device)?,
-        Op::PositionIds(op) => return Ok(Value::upload(position::position_ids(op), device)),
-        Op::RelativeBuckets(op) => return Ok(Value::upload(position::relative_buckets(op), device)),
+        Op::PositionIds(op) => return Ok(Value::upload(op.ids(), device)),
+        Op::RelativeBuckets(op) => return Ok(Value::upload(op.ids(), device)),
         Op::RopeTable(op) => {
             let ids = next().download(&inputs[0], "rope_table")?;
-            return Ok(Value::upload(position::rope_table(op, &ids), device));
+            return Ok(Value::upload(op.table(&ids), device));
         }
         Op::TimestepEmbedding(op) => {
             position::timestep_embedding::<B>(op, next().float(device), &fact.shape, device)

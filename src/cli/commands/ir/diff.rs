@@ -1,13 +1,14 @@
 //! `reflux ir diff`
 
 use crate::Error;
-use crate::cli::console::{escaped, print, print_styled};
+use crate::cli::console::{escaped, print, print_styled, say};
 use crate::cli::input::InputArg;
 use crate::cli::lowering::{SizeArgs, net_names};
 use crate::cli::number;
+use crate::files::OutputFile;
 use crate::pipeline::registry;
 use reflux_ir::pass::Pipeline;
-use reflux_ir::{DiffLayout, DiffOptions, Program, ProgramDiff};
+use reflux_ir::{DiffLayout, DiffOptions, Program, ProgramDiff, export};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +36,10 @@ pub struct Args {
     /// The network of a model to compare
     #[arg(long, default_value = "transformer", value_parser = net_names())]
     net: String,
+    /// Write both programs and what differs as graphs and node data for Model Explorer into this folder, which is made if it is not
+    /// there, instead of printing anything
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["side_by_side", "context"])]
+    model_explorer: Option<PathBuf>,
     #[command(flatten)]
     sizes: SizeArgs,
 }
@@ -47,6 +52,9 @@ pub fn diff(args: &Args) -> Result<(), Error> {
     let [a, b] = inputs;
     let (a, a_name) = side(args, &a, &args.a, args.passes_a.as_deref())?;
     let (b, b_name) = side(args, &b, &args.b, args.passes_b.as_deref())?;
+    if let Some(folder) = &args.model_explorer {
+        return write_graphs(folder, [&a, &b]);
+    }
     let out = std::io::stdout();
     let width = terminal_size::terminal_size_of(&out).map_or(COLUMNS, |(width, _)| width.0.into());
     let options = DiffOptions {
@@ -57,6 +65,23 @@ pub fn diff(args: &Args) -> Result<(), Error> {
     };
     let text = ProgramDiff::new([&a_name, &b_name], [&a, &b]).display(options).to_string();
     if options.colour { print_styled(&text) } else { print(&text) }
+}
+
+/// Writes the graphs of two programs, `a.json` and `b.json`, and what differs between them for each, `a.diff.json` and `b.diff.json`.
+fn write_graphs(folder: &Path, programs: [&Program; 2]) -> Result<(), Error> {
+    std::fs::create_dir_all(folder).map_err(|error| Error::Write { path: folder.to_owned(), error })?;
+    let graphs = programs.map(|program| export::model_explorer(program, None));
+    let named = ["a", "b"].into_iter().zip(graphs).zip(export::diff_data(programs));
+    for ((name, graph), diff) in named {
+        for (file, json) in [(format!("{name}.json"), graph), (format!("{name}.diff.json"), diff)] {
+            OutputFile::at(&folder.join(file))?.write_text(&format!("{json:#}\n"))?;
+        }
+    }
+    let folder = folder.display();
+    say(format_args!(
+        "a.json and b.json are graphs, a.diff.json and b.diff.json node data of them, in {folder}; docs/exports.md says how to open them"
+    ));
+    Ok(())
 }
 
 /// One of the two programs, after `passes`, and its name.

@@ -2,6 +2,7 @@
 
 mod diff;
 mod grep;
+mod onnx;
 
 use crate::cli::console::say_all;
 
@@ -53,6 +54,9 @@ struct ShowArgs {
     /// Export to another format instead of IR text
     #[arg(long, value_enum)]
     export: Option<Export>,
+    /// The variant that an ONNX model is of, if the program has several
+    #[arg(long, value_name = "NAME", requires = "export")]
+    variant: Option<String>,
     /// Where to write it [default: standard output]
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -83,6 +87,8 @@ enum Export {
     Json,
     /// Model Explorer's node data, to colour that graph: FLOP per op, or with --cost nanoseconds
     Costs,
+    /// An ONNX model, for onnxruntime and Netron; with the weights of a model in a file beside it
+    Onnx,
 }
 
 pub fn ir(args: &Args) -> Result<(), Error> {
@@ -113,8 +119,18 @@ fn show(args: &ShowArgs) -> Result<(), Error> {
     let default = input.default(net, args.drive.machine())?;
     let mut pipeline = recipe.map(|recipe| input.meant(recipe).pipeline(&default)).unwrap_or_default();
     input.settle_loras(&mut pipeline, net)?;
+    let ran = pipeline.clone();
     let (program, report) = args.drive.run(program, pipeline, timesteps.as_deref())?;
     say_all(report);
+    if let Some(Export::Onnx) = args.export {
+        let weights = || input.weights(net, &args.sizes);
+        return onnx::export(&program, &ran, weights, args.variant.as_deref(), args.out.as_deref());
+    }
+    if let Some(variant) = &args.variant {
+        return Err(Error::Usage(format!(
+            "--variant {variant} is for --export onnx; the others have all variants"
+        )));
+    }
     let text = match &args.grep {
         Some(pattern) => grep::grep(&program, pattern)?,
         None => render(&program, args),
@@ -151,5 +167,6 @@ fn render(program: &Program, args: &ShowArgs) -> String {
             };
             format!("{:#}\n", export::node_data(program, cost))
         }
+        Some(Export::Onnx) => unreachable!("it is no text"),
     }
 }

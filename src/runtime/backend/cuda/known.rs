@@ -1,6 +1,5 @@
 //! Values that depend on no input: the engine computes them once and treats them like weights.
 
-use crate::ops::position::{position_ids, relative_buckets, rope_table};
 use reflux_ir::op::Op;
 use reflux_ir::{Graph, HostTensor, ValueId};
 
@@ -19,9 +18,9 @@ pub fn known(graph: &Graph, id: ValueId) -> Option<HostTensor> {
         Op::Constant(constant) => {
             Some(HostTensor::from_f32([], &[constant.value.0 as f32]).cast(constant.dtype))
         }
-        Op::PositionIds(op) => Some(position_ids(op)),
-        Op::RelativeBuckets(op) => Some(relative_buckets(op)),
-        Op::RopeTable(op) => known(graph, graph.operands(id)[0]).map(|ids| rope_table(op, &ids)),
+        Op::PositionIds(op) => Some(op.ids()),
+        Op::RelativeBuckets(op) => Some(op.ids()),
+        Op::RopeTable(op) => known(graph, graph.operands(id)[0]).map(|ids| op.table(&ids)),
         _ => None,
     }
 }

@@ -5,7 +5,6 @@ use crate::backend::cuda::matmul::{MatmulKind, MatmulLaunch, products_of};
 use crate::backend::cuda::source::{Accumulator, Kernel, PRELUDE, Scaling, StoredValue, c_type, rowwise};
 use crate::backend::cuda::unsupported::Unsupported;
 use crate::backend::cuda::view::{Pointer, View};
-use crate::ops::position::frequencies;
 use reflux_ir::op::{Arg, Body, BodyBuilder, Gemm, MatmulCodes, Op, Rescale, Segment, TimestepEmbedding};
 use reflux_ir::{DType, Fact, Granularity, ValueId};
 use std::fmt::Write;
@@ -197,7 +196,7 @@ impl Planner<'_> {
         let times = if times.is_contiguous() { times } else { self.copied(id, &times) };
         let (count, half) = (times.shape.iter().product::<usize>(), op.dim / 2);
         let mut table = String::new();
-        for frequency in frequencies(op) {
+        for frequency in op.frequencies() {
             // Writing to a string cannot fail.
             let _ = write!(table, "{frequency:?}f, ");
         }

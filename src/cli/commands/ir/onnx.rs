@@ -1,0 +1,73 @@
+//! `reflux ir --export onnx`
+
+use crate::Error;
+use crate::cli::console::say;
+use crate::cli::memory::gigabytes;
+use reflux_ir::pass::{Pipeline, counted};
+use reflux_ir::{Fact, Name, Program, WeightData, WeightError, WeightSource};
+use reflux_models::onnx::export::{ExportOptions, Exported, Part, export as write};
+use reflux_runtime::read_weight;
+use std::path::Path;
+use std::rc::Rc;
+
+/// Writes the variant `variant` of `program`, or its only one, as the ONNX model at `out`; with its `weights`, if it has some.
+///
+/// # Errors
+/// If there is no file to write to, if an op has no equal in ONNX, or if weights cannot be read.
+pub fn export(
+    program: &Program,
+    pipeline: &Pipeline,
+    weights: impl FnOnce() -> Result<Option<Rc<dyn WeightSource>>, Error>,
+    variant: Option<&str>,
+    out: Option<&Path>,
+) -> Result<(), Error> {
+    let Some(out) = out.filter(|out| out.as_os_str() != "-") else {
+        return Err(Error::Usage("--export onnx writes a file: add --out model.onnx".into()));
+    };
+    if pipeline.passes().any(|pass| pass.name() == "lora") {
+        let message = "LoRAs are not exported; `reflux compile` merges them, and --export onnx takes the folder that it writes";
+        return Err(Error::Usage(message.into()));
+    }
+    let weights = weights()?.map(AsRead);
+    let options = ExportOptions { part: Part::Step(variant.map(Name::from)), ..ExportOptions::default() };
+    let source = weights.as_ref().map(|weights| weights as &dyn WeightSource);
+    let exported =
+        write(program, &options, source, out).map_err(|error| Error::OnnxExport(Box::new(error)))?;
+    say(described(&exported));
+    if weights.is_none() {
+        say("note: there are no weights to export; they are inputs of the model");
+    }
+    Ok(())
+}
+
+fn described(exported: &Exported) -> String {
+    let files: Vec<String> = exported.files.iter().map(|file| file.display().to_string()).collect();
+    let weights = match exported.weight_bytes {
+        0 => String::new(),
+        bytes => format!(", {} of weights", gigabytes(bytes)),
+    };
+    format!(
+        "{}: {}, {}{weights}; reads {}, gives {}",
+        files.join(" and "),
+        counted(exported.nodes, "node"),
+        counted(exported.functions, "function"),
+        exported.inputs.iter().take(LISTED).map(String::as_str).collect::<Vec<_>>().join(", "),
+        exported.outputs.iter().take(LISTED).map(String::as_str).collect::<Vec<_>>().join(", ")
+    )
+}
+
+/// Inputs and results that are named.
+const LISTED: usize = 12;
+
+/// Weights just as the program reads them: cast, or quantized.
+struct AsRead(Rc<dyn WeightSource>);
+
+impl WeightSource for AsRead {
+    fn weight(&self, name: &str, fact: &Fact) -> Result<WeightData, WeightError> {
+        let unreadable = |error: reflux_runtime::RunError| WeightError::Unreadable {
+            name: name.to_owned(),
+            why: error.to_string(),
+        };
+        read_weight(&*self.0, name, fact).map_err(unreadable)
+    }
+}
