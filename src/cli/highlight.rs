@@ -34,12 +34,20 @@ fn highlight(out: &mut String, code: &str) {
     let mut rest = code;
     while let Some(start) = rest.find(is_of_word) {
         out.push_str(&rest[..start]);
-        let end = rest[start..].find(|c| !is_of_word(c)).map_or(rest.len(), |length| start + length);
+        let end = start + word_length(&rest[start..]);
         let word = &rest[start..end];
         push(out, style(word, last, rest[..start].ends_with(": ")), word);
         (last, rest) = (word, &rest[end..]);
     }
     out.push_str(rest);
+}
+
+/// How long the word is with which `text` begins; the extents of a type belong to it, and the commas between them.
+fn word_length(text: &str) -> usize {
+    let end = text.find(|c| !is_of_word(c)).unwrap_or(text.len());
+    let is_open = text[..end].contains('[') && !text[..end].contains(']');
+    let close = text[end..].find(']').filter(|_| is_open);
+    close.map_or(end, |length| end + length + 1)
 }
 
 fn is_of_word(c: char) -> bool {
@@ -76,7 +84,7 @@ mod tests {
     fn parts(text: &str) -> Vec<(Style, String)> {
         let styles = [WORD, VALUE, WEIGHT, TYPE, QUIET];
         let coloured = highlighted(text);
-        assert_eq!(anstream_free(&coloured), text);
+        assert_eq!(plain(&coloured), text);
         let begins = |part: &str| styles.into_iter().find(|style| part.starts_with(&style.to_string()));
         let mut found = Vec::new();
         let mut rest = &coloured[..];
@@ -92,7 +100,7 @@ mod tests {
     }
 
     /// The text without colours.
-    fn anstream_free(text: &str) -> String {
+    fn plain(text: &str) -> String {
         let mut plain = String::new();
         let mut parts = text.split('\u{1b}');
         plain += parts.next().unwrap();

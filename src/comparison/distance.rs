@@ -43,8 +43,7 @@ impl Sums {
             self.expected += expected * expected;
             self.found += found * found;
             self.product += found * expected;
-            // A NaN stays one.
-            self.most = if difference.abs() <= self.most { self.most } else { difference.abs() };
+            self.most = larger(self.most, difference.abs());
         }
     }
 
@@ -53,7 +52,7 @@ impl Sums {
         self.expected += other.expected;
         self.found += other.found;
         self.product += other.product;
-        self.most = if other.most <= self.most { self.most } else { other.most };
+        self.most = larger(self.most, other.most);
         self.count += other.count;
     }
 
@@ -69,6 +68,11 @@ impl Sums {
             max: self.most,
         })
     }
+}
+
+/// The larger of two numbers; a NaN stays one.
+fn larger(a: f64, b: f64) -> f64 {
+    if a.is_nan() || a >= b { a } else { b }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Modules by themselves: what the modules of one program make of the values of another.
 
 use super::modules::{Module, is_within};
+use super::padded::Padded;
 use super::recompute::is_plain;
 use super::side::Side;
 use reflux_ir::op::Op;
@@ -9,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 
 /// A program that computes every module by itself.
 pub struct Isolated {
-    pub program: Program,
+    pub padded: Padded,
     /// The inputs that are values of the other program, and what they are called there.
     pub given: BTreeMap<Name, Name>,
 }
@@ -55,7 +56,8 @@ pub fn isolated(side: &Side, other: &Side, modules: &[Module]) -> Result<Isolate
     let declared =
         given.iter().map(|(name, (_, fact))| Declaration { name: name.clone(), fact: fact.clone() });
     program.inputs.extend(declared);
-    Ok(Isolated { program, given: given.into_iter().map(|(name, (value, _))| (name, value)).collect() })
+    let padded = Padded::of(program)?;
+    Ok(Isolated { padded, given: given.into_iter().map(|(name, (value, _))| (name, value)).collect() })
 }
 
 /// One module on its way into a graph of its own.

@@ -4,6 +4,7 @@ use super::distance::Sums;
 use super::isolated::{self, Isolated, isolated};
 use super::lineage::Lineage;
 use super::modules::{Module, is_within, modules};
+use super::padded::Padded;
 use super::recompute::{label, tapped};
 use super::report::{Comparison, MeasuredModule};
 use super::side::Side;
@@ -46,9 +47,9 @@ pub fn compare(compared: &Compared, began: &mut dyn FnMut(&str)) -> Result<Compa
     let parts =
         if b.defined().probes.is_empty() { Some(isolated(b, a, &modules).map_err(bug)?) } else { None };
     let mut wanted: BTreeSet<Name> = modules.iter().flat_map(|module| &module.results).cloned().collect();
-    let of_b = tapped(b, &wanted).map_err(bug)?;
+    let of_b = tapped(b, &wanted).and_then(Padded::of).map_err(bug)?;
     wanted.extend(parts.iter().flat_map(|parts| parts.given.values()).cloned());
-    let of_a = tapped(a, &wanted).map_err(bug)?;
+    let of_a = tapped(a, &wanted).and_then(Padded::of).map_err(bug)?;
     let mut times = Vec::new();
     for (side, name) in [(0, "A"), (1, "B")] {
         began(&format!("measures {name}"));
@@ -96,8 +97,8 @@ impl Errors {
 }
 
 impl Compared<'_> {
-    fn loaded(&self, side: usize, program: Program) -> Result<Box<dyn Execute>, Error> {
-        let mut executor = load(self.device, program, self.weights[side])?;
+    fn loaded(&self, side: usize, program: &Program) -> Result<Box<dyn Execute>, Error> {
+        let mut executor = load(self.device, program.clone(), self.weights[side])?;
         let (Inputs::Picture { fixed, .. } | Inputs::Fixed(fixed)) = &self.inputs;
         for (name, value) in fixed {
             // A pass may have made an input needless.
@@ -106,6 +107,12 @@ impl Compared<'_> {
             }
         }
         executor.reset();
+        Ok(executor)
+    }
+
+    fn loaded_padded(&self, side: usize, padded: &Padded) -> Result<Box<dyn Execute>, Error> {
+        let mut executor = self.loaded(side, &padded.program)?;
+        padded.fillers.iter().try_for_each(|(name, value)| executor.bind(name, value))?;
         Ok(executor)
     }
 
@@ -135,7 +142,7 @@ impl Compared<'_> {
 
     /// How long the modules of a side take, in the steps of one picture.
     fn times(&self, side: usize) -> Result<Times, Error> {
-        let mut executor = self.loaded(side, self.sides[side].run().clone())?;
+        let mut executor = self.loaded(side, self.sides[side].run())?;
         // What is done once, at the first step, is no part of a step.
         self.step(executor.as_mut(), 0, &mut self.start())?;
         executor.reset();
@@ -150,19 +157,23 @@ impl Compared<'_> {
 
     fn run(
         &self,
-        programs: [Program; 2],
+        programs: [Padded; 2],
         parts: Option<&Isolated>,
         modules: &[Module],
         errors: &mut Errors,
     ) -> Result<(), Error> {
-        let [a, b] = programs;
-        let steps = a.schedule.len().min(b.schedule.len());
-        let (mut a, mut b) = (self.loaded(0, a)?, self.loaded(1, b)?);
-        let mut isolated = parts.map(|parts| self.loaded(1, parts.program.clone())).transpose()?;
-        let (mut latents_a, mut latents_b) = (self.start(), self.start());
+        let steps = programs.iter().map(|padded| padded.program.schedule.len()).min().unwrap_or(0);
+        let mut executors = [self.loaded_padded(0, &programs[0])?, self.loaded_padded(1, &programs[1])?];
+        let mut isolated = parts.map(|parts| self.loaded_padded(1, &parts.padded)).transpose()?;
+        let mut latents = [self.start(), self.start()];
         for step in 0..steps {
-            let right = self.step(a.as_mut(), step, &mut latents_a)?;
-            let judged = self.step(b.as_mut(), step, &mut latents_b)?;
+            let [right, judged] = [0, 1].map(|side| {
+                let executor = executors[side].as_mut();
+                let mut values = self.step(executor, step, &mut latents[side])?;
+                programs[side].computed(executor.ran().expect("a step has just run"), &mut values);
+                Ok::<_, Error>(values)
+            });
+            let (right, judged) = (right?, judged?);
             for (sums, module) in errors.all.iter_mut().zip(modules) {
                 for name in &module.results {
                     add(sums, judged.get(&label(name)), right.get(&label(name)));
@@ -172,14 +183,15 @@ impl Compared<'_> {
             if !give(isolated.as_mut(), parts, &right)? {
                 continue;
             }
-            let made = isolated.step(step)?;
+            let mut made = isolated.step(step)?;
+            parts.padded.computed(isolated.ran().expect("a step has just run"), &mut made);
             for (number, (sums, module)) in errors.made.iter_mut().zip(modules).enumerate() {
                 for name in &module.results {
                     add(sums, made.get(&isolated::label(number, name)), right.get(&label(name)));
                 }
             }
         }
-        if let (Some(found), Some(expected)) = (latents_b, latents_a) {
+        if let [Some(expected), Some(found)] = latents {
             errors.latents.add(&found, &expected);
         }
         Ok(())

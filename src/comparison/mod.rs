@@ -6,6 +6,7 @@ mod isolated;
 mod lineage;
 mod lockstep;
 mod modules;
+mod padded;
 mod recompute;
 mod report;
 mod side;

@@ -11,8 +11,8 @@ pub fn label(name: &Name) -> Name {
 }
 
 /// The program of `side` that also returns the values called `wanted`: as it computes them; else, if the fused ops that have them inside
-/// were made of ops that are known, as those ops make them of values that it computes. A variant returns those that it can: variants
-/// need not agree, so the program does not verify, but it runs.
+/// were made of ops that are known, as those ops make them of values that it computes. A variant returns those that it can, so that
+/// variants need not agree.
 ///
 /// # Errors
 /// If ops do not fit together: a bug.
