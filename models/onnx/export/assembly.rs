@@ -110,7 +110,8 @@ impl Assembly<'_> {
     fn result_names(&mut self, chosen: &[Chosen]) -> Vec<(ValueId, Name, String)> {
         let Some(last) = chosen.last() else { return Vec::new() };
         let named = |output: &&reflux_ir::Output| {
-            let name = match self.program.is_carried(&output.label) {
+            let is_given = self.shared.contains_key(&output.label);
+            let name = match is_given || self.program.is_carried(&output.label) {
                 true => format!("{}.next", output.label),
                 false => output.label.to_string(),
             };
