@@ -4,8 +4,11 @@ use reflux_ir::export::DotOptions;
 use reflux_ir::pass::{self, Driver, DriverError, Exactness, Pipeline, Registry};
 use reflux_ir::text::{PrintOptions, parse};
 use reflux_ir::{Machine, Program, export, verify, words};
+use reflux_models::onnx::export::{ExportOptions, Part, to_bytes};
+use reflux_models::onnx::{Dims, parse as parse_onnx};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::time::Duration;
 
 /// Something that does not hold.
@@ -130,7 +133,22 @@ pub fn exports(program: &Program) -> Result<(), Failure> {
             export::dot(program, DotOptions { machine: None, unrolled });
         }
         export::model_explorer(program, None);
-    })
+        export::diff_data([program, program]);
+    })?;
+    quietly("export as ONNX", || onnx(program))
+}
+
+/// Exports every stage as ONNX, alone and with what it needs, and reads it back. Either may be refused.
+fn onnx(program: &Program) {
+    let steps = program.variants.keys().map(|name| Part::Step(Some(name.clone())));
+    let parts = steps.chain(program.stages().map(|(stage, _)| Part::Stage(stage)));
+    for part in parts {
+        for functions in [false, true] {
+            if let Ok(bytes) = to_bytes(program, &ExportOptions { part: part.clone(), functions }) {
+                let _ = parse_onnx(Path::new("export.onnx"), bytes, &Dims::default());
+            }
+        }
+    }
 }
 
 /// What must hold of a program that verifies, and of a pipeline: it runs, or is refused; what it leaves survives being

@@ -281,7 +281,9 @@ fn differences_are_node_data_of_both_programs() {
     );
     let [of_before, of_after] = diff_data([&before, &after]);
     let shown = |data: &Value, stage: &str| {
-        let results = data[format!("p {stage}")]["results"].as_object().unwrap();
+        let graphs = data.as_object().unwrap().iter();
+        let (_, graph) = graphs.clone().find(|(id, _)| id.starts_with(&format!("p {stage} #"))).unwrap();
+        let results = graph["results"].as_object().unwrap();
         let shown = |(key, result): (&String, &Value)| format!("{key} {}", result["value"].as_str().unwrap());
         results.iter().map(shown).collect::<Vec<_>>()
     };
@@ -307,8 +309,17 @@ fn differences_are_node_data_of_both_programs() {
     );
     assert_eq!(shown(&of_after, "prepare schedule"), ["%t added", "%moved moved"]);
     assert_eq!(of_before.as_object().unwrap().len(), 1);
-    let color = &of_before["p variant main"]["results"]["%changed"]["bgColor"];
-    assert_ne!(*color, of_before["p variant main"]["results"]["%gone"]["bgColor"]);
+    let results = &of_before.as_object().unwrap().values().next().unwrap()["results"];
+    assert_ne!(results["%changed"]["bgColor"], results["%gone"]["bgColor"]);
+    // No graph of one program is called like one of the other, and each has data under its own id.
+    let ids = |data: &Value| data.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+    assert!(ids(&of_before).is_disjoint(&ids(&of_after)));
+    for (program, data) in [(&before, &of_before), (&after, &of_after)] {
+        let graphs = model_explorer(program, None);
+        let of_graphs =
+            graphs.as_array().unwrap().iter().map(|graph| graph["id"].as_str().unwrap().to_owned());
+        assert_eq!(of_graphs.collect::<BTreeSet<_>>(), ids(data));
+    }
     // Of a program and itself there is nothing to say.
     for data in diff_data([&after, &after]) {
         assert!(

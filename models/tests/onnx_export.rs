@@ -330,6 +330,14 @@ fn a_step_has_what_is_prepared_for_it_and_what_is_carried() {
     assert_eq!(full, ("x: 1[2], step: 6[], table: 1[3]".into(), "y: 1[2], last.next: 1[2]".into()));
 }
 
+/// Nothing is both given and made in an ONNX graph.
+#[test]
+fn a_result_that_is_called_like_an_input_is_what_that_is_next() {
+    let text = "program p { input %x : f32[2] latent variant main (%x) -> (%x) { %y = silu %x : f32[2] return %y } schedule main }";
+    let files = files(&parse(text).unwrap(), &ExportOptions::default(), None);
+    assert_eq!(files.nodes(), ["reflux.silu(x) -> x.next"]);
+}
+
 /// What could be mistaken for each other: values, weights, inputs and numbers of one name; results that no node makes.
 #[test]
 fn names_are_told_apart() {

@@ -1,10 +1,10 @@
-//! Hashes of programs, to tell whether a pass changed one.
+//! Hashes of programs, to tell whether a pass changed one, and one from another.
 
 use crate::{Graph, Program, ValueId};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-fn hash_of(value: &impl Hash) -> u64 {
+pub(crate) fn hash_of(value: &impl Hash) -> u64 {
     // With fixed keys, so that a program hashes the same in every run.
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);

@@ -4,7 +4,7 @@ use super::body::{Body, Form, Operand, OperandKind, Value, element_of};
 use super::error::{ExportError, Refusal, RefusedValue};
 use super::functions::Functions;
 use super::leaves::{LeafId, Leaves};
-use super::message::{Bytes, Function, GraphParts, Node, Tensor, Typed};
+use super::message::{Bytes, ElementType, Function, GraphParts, Node, Tensor, Typed};
 use super::names::Names;
 use super::stages::{Chosen, operands};
 use super::write::{labels, write};
@@ -96,15 +96,10 @@ impl Assembly<'_> {
         read.sort_by_key(|(name, _)| place.get(name).copied().unwrap_or(usize::MAX));
         for (name, fact) in read {
             let refused = |Refusal(why)| refused(&name, "input", &ModulePath::root(), why);
-            let typed = typed(&fact).map_err(refused)?;
-            let tensors: Vec<String> =
-                typed.iter().map(|(suffix, ..)| self.names.free(&format!("{name}{suffix}"))).collect();
-            let inputs = typed.into_iter().zip(&tensors);
-            self.parts.inputs.extend(inputs.map(|((_, element, shape), name)| Typed {
-                name: name.clone(),
-                element,
-                shape,
-            }));
+            let pieces = pieces(&fact).map_err(refused)?;
+            let own = |piece: &Piece| self.names.free(&format!("{name}{}", piece.suffix));
+            let tensors: Vec<String> = pieces.iter().map(own).collect();
+            self.parts.inputs.extend(pieces.into_iter().zip(&tensors).map(|(piece, name)| piece.named(name)));
             self.shared.insert(name, Made::Tensors(tensors));
         }
         Ok(())
@@ -115,7 +110,8 @@ impl Assembly<'_> {
     fn result_names(&mut self, chosen: &[Chosen]) -> Vec<(ValueId, Name, String)> {
         let Some(last) = chosen.last() else { return Vec::new() };
         let named = |output: &&reflux_ir::Output| {
-            let name = match self.program.is_carried(&output.label) {
+            let is_given = self.shared.contains_key(&output.label);
+            let name = match is_given || self.program.is_carried(&output.label) {
                 true => format!("{}.next", output.label),
                 false => output.label.to_string(),
             };
@@ -175,10 +171,8 @@ impl Assembly<'_> {
                 // Another name for an input, a weight, or another result.
                 _ => self.copy(*id, graph, &made, name).map_err(refused)?,
             };
-            let typed = typed(fact).map_err(refused)?;
-            let outputs = typed.into_iter().zip(tensors);
-            let outputs = outputs.map(|((_, element, shape), name)| Typed { name, element, shape });
-            self.parts.outputs.extend(outputs);
+            let pieces = pieces(fact).map_err(refused)?.into_iter();
+            self.parts.outputs.extend(pieces.zip(tensors).map(|(piece, name)| piece.named(&name)));
         }
         let results: Vec<&str> = self.parts.outputs.iter().map(|output| output.name.as_str()).collect();
         self.parts.values.retain(|value| !results.contains(&value.name.as_str()));
@@ -237,17 +231,13 @@ impl Assembly<'_> {
         for &(index, form) in body.params.keys() {
             given.push(self.tensor(&made[&read[index]], form));
         }
-        let typed = typed(fact)?;
-        let outputs: Vec<String> = typed
-            .iter()
-            .map(|(suffix, ..)| match *suffix {
-                "" => name.to_owned(),
-                suffix => self.names.free(&format!("{name}{suffix}")),
-            })
-            .collect();
-        let values = typed.into_iter().zip(&outputs);
-        let values = values.map(|((_, element, shape), name)| Typed { name: name.clone(), element, shape });
-        self.parts.values.extend(values);
+        let pieces = pieces(fact)?;
+        let own = |piece: &Piece| match piece.suffix {
+            "" => name.to_owned(),
+            suffix => self.names.free(&format!("{name}{suffix}")),
+        };
+        let outputs: Vec<String> = pieces.iter().map(own).collect();
+        self.parts.values.extend(pieces.into_iter().zip(&outputs).map(|(piece, name)| piece.named(name)));
         let node_name = self.node_names.free(name);
         if let Some(op) = op.filter(|_| self.has_functions && body.nodes.len() > 1) {
             let params = body.params.into_values().collect();
@@ -339,18 +329,32 @@ fn operand(graph: &Graph, made: &HashMap<ValueId, Made>, id: ValueId) -> Operand
     Operand { fact: graph[id].fact.clone(), kind }
 }
 
-/// The tensors of a value of type `fact`: what is added to its name, and the type of each.
-fn typed(fact: &Fact) -> Result<Vec<(&'static str, super::message::ElementType, Vec<usize>)>, Refusal> {
+/// A tensor of a value: what is added to its name, and its type.
+struct Piece {
+    suffix: &'static str,
+    element: ElementType,
+    shape: Vec<usize>,
+}
+
+impl Piece {
+    /// It, called `name`.
+    fn named(self, name: &str) -> Typed {
+        Typed { name: name.to_owned(), element: self.element, shape: self.shape }
+    }
+}
+
+/// The tensors of a value of type `fact`.
+fn pieces(fact: &Fact) -> Result<Vec<Piece>, Refusal> {
     element_of(fact)?;
     let forms: &[(&str, Form)] = match fact.is_quantized() {
         true => &[("", Form::Codes), (SCALE, Form::Scales)],
         false => &[("", Form::Plain)],
     };
-    let typed = |&(suffix, form): &(&'static str, Form)| {
+    let piece = |&(suffix, form): &(&'static str, Form)| {
         let (element, shape) = form.of(fact)?;
-        Some((suffix, element, shape))
+        Some(Piece { suffix, element, shape })
     };
-    Ok(forms.iter().filter_map(typed).collect())
+    Ok(forms.iter().filter_map(piece).collect())
 }
 
 fn refused(value: &Name, op: &str, module: &ModulePath, why: String) -> ExportError {

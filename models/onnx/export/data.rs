@@ -4,6 +4,7 @@ use super::error::ExportError;
 use super::leaves::{LeafId, Leaves};
 use super::message::{Bytes, GraphParts};
 use super::{Exported, proto};
+use onnx_ir::ModelProto;
 use protobuf::Message;
 use reflux_ir::files::Destination;
 use reflux_ir::{Fact, WeightData, WeightError, WeightSource};
@@ -48,12 +49,7 @@ pub fn save(
                 .ok_or_else(|| ExportError::NoFile { path: path.to_owned() })?,
         ),
     };
-    let location = beside.as_ref().map_or("", |(_, name)| name);
-    let model = proto::model(&parts, stage, location);
-    let size = model.compute_size();
-    if size > MOST_BYTES {
-        return Err(ExportError::TooLarge { bytes: size });
-    }
+    let model = message(&parts, stage, beside.as_ref().map_or("", |(_, name)| name))?;
     // Both files are complete before either takes its name: the model is written first, and takes its name last.
     let mut failed = None;
     let written = model_file.write(|out| {
@@ -89,6 +85,28 @@ pub fn save(
         weight_bytes: layout.bytes,
         files,
     })
+}
+
+/// A model without its weights, which are inputs.
+///
+/// # Errors
+/// If it is too large.
+pub fn without_weights(mut parts: GraphParts, leaves: &Leaves, stage: &str) -> Result<Vec<u8>, ExportError> {
+    initializers(&mut parts, leaves, None)?;
+    let model = message(&parts, stage, "")?;
+    let mut bytes = Vec::new();
+    // Of a message that is not too large, nothing else can fail in memory.
+    model.write_to_vec(&mut bytes).map_err(|_| ExportError::TooLarge { bytes: model.compute_size() })?;
+    Ok(bytes)
+}
+
+/// The model as a message. `beside` is what the file of its weights is called.
+fn message(parts: &GraphParts, stage: &str, beside: &str) -> Result<ModelProto, ExportError> {
+    let model = proto::model(parts, stage, beside);
+    match model.compute_size() {
+        0..=MOST_BYTES => Ok(model),
+        bytes => Err(ExportError::TooLarge { bytes }),
+    }
 }
 
 /// The file beside the model: its path, and its name, as the model says it.

@@ -101,9 +101,27 @@ pub fn export(
     weights: Option<&dyn WeightSource>,
     path: &Path,
 ) -> Result<Exported, ExportError> {
+    let (assembly::Assembled { parts, leaves }, stage) = assembled(program, options)?;
+    data::save(parts, &leaves, weights, &stage, path)
+}
+
+/// The bytes of the model that [`export`] writes without weights.
+///
+/// # Errors
+/// If the program is not valid or has no such part, or with the first value that ONNX has no ops for.
+pub fn to_bytes(program: &Program, options: &ExportOptions) -> Result<Vec<u8>, ExportError> {
+    let (assembly::Assembled { parts, leaves }, stage) = assembled(program, options)?;
+    data::without_weights(parts, &leaves, &stage)
+}
+
+/// The graph of the model, and the stage that gives its results.
+fn assembled(
+    program: &Program,
+    options: &ExportOptions,
+) -> Result<(assembly::Assembled, String), ExportError> {
     verify(program)?;
     let chosen = stages::chosen(program, options)?;
-    let assembly::Assembled { parts, leaves } = assembly::assemble(program, &chosen, options.functions)?;
+    let assembled = assembly::assemble(program, &chosen, options.functions)?;
     let stage = chosen.last().map_or_else(String::new, |last| last.stage.to_string());
-    data::save(parts, &leaves, weights, &stage, path)
+    Ok((assembled, stage))
 }

@@ -1,7 +1,8 @@
 //! Model Explorer's graph JSON.
 
+use crate::hash::hash_of;
 use crate::op::Op;
-use crate::{Graph, Machine, Name, Program, Stage, ValueId};
+use crate::{Graph, Machine, ModulePath, Name, Program, Stage, ValueId};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
@@ -9,14 +10,22 @@ use std::collections::HashMap;
 /// a machine, ops have their estimated time in ns besides their FLOP and bytes. The output `choice` of a probe says what is
 /// chosen by which index.
 ///
-/// The list has no label of its own, so that Model Explorer calls it after its file: it would not tell apart two programs of one
-/// name, and looks for the model that node data are for by its file's name.
+/// The list has no label of its own, so that Model Explorer calls it after its file: by that name it looks for the model that node data
+/// are for.
 pub fn model_explorer(program: &Program, machine: Option<&Machine>) -> Value {
+    let ids = GraphIds::of(program);
+    // What is prepared is in the module of whoever prepares it, wherever it is read: hundreds of inputs would be beside each other.
+    let prepared: HashMap<&Name, &ModulePath> = program
+        .prepares
+        .values()
+        .flat_map(|graph| graph.outputs().iter().map(|output| (&output.label, &graph[output.value].path)))
+        .collect();
     let graphs: Vec<_> = program
         .stages()
         .map(|(stage, graph)| {
             let keys = Keys::of(graph);
-            let nodes: Vec<_> = graph.order().into_iter().map(|id| node(graph, id, &keys, machine)).collect();
+            let nodes: Vec<_> =
+                graph.order().into_iter().map(|id| node(graph, id, &keys, &prepared, machine)).collect();
             let outputs = graph.outputs().iter().map(|output| {
                 let mut node = json!({
                     "id": format!("-> {}", output.label),
@@ -34,15 +43,31 @@ pub fn model_explorer(program: &Program, machine: Option<&Machine>) -> Value {
                 }
                 node
             });
-            json!({ "id": graph_id(program, &stage), "nodes": nodes.into_iter().chain(outputs).collect::<Vec<_>>() })
+            json!({ "id": ids.get(&stage), "nodes": nodes.into_iter().chain(outputs).collect::<Vec<_>>() })
         })
         .collect();
     Value::Array(graphs)
 }
 
-/// What Model Explorer calls a stage.
-pub(super) fn graph_id(program: &Program, stage: &Stage) -> String {
-    format!("{} {stage}", program.name)
+/// What Model Explorer calls the stages of a program.
+///
+/// It shows graphs of several files, but each id once: a second graph of the same id gets another one, under which it has no node
+/// data. So ids have digits that are those of the program's text.
+pub(super) struct GraphIds {
+    name: Name,
+    digits: String,
+}
+
+impl GraphIds {
+    pub fn of(program: &Program) -> Self {
+        const DIGITS: usize = 6;
+        let digits = format!("{:016x}", hash_of(&program.to_string()));
+        Self { name: program.name.clone(), digits: digits[..DIGITS].to_owned() }
+    }
+
+    pub fn get(&self, stage: &Stage) -> String {
+        format!("{} {stage} #{}", self.name, self.digits)
+    }
 }
 
 /// What Model Explorer calls the values of a graph: as they are written as operands. A weight that is read as several types is several
@@ -76,7 +101,13 @@ fn label(graph: &Graph, id: ValueId) -> String {
     }
 }
 
-fn node(graph: &Graph, id: ValueId, keys: &Keys, machine: Option<&Machine>) -> Value {
+fn node(
+    graph: &Graph,
+    id: ValueId,
+    keys: &Keys,
+    prepared: &HashMap<&Name, &ModulePath>,
+    machine: Option<&Machine>,
+) -> Value {
     let node = &graph[id];
     let mut attrs: Vec<_> = node
         .op
@@ -96,6 +127,7 @@ fn node(graph: &Graph, id: ValueId, keys: &Keys, machine: Option<&Machine>) -> V
         Op::Weight(weight) => {
             weight.tensor.rsplit_once('.').map_or("", |(module, _)| module).split('.').collect()
         }
+        Op::Input(_) => prepared.get(&node.name).map_or(&node.path, |path| *path).segments().collect(),
         _ => node.path.segments().collect(),
     };
     let edges: Vec<_> =

@@ -1,6 +1,6 @@
 //! Model Explorer's node-data JSON, which colours a graph: by cost, or by what differs from another program.
 
-use super::model_explorer::{Keys, graph_id};
+use super::model_explorer::{GraphIds, Keys};
 use crate::op::Op;
 use crate::{Graph, Name, Program, Stage, ValueChange, ValueId, value_changes};
 use serde_json::{Map, Value, json};
@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What `cost` says of each value as Model Explorer's node-data JSON: its FLOP, its bytes, its time on a machine.
 pub fn node_data(program: &Program, cost: impl Fn(&Graph, ValueId) -> u64) -> Value {
-    let mut data = Map::new();
+    let (ids, mut data) = (GraphIds::of(program), Map::new());
     for (stage, graph) in program.stages() {
         let keys = Keys::of(graph);
         let results: Map<String, Value> = graph
@@ -19,7 +19,7 @@ pub fn node_data(program: &Program, cost: impl Fn(&Graph, ValueId) -> u64) -> Va
             .map(|(key, cost)| (key, json!({ "value": cost })))
             .collect();
         let gradient = json!([{ "stop": 0, "bgColor": "#ffffff" }, { "stop": 1, "bgColor": "#e8590c" }]);
-        data.insert(graph_id(program, &stage), json!({ "results": results, "gradient": gradient }));
+        data.insert(ids.get(&stage), json!({ "results": results, "gradient": gradient }));
     }
     Value::Object(data)
 }
@@ -32,7 +32,7 @@ pub fn node_data(program: &Program, cost: impl Fn(&Graph, ValueId) -> u64) -> Va
 pub fn diff_data(programs: [&Program; 2]) -> [Value; 2] {
     let changes: HashMap<Stage, BTreeMap<Name, ValueChange>> = value_changes(programs).into_iter().collect();
     [[0, 1], [1, 0]].map(|[own, other]| {
-        let mut data = Map::new();
+        let (ids, mut data) = (GraphIds::of(programs[own]), Map::new());
         for (stage, graph) in programs[own].stages() {
             let leaves: HashSet<String> = match programs[other].graph(&stage) {
                 Some(graph) => graph.ids().filter(|&id| !graph.is_op(id)).map(|id| leaf(graph, id)).collect(),
@@ -54,7 +54,7 @@ pub fn diff_data(programs: [&Program; 2]) -> [Value; 2] {
                 "showExpandedSummaryOnGroupNode": true,
                 "showLabelCountColumnsInChildrenStatsTable": true,
             });
-            data.insert(graph_id(programs[own], &stage), of_graph);
+            data.insert(ids.get(&stage), of_graph);
         }
         Value::Object(data)
     })
