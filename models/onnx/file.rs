@@ -8,6 +8,7 @@ use super::element::Element;
 use super::error::OnnxError;
 use super::external::{Beside, mapped};
 use super::inlining::{Function, inlined};
+use super::node::{Attribute, MOST_NODES, Node};
 use super::tensor::Tensor;
 use crate::first_bytes;
 use bytes::Bytes;
@@ -15,9 +16,6 @@ use onnx_ir::{ModelProto, TensorProto, ValueInfoProto};
 use protobuf::Message;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-
-/// The most nodes of a graph.
-pub const MOST_NODES: usize = 1 << 20;
 
 /// A graph as its file has it. Nodes are in the order of the file.
 #[derive(Debug)]
@@ -48,35 +46,6 @@ pub enum Dim {
     Fixed(usize),
     /// It is not said; the name, if it has one, stands for the same extent wherever it is.
     Named(Option<String>),
-}
-
-/// An operation.
-#[derive(Debug)]
-pub struct Node {
-    pub name: String,
-    /// With its domain, if that is not ONNX's own.
-    pub op: String,
-    /// Empty, where an optional input is left out.
-    pub inputs: Vec<String>,
-    pub outputs: Vec<String>,
-    pub attributes: BTreeMap<String, Attribute>,
-    /// The modules that it is in, outermost first, as `torch.export` writes them.
-    pub scopes: Option<String>,
-}
-
-/// The value of an attribute.
-#[derive(Clone, Debug)]
-pub enum Attribute {
-    Float(f32),
-    Int(i64),
-    Text(String),
-    Tensor(Tensor),
-    Floats(Vec<f32>),
-    Ints(Vec<i64>),
-    /// In a function, the attribute of this name that the call has.
-    OfCall(String),
-    /// Graphs, sparse tensors and the like.
-    Other,
 }
 
 /// Whether the file at `path` is an ONNX model by its name, or by its first bytes: the version of the format, which is the first

@@ -1,6 +1,6 @@
 //! Functions of a model, put in the place of their calls: what exporters write as one node although ONNX has no such op.
 
-use super::file::{Attribute, MOST_NODES, Node};
+use super::node::{Attribute, MOST_NODES, Node};
 use std::collections::{BTreeMap, HashMap};
 
 /// A function of a model.

@@ -3,8 +3,9 @@
 use super::dims::Dims;
 use super::element::Element;
 use super::error::{OnnxError, Refusal, RefusedNode, refuse};
-use super::file::{Attribute, Graph, Node};
+use super::file::Graph;
 use super::names::{Names, module, sanitized};
+use super::node::{Attribute, Node};
 use super::ops::lowering_of;
 use super::source::OnnxWeights;
 use super::tensor::{Known, Tensor};

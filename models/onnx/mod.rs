@@ -3,6 +3,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `file` | reads the protobuf into plain nodes and tensors, with those of `external` files |
+//! | `node` | nodes as plain values |
 //! | `inlining` | puts the nodes of functions in the place of their calls |
 //! | `dims` | the shapes of inputs, some of whose extents the file leaves open |
 //! | `lowering` | goes through the nodes, each of which a function of `ops` lowers |
@@ -23,6 +24,7 @@ mod inlining;
 mod known;
 mod lowering;
 mod names;
+mod node;
 mod ops;
 mod source;
 mod tensor;

@@ -1,6 +1,6 @@
 //! Names of programs for what ONNX files call otherwise.
 
-use super::file::Node;
+use super::node::Node;
 use reflux_ir::ModulePath;
 use std::collections::HashMap;
 

@@ -4,8 +4,8 @@ use super::Group;
 use super::arithmetic::{MOST_EXACT, refuse_ends};
 use crate::onnx::element::Element;
 use crate::onnx::error::{Refusal, refuse};
-use crate::onnx::file::Attribute;
 use crate::onnx::lowering::{At, Value};
+use crate::onnx::node::Attribute;
 use crate::onnx::tensor::Known;
 
 pub const OPS: Group = &[
