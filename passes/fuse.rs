@@ -198,7 +198,7 @@ impl Fuse {
     }
 
     fn machine(&self) -> &'static Machine {
-        self.device.unwrap_or_else(|| Machine::named("h100").expect("there is a table of it"))
+        self.device.unwrap_or_else(Machine::usual)
     }
 
     fn planner(&self, allowance: Allowance) -> FusionPlanner<'_> {

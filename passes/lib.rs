@@ -43,7 +43,7 @@ pub use lora::{Adapters, Branch, Lora, LoraMode};
 pub use merge_linear::MergeLinear;
 pub use pack::Pack;
 pub use properties::{BASE_LINEARS, SEPARATE_LINEARS, UNFUSED, UNPACKED};
-pub use quantize::{Preset, QuantizationRule, Quantize, Scheme};
+pub use quantize::{Preset, QUANTIZE, QuantizationRule, Quantize, Scheme};
 pub use raise::Raise;
 pub use tap::Tap;
 

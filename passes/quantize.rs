@@ -14,7 +14,7 @@ use reflux_ir::pass::{
 };
 use reflux_ir::{Graph, Program};
 use schemars::JsonSchema;
-use scheme::RULE;
+pub use scheme::QUANTIZE;
 use selection::{ModuleOutcomes, Selection};
 use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
@@ -119,12 +119,12 @@ impl Pass for Quantize {
     }
 
     fn rules(&self) -> Vec<RuleInfo> {
-        vec![RULE]
+        vec![QUANTIZE]
     }
 
     fn why(&self, place: &Place, rule: &str) -> Option<Answer> {
         let selection = || self.selection().map_err(|error| Mismatch::new(error.to_string()));
-        (rule == RULE.name).then(|| selection()?.why(place.graph, place.value))
+        (rule == QUANTIZE.name).then(|| selection()?.why(place.graph, place.value))
     }
 
     fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
@@ -139,11 +139,12 @@ impl Pass for Quantize {
         for ((_, graph), linears) in program.stages_mut().zip(linears) {
             for (linear, is_chosen) in linears {
                 if !is_chosen {
-                    cx.reject(RULE.name);
+                    cx.reject(QUANTIZE.name);
                     continue;
                 }
                 let quantize = |graph: &mut Graph| self.scheme.rewrite(self.rule, graph, linear);
-                if cx.apply_site(RULE.name, graph, |graph| graph.line(linear), quantize)? == Changed::Yes {
+                if cx.apply_site(QUANTIZE.name, graph, |graph| graph.line(linear), quantize)? == Changed::Yes
+                {
                     changed = Changed::Yes;
                 }
             }

@@ -44,6 +44,7 @@ fn latents(folder: &Path, more: &[&str]) -> Vec<u8> {
 fn last_dump(folder: &Path) -> String {
     let entries = std::fs::read_dir(folder.join("dumps")).unwrap();
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| name.ends_with(".ir"));
     names.sort();
     format!("dumps/{}", names.last().unwrap())
 }

@@ -3,6 +3,7 @@
 use super::cephes;
 use half::bf16;
 use std::f64::consts::TAU;
+use std::sync::LazyLock;
 
 /// A type that torch draws normals in.
 pub(super) trait BoxMuller: Copy {
@@ -38,19 +39,35 @@ impl BoxMuller for bf16 {
         Self::from_f32((word & 0xff) as f32 / (1 << Self::MANTISSA_DIGITS) as f32)
     }
 
-    /// Every operation rounds to `bf16`. The functions are evaluated in double precision: their
-    /// arguments take 256 values each, none of which comes close to a rounding boundary, so that
-    /// any faithful `log`, `sin` and `cos` (torch has single-precision ones) give the same result.
     fn box_muller(u1: Self, u2: Self) -> (Self, Self) {
-        let log = Self::from_f64((Self::ONE - u1).to_f64().ln());
-        let radius = Self::from_f32((Self::from_f32(-2.0) * log).to_f32().sqrt());
-        let angle = <Self as BoxMuller>::from_f64(TAU * u2.to_f64()).to_f64();
-        let (sin, cos) = (Self::from_f64(angle.sin()), Self::from_f64(angle.cos()));
-        (radius * cos + Self::ZERO, radius * sin + Self::ZERO)
+        let [u1, u2] = [u1, u2].map(|u| &POLAR[(u.to_f32() * POLAR.len() as f32) as usize]);
+        (u1.radius * u2.cos + Self::ZERO, u1.radius * u2.sin + Self::ZERO)
     }
 
     fn from_f64(value: f64) -> Self {
         Self::from_f32(value as f32)
+    }
+}
+
+/// What a `bf16` uniform stands for, as the first of a pair and as the second.
+struct Polar {
+    radius: bf16,
+    cos: bf16,
+    sin: bf16,
+}
+
+/// By the 256 uniforms that there are: functions in double precision would take a tenth of a second for a large picture.
+static POLAR: LazyLock<[Polar; 256]> =
+    LazyLock::new(|| std::array::from_fn(|word| Polar::of(bf16::uniform(word as u32))));
+
+impl Polar {
+    /// Every operation rounds to `bf16`. The functions are evaluated in double precision: none of their 256 arguments comes close to a
+    /// rounding boundary, so that any faithful `log`, `sin` and `cos` (torch has single-precision ones) give the same result.
+    fn of(u: bf16) -> Self {
+        let log = bf16::from_f64((bf16::ONE - u).to_f64().ln());
+        let radius = bf16::from_f32((bf16::from_f32(-2.0) * log).to_f32().sqrt());
+        let angle = <bf16 as BoxMuller>::from_f64(TAU * u.to_f64()).to_f64();
+        Self { radius, cos: bf16::from_f64(angle.cos()), sin: bf16::from_f64(angle.sin()) }
     }
 }
 

@@ -157,8 +157,8 @@ impl Graph {
     }
 }
 
-/// Where `torch.export` writes the modules of a node.
-const SCOPES: &str = "pkg.torch.onnx.name_scopes";
+/// Where `torch.export` writes the modules of a node, outermost first, with the node itself last.
+pub(super) const SCOPES: &str = "pkg.torch.onnx.name_scopes";
 
 /// An input of the graph.
 fn input(proto: &ValueInfoProto) -> Result<Input, String> {

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-pub(super) const RULE: RuleInfo =
+pub const QUANTIZE: RuleInfo =
     RuleInfo { name: "quantize", pattern: "linear(x, W, b) → a quantized product, in the chosen modules" };
 
 /// The least scale of an i8 activation under torchao's rule; of any other value it is [`Quantize::least_scale`].
@@ -101,7 +101,7 @@ impl Scheme {
         let tensor = tensor.to_owned();
         let fact = self.weight(rule, &graph[weight].fact);
         let quantize = self.activation(rule, &graph[x].fact);
-        let mut patch = Patch::new(graph, RULE.name);
+        let mut patch = Patch::new(graph, QUANTIZE.name);
         let weight = patch.weight(&tensor, fact)?;
         let mut build = LinearPatch { patch: &mut patch, node: &node };
         let result = match (self, quantize) {
@@ -143,7 +143,7 @@ impl Scheme {
 /// The leaf and the name of the tensor of the checkpoint that `weight` is, or that it is dequantized from, where the checkpoint
 /// stores codes and not this pass has chosen them.
 pub(super) fn stored_tensor_of(graph: &Graph, weight: ValueId) -> Option<(ValueId, &str)> {
-    let is_by_this_rule = |node: &Node| node.provenance.as_ref().is_some_and(|by| by.rule == RULE.name);
+    let is_by_this_rule = |node: &Node| node.provenance.as_ref().is_some_and(|by| by.rule == QUANTIZE.name);
     let is_chosen = matches!(graph[weight].op, Op::Dequantize(_)) && is_by_this_rule(&graph[weight]);
     tensor_of(graph, weight).filter(|_| !is_chosen)
 }

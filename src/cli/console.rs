@@ -37,6 +37,11 @@ fn shortened(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.split_inclusive('\n').map(line).collect())
 }
 
+/// Whether standard output shows colours: it is a terminal, and nobody asked for none (<https://no-color.org>).
+pub fn has_colours() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 /// Prints a result to standard output. It is not an error if the reader stops (`| head`).
 pub fn print(text: &str) -> Result<(), Error> {
     if std::io::stdout().is_terminal() {

@@ -7,6 +7,7 @@ use super::lowering::{ModelArg, SizeArgs};
 use super::seed::SeedArg;
 use super::steps::random_inputs;
 use crate::Error;
+use crate::comparison::Inputs;
 use crate::pipeline::{DiffusionPipeline, OpenOptions, Replay, Request, smaller};
 use reflux_ir::pass::Pipeline;
 use reflux_ir::{Advice, DType, HostTensor, Program, WeightSource};
@@ -182,7 +183,7 @@ impl Testbed {
                 let input = path.display();
                 return Err(Error::Usage(format!("--weights: {input} has its own weights; leave it out")));
             }
-            (Some(path), None) => Rc::new(opened(path)?),
+            (Some(path), None) => Rc::new(Weights::open(path)?),
             (None, Some(own)) => own,
             (None, None) => Rc::new(RandomWeights::new(&program, seed)),
         };
@@ -192,6 +193,32 @@ impl Testbed {
     }
 }
 
-fn opened(path: &Path) -> Result<Weights, Error> {
-    Ok(Weights::open(path)?)
+impl Testbed {
+    /// Reads the LoRAs that `passes` name.
+    pub fn settle_loras(&mut self, passes: &mut Pipeline) -> Result<(), Error> {
+        match &mut self.runs {
+            Runs::Picture(replay) => replay.settle_loras(passes),
+            Runs::Steps { .. } => Ok(()),
+        }
+    }
+
+    /// The weights that `program` reads.
+    pub fn weights(&self, program: &Program) -> Rc<dyn WeightSource> {
+        match &self.runs {
+            Runs::Picture(replay) => replay.weights(program),
+            Runs::Steps { weights, .. } => Rc::clone(weights),
+        }
+    }
+
+    /// What a comparison gives its programs.
+    pub fn inputs(&self) -> Inputs<'_> {
+        match &self.runs {
+            Runs::Picture(replay) => Inputs::Picture {
+                fixed: replay.fixed_inputs(),
+                start: replay.start(),
+                schedule: replay.schedule(),
+            },
+            Runs::Steps { inputs, .. } => Inputs::Fixed(inputs.clone()),
+        }
+    }
 }

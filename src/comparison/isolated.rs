@@ -1,18 +1,20 @@
 //! Modules by themselves: what the modules of one program make of the values of another.
 
-use super::modules::{Module, is_within};
-use super::padded::Padded;
+use super::modules::Module;
+use super::padded::{Padded, zeros};
 use super::recompute::is_plain;
 use super::side::Side;
 use reflux_ir::op::Op;
 use reflux_ir::{Declaration, Fact, Graph, ModulePath, Name, Patch, PatchError, Program, Rate, ValueId};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A program that computes every module by itself.
 pub struct Isolated {
     pub padded: Padded,
     /// The inputs that are values of the other program, and what they are called there.
     pub given: BTreeMap<Name, Name>,
+    /// By module, those of these inputs that it reads.
+    pub reads: Vec<BTreeSet<Name>>,
 }
 
 /// What result `result` of the module with this number is called.
@@ -29,24 +31,28 @@ pub fn isolated(side: &Side, other: &Side, modules: &[Module]) -> Result<Isolate
     let defined = side.defined();
     let mut program = defined.clone();
     let mut given: BTreeMap<Name, (Name, Fact)> = BTreeMap::new();
-    for (variant, definitions) in &defined.variants {
+    let mut reads = vec![BTreeSet::new(); modules.len()];
+    for (variant, own) in &defined.variants {
         let mut graph = Graph::default();
         let mut patch = Patch::new(&mut graph, "isolate");
         for (number, module) in modules.iter().enumerate() {
-            let mut isolation = Isolation {
-                defined,
-                definitions,
-                other,
-                module: &module.path,
-                given: &mut given,
-                known: HashMap::new(),
-            };
-            for result in &module.results {
-                let computed = definitions.find(result).filter(|&id| definitions.is_op(id));
-                let Some(id) = computed.filter(|&id| is_plain(&definitions[id].fact)) else { continue };
-                if let Some(value) = isolation.compute(&mut patch, id)? {
-                    patch.output(label(number, result), value);
-                }
+            let mut left: Vec<&Name> = module.results.iter().collect();
+            // What is the same in all steps is computed before them.
+            for definitions in std::iter::once(own).chain(defined.prepares.values()) {
+                let (module, known) = (&module.path, HashMap::new());
+                let mut isolation = Isolation {
+                    defined,
+                    definitions,
+                    other,
+                    module,
+                    given: &mut given,
+                    reads: &mut reads[number],
+                    known,
+                };
+                let is_here = |name: &Name| definitions.find(name).is_some_and(|id| definitions.is_op(id));
+                let (here, elsewhere) = left.into_iter().partition(|name| is_here(name));
+                left = elsewhere;
+                isolation.add(&mut patch, number, here)?;
             }
         }
         patch.apply()?;
@@ -56,8 +62,10 @@ pub fn isolated(side: &Side, other: &Side, modules: &[Module]) -> Result<Isolate
     let declared =
         given.iter().map(|(name, (_, fact))| Declaration { name: name.clone(), fact: fact.clone() });
     program.inputs.extend(declared);
-    let padded = Padded::of(program)?;
-    Ok(Isolated { padded, given: given.into_iter().map(|(name, (value, _))| (name, value)).collect() })
+    let mut padded = Padded::of(program)?;
+    // Until there is a value.
+    padded.fillers.extend(given.iter().map(|(name, (_, fact))| (name.to_string(), zeros(fact))));
+    Ok(Isolated { padded, reads, given: given.into_iter().map(|(name, (value, _))| (name, value)).collect() })
 }
 
 /// One module on its way into a graph of its own.
@@ -67,10 +75,24 @@ struct Isolation<'a> {
     other: &'a Side<'a>,
     module: &'a ModulePath,
     given: &'a mut BTreeMap<Name, (Name, Fact)>,
+    reads: &'a mut BTreeSet<Name>,
     known: HashMap<ValueId, Option<ValueId>>,
 }
 
 impl Isolation<'_> {
+    /// Adds those of `results` that are numbers, of the module with this number, to what the graph gives.
+    fn add(&mut self, patch: &mut Patch, number: usize, results: Vec<&Name>) -> Result<(), PatchError> {
+        for result in results {
+            let id = self.definitions.find(result).expect("it is here");
+            if is_plain(&self.definitions[id].fact)
+                && let Some(value) = self.compute(patch, id)?
+            {
+                patch.output(label(number, result), value);
+            }
+        }
+        Ok(())
+    }
+
     /// The value `id`, computed as it is defined.
     fn compute(&mut self, patch: &mut Patch, id: ValueId) -> Result<Option<ValueId>, PatchError> {
         let node = &self.definitions[id];
@@ -91,7 +113,7 @@ impl Isolation<'_> {
             return Ok(*known);
         }
         let node = &self.definitions[id];
-        let is_own = self.definitions.is_op(id) && is_within(&node.path, self.module);
+        let is_own = self.definitions.is_op(id) && node.path.is_within(self.module);
         let value = match &node.op {
             Op::Weight(weight) => Some(patch.weight(&weight.tensor, node.fact.clone())?),
             Op::Constant(constant) => {
@@ -101,6 +123,7 @@ impl Isolation<'_> {
             _ if self.is_given(id) => {
                 let name = Name::from(format!("given.{}", node.name));
                 let fact = node.fact.clone().at(Rate::Latent);
+                self.reads.insert(name.clone());
                 self.given.insert(name.clone(), (node.name.clone(), fact.clone()));
                 Some(patch.input(&name, fact)?)
             }

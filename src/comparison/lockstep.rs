@@ -3,13 +3,13 @@
 use super::distance::Sums;
 use super::isolated::{self, Isolated, isolated};
 use super::lineage::Lineage;
-use super::modules::{Module, is_within, modules};
+use super::modules::{Module, modules};
 use super::padded::Padded;
 use super::recompute::{label, tapped};
 use super::report::{Comparison, MeasuredModule};
 use super::side::Side;
 use crate::Error;
-use reflux_ir::pass::PassError;
+use reflux_ir::pass::{PassError, counted};
 use reflux_ir::{HostTensor, Machine, ModulePath, Name, Program, WeightSource};
 use reflux_models::names;
 use reflux_models::scheduler::Schedule;
@@ -38,15 +38,19 @@ pub enum Inputs<'a> {
 /// Compares both programs over all steps; `began` is told of what is done next.
 ///
 /// # Errors
-/// If they do not run, or are of networks that have no values in common.
+/// If they do not run, or are not of one network with as many steps.
 pub fn compare(compared: &Compared, began: &mut dyn FnMut(&str)) -> Result<Comparison, Error> {
     let [a, b] = &compared.sides;
-    let first = a.original().schedule.first().and_then(|variant| a.original().variants.get(variant));
+    let original = a.trace.before(0);
+    let first = original.schedule.first().and_then(|variant| original.variants.get(variant));
     let modules = first.map(modules).unwrap_or_default();
-    let bug = |error| Error::Usage(format!("the programs cannot be compared: {}", PassError::Patch(error)));
-    let parts =
-        if b.defined().probes.is_empty() { Some(isolated(b, a, &modules).map_err(bug)?) } else { None };
     let mut wanted: BTreeSet<Name> = modules.iter().flat_map(|module| &module.results).cloned().collect();
+    compared.check(&wanted)?;
+    let bug = |error| Error::Usage(format!("the programs cannot be compared: {}", PassError::Patch(error)));
+    let parts = match why_not_isolated(b) {
+        None => Ok(isolated(b, a, &modules).map_err(bug)?),
+        Some(why) => Err(why),
+    };
     let of_b = tapped(b, &wanted).and_then(Padded::of).map_err(bug)?;
     wanted.extend(parts.iter().flat_map(|parts| parts.given.values()).cloned());
     let of_a = tapped(a, &wanted).and_then(Padded::of).map_err(bug)?;
@@ -57,8 +61,20 @@ pub fn compare(compared: &Compared, began: &mut dyn FnMut(&str)) -> Result<Compa
     }
     began("compares values");
     let mut errors = Errors::of(&modules);
-    compared.run([of_a, of_b], parts.as_ref(), &modules, &mut errors)?;
-    Ok(Comparison::of(&measured(&modules, &times, &errors), errors.latents.distance(), parts.is_some()))
+    compared.run([of_a, of_b], parts.as_ref().ok(), &modules, &mut errors)?;
+    let measured = measured(&modules, &times, &errors);
+    Ok(Comparison::of(&measured, errors.latents.distance(), parts.err().map(str::to_owned)))
+}
+
+/// Why the modules of `side` cannot be run by themselves.
+fn why_not_isolated(side: &Side) -> Option<&'static str> {
+    match () {
+        () if !side.is_defined() => Some("B is compiled, and of which ops its own were fused is not known"),
+        () if !side.defined().probes.is_empty() => {
+            Some("which variant a step of B runs is decided while it runs")
+        }
+        () => None,
+    }
 }
 
 /// The time in ms of a picture's steps, by the module that it belongs to directly.
@@ -66,7 +82,7 @@ type Times = BTreeMap<ModulePath, f64>;
 
 fn measured(modules: &[Module], times: &[Times], errors: &Errors) -> Vec<MeasuredModule> {
     let time = |times: &Times, module: &ModulePath| -> f64 {
-        let within = times.iter().filter(|(path, _)| is_within(path, module));
+        let within = times.iter().filter(|(path, _)| path.is_within(module));
         within.map(|(_, ms)| ms).sum()
     };
     let row = |(number, module): (usize, &Module)| MeasuredModule {
@@ -74,9 +90,7 @@ fn measured(modules: &[Module], times: &[Times], errors: &Errors) -> Vec<Measure
         ms: [0, 1].map(|side| time(&times[side], &module.path)),
         all: errors.all[number],
         made: errors.made[number],
-        is_leaf: !modules
-            .iter()
-            .any(|other| other.path != module.path && is_within(&other.path, &module.path)),
+        is_leaf: !modules.iter().any(|other| other.path != module.path && other.path.is_within(&module.path)),
     };
     modules.iter().enumerate().map(row).collect()
 }
@@ -97,6 +111,36 @@ impl Errors {
 }
 
 impl Compared<'_> {
+    /// Refuses programs that cannot be compared; `wanted` are the results of modules.
+    fn check(&self, wanted: &BTreeSet<Name>) -> Result<(), Error> {
+        let [a, b] = [0, 1].map(|side| self.sides[side].run());
+        if a.schedule.len() != b.schedule.len() {
+            let steps = [a, b].map(|program| counted(program.schedule.len(), "step"));
+            let message =
+                format!("A has {} and B {}; compare programs with as many steps", steps[0], steps[1]);
+            return Err(Error::Usage(message));
+        }
+        if let Inputs::Picture { .. } = &self.inputs {
+            let velocity = |program: &Program| {
+                program
+                    .giving_results()
+                    .all(|(_, graph)| graph.outputs().iter().any(|output| *output.label == *names::VELOCITY))
+            };
+            if let Some(name) =
+                [("A", a), ("B", b)].into_iter().find(|(_, program)| !velocity(program)).map(|(name, _)| name)
+            {
+                let message = format!("{name} gives no `%{}`, by which a picture is drawn", names::VELOCITY);
+                return Err(Error::Usage(message));
+            }
+        }
+        if !wanted.iter().any(|name| self.sides[1].find(name).is_some()) {
+            let message =
+                "B has none of the values that modules of A give; both must be made from one network";
+            return Err(Error::Usage(message.into()));
+        }
+        Ok(())
+    }
+
     fn loaded(&self, side: usize, program: &Program) -> Result<Box<dyn Execute>, Error> {
         let mut executor = load(self.device, program.clone(), self.weights[side])?;
         let (Inputs::Picture { fixed, .. } | Inputs::Fixed(fixed)) = &self.inputs;
@@ -124,19 +168,20 @@ impl Compared<'_> {
         }
     }
 
-    /// Runs `step` from `latents`, which become those after it.
+    /// Runs `step` from `latents`, which become those after it, by the result `velocity`.
     fn step(
         &self,
         executor: &mut dyn Execute,
         step: usize,
         latents: &mut Option<Vec<f32>>,
+        velocity: &str,
     ) -> Result<HashMap<Name, HostTensor>, Error> {
         let (Inputs::Picture { start, schedule, .. }, Some(latents)) = (&self.inputs, latents) else {
             return Ok(executor.step(step)?);
         };
         executor.bind(names::LATENTS, &HostTensor::from_f32(start.shape.clone(), latents))?;
         let results = executor.step(step)?;
-        schedule.step(step, latents, &results[names::VELOCITY].to_f32());
+        schedule.step(step, latents, &results[velocity].to_f32());
         Ok(results)
     }
 
@@ -144,15 +189,15 @@ impl Compared<'_> {
     fn times(&self, side: usize) -> Result<Times, Error> {
         let mut executor = self.loaded(side, self.sides[side].run())?;
         // What is done once, at the first step, is no part of a step.
-        self.step(executor.as_mut(), 0, &mut self.start())?;
+        self.step(executor.as_mut(), 0, &mut self.start(), names::VELOCITY)?;
         executor.reset();
         executor.set_profiling(true);
         let mut latents = self.start();
         for step in 0..executor.program().schedule.len() {
-            self.step(executor.as_mut(), step, &mut latents)?;
+            self.step(executor.as_mut(), step, &mut latents, names::VELOCITY)?;
         }
         let profile = executor.profile().expect("profiling is on");
-        Ok(by_module(profile, &Lineage::of(&self.sides[side], self.machine)))
+        Ok(by_module(profile, &Lineage::of(self.sides[side].trace, self.machine)))
     }
 
     fn run(
@@ -169,9 +214,9 @@ impl Compared<'_> {
         for step in 0..steps {
             let [right, judged] = [0, 1].map(|side| {
                 let executor = executors[side].as_mut();
-                let mut values = self.step(executor, step, &mut latents[side])?;
-                programs[side].computed(executor.ran().expect("a step has just run"), &mut values);
-                Ok::<_, Error>(values)
+                let values =
+                    self.step(executor, step, &mut latents[side], &Padded::result(names::VELOCITY))?;
+                Ok::<_, Error>(programs[side].computed(executor.ran().expect("a step has just run"), values))
             });
             let (right, judged) = (right?, judged?);
             for (sums, module) in errors.all.iter_mut().zip(modules) {
@@ -180,14 +225,14 @@ impl Compared<'_> {
                 }
             }
             let (Some(parts), Some(isolated)) = (parts, &mut isolated) else { continue };
-            if !give(isolated.as_mut(), parts, &right)? {
-                continue;
-            }
-            let mut made = isolated.step(step)?;
-            parts.padded.computed(isolated.ran().expect("a step has just run"), &mut made);
+            let missing = give(isolated.as_mut(), parts, &right)?;
+            let made = isolated.step(step)?;
+            let made = parts.padded.computed(isolated.ran().expect("a step has just run"), made);
             for (number, (sums, module)) in errors.made.iter_mut().zip(modules).enumerate() {
-                for name in &module.results {
-                    add(sums, made.get(&isolated::label(number, name)), right.get(&label(name)));
+                if parts.reads[number].is_disjoint(&missing) {
+                    for name in &module.results {
+                        add(sums, made.get(&isolated::label(number, name)), right.get(&label(name)));
+                    }
                 }
             }
         }
@@ -198,17 +243,21 @@ impl Compared<'_> {
     }
 }
 
-/// Gives the modules of one program the values of the other; whether it has all of them at this step.
+/// Gives the modules of one program the values of the other; returns the inputs for which it has none at this step, which keep what they
+/// have or are zero.
 fn give(
     isolated: &mut dyn Execute,
     parts: &Isolated,
     values: &HashMap<Name, HostTensor>,
-) -> Result<bool, Error> {
+) -> Result<BTreeSet<Name>, Error> {
+    let mut missing = BTreeSet::new();
     for (input, name) in &parts.given {
-        let Some(value) = values.get(&label(name)) else { return Ok(false) };
-        isolated.bind(input, value)?;
+        match values.get(&label(name)) {
+            Some(value) => isolated.bind(input, value)?,
+            None => drop(missing.insert(input.clone())),
+        }
     }
-    Ok(true)
+    Ok(missing)
 }
 
 /// Adds what is there on both sides, and has the same shape.
@@ -264,7 +313,7 @@ mod tests {
             Driver { trace: Some(&mut trace), ..Driver::default() }.run(source(factor), &pipeline).unwrap();
             trace
         });
-        let sides = traces.each_ref().map(|trace| Side::traced(trace, merges));
+        let sides = traces.each_ref().map(|trace| Side::new(trace, Some(merges)));
         let weights = RandomWeights::new(sides[0].run(), 0);
         let x = HostTensor::from_f32([1, 4], &[1.0, 2.0, 3.0, 4.0]);
         let compared = Compared {

@@ -11,12 +11,6 @@ pub struct Module {
     pub results: Vec<Name>,
 }
 
-/// Whether what is in `path` is in `module`.
-pub fn is_within(path: &ModulePath, module: &ModulePath) -> bool {
-    path.strip_prefix(&**module)
-        .is_some_and(|rest| rest.is_empty() || module.is_empty() || rest.starts_with('.'))
-}
-
 /// The modules of `graph`: first the whole, and each before those that are in it, in the order in which they are computed.
 pub fn modules(graph: &Graph) -> Vec<Module> {
     let order: Vec<ValueId> = graph.order().into_iter().filter(|&id| graph.is_op(id)).collect();
@@ -37,7 +31,7 @@ pub fn modules(graph: &Graph) -> Vec<Module> {
 }
 
 fn results(graph: &Graph, order: &[ValueId], module: &ModulePath) -> Vec<Name> {
-    let is_in = |id: ValueId| graph.is_op(id) && is_within(&graph[id].path, module);
+    let is_in = |id: ValueId| graph.is_op(id) && graph[id].path.is_within(module);
     let is_read = |id: ValueId| match module.is_empty() {
         true => graph.is_result(id),
         false => graph.is_result(id) || graph.users(id).any(|user| !is_in(user)),
@@ -90,6 +84,6 @@ mod tests {
                 "blocks.0.ff.net: b"
             ]
         );
-        assert!(!is_within(&"blocks.10".into(), &"blocks.1".into()));
+        assert!(!ModulePath::from("blocks.10").is_within(&"blocks.1".into()));
     }
 }

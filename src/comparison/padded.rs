@@ -1,16 +1,19 @@
 //! Programs whose variants do not give the same results, as programs that verify.
 
-use reflux_ir::{Declaration, Fact, HostTensor, Name, Patch, PatchError, Program, Rate};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use reflux_ir::{Declaration, Fact, HostTensor, Name, Patch, PatchError, Program, Rate, ValueId};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// A program in which each variant gives what any of them gives: what it does not compute, it takes from inputs, one for each type.
 pub struct Padded {
     pub program: Program,
     /// These inputs, which have to be given.
     pub fillers: Vec<(String, HostTensor)>,
-    /// What each variant computes.
+    /// What each variant computes, by the names that results had.
     computed: HashMap<Name, HashSet<Name>>,
 }
+
+/// What stands before the names of results that every variant has now, so that they are all in one order.
+const PREFIX: &str = "all.";
 
 impl Padded {
     /// # Errors
@@ -19,49 +22,65 @@ impl Padded {
         let mut all: BTreeMap<Name, Fact> = BTreeMap::new();
         let mut computed: HashMap<Name, HashSet<Name>> = HashMap::new();
         for (variant, graph) in program.giving_results() {
+            let own = computed.entry(variant.clone()).or_default();
             for output in graph.outputs().iter().filter(|output| !program.is_carried(&output.label)) {
                 let fact = &graph[output.value].fact;
-                let known = all.entry(output.label.clone()).or_insert_with(|| fact.clone());
-                if known.same_type(fact) {
-                    computed.entry(variant.clone()).or_default().insert(output.label.clone());
+                // What has the name of another variant's result, but another type, cannot be compared.
+                if all.entry(output.label.clone()).or_insert_with(|| fact.clone()).same_type(fact) {
+                    own.insert(output.label.clone());
                 }
             }
         }
-        let mut fillers: BTreeSet<String> = BTreeSet::new();
-        let mut declared: Vec<Declaration> = Vec::new();
+        let mut fillers: BTreeMap<Name, Fact> = BTreeMap::new();
         for (variant, graph) in &mut program.variants {
             let Some(own) = computed.get(variant) else { continue };
+            let values: HashMap<Name, ValueId> =
+                graph.outputs().iter().map(|output| (output.label.clone(), output.value)).collect();
             let mut patch = Patch::new(graph, "pad");
-            for (label, fact) in all.iter().filter(|(label, _)| !own.contains(*label)) {
-                let name = Name::from(format!("filler.{}", name_of(fact)));
-                let fact = fact.clone().at(Rate::Latent);
-                patch.drop_output(label.clone());
-                let filler = patch.input(&name, fact.clone())?;
-                patch.output(label.clone(), filler);
-                if fillers.insert(name.to_string()) {
-                    declared.push(Declaration { name, fact });
-                }
+            for (label, fact) in &all {
+                let value = match values.get(label).filter(|_| own.contains(label)) {
+                    Some(value) => *value,
+                    None => {
+                        let (name, fact) = (filler(fact), fact.clone().at(Rate::Latent));
+                        fillers.insert(name.clone(), fact.clone());
+                        patch.input(&name, fact)?
+                    }
+                };
+                patch.output(format!("{PREFIX}{label}"), value);
             }
+            patch.retain_outputs(|label| !all.contains_key(label));
             patch.apply()?;
         }
-        let zeros = |Declaration { name, fact }: &Declaration| {
-            let bytes = vec![0; fact.dtype.host_bytes(fact.shape.elements())];
-            (name.to_string(), HostTensor::new(fact.dtype, fact.shape.to_vec(), bytes))
-        };
-        let fillers = declared.iter().map(zeros).collect();
+        let declared =
+            fillers.iter().map(|(name, fact)| Declaration { name: name.clone(), fact: fact.clone() });
         program.inputs.extend(declared);
+        let fillers = fillers.iter().map(|(name, fact)| (name.to_string(), zeros(fact))).collect();
         Ok(Self { program, fillers, computed })
     }
 
-    /// Of `results`, which `variant` has given, those that it computes.
-    pub fn computed(&self, variant: &Name, results: &mut HashMap<Name, HostTensor>) {
-        let own = self.computed.get(variant);
-        results.retain(|label, _| own.is_some_and(|own| own.contains(label)));
+    /// Of `results`, which `variant` has given, those that it computes, under the names that they had.
+    pub fn computed(&self, variant: &Name, results: HashMap<Name, HostTensor>) -> HashMap<Name, HostTensor> {
+        let Some(own) = self.computed.get(variant) else { return HashMap::new() };
+        let named = results
+            .into_iter()
+            .filter_map(|(label, value)| Some((Name::from(label.strip_prefix(PREFIX)?), value)));
+        named.filter(|(label, _)| own.contains(label)).collect()
+    }
+
+    /// What the result `name` is called now.
+    pub fn result(name: &str) -> Name {
+        Name::from(format!("{PREFIX}{name}"))
     }
 }
 
-/// A type as a part of a name: `f32_1_16_256`.
-fn name_of(fact: &Fact) -> String {
+/// The input that stands for values of this type: `filler.f32_1_16_256`.
+fn filler(fact: &Fact) -> Name {
     let extents: Vec<String> = fact.shape.iter().map(ToString::to_string).collect();
-    format!("{}_{}", fact.dtype, extents.join("_"))
+    Name::from(format!("filler.{}_{}", fact.dtype, extents.join("_")))
+}
+
+/// Zeros of this type.
+pub fn zeros(fact: &Fact) -> HostTensor {
+    let bytes = vec![0; fact.dtype.host_bytes(fact.shape.elements())];
+    HostTensor::new(fact.dtype, fact.shape.to_vec(), bytes)
 }

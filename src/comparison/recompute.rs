@@ -2,7 +2,7 @@
 
 use super::side::Side;
 use reflux_ir::op::Op;
-use reflux_ir::{Fact, Graph, Name, Patch, PatchError, Program, ValueId};
+use reflux_ir::{Declaration, Fact, Graph, Name, Patch, PatchError, Program, ValueId};
 use std::collections::{BTreeSet, HashMap};
 
 /// What the value `name` is called among the results of a tapped program.
@@ -18,19 +18,19 @@ pub fn label(name: &Name) -> Name {
 /// If ops do not fit together: a bug.
 pub fn tapped(side: &Side, wanted: &BTreeSet<Name>) -> Result<Program, PatchError> {
     let mut program = side.run().clone();
+    let prepared = tap_prepared(&mut program, wanted)?;
     let Program { variants, probes, .. } = &mut program;
     for (variant, graph) in variants.iter_mut().filter(|(variant, _)| !probes.contains_key(*variant)) {
         let definitions = side.defined().variants.get(variant);
         let mut patch = Patch::new(graph, "tap");
         let mut known = HashMap::new();
         for name in wanted {
-            let value = match (patch.graph().find(name), definitions) {
-                (Some(id), _) => Some(id),
-                (None, Some(definitions)) => match definitions.find(name) {
-                    Some(id) => recompute(&mut patch, definitions, id, &mut known)?,
-                    None => None,
-                },
-                (None, None) => None,
+            let defined = || Some((definitions?, definitions?.find(name)?));
+            let value = match (patch.graph().find(name), defined(), prepared.get(name)) {
+                (Some(id), ..) => Some(id),
+                (None, Some((definitions, id)), _) => recompute(&mut patch, definitions, id, &mut known)?,
+                (None, None, Some(declared)) => Some(patch.input(&declared.name, declared.fact.clone())?),
+                (None, None, None) => None,
             };
             if let Some(value) = value.filter(|&value| is_plain(&patch.graph()[value].fact)) {
                 patch.output(label(name), value);
@@ -39,6 +39,29 @@ pub fn tapped(side: &Side, wanted: &BTreeSet<Name>) -> Result<Program, PatchErro
         patch.apply()?;
     }
     Ok(program)
+}
+
+/// Makes the stages that run before the steps hand on those of `wanted` that they compute.
+fn tap_prepared(
+    program: &mut Program,
+    wanted: &BTreeSet<Name>,
+) -> Result<HashMap<Name, Declaration>, PatchError> {
+    let mut prepared = HashMap::new();
+    for graph in program.prepares.values_mut() {
+        let mut patch = Patch::new(graph, "tap");
+        for name in wanted {
+            let graph = patch.graph();
+            let computed = graph.find(name).filter(|&id| graph.is_op(id) && is_plain(&graph[id].fact));
+            if let Some(id) = computed.filter(|_| !prepared.contains_key(name)) {
+                let handed_on = Name::from(format!("prepared.{name}"));
+                let declared = Declaration { name: handed_on.clone(), fact: graph[id].fact.clone() };
+                patch.output(handed_on, id);
+                prepared.insert(name.clone(), declared);
+            }
+        }
+        patch.apply()?;
+    }
+    Ok(prepared)
 }
 
 /// Whether values of this type are numbers by themselves.

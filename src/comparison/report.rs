@@ -21,8 +21,9 @@ pub struct Comparison {
     /// Of the latents after the last step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     latents: Option<Distance>,
-    /// Whether it was measured what each module makes by itself.
-    is_made_known: bool,
+    /// Why it is not known what each module makes by itself, if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    why_not_made: Option<String>,
 }
 
 /// A module, or those of one kind.
@@ -57,7 +58,11 @@ pub(super) struct MeasuredModule {
 const NAMED: usize = 3;
 
 impl Comparison {
-    pub(super) fn of(measured: &[MeasuredModule], latents: Option<Distance>, is_made_known: bool) -> Self {
+    pub(super) fn of(
+        measured: &[MeasuredModule],
+        latents: Option<Distance>,
+        why_not_made: Option<String>,
+    ) -> Self {
         let mut kinds: IndexMap<String, MeasuredModule> = IndexMap::new();
         for module in measured {
             let kind = kinds.entry(module.path.of_any_block()).or_insert_with(|| MeasuredModule {
@@ -74,7 +79,7 @@ impl Comparison {
         let (kinds, modules) =
             (kinds.values().map(ModuleRow::of).collect(), measured.iter().map(ModuleRow::of).collect());
         let (a, b) = Default::default();
-        Self { a, b, kinds, modules, latents, is_made_known }
+        Self { a, b, kinds, modules, latents, why_not_made }
     }
 
     /// The same with what A and B are.
@@ -107,7 +112,8 @@ impl Comparison {
         let mut all: Vec<_> =
             self.modules.iter().filter_map(|row| Some((row.module.as_str(), made(row)?))).collect();
         all.retain(|(_, error)| *error != 0.0);
-        all.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        // A NaN, of which there are two signs, is worst.
+        all.sort_by(|(_, a), (_, b)| b.abs().total_cmp(&a.abs()));
         all
     }
 
@@ -142,15 +148,17 @@ impl Comparison {
         if let Some(latents) = &self.latents {
             writeln!(f, "latents after the last step: relative L2 {:.2e}", latents.relative_l2)?;
         }
-        if !self.is_made_known {
-            return writeln!(
-                f,
-                "what each module makes by itself is not measured: which variant a step of B runs is decided while it runs"
-            );
+        if let Some(why) = &self.why_not_made {
+            return writeln!(f, "what each module makes by itself is not measured: {why}");
         }
         let worst = self.worst();
         if worst.is_empty() {
-            return writeln!(f, "no module makes any error");
+            let is_measured = self.modules.iter().any(|row| row.error_made.is_some());
+            return writeln!(
+                f,
+                "{}",
+                if is_measured { "no module makes any error" } else { "nothing could be measured" }
+            );
         }
         let named = worst.iter().take(NAMED).map(|(module, error)| format!("{module} ({error:.1e})"));
         writeln!(f, "the modules that make most of the error: {}", named.collect::<Vec<_>>().join(", "))
@@ -187,5 +195,41 @@ impl ModuleRow {
             error.map_or_else(|| "–".to_owned(), |error| format!("{:.6}", error.cosine)),
             number(error.map(|error| error.max)),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn module(path: &str, ms: [f64; 2], found: &[f32], made: &[f32], is_leaf: bool) -> MeasuredModule {
+        let sums = |found: &[f32]| {
+            let mut sums = Sums::default();
+            if !found.is_empty() {
+                sums.add(found, &[3.0, 4.0]);
+            }
+            sums
+        };
+        MeasuredModule { path: path.into(), ms, all: sums(found), made: sums(made), is_leaf }
+    }
+
+    #[test]
+    fn blocks_are_one_row_or_each_has_its_own() {
+        let measured = [
+            module("", [8.0, 5.0], &[3.0, 4.5], &[3.0, 4.5], false),
+            module("blocks.0.ff", [4.0, 2.5], &[3.0, 4.5], &[3.0, 4.5], true),
+            module("blocks.1.ff", [3.0, 2.0], &[3.0, 5.0], &[3.0, 4.0], true),
+            module("norm", [1.0, 0.5], &[], &[], true),
+        ];
+        let found = Comparison::of(&measured, None, None).named(["a".into(), "b".into()]);
+        insta::assert_snapshot!(found.table(false).to_string(), @r"
+        module        ms in A   ms in B   made L2  error L2    cosine       max
+        (all)            8.00      5.00    1.0e-1    1.0e-1  0.998460    5.0e-1
+        blocks.*.ff      7.00      4.50    7.1e-2    1.6e-1  0.995801     1.0e0
+        norm             1.00      0.50         –         –         –         –
+        the modules that make most of the error: blocks.0.ff (1.0e-1)
+        ");
+        assert_eq!(found.table(true).to_string().lines().count(), 6);
+        assert_eq!(found.worst(), [("blocks.0.ff", 0.1)]);
     }
 }

@@ -4,44 +4,40 @@ use reflux_ir::pass::Trace;
 use reflux_ir::{Graph, Name, Program, ValueId};
 
 /// A program, and what passes made of it step by step.
-pub struct Side<'p> {
-    /// From the program before all passes to the one that runs. One alone, if it is not known how it was made.
-    states: Vec<&'p Program>,
-    /// Which of them is the last in which ops are as the network has them: each linear by itself, and nothing fused.
-    defined: usize,
+pub struct Side<'t> {
+    pub(super) trace: &'t Trace,
+    /// After how many passes ops are still as the network has them: each linear by itself, and nothing fused. None if they were never seen
+    /// so, as in a compiled model.
+    defined: Option<usize>,
 }
 
-impl<'p> Side<'p> {
-    /// Of the program before all passes of `trace`, and after each. Up to pass `merges`, counted from 0, ops are as the network has them.
-    pub fn traced(trace: &'p Trace, merges: usize) -> Self {
-        let passes = trace.passes.iter().map(|traced| &traced.program);
-        let states = std::iter::once(&trace.input).chain(passes).collect();
-        Self { states, defined: merges.min(trace.passes.len()) }
-    }
-
-    pub(super) fn states(&self) -> &[&'p Program] {
-        &self.states
+impl<'t> Side<'t> {
+    /// The program after all passes of `trace`. After the first `defined` of them ops are as the network has them.
+    pub fn new(trace: &'t Trace, defined: Option<usize>) -> Self {
+        Self { trace, defined: defined.map(|passes| passes.min(trace.passes.len())) }
     }
 
     /// The program that runs.
-    pub fn run(&self) -> &'p Program {
-        self.states[self.states.len() - 1]
+    pub fn run(&self) -> &'t Program {
+        self.trace.before(self.trace.passes.len())
     }
 
-    /// The program before all passes, by which modules are known.
-    pub(super) fn original(&self) -> &'p Program {
-        self.states[0]
+    /// Whether the ops are known of which others were merged and fused.
+    pub(super) fn is_defined(&self) -> bool {
+        self.defined.is_some()
     }
 
-    /// The program before its ops were merged and fused, which has the values that fused ops only have inside.
-    pub(super) fn defined(&self) -> &'p Program {
-        self.states[self.defined]
+    /// The program before its ops were merged and fused, which has the values that fused ops only have inside; the one that runs, if that
+    /// is not known.
+    pub(super) fn defined(&self) -> &'t Program {
+        self.trace.before(self.defined.unwrap_or(self.trace.passes.len()))
     }
 
-    /// The value `name` of the variant that the first step runs, before ops were fused.
-    pub(super) fn find(&self, name: &Name) -> Option<(&'p Graph, ValueId)> {
+    /// The value `name` of that program: of the variant that the first step runs, or of a stage that runs before it.
+    pub(super) fn find(&self, name: &Name) -> Option<(&'t Graph, ValueId)> {
         let program = self.defined();
-        let graph = program.variants.get(program.schedule.first()?)?;
-        Some((graph, graph.find(name)?))
+        let first = program.schedule.first().and_then(|variant| program.variants.get(variant));
+        let graphs = first.into_iter().chain(program.prepares.values());
+        graphs.filter_map(|graph| Some((graph, graph.find(name)?))).next()
     }
 }

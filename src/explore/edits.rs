@@ -1,7 +1,7 @@
 //! What rules did, equal applications in several blocks as one.
 
 use indexmap::IndexMap;
-use reflux_ir::{Edit, EditedValue, Name, Stage};
+use reflux_ir::{Edit, EditedValue, Stage};
 use serde::Serialize;
 
 /// An application of a rule, or the same in several blocks.
@@ -15,16 +15,6 @@ pub struct RolledEdit {
     before: Vec<String>,
     /// The lines of the new values.
     after: Vec<String>,
-    /// The names of both, of every block.
-    #[serde(skip)]
-    pub names: Vec<EditedNames>,
-}
-
-/// The values that one edit replaced, and those that it made.
-#[derive(Clone, Debug)]
-pub struct EditedNames {
-    pub before: Vec<Name>,
-    pub after: Vec<Name>,
 }
 
 /// `edits` in the order in which they were done first.
@@ -40,18 +30,7 @@ pub fn rolled(edits: &[(Stage, Edit)]) -> Vec<RolledEdit> {
             [only] => [merged(&only.before), merged(&only.after)],
             _ => lines,
         };
-        let names = |values: &[EditedValue]| values.iter().map(|value| value.name.clone()).collect();
-        RolledEdit {
-            rule: edits[0].rule,
-            stage: stage.to_string(),
-            count: edits.len(),
-            before,
-            after,
-            names: edits
-                .iter()
-                .map(|edit| EditedNames { before: names(&edit.before), after: names(&edit.after) })
-                .collect(),
-        }
+        RolledEdit { rule: edits[0].rule, stage: stage.to_string(), count: edits.len(), before, after }
     };
     rolls.into_iter().map(roll).collect()
 }
@@ -122,6 +101,7 @@ fn opened_word(word: &str, block: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use reflux_ir::Name;
 
     fn edit(at: usize) -> (Stage, Edit) {
         let value = |name: String, line: String| EditedValue { name: Name::from(name), line };
@@ -147,7 +127,6 @@ mod tests {
                 "%y.{i} = mul %x.{i-1}, 1.0, @blocks.{i}.ff.net.0.weight f32[4] : f32[4] in blocks.{i}.ff.net.0"
             ]
         );
-        assert_eq!(rolled[0].names[2].after, [Name::from("y.3")]);
     }
 
     #[test]

@@ -134,7 +134,7 @@ impl Exploration {
         let runs: Vec<Run> = runs(&all, trace, report);
         let states: Vec<&Program> = programs(&runs, trace);
         let mut explored: Vec<State> = Vec::with_capacity(states.len());
-        let mut history = History::start(machine);
+        let mut history = History::start(trace, machine);
         for (at, program) in states.iter().enumerate() {
             let made_by = runs.iter().find(|run| run.after == at && run.before != at);
             let is_last = at + 1 == states.len();

@@ -5,7 +5,9 @@ use indexmap::IndexMap;
 use reflux_ir::op::Op;
 use reflux_ir::pass::Place;
 use reflux_ir::{Fact, Graph, ModulePath, Program, ValueId};
+use reflux_passes::QUANTIZE;
 use serde::Serialize;
+use std::collections::HashSet;
 
 /// Modules that are the same but for the number of their block.
 #[derive(Debug, Serialize)]
@@ -29,15 +31,20 @@ type Kind = (String, Fact, Fact, Option<String>);
 
 /// The linears of the program before the first pass that quantizes, kind by kind; none if there is no such pass.
 pub fn of(runs: &[Run], states: &[&Program]) -> Vec<QuantizedModule> {
-    let quantizing: Vec<&Run> = runs.iter().filter(|run| run.pass.name() == "quantize").collect();
+    let quantizing: Vec<&Run> = runs.iter().filter(|run| run.pass.rules().contains(&QUANTIZE)).collect();
     let (Some(first), Some(last)) = (quantizing.first(), states.last()) else { return Vec::new() };
     let weights = last.weights();
     let mut kinds: IndexMap<Kind, Vec<ModulePath>> = IndexMap::new();
+    let mut seen = HashSet::new();
     for (stage, graph) in states[first.before].stages() {
         for (id, tensor, before) in linears(graph) {
+            // A linear that several stages run is one.
+            if !seen.insert((&graph[id].path, tensor)) {
+                continue;
+            }
             let after = weights.get(tensor).map_or_else(|| before.clone(), |fact| (*fact).clone());
             let place = Place { program: states[first.before], stage: &stage, graph, value: id };
-            let answer = || quantizing.iter().rev().find_map(|run| run.pass.why(&place, "quantize"));
+            let answer = || quantizing.iter().rev().find_map(|run| run.pass.why(&place, QUANTIZE.name));
             let why = (before == after).then(|| answer()?.err()).flatten();
             let path = &graph[id].path;
             let kind = (path.of_any_block(), before, after, why.map(|why| why.reason.into_owned()));

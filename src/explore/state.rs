@@ -25,7 +25,7 @@ pub struct State {
 pub(super) struct ExploredValue {
     #[serde(flatten)]
     pub listed: ListedValue,
-    /// The worst of the passes that made it, or something that it is made of.
+    /// The worst of the passes that made it, or something that it is made of; what it reads does not count.
     pub exactness: Exactness,
     /// The values of the state before that it is, or is made of.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,12 +46,12 @@ pub(super) struct ExploredValue {
 }
 
 /// What a pass did to a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Change {
     Same,
-    Changed,
     Moved,
+    Changed,
     Made,
 }
 

@@ -146,6 +146,11 @@ impl Machine {
         MACHINES.iter().find(|machine| machine.name == name)
     }
 
+    /// The device that is meant where none is named: what most large networks run on is like it.
+    pub fn usual() -> &'static Self {
+        Self::named("h100").expect("there is a table of it")
+    }
+
     /// Whether the table is for the device that calls itself `name`.
     pub fn is_of(&self, name: &str) -> bool {
         self.cards.iter().any(|card| name.contains(card))

@@ -105,6 +105,12 @@ impl ModulePath {
         segments.join(".")
     }
 
+    /// Whether it is `module`, or in it.
+    pub fn is_within(&self, module: &Self) -> bool {
+        let rest = self.0.strip_prefix(&*module.0);
+        rest.is_some_and(|rest| rest.is_empty() || module.0.is_empty() || rest.starts_with('.'))
+    }
+
     /// The segments, outermost first; none for the root.
     pub fn segments(&self) -> impl Iterator<Item = &str> {
         self.0.split('.').filter(|segment| !segment.is_empty())

@@ -151,6 +151,7 @@ fn times_are_estimated() {
 
     let dumps = ["--dump-dir", "dumps", "--dump-format", "dot", "--dump-format", "ir"];
     succeed(root, &[&["opt", "small.ir", "--passes", "canonicalize"], &dumps[..]].concat());
-    let names = ["000_input.dot", "000_input.ir", "001_canonicalize.dot", "001_canonicalize.ir"];
+    let names =
+        ["000_input.dot", "000_input.ir", "001_canonicalize.dot", "001_canonicalize.ir", "index.html"];
     assert_eq!(files(&root.join("dumps")), names.map(|name| root.join("dumps").join(name)));
 }

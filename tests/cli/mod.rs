@@ -2,6 +2,7 @@
 
 mod advice;
 mod calibrate;
+mod comparing;
 mod compile;
 mod doctor;
 mod eval;

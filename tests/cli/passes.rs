@@ -42,7 +42,8 @@ fn dumps_replay() {
     succeed(folder.path(), &arguments);
     let dump = |path: &Path| std::fs::read_to_string(path).unwrap();
     let (mut replayed, mut last) = (0, String::new());
-    for path in files(&dumps) {
+    assert!(dump(&dumps.join("index.html")).starts_with("<!doctype html>"));
+    for path in files(&dumps).into_iter().filter(|path| path.extension().is_some_and(|end| end == "ir")) {
         last = dump(&path);
         let replay = last.lines().find_map(|line| line.strip_prefix("// replay: reflux "));
         let Some((input, passes)) = replay.and_then(|replay| replay.split_once(" --passes ")) else {

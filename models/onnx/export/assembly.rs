@@ -291,8 +291,7 @@ impl Assembly<'_> {
                 let index = usize::from(form == Form::Scales);
                 tensors.get(index).or(tensors.first()).cloned().unwrap_or_default()
             }
-            // A body has numbers as constants of its own.
-            Made::Number(_) => String::new(),
+            Made::Number(_) => unreachable!("a body has numbers as constants of its own"),
         }
     }
 

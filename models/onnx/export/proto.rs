@@ -4,6 +4,7 @@
 
 use super::message::{Attribute, Bytes, Function, GraphParts, Node, Tensor, Typed};
 use super::{DOMAIN, OPSET};
+use crate::onnx::file::SCOPES;
 use onnx_ir::{ModelProto, TensorProto, ValueInfoProto};
 use protobuf::{EnumOrUnknown, MessageField};
 use reflux_ir::ModulePath;
@@ -13,9 +14,6 @@ const IR_VERSION: i64 = 10;
 
 /// The version of the model's own functions.
 const FUNCTIONS: i64 = 1;
-
-/// Where `torch.export` writes the modules of a node, outermost first, with the node itself last.
-const SCOPES: &str = "pkg.torch.onnx.name_scopes";
 
 /// Where tools that show a graph by modules look for those of a node.
 const NAMESPACE: &str = "namespace";

@@ -5,8 +5,8 @@ use crate::cli::console::{print, say};
 use crate::cli::heap::KeptHeap;
 use crate::cli::input::InputArg;
 use crate::cli::passes::or_none;
-use crate::cli::testbed::{Runs, Testbed, TestbedArgs};
-use crate::comparison::{Compared, Inputs, Side, compare as compare_programs};
+use crate::cli::testbed::{Testbed, TestbedArgs};
+use crate::comparison::{Compared, Side, compare as compare_programs};
 use crate::pipeline::{Compiled, Memory, check_fits, lossless, registry, settle};
 use reflux_ir::pass::{Driver, Pass, Pipeline, Property, Recipe, Trace};
 use reflux_ir::{Advice, Program, WeightSource};
@@ -47,28 +47,24 @@ pub fn compare(args: &Args) -> Result<(), Error> {
     let mut pipeline = recipe(&args.passes_a, &input)?.pipeline(&lossless(Role::Denoiser, Some(device)));
     let mut bed = Testbed::open(&args.a, &input, &args.testbed, &mut pipeline)?;
     let a = optimized(bed.program.clone(), pipeline, &bed, args, &info)?;
-    // Before the LoRAs of B are read.
-    let of_a = bed.weights(a.run());
     let b = match &args.b {
         None => {
             let mut pipeline =
                 recipe(&args.passes_b, &input)?.pipeline(&lossless(Role::Denoiser, Some(device)));
             bed.settle_loras(&mut pipeline)?;
-            let made = optimized(bed.program.clone(), pipeline, &bed, args, &info)?;
-            let weights = bed.weights(made.run());
-            (made, weights)
+            optimized(bed.program.clone(), pipeline, &bed, args, &info)?
         }
         Some(path) => other(path, &mut bed, args, &info)?,
     };
-    let named = [a.described(), b.0.described()];
+    let named = [a.described(), b.described()];
     say(format_args!("A: {}\nB: {}", named[0], named[1]));
     let MachineOf { machine, .. } = device.machine(&info);
-    let needed = [a.run(), b.0.run(), b.0.run()].map(|program| Memory::Resident.of(program, device));
+    let needed = [a.run(), b.run(), b.run()].map(|program| Memory::Resident.of(program, device));
     let total = needed.into_iter().fold(0, u64::saturating_add);
     check_fits(&"A, B and the modules of B by themselves", total, device, &[Advice::SmallerProgram])?;
     let compared = Compared {
-        sides: [a.side(), b.0.side()],
-        weights: [&*of_a, &*b.1],
+        sides: [a.side(), b.side()],
+        weights: [&*a.weights, &*b.weights],
         device,
         machine,
         inputs: bed.inputs(),
@@ -86,6 +82,7 @@ fn recipe(passes: &Option<String>, input: &InputArg) -> Result<Recipe, Error> {
 struct Optimized {
     passes: Pipeline,
     trace: Trace,
+    weights: Rc<dyn WeightSource>,
 }
 
 /// What holds of programs whose ops are as networks have them.
@@ -99,7 +96,9 @@ impl Optimized {
     fn side(&self) -> Side<'_> {
         let merges = |pass: &dyn Pass| pass.ends().iter().any(|property| UNMERGED.contains(property));
         let first = self.passes.passes().position(merges);
-        Side::traced(&self.trace, first.unwrap_or(usize::MAX))
+        // The passes of a compiled model ran when it was compiled.
+        let is_traced = self.passes.passes().len() == self.trace.passes.len();
+        Side::new(&self.trace, is_traced.then(|| first.unwrap_or(usize::MAX)))
     }
 
     fn described(&self) -> String {
@@ -120,16 +119,12 @@ fn optimized(
     let mut trace = Trace::of(program.clone());
     let timesteps = bed.timesteps.as_deref();
     Driver { timesteps, trace: Some(&mut trace), ..Driver::default() }.run(program, &pipeline)?;
-    Ok(Optimized { passes: pipeline, trace })
+    let weights = bed.weights(trace.before(trace.passes.len()));
+    Ok(Optimized { passes: pipeline, trace, weights })
 }
 
-/// B, where it is another program than A, and its weights.
-fn other(
-    path: &Path,
-    bed: &mut Testbed,
-    args: &Args,
-    info: &DeviceInfo,
-) -> Result<(Optimized, Rc<dyn WeightSource>), Error> {
+/// B, where it is another program than A.
+fn other(path: &Path, bed: &mut Testbed, args: &Args, info: &DeviceInfo) -> Result<Optimized, Error> {
     let device = args.testbed.device();
     let input = InputArg::of(path)?;
     let defaults = lossless(Role::Denoiser, Some(device));
@@ -138,9 +133,7 @@ fn other(
         InputArg::File(_) => {
             let (program, _) = input.program(None, &args.testbed.sizes)?;
             bed.settle_loras(&mut pipeline)?;
-            let made = optimized(program, pipeline, bed, args, info)?;
-            let weights = bed.weights(made.run());
-            Ok((made, weights))
+            optimized(program, pipeline, bed, args, info)
         }
         InputArg::Model(model) if model.is_compiled() => {
             let compiled: &Compiled = model.compiled(model.family().denoiser()).expect("it is compiled");
@@ -151,42 +144,15 @@ fn other(
             let Some(program) = compiled.program(&sizes, bed.timesteps.as_deref())? else {
                 return Err(Error::Usage(compiled.other_sizes(&sizes)));
             };
-            Ok((Optimized { passes: compiled.passes()?, trace: Trace::of(program) }, compiled.weights()))
+            Ok(Optimized {
+                passes: compiled.passes()?,
+                trace: Trace::of(program),
+                weights: compiled.weights(),
+            })
         }
         InputArg::Model(_) | InputArg::Onnx(_) => {
             let own = Testbed::open(path, &input, &args.testbed, &mut pipeline)?;
-            let made = optimized(own.program.clone(), pipeline, &own, args, info)?;
-            let weights = own.weights(made.run());
-            Ok((made, weights))
-        }
-    }
-}
-
-impl Testbed {
-    /// Reads the LoRAs that `passes` name.
-    fn settle_loras(&mut self, passes: &mut Pipeline) -> Result<(), Error> {
-        match &mut self.runs {
-            Runs::Picture(replay) => replay.settle_loras(passes),
-            Runs::Steps { .. } => Ok(()),
-        }
-    }
-
-    /// The weights that `program` reads.
-    fn weights(&self, program: &Program) -> Rc<dyn WeightSource> {
-        match &self.runs {
-            Runs::Picture(replay) => replay.weights(program),
-            Runs::Steps { weights, .. } => Rc::clone(weights),
-        }
-    }
-
-    fn inputs(&self) -> Inputs<'_> {
-        match &self.runs {
-            Runs::Picture(replay) => Inputs::Picture {
-                fixed: replay.fixed_inputs(),
-                start: replay.start(),
-                schedule: replay.schedule(),
-            },
-            Runs::Steps { inputs, .. } => Inputs::Fixed(inputs.clone()),
+            optimized(own.program.clone(), pipeline, &own, args, info)
         }
     }
 }

@@ -29,11 +29,6 @@ pub struct Args {
     compared: Option<PathBuf>,
 }
 
-/// What times are estimated for where nothing else is said: most of FLUX runs on its like.
-fn usual_machine() -> Option<&'static Machine> {
-    Machine::named("h100")
-}
-
 pub fn explore(args: &Args) -> Result<(), Error> {
     let open = |path: &Option<PathBuf>| path.as_deref().map(OutputFile::named).transpose();
     let (mut page, mut json) = (open(&args.out)?, open(&args.json)?);
@@ -50,7 +45,7 @@ pub fn explore(args: &Args) -> Result<(), Error> {
     let measured = args.measured.as_ref().map(read).transpose()?;
     let read = |path: &PathBuf| Comparison::read(path, &read_text(path)?);
     let compared = args.compared.as_ref().map(read).transpose()?;
-    let driven = args.what.run(args.what.machine().or_else(usual_machine), true)?;
+    let driven = args.what.run(Some(args.what.machine().unwrap_or_else(Machine::usual)), true)?;
     say_all(&driven.report);
     if let Some(measured) =
         measured.as_ref().filter(|measured| measured.passes != driven.pipeline.to_string())

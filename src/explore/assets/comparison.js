@@ -6,15 +6,15 @@ const comparisonView = {
   parts: [],
 
   render() {
-    const { a, b, kinds, is_made_known } = data.compared;
+    const { a, b, kinds, why_not_made } = data.compared;
     const titles = ["Module", "Time in A", "Time in B", "Error it makes", "Error", "Cosine", "Greatest"];
     const worst = Math.max(...kinds.map((kind) => kind.error_made?.relative_l2 ?? 0));
     return [
       element("p", {}, "A is ", code(a), ". B is ", code(b), "."),
       element("p", {}, "Times are of all steps of a picture, errors relative L2 distances from A, over all steps. ",
-        is_made_known
-          ? "The error that a module makes is the one that its results have where it reads what A has computed; the rest it was given."
-          : "What each module makes by itself is not known: which variant a step of B runs is decided while it runs."),
+        why_not_made
+          ? `What each module makes by itself is not known: ${why_not_made}.`
+          : "The error that a module makes is the one that its results have where it reads what A has computed; the rest it was given."),
       table([titles[0], ...titles.slice(1).map(numeric)], kinds.map((kind) => this.row(kind, worst)), { class: "wide tree" }),
     ];
   },

@@ -48,7 +48,8 @@ const egraphView = {
   },
 
   chosen(classes) {
-    const ids = new Map(classes.flatMap(({ id, value }) => [[`#${id}`, String(id)], [`%${value}`, String(id)]]));
+    const names = ({ id, value }) => (value ? [`#${id}`, `%${value}`] : [`#${id}`]);
+    const ids = new Map(classes.flatMap((one) => names(one).map((name) => [name, String(one.id)])));
     const term = (one) => one.terms.find(({ chosen }) => chosen);
     const nodes = classes.map((one) => ({
       id: String(one.id), label: one.value ? `#${one.id} %${one.value}` : `#${one.id}`, detail: term(one).text,

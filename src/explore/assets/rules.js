@@ -62,7 +62,7 @@ const rulesView = {
       shown.length > 0 ? this.edit(shown[at - 1]) : empty("This rule was not applied."));
   },
 
-  edit({ rule, stage, count, before, after, why }) {
+  edit({ rule, stage, count, before, after }) {
     const { pattern } = passes[address.pass - 1].rules.find((other) => other.name === rule) ?? {};
     // Of lines that stand opposite each other, what differs is marked.
     const differs = before.length === after.length ? before.map((line, at) => differingTokens(line, after[at])) : [];
@@ -70,7 +70,7 @@ const rulesView = {
     return element("article", { class: "edit" },
       element("h4", {}, rule),
       pattern && element("p", {}, code(pattern)),
-      element("p", {}, where, why && ` ${why}`),
+      element("p", {}, where),
       element("div", { class: "sides" },
         this.side("Before", before, { state: stateBefore(address.pass), stage }, "removed", differs.map((pair) => pair[0])),
         this.side("After", after, { state: stateAfter(address.pass), stage }, "added", differs.map((pair) => pair[1]))));

@@ -114,7 +114,7 @@ const timeView = {
 const sum = (numbers) => numbers.reduce((total, number) => total + (number ?? 0), 0);
 
 /** A module path cut at its dots, though neither in nor before a block's number: `transformer_blocks.{0..19}`, `attn`, `to_out.0`. */
-const pathOf = (module) => module.split(/\.(?![^{]*\}|[{\d])/).filter(Boolean);
+const pathOf = (module) => module.split(/\.(?![^{]*\}|[{\d*])/).filter(Boolean);
 
 /**
  * Parts as rectangles that fill `area` and are as square as can be (Bruls, Huizing and van Wijk, 2000): a row along the shorter side

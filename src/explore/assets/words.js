@@ -28,7 +28,7 @@ function fromTo(before, after) {
 }
 
 const EXACTNESS = {
-  exact: "the same bits",
-  reassociating: "equal to rounding",
-  lossy: "approximates the input",
+  exact: "made with the same bits",
+  reassociating: "made equal to rounding",
+  lossy: "made by approximation",
 };

@@ -2,9 +2,12 @@
 
 use super::fold::{Folded, Group};
 use crate::text::{Part, PrintOptions, Section, Topic, blocks};
-use crate::{Graph, Machine, Op, Program, Stage, ValueId};
+use crate::{Graph, Machine, Op, Program, ValueId};
 use serde::Serialize;
 use std::collections::HashMap;
+
+/// The place of each value in a listing, by the number of its stage.
+type Places = HashMap<(usize, ValueId), usize>;
 
 /// A program as it prints, and its values.
 #[derive(Clone, Debug, Serialize)]
@@ -90,9 +93,9 @@ impl Listing {
         for name in program.variants.keys() {
             listing.schedule.push((name.to_string(), program.steps_of(name)));
         }
-        let mut places = HashMap::new();
-        for (at, (stage, graph)) in program.stages().enumerate() {
-            listing.add_stage(at, &stage, graph, machine, &mut places);
+        let mut places = Places::new();
+        for (at, (_, graph)) in program.stages().enumerate() {
+            listing.add_stage(at, graph, machine, &mut places);
         }
         for section in program.sections(&PrintOptions::default()) {
             listing.add_section(program, section, &places);
@@ -100,19 +103,12 @@ impl Listing {
         listing
     }
 
-    /// Adds the values of a stage; `places` then has them by stage and by how they are written.
-    fn add_stage(
-        &mut self,
-        at: usize,
-        stage: &Stage,
-        graph: &Graph,
-        machine: Option<&Machine>,
-        places: &mut HashMap<(Stage, String), usize>,
-    ) {
+    /// Adds the values of stage `at`, and their places.
+    fn add_stage(&mut self, at: usize, graph: &Graph, machine: Option<&Machine>, places: &mut Places) {
         let folded = Folded::of(graph, false);
         let first = self.values.len();
         for group in &folded.groups {
-            places.insert((stage.clone(), group.written.clone()), self.values.len());
+            places.extend(group.values.iter().map(|&id| ((at, id), self.values.len())));
             self.values.push(ListedValue::of(at, graph, group, machine));
         }
         for edge in folded.edges(graph) {
@@ -129,32 +125,33 @@ impl Listing {
     }
 
     /// Adds the lines of a section.
-    fn add_section(&mut self, program: &Program, section: Section, places: &HashMap<(Stage, String), usize>) {
+    fn add_section(&mut self, program: &Program, section: Section, places: &Places) {
         let of_stage = match &section.part {
-            Part::Stage(stage) => program.graph(stage).map(|graph| (stage, blocks(graph).into_iter())),
+            Part::Stage(own) => program.stages().enumerate().find(|(_, (stage, _))| stage == own),
             Part::Declarations | Part::Schedule => None,
         };
-        let Some((stage, mut blocks)) = of_stage else {
+        let Some((at, (_, graph))) = of_stage else {
             self.lines.extend(section.lines.into_iter().map(|line| ListedLine(line.text, None)));
             return;
         };
-        let mut rounds = None;
+        let mut blocks = blocks(graph).into_iter();
+        let mut first_round = None;
         for line in section.lines {
-            let value = match line.about {
+            let value = match &line.about {
                 Topic::Repeat(_) => {
-                    rounds = blocks.next().map(|block| block.rounds);
+                    first_round = blocks.next().map(|block| block.rounds.start);
                     None
                 }
                 Topic::RepeatEnd(_) => {
-                    rounds = None;
+                    first_round = None;
                     None
                 }
                 Topic::Value(name) => {
-                    let written = match &rounds {
-                        Some(rounds) => format!("%{name}.{{{}..{}}}", rounds.start, rounds.end),
-                        None => format!("%{name}"),
+                    let id = match first_round {
+                        Some(round) => graph.find(&format!("{name}.{round}")),
+                        None => graph.find(name),
                     };
-                    places.get(&(stage.clone(), written)).copied()
+                    id.and_then(|id| places.get(&(at, id)).copied())
                 }
                 _ => None,
             };

@@ -10,6 +10,7 @@
 mod about;
 mod allowance;
 mod alternatives;
+mod ancestry;
 mod bisect;
 mod config;
 mod context;
@@ -32,6 +33,7 @@ mod why;
 pub use about::{About, OptionInfo, OptionKind, OptionValue};
 pub use allowance::Allowance;
 pub use alternatives::{Alternatives, EqualTerm, EqualTerms};
+pub use ancestry::{Ancestry, Origin, Placed};
 pub use bisect::{Application, BisectError, Culprit, Judged, Probe, bisect};
 pub use config::{ConfigError, PassConfig};
 pub use context::PassContext;

@@ -36,11 +36,6 @@ pub fn unary(body: &mut Body, function: Unary, operands: &[Value], fact: &Fact) 
 }
 
 pub fn binary(body: &mut Body, op: Binary, operands: &[Value], fact: &Fact) -> Result<Value, Refusal> {
-    if op == Binary::Pow {
-        let [a, b] = [body.wide(&operands[0])?, body.wide(&operands[1])?];
-        let y = body.node("Pow", &[&a, &b], Vec::new());
-        return body.narrowed(&y, fact);
-    }
     let [a, b] = [body.read(&operands[0])?, body.read(&operands[1])?];
     let name = match op {
         Binary::Add => "Add",
@@ -51,7 +46,11 @@ pub fn binary(body: &mut Body, op: Binary, operands: &[Value], fact: &Fact) -> R
         Binary::Max => "Max",
         Binary::Equal => "Equal",
         Binary::Less => "Less",
-        Binary::Pow => "Pow",
+        Binary::Pow => {
+            let [a, b] = [body.wide(&operands[0])?, body.wide(&operands[1])?];
+            let y = body.node("Pow", &[&a, &b], Vec::new());
+            return body.narrowed(&y, fact);
+        }
     };
     let mut y = body.node(name, &[&a, &b], Vec::new());
     if matches!(op, Binary::Equal | Binary::Less) {

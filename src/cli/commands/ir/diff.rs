@@ -1,7 +1,7 @@
 //! `reflux ir diff`
 
 use crate::Error;
-use crate::cli::console::{escaped, print, print_styled, say};
+use crate::cli::console::{escaped, has_colours, print, print_styled, say};
 use crate::cli::input::InputArg;
 use crate::cli::lowering::{SizeArgs, net_names};
 use crate::cli::number;
@@ -9,7 +9,6 @@ use crate::files::OutputFile;
 use crate::pipeline::registry;
 use reflux_ir::pass::Pipeline;
 use reflux_ir::{DiffLayout, DiffOptions, Program, ProgramDiff, export};
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 /// Columns if standard output is not a terminal.
@@ -60,8 +59,7 @@ pub fn diff(args: &Args) -> Result<(), Error> {
     let options = DiffOptions {
         layout: if args.side_by_side { DiffLayout::SideBySide { width } } else { DiffLayout::Unified },
         context: args.context,
-        // https://no-color.org
-        colour: out.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        colour: has_colours(),
     };
     let text = ProgramDiff::new([&a_name, &b_name], [&a, &b]).display(options).to_string();
     if options.colour { print_styled(&text) } else { print(&text) }

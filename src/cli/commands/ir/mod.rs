@@ -118,13 +118,15 @@ fn show(args: &ShowArgs) -> Result<(), Error> {
     let (program, timesteps) = input.program(net, &args.sizes)?;
     let default = input.default(net, args.drive.machine())?;
     let mut pipeline = recipe.map(|recipe| input.meant(recipe).pipeline(&default)).unwrap_or_default();
+    if let Some(Export::Onnx) = args.export {
+        onnx::refuse_loras(&pipeline)?;
+    }
     input.settle_loras(&mut pipeline, net)?;
-    let ran = pipeline.clone();
     let (program, report) = args.drive.run(program, pipeline, timesteps.as_deref())?;
     say_all(report);
     if let Some(Export::Onnx) = args.export {
         let weights = || input.weights(net, &args.sizes);
-        return onnx::export(&program, &ran, weights, args.variant.as_deref(), args.out.as_deref());
+        return onnx::export(&program, weights, args.variant.as_deref(), args.out.as_deref());
     }
     if let Some(variant) = &args.variant {
         return Err(Error::Usage(format!(

@@ -3,9 +3,11 @@
 use crate::Error;
 use crate::cli::console::say;
 use crate::cli::memory::gigabytes;
+use crate::pipeline::LoraFiles;
 use reflux_ir::pass::{Pipeline, counted};
 use reflux_ir::{Fact, Name, Program, WeightData, WeightError, WeightSource};
 use reflux_models::onnx::export::{ExportOptions, Exported, Part, export as write};
+
 use reflux_runtime::read_weight;
 use std::path::Path;
 use std::rc::Rc;
@@ -16,7 +18,6 @@ use std::rc::Rc;
 /// If there is no file to write to, if an op has no equal in ONNX, or if weights cannot be read.
 pub fn export(
     program: &Program,
-    pipeline: &Pipeline,
     weights: impl FnOnce() -> Result<Option<Rc<dyn WeightSource>>, Error>,
     variant: Option<&str>,
     out: Option<&Path>,
@@ -24,10 +25,6 @@ pub fn export(
     let Some(out) = out.filter(|out| out.as_os_str() != "-") else {
         return Err(Error::Usage("--export onnx writes a file: add --out model.onnx".into()));
     };
-    if pipeline.passes().any(|pass| pass.name() == "lora") {
-        let message = "LoRAs are not exported; `reflux compile` merges them, and --export onnx takes the folder that it writes";
-        return Err(Error::Usage(message.into()));
-    }
     let weights = weights()?.map(AsRead);
     let options = ExportOptions { part: Part::Step(variant.map(Name::from)), ..ExportOptions::default() };
     let source = weights.as_ref().map(|weights| weights as &dyn WeightSource);
@@ -38,6 +35,17 @@ pub fn export(
         say("note: there are no weights to export; they are inputs of the model");
     }
     Ok(())
+}
+
+/// Refuses passes that apply LoRAs, whose tensors are in no file that is exported.
+pub fn refuse_loras(pipeline: &Pipeline) -> Result<(), Error> {
+    match pipeline.passes().any(|pass| pass.name() == LoraFiles::NAME) {
+        true => {
+            let message = "LoRAs are not exported; `reflux compile` merges them, and --export onnx takes the folder that it writes";
+            Err(Error::Usage(message.into()))
+        }
+        false => Ok(()),
+    }
 }
 
 fn described(exported: &Exported) -> String {
@@ -51,9 +59,16 @@ fn described(exported: &Exported) -> String {
         files.join(" and "),
         counted(exported.nodes, "node"),
         counted(exported.functions, "function"),
-        exported.inputs.iter().take(LISTED).map(String::as_str).collect::<Vec<_>>().join(", "),
-        exported.outputs.iter().take(LISTED).map(String::as_str).collect::<Vec<_>>().join(", ")
+        listed(&exported.inputs),
+        listed(&exported.outputs)
     )
+}
+
+/// The first of `names`, and how many more there are.
+fn listed(names: &[String]) -> String {
+    let more = names.len().saturating_sub(LISTED);
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{rest}", names[..names.len() - more].join(", "))
 }
 
 /// Inputs and results that are named.

@@ -63,7 +63,7 @@ fn is_product(op: &Op) -> bool {
 
 /// About how much longer `graph` takes with `foreign` on burn's kernels, by the cost table of an H100.
 fn slowdown(graph: &Graph, foreign: impl Iterator<Item = ValueId>) -> String {
-    let machine = Machine::named("h100").expect("there is a table of it");
+    let machine = Machine::usual();
     let added = foreign.map(|id| {
         let (op, own) = (&graph[id].op, machine.of_value(graph, id));
         let on_burn =
