@@ -68,6 +68,7 @@ fn of_region(planner: &FusionPlanner, stage: Stage, region: &Region) -> Result<A
         tree: extracted.tree.nanoseconds,
         rounds: plan.found.rounds,
         is_saturated: !plan.found.is_narrowed && matches!(plan.found.stop, StopReason::Saturated),
+        size: [plan.found.classes, plan.found.terms],
         classes: shown,
     })
 }

@@ -50,6 +50,7 @@ fn options(advice: &Advice) -> Vec<(&'static str, Option<String>)> {
         Advice::LowMemory => vec![("memory", Some("low".to_owned()))],
         Advice::SmallerPicture => vec![("width", None), ("height", None)],
         Advice::SmallerProgram => Vec::new(),
+        Advice::FewerModules => vec![("within", None)],
         Advice::Quantize(pass) => vec![("passes", Some(format!("\"{pass}\"")))],
         Advice::Passes(passes) => vec![("passes-only", Some(format!("\"{passes}\"")))],
         Advice::Model => vec![("model", None)],

@@ -49,9 +49,17 @@ impl OptimizeArgs {
         self.drive.machine()
     }
 
-    /// Refuses to write to `out` what is read.
+    /// Refuses an `out` that is read, or that lies in the folder of dumps, whose files have names of their own. It may be the program's
+    /// file, which then is replaced by what passes made of it.
     pub fn refuse_inputs(&self, out: &OutputFile) -> Result<(), Error> {
+        self.drive.refuse_dumped(out)?;
         out.refuse_inputs(self.drive.passes.read().chain(self.parts.paths()))
+    }
+
+    /// The same for an `out` that is no program, and so may not take the place of one.
+    pub fn refuse_program(&self, out: &OutputFile) -> Result<(), Error> {
+        self.refuse_inputs(out)?;
+        out.refuse_inputs(Some(self.input.as_path()).filter(|input| input.is_file()))
     }
 
     /// The program after the passes; with a trace of these, if one is asked for, in which times are estimated for `machine`.

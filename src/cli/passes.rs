@@ -6,6 +6,7 @@ use super::number;
 use crate::Error;
 use crate::comparison::Comparison;
 use crate::explore::{self, Exploration, Explored, Measured};
+use crate::files::OutputFile;
 use crate::pipeline::{lossless, registry};
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
 use reflux_ir::pass::{
@@ -167,6 +168,23 @@ impl DriveArgs {
         flags.into_iter().find_map(|(flag, is_given)| is_given.then_some(flag))
     }
 
+    /// Refuses an output in the folder of dumps.
+    pub fn refuse_dumped(&self, out: &OutputFile) -> Result<(), Error> {
+        let parent = |path: &Path| {
+            let parent =
+                path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            parent.canonicalize().ok()
+        };
+        let folder = self.dump_dir.as_ref().and_then(|folder| folder.canonicalize().ok());
+        match !out.is_stdout() && folder.is_some() && parent(out.path()) == folder {
+            true => Err(Error::Usage(format!(
+                "{} is in the folder of --dump-dir, whose files it could replace; write it elsewhere",
+                out.path().display()
+            ))),
+            false => Ok(()),
+        }
+    }
+
     /// The device to estimate times on, if one is given.
     pub fn machine(&self) -> Option<&'static Machine> {
         self.cost
@@ -230,7 +248,17 @@ pub struct Driven {
     trace: Option<Trace>,
 }
 
+/// A program and its passes, in a line.
+pub fn described(program: &Program, passes: &str) -> String {
+    format!("{}, {}", program.name, or_none(passes))
+}
+
 impl Driven {
+    /// The program and its passes, in a line.
+    pub fn described(&self) -> String {
+        described(&self.program, &self.pipeline.to_string())
+    }
+
     /// What there is to see of it; it must have been traced.
     pub fn explored(
         &self,

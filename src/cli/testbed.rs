@@ -87,6 +87,8 @@ pub enum Runs {
     Steps {
         device: Device,
         weights: Rc<dyn WeightSource>,
+        /// Whether weights are drawn.
+        is_random: bool,
         inputs: Vec<(String, HostTensor)>,
         /// Ways to use less memory.
         smaller: Vec<Advice>,
@@ -178,6 +180,7 @@ impl Testbed {
             return Err(Error::Usage(message));
         }
         let seed = args.seed.number();
+        let is_random = args.weights.is_none() && own.is_none();
         let weights: Rc<dyn WeightSource> = match (&args.weights, own) {
             (Some(_), Some(_)) => {
                 let input = path.display();
@@ -188,7 +191,7 @@ impl Testbed {
             (None, None) => Rc::new(RandomWeights::new(&program, seed)),
         };
         let inputs = random_inputs(&program, &[], seed);
-        let runs = Runs::Steps { device: args.device.into(), weights, inputs, smaller };
+        let runs = Runs::Steps { device: args.device.into(), weights, is_random, inputs, smaller };
         Ok(Self { program, timesteps, runs })
     }
 }
@@ -208,6 +211,11 @@ impl Testbed {
             Runs::Picture(replay) => replay.weights(program),
             Runs::Steps { weights, .. } => Rc::clone(weights),
         }
+    }
+
+    /// Whether weights are drawn, for want of others.
+    pub fn has_random_weights(&self) -> bool {
+        matches!(self.runs, Runs::Steps { is_random: true, .. })
     }
 
     /// What a comparison gives its programs.

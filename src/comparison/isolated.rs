@@ -22,6 +22,11 @@ pub fn label(module: usize, result: &Name) -> Name {
     Name::from(format!("made.{module}.{result}"))
 }
 
+/// The number of the module whose result is called so.
+pub fn module_of(label: &Name) -> Option<usize> {
+    label.strip_prefix("made.")?.split('.').next()?.parse().ok()
+}
+
 /// Every one of `modules` as `side` computes it, before its ops were fused, of values of `other`. What `other` has no value for is
 /// computed as `side` does, and what needs a value that is carried from step to step is left out.
 ///
@@ -120,6 +125,7 @@ impl Isolation<'_> {
                 Some(patch.add(constant.clone(), &[], &node.name, node.path.clone())?)
             }
             _ if is_own => self.compute(patch, id)?,
+            Op::Input(_) if self.defined.is_carried(&node.name) => None,
             _ if self.is_given(id) => {
                 let name = Name::from(format!("given.{}", node.name));
                 let fact = node.fact.clone().at(Rate::Latent);
@@ -127,7 +133,6 @@ impl Isolation<'_> {
                 self.given.insert(name.clone(), (node.name.clone(), fact.clone()));
                 Some(patch.input(&name, fact)?)
             }
-            Op::Input(_) if self.defined.is_carried(&node.name) => None,
             Op::Input(_) => Some(patch.input(&node.name, node.fact.clone())?),
             _ => self.compute(patch, id)?,
         };

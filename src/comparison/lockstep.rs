@@ -3,13 +3,13 @@
 use super::distance::Sums;
 use super::isolated::{self, Isolated, isolated};
 use super::lineage::Lineage;
-use super::modules::{Module, modules};
+use super::modules::{Module, modules_of};
 use super::padded::Padded;
 use super::recompute::{label, tapped};
 use super::report::{Comparison, MeasuredModule};
 use super::side::Side;
 use crate::Error;
-use reflux_ir::pass::{PassError, counted};
+use reflux_ir::pass::{PassError, counted, did_you_mean, nearest};
 use reflux_ir::{HostTensor, Machine, ModulePath, Name, Program, WeightSource};
 use reflux_models::names;
 use reflux_models::scheduler::Schedule;
@@ -25,6 +25,10 @@ pub struct Compared<'a> {
     /// What tells the work of an op that was made of several apart.
     pub machine: &'a Machine,
     pub inputs: Inputs<'a>,
+    /// The modules that are compared, with what is in them; all, if none are named.
+    pub within: Vec<ModulePath>,
+    /// Refuses programs that do not fit into memory together.
+    pub check_memory: &'a dyn Fn(&[&Program]) -> Result<(), Error>,
 }
 
 /// What the programs are given.
@@ -41,19 +45,26 @@ pub enum Inputs<'a> {
 /// If they do not run, or are not of one network with as many steps.
 pub fn compare(compared: &Compared, began: &mut dyn FnMut(&str)) -> Result<Comparison, Error> {
     let [a, b] = &compared.sides;
-    let original = a.trace.before(0);
-    let first = original.schedule.first().and_then(|variant| original.variants.get(variant));
-    let modules = first.map(modules).unwrap_or_default();
+    let mut modules = modules_of(a.trace.before(0).giving_results().map(|(_, graph)| graph));
+    compared.choose(&mut modules)?;
     let mut wanted: BTreeSet<Name> = modules.iter().flat_map(|module| &module.results).cloned().collect();
     compared.check(&wanted)?;
     let bug = |error| Error::Usage(format!("the programs cannot be compared: {}", PassError::Patch(error)));
     let parts = match why_not_isolated(b) {
-        None => Ok(isolated(b, a, &modules).map_err(bug)?),
+        // Of A too: what rounding alone does in the ops as the network has them is no error of B.
+        None => Ok([a, b].map(|side| isolated(side, a, &modules).map_err(bug))),
         Some(why) => Err(why),
     };
+    let parts = match parts {
+        Ok([of_a, of_b]) => Ok([of_a?, of_b?]),
+        Err(why) => Err(why),
+    };
     let of_b = tapped(b, &wanted).and_then(Padded::of).map_err(bug)?;
-    wanted.extend(parts.iter().flat_map(|parts| parts.given.values()).cloned());
+    wanted.extend(parts.iter().flatten().flat_map(|parts| parts.given.values()).cloned());
     let of_a = tapped(a, &wanted).and_then(Padded::of).map_err(bug)?;
+    let isolated = parts.iter().flatten().map(|parts| &parts.padded.program);
+    let programs: Vec<&Program> = [&of_a.program, &of_b.program].into_iter().chain(isolated).collect();
+    (compared.check_memory)(&programs)?;
     let mut times = Vec::new();
     for (side, name) in [(0, "A"), (1, "B")] {
         began(&format!("measures {name}"));
@@ -63,7 +74,8 @@ pub fn compare(compared: &Compared, began: &mut dyn FnMut(&str)) -> Result<Compa
     let mut errors = Errors::of(&modules);
     compared.run([of_a, of_b], parts.as_ref().ok(), &modules, &mut errors)?;
     let measured = measured(&modules, &times, &errors);
-    Ok(Comparison::of(&measured, errors.latents.distance(), parts.err().map(str::to_owned)))
+    let found = Comparison::of(&measured, errors.latents.distance(), parts.err().map(str::to_owned));
+    Ok(found.reusing(!b.run().carries.is_empty()))
 }
 
 /// Why the modules of `side` cannot be run by themselves.
@@ -111,6 +123,21 @@ impl Errors {
 }
 
 impl Compared<'_> {
+    /// Keeps of `modules` those that are asked for.
+    fn choose(&self, modules: &mut Vec<Module>) -> Result<(), Error> {
+        let unknown = self.within.iter().find(|path| !modules.iter().any(|module| module.path == **path));
+        if let Some(path) = unknown {
+            let names: Vec<String> = modules.iter().map(|module| module.path.to_string()).collect();
+            let meant = did_you_mean(&nearest(names.iter().map(String::as_str), path));
+            return Err(Error::Usage(format!("--within {path}: A has no such module{meant}")));
+        }
+        let is_asked = |module: &Module| self.within.iter().any(|path| module.path.is_within(path));
+        if !self.within.is_empty() {
+            modules.retain(is_asked);
+        }
+        Ok(())
+    }
+
     /// Refuses programs that cannot be compared; `wanted` are the results of modules.
     fn check(&self, wanted: &BTreeSet<Name>) -> Result<(), Error> {
         let [a, b] = [0, 1].map(|side| self.sides[side].run());
@@ -203,13 +230,16 @@ impl Compared<'_> {
     fn run(
         &self,
         programs: [Padded; 2],
-        parts: Option<&Isolated>,
+        parts: Option<&[Isolated; 2]>,
         modules: &[Module],
         errors: &mut Errors,
     ) -> Result<(), Error> {
         let steps = programs.iter().map(|padded| padded.program.schedule.len()).min().unwrap_or(0);
         let mut executors = [self.loaded_padded(0, &programs[0])?, self.loaded_padded(1, &programs[1])?];
-        let mut isolated = parts.map(|parts| self.loaded_padded(1, &parts.padded)).transpose()?;
+        let mut isolated = match parts {
+            Some([a, b]) => Some([self.loaded_padded(0, &a.padded)?, self.loaded_padded(1, &b.padded)?]),
+            None => None,
+        };
         let mut latents = [self.start(), self.start()];
         for step in 0..steps {
             let [right, judged] = [0, 1].map(|side| {
@@ -225,14 +255,12 @@ impl Compared<'_> {
                 }
             }
             let (Some(parts), Some(isolated)) = (parts, &mut isolated) else { continue };
-            let missing = give(isolated.as_mut(), parts, &right)?;
-            let made = isolated.step(step)?;
-            let made = parts.padded.computed(isolated.ran().expect("a step has just run"), made);
+            let [due, made] =
+                [0, 1].map(|side| by_themselves(isolated[side].as_mut(), &parts[side], step, &right));
+            let (due, made) = (due?, made?);
             for (number, (sums, module)) in errors.made.iter_mut().zip(modules).enumerate() {
-                if parts.reads[number].is_disjoint(&missing) {
-                    for name in &module.results {
-                        add(sums, made.get(&isolated::label(number, name)), right.get(&label(name)));
-                    }
+                for name in module.results.iter().map(|name| isolated::label(number, name)) {
+                    add(sums, made.get(&name), due.get(&name));
                 }
             }
         }
@@ -243,21 +271,27 @@ impl Compared<'_> {
     }
 }
 
-/// Gives the modules of one program the values of the other; returns the inputs for which it has none at this step, which keep what they
-/// have or are zero.
-fn give(
-    isolated: &mut dyn Execute,
+/// What the modules of `parts` make at `step` of `values`; without those that read a value which there is none of at this step.
+fn by_themselves(
+    executor: &mut dyn Execute,
     parts: &Isolated,
+    step: usize,
     values: &HashMap<Name, HostTensor>,
-) -> Result<BTreeSet<Name>, Error> {
-    let mut missing = BTreeSet::new();
+) -> Result<HashMap<Name, HostTensor>, Error> {
+    let mut missing: BTreeSet<&Name> = BTreeSet::new();
     for (input, name) in &parts.given {
         match values.get(&label(name)) {
-            Some(value) => isolated.bind(input, value)?,
-            None => drop(missing.insert(input.clone())),
+            Some(value) => executor.bind(input, value)?,
+            None => drop(missing.insert(input)),
         }
     }
-    Ok(missing)
+    let made = executor.step(step)?;
+    let mut made = parts.padded.computed(executor.ran().expect("a step has just run"), made);
+    made.retain(|result, _| {
+        isolated::module_of(result)
+            .is_some_and(|module| parts.reads[module].iter().all(|input| !missing.contains(input)))
+    });
+    Ok(made)
 }
 
 /// Adds what is there on both sides, and has the same shape.
@@ -322,6 +356,8 @@ mod tests {
             device: Device::host(),
             machine: Machine::named("cpu").unwrap(),
             inputs: Inputs::Fixed(vec![("x".to_owned(), x)]),
+            within: Vec::new(),
+            check_memory: &|_| Ok(()),
         };
         compare(&compared, &mut |_| {}).unwrap()
     }

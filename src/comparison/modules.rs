@@ -11,8 +11,24 @@ pub struct Module {
     pub results: Vec<Name>,
 }
 
+/// The modules of all `graphs`, each with what any of them has it give.
+pub fn modules_of<'g>(graphs: impl IntoIterator<Item = &'g Graph>) -> Vec<Module> {
+    let mut all: Vec<Module> = Vec::new();
+    for module in graphs.into_iter().flat_map(modules) {
+        match all.iter_mut().find(|known| known.path == module.path) {
+            None => all.push(module),
+            Some(known) => {
+                let new = module.results.into_iter().filter(|name| !known.results.contains(name));
+                let new: Vec<Name> = new.collect();
+                known.results.extend(new);
+            }
+        }
+    }
+    all
+}
+
 /// The modules of `graph`: first the whole, and each before those that are in it, in the order in which they are computed.
-pub fn modules(graph: &Graph) -> Vec<Module> {
+fn modules(graph: &Graph) -> Vec<Module> {
     let order: Vec<ValueId> = graph.order().into_iter().filter(|&id| graph.is_op(id)).collect();
     let mut seen = BTreeSet::new();
     let mut modules = Vec::new();

@@ -19,14 +19,17 @@ pub fn label(name: &Name) -> Name {
 pub fn tapped(side: &Side, wanted: &BTreeSet<Name>) -> Result<Program, PatchError> {
     let mut program = side.run().clone();
     let prepared = tap_prepared(&mut program, wanted)?;
-    let Program { variants, probes, .. } = &mut program;
+    let Program { variants, probes, carries, .. } = &mut program;
+    let carried: BTreeSet<&Name> = carries.iter().map(|carry| &carry.name).collect();
     for (variant, graph) in variants.iter_mut().filter(|(variant, _)| !probes.contains_key(*variant)) {
         let definitions = side.defined().variants.get(variant);
         let mut patch = Patch::new(graph, "tap");
         let mut known = HashMap::new();
         for name in wanted {
             let defined = || Some((definitions?, definitions?.find(name)?));
-            let value = match (patch.graph().find(name), defined(), prepared.get(name)) {
+            // What an earlier step has computed is not what this one does.
+            let is_own = |id: &ValueId| patch.graph().is_op(*id) || !carried.contains(name);
+            let value = match (patch.graph().find(name).filter(is_own), defined(), prepared.get(name)) {
                 (Some(id), ..) => Some(id),
                 (None, Some((definitions, id)), _) => recompute(&mut patch, definitions, id, &mut known)?,
                 (None, None, Some(declared)) => Some(patch.input(&declared.name, declared.fact.clone())?),

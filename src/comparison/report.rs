@@ -24,6 +24,9 @@ pub struct Comparison {
     /// Why it is not known what each module makes by itself, if it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     why_not_made: Option<String>,
+    /// Whether steps of B reuse what earlier steps have computed.
+    #[serde(default)]
+    reuses: bool,
 }
 
 /// A module, or those of one kind.
@@ -54,6 +57,12 @@ pub(super) struct MeasuredModule {
     pub is_leaf: bool,
 }
 
+/// Names of modules that are longer are not aligned.
+const WIDEST: usize = 80;
+
+/// Less than this is what f32 sums in another order differ by.
+const ROUNDING: f64 = 1e-6;
+
 /// Modules named as those that make most of the error.
 const NAMED: usize = 3;
 
@@ -78,13 +87,23 @@ impl Comparison {
         }
         let (kinds, modules) =
             (kinds.values().map(ModuleRow::of).collect(), measured.iter().map(ModuleRow::of).collect());
-        let (a, b) = Default::default();
-        Self { a, b, kinds, modules, latents, why_not_made }
+        let (a, b, reuses) = Default::default();
+        Self { a, b, kinds, modules, latents, why_not_made, reuses }
     }
 
     /// The same with what A and B are.
     pub fn named(self, [a, b]: [String; 2]) -> Self {
         Self { a, b, ..self }
+    }
+
+    /// The same of a B whose steps reuse what earlier ones have computed, if it `reuses`.
+    pub(super) fn reusing(self, reuses: bool) -> Self {
+        Self { reuses, ..self }
+    }
+
+    /// Whether A or B is called so.
+    pub fn is_of(&self, name: &str) -> bool {
+        self.a == name || self.b == name
     }
 
     /// Reads what `reflux compare --json` has printed.
@@ -111,7 +130,7 @@ impl Comparison {
             |row: &ModuleRow| row.error_made.as_ref().filter(|_| row.is_leaf).map(|made| made.relative_l2);
         let mut all: Vec<_> =
             self.modules.iter().filter_map(|row| Some((row.module.as_str(), made(row)?))).collect();
-        all.retain(|(_, error)| *error != 0.0);
+        all.retain(|(_, error)| error.is_nan() || *error >= ROUNDING);
         // A NaN, of which there are two signs, is worst.
         all.sort_by(|(_, a), (_, b)| b.abs().total_cmp(&a.abs()));
         all
@@ -133,7 +152,8 @@ impl Comparison {
     pub fn table(&self, each: bool) -> impl fmt::Display + '_ {
         fmt::from_fn(move |f| {
             let rows = if each { &self.modules } else { &self.kinds };
-            let width = rows.iter().map(|row| row.name().len()).max().unwrap_or(0).max("module".len());
+            let width =
+                rows.iter().map(|row| row.name().len()).max().unwrap_or(0).clamp("module".len(), WIDEST);
             writeln!(
                 f,
                 "{:<width$} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
@@ -151,13 +171,23 @@ impl Comparison {
         if let Some(why) = &self.why_not_made {
             return writeln!(f, "what each module makes by itself is not measured: {why}");
         }
+        if self.reuses {
+            writeln!(
+                f,
+                "made is of the steps that compute a module; what steps of B reuse from earlier ones shows in error alone"
+            )?;
+        }
         let worst = self.worst();
         if worst.is_empty() {
             let is_measured = self.modules.iter().any(|row| row.error_made.is_some());
             return writeln!(
                 f,
                 "{}",
-                if is_measured { "no module makes any error" } else { "nothing could be measured" }
+                if is_measured {
+                    "no module makes an error beyond that of rounding"
+                } else {
+                    "nothing could be measured"
+                }
             );
         }
         let named = worst.iter().take(NAMED).map(|(module, error)| format!("{module} ({error:.1e})"));

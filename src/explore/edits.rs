@@ -17,15 +17,18 @@ pub struct RolledEdit {
     after: Vec<String>,
 }
 
+/// What edits have in common that are one: stage, rule, and the lines before and after with the number of the block left open.
+type Kind<'e> = (&'e Stage, &'e str, [Vec<String>; 2]);
+
 /// `edits` in the order in which they were done first.
 pub fn rolled(edits: &[(Stage, Edit)]) -> Vec<RolledEdit> {
-    let mut rolls: IndexMap<(&Stage, &str, [Vec<String>; 2]), Vec<&Edit>> = IndexMap::new();
+    let mut rolls: IndexMap<Kind, Vec<&Edit>> = IndexMap::new();
     for (stage, edit) in edits {
         let block = block_of(edit);
         let lines = [&edit.before, &edit.after].map(|values| templates(values, block));
         rolls.entry((stage, edit.rule, lines)).or_default().push(edit);
     }
-    let roll = |((stage, _, lines), edits): ((&Stage, &str, [Vec<String>; 2]), Vec<&Edit>)| {
+    let roll = |((stage, _, lines), edits): (Kind, Vec<&Edit>)| {
         let [before, after] = match edits[..] {
             [only] => [merged(&only.before), merged(&only.after)],
             _ => lines,
@@ -85,7 +88,7 @@ fn opened_word(word: &str, block: usize) -> String {
     let number = |segment: &&str| segment.parse::<usize>().ok();
     let at = match word.starts_with('%') {
         true => segments.len() - 1,
-        false => segments.iter().position(|segment| number(&segment).is_some()).unwrap_or(0),
+        false => segments.iter().position(|segment| number(segment).is_some()).unwrap_or(0),
     };
     let written = match number(&segments[at]) {
         Some(found) if found == block => "{i}",

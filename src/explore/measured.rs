@@ -20,10 +20,14 @@ pub struct Measured {
 #[derive(Clone, Debug, Deserialize)]
 pub struct MeasuredValue {
     stage: String,
+    op: String,
     value: String,
     calls: u64,
     /// Of all calls.
     ms: f64,
+    /// Of one call.
+    flop: u64,
+    bytes: u64,
 }
 
 /// What is read of a report.
@@ -67,22 +71,36 @@ impl Measured {
         Ok(Self { device: report.device.name, passes: report.passes, values })
     }
 
-    /// Adds the times to the values of `state`.
-    pub(super) fn add_to(&self, state: &mut State) {
-        let known: HashMap<(&str, &str), &MeasuredValue> =
-            self.values.iter().map(|value| ((value.stage.as_str(), value.value.as_str()), value)).collect();
-        let State { stages, values, .. } = state;
-        for value in values {
-            let stem = value.listed.name.split(".{").next().unwrap_or_default();
-            let written = match value.listed.rounds {
-                Some(_) => format!("{stem}.{{i}}"),
-                None => value.listed.name.clone(),
-            };
-            let found = known.get(&(stages[value.listed.stage].as_str(), written.as_str()));
-            value.measured_ms = found.filter(|found| found.calls > 0).map(|found| {
-                let rounds = value.listed.ids.len() as f64;
-                found.ms * rounds / found.calls as f64
-            });
+    /// Adds the times to the values of `state`, as far as they are of the same ops over as many numbers; returns how many values have one.
+    pub(super) fn add_to(&self, state: &mut State) -> usize {
+        let mut known: HashMap<(&str, &str), Vec<&MeasuredValue>> = HashMap::new();
+        for value in self.values.iter().filter(|value| value.calls > 0) {
+            known.entry((&value.stage, &value.value)).or_default().push(value);
         }
+        let State { stages, values, .. } = state;
+        let mut found = 0;
+        for value in values {
+            let listed = &value.listed;
+            let stage = stages[listed.stage].as_str();
+            let of_blocks = format!("{}.{{i}}", listed.stem);
+            let named = [listed.name.as_str(), of_blocks.as_str()]
+                .into_iter()
+                .filter_map(|name| known.get(&(stage, name)));
+            let rounds = listed.ids.len() as u64;
+            let is_it = |measured: &&&MeasuredValue| {
+                measured.op == listed.op
+                    && measured.flop.saturating_mul(rounds) == listed.flops
+                    && measured.bytes.saturating_mul(rounds) == listed.bytes
+            };
+            let measured = named.flatten().find(is_it);
+            value.measured_ms = measured.map(|measured| measured.ms * rounds as f64 / measured.calls as f64);
+            found += usize::from(measured.is_some());
+        }
+        found
+    }
+
+    /// How many values were measured, those of several blocks as one.
+    pub fn count(&self) -> usize {
+        self.values.len()
     }
 }

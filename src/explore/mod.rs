@@ -46,6 +46,9 @@ pub struct Exploration {
     measured: Option<Measured>,
     #[serde(skip_serializing_if = "Option::is_none")]
     compared: Option<Comparison>,
+    /// How many values have measured times.
+    #[serde(skip)]
+    pub timed: usize,
 }
 
 /// What a pass did.
@@ -147,9 +150,7 @@ impl Exploration {
         }
         let last = explored.last_mut().expect("there is the input at least");
         let kernels = kernels::add(last, states[states.len() - 1], machine);
-        if let Some(measured) = &measured {
-            measured.add_to(last);
-        }
+        let timed = measured.as_ref().map_or(0, |measured| measured.add_to(last));
         let quantized = modules::of(&runs, &states);
         let passes: Result<Vec<ExploredPass>, PassError> =
             runs.iter().map(|run| run.explored(trace)).collect();
@@ -165,7 +166,8 @@ impl Exploration {
                 .map_err(|error| Error::Usage(format!("a pass cannot say what it did: {error}")))?,
             quantized,
             kernels,
-            measured,
+            measured: measured.filter(|_| timed > 0),
+            timed,
             compared: compared.map(Comparison::of_kinds),
         })
     }
@@ -279,8 +281,8 @@ impl From<Alternatives> for Region {
             tree_ns: found.tree,
             rounds: found.rounds,
             saturated: found.is_saturated,
-            classes: found.classes.len(),
-            terms: found.classes.iter().map(|class| class.terms.len()).sum(),
+            classes: found.size[0],
+            terms: found.size[1],
             eclasses: found.classes.into_iter().map(eclass).collect(),
         }
     }

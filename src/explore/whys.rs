@@ -11,6 +11,10 @@ pub struct Asked<'a> {
     pub pass: &'a dyn Pass,
 }
 
+/// The most values of a state that rules are asked about: there are programs with a variant for every step, and each question takes some
+/// milliseconds.
+const MOST_VALUES: usize = 600;
+
 /// Adds to the values of `state`, which is of `program`, what the rules of `passes` say of their first rounds. Of passes that are called
 /// the same, the last is asked.
 pub fn ask(state: &mut State, program: &Program, passes: &[Asked]) {
@@ -18,7 +22,7 @@ pub fn ask(state: &mut State, program: &Program, passes: &[Asked]) {
         |asked: &&Asked| !passes.iter().any(|other| is_same(other, asked) && other.index > asked.index);
     let passes: Vec<&Asked> = passes.iter().filter(is_last).collect();
     for (number, (stage, graph)) in program.stages().enumerate() {
-        let of_stage = state.values.iter_mut().filter(|value| value.listed.stage == number);
+        let of_stage = state.values.iter_mut().take(MOST_VALUES).filter(|value| value.listed.stage == number);
         let mut values: Vec<_> = of_stage.collect();
         let place = |id| Place { program, stage: &stage, graph, value: id };
         let places: Vec<Place> = values.iter().map(|value| place(value.listed.ids[0])).collect();

@@ -16,6 +16,8 @@ pub enum Advice {
     SmallerPicture,
     /// To run a smaller program, where the size of a picture is not known.
     SmallerProgram,
+    /// To compare fewer modules of two programs.
+    FewerModules,
     /// To quantize weights by this pass, given as pipeline text.
     Quantize(&'static str),
     /// To run exactly these passes, given as pipeline text.
@@ -49,6 +51,7 @@ impl fmt::Display for Advice {
             }
             Self::LowMemory => f.write_str("keep less in memory"),
             Self::SmallerPicture => f.write_str("make the picture smaller"),
+            Self::FewerModules => f.write_str("compare fewer modules"),
             Self::SmallerProgram => f.write_str("run a program of smaller tensors"),
             Self::Quantize(pass) => write!(f, "quantize the weights, for example by the pass `{pass}`"),
             Self::Passes(passes) => write!(f, "run only the passes {passes}"),

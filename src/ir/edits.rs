@@ -68,12 +68,12 @@ impl Endangered {
                 }
             }
         }
-        Self { values: described(graph, |id| doomed.contains(&id)), replaced }
+        Self { values: described(graph, doomed.into_iter()), replaced }
     }
 
     /// Every value.
     pub fn all(graph: &Graph, replaced: impl IntoIterator<Item = ValueId>) -> Self {
-        Self { values: described(graph, |_| true), replaced: replaced.into_iter().collect() }
+        Self { values: described(graph, graph.ids()), replaced: replaced.into_iter().collect() }
     }
 
     /// Those that were replaced or are gone.
@@ -84,14 +84,20 @@ impl Endangered {
     }
 }
 
-/// The values of `graph` that `keep` accepts, in program order; weights and constants print where they are read.
-fn described(graph: &Graph, keep: impl Fn(ValueId) -> bool) -> Vec<(ValueId, EditedValue)> {
-    let ids = graph.order().into_iter().filter(|&id| !graph.is_leaf(id) && keep(id));
-    ids.map(|id| (id, EditedValue::of(graph, id))).collect()
+/// Those of `ids` that are no weights or constants, which print where they are read: in the order in which they came to be.
+fn described(graph: &Graph, ids: impl Iterator<Item = ValueId>) -> Vec<(ValueId, EditedValue)> {
+    let mut ids: Vec<ValueId> = ids.filter(|&id| !graph.is_leaf(id)).collect();
+    ids.sort_by_key(|&id| (graph[id].order, id));
+    ids.into_iter().map(|id| (id, EditedValue::of(graph, id))).collect()
+}
+
+/// The values `ids` of `graph`, as an edit tells of them.
+pub(crate) fn told(graph: &Graph, ids: impl Iterator<Item = ValueId>) -> Vec<EditedValue> {
+    described(graph, ids).into_iter().map(|(_, value)| value).collect()
 }
 
 impl EditedValue {
-    pub fn of(graph: &Graph, id: ValueId) -> Self {
+    fn of(graph: &Graph, id: ValueId) -> Self {
         Self { name: graph[id].name.clone(), line: graph.line(id) }
     }
 }

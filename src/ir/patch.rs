@@ -2,7 +2,7 @@
 
 mod rewire;
 
-use crate::edits::{EditedValue, Endangered};
+use crate::edits::{Endangered, told};
 use crate::graph::{GraphError, Output, Provenance};
 use crate::{Fact, Graph, ModulePath, Name, Op, ValueId};
 use std::collections::{HashSet, VecDeque};
@@ -280,9 +280,7 @@ impl<'g> Patch<'g> {
     /// Notes what the patch has done.
     fn log(&mut self, endangered: Endangered, added: &HashSet<ValueId>) {
         let before = endangered.lost(self.graph);
-        let is_new = |id: &ValueId| added.contains(id) && !self.graph.is_leaf(*id);
-        let new = self.graph.order().into_iter().filter(is_new);
-        let after = new.map(|id| EditedValue::of(self.graph, id)).collect();
+        let after = told(self.graph, added.iter().copied().filter(|id| self.graph.get(*id).is_some()));
         if let Some(log) = &mut self.graph.log {
             log.push(self.rule, before, after);
         }

@@ -42,6 +42,8 @@ fn programs_are_compared_module_by_module() {
     let first = table.lines().find(|line| line.starts_with("first")).unwrap();
     assert_eq!(first.split_whitespace().filter(|word| *word == "5.0e-1").count(), 2, "{table}");
     assert!(table.ends_with("the modules that make most of the error: first (5.0e-1)\n"), "{table}");
+    let second = text(&succeed(root, &["compare", "a.ir", "b.ir", "--within", "second"]).stdout);
+    assert!(second.lines().count() == 3 && second.contains("second"), "{second}");
     let json = text(&succeed(root, &["compare", "a.ir", "a.ir", "--json"]).stdout);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert!(
@@ -65,6 +67,8 @@ fn what_cannot_be_compared_is_refused() {
         said,
         "error: B has none of the values that modules of A give; both must be made from one network"
     );
+    let said = refused(root, &["compare", "a.ir", "a.ir", "--within", "frist"]);
+    assert_eq!(said, "error: --within frist: A has no such module; did you mean `first`?");
     let steps = ["--steps", "2", "--width", "32", "--height", "32"];
     let said = refused(root, &[&["compare", EMOJI, "a.ir"], &steps[..]].concat());
     assert_eq!(said, "error: B gives no `%velocity`, by which a picture is drawn");

@@ -125,7 +125,7 @@ impl Testbed {
                 let latents = replay.latents(program, noise)?;
                 Ok(vec![HashMap::from([(Name::from(names::LATENTS), latents)])])
             }
-            Runs::Steps { device, weights, inputs, smaller } => {
+            Runs::Steps { device, weights, inputs, smaller, .. } => {
                 check_fits(&program.name, Memory::Resident.of(program, *device), *device, smaller)?;
                 let mut executor = load(*device, program.clone(), weights.as_ref())?;
                 let inputs: Vec<_> =

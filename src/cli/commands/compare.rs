@@ -4,12 +4,12 @@ use crate::Error;
 use crate::cli::console::{print, say};
 use crate::cli::heap::KeptHeap;
 use crate::cli::input::InputArg;
-use crate::cli::passes::or_none;
+use crate::cli::passes::described;
 use crate::cli::testbed::{Testbed, TestbedArgs};
 use crate::comparison::{Compared, Side, compare as compare_programs};
 use crate::pipeline::{Compiled, Memory, check_fits, lossless, registry, settle};
 use reflux_ir::pass::{Driver, Pass, Pipeline, Property, Recipe, Trace};
-use reflux_ir::{Advice, Program, WeightSource};
+use reflux_ir::{Advice, ModulePath, Program, WeightSource};
 use reflux_models::Role;
 use reflux_passes::{SEPARATE_LINEARS, UNFUSED, UNPACKED};
 use reflux_runtime::{DeviceInfo, MachineOf, RunError};
@@ -23,12 +23,16 @@ pub struct Args {
     a: PathBuf,
     /// What to compare with it, given in the same way, or a compiled model of the same network [default: A with other passes]
     b: Option<PathBuf>,
-    /// Passes to run on A, around the default ones as in `generate`
+    /// Passes to run on A, around the default ones as in `generate`; on an IR file these alone
     #[arg(long, value_name = "TEXT")]
     passes_a: Option<String>,
     /// Passes to run on B, in the same way
     #[arg(long, value_name = "TEXT")]
     passes_b: Option<String>,
+    /// Only these modules, and what is in them, as in single_transformer_blocks.7; may be repeated. The values of all modules of a large
+    /// model take more memory than there is
+    #[arg(long, value_name = "MODULE")]
+    within: Vec<String>,
     /// List every block's modules, and not those that are the same but for the number of their block together
     #[arg(long)]
     each: bool,
@@ -59,15 +63,24 @@ pub fn compare(args: &Args) -> Result<(), Error> {
     let named = [a.described(), b.described()];
     say(format_args!("A: {}\nB: {}", named[0], named[1]));
     let MachineOf { machine, .. } = device.machine(&info);
-    let needed = [a.run(), b.run(), b.run()].map(|program| Memory::Resident.of(program, device));
-    let total = needed.into_iter().fold(0, u64::saturating_add);
-    check_fits(&"A, B and the modules of B by themselves", total, device, &[Advice::SmallerProgram])?;
+    let check_memory = |programs: &[&Program]| {
+        let needed = programs.iter().map(|program| Memory::Resident.of(program, device));
+        let total = needed.fold(0, u64::saturating_add);
+        check_fits(
+            "A, B and their modules by themselves",
+            total,
+            device,
+            &[Advice::FewerModules, Advice::SmallerPicture],
+        )
+    };
     let compared = Compared {
         sides: [a.side(), b.side()],
         weights: [&*a.weights, &*b.weights],
         device,
         machine,
         inputs: bed.inputs(),
+        within: args.within.iter().map(ModulePath::from).collect(),
+        check_memory: &check_memory,
     };
     let found = compare_programs(&compared, &mut |what| say(format_args!("{what} …")))?.named(named);
     print(&if args.json { found.json() } else { found.table(args.each).to_string() })
@@ -75,7 +88,7 @@ pub fn compare(args: &Args) -> Result<(), Error> {
 
 fn recipe(passes: &Option<String>, input: &InputArg) -> Result<Recipe, Error> {
     let recipe = passes.as_ref().map(|text| Recipe::parse(text, &registry())).transpose()?;
-    Ok(recipe.map(|recipe| input.meant(recipe)).unwrap_or_default())
+    Ok(input.meant(recipe.unwrap_or_default()))
 }
 
 /// A program after its passes, and how it came about.
@@ -89,10 +102,6 @@ struct Optimized {
 const UNMERGED: [Property; 3] = [SEPARATE_LINEARS, UNFUSED, UNPACKED];
 
 impl Optimized {
-    fn run(&self) -> &Program {
-        self.trace.before(self.trace.passes.len())
-    }
-
     fn side(&self) -> Side<'_> {
         let merges = |pass: &dyn Pass| pass.ends().iter().any(|property| UNMERGED.contains(property));
         let first = self.passes.passes().position(merges);
@@ -102,7 +111,7 @@ impl Optimized {
     }
 
     fn described(&self) -> String {
-        format!("{}, {}", self.trace.input.name, or_none(&self.passes.to_string()))
+        described(&self.trace.input, &self.passes.to_string())
     }
 }
 
@@ -142,7 +151,11 @@ fn other(path: &Path, bed: &mut Testbed, args: &Args, info: &DeviceInfo) -> Resu
             }
             let sizes = model.sizes(&args.testbed.sizes)?;
             let Some(program) = compiled.program(&sizes, bed.timesteps.as_deref())? else {
-                return Err(Error::Usage(compiled.other_sizes(&sizes)));
+                let path = path.display();
+                return Err(Error::Usage(format!(
+                    "{path} is not compiled for these sizes and steps; give --width, --height and --steps for which it is, or compile it for \
+                     these with `reflux compile --model {path} --size WIDTHxHEIGHT`"
+                )));
             };
             Ok(Optimized {
                 passes: compiled.passes()?,
@@ -151,6 +164,11 @@ fn other(path: &Path, bed: &mut Testbed, args: &Args, info: &DeviceInfo) -> Resu
             })
         }
         InputArg::Model(_) | InputArg::Onnx(_) => {
+            if bed.has_random_weights() {
+                let message = "A has random weights and B its own, so that their results have nothing in common; give A's by --weights, or \
+                               let the model be A";
+                return Err(Error::Usage(message.into()));
+            }
             let own = Testbed::open(path, &input, &args.testbed, &mut pipeline)?;
             optimized(own.program.clone(), pipeline, &own, args, info)
         }

@@ -3,11 +3,13 @@
 use crate::Error;
 use crate::cli::console::{say, say_all};
 use crate::cli::optimize::OptimizeArgs;
+use crate::cli::passes::or_none;
 use crate::cli::text_file::{read_text, write_result};
 use crate::comparison::Comparison;
 use crate::explore::Measured;
 use crate::files::OutputFile;
 use reflux_ir::Machine;
+use reflux_ir::pass::counted;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -33,7 +35,7 @@ pub fn explore(args: &Args) -> Result<(), Error> {
     let open = |path: &Option<PathBuf>| path.as_deref().map(OutputFile::named).transpose();
     let (mut page, mut json) = (open(&args.out)?, open(&args.json)?);
     for output in [&page, &json].into_iter().flatten() {
-        args.what.refuse_inputs(output)?;
+        args.what.refuse_program(output)?;
         output.refuse_inputs(args.measured.as_deref().into_iter().chain(args.compared.as_deref()))?;
     }
     if let (Some(page), Some(json)) = (&page, &json)
@@ -46,16 +48,23 @@ pub fn explore(args: &Args) -> Result<(), Error> {
     let read = |path: &PathBuf| Comparison::read(path, &read_text(path)?);
     let compared = args.compared.as_ref().map(read).transpose()?;
     let driven = args.what.run(Some(args.what.machine().unwrap_or_else(Machine::usual)), true)?;
-    say_all(&driven.report);
-    if let Some(measured) =
-        measured.as_ref().filter(|measured| measured.passes != driven.pipeline.to_string())
-    {
+    let explanations = driven.report.passes.iter().flat_map(|pass| &pass.explanations);
+    let explained: String = explanations.map(|explanation| format!("{explanation}\n")).collect();
+    say_all(format_args!("{}{explained}", driven.report));
+    let described = driven.described();
+    if compared.as_ref().is_some_and(|compared| !compared.is_of(&described)) {
+        say(format_args!("warning: the comparison is of other programs than this one, which is {described}"));
+    }
+    let expected = measured.as_ref().map(|measured| (measured.count(), measured.passes.clone()));
+    let explored = driven.explored(args.what.input.display().to_string(), measured, compared)?;
+    if let Some((count, passes)) = expected.filter(|(count, _)| explored.timed < *count) {
         say(format_args!(
-            "warning: these passes are {}, but times were measured with {}: values that are called the same may be others",
-            driven.pipeline, measured.passes
+            "warning: of {} that were measured, the program after these passes has {}, by name, op and size; measured was with the passes {}",
+            counted(count, "value"),
+            explored.timed,
+            or_none(&passes)
         ));
     }
-    let explored = driven.explored(args.what.input.display().to_string(), measured, compared)?;
     if let Some(json) = &mut json {
         write_result(json, &format!("{}\n", explored.json()))?;
     }

@@ -39,7 +39,7 @@ pub fn opt(args: &Args) -> Result<(), Error> {
     }
     let mut page = args.explore.as_deref().map(OutputFile::named).transpose()?;
     if let Some(page) = &page {
-        args.what.refuse_inputs(page)?;
+        args.what.refuse_program(page)?;
         if page.is_same(&out) {
             let message = "--explore and --out are one file; name another for one of both";
             return Err(Error::Usage(message.into()));

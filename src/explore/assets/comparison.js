@@ -6,7 +6,7 @@ const comparisonView = {
   parts: [],
 
   render() {
-    const { a, b, kinds, why_not_made } = data.compared;
+    const { a, b, kinds, why_not_made, reuses } = data.compared;
     const titles = ["Module", "Time in A", "Time in B", "Error it makes", "Error", "Cosine", "Greatest"];
     const worst = Math.max(...kinds.map((kind) => kind.error_made?.relative_l2 ?? 0));
     return [
@@ -14,7 +14,8 @@ const comparisonView = {
       element("p", {}, "Times are of all steps of a picture, errors relative L2 distances from A, over all steps. ",
         why_not_made
           ? `What each module makes by itself is not known: ${why_not_made}.`
-          : "The error that a module makes is the one that its results have where it reads what A has computed; the rest it was given."),
+          : "The error that a module makes is the one that its results have where it reads what A has computed; the rest it was given.",
+        reuses && !why_not_made && " That is of the steps that compute the module; what steps reuse from earlier ones shows in the error alone."),
       table([titles[0], ...titles.slice(1).map(numeric)], kinds.map((kind) => this.row(kind, worst)), { class: "wide tree" }),
     ];
   },

@@ -36,6 +36,9 @@ pub struct ListedLine(pub String, #[serde(skip_serializing_if = "Option::is_none
 pub struct ListedValue {
     /// As operands are written, without `%`: `x`, or `h.{0..19}`.
     pub name: String,
+    /// That without rounds: `h`.
+    #[serde(skip)]
+    pub stem: String,
     /// First round and one past the last, of several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rounds: Option<(usize, usize)>,
@@ -185,6 +188,7 @@ impl ListedValue {
         });
         Self {
             name: group.written.trim_start_matches('%').to_owned(),
+            stem: node.name.stem().to_owned(),
             rounds,
             stage,
             op: node.op.name(),

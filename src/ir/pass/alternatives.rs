@@ -21,6 +21,9 @@ pub struct Alternatives {
     pub rounds: usize,
     /// Whether nothing was left for the rules to do.
     pub is_saturated: bool,
+    /// Classes and terms in all, with those of inputs and numbers.
+    pub size: [usize; 2],
+    /// The classes of what is computed.
     pub classes: Vec<EqualTerms>,
 }
 

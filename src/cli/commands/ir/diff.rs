@@ -52,7 +52,7 @@ pub fn diff(args: &Args) -> Result<(), Error> {
     let (a, a_name) = side(args, &a, &args.a, args.passes_a.as_deref())?;
     let (b, b_name) = side(args, &b, &args.b, args.passes_b.as_deref())?;
     if let Some(folder) = &args.model_explorer {
-        return write_graphs(folder, [&a, &b]);
+        return write_graphs(folder, [&a, &b], [&args.a, &args.b]);
     }
     let out = std::io::stdout();
     let width = terminal_size::terminal_size_of(&out).map_or(COLUMNS, |(width, _)| width.0.into());
@@ -66,15 +66,25 @@ pub fn diff(args: &Args) -> Result<(), Error> {
 }
 
 /// Writes the graphs of two programs, `a.json` and `b.json`, and what differs between them for each, `a.diff.json` and `b.diff.json`.
-fn write_graphs(folder: &Path, programs: [&Program; 2]) -> Result<(), Error> {
-    std::fs::create_dir_all(folder).map_err(|error| Error::Write { path: folder.to_owned(), error })?;
+fn write_graphs(folder: &Path, programs: [&Program; 2], inputs: [&Path; 2]) -> Result<(), Error> {
+    if !folder.is_dir() {
+        std::fs::create_dir(folder).map_err(|error| {
+            let is_there = folder.symlink_metadata().is_ok();
+            let error = if is_there { std::io::Error::other("it is no folder") } else { error };
+            Error::Write { path: folder.to_owned(), error }
+        })?;
+    }
     let graphs = programs.map(|program| export::model_explorer(program, None));
     let named = ["a", "b"].into_iter().zip(graphs).zip(export::diff_data(programs));
+    let mut files = Vec::new();
     for ((name, graph), diff) in named {
         for (file, json) in [(format!("{name}.json"), graph), (format!("{name}.diff.json"), diff)] {
-            OutputFile::at(&folder.join(file))?.write_text(&format!("{json:#}\n"))?;
+            let output = OutputFile::at(&folder.join(file))?;
+            output.refuse_inputs(inputs)?;
+            files.push((output, json));
         }
     }
+    files.iter_mut().try_for_each(|(output, json)| output.write_text(&format!("{json:#}\n")))?;
     let folder = folder.display();
     say(format_args!(
         "a.json and b.json are graphs, a.diff.json and b.diff.json node data of them, in {folder}; docs/exports.md says how to open them"

@@ -100,7 +100,11 @@ pub fn ir(args: &Args) -> Result<(), Error> {
 
 fn show(args: &ShowArgs) -> Result<(), Error> {
     let mut out = text_output(args.out.as_deref())?;
-    out.refuse_inputs(args.drive.passes.read().chain(args.model.as_deref()).chain(args.parts.paths()))?;
+    // IR may be put in the place of IR.
+    let given = args.input.as_deref().filter(|input| args.export.is_some() && input.is_file());
+    let read = args.drive.passes.read().chain(args.model.as_deref()).chain(args.parts.paths());
+    out.refuse_inputs(read.chain(given))?;
+    args.drive.refuse_dumped(&out)?;
     let recipe = args.drive.passes.recipe()?;
     if let Some(flag) = args.drive.given().filter(|_| recipe.is_none()) {
         return Err(Error::Usage(format!("{flag} needs passes to run; add --passes")));
