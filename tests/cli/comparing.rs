@@ -68,7 +68,7 @@ fn what_cannot_be_compared_is_refused() {
         "error: B has none of the values that modules of A give; both must be made from one network"
     );
     let said = refused(root, &["compare", "a.ir", "a.ir", "--within", "frist"]);
-    assert_eq!(said, "error: --within frist: A has no such module; did you mean `first`?");
+    assert_eq!(said, "error: --within frist: A has no such module (did you mean `first`?)");
     let steps = ["--steps", "2", "--width", "32", "--height", "32"];
     let said = refused(root, &[&["compare", EMOJI, "a.ir"], &steps[..]].concat());
     assert_eq!(said, "error: B gives no `%velocity`, by which a picture is drawn");
