@@ -61,8 +61,9 @@ impl<'t> Lineage<'t> {
         let (stage, id) = parent;
         let Some(graph) = before.graph(stage) else { return 0 };
         let is_kept = |id: ValueId| {
-            let name = &graph[id].name;
-            after.stages().any(|(_, graph)| graph.find(name).is_some_and(|id| graph.is_op(id)))
+            // What has become a view of something else is no longer computed by itself.
+            let (name, op) = (&graph[id].name, &graph[id].op);
+            after.stages().any(|(_, graph)| graph.find(name).is_some_and(|id| graph[id].op == *op))
         };
         let (mut time, mut open, mut seen) = (0_u64, vec![*id], HashSet::from([*id]));
         while let Some(id) = open.pop() {
