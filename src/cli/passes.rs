@@ -259,6 +259,12 @@ impl Driven {
         described(&self.program, &self.pipeline.to_string())
     }
 
+    /// Why the passes did what they did, as text: for those that were asked.
+    pub fn explanations(&self) -> String {
+        let explanations = self.report.passes.iter().flat_map(|pass| &pass.explanations);
+        explanations.map(|explanation| format!("{explanation}\n")).collect()
+    }
+
     /// What there is to see of it; it must have been traced.
     pub fn explored(
         &self,

@@ -52,12 +52,8 @@ pub fn compare(compared: &Compared, began: &mut dyn FnMut(&str)) -> Result<Compa
     let bug = |error| Error::Usage(format!("the programs cannot be compared: {}", PassError::Patch(error)));
     let parts = match why_not_isolated(b) {
         // Of A too: what rounding alone does in the ops as the network has them is no error of B.
-        None => Ok([a, b].map(|side| isolated(side, a, &modules).map_err(bug))),
+        None => Ok([isolated(a, a, &modules).map_err(bug)?, isolated(b, a, &modules).map_err(bug)?]),
         Some(why) => Err(why),
-    };
-    let parts = match parts {
-        Ok([of_a, of_b]) => Ok([of_a?, of_b?]),
-        Err(why) => Err(why),
     };
     let of_b = tapped(b, &wanted).and_then(Padded::of).map_err(bug)?;
     wanted.extend(parts.iter().flatten().flat_map(|parts| parts.given.values()).cloned());

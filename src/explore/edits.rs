@@ -5,7 +5,7 @@ use reflux_ir::{Edit, EditedValue, Stage};
 use serde::Serialize;
 
 /// An application of a rule, or the same in several blocks.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Debug, Serialize)]
 pub struct RolledEdit {
     rule: &'static str,
     stage: String,

@@ -134,7 +134,7 @@ impl Exploration {
     pub fn of(explored: Explored) -> Result<Self, Error> {
         let Explored { title, pipeline, trace, report, machine, measured, compared } = explored;
         let all: Vec<&dyn Pass> = pipeline.passes().take(trace.passes.len()).collect();
-        let runs: Vec<Run> = runs(&all, trace, report);
+        let runs: Vec<Run> = runs(&all, report);
         let states: Vec<&Program> = programs(&runs, trace);
         let mut explored: Vec<State> = Vec::with_capacity(states.len());
         let mut history = History::start(trace, machine);
@@ -212,16 +212,14 @@ struct Run<'a> {
     index: usize,
     before: usize,
     after: usize,
-    edits: Vec<RolledEdit>,
 }
 
-fn runs<'a>(passes: &[&'a dyn Pass], trace: &'a Trace, report: &'a PipelineReport) -> Vec<Run<'a>> {
+fn runs<'a>(passes: &[&'a dyn Pass], report: &'a PipelineReport) -> Vec<Run<'a>> {
     let mut state = 0;
     let run = |(index, (&pass, report)): (usize, (&&'a dyn Pass, &'a PassReport))| {
         let before = state;
         state += usize::from(report.changed);
-        let edits = edits::rolled(&trace.passes[index].edits);
-        Run { pass, report, index, before, after: state, edits }
+        Run { pass, report, index, before, after: state }
     };
     passes.iter().zip(&report.passes).enumerate().map(run).collect()
 }
@@ -253,7 +251,7 @@ impl Run<'_> {
             rules: self.report.rules.iter().map(rule).collect(),
             notes: self.report.notes.clone(),
             warnings: self.report.warnings.clone(),
-            edits: self.edits.clone(),
+            edits: edits::rolled(&trace.passes[self.index].edits),
             regions: self.pass.alternatives(before)?.into_iter().map(Region::from).collect(),
             proofs: self.pass.explain(before)?,
         })

@@ -48,9 +48,7 @@ pub fn explore(args: &Args) -> Result<(), Error> {
     let read = |path: &PathBuf| Comparison::read(path, &read_text(path)?);
     let compared = args.compared.as_ref().map(read).transpose()?;
     let driven = args.what.run(Some(args.what.machine().unwrap_or_else(Machine::usual)), true)?;
-    let explanations = driven.report.passes.iter().flat_map(|pass| &pass.explanations);
-    let explained: String = explanations.map(|explanation| format!("{explanation}\n")).collect();
-    say_all(format_args!("{}{explained}", driven.report));
+    say_all(format_args!("{}{}", driven.report, driven.explanations()));
     let described = driven.described();
     if compared.as_ref().is_some_and(|compared| !compared.is_of(&described)) {
         say(format_args!("warning: the comparison is of other programs than this one, which is {described}"));

@@ -48,8 +48,7 @@ pub fn opt(args: &Args) -> Result<(), Error> {
     let driven = args.what.run(args.what.machine(), page.is_some())?;
     let Driven { program, report, .. } = &driven;
     let mut more = if args.rules { report.rules().to_string() } else { String::new() };
-    let explanations = report.passes.iter().flat_map(|pass| &pass.explanations);
-    more.extend(explanations.map(|explanation| format!("{explanation}\n")));
+    more += &driven.explanations();
     if args.preview && !args.json {
         return print(&format!("{report}{more}"));
     }

@@ -7,8 +7,7 @@ use crate::pipeline::LoraFiles;
 use reflux_ir::pass::{Pipeline, counted};
 use reflux_ir::{Fact, Name, Program, WeightData, WeightError, WeightSource};
 use reflux_models::onnx::export::{ExportOptions, Exported, Part, export as write};
-
-use reflux_runtime::read_weight;
+use reflux_runtime::{RunError, read_weight};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -79,10 +78,8 @@ struct AsRead(Rc<dyn WeightSource>);
 
 impl WeightSource for AsRead {
     fn weight(&self, name: &str, fact: &Fact) -> Result<WeightData, WeightError> {
-        let unreadable = |error: reflux_runtime::RunError| WeightError::Unreadable {
-            name: name.to_owned(),
-            why: error.to_string(),
-        };
+        let unreadable =
+            |error: RunError| WeightError::Unreadable { name: name.to_owned(), why: error.to_string() };
         read_weight(&*self.0, name, fact).map_err(unreadable)
     }
 }
