@@ -7,12 +7,14 @@
 //!    step into variants, and after `canonicalize`, which shares what several blocks compute alike.
 //! 3. [`quantize`](Quantize) turns linears into int8, f8 or int4 products. It runs before `fuse`, which fuses the ops it inserts.
 //! 4. [`cache`](Cache) lets steps reuse results of earlier ones: variants of the step, carried values, a schedule.
-//! 5. [`merge-linear`](MergeLinear) merges linears that read the same value into one product. It runs after `quantize`, which
+//! 5. [`shard`](Shard) divides the step among several devices. It runs after caches, which look for what blocks give, and after
+//!    `quantize`, as it divides what that inserts.
+//! 6. [`merge-linear`](MergeLinear) merges linears that read the same value into one product. It runs after `quantize`, which
 //!    picks modules by their paths, and after caches, which look for the results of modules.
-//! 6. [`fuse`](Fuse) turns many ops into few kernels.
-//! 7. [`pack`](Pack) lays out weights in the order in which the processor's products read them. It is the last pass that looks
+//! 7. [`fuse`](Fuse) turns many ops into few kernels.
+//! 8. [`pack`](Pack) lays out weights in the order in which the processor's products read them. It is the last pass that looks
 //!    for weights.
-//! 8. [`dce`](Dce) removes what nothing reads any more.
+//! 9. [`dce`](Dce) removes what nothing reads any more.
 //!
 //! [`tap`](Tap) shows values inside the network. [`Steer`] is for programs that run programs: with it these say in each step whether it
 //! reuses, so pipelines cannot name it. To add a pass: write its file with an implementation of
@@ -31,6 +33,7 @@ mod properties;
 pub mod pruna;
 mod quantize;
 mod raise;
+mod shard;
 mod tap;
 
 pub use bound_attention::BoundAttention;
@@ -42,9 +45,10 @@ pub use hoist::Hoist;
 pub use lora::{Adapters, Branch, Lora, LoraMode};
 pub use merge_linear::MergeLinear;
 pub use pack::Pack;
-pub use properties::{BASE_LINEARS, SEPARATE_LINEARS, UNFUSED, UNPACKED};
+pub use properties::{BASE_LINEARS, SEPARATE_LINEARS, UNFUSED, UNPACKED, UNSHARDED};
 pub use quantize::{Preset, QUANTIZE, QuantizationRule, Quantize, Scheme};
 pub use raise::Raise;
+pub use shard::{Method as ShardMethod, Shard};
 pub use tap::Tap;
 
 use reflux_ir::op::{Op, Weight};
@@ -100,6 +104,14 @@ pub static PASSES: &[PassInfo] = &[
         example: "cache(fora,interval=3)",
         about: Cache::about,
         build: Cache::build,
+    },
+    PassInfo {
+        name: "shard",
+        summary: "divide the step among several devices: tokens, and around attention heads",
+        positional: Some("devices"),
+        example: "shard(devices=4)",
+        about: About::of::<Shard>,
+        build: PassInfo::from_options::<Shard>,
     },
     PassInfo {
         name: "merge-linear",

@@ -14,6 +14,13 @@ pub const UNFUSED: Property = Property {
     },
 };
 
+/// All devices have all of every value: there is one, or they are not told apart yet.
+pub const UNSHARDED: Property = Property {
+    name: "unsharded",
+    says: "that the program is for one device",
+    holds: |program| program.devices().is_none(),
+};
+
 /// Every module has its own linear. A merged product can no longer be chosen by the path of one module.
 pub const SEPARATE_LINEARS: Property = Property {
     name: "separate-linears",

@@ -7,7 +7,7 @@ mod selection;
 pub use preset::Preset;
 pub use scheme::{QuantizationRule, Scheme};
 
-use crate::{BASE_LINEARS, SEPARATE_LINEARS, UNFUSED, UNPACKED};
+use crate::{BASE_LINEARS, SEPARATE_LINEARS, UNFUSED, UNPACKED, UNSHARDED};
 use reflux_ir::pass::{
     Answer, Built, Changed, Exactness, Globs, Mismatch, Pass, PassContext, PassError, Place, Property,
     RuleInfo, options_of,
@@ -115,7 +115,7 @@ impl Pass for Quantize {
     }
 
     fn requires(&self) -> &'static [Property] {
-        &[UNFUSED, SEPARATE_LINEARS, UNPACKED, BASE_LINEARS]
+        &[UNFUSED, SEPARATE_LINEARS, UNPACKED, BASE_LINEARS, UNSHARDED]
     }
 
     fn rules(&self) -> Vec<RuleInfo> {

@@ -1,7 +1,8 @@
 //! Values inside the network as results.
 
+use crate::UNSHARDED;
 use reflux_ir::pass::{
-    Changed, Exactness, Pass, PassContext, PassError, counted, did_you_mean, nearest, options_of,
+    Changed, Exactness, Pass, PassContext, PassError, Property, counted, did_you_mean, nearest, options_of,
 };
 use reflux_ir::{Graph, Name, Patch, Program, ValueId};
 use schemars::JsonSchema;
@@ -34,6 +35,11 @@ impl Pass for Tap {
 
     fn exactness(&self) -> Exactness {
         Exactness::Exact
+    }
+
+    /// A share of a value is no result.
+    fn requires(&self) -> &'static [Property] {
+        &[UNSHARDED]
     }
 
     fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {

@@ -240,7 +240,7 @@ fn every_op_is_executed_by_itself_and_in_formulas() {
 #[test]
 fn every_op_has_a_kernel() {
     use reflux_runtime::backend::cuda::{Gpu, plan};
-    let h100 = Gpu { capability: (9, 0), processors: 132 };
+    let h100 = Gpu { capability: (9, 0), processors: 132, rank: 0 };
     for example in examples() {
         for program in [Some(example.program.clone()), example.in_formula()].into_iter().flatten() {
             let plan = plan(&program.variants["main"], h100);

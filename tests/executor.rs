@@ -3,10 +3,10 @@
 use reflux_ir::{DType, Fact, HostTensor, WeightData, WeightError, WeightSource, text};
 use reflux_models::noise::TorchGenerator;
 use reflux_runtime::{Device, Execute, Needs, RunError, load, load_streaming, needs};
-use std::cell::Cell;
 use std::collections::HashMap;
-use std::rc::Rc;
 use std::slice;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Weights in a map.
 struct Given(HashMap<&'static str, HostTensor>);
@@ -346,11 +346,11 @@ fn weights_must_be_there_and_of_the_right_shape() {
 
 /// A weight of tens, and how often it was read.
 #[derive(Default)]
-struct Counted(Cell<usize>);
+struct Counted(AtomicUsize);
 
 impl WeightSource for Counted {
     fn weight(&self, _name: &str, _fact: &Fact) -> Result<WeightData, WeightError> {
-        self.0.set(self.0.get() + 1);
+        self.0.fetch_add(1, Relaxed);
         Ok(f32s([2], &[10.0, 20.0]).into())
     }
 }
@@ -371,7 +371,7 @@ fn weights_of_prepare_stages_stay_or_are_read_anew() {
       schedule main
     }";
     let program = text::parse(source).unwrap();
-    let (resident, streaming) = (Rc::new(Counted::default()), Rc::new(Counted::default()));
+    let (resident, streaming) = (Arc::new(Counted::default()), Arc::new(Counted::default()));
     let mut stays = load(Device::host(), program.clone(), &*resident).unwrap();
     let mut leaves = load_streaming(Device::host(), program.clone(), streaming.clone()).unwrap();
     let mut step = |prompt: Option<f32>| {
@@ -383,7 +383,7 @@ fn weights_of_prepare_stages_stay_or_are_read_anew() {
             executor.step(0).unwrap().remove("y").unwrap().to_f32()
         })
     };
-    let reads = || (resident.0.get(), streaming.0.get());
+    let reads = || (resident.0.load(Relaxed), streaming.0.load(Relaxed));
     assert_eq!(reads(), (1, 0));
     assert_eq!(step(Some(1.0)), [[11.0, 22.0], [11.0, 22.0]]);
     assert_eq!(reads(), (1, 1));

@@ -16,10 +16,10 @@ use std::path::Path;
 
 /// An A100, an L40S, an H100 and a B200.
 const GPUS: [(&str, Gpu); 4] = [
-    ("sm_80", Gpu { capability: (8, 0), processors: 108 }),
-    ("sm_89", Gpu { capability: (8, 9), processors: 142 }),
-    ("sm_90a", Gpu { capability: (9, 0), processors: 132 }),
-    ("sm_100", Gpu { capability: (10, 0), processors: 148 }),
+    ("sm_80", Gpu { capability: (8, 0), processors: 108, rank: 0 }),
+    ("sm_89", Gpu { capability: (8, 9), processors: 142, rank: 0 }),
+    ("sm_90a", Gpu { capability: (9, 0), processors: 132, rank: 0 }),
+    ("sm_100", Gpu { capability: (10, 0), processors: 148, rank: 0 }),
 ];
 
 const PIPELINES: [&str; 12] = [

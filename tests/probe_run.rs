@@ -207,7 +207,7 @@ fn the_engine_plans_probes() {
     let written = text::parse(&EXAMPLE.replace("f32", "bf16")).unwrap();
     let (program, _) = Driver::default().run(written, &pipeline).unwrap();
     for (name, graph) in &program.variants {
-        let planned = plan(graph, Gpu { capability: (9, 0), processors: 132 });
+        let planned = plan(graph, Gpu { capability: (9, 0), processors: 132, rank: 0 });
         let foreign: Vec<_> = planned.foreign().map(|op| op.name.to_string()).collect();
         let sums: &[&str] = if program.is_probe(name) { &["changed", "last", "index"] } else { &[] };
         assert_eq!(foreign, sums, "{name}");
@@ -229,7 +229,7 @@ fn the_engine_plans_caches_that_decide() {
         let (program, _) = Driver::default().run(lowered.clone(), &pipeline).unwrap();
         assert_eq!(program.probes.len(), 1);
         for (name, graph) in &program.variants {
-            let planned = plan(graph, Gpu { capability: (9, 0), processors: 132 });
+            let planned = plan(graph, Gpu { capability: (9, 0), processors: 132, rank: 0 });
             let foreign: Vec<_> = planned.foreign().map(|op| op.name.to_string()).collect();
             let choice: &[&str] = if program.is_probe(name) { &["choice"] } else { &[] };
             assert_eq!(foreign, choice, "{cache}: {name}");

@@ -9,7 +9,7 @@ use reflux_models::weights::Weights;
 use reflux_models::{ModelConfig, Net};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// One file of each form.
 const FORMS: [&str; 9] =
@@ -22,7 +22,7 @@ const MADE: usize = 2;
 pub struct Files {
     forms: Vec<(Vec<Tensor>, Value)>,
     config: ModelConfig,
-    bases: Vec<(&'static Net, Rc<Weights>)>,
+    bases: Vec<(&'static Net, Arc<Weights>)>,
 }
 
 impl Files {
@@ -31,7 +31,7 @@ impl Files {
         let forms = FORMS.map(|form| tensors::read(&fixture(&format!("lora/{form}.safetensors"))));
         let open = |net: &&'static Net| {
             let weights = Weights::open_for(net, folder().join(net.folder));
-            (*net, Rc::new(weights.expect("the bundled model can be read")))
+            (*net, Arc::new(weights.expect("the bundled model can be read")))
         };
         let bases = config.family().nets.iter().map(open).collect();
         Self { forms: forms.to_vec(), config, bases }
@@ -61,7 +61,7 @@ impl Target for Files {
             Ok(lora) => lora,
             Err(error) => Lora::fit(open()?, &*self.config, true).map_err(|_| error)?,
         };
-        let lora = Rc::new(lora);
+        let lora = Arc::new(lora);
         for kept in [Kept::Merged, Kept::Beside(0)] {
             let mut loras = Loras::default();
             loras.push(lora.clone(), 0.7, kept);

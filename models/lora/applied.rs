@@ -5,7 +5,7 @@ use super::fit::{Change, Fitted, Lora};
 use crate::net::{Net, Role};
 use indexmap::IndexMap;
 use std::collections::{HashMap, HashSet};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// What programs call a weight into which LoRAs are merged, behind its name in the checkpoint: `….to_q.weight.lora`. So a
 /// program says that it reads such weights, and cannot be run without the LoRAs.
@@ -29,7 +29,7 @@ pub struct Loras(pub(super) Vec<Applied>);
 /// A LoRA, and how it is applied.
 #[derive(Clone, Debug)]
 pub(super) struct Applied {
-    pub lora: Rc<Lora>,
+    pub lora: Arc<Lora>,
     pub strength: f32,
     pub kept: Kept,
 }
@@ -79,7 +79,7 @@ pub(super) struct Origin {
 
 impl Loras {
     /// One more.
-    pub fn push(&mut self, lora: Rc<Lora>, strength: f32, kept: Kept) {
+    pub fn push(&mut self, lora: Arc<Lora>, strength: f32, kept: Kept) {
         self.0.push(Applied { lora, strength, kept });
     }
 
@@ -110,7 +110,7 @@ impl Loras {
     ///
     /// # Panics
     /// If there is none.
-    pub fn replace(&mut self, index: usize, lora: Rc<Lora>, nets: &[&'static Net]) -> bool {
+    pub fn replace(&mut self, index: usize, lora: Arc<Lora>, nets: &[&'static Net]) -> bool {
         let mut replaced = self.clone();
         replaced.0[index].lora = lora;
         let is_same = |net: &&'static Net| {

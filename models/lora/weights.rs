@@ -11,12 +11,12 @@ use crate::net::Net;
 use reflux_ir::{DType, Fact, HostTensor, WeightData, WeightError, WeightRows, WeightSource};
 use std::collections::HashMap;
 use std::fmt::Display;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// The weights of a network, those with [`MERGED`] behind their name with LoRAs merged into them, and the weights of the
 /// products beside its linears.
 pub struct LoraWeights {
-    base: Rc<dyn WeightSource>,
+    base: Arc<dyn WeightSource>,
     net: &'static Net,
     loras: Loras,
     /// The weights of products beside linears, by name.
@@ -42,7 +42,7 @@ struct Part<'l> {
 
 impl LoraWeights {
     /// Those of `net`, of which `base` are the checkpoint's.
-    pub fn new(base: Rc<dyn WeightSource>, net: &'static Net, loras: Loras) -> Self {
+    pub fn new(base: Arc<dyn WeightSource>, net: &'static Net, loras: Loras) -> Self {
         let mut beside = HashMap::new();
         for (low_rank, origins) in loras.origins(net) {
             beside.insert(low_rank.down, Beside { origins: origins.clone(), up_of: None });

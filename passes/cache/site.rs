@@ -1,7 +1,7 @@
 //! Where methods reuse: kinds of values, with what they ask of a program.
 
 use super::sites;
-use crate::{SEPARATE_LINEARS, UNFUSED};
+use crate::{SEPARATE_LINEARS, UNFUSED, UNSHARDED};
 use reflux_ir::pass::{Answer, Mismatch, ONE_VARIANT, Property};
 use reflux_ir::{Graph, Rate, ValueId};
 
@@ -33,7 +33,7 @@ pub static RESIDUAL_BLOCKS: Site = Site {
     is_a: "where the last block of a stream closes its residual, a sum `x + f(x)`",
     find: sites::residual_sums,
     relative_to: |_, _| None,
-    requires: &[ONE_VARIANT, UNFUSED, SEPARATE_LINEARS],
+    requires: &[ONE_VARIANT, UNFUSED, SEPARATE_LINEARS, UNSHARDED],
     ends: &[ONE_VARIANT],
 };
 
@@ -43,7 +43,7 @@ pub static RESIDUAL_UPDATES: Site = Site {
     is_a: "what a block adds to its residual, `f(x)` of a sum `x + f(x)`",
     find: sites::residual_updates,
     relative_to: |_, _| None,
-    requires: &[ONE_VARIANT, FRESH_ATTENTION, UNFUSED, SEPARATE_LINEARS],
+    requires: &[ONE_VARIANT, FRESH_ATTENTION, UNFUSED, SEPARATE_LINEARS, UNSHARDED],
     ends: &[ONE_VARIANT, FRESH_ATTENTION],
 };
 
@@ -53,7 +53,7 @@ pub static RESIDUAL_STREAMS: Site = Site {
     is_a: "where the blocks of a stream, which is a chain of sums `x + f(x)`, end",
     find: sites::stream_ends,
     relative_to: sites::stream_start,
-    requires: &[ONE_VARIANT, UNFUSED, SEPARATE_LINEARS],
+    requires: &[ONE_VARIANT, UNFUSED, SEPARATE_LINEARS, UNSHARDED],
     ends: &[ONE_VARIANT],
 };
 
@@ -63,7 +63,7 @@ pub static LATER_BLOCKS: Site = Site {
     is_a: "where the blocks of a stream, which is a chain of sums `x + f(x)`, end",
     find: sites::streams_of_several_blocks,
     relative_to: sites::first_block_end,
-    requires: &[ONE_VARIANT, UNFUSED, SEPARATE_LINEARS],
+    requires: &[ONE_VARIANT, UNFUSED, SEPARATE_LINEARS, UNSHARDED],
     ends: &[ONE_VARIANT],
 };
 
@@ -73,7 +73,7 @@ pub static RESIDUAL_ENDS: Site = Site {
     is_a: "where the blocks of a stream, which is a chain of sums `x + f(x)`, end",
     find: sites::stream_ends,
     relative_to: |_, _| None,
-    requires: &[ONE_VARIANT, UNFUSED, SEPARATE_LINEARS],
+    requires: &[ONE_VARIANT, UNFUSED, SEPARATE_LINEARS, UNSHARDED],
     ends: &[ONE_VARIANT],
 };
 
@@ -83,7 +83,7 @@ pub static ATTENTION: Site = Site {
     is_a: "what an attention module results in, made of one attention and weights",
     find: sites::attention_results,
     relative_to: |_, _| None,
-    requires: &[FRESH_ATTENTION, UNFUSED, SEPARATE_LINEARS],
+    requires: &[FRESH_ATTENTION, UNFUSED, SEPARATE_LINEARS, UNSHARDED],
     ends: &[ONE_VARIANT, FRESH_ATTENTION],
 };
 

@@ -13,7 +13,7 @@ use reflux_models::onnx::{self, OnnxWeights, is_onnx};
 use reflux_models::weights::is_weights;
 use reflux_models::{ModelConfig, ModelError, Role};
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// The meaning of an argument.
 pub enum InputArg<'a> {
@@ -117,11 +117,11 @@ impl<'a> InputArg<'a> {
         &self,
         net: Option<&str>,
         sizes: &SizeArgs,
-    ) -> Result<Option<Rc<dyn WeightSource>>, Error> {
+    ) -> Result<Option<Arc<dyn WeightSource>>, Error> {
         match self {
             Self::Model(model) => model.weights(model.net(net)?),
             Self::File(_) => Ok(None),
-            Self::Onnx(path) => Ok(Some(Rc::new(read_onnx(path, &sizes.onnx)?.1))),
+            Self::Onnx(path) => Ok(Some(Arc::new(read_onnx(path, &sizes.onnx)?.1))),
         }
     }
 

@@ -15,7 +15,7 @@ use reflux_ir::{DType, Program, WeightSource};
 use reflux_models::scheduler::Levels;
 use reflux_models::{Condition, Defaults, Family, ModelConfig, ModelFiles, Net, Role, Sizes};
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// The most pixels along a side: no memory holds the attention between those of a larger picture.
 const MOST_PIXELS: usize = 1 << 16;
@@ -271,7 +271,7 @@ impl ModelArg {
     ///
     /// # Errors
     /// If they cannot be read, or are not those of the network.
-    pub fn weights(&self, net: &'static Net) -> Result<Option<Rc<dyn WeightSource>>, Error> {
+    pub fn weights(&self, net: &'static Net) -> Result<Option<Arc<dyn WeightSource>>, Error> {
         if let Some(compiled) = self.compiled(net) {
             return Ok(Some(compiled.weights()));
         }
@@ -279,7 +279,7 @@ impl ModelArg {
         let mut warnings = Vec::new();
         let weights = open_weights(files, &self.config, net, &mut warnings)?;
         warnings.iter().for_each(|warning| say(format_args!("warning: {warning}")));
-        Ok(Some(Rc::new(weights)))
+        Ok(Some(Arc::new(weights)))
     }
 
     /// The requested sizes, with the model's as defaults.

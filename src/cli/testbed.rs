@@ -15,7 +15,7 @@ use reflux_models::weights::{RandomWeights, Weights};
 use reflux_models::{Condition, Parts, Sizes};
 use reflux_runtime::Device;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// What pictures show where no prompt is given.
 const PROMPT: &str = "a red apple on a blue background";
@@ -86,7 +86,7 @@ pub enum Runs {
     /// Every step reads the same random inputs.
     Steps {
         device: Device,
-        weights: Rc<dyn WeightSource>,
+        weights: Arc<dyn WeightSource>,
         /// Whether weights are drawn.
         is_random: bool,
         inputs: Vec<(String, HostTensor)>,
@@ -154,7 +154,7 @@ impl Testbed {
                 Self::of_steps(
                     path,
                     program,
-                    Some(Rc::new(weights)),
+                    Some(Arc::new(weights)),
                     None,
                     vec![Advice::SmallerProgram],
                     args,
@@ -167,7 +167,7 @@ impl Testbed {
     fn of_steps(
         path: &Path,
         program: Program,
-        own: Option<Rc<dyn WeightSource>>,
+        own: Option<Arc<dyn WeightSource>>,
         timesteps: Option<Vec<f32>>,
         smaller: Vec<Advice>,
         args: &TestbedArgs,
@@ -181,14 +181,14 @@ impl Testbed {
         }
         let seed = args.seed.number();
         let is_random = args.weights.is_none() && own.is_none();
-        let weights: Rc<dyn WeightSource> = match (&args.weights, own) {
+        let weights: Arc<dyn WeightSource> = match (&args.weights, own) {
             (Some(_), Some(_)) => {
                 let input = path.display();
                 return Err(Error::Usage(format!("--weights: {input} has its own weights; leave it out")));
             }
-            (Some(path), None) => Rc::new(Weights::open(path)?),
+            (Some(path), None) => Arc::new(Weights::open(path)?),
             (None, Some(own)) => own,
-            (None, None) => Rc::new(RandomWeights::new(&program, seed)),
+            (None, None) => Arc::new(RandomWeights::new(&program, seed)),
         };
         let inputs = random_inputs(&program, &[], seed);
         let runs = Runs::Steps { device: args.device.into(), weights, is_random, inputs, smaller };
@@ -206,10 +206,10 @@ impl Testbed {
     }
 
     /// The weights that `program` reads.
-    pub fn weights(&self, program: &Program) -> Rc<dyn WeightSource> {
+    pub fn weights(&self, program: &Program) -> Arc<dyn WeightSource> {
         match &self.runs {
             Runs::Picture(replay) => replay.weights(program),
-            Runs::Steps { weights, .. } => Rc::clone(weights),
+            Runs::Steps { weights, .. } => Arc::clone(weights),
         }
     }
 

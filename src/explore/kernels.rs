@@ -14,7 +14,7 @@ pub fn add(state: &mut State, program: &Program, machine: Option<&Machine>) -> V
     /// Those of an H100. Texts of kernels do not depend on it.
     const PROCESSORS: u32 = 132;
     let Some(capability) = machine.and_then(|machine| machine.compute_capability) else { return Vec::new() };
-    let gpu = Gpu { capability, processors: PROCESSORS };
+    let gpu = Gpu { capability, processors: PROCESSORS, rank: 0 };
     let mut texts: IndexSet<String> = IndexSet::new();
     for (stage, (_, graph)) in program.stages().enumerate() {
         let planned = plan(graph, gpu);

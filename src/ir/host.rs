@@ -75,7 +75,7 @@ impl HostTensor {
 }
 
 /// Where an executor reads a program's weights from, by diffusers tensor name.
-pub trait WeightSource {
+pub trait WeightSource: Send + Sync {
     /// The tensor `name`, which the program reads as `fact`: quantized in exactly that type, or dense in any dtype, which the
     /// executor casts, and quantizes if the program reads codes.
     fn weight(&self, name: &str, fact: &Fact) -> Result<WeightData, WeightError>;

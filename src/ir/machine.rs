@@ -35,6 +35,8 @@ pub struct Machine {
     /// The ops, by name, whose kernels can write their result with any stride, into a part of a larger tensor.
     #[serde(deserialize_with = "ops")]
     strided: Vec<String>,
+    /// How several of them are linked.
+    link: Option<Link>,
     /// What kernels reach on it.
     reached: Rates,
     /// What the maker says of it, if it does.
@@ -67,6 +69,16 @@ impl JsonSchema for Machine {
             .map(|machine| json_schema!({ "const": machine.name, "description": machine.description }));
         json_schema!({ "oneOf": known.collect::<Vec<_>>() })
     }
+}
+
+/// What a device reaches other devices by.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Link {
+    /// GB/s that a device sends, while it receives as much.
+    bandwidth: NonZeroU64,
+    /// What an exchange takes besides, in ns.
+    latency: u64,
 }
 
 /// How fast a device moves and computes.
@@ -179,7 +191,8 @@ impl Machine {
         }
     }
 
-    /// The two sides of the roofline: the time in ns that the arithmetic of `op` takes, and its memory traffic.
+    /// The two sides of the roofline: the time in ns that the arithmetic of `op` takes, and its traffic with memory and with other
+    /// devices.
     fn sides(&self, op: &Op, inputs: &[&Fact], output: &Fact) -> [u64; 2] {
         let Cost { flops, bytes } = op.cost(inputs, output);
         let contractions = contractions(op, inputs, output);
@@ -187,7 +200,14 @@ impl Machine {
             sum(contractions.iter().map(|part| part.flops.div_ceil(self.reached.of(part).get())));
         let elementwise = flops.saturating_sub(sum(contractions.iter().map(|part| part.flops)));
         let computing = contracting.max(elementwise.div_ceil(self.reached.vector.get()));
-        [computing, bytes.div_ceil(self.reached.bandwidth.get())]
+        let moving = bytes.div_ceil(self.reached.bandwidth.get());
+        [computing, moving.max(self.exchanging(op.sent(inputs)))]
+    }
+
+    /// The time in ns in which a device sends `bytes` to others and receives as many; nothing where no link is known.
+    fn exchanging(&self, bytes: u64) -> u64 {
+        let sending = |link: &Link| link.latency.saturating_add(bytes.div_ceil(link.bandwidth.get()));
+        self.link.as_ref().filter(|_| bytes > 0).map_or(0, sending)
     }
 
     /// Whether a kernel of `op` can write its result with any stride, into a part of a larger tensor.

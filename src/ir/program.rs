@@ -1,6 +1,6 @@
 //! The unit of execution: pure variants of one step, what they carry over, and when each runs.
 
-use crate::{Cost, DType, Fact, Graph, Name, Patch, PatchError, Rate, ValueId};
+use crate::{Cost, DType, Fact, Graph, Name, Op, Patch, PatchError, Rate, ValueId};
 use indexmap::IndexMap;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -129,6 +129,12 @@ impl Program {
     /// Number of ops of all graphs.
     pub fn op_count(&self) -> usize {
         self.stages().map(|(_, graph)| graph.op_count()).sum()
+    }
+
+    /// On how many devices the program runs, each with parts of its values; `None` if it is for one.
+    pub fn devices(&self) -> Option<usize> {
+        let mut ops = self.stages().flat_map(|(_, graph)| graph.ids().map(|id| &graph[id].op));
+        ops.find_map(Op::devices)
     }
 
     /// Whether the variant `name` is a probe.

@@ -21,7 +21,10 @@
 //! 15. A tensor of the checkpoint has one shape, whatever it is read as.
 //! 16. A probe is a variant that chooses among distinct variants, at least one, which are not probes; it returns `%choice : i32[]`, and
 //!     besides that only carried values.
+//! 17. All ops that are for several devices are for the same number of them.
+//! 18. Results, and what a probe chooses, are the same on all devices, and so is what `shard` divides.
 
+mod ranks;
 mod wiring;
 
 use crate::name::{MOST_SEGMENTS, is_path, is_well_formed};
@@ -73,6 +76,10 @@ pub fn verify(program: &Program) -> Result<(), VerifyError> {
         Checker { stage, graph, violations: &mut violations }.check();
     }
     Wiring::new(program, &mut violations).check();
+    // Where an op has too few operands, there is nothing to follow.
+    if violations.is_empty() {
+        ranks::check(program, &mut violations);
+    }
     if violations.is_empty() {
         Ok(())
     } else {

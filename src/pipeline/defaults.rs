@@ -17,8 +17,16 @@ pub(crate) fn lossless(role: Role, device: Option<Device>) -> Pipeline {
         _ if device.is_none_or(Device::optimizes_once) => LOSSLESS_ONCE,
         _ => "",
     };
-    Pipeline::parse(passes, &registry()).expect("it is written well")
+    let several = device.map(Device::count).filter(|&count| count > 1 && role == Role::Denoiser);
+    let passes = match several {
+        Some(count) => passes.replace(DIVIDED, &format!("shard(devices={count}),{DIVIDED}")),
+        None => passes.to_owned(),
+    };
+    Pipeline::parse(&passes, &registry()).expect("it is written well")
 }
+
+/// The default pass before which a network is divided among devices.
+const DIVIDED: &str = "merge-linear";
 
 /// The default passes of a network from an ONNX file, which are those of others behind the pass that puts together what exporters have
 /// taken apart.

@@ -22,7 +22,7 @@ use reflux_models::{Defaults, ModelConfig, ModelFiles, Net, Sizes, names};
 use reflux_runtime::{Device, MemoryMeter, Profile};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// A model, ready to make pictures.
 pub struct DiffusionPipeline {
@@ -75,7 +75,7 @@ impl DiffusionPipeline {
         let config = ModelConfig::of(&files)?;
         let defaults = Defaults::of(files.folder(), &*config)?;
         let notes = [files.unused(), config.warnings.clone()].concat();
-        let compiled = Compiled::open(&files)?.map(Rc::new);
+        let compiled = Compiled::open(&files)?.map(Arc::new);
         let mut pipeline = Self::unopened(config, compiled, defaults, options)?;
         pipeline.notes.extend(notes);
         pipeline.prompts = Prompts::open(&files, pipeline.config())?;
@@ -99,7 +99,7 @@ impl DiffusionPipeline {
     /// A model of this configuration, of whose weights none but what is `compiled` are there yet.
     fn unopened(
         config: ModelConfig,
-        compiled: Option<Rc<Compiled>>,
+        compiled: Option<Arc<Compiled>>,
         defaults: Defaults,
         options: OpenOptions,
     ) -> Result<Self, Error> {

@@ -9,7 +9,7 @@ use crate::Error;
 use reflux_ir::HostTensor;
 use reflux_models::scheduler::Schedule;
 use reflux_models::{Condition, Geometry, Sizes, names};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// What the pictures of a request become, the same for all pictures that are drawn.
 #[derive(Default)]
@@ -17,9 +17,9 @@ pub(super) struct Pictures {
     /// Inputs of the denoiser, for a batch of one.
     inputs: Vec<(&'static str, HostTensor)>,
     /// Packed latents of the picture to start from.
-    start: Option<Rc<[f32]>>,
+    start: Option<Arc<[f32]>>,
     /// What of them is drawn anew: 1, and 0 for what stays, packed as they are.
-    mask: Option<Rc<[f32]>>,
+    mask: Option<Arc<[f32]>>,
 }
 
 /// What a picture is drawn from.
@@ -31,8 +31,8 @@ pub(super) struct Start {
 
 /// What of a given picture stays while the rest is drawn.
 pub(super) struct Kept {
-    mask: Rc<[f32]>,
-    picture: Rc<[f32]>,
+    mask: Arc<[f32]>,
+    picture: Arc<[f32]>,
     noise: Vec<f32>,
 }
 
@@ -124,8 +124,8 @@ impl Pictures {
         let values = noise.to_f32();
         let latents = HostTensor::from_f32(noise.shape, &schedule.noised(0, picture, &values));
         let kept = self.mask.as_ref().map(|mask| Kept {
-            mask: Rc::clone(mask),
-            picture: Rc::clone(picture),
+            mask: Arc::clone(mask),
+            picture: Arc::clone(picture),
             noise: values,
         });
         Start { latents, kept }

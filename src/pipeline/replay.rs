@@ -14,7 +14,7 @@ use crate::Error;
 use reflux_ir::pass::Pipeline;
 use reflux_ir::{HostTensor, Program, WeightSource};
 use reflux_models::scheduler::Schedule;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// A picture to be drawn by several programs, with the same noise, prompt and schedule.
 pub(crate) struct Replay {
@@ -70,7 +70,7 @@ impl Replay {
     }
 
     /// The weights of the transformer, which is to run as `program`.
-    pub fn weights(&self, program: &Program) -> Rc<dyn WeightSource> {
+    pub fn weights(&self, program: &Program) -> Arc<dyn WeightSource> {
         self.networks.weights_of(self.networks.family().denoiser(), program)
     }
 

@@ -1,31 +1,79 @@
 //! Devices, and whether they are available.
 
-use crate::DeviceError;
 use crate::backend::{BACKENDS, Backend, BackendFacts, DeviceInfo, Form, FreeMemory, HOST, LEFT_OUT, Oracle};
+use crate::{DeviceError, RunError};
 use reflux_ir::{DType, Machine};
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
 
-/// A place to run programs: one of [`Device::all`]. Prints, and is serialized, as its name.
+/// A place to run programs: one of [`Device::all`], or some of several GPUs. Prints, and is serialized, as its name: `cpu`, `cuda`,
+/// `cuda:1`, `cuda:0-3`.
 #[derive(Clone, Copy)]
-pub struct Device(&'static dyn Backend);
+pub struct Device {
+    backend: &'static dyn Backend,
+    /// The first of the backend's devices that is meant, from 0.
+    first: u16,
+    /// How many are meant.
+    count: u16,
+}
 
 impl Device {
     /// All devices of this build, the processor first.
     pub fn all() -> impl Iterator<Item = Self> {
-        BACKENDS.iter().rev().map(|&backend| Self(backend))
+        BACKENDS.iter().rev().map(|&backend| Self::first_of(backend))
     }
 
     /// The processor, which is always available; run op by op, it is the reference for all others.
     pub fn host() -> Self {
-        Self(HOST)
+        Self::first_of(HOST)
     }
 
     /// The fastest available device: a GPU if a usable one is found, else the processor.
     pub fn auto() -> Self {
-        let there = BACKENDS.iter().find(|backend| backend.probe().is_ok());
-        there.map_or(Self::host(), |&backend| Self(backend))
+        let there = BACKENDS.iter().find(|backend| backend.probe(0).is_ok());
+        there.map_or(Self::host(), |&backend| Self::first_of(backend))
+    }
+
+    const fn first_of(backend: &'static dyn Backend) -> Self {
+        Self { backend, first: 0, count: 1 }
+    }
+
+    /// The devices that are meant, one by one.
+    pub fn each(self) -> impl Iterator<Item = Self> {
+        (self.first..self.first + self.count).map(move |first| Self { first, count: 1, ..self })
+    }
+
+    /// As many devices, from the first on, if more than one was named then as many as that.
+    ///
+    /// # Errors
+    /// If several were named, but not as many.
+    pub(crate) fn with_count(self, count: usize) -> Result<Self, RunError> {
+        if self.count > 1 && self.count() != count {
+            let last = self.ordinal() + count - 1;
+            let example = format!("{}:{}-{last}", self.name(), self.first);
+            return Err(RunError::Devices { program: count, given: self.count(), example });
+        }
+        // The processor is all of its devices.
+        let count = if self.is_host() { 1 } else { count };
+        let count =
+            u16::try_from(count).map_err(|_| DeviceError::new(format!("there are no {count} devices")))?;
+        Ok(Self { count, ..self })
+    }
+
+    /// The first of the devices that are meant.
+    pub fn first(self) -> Self {
+        Self { count: 1, ..self }
+    }
+
+    /// How many devices are meant.
+    pub fn count(self) -> usize {
+        self.count.into()
+    }
+
+    /// The number of the first device, from 0.
+    pub(crate) fn ordinal(self) -> usize {
+        self.first.into()
     }
 
     /// The names of devices that this build does not include; each is a cargo feature with the same name.
@@ -34,14 +82,14 @@ impl Device {
     }
 
     pub(crate) fn backend(self) -> &'static dyn Backend {
-        self.0
+        self.backend
     }
 
     fn facts(self) -> &'static BackendFacts {
-        self.0.facts()
+        self.backend.facts()
     }
 
-    /// Its name for users: `cpu`, `cuda`.
+    /// The name of its kind for users: `cpu`, `cuda`.
     pub fn name(self) -> &'static str {
         self.facts().name
     }
@@ -111,25 +159,27 @@ impl Device {
         MachineOf::nearest(self.facts().machines, info)
     }
 
-    /// Checks that the device can be used, without starting to use it.
+    /// Checks that all devices that are meant can be used, without starting to use them; what the first one is.
     pub fn probe(self) -> Result<DeviceInfo, DeviceError> {
-        self.0.probe()
+        let mut infos = self.each().map(|device| self.backend.probe(device.ordinal()));
+        let first = infos.next().expect("there is one");
+        infos.try_for_each(|info| info.map(drop)).and(first)
     }
 
     /// Releases memory that backends cache, after a large network is dropped.
     pub fn release_unused(self) {
-        self.0.release_unused();
+        self.each().for_each(|device| self.backend.release_unused(device.ordinal()));
     }
 
-    /// The memory that is free now, if that is known, under the limits of this process.
+    /// The memory that is free now on the first device, if that is known, under the limits of this process.
     pub fn free_memory(self) -> Option<FreeMemory> {
-        self.0.free_memory()
+        self.backend.free_memory(self.ordinal())
     }
 }
 
 impl PartialEq for Device {
     fn eq(&self, other: &Self) -> bool {
-        self.name() == other.name()
+        (self.name(), self.first, self.count) == (other.name(), other.first, other.count)
     }
 }
 
@@ -137,26 +187,57 @@ impl Eq for Device {}
 
 impl fmt::Debug for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        fmt::Display::fmt(self, f)
     }
 }
 
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        let (name, first) = (self.name(), self.first);
+        match (first, self.count) {
+            (0, 1) => f.write_str(name),
+            (_, 1) => write!(f, "{name}:{first}"),
+            (_, count) => write!(f, "{name}:{first}-{}", first + count - 1),
+        }
     }
 }
 
 impl Serialize for Device {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
+        serializer.collect_str(self)
     }
 }
 
 impl FromStr for Device {
     type Err = DeviceError;
 
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
+    /// `cpu`, `cuda`, the first GPU, `cuda:1`, the second, or `cuda:0-3`, the first four.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, numbers) =
+            text.split_once(':').map_or((text, None), |(name, numbers)| (name, Some(numbers)));
+        let device = Self::named(name)?;
+        let Some(numbers) = numbers else { return Ok(device) };
+        if device.is_host() {
+            return Err(DeviceError::new(format!(
+                "`{text}`: the processor is one device, `{}`",
+                device.name()
+            )));
+        }
+        let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
+        match (first.parse::<u16>(), last.parse::<u16>()) {
+            (Ok(first), Ok(last)) if first <= last && last < u16::MAX => {
+                Ok(Self { first, count: last - first + 1, ..device })
+            }
+            _ => Err(DeviceError::new(format!(
+                "`{text}` names no devices: write {name}:1 for the second one, or {name}:0-3 for the first four"
+            ))),
+        }
+    }
+}
+
+impl Device {
+    /// The first device of the backend called `name`.
+    fn named(name: &str) -> Result<Self, DeviceError> {
         let is_meant = |known: &&str| known.eq_ignore_ascii_case(name);
         let names = |device: &Self| [device.name()].into_iter().chain(device.aliases().iter().copied());
         if let Some(device) = Self::all().find(|device| names(device).any(|known| is_meant(&known))) {

@@ -52,8 +52,31 @@ pub enum RunError {
         "`{op}` is to take number {index} of {entries}, counted from 0, of `{table}`; see what gives it such a number"
     )]
     NoSuchEntry { op: &'static str, index: i32, entries: usize, table: Fact },
+    #[error("{}: {source}", device(*.rank))]
+    Rank { rank: usize, source: Box<RunError> },
+    /// Of a rank that did not fail itself.
+    #[error("another device has failed")]
+    Abandoned,
+    #[error(
+        "the program is for {}, but {given} are named: give it the pass `shard(devices={given})`, or name as many devices \
+         as it is for, as in --device {example}", counted(*.program, "device")
+    )]
+    Devices { program: usize, given: usize, example: String },
+    #[error("the program is for {devices} devices, on which it cannot run here: leave out the pass `shard`")]
+    Sharded { devices: usize },
     #[error("the backend failed at `{line}`: {message}")]
     Backend { line: String, message: String },
+}
+
+impl RunError {
+    /// That it happened on the device of this rank.
+    pub(crate) fn rank(rank: usize, source: Self) -> Self {
+        Self::Rank { rank, source: Box::new(source) }
+    }
+}
+
+fn device(rank: usize) -> String {
+    format!("on device {rank}")
 }
 
 fn list(names: &[Name]) -> String {

@@ -3,7 +3,7 @@
 use crate::{Profile, RunError};
 use reflux_ir::{HostTensor, Name, Program, WeightSource};
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// A loaded program.
 pub trait Execute {
@@ -38,7 +38,7 @@ pub trait Execute {
     /// If a weight cannot be read, or prepared. Some may be new then, and others not.
     fn reload(
         &mut self,
-        weights: Rc<dyn WeightSource>,
+        weights: Arc<dyn WeightSource>,
         is_changed: &dyn Fn(&str) -> bool,
     ) -> Result<(), RunError>;
 

@@ -3,19 +3,24 @@
 mod reload;
 
 use crate::backend::{BurnBackend, GraphRunner, Kept, Loader, Loading, Unplanned};
+use crate::coded::Coded;
 use crate::execute::Execute;
 use crate::liveness::{Instruction, Liveness, Slot};
 use crate::ops::execute;
+use crate::ranks::Rank;
 use crate::value::Value;
 use crate::weight::load_weight;
 use crate::{Profile, RunError};
+use burn::tensor::Shape;
 use reflux_ir::op::Op;
-use reflux_ir::{Declaration, Fact, Graph, HostTensor, Name, Program, Rate, Stage, WeightSource, words};
+use reflux_ir::{
+    DType, Declaration, Fact, Graph, HostTensor, Name, Program, Rate, Stage, WeightSource, words,
+};
 use reload::reload;
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A program on a backend.
@@ -36,7 +41,9 @@ pub struct Executor<B: BurnBackend> {
     /// The variant that the last step ran.
     ran: Option<Name>,
     /// The source from which prepare stages read their weights while they run, if those are not resident.
-    streamed: Option<Rc<dyn WeightSource>>,
+    streamed: Option<Arc<dyn WeightSource>>,
+    /// Which of the program's devices this is, if it is for several.
+    rank: Option<Rank>,
 }
 
 struct LoadedStage<B: BurnBackend> {
@@ -60,9 +67,9 @@ impl<B: BurnBackend> LoadedStage<B> {
 impl<B: BurnBackend> Executor<B> {
     /// Loads a verified program.
     pub fn new(loading: Loading) -> Result<Self, RunError> {
-        let Loading { program, weights: source, streamed } = loading;
-        let device = B::Device::default();
-        let mut loader = B::loader(&device)?;
+        let Loading { program, weights: source, streamed, ordinal, rank } = loading;
+        let device = B::device(ordinal);
+        let mut loader = B::loader(&device, rank.as_ref())?;
         // By type too: one stage may read a tensor quantized, another as it is.
         let mut weights: HashMap<(String, Fact), Value<B>> = HashMap::new();
         let mut stages = Vec::new();
@@ -71,7 +78,13 @@ impl<B: BurnBackend> Executor<B> {
         let mut fallbacks = Vec::new();
         for (stage, graph) in program.stages() {
             if stage == Stage::Prepare(Rate::Weights) && graph.inputs().is_empty() {
-                let prepared = prepare_weights(graph, source, loader.as_mut(), &device, &mut at_load)?;
+                let prepared = prepare_weights(
+                    graph,
+                    source,
+                    loader.as_mut(),
+                    Place { device: &device, rank: rank.as_ref() },
+                    &mut at_load,
+                )?;
                 prepared_weights.extend(prepared.into_iter().map(|(name, _, value)| (name, value)));
                 continue;
             }
@@ -111,6 +124,7 @@ impl<B: BurnBackend> Executor<B> {
             fallbacks,
             ran: None,
             streamed,
+            rank,
         };
         prepared_weights.into_iter().for_each(|(name, value)| executor.keep(name, value, false));
         Ok(executor)
@@ -233,7 +247,7 @@ impl<B: BurnBackend> Executor<B> {
         }
         let (profile, device) = (&mut self.profile, &self.device);
         let mut streamed = match (&self.streamed, stage) {
-            (Some(source), Stage::Prepare(_)) => Some((source, B::loader(device)?)),
+            (Some(source), Stage::Prepare(_)) => Some((source, B::loader(device, None)?)),
             _ => None,
         };
         let mut load = |slot: Slot| {
@@ -242,7 +256,8 @@ impl<B: BurnBackend> Executor<B> {
             let (tensor, fact, _) = weight.expect("it is a weight");
             load_weight(source.as_ref(), tensor, fact, loader.as_mut(), device)
         };
-        interpret(liveness, slots, device, &mut load, &mut |instruction, time| {
+        let place = Place { device, rank: self.rank.as_ref() };
+        interpret(liveness, slots, place, &mut load, &mut |instruction, time| {
             if let Some(profile) = profile {
                 profile.record(stage, instruction, time()?);
             }
@@ -258,11 +273,17 @@ fn find<'s, B: BurnBackend>(stages: &'s [LoadedStage<B>], stage: &Stage) -> &'s 
 /// The time of an instruction, measured by waiting for it.
 type Timer<'t> = &'t dyn Fn() -> Result<Duration, RunError>;
 
+/// Where a program runs: a device, and which of the program's it is, if it is for several.
+pub(crate) struct Place<'p, B: BurnBackend> {
+    pub device: &'p B::Device,
+    pub rank: Option<&'p Rank>,
+}
+
 /// Runs `liveness` over the values in `slots`; weights that are not in them are loaded when they are first read.
 fn interpret<B: BurnBackend>(
     liveness: &Liveness,
     mut slots: Vec<Option<Value<B>>>,
-    device: &B::Device,
+    Place { device, rank }: Place<B>,
     load: &mut dyn FnMut(Slot) -> Result<Value<B>, RunError>,
     observe: &mut dyn FnMut(&Instruction, Timer) -> Result<(), RunError>,
 ) -> Result<Vec<(Name, Fact, Value<B>)>, RunError> {
@@ -279,7 +300,10 @@ fn interpret<B: BurnBackend>(
             operands.push(value);
         }
         let start = Instant::now();
-        let result = guarded(instruction, || execute(instruction, operands, device))?;
+        let result = guarded(instruction, || match rank.filter(|_| instruction.op.devices().is_some()) {
+            Some(rank) => together(rank, instruction, operands, device),
+            None => execute(instruction, operands, device),
+        })?;
         observe(instruction, &|| {
             let failed = |error: burn::tensor::backend::ExecutionError| RunError::Backend {
                 line: describe(instruction),
@@ -297,13 +321,39 @@ fn interpret<B: BurnBackend>(
     liveness.outputs.iter().map(&mut output).collect()
 }
 
+/// Runs an op that ranks run together, through the host.
+pub(crate) fn together<B: BurnBackend>(
+    rank: &Rank,
+    instruction: &Instruction,
+    mut operands: Vec<Value<B>>,
+    device: &B::Device,
+) -> Result<Value<B>, RunError> {
+    let Instruction { op, inputs, fact, name, .. } = instruction;
+    let run = |value: Value<B>, fact: &Fact| {
+        let made = rank.run(op, value.download(fact, name)?)?;
+        Ok::<_, RunError>(B::upload(made, device))
+    };
+    match operands.pop().expect("arity is verified").into_tensor(device) {
+        // Rows have a scale each, and stay whole.
+        Value::Quantized(Coded { codes, scales, .. }) => {
+            let rows = |fact: &Fact| [&fact.shape[..fact.shape.len() - 1], &[1]].concat();
+            let codes = run(Value::Int(codes), &Fact::new(inputs[0].dtype, inputs[0].shape.clone()))?;
+            let scales = run(Value::Float(scales), &Fact::new(DType::F32, rows(&inputs[0])))?;
+            let grid = Shape::from([fact.shape.rows(), 1]);
+            let scales = B::float_reshape(scales.float(device), grid);
+            Ok(Value::Quantized(Coded { codes: codes.int(device), scales, zeros: None }))
+        }
+        value => run(value, &inputs[0]),
+    }
+}
+
 /// Runs `prepare weights`, which needs nothing but the checkpoint, while that is read: a weight is loaded when it is first
 /// read and freed after its last read, so that concatenated weights are not in memory twice.
 fn prepare_weights<B: BurnBackend>(
     graph: &Graph,
     source: &dyn WeightSource,
     loader: &mut dyn Loader<B>,
-    device: &B::Device,
+    Place { device, rank }: Place<B>,
     profile: &mut Profile,
 ) -> Result<Vec<(Name, Fact, Value<B>)>, RunError> {
     let liveness = Liveness::consuming_weights(graph);
@@ -317,7 +367,7 @@ fn prepare_weights<B: BurnBackend>(
         let (tensor, fact) = weights[&slot];
         load_weight(source, tensor, fact, loader, device)
     };
-    interpret(&liveness, slots, device, &mut load, &mut |instruction, time| {
+    interpret(&liveness, slots, Place { device, rank }, &mut load, &mut |instruction, time| {
         profile.record(&Stage::Prepare(Rate::Weights), instruction, time()?);
         Ok(())
     })
@@ -380,7 +430,7 @@ impl<B: BurnBackend> Execute for Executor<B> {
 
     fn reload(
         &mut self,
-        weights: Rc<dyn WeightSource>,
+        weights: Arc<dyn WeightSource>,
         is_changed: &dyn Fn(&str) -> bool,
     ) -> Result<(), RunError> {
         reload(self, weights, is_changed)

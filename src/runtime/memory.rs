@@ -13,7 +13,7 @@ pub struct MemoryMeter {
 impl MemoryMeter {
     /// Starts, before anything is loaded onto `device`.
     pub fn start(device: Device) -> Self {
-        Self { meter: device.backend().meter(), peak: None }
+        Self { meter: device.backend().meter(device.ordinal()), peak: None }
     }
 
     /// Measures how much is in use now.

@@ -12,7 +12,7 @@ use half::{bf16, f16};
 use reflux_ir::pass::{BisectError, Culprit, Exactness, Judged, Pipeline, Probe, bisect as find};
 use reflux_ir::{DType, HostTensor, Name, Program, ProgramDiff};
 use reflux_models::{Role, names};
-use reflux_runtime::{RunError, StepResults, distance, load, run_steps};
+use reflux_runtime::{RunError, StepResults, distance, load_shared, run_steps};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -127,7 +127,7 @@ impl Testbed {
             }
             Runs::Steps { device, weights, inputs, smaller, .. } => {
                 check_fits(&program.name, Memory::Resident.of(program, *device), *device, smaller)?;
-                let mut executor = load(*device, program.clone(), weights.as_ref())?;
+                let mut executor = load_shared(*device, program.clone(), weights.clone())?;
                 let inputs: Vec<_> =
                     inputs.iter().map(|(name, input)| (name.clone(), start.of(input, program))).collect();
                 Ok(run_steps(executor.as_mut(), &inputs)?)

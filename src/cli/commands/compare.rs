@@ -14,7 +14,7 @@ use reflux_models::Role;
 use reflux_passes::{SEPARATE_LINEARS, UNFUSED, UNPACKED};
 use reflux_runtime::{DeviceInfo, MachineOf, RunError};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -95,7 +95,7 @@ fn recipe(passes: &Option<String>, input: &InputArg) -> Result<Recipe, Error> {
 struct Optimized {
     passes: Pipeline,
     trace: Trace,
-    weights: Rc<dyn WeightSource>,
+    weights: Arc<dyn WeightSource>,
 }
 
 /// What holds of programs whose ops are as networks have them.

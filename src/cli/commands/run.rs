@@ -17,8 +17,9 @@ use reflux_ir::pass::counted;
 use reflux_ir::{Advice, Fact, HostTensor, Program, WeightData, WeightError, WeightSource, verify};
 use reflux_models::onnx::{OnnxWeights, is_onnx};
 use reflux_models::weights::{RandomWeights, Weights};
-use reflux_runtime::{Device, Execute, RunError, load};
+use reflux_runtime::{Device, Execute, RunError, load_shared};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 #[derive(clap::Args)]
@@ -56,20 +57,20 @@ pub fn run(args: &Args) -> Result<(), Error> {
     let (program, own) = read(args)?;
     check_memory(&program, args.device.into())?;
     let inputs = given_inputs(args, random, &program)?;
-    let weights: Box<dyn WeightSource> = match (own, &args.weights, random) {
-        (Some(own), ..) => Box::new(own),
-        (None, Some(path), _) => Box::new(checked_weights(&program, path)?),
-        (None, None, Some(seed)) => Box::new(RandomWeights::new(&program, seed)),
+    let weights: Arc<dyn WeightSource> = match (own, &args.weights, random) {
+        (Some(own), ..) => Arc::new(own),
+        (None, Some(path), _) => Arc::new(checked_weights(&program, path)?),
+        (None, None, Some(seed)) => Arc::new(RandomWeights::new(&program, seed)),
         (None, None, None) => {
             check_needs_none(&program)?;
-            Box::new(NoWeights)
+            Arc::new(NoWeights)
         }
     };
     check_given(&program, &inputs)?;
     let start = Instant::now();
     let device = args.device.into();
     let heap = KeptHeap::on(device);
-    let mut executor = load(device, program, weights.as_ref())?;
+    let mut executor = load_shared(device, program, weights)?;
     drop(heap);
     say(format_args!("loaded in {:.2} s", start.elapsed().as_secs_f64()));
     for note in executor.fallbacks() {

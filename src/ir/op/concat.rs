@@ -1,5 +1,5 @@
-use super::{InferError, OpKind, Operator, axis_of, ensure};
-use crate::{Fact, Granularity};
+use super::{InferError, OpKind, Operator, axis_of, ensure, rows_stay};
+use crate::Fact;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
@@ -29,12 +29,7 @@ impl Operator for Concat {
         ensure!(!first.dtype.is_block(), "{first} is read by `dequantize` only");
         let axis = axis_of(self.axis, first.shape.len())?;
         let mut shape = first.shape.to_vec();
-        let rows_stay =
-            first.scales.is_none_or(|scales| scales.per == Granularity::Row) && axis + 1 < shape.len();
-        ensure!(
-            first.scales.is_none() || rows_stay,
-            "{first} cannot be concatenated along axis {axis} without quantizing it again"
-        );
+        rows_stay(first, axis)?;
         for other in &inputs[1..] {
             let same = |i: usize| i == axis || other.shape[i] == first.shape[i];
             ensure!(

@@ -23,6 +23,8 @@ pub enum OpKind {
     Position,
     /// Copies elements to another place, without arithmetic.
     Movement,
+    /// Moves parts of a value between devices, all of which run it together.
+    Collective,
     /// A formula over other ops, see [`Body`](super::Body).
     Fused,
 }

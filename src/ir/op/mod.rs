@@ -4,6 +4,8 @@
 //! an arm for it. Text, parsing, verification and exports follow from the impl; `docs/adding-an-op.md` describes the rest,
 //! and what follows from the op's [kind](OpKind).
 
+mod all_gather;
+mod all_to_all;
 mod argmax;
 mod attention;
 mod binary;
@@ -25,6 +27,7 @@ mod matmul;
 mod matmul_codes;
 mod mean;
 mod operator;
+mod parts;
 mod pool2d;
 mod position_ids;
 mod quantize;
@@ -39,6 +42,7 @@ mod rope_table;
 mod rowwise;
 mod score_bound;
 mod select;
+mod shard;
 mod slice;
 mod softmax;
 mod timestep_embedding;
@@ -48,6 +52,8 @@ mod upsample;
 mod weight;
 mod where_op;
 
+pub use all_gather::AllGather;
+pub use all_to_all::{AllToAll, Divided};
 pub use argmax::Argmax;
 pub use attention::Attention;
 pub use binary::Binary;
@@ -68,6 +74,7 @@ pub use matmul::Matmul;
 pub use matmul_codes::MatmulCodes;
 pub use mean::Mean;
 pub use operator::{InferError, Operator, axis_index};
+pub use parts::{Parts, Piece};
 pub use pool2d::{AvgPool2d, MaxPool2d};
 pub use position_ids::PositionIds;
 pub use quantize::Quantize;
@@ -82,6 +89,7 @@ pub use rope_table::RopeTable;
 pub use rowwise::Rowwise;
 pub use score_bound::ScoreBound;
 pub use select::Select;
+pub use shard::Shard;
 pub use slice::Slice;
 pub use softmax::Softmax;
 pub use timestep_embedding::TimestepEmbedding;
@@ -92,7 +100,7 @@ pub use weight::Weight;
 pub use where_op::Where;
 
 use crate::{Cost, Fact, Rate, attribute};
-use operator::{axis_of, ensure, float, one_dtype, per_element};
+use operator::{axis_of, ensure, float, one_dtype, per_element, rows_stay};
 use serde_json::{Map, Value};
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -173,6 +181,11 @@ macro_rules! operators {
                 match self { $(Self::$op(op) => op.bytes(inputs, output),)+ }
             }
 
+            /// Bytes that a device sends to others.
+            pub fn sent(&self, inputs: &[&Fact]) -> u64 {
+                match self { $(Self::$op(op) => op.sent(inputs),)+ }
+            }
+
             fn takes_quantized(&self) -> bool {
                 match self { $(Self::$op(op) => op.takes_quantized(),)+ }
             }
@@ -201,6 +214,8 @@ operators! {
     TimestepEmbedding, RopeTable, Rope, Embedding, Argmax, Select,
     // unchanged data under another shape, or moved
     Reshape, Transpose, Concat, Slice, Upsample,
+    // parts of a value on several devices
+    Shard, AllToAll, AllGather,
     // fused: formulas over the ops above
     Rowwise, Gemm,
 }
@@ -242,6 +257,16 @@ impl Op {
     /// Whether the op is a formula over other ops.
     pub fn is_fused(&self) -> bool {
         self.kind() == OpKind::Fused
+    }
+
+    /// On how many devices parts of the value are, if the op says so.
+    pub fn devices(&self) -> Option<usize> {
+        match self {
+            Self::Shard(Shard { devices, .. })
+            | Self::AllToAll(AllToAll { devices, .. })
+            | Self::AllGather(AllGather { devices, .. }) => Some(*devices),
+            _ => None,
+        }
     }
 
     /// Whether the result is the first input's data under another shape.

@@ -1,7 +1,7 @@
 //! What each op declares, and checks that ops share.
 
 use super::OpKind;
-use crate::Fact;
+use crate::{Fact, Granularity};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use std::fmt::Debug;
@@ -44,12 +44,17 @@ pub trait Operator: Clone + Debug + Eq + Hash + Ord + Serialize + DeserializeOwn
 
     /// Floating-point operations, a multiply-add counting two.
     fn flops(&self, _inputs: &[&Fact], output: &Fact) -> u64 {
-        if Self::KIND == OpKind::Movement { 0 } else { per_element(1, output) }
+        if matches!(Self::KIND, OpKind::Movement | OpKind::Collective) { 0 } else { per_element(1, output) }
     }
 
     /// Bytes read and written when the op runs by itself.
     fn bytes(&self, inputs: &[&Fact], output: &Fact) -> u64 {
         inputs.iter().map(|input| input.bytes()).fold(output.bytes(), u64::saturating_add)
+    }
+
+    /// Bytes that a device sends to others.
+    fn sent(&self, _inputs: &[&Fact]) -> u64 {
+        0
     }
 
     /// Whether each row of the result depends on only one row of each operand.
@@ -91,6 +96,17 @@ pub(super) fn axis_of(axis: i64, rank: usize) -> Result<usize, InferError> {
     let ranks = rank as i64;
     ensure!((-ranks..ranks).contains(&axis), "axis {axis} is outside a value of rank {rank}");
     Ok(axis_index(axis, rank))
+}
+
+/// Checks that codes of `x`, if it is quantized, can be divided and put together along `axis` as they are: rows have a scale each,
+/// and stay whole.
+pub(super) fn rows_stay(x: &Fact, axis: usize) -> Result<(), InferError> {
+    let is_by_row = x.scales.is_none_or(|scales| scales.per == Granularity::Row) && axis + 1 < x.shape.len();
+    ensure!(
+        x.scales.is_none() || is_by_row,
+        "{x} cannot be divided or put together along axis {axis} without quantizing it again"
+    );
+    Ok(())
 }
 
 /// Checks that an operand is a float, naming it in the error.

@@ -15,7 +15,7 @@ pub struct Rule {
     pub name: &'static str,
     /// The rewrite in one line: `left side → right side`.
     pub pattern: &'static str,
-    /// Names of the ops that it starts from.
+    /// Names of the ops that it starts from; all ops, if there are none.
     pub roots: &'static [&'static str],
     pub rewrite: fn(&mut Patch, ValueId) -> Result<(), RuleError>,
 }
@@ -29,6 +29,10 @@ pub struct RuleInfo {
 }
 
 impl Rule {
+    fn starts_from(&self, op: &str) -> bool {
+        self.roots.is_empty() || self.roots.contains(&op)
+    }
+
     /// Its name and pattern.
     pub const fn info(&self) -> RuleInfo {
         RuleInfo { name: self.name, pattern: self.pattern }
@@ -115,7 +119,7 @@ pub fn apply_rules(graph: &mut Graph, rules: &[Rule], cx: &mut PassContext) -> R
         for id in graph.order() {
             for rule in rules {
                 let Some(node) = graph.get(id) else { break };
-                if !rule.roots.contains(&node.op.name()) {
+                if !rule.starts_from(node.op.name()) {
                     continue;
                 }
                 if apply_at(rule, graph, id, cx)? == Changed::Yes {
@@ -154,7 +158,7 @@ pub fn try_rule(rules: &[Rule], name: &str, place: &Place) -> Option<Answer> {
     let Place { graph, value, .. } = *place;
     let rule = rules.iter().find(|rule| rule.name == name)?;
     let op = graph[value].op.name();
-    if !rule.roots.contains(&op) {
+    if !rule.starts_from(op) {
         let roots: Vec<_> = rule.roots.iter().map(|root| format!("`{root}`")).collect();
         let reason = format!("the rule starts from {}, but this is `{op}`", roots.join(" or "));
         return Some(Err(Mismatch::other_kind(reason)));

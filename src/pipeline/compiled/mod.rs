@@ -27,7 +27,6 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 
 /// A compiled model that has been found whole.
@@ -38,7 +37,7 @@ pub(crate) struct Compiled {
     manifest: Manifest,
     /// The texts of the programs, in the manifest's order.
     programs: Vec<String>,
-    weights: Rc<SavedWeights>,
+    weights: Arc<SavedWeights>,
     /// See [`Manifest::stored`].
     stored: BTreeMap<String, Fact>,
 }
@@ -78,7 +77,7 @@ impl Compiled {
             refuse_changed(&path, entry.header_bytes, &entry.header_sha256)?;
             paths.push(path);
         }
-        let weights = Rc::new(SavedWeights::open(&folder, &paths)?);
+        let weights = Arc::new(SavedWeights::open(&folder, &paths)?);
         let stored = manifest.stored.iter().map(|(name, text)| {
             let why = || format!("`{text}` of `{name}` is no type");
             let invalid = |_| CompiledError::Manifest { path: folder.join(MANIFEST), why: why() };
@@ -230,8 +229,8 @@ impl Compiled {
     }
 
     /// The weights of its programs.
-    pub fn weights(&self) -> Rc<SavedWeights> {
-        Rc::clone(&self.weights)
+    pub fn weights(&self) -> Arc<SavedWeights> {
+        Arc::clone(&self.weights)
     }
 
     /// Makes `program`, as it was lowered, read weights as the one did that was compiled.

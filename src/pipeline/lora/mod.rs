@@ -18,7 +18,6 @@ use std::collections::HashSet;
 use std::convert::Infallible;
 use std::iter;
 use std::path::Path;
-use std::rc::Rc;
 use std::sync::Arc;
 
 /// What the inputs of programs are called that are the strengths of LoRAs beside products; which LoRAs these are is behind it.
@@ -29,7 +28,7 @@ const STRENGTH: &str = "lora_strength";
 pub struct FittedLoras {
     loras: Loras,
     /// Where files can change the model, once there is one.
-    places: Option<Rc<Places>>,
+    places: Option<Arc<Places>>,
     /// The passes that apply them, with the files that each names.
     passes: Vec<(LoraFiles, reflux_passes::Lora)>,
     /// The inputs that are strengths, and the LoRAs whose they are.
@@ -72,7 +71,7 @@ impl FittedLoras {
         for LoraSpec { path, strength } in written.specs().expect("the pass was built of them") {
             let lora = self.fit(&path, model, written.partial)?;
             self.warnings.extend(lora.warning());
-            self.loras.push(Rc::new(lora), strength, kept);
+            self.loras.push(Arc::new(lora), strength, kept);
         }
         let mut adapters = self.merged(net);
         // Those of one pass are of its files, whichever.
@@ -88,7 +87,7 @@ impl FittedLoras {
     fn fit(&mut self, path: &Path, model: &dyn Model, is_partial: bool) -> Result<Lora, ModelError> {
         let places = match &self.places {
             Some(places) => places.clone(),
-            None => self.places.insert(Rc::new(Places::of(model)?)).clone(),
+            None => self.places.insert(Arc::new(Places::of(model)?)).clone(),
         };
         Ok(Lora::fit_in(LoraFile::open(path)?, &places, is_partial)?)
     }
@@ -128,11 +127,11 @@ impl FittedLoras {
     }
 
     /// `base`, the weights of `net`, with the LoRAs.
-    pub fn weights(&self, net: &'static Net, base: Rc<dyn WeightSource>) -> Rc<dyn WeightSource> {
+    pub fn weights(&self, net: &'static Net, base: Arc<dyn WeightSource>) -> Arc<dyn WeightSource> {
         if self.loras.is_empty() {
             return base;
         }
-        Rc::new(LoraWeights::new(base, net, self.loras.clone()))
+        Arc::new(LoraWeights::new(base, net, self.loras.clone()))
     }
 
     /// Random weights of `net`, which is to run as `program`, with the LoRAs.
@@ -142,10 +141,10 @@ impl FittedLoras {
         program: &Program,
         distribution: Distribution,
         seed: u64,
-    ) -> Rc<dyn WeightSource> {
+    ) -> Arc<dyn WeightSource> {
         let named = |(name, fact)| (base_of(name).unwrap_or(name), fact);
         let base = RandomWeights::of(program.weights().into_iter().map(named), distribution, seed);
-        self.weights(net, Rc::new(base))
+        self.weights(net, Arc::new(base))
     }
 
     /// Has the passes of `pipeline`, which are those of [`settle`](Self::settle), name the files and strengths that there are now.
@@ -218,7 +217,7 @@ impl FittedLoras {
         file: &Path,
         model: &dyn Model,
     ) -> Result<(Vec<&'static Net>, HashSet<String>), Error> {
-        let lora = Rc::new(self.fit(file, model, false)?);
+        let lora = Arc::new(self.fit(file, model, false)?);
         let path = lora.path().to_owned();
         let nets = &model.family().nets;
         if !self.loras.replace(index, lora, nets) {

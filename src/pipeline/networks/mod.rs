@@ -22,10 +22,9 @@ use reflux_models::lora::base_of;
 use reflux_models::scheduler::Schedule;
 use reflux_models::weights::{Distribution, Weights};
 use reflux_models::{Defaults, Family, ModelConfig, ModelFiles, Net, Role, Sizes};
-use reflux_runtime::{Device, DeviceInfo, Execute, Profile, load, load_streaming};
+use reflux_runtime::{Device, DeviceInfo, Execute, Profile, load_shared, load_streaming};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -35,9 +34,9 @@ pub(super) struct Networks {
     /// Where the weights are, or `None` for random ones.
     files: Option<ModelFiles>,
     /// The denoiser's programs and weights, if the model is compiled.
-    compiled: Option<Rc<Compiled>>,
+    compiled: Option<Arc<Compiled>>,
     /// The weights of every other network; of the encoder only if it is needed. Only mapped until a network is loaded.
-    weights: HashMap<&'static Net, Rc<Weights>>,
+    weights: HashMap<&'static Net, Arc<Weights>>,
     device: Device,
     dtype: DType,
     passes: Pipeline,
@@ -81,7 +80,7 @@ impl Networks {
     /// If they cannot compute in the requested dtype, or if what is compiled cannot run with these options.
     pub fn unopened(
         config: ModelConfig,
-        compiled: Option<Rc<Compiled>>,
+        compiled: Option<Arc<Compiled>>,
         options: OpenOptions,
         device: Device,
         info: &DeviceInfo,
@@ -159,7 +158,7 @@ impl Networks {
         let nets: Vec<_> = self.family().nets.iter().copied().filter(|net| !is_compiled(net)).collect();
         for net in nets {
             let weights = open_weights(files, &self.config, net, warnings)?;
-            self.weights.insert(net, Rc::new(weights));
+            self.weights.insert(net, Arc::new(weights));
         }
         self.files = Some(files.clone());
         Ok(())
@@ -174,7 +173,7 @@ impl Networks {
         if !self.weights.contains_key(net) {
             let mut warnings = Vec::new();
             let weights = open_weights(files, &self.config, net, &mut warnings)?;
-            self.weights.insert(net, Rc::new(weights));
+            self.weights.insert(net, Arc::new(weights));
             warnings.into_iter().for_each(|warning| record.warn(warning));
         }
         Ok(())
@@ -201,7 +200,7 @@ impl Networks {
     }
 
     /// What is compiled, if it is that of `net`.
-    fn compiled_of(&self, net: &Net) -> Option<&Rc<Compiled>> {
+    fn compiled_of(&self, net: &Net) -> Option<&Arc<Compiled>> {
         self.compiled.as_ref().filter(|_| net == self.family().denoiser())
     }
 
@@ -222,7 +221,7 @@ impl Networks {
     }
 
     /// The weights of `net` as its files have them; `None` if they are compiled or random.
-    pub fn own_weights(&self, net: &Net) -> Option<&Rc<Weights>> {
+    pub fn own_weights(&self, net: &Net) -> Option<&Arc<Weights>> {
         self.weights.get(net)
     }
 
@@ -356,9 +355,11 @@ impl Networks {
             record.enter(format!("load {}", net.folder));
             let program = self.optimized(net, &sizes)?.program.clone();
             let weights = self.weights_of(net, &program);
+            // What is not divided runs on the first of several devices.
+            let device = if program.devices().is_some() { self.device } else { self.device.first() };
             let mut executor = match self.memory {
-                Memory::Resident => load(self.device, program, &*weights)?,
-                Memory::Low => load_streaming(self.device, program, weights)?,
+                Memory::Resident => load_shared(device, program, weights)?,
+                Memory::Low => load_streaming(device, program, weights)?,
             };
             executor.set_profiling(self.profiling);
             record.warnings.extend(executor.fallbacks().iter().cloned());
@@ -378,12 +379,12 @@ impl Networks {
     }
 
     /// The weights of `net`, which is to run as `program`.
-    pub fn weights_of(&self, net: &'static Net, program: &Program) -> Rc<dyn WeightSource> {
+    pub fn weights_of(&self, net: &'static Net, program: &Program) -> Arc<dyn WeightSource> {
         if let Some(compiled) = self.compiled_of(net) {
             return compiled.weights();
         }
         match self.weights.get(net) {
-            Some(weights) => self.loras.weights(net, Rc::clone(weights) as Rc<dyn WeightSource>),
+            Some(weights) => self.loras.weights(net, Arc::clone(weights) as Arc<dyn WeightSource>),
             None => self.loras.random_weights(net, program, self.random, 0),
         }
     }

@@ -149,7 +149,7 @@ pub fn tune(
     Ok(Tuned {
         version: VERSION,
         model: pipeline.name().to_owned(),
-        device: pipeline.device().name().to_owned(),
+        device: pipeline.device().to_string(),
         width,
         height,
         steps,
@@ -193,7 +193,7 @@ fn settings(
     let all = json!({
         "reflux": VERSION,
         "model": pipeline.name(),
-        "device": pipeline.device().name(),
+        "device": pipeline.device(),
         "dtype": pipeline.dtype().to_string(),
         "passes": recipe.pipeline(&Pipeline::new()).to_string(),
         "size": format!("{width}x{height}"),

@@ -16,7 +16,7 @@ use reflux_ir::HostTensor;
 use reflux_models::scheduler::Schedule;
 use reflux_passes::Steer;
 use reflux_runtime::Execute;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// A picture that candidates are compared on.
 pub struct Subject {
@@ -28,9 +28,9 @@ pub struct Subject {
 #[derive(Clone, Default)]
 struct Trail {
     /// Before each step, and after the last; packed latents.
-    latents: Vec<Rc<[f32]>>,
+    latents: Vec<Arc<[f32]>>,
     /// Where the stream starts and ends in each step that computes.
-    streams: Vec<Option<Rc<[HostTensor; 2]>>>,
+    streams: Vec<Option<Arc<[HostTensor; 2]>>>,
 }
 
 impl Trail {
@@ -260,14 +260,14 @@ impl Trail {
         self.latents.push(sample.as_slice().into());
         let mut end = |name| results.remove(name).expect("`steer` returns both ends");
         let stream = [end(Steer::START), end(Steer::END)];
-        self.streams.push(forecast.is_none().then(|| Rc::new(stream)));
+        self.streams.push(forecast.is_none().then(|| Arc::new(stream)));
         Ok(())
     }
 }
 
 impl Forecast {
     /// `Σ weight · value` over `streams`, newest first, in f32, as the pass `cache` computes it.
-    fn of<'s>(&self, streams: impl Iterator<Item = &'s Rc<[HostTensor; 2]>>) -> HostTensor {
+    fn of<'s>(&self, streams: impl Iterator<Item = &'s Arc<[HostTensor; 2]>>) -> HostTensor {
         let mut sum: Option<(Vec<usize>, Vec<f32>)> = None;
         for (&weight, stream) in self.weights.iter().zip(streams) {
             let [start, end] = &**stream;

@@ -3,6 +3,7 @@
 use crate::RunError;
 use crate::ops::matrix;
 use crate::ops::quantized::{self, Factor};
+use crate::ranks::Rank;
 use crate::value::Value;
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
@@ -19,11 +20,18 @@ pub trait BurnBackend: Backend {
     /// Whether weights are stored with as many bits as their codes have: see [`Coded`](crate::coded::Coded).
     const PACKS: bool = false;
 
-    /// The loader that uploads weights to the device.
+    /// The device with this number.
+    fn device(ordinal: usize) -> Self::Device {
+        let _ = ordinal;
+        Self::Device::default()
+    }
+
+    /// The loader that uploads weights to the device, which is that of `rank` if the program is for several.
     ///
     /// # Errors
     /// If the device has no memory left for the loader's buffers.
-    fn loader(device: &Self::Device) -> Result<Box<dyn Loader<Self>>, RunError> {
+    fn loader(device: &Self::Device, rank: Option<&Rank>) -> Result<Box<dyn Loader<Self>>, RunError> {
+        let _ = rank;
         Ok(Box::new(Plain { device: device.clone() }))
     }
 

@@ -3,29 +3,32 @@
 use crate::DeviceError;
 use crate::RunError;
 use crate::execute::Execute;
+use crate::ranks::Rank;
 use reflux_ir::{DType, Graph, Program, WeightSource};
 use serde::Serialize;
 use std::panic::RefUnwindSafe;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// A kind of device that programs run on, and the code that runs them there.
 pub(crate) trait Backend: Sync + RefUnwindSafe {
     fn facts(&self) -> &'static BackendFacts;
 
-    /// Checks that the device can be used, without starting to use it.
-    fn probe(&self) -> Result<DeviceInfo, DeviceError>;
+    /// Checks that the device with this number can be used, without starting to use it.
+    fn probe(&self, ordinal: usize) -> Result<DeviceInfo, DeviceError>;
 
     /// Loads a verified program onto the device, which must be present.
     fn load(&self, loading: Loading) -> Result<Box<dyn Execute>, RunError>;
 
     /// The memory that could be allocated now, if known.
-    fn free_memory(&self) -> Option<FreeMemory>;
+    fn free_memory(&self, ordinal: usize) -> Option<FreeMemory>;
 
     /// Frees device memory that is kept for later allocations.
-    fn release_unused(&self) {}
+    fn release_unused(&self, ordinal: usize) {
+        let _ = ordinal;
+    }
 
     /// Starts to measure the device's memory.
-    fn meter(&self) -> Box<dyn Meter>;
+    fn meter(&self, ordinal: usize) -> Box<dyn Meter>;
 
     /// The memory that running `graph`, a variant, takes, if the backend plans it as a whole. `None` if it does not, or if the
     /// graph alone is larger than the device.
@@ -89,7 +92,11 @@ pub(crate) struct Loading<'a> {
     pub program: Program,
     pub weights: &'a dyn WeightSource,
     /// The source from which prepare stages read their weights while they run, if these do not stay on the device.
-    pub streamed: Option<Rc<dyn WeightSource>>,
+    pub streamed: Option<Arc<dyn WeightSource>>,
+    /// Which of the backend's devices, from 0.
+    pub ordinal: usize,
+    /// Which of its devices the program is loaded onto, if it is for several.
+    pub rank: Option<Rank>,
 }
 
 /// Measures how much memory is used.

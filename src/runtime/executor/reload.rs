@@ -1,6 +1,6 @@
 //! Other weights for a program that is loaded.
 
-use super::{Executor, LoadedStage, prepare_weights};
+use super::{Executor, LoadedStage, Place, prepare_weights};
 use crate::backend::{BurnBackend, Loader};
 use crate::value::Value;
 use crate::weight::{Over, load_weight, made, whole};
@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use reflux_ir::op::{Op, axis_index};
 use reflux_ir::{Fact, Graph, Name, Patch, Rate, Stage, ValueId, WeightData, WeightRows, WeightSource};
 use std::collections::{HashMap, HashSet};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ use std::time::Instant;
 /// memory where the backend can, so that nothing is allocated, and whoever knows where they are need not learn anything new.
 pub fn reload<B: BurnBackend>(
     executor: &mut Executor<B>,
-    weights: Rc<dyn WeightSource>,
+    weights: Arc<dyn WeightSource>,
     is_changed: &dyn Fn(&str) -> bool,
 ) -> Result<(), RunError> {
     let start = Instant::now();
@@ -32,7 +32,7 @@ pub fn reload<B: BurnBackend>(
         message: error.to_string(),
     };
     B::sync(&executor.device).map_err(failed)?;
-    let mut loader = B::loader(&executor.device)?;
+    let mut loader = B::loader(&executor.device, executor.rank.as_ref())?;
     tracing::trace!("reload: ready after {:?}", start.elapsed());
     reload_prepared(executor, &*weights, is_changed, loader.as_mut())?;
     tracing::trace!("reload: prepared values after {:?}", start.elapsed());
@@ -123,7 +123,13 @@ fn reload_prepared<B: BurnBackend>(
         true => Vec::new(),
         false => {
             let mut profile = Profile::default();
-            prepare_weights(&making(prepare, &others), source, loader, &executor.device, &mut profile)?
+            prepare_weights(
+                &making(prepare, &others),
+                source,
+                loader,
+                Place { device: &executor.device, rank: executor.rank.as_ref() },
+                &mut profile,
+            )?
         }
     };
     labels.into_iter().zip(values).for_each(|(name, value)| executor.keep_placed(name, value));

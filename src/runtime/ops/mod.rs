@@ -58,6 +58,9 @@ pub fn composed_op<B: BurnBackend>(
     let mut next = || operands.next().expect("arity is verified");
     Ok(Value::Float(match op {
         Op::Input(_) | Op::Weight(_) | Op::Constant(_) => unreachable!("leaves are not executed"),
+        Op::Shard(_) | Op::AllToAll(_) | Op::AllGather(_) => {
+            unreachable!("the executor runs what devices do together")
+        }
         Op::Rowwise(op) => return fused::rowwise(op, operands.collect(), inputs, device),
         Op::Gemm(op) => fused::gemm(op, operands.collect(), inputs, fact, device)?,
         Op::PositionIds(op) => return Ok(Value::upload(op.ids(), device)),

@@ -25,6 +25,9 @@ pub fn write(body: &mut Body, op: &Op, operands: &[Value], fact: &Fact) -> Resul
         Op::Input(_) | Op::Weight(_) | Op::Constant(_) | Op::PositionIds(_) | Op::RelativeBuckets(_) => {
             refuse!("it is not computed")
         }
+        Op::Shard(_) | Op::AllToAll(_) | Op::AllGather(_) => {
+            refuse!("ONNX has no several devices: export the program without `shard`")
+        }
         Op::Unary(function) => arithmetic::unary(body, *function, operands, fact),
         Op::Binary(op) => arithmetic::binary(body, *op, operands, fact),
         Op::Cast(_) => arithmetic::cast(body, operands, fact),
@@ -88,7 +91,10 @@ pub fn labels(op: &Op) -> &'static [&'static str] {
         | Op::Reshape(_)
         | Op::Transpose(_)
         | Op::Slice(_)
-        | Op::Upsample(_) => &["x"],
+        | Op::Upsample(_)
+        | Op::Shard(_)
+        | Op::AllToAll(_)
+        | Op::AllGather(_) => &["x"],
         // Operands of others have no roles, or more of them than names.
         Op::Input(_)
         | Op::Weight(_)

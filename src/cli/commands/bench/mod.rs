@@ -17,9 +17,10 @@ use crate::{Error, VERSION};
 pub use args::Args;
 use network::Network;
 use reflux_ir::{Program, Stage, WeightSource};
-use reflux_runtime::{Device, MemoryMeter, Profile, RunError, load};
+use reflux_runtime::{Device, MemoryMeter, Profile, RunError, load_shared};
 use report::{BenchReport, BenchSizes, ProfileReport, VariantReport};
 use session::Session;
+use std::sync::Arc;
 use std::time::Instant;
 use subject::{SEED, Subject};
 
@@ -45,7 +46,7 @@ pub fn bench(args: &Args) -> Result<(), Error> {
     announce_peak(planned_bytes);
     let steps = program.schedule.len();
     let mut meter = MemoryMeter::start(device);
-    let (mut session, load_seconds) = loaded(device, program, weights.as_ref())?;
+    let (mut session, load_seconds) = loaded(device, program, weights.clone())?;
     let first_step = session.step(0)?;
     let cold_start_seconds = start.elapsed().as_secs_f64();
     meter.look();
@@ -90,10 +91,10 @@ pub fn bench(args: &Args) -> Result<(), Error> {
 }
 
 /// Loads `program` onto `device` with random inputs; also returns the time in seconds.
-fn loaded(device: Device, program: Program, weights: &dyn WeightSource) -> Result<(Session, f64), Error> {
+fn loaded(device: Device, program: Program, weights: Arc<dyn WeightSource>) -> Result<(Session, f64), Error> {
     let start = Instant::now();
     let heap = KeptHeap::on(device);
-    let executor = load(device, program, weights)?;
+    let executor = load_shared(device, program, weights)?;
     drop(heap);
     let seconds = start.elapsed().as_secs_f64();
     for note in executor.fallbacks() {

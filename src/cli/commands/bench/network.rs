@@ -11,7 +11,7 @@ use reflux_models::Sizes;
 use reflux_models::weights::RandomWeights;
 use reflux_runtime::{Device, RunError};
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// A network after the passes.
 pub struct Network {
@@ -19,7 +19,7 @@ pub struct Network {
     pub name: String,
     pub program: Program,
     pub passes: Pipeline,
-    pub weights: Rc<dyn WeightSource>,
+    pub weights: Arc<dyn WeightSource>,
     pub dtype: DType,
     /// What it is lowered for, if it is a model's.
     pub sizes: Option<Sizes>,
@@ -75,9 +75,9 @@ impl Network {
             let message = "nothing is left in a step, as --rate says that no input changes there; leave it out to measure everything";
             warnings.push(message.to_owned());
         }
-        let weights: Rc<dyn WeightSource> = match args.subject.distribution() {
-            Some(distribution) => Rc::new(RandomWeights::of(program.weights(), distribution, SEED)),
-            None => Rc::new(weights),
+        let weights: Arc<dyn WeightSource> = match args.subject.distribution() {
+            Some(distribution) => Arc::new(RandomWeights::of(program.weights(), distribution, SEED)),
+            None => Arc::new(weights),
         };
         let results = program
             .variants

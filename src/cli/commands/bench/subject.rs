@@ -13,7 +13,7 @@ use reflux_models::weights::Distribution;
 use reflux_models::{ModelFiles, Net};
 use reflux_runtime::{Device, RunError};
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// The seed of random weights.
 pub const SEED: u64 = 0;
@@ -189,7 +189,7 @@ impl Subject {
         net: &'static Net,
         program: &Program,
         loras: &FittedLoras,
-    ) -> Result<Rc<dyn WeightSource>, Error> {
+    ) -> Result<Arc<dyn WeightSource>, Error> {
         if let Some(compiled) = self.model.compiled(net) {
             return Ok(compiled.weights());
         }
@@ -198,6 +198,6 @@ impl Subject {
             Source::Random(random) => return Ok(loras.random_weights(net, program, *random, SEED)),
         };
         let weights = open_weights(files, self.model.config(), net, &mut Vec::new())?;
-        Ok(loras.weights(net, Rc::new(weights)))
+        Ok(loras.weights(net, Arc::new(weights)))
     }
 }

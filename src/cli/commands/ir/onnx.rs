@@ -9,7 +9,7 @@ use reflux_ir::{Fact, Name, Program, WeightData, WeightError, WeightSource};
 use reflux_models::onnx::export::{ExportOptions, Exported, Part, export as write};
 use reflux_runtime::{RunError, read_weight};
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// Writes the variant `variant` of `program`, or its only one, as the ONNX model at `out`; with its `weights`, if it has some.
 ///
@@ -17,7 +17,7 @@ use std::rc::Rc;
 /// If there is no file to write to, if an op has no equal in ONNX, or if weights cannot be read.
 pub fn export(
     program: &Program,
-    weights: impl FnOnce() -> Result<Option<Rc<dyn WeightSource>>, Error>,
+    weights: impl FnOnce() -> Result<Option<Arc<dyn WeightSource>>, Error>,
     variant: Option<&str>,
     out: Option<&Path>,
 ) -> Result<(), Error> {
@@ -74,7 +74,7 @@ fn listed(names: &[String]) -> String {
 const LISTED: usize = 12;
 
 /// Weights just as the program reads them: cast, or quantized.
-struct AsRead(Rc<dyn WeightSource>);
+struct AsRead(Arc<dyn WeightSource>);
 
 impl WeightSource for AsRead {
     fn weight(&self, name: &str, fact: &Fact) -> Result<WeightData, WeightError> {

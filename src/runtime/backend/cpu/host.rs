@@ -35,7 +35,7 @@ impl Backend for Host {
         &FACTS
     }
 
-    fn probe(&self) -> Result<DeviceInfo, DeviceError> {
+    fn probe(&self, _ordinal: usize) -> Result<DeviceInfo, DeviceError> {
         let mut system = sysinfo::System::new();
         system.refresh_memory();
         system.refresh_cpu_list(sysinfo::CpuRefreshKind::nothing());
@@ -56,7 +56,7 @@ impl Backend for Host {
     }
 
     /// The memory that the machine and the limits of this process leave.
-    fn free_memory(&self) -> Option<FreeMemory> {
+    fn free_memory(&self, _ordinal: usize) -> Option<FreeMemory> {
         let mut system = sysinfo::System::new();
         system.refresh_memory();
         let available = Some(system.available_memory()).filter(|&bytes| bytes > 0);
@@ -64,7 +64,7 @@ impl Backend for Host {
         machine.into_iter().chain(limits::room()).min_by_key(|free| free.bytes)
     }
 
-    fn meter(&self) -> Box<dyn Meter> {
+    fn meter(&self, _ordinal: usize) -> Box<dyn Meter> {
         Box::new(Process)
     }
 }

@@ -84,7 +84,7 @@ mod tests {
         let text = "program p { input %x : bf16[1,4608,15360] latent variant main (%x) -> (%y) {
             %y = gemm linear(%x, @w bf16[3072,15360]) {acc} : bf16[1,4608,3072] return %y } schedule main }";
         let program = parse(text).unwrap();
-        plan(&program.variants["main"], Gpu { capability: (9, 0), processors: 132 })
+        plan(&program.variants["main"], Gpu { capability: (9, 0), processors: 132, rank: 0 })
     }
 
     fn kernels(plan: &LaunchPlan) -> &[Kernel] {

@@ -21,7 +21,7 @@ pub fn dequantized(
 ) -> Result<Value<Cuda>, RunError> {
     const WHAT: &str = "dequantize";
     let device = &blocks.device;
-    let gpu = Gpu::of(&driver::probe()?);
+    let gpu = Gpu::of(&driver::probe(device.index)?);
     let kernel = dequantize_blocks(format, fact.dtype, fact.shape.elements());
     let cubin = Compiler::new(gpu.capability).compile(&kernel.name, &kernel.text);
     let cubin = cubin.map_err(|error| failed(WHAT, error))?;
@@ -29,7 +29,7 @@ pub fn dequantized(
     let pointers = [address(blocks)?, address(&made)?];
     settled(device, WHAT)?;
     let run = || {
-        let context = CudaContext::new(0)?;
+        let context = CudaContext::new(device.index)?;
         context.bind_to_thread()?;
         let function = context.load_module(Ptx::from_binary(cubin))?.load_function(&kernel.name)?;
         let (launcher, stream) = (Launcher { function, starts_early: false }, context.new_stream()?);

@@ -5,13 +5,18 @@ use super::burn_memory::{in_one_piece, upload_flat};
 use super::transfer::{Uploader, compact, concat};
 use crate::RunError;
 use crate::backend::{BurnBackend, Loader};
+use crate::ranks::Rank;
 use crate::value::Value;
-use burn_cuda::Cuda;
+use burn_cuda::{Cuda, CudaDevice};
 use reflux_ir::op::Op;
 use reflux_ir::{Fact, HostTensor, Rate};
 
 impl BurnBackend for Cuda {
     const PACKS: bool = true;
+
+    fn device(ordinal: usize) -> CudaDevice {
+        CudaDevice::new(ordinal)
+    }
 
     /// Contiguous, as the engine's kernels read it.
     fn kept(value: Value<Self>) -> Value<Self> {
@@ -27,8 +32,8 @@ impl BurnBackend for Cuda {
         upload_flat(tensor, device)
     }
 
-    fn loader(device: &Self::Device) -> Result<Box<dyn Loader<Self>>, RunError> {
-        Ok(Box::new(Uploader::new(device)?))
+    fn loader(device: &Self::Device, rank: Option<&Rank>) -> Result<Box<dyn Loader<Self>>, RunError> {
+        Ok(Box::new(Uploader::new(device, rank)?))
     }
 
     /// Concatenates weights into the memory where they stay, and decodes blocks.

@@ -1,4 +1,4 @@
-//! What the driver knows about the first NVIDIA GPU. The driver's library is loaded at run time.
+//! What the driver knows about NVIDIA GPUs. The driver's library is loaded at run time.
 
 use crate::DeviceError;
 use crate::backend::{DeviceInfo, Meter};
@@ -9,8 +9,8 @@ use std::sync::Arc;
 /// The name that users give the device.
 pub const NAME: &str = "cuda";
 
-/// Checks that the GPU can be used, without creating a context, which would take device memory.
-pub fn probe() -> Result<DeviceInfo, DeviceError> {
+/// Checks that the GPU with this number can be used, without creating a context, which would take device memory.
+pub fn probe(ordinal: usize) -> Result<DeviceInfo, DeviceError> {
     // SAFETY: both only try to load a shared library and look at whether that worked.
     let (driver, nvrtc) = unsafe { (sys::is_culib_present(), cudarc::nvrtc::sys::is_culib_present()) };
     if !driver {
@@ -19,15 +19,19 @@ pub fn probe() -> Result<DeviceInfo, DeviceError> {
     }
     let no_gpu = |error: result::DriverError| no_gpu(&error.to_string());
     result::init().map_err(no_gpu)?;
-    if result::device::get_count().map_err(no_gpu)? == 0 {
+    let count = result::device::get_count().map_err(no_gpu)? as usize;
+    if count == 0 {
         return Err(self::no_gpu("no devices"));
+    }
+    if ordinal >= count {
+        return Err(no_such_gpu(ordinal, count));
     }
     if !nvrtc {
         let why = "NVRTC, which compiles the GPU kernels, cannot be loaded; install the CUDA toolkit, or `pip install \
                    nvidia-cuda-nvrtc` and put its library folder on LD_LIBRARY_PATH";
         return Err(unusable(why));
     }
-    let device = result::device::get(0).map_err(no_gpu)?;
+    let device = result::device::get(ordinal as i32).map_err(no_gpu)?;
     let name = result::device::get_name(device).map_err(no_gpu)?;
     use sys::CUdevice_attribute::{
         CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR,
@@ -51,6 +55,14 @@ pub fn probe() -> Result<DeviceInfo, DeviceError> {
         processors: Some(processors as u32),
         driver_version: driver_version(),
     })
+}
+
+fn no_such_gpu(ordinal: usize, count: usize) -> DeviceError {
+    let there =
+        if count == 1 { "is one GPU, 0".into() } else { format!("are {count} GPUs, 0 to {}", count - 1) };
+    DeviceError::new(format!(
+        "there is no GPU {ordinal}: there {there}; see `nvidia-smi` and CUDA_VISIBLE_DEVICES"
+    ))
 }
 
 fn no_gpu(why: &str) -> DeviceError {
@@ -77,10 +89,10 @@ pub struct FreeMeter {
 }
 
 impl FreeMeter {
-    /// Creates a context, which everything on the first device shares while any of its holders lives. Does nothing unless
-    /// `is_there` says that there is a GPU.
-    pub fn start(is_there: bool) -> Self {
-        let context = if is_there { CudaContext::new(0).ok() } else { None };
+    /// Creates a context, which everything on the GPU with this number shares while any of its holders lives. Does nothing if there
+    /// is none.
+    pub fn start(ordinal: Option<usize>) -> Self {
+        let context = ordinal.and_then(|ordinal| CudaContext::new(ordinal).ok());
         Self { free: context.as_deref().and_then(free), context }
     }
 

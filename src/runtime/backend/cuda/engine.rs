@@ -44,6 +44,8 @@ enum Prepared {
     /// One for each of the launch's kernels, and the index of the one that is launched.
     Kernels(Vec<Launcher>, Cell<usize>),
     Matmul(Ready),
+    /// What needs nothing to be prepared.
+    Ready,
     /// Computed outside of the engine.
     Foreign,
 }
@@ -110,6 +112,7 @@ impl Engine {
                 Prepared::Kernels(kernels.iter().map(launcher).collect(), Cell::new(0))
             }
             Launch::Matmul { .. } => Prepared::Matmul(products.next().expect("there is one for each")),
+            Launch::Exchange { .. } | Launch::Zero { .. } => Prepared::Ready,
             Launch::Foreign(_) => Prepared::Foreign,
         });
         let prepared = prepared.collect();
@@ -122,6 +125,11 @@ impl Engine {
     /// The plan that it runs.
     pub fn plan(&self) -> &LaunchPlan {
         &self.plan
+    }
+
+    /// The memory that it works in.
+    pub fn room(&self) -> &Room {
+        &self.room
     }
 
     /// Copies host memory to addresses on the device, before anything that is run later.
@@ -334,6 +342,19 @@ impl Engine {
                 // SAFETY: products are prepared in the order of the launches; `Addresses` vouches for the bases, as for kernels.
                 let outcome = unsafe { self.blas.run(ready, places, bias, self.room.stream.cu_stream()) };
                 outcome.map_err(|error| failed(&format!("%{value}"), error))
+            }
+            (Launch::Exchange { exchange, .. }, _) => {
+                let link =
+                    self.room.link.as_ref().expect("a program for several devices is loaded with a link");
+                // SAFETY: transfers are within buffers of the plan, as the kernels' are.
+                unsafe { link.exchange(exchange, &bases.0, &self.room.stream) }
+            }
+            (Launch::Zero { at, bytes, .. }, _) => {
+                // SAFETY: within a buffer of the plan.
+                let zeroed = unsafe {
+                    result::memset_d8_async(at.address(&bases.0), 0, *bytes, self.room.stream.cu_stream())
+                };
+                zeroed.map_err(|error| failed(&format!("%{value}"), error))
             }
             _ => unreachable!("prepared in the order of the launches"),
         }

@@ -18,7 +18,9 @@ mod fallback;
 mod gemm;
 mod known;
 mod launch;
+mod link;
 mod matmul;
+mod nccl;
 mod nvidia;
 mod plan;
 mod room;
@@ -52,6 +54,8 @@ pub struct Gpu {
     pub capability: (u32, u32),
     /// How many multiprocessors it has.
     pub processors: u32,
+    /// Which of a program's devices it is, from 0.
+    pub rank: usize,
 }
 
 impl Gpu {
@@ -60,6 +64,7 @@ impl Gpu {
         Self {
             capability: info.compute_capability.unwrap_or((8, 0)),
             processors: info.processors.unwrap_or(1),
+            rank: 0,
         }
     }
 

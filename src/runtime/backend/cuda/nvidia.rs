@@ -1,4 +1,4 @@
-//! The first NVIDIA GPU.
+//! NVIDIA GPUs.
 
 use super::driver::{self, FreeMeter};
 use super::plan::{ForeignOp, LaunchPlan, plan};
@@ -14,7 +14,7 @@ use crate::liveness::{Liveness, scratch_bytes};
 use burn_cuda::CudaDevice;
 use reflux_ir::{DType, Graph};
 
-/// The first NVIDIA GPU.
+/// NVIDIA GPUs.
 pub struct Nvidia;
 
 static FACTS: BackendFacts = BackendFacts {
@@ -44,8 +44,8 @@ impl Backend for Nvidia {
         &FACTS
     }
 
-    fn probe(&self) -> Result<DeviceInfo, DeviceError> {
-        driver::probe()
+    fn probe(&self, ordinal: usize) -> Result<DeviceInfo, DeviceError> {
+        driver::probe(ordinal)
     }
 
     #[cfg(not(test))]
@@ -59,21 +59,21 @@ impl Backend for Nvidia {
         unimplemented!("tests that run programs on a GPU are outside of this crate")
     }
 
-    fn free_memory(&self) -> Option<FreeMemory> {
-        let free = FreeMeter::start(self.probe().is_ok()).free();
+    fn free_memory(&self, ordinal: usize) -> Option<FreeMemory> {
+        let free = FreeMeter::start(self.probe(ordinal).is_ok().then_some(ordinal)).free();
         free.map(|bytes| FreeMemory { bytes, limit: None })
     }
 
-    fn release_unused(&self) {
-        transfer::release_unused(&CudaDevice::default());
+    fn release_unused(&self, ordinal: usize) {
+        transfer::release_unused(&CudaDevice::new(ordinal));
     }
 
-    fn meter(&self) -> Box<dyn Meter> {
-        Box::new(FreeMeter::start(self.probe().is_ok()))
+    fn meter(&self, ordinal: usize) -> Box<dyn Meter> {
+        Box::new(FreeMeter::start(self.probe(ordinal).is_ok().then_some(ordinal)))
     }
 
     fn planned_memory(&self, graph: &Graph) -> Option<PlannedMemory> {
-        let info = self.probe().ok()?;
+        let info = self.probe(0).ok()?;
         // A graph that is larger than the device is not planned: its sizes may be absurd.
         if Liveness::new(graph).peak_bytes > info.memory {
             return None;

@@ -1,7 +1,9 @@
 //! Device memory that the engines of a program's graphs share: they run one after the other.
 
 use super::failed;
+use super::link::Link;
 use crate::RunError;
+use crate::ranks::Rank;
 use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr, DriverError, PinnedHostSlice, result};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -20,16 +22,21 @@ pub struct Room {
     arena: RefCell<Option<CudaSlice<u8>>>,
     /// Page-locked memory, through which host and device exchange small data.
     exchange: RefCell<Option<PinnedHostSlice<u8>>>,
+    /// The link to the other devices of the program, if there are any.
+    pub link: Option<Link>,
 }
 
 impl Room {
-    pub fn new() -> Result<Self, RunError> {
-        let context = CudaContext::new(0).map_err(|error| failed("the CUDA context", error))?;
+    /// On the GPU with this number, which is that of `rank`, if the program is for several.
+    pub fn new(ordinal: usize, rank: Option<&Rank>) -> Result<Self, RunError> {
+        let context = CudaContext::new(ordinal).map_err(|error| failed("the CUDA context", error))?;
         // Only the room's stream uses memory of this context, so events to synchronise streams are not needed.
         // SAFETY: no slice of this context is used on two streams at once.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(|error| failed("the CUDA stream", error))?;
         let workspace = taken(&stream, WORKSPACE)?;
+        context.bind_to_thread().map_err(|error| failed("the CUDA context", error))?;
+        let link = rank.map(Link::new).transpose()?;
         Ok(Self {
             context,
             stream,
@@ -37,7 +44,13 @@ impl Room {
             needed: Cell::new(0),
             arena: RefCell::default(),
             exchange: RefCell::default(),
+            link,
         })
+    }
+
+    /// Which of the program's devices it is, from 0.
+    pub fn rank(&self) -> usize {
+        self.link.as_ref().map_or(0, |link| link.rank.index)
     }
 
     /// Registers a plan whose values take `bytes`.

@@ -11,7 +11,7 @@ use super::{Crossing, ForeignOp, Gpu, Owner, Piece, driver, fallback};
 use crate::RunError;
 use crate::backend::{GraphResult, GraphRunner, Kept, Observer, Unplanned};
 use crate::coded::Coded;
-use crate::executor::guarded;
+use crate::executor::{guarded, together};
 use crate::liveness::{Instruction, Liveness};
 use crate::ops::execute;
 use crate::value::{Value, burn_dtype};
@@ -50,8 +50,8 @@ pub fn runner(
     device: &CudaDevice,
     room: Rc<Room>,
 ) -> Result<Box<dyn GraphRunner<Cuda>>, Unplanned> {
-    let info = driver::probe().map_err(RunError::from)?;
-    let gpu = Gpu::of(&info);
+    let info = driver::probe(device.index).map_err(RunError::from)?;
+    let gpu = Gpu { rank: room.rank(), ..Gpu::of(&info) };
     if gpu.capability < (8, 0) {
         let why = "the CUDA engine needs a GPU of sm_80 or later; with burn's kernels, as here, a step takes about 40 times as long";
         return Err(Unplanned::Unsupported(why.into()));
@@ -177,7 +177,12 @@ unsafe impl Addresses for Places<'_> {
             })
             .collect::<Result<_, _>>()?;
         engine.wait()?;
-        let made = in_one_piece(guarded(instruction, || execute(instruction, operands, device))?);
+        let link = engine.room().link.as_ref().filter(|_| instruction.op.devices().is_some());
+        let made = guarded(instruction, || match link {
+            Some(link) => together(&link.rank, instruction, operands, device),
+            None => execute(instruction, operands, device),
+        });
+        let made = in_one_piece(made?);
         settled(device, &op.name)?;
         for &piece in Piece::of(&instruction.fact) {
             let (to, bytes) = self.on.crossing(op.value, &op.result, piece, bases)?;

@@ -7,6 +7,7 @@ use super::runner::runner;
 use crate::RunError;
 use crate::backend::{GraphRunner, Loader, Unplanned};
 use crate::coded::Coded;
+use crate::ranks::Rank;
 use crate::value::{Value, burn_dtype};
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
@@ -38,6 +39,8 @@ pub struct Uploader {
     chunks: Option<[Chunk; 2]>,
     /// Shared by the engines of all graphs of the program, once there is one.
     room: Option<Rc<Room>>,
+    /// Which of the program's devices it is, if that is for several.
+    rank: Option<Rank>,
 }
 
 /// Page-locked memory.
@@ -56,10 +59,10 @@ impl Chunk {
 }
 
 impl Uploader {
-    pub fn new(device: &CudaDevice) -> Result<Self, RunError> {
-        let stream = CudaContext::new(0).and_then(|context| context.new_stream());
+    pub fn new(device: &CudaDevice, rank: Option<&Rank>) -> Result<Self, RunError> {
+        let stream = CudaContext::new(device.index).and_then(|context| context.new_stream());
         let stream = stream.map_err(|error| failed("memory to upload through", error))?;
-        Ok(Self { device: device.clone(), chunks: None, stream, room: None })
+        Ok(Self { device: device.clone(), chunks: None, stream, room: None, rank: rank.cloned() })
     }
 
     /// Writes `bytes` bytes to an address on the device: `write` makes rows of `row_bytes` of them, of which a chunk has one at
@@ -160,7 +163,7 @@ impl Loader<Cuda> for Uploader {
     ) -> Result<Box<dyn GraphRunner<Cuda>>, Unplanned> {
         let room = match &self.room {
             Some(room) => room.clone(),
-            None => self.room.insert(Rc::new(Room::new()?)).clone(),
+            None => self.room.insert(Rc::new(Room::new(self.device.index, self.rank.as_ref())?)).clone(),
         };
         runner(graph, weights, &self.device, room)
     }
@@ -230,7 +233,7 @@ fn join<'a>(
     let whole = empty(shape, dtype, device);
     settled(device, "loading").ok()?;
     let mut to = address(&whole).ok()?;
-    CudaContext::new(0).and_then(|context| context.bind_to_thread()).ok()?;
+    CudaContext::new(device.index).and_then(|context| context.bind_to_thread()).ok()?;
     for part in parts {
         let bytes = part.shape().num_elements() * dtype.size();
         // SAFETY: nothing else uses either, as burn's work is done; the sizes of the parts add up to that of the whole.

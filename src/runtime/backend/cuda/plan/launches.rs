@@ -1,8 +1,9 @@
 //! Plans: launches, and the memory that they use.
 
-use super::ForeignOp;
+use super::{Exchange, ForeignOp};
 use crate::backend::cuda::matmul::MatmulLaunch;
 use crate::backend::cuda::source::Kernel;
+use crate::backend::cuda::view::Pointer;
 use reflux_ir::{Fact, Name, ValueId};
 
 /// Kernels to launch in order, and the buffers that they read and write.
@@ -65,6 +66,17 @@ pub enum Launch {
         value: Name,
         matmul: MatmulLaunch,
     },
+    /// What devices send each other.
+    Exchange {
+        value: Name,
+        exchange: Exchange,
+    },
+    /// Zeros, for the value.
+    Zero {
+        value: Name,
+        at: Pointer,
+        bytes: usize,
+    },
     /// An op that no kernel of the engine computes.
     Foreign(ForeignOp),
 }
@@ -73,7 +85,10 @@ impl Launch {
     /// The value that it computes, or a part of it.
     pub fn value(&self) -> &Name {
         match self {
-            Self::Kernel { value, .. } | Self::Matmul { value, .. } => value,
+            Self::Kernel { value, .. }
+            | Self::Matmul { value, .. }
+            | Self::Exchange { value, .. }
+            | Self::Zero { value, .. } => value,
             Self::Foreign(foreign) => &foreign.name,
         }
     }
@@ -90,6 +105,10 @@ impl Launch {
                 let pointers = [matmul.x, matmul.weight, matmul.y].into_iter().chain(matmul.bias);
                 pointers.map(|pointer| pointer.buffer).collect()
             }
+            Self::Exchange { exchange: Exchange { sends, receives }, .. } => {
+                sends.iter().chain(receives).map(|transfer| transfer.at.buffer).collect()
+            }
+            Self::Zero { at, .. } => vec![at.buffer],
             Self::Foreign(foreign) => foreign.pointers().map(|pointer| pointer.buffer).collect(),
         }
     }

@@ -2,6 +2,7 @@
 
 mod arena;
 mod blocks;
+mod exchange;
 mod foreign;
 mod gemm;
 mod launches;
@@ -14,6 +15,7 @@ mod single;
 mod single_head;
 mod value;
 
+pub use exchange::{Exchange, Transfer};
 pub use foreign::{Crossing, ForeignOp};
 pub use launches::{Buffer, Launch, LaunchPlan, Owner, Piece};
 

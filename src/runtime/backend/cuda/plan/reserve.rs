@@ -111,5 +111,13 @@ impl Planner<'_> {
 fn is_kernel(op: &Op) -> bool {
     op.is_fused()
         || is_formula(op)
-        || matches!(op, Op::Linear(_) | Op::Rescale(_) | Op::Attention(_) | Op::Select(_))
+        || matches!(
+            op,
+            Op::Linear(_)
+                | Op::Rescale(_)
+                | Op::Attention(_)
+                | Op::Select(_)
+                | Op::AllGather(_)
+                | Op::AllToAll(_)
+        )
 }

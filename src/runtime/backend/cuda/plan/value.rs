@@ -103,6 +103,12 @@ impl Planner<'_> {
                 }
                 target.data.into()
             }
+            Op::Shard(_) | Op::AllGather(_) | Op::AllToAll(_) if fact.is_quantized() => {
+                return Err(Unsupported("codes are exchanged through the host".into()));
+            }
+            Op::Shard(op) => self.shard(id, op, operands[0], &fact)?.into(),
+            Op::AllGather(op) => self.all_gather(id, op, operands[0], &fact)?.into(),
+            Op::AllToAll(op) => self.all_to_all(id, op, operands[0], &fact)?.into(),
             Op::Transpose(Transpose { perm }) => self.data(operands[0])?.permuted(perm).into(),
             Op::Conv2d(conv2d) => self.conv2d(id, conv2d, &operands, &fact)?,
             Op::GroupNorm(norm) => self.group_norm(id, norm, &operands, &fact)?,
