@@ -31,6 +31,8 @@ pub struct Engine {
     choices: Autotuner,
     /// Whether the fastest kernel of each launch is known.
     is_chosen: Cell<bool>,
+    /// Whether everything was launched once. The first exchanges connect devices, which cannot be recorded.
+    is_connected: Cell<bool>,
     /// The launches between foreign ops, and before and after them.
     regions: Vec<Range<usize>>,
     /// The recorded launches of each region, by the addresses of the plan's buffers; the most recently used are last.
@@ -119,7 +121,9 @@ impl Engine {
         room.need(plan.arena);
         let is_chosen = Cell::new(false);
         let regions = regions(&plan.launches);
-        Ok(Self { plan, room, blas, prepared, choices, is_chosen, regions, recorded: RefCell::default() })
+        let is_connected = Cell::new(!plan.launches.iter().any(|launch| matches!(launch, Launch::Exchange { .. })));
+        let recorded = RefCell::default();
+        Ok(Self { plan, room, blas, prepared, choices, is_chosen, is_connected, regions, recorded })
     }
 
     /// The plan that it runs.
@@ -176,6 +180,9 @@ impl Engine {
         if !self.is_chosen.get() {
             self.choose(&bases)?;
             self.is_chosen.set(true);
+        }
+        if !self.is_connected.replace(true) {
+            self.observed(addresses, &bases, &mut |_, _| ())?;
         }
         match observe {
             Some(observe) => self.observed(addresses, &bases, observe),

@@ -26,7 +26,7 @@ const BYTES: c_int = 0;
 const SUCCESS: c_int = 0;
 
 /// The first version that exchanges can be recorded with in a CUDA graph, while other threads record theirs, as NCCL counts.
-const FIRST: c_int = 21_000;
+const FIRST: c_int = 21_300;
 
 macro_rules! functions {
     ($($name:ident: fn($($argument:ty),*) -> $result:ty = $symbol:literal;)*) => {
@@ -59,6 +59,7 @@ functions! {
     send: fn(*const c_void, usize, c_int, c_int, Comm, CUstream) -> c_int = b"ncclSend";
     receive: fn(*mut c_void, usize, c_int, c_int, Comm, CUstream) -> c_int = b"ncclRecv";
     error_string: fn(c_int) -> *const c_char = b"ncclGetErrorString";
+    last_error: fn(Comm) -> *const c_char = b"ncclGetLastError";
 }
 
 /// The library, once it is loaded.
@@ -71,7 +72,7 @@ pub fn nccl() -> Result<&'static Nccl, DeviceError> {
 }
 
 fn load() -> Result<Nccl, String> {
-    const INSTALL: &str = "install NCCL 2.10 or later, or `pip install nvidia-nccl-cu13` and put its library folder on LD_LIBRARY_PATH";
+    const INSTALL: &str = "install NCCL 2.13 or later, or `pip install nvidia-nccl-cu13` and put its library folder on LD_LIBRARY_PATH";
     // SAFETY: NCCL's library only registers itself when it is loaded.
     let library =
         ["libnccl.so.2", "libnccl.so"].into_iter().find_map(|name| unsafe { Library::new(name) }.ok());
@@ -105,9 +106,12 @@ impl Nccl {
         if code == SUCCESS {
             return Ok(());
         }
-        // SAFETY: NCCL returns a constant string for every code.
-        let text = unsafe { CStr::from_ptr((self.error_string)(code)) };
-        Err(format!("NCCL: {}; NCCL_DEBUG=WARN says more", text.to_string_lossy()))
+        // SAFETY: NCCL returns a constant string for every code, and one that it keeps for the last error of any communicator.
+        let [what, last] = unsafe { [(self.error_string)(code), (self.last_error)(std::ptr::null_mut())] }
+            .map(|text| if text.is_null() { String::new() } else { unsafe { CStr::from_ptr(text) }.to_string_lossy().into() });
+        let last = last.trim();
+        let more = if last.is_empty() { "NCCL_DEBUG=WARN says more" } else { last };
+        Err(format!("NCCL: {what}: {more}"))
     }
 
     fn version(&self) -> Outcome<c_int> {

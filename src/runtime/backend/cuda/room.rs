@@ -19,7 +19,7 @@ pub struct Room {
     /// The bytes that the largest of the plans needs.
     needed: Cell<usize>,
     /// Allocated when something first runs, so that it takes no memory while weights are loaded.
-    arena: RefCell<Option<CudaSlice<u8>>>,
+    arena: RefCell<Option<Arena>>,
     /// Page-locked memory, through which host and device exchange small data.
     exchange: RefCell<Option<PinnedHostSlice<u8>>>,
     /// The link to the other devices of the program, if there are any.
@@ -118,12 +118,39 @@ impl Room {
     /// The address of as many bytes as the largest of the registered plans needs.
     pub fn arena(&self) -> Result<u64, RunError> {
         let mut arena = self.arena.borrow_mut();
-        if arena.as_ref().is_none_or(|arena| arena.len() < self.needed.get()) {
+        if arena.as_ref().is_none_or(|arena| arena.bytes < self.needed.get()) {
             // The old one is freed first.
             *arena = None;
-            *arena = Some(taken(&self.stream, self.needed.get().max(1))?);
+            *arena = Some(Arena::new(&self.context, self.needed.get().max(1))?);
         }
-        Ok(arena.as_ref().expect("just taken").device_ptr(&self.stream).0)
+        Ok(arena.as_ref().expect("just taken").address)
+    }
+}
+
+/// Memory that other GPUs can reach, which memory of CUDA's pools is not: NCCL reads and writes it from there.
+struct Arena {
+    context: Arc<CudaContext>,
+    address: u64,
+    bytes: usize,
+}
+
+impl Arena {
+    fn new(context: &Arc<CudaContext>, bytes: usize) -> Result<Self, RunError> {
+        let taken = context.bind_to_thread().and_then(|()| {
+            // SAFETY: plans write each value before they read it.
+            unsafe { result::malloc_sync(bytes) }
+        });
+        let address = taken.map_err(|error| failed("device memory", error))?;
+        Ok(Self { context: context.clone(), address, bytes })
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        if self.context.bind_to_thread().is_ok() {
+            // SAFETY: it was taken by `new`; freeing it waits for what still uses it. If that fails, the device is lost.
+            let _ = unsafe { result::free_sync(self.address) };
+        }
     }
 }
 

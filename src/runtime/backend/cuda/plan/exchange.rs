@@ -1,6 +1,6 @@
 //! What devices send each other: pieces of values without gaps, packed before and unpacked after where that is needed.
 
-use super::Launch;
+use super::{Launch, Owner};
 use super::planner::Planner;
 use crate::backend::cuda::unsupported::Unsupported;
 use crate::backend::cuda::view::{Pointer, View};
@@ -208,16 +208,21 @@ impl Planner<'_> {
         }
     }
 
-    /// The value, without gaps.
+    /// The value, without gaps, where other devices can reach it.
     fn whole(&mut self, id: ValueId, operand: ValueId) -> Result<View, Unsupported> {
         let x = self.data(operand)?;
-        Ok(if x.is_contiguous() { x } else { self.copied(id, &x) })
+        Ok(if x.is_contiguous() && self.is_reached(&x) { x } else { self.copied(id, &x) })
     }
 
-    /// Where `id` is received: in its own place, if that has no gaps.
+    /// Where `id` is received: in its own place, if that has no gaps and other devices can reach it.
     fn received(&mut self, id: ValueId, fact: &Fact) -> View {
-        let reserved = self.reserved.get(&id).filter(|view| view.is_contiguous()).cloned();
+        let reserved = self.reserved.get(&id).filter(|view| view.is_contiguous() && self.is_reached(view)).cloned();
         reserved.unwrap_or_else(|| self.room(&fact.shape, fact.dtype))
+    }
+
+    /// Whether other devices can reach the memory of `view`: the engine's own, but not burn's.
+    fn is_reached(&self, view: &View) -> bool {
+        matches!(self.buffers[view.buffer].place, Owner::Arena(_))
     }
 
     /// Copies what was received to its own place, if that is another.
