@@ -108,7 +108,13 @@ impl Nccl {
         }
         // SAFETY: NCCL returns a constant string for every code, and one that it keeps for the last error of any communicator.
         let [what, last] = unsafe { [(self.error_string)(code), (self.last_error)(std::ptr::null_mut())] }
-            .map(|text| if text.is_null() { String::new() } else { unsafe { CStr::from_ptr(text) }.to_string_lossy().into() });
+            .map(|text| {
+                if text.is_null() {
+                    String::new()
+                } else {
+                    unsafe { CStr::from_ptr(text) }.to_string_lossy().into()
+                }
+            });
         let last = last.trim();
         let more = if last.is_empty() { "NCCL_DEBUG=WARN says more" } else { last };
         Err(format!("NCCL: {what}: {more}"))

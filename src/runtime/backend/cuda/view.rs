@@ -2,6 +2,7 @@
 
 use crate::strides::reshaped;
 use reflux_ir::DType;
+use std::ops::Range;
 
 /// A part of a buffer, seen as a tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,11 @@ impl View {
         part.offset += start * self.strides[axis];
         part.shape[axis] = end - start;
         part
+    }
+
+    /// The elements in `range` along `axis`.
+    pub fn range(&self, axis: usize, range: &Range<usize>) -> Self {
+        self.slice(axis, range.start, range.end)
     }
 
     /// A dense tensor whose axes are in memory in this order, the outermost first.

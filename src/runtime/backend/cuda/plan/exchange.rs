@@ -1,11 +1,16 @@
 //! What devices send each other: pieces of values without gaps, packed before and unpacked after where that is needed.
+//!
+//! What a device keeps of a value does not go through the link: it is copied to its place, or computed there.
 
-use super::{Launch, Owner};
 use super::planner::Planner;
+use super::{Launch, Owner};
+use crate::backend::cuda::source::{Coding, StoredValue};
 use crate::backend::cuda::unsupported::Unsupported;
 use crate::backend::cuda::view::{Pointer, View};
-use reflux_ir::op::{AllGather, AllToAll, Divided, Parts, Shard};
+use reflux_ir::op::{AllGather, AllToAll, Divided, InferError, Op, Parts, Piece, Shard};
 use reflux_ir::{Fact, ValueId};
+use std::collections::HashSet;
+use std::ops::Range;
 
 /// Transfers that all devices run together. Of the pieces between two devices, the first that one sends is the first that the other
 /// receives.
@@ -15,7 +20,7 @@ pub struct Exchange {
     pub receives: Vec<Transfer>,
 }
 
-/// Contiguous memory to or from another device, or this one.
+/// Contiguous memory to or from another device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transfer {
     pub peer: usize,
@@ -27,197 +32,198 @@ pub struct Transfer {
 const MOST_PIECES: usize = 256;
 
 impl Planner<'_> {
-    pub(super) fn shard(
+    /// The share of this device, of an op that is for several.
+    pub(super) fn together(
         &mut self,
         id: ValueId,
-        op: &Shard,
+        op: &Op,
         operand: ValueId,
-        fact: &Fact,
-    ) -> Result<View, Unsupported> {
-        let (axis, parts) = op.divides(&self.graph[operand].fact).map_err(unverified)?;
-        let (x, pieces) = (self.data(operand)?, parts.pieces(self.gpu.rank));
+    ) -> Result<StoredValue, Unsupported> {
+        let (fact, reserved) = (self.graph[operand].fact.clone(), self.reserved.get(&id).cloned());
+        if let Op::AllToAll(op) = op
+            && let Some(to) = self.exchange_scattered(id, op, operand, &fact)?
+        {
+            return Ok(to.into());
+        }
+        let StoredValue { data, coding } = self.stored(operand)?;
+        let mut moved = |view: &View, reserved| match op {
+            Op::Shard(op) => self.shard(id, op, view, &fact),
+            Op::AllGather(op) => self.all_gather(id, op, view, &fact, reserved),
+            Op::AllToAll(op) => self.all_to_all(id, op, view, &fact, reserved),
+            _ => unreachable!("the op is for several devices"),
+        };
+        let data = moved(&data, reserved)?;
+        // Codes have a scale for each row, and rows stay whole.
+        let coding = match coding {
+            Some(Coding { per, scales, .. }) => {
+                Some(Coding { per, scales: moved(&scales, None)?, zeros: None })
+            }
+            None => None,
+        };
+        Ok(StoredValue { data, coding })
+    }
+
+    fn shard(&mut self, id: ValueId, op: &Shard, x: &View, fact: &Fact) -> Result<View, Unsupported> {
+        let (axis, parts) = op.divides(fact).map_err(unverified)?;
+        let pieces = parts.pieces(self.gpu.rank);
         if let [piece] = &pieces[..]
             && piece.own.len() == parts.own()
         {
-            return Ok(x.slice(axis, piece.whole.start, piece.whole.end));
+            return Ok(x.range(axis, &piece.whole));
         }
-        let to = self.room(&fact.shape, fact.dtype);
+        let to = self.room(&with_extent(x, axis, parts.own()), x.dtype);
         self.zero_rest(id, &to, &parts, self.gpu.rank);
-        for piece in pieces {
-            let (from, to) = (
-                x.slice(axis, piece.whole.start, piece.whole.end),
-                to.slice(axis, piece.own.start, piece.own.end),
-            );
-            self.copy(id, &from, to);
+        for Piece { whole, own } in pieces {
+            self.copy(id, &x.range(axis, &whole), to.range(axis, &own));
         }
         Ok(to)
     }
 
-    pub(super) fn all_gather(
+    fn all_gather(
         &mut self,
         id: ValueId,
         op: &AllGather,
-        operand: ValueId,
+        x: &View,
         fact: &Fact,
+        reserved: Option<View>,
     ) -> Result<View, Unsupported> {
-        let (axis, parts) = op.gathers(&self.graph[operand].fact).map_err(unverified)?;
-        let own = self.whole(id, operand)?;
-        let to = self.received(id, fact);
+        let (axis, parts) = op.gathers(fact).map_err(unverified)?;
+        let own = self.linked(id, x);
+        let to = self.received(&with_extent(x, axis, parts.whole()), x, reserved.as_ref());
         let mut exchange = Exchange::default();
-        for peer in 0..parts.devices {
-            for piece in parts.pieces(self.gpu.rank) {
-                exchange.sends.extend(runs(&own, axis, piece.own.start, piece.own.len(), peer));
+        for peer in self.peers(&parts) {
+            for Piece { own: range, .. } in parts.pieces(self.gpu.rank) {
+                exchange.sends.extend(runs(&own, axis, &range, peer));
             }
-            for piece in parts.pieces(peer) {
-                exchange.receives.extend(runs(&to, axis, piece.whole.start, piece.whole.len(), peer));
+            for Piece { whole, .. } in parts.pieces(peer) {
+                exchange.receives.extend(runs(&to, axis, &whole, peer));
             }
         }
+        for Piece { whole, own: range } in parts.pieces(self.gpu.rank) {
+            self.copy(id, &own.range(axis, &range), to.range(axis, &whole));
+        }
         self.push_exchange(id, exchange)?;
-        Ok(self.in_place(id, to))
+        Ok(self.in_place(id, to, reserved))
     }
 
-    pub(super) fn all_to_all(
+    fn all_to_all(
         &mut self,
         id: ValueId,
         op: &AllToAll,
-        operand: ValueId,
+        x: &View,
         fact: &Fact,
+        reserved: Option<View>,
     ) -> Result<View, Unsupported> {
-        let (concat, split) = op.exchanges(&self.graph[operand].fact).map_err(unverified)?;
-        match concat.0 < split.0 {
-            true => self.packed_all_to_all(id, operand, &concat, &split, fact),
-            false => self.unpacked_all_to_all(id, operand, &concat, &split, fact),
+        let (concat, split) = op.exchanges(fact).map_err(unverified)?;
+        if concat.0 > split.0 {
+            return self.unpacked_all_to_all(id, x, &concat, &split, reserved);
         }
+        let routes = self.routes(x, &concat, &split, reserved.as_ref());
+        self.zero_routes(id, &routes);
+        for place in routes.places(self.gpu.rank) {
+            self.copy(id, &place.of(x), place.to);
+        }
+        self.push_exchange(id, routes.exchange(self.gpu.rank))?;
+        Ok(self.in_place(id, routes.to, reserved))
     }
 
-    /// The axis that is split lies inside of the other: what goes to each device is put together first, and received in place.
-    fn packed_all_to_all(
+    /// The routes of [`AllToAll`] if the axis that is split lies inside of the other: what goes to each device is put together
+    /// first, and received in place.
+    pub(super) fn routes(
         &mut self,
-        id: ValueId,
-        operand: ValueId,
-        (concat, gather): &Divided,
-        (split, divide): &Divided,
-        fact: &Fact,
-    ) -> Result<View, Unsupported> {
-        let x = self.data(operand)?;
-        let packed = self.by_device(id, &x, *split, divide);
-        self.copy_by_device(id, (&x, *split), &packed, divide, true);
-        let to = self.received(id, fact);
-        let mut exchange = Exchange::default();
-        for peer in 0..gather.devices {
-            for piece in gather.pieces(self.gpu.rank) {
-                exchange.sends.extend(runs(
-                    &of_device(&packed, peer),
-                    *concat,
-                    piece.own.start,
-                    piece.own.len(),
-                    peer,
-                ));
-            }
-            for piece in gather.pieces(peer) {
-                exchange.receives.extend(runs(&to, *concat, piece.whole.start, piece.whole.len(), peer));
-            }
+        x: &View,
+        concat: &Divided,
+        split: &Divided,
+        reserved: Option<&View>,
+    ) -> Routes {
+        let shape = with_extent(x, split.0, split.1.own());
+        let mut whole = shape.clone();
+        whole[concat.0] = concat.1.whole();
+        let to = self.received(&whole, x, reserved);
+        let packed = self.peers(&split.1).map(|peer| (peer, self.room(&shape, x.dtype))).collect();
+        Routes { concat: concat.clone(), split: split.clone(), packed, to }
+    }
+
+    /// Fills what no device sends with zeros.
+    pub(super) fn zero_routes(&mut self, id: ValueId, routes: &Routes) {
+        let divide = &routes.split.1;
+        for (peer, packed) in &routes.packed {
+            self.zero_rest(id, packed, divide, *peer);
         }
-        self.push_exchange(id, exchange)?;
-        Ok(self.in_place(id, to))
+        self.zero_rest(id, &routes.to, divide, self.gpu.rank);
     }
 
     /// The axis that is split lies outside of the other: what goes to each device is in one place, and distributed when it is there.
     fn unpacked_all_to_all(
         &mut self,
         id: ValueId,
-        operand: ValueId,
+        x: &View,
         (concat, gather): &Divided,
         (split, divide): &Divided,
-        fact: &Fact,
+        reserved: Option<View>,
     ) -> Result<View, Unsupported> {
-        let x = self.whole(id, operand)?;
-        let mut shape = x.shape.clone();
-        shape[*split] = divide.own();
-        let received = self.room(&[&[divide.devices], &shape[..]].concat(), x.dtype);
-        self.zero_rest(id, &received, divide, self.gpu.rank);
+        let (x, rank) = (self.linked(id, x), self.gpu.rank);
+        let shape = with_extent(&x, *split, divide.own());
+        let mut whole = shape.clone();
+        whole[*concat] = gather.whole();
+        let to = reserved.clone().filter(|_| is_full(divide, rank));
+        let to = to.unwrap_or_else(|| self.room(&whole, x.dtype));
+        self.zero_rest(id, &to, divide, rank);
+        for Piece { whole, own } in divide.pieces(rank) {
+            let from = x.range(*split, &whole);
+            for kept in gather.pieces(rank) {
+                let to = to.range(*split, &own).range(*concat, &kept.whole);
+                self.copy(id, &from.range(*concat, &kept.own), to);
+            }
+        }
         let mut exchange = Exchange::default();
-        for peer in 0..divide.devices {
-            for piece in divide.pieces(peer) {
-                exchange.sends.extend(runs(&x, *split, piece.whole.start, piece.whole.len(), peer));
+        let mut received = Vec::new();
+        for peer in self.peers(divide) {
+            let from = self.room(&shape, x.dtype);
+            for Piece { whole, .. } in divide.pieces(peer) {
+                exchange.sends.extend(runs(&x, *split, &whole, peer));
             }
-            for piece in divide.pieces(self.gpu.rank) {
-                let from = of_device(&received, peer);
-                exchange.receives.extend(runs(&from, *split, piece.own.start, piece.own.len(), peer));
+            for Piece { own, .. } in divide.pieces(rank) {
+                exchange.receives.extend(runs(&from, *split, &own, peer));
             }
+            received.push((peer, from));
         }
         self.push_exchange(id, exchange)?;
-        let to = self.reserved.get(&id).cloned().unwrap_or_else(|| self.room(&fact.shape, fact.dtype));
-        self.copy_by_device(id, (&to, *concat), &received, gather, false);
-        Ok(to)
-    }
-
-    /// Room for the shares of `x` along `axis` that each device has, one after the other.
-    fn by_device(&mut self, id: ValueId, x: &View, axis: usize, parts: &Parts) -> View {
-        let mut shape = x.shape.clone();
-        shape[axis] = parts.own();
-        let room = self.room(&[&[parts.devices], &shape[..]].concat(), x.dtype);
-        for device in 0..parts.devices {
-            self.zero_rest(id, &of_device(&room, device), parts, device);
-        }
-        room
-    }
-
-    /// Copies between `whole`, along its axis, and the shares of all devices: to these, or from them.
-    fn copy_by_device(
-        &mut self,
-        id: ValueId,
-        (whole, axis): (&View, usize),
-        shares: &View,
-        parts: &Parts,
-        packs: bool,
-    ) {
-        // Equal shares of one part are an axis of their own.
-        let (devices, own) = (parts.devices, parts.own());
-        let mut shape = whole.shape.clone();
-        shape.splice(axis..=axis, [devices, own]);
-        if parts.extents.len() == 1
-            && own * devices == parts.whole()
-            && let Some(divided) = whole.reshape(&shape)
-        {
-            let mut order: Vec<usize> = (0..shape.len()).collect();
-            order[..=axis].rotate_right(1);
-            let by_device = divided.permuted(&order);
-            return if packs {
-                self.copy(id, &by_device, shares.clone())
-            } else {
-                self.copy(id, shares, by_device)
-            };
-        }
-        for device in 0..devices {
-            for piece in parts.pieces(device) {
-                let whole = whole.slice(axis, piece.whole.start, piece.whole.end);
-                let share = of_device(shares, device).slice(axis, piece.own.start, piece.own.end);
-                if packs { self.copy(id, &whole, share) } else { self.copy(id, &share, whole) }
+        for (peer, from) in received {
+            for Piece { whole, own } in gather.pieces(peer) {
+                for Piece { own: rows, .. } in divide.pieces(rank) {
+                    let to = to.range(*split, &rows).range(*concat, &whole);
+                    self.copy(id, &from.range(*split, &rows).range(*concat, &own), to);
+                }
             }
         }
+        Ok(self.in_place(id, to, reserved))
     }
 
-    /// Fills `share`, of device `device`, with zeros, if it is not full.
+    /// The other devices, from the next one on, so that not all of them send to the same one first.
+    fn peers(&self, parts: &Parts) -> impl Iterator<Item = usize> + use<> {
+        let (rank, devices) = (self.gpu.rank, parts.devices);
+        (1..devices).map(move |distance| (rank + distance) % devices)
+    }
+
+    /// Fills `share`, of device `device`, which has no gaps, with zeros, unless it will be full.
     fn zero_rest(&mut self, id: ValueId, share: &View, parts: &Parts, device: usize) {
-        let full: usize = parts.pieces(device).iter().map(|piece| piece.own.len()).sum();
-        if full < parts.own() {
-            let bytes = share.shape.iter().product::<usize>() * share.dtype.bytes();
+        if !is_full(parts, device) {
             let value = self.graph[id].name.clone();
+            let bytes = share.shape.iter().product::<usize>() * share.dtype.bytes();
             self.launches.push(Launch::Zero { value, at: Pointer::to(share), bytes });
         }
     }
 
-    /// The value, without gaps, where other devices can reach it.
-    fn whole(&mut self, id: ValueId, operand: ValueId) -> Result<View, Unsupported> {
-        let x = self.data(operand)?;
-        Ok(if x.is_contiguous() && self.is_reached(&x) { x } else { self.copied(id, &x) })
+    /// `x` without gaps, where other devices can reach it.
+    fn linked(&mut self, id: ValueId, x: &View) -> View {
+        if x.is_contiguous() && self.is_reached(x) { x.clone() } else { self.copied(id, x) }
     }
 
-    /// Where `id` is received: in its own place, if that has no gaps and other devices can reach it.
-    fn received(&mut self, id: ValueId, fact: &Fact) -> View {
-        let reserved = self.reserved.get(&id).filter(|view| view.is_contiguous() && self.is_reached(view)).cloned();
-        reserved.unwrap_or_else(|| self.room(&fact.shape, fact.dtype))
+    /// Where a value of `shape`, like `x`, is received: where it is `reserved`, if that has no gaps and other devices can reach it.
+    fn received(&mut self, shape: &[usize], x: &View, reserved: Option<&View>) -> View {
+        let reserved = reserved.filter(|view| view.is_contiguous() && self.is_reached(view)).cloned();
+        reserved.unwrap_or_else(|| self.room(shape, x.dtype))
     }
 
     /// Whether other devices can reach the memory of `view`: the engine's own, but not burn's.
@@ -225,9 +231,9 @@ impl Planner<'_> {
         matches!(self.buffers[view.buffer].place, Owner::Arena(_))
     }
 
-    /// Copies what was received to its own place, if that is another.
-    fn in_place(&mut self, id: ValueId, received: View) -> View {
-        match self.reserved.get(&id).cloned() {
+    /// Copies what was received to where it is `reserved`, if that is another place.
+    fn in_place(&mut self, id: ValueId, received: View, reserved: Option<View>) -> View {
+        match reserved {
             Some(to) if !to.is_same_place(&received) => {
                 self.copy(id, &received, to.clone());
                 to
@@ -236,43 +242,121 @@ impl Planner<'_> {
         }
     }
 
-    fn push_exchange(&mut self, id: ValueId, exchange: Exchange) -> Result<(), Unsupported> {
+    /// Adds `exchange`, together with the one before it if nothing in between touches what that receives: one of several values takes
+    /// less than several of one.
+    pub(super) fn push_exchange(&mut self, id: ValueId, exchange: Exchange) -> Result<(), Unsupported> {
         let pieces = exchange.sends.len().max(exchange.receives.len());
         if pieces > MOST_PIECES {
             return Err(Unsupported(format!("it is exchanged in {pieces} pieces, more than {MOST_PIECES}")));
         }
+        let earlier = self.launches.iter().rposition(|launch| matches!(launch, Launch::Exchange { .. }));
+        let joined = earlier.filter(|&at| self.can_wait(at)).map(|at| self.launches.remove(at));
+        let exchange = match joined {
+            Some(Launch::Exchange { exchange: Exchange { sends, receives }, .. }) => Exchange {
+                sends: [sends, exchange.sends].concat(),
+                receives: [receives, exchange.receives].concat(),
+            },
+            _ => exchange,
+        };
         self.launches.push(Launch::Exchange { value: self.graph[id].name.clone(), exchange });
         Ok(())
     }
-}
 
-fn unverified(error: reflux_ir::op::InferError) -> Unsupported {
-    Unsupported(error.0)
-}
-
-/// What `shares`, of all devices, has of `device`.
-fn of_device(shares: &View, device: usize) -> View {
-    let offset = shares.offset + device * shares.strides[0];
-    View {
-        offset,
-        shape: shares.shape[1..].to_vec(),
-        strides: shares.strides[1..].to_vec(),
-        ..shares.clone()
+    /// Whether the exchange that is the launch `at` could as well come last.
+    fn can_wait(&self, at: usize) -> bool {
+        let Launch::Exchange { exchange, .. } = &self.launches[at] else { return false };
+        let received: HashSet<usize> = exchange.receives.iter().map(|receive| receive.at.buffer).collect();
+        let mut later = self.launches[at + 1..].iter().flat_map(Launch::buffers);
+        !later.any(|buffer| received.contains(&buffer))
     }
 }
 
-/// The memory of `length` along `axis` of `view`, which has no gaps, from `start` on: to or from `peer`.
-fn runs(view: &View, axis: usize, start: usize, length: usize, peer: usize) -> Vec<Transfer> {
+/// Where the pieces of a share go that is divided along another axis.
+#[derive(Clone, Debug)]
+pub struct Routes {
+    concat: Divided,
+    split: Divided,
+    /// What goes to each of the others, which is packed there.
+    packed: Vec<(usize, View)>,
+    /// What this device has afterwards.
+    pub to: View,
+}
+
+/// A block of a value, and where it belongs.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// Of the value, by axis.
+    pub ranges: Vec<(usize, Range<usize>)>,
+    pub to: View,
+}
+
+impl Placed {
+    /// This block of `x`.
+    pub fn of(&self, x: &View) -> View {
+        self.ranges.iter().fold(x.clone(), |x, (axis, range)| x.range(*axis, range))
+    }
+}
+
+impl Routes {
+    /// All blocks of the share of device `rank`, and where each is to be before the exchange.
+    pub fn places(&self, rank: usize) -> Vec<Placed> {
+        let ((concat, gather), (split, divide)) = (&self.concat, &self.split);
+        let mut places = Vec::new();
+        for (peer, packed) in &self.packed {
+            for Piece { whole, own } in divide.pieces(*peer) {
+                places.push(Placed { ranges: vec![(*split, whole)], to: packed.range(*split, &own) });
+            }
+        }
+        for kept in divide.pieces(rank) {
+            for Piece { whole, own } in gather.pieces(rank) {
+                let to = self.to.range(*concat, &whole).range(*split, &kept.own);
+                places.push(Placed { ranges: vec![(*concat, own), (*split, kept.whole.clone())], to });
+            }
+        }
+        places
+    }
+
+    /// What is then sent and received.
+    pub fn exchange(&self, rank: usize) -> Exchange {
+        let (concat, gather) = &self.concat;
+        let mut exchange = Exchange::default();
+        for (peer, packed) in &self.packed {
+            for Piece { own, .. } in gather.pieces(rank) {
+                exchange.sends.extend(runs(packed, *concat, &own, *peer));
+            }
+            for Piece { whole, .. } in gather.pieces(*peer) {
+                exchange.receives.extend(runs(&self.to, *concat, &whole, *peer));
+            }
+        }
+        exchange
+    }
+}
+
+/// Whether device `device` has as much as the others.
+fn is_full(parts: &Parts, device: usize) -> bool {
+    parts.pieces(device).iter().map(|piece| piece.own.len()).sum::<usize>() == parts.own()
+}
+
+fn unverified(error: InferError) -> Unsupported {
+    Unsupported(error.0)
+}
+
+/// The shape of `x` with another extent along `axis`.
+fn with_extent(x: &View, axis: usize, extent: usize) -> Vec<usize> {
+    let mut shape = x.shape.clone();
+    shape[axis] = extent;
+    shape
+}
+
+/// The memory of `range` along `axis` of `view`, which has no gaps: to or from `peer`.
+fn runs(view: &View, axis: usize, range: &Range<usize>, peer: usize) -> Vec<Transfer> {
     let inner: usize = view.shape[axis + 1..].iter().product();
     let outer: usize = view.shape[..axis].iter().product();
     let bytes = |elements: usize| elements * view.dtype.bytes();
     let run = |row: usize| {
-        let first = view.offset + (row * view.shape[axis] + start) * inner;
-        Transfer {
-            peer,
-            at: Pointer { buffer: view.buffer, offset: bytes(first) },
-            bytes: bytes(length * inner),
-        }
+        let first = view.offset + (row * view.shape[axis] + range.start) * inner;
+        let at = Pointer { buffer: view.buffer, offset: bytes(first) };
+        Transfer { peer, at, bytes: bytes(range.len() * inner) }
     };
     (0..outer).map(run).collect()
 }

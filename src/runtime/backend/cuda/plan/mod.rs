@@ -11,6 +11,7 @@ mod pictures;
 mod planner;
 mod quantize;
 mod reserve;
+mod scatter;
 mod single;
 mod single_head;
 mod value;

@@ -1,5 +1,6 @@
 //! The planner's state, shared by all ops: places of values, and the kernels in order.
 
+use super::exchange::{Placed, Routes};
 use super::{Buffer, Launch, Owner, Piece};
 use crate::backend::cuda::Gpu;
 use crate::backend::cuda::matmul::MatmulLaunch;
@@ -8,7 +9,7 @@ use crate::backend::cuda::unsupported::Unsupported;
 use crate::backend::cuda::view::View;
 use reflux_ir::op::{Arg, Body};
 use reflux_ir::{DType, Fact, Granularity, Graph, Scales, ValueId};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 /// A plan being built.
@@ -23,6 +24,14 @@ pub struct Planner<'g> {
     /// Columns of products that go elsewhere than the others, in order.
     pub moved: HashMap<ValueId, Vec<Moved>>,
     pub channels_last: Vec<ValueId>,
+    /// Where exchanges read and write, if what they read is computed there.
+    pub routes: HashMap<ValueId, Routes>,
+    /// Concatenations that are put together by the exchange that alone reads them.
+    pub exchanged_in_parts: HashSet<ValueId>,
+    /// Values that are computed in several places, and where.
+    pub scattered: HashMap<ValueId, Vec<Placed>>,
+    /// Those of them that have been.
+    pub in_places: HashSet<ValueId>,
 }
 
 /// Columns of a product that a slice takes and a concatenation reads, computed in place in the concatenation.
@@ -44,6 +53,10 @@ impl<'g> Planner<'g> {
             reserved: HashMap::new(),
             moved: HashMap::new(),
             channels_last: Vec::new(),
+            routes: HashMap::new(),
+            exchanged_in_parts: HashSet::new(),
+            scattered: HashMap::new(),
+            in_places: HashSet::new(),
         }
     }
 }

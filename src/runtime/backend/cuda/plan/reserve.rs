@@ -22,12 +22,16 @@ impl Planner<'_> {
         }
         // Parts of a concatenation are computed in place.
         for id in self.graph.order().into_iter().rev() {
+            self.reserve_exchange(id);
             self.reserve_parts(id);
         }
     }
 
     fn reserve_parts(&mut self, id: ValueId) {
         let Op::Concat(concat) = &self.graph[id].op else { return };
+        if self.exchanged_in_parts.contains(&id) {
+            return;
+        }
         let fact = self.graph[id].fact.clone();
         if fact.is_quantized() {
             return;

@@ -44,6 +44,11 @@ impl Planner<'_> {
                     }
                 }
             }
+            // Computed, or copied, where an exchange reads them.
+            Op::Rowwise(rowwise) if self.scattered.contains_key(&id) => {
+                return self.scattered_formula(id, rowwise, &operands, &fact);
+            }
+            Op::Concat(_) if self.exchanged_in_parts.contains(&id) => return Ok(()),
             Op::Concat(concat) if !fact.is_quantized() => {
                 let axis = axis_index(concat.axis, fact.shape.len());
                 let whole = self.reserved[&id].clone();
@@ -103,12 +108,7 @@ impl Planner<'_> {
                 }
                 target.data.into()
             }
-            Op::Shard(_) | Op::AllGather(_) | Op::AllToAll(_) if fact.is_quantized() => {
-                return Err(Unsupported("codes are exchanged through the host".into()));
-            }
-            Op::Shard(op) => self.shard(id, op, operands[0], &fact)?.into(),
-            Op::AllGather(op) => self.all_gather(id, op, operands[0], &fact)?.into(),
-            Op::AllToAll(op) => self.all_to_all(id, op, operands[0], &fact)?.into(),
+            op @ (Op::Shard(_) | Op::AllGather(_) | Op::AllToAll(_)) => self.together(id, op, operands[0])?,
             Op::Transpose(Transpose { perm }) => self.data(operands[0])?.permuted(perm).into(),
             Op::Conv2d(conv2d) => self.conv2d(id, conv2d, &operands, &fact)?,
             Op::GroupNorm(norm) => self.group_norm(id, norm, &operands, &fact)?,
