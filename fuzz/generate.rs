@@ -113,7 +113,9 @@ fn carry(
     known: &Known,
     carries: &mut Vec<Declaration>,
 ) -> Vec<Declaration> {
-    let values: Vec<ValueId> = graph.order();
+    // Readers take what is carried for a value like any other, which a share is not.
+    let is_share = |id: &ValueId| matches!(graph[*id].op, Op::Shard(_) | Op::AllToAll(_));
+    let values: Vec<ValueId> = graph.order().into_iter().filter(|id| !is_share(id)).collect();
     let mut patch = Patch::new(graph, "carry");
     for index in 0..rng.usize(0..4) {
         let value = pick(rng, &values);
@@ -263,8 +265,10 @@ impl<'r> Maker<'r> {
 
     /// A value whose fact `fits`, rather a late one than an early one; nothing if none does.
     fn pick(&mut self, fits: impl Fn(&Fact) -> bool) -> Option<ValueId> {
-        let fitting: Vec<ValueId> =
-            self.values.iter().copied().filter(|&id| fits(&self.graph[id].fact)).collect();
+        // What differs from device to device is no value like any other.
+        let is_share = |id: ValueId| matches!(self.graph[id].op, Op::Shard(_) | Op::AllToAll(_));
+        let fitting = self.values.iter().copied().filter(|&id| fits(&self.graph[id].fact) && !is_share(id));
+        let fitting: Vec<ValueId> = fitting.collect();
         let at = |rng: &mut Rng| rng.usize(..fitting.len());
         (!fitting.is_empty()).then(|| fitting[at(self.rng).max(at(self.rng))])
     }

@@ -7,7 +7,7 @@ mod wiring;
 
 use crate::{UNFUSED, UNSHARDED};
 use indexmap::IndexMap;
-use reflux_ir::op::{Op, OpKind};
+use reflux_ir::op::{Op, OpKind, Parts};
 use reflux_ir::pass::{
     Answer, Changed, Exactness, Pass, PassContext, PassError, Place, Property, Rule, RuleInfo, apply_rules,
     counted, options_of, try_rule,
@@ -95,8 +95,9 @@ impl Pass for Shard {
 
     fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
         let Self { devices, allow_nothing, .. } = *self;
-        if !(2..=1024).contains(&devices) {
-            return Err(PassError::Refused(format!("shard divides among 2 to 1024 devices, not {devices}")));
+        let most = Parts::MOST_DEVICES;
+        if !(2..=most).contains(&devices) {
+            return Err(PassError::Refused(format!("shard divides among 2 to {most} devices, not {devices}")));
         }
         let mut divided = 0;
         for name in program.variants.keys().cloned().collect::<Vec<_>>() {

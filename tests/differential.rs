@@ -12,14 +12,16 @@ use reflux_fuzz::run::{Run, Tally};
 use reflux_ir::op::Op;
 use reflux_ir::pass::Exactness;
 use reflux_ir::{DType, Fact, HostTensor, Name, Program, WeightData, WeightError, WeightSource};
-use reflux_runtime::{Device, RunError, load};
+use reflux_runtime::{Device, RunError, load_shared};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 type Results = Vec<HashMap<Name, HostTensor>>;
 
 /// Tensors that are drawn by their names, each number changed by up to `change` times itself.
+#[derive(Clone)]
 struct Drawn {
     shapes: HashMap<String, Vec<usize>>,
     change: f32,
@@ -64,7 +66,7 @@ impl WeightSource for Drawn {
 
 /// The results of every step.
 fn results(program: &Program, drawn: &Drawn) -> Result<Results, RunError> {
-    let mut executor = load(Device::host(), program.clone(), drawn)?;
+    let mut executor = load_shared(Device::host(), program.clone(), Arc::new(drawn.clone()))?;
     for input in program.inputs.iter().filter(|&input| program.step_input() != Some(input)) {
         executor.bind(&input.name, &drawn.tensor(&input.name, &input.fact.shape, input.fact.dtype))?;
     }

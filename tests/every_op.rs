@@ -9,10 +9,11 @@ use reflux_ir::text::{PrintOptions, parse};
 use reflux_ir::{
     Fact, HostTensor, Machine, Op, Program, ValueId, WeightData, WeightError, WeightSource, verify,
 };
-use reflux_runtime::{Device, StepResults, distance, load, random_inputs, run_steps};
+use reflux_runtime::{Device, StepResults, distance, load_shared, random_inputs, run_steps};
 use serde_json::Map;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 /// The types of `%a`, `%b`, …, and lines over them, of which `%y` is the op and the last is the result.
 const EXAMPLES: &[(&[&str], &str)] = &[
@@ -91,6 +92,22 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     (&["bf16[2,64]"], "%y = transpose %a {perm=[1, 0]} : bf16[64,2]"),
     (&["bf16[2,64]", "bf16[2,32]"], "%y = concat %a, %b {axis=1} : bf16[2,96]"),
     (&["bf16[2,64]"], "%y = slice %a {axis=1, start=8, end=40} : bf16[2,32]"),
+    (
+        &["bf16[2,6,64]"],
+        "%y = shard %a {devices=2, axis=1, parts=[2, 4]} : bf16[2,3,64]
+         %z = all_gather %y {devices=2, axis=1, parts=[2, 4]} : bf16[2,6,64]",
+    ),
+    (
+        &["bf16[2,6,64]"],
+        "%own = shard %a {devices=2, axis=1} : bf16[2,3,64]
+         %y = all_gather %own {devices=2, axis=1} : bf16[2,6,64]",
+    ),
+    (
+        &["bf16[1,6,4,64]"],
+        "%own = shard %a {devices=2, axis=1} : bf16[1,3,4,64]
+         %y = all_to_all %own {devices=2, split=2, concat=1} : bf16[1,6,2,64]
+         %z = all_gather %y {devices=2, axis=2} : bf16[1,6,4,64]",
+    ),
     (&["bf16[1,16,4,4]"], "%y = upsample %a {factor=2} : bf16[1,16,8,8]"),
     (&["bf16[2,64]", "bf16[64]"], "%y = rowwise silu(%a) * %b : bf16[2,64]"),
     (&["bf16[2,64]"], "%y = gemm linear(%a, @w bf16[32,64]) {silu(acc)} : bf16[2,32]"),
@@ -174,7 +191,7 @@ impl WeightSource for Positive {
 }
 
 fn run(program: &Program) -> StepResults {
-    let mut executor = load(Device::host(), program.clone(), &Positive).unwrap();
+    let mut executor = load_shared(Device::host(), program.clone(), Arc::new(Positive)).unwrap();
     let inputs = random_inputs(program, &[], &mut |count| positive(count));
     run_steps(executor.as_mut(), &inputs).unwrap()
 }
@@ -205,7 +222,8 @@ fn every_op_costs_something_on_every_machine() {
         let (graph, kind) = (&example.program.variants["main"], example.op().kind());
         let cost = graph.cost(example.y());
         assert_eq!(cost.bytes > 0, !kind.is_free(), "{}", example.name);
-        let computes = !kind.is_free() && !matches!(kind, OpKind::Movement | OpKind::Position);
+        let computes =
+            !kind.is_free() && !matches!(kind, OpKind::Movement | OpKind::Position | OpKind::Collective);
         assert!(cost.flops > 0 || !computes, "{}", example.name);
         for machine in Machine::NAMES.iter().map(|name| Machine::named(name).unwrap()) {
             let is_paid = !kind.is_free() && graph[example.y()].fact.rate > reflux_ir::Rate::Weights;

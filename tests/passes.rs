@@ -26,5 +26,6 @@ mod pruna;
 mod quantize;
 mod raise;
 mod recipe;
+mod shard;
 mod steer;
 mod tap;

@@ -38,4 +38,5 @@ mod pipeline;
 mod probe_run;
 mod programs;
 mod quantized;
+mod ranks;
 mod tune;

@@ -1,15 +1,20 @@
 //! The shard pass: what each device has of a step, and what devices exchange. `tests/ranks.rs` runs it.
 
-use crate::common::passes::{assert_settled, assert_unchanged, flux_dev_after, only, program, run, sketch, story};
-use reflux_ir::op::Op;
-use reflux_ir::text;
-use reflux_ir::{Program, Stage};
+use crate::common::passes::{
+    NET, flux_dev_after, only, program, refusal, run, sketch, story, story_at, try_run_at,
+};
+use reflux_ir::op::{Op, OpKind};
+use reflux_ir::{Graph, Machine};
 
-const INPUTS: [&str; 4] =
-    ["%x : f32[1,6,16] latent", "%text : f32[1,2,16] prompt", "%scale : f32[1,1,16] schedule", "%mask : f32[8,8] prompt"];
+const INPUTS: [&str; 4] = [
+    "%x : f32[1,6,16] latent",
+    "%text : f32[1,2,16] prompt",
+    "%scale : f32[1,1,16] schedule",
+    "%mask : f32[8,8] prompt",
+];
 
-/// Attention of the tokens of two streams, between row by row work.
-const JOINT: &str = "%rows = layer_norm %x {eps=1e-6} : f32[1,6,16]
+/// Heads of the tokens of two streams.
+const HEADS: &str = "%rows = layer_norm %x {eps=1e-6} : f32[1,6,16]
      %moved = mul %rows, %scale : f32[1,6,16]
      %both = concat %text, %moved {axis=1} : f32[1,8,16]
      %proj = linear %both, @qkv f32[16,16] : f32[1,8,16] in block.to_q
@@ -24,9 +29,99 @@ const REST: &str = "%flat = reshape %a {shape=[1, 8, 16]} : f32[1,8,16]
      %sum = add %x, %own : f32[1,6,16]
      return %sum";
 
+fn joint(attention: &str) -> String {
+    sketch(&INPUTS, &format!("{HEADS}\n%a = attention {attention} : f32[1,8,4,4] in block.attn\n{REST}"))
+}
+
 #[test]
 fn tokens_are_divided_and_heads_around_attention() {
-    let text = sketch(&INPUTS, &format!("{JOINT} %a = attention %q, %q, %heads {{scale=0.5}} : f32[1,8,4,4] in block.attn {REST}"));
-    assert_settled("joint", &program(&text), "shard(2)");
-    snapshot!("shard__joint", story(&text, "shard(2)"));
+    snapshot!("shard__joint", story(&joint("%q, %q, %heads {scale=0.5}"), "shard(2)"));
+    // A mask is of all tokens; its heads, if it had any, would be divided.
+    snapshot!("shard__mask", story(&joint("%q, %q, %heads, %mask {scale=0.5}"), "shard(2)"));
+    // Three devices have no equal shares of tokens, and four heads.
+    snapshot!("shard__uneven", story(&joint("%q, %q, %heads {scale=0.5}"), "shard(3)"));
+}
+
+#[test]
+fn what_is_prepared_and_carried_becomes_a_share() {
+    snapshot!("shard__net", story(NET, "hoist,shard(2)"));
+    let times: Vec<f32> = (0..6).map(|step| 1000.0 - 100.0 * step as f32).collect();
+    snapshot!("shard__cached", story_at(NET, "cache(fora,interval=2),shard(2)", Some(&times)));
+}
+
+#[test]
+fn what_cannot_be_divided_is_computed_by_all() {
+    let body = format!(
+        "{HEADS}
+         %a = attention %q, %q, %heads {{scale=0.5}} : f32[1,8,4,4] in block.attn
+         %flat = reshape %a {{shape=[8, 16]}} : f32[8,16]
+         %turned = transpose %flat {{perm=[1, 0]}} : f32[16,8]
+         %least = softmax %turned : f32[16,8]
+         %y = linear %least, @last f32[4,8] : f32[16,4]
+         return %y"
+    );
+    snapshot!("shard__whole", story(&sketch(&INPUTS, &body), "shard(2)"));
+}
+
+#[test]
+fn what_is_refused() {
+    let text = joint("%q, %q, %heads {scale=0.5}");
+    let plain = program(&sketch(&INPUTS, "%y = silu %x : f32[1,6,16]\nreturn %y"));
+    let divided = run(&program(&text), "shard(2)").0;
+    let refusals = [
+        ("no attention", refusal(&plain, "shard(2)")),
+        ("one device", refusal(&program(&text), "shard(1)")),
+        ("more devices than there are", refusal(&program(&text), "shard(65)")),
+        ("divided already", refusal(&divided, "shard(2)")),
+        ("divided, then quantized", refusal(&divided, "quantize(int8dq)")),
+    ];
+    let refusals: Vec<_> = refusals.iter().map(|(case, why)| format!("# {case}\n{why}\n")).collect();
+    snapshot!("shard__refused", refusals.join("\n"));
+    // Asked for so, it changes nothing.
+    assert!(!only(&run(&plain, "shard(2,allow_nothing=true)").1).changed);
+}
+
+/// Whatever the order in which passes are asked for, a step is divided after what looks for modules.
+#[test]
+fn other_passes_come_first() {
+    let (asked, wanted) = (
+        "shard(4),cache(fora,interval=3),quantize(int8dq)",
+        "cache(fora,interval=3),quantize(int8dq),shard(4)",
+    );
+    let registry = reflux_passes::registry();
+    let default = reflux_ir::pass::Pipeline::parse(reflux_passes::LOSSLESS, &registry).unwrap();
+    let pipeline =
+        |text| reflux_ir::pass::Recipe::parse(text, &registry).unwrap().pipeline(&default).to_string();
+    let place = |text: &str, pass: &str| text.find(pass).unwrap_or_else(|| panic!("{pass} in {text}"));
+    for text in [pipeline(asked), pipeline(wanted)] {
+        for other in ["hoist", "cache(", "quantize("] {
+            assert!(place(&text, other) < place(&text, "shard("), "{text}");
+        }
+        assert!(place(&text, "shard(") < place(&text, "merge-linear"), "{text}");
+    }
+}
+
+/// FLUX.1-dev on four devices: each op that multiplies is divided, and takes a quarter of the time.
+#[test]
+fn flux_is_divided_whole() {
+    const PASSES: &str = "canonicalize,bound-attention,hoist,canonicalize";
+    let (whole, _) = flux_dev_after(PASSES);
+    let (divided, report) = flux_dev_after(&format!("{PASSES},shard(4)"));
+    assert!(report.warnings().next().is_none(), "{report}");
+    let graph = |program: &reflux_ir::Program| program.variants["full"].clone();
+    let (whole, divided) = (graph(&whole), graph(&divided));
+    let exact = whole.total_cost().flops as f64 / 4.0;
+    let own = divided.total_cost().flops as f64;
+    // Modulations are not divided: they are of all tokens.
+    assert!((own / exact - 1.0).abs() < 1e-3, "{own} of {exact}");
+    let count = |graph: &Graph, is: fn(&Op) -> bool| graph.ids().filter(|&id| is(&graph[id].op)).count();
+    assert_eq!(count(&divided, |op| matches!(op, Op::AllToAll(_))), 57 * 4);
+    // The result alone is gathered.
+    assert_eq!(count(&divided, |op| matches!(op, Op::AllGather(_))), 1);
+    // Exchanges take time where a link is known.
+    let time = |machine: &str| Machine::named(machine).unwrap().of_graph(&divided);
+    let exchanges = divided.ids().filter(|&id| divided[id].op.kind() == OpKind::Collective);
+    let link: u64 = exchanges.map(|id| Machine::named("h100").unwrap().of_value(&divided, id)).sum();
+    assert!(link > 57 * 4 * 28_000 && time("h100") > link, "{link}");
+    assert!(try_run_at(&crate::common::passes::flux_dev(256, 2), "shard(4),fuse", None).is_ok());
 }

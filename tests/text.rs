@@ -132,8 +132,23 @@ program quantized {
 ";
 
 /// Programs that are written as they print.
+/// On several devices.
+const DIVIDED: &str = "\
+program divided {
+  input %x : f32[1,9,4,2] latent
+  variant main (%x) -> (%y) {
+    %own = shard %x {devices=3, axis=1, parts=[2, 7]} : f32[1,4,4,2]
+    %heads = all_to_all %own {devices=3, split=2, concat=1, concat_parts=[2, 7]} : f32[1,9,2,2]
+    %back = all_to_all %heads {devices=3, split=1, concat=2, split_parts=[2, 7], concat_parts=[4]} : f32[1,4,4,2]
+    %y = all_gather %back {devices=3, axis=1, parts=[2, 7]} : f32[1,9,4,2]
+    return %y
+  }
+  schedule main
+}
+";
+
 fn programs() -> impl Iterator<Item = &'static str> {
-    PROGRAMS.into_iter().chain([CACHING, QUANTIZED])
+    PROGRAMS.into_iter().chain([CACHING, QUANTIZED, DIVIDED])
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use super::{Maker, pick};
 use reflux_ir::op::{
-    Argmax, Attention, AvgPool2d, Cast, Concat, Conv2d, Dequantize, Embedding, GroupNorm, LayerNorm, Linear,
-    Matmul, MatmulCodes, MaxPool2d, Mean, Op, PositionIds, Quantize, Real, RelativeBuckets, Rescale, Reshape,
-    RmsNorm, Rope, RopeTable, ScoreBound, Select, Slice, Softmax, TimestepEmbedding, Transpose, Upsample,
-    Where,
+    AllGather, AllToAll, Argmax, Attention, AvgPool2d, Cast, Concat, Conv2d, Dequantize, Embedding,
+    GroupNorm, LayerNorm, Linear, Matmul, MatmulCodes, MaxPool2d, Mean, Op, Parts, PositionIds, Quantize,
+    Real, RelativeBuckets, Rescale, Reshape, RmsNorm, Rope, RopeTable, ScoreBound, Select, Shard, Slice,
+    Softmax, TimestepEmbedding, Transpose, Upsample, Where,
 };
 use reflux_ir::{DType, Fact, Granularity, Scales, Shape, ValueId};
 use serde_json::Map;
@@ -155,6 +155,7 @@ impl Maker<'_> {
                 let axis = self.axis(axis, fact.shape.len());
                 self.add(Concat { axis }, &operands)
             }
+            "shard" | "all_gather" | "all_to_all" => self.together(name == "all_to_all"),
             "slice" => {
                 let x = self.pick(|fact| !fact.shape.is_empty() && !fact.is_quantized())?;
                 let shape = self.fact(x).shape;
@@ -263,6 +264,26 @@ impl Maker<'_> {
     pub(super) fn last_of(&self, x: ValueId) -> Fact {
         let fact = self.fact(x);
         Fact::new(fact.dtype, [*fact.shape.last().expect("it has an axis")])
+    }
+
+    /// A share of a value, perhaps of another axis then, and all of it again: what differs from device to device is no result.
+    fn together(&mut self, exchanges: bool) -> Option<ValueId> {
+        /// All programs are for as many devices.
+        const DEVICES: usize = 2;
+        let x = self.pick(|fact| fact.shape.len() > 1 && !fact.is_coded())?;
+        let shape = self.fact(x).shape;
+        let axis = self.rng.usize(..shape.len());
+        let first = self.rng.usize(1..=shape[axis]);
+        let extents = [first, shape[axis] - first].into_iter().filter(|&extent| extent > 0).collect();
+        let divided = (axis, Parts { devices: DEVICES, extents });
+        let mut share = self.add(Shard::of(axis, &divided.1), &[x])?;
+        let mut gathered = divided.clone();
+        let other = (axis + 1) % shape.len();
+        if exchanges && self.fact(share).shape[other] == shape[other] {
+            gathered = (other, Parts { devices: DEVICES, extents: vec![shape[other]] });
+            share = self.add(AllToAll::of(&divided, &gathered), &[share])?;
+        }
+        self.add(AllGather::of(gathered.0, &gathered.1), &[share])
     }
 
     /// `axis` from the front or from the back.

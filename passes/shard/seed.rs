@@ -56,7 +56,7 @@ fn divided_and_whole(patch: &mut Patch, value: ValueId, divided: &Divided) -> Re
     let share = share_of(patch, value, divided)?;
     let node = &patch.graph()[value];
     let (name, path) = (node.name.suffixed("_whole"), node.path.clone());
-    patch.add(AllGather::of(divided.0, &divided.1), &[share], &name, path)
+    patch.find_or_add(AllGather::of(divided.0, &divided.1), &[share], &name, path)
 }
 
 /// The parts of which the tokens of `value` consist: what is concatenated on the way to it.

@@ -1,7 +1,7 @@
 //! Programs that are ready to run.
 
 use crate::{Profile, RunError};
-use reflux_ir::{HostTensor, Name, Program, WeightSource};
+use reflux_ir::{Declaration, Fact, HostTensor, Name, Program, WeightSource};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -50,4 +50,28 @@ pub trait Execute {
 
     /// Notes on ops that the backend's own engine does not run, per variant: which, why, the cost, and what to do.
     fn fallbacks(&self) -> &[String];
+}
+
+/// The input `name` of `program`, if `value` can be bound to it.
+///
+/// # Errors
+/// As [`Execute::bind`].
+pub(crate) fn bindable<'p>(
+    program: &'p Program,
+    name: &str,
+    value: &HostTensor,
+) -> Result<&'p Declaration, RunError> {
+    let Some(input) = program.inputs.iter().find(|input| *input.name == *name) else {
+        let inputs = program.inputs.iter().map(|input| input.name.clone()).collect();
+        return Err(RunError::UnknownInput { name: name.to_owned(), inputs });
+    };
+    if program.step_input() == Some(input) {
+        return Err(RunError::StepBound(input.name.clone()));
+    }
+    let found = Fact::new(value.dtype, value.shape.clone());
+    if found.shape != input.fact.shape || found.dtype.is_float() != input.fact.dtype.is_float() {
+        let (name, expected) = (input.name.clone(), input.fact.clone());
+        return Err(RunError::InputType { name, expected, found });
+    }
+    Ok(input)
 }

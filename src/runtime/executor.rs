@@ -4,7 +4,7 @@ mod reload;
 
 use crate::backend::{BurnBackend, GraphRunner, Kept, Loader, Loading, Unplanned};
 use crate::coded::Coded;
-use crate::execute::Execute;
+use crate::execute::{Execute, bindable};
 use crate::liveness::{Instruction, Liveness, Slot};
 use crate::ops::execute;
 use crate::ranks::Rank;
@@ -379,19 +379,7 @@ impl<B: BurnBackend> Execute for Executor<B> {
     }
 
     fn bind(&mut self, name: &str, value: &HostTensor) -> Result<(), RunError> {
-        let Some(input) = self.program.inputs.iter().find(|input| *input.name == *name) else {
-            let inputs = self.program.inputs.iter().map(|input| input.name.clone()).collect();
-            return Err(RunError::UnknownInput { name: name.to_owned(), inputs });
-        };
-        if self.program.step_input() == Some(input) {
-            return Err(RunError::StepBound(input.name.clone()));
-        }
-        let found = Fact::new(value.dtype, value.shape.clone());
-        if found.shape != input.fact.shape || found.dtype.is_float() != input.fact.dtype.is_float() {
-            let (name, expected) = (input.name.clone(), input.fact.clone());
-            return Err(RunError::InputType { name, expected, found });
-        }
-        let input = input.clone();
+        let input = bindable(&self.program, name, value)?.clone();
         self.give(&input, value);
         Ok(())
     }

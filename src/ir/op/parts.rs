@@ -23,11 +23,13 @@ pub struct Piece {
 }
 
 impl Parts {
+    /// More devices than any machine has.
+    pub const MOST_DEVICES: usize = 64;
+
     /// The parts `extents` of an axis of `whole`, or the axis as one part, if none are given.
     pub(super) fn new(devices: usize, extents: &[usize], whole: usize) -> Result<Self, InferError> {
-        /// More than any machine has, and few enough that nothing overflows.
-        const MOST: usize = 1 << 16;
-        ensure!((2..=MOST).contains(&devices), "values are divided among 2 to {MOST} devices, not {devices}");
+        let most = Self::MOST_DEVICES;
+        ensure!((2..=most).contains(&devices), "values are divided among 2 to {most} devices, not {devices}");
         let total = extents.iter().copied().fold(0, usize::saturating_add);
         ensure!(
             extents.is_empty() || total == whole && !extents.contains(&0),

@@ -179,8 +179,9 @@ pub fn choose<B: BurnBackend>(
     fact: &Fact,
     device: &B::Device,
 ) -> Value<B> {
+    // burn has no rank 0.
     let shape = burn_shape(&fact.shape);
-    let rank = fact.shape.len();
+    let rank = fact.shape.len().max(1);
     let condition = B::float_expand(with_rank::<B>(condition, rank), shape.clone());
     let chosen = B::float_not_equal_elem(condition, 0.0.into(), get_device_settings::<B>(device).bool_dtype);
     if fact.dtype.is_float() {

@@ -8,7 +8,7 @@ mod meeting;
 pub use meeting::Meeting;
 
 use crate::backend::{Backend, Loading};
-use crate::execute::Execute;
+use crate::execute::{Execute, bindable};
 use crate::{Profile, RunError};
 use reflux_ir::{HostTensor, Name, Program, WeightSource, words};
 use std::collections::{HashMap, HashSet};
@@ -188,6 +188,7 @@ impl Execute for Ranks {
     }
 
     fn bind(&mut self, name: &str, value: &HostTensor) -> Result<(), RunError> {
+        bindable(&self.program, name, value)?;
         let (name, value) = (name.to_owned(), Arc::new(value.clone()));
         self.all(move |executor| executor.bind(&name, &value))
     }

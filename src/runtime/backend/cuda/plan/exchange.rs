@@ -3,6 +3,7 @@
 //! What a device keeps of a value does not go through the link: it is copied to its place, or computed there.
 
 use super::planner::Planner;
+use super::routes::{Exchange, Routes, runs};
 use super::{Launch, Owner};
 use crate::backend::cuda::source::{Coding, StoredValue};
 use crate::backend::cuda::unsupported::Unsupported;
@@ -10,23 +11,6 @@ use crate::backend::cuda::view::{Pointer, View};
 use reflux_ir::op::{AllGather, AllToAll, Divided, InferError, Op, Parts, Piece, Shard};
 use reflux_ir::{Fact, ValueId};
 use std::collections::HashSet;
-use std::ops::Range;
-
-/// Transfers that all devices run together. Of the pieces between two devices, the first that one sends is the first that the other
-/// receives.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Exchange {
-    pub sends: Vec<Transfer>,
-    pub receives: Vec<Transfer>,
-}
-
-/// Contiguous memory to or from another device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Transfer {
-    pub peer: usize,
-    pub at: Pointer,
-    pub bytes: usize,
-}
 
 /// More pieces of a value than this are no exchange, but a layout.
 const MOST_PIECES: usize = 256;
@@ -271,67 +255,6 @@ impl Planner<'_> {
     }
 }
 
-/// Where the pieces of a share go that is divided along another axis.
-#[derive(Clone, Debug)]
-pub struct Routes {
-    concat: Divided,
-    split: Divided,
-    /// What goes to each of the others, which is packed there.
-    packed: Vec<(usize, View)>,
-    /// What this device has afterwards.
-    pub to: View,
-}
-
-/// A block of a value, and where it belongs.
-#[derive(Clone, Debug)]
-pub struct Placed {
-    /// Of the value, by axis.
-    pub ranges: Vec<(usize, Range<usize>)>,
-    pub to: View,
-}
-
-impl Placed {
-    /// This block of `x`.
-    pub fn of(&self, x: &View) -> View {
-        self.ranges.iter().fold(x.clone(), |x, (axis, range)| x.range(*axis, range))
-    }
-}
-
-impl Routes {
-    /// All blocks of the share of device `rank`, and where each is to be before the exchange.
-    pub fn places(&self, rank: usize) -> Vec<Placed> {
-        let ((concat, gather), (split, divide)) = (&self.concat, &self.split);
-        let mut places = Vec::new();
-        for (peer, packed) in &self.packed {
-            for Piece { whole, own } in divide.pieces(*peer) {
-                places.push(Placed { ranges: vec![(*split, whole)], to: packed.range(*split, &own) });
-            }
-        }
-        for kept in divide.pieces(rank) {
-            for Piece { whole, own } in gather.pieces(rank) {
-                let to = self.to.range(*concat, &whole).range(*split, &kept.own);
-                places.push(Placed { ranges: vec![(*concat, own), (*split, kept.whole.clone())], to });
-            }
-        }
-        places
-    }
-
-    /// What is then sent and received.
-    pub fn exchange(&self, rank: usize) -> Exchange {
-        let (concat, gather) = &self.concat;
-        let mut exchange = Exchange::default();
-        for (peer, packed) in &self.packed {
-            for Piece { own, .. } in gather.pieces(rank) {
-                exchange.sends.extend(runs(packed, *concat, &own, *peer));
-            }
-            for Piece { whole, .. } in gather.pieces(*peer) {
-                exchange.receives.extend(runs(&self.to, *concat, &whole, *peer));
-            }
-        }
-        exchange
-    }
-}
-
 /// Whether device `device` has as much as the others.
 fn is_full(parts: &Parts, device: usize) -> bool {
     parts.pieces(device).iter().map(|piece| piece.own.len()).sum::<usize>() == parts.own()
@@ -346,17 +269,4 @@ fn with_extent(x: &View, axis: usize, extent: usize) -> Vec<usize> {
     let mut shape = x.shape.clone();
     shape[axis] = extent;
     shape
-}
-
-/// The memory of `range` along `axis` of `view`, which has no gaps: to or from `peer`.
-fn runs(view: &View, axis: usize, range: &Range<usize>, peer: usize) -> Vec<Transfer> {
-    let inner: usize = view.shape[axis + 1..].iter().product();
-    let outer: usize = view.shape[..axis].iter().product();
-    let bytes = |elements: usize| elements * view.dtype.bytes();
-    let run = |row: usize| {
-        let first = view.offset + (row * view.shape[axis] + range.start) * inner;
-        let at = Pointer { buffer: view.buffer, offset: bytes(first) };
-        Transfer { peer, at, bytes: bytes(range.len() * inner) }
-    };
-    (0..outer).map(run).collect()
 }

@@ -11,14 +11,15 @@ mod pictures;
 mod planner;
 mod quantize;
 mod reserve;
+mod routes;
 mod scatter;
 mod single;
 mod single_head;
 mod value;
 
-pub use exchange::{Exchange, Transfer};
 pub use foreign::{Crossing, ForeignOp};
 pub use launches::{Buffer, Launch, LaunchPlan, Owner, Piece};
+pub use routes::{Exchange, Transfer};
 
 use super::Gpu;
 use super::unsupported::Unsupported;

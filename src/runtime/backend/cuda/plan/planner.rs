@@ -1,6 +1,6 @@
 //! The planner's state, shared by all ops: places of values, and the kernels in order.
 
-use super::exchange::{Placed, Routes};
+use super::routes::{Placed, Routes};
 use super::{Buffer, Launch, Owner, Piece};
 use crate::backend::cuda::Gpu;
 use crate::backend::cuda::matmul::MatmulLaunch;

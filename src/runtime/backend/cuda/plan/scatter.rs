@@ -2,8 +2,8 @@
 //!
 //! Copies before an exchange would take a third of what the exchange takes.
 
-use super::exchange::Placed;
 use super::planner::Planner;
+use super::routes::Placed;
 use crate::backend::cuda::source::{self, StoredValue};
 use crate::backend::cuda::unsupported::Unsupported;
 use crate::backend::cuda::view::View;
