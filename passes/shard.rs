@@ -97,7 +97,9 @@ impl Pass for Shard {
         let Self { devices, allow_nothing, .. } = *self;
         let most = Parts::MOST_DEVICES;
         if !(2..=most).contains(&devices) {
-            return Err(PassError::Refused(format!("shard divides among 2 to {most} devices, not {devices}")));
+            return Err(PassError::Refused(format!(
+                "shard divides among 2 to {most} devices, not {devices}"
+            )));
         }
         let mut divided = 0;
         for name in program.variants.keys().cloned().collect::<Vec<_>>() {

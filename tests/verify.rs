@@ -246,3 +246,48 @@ fn all_errors_are_reported() {
     );
     snapshot!("verify__several", error);
 }
+
+/// Invariants 17 and 18: what is on several devices, and what is the same on all of them.
+#[test]
+fn what_differs_from_device_to_device() {
+    let text = |body: &str| {
+        format!(
+            "program p {{
+               input %x : f32[4,2] latent
+               carry %kept : f32[2,2] latent
+               variant main (%x) -> (%y, %kept) {{
+                 {body}
+               }}
+               variant again (%kept) -> (%y) {{
+                 %y = all_gather %kept {{devices=2, axis=0}} : f32[4,2]
+                 return %y
+               }}
+               schedule main again
+             }}"
+        )
+    };
+    let own = "%own = shard %x {devices=2, axis=0} : f32[2,2]";
+    let whole = "%y = all_gather %own {devices=2, axis=0} : f32[4,2]";
+    assert_eq!(verify(&parse(&text(&format!("{own}\n{whole}\nreturn %y, %own"))).unwrap()), Ok(()));
+    let cases = [
+        (
+            "a result that differs",
+            format!("{own}\n%y = concat %own, %own {{axis=0}} : f32[4,2]\nreturn %y, %own"),
+        ),
+        (
+            "a share of a share",
+            format!("{own}\n%half = shard %own {{devices=2, axis=0}} : f32[1,2]\n{whole}\nreturn %y, %own"),
+        ),
+        (
+            "other devices",
+            format!(
+                "{own}\n%few = shard %x {{devices=4, axis=0}} : f32[1,2]
+                 %y = all_gather %few {{devices=4, axis=0}} : f32[4,2]\nreturn %y, %own"
+            ),
+        ),
+    ];
+    let errors = cases.map(|(case, body)| {
+        format!("# {case}\n{}\n", verify(&parse(&text(&body)).unwrap()).expect_err(case))
+    });
+    snapshot!("verify__devices", errors.join("\n"));
+}

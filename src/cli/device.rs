@@ -4,7 +4,7 @@ use clap::builder::{
     PossibleValue, PossibleValuesParser, StringValueParser, TypedValueParser, ValueParserFactory,
 };
 use clap::{Arg, Command, Error};
-use reflux_runtime::Device;
+use reflux_runtime::{Device, RunError};
 use std::ffi::OsStr;
 
 /// A device, or the best available one.
@@ -16,6 +16,19 @@ const AUTO: &str = "auto";
 impl From<DeviceArg> for Device {
     fn from(DeviceArg(device): DeviceArg) -> Self {
         device.unwrap_or_else(Self::auto)
+    }
+}
+
+impl DeviceArg {
+    /// The device, or the first `count` GPUs.
+    ///
+    /// # Errors
+    /// If this build knows no GPUs, or there cannot be as many.
+    pub fn with(self, count: Option<usize>) -> Result<Device, RunError> {
+        match count {
+            Some(count) => Ok(Device::several(count)?),
+            None => Ok(self.into()),
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Devices, and whether they are available.
 
-use crate::backend::{BACKENDS, Backend, BackendFacts, DeviceInfo, Form, FreeMemory, HOST, LEFT_OUT, Oracle};
+use crate::backend::{
+    BACKENDS, Backend, BackendFacts, DeviceInfo, Form, FreeMemory, HOST, LEFT_OUT, LinkInfo, Oracle,
+};
 use crate::{DeviceError, RunError};
 use reflux_ir::{DType, Machine};
 use serde::{Serialize, Serializer};
@@ -59,6 +61,32 @@ impl Device {
         let count =
             u16::try_from(count).map_err(|_| DeviceError::new(format!("there are no {count} devices")))?;
         Ok(Self { count, ..self })
+    }
+
+    /// As many devices of the fastest kind that this build knows, from the first on.
+    ///
+    /// # Errors
+    /// If this build knows no kind of which there can be several.
+    pub fn several(count: usize) -> Result<Self, DeviceError> {
+        let backend = BACKENDS.iter().find(|backend| !backend.facts().is_host);
+        let backend = backend
+            .ok_or_else(|| DeviceError::new("this build knows the processor alone, which is one device"))?;
+        let count =
+            u16::try_from(count).map_err(|_| DeviceError::new(format!("there are no {count} devices")))?;
+        Ok(Self { count, ..Self::first_of(*backend) })
+    }
+
+    /// All devices of its kind that there are.
+    pub fn all_like(self) -> impl Iterator<Item = Self> {
+        Self { first: 0, count: u16::try_from(self.backend.count()).unwrap_or(u16::MAX), ..self }.each()
+    }
+
+    /// What links the devices of its kind; `None` if there are fewer than two.
+    ///
+    /// # Errors
+    /// If they cannot exchange values; says what to install.
+    pub fn link(self) -> Option<Result<LinkInfo, DeviceError>> {
+        self.backend.link()
     }
 
     /// The first of the devices that are meant.

@@ -25,7 +25,7 @@ mod strides;
 mod value;
 mod weight;
 
-pub use backend::{DeviceInfo, Form, FreeMemory, Oracle};
+pub use backend::{DeviceInfo, Form, FreeMemory, LinkInfo, Oracle};
 pub use compare::distance;
 pub use device::{Device, MachineOf};
 pub use error::{DeviceError, RunError};

@@ -16,6 +16,19 @@ pub(crate) trait Backend: Sync + RefUnwindSafe {
     /// Checks that the device with this number can be used, without starting to use it.
     fn probe(&self, ordinal: usize) -> Result<DeviceInfo, DeviceError>;
 
+    /// How many of its devices there are.
+    fn count(&self) -> usize {
+        1
+    }
+
+    /// What links its devices; `None` if there are fewer than two.
+    ///
+    /// # Errors
+    /// If they cannot exchange values; says what to install.
+    fn link(&self) -> Option<Result<LinkInfo, DeviceError>> {
+        None
+    }
+
     /// Loads a verified program onto the device, which must be present.
     fn load(&self, loading: Loading) -> Result<Box<dyn Execute>, RunError>;
 
@@ -120,6 +133,15 @@ pub struct FreeMemory {
     pub bytes: u64,
     /// The limit of this process that applies, if it is not the device that limits it.
     pub limit: Option<&'static str>,
+}
+
+/// What `reflux doctor` shows about the link between devices.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LinkInfo {
+    /// The library by which they exchange values, with its version.
+    pub library: String,
+    /// Pairs of devices, by their numbers, whose memory the first cannot reach: what they exchange takes a detour through the host.
+    pub unreached: Vec<(usize, usize)>,
 }
 
 /// What `reflux doctor` shows about a device.

@@ -26,7 +26,7 @@ pub(crate) use burn_backend::{GraphResult, Observer};
 #[cfg(feature = "cuda")]
 pub(crate) use interface::PlannedMemory;
 pub(crate) use interface::{Backend, BackendFacts, Loading, Meter};
-pub use interface::{DeviceInfo, Form, FreeMemory, Oracle};
+pub use interface::{DeviceInfo, Form, FreeMemory, LinkInfo, Oracle};
 
 /// The processor, which is always present and is the reference for the others.
 pub(crate) static HOST: &dyn Backend = &cpu::Host;

@@ -26,9 +26,12 @@ pub struct Args {
     /// What stays on the device between pictures
     #[arg(long, value_enum, default_value = "resident", requires = "image")]
     pub memory: MemoryArg,
-    /// Device to run on
+    /// Device to run on; on several, as in cuda:0-3, each step is divided among them
     #[arg(long, default_value = "auto")]
     pub device: DeviceArg,
+    /// Run on as many GPUs, from the first on: --devices 4 is --device cuda:0-3
+    #[arg(long, value_name = "N", value_parser = number::positive, allow_negative_numbers = true, conflicts_with = "device")]
+    pub devices: Option<usize>,
     #[command(flatten)]
     pub passes: PassArgs,
     #[command(flatten)]

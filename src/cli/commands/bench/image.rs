@@ -14,7 +14,7 @@ use crate::pipeline::{DiffusionPipeline, Event, OpenOptions, Report, Request, St
 use crate::{Error, VERSION};
 use reflux_ir::pass::counted;
 use reflux_models::weights::Distribution;
-use reflux_runtime::{Device, DeviceInfo, MemoryMeter, RunError};
+use reflux_runtime::{DeviceInfo, MemoryMeter, RunError};
 use serde::Serialize;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -49,7 +49,7 @@ struct Measured {
 
 /// Makes a first picture, and then those that are measured.
 pub fn bench(args: &Args, subject: Subject) -> Result<(), Error> {
-    let device = Device::from(args.device);
+    let device = args.device.with(args.devices)?;
     let info = device.probe().map_err(RunError::from)?;
     let options = OpenOptions {
         device: Some(device),

@@ -29,7 +29,7 @@ pub fn bench(args: &Args) -> Result<(), Error> {
     if args.image {
         return image::bench(args, Subject::of(&args.subject)?);
     }
-    let device = Device::from(args.device);
+    let device = args.device.with(args.devices)?;
     let info = device.probe().map_err(RunError::from)?;
     let Network { name, program, passes, weights, dtype, sizes, warnings } = Network::of(args, device)?;
     if program.has_choices() {

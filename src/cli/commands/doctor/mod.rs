@@ -8,7 +8,7 @@ use crate::cli::memory::gigabytes;
 use crate::cli::seed::SeedArg;
 use crate::pipeline::bundled_model;
 use crate::{Error, VERSION};
-use reflux_runtime::{BURN_VERSION, Device, DeviceError, DeviceInfo, FreeMemory};
+use reflux_runtime::{BURN_VERSION, Device, DeviceError, DeviceInfo, FreeMemory, LinkInfo};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -48,6 +48,15 @@ pub fn doctor(args: &Args) -> Result<(), Error> {
                     "info": info,
                     "free_memory": free.map(|free| free.bytes),
                     "memory_limit": free.and_then(|free| free.limit),
+                    "others": device.all_like().skip(1).map(|other| json!({
+                        "device": other,
+                        "info": other.probe().ok(),
+                        "free_memory": other.free_memory().map(|free| free.bytes),
+                    })).collect::<Vec<Value>>(),
+                    "link": device.link().map(|link| match link {
+                        Ok(link) => json!(link),
+                        Err(error) => json!({ "why": error.to_string() }),
+                    }),
                 })
             }
             Err(error) => json!({ "device": device, "usable": false, "why": error.to_string() }),
@@ -73,6 +82,19 @@ pub fn doctor(args: &Args) -> Result<(), Error> {
             Ok(info) => writeln!(text, "✓ {device}: {}", describe(info, device.free_memory())),
             Err(error) => writeln!(text, "✗ {device}: {error}"),
         };
+        for other in device.all_like().skip(1) {
+            let _ = match other.probe() {
+                Ok(info) => writeln!(text, "✓ {other}: {}", describe(&info, other.free_memory())),
+                Err(error) => writeln!(text, "✗ {other}: {error}"),
+            };
+        }
+        match device.link() {
+            Some(Ok(link)) => text += &linked(*device, &link),
+            Some(Err(error)) => {
+                let _ = writeln!(text, "✗ several {device}s: {error}");
+            }
+            None => {}
+        }
     }
     for name in Device::left_out() {
         if let Err(error) = name.parse::<Device>() {
@@ -85,6 +107,16 @@ pub fn doctor(args: &Args) -> Result<(), Error> {
     };
     let _ = writeln!(text, "`--device auto` means {}.", Device::auto());
     print(&text)
+}
+
+/// Says how the devices like `device` are linked.
+fn linked(device: Device, LinkInfo { library, unreached }: &LinkInfo) -> String {
+    if unreached.is_empty() {
+        return format!("✓ several {device}s: {library}, and each reaches the memory of every other\n");
+    }
+    let pairs: Vec<_> = unreached.iter().map(|(from, to)| format!("{from} to {to}")).collect();
+    let way = "what they exchange goes through the host, which takes many times as long";
+    format!("✗ several {device}s: {library}, but memory is not reached from {}; {way}\n", pairs.join(", "))
 }
 
 fn target() -> String {

@@ -1,4 +1,4 @@
-//! Pictures of a list of prompts, `--prompts FILE`, one request after the other.
+//! Pictures of a list of prompts, `--prompts FILE`: one request after the other, or on several devices from one queue.
 
 use super::manifest::{Manifest, Settings};
 use crate::Error;
@@ -8,12 +8,15 @@ use crate::cli::out_names::{Named, is_template};
 use crate::cli::pictures::Pictures;
 use crate::cli::progress::Progress;
 use crate::json_lines::line;
-use crate::pipeline::{DiffusionPipeline, Request};
+use crate::pipeline::{DiffusionPipeline, Image, Picture, Request};
 use reflux_models::Sizes;
+use reflux_runtime::Device;
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// What is asked for of a list.
@@ -90,11 +93,76 @@ impl<'a> Checked<'a> {
     ///
     /// # Errors
     /// The first; pictures that are done stay.
-    pub fn draw(mut self, pipeline: &mut DiffusionPipeline) -> Result<(), Error> {
+    pub fn draw(self, pipeline: &mut DiffusionPipeline) -> Result<(), Error> {
+        let (mut drawing, todo) = self.begun(pipeline)?;
+        for Todo { request, first } in todo {
+            let drawing = RefCell::new(&mut drawing);
+            let drawn = pipeline.generate_each(
+                &request,
+                &mut |event| drawing.borrow_mut().progress.observe(event),
+                &mut |picture| drawing.borrow_mut().take(first + picture.index, &picture.image),
+            );
+            let drawing = drawing.into_inner();
+            let report = drawn.map_err(|error| drawing.unfinished(error))?;
+            drawing.warn(report.warnings);
+        }
+        drawing.finish();
+        Ok(())
+    }
+
+    /// Draws as [`Checked::draw`], on several devices: `open` opens a pipeline on each, and each takes the next line when it is
+    /// done with one. `pipeline` says what the lines are, and draws nothing.
+    ///
+    /// # Errors
+    /// The first; pictures that are done stay, those that are begun too.
+    pub fn draw_on(
+        self,
+        devices: &[Device],
+        pipeline: DiffusionPipeline,
+        open: &(dyn Fn(Device) -> Result<DiffusionPipeline, Error> + Sync),
+    ) -> Result<(), Error> {
+        let (mut drawing, todo) = self.begun(&pipeline)?;
+        drop(pipeline);
+        let todo = Mutex::new(VecDeque::from(todo));
+        let next = || todo.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        std::thread::scope(|scope| {
+            let (results, drawn) = channel();
+            for &device in &devices[..devices.len().min(drawing.wanted)] {
+                let results = results.clone();
+                scope.spawn(move || {
+                    if let Err(error) = work(device, open, &next, &results) {
+                        // Nobody listens any more if another device has failed.
+                        let _ = results.send(Drawn::Failed(error));
+                    }
+                });
+            }
+            drop(results);
+            for result in drawn {
+                let outcome = match result {
+                    Drawn::Picture(index, image) => drawing.take(index, &image),
+                    Drawn::Warnings(warnings) => {
+                        drawing.warn(warnings);
+                        Ok(())
+                    }
+                    Drawn::Failed(error) => Err(error),
+                };
+                if let Err(error) = outcome {
+                    // The others stop after what they have begun.
+                    todo.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                    return Err(drawing.unfinished(error));
+                }
+            }
+            drawing.finish();
+            Ok(())
+        })
+    }
+
+    /// What is not there yet, in the order in which it is drawn, and what becomes of it.
+    fn begun(self, pipeline: &DiffusionPipeline) -> Result<(Drawing, Vec<Todo>), Error> {
         let planned = self.planned(pipeline)?;
-        let names: Vec<PathBuf> = self.pictures.names().map(Path::to_owned).collect();
-        let mut manifest = Manifest::open(&self.manifest, self.list.resume)?;
-        let (total, start) = (names.len(), Instant::now());
+        let Self { list, pictures, manifest, .. } = self;
+        let names: Vec<PathBuf> = pictures.names().map(Path::to_owned).collect();
+        let manifest = Manifest::open(&manifest, list.resume)?;
         let all = planned.iter().flat_map(|planned| (planned.first..).zip(&planned.settings));
         if let Some(difference) =
             all.into_iter().find_map(|(index, own)| manifest.difference(&names[index], own))
@@ -103,54 +171,38 @@ impl<'a> Checked<'a> {
                 "--resume: {difference}; ask for the same, or name another --out and --manifest"
             )));
         }
-        let mut todo: BTreeSet<usize> = BTreeSet::new();
-        for Planned { first, settings, .. } in &planned {
-            let missing = (*first..).zip(settings).filter(|(index, own)| !manifest.has(&names[*index], own));
-            todo.extend(missing.map(|(index, _)| index));
+        let mut todo = Vec::new();
+        let mut wanted = 0;
+        for planned in &planned {
+            let all = (planned.first..).zip(&planned.settings);
+            let missing =
+                all.filter(|(index, own)| !manifest.has(&names[*index], own)).map(|(index, _)| index);
+            let missing: Vec<usize> = missing.collect();
+            wanted += missing.len();
+            let requests = planned.requests_for(&missing).into_iter();
+            todo.extend(requests.map(|request| Todo { request, first: planned.first }));
         }
-        if self.list.resume {
-            let there = total - todo.len();
+        let total = names.len();
+        if list.resume {
+            let there = total - wanted;
             say(format_args!("{there} of {total} pictures are there as {} says", manifest.path().display()));
         }
-        let wanted = todo.len();
-        let progress = RefCell::new(Progress::new());
-        let mut warned: BTreeSet<String> = BTreeSet::new();
-        let mut done = 0;
-        for planned in &planned {
-            let own = planned.first..planned.first + planned.settings.len();
-            let missing: Vec<usize> = todo.range(own.clone()).copied().collect();
-            for request in planned.requests_for(&missing) {
-                let drawn = pipeline.generate_each(
-                    &request,
-                    &mut |event| progress.borrow_mut().observe(event),
-                    &mut |picture| {
-                        let index = planned.first + picture.index;
-                        let file = self.pictures.write_at(index, &picture.image)?;
-                        let entry = manifest.add(&file, &planned.settings[picture.index])?;
-                        let said =
-                            if self.list.json { line(&entry) } else { format!("{}\n", file.display()) };
-                        progress.borrow().suspend(|| print(&said))?;
-                        done += 1;
-                        Ok(())
-                    },
-                );
-                let report = drawn.map_err(|error| match done {
-                    0 => error,
-                    _ => Error::Unfinished { done, error: Box::new(error) },
-                })?;
-                for warning in report.warnings {
-                    if warned.insert(warning.clone()) {
-                        progress.borrow().suspend(|| say(format_args!("warning: {warning}")));
-                    }
-                }
-            }
+        let mut settings: Vec<_> = (0..total).map(|_| None).collect();
+        for Planned { first, settings: own, .. } in planned {
+            own.into_iter().enumerate().for_each(|(index, own)| settings[first + index] = Some(own));
         }
-        progress.borrow().finish();
-        let seconds = start.elapsed().as_secs_f64();
-        let each =
-            if wanted == 0 { String::new() } else { format!(", {:.2} s each", seconds / wanted as f64) };
-        say(format_args!("{wanted} of {total} pictures drawn in {seconds:.2} s{each}"));
-        Ok(())
+        let drawing = Drawing {
+            pictures,
+            manifest,
+            settings: settings.into_iter().flatten().collect(),
+            json: list.json,
+            progress: Progress::new(),
+            warned: BTreeSet::new(),
+            start: Instant::now(),
+            wanted,
+            done: 0,
+        };
+        Ok((drawing, todo))
     }
 
     /// The lines in the order in which they are drawn: those of one size one after the other, since a network is loaded for a size.
@@ -170,6 +222,90 @@ impl<'a> Checked<'a> {
         planned.sort_by_cached_key(|(sizes, _)| all.iter().position(|known| known == sizes));
         Ok(planned.into_iter().map(|(_, planned)| planned).collect())
     }
+}
+
+/// A request, and the number of the first picture of its line.
+struct Todo {
+    request: Request,
+    first: usize,
+}
+
+/// What becomes of pictures that are drawn.
+struct Drawing {
+    pictures: Pictures,
+    manifest: Manifest,
+    /// Of all pictures.
+    settings: Vec<Settings>,
+    json: bool,
+    progress: Progress,
+    /// What has been said.
+    warned: BTreeSet<String>,
+    start: Instant,
+    wanted: usize,
+    done: usize,
+}
+
+impl Drawing {
+    /// Writes the picture with this number, notes it, and says so.
+    fn take(&mut self, index: usize, image: &Image) -> Result<(), Error> {
+        let file = self.pictures.write_at(index, image)?;
+        let entry = self.manifest.add(&file, &self.settings[index])?;
+        let said = if self.json { line(&entry) } else { format!("{}\n", file.display()) };
+        self.progress.suspend(|| print(&said))?;
+        self.done += 1;
+        Ok(())
+    }
+
+    /// Says what has not been said yet.
+    fn warn(&mut self, warnings: Vec<String>) {
+        for warning in warnings {
+            if self.warned.insert(warning.clone()) {
+                self.progress.suspend(|| say(format_args!("warning: {warning}")));
+            }
+        }
+    }
+
+    fn unfinished(&self, error: Error) -> Error {
+        match self.done {
+            0 => error,
+            done => Error::Unfinished { done, error: Box::new(error) },
+        }
+    }
+
+    fn finish(&self) {
+        self.progress.finish();
+        let (wanted, total, seconds) = (self.wanted, self.settings.len(), self.start.elapsed().as_secs_f64());
+        let each =
+            if wanted == 0 { String::new() } else { format!(", {:.2} s each", seconds / wanted as f64) };
+        say(format_args!("{wanted} of {total} pictures drawn in {seconds:.2} s{each}"));
+    }
+}
+
+/// What comes of the work of a device.
+enum Drawn {
+    Picture(usize, Image),
+    Warnings(Vec<String>),
+    Failed(Error),
+}
+
+/// Draws on `device` what is `next`, until nothing is, or nobody takes it any more.
+fn work(
+    device: Device,
+    open: &(dyn Fn(Device) -> Result<DiffusionPipeline, Error> + Sync),
+    next: &(dyn Fn() -> Option<Todo> + Sync),
+    results: &Sender<Drawn>,
+) -> Result<(), Error> {
+    let mut pipeline = open(device)?;
+    while let Some(Todo { request, first }) = next() {
+        let mut give = |picture: Picture| {
+            // If nobody takes it, the run has ended, and there is nothing next.
+            let _ = results.send(Drawn::Picture(first + picture.index, picture.image));
+            Ok(())
+        };
+        let report = pipeline.generate_each(&request, &mut |_| (), &mut give)?;
+        let _ = results.send(Drawn::Warnings(report.warnings));
+    }
+    Ok(())
 }
 
 impl Planned {

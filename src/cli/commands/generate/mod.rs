@@ -28,7 +28,7 @@ use list::{Checked, List};
 use reflux_ir::HostTensor;
 use reflux_ir::pass::counted;
 use reflux_models::Net;
-use reflux_runtime::{OpTime, Profile};
+use reflux_runtime::{Device, OpTime, Profile};
 use serde::Serialize;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -123,9 +123,15 @@ pub struct Args {
     /// Write the final packed latents to this file
     #[arg(long, value_name = "FILE")]
     save_latents: Option<PathBuf>,
-    /// Device to run on
+    /// Device to run on; on several, as in cuda:0-3, each step is divided among them
     #[arg(long, default_value = "auto", ignore_case = true)]
     device: DeviceArg,
+    /// Run on as many GPUs, from the first on: --devices 4 is --device cuda:0-3
+    #[arg(long, value_name = "N", value_parser = number::positive, allow_negative_numbers = true, conflicts_with = "device")]
+    devices: Option<usize>,
+    /// Draw whole pictures of --prompts on each of several devices, instead of dividing every step among them
+    #[arg(long, requires = "list")]
+    replicate: bool,
     /// Element type to compute in [default: f32 on the processor, bf16 on a GPU]
     #[arg(long, value_enum, ignore_case = true)]
     dtype: Option<DTypeArg>,
@@ -222,7 +228,8 @@ pub fn generate(args: &Args) -> Result<(), Error> {
     let previews = previews.transpose()?;
     latents.as_ref().map_or(Ok(()), |latents| latents.refuse_inputs(read.iter().copied()))?;
     check_dump_dir(args.dump_dir.as_deref())?;
-    let (mut pipeline, asked_for_passes) = open(args, repeated.as_ref())?;
+    let device = args.device.with(args.devices)?;
+    let (mut pipeline, asked_for_passes) = open(args, device, repeated.as_ref())?;
     let _heap = KeptHeap::on(pipeline.device());
     pipeline.set_profiling(args.profile);
     pictures.refuse_sizes(&request, pipeline.defaults())?;
@@ -265,7 +272,11 @@ pub fn generate(args: &Args) -> Result<(), Error> {
 }
 
 /// The pipeline that is asked for, and whether passes are.
-fn open(args: &Args, repeated: Option<&Repeated>) -> Result<(DiffusionPipeline, bool), Error> {
+fn open(
+    args: &Args,
+    device: Device,
+    repeated: Option<&Repeated>,
+) -> Result<(DiffusionPipeline, bool), Error> {
     let program = args.program.as_deref().map(read_program).transpose()?.map(Arc::new);
     let recorded = repeated.map(|repeated| repeated.passes(args.passes.has_loras())).transpose()?;
     let recipe = args.passes.recipe_over(recorded.flatten())?;
@@ -277,7 +288,7 @@ fn open(args: &Args, repeated: Option<&Repeated>) -> Result<(DiffusionPipeline, 
     };
     let dtype = args.dtype.map(Into::into).or_else(|| repeated?.dtype());
     let options = OpenOptions {
-        device: Some(args.device.into()),
+        device: Some(device),
         dtype,
         parts: args.parts.parts(),
         passes: recipe.unwrap_or_default(),
@@ -297,7 +308,19 @@ fn open(args: &Args, repeated: Option<&Repeated>) -> Result<(DiffusionPipeline, 
 fn draw_list(args: &Args, list: &List, common: &Request) -> Result<(), Error> {
     let checked = Checked::read(list, common)?;
     checked.requests().iter().try_for_each(refuse_unread_prompt)?;
-    let (mut pipeline, _) = open(args, None)?;
+    let device = args.device.with(args.devices)?;
+    if args.replicate {
+        if device.count() == 1 {
+            let message =
+                "--replicate draws on several devices, and there is one; name them, as in --device cuda:0-3";
+            return Err(Error::Usage(message.into()));
+        }
+        let devices: Vec<Device> = device.each().collect();
+        let (pipeline, _) = open(args, device.first(), None)?;
+        let open = |device: Device| open(args, device, None).map(|(pipeline, _)| pipeline);
+        return checked.draw_on(&devices, pipeline, &open);
+    }
+    let (mut pipeline, _) = open(args, device, None)?;
     let _heap = KeptHeap::on(pipeline.device());
     checked.draw(&mut pipeline)
 }

@@ -57,6 +57,28 @@ pub fn probe(ordinal: usize) -> Result<DeviceInfo, DeviceError> {
     })
 }
 
+/// How many GPUs there are; 0 without a driver.
+pub fn count() -> usize {
+    // SAFETY: it only tries to load a shared library.
+    let is_there = unsafe { sys::is_culib_present() } && result::init().is_ok();
+    if is_there { result::device::get_count().unwrap_or(0) as usize } else { 0 }
+}
+
+/// The pairs of GPUs of which the first cannot reach the memory of the second.
+pub fn unreached() -> Vec<(usize, usize)> {
+    let all = 0..count();
+    let pairs = all.clone().flat_map(|from| all.clone().map(move |to| (from, to)));
+    pairs.filter(|(from, to)| from != to && !reaches(*from, *to)).collect()
+}
+
+fn reaches(from: usize, to: usize) -> bool {
+    let ordinal = |gpu: usize| result::device::get(gpu as i32).ok();
+    let Some((from, to)) = ordinal(from).zip(ordinal(to)) else { return false };
+    let mut can = 0;
+    // SAFETY: both are valid ordinals, and one integer is written.
+    unsafe { sys::cuDeviceCanAccessPeer(&raw mut can, from, to) }.result().is_ok() && can != 0
+}
+
 fn no_such_gpu(ordinal: usize, count: usize) -> DeviceError {
     let there =
         if count == 1 { "is one GPU, 0".into() } else { format!("are {count} GPUs, 0 to {}", count - 1) };

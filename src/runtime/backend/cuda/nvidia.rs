@@ -3,11 +3,11 @@
 use super::driver::{self, FreeMeter};
 use super::plan::{ForeignOp, LaunchPlan, plan};
 use super::room::WORKSPACE;
-use super::{Gpu, transfer};
+use super::{Gpu, nccl, transfer};
 use crate::DeviceError;
 use crate::RunError;
 use crate::backend::{
-    Backend, BackendFacts, DeviceInfo, Form, FreeMemory, Loading, Meter, Oracle, PlannedMemory,
+    Backend, BackendFacts, DeviceInfo, Form, FreeMemory, LinkInfo, Loading, Meter, Oracle, PlannedMemory,
 };
 use crate::execute::Execute;
 use crate::liveness::{Liveness, scratch_bytes};
@@ -46,6 +46,17 @@ impl Backend for Nvidia {
 
     fn probe(&self, ordinal: usize) -> Result<DeviceInfo, DeviceError> {
         driver::probe(ordinal)
+    }
+
+    fn count(&self) -> usize {
+        driver::count()
+    }
+
+    fn link(&self) -> Option<Result<LinkInfo, DeviceError>> {
+        let unreached = driver::unreached();
+        (self.count() > 1).then(|| {
+            nccl::version().map(|version| LinkInfo { library: format!("NCCL {version}"), unreached })
+        })
     }
 
     #[cfg(not(test))]
