@@ -437,3 +437,48 @@ fn spilled(report: &str) -> u64 {
     assert!(!bytes.is_empty(), "ptxas said nothing: {report}");
     bytes.into_iter().sum()
 }
+
+/// Every GPU of a divided step sends what the others receive, in the same order, and nothing is left to burn.
+#[test]
+fn what_one_device_sends_another_receives() {
+    use reflux_runtime::backend::cuda::{Launch, Transfer};
+    for devices in [2, 3, 4] {
+        let passes =
+            format!("canonicalize,bound-attention,hoist,canonicalize,shard({devices}),merge-linear,fuse,dce");
+        let (program, _) = crate::common::passes::flux_dev_after(&passes);
+        let graph = &program.variants["full"];
+        let plans = (0..devices).map(|rank| plan(graph, Gpu { capability: (9, 0), processors: 132, rank }));
+        let exchanges = plans.map(|plan| {
+            assert_eq!(plan.foreign().count(), 0);
+            let of = |launch: &Launch| match launch {
+                Launch::Exchange { exchange, .. } => Some(exchange.clone()),
+                _ => None,
+            };
+            plan.launches.iter().filter_map(of).collect::<Vec<_>>()
+        });
+        let exchanges: Vec<_> = exchanges.collect();
+        // Queries, keys and values of a block go together.
+        assert!(exchanges.iter().all(|own| own.len() == 57 * 2 + 1));
+        for at in 0..exchanges[0].len() {
+            for (from, to) in (0..devices).flat_map(|from| (0..devices).map(move |to| (from, to))) {
+                let between = |transfers: &[Transfer], peer: usize| -> Vec<usize> {
+                    transfers
+                        .iter()
+                        .filter(|transfer| transfer.peer == peer)
+                        .map(|transfer| transfer.bytes)
+                        .collect()
+                };
+                let (sent, received) =
+                    (between(&exchanges[from][at].sends, to), between(&exchanges[to][at].receives, from));
+                assert_eq!(sent, received, "exchange {at} from {from} to {to} of {devices}");
+                assert_eq!(sent.is_empty(), from == to);
+            }
+        }
+        if 4096 % devices == 0 {
+            let said: u64 = graph.ids().map(|id| graph[id].op.sent(&graph.operand_facts(id))).sum();
+            let sent: usize =
+                exchanges[0].iter().flat_map(|exchange| &exchange.sends).map(|transfer| transfer.bytes).sum();
+            assert_eq!(sent as u64, said, "{devices} devices");
+        }
+    }
+}

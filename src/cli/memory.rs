@@ -2,6 +2,7 @@
 
 use super::console::say;
 use crate::pipeline::Memory;
+use reflux_runtime::Device;
 
 /// What stays on the device.
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
@@ -23,8 +24,10 @@ impl From<MemoryArg> for Memory {
 }
 
 /// Prints the planned peak of memory.
-pub fn announce_peak(bytes: u64) {
-    say(format_args!("planned peak memory: {}", gigabytes(bytes)));
+pub fn announce_peak(bytes: u64, device: Device) {
+    let on_each =
+        if device.count() > 1 { format!(" on each of {} devices", device.count()) } else { String::new() };
+    say(format_args!("planned peak memory: {}{on_each}", gigabytes(bytes)));
 }
 
 pub fn gigabytes(bytes: u64) -> String {

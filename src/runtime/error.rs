@@ -62,7 +62,9 @@ pub enum RunError {
          as it is for, as in --device {example}", counted(*.program, "device")
     )]
     Devices { program: usize, given: usize, example: String },
-    #[error("the program is for {devices} devices, on which it cannot run here: leave out the pass `shard`")]
+    #[error(
+        "the program is for {devices} devices, on which it cannot run here: leave out the pass `shard`, or name one device"
+    )]
     Sharded { devices: usize },
     #[error("the backend failed at `{line}`: {message}")]
     Backend { line: String, message: String },

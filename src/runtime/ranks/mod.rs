@@ -44,9 +44,11 @@ struct Worker {
     thread: Option<JoinHandle<()>>,
 }
 
-/// How long a rank may take for a step, or to load its weights, before the others stop waiting for it. Steps take seconds, and loading
-/// minutes.
-const PATIENCE: Duration = Duration::from_secs(30 * 60);
+/// How long a rank may take to load its weights before the others stop waiting for it, which takes minutes from a slow disk.
+const LOADING: Duration = Duration::from_secs(60 * 60);
+
+/// How long a rank may take for a step, which takes seconds.
+const STEP: Duration = Duration::from_secs(10 * 60);
 
 /// How long ranks may take to stop once one has failed.
 const GRACE: Duration = Duration::from_secs(20);
@@ -85,7 +87,7 @@ impl Ranks {
             ranks.workers.push(Worker { jobs: Some(jobs), thread: Some(thread) });
         }
         drop(loaded);
-        ranks.fallbacks = ranks.collected(&outcomes)?;
+        ranks.fallbacks = ranks.collected(&outcomes, LOADING)?;
         Ok(ranks)
     }
 
@@ -106,16 +108,20 @@ impl Ranks {
             let _ = worker.jobs.as_ref().expect("until dropped").send(job);
         }
         drop(done);
-        self.collected(&outcomes)
+        self.collected(&outcomes, STEP)
     }
 
     /// The outcome of rank 0, once all have one; if a rank fails, its error.
-    fn collected<T>(&self, outcomes: &Receiver<(usize, Result<T, RunError>)>) -> Result<T, RunError> {
+    fn collected<T>(
+        &self,
+        outcomes: &Receiver<(usize, Result<T, RunError>)>,
+        patience: Duration,
+    ) -> Result<T, RunError> {
         let mut first = None;
         let mut error: Option<RunError> = None;
         let mut waiting: HashSet<usize> = (0..self.workers.len()).collect();
         while !waiting.is_empty() {
-            let patience = if error.is_some() { GRACE } else { PATIENCE };
+            let patience = if error.is_some() { GRACE } else { patience };
             match outcomes.recv_timeout(patience) {
                 Ok((rank, outcome)) => {
                     waiting.remove(&rank);

@@ -76,7 +76,7 @@ pub fn bench(args: &Args, subject: Subject) -> Result<(), Error> {
         )
     };
     let planned_bytes = pipeline.planned_peak(&request)?;
-    announce_peak(planned_bytes);
+    announce_peak(planned_bytes, device);
     let mut meter = MemoryMeter::start(device);
     let (cold, first) = picture(&mut pipeline, &request, &mut meter)?;
     for _ in 1..args.warmup {

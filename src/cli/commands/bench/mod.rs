@@ -43,7 +43,7 @@ pub fn bench(args: &Args) -> Result<(), Error> {
 
     let planned_bytes = Memory::Resident.of(&program, device);
     check_fits(&program.name, planned_bytes, device, &smaller(dtype))?;
-    announce_peak(planned_bytes);
+    announce_peak(planned_bytes, device);
     let steps = program.schedule.len();
     let mut meter = MemoryMeter::start(device);
     let (mut session, load_seconds) = loaded(device, program, weights.clone())?;

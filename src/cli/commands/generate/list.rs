@@ -343,3 +343,54 @@ impl List<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::{OpenOptions, bundled_model};
+
+    fn open(device: Device) -> Result<DiffusionPipeline, Error> {
+        let options = OpenOptions { device: Some(device), ..OpenOptions::default() };
+        DiffusionPipeline::open_with(bundled_model()?, options)
+    }
+
+    /// Draws three prompts on as many devices, all of them the processor; the bytes of the pictures.
+    fn drawn(folder: &Path, devices: usize) -> Vec<Vec<u8>> {
+        let (file, out) = (folder.join("list.txt"), folder.join(format!("{devices}")).join("{index}.png"));
+        std::fs::create_dir(out.parent().unwrap()).unwrap();
+        std::fs::write(&file, "a red apple\na blue car\na green leaf\n").unwrap();
+        let list = List { file: &file, out: &out, manifest: None, resume: false, json: false, read: &[] };
+        let common = Request { steps: Some(1), ..Request::default() };
+        let checked = Checked::read(&list, &common).unwrap();
+        match devices {
+            1 => checked.draw(&mut open(Device::host()).unwrap()).unwrap(),
+            _ => {
+                checked.draw_on(&vec![Device::host(); devices], open(Device::host()).unwrap(), &open).unwrap()
+            }
+        }
+        let lines = std::fs::read_to_string(out.with_file_name("manifest.jsonl")).unwrap();
+        assert_eq!(lines.lines().count(), 3);
+        (0..3).map(|index| std::fs::read(out.with_file_name(format!("{index}.png"))).unwrap()).collect()
+    }
+
+    #[test]
+    fn pictures_are_the_same_whichever_device_draws_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let alone = drawn(folder.path(), 1);
+        assert_eq!(alone, drawn(folder.path(), 2));
+        // More devices than pictures.
+        assert_eq!(alone, drawn(folder.path(), 5));
+    }
+
+    #[test]
+    fn a_device_that_fails_ends_the_list() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, out) = (folder.path().join("list.txt"), folder.path().join("{index}.png"));
+        std::fs::write(&file, "a red apple\n".repeat(20)).unwrap();
+        let list = List { file: &file, out: &out, manifest: None, resume: false, json: false, read: &[] };
+        let checked = Checked::read(&list, &Request { steps: Some(1), ..Request::default() }).unwrap();
+        let fails = |_| Err(Error::Usage("no device".into()));
+        let error = checked.draw_on(&[Device::host(); 2], open(Device::host()).unwrap(), &fails).unwrap_err();
+        assert_eq!(error.to_string(), "no device");
+    }
+}

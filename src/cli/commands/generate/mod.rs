@@ -234,7 +234,7 @@ pub fn generate(args: &Args) -> Result<(), Error> {
     pipeline.set_profiling(args.profile);
     pictures.refuse_sizes(&request, pipeline.defaults())?;
     if pipeline.device().plans_memory() {
-        announce_peak(pipeline.planned_peak(&request)?);
+        announce_peak(pipeline.planned_peak(&request)?, device);
     }
     // Names would get in the way of what else is printed.
     let names = !args.json && !pictures.are_printed() && !latents.as_ref().is_some_and(OutputFile::is_stdout);

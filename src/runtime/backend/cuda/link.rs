@@ -31,11 +31,10 @@ impl Link {
         let comm = Arc::new(AtomicPtr::new(comm));
         let ends = comm.clone();
         rank.meeting.at_end(move || {
-            let comm = ends.swap(null_mut(), Ordering::AcqRel);
-            if !comm.is_null() {
-                // SAFETY: it is connected, and nobody finds it here any more.
-                unsafe { nccl.abort(comm) };
-            }
+            // What runs stops at once. Then NCCL waits until nothing is left that exchanges are recorded in, for which nobody here can
+            // wait.
+            let comm = Ended(ends.swap(null_mut(), Ordering::AcqRel));
+            std::thread::spawn(move || comm.abort(nccl));
         });
         Ok(Self { nccl, comm, rank: rank.clone() })
     }
@@ -58,6 +57,21 @@ impl Link {
         let (sends, receives) = (exchange.sends.iter().map(placed), exchange.receives.iter().map(placed));
         // SAFETY: it is connected; the caller vouches for the memory.
         unsafe { self.nccl.exchange(comm, sends, receives, stream.cu_stream()) }.map_err(failed)
+    }
+}
+
+/// A communicator that nobody else finds any more, or null.
+struct Ended(Comm);
+
+// SAFETY: NCCL's communicators may be aborted from any thread.
+unsafe impl Send for Ended {}
+
+impl Ended {
+    fn abort(self, nccl: &Nccl) {
+        if !self.0.is_null() {
+            // SAFETY: it was connected, and nobody finds it any more.
+            unsafe { nccl.abort(self.0) };
+        }
     }
 }
 

@@ -35,7 +35,7 @@ mod wgmma;
 pub use compile::{CompileError, Compiler};
 pub use fallback::fallback;
 pub(crate) use nvidia::Nvidia;
-pub use plan::{Buffer, Crossing, ForeignOp, Launch, LaunchPlan, Owner, Piece, plan};
+pub use plan::{Buffer, Crossing, Exchange, ForeignOp, Launch, LaunchPlan, Owner, Piece, Transfer, plan};
 
 use crate::RunError;
 use crate::backend::DeviceInfo;
