@@ -459,18 +459,15 @@ fn what_one_device_sends_another_receives() {
         let exchanges: Vec<_> = exchanges.collect();
         // Queries, keys and values of a block go together.
         assert!(exchanges.iter().all(|own| own.len() == 57 * 2 + 1));
-        for at in 0..exchanges[0].len() {
-            for (from, to) in (0..devices).flat_map(|from| (0..devices).map(move |to| (from, to))) {
+        let pairs = (0..devices).flat_map(|from| (0..devices).map(move |to| (from, to)));
+        for (from, to) in pairs {
+            for (sends, receives) in exchanges[from].iter().zip(&exchanges[to]) {
                 let between = |transfers: &[Transfer], peer: usize| -> Vec<usize> {
-                    transfers
-                        .iter()
-                        .filter(|transfer| transfer.peer == peer)
-                        .map(|transfer| transfer.bytes)
-                        .collect()
+                    let own = transfers.iter().filter(|transfer| transfer.peer == peer);
+                    own.map(|transfer| transfer.bytes).collect()
                 };
-                let (sent, received) =
-                    (between(&exchanges[from][at].sends, to), between(&exchanges[to][at].receives, from));
-                assert_eq!(sent, received, "exchange {at} from {from} to {to} of {devices}");
+                let sent = between(&sends.sends, to);
+                assert_eq!(sent, between(&receives.receives, from), "from {from} to {to} of {devices}");
                 assert_eq!(sent.is_empty(), from == to);
             }
         }

@@ -8,9 +8,10 @@ use reflux_models::noise::TorchGenerator;
 use reflux_models::weights::Weights;
 use reflux_models::{ModelConfig, Sizes, flux1};
 use reflux_passes::{PASSES, registry};
-use reflux_runtime::{Device, load};
+use reflux_runtime::{Device, load_shared};
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::sync::Arc;
 
 /// What a pair may lose more than its lossy passes do alone, as codes are rounded another way: relative L2.
 const LOSSY: f64 = 0.2;
@@ -20,7 +21,7 @@ type Results = Vec<HashMap<Name, HostTensor>>;
 /// The bundled transformer on small pictures, with the times of its steps.
 struct Subject {
     program: Program,
-    weights: Weights,
+    weights: Arc<Weights>,
     inputs: Vec<(String, HostTensor)>,
 }
 
@@ -36,7 +37,7 @@ impl Subject {
             (input.name.to_string(), HostTensor::from_f32(input.fact.shape.to_vec(), &numbers))
         };
         let inputs = floats.map(noise).collect();
-        let weights = Weights::open(emoji().join(flux1::TRANSFORMER.folder)).unwrap();
+        let weights = Arc::new(Weights::open(emoji().join(flux1::TRANSFORMER.folder)).unwrap());
         Self { program, weights, inputs }
     }
 
@@ -47,7 +48,7 @@ impl Subject {
     }
 
     fn run(&self, program: &Program) -> Results {
-        let mut executor = load(Device::host(), program.clone(), &self.weights).unwrap();
+        let mut executor = load_shared(Device::host(), program.clone(), self.weights.clone()).unwrap();
         self.inputs.iter().for_each(|(name, value)| executor.bind(name, value).unwrap());
         (0..program.schedule.len()).map(|step| executor.step(step).unwrap()).collect()
     }

@@ -101,7 +101,6 @@ pub fn share_of(patch: &mut Patch, value: ValueId, (axis, parts): &Divided) -> R
 }
 
 /// How the value `shard`, a `shard`, divides what it reads, and what that was gathered from, how.
-#[expect(clippy::type_complexity, reason = "a pair of pairs")]
 fn shard_of_gathered(graph: &Graph, shard: ValueId) -> Result<(Divided, (ValueId, Divided)), Mismatch> {
     let divides = divides(graph, shard).expect("the rule starts from one");
     let gathered = gathered(graph, graph.operands(shard)[0]);

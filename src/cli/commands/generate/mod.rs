@@ -215,8 +215,8 @@ pub fn generate(args: &Args) -> Result<(), Error> {
         );
     }
     // clap does not require what conflicts with something that is given.
-    if args.resume || args.manifest.is_some() {
-        return Err(Error::Usage("--resume and --manifest go with --prompts FILE".into()));
+    if args.resume || args.manifest.is_some() || args.replicate {
+        return Err(Error::Usage("--resume, --manifest and --replicate go with --prompts FILE".into()));
     }
     refuse_unread_prompt(&request)?;
     let pictures = Pictures::named(&args.out, &Named::of(&request)?)?;
