@@ -9,7 +9,7 @@ use reflux_models::{ModelConfig, Net, flux1};
 use safetensors::tensor::Dtype;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// Tensors in f32, by name.
 type Numbers = BTreeMap<String, Vec<f32>>;
@@ -27,8 +27,8 @@ fn merged_of(path: &Path, net: &'static Net, strength: f32) -> Numbers {
     let lora =
         Lora::fit(LoraFile::open(path).unwrap(), &*config(), false).unwrap_or_else(|error| panic!("{error}"));
     let mut loras = Loras::default();
-    loras.push(Rc::new(lora), strength, Kept::Merged);
-    let base = Rc::new(Weights::open(emoji(net.folder)).unwrap());
+    loras.push(Arc::new(lora), strength, Kept::Merged);
+    let base = Arc::new(Weights::open(emoji(net.folder)).unwrap());
     let weights = LoraWeights::new(base.clone(), net, loras.clone());
     let read = |name: &str| {
         let fact = Fact::new(DType::F32, base.shape(name).unwrap().to_vec());

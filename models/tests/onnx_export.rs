@@ -14,10 +14,10 @@ use reflux_models::onnx::export::{ExportError, ExportOptions, Exported, Part, ex
 use reflux_models::onnx::{self, Dims};
 use reflux_models::weights::{RandomWeights, Weights};
 use reflux_models::{ModelConfig, Sizes, flux1};
-use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// A program of one variant `main` with the result of the last line.
 fn program(inputs: &[&str], lines: &str) -> Program {
@@ -458,11 +458,11 @@ fn weights_of_another_type_are_refused() {
 }
 
 /// Gives out after some weights.
-struct Failing(Cell<usize>);
+struct Failing(AtomicUsize);
 
 impl WeightSource for Failing {
     fn weight(&self, name: &str, fact: &Fact) -> Result<WeightData, WeightError> {
-        match self.0.replace(self.0.get().saturating_sub(1)) {
+        match self.0.fetch_update(Relaxed, Relaxed, |left| Some(left.saturating_sub(1))).unwrap_or(0) {
             0 => Err(WeightError::Unreadable { name: name.to_owned(), why: "the disk is gone".into() }),
             _ => Counting.weight(name, fact),
         }
@@ -480,7 +480,7 @@ fn files_are_whole_or_as_they_were() {
     let (path, data) = (folder.path().join("m.onnx"), folder.path().join("m.onnx.data"));
     fs::write(&path, "old model").unwrap();
     fs::write(&data, "old data").unwrap();
-    let error = export(&program, &default, Some(&Failing(Cell::new(1))), &path).unwrap_err();
+    let error = export(&program, &default, Some(&Failing(AtomicUsize::new(1))), &path).unwrap_err();
     assert_eq!(error.to_string(), "weight `v` could not be read: the disk is gone");
     assert_eq!(fs::read_to_string(&path).unwrap(), "old model");
     assert_eq!(fs::read_to_string(&data).unwrap(), "old data");
