@@ -78,7 +78,7 @@ const BOUND: Rule = Rule {
         let (mut queries, mut keys) = (Vec::new(), Vec::new());
         norm_weights(graph, operands[0], &mut queries)?;
         norm_weights(graph, operands[1], &mut keys)?;
-        let bound = ScoreBound { queries: queries.len(), scale };
+        let bound = ScoreBound { queries: queries.len(), scale, codes: None };
         let name = node.name.suffixed("_bound");
         let bound = patch.add(bound, &[queries, keys].concat(), &name, node.path.clone())?;
         let op = Attention { scale, causal, bounded: true };

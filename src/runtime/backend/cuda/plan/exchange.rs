@@ -147,7 +147,7 @@ impl Planner<'_> {
             }
         }
         self.push_exchange(id, exchange)?;
-        let to = self.reserved.get(&id).cloned().unwrap_or_else(|| self.room(&fact.shape, fact.dtype));
+        let to = self.target(id, fact).data;
         self.copy_by_device(id, (&to, *concat), &received, gather, false);
         Ok(to)
     }
@@ -216,13 +216,13 @@ impl Planner<'_> {
 
     /// Where `id` is received: in its own place, if that has no gaps.
     fn received(&mut self, id: ValueId, fact: &Fact) -> View {
-        let reserved = self.reserved.get(&id).filter(|view| view.is_contiguous()).cloned();
+        let reserved = self.reserved.get(&id).map(|made| made.data.clone()).filter(View::is_contiguous);
         reserved.unwrap_or_else(|| self.room(&fact.shape, fact.dtype))
     }
 
     /// Copies what was received to its own place, if that is another.
     fn in_place(&mut self, id: ValueId, received: View) -> View {
-        match self.reserved.get(&id).cloned() {
+        match self.reserved.get(&id).map(|made| made.data.clone()) {
             Some(to) if !to.is_same_place(&received) => {
                 self.copy(id, &received, to.clone());
                 to
