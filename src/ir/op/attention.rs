@@ -59,7 +59,10 @@ impl Operator for Attention {
         let numbers = if self.bounded { &inputs[..3] } else { inputs };
         if q.is_coded() || k.is_coded() {
             codes(q, k)?;
-            ensure!(numbers[2..].iter().all(|x| x.dtype.is_float()), "values and a bias are numbers, not codes like {v}");
+            ensure!(
+                numbers[2..].iter().all(|x| x.dtype.is_float()),
+                "values and a bias are numbers, not codes like {v}"
+            );
             one_dtype(&numbers[2..])?;
         } else {
             float("the query", q)?;

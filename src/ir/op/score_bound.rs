@@ -42,7 +42,11 @@ impl ScoreBound {
         let products = pairs.clone().map(|pair| largest(queries, pair) * largest(keys, pair));
         let [of_pairs, of_all] = self.shares(dim);
         let largest_pair = products.fold(0.0, larger);
-        if of_all == 0.0 { of_pairs * largest_pair } else { of_pairs * largest_pair + of_all * all(queries) * all(keys) }
+        if of_all == 0.0 {
+            of_pairs * largest_pair
+        } else {
+            of_pairs * largest_pair + of_all * all(queries) * all(keys)
+        }
     }
 
     /// What the largest product `maxᵢ (Qᵢ · Kᵢ)` of a pair is multiplied with, if heads have `dim` numbers, and what `maxᵢ Qᵢ · maxᵢ Kᵢ` is:

@@ -57,8 +57,8 @@ pub fn composed<B: BurnBackend>(
         .map(|start| {
             let range = start..(start + group).min(heads);
             let part = |x: &FloatTensor<B>| heads_of::<B>(x, range.clone());
-            let [q, k] = [&q, &k]
-                .map(|x| Factor { numbers: part(&x.numbers), scales: x.scales.as_ref().map(part) });
+            let [q, k] =
+                [&q, &k].map(|x| Factor { numbers: part(&x.numbers), scales: x.scales.as_ref().map(part) });
             let v = part(&v);
             let bias = bias.as_ref().map(|bias| match extents::<B>(bias)[1] {
                 1 => bias.clone(),

@@ -5,8 +5,8 @@ use super::{int, ints};
 use crate::onnx::export::body::{Body, Value, element_of};
 use crate::onnx::export::error::Refusal;
 use crate::onnx::export::message::{Attribute, ElementType, Tensor};
-use reflux_ir::{DType, Fact};
 use reflux_ir::op::{Attention, Conv2d, ScoreBound};
+use reflux_ir::{DType, Fact};
 
 /// The weight is read as `[in, out]`, which is how `MatMul` wants it.
 pub fn linear(body: &mut Body, operands: &[Value], fact: &Fact) -> Result<Value, Refusal> {

@@ -7,7 +7,9 @@ use crate::backend::cuda::known::is_known;
 use crate::backend::cuda::source::{self, StoredValue};
 use crate::backend::cuda::unsupported::Unsupported;
 use crate::backend::cuda::view::View;
-use reflux_ir::op::{Arg, Attention, Body, BodyBuilder, Dequantize, Op, Rowwise, Slice, Transpose, axis_index};
+use reflux_ir::op::{
+    Arg, Attention, Body, BodyBuilder, Dequantize, Op, Rowwise, Slice, Transpose, axis_index,
+};
 use reflux_ir::{DType, Fact, ValueId};
 
 impl Planner<'_> {

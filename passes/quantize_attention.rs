@@ -1,0 +1,144 @@
+//! Quantization of queries and keys.
+
+mod bounds;
+mod rewrite;
+mod selection;
+
+pub use rewrite::AttentionScheme;
+
+use crate::{UNFUSED, UNSHARDED};
+use reflux_ir::pass::{
+    Answer, Built, Changed, Exactness, Mismatch, Pass, PassContext, PassError, Place, Property, RuleInfo,
+    counted, options_of,
+};
+use reflux_ir::{Graph, Program};
+use rewrite::RULE;
+use schemars::JsonSchema;
+use selection::Selection;
+use serde::de::Error as _;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Computes the scores of attention from queries and keys of 8 bits, each with a scale for each token and head. With int8,
+/// `attention(q, k, v)` becomes
+///
+/// ```text
+/// %q_q = quantize %q {dtype=i8, scales=row.f32, quant_min=-127, eps=1.1920928955078125e-7} : i8.row.f32[…]
+/// %k_q = quantize %k {dtype=i8, scales=row.f32, quant_min=-127, eps=1.1920928955078125e-7} : i8.row.f32[…]
+/// %heads = attention %q_q, %k_q, %v {scale=0.088} : bf16[…]
+/// ```
+///
+/// so that fused and unfused programs compute with the same codes (SageAttention: Zhang et al., 2024). Values and the weights of the
+/// softmax stay as they are: the sums of f8e4m3 products on Hopper keep 13 bits. `fuse` puts the quantization into the kernel that
+/// normalises and rotates. A bound of the scores is widened by what rounding can add; one that is not made by `score_bound` is dropped.
+///
+/// Hopper has a kernel for heads of 128, without a mask or bias. Elsewhere codes are dequantized first, which gains nothing.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QuantizeAttention {
+    /// What queries and keys are quantized to.
+    #[serde(default)]
+    pub scheme: AttentionScheme,
+    /// Subtract from keys their mean over tokens first, which a softmax does not see. Exact, but for rounding, and worth it where keys are far
+    /// from zero; FLUX's, which are rotated, are not, and the mean takes longer than the codes save.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(!skip_serializing_if)]
+    pub smooth_k: bool,
+    /// The least scale of a key, instead of the scheme's. Where all keys of a pass of the kernel have this scale, their products need not be
+    /// multiplied by it, which takes a tenth of the time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(!skip_serializing_if)]
+    pub least_scale: Option<f64>,
+    /// Patterns of module paths: only attention in modules that match one is quantized. Without any, all is.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "reflux_ir::pass::one_or_several"
+    )]
+    #[schemars(!skip_serializing_if)]
+    pub include: Vec<String>,
+    /// Patterns of module paths whose attention stays as it is.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "reflux_ir::pass::one_or_several"
+    )]
+    #[schemars(!skip_serializing_if)]
+    pub skip: Vec<String>,
+    /// Accept that there is no attention to quantize, or that a pattern matches none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(!skip_serializing_if)]
+    pub allow_nothing: bool,
+}
+
+impl QuantizeAttention {
+    /// The pass with these options, refused if a pattern is none, or the least scale not positive.
+    pub(crate) fn build(options: Map<String, Value>) -> Built {
+        let pass: Self = serde_json::from_value(Value::Object(options))?;
+        Selection::of(&pass).map_err(serde_json::Error::custom)?;
+        if pass.least_scale.is_some_and(|least| !(least > 0.0 && least.is_finite())) {
+            return Err(serde_json::Error::custom("`least_scale` must be a positive number").into());
+        }
+        Ok(Box::new(pass))
+    }
+}
+
+impl Pass for QuantizeAttention {
+    fn name(&self) -> &'static str {
+        "quantize-attention"
+    }
+
+    fn options(&self) -> Map<String, Value> {
+        options_of(self)
+    }
+
+    fn exactness(&self) -> Exactness {
+        Exactness::Lossy
+    }
+
+    fn requires(&self) -> &'static [Property] {
+        &[UNFUSED, UNSHARDED]
+    }
+
+    fn rules(&self) -> Vec<RuleInfo> {
+        vec![RULE]
+    }
+
+    fn why(&self, place: &Place, rule: &str) -> Option<Answer> {
+        let fits = || {
+            let selection = Selection::of(self).map_err(|error| Mismatch::new(error.to_string()))?;
+            selection.fits(place.graph, place.value).map(|()| None)
+        };
+        (rule == RULE.name).then(fits)
+    }
+
+    fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {
+        let selection = Selection::of(self)?;
+        if !self.allow_nothing {
+            selection.check(program)?;
+        }
+        let known = bounds::prepared(program);
+        let mut quantized = 0;
+        for (_, graph) in program.stages_mut() {
+            for id in graph.order() {
+                if selection.fits(graph, id).is_err() {
+                    cx.reject(RULE.name);
+                    continue;
+                }
+                let rewrite = |graph: &mut Graph| self.rewrite(graph, id, &known);
+                if cx.apply_site(RULE.name, graph, |graph| graph.line(id), rewrite)? == Changed::Yes {
+                    quantized += 1;
+                }
+            }
+        }
+        bounds::widen(program, self)?;
+        if quantized > 0 {
+            cx.report.note(format!(
+                "queries and keys of {} in {}",
+                counted(quantized, "attention"),
+                self.scheme.dtype()
+            ));
+        }
+        Ok((quantized > 0).into())
+    }
+}
