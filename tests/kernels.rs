@@ -22,9 +22,11 @@ const GPUS: [(&str, Gpu); 4] = [
     ("sm_100", Gpu { capability: (10, 0), processors: 148, rank: 0 }),
 ];
 
-const PIPELINES: [&str; 12] = [
+const PIPELINES: [&str; 14] = [
     "canonicalize,bound-attention,hoist,canonicalize,merge-linear,fuse,dce",
     "canonicalize,bound-attention,hoist,canonicalize,quantize(int8dq,exclude=norm+embedding),merge-linear,fuse,dce",
+    "canonicalize,bound-attention,hoist,canonicalize,quantize(int8dq,exclude=norm+embedding),quantize-attention(int8),merge-linear,fuse,dce",
+    "canonicalize,bound-attention,hoist,canonicalize,quantize-attention(fp8),merge-linear,fuse,dce",
     "canonicalize,hoist,canonicalize,quantize(int8dq),cache(fora,interval=3),merge-linear,fuse,dce",
     "canonicalize,hoist,canonicalize,quantize(fp8dqrow),merge-linear,fuse,dce",
     "canonicalize,hoist,canonicalize,quantize(fp8dq),merge-linear,fuse,dce",
@@ -38,7 +40,7 @@ const PIPELINES: [&str; 12] = [
 ];
 
 /// What leaves ops as the network has them, with every scheme.
-const UNFUSED: [&str; 9] = [
+const UNFUSED: [&str; 11] = [
     "dce",
     "canonicalize,hoist,canonicalize",
     "quantize(int8dq)",
@@ -48,6 +50,8 @@ const UNFUSED: [&str; 9] = [
     "quantize(int8wo)",
     "quantize(fp8wo)",
     "quantize(int4wo)",
+    "quantize-attention(int8,smooth_k=true)",
+    "quantize-attention(fp8)",
 ];
 
 fn models() -> [(&'static str, ModelConfig, Sizes); 2] {
@@ -68,7 +72,7 @@ fn models() -> [(&'static str, ModelConfig, Sizes); 2] {
 
 /// Whether a GPU has kernels for what `passes` make.
 fn is_for(passes: &str, gpu: Gpu) -> bool {
-    !passes.contains("fp8dq") || gpu.capability >= (8, 9)
+    !["fp8dq", "(fp8)"].iter().any(|fp8| passes.contains(fp8)) || gpu.capability >= (8, 9)
 }
 
 /// The plans of all variants of the transformer of `model` after `passes`, for `gpu`, and of what runs beside it; of the VAE on
