@@ -29,6 +29,7 @@ pub mod fuse;
 mod hoist;
 mod lora;
 mod merge_linear;
+mod norms;
 mod pack;
 mod properties;
 pub mod pruna;

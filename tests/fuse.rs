@@ -291,7 +291,7 @@ fn flux_dev_fused() {
 type Refused = (&'static str, &'static str, &'static str);
 
 /// Where each rule must not apply: for most, its ops are there, and applying it would be wrong or slow.
-const MUST_NOT: [Refused; 10] = [
+const MUST_NOT: [Refused; 11] = [
     // A formula gives floating-point numbers or codes.
     ("op-to-rowwise", "%a = cast %x {dtype=i32} : i32[1,32,64]\nreturn %a", "cast"),
     // A product of two activations has no weight.

@@ -22,12 +22,22 @@ const BOUNDED: &str = "%bound = score_bound @norm_q bf16[8], @norm_k bf16[8] {qu
      %a = attention %q, %k, %v, %bound {scale=0.35, bounded=true} : bf16[1,6,2,8] in block.attn
      return %a";
 
+/// Keys of two streams, each with its own norm.
+const NORMALISED: &str = "%q_norm = rms_norm %q, @norm_q bf16[8] {eps=1e-6} : bf16[1,6,2,8] in block.attn
+     %k_norm = rms_norm %k, @norm_k bf16[8] {eps=1e-6} : bf16[1,6,2,8] in block.attn
+     %added = rms_norm %v, @norm_added_k bf16[8] {eps=1e-6} : bf16[1,6,2,8] in block.attn
+     %keys = concat %added, %k_norm {axis=1} : bf16[1,12,2,8] in block.attn
+     %values = concat %v, %v {axis=1} : bf16[1,12,2,8] in block.attn
+     %a = attention %q_norm, %keys, %values {scale=0.35} : bf16[1,6,2,8] in block.attn
+     return %a";
+
 #[test]
 fn queries_and_keys_become_codes() {
     let cases = [
         ("int8", PLAIN, "quantize-attention"),
         ("fp8_bounded", BOUNDED, "quantize-attention(fp8)"),
-        ("smooth", BOUNDED, "quantize-attention(int8,smooth_k=true,least_scale=0.02)"),
+        ("smooth", BOUNDED, "quantize-attention(int8,smooth_k=true)"),
+        ("common_scale", NORMALISED, "quantize-attention(int8,common_scale=true)"),
     ];
     for (case, body, passes) in cases {
         let text = sketch(&INPUTS, body);
@@ -65,7 +75,7 @@ fn what_stays() {
     for (passes, why) in [
         ("quantize-attention(skip=block.*)", "there is no attention to quantize"),
         ("quantize-attention(include=other.*)", "no attention is in a module that matches `other.*`"),
-        ("fuse,quantize-attention", "unfused"),
+        ("fuse,quantize-attention", "requires that no ops are fused"),
     ] {
         let refused = refusal(&program(&text), passes);
         assert!(refused.contains(why), "{passes}: {refused}");
@@ -75,7 +85,9 @@ fn what_stays() {
 /// All attention of FLUX.1-dev is over codes that are made where queries and keys are rotated, and its prepared bounds are of codes.
 #[test]
 fn flux_dev() {
-    for (scheme, dtype) in [("int8", DType::I8), ("fp8", DType::F8E4M3)] {
+    for (scheme, dtype) in
+        [("int8", DType::I8), ("int8,common_scale=true", DType::I8), ("fp8", DType::F8E4M3)]
+    {
         let passes = format!(
             "canonicalize,bound-attention,hoist,canonicalize,quantize-attention({scheme}),merge-linear,fuse,dce"
         );
@@ -86,12 +98,12 @@ fn flux_dev() {
             _ => false,
         };
         let is_ready = |graph: &Graph, id| {
-            let operands = graph.operands(id);
-            let codes = operands[..2].iter().flat_map(|&x| match &graph[x].op {
+            let Op::Attention(op) = &graph[id].op else { return false };
+            let codes = graph.operands(id).into_iter().take(2).flat_map(|x| match &graph[x].op {
                 Op::Concat(_) => graph.operands(x),
                 _ => vec![x],
             });
-            matches!(&graph[id].op, Op::Attention(op) if op.bounded) && codes.into_iter().all(made)
+            op.bounded && codes.into_iter().all(made)
         };
         assert_eq!(step.order().into_iter().filter(|&id| is_ready(step, id)).count(), 57, "{report}");
         let prepared = program.prepares.values().flat_map(|graph| graph.ids().map(|id| &graph[id].op));

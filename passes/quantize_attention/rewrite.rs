@@ -2,9 +2,10 @@
 
 use super::QuantizeAttention;
 use super::bounds::widened;
+use super::common_scale::Norms;
 use reflux_ir::op::{Attention, Binary, Cast, Mean, Op, Quantize, Reshape, Transpose};
 use reflux_ir::pass::RuleInfo;
-use reflux_ir::{DType, Graph, Name, Patch, PatchError, ValueId};
+use reflux_ir::{DType, Name, Patch, PatchError, Program, Stage, ValueId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -18,11 +19,12 @@ pub const RULE: RuleInfo = RuleInfo {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AttentionScheme {
-    /// i8: a part in 254 of the largest number of a row. Also called sage8.
+    /// i8: off by at most a part in 254 of the largest number of a row.
     #[default]
-    #[serde(alias = "sage8")]
     Int8,
-    /// f8e4m3: a part in 16 of each number. A fifth faster than int8, and about four times its error.
+    /// The same as int8.
+    Sage8,
+    /// f8e4m3: off by at most a part in 16 of each number. About four times int8's error, and faster: keys have one scale.
     Fp8,
 }
 
@@ -30,7 +32,7 @@ impl AttentionScheme {
     /// The dtype of the codes.
     pub fn dtype(self) -> DType {
         match self {
-            Self::Int8 => DType::I8,
+            Self::Int8 | Self::Sage8 => DType::I8,
             Self::Fp8 => DType::F8E4M3,
         }
     }
@@ -39,20 +41,32 @@ impl AttentionScheme {
     /// here 28, is not exceeded and the smallest are far from it; then kernels need not multiply by those of keys.
     fn least_scale(self) -> f64 {
         match self {
-            Self::Int8 => Quantize::least_scale(DType::I8),
+            Self::Int8 | Self::Sage8 => Quantize::least_scale(DType::I8),
             Self::Fp8 => 1.0 / 16.0,
         }
     }
 }
 
 impl QuantizeAttention {
-    /// Replaces the attention `root`. `known` are the inputs of the graph that are bounds which can be widened where they are made.
+    /// Replaces the attention `root` of `stage`. `known` are the inputs of the graph that are bounds which can be widened where they are made.
     pub(super) fn rewrite(
         &self,
-        graph: &mut Graph,
+        program: &mut Program,
+        stage: &Stage,
         root: ValueId,
         known: &HashSet<Name>,
     ) -> Result<(), PatchError> {
+        let graph = program.graph(stage).expect("it has the attention");
+        let norms = Norms::of(graph, root).filter(|_| self.common_scale && self.scheme.dtype() == DType::I8);
+        let least = match &norms {
+            Some(norms) => {
+                norms.rescale(program, stage, root)?;
+                // The greatest code is one unit.
+                1.0 / DType::I8.greatest()
+            }
+            None => self.scheme.least_scale(),
+        };
+        let graph = program.graph_mut(stage).expect("it has the attention");
         let (node, mut operands) = (graph[root].clone(), graph.operands(root));
         let Op::Attention(mut op) = node.op else { unreachable!("it was selected") };
         let mut patch = Patch::new(graph, RULE.name);
@@ -75,8 +89,7 @@ impl QuantizeAttention {
         if self.smooth_k {
             operands[1] = without_mean(&mut patch, operands[1])?;
         }
-        for (index, least) in [(0, None), (1, self.least_scale)] {
-            let eps = least.unwrap_or(self.scheme.least_scale());
+        for (index, eps) in [(0, self.scheme.least_scale()), (1, least)] {
             operands[index] = self.codes(&mut patch, operands[index], eps)?;
         }
         patch.replace(root, op, &operands)?;

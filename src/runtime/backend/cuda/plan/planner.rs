@@ -81,10 +81,17 @@ impl Planner<'_> {
         self.reserved.get(&id).cloned().unwrap_or_else(|| self.new_room(fact))
     }
 
-    /// New memory for a value of type `fact`, with its scales.
+    /// New memory for a value of type `fact`, with its scales. Of rows that are heads, the scales of a head lie next to each other, as
+    /// attention reads them.
     pub fn new_room(&mut self, fact: &Fact) -> StoredValue {
         let data = self.room(&fact.shape, fact.dtype);
-        self.with_scales(data, fact)
+        let mut made = self.with_scales(data, fact);
+        if let Some(Coding { scales, .. }) = &mut made.coding
+            && let [_, _, _] = scales.shape[..]
+        {
+            *scales = View::ordered(scales.buffer, &scales.shape, scales.dtype, &[0, 2, 1]);
+        }
+        made
     }
 
     /// `data`, of type `fact`, with new memory for its scales.

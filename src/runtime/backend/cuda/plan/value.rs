@@ -85,6 +85,7 @@ impl Planner<'_> {
             }
             Op::Mean(_) => {
                 let x = self.data(operands[0])?;
+                let x = if x.is_contiguous() { x } else { self.copied(id, &x) };
                 let to = self.room(&fact.shape, fact.dtype);
                 self.push(id, lookup::mean(&x, &to)?);
                 to.into()
