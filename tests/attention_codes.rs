@@ -112,9 +112,9 @@ fn codes_are_multiplied_as_integers() {
 #[test]
 fn errors_of_random_and_of_peaked_scores() {
     let cases = [
-        ("random", drawn(false, 0.0), [5e-3, 3e-2, 1.1e-1, 3e-2, 1.1e-1]),
-        ("peaked", drawn(true, 0.0), [5e-3, 5e-3, 5e-3, 5e-3, 5e-3]),
-        ("far from zero", drawn(false, 8.0), [1.5e-2, 8e-2, 1.5e-1, 3e-2, 1.1e-1]),
+        ("random", drawn(false, 0.0), [6e-3, 1.5e-2, 6e-2, 1.5e-2, 6e-2]),
+        ("peaked", drawn(true, 0.0), [1.5e-2, 4e-2, 2e-1, 4e-2, 2e-1]),
+        ("far from zero", drawn(false, 8.0), [1e-2, 4e-2, 1.1e-1, 1.5e-2, 6e-2]),
     ];
     for (case, [q, k, v], most) in cases {
         let of = |dtype, passes: &str| attention(dtype, passes, [&q, &k, &v]);
@@ -167,10 +167,10 @@ fn errors_on_the_latents_of_the_bundled_model() {
             ("int8", 1e-2),
             ("int8,common_scale=true", 2e-2),
             ("int8,smooth_k=true", 1e-2),
-            ("fp8", 4e-2),
-            ("fp8,smooth_k=true", 4e-2),
+            ("fp8", 6e-2),
+            ("fp8,smooth_k=true", 6e-2),
         ];
-        let mut found = vec![("bf16", relative_l2(&of(DType::BF16, ""), &exact), 1e-2)];
+        let mut found = vec![("bf16", relative_l2(&of(DType::BF16, ""), &exact), 2e-2)];
         for (scheme, most) in schemes {
             let quantized = of(DType::F32, &format!("quantize-attention({scheme})"));
             found.push((scheme, relative_l2(&quantized, &exact), most));

@@ -61,6 +61,15 @@ fn bounds_of_numbers_are_dropped() {
     }
 }
 
+/// Norms that something else reads, too, stay in their units.
+#[test]
+fn keys_that_others_read_have_scales_of_their_own() {
+    let shared = NORMALISED.replace("return %a", "return %a, %k_norm");
+    let (after, _) = run(&program(&sketch(&INPUTS, &shared)), "quantize-attention(int8,common_scale=true)");
+    assert!(after.prepares.is_empty() && !after.to_string().contains("div"), "{after}");
+    assert_eq!(after.variants["main"].op_counts()["quantize"], 2);
+}
+
 #[test]
 fn what_stays() {
     let text = sketch(&INPUTS, PLAIN);

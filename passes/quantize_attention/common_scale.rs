@@ -15,14 +15,15 @@ pub struct Norms {
 }
 
 impl Norms {
-    /// Of the attention `id`, if all its queries and keys come from norms, those of keys by weights of the checkpoint.
+    /// Of the attention `id`, if all its queries and keys come from norms that nothing else reads, those of keys by weights of the checkpoint.
     pub fn of(graph: &Graph, id: ValueId) -> Option<Self> {
         let (mut queries, mut keys) = (Vec::new(), Vec::new());
         norms(graph, graph.operands(id)[0], |_| true, &mut queries).ok()?;
         norms(graph, graph.operands(id)[1], |_| true, &mut keys).ok()?;
         let is_leaf = |&norm: &ValueId| matches!(graph[graph.operands(norm)[1]].op, Op::Weight(_));
-        let is_apart = |norm: &ValueId| !keys.contains(norm);
-        (keys.iter().all(is_leaf) && queries.iter().all(is_apart)).then_some(Self { queries, keys })
+        let is_apart = queries.iter().all(|&norm| leads_only_to(graph, norm, (id, 0)))
+            && keys.iter().all(|&norm| leads_only_to(graph, norm, (id, 1)));
+        (keys.iter().all(is_leaf) && is_apart).then_some(Self { queries, keys })
     }
 
     /// Divides the keys of the attention `id` by their unit, and multiplies its queries with it, where they are normalised.
@@ -46,6 +47,31 @@ impl Norms {
         }
         patch.apply()
     }
+}
+
+/// Whether `norm` is read, through ops that [`norms`] goes through, by this operand of `attention` and by nothing else.
+fn leads_only_to(graph: &Graph, norm: ValueId, (attention, operand): (ValueId, usize)) -> bool {
+    let mut open = vec![norm];
+    while let Some(id) = open.pop() {
+        if graph.is_result(id) {
+            return false;
+        }
+        for user in graph.users(id) {
+            let mut others = graph.operands(user).into_iter().enumerate().filter(|&(_, read)| read == id);
+            let is_on_the_way = match &graph[user].op {
+                Op::Concat(_) | Op::Cast(_) | Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) => true,
+                Op::Rope(_) => others.all(|(at, _)| at == 0),
+                _ => user == attention && others.all(|(at, _)| at == operand),
+            };
+            if !is_on_the_way {
+                return false;
+            }
+            if user != attention {
+                open.push(user);
+            }
+        }
+    }
+    true
 }
 
 /// What the largest of the norms' `weights` makes of [`DEVIATIONS`], or of the root of the number of features, which nothing normalised
