@@ -1,7 +1,7 @@
 //! Bounds of scores of codes.
 
 use super::QuantizeAttention;
-use super::rewrite::RULE;
+use super::selection::RULE;
 use reflux_ir::op::{Op, ScoreBound};
 use reflux_ir::{Graph, Name, Patch, PatchError, Program, ValueId};
 use std::collections::HashSet;

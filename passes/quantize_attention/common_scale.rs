@@ -1,6 +1,6 @@
 //! One scale for most keys: queries and keys in units in which a key's numbers seldom exceed one.
 
-use super::rewrite::RULE;
+use super::selection::RULE;
 use crate::norms::norms;
 use reflux_ir::op::{Binary, Constant, Op, Reduce};
 use reflux_ir::{Declaration, Graph, Node, Patch, PatchError, Program, Stage, ValueId};

@@ -3,17 +3,12 @@
 use super::QuantizeAttention;
 use super::bounds::widened;
 use super::common_scale::Norms;
+use super::selection::RULE;
 use reflux_ir::op::{Attention, Binary, Cast, Mean, Op, Quantize, Reshape, Transpose};
-use reflux_ir::pass::RuleInfo;
 use reflux_ir::{DType, Name, Patch, PatchError, Program, Stage, ValueId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
-
-pub const RULE: RuleInfo = RuleInfo {
-    name: "quantize-attention",
-    pattern: "attention(q, k, v) → attention(quantize(q), quantize(k), v), in the chosen modules",
-};
 
 /// What queries and keys are quantized to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -2,8 +2,13 @@
 
 use super::QuantizeAttention;
 use reflux_ir::op::Op;
-use reflux_ir::pass::{Globs, Mismatch, PassError};
+use reflux_ir::pass::{Globs, Mismatch, PassError, RuleInfo};
 use reflux_ir::{Graph, ModulePath, Program, ValueId};
+
+pub const RULE: RuleInfo = RuleInfo {
+    name: "quantize-attention",
+    pattern: "attention(q, k, v) → attention(quantize(q), quantize(k), v), in the chosen modules",
+};
 
 /// The options, ready to be asked.
 pub struct Selection<'p> {
