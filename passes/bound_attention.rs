@@ -1,12 +1,14 @@
 //! Bounds on the scores of attention.
 
 use crate::UNFUSED;
-use reflux_ir::op::{Attention, Concat, Op, ScoreBound, Slice, axis_index};
+use crate::norms::norms;
+use indexmap::IndexSet;
+use reflux_ir::op::{Attention, Op, ScoreBound};
 use reflux_ir::pass::{
     Answer, Changed, Exactness, Mismatch, Pass, PassContext, PassError, Place, Property, Rule, RuleInfo,
     apply_rules, try_rule,
 };
-use reflux_ir::{Graph, Program, Rate, ValueId};
+use reflux_ir::{Graph, Program, ValueId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -75,10 +77,8 @@ const BOUND: Rule = Rule {
             [_, _, _] if !causal => {}
             _ => return Err(Mismatch::new("a mask or a bias moves its scores").into()),
         }
-        let (mut queries, mut keys) = (Vec::new(), Vec::new());
-        norm_weights(graph, operands[0], &mut queries)?;
-        norm_weights(graph, operands[1], &mut keys)?;
-        let bound = ScoreBound { queries: queries.len(), scale };
+        let (queries, keys) = (norm_weights(graph, operands[0])?, norm_weights(graph, operands[1])?);
+        let bound = ScoreBound { queries: queries.len(), scale, codes: None };
         let name = node.name.suffixed("_bound");
         let bound = patch.add(bound, &[queries, keys].concat(), &name, node.path.clone())?;
         let op = Attention { scale, causal, bounded: true };
@@ -86,33 +86,10 @@ const BOUND: Rule = Rule {
     },
 };
 
-/// The weights of the norms that the rows of `x` come from, each once; ops on the way leave the length of a row's pairs as it is.
-fn norm_weights(graph: &Graph, x: ValueId, weights: &mut Vec<ValueId>) -> Result<(), Mismatch> {
-    let (op, operands) = (&graph[x].op, graph.operands(x));
-    let shape = |id: ValueId| &graph[id].fact.shape;
-    let is_last = |axis: i64| axis_index(axis, shape(x).len()) + 1 == shape(x).len();
-    match op {
-        Op::RmsNorm(norm) if norm.eps.0 >= 0.0 && graph[operands[1]].fact.rate == Rate::Weights => {
-            if !weights.contains(&operands[1]) {
-                weights.push(operands[1]);
-            }
-            return Ok(());
-        }
-        Op::RmsNorm(_) => return Err(Mismatch::at(x, "the norm's weight is not one of the checkpoint")),
-        Op::Rope(_) if !matches!(graph[operands[1]].op, Op::RopeTable(_)) => {
-            return Err(Mismatch::at(
-                operands[1],
-                "what it is rotated by is not made by `rope_table` here: bound attention before `hoist`",
-            ));
-        }
-        Op::Rope(_) | Op::Cast(_) => {}
-        Op::Reshape(_) if shape(x).last() == shape(operands[0]).last() => {}
-        Op::Transpose(transpose) if transpose.perm.last() == Some(&(transpose.perm.len() - 1)) => {}
-        Op::Slice(Slice { axis, .. }) if !is_last(*axis) => {}
-        Op::Concat(Concat { axis }) if !is_last(*axis) => {
-            return operands.into_iter().try_for_each(|part| norm_weights(graph, part, weights));
-        }
-        _ => return Err(Mismatch::at(x, "it is not normalised by `rms_norm`")),
-    }
-    norm_weights(graph, operands[0], weights)
+/// The weights of the norms that the rows of `x` come from, each once.
+fn norm_weights(graph: &Graph, x: ValueId) -> Result<Vec<ValueId>, Mismatch> {
+    let mut found = Vec::new();
+    norms(graph, x, |table| matches!(table, Op::RopeTable(_)), &mut found)?;
+    let weights: IndexSet<ValueId> = found.into_iter().map(|norm| graph.operands(norm)[1]).collect();
+    Ok(weights.into_iter().collect())
 }

@@ -6,6 +6,7 @@
 //! 2. [`hoist`](Hoist) moves what does not depend on the latents out of the step. It runs before caches, which split the
 //!    step into variants, and after `canonicalize`, which shares what several blocks compute alike.
 //! 3. [`quantize`](Quantize) turns linears into int8, f8 or int4 products. It runs before `fuse`, which fuses the ops it inserts.
+//!    [`quantize-attention`](QuantizeAttention) does so for the queries and keys of attention.
 //! 4. [`cache`](Cache) lets steps reuse results of earlier ones: variants of the step, carried values, a schedule.
 //! 5. [`shard`](Shard) divides the step among several devices. It runs after caches, which look for what blocks give, and after
 //!    `quantize`, as it divides what that inserts.
@@ -28,10 +29,12 @@ pub mod fuse;
 mod hoist;
 mod lora;
 mod merge_linear;
+mod norms;
 mod pack;
 mod properties;
 pub mod pruna;
 mod quantize;
+mod quantize_attention;
 mod raise;
 mod shard;
 mod tap;
@@ -47,6 +50,7 @@ pub use merge_linear::MergeLinear;
 pub use pack::Pack;
 pub use properties::{BASE_LINEARS, SEPARATE_LINEARS, UNFUSED, UNPACKED, UNSHARDED};
 pub use quantize::{Preset, QUANTIZE, QuantizationRule, Quantize, Scheme};
+pub use quantize_attention::{AttentionScheme, QuantizeAttention};
 pub use raise::Raise;
 pub use shard::{Method as ShardMethod, Shard};
 pub use tap::Tap;
@@ -96,6 +100,14 @@ pub static PASSES: &[PassInfo] = &[
         example: "quantize(int8dq,exclude=norm+embedding)",
         about: About::of::<Quantize>,
         build: Quantize::build,
+    },
+    PassInfo {
+        name: "quantize-attention",
+        summary: "compute scores of attention from queries and keys of 8 bits",
+        positional: Some("scheme"),
+        example: "quantize-attention(int8)",
+        about: About::of::<QuantizeAttention>,
+        build: QuantizeAttention::build,
     },
     PassInfo {
         name: "cache",

@@ -31,6 +31,18 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         "%y = score_bound @q bf16[64], @p bf16[64], @k bf16[64] {queries=2, scale=0.125} : f32[]
          %z = attention %a, %b, %b, %y {scale=0.125, bounded=true} : bf16[1,64,2,64]",
     ),
+    (
+        &["bf16[1,64,2,128]", "bf16[1,64,2,128]"],
+        "%q = quantize %a {dtype=i8, scales=row.f32, quant_min=-127, eps=1e-5} : i8.row.f32[1,64,2,128]
+         %k = quantize %b {dtype=i8, scales=row.f32, quant_min=-127, eps=1e-5} : i8.row.f32[1,64,2,128]
+         %y = attention %q, %k, %b {scale=0.125} : bf16[1,64,2,128]",
+    ),
+    (
+        &["bf16[1,64,2,128]", "bf16[1,64,2,128]"],
+        "%q = quantize %a {dtype=f8e4m3, scales=row.f32, eps=0.0625} : f8e4m3.row.f32[1,64,2,128]
+         %k = quantize %b {dtype=f8e4m3, scales=row.f32, eps=0.0625} : f8e4m3.row.f32[1,64,2,128]
+         %y = attention %q, %k, %b {scale=0.125} : bf16[1,64,2,128]",
+    ),
     (&["bf16[1,16,8,8]"], "%y = conv2d %a, @w bf16[16,16,3,3] {padding=1} : bf16[1,16,8,8]"),
     (
         &["bf16[2,64]"],

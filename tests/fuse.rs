@@ -291,7 +291,7 @@ fn flux_dev_fused() {
 type Refused = (&'static str, &'static str, &'static str);
 
 /// Where each rule must not apply: for most, its ops are there, and applying it would be wrong or slow.
-const MUST_NOT: [Refused; 10] = [
+const MUST_NOT: [Refused; 11] = [
     // A formula gives floating-point numbers or codes.
     ("op-to-rowwise", "%a = cast %x {dtype=i32} : i32[1,32,64]\nreturn %a", "cast"),
     // A product of two activations has no weight.
@@ -369,6 +369,15 @@ const MUST_NOT: [Refused; 10] = [
          %t = slice %angles {axis=1, start=0, end=8} : f32[2,8,8]
          %r = rope %c, %t : f32[1,8,8,16]
          return %r",
+        "concat",
+    ),
+    // The scale of a row is of all its parts.
+    (
+        "quantize-of-concat",
+        "%c = concat %x, %x {axis=2} : f32[1,32,128]
+         %q = quantize %c {dtype=i8, scales=row.f32, eps=1e-5} : i8.row.f32[1,32,128]
+         %d = dequantize %q {dtype=f32} : f32[1,32,128]
+         return %d",
         "concat",
     ),
 ];
@@ -459,7 +468,18 @@ fn what_rules_are_worth() {
 }
 
 /// Programs of rules that find nothing in FLUX: the name of the rule, and a case on which it fires.
-const FIRES_ON: &[Case] = &[("gemm-absorbs-product", BRANCH), ("segment-absorbs-product", BRANCH_OF_SEGMENT)];
+const FIRES_ON: &[Case] = &[
+    ("gemm-absorbs-product", BRANCH),
+    ("segment-absorbs-product", BRANCH_OF_SEGMENT),
+    ("quantize-of-concat", CODES_OF_CONCAT),
+];
+
+const CODES_OF_CONCAT: &str = "%n = rms_norm %x, @.gain f32[64] {eps=1e-6} : f32[1,32,64]
+     %m = rms_norm %y, @.gain f32[64] {eps=1e-6} : f32[1,8,64]
+     %c = concat %n, %m {axis=1} : f32[1,40,64]
+     %q = quantize %c {dtype=i8, scales=row.f32, eps=1e-5} : i8.row.f32[1,40,64]
+     %d = dequantize %q {dtype=f32} : f32[1,40,64]
+     return %d";
 
 /// Every rule is of use: for FLUX, or for a program that it names.
 #[test]

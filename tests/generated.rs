@@ -64,7 +64,7 @@ fn nothing_is_found() {
     let passes = Passes::of(reflux_passes::registry());
     let run = Run { passes, seed: 7, longest: None, compare: None };
     let mut tally = Tally::default();
-    (0..5_000).for_each(|index| run.try_input(index, &mut tally));
+    (0..6_000).for_each(|index| run.try_input(index, &mut tally));
     // What is found is to be seen.
     drop(std::panic::take_hook());
     let found: String = tally

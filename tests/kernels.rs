@@ -22,9 +22,11 @@ const GPUS: [(&str, Gpu); 4] = [
     ("sm_100", Gpu { capability: (10, 0), processors: 148, rank: 0 }),
 ];
 
-const PIPELINES: [&str; 12] = [
+const PIPELINES: [&str; 14] = [
     "canonicalize,bound-attention,hoist,canonicalize,merge-linear,fuse,dce",
     "canonicalize,bound-attention,hoist,canonicalize,quantize(int8dq,exclude=norm+embedding),merge-linear,fuse,dce",
+    "canonicalize,bound-attention,hoist,canonicalize,quantize(int8dq,exclude=norm+embedding),quantize-attention(int8,common_scale=true),merge-linear,fuse,dce",
+    "canonicalize,bound-attention,hoist,canonicalize,quantize-attention(fp8),merge-linear,fuse,dce",
     "canonicalize,hoist,canonicalize,quantize(int8dq),cache(fora,interval=3),merge-linear,fuse,dce",
     "canonicalize,hoist,canonicalize,quantize(fp8dqrow),merge-linear,fuse,dce",
     "canonicalize,hoist,canonicalize,quantize(fp8dq),merge-linear,fuse,dce",
@@ -38,7 +40,7 @@ const PIPELINES: [&str; 12] = [
 ];
 
 /// What leaves ops as the network has them, with every scheme.
-const UNFUSED: [&str; 9] = [
+const UNFUSED: [&str; 11] = [
     "dce",
     "canonicalize,hoist,canonicalize",
     "quantize(int8dq)",
@@ -48,6 +50,8 @@ const UNFUSED: [&str; 9] = [
     "quantize(int8wo)",
     "quantize(fp8wo)",
     "quantize(int4wo)",
+    "quantize-attention(int8,smooth_k=true)",
+    "quantize-attention(fp8)",
 ];
 
 fn models() -> [(&'static str, ModelConfig, Sizes); 2] {
@@ -68,7 +72,7 @@ fn models() -> [(&'static str, ModelConfig, Sizes); 2] {
 
 /// Whether a GPU has kernels for what `passes` make.
 fn is_for(passes: &str, gpu: Gpu) -> bool {
-    !passes.contains("fp8dq") || gpu.capability >= (8, 9)
+    !["fp8dq", "(fp8)"].iter().any(|fp8| passes.contains(fp8)) || gpu.capability >= (8, 9)
 }
 
 /// The plans of all variants of the transformer of `model` after `passes`, for `gpu`, and of what runs beside it; of the VAE on
@@ -259,6 +263,36 @@ fn kernels_fit_the_layouts_and_types_of_what_they_are_given() {
     };
     // Both parts, each in its place of every pair.
     assert_eq!(planned.launches.iter().filter(scatters).count(), 2);
+}
+
+/// Codes of queries and keys of two streams are made where attention reads them, and older GPUs' kernels are given their numbers.
+#[test]
+fn codes_are_put_together_in_place() {
+    let source = "program p {
+           input %x : bf16[1,7,2,128] latent
+           input %y : bf16[1,24,2,128] latent
+           input %v : bf16[1,31,2,128] latent
+           variant main (%x, %y, %v) -> (%a) {
+             %first = rowwise quantize(%x * 2.0, dtype=i8, scales=row.f32, eps=1e-7) : i8.row.f32[1,7,2,128]
+             %second = rowwise quantize(%y * 2.0, dtype=i8, scales=row.f32, eps=1e-7) : i8.row.f32[1,24,2,128]
+             %codes = concat %first, %second {axis=1} : i8.row.f32[1,31,2,128]
+             %a = attention %codes, %codes, %v {scale=0.1} : bf16[1,31,2,128]
+             return %a
+           }
+           schedule main
+         }";
+    let graph = &text::parse(source).unwrap().variants["main"];
+    for (name, gpu) in GPUS {
+        let planned = plan(graph, gpu);
+        assert_disjoint(&planned);
+        let values: Vec<_> = planned.launches.iter().map(|launch| launch.value().to_string()).collect();
+        let expected = if name == "sm_90a" {
+            &["first", "second", "a"][..]
+        } else {
+            &["first", "second", "a", "a", "a"]
+        };
+        assert_eq!(values, expected, "{name}");
+    }
 }
 
 /// A weight may be called like a value: where that has no kernel, the weight is a weight still.

@@ -483,6 +483,9 @@ fn fuse_of_quantized_programs_is_exact() {
         "quantize(fp8dqrow)",
         "quantize(fp8dq)",
         "quantize(int4wo)",
+        "quantize-attention(int8)",
+        "quantize-attention(int8,common_scale=true)",
+        "quantize(int8dq),quantize-attention(fp8)",
     ] {
         let quantized =
             optimize(flux.clone(), &format!("canonicalize,hoist,canonicalize,{quantize},merge-linear")).0;
@@ -541,6 +544,17 @@ fn quantize_stays_within_its_bits() {
     ] {
         let quantize = format!("quantize({scheme})");
         Twins::new("other", &other, &quantize, &weights).lossy(1e-4..=tolerance).check();
+    }
+}
+
+/// As much as the scores of two blocks are off, which a softmax of 24 keys makes less.
+#[test]
+fn quantize_attention_stays_within_its_bits() {
+    let other = other();
+    let weights = RandomWeights::new(&other, 7);
+    for (scheme, tolerance) in [("int8", 5e-3), ("int8,smooth_k=true", 5e-3), ("fp8", 3e-2)] {
+        let quantize = format!("quantize-attention({scheme})");
+        Twins::new("other", &other, &quantize, &weights).lossy(1e-9..=tolerance).check();
     }
 }
 

@@ -24,6 +24,7 @@ mod pack;
 mod probe;
 mod pruna;
 mod quantize;
+mod quantize_attention;
 mod raise;
 mod recipe;
 mod shard;

@@ -13,6 +13,7 @@ mod common {
     pub mod variants;
 }
 
+mod attention_codes;
 mod batch;
 mod browser;
 mod cli;

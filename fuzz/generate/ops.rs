@@ -104,7 +104,8 @@ impl Maker<'_> {
                 let queries = self.rng.usize(1..3);
                 let weights: Vec<_> =
                     (0..queries + self.rng.usize(1..3)).map(|_| self.of(weight.clone())).collect();
-                self.add(ScoreBound { queries, scale: Real(0.35) }, &weights)
+                let codes = pick(self.rng, &[None, None, Some(DType::I8), Some(DType::F8E4M3)]);
+                self.add(ScoreBound { queries, scale: Real(0.35), codes }, &weights)
             }
             "rope" => {
                 let even = |fact: &Fact| {
@@ -340,6 +341,12 @@ impl Maker<'_> {
         let fact = Fact::new(dtype, [shape[0], keys, shape[2], shape[3]]);
         let (k, v) = (self.of(fact.clone()), self.of(fact));
         let mut operands = vec![q, k, v];
+        if self.rng.usize(0..3) == 0 {
+            let dtype = pick(self.rng, &Attention::CODES);
+            let eps = Real(pick(self.rng, &[1e-5, 0.0625]));
+            let quantize = Quantize { dtype, scales: Attention::SCALES, quant_min: None, eps };
+            operands = vec![self.add(quantize.clone(), &[q])?, self.add(quantize, &[k])?, v];
+        }
         let bounded = !causal && self.rng.usize(0..4) == 0;
         if bounded {
             operands.push(self.of(Fact::new(DType::F32, [0; 0])));

@@ -253,7 +253,13 @@ impl<'a> Build<'a> {
             _ => None,
         });
         let (suffix, operand) = single.unwrap_or((op.name(), operands[0]));
-        let operand = self.terms.find(operand);
+        let mut operand = self.terms.find(operand);
+        // That may have been split itself.
+        while !self.originals.contains_key(&operand)
+            && let Some(below) = self.split_of(operand)
+        {
+            operand = below;
+        }
         let leaf = || match &self.terms[operand].nodes[0].what {
             What::Leaf(name) => OutlineOperand::Leaf(self.leaves[name]),
             What::Op(_) => OutlineOperand::Op(0),
@@ -262,6 +268,15 @@ impl<'a> Build<'a> {
             self.originals.get(&operand).map_or_else(leaf, |&index| OutlineOperand::Op(index)),
             suffix,
         )
+    }
+
+    /// The first operand of the op that `class` was split of, if it is no leaf.
+    fn split_of(&self, class: Id) -> Option<Id> {
+        let operands = self.terms[class].nodes.iter().find_map(|term| match &term.what {
+            What::Op(op) if !op.is_fused() => term.operands.first(),
+            _ => None,
+        });
+        operands.map(|&operand| self.terms.find(operand))
     }
 
     /// The op of the outline that is the product of the gemm `op`: a linear or a rescale that reads the same weight.

@@ -32,6 +32,7 @@ pub static RULES: &[FuseRule] = &[
     segment::SEGMENT_ABSORBS_PRODUCT,
     segment::SEGMENTS_BESIDE,
     concat::ROPE_OF_CONCAT,
+    concat::QUANTIZE_OF_CONCAT,
 ];
 
 impl FuseRule {

@@ -11,6 +11,7 @@ pub const GEMM: SpineOp = SpineOp { name: "gemm", is: |op| matches!(op, Op::Gemm
 pub const ROWWISE: SpineOp = SpineOp { name: "rowwise", is: |op| matches!(op, Op::Rowwise(_)) };
 pub const SLICE: SpineOp = SpineOp { name: "slice", is: |op| matches!(op, Op::Slice(_)) };
 pub const CONCAT: SpineOp = SpineOp { name: "concat", is: |op| matches!(op, Op::Concat(_)) };
+pub const QUANTIZE: SpineOp = SpineOp { name: "quantize", is: |op| matches!(op, Op::Quantize(_)) };
 pub const ROPE: SpineOp = SpineOp { name: "rope", is: |op| matches!(op, Op::Rope(_)) };
 
 /// Every op that a formula can have, but numbers, which are formulas already.

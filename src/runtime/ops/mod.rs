@@ -90,7 +90,9 @@ pub fn composed_op<B: BurnBackend>(
             matrix::conv2d::<B>(op, x, weight, operands.next().map(|bias| bias.float(device)))
         }
         Op::Attention(op) => {
-            let (q, k, v) = (next().float(device), next().float(device), next().float(device));
+            let q = attention::Factor::of(next(), &inputs[0], device);
+            let k = attention::Factor::of(next(), &inputs[1], device);
+            let v = next().float(device);
             // A softmax by the largest score has no use for a bound.
             let bias = operands.next().filter(|_| !op.bounded);
             attention::composed::<B>(op, q, k, v, bias.map(|bias| bias.float(device)))

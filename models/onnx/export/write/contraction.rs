@@ -1,11 +1,12 @@
 //! Products.
 
+use super::codes::dequantize;
 use super::{int, ints};
 use crate::onnx::export::body::{Body, Value, element_of};
 use crate::onnx::export::error::Refusal;
 use crate::onnx::export::message::{Attribute, ElementType, Tensor};
-use reflux_ir::Fact;
 use reflux_ir::op::{Attention, Conv2d, ScoreBound};
+use reflux_ir::{DType, Fact};
 
 /// The weight is read as `[in, out]`, which is how `MatMul` wants it.
 pub fn linear(body: &mut Body, operands: &[Value], fact: &Fact) -> Result<Value, Refusal> {
@@ -25,11 +26,11 @@ pub fn matmul(body: &mut Body, operands: &[Value], fact: &Fact) -> Result<Value,
 }
 
 /// Scores and softmax are f32; the weights are rounded before they multiply the values. A bound of the scores is for kernels that
-/// look for no maximum.
+/// look for no maximum. Of codes, the numbers are multiplied, which are the same up to rounding.
 pub fn attention(body: &mut Body, op: &Attention, operands: &[Value], fact: &Fact) -> Result<Value, Refusal> {
     let perm = |perm: &[usize]| vec![ints("perm", perm)];
     let heads_first = [0, 2, 1, 3];
-    let [q, k] = [body.wide(&operands[0])?, body.wide(&operands[1])?];
+    let [q, k] = [numbers(body, &operands[0])?, numbers(body, &operands[1])?];
     let scale = body.float(op.scale.0 as f32);
     let q = body.node("Mul", &[&q, &scale], Vec::new());
     let q = body.node("Transpose", &[&q], perm(&heads_first));
@@ -57,6 +58,16 @@ pub fn attention(body: &mut Body, op: &Attention, operands: &[Value], fact: &Fac
     Ok(body.made(y, fact))
 }
 
+/// The numbers of `x` in f32, which may be codes.
+fn numbers(body: &mut Body, x: &Value) -> Result<String, Refusal> {
+    if !x.fact.is_quantized() {
+        return body.wide(x);
+    }
+    let wide = Fact::new(DType::F32, x.fact.shape.clone());
+    let numbers = dequantize(body, std::slice::from_ref(x), &wide)?;
+    body.read(&numbers)
+}
+
 pub fn score_bound(
     body: &mut Body,
     op: &ScoreBound,
@@ -82,8 +93,17 @@ pub fn score_bound(
     let (queries, keys) = (largest(body, queries)?, largest(body, keys)?);
     let products = body.node("Mul", &[&queries, &keys], Vec::new());
     let most = body.node("ReduceMax", &[&products, &last], vec![int("keepdims", 0)]);
-    let factor = body.float(op.factor(operands[0].fact.shape.columns()));
-    let bound = body.node("Mul", &[&most, &factor], Vec::new());
+    let [of_pairs, of_all] = op.shares(operands[0].fact.shape.columns());
+    let of_pairs = body.float(of_pairs);
+    let mut bound = body.node("Mul", &[&most, &of_pairs], Vec::new());
+    if of_all > 0.0 {
+        let [q, k] = [&queries, &keys]
+            .map(|by_pair| body.node("ReduceMax", &[by_pair, &last], vec![int("keepdims", 0)]));
+        let all = body.node("Mul", &[&q, &k], Vec::new());
+        let of_all = body.float(of_all);
+        let added = body.node("Mul", &[&all, &of_all], Vec::new());
+        bound = body.node("Add", &[&bound, &added], Vec::new());
+    }
     Ok(body.made(bound, fact))
 }
 

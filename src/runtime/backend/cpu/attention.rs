@@ -14,10 +14,12 @@ use reflux_ir::op;
 /// Queries that are computed at once.
 const QUERIES: usize = 24;
 
-/// See [`op::Attention`]; all of it is f32. `None` if an extent is zero.
+/// See [`op::Attention`]; all of it is f32. Of codes, `q` and `k` are the numbers that these are by themselves, and `scales` those of their
+/// rows, in order. `None` if an extent is zero.
 pub fn attention(
     op: &op::Attention,
     [q, k, v]: [&FlexTensor; 3],
+    scales: Option<[&[f32]; 2]>,
     bias: Option<&FlexTensor>,
 ) -> Option<FlexTensor> {
     let &[batch, queries, heads, dim] = &q.layout().shape()[..] else { return None };
@@ -34,6 +36,7 @@ pub fn attention(
             Some(Rows::new(&scores, vec![BroadcastView::of(bias, &scores)?], false)?)
         }
     };
+    let of_heads = scales.map(|scales| scales.map(|scales| by_head(scales, batch, heads)));
     let mut y = FlexTensor::empty(Shape::new([batch, queries, heads, dim]), DType::F32);
     // Where the results go, by batch and head.
     let mut places: Vec<Vec<&mut [f32]>> = Vec::new();
@@ -44,17 +47,27 @@ pub fn attention(
     let mut jobs: Vec<Attend> = Vec::new();
     for (head, places) in places.into_iter().enumerate() {
         let [q, k, v] = [&q, &k, &v].map(|x| of_head(x, [head / heads, head % heads]));
+        let of_head = of_heads.as_ref().map(|[queries, keys]| [&queries[head], &keys[head]]);
         let mut places = places.into_iter();
         for first in (0..queries).step_by(QUERIES) {
             let places: Vec<_> = places.by_ref().take(QUERIES).collect();
             let q = q.rows(first..first + places.len());
             let causal = op.causal.then_some(first);
             let bias = bias.as_ref().map(|bias| (bias, head * queries + first));
-            jobs.push(Attend { scale: op.scale.0 as f32, causal, q, k, v, bias, places });
+            let scales = of_head.map(|[queries, keys]| [&queries[first..first + places.len()], &keys[..]]);
+            jobs.push(Attend { scale: op.scale.0 as f32, scales, causal, q, k, v, bias, places });
         }
     }
     for_each(jobs, Vec::new, |scores, job| job.run(scores));
     Some(y)
+}
+
+/// The scales of the rows `[batch, tokens, heads]`, of each batch and head.
+fn by_head(scales: &[f32], batch: usize, heads: usize) -> Vec<Vec<f32>> {
+    let of_batch = scales.len() / batch;
+    let of =
+        |head: usize| scales[head / heads * of_batch..][..of_batch].iter().skip(head % heads).step_by(heads);
+    (0..batch * heads).map(|head| of(head).copied().collect()).collect()
 }
 
 /// The rows of one head of `x` `[batch, tokens, heads, dim]`, whose last axis is contiguous.
@@ -67,6 +80,8 @@ fn of_head(x: &FlexTensor, [batch, head]: [usize; 2]) -> Matrix<'_, f32> {
 /// Some queries of one head.
 struct Attend<'a, 'y> {
     scale: f32,
+    /// Of codes, the scales of these queries and of the keys.
+    scales: Option<[&'a [f32]; 2]>,
     /// The index of the first query, if each query sees only the keys up to its own.
     causal: Option<usize>,
     q: Matrix<'a, f32>,
@@ -99,8 +114,10 @@ impl Attend<'_, '_> {
     /// Turns the scores of query `index` into weights.
     #[inline(always)]
     fn weigh(&self, index: usize, scores: &mut [f32]) {
-        for score in scores.iter_mut() {
-            *score *= self.scale;
+        let scale = self.scale * self.scales.map_or(1.0, |[queries, _]| queries[index]);
+        scores.iter_mut().for_each(|score| *score *= scale);
+        if let Some([_, keys]) = self.scales {
+            scores.iter_mut().zip(keys).for_each(|(score, scale)| *score *= scale);
         }
         if let Some((bias, first)) = self.bias {
             let mut start = [0];

@@ -6,10 +6,10 @@ use crate::backend::BurnBackend;
 use crate::ops::matrix;
 use crate::ops::quantized::{self as composed, Factor};
 use crate::value::{Value, burn_shape};
-use burn::tensor::ops::{FloatTensor, IntTensor};
-use burn::tensor::{DType, Shape};
+use burn::tensor::ops::{FloatTensor, IntTensor, IntTensorOps};
+use burn::tensor::{DType, FloatDType, Shape};
 use burn_flex::{Flex, FlexDevice, FlexTensor};
-use reflux_ir::op::{Arg, Op, Term, axis_index};
+use reflux_ir::op::{Arg, Attention, Op, Term, axis_index};
 use reflux_ir::{DType as IrDType, Fact};
 
 impl BurnBackend for Flex {
@@ -34,6 +34,7 @@ impl BurnBackend for Flex {
                 let args = (0..operands.len()).map(Arg::Operand).collect();
                 rowwise::run(&[Term { op: op.clone(), args }], Arg::Term(0), operands, fact)
             }
+            Op::Attention(op) if inputs[0].is_quantized() => of_codes(op, inputs[0].dtype, operands),
             op if fact.dtype == IrDType::F32 && fact.shape.elements() > 0 => of_numbers(op, operands, fact),
             _ => Err(operands),
         }
@@ -83,6 +84,32 @@ impl BurnBackend for Flex {
     }
 }
 
+/// Runs attention over codes of the type `dtype` and f32 values; returns the operands if values are of another type.
+fn of_codes(
+    op: &Attention,
+    dtype: IrDType,
+    operands: Vec<Value<Flex>>,
+) -> Result<Value<Flex>, Vec<Value<Flex>>> {
+    let rest_is_f32 = operands[2..].iter().all(|x| matches!(x, Value::Float(x) if x.dtype() == DType::F32));
+    let ([Value::Quantized(q), Value::Quantized(k), Value::Float(v), ..], true) =
+        (&operands[..], rest_is_f32)
+    else {
+        return Err(operands);
+    };
+    let numbers = [q, k].map(|x| match dtype {
+        IrDType::F8E4M3 => Flex::decode_f8(x.codes.clone(), &FlexDevice),
+        _ => Flex::int_into_float(x.codes.clone(), FloatDType::F32),
+    });
+    let scales = [q, k].map(|x| x.scales.to_contiguous());
+    let scales = scales.each_ref().map(|scales| scales.storage::<f32>());
+    let bias = match op.bias(&operands) {
+        Some(Value::Float(bias)) => Some(bias),
+        _ => None,
+    };
+    let made = attention::attention(op, [&numbers[0], &numbers[1], v], Some(scales), bias);
+    made.map(Value::Float).ok_or(operands)
+}
+
 /// Runs ops on images and on heads, and data movement, if all operands are f32; returns the operands otherwise.
 fn of_numbers(op: &Op, operands: Vec<Value<Flex>>, fact: &Fact) -> Result<Value<Flex>, Vec<Value<Flex>>> {
     let is_f32 = |operand: &Value<Flex>| matches!(operand, Value::Float(x) if x.dtype() == DType::F32);
@@ -94,7 +121,7 @@ fn of_numbers(op: &Op, operands: Vec<Value<Flex>>, fact: &Fact) -> Result<Value<
         (Op::Conv2d(op), [x, kernels, bias @ ..]) => conv2d::conv2d(op, x, kernels, bias.first()),
         (Op::Attention(op), operands @ [_, _, _, ..]) => {
             let [q, k, v] = [0, 1, 2].map(|index| &operands[index]);
-            attention::attention(op, [q, k, v], op.bias(operands))
+            attention::attention(op, [q, k, v], None, op.bias(operands))
         }
         (Op::Reshape(_), [x]) => Some(data::reshape(x, &burn_shape(&fact.shape))),
         (Op::Concat(op), parts) => Some(data::concat(parts, axis_index(op.axis, fact.shape.len()))),

@@ -24,6 +24,10 @@ impl Planner<'_> {
         operand: ValueId,
     ) -> Result<StoredValue, Unsupported> {
         let (fact, reserved) = (self.graph[operand].fact.clone(), self.reserved.get(&id).cloned());
+        let (reserved, reserved_scales) = match reserved {
+            Some(StoredValue { data, coding }) => (Some(data), coding.map(|coding| coding.scales)),
+            None => (None, None),
+        };
         if let Op::AllToAll(op) = op
             && let Some(to) = self.exchange_scattered(id, op, operand, &fact)?
         {
@@ -40,7 +44,7 @@ impl Planner<'_> {
         // Codes have a scale for each row, and rows stay whole.
         let coding = match coding {
             Some(Coding { per, scales, .. }) => {
-                Some(Coding { per, scales: moved(&scales, None)?, zeros: None })
+                Some(Coding { per, scales: moved(&scales, reserved_scales)?, zeros: None })
             }
             None => None,
         };

@@ -80,6 +80,11 @@ impl Planner<'_> {
         if !stored.data.is_contiguous() {
             stored.data = self.copied(reader, &stored.data);
         }
+        if let Some(Coding { scales, .. }) = &mut stored.coding
+            && !scales.is_contiguous()
+        {
+            *scales = self.copied(reader, scales);
+        }
         Some(Crossing::to(&stored))
     }
 }

@@ -20,7 +20,7 @@ pub struct Planner<'g> {
     pub buffers: Vec<Buffer>,
     pub launches: Vec<Launch>,
     /// Where values are to be computed: in a result of the graph, or in a part of a concatenation.
-    pub reserved: HashMap<ValueId, View>,
+    pub reserved: HashMap<ValueId, StoredValue>,
     /// Columns of products that go elsewhere than the others, in order.
     pub moved: HashMap<ValueId, Vec<Moved>>,
     pub channels_last: Vec<ValueId>,
@@ -91,8 +91,20 @@ impl Planner<'_> {
 
     /// Where the value of `id`, of type `fact`, is to go.
     pub fn target(&mut self, id: ValueId, fact: &Fact) -> StoredValue {
-        let data = self.reserved.get(&id).cloned().unwrap_or_else(|| self.room(&fact.shape, fact.dtype));
-        self.with_scales(data, fact)
+        self.reserved.get(&id).cloned().unwrap_or_else(|| self.new_room(fact))
+    }
+
+    /// New memory for a value of type `fact`, with its scales. Of rows that are heads, the scales of a head lie next to each other, as
+    /// attention reads them.
+    pub fn new_room(&mut self, fact: &Fact) -> StoredValue {
+        let data = self.room(&fact.shape, fact.dtype);
+        let mut made = self.with_scales(data, fact);
+        if let Some(Coding { scales, .. }) = &mut made.coding
+            && let [_, _, _] = scales.shape[..]
+        {
+            *scales = View::ordered(scales.buffer, &scales.shape, scales.dtype, &[0, 2, 1]);
+        }
+        made
     }
 
     /// `data`, of type `fact`, with new memory for its scales.
@@ -164,9 +176,13 @@ impl Planner<'_> {
 
     /// Copies the numbers at `from`, or codes as integers, to `to`.
     pub fn copy(&mut self, id: ValueId, from: &View, to: View) {
-        // i32 is moved unchanged.
-        let is_moved = from.dtype == DType::I32 && to.dtype == DType::I32;
-        let moved = |view: View| if is_moved { View { dtype: DType::F32, ..view } } else { view };
+        // What no arithmetic may touch is moved as a type of its size that can be.
+        let moved_as = match [from.dtype, to.dtype] {
+            [DType::I32, DType::I32] => Some(DType::F32),
+            [DType::F8E4M3, DType::F8E4M3] => Some(DType::I8),
+            _ => None,
+        };
+        let moved = |view: View| View { dtype: moved_as.unwrap_or(view.dtype), ..view };
         let (from, to) = (moved(from.clone()), moved(to.clone()));
         let kernel = source::rowwise(&Body::of(Arg::Operand(0)), &[from.into()], None, &to.into());
         self.push(id, kernel.expect("numbers can be moved wherever they lie"));

@@ -3,6 +3,7 @@
 use super::Owner;
 use super::planner::{Moved, Planner};
 use super::single::is_formula;
+use crate::backend::cuda::source::StoredValue;
 use crate::backend::cuda::view::View;
 use reflux_ir::ValueId;
 use reflux_ir::op::{Op, Slice, axis_index};
@@ -17,7 +18,7 @@ impl Planner<'_> {
             let (made, view) = self.maker(output.value, View::whole(buffer, &fact.shape, fact.dtype));
             let is_made = is_kernel(&self.graph[made].op) || matches!(self.graph[made].op, Op::Concat(_));
             if is_made && !self.reserved.contains_key(&made) {
-                self.reserved.insert(made, view);
+                self.reserved.insert(made, view.into());
             }
         }
         // Parts of a concatenation are computed in place.
@@ -33,14 +34,8 @@ impl Planner<'_> {
             return;
         }
         let fact = self.graph[id].fact.clone();
-        if fact.is_quantized() {
-            return;
-        }
         let axis = axis_index(concat.axis, fact.shape.len());
-        let whole = match self.reserved.get(&id) {
-            Some(view) => view.clone(),
-            None => self.room(&fact.shape, fact.dtype),
-        };
+        let whole = self.target(id, &fact);
         self.reserved.insert(id, whole.clone());
         let mut start = 0;
         for operand in self.graph.operands(id) {
@@ -48,11 +43,12 @@ impl Planner<'_> {
             let part = whole.slice(axis, start, end);
             start = end;
             // The concatenation is its only reader.
-            let (made, view) = self.maker(operand, part);
+            let StoredValue { data, coding } = part;
+            let (made, view) = self.maker(operand, data);
             let is_alone = self.graph.users(made).count() == 1
                 && self.graph.outputs().iter().all(|output| output.value != made);
             if is_kernel(&self.graph[made].op) && is_alone && !self.reserved.contains_key(&made) {
-                self.reserved.insert(made, view);
+                self.reserved.insert(made, StoredValue { data: view, coding });
             } else if is_alone {
                 self.reserve_columns(made, view);
             }

@@ -35,7 +35,7 @@ impl Planner<'_> {
         }
         // Only its shape and type matter here.
         let x = View::whole(0, &fact.shape, fact.dtype);
-        let reserved = self.reserved.get(&id).cloned();
+        let reserved = self.reserved.get(&id).map(|stored| stored.data.clone());
         let routes = self.routes(&x, &concat, &split, reserved.as_ref());
         let places = routes.places(self.gpu.rank);
         if sources.len() > 1 {

@@ -6,7 +6,10 @@ use crate::backend::cuda::attention;
 use crate::backend::cuda::known::is_known;
 use crate::backend::cuda::source::{self, StoredValue};
 use crate::backend::cuda::unsupported::Unsupported;
-use reflux_ir::op::{Body, Op, Rowwise, Slice, Transpose, axis_index};
+use crate::backend::cuda::view::View;
+use reflux_ir::op::{
+    Arg, Attention, Body, BodyBuilder, Dequantize, Op, Rowwise, Slice, Transpose, axis_index,
+};
 use reflux_ir::{DType, Fact, ValueId};
 
 impl Planner<'_> {
@@ -49,7 +52,7 @@ impl Planner<'_> {
                 return self.scattered_formula(id, rowwise, &operands, &fact);
             }
             Op::Concat(_) if self.exchanged_in_parts.contains(&id) => return Ok(()),
-            Op::Concat(concat) if !fact.is_quantized() => {
+            Op::Concat(concat) => {
                 let axis = axis_index(concat.axis, fact.shape.len());
                 let whole = self.reserved[&id].clone();
                 let mut start = 0;
@@ -57,12 +60,14 @@ impl Planner<'_> {
                     let end = start + self.graph[operand].fact.shape[axis];
                     let part = whole.slice(axis, start, end);
                     start = end;
-                    let data = self.data(operand)?;
-                    if !data.is_same_place(&part) {
-                        self.copy(id, &data, part);
+                    let parts = part.views().into_iter().zip(self.stored(operand)?.views());
+                    for (part, data) in parts {
+                        if !data.is_same_place(&part) {
+                            self.copy(id, &data, part);
+                        }
                     }
                 }
-                whole.into()
+                whole
             }
             Op::Select(_) => {
                 let (table, index) = (self.data(operands[0])?, self.data(operands[1])?);
@@ -85,6 +90,7 @@ impl Planner<'_> {
             }
             Op::Mean(_) => {
                 let x = self.data(operands[0])?;
+                let x = if x.is_contiguous() { x } else { self.copied(id, &x) };
                 let to = self.room(&fact.shape, fact.dtype);
                 self.push(id, lookup::mean(&x, &to)?);
                 to.into()
@@ -98,15 +104,7 @@ impl Planner<'_> {
                 if let Some(&bound) = attention.bound(&operands) {
                     self.data_or_constant(bound);
                 }
-                let (views, target) = (self.views(&operands)?, self.target(id, &fact));
-                let qkv = [&views[0], &views[1], &views[2]];
-                if attention::is_single_head(qkv[0]) && attention.bias(&views).is_none() {
-                    self.single_head(id, attention, qkv, &target.data)?;
-                } else {
-                    let kernel = attention::kernel(self.gpu, attention, &views, &target.data)?;
-                    self.push(id, kernel);
-                }
-                target.data.into()
+                self.attention(id, attention, &operands, &fact)?
             }
             op @ (Op::Shard(_) | Op::AllGather(_) | Op::AllToAll(_)) => self.together(id, op, operands[0])?,
             Op::Transpose(Transpose { perm }) => self.data(operands[0])?.permuted(perm).into(),
@@ -122,6 +120,44 @@ impl Planner<'_> {
         };
         self.stored.insert(id, stored);
         Ok(())
+    }
+
+    fn attention(
+        &mut self,
+        id: ValueId,
+        op: &Attention,
+        operands: &[ValueId],
+        fact: &Fact,
+    ) -> Result<StoredValue, Unsupported> {
+        let (mut views, target) = (self.views(operands)?, self.target(id, fact));
+        let mut scales = Vec::new();
+        for (index, &operand) in operands.iter().enumerate().take(2) {
+            if !self.graph[operand].fact.is_quantized() {
+                continue;
+            }
+            if attention::takes_codes(self.gpu, op, &views) {
+                scales.push(self.scales(operand)?);
+            } else {
+                views[index] = self.numbers(id, operand, fact.dtype)?;
+            }
+        }
+        if attention::is_single_head(&views[0]) && op.bias(&views).is_none() {
+            self.single_head(id, op, [&views[0], &views[1], &views[2]], &target.data)?;
+        } else {
+            let kernel = attention::kernel(self.gpu, op, &views, &scales, &target.data)?;
+            self.push(id, kernel);
+        }
+        Ok(target.data.into())
+    }
+
+    /// The numbers of the codes `codes`, by a kernel of its own for what computes `id`.
+    fn numbers(&mut self, id: ValueId, codes: ValueId, dtype: DType) -> Result<View, Unsupported> {
+        let mut body = BodyBuilder::default();
+        let result = body.term(Dequantize { dtype }, vec![Arg::Operand(0)]);
+        let body = body.finish(result).expect("it is of one term");
+        let (stored, room) = (self.stored(codes)?, self.room(&self.graph[codes].fact.shape.clone(), dtype));
+        self.push(id, source::rowwise(&body, &[stored], None, &room.clone().into())?);
+        Ok(room)
     }
 
     /// Makes the last axis of `id` contiguous, by a copy if necessary.

@@ -72,6 +72,25 @@ pub struct Coding {
     pub zeros: Option<View>,
 }
 
+impl StoredValue {
+    /// Elements `start..end` along `axis`, which of codes with a scale for each row is none but the last.
+    pub fn slice(&self, axis: usize, start: usize, end: usize) -> Self {
+        let part = |view: &View| view.slice(axis, start, end);
+        let coding = self.coding.as_ref().map(|Coding { per, scales, zeros }| Coding {
+            per: *per,
+            scales: part(scales),
+            zeros: zeros.as_ref().map(part),
+        });
+        Self { data: part(&self.data), coding }
+    }
+
+    /// All that is in memory of it: numbers, or codes, scales and zero points.
+    pub fn views(&self) -> Vec<View> {
+        let coding = self.coding.iter().flat_map(|coding| [Some(&coding.scales), coding.zeros.as_ref()]);
+        [Some(&self.data)].into_iter().chain(coding).flatten().cloned().collect()
+    }
+}
+
 impl From<View> for StoredValue {
     fn from(data: View) -> Self {
         Self { data, coding: None }
