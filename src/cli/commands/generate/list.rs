@@ -354,8 +354,8 @@ mod tests {
         DiffusionPipeline::open_with(bundled_model()?, options)
     }
 
-    /// Draws three prompts on as many devices, all of them the processor; the bytes of the pictures.
-    fn drawn(folder: &Path, devices: usize) -> Vec<Vec<u8>> {
+    /// Draws three prompts on as many devices, all of them the processor.
+    fn drawn(folder: &Path, devices: usize) -> Vec<image::RgbImage> {
         let (file, out) = (folder.join("list.txt"), folder.join(format!("{devices}")).join("{index}.png"));
         std::fs::create_dir(out.parent().unwrap()).unwrap();
         std::fs::write(&file, "a red apple\na blue car\na green leaf\n").unwrap();
@@ -370,16 +370,17 @@ mod tests {
         }
         let lines = std::fs::read_to_string(out.with_file_name("manifest.jsonl")).unwrap();
         assert_eq!(lines.lines().count(), 3);
-        (0..3).map(|index| std::fs::read(out.with_file_name(format!("{index}.png"))).unwrap()).collect()
+        let picture = |index| image::open(out.with_file_name(format!("{index}.png"))).unwrap().to_rgb8();
+        (0..3).map(picture).collect()
     }
 
     #[test]
     fn pictures_are_the_same_whichever_device_draws_them() {
         let folder = tempfile::tempdir().unwrap();
         let alone = drawn(folder.path(), 1);
-        assert_eq!(alone, drawn(folder.path(), 2));
+        assert!(alone == drawn(folder.path(), 2));
         // More devices than pictures.
-        assert_eq!(alone, drawn(folder.path(), 5));
+        assert!(alone == drawn(folder.path(), 5));
     }
 
     #[test]
