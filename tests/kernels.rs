@@ -476,9 +476,17 @@ fn spilled(report: &str) -> u64 {
 #[test]
 fn what_one_device_sends_another_receives() {
     use reflux_runtime::backend::cuda::{Launch, Transfer};
-    for devices in [2, 3, 4] {
-        let passes =
-            format!("canonicalize,bound-attention,hoist,canonicalize,shard({devices}),merge-linear,fuse,dce");
+    let cases = [
+        (2, ""),
+        (3, ""),
+        (4, ""),
+        (2, "quantize(int8dq),"),
+        (2, "quantize-attention(int8),"),
+        (4, "quantize-attention(fp8),"),
+    ];
+    for (devices, lossy) in cases {
+        let before = "canonicalize,bound-attention,hoist,canonicalize";
+        let passes = format!("{before},{lossy}shard({devices}),merge-linear,fuse,dce");
         let (program, _) = crate::common::passes::flux_dev_after(&passes);
         let graph = &program.variants["full"];
         let plans = (0..devices).map(|rank| plan(graph, Gpu { capability: (9, 0), processors: 132, rank }));

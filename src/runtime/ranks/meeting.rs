@@ -45,6 +45,10 @@ impl Meeting {
     /// If a rank has failed meanwhile.
     pub fn exchange(&self, rank: usize, bytes: Vec<u8>) -> Result<Arc<Vec<Vec<u8>>>, RunError> {
         let mut state = self.lock();
+        // What was brought before a rank failed is not exchanged any more.
+        if state.is_over {
+            return Err(RunError::Abandoned);
+        }
         let round = state.rounds;
         state.brought[rank] = Some(bytes);
         if state.brought.iter().all(Option::is_some) {
