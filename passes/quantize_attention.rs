@@ -77,6 +77,11 @@ impl QuantizeAttention {
     /// The pass with these options, refused if a pattern is none.
     pub(crate) fn build(options: Map<String, Value>) -> Built {
         let pass: Self = serde_json::from_value(Value::Object(options))?;
+        if pass.common_scale && pass.scheme == AttentionScheme::Fp8 {
+            return Err(serde_json::Error::custom(
+                "common_scale is for int8: codes of fp8 have no need of it",
+            ));
+        }
         Selection::of(&pass).map_err(serde_json::Error::custom)?;
         Ok(Box::new(pass))
     }
@@ -141,6 +146,9 @@ impl Pass for QuantizeAttention {
                 counted(quantized, "attention"),
                 self.scheme.dtype()
             ));
+        }
+        if quantized == 0 {
+            cx.report.note("all attention that it is for has queries and keys of codes already");
         }
         Ok((quantized > 0).into())
     }

@@ -80,6 +80,14 @@ fn several_pictures_are_the_same() {
 }
 
 #[test]
+fn attention_over_codes_is_the_same() {
+    let (program, weights) = transformer(16, 64, 1);
+    for scheme in ["int8", "fp8", "int8,common_scale=true", "int8,smooth_k=true"] {
+        assert_same(&program, &format!("canonicalize,hoist,quantize-attention({scheme})"), &[2, 3], &weights);
+    }
+}
+
+#[test]
 fn quantized_products_are_the_same() {
     let (program, weights) = transformer(16, 64, 1);
     for scheme in ["int8dq", "int8wo", "fp8dqrow", "int4wo", "fp8dq"] {
@@ -105,7 +113,7 @@ fn every_cache_is_the_same() {
 fn ops_of_several_devices_do_as_they_say() {
     let source = "program p {
       input %x : f32[2,5,4] latent
-      variant main (%x) -> (%whole, %turned, %codes, %back) {
+      variant main (%x) -> (%whole, %turned, %codes, %floats, %back) {
         %own = shard %x {devices=3, axis=-2} : f32[2,2,4]
         %whole = all_gather %own {devices=3, axis=1, parts=[5]} : f32[2,5,4]
         %exchanged = all_to_all %own {devices=3, split=2, concat=1, concat_parts=[5]} : f32[2,5,2]
@@ -113,9 +121,12 @@ fn ops_of_several_devices_do_as_they_say() {
         %q = quantize %own {dtype=i8, scales=row.f32, eps=1e-5} : i8.row.f32[2,2,4]
         %all = all_gather %q {devices=3, axis=1, parts=[5]} : i8.row.f32[2,5,4]
         %codes = dequantize %all {dtype=f32} : f32[2,5,4]
+        %f = quantize %own {dtype=f8e4m3, scales=row.bf16, eps=1e-5} : f8e4m3.row.bf16[2,2,4]
+        %turned_f = all_gather %f {devices=3, axis=1, parts=[5]} : f8e4m3.row.bf16[2,5,4]
+        %floats = dequantize %turned_f {dtype=f32} : f32[2,5,4]
         %parts = shard %x {devices=3, axis=1, parts=[2, 3]} : f32[2,2,4]
         %back = all_gather %parts {devices=3, axis=1, parts=[2, 3]} : f32[2,5,4]
-        return %whole, %turned, %codes, %back
+        return %whole, %turned, %codes, %floats, %back
       }
       schedule main
     }";
@@ -127,6 +138,7 @@ fn ops_of_several_devices_do_as_they_say() {
         assert_eq!(made[name], given[0].1, "{name}");
     }
     assert!(relative_l2(&made["codes"], &given[0].1) < 0.02);
+    assert!(relative_l2(&made["floats"], &given[0].1) < 0.06);
 }
 
 const TWO: &str = "program p {

@@ -63,7 +63,7 @@ pub enum RunError {
     )]
     Devices { program: usize, given: usize, example: String },
     #[error(
-        "the program is for {devices} devices, on which it cannot run here: leave out the pass `shard`, or name one device"
+        "the program is for {devices} devices, and this command runs programs of one: leave out the pass `shard`, or name one device"
     )]
     Sharded { devices: usize },
     #[error("the backend failed at `{line}`: {message}")]

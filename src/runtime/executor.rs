@@ -8,10 +8,11 @@ use crate::execute::{Execute, bindable};
 use crate::liveness::{Instruction, Liveness, Slot};
 use crate::ops::execute;
 use crate::ranks::Rank;
-use crate::value::Value;
+use crate::value::{Value, burn_dtype, burn_shape};
 use crate::weight::load_weight;
 use crate::{Profile, RunError};
-use burn::tensor::Shape;
+use burn::tensor::ops::IntTensor;
+use burn::tensor::{Shape, TensorData};
 use reflux_ir::op::Op;
 use reflux_ir::{
     DType, Declaration, Fact, Graph, HostTensor, Name, Program, Rate, Stage, WeightSource, words,
@@ -337,14 +338,34 @@ pub(crate) fn together<B: BurnBackend>(
         // Rows have a scale each, and stay whole.
         Value::Quantized(Coded { codes, scales, .. }) => {
             let rows = |fact: &Fact| [&fact.shape[..fact.shape.len() - 1], &[1]].concat();
-            let codes = run(Value::Int(codes), &Fact::new(inputs[0].dtype, inputs[0].shape.clone()))?;
+            let codes = exchanged_codes::<B>(rank, op, codes, &inputs[0], name, device)?;
             let scales = run(Value::Float(scales), &Fact::new(DType::F32, rows(&inputs[0])))?;
             let grid = Shape::from([fact.shape.rows(), 1]);
             let scales = B::float_reshape(scales.float(device), grid);
-            Ok(Value::Quantized(Coded { codes: codes.int(device), scales, zeros: None }))
+            Ok(Value::Quantized(Coded { codes, scales, zeros: None }))
         }
         value => run(value, &inputs[0]),
     }
+}
+
+/// Runs `op` on codes of type `fact`, of which each is a byte.
+fn exchanged_codes<B: BurnBackend>(
+    rank: &Rank,
+    op: &Op,
+    codes: IntTensor<B>,
+    fact: &Fact,
+    name: &Name,
+    device: &B::Device,
+) -> Result<IntTensor<B>, RunError> {
+    let failed = |message: String| RunError::Backend { line: format!("%{name}"), message };
+    let data = burn::tensor::try_read_sync(B::int_into_data(codes));
+    let data = data.ok_or_else(|| failed("codes cannot be read".into()))?;
+    let data = data.map_err(|error| failed(error.to_string()))?;
+    // As bytes, whatever they stand for.
+    let own = HostTensor::new(DType::I8, fact.shape.to_vec(), data.as_bytes().to_vec());
+    let made = rank.run(op, own)?;
+    let data = TensorData::from_bytes_vec(made.bytes, burn_shape(&made.shape), burn_dtype(fact.dtype));
+    Ok(Value::<B>::of(data, device).int(device))
 }
 
 /// Runs `prepare weights`, which needs nothing but the checkpoint, while that is read: a weight is loaded when it is first

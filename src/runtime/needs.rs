@@ -70,5 +70,11 @@ pub fn needs(program: &Program, device: Device) -> Needs {
     }
     // Values of the checkpoint alone are weights of another shape.
     needs.values = values.values().fold(needs.values, |sum, bytes| sum.saturating_add(*bytes));
+    // All ranks of the processor are in one memory.
+    let ranks = program.devices().filter(|_| device.is_host()).unwrap_or(1) as u64;
+    let Needs { weights, preparing, values, step, prepare, streamed } = &mut needs;
+    for bytes in [weights, preparing, values, step, prepare, streamed] {
+        *bytes = bytes.saturating_mul(ranks);
+    }
     needs
 }

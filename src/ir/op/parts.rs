@@ -31,8 +31,9 @@ impl Parts {
         let most = Self::MOST_DEVICES;
         ensure!((2..=most).contains(&devices), "values are divided among 2 to {most} devices, not {devices}");
         let total = extents.iter().copied().fold(0, usize::saturating_add);
+        ensure!(!extents.contains(&0), "a part of nothing cannot be divided; leave it out of {extents:?}");
         ensure!(
-            extents.is_empty() || total == whole && !extents.contains(&0),
+            extents.is_empty() || total == whole,
             "the parts {extents:?} do not make up the {whole} of the axis"
         );
         let extents = if extents.is_empty() { vec![whole] } else { extents.to_vec() };
