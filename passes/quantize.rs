@@ -95,9 +95,7 @@ impl Quantize {
 
     /// The patterns of `include` and of `skip`.
     fn globs(&self) -> Result<[Globs; 2], PassError> {
-        let globs =
-            |patterns: &[String]| Globs::new(patterns).map_err(|error| PassError::Refused(error.to_string()));
-        Ok([globs(&self.include)?, globs(&self.skip)?])
+        Ok([Globs::new(&self.include)?, Globs::new(&self.skip)?])
     }
 }
 

@@ -19,9 +19,7 @@ pub struct Selection<'p> {
 
 impl<'p> Selection<'p> {
     pub fn of(pass: &'p QuantizeAttention) -> Result<Self, PassError> {
-        let globs =
-            |patterns: &[String]| Globs::new(patterns).map_err(|error| PassError::Refused(error.to_string()));
-        Ok(Self { pass, include: globs(&pass.include)?, skip: globs(&pass.skip)? })
+        Ok(Self { pass, include: Globs::new(&pass.include)?, skip: Globs::new(&pass.skip)? })
     }
 
     /// Whether `id` is attention to quantize; if not, why not.

@@ -18,14 +18,16 @@ const HEADS: usize = 2;
 /// Whether `id` is attention that is not divided yet.
 pub fn is_whole_attention(graph: &Graph, id: ValueId) -> Answer {
     match graph[id].op {
-        Op::Attention(_) if gathered_heads(graph, id) => Err(Mismatch::new("its heads are divided already")),
+        Op::Attention(_) if has_share_of_heads(graph, id) => {
+            Err(Mismatch::new("its heads are divided already"))
+        }
         Op::Attention(_) => Ok(None),
         _ => Err(Mismatch::other_kind("it is not attention")),
     }
 }
 
 /// Whether the heads that attention reads are a share.
-fn gathered_heads(graph: &Graph, attention: ValueId) -> bool {
+fn has_share_of_heads(graph: &Graph, attention: ValueId) -> bool {
     let made = |id: ValueId| &graph[id].op;
     matches!(made(graph.operands(attention)[0]), Op::AllToAll(_) | Op::Shard(_))
 }
@@ -76,9 +78,9 @@ fn parts_along(graph: &Graph, value: ValueId, devices: usize) -> Parts {
             op => {
                 let one = Parts { devices, extents: vec![fact.shape[axis]] };
                 let share = super::along::share(op, &graph.operand_facts(at), fact, &(axis, one));
-                let operands =
+                let mut operands =
                     operands.into_iter().zip(share.map_or_else(|_| Vec::new(), |share| share.operands));
-                let next = operands.filter_map(|(operand, divided)| Some((operand, divided?.0))).next();
+                let next = operands.find_map(|(operand, divided)| Some((operand, divided?.0)));
                 match next {
                     Some(next) => (at, axis) = next,
                     None => break vec![fact.shape[axis]],

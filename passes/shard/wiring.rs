@@ -95,11 +95,10 @@ pub fn prepare_shares(program: &mut Program, cx: &mut PassContext) -> Result<Cha
 /// A `shard` of a prepared value in a variant, and the rate at which that is prepared.
 fn shard_of_prepared(program: &Program, cx: &mut PassContext) -> Option<(Stage, ValueId, Rate)> {
     let rate_of = |name: &Name| {
-        let stages = program.prepares.iter();
+        let mut stages = program.prepares.iter();
         stages
-            .filter(|(_, graph)| graph.outputs().iter().any(|output| output.label == *name))
+            .find(|(_, graph)| graph.outputs().iter().any(|output| output.label == *name))
             .map(|(&rate, _)| rate)
-            .next()
     };
     for (name, graph) in &program.variants {
         for id in graph.order().into_iter().filter(|&id| divides(graph, id).is_some()) {

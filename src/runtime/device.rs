@@ -58,9 +58,7 @@ impl Device {
         }
         // The processor is all of its devices.
         let count = if self.is_host() { 1 } else { count };
-        let count =
-            u16::try_from(count).map_err(|_| DeviceError::new(format!("there are no {count} devices")))?;
-        Ok(Self { count, ..self })
+        Ok(self.times(count)?)
     }
 
     /// As many devices of the fastest kind that this build knows, from the first on.
@@ -71,9 +69,14 @@ impl Device {
         let backend = BACKENDS.iter().find(|backend| !backend.facts().is_host);
         let backend = backend
             .ok_or_else(|| DeviceError::new("this build knows the processor alone, which is one device"))?;
+        Self::first_of(*backend).times(count)
+    }
+
+    /// `count` devices, from its first on.
+    fn times(self, count: usize) -> Result<Self, DeviceError> {
         let count =
             u16::try_from(count).map_err(|_| DeviceError::new(format!("there are no {count} devices")))?;
-        Ok(Self { count, ..Self::first_of(*backend) })
+        Ok(Self { count, ..self })
     }
 
     /// All devices of its kind that there are.

@@ -1,5 +1,6 @@
 //! Patterns of module paths.
 
+use super::PassError;
 use crate::ModulePath;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
@@ -17,6 +18,12 @@ pub struct Globs {
 pub struct PatternError {
     pub pattern: String,
     pub why: String,
+}
+
+impl From<PatternError> for PassError {
+    fn from(error: PatternError) -> Self {
+        Self::Refused(error.to_string())
+    }
 }
 
 impl Globs {

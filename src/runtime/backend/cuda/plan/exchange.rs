@@ -264,7 +264,7 @@ fn is_full(parts: &Parts, device: usize) -> bool {
     parts.pieces(device).iter().map(|piece| piece.own.len()).sum::<usize>() == parts.own()
 }
 
-fn unverified(error: InferError) -> Unsupported {
+pub(super) fn unverified(error: InferError) -> Unsupported {
     Unsupported(error.0)
 }
 

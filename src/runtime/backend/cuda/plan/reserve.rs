@@ -45,14 +45,18 @@ impl Planner<'_> {
             // The concatenation is its only reader.
             let StoredValue { data, coding } = part;
             let (made, view) = self.maker(operand, data);
-            let is_alone = self.graph.users(made).count() == 1
-                && self.graph.outputs().iter().all(|output| output.value != made);
+            let is_alone = self.is_alone(made);
             if is_kernel(&self.graph[made].op) && is_alone && !self.reserved.contains_key(&made) {
                 self.reserved.insert(made, StoredValue { data: view, coding });
             } else if is_alone {
                 self.reserve_columns(made, view);
             }
         }
+    }
+
+    /// Whether nothing but one op reads `value`.
+    pub(super) fn is_alone(&self, value: ValueId) -> bool {
+        self.graph.users(value).count() == 1 && !self.graph.is_result(value)
     }
 
     /// Reserves `to` for the columns of a product that `slice` takes, if nothing else reads them and their epilogue is

@@ -2,6 +2,7 @@
 //!
 //! Copies before an exchange would take a third of what the exchange takes.
 
+use super::exchange::unverified;
 use super::planner::Planner;
 use super::routes::Placed;
 use crate::backend::cuda::source::{self, StoredValue};
@@ -69,12 +70,6 @@ impl Planner<'_> {
         parts.into_iter().map(source).collect()
     }
 
-    /// Whether nothing but one op reads `value`.
-    fn is_alone(&self, value: ValueId) -> bool {
-        self.graph.users(value).count() == 1
-            && self.graph.outputs().iter().all(|output| output.value != value)
-    }
-
     /// Whether a kernel can compute any block of `value` wherever it belongs.
     fn is_scattered(&self, value: ValueId) -> bool {
         matches!(self.graph[value].op, Op::Rowwise(_)) && self.is_alone(value)
@@ -109,7 +104,7 @@ impl Planner<'_> {
         fact: &Fact,
     ) -> Result<Option<View>, Unsupported> {
         let Some(routes) = self.routes.get(&id).cloned() else { return Ok(None) };
-        let axis = op.exchanges(fact).map_err(|error| Unsupported(error.0))?.0.0;
+        let axis = op.exchanges(fact).map_err(unverified)?.0.0;
         self.zero_routes(id, &routes);
         let places = routes.places(self.gpu.rank);
         for Source { value, range } in self.sources(operand, axis) {
