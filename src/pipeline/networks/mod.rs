@@ -353,7 +353,9 @@ impl Networks {
         if self.loaded.get(net).is_none_or(|(loaded, _)| *loaded != sizes) {
             self.evict(net);
             record.enter(format!("load {}", net.folder));
+            let start = Instant::now();
             let program = self.optimized(net, &sizes)?.program.clone();
+            tracing::debug!("{}: optimized after {:?}", net.folder, start.elapsed());
             let weights = self.weights_of(net, &program);
             // What is not divided runs on the first of several devices.
             let device = if program.devices().is_some() { self.device } else { self.device.first() };
@@ -361,6 +363,7 @@ impl Networks {
                 Memory::Resident => load_shared(device, program, weights)?,
                 Memory::Low => load_streaming(device, program, weights)?,
             };
+            tracing::debug!("{}: loaded after {:?}", net.folder, start.elapsed());
             executor.set_profiling(self.profiling);
             record.warnings.extend(executor.fallbacks().iter().cloned());
             self.loaded.insert(net, (sizes, executor));

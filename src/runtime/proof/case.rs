@@ -4,7 +4,7 @@ use reflux_ir::text::parse;
 use reflux_ir::{DType, Graph, Name, Patch, Program};
 
 /// Programs in bf16, as models are lowered, before any pass. Every result is a case.
-const FILES: [&str; 23] = [
+const FILES: [&str; 24] = [
     include_str!("ir/norm.ir"),
     include_str!("ir/functions.ir"),
     include_str!("ir/rope.ir"),
@@ -23,6 +23,7 @@ const FILES: [&str; 23] = [
     include_str!("ir/regions.ir"),
     include_str!("ir/attention.ir"),
     include_str!("ir/bounds.ir"),
+    include_str!("ir/pieces.ir"),
     include_str!("ir/scores.ir"),
     include_str!("ir/select.ir"),
     include_str!("ir/text.ir"),

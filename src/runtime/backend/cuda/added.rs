@@ -8,7 +8,7 @@ use super::source::Scaling;
 use super::tensor_map::{TILE_BYTES, TensorMap};
 use super::unsupported::Unsupported;
 use super::view::{Pointer, View};
-use super::wgmma::multiply;
+use super::wgmma::{Left, multiply};
 use reflux_ir::DType;
 use std::fmt::Write;
 use std::ops::Range;
@@ -59,7 +59,7 @@ impl Added {
         let text = format!(
             "#define IS_SUM 1\n{}{}{SOURCE}\n{}",
             scales.text,
-            multiply("multiply_added", MatmulKind::Bf16, width),
+            multiply("multiply_added", MatmulKind::Bf16, Left::Shared, width),
             fetches(products),
         );
         Ok(Self { text, parameters: scales.parameters, pointers: scales.pointers, maps })

@@ -104,7 +104,9 @@ impl Engine {
             blas.prepare(matmul).map_err(why)
         });
         let mut products = products.collect::<Result<Vec<_>, _>>()?.into_iter();
+        let start = std::time::Instant::now();
         let functions = compile_all(&plan, &room.context, &Compiler::new(gpu.capability))?;
+        tracing::debug!("{} kernels ready after {:?}", functions.len(), start.elapsed());
         let launcher = |kernel: &Kernel| Launcher {
             function: functions[&kernel.text].clone(),
             starts_early: gpu.capability >= (9, 0),
@@ -176,6 +178,7 @@ impl Engine {
             Owner::Arena(start) => Ok(arena + start as u64),
             Owner::Given { value, piece } => addresses.given(value, piece),
             Owner::Output(index) => addresses.output(index),
+            Owner::Signals => Ok(self.room.signals()),
         });
         let bases = Bases(bases.collect::<Result<_, _>>()?);
         if !self.is_chosen.get() {

@@ -7,7 +7,7 @@ use super::source::{Epilogue, Kernel, PlacedSegment, Scaling, epilogue};
 use super::tensor_map::{TILE_BYTES, TensorMap};
 use super::unsupported::Unsupported;
 use super::view::View;
-use super::wgmma::{multiply, sum_type};
+use super::wgmma::{Left, multiply, sum_type};
 
 const HOPPER: &str = include_str!("kernels/hopper.cuh");
 const STAGES: &str = include_str!("kernels/gemm_stages.cuh");
@@ -247,7 +247,7 @@ impl Tiled {
             epilogue.text,
             width / 2,
             sum_type(kind),
-            multiply("multiply", kind, width),
+            multiply("multiply", kind, Left::Shared, width),
         );
         Ok(Kernel {
             name: "gemm".into(),
@@ -290,7 +290,7 @@ impl Tiled {
             epilogue.text,
             width / 2,
             sum_type(kind),
-            multiply("multiply", kind, width),
+            multiply("multiply", kind, Left::Shared, width),
             added.text,
         );
         Ok(Kernel {

@@ -2,6 +2,7 @@
 
 use super::failed;
 use super::link::Link;
+use super::plan::SIGNALS;
 use crate::RunError;
 use crate::ranks::Rank;
 use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr, DriverError, PinnedHostSlice, result};
@@ -16,6 +17,8 @@ pub struct Room {
     pub context: Arc<CudaContext>,
     pub stream: Arc<CudaStream>,
     workspace: CudaSlice<u8>,
+    /// See [`Owner::Signals`](super::plan::Owner::Signals).
+    signals: CudaSlice<u32>,
     /// The bytes that the largest of the plans needs.
     needed: Cell<usize>,
     /// Allocated when something first runs, so that it takes no memory while weights are loaded.
@@ -35,12 +38,14 @@ impl Room {
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(|error| failed("the CUDA stream", error))?;
         let workspace = taken(&stream, WORKSPACE)?;
+        let signals = stream.alloc_zeros(SIGNALS).map_err(|error| failed("device memory", error))?;
         context.bind_to_thread().map_err(|error| failed("the CUDA context", error))?;
         let link = rank.map(Link::new).transpose()?;
         Ok(Self {
             context,
             stream,
             workspace,
+            signals,
             needed: Cell::new(0),
             arena: RefCell::default(),
             exchange: RefCell::default(),
@@ -61,6 +66,11 @@ impl Room {
     /// The address of [`WORKSPACE`] bytes.
     pub fn workspace(&self) -> u64 {
         self.workspace.device_ptr(&self.stream).0
+    }
+
+    /// The address of [`SIGNALS`] words that are zero whenever no kernel runs.
+    pub fn signals(&self) -> u64 {
+        self.signals.device_ptr(&self.stream).0
     }
 
     /// Enqueues copies of host memory to addresses on the device. The stream must have been waited for since the last call.

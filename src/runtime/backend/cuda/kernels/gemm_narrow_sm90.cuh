@@ -18,10 +18,6 @@ __device__ __forceinline__ void add_from(sum_type (&sums)[4], unsigned address, 
   EACH(4) sums[e] += *reinterpret_cast<sum_type*>(&words[e]);
 }
 
-__device__ __forceinline__ void meet_cluster() {
-  asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
-}
-
 extern "C" __global__ void __cluster_dims__(SPLIT, 1, 1) __launch_bounds__(160)
     gemm(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap weight_map PARAMETERS) {
   extern __shared__ char memory[];

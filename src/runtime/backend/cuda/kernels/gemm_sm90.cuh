@@ -25,17 +25,6 @@ typedef float number_type;
 typedef sum_type number_type;
 #endif
 
-// Arrives at the barrier of a block of the cluster. The caller has only read the stage, so there are no writes to make
-// visible.
-__device__ __forceinline__ void arrive_at(unsigned barrier, int block) {
-  asm volatile(
-      "{\n"
-      ".reg .b32 there;\n"
-      "mapa.shared::cluster.u32 there, %0, %1;\n"
-      "mbarrier.arrive.shared::cluster.b64 _, [there];\n"
-      "}\n" ::"r"(barrier), "r"(block) : "memory");
-}
-
 // Where staging has a number: no two of those that a warp writes, or reads, at a time are in the same bank.
 __device__ __forceinline__ int staged_at(int row, int column) { return row * CHUNK + (column ^ column / 32 * 4 ^ row % 4 * 8); }
 
@@ -77,7 +66,7 @@ extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(384
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
   }
   __syncthreads();
-  if (CLUSTER > 1) asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
+  if (CLUSTER > 1) meet_cluster();
   begin();
 
   int stage = 0, parity = 0;
@@ -178,6 +167,6 @@ extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(384
   // No block may exit while another one can still arrive at its barriers.
   if (CLUSTER > 1) {
     __syncthreads();
-    asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
+    meet_cluster();
   }
 }

@@ -37,3 +37,17 @@ __device__ __forceinline__ void fetch_for_all(unsigned to, const TensorMap* map,
       "l"(map), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(barrier), "h"((unsigned short)((1 << blocks) - 1))
       : "memory");
 }
+
+// Arrives at the barrier of a block of the cluster. The caller has only read what the barrier guards, so there are no writes to make
+// visible.
+__device__ __forceinline__ void arrive_at(unsigned barrier, int block) {
+  asm volatile(
+      "{\n"
+      ".reg .b32 there;\n"
+      "mapa.shared::cluster.u32 there, %0, %1;\n"
+      "mbarrier.arrive.shared::cluster.b64 _, [there];\n"
+      "}\n" ::"r"(barrier), "r"(block) : "memory");
+}
+
+// Waits for all threads of the cluster.
+__device__ __forceinline__ void meet_cluster() { asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory"); }

@@ -32,7 +32,12 @@ pub enum Owner {
     Given { value: ValueId, piece: Piece },
     /// The graph's result with this index.
     Output(usize),
+    /// Words that are zero whenever no kernel runs, for all kernels, which run one after the other.
+    Signals,
 }
+
+/// How many words of [`Owner::Signals`] there are.
+pub const SIGNALS: usize = 4096;
 
 /// A part of a value in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

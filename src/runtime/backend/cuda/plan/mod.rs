@@ -18,7 +18,7 @@ mod single_head;
 mod value;
 
 pub use foreign::{Crossing, ForeignOp};
-pub use launches::{Buffer, Launch, LaunchPlan, Owner, Piece};
+pub use launches::{Buffer, Launch, LaunchPlan, Owner, Piece, SIGNALS};
 pub use routes::{Exchange, Transfer};
 
 use super::Gpu;

@@ -1,7 +1,7 @@
 //! The planner's state, shared by all ops: places of values, and the kernels in order.
 
 use super::routes::{Placed, Routes};
-use super::{Buffer, Launch, Owner, Piece};
+use super::{Buffer, Launch, Owner, Piece, SIGNALS};
 use crate::backend::cuda::Gpu;
 use crate::backend::cuda::matmul::MatmulLaunch;
 use crate::backend::cuda::source::{self, Coding, Kernel, StoredValue};
@@ -77,6 +77,15 @@ impl Planner<'_> {
         let bytes = shape.iter().product::<usize>() * dtype.bytes();
         let buffer = self.buffer(Owner::Arena(0), bytes);
         View::ordered(buffer, shape, dtype, order)
+    }
+
+    /// This many words by which blocks of a kernel tell each other what is done: see [`Owner::Signals`].
+    pub fn signals(&mut self, words: usize) -> Result<View, Unsupported> {
+        if words > SIGNALS {
+            return Err(Unsupported(format!("its blocks need {words} signals, and there are {SIGNALS}")));
+        }
+        let buffer = self.buffer(Owner::Signals, words * DType::I32.bytes());
+        Ok(View::whole(buffer, &[words], DType::I32))
     }
 
     /// Where the value of `id`, computed element by element from `operands`, is to go, with the layout of the operands.

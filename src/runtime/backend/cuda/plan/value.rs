@@ -2,7 +2,7 @@
 
 use super::lookup;
 use super::planner::Planner;
-use crate::backend::cuda::attention;
+use crate::backend::cuda::attention::{self, Handover};
 use crate::backend::cuda::known::is_known;
 use crate::backend::cuda::source::{self, StoredValue};
 use crate::backend::cuda::unsupported::Unsupported;
@@ -144,7 +144,12 @@ impl Planner<'_> {
         if attention::is_single_head(&views[0]) && op.bias(&views).is_none() {
             self.single_head(id, op, [&views[0], &views[1], &views[2]], &target.data)?;
         } else {
-            let kernel = attention::kernel(self.gpu, op, &views, &scales, &target.data)?;
+            let handover = Handover::needed(self.gpu, op, &views).map(|[numbers, words]| {
+                let partials = self.room(&[numbers], DType::F32);
+                Ok(Handover { partials, signals: self.signals(words)? })
+            });
+            let handover = handover.transpose()?;
+            let kernel = attention::kernel(self.gpu, op, &views, &scales, handover.as_ref(), &target.data)?;
             self.push(id, kernel);
         }
         Ok(target.data.into())
