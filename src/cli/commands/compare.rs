@@ -7,10 +7,9 @@ use crate::cli::input::InputArg;
 use crate::cli::passes::described;
 use crate::cli::testbed::{Testbed, TestbedArgs};
 use crate::comparison::{Compared, Side, compare as compare_programs};
-use crate::pipeline::{Compiled, Memory, check_fits, lossless, registry, settle};
+use crate::pipeline::{Compiled, Memory, check_fits, registry, settle};
 use reflux_ir::pass::{Driver, Pass, Pipeline, Property, Recipe, Trace};
 use reflux_ir::{Advice, ModulePath, Program, WeightSource};
-use reflux_models::Role;
 use reflux_passes::{SEPARATE_LINEARS, UNFUSED, UNPACKED};
 use reflux_runtime::{DeviceInfo, MachineOf, RunError};
 use std::path::{Path, PathBuf};
@@ -48,13 +47,13 @@ pub fn compare(args: &Args) -> Result<(), Error> {
     let info = device.probe().map_err(RunError::from)?;
     let _heap = KeptHeap::on(device);
     let input = InputArg::of(&args.a)?;
-    let mut pipeline = recipe(&args.passes_a, &input)?.pipeline(&lossless(Role::Denoiser, Some(device)));
+    let mut pipeline = recipe(&args.passes_a, &input)?.pipeline(&input.default(None, Some(device))?);
     let mut bed = Testbed::open(&args.a, &input, &args.testbed, &mut pipeline)?;
     let a = optimized(bed.program.clone(), pipeline, &bed, args, &info)?;
     let b = match &args.b {
         None => {
             let mut pipeline =
-                recipe(&args.passes_b, &input)?.pipeline(&lossless(Role::Denoiser, Some(device)));
+                recipe(&args.passes_b, &input)?.pipeline(&input.default(None, Some(device))?);
             bed.settle_loras(&mut pipeline)?;
             optimized(bed.program.clone(), pipeline, &bed, args, &info)?
         }
@@ -136,8 +135,7 @@ fn optimized(
 fn other(path: &Path, bed: &mut Testbed, args: &Args, info: &DeviceInfo) -> Result<Optimized, Error> {
     let device = args.testbed.device();
     let input = InputArg::of(path)?;
-    let defaults = lossless(Role::Denoiser, Some(device));
-    let mut pipeline = recipe(&args.passes_b, &input)?.pipeline(&defaults);
+    let mut pipeline = recipe(&args.passes_b, &input)?.pipeline(&input.default(None, Some(device))?);
     match &input {
         InputArg::File(_) => {
             let (program, _) = input.program(None, &args.testbed.sizes)?;
