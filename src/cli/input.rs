@@ -5,7 +5,7 @@ use super::onnx::OnnxArgs;
 use super::parts::PartArgs;
 use super::text_file::read_text;
 use crate::Error;
-use crate::pipeline::{lossless, of_onnx};
+use crate::pipeline::{Compiled, lossless, of_onnx};
 use reflux_ir::pass::{Driver, Pipeline, Recipe};
 use reflux_ir::{Machine, Program, WeightSource, text};
 use reflux_models::onnx::{self, OnnxWeights, is_onnx};
@@ -75,6 +75,14 @@ impl<'a> InputArg<'a> {
         match self {
             Self::Model(model) => Ok(model.net(net)?.role),
             Self::File(_) | Self::Onnx(_) => Ok(Role::Denoiser),
+        }
+    }
+
+    /// What is compiled, if it is a model whose denoiser is.
+    pub fn compiled(&self) -> Option<&Compiled> {
+        match self {
+            Self::Model(model) => model.compiled(model.family().denoiser()),
+            Self::File(_) | Self::Onnx(_) => None,
         }
     }
 

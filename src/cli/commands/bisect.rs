@@ -127,7 +127,7 @@ impl Testbed {
             }
             Runs::Steps { device, weights, inputs, smaller, .. } => {
                 check_fits(&program.name, Memory::Resident.of(program, *device), *device, smaller)?;
-                let mut executor = load_shared(*device, program.clone(), weights.clone())?;
+                let mut executor = load_shared(device.running(program)?, program.clone(), weights.clone())?;
                 let inputs: Vec<_> =
                     inputs.iter().map(|(name, input)| (name.clone(), start.of(input, program))).collect();
                 Ok(run_steps(executor.as_mut(), &inputs)?)

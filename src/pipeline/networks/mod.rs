@@ -355,8 +355,7 @@ impl Networks {
             record.enter(format!("load {}", net.folder));
             let program = self.optimized(net, &sizes)?.program.clone();
             let weights = self.weights_of(net, &program);
-            // What is not divided runs on the first of several devices.
-            let device = if program.devices().is_some() { self.device } else { self.device.first() };
+            let device = self.device.running(&program)?;
             let mut executor = match self.memory {
                 Memory::Resident => load_shared(device, program, weights)?,
                 Memory::Low => load_streaming(device, program, weights)?,
