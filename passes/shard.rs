@@ -87,10 +87,12 @@ impl Pass for Shard {
     }
 
     fn why(&self, place: &Place, rule: &str) -> Option<Answer> {
-        if rule == ATTENTION.name {
-            return Some(is_whole_attention(place.graph, place.value));
+        match rule {
+            name if name == ATTENTION.name => Some(is_whole_attention(place.graph, place.value)),
+            name if name == wiring::CARRY.name => Some(wiring::why_carry(place)),
+            name if name == wiring::PREPARE.name => Some(wiring::why_prepare(place)),
+            name => try_rule(RULES, name, place),
         }
-        try_rule(RULES, rule, place)
     }
 
     fn run(&self, program: &mut Program, cx: &mut PassContext) -> Result<Changed, PassError> {

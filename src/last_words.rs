@@ -3,6 +3,8 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// The system's allocator, except that a request which fails ends the process. Most code could only abort there.
 pub struct OrExit;
@@ -75,8 +77,8 @@ pub fn explain_bus_errors() {
                       they are in use, so run again when they are whole\n"]);
     }
     let handler: extern "C" fn(libc::c_int) = explain;
-    // SAFETY: an all-zero `sigaction` is a valid one, without flags and with an empty mask. The handler only calls `write`
-    // and `_exit`, which are safe in signal handlers, and never returns to what was interrupted.
+    // SAFETY: an all-zero `sigaction` is a valid one, without flags and with an empty mask. The handler only makes the system
+    // calls `write`, `_exit` and `nanosleep`, which are safe in signal handlers, and never returns to what was interrupted.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = handler as usize;
@@ -87,10 +89,22 @@ pub fn explain_bus_errors() {
 #[cfg(not(unix))]
 pub fn explain_bus_errors() {}
 
-/// Writes the parts to standard error and exits with 1, without allocating, locking or running what is registered for
-/// ordinary exits: any of these may be what was interrupted.
-#[cfg(unix)]
+/// Whether a thread is saying its last words.
+static IS_SAID: AtomicBool = AtomicBool::new(false);
+
+/// Writes the parts to standard error and exits with 1. Threads often fail together, such as the ranks of a program where memory is
+/// short: the first one speaks for all, and the others wait for the end.
 fn exit_with(parts: &[&[u8]]) -> ! {
+    while IS_SAID.swap(true, Ordering::Relaxed) {
+        // A system call and nothing else, as befits a signal handler.
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    write_and_exit(parts)
+}
+
+/// Does so without allocating, locking or running what is registered for ordinary exits: any of these may be what was interrupted.
+#[cfg(unix)]
+fn write_and_exit(parts: &[&[u8]]) -> ! {
     for part in parts {
         // SAFETY: the pointer and the length are those of a slice. If the write fails, there is no one to tell.
         let _ = unsafe { libc::write(libc::STDERR_FILENO, part.as_ptr().cast(), part.len()) };
@@ -100,11 +114,49 @@ fn exit_with(parts: &[&[u8]]) -> ! {
 }
 
 #[cfg(not(unix))]
-fn exit_with(parts: &[&[u8]]) -> ! {
+fn write_and_exit(parts: &[&[u8]]) -> ! {
     use std::io::Write;
     let mut out = std::io::stderr();
     for part in parts {
         let _ = out.write_all(part);
     }
     std::process::exit(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+    use std::sync::Barrier;
+
+    /// Set in the process that ends.
+    const ENDS: &str = "REFLUX_TEST_ENDS";
+
+    const THREADS: usize = 16;
+
+    /// This process would end, so the test runs itself in another one.
+    #[test]
+    fn threads_that_fail_together_say_it_once() {
+        if std::env::var_os(ENDS).is_some() {
+            let together = Barrier::new(THREADS);
+            std::thread::scope(|scope| {
+                for _ in 0..THREADS {
+                    scope.spawn(|| {
+                        together.wait();
+                        or_exit(std::ptr::null_mut(), 64);
+                    });
+                }
+            });
+        }
+        let own = std::env::current_exe().unwrap();
+        let name = "last_words::tests::threads_that_fail_together_say_it_once";
+        // Before only one spoke, some of these said it several times.
+        for _ in 0..64 {
+            let ended =
+                Command::new(&own).args(["--exact", name, "--nocapture"]).env(ENDS, "1").output().unwrap();
+            assert_eq!(ended.status.code(), Some(1));
+            let said = String::from_utf8(ended.stderr).unwrap();
+            assert_eq!(said, "error: out of memory: 64 more bytes could not be allocated\n");
+        }
+    }
 }

@@ -115,6 +115,15 @@ fn the_pass_and_the_application_are_found() {
     assert_eq!([subtractions(&culprit.before), subtractions(&culprit.after)], [2, 3]);
 }
 
+/// A check may draw a picture, which is for nothing if a later pass is refused.
+#[test]
+fn a_pass_that_fails_does_so_before_any_check() {
+    let before = program(&sketch(&INPUTS, LINES));
+    let found = find(&before, "canonicalize,shard(2)", |_| panic!("something is checked"));
+    let Err(BisectError::Driver(error)) = found else { panic!("{found:?}") };
+    assert!(error.to_string().contains("no attention to divide"), "{error}");
+}
+
 /// Among the equalities of an e-graph the wrong one is found, not the ones that build on it.
 #[test]
 fn the_wrong_equality_is_found() {

@@ -1,10 +1,12 @@
 //! The shard pass: what each device has of a step, and what devices exchange. `tests/ranks.rs` runs it.
 
 use crate::common::passes::{
-    NET, flux_dev_after, only, program, refusal, run, sketch, story, story_at, try_run_at,
+    NET, flux_dev_after, only, pipeline, program, refusal, run, sketch, story, story_at, try_run_at,
 };
 use reflux_ir::op::{Op, OpKind};
-use reflux_ir::{Graph, Machine};
+use reflux_ir::pass::{Allowance, Driver, Question, Verdict, why};
+use reflux_ir::{Graph, Machine, Program};
+use std::fmt::Write;
 
 const INPUTS: [&str; 4] = [
     "%x : f32[1,6,16] latent",
@@ -47,6 +49,59 @@ fn what_is_prepared_and_carried_becomes_a_share() {
     snapshot!("shard__net", story(NET, "hoist,shard(2)"));
     let times: Vec<f32> = (0..6).map(|step| 1000.0 - 100.0 * step as f32).collect();
     snapshot!("shard__cached", story_at(NET, "cache(fora,interval=2),shard(2)", Some(&times)));
+}
+
+/// Where the rule says that it applies, with the stage.
+fn applies(program: &Program, rule: &str) -> Vec<String> {
+    let mut places = Vec::new();
+    for (stage, graph) in program.stages() {
+        for id in graph.ids().filter(|&id| !matches!(graph[id].op, Op::Weight(_) | Op::Constant(_))) {
+            let (value, stage) = (&graph[id].name, stage.to_string());
+            let question = Question { rule, value, stage: Some(&stage) };
+            let answer = why(&reflux_passes::registry(), &pipeline(""), program, question).unwrap();
+            if let [(_, Verdict::Applies(_))] = answer.verdicts[..] {
+                places.push(format!("%{value} in {stage}"));
+            }
+        }
+    }
+    places
+}
+
+/// Held back, the rules that hand on shares say where they would apply; once they have, that they do not, and why.
+#[test]
+fn rules_between_stages_say_why() {
+    let (cached, passes) = (run(&program(NET), "hoist,cache(fora,steps=110110)").0, pipeline("shard(2)"));
+    let held = |rule: &str| {
+        let allowance = Allowance::of(rule, 0);
+        let mut driver = Driver { allowance, stop_after: Some(1), ..Driver::default() };
+        driver.run(cached.clone(), &passes).unwrap().0
+    };
+    let (divided, report) = run(&cached, "shard(2)");
+    let hits = |rule: &str| only(&report).rules[rule].hits;
+    let carry = held("carry-share");
+    // What is carried is asked for by the op that makes it, or as what a step reads.
+    assert_eq!(applies(&carry, "carry-share"), ["%s_whole.1 in variant main", "%s.1 in variant reuse"]);
+    assert_eq!((hits("carry-share"), applies(&divided, "carry-share").len()), (1, 0));
+    let prepare = held("prepare-share");
+    assert_eq!(applies(&prepare, "prepare-share").len(), 1);
+    assert_eq!((hits("prepare-share"), applies(&divided, "prepare-share").len()), (1, 0));
+    let mut text = String::new();
+    for (program, rule, value, stage) in [
+        (&carry, "carry-share", "%s.1", "reuse"),
+        (&cached, "carry-share", "%s.1", "main"),
+        (&divided, "carry-share", "%s_2.1", "reuse"),
+        (&divided, "carry-share", "%x", "main"),
+        (&prepare, "prepare-share", "%hint_part", "main"),
+        (&prepare, "prepare-share", "%hint", "main"),
+        (&divided, "prepare-share", "%words_part", "prompt"),
+        (&divided, "prepare-share", "%x_part", "main"),
+    ] {
+        let question = Question { rule, value, stage: Some(stage) };
+        let answer = why(&reflux_passes::registry(), &pipeline(""), program, question);
+        let answer = answer.map_or_else(|error| error.to_string(), |answer| answer.to_string());
+        writeln!(text, "# {rule} {value} in {stage}\n{answer}").unwrap();
+    }
+    snapshot!("shard__whys", text);
 }
 
 #[test]

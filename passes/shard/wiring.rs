@@ -2,8 +2,8 @@
 
 use super::rules::{divides, gathered, share_of};
 use reflux_ir::op::{AllGather, Divided, Op};
-use reflux_ir::pass::{Changed, PassContext, PassError, RuleInfo};
-use reflux_ir::{Declaration, Fact, Graph, Name, Patch, PatchError, Program, Rate, Stage, ValueId};
+use reflux_ir::pass::{Answer, Changed, Mismatch, PassContext, PassError, Place, RuleInfo};
+use reflux_ir::{Declaration, Fact, Graph, Name, Node, Patch, PatchError, Program, Rate, Stage, ValueId};
 
 pub const CARRY: RuleInfo =
     RuleInfo { name: "carry-share", pattern: "carry all_gather(x) → carry x, which readers gather" };
@@ -16,8 +16,7 @@ pub fn carry_shares(program: &mut Program, cx: &mut PassContext) -> Result<Chang
     let mut changed = Changed::No;
     for index in 0..program.carries.len() {
         let carry = program.carries[index].name.clone();
-        let graphs = || program.variants.values();
-        let Some((share, divided)) = graphs().find_map(|graph| gathered_output(graph, &carry)) else {
+        let Ok((share, divided)) = share_of_carry(program, &carry) else {
             cx.reject(CARRY.name);
             continue;
         };
@@ -36,11 +35,30 @@ pub fn carry_shares(program: &mut Program, cx: &mut PassContext) -> Result<Chang
     Ok(changed)
 }
 
-/// What the output `label` of `graph` is gathered from, and how that is divided.
-fn gathered_output(graph: &Graph, label: &Name) -> Option<(Declaration, Divided)> {
-    let output = graph.outputs().iter().find(|output| output.label == *label)?;
-    let (share, divided) = gathered(graph, output.value)?;
-    Some((Declaration { name: graph[share].name.clone(), fact: graph[share].fact.clone() }, divided))
+/// What the carried value `carry` is gathered from, and how that is divided, or why it is carried as it is.
+fn share_of_carry(program: &Program, carry: &Name) -> Result<(Declaration, Divided), Mismatch> {
+    let outputs =
+        program.variants.values().flat_map(|graph| graph.outputs().iter().map(move |it| (graph, it)));
+    let mut why = "no variant writes it".to_owned();
+    for (graph, output) in outputs.filter(|(_, output)| output.label == *carry) {
+        if let Some((share, divided)) = gathered(graph, output.value) {
+            let Node { name, fact, .. } = &graph[share];
+            return Ok((Declaration { name: name.clone(), fact: fact.clone() }, divided));
+        }
+        why =
+            format!("what is carried is {}, which is not gathered from shares", graph.operand(output.value));
+    }
+    Err(Mismatch::new(why))
+}
+
+/// Whether what is carried at `place` could be carried as a share, or why not.
+pub fn why_carry(place: &Place) -> Answer {
+    let Place { program, graph, value, .. } = *place;
+    let written = graph.outputs().iter().filter(|output| output.value == value).map(|output| &output.label);
+    let read = matches!(graph[value].op, Op::Input(_)).then_some(&graph[value].name);
+    let carry = read.into_iter().chain(written).find(|name| program.is_carried(name));
+    let carry = carry.ok_or_else(|| Mismatch::other_kind("it is not carried from step to step"))?;
+    share_of_carry(program, carry).map(|_| None)
 }
 
 /// Makes the output `carry` of `graph`, if it has it, a share, called `name`.
@@ -94,17 +112,9 @@ pub fn prepare_shares(program: &mut Program, cx: &mut PassContext) -> Result<Cha
 
 /// A `shard` of a prepared value in a variant, and the rate at which that is prepared.
 fn shard_of_prepared(program: &Program, cx: &mut PassContext) -> Option<(Stage, ValueId, Rate)> {
-    let rate_of = |name: &Name| {
-        let mut stages = program.prepares.iter();
-        stages
-            .find(|(_, graph)| graph.outputs().iter().any(|output| output.label == *name))
-            .map(|(&rate, _)| rate)
-    };
     for (name, graph) in &program.variants {
-        for id in graph.order().into_iter().filter(|&id| divides(graph, id).is_some()) {
-            let whole = &graph[graph.operands(id)[0]];
-            let rate = rate_of(&whole.name).filter(|_| matches!(whole.op, Op::Input(_)));
-            if let Some(rate) = rate
+        for id in graph.order() {
+            if let Ok(rate) = rate_of_divided(program, graph, id)
                 && cx.admit(PREPARE.name, || graph.line(id))
             {
                 return Some((Stage::Variant(name.clone()), id, rate));
@@ -112,6 +122,33 @@ fn shard_of_prepared(program: &Program, cx: &mut PassContext) -> Option<(Stage, 
         }
     }
     None
+}
+
+/// The rate at which the value is prepared of which `shard`, in the variant `graph`, takes a share, or why there is none.
+fn rate_of_divided(program: &Program, graph: &Graph, shard: ValueId) -> Result<Rate, Mismatch> {
+    if divides(graph, shard).is_none() {
+        let op = graph[shard].op.name();
+        return Err(Mismatch::other_kind(format!("the rule starts from `shard`, but this is `{op}`")));
+    }
+    let whole = graph.operands(shard)[0];
+    let name = &graph[whole].name;
+    if !matches!(graph[whole].op, Op::Input(_)) {
+        return Err(Mismatch::at(whole, "the step itself computes what it takes a share of"));
+    }
+    let mut stages = program.prepares.iter();
+    let prepares = |graph: &Graph| graph.outputs().iter().any(|output| output.label == *name);
+    let rate = stages.find(|(_, graph)| prepares(graph)).map(|(&rate, _)| rate);
+    rate.ok_or_else(|| Mismatch::new(format!("no stage prepares %{name}, of which it takes a share")))
+}
+
+/// Whether the share at `place` could be prepared, or why not.
+pub fn why_prepare(place: &Place) -> Answer {
+    match place.stage {
+        Stage::Variant(_) => rate_of_divided(place.program, place.graph, place.value).map(|_| None),
+        Stage::Prepare(_) => {
+            Err(Mismatch::other_kind("it is prepared already, and the rule starts in steps"))
+        }
+    }
 }
 
 /// `op`, a share of the prepared value `whole`, as a prepared value.

@@ -3,15 +3,15 @@
 use super::lowering::{ModelArg, SizeArgs};
 use super::onnx::OnnxArgs;
 use super::parts::PartArgs;
-use super::passes::default_for;
 use super::text_file::read_text;
 use crate::Error;
-use crate::pipeline::of_onnx;
+use crate::pipeline::{Compiled, lossless, of_onnx};
 use reflux_ir::pass::{Driver, Pipeline, Recipe};
 use reflux_ir::{Machine, Program, WeightSource, text};
 use reflux_models::onnx::{self, OnnxWeights, is_onnx};
 use reflux_models::weights::is_weights;
 use reflux_models::{ModelConfig, ModelError, Role};
+use reflux_runtime::Device;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -78,9 +78,22 @@ impl<'a> InputArg<'a> {
         }
     }
 
-    /// The default passes, good for `machine`, if that is known.
-    pub fn default(&self, net: Option<&str>, machine: Option<&Machine>) -> Result<Pipeline, Error> {
-        let default = default_for(self.role(net)?, machine);
+    /// What is compiled, if it is a model whose denoiser is.
+    pub fn compiled(&self) -> Option<&Compiled> {
+        match self {
+            Self::Model(model) => model.compiled(model.family().denoiser()),
+            Self::File(_) | Self::Onnx(_) => None,
+        }
+    }
+
+    /// The default passes where nothing runs: those for the device of `machine`, or those that suit most devices.
+    pub fn default_for(&self, net: Option<&str>, machine: Option<&Machine>) -> Result<Pipeline, Error> {
+        self.default(net, machine.and_then(Device::of_machine))
+    }
+
+    /// The default passes on `device`; without one, those that suit most devices.
+    pub fn default(&self, net: Option<&str>, device: Option<Device>) -> Result<Pipeline, Error> {
+        let default = lossless(self.role(net)?, device);
         Ok(match self {
             Self::Onnx(_) => of_onnx(default),
             Self::Model(_) | Self::File(_) => default,

@@ -67,7 +67,7 @@ impl OptimizeArgs {
         let recipe = self.drive.passes.recipe()?;
         let input = InputArg::with_parts(&self.input, &self.parts)?;
         let Unoptimized { program, timesteps, passes } = self.source(&input)?;
-        let default = input.default(self.net.as_deref(), machine)?;
+        let default = input.default_for(self.net.as_deref(), machine)?;
         let mut pipeline = match recipe {
             Some(recipe) => input.meant(recipe).pipeline(&default),
             None => passes.unwrap_or(default),

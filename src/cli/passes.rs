@@ -7,16 +7,15 @@ use crate::Error;
 use crate::comparison::Comparison;
 use crate::explore::{self, Exploration, Explored, Measured};
 use crate::files::OutputFile;
-use crate::pipeline::{lossless, registry};
+use crate::pipeline::registry;
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
 use reflux_ir::pass::{
     ConfigError, Driver, DumpFormat, DumpPoints, PassConfig, PassReport, Pipeline, PipelineReport, Recipe,
     Trace,
 };
 use reflux_ir::{Machine, Program};
-use reflux_models::{FAMILIES, Role};
+use reflux_models::FAMILIES;
 use reflux_passes::pruna;
-use reflux_runtime::Device;
 use std::path::{Path, PathBuf};
 
 /// Which passes.
@@ -70,11 +69,6 @@ impl PassArgs {
 /// A pipeline as text; `none` if it has no passes.
 pub fn or_none(passes: &str) -> &str {
     if passes.is_empty() { "none" } else { passes }
-}
-
-/// The default passes of a network where nothing runs: those for the device of `--cost`, or those that are good for most.
-pub fn default_for(role: Role, machine: Option<&Machine>) -> Pipeline {
-    lossless(role, machine.and_then(Device::of_machine))
 }
 
 /// Modules outside the blocks of any family's denoiser: which model is meant, a configuration of passes does not say.

@@ -74,6 +74,13 @@ pub fn compare(compared: &Compared, began: &mut dyn FnMut(&str)) -> Result<Compa
     Ok(found.reusing(!b.run().carries.is_empty()))
 }
 
+/// Why `side`, A or B, is not compared: a device has shares of values, not what modules give.
+pub fn several_devices(side: &str) -> Error {
+    Error::Usage(format!(
+        "{side} is for several devices, and programs are compared on one: leave out the pass `shard`, and name one device by --device"
+    ))
+}
+
 /// Why the modules of `side` cannot be run by themselves.
 fn why_not_isolated(side: &Side) -> Option<&'static str> {
     match () {
@@ -137,6 +144,9 @@ impl Compared<'_> {
     /// Refuses programs that cannot be compared; `wanted` are the results of modules.
     fn check(&self, wanted: &BTreeSet<Name>) -> Result<(), Error> {
         let [a, b] = [0, 1].map(|side| self.sides[side].run());
+        if let Some((name, _)) = [("A", a), ("B", b)].into_iter().find(|(_, side)| side.devices().is_some()) {
+            return Err(several_devices(name));
+        }
         if a.schedule.len() != b.schedule.len() {
             let steps = [a, b].map(|program| counted(program.schedule.len(), "step"));
             let message =

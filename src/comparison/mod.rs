@@ -11,6 +11,6 @@ mod recompute;
 mod report;
 mod side;
 
-pub use lockstep::{Compared, Inputs, compare};
+pub use lockstep::{Compared, Inputs, compare, several_devices};
 pub use report::Comparison;
 pub use side::Side;

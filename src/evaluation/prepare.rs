@@ -110,7 +110,7 @@ pub fn prepared(options: &EvaluationOptions, earlier: &Earlier) -> Result<Prepar
         prompts: options.prompts.prompts.clone(),
     };
     let network = |(metric, path): (&NetworkMetric, &PathBuf)| {
-        MetricNetwork::open(*metric, path, [height, width], base.device())
+        MetricNetwork::open(*metric, path, [height, width], base.device().first())
     };
     let mut networks = options.networks.iter().map(network).collect::<Result<Vec<_>, _>>()?;
     for network in &mut networks {

@@ -4,7 +4,7 @@ use crate::backend::{
     BACKENDS, Backend, BackendFacts, DeviceInfo, Form, FreeMemory, HOST, LEFT_OUT, LinkInfo, Oracle,
 };
 use crate::{DeviceError, RunError};
-use reflux_ir::{DType, Machine};
+use reflux_ir::{DType, Machine, Program};
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
@@ -59,6 +59,17 @@ impl Device {
         // The processor is all of its devices.
         let count = if self.is_host() { 1 } else { count };
         Ok(self.times(count)?)
+    }
+
+    /// The devices on which `program` runs, from the first of those that are meant on: what is not divided runs on that one.
+    ///
+    /// # Errors
+    /// If several are meant, but not as many as it is for, or if there are not as many.
+    pub fn running(self, program: &Program) -> Result<Self, RunError> {
+        let Some(count) = program.devices() else { return Ok(self.first()) };
+        let device = self.with_count(count)?;
+        device.probe()?;
+        Ok(device)
     }
 
     /// As many devices of the fastest kind that this build knows, from the first on.
@@ -358,6 +369,31 @@ mod tests {
         assert!(warning.contains("A100") && warning.contains("NVIDIA L40S 48GB"), "{warning}");
         assert_eq!(machine("NVIDIA B200", Some((10, 0))).machine.name, "h100");
         assert!(machine("NVIDIA B200", Some((10, 0))).warning.is_some());
+    }
+
+    #[test]
+    fn what_is_not_divided_runs_on_the_first_of_several() {
+        let program = |own: &str, whole: &str| {
+            let source = format!(
+                "program p {{
+                   input %x : f32[6] latent
+                   variant main (%x) -> (%y) {{
+                     %own = {own}
+                     %y = {whole} : f32[6]
+                     return %y
+                   }}
+                   schedule main
+                 }}"
+            );
+            reflux_ir::text::parse(&source).unwrap()
+        };
+        let whole = program("silu %x : f32[6]", "silu %own");
+        let divided = program("shard %x {devices=2, axis=0} : f32[3]", "all_gather %own {devices=2, axis=0}");
+        let three = Device { count: 3, ..Device::host() };
+        assert_eq!(three.running(&whole).unwrap(), Device::host());
+        // The processor is all of its devices.
+        assert_eq!(Device::host().running(&divided).unwrap(), Device::host());
+        assert!(matches!(three.running(&divided), Err(RunError::Devices { program: 2, given: 3, .. })));
     }
 
     #[test]

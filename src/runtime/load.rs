@@ -39,11 +39,10 @@ fn shared(
     weights: Arc<dyn WeightSource>,
     streams: bool,
 ) -> Result<Box<dyn Execute>, RunError> {
-    let Some(devices) = program.devices() else {
+    if program.devices().is_none() {
         return open(device, program, &*weights, streams.then(|| weights.clone()));
-    };
-    let device = device.with_count(devices)?;
-    device.probe()?;
+    }
+    let device = device.running(&program)?;
     verify(&program)?;
     Ok(Box::new(Ranks::load(device.backend(), device.ordinal(), program, &weights, streams)?))
 }

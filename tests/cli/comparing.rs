@@ -1,6 +1,6 @@
 //! `reflux compare`, `reflux explore` and the exports of `reflux ir`: what they refuse, and that what they write is whole.
 
-use super::{EMOJI, reflux, succeed, text};
+use super::{EMOJI, reflux, refusal, succeed, text};
 use std::fs;
 use std::path::Path;
 
@@ -72,6 +72,43 @@ fn what_cannot_be_compared_is_refused() {
     let steps = ["--steps", "2", "--width", "32", "--height", "32"];
     let said = refused(root, &[&["compare", EMOJI, "a.ir"], &steps[..]].concat());
     assert_eq!(said, "error: B gives no `%velocity`, by which a picture is drawn");
+}
+
+/// What needs no more than to be read is refused before A is opened, for which a model encodes a prompt.
+#[test]
+fn what_is_asked_for_is_looked_at_before_anything_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    fs::write(root.join("a.ir"), program("2.0", 2)).unwrap();
+    let divided = "%own = shard %x {devices=2, axis=1} : f32[1,2]
+             %all = all_gather %own {devices=2, axis=1} : f32[1,4]
+             %a = mul %all, ";
+    fs::write(root.join("divided.ir"), program("2.0", 2).replace("%a = mul %x, ", divided)).unwrap();
+    // Opened, it would lack its weights.
+    let model = ["compare", EMOJI, "--weights", "nowhere.safetensors"];
+    let several = |side: &str| {
+        format!(
+            "error: {side} is for several devices, and programs are compared on one: leave out the pass `shard`, and name one device \
+             by --device\n"
+        )
+    };
+    for (rest, said) in [
+        (&["--passes-a", "shard(devices=2)"][..], several("A")),
+        (&["--passes-b", "default,shard(devices=2)"], several("B")),
+        (&["divided.ir"], several("B")),
+    ] {
+        assert_eq!(refusal(root, &[&model[..], rest].concat()), said);
+    }
+    for (rest, said) in [
+        (&["--passes-b", "shart(2)"][..], "did you mean `shard`?"),
+        (&["nowhere.ir"], "there is no nowhere.ir"),
+        (&[], "nowhere.safetensors"),
+    ] {
+        let found = refused(root, &[&model[..], rest].concat());
+        assert!(found.contains(said), "{found}");
+    }
+    let said = refusal(root, &["compare", "divided.ir", "a.ir"]);
+    assert!(said.ends_with(&several("A")) && !said.contains("measures"), "{said}");
 }
 
 #[test]

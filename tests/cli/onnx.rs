@@ -55,6 +55,32 @@ fn networks_are_shown_optimized_and_run() {
     assert_eq!(bytes("a.safetensors"), bytes("b.safetensors"));
 }
 
+/// Wherever passes run, those come first that find attention in what exporters have taken apart.
+#[test]
+fn passes_run_in_one_order_everywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    copy_networks(root);
+    let optimized = |passes: &str| {
+        let said = succeed(root, &["opt", "flux_block.onnx", "--cost", "cpu", "--passes", passes, "--json"]);
+        let report: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
+        let passes = report["passes"].as_array().unwrap().iter();
+        passes.map(|pass| pass["pass"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let quantized = ["compare", "flux_block.onnx", "--passes-b", "quantize(int8dq)"];
+    let said = text(&succeed(root, &quantized).stderr);
+    for (side, passes) in [("A: ", ""), ("B: ", "quantize(int8dq)")] {
+        let line = said.lines().find(|line| line.starts_with(side)).unwrap();
+        let optimized = optimized(passes);
+        assert_eq!(optimized[0], "raise");
+        assert!(line.ends_with(&format!(", {}", optimized.join(","))), "{line}");
+    }
+    let divided = ["bisect", "flux_block.onnx", "--passes", "shard(devices=2)", "--json"];
+    let found: serde_json::Value = serde_json::from_slice(&succeed(root, &divided).stdout).unwrap();
+    assert_eq!(found["checks"][0]["passes"], optimized("shard(devices=2)").len(), "{found}");
+    assert!(found["culprit"].is_null(), "{found}");
+}
+
 #[test]
 fn what_does_not_fit_is_refused() {
     let folder = tempfile::tempdir().unwrap();

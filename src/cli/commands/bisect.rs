@@ -7,11 +7,11 @@ use crate::cli::input::InputArg;
 use crate::cli::number;
 use crate::cli::passes::PassArgs;
 use crate::cli::testbed::{Runs, Testbed, TestbedArgs};
-use crate::pipeline::{Memory, check_fits, lossless, settle};
+use crate::pipeline::{Memory, check_fits, settle};
 use half::{bf16, f16};
 use reflux_ir::pass::{BisectError, Culprit, Exactness, Judged, Pipeline, Probe, bisect as find};
 use reflux_ir::{DType, HostTensor, Name, Program, ProgramDiff};
-use reflux_models::{Role, names};
+use reflux_models::names;
 use reflux_runtime::{RunError, StepResults, distance, load_shared, run_steps};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -44,7 +44,7 @@ pub fn bisect(args: &Args) -> Result<(), Error> {
     let input = InputArg::of(&args.input)?;
     let recipe = args.passes.recipe()?.map(|recipe| input.meant(recipe)).unwrap_or_default();
     let device = args.testbed.device();
-    let mut pipeline = recipe.pipeline(&lossless(Role::Denoiser, Some(device)));
+    let mut pipeline = recipe.pipeline(&input.default(None, Some(device))?);
     let info = device.probe().map_err(RunError::from)?;
     settle(&mut pipeline, device, &info).iter().for_each(|warning| say(format_args!("warning: {warning}")));
     let _heap = KeptHeap::on(device);
@@ -127,7 +127,7 @@ impl Testbed {
             }
             Runs::Steps { device, weights, inputs, smaller, .. } => {
                 check_fits(&program.name, Memory::Resident.of(program, *device), *device, smaller)?;
-                let mut executor = load_shared(*device, program.clone(), weights.clone())?;
+                let mut executor = load_shared(device.running(program)?, program.clone(), weights.clone())?;
                 let inputs: Vec<_> =
                     inputs.iter().map(|(name, input)| (name.clone(), start.of(input, program))).collect();
                 Ok(run_steps(executor.as_mut(), &inputs)?)

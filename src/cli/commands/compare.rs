@@ -6,14 +6,13 @@ use crate::cli::heap::KeptHeap;
 use crate::cli::input::InputArg;
 use crate::cli::passes::described;
 use crate::cli::testbed::{Testbed, TestbedArgs};
-use crate::comparison::{Compared, Side, compare as compare_programs};
-use crate::pipeline::{Compiled, Memory, check_fits, lossless, registry, settle};
+use crate::comparison::{Compared, Side, compare as compare_programs, several_devices};
+use crate::pipeline::{Memory, check_fits, registry, settle};
 use reflux_ir::pass::{Driver, Pass, Pipeline, Property, Recipe, Trace};
 use reflux_ir::{Advice, ModulePath, Program, WeightSource};
-use reflux_models::Role;
-use reflux_passes::{SEPARATE_LINEARS, UNFUSED, UNPACKED};
-use reflux_runtime::{DeviceInfo, MachineOf, RunError};
-use std::path::{Path, PathBuf};
+use reflux_passes::{SEPARATE_LINEARS, UNFUSED, UNPACKED, UNSHARDED};
+use reflux_runtime::{Device, DeviceInfo, MachineOf, RunError};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 #[derive(clap::Args)]
@@ -48,17 +47,24 @@ pub fn compare(args: &Args) -> Result<(), Error> {
     let info = device.probe().map_err(RunError::from)?;
     let _heap = KeptHeap::on(device);
     let input = InputArg::of(&args.a)?;
-    let mut pipeline = recipe(&args.passes_a, &input)?.pipeline(&lossless(Role::Denoiser, Some(device)));
-    let mut bed = Testbed::open(&args.a, &input, &args.testbed, &mut pipeline)?;
-    let a = optimized(bed.program.clone(), pipeline, &bed, args, &info)?;
-    let b = match &args.b {
-        None => {
-            let mut pipeline =
-                recipe(&args.passes_b, &input)?.pipeline(&lossless(Role::Denoiser, Some(device)));
-            bed.settle_loras(&mut pipeline)?;
-            optimized(bed.program.clone(), pipeline, &bed, args, &info)?
+    let mut passes = asked("A", &input, &args.passes_a, device)?;
+    // What is asked of B is looked at before A is opened, for which a model encodes a prompt.
+    let other = args.b.as_deref().map(InputArg::of).transpose()?;
+    let mut passes_b = asked("B", other.as_ref().unwrap_or(&input), &args.passes_b, device)?;
+    let file = other.as_ref().filter(|other| matches!(other, InputArg::File(_)));
+    let file =
+        file.map(|file| file.program(None, &args.testbed.sizes)).transpose()?.map(|(program, _)| program);
+    if file.as_ref().is_some_and(|program| program.devices().is_some()) {
+        return Err(several_devices("B"));
+    }
+    let mut bed = Testbed::open(&args.a, &input, &args.testbed, &mut passes)?;
+    let a = optimized(bed.program.clone(), passes, &bed, args, &info)?;
+    let b = match &other {
+        Some(other) if file.is_none() => other_network(other, passes_b, &bed, args, &info)?,
+        _ => {
+            bed.settle_loras(&mut passes_b)?;
+            optimized(file.unwrap_or_else(|| bed.program.clone()), passes_b, &bed, args, &info)?
         }
-        Some(path) => other(path, &mut bed, args, &info)?,
     };
     let named = [a.described(), b.described()];
     say(format_args!("A: {}\nB: {}", named[0], named[1]));
@@ -86,9 +92,23 @@ pub fn compare(args: &Args) -> Result<(), Error> {
     print(&if args.json { found.json() } else { found.table(args.each).to_string() })
 }
 
-fn recipe(passes: &Option<String>, input: &InputArg) -> Result<Recipe, Error> {
-    let recipe = passes.as_ref().map(|text| Recipe::parse(text, &registry())).transpose()?;
-    Ok(input.meant(recipe.unwrap_or_default()))
+/// The passes that `side` is to go through, or has gone through, if it is compiled.
+///
+/// # Errors
+/// If there is no such pass, or if one divides it among several devices.
+fn asked(side: &str, input: &InputArg, passes: &Option<String>, device: Device) -> Result<Pipeline, Error> {
+    let pipeline = match (input.compiled(), passes) {
+        (Some(compiled), Some(_)) => return Err(compiled.no_passes().into()),
+        (Some(compiled), None) => compiled.passes()?,
+        (None, passes) => {
+            let recipe = passes.as_ref().map(|text| Recipe::parse(text, &registry())).transpose()?;
+            input.meant(recipe.unwrap_or_default()).pipeline(&input.default(None, Some(device))?)
+        }
+    };
+    if pipeline.passes().any(|pass| pass.ends().contains(&UNSHARDED)) {
+        return Err(several_devices(side));
+    }
+    Ok(pipeline)
 }
 
 /// A program after its passes, and how it came about.
@@ -132,23 +152,17 @@ fn optimized(
     Ok(Optimized { passes: pipeline, trace, weights })
 }
 
-/// B, where it is another program than A.
-fn other(path: &Path, bed: &mut Testbed, args: &Args, info: &DeviceInfo) -> Result<Optimized, Error> {
-    let device = args.testbed.device();
-    let input = InputArg::of(path)?;
-    let defaults = lossless(Role::Denoiser, Some(device));
-    let mut pipeline = recipe(&args.passes_b, &input)?.pipeline(&defaults);
-    match &input {
-        InputArg::File(_) => {
-            let (program, _) = input.program(None, &args.testbed.sizes)?;
-            bed.settle_loras(&mut pipeline)?;
-            optimized(program, pipeline, bed, args, info)
-        }
-        InputArg::Model(model) if model.is_compiled() => {
-            let compiled: &Compiled = model.compiled(model.family().denoiser()).expect("it is compiled");
-            if args.passes_b.is_some() {
-                return Err(compiled.no_passes().into());
-            }
+/// B with weights of its own.
+fn other_network(
+    input: &InputArg,
+    mut passes: Pipeline,
+    bed: &Testbed,
+    args: &Args,
+    info: &DeviceInfo,
+) -> Result<Optimized, Error> {
+    let path = args.b.as_deref().expect("it is given");
+    match (input, input.compiled()) {
+        (InputArg::Model(model), Some(compiled)) => {
             let sizes = model.sizes(&args.testbed.sizes)?;
             let Some(program) = compiled.program(&sizes, bed.timesteps.as_deref())? else {
                 let path = path.display();
@@ -157,20 +171,16 @@ fn other(path: &Path, bed: &mut Testbed, args: &Args, info: &DeviceInfo) -> Resu
                      these with `reflux compile --model {path} --size WIDTHxHEIGHT`"
                 )));
             };
-            Ok(Optimized {
-                passes: compiled.passes()?,
-                trace: Trace::of(program),
-                weights: compiled.weights(),
-            })
+            Ok(Optimized { passes, trace: Trace::of(program), weights: compiled.weights() })
         }
-        InputArg::Model(_) | InputArg::Onnx(_) => {
-            if bed.has_random_weights() {
-                let message = "A has random weights and B its own, so that their results have nothing in common; give A's by --weights, or \
-                               let the model be A";
-                return Err(Error::Usage(message.into()));
-            }
-            let own = Testbed::open(path, &input, &args.testbed, &mut pipeline)?;
-            optimized(own.program.clone(), pipeline, &own, args, info)
+        _ if bed.has_random_weights() => {
+            let message = "A has random weights and B its own, so that their results have nothing in common; give A's by --weights, or \
+                           let the model be A";
+            Err(Error::Usage(message.into()))
+        }
+        _ => {
+            let own = Testbed::open(path, input, &args.testbed, &mut passes)?;
+            optimized(own.program.clone(), passes, &own, args, info)
         }
     }
 }

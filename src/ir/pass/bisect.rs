@@ -82,6 +82,8 @@ pub fn bisect<E: std::error::Error>(
     check: &mut dyn FnMut(Probe) -> Result<bool, E>,
 ) -> Result<Culprit, BisectError<E>> {
     let mut search = Search { program, pipeline, timesteps, check };
+    // A pass that fails does so before anything is checked, which may take minutes.
+    search.made(pipeline.passes().len(), &Allowance::default())?;
     let given = search.made(0, &Allowance::default())?;
     if !search.holds(&given, &given, 0, None)? {
         return Err(BisectError::GivenFails);

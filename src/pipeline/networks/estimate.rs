@@ -36,10 +36,10 @@ impl Networks {
         self.family().all_nets().filter_map(|net| Some((net, needed(net)?))).collect()
     }
 
-    /// Refuses a request that cannot fit, before any work is done.
+    /// Refuses a request that cannot fit, or is for other devices, before any work is done.
     ///
     /// # Errors
-    /// [`Error::Memory`], and as [`Networks::peak`].
+    /// [`Error::Memory`], and as [`Networks::peak`] and [`Device::running`](reflux_runtime::Device::running).
     pub fn check_memory(&mut self, needed: impl Fn(&Net) -> Option<Sizes>) -> Result<(), Error> {
         let device = self.device;
         let mut advice = smaller(self.dtype);
@@ -50,6 +50,8 @@ impl Networks {
                 continue;
             }
             let Optimized { program, needed, .. } = self.optimized(net, &sizes)?;
+            // Else it would be found when it is loaded, after networks before it have run.
+            device.running(program)?;
             check_fits(&program.name, *needed, device, &advice)?;
         }
         if !self.loaded.is_empty() {

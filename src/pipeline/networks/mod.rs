@@ -357,8 +357,7 @@ impl Networks {
             let program = self.optimized(net, &sizes)?.program.clone();
             tracing::debug!("{}: optimized after {:?}", net.folder, start.elapsed());
             let weights = self.weights_of(net, &program);
-            // What is not divided runs on the first of several devices.
-            let device = if program.devices().is_some() { self.device } else { self.device.first() };
+            let device = self.device.running(&program)?;
             let mut executor = match self.memory {
                 Memory::Resident => load_shared(device, program, weights)?,
                 Memory::Low => load_streaming(device, program, weights)?,

@@ -21,22 +21,16 @@ impl Rank {
             }
             Op::AllGather(gather) => {
                 let (axis, parts) = gather.gathers(&fact).expect(verified);
-                Ok(gathered(&self.exchanged(x)?, axis, &parts))
+                Ok(gathered(&self.meeting.exchange(self.index, x)?, axis, &parts))
             }
             Op::AllToAll(exchange) => {
                 let ((concat, gather), (split, divide)) = exchange.exchanges(&fact).expect(verified);
-                let all = self.exchanged(x)?;
+                let all = self.meeting.exchange(self.index, x)?;
                 let own: Vec<_> = all.iter().map(|x| share(x, split, &divide, self.index)).collect();
                 Ok(gathered(&own, concat, &gather))
             }
             _ => unreachable!("other ops are of one device"),
         }
-    }
-
-    /// What every rank has, by rank.
-    fn exchanged(&self, x: HostTensor) -> Result<Vec<HostTensor>, RunError> {
-        let all = self.meeting.exchange(self.index, x.bytes)?;
-        Ok(all.iter().map(|bytes| HostTensor::new(x.dtype, x.shape.clone(), bytes.clone())).collect())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where the ranks of a program meet to exchange what each of them has.
 
 use crate::RunError;
+use reflux_ir::HostTensor;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// A place where all ranks wait for each other.
@@ -12,11 +13,10 @@ pub struct Meeting {
 
 struct State {
     /// What each rank has brought to the round that is going on.
-    brought: Vec<Option<Vec<u8>>>,
-    /// What all have brought to the last round.
-    shared: Arc<Vec<Vec<u8>>>,
-    /// How many rounds are over.
-    rounds: u64,
+    brought: Vec<Option<HostTensor>>,
+    /// What all have brought to a round that is over, for each rank until it has come for it. It is one copy, which is freed when all
+    /// are done with it.
+    shared: Vec<Option<Arc<[HostTensor]>>>,
     /// Whether a rank has failed, so that nobody must wait for it.
     is_over: bool,
     /// What ends with it.
@@ -27,8 +27,7 @@ impl Meeting {
     pub fn of(ranks: usize) -> Self {
         let state = State {
             brought: vec![None; ranks],
-            shared: Arc::default(),
-            rounds: 0,
+            shared: vec![None; ranks],
             is_over: false,
             at_end: Vec::new(),
         };
@@ -39,28 +38,27 @@ impl Meeting {
         self.ranks
     }
 
-    /// Gives `bytes` to all others, and returns what each rank gave in this round, by rank.
+    /// Gives `own` to all others, and returns what each rank gave in this round, by rank.
     ///
     /// # Errors
     /// If a rank has failed meanwhile.
-    pub fn exchange(&self, rank: usize, bytes: Vec<u8>) -> Result<Arc<Vec<Vec<u8>>>, RunError> {
+    pub fn exchange(&self, rank: usize, own: HostTensor) -> Result<Arc<[HostTensor]>, RunError> {
         let mut state = self.lock();
         // What was brought before a rank failed is not exchanged any more.
         if state.is_over {
             return Err(RunError::Abandoned);
         }
-        let round = state.rounds;
-        state.brought[rank] = Some(bytes);
+        state.brought[rank] = Some(own);
         if state.brought.iter().all(Option::is_some) {
-            // The others of this round read it before they bring anything to the next.
-            state.shared = Arc::new(state.brought.iter_mut().filter_map(Option::take).collect());
-            state.rounds += 1;
+            // The others of this round come for it before they bring anything to the next.
+            let all: Arc<[_]> = state.brought.iter_mut().filter_map(Option::take).collect();
+            state.shared.fill(Some(all));
             self.changed.notify_all();
         }
-        while state.rounds == round && !state.is_over {
+        while state.shared[rank].is_none() && !state.is_over {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        if state.rounds == round { Err(RunError::Abandoned) } else { Ok(state.shared.clone()) }
+        state.shared[rank].take().ok_or(RunError::Abandoned)
     }
 
     /// Sends everyone home who waits, now or later: a rank has failed.
@@ -99,6 +97,10 @@ impl Meeting {
 mod tests {
     use super::*;
 
+    fn tensor(values: &[f32]) -> HostTensor {
+        HostTensor::from_f32([values.len()], values)
+    }
+
     #[test]
     fn every_round_gives_all_what_all_brought() {
         let meeting = Meeting::of(3);
@@ -106,23 +108,46 @@ mod tests {
             for rank in 0..3_u8 {
                 let meeting = &meeting;
                 scope.spawn(move || {
-                    for round in 0..100 {
-                        let all = meeting.exchange(rank.into(), vec![rank, round]).unwrap();
-                        assert_eq!(*all, [[0, round], [1, round], [2, round]]);
+                    for round in 0..100_u8 {
+                        let own = |rank: u8| tensor(&[rank.into(), round.into()]);
+                        let all = meeting.exchange(rank.into(), own(rank)).unwrap();
+                        assert_eq!(*all, [0, 1, 2].map(own));
                     }
                 });
             }
         });
     }
 
+    /// What a rank brings is not copied for the others, and gone once they are done with it.
+    #[test]
+    fn what_is_exchanged_is_in_memory_once() {
+        let meeting = Meeting::of(3);
+        let rank = |rank: usize| {
+            let own = tensor(&[0.0; 64]);
+            let place = own.bytes.as_ptr() as usize;
+            let all = meeting.exchange(rank, own).unwrap();
+            let places: Vec<_> = all.iter().map(|x| x.bytes.as_ptr() as usize).collect();
+            (place, places, Arc::downgrade(&all))
+        };
+        let seen: Vec<_> = std::thread::scope(|scope| {
+            let ranks: Vec<_> = (0..3).map(|index| scope.spawn(move || rank(index))).collect();
+            ranks.into_iter().map(|rank| rank.join().unwrap()).collect()
+        });
+        let brought: Vec<_> = seen.iter().map(|(place, ..)| *place).collect();
+        for (_, places, shared) in seen {
+            assert_eq!(places, brought);
+            assert!(shared.upgrade().is_none());
+        }
+    }
+
     #[test]
     fn nobody_waits_for_a_rank_that_failed() {
         let meeting = Meeting::of(2);
         std::thread::scope(|scope| {
-            let waits = scope.spawn(|| meeting.exchange(0, Vec::new()).unwrap_err());
+            let waits = scope.spawn(|| meeting.exchange(0, tensor(&[])).unwrap_err());
             meeting.end();
             assert!(matches!(waits.join().unwrap(), RunError::Abandoned));
         });
-        assert!(meeting.exchange(1, Vec::new()).is_err());
+        assert!(meeting.exchange(1, tensor(&[])).is_err());
     }
 }

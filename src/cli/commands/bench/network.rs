@@ -67,7 +67,7 @@ impl Network {
         let (lowered, weights) = read_onnx(path, &args.sizes.onnx)?;
         let info = device.probe().map_err(RunError::from)?;
         let recipe = args.passes.recipe()?.unwrap_or_default();
-        let mut passes = recipe.pipeline(&input.default(None, Some(device.machine(&info).machine))?);
+        let mut passes = recipe.pipeline(&input.default(None, Some(device))?);
         let mut warnings: Vec<String> = settle(&mut passes, device, &info).into_iter().collect();
         let (program, report) = Driver::default().run(lowered, &passes)?;
         warnings.extend(report.warnings().cloned());

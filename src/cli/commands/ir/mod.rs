@@ -120,7 +120,7 @@ fn show(args: &ShowArgs) -> Result<(), Error> {
     let (input, net) = (input(args)?, Some(args.net.as_str()));
     input.refuse_sizes(&args.sizes)?;
     let (program, timesteps) = input.program(net, &args.sizes)?;
-    let default = input.default(net, args.drive.machine())?;
+    let default = input.default_for(net, args.drive.machine())?;
     let mut pipeline = recipe.map(|recipe| input.meant(recipe).pipeline(&default)).unwrap_or_default();
     if let Some(Export::Onnx) = args.export {
         onnx::refuse_loras(&pipeline)?;

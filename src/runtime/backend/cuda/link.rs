@@ -5,6 +5,7 @@ use super::plan::{Exchange, Transfer};
 use crate::RunError;
 use crate::ranks::Rank;
 use cudarc::driver::CudaStream;
+use reflux_ir::{DType, HostTensor};
 use std::ptr::null_mut;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -25,8 +26,10 @@ impl Link {
     pub fn new(rank: &Rank) -> Result<Self, RunError> {
         let nccl = nccl()?;
         let own = if rank.index == 0 { nccl.unique_id().map_err(failed)?.to_vec() } else { Vec::new() };
+        let own = HostTensor::new(DType::I8, vec![own.len()], own);
         let all = rank.meeting.exchange(rank.index, own)?;
-        let id = UniqueId::try_from(&all[0][..]).map_err(|_| failed("rank 0 has no identity".into()))?;
+        let id =
+            UniqueId::try_from(&all[0].bytes[..]).map_err(|_| failed("rank 0 has no identity".into()))?;
         let comm = nccl.connect(id, rank.meeting.ranks(), rank.index).map_err(failed)?;
         let comm = Arc::new(AtomicPtr::new(comm));
         let ends = comm.clone();
