@@ -105,7 +105,11 @@ impl<B: BurnBackend> Executor<B> {
                 leaves.push((*slot, Value::Scalar(constant.value.0, constant.dtype)));
             }
             let runner = match &stage {
-                Stage::Prepare(_) => None,
+                // Weights that are read while a stage runs are not there yet; and ranks run together what they exchange.
+                Stage::Prepare(_) if streams || rank.is_some() => None,
+                // What would be slow in every step may be so once.
+                Stage::Prepare(_) => runner(&stage, graph, &leaves, loader.as_mut(), &mut Vec::new())?
+                    .filter(|runner| runner.fallback().is_none()),
                 Stage::Variant(_) => runner(&stage, graph, &leaves, loader.as_mut(), &mut fallbacks)?,
             };
             // What runs the stage as a whole has its weights.
@@ -164,8 +168,13 @@ impl<B: BurnBackend> Executor<B> {
 
     fn prepare(&mut self) -> Result<(), RunError> {
         while let Some(rate) = self.stale.first().copied() {
-            let prepared = self.run(&Stage::Prepare(rate))?;
-            prepared.into_iter().for_each(|(name, _, value)| self.keep(name, value, false));
+            let stage = Stage::Prepare(rate);
+            let prepared = self.run(&stage)?;
+            let runner = &find(&self.stages, &stage).runner;
+            let is_made = runner.is_some();
+            // Op by op, a stage after it may read what it has made.
+            runner.as_ref().map_or(Ok(()), |runner| runner.wait())?;
+            prepared.into_iter().for_each(|(name, _, value)| self.keep(name, value, is_made));
             B::memory_cleanup(&self.device);
             self.stale.remove(&rate);
         }

@@ -157,7 +157,7 @@ fn reload_leaves<B: BurnBackend>(
         // Slots are numbered in program order.
         let order = match &*stage {
             Stage::Variant(name) => program.variants[name].order(),
-            Stage::Prepare(_) => Vec::new(),
+            Stage::Prepare(rate) => program.prepares[rate].order(),
         };
         let (mut weights, mut changed) = (Vec::new(), Vec::new());
         for (tensor, fact, slot) in own.clone() {
@@ -187,6 +187,7 @@ fn reload_leaves<B: BurnBackend>(
         if changed.is_empty() {
             continue;
         }
+        stale.extend(if let Stage::Prepare(rate) = stage { Some(*rate) } else { None });
         match runner {
             Some(runner) => {
                 runner.replace(changed.into_iter().map(|(slot, value)| (order[slot], value)).collect())?;
@@ -194,7 +195,6 @@ fn reload_leaves<B: BurnBackend>(
             None => {
                 leaves.retain(|(slot, _)| changed.iter().all(|(new, _)| new != slot));
                 leaves.extend(changed);
-                stale.extend(if let Stage::Prepare(rate) = stage { Some(*rate) } else { None });
             }
         }
     }
