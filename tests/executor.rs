@@ -52,6 +52,37 @@ fn i32s<const N: usize>(shape: [usize; N], values: &[i32]) -> HostTensor {
     HostTensor::from_i32(shape, values)
 }
 
+/// What is prepared from other weights is prepared again, and so is what is prepared from that.
+#[test]
+fn other_weights_reach_what_is_prepared_later() {
+    let source = "program p {
+        input %x : f32[2] prompt
+        input %t : f32[2] schedule
+        input %l : f32[2] latent
+        prepare prompt (%x) -> (%a) {
+            %a = mul %x, @w f32[2] : f32[2]
+            return %a
+        }
+        prepare schedule (%t, %a) -> (%b) {
+            %b = add %t, %a : f32[2]
+            return %b
+        }
+        variant main (%l, %b) -> (%y) {
+            %y = add %l, %b : f32[2]
+            return %y
+        }
+        schedule main
+    }";
+    let mut executor = executor(source);
+    for (name, values) in [("x", [1.0, 2.0]), ("t", [0.5, 0.5]), ("l", [0.0, 0.0])] {
+        executor.bind(name, &f32s([2], &values)).unwrap();
+    }
+    assert_eq!(executor.step(0).unwrap()["y"].to_f32(), [10.5, 200.5]);
+    let others = Given(HashMap::from([("w", f32s([2], &[20.0, 300.0]))]));
+    executor.reload(Arc::new(others), &|name| name == "w").unwrap();
+    assert_eq!(executor.step(0).unwrap()["y"].to_f32(), [20.5, 600.5]);
+}
+
 /// Whoever runs a step knows its number, so nobody else gives it.
 #[test]
 fn the_executor_gives_the_number_of_the_step() {

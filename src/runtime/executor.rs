@@ -2,7 +2,7 @@
 
 mod reload;
 
-use crate::backend::{BurnBackend, GraphRunner, Kept, Loader, Loading, Unplanned};
+use crate::backend::{BurnBackend, GraphRunner, Kept, Loader, Loading, Others, Unplanned};
 use crate::coded::Coded;
 use crate::execute::{Execute, bindable};
 use crate::liveness::{Instruction, Liveness, Slot};
@@ -105,12 +105,16 @@ impl<B: BurnBackend> Executor<B> {
                 leaves.push((*slot, Value::Scalar(constant.value.0, constant.dtype)));
             }
             let runner = match &stage {
-                // Weights that are read while a stage runs are not there yet; and ranks run together what they exchange.
-                Stage::Prepare(_) if streams || rank.is_some() => None,
+                // Weights that are read while a stage runs are not there yet; ranks run together what they exchange; and engines have one
+                // place for each result, where codes need another for their scales.
+                Stage::Prepare(_) if streams || rank.is_some() || makes_codes(graph) => None,
                 // What would be slow in every step may be so once.
-                Stage::Prepare(_) => runner(&stage, graph, &leaves, loader.as_mut(), &mut Vec::new())?
-                    .filter(|runner| runner.fallback().is_none()),
-                Stage::Variant(_) => runner(&stage, graph, &leaves, loader.as_mut(), &mut fallbacks)?,
+                Stage::Prepare(_) => {
+                    runner(&stage, graph, &leaves, loader.as_mut(), Others::OpByOp, &mut Vec::new())?
+                }
+                Stage::Variant(_) => {
+                    runner(&stage, graph, &leaves, loader.as_mut(), Others::OnBurn, &mut fallbacks)?
+                }
             };
             // What runs the stage as a whole has its weights.
             let leaves = if runner.is_none() { leaves } else { Vec::new() };
@@ -162,8 +166,13 @@ impl<B: BurnBackend> Executor<B> {
         if !known.is_some_and(|kept| kept.give(&value, self.version)) {
             self.values.insert(name.clone(), Kept::given(value.into_owned(), self.version));
         }
+        self.outdate(fact.rate);
+    }
+
+    /// Has prepare stages run again that may read what changes at `rate`.
+    fn outdate(&mut self, rate: Rate) {
         let rates = self.stages.iter().filter_map(LoadedStage::rate);
-        self.stale.extend(rates.filter(|&rate| rate >= fact.rate));
+        self.stale.extend(rates.filter(|&own| own >= rate));
     }
 
     fn prepare(&mut self) -> Result<(), RunError> {
@@ -467,18 +476,24 @@ impl<B: BurnBackend> Execute for Executor<B> {
     }
 }
 
+/// Whether a result of `graph` is codes.
+pub(crate) fn makes_codes(graph: &Graph) -> bool {
+    graph.outputs().iter().any(|output| graph[output.value].fact.is_coded())
+}
+
 /// The backend's own way to run `graph`, if it has one; the reasons against it are added to `fallbacks`.
 fn runner<B: BurnBackend>(
     stage: &Stage,
     graph: &Graph,
     leaves: &[(Slot, Value<B>)],
     loader: &mut dyn Loader<B>,
+    others: Others,
     fallbacks: &mut Vec<String>,
 ) -> Result<Option<Box<dyn GraphRunner<B>>>, RunError> {
     // Slots are numbered in program order.
     let order = graph.order();
     let weights = leaves.iter().map(|(slot, value)| (order[*slot], value.clone())).collect();
-    match loader.runner(graph, weights) {
+    match loader.runner(graph, weights, others) {
         Ok(runner) => {
             fallbacks.extend(runner.fallback().map(|what| format!("{stage}: {what}")));
             Ok(Some(runner))

@@ -1,6 +1,7 @@
 //! Estimated memory of a run, from shapes.
 
 use crate::Device;
+use crate::executor::makes_codes;
 use crate::liveness::Liveness;
 use reflux_ir::{Fact, Name, Program, Rate, Stage};
 use std::collections::{BTreeMap, HashMap};
@@ -51,17 +52,20 @@ pub fn needs(program: &Program, device: Device) -> Needs {
         let inputs: u64 =
             graph.inputs().iter().map(|&id| graph[id].fact.bytes()).fold(0, u64::saturating_add);
         let inside = |liveness: Liveness| liveness.peak_bytes.saturating_sub(inputs);
-        let planned = is_step.then(|| device.backend().planned_memory(graph)).flatten();
-        match planned {
+        if !is_step {
+            needs.streamed = needs.streamed.max(inside(Liveness::consuming_weights(graph)));
+        }
+        // Prepare stages run as a whole, as steps do, if there are kernels for all their ops.
+        let runs_whole = is_step || program.devices().is_none() && !makes_codes(graph);
+        let planned = runs_whole.then(|| device.backend().planned_memory(graph)).flatten();
+        match planned.filter(|planned| is_step || planned.is_complete) {
             Some(planned) => {
                 needs.step = needs.step.max(planned.inside);
-                needs.values += planned.results;
+                // One of the two buffers for what is prepared is counted as the input that it is.
+                needs.values += if is_step { planned.results } else { planned.results / 2 };
             }
             None if is_step => needs.step = needs.step.max(inside(Liveness::new(graph))),
-            None => {
-                needs.prepare = needs.prepare.max(inside(Liveness::new(graph)));
-                needs.streamed = needs.streamed.max(inside(Liveness::consuming_weights(graph)));
-            }
+            None => needs.prepare = needs.prepare.max(inside(Liveness::new(graph))),
         }
     }
     for ((_, fact), is_of_step) in weights {

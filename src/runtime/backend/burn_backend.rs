@@ -94,6 +94,15 @@ pub trait BurnBackend: Backend {
     }
 }
 
+/// What becomes of a graph some of whose ops the backend itself has no kernel for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others {
+    /// burn computes them, and the backend what is between.
+    OnBurn,
+    /// It runs op by op, as a whole.
+    OpByOp,
+}
+
 /// Uploads weights one after the other to a device, and then loads graphs. Dropping it frees the memory that only loading
 /// needs.
 pub trait Loader<B: BurnBackend> {
@@ -132,8 +141,9 @@ pub trait Loader<B: BurnBackend> {
         &mut self,
         graph: &Graph,
         weights: HashMap<ValueId, Value<B>>,
+        others: Others,
     ) -> Result<Box<dyn GraphRunner<B>>, Unplanned> {
-        let _ = (graph, weights);
+        let _ = (graph, weights, others);
         Err(Unplanned::OpByOp)
     }
 }

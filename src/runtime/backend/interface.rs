@@ -125,6 +125,8 @@ pub(crate) struct PlannedMemory {
     pub inside: u64,
     /// For its results.
     pub results: u64,
+    /// Whether there are kernels for all its ops.
+    pub is_complete: bool,
 }
 
 /// Memory that could be allocated now.

@@ -145,13 +145,14 @@ fn reload_leaves<B: BurnBackend>(
     is_changed: &dyn Fn(&str) -> bool,
     loader: &mut dyn Loader<B>,
 ) -> Result<(), RunError> {
-    let Executor { program, device, stages, stale, streamed, .. } = executor;
+    let Executor { program, device, stages, streamed, .. } = executor;
+    let mut outdated = Vec::new();
     let mut known: HashMap<(String, Fact), Value<B>> = HashMap::new();
     for LoadedStage { stage, liveness, leaves, runner } in stages {
         let own = liveness.weights.iter().filter(|(tensor, ..)| is_changed(tensor));
         // What is read while its stage runs is read from the new source then.
         if let (Some(_), Stage::Prepare(rate)) = (&*streamed, &*stage) {
-            stale.extend(own.map(|_| *rate));
+            outdated.extend(own.map(|_| *rate));
             continue;
         }
         // Slots are numbered in program order.
@@ -187,7 +188,7 @@ fn reload_leaves<B: BurnBackend>(
         if changed.is_empty() {
             continue;
         }
-        stale.extend(if let Stage::Prepare(rate) = stage { Some(*rate) } else { None });
+        outdated.extend(if let Stage::Prepare(rate) = stage { Some(*rate) } else { None });
         match runner {
             Some(runner) => {
                 runner.replace(changed.into_iter().map(|(slot, value)| (order[slot], value)).collect())?;
@@ -198,6 +199,8 @@ fn reload_leaves<B: BurnBackend>(
             }
         }
     }
+    // What they make is read by those after them.
+    outdated.into_iter().for_each(|rate| executor.outdate(rate));
     Ok(())
 }
 

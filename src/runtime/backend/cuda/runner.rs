@@ -9,7 +9,7 @@ use super::plan::plan_without;
 use super::room::Room;
 use super::{Crossing, ForeignOp, Gpu, Owner, Piece, driver, fallback};
 use crate::RunError;
-use crate::backend::{GraphResult, GraphRunner, Kept, Observer, Unplanned};
+use crate::backend::{GraphResult, GraphRunner, Kept, Observer, Others, Unplanned};
 use crate::coded::Coded;
 use crate::executor::{guarded, together};
 use crate::liveness::{Instruction, Liveness};
@@ -49,6 +49,7 @@ pub fn runner(
     weights: HashMap<ValueId, Value<Cuda>>,
     device: &CudaDevice,
     room: Rc<Room>,
+    others: Others,
 ) -> Result<Box<dyn GraphRunner<Cuda>>, Unplanned> {
     let info = driver::probe(device.index).map_err(RunError::from)?;
     let gpu = Gpu { rank: room.rank(), ..Gpu::of(&info) };
@@ -56,7 +57,7 @@ pub fn runner(
         let why = "the CUDA engine needs a GPU of sm_80 or later; with burn's kernels, as here, a step takes about 40 times as long";
         return Err(Unplanned::Unsupported(why.into()));
     }
-    let engine = engine(graph, gpu, &room)?;
+    let engine = engine(graph, gpu, &room, others)?;
     let plan = engine.plan();
     let (mut weights, mut plain) = (weights, HashMap::new());
     for id in &plan.channels_last {
@@ -104,14 +105,19 @@ fn channels_last(device: &CudaDevice, weight: Value<Cuda>) -> Value<Cuda> {
 }
 
 /// An engine for `graph`, in which products that cuBLASLt refuses are left to burn.
-fn engine(graph: &Graph, gpu: Gpu, room: &Rc<Room>) -> Result<Engine, RunError> {
+fn engine(graph: &Graph, gpu: Gpu, room: &Rc<Room>, others: Others) -> Result<Engine, Unplanned> {
     let mut refused = BTreeMap::new();
     loop {
-        match Engine::new(plan_without(graph, gpu, &refused), gpu, room.clone()) {
+        let plan = plan_without(graph, gpu, &refused);
+        // Before anything is compiled and memory for it is counted.
+        if others == Others::OpByOp && plan.foreign().next().is_some() {
+            return Err(Unplanned::OpByOp);
+        }
+        match Engine::new(plan, gpu, room.clone()) {
             Ok(engine) => return Ok(engine),
-            Err(Refused::Failed(error)) => return Err(error),
+            Err(Refused::Failed(error)) => return Err(error.into()),
             Err(Refused::Product(value, why)) if refused.contains_key(&value) => {
-                return Err(RunError::Backend { line: format!("%{value}"), message: why });
+                return Err(RunError::Backend { line: format!("%{value}"), message: why }.into());
             }
             Err(Refused::Product(value, why)) => drop(refused.insert(value, why)),
         }

@@ -5,7 +5,7 @@ use super::failed;
 use super::room::Room;
 use super::runner::runner;
 use crate::RunError;
-use crate::backend::{GraphRunner, Loader, Unplanned};
+use crate::backend::{GraphRunner, Loader, Others, Unplanned};
 use crate::coded::Coded;
 use crate::ranks::Rank;
 use crate::value::{Value, burn_dtype};
@@ -160,12 +160,13 @@ impl Loader<Cuda> for Uploader {
         &mut self,
         graph: &Graph,
         weights: HashMap<ValueId, Value<Cuda>>,
+        others: Others,
     ) -> Result<Box<dyn GraphRunner<Cuda>>, Unplanned> {
         let room = match &self.room {
             Some(room) => room.clone(),
             None => self.room.insert(Rc::new(Room::new(self.device.index, self.rank.as_ref())?)).clone(),
         };
-        runner(graph, weights, &self.device, room)
+        runner(graph, weights, &self.device, room, others)
     }
 }
 

@@ -50,7 +50,8 @@ impl Division {
         /// less, dividing them gains nothing: what waits takes no power, and power is what limits the others.
         const LEAST_WAITING: usize = 10;
         let tiles = q.shape[1].div_ceil(QUERIES);
-        let cluster = if tiles >= MANY || tiles.is_multiple_of(2) { 2 } else { 1 };
+        let is_shared = gpu.processors > 1 && (tiles >= MANY || tiles.is_multiple_of(2));
+        let cluster = if is_shared { 2 } else { 1 };
         let units = tiles.div_ceil(cluster) * q.shape[2] * q.shape[0];
         let clusters = units.min(gpu.processors as usize / cluster);
         let places = units.div_ceil(clusters) * clusters;
@@ -140,15 +141,17 @@ mod tests {
     #[test]
     fn units_are_divided_where_many_blocks_would_wait_for_few() {
         let gpu = Gpu { capability: (9, 0), processors: 132, rank: 0 };
-        let division = |tokens: usize, heads: usize| {
+        let on = |gpu: Gpu, tokens: usize, heads: usize| {
             let Division { cluster, clusters, has_pieces } =
                 Division::of(gpu, &View::whole(0, &[1, tokens, heads, 128], DType::BF16));
             (cluster, clusters, has_pieces)
         };
+        let division = |tokens: usize, heads: usize| on(gpu, tokens, heads);
         assert_eq!(division(4608, 24), (2, 66, false));
         assert_eq!(division(1536, 24), (2, 66, true));
         assert_eq!(division(4608, 12), (2, 66, true));
         assert_eq!(division(300, 2), (1, 6, false));
         assert_eq!(division(1, 1), (1, 1, false));
+        assert_eq!(on(Gpu { processors: 1, ..gpu }, 4608, 24), (1, 1, false));
     }
 }

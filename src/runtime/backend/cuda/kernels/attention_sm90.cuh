@@ -257,7 +257,8 @@ __device__ __forceinline__ void fetch_factors(const Shared& at, const float* __r
   Piece piece;
 #pragma unroll 1
   for (int index = 0; piece_at(index, piece); ++index) {
-    const float* scales = k_scales + piece.batch() * (long long)KS_BATCH + piece.head() * (long long)KS_HEAD;
+    // 32 bits, as there are few registers; they suffice for 16 GB of scales.
+    const unsigned of_head = piece.batch() * (unsigned)KS_BATCH + piece.head() * (unsigned)KS_HEAD;
 #pragma unroll 1
     for (int step = piece.first; step < piece.end; ++step, ++pass) {
       const int key = (PASSES - 1 - step) * KEYS + lane * EACH_LANE;
@@ -265,7 +266,7 @@ __device__ __forceinline__ void fetch_factors(const Shared& at, const float* __r
       float factors[EACH_LANE];
       // Those beyond the last key do not count, so that they may be any.
 #pragma unroll
-      for (int i = 0; i < EACH_LANE; ++i) factors[i] = scales[(KEYS_TOTAL % KEYS == 0 ? key + i : min(key + i, KEYS_TOTAL - 1)) * KS_TOKEN];
+      for (int i = 0; i < EACH_LANE; ++i) factors[i] = k_scales[of_head + (KEYS_TOTAL % KEYS == 0 ? key + i : min(key + i, KEYS_TOTAL - 1)) * (unsigned)KS_TOKEN];
       const float first = __shfl_sync(0xffffffffu, factors[0], 0);
       bool is_same = true;
 #pragma unroll
