@@ -339,6 +339,26 @@ fn weights_take_what_their_bits_promise() {
     }
 }
 
+/// What is prepared for a prompt and for a schedule runs on the engine as a whole: burn would compile its kernels in every process.
+#[test]
+fn prepare_stages_are_planned() {
+    let (_, model, sizes) = &models()[0];
+    for passes in [PIPELINES[0], PIPELINES[1]] {
+        let (program, ..) = plans_of(&flux1::TRANSFORMER, model, sizes, passes, GPUS[2].1).remove(0);
+        let stages: Vec<_> =
+            program.prepares.iter().filter(|(_, graph)| !graph.inputs().is_empty()).collect();
+        assert_eq!(stages.len(), 2, "{passes}");
+        for (rate, graph) in stages {
+            for (arch, gpu) in GPUS {
+                let planned = plan(graph, gpu);
+                assert_disjoint(&planned);
+                let without: Vec<&str> = planned.foreign().map(|op| &*op.why).collect();
+                assert!(without.is_empty(), "{rate} on {arch} after {passes}: {without:?}");
+            }
+        }
+    }
+}
+
 /// Whether NVRTC is there, which the gate requires.
 fn can_compile() -> bool {
     if !Compiler::is_present() {
