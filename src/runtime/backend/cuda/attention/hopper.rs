@@ -83,7 +83,7 @@ impl Handover {
     }
 }
 
-/// See `attention_sm90.cuh`. Whether the scores' `bound` is small enough to do without their maximum is asked when it runs.
+/// See `attention_sm90.cuh`. Units are divided if there is memory for that. Whether the scores' `bound` is small enough to do without their maximum is asked when it runs.
 pub fn kernel(
     gpu: Gpu,
     op: &Attention,
@@ -101,17 +101,13 @@ pub fn kernel(
     };
     let stages = if codes > 0 { STAGES_OF_CODES } else { STAGES_OF_NUMBERS };
     let division = Division::of(gpu, q);
-    let Division { cluster, clusters, has_pieces } = division;
-    let handover = handover.filter(|_| has_pieces);
-    if handover.is_none() && has_pieces {
-        return Err(Unsupported("its blocks have no memory in which they hand on sums".into()));
-    }
+    let Division { cluster, clusters, .. } = division;
     let [batch, queries, heads] = [0, 1, 2].map(|axis| q.shape[axis]);
     let places: Vec<_> = [("O", out)].into_iter().chain(["QS", "KS"].into_iter().zip(scales)).collect();
     let text = format!(
         "#define CODES {codes}\n#define KEYS {KEYS}\n#define K_STAGES {stages}\n#define V_STAGES {stages}\n#define CLUSTER {cluster}\n\
          #define CLUSTERS {clusters}\n#define IS_DIVIDED {}\n#define HEADS {heads}\n#define BATCHES {batch}\n#define HAS_BOUND {}\n{}{}{TEXT}",
-        u8::from(has_pieces),
+        u8::from(handover.is_some()),
         u8::from(bound.is_some()),
         constants(op, queries, k.shape[1], &places),
         multiply("multiply", kind, Left::Registers, KEYS)

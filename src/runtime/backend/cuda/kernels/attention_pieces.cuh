@@ -22,17 +22,16 @@ struct Piece {
 // The piece with this index of the block's cluster; returns whether there is one.
 __device__ __forceinline__ bool piece_at(int index, Piece& piece) {
   // Read each time, so that what follows from it is not kept in registers meanwhile.
-  unsigned cluster;
-  asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(cluster));
-  cluster /= CLUSTER;
-  const int unit = index * CLUSTERS + (int)cluster;
+  unsigned block;
+  asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(block));
+  const int cluster = block / CLUSTER, unit = index * CLUSTERS + cluster;
   if (unit < WHOLE_UNITS) {
     piece = {unit, 0, PASSES};
     return true;
   }
 #if IS_DIVIDED
   constexpr int DIVIDED_PASSES = (UNITS - WHOLE_UNITS) * PASSES;
-  const int from = (int)cluster * DIVIDED_PASSES / CLUSTERS, to = ((int)cluster + 1) * DIVIDED_PASSES / CLUSTERS;
+  const int from = cluster * DIVIDED_PASSES / CLUSTERS, to = (cluster + 1) * DIVIDED_PASSES / CLUSTERS;
   const int part = from / PASSES + index - WHOLE_UNITS / CLUSTERS;
   piece = {WHOLE_UNITS + part, max(from - part * PASSES, 0), min(to - part * PASSES, PASSES)};
   return piece.end > 0;
