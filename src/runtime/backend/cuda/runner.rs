@@ -1,8 +1,6 @@
 //! Graphs on the engine, over burn's memory.
 
-use super::burn_memory::{
-    address, address_of, empty, for_now, in_one_piece, lost, persistent, settled, upload_flat,
-};
+use super::burn_memory::{address, address_of, empty, for_now, in_one_piece, lost, settled, upload_flat};
 use super::engine::{Addresses, Engine, Refused};
 use super::known::known;
 use super::plan::plan_without;
@@ -16,7 +14,7 @@ use crate::liveness::{Instruction, Liveness};
 use crate::ops::execute;
 use crate::value::{Value, burn_dtype};
 use burn::tensor::DType;
-use burn::tensor::ops::{FloatTensor, FloatTensorOps};
+use burn::tensor::ops::FloatTensor;
 use burn_cuda::{Cuda, CudaDevice};
 use reflux_ir::op::Op;
 use reflux_ir::{Graph, HostTensor, Name, ValueId};
@@ -30,8 +28,6 @@ struct OnBurn {
     graph: Graph,
     /// Weights, constants, and what is known from the ops alone, as the engine reads them.
     weights: HashMap<ValueId, Value<Cuda>>,
-    /// Those that foreign ops read in another layout than the engine.
-    plain: HashMap<ValueId, Value<Cuda>>,
     /// The addresses of the weights, which do not move.
     addresses: HashMap<(ValueId, Piece), u64>,
     /// The instructions of ops that the engine has no kernel for.
@@ -46,7 +42,7 @@ struct OnBurn {
 /// Plans `graph` for an engine in `room`; `weights` are its weights.
 pub fn runner(
     graph: &Graph,
-    weights: HashMap<ValueId, Value<Cuda>>,
+    mut weights: HashMap<ValueId, Value<Cuda>>,
     device: &CudaDevice,
     room: Rc<Room>,
     others: Others,
@@ -59,14 +55,6 @@ pub fn runner(
     }
     let engine = engine(graph, gpu, &room, others)?;
     let plan = engine.plan();
-    let (mut weights, mut plain) = (weights, HashMap::new());
-    for id in &plan.channels_last {
-        let weight = weights.remove(id).expect("it is a weight of the graph");
-        if plan.foreign().any(|op| graph.operands(op.value).contains(id)) {
-            plain.insert(*id, weight.clone());
-        }
-        weights.insert(*id, channels_last(device, weight));
-    }
     let mut addresses = HashMap::new();
     for buffer in &plan.buffers {
         let Owner::Given { value: id, piece } = buffer.place else { continue };
@@ -89,19 +77,12 @@ pub fn runner(
         engine,
         graph: graph.clone(),
         weights,
-        plain,
         addresses,
         instructions,
         inputs: RefCell::default(),
         results: RefCell::default(),
         device: device.clone(),
     }))
-}
-
-/// The weight of a convolution with its channels last.
-fn channels_last(device: &CudaDevice, weight: Value<Cuda>) -> Value<Cuda> {
-    let permuted = |weight| in_one_piece(Value::Float(<Cuda>::float_permute(weight, &[0, 2, 3, 1])));
-    persistent(device, weight.float(device), permuted)
 }
 
 /// An engine for `graph`, in which products that cuBLASLt refuses are left to burn.
@@ -204,7 +185,7 @@ unsafe impl Addresses for Places<'_> {
 impl Places<'_> {
     /// An input, a weight or a constant, as burn's tensor.
     fn leaf(&self, id: ValueId) -> Result<Value<Cuda>, RunError> {
-        if let Some(weight) = self.on.plain.get(&id).or_else(|| self.on.weights.get(&id)) {
+        if let Some(weight) = self.on.weights.get(&id) {
             return Ok(weight.clone());
         }
         let kept = self.kept.get(&self.on.graph[id].name).ok_or_else(|| lost("an input"))?;
@@ -359,20 +340,13 @@ impl GraphRunner<Cuda> for OnBurn {
     }
 
     fn weight(&self, id: ValueId) -> Option<&Value<Cuda>> {
-        self.weights.get(&id).filter(|_| !self.engine.plan().channels_last.contains(&id))
+        self.weights.get(&id)
     }
 
     fn replace(&mut self, weights: HashMap<ValueId, Value<Cuda>>) -> Result<(), RunError> {
         // The last step may still read the old ones.
         self.engine.wait()?;
         for (id, weight) in weights {
-            if let Some(plain) = self.plain.get_mut(&id) {
-                plain.clone_from(&weight);
-            }
-            let weight = match self.engine.plan().channels_last.contains(&id) {
-                true => channels_last(&self.device, weight),
-                false => weight,
-            };
             for &piece in Piece::of(&self.graph[id].fact) {
                 if let Some(address) = self.addresses.get_mut(&(id, piece)) {
                     *address = address_of(&weight, piece)?;

@@ -39,12 +39,7 @@ impl Planner<'_> {
             arena = arena.max(start + bytes);
             self.buffers[index].place = Owner::Arena(start);
         }
-        LaunchPlan {
-            buffers: self.buffers,
-            launches: self.launches,
-            arena,
-            channels_last: self.channels_last,
-        }
+        LaunchPlan { buffers: self.buffers, launches: self.launches, arena }
     }
 }
 

@@ -12,8 +12,6 @@ pub struct LaunchPlan {
     pub launches: Vec<Launch>,
     /// Bytes of all buffers of results inside the graph.
     pub arena: usize,
-    /// Weights `[out, in, height, width]` that are read, and stored, as `[out, height, width, in]`.
-    pub channels_last: Vec<ValueId>,
 }
 
 /// Memory that launches point into.

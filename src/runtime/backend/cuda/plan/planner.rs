@@ -23,7 +23,6 @@ pub struct Planner<'g> {
     pub reserved: HashMap<ValueId, StoredValue>,
     /// Columns of products that go elsewhere than the others, in order.
     pub moved: HashMap<ValueId, Vec<Moved>>,
-    pub channels_last: Vec<ValueId>,
     /// Where exchanges read and write, if what they read is computed there.
     pub routes: HashMap<ValueId, Routes>,
     /// Concatenations that are put together by the exchange that alone reads them.
@@ -52,7 +51,6 @@ impl<'g> Planner<'g> {
             launches: Vec::new(),
             reserved: HashMap::new(),
             moved: HashMap::new(),
-            channels_last: Vec::new(),
             routes: HashMap::new(),
             exchanged_in_parts: HashSet::new(),
             scattered: HashMap::new(),
