@@ -266,17 +266,12 @@ impl<B: BurnBackend> Executor<B> {
         }
         let (profile, device) = (&mut self.profile, &self.device);
         let mut streamed = match (&self.streamed, stage) {
-            (Some(source), Stage::Prepare(_)) => Some((source, B::loader(device, None)?)),
+            (Some(source), Stage::Prepare(_)) => Some((&**source, B::loader(device, None)?)),
             _ => None,
         };
-        let mut load = |slot: Slot| {
-            let (source, loader) = streamed.as_mut().expect("leaves are loaded");
-            let weight = liveness.weights.iter().find(|(_, _, place)| *place == slot);
-            let (tensor, fact, _) = weight.expect("it is a weight");
-            load_weight(source.as_ref(), tensor, fact, loader.as_mut(), device)
-        };
+        let unread = streamed.as_mut().map(|(source, loader)| Unread::of(liveness, *source, loader.as_mut()));
         let place = Place { device, rank: self.rank.as_ref() };
-        interpret(liveness, slots, place, &mut load, &mut |instruction, time| {
+        interpret(liveness, slots, place, unread, &mut |instruction, time| {
             if let Some(profile) = profile {
                 profile.record(stage, instruction, time()?);
             }
@@ -298,21 +293,54 @@ pub(crate) struct Place<'p, B: BurnBackend> {
     pub rank: Option<&'p Rank>,
 }
 
-/// Runs `liveness` over the values in `slots`; weights that are not in them are loaded when they are first read.
+/// Weights that are loaded when they are first read.
+struct Unread<'r, B: BurnBackend> {
+    weights: HashMap<Slot, (&'r str, &'r Fact)>,
+    source: &'r dyn WeightSource,
+    loader: &'r mut dyn Loader<B>,
+}
+
+impl<'r, B: BurnBackend> Unread<'r, B> {
+    /// All weights of `liveness`.
+    fn of(liveness: &'r Liveness, source: &'r dyn WeightSource, loader: &'r mut dyn Loader<B>) -> Self {
+        let weights = liveness.weights.iter().map(|(tensor, fact, slot)| (*slot, (tensor.as_str(), fact)));
+        Self { weights: weights.collect(), source, loader }
+    }
+
+    /// Loads those of `read` that are not in `slots`, each while the one before it is on its way.
+    fn load(
+        &mut self,
+        slots: &mut [Option<Value<B>>],
+        read: impl Iterator<Item = Slot>,
+        device: &B::Device,
+    ) -> Result<(), RunError> {
+        let mut is_any = false;
+        for slot in read {
+            if slots[slot].is_none() {
+                let (tensor, fact) = self.weights[&slot];
+                slots[slot] = Some(load_weight(self.source, tensor, fact, self.loader, device)?);
+                is_any = true;
+            }
+        }
+        if is_any { self.loader.finish() } else { Ok(()) }
+    }
+}
+
+/// Runs `liveness` over the values in `slots`, all but what is `unread`.
 fn interpret<B: BurnBackend>(
     liveness: &Liveness,
     mut slots: Vec<Option<Value<B>>>,
     Place { device, rank }: Place<B>,
-    load: &mut dyn FnMut(Slot) -> Result<Value<B>, RunError>,
+    mut unread: Option<Unread<B>>,
     observe: &mut dyn FnMut(&Instruction, Timer) -> Result<(), RunError>,
 ) -> Result<Vec<(Name, Fact, Value<B>)>, RunError> {
     for instruction in &liveness.instructions {
+        if let Some(unread) = &mut unread {
+            unread.load(&mut slots, instruction.operands.iter().map(|(slot, _)| *slot), device)?;
+        }
         let mut operands = Vec::with_capacity(instruction.operands.len());
         for &(slot, last) in &instruction.operands {
-            let value = match slots[slot].take() {
-                Some(value) => value,
-                None => load(slot)?,
-            };
+            let value = slots[slot].take().expect("it was made, given or loaded");
             if !last {
                 slots[slot] = Some(value.clone());
             }
@@ -333,11 +361,13 @@ fn interpret<B: BurnBackend>(
         })?;
         slots[instruction.result] = Some(result);
     }
-    let mut output = |(name, fact, slot): &(Name, Fact, Slot)| {
-        let value = slots[*slot].clone().map_or_else(|| load(*slot), Ok)?;
-        Ok((name.clone(), fact.clone(), value))
+    if let Some(unread) = &mut unread {
+        unread.load(&mut slots, liveness.outputs.iter().map(|(.., slot)| *slot), device)?;
+    }
+    let output = |(name, fact, slot): &(Name, Fact, Slot)| {
+        (name.clone(), fact.clone(), slots[*slot].clone().expect("results stay"))
     };
-    liveness.outputs.iter().map(&mut output).collect()
+    Ok(liveness.outputs.iter().map(output).collect())
 }
 
 /// Runs an op that ranks run together, through the host.
@@ -400,13 +430,8 @@ fn prepare_weights<B: BurnBackend>(
     for (constant, slot) in &liveness.constants {
         slots[*slot] = Some(Value::Scalar(constant.value.0, constant.dtype));
     }
-    let weights: HashMap<Slot, (&String, &Fact)> =
-        liveness.weights.iter().map(|(tensor, fact, slot)| (*slot, (tensor, fact))).collect();
-    let mut load = |slot: Slot| {
-        let (tensor, fact) = weights[&slot];
-        load_weight(source, tensor, fact, loader, device)
-    };
-    interpret(&liveness, slots, Place { device, rank }, &mut load, &mut |instruction, time| {
+    let unread = Unread::of(&liveness, source, loader);
+    interpret(&liveness, slots, Place { device, rank }, Some(unread), &mut |instruction, time| {
         profile.record(&Stage::Prepare(Rate::Weights), instruction, time()?);
         Ok(())
     })

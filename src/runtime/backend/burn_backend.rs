@@ -105,6 +105,8 @@ pub enum Others {
 
 /// Uploads weights one after the other to a device, and then loads graphs. Dropping it frees the memory that only loading
 /// needs.
+///
+/// What it has loaded may still be on its way: nothing may read it until [`finish`](Self::finish) returns, or the loader is dropped.
 pub trait Loader<B: BurnBackend> {
     /// Uploads a tensor to the device.
     fn upload(&mut self, data: TensorData) -> Result<Value<B>, RunError>;
@@ -124,8 +126,7 @@ pub trait Loader<B: BurnBackend> {
         self.upload(TensorData::from_bytes_vec(bytes, shape, dtype))
     }
 
-    /// Uploads a tensor to the memory of `place`, which an earlier loader has placed; returns whether that could be done. Nothing may
-    /// use the tensor until [`finish`](Self::finish) returns.
+    /// Uploads a tensor to the memory of `place`, which an earlier loader has placed; returns whether that could be done.
     fn write_over(&mut self, place: &Value<B>, data: &TensorData) -> Result<bool, RunError> {
         let _ = (place, data);
         Ok(false)

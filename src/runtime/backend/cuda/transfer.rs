@@ -30,13 +30,16 @@ const SHARE: usize = 1 << 20;
 /// Below this many bytes, burn's own upload is as fast.
 const LARGE: usize = 1 << 18;
 
-/// Uploads through page-locked memory: the device reads a chunk while CPU threads write the next one.
+/// Uploads through page-locked memory: the device reads a chunk while CPU threads write the next one, be it of the same weight or of
+/// the next.
 pub struct Uploader {
     device: CudaDevice,
     stream: Arc<CudaStream>,
     /// There are none before there is anything to upload through them: to lock them takes longer than
     /// to upload a few weights.
     chunks: Option<[Chunk; 2]>,
+    /// Of the chunks, the one that the device has been reading for longer.
+    next: usize,
     /// Shared by the engines of all graphs of the program, once there is one.
     room: Option<Rc<Room>>,
     /// Which of the program's devices it is, if that is for several.
@@ -62,14 +65,15 @@ impl Uploader {
     pub fn new(device: &CudaDevice, rank: Option<&Rank>) -> Result<Self, RunError> {
         let stream = CudaContext::new(device.index).and_then(|context| context.new_stream());
         let stream = stream.map_err(|error| failed("memory to upload through", error))?;
-        Ok(Self { device: device.clone(), chunks: None, stream, room: None, rank: rank.cloned() })
+        Ok(Self { device: device.clone(), chunks: None, next: 0, stream, room: None, rank: rank.cloned() })
     }
 
     /// Writes `bytes` bytes to an address on the device: `write` makes rows of `row_bytes` of them, of which a chunk has one at
-    /// least.
+    /// least. The last of them may still be under way when this returns.
     ///
     /// # Safety
-    /// The address must be that of device memory of at least this many bytes that nothing else uses.
+    /// The address must be that of device memory of at least this many bytes that nothing else uses before
+    /// [`finish`](Loader::finish), or before this is dropped.
     unsafe fn write(
         &mut self,
         bytes: usize,
@@ -77,15 +81,16 @@ impl Uploader {
         write: &mut dyn FnMut(usize, &mut [u8]),
         to: u64,
     ) -> Result<(), DriverError> {
-        let Self { stream, chunks, .. } = self;
+        let Self { stream, chunks, next, .. } = self;
         stream.context().bind_to_thread()?;
         let chunks = match chunks {
             Some(chunks) => chunks,
             None => chunks.insert([Chunk::new(stream.context())?, Chunk::new(stream.context())?]),
         };
         let chunk = CHUNK / row_bytes * row_bytes;
-        for (index, start) in (0..bytes).step_by(chunk).enumerate() {
-            let Chunk { memory, is_read } = &mut chunks[index % 2];
+        for start in (0..bytes).step_by(chunk) {
+            let Chunk { memory, is_read } = &mut chunks[*next];
+            *next = 1 - *next;
             is_read.synchronize()?;
             let memory = &mut memory.as_mut_slice()?[..chunk.min(bytes - start)];
             write(start / row_bytes, memory);
@@ -93,7 +98,7 @@ impl Uploader {
             unsafe { result::memcpy_htod_async(to + start as u64, memory, stream.cu_stream()) }?;
             is_read.record(stream)?;
         }
-        stream.synchronize()
+        Ok(())
     }
 }
 
@@ -125,7 +130,8 @@ impl Loader<Cuda> for Uploader {
         let place = empty(&shape.to_vec(), dtype, &self.device);
         let to = address(&place)?;
         settled(&self.device, "loading")?;
-        // SAFETY: the memory was allocated for as many bytes, and burn is done with its previous content.
+        // SAFETY: the memory was allocated for as many bytes, and burn is done with its previous content. Who loads reads no weight before
+        // `finish`; if one is dropped before that, and another gets its memory, that is written later on the same stream.
         let written = unsafe { self.write(bytes, row_bytes, write, to) };
         written.map_err(|error| failed("the upload of a weight", error))?;
         Ok(if dtype.is_float() { Value::Float(place) } else { Value::Int(place) })
@@ -150,7 +156,7 @@ impl Loader<Cuda> for Uploader {
         Ok(true)
     }
 
-    /// A copy from memory that is not locked may return while it is under way.
+    /// Copies from locked memory are under way when they return, and those from other memory may be.
     fn finish(&mut self) -> Result<(), RunError> {
         let done = self.stream.context().bind_to_thread().and_then(|()| result::ctx::synchronize());
         done.map_err(|error| failed("the upload of a weight", error))
