@@ -201,16 +201,20 @@ impl Schedule {
     }
 
     /// Takes step `index` (from 0) in place: `sample += (σ_{index+1} − σ_index) · velocity`,
-    /// where `velocity` is the transformer's output at `timesteps[index]`.
+    /// where `velocity` is the transformer's output at `timesteps[index]`. Returns whether all of the sample is finite.
     ///
     /// # Panics
     /// If there is no such step or the slices differ in length: a bug of the caller.
-    pub fn step(&self, index: usize, sample: &mut [f32], velocity: &[f32]) {
+    pub fn step(&self, index: usize, sample: &mut [f32], velocity: &[f32]) -> bool {
         assert_eq!(sample.len(), velocity.len(), "the sample and its velocity differ in size");
         let change = self.sigmas[index + 1] - self.sigmas[index];
+        let mut is_finite = true;
+        // Without a way out in the middle, this is vector code.
         for (value, slope) in sample.iter_mut().zip(velocity) {
             *value += change * slope;
+            is_finite &= value.is_finite();
         }
+        is_finite
     }
 }
 

@@ -6,7 +6,7 @@ use super::report::Record;
 use super::resolved::Resolved;
 use super::text::Conditioning;
 use crate::Error;
-use reflux_ir::{HostTensor, Name};
+use reflux_ir::{DType, HostTensor, Name};
 use reflux_models::scheduler::Schedule;
 use reflux_models::{Sizes, names};
 use reflux_runtime::Execute;
@@ -41,13 +41,12 @@ pub(super) fn denoise(
         let ran = denoiser.ran().expect("a step has just run");
         record.results(first - pictures.start, step, ran, &results);
         for (index, (sample, velocity)) in samples.iter_mut().zip(&velocities).enumerate() {
-            schedule.step(step, sample, velocity);
+            let is_finite = schedule.step(step, sample, velocity);
             if let Some(kept) = &starts[index].kept {
                 kept.restore(sample, schedule, step + 1);
             }
             let image = first + index;
-            // Without a way out in the middle, this is vector code.
-            if !sample.iter().fold(true, |all, value| all & value.is_finite()) {
+            if !is_finite {
                 let when = format!("in step {} of {} of picture {image}", step + 1, request.steps);
                 return Err(networks.not_finite(networks.family().denoiser(), when));
             }
@@ -108,9 +107,13 @@ pub(super) fn run_step(
     let last = samples.last().expect("a batch has a picture");
     let all =
         samples.iter().chain(std::iter::repeat(last)).flat_map(|sample| std::iter::repeat_n(sample, each));
-    let latents: Vec<&[f32]> = all.take(batch).map(Vec::as_slice).collect();
-    let latents = latents.concat();
-    denoiser.bind(names::LATENTS, &HostTensor::from_f32([batch, shape[1], shape[2]], &latents))?;
+    // The device waits meanwhile, so latents are converted here, once, to what the denoiser reads.
+    let inputs = &denoiser.program().inputs;
+    let read = inputs.iter().find(|input| *input.name == *names::LATENTS);
+    let dtype = read.map_or(DType::F32, |input| input.fact.dtype);
+    let latents: Vec<Vec<u8>> = all.take(batch).map(|sample| dtype.encode(sample)).collect();
+    let shape_of_all = vec![batch, shape[1], shape[2]];
+    denoiser.bind(names::LATENTS, &HostTensor::new(dtype, shape_of_all, latents.concat()))?;
     let results = denoiser.step(step)?;
     let velocities = results[names::VELOCITY].to_f32();
     let of_picture = |velocity: &[f32]| match request.negative() {

@@ -330,10 +330,12 @@ impl DiffusionPipeline {
             self.networks.open_encoder(&mut record)?;
         }
         self.networks.check_memory(|net| request.needed(net))?;
+        self.meter.begin();
         let schedule = schedule?;
         let mut draws = Draws::new(request.seed, self.networks.config(), self.networks.dtype());
         let pictures = Pictures::encode(&request, &mut self.networks, &mut draws, &mut record)?;
-        let mut noise = InitialLatents::of(&request, self.networks.config(), draws)?;
+        let noise = InitialLatents::of(&request, self.networks.config(), draws)?;
+        let mut noise = noise.ahead(request.pictures().len());
         record.warnings.extend(request.prompts.iter().filter_map(|prompt| prompt::warning(prompt)));
         let given: Conditioning = pictures.inputs(request.denoiser_batch()).collect();
         let geometry = self.networks.family().geometry;
@@ -359,7 +361,7 @@ impl DiffusionPipeline {
                     self.meter.look();
                 }
                 conditioning.push(encoded.of(prompt).expect("it has just been encoded").clone());
-                starts.push(pictures.start(noise.next(), &schedule));
+                starts.push(pictures.start(noise.next().expect("there are as many as pictures"), &schedule));
             }
             let mut conditioning = together(&conditioning, at_once);
             conditioning.extend(given.iter().cloned());

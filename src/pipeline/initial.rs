@@ -66,6 +66,15 @@ impl InitialLatents {
         Ok(Self::Given(each.collect::<Vec<_>>().into_iter()))
     }
 
+    /// The latents of the next `count` pictures. Another thread draws each while the one before it is used, as that takes a few
+    /// milliseconds.
+    pub fn ahead(mut self, count: usize) -> impl Iterator<Item = HostTensor> {
+        let (drawn, latents) = std::sync::mpsc::sync_channel(1);
+        // Nobody waits for them once a picture has failed.
+        std::thread::spawn(move || (0..count).all(|_| drawn.send(self.next()).is_ok()));
+        latents.into_iter()
+    }
+
     /// The latents of the next picture.
     pub fn next(&mut self) -> HostTensor {
         match self {

@@ -11,9 +11,16 @@ pub struct MemoryMeter {
 }
 
 impl MemoryMeter {
-    /// Starts, before anything is loaded onto `device`.
+    /// Starts, which may take a while after this returns; see [`begin`](Self::begin).
     pub fn start(device: Device) -> Self {
         Self { meter: device.backend().meter(device.ordinal()), peak: None }
+    }
+
+    /// Waits until it has started, before anything is loaded onto the device. Later, it does nothing.
+    pub fn begin(&mut self) {
+        if self.peak.is_none() {
+            self.look();
+        }
     }
 
     /// Measures how much is in use now.

@@ -42,6 +42,8 @@ impl Networks {
     /// [`Error::Memory`], and as [`Networks::peak`] and [`Device::running`](reflux_runtime::Device::running).
     pub fn check_memory(&mut self, needed: impl Fn(&Net) -> Option<Sizes>) -> Result<(), Error> {
         let device = self.device;
+        // All passes run before the device is asked for its memory, since it may still be starting.
+        let peak = self.peak(&needed)?;
         let mut advice = smaller(self.dtype);
         advice.extend((self.memory == Memory::Resident).then_some(Advice::LowMemory));
         for (net, sizes) in self.needed(&needed) {
@@ -57,6 +59,6 @@ impl Networks {
         if !self.loaded.is_empty() {
             return Ok(());
         }
-        check_fits("all networks", self.peak(needed)?, device, &advice)
+        check_fits("all networks", peak, device, &advice)
     }
 }

@@ -78,13 +78,15 @@ pub fn bench(args: &Args, subject: Subject) -> Result<(), Error> {
     let planned_bytes = pipeline.planned_peak(&request)?;
     announce_peak(planned_bytes, device);
     let mut meter = MemoryMeter::start(device);
-    let (cold, first) = picture(&mut pipeline, &request, &mut meter)?;
+    // Asking for the memory takes a third of a millisecond, which would count at every stage of those that are measured.
+    let (cold, first) = picture(&mut pipeline, &request, &mut |_| meter.look())?;
     for _ in 1..args.warmup {
-        picture(&mut pipeline, &request, &mut meter)?;
+        picture(&mut pipeline, &request, &mut |_| ())?;
     }
-    let runs = (0..args.runs).map(|_| picture(&mut pipeline, &request, &mut meter));
+    let runs = (0..args.runs).map(|_| picture(&mut pipeline, &request, &mut |_| ()));
     let (times, reports): (Vec<Duration>, Vec<Report>) =
         runs.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+    meter.look();
     let Spread { median, p95 } = Spread::of(&times);
     let measured = Measured {
         version: VERSION,
@@ -107,22 +109,20 @@ pub fn bench(args: &Args, subject: Subject) -> Result<(), Error> {
     print(&if args.json { json(&measured) } else { text(&measured) })
 }
 
+/// Makes a picture, and calls `enter` with each of its stages.
 fn picture(
     pipeline: &mut DiffusionPipeline,
     request: &Request,
-    meter: &mut MemoryMeter,
+    enter: &mut dyn FnMut(&str),
 ) -> Result<(Duration, Report), Error> {
     let start = Instant::now();
-    let mut look = |event: Event| {
-        // Asking takes a third of a millisecond, which would count at every step.
-        if let Event::Stage(_) = event {
-            meter.look();
+    let mut observe = |event: Event| {
+        if let Event::Stage(stage) = event {
+            enter(stage);
         }
     };
-    let (_, report) = pipeline.generate_with(request, &mut look)?;
-    let time = start.elapsed();
-    meter.look();
-    Ok((time, report))
+    let (_, report) = pipeline.generate_with(request, &mut observe)?;
+    Ok((start.elapsed(), report))
 }
 
 fn json(measured: &Measured) -> String {

@@ -46,6 +46,7 @@ pub fn bench(args: &Args) -> Result<(), Error> {
     announce_peak(planned_bytes, device);
     let steps = program.schedule.len();
     let mut meter = MemoryMeter::start(device);
+    meter.begin();
     let (mut session, load_seconds) = loaded(device, program, weights.clone())?;
     let first_step = session.step(0)?;
     let cold_start_seconds = start.elapsed().as_secs_f64();

@@ -4,7 +4,9 @@ use crate::DeviceError;
 use crate::backend::{DeviceInfo, Meter};
 use cudarc::driver::{CudaContext, result, sys};
 use reflux_ir::Advice;
+use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 /// The name that users give the device.
 pub const NAME: &str = "cuda";
@@ -104,29 +106,45 @@ fn driver_version() -> Option<i32> {
 
 /// Measures how much of the GPU's memory is in use, by any process.
 pub struct FreeMeter {
-    /// Bytes that were free at the start, after the context was created.
+    /// What creates a context, until somebody asks for it: that takes a few tenths of a second, in which there is other work to do.
+    starting: Cell<Option<JoinHandle<Start>>>,
+    start: OnceCell<Start>,
+}
+
+/// A GPU at the start.
+#[derive(Default)]
+struct Start {
+    /// Bytes that were free, after the context was created.
     free: Option<u64>,
     /// Keeps the context alive, so that the next user does not have to create it again.
     context: Option<Arc<CudaContext>>,
 }
 
 impl FreeMeter {
-    /// Creates a context, which everything on the GPU with this number shares while any of its holders lives. Does nothing if there
+    /// Has a context created, which everything on the GPU with this number shares while any of its holders lives. Does nothing if there
     /// is none.
     pub fn start(ordinal: Option<usize>) -> Self {
-        let context = ordinal.and_then(|ordinal| CudaContext::new(ordinal).ok());
-        Self { free: context.as_deref().and_then(free), context }
+        let start = move || {
+            let context = ordinal.and_then(|ordinal| CudaContext::new(ordinal).ok());
+            Start { free: context.as_deref().and_then(free), context }
+        };
+        Self { starting: Cell::new(Some(std::thread::spawn(start))), start: OnceCell::new() }
+    }
+
+    fn started(&self) -> &Start {
+        let join = || self.starting.take().and_then(|thread| thread.join().ok());
+        self.start.get_or_init(|| join().unwrap_or_default())
     }
 
     /// The bytes that are free now.
     pub fn free(&self) -> Option<u64> {
-        self.context.as_deref().and_then(free)
+        self.started().context.as_deref().and_then(free)
     }
 }
 
 impl Meter for FreeMeter {
     fn taken(&self) -> Option<u64> {
-        self.free.zip(self.free()).map(|(then, now)| then.saturating_sub(now))
+        self.started().free.zip(self.free()).map(|(then, now)| then.saturating_sub(now))
     }
 }
 
