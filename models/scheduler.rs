@@ -200,6 +200,14 @@ impl Schedule {
         sample.iter().zip(velocity).map(|(value, slope)| value - sigma * slope).collect()
     }
 
+    /// What step `index` multiplies the velocity by, `σ_{index+1} − σ_index`.
+    ///
+    /// # Panics
+    /// If there is no such step.
+    pub fn change(&self, index: usize) -> f32 {
+        self.sigmas[index + 1] - self.sigmas[index]
+    }
+
     /// Takes step `index` (from 0) in place: `sample += (σ_{index+1} − σ_index) · velocity`,
     /// where `velocity` is the transformer's output at `timesteps[index]`. Returns whether all of the sample is finite.
     ///
@@ -207,7 +215,7 @@ impl Schedule {
     /// If there is no such step or the slices differ in length: a bug of the caller.
     pub fn step(&self, index: usize, sample: &mut [f32], velocity: &[f32]) -> bool {
         assert_eq!(sample.len(), velocity.len(), "the sample and its velocity differ in size");
-        let change = self.sigmas[index + 1] - self.sigmas[index];
+        let change = self.change(index);
         let mut is_finite = true;
         // Without a way out in the middle, this is vector code.
         for (value, slope) in sample.iter_mut().zip(velocity) {

@@ -10,6 +10,7 @@ use reflux_ir::{DType, Declaration, Fact, Program, Rate, text};
 use reflux_models::scheduler::Levels;
 use reflux_models::{ModelConfig, Net, Sizes, flux1};
 use reflux_passes::{Adapters, Branch, LOSSLESS_ONCE, Lora, LoraMode, registry};
+use reflux_runtime::Integral;
 use reflux_runtime::backend::cuda::{Compiler, Gpu, Launch, LaunchPlan, Owner, fallback, plan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -355,6 +356,20 @@ fn prepare_stages_are_planned() {
                 let without: Vec<&str> = planned.foreign().map(|op| &*op.why).collect();
                 assert!(without.is_empty(), "{rate} on {arch} after {passes}: {without:?}");
             }
+        }
+    }
+}
+
+/// What runs between steps is on the engine too, whatever latents and velocities are: else the host would take part in each.
+#[test]
+fn updates_of_latents_are_planned() {
+    let fact = |dtype| Fact::new(dtype, [1, 4096, 64]).at(Rate::Latent);
+    for (input, slope) in [(DType::BF16, DType::BF16), (DType::F32, DType::BF16), (DType::F32, DType::F32)] {
+        let graph = Integral::update(&fact(input), &fact(slope)).unwrap();
+        for (arch, gpu) in GPUS {
+            let planned = plan(&graph, gpu);
+            assert_disjoint(&planned);
+            assert_eq!(planned.foreign().count(), 0, "{input} and {slope} on {arch}");
         }
     }
 }

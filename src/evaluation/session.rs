@@ -61,7 +61,7 @@ impl Session {
         let (mut trajectory, mut computed_steps, mut drawn) = (Vec::new(), 0, None);
         let mut watch = |event: Event| match event {
             Event::Step { latents, .. } => {
-                trajectory.extend_from_slice(latents);
+                trajectory.extend_from_slice(latents.expect("the request is watched"));
                 stepped();
             }
             Event::Results { step, variant, .. } => {

@@ -4,12 +4,12 @@ use super::networks::Networks;
 use super::pictures::Start;
 use super::report::Record;
 use super::resolved::Resolved;
-use super::text::Conditioning;
+use super::text::{Conditioning, stack};
 use crate::Error;
 use reflux_ir::{DType, HostTensor, Name};
 use reflux_models::scheduler::Schedule;
 use reflux_models::{Sizes, names};
-use reflux_runtime::Execute;
+use reflux_runtime::{Execute, Integral};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -34,6 +34,13 @@ pub(super) fn denoise(
     let Batch { first, starts, conditioning } = batch;
     let denoiser = prepare(networks, &conditioning, schedule, request, record)?;
     record.enter("denoise");
+    if let Some(all) = integrate(denoiser, first, &starts, schedule, request, record)? {
+        for (image, latents) in (first..).zip(&all) {
+            let net = networks.family().denoiser();
+            networks.check_finite(net, &format!("in the steps of picture {image}"), latents)?;
+        }
+        return Ok(all);
+    }
     let (pictures, shape) = (request.pictures(), starts[0].latents.shape.clone());
     let mut samples: Vec<Vec<f32>> = starts.iter().map(|start| start.latents.to_f32()).collect();
     for step in 0..request.steps {
@@ -51,7 +58,7 @@ pub(super) fn denoise(
                 return Err(networks.not_finite(networks.family().denoiser(), when));
             }
             let image = image - pictures.start;
-            record.step(image, pictures.len(), step, request.steps, sample);
+            record.step(image, pictures.len(), step, request.steps, Some(sample));
             let expected = || HostTensor::from_f32(shape.clone(), &schedule.expected(step, sample, velocity));
             if let Some(preview) = request.preview(step, expected) {
                 record.preview(image, step, request.steps, &preview);
@@ -59,6 +66,38 @@ pub(super) fn denoise(
         }
     }
     Ok(samples.iter().map(|sample| HostTensor::from_f32(shape.clone(), sample)).collect())
+}
+
+/// The final latents of each of `starts`, the first of which is that of picture `first`; `None` if the host has to take part in steps.
+fn integrate(
+    denoiser: &mut dyn Execute,
+    first: usize,
+    starts: &[Start],
+    schedule: &Schedule,
+    request: &Resolved,
+    record: &mut Record,
+) -> Result<Option<Vec<HostTensor>>, Error> {
+    if !request.is_unwatched() || starts.iter().any(|start| start.kept.is_some()) {
+        return Ok(None);
+    }
+    // The last one stands for those that a batch lacks.
+    let all = starts.iter().chain(starts.last().into_iter().cycle()).take(request.denoiser_batch());
+    let start = stack(all.map(|start| start.latents.clone()).collect());
+    let changes: Vec<f32> = (0..request.steps).map(|step| schedule.change(step)).collect();
+    let integral =
+        Integral { input: names::LATENTS, slope: names::VELOCITY, start: &start, changes: &changes };
+    let pictures = request.pictures();
+    let mut observe = |step| {
+        let first = first - pictures.start;
+        for image in first..first + starts.len() {
+            record.step(image, pictures.len(), step, request.steps, None);
+        }
+    };
+    let Some(all) = denoiser.integrate(&integral, &mut observe)? else { return Ok(None) };
+    let shape = &starts[0].latents.shape;
+    let each = all.bytes.chunks(all.dtype.host_bytes(shape.iter().product()));
+    let latents = |bytes: &[u8]| HostTensor::new(all.dtype, shape.clone(), bytes.to_vec());
+    Ok(Some(each.take(starts.len()).map(latents).collect()))
 }
 
 /// The denoiser, loaded, with everything bound that is the same at every step, before the first.
@@ -111,16 +150,18 @@ pub(super) fn run_step(
     let inputs = &denoiser.program().inputs;
     let read = inputs.iter().find(|input| *input.name == *names::LATENTS);
     let dtype = read.map_or(DType::F32, |input| input.fact.dtype);
-    let latents: Vec<Vec<u8>> = all.take(batch).map(|sample| dtype.encode(sample)).collect();
-    let shape_of_all = vec![batch, shape[1], shape[2]];
-    denoiser.bind(names::LATENTS, &HostTensor::new(dtype, shape_of_all, latents.concat()))?;
+    let mut encoded = all.take(batch).map(|sample| dtype.encode(sample));
+    let mut latents = encoded.next().unwrap_or_default();
+    encoded.for_each(|more| latents.extend(more));
+    denoiser.bind(names::LATENTS, &HostTensor::new(dtype, vec![batch, shape[1], shape[2]], latents))?;
     let results = denoiser.step(step)?;
-    let velocities = results[names::VELOCITY].to_f32();
-    let of_picture = |velocity: &[f32]| match request.negative() {
-        Some(_) => guide(velocity, request.true_cfg_scale),
-        None => velocity.to_vec(),
+    let velocity = &results[names::VELOCITY];
+    let of_picture = |bytes: &[u8]| {
+        let velocity = velocity.dtype.decode(bytes);
+        if request.negative().is_some() { guide(&velocity, request.true_cfg_scale) } else { velocity }
     };
-    let velocities = velocities.chunks(each * shape[1] * shape[2]).map(of_picture);
+    let bytes = velocity.dtype.host_bytes(each * shape[1] * shape[2]);
+    let velocities = velocity.bytes.chunks(bytes).map(of_picture);
     Ok(Stepped { velocities: velocities.take(samples.len()).collect(), results })
 }
 

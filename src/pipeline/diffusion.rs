@@ -287,7 +287,8 @@ impl DiffusionPipeline {
 
     /// Makes the pictures of `request`: `num_images` per prompt, prompt by prompt.
     pub fn generate(&mut self, request: &Request) -> Result<Vec<Image>, Error> {
-        self.generate_with(request, &mut |_| {}).map(|(images, _)| images)
+        let request = Request { unwatched: true, ..request.clone() };
+        self.generate_with(&request, &mut |_| {}).map(|(images, _)| images)
     }
 
     /// Makes the pictures of `request`, reporting every stage and step to `observe`.

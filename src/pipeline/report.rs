@@ -14,8 +14,9 @@ use std::time::Instant;
 pub enum Event<'a> {
     /// A stage began.
     Stage(&'a str),
-    /// A denoising step of a picture is done; both counted from 0. These are the packed latents after it, row by row of tokens.
-    Step { image: usize, images: usize, step: usize, steps: usize, latents: &'a [f32] },
+    /// A denoising step of a picture is done; both counted from 0. These are the packed latents after it, row by row of tokens; `None`
+    /// if they stay on the device ([`Request::unwatched`](super::Request::unwatched)).
+    Step { image: usize, images: usize, step: usize, steps: usize, latents: Option<&'a [f32]> },
     /// What the transformer has given in a step of a picture, both counted from 0: the velocity, and what else its program
     /// returns; where several pictures go through it together, of all of these, and `image` is the first. It has run this variant, which a
     /// probe may have chosen.
@@ -103,7 +104,7 @@ impl<'o> Record<'o> {
         self.current = Some((stage, Instant::now()));
     }
 
-    pub fn step(&mut self, image: usize, images: usize, step: usize, steps: usize, latents: &[f32]) {
+    pub fn step(&mut self, image: usize, images: usize, step: usize, steps: usize, latents: Option<&[f32]>) {
         (self.observe)(Event::Step { image, images, step, steps, latents });
     }
 

@@ -68,6 +68,9 @@ pub struct Request {
     pub preview: Option<usize>,
     /// Decode the picture in overlapping tiles of at most this side, in pixels, which needs less memory; 0 is the same as none.
     pub vae_tiling: Option<usize>,
+    /// Leave latents on the device between steps, if it can: a GPU need not wait for the host then, a millisecond or more in each step. But
+    /// [`Event::Step`](super::Event::Step) has no latents, and there is no [`Event::Results`](super::Event::Results).
+    pub unwatched: bool,
 }
 
 /// In which size a reference is read.

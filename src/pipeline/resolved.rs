@@ -44,6 +44,7 @@ pub(super) struct Resolved {
     previews: Option<Previews>,
     /// The side of the decoder's tiles, in pixels.
     pub vae_tiling: Option<usize>,
+    unwatched: bool,
 }
 
 /// When previews are made, and how.
@@ -88,6 +89,7 @@ impl Request {
             given_sigmas: self.sigmas.clone(),
             reference,
             previews: self.previews(defaults, model)?,
+            unwatched: self.unwatched,
             vae_tiling: self.vae_tiling.filter(|pixels| *pixels > 0),
         };
         let geometry = model.family().geometry;
@@ -212,6 +214,11 @@ impl Resolved {
     /// If there are none for pictures of this size.
     pub fn schedule(&self, model: &ModelConfig) -> Result<Schedule, SchedulerError> {
         model.schedule(&self.levels, model.family().geometry.image_tokens(&self.sizes()))
+    }
+
+    /// Whether nobody but the denoiser needs latents between steps.
+    pub fn is_unwatched(&self) -> bool {
+        self.unwatched && self.previews.is_none() && self.negative().is_none()
     }
 
     /// What `latents`, packed and without noise, look like, if a preview is due after `step`, counted from 0.

@@ -166,7 +166,7 @@ pub(super) fn together(each: &[Conditioning], count: usize) -> Conditioning {
 }
 
 /// Tensors of one shape and dtype along the batch axis.
-fn stack(mut parts: Vec<HostTensor>) -> HostTensor {
+pub(super) fn stack(mut parts: Vec<HostTensor>) -> HostTensor {
     if parts.len() == 1 {
         return parts.remove(0);
     }

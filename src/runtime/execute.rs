@@ -1,6 +1,6 @@
 //! Programs that are ready to run.
 
-use crate::{Profile, RunError};
+use crate::{Integral, Profile, RunError};
 use reflux_ir::{Declaration, Fact, HostTensor, Name, Program, WeightSource};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,6 +27,21 @@ pub trait Execute {
     /// # Errors
     /// If there is no such step, an input is missing, a probe chooses something else than its choices, or the backend fails.
     fn step(&mut self, step: usize) -> Result<HashMap<Name, HostTensor>, RunError>;
+
+    /// Runs a step for each of the integral's changes, from the first on, and between them keeps the input that follows from the results
+    /// of steps where it is computed, so that no step waits for the host. Calls `observe` with the number of each step when it is done.
+    /// Returns what [`Integral::start`] has become; `None`, with nothing done, if the host has to take part.
+    ///
+    /// # Errors
+    /// As [`Execute::bind`] and [`Execute::step`].
+    fn integrate(
+        &mut self,
+        integral: &Integral,
+        observe: &mut dyn FnMut(usize),
+    ) -> Result<Option<HostTensor>, RunError> {
+        let _ = (integral, observe);
+        Ok(None)
+    }
 
     /// The variant that the last step ran: that of the schedule, or the one that its probe chose.
     fn ran(&self) -> Option<&Name>;

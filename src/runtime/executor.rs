@@ -1,5 +1,6 @@
 //! Runs a program on one backend, op by op, or graph by graph where the backend can.
 
+mod integrate;
 mod reload;
 
 use crate::backend::{BurnBackend, GraphRunner, Kept, Loader, Loading, Others, Unplanned};
@@ -10,9 +11,10 @@ use crate::ops::execute;
 use crate::ranks::Rank;
 use crate::value::{Value, burn_dtype, burn_shape};
 use crate::weight::load_weight;
-use crate::{Profile, RunError};
+use crate::{Integral, Profile, RunError};
 use burn::tensor::ops::IntTensor;
 use burn::tensor::{Shape, TensorData};
+use integrate::{Update, integrate};
 use reflux_ir::op::Op;
 use reflux_ir::{
     DType, Declaration, Fact, Graph, HostTensor, Name, Program, Rate, Stage, WeightSource, words,
@@ -45,6 +47,8 @@ pub struct Executor<B: BurnBackend> {
     streamed: Option<Arc<dyn WeightSource>>,
     /// Which of the program's devices this is, if it is for several.
     rank: Option<Rank>,
+    /// What made the input of each step when steps were last integrated.
+    update: Option<Update<B>>,
 }
 
 struct LoadedStage<B: BurnBackend> {
@@ -134,6 +138,7 @@ impl<B: BurnBackend> Executor<B> {
             ran: None,
             streamed,
             rank,
+            update: None,
         };
         prepared_weights.into_iter().for_each(|(name, value)| executor.keep(name, value, false));
         Ok(executor)
@@ -188,6 +193,21 @@ impl<B: BurnBackend> Executor<B> {
             self.stale.remove(&rate);
         }
         Ok(())
+    }
+
+    /// Readies everything for `step`, and returns what the schedule has for it.
+    fn begin(&mut self, step: usize) -> Result<Name, RunError> {
+        let Some(variant) = self.program.schedule.get(step).cloned() else {
+            return Err(RunError::NoSuchStep { step, steps: self.program.schedule.len() });
+        };
+        if let Some(input) = self.program.step_input().cloned() {
+            // Schedules are written out, so that their lengths are far from the end of i32.
+            self.give(&input, &HostTensor::from_i32([], &[step as i32]));
+        }
+        let start = Instant::now();
+        self.prepare()?;
+        tracing::trace!("step {step}: prepared after {:?}", start.elapsed());
+        Ok(variant)
     }
 
     /// Runs `variant`, a part of `step`: has what it carries on, and gives what else it makes, on the host.
@@ -454,17 +474,16 @@ impl<B: BurnBackend> Execute for Executor<B> {
         }
     }
 
+    fn integrate(
+        &mut self,
+        integral: &Integral,
+        observe: &mut dyn FnMut(usize),
+    ) -> Result<Option<HostTensor>, RunError> {
+        integrate(self, integral, observe)
+    }
+
     fn step(&mut self, step: usize) -> Result<HashMap<Name, HostTensor>, RunError> {
-        let Some(variant) = self.program.schedule.get(step).cloned() else {
-            return Err(RunError::NoSuchStep { step, steps: self.program.schedule.len() });
-        };
-        if let Some(input) = self.program.step_input().cloned() {
-            // Schedules are written out, so that their lengths are far from the end of i32.
-            self.give(&input, &HostTensor::from_i32([], &[step as i32]));
-        }
-        let start = Instant::now();
-        self.prepare()?;
-        tracing::trace!("step {step}: prepared after {:?}", start.elapsed());
+        let variant = self.begin(step)?;
         let results = self.run_variant(step, &variant)?;
         if !self.program.is_probe(&variant) {
             self.ran = Some(variant);

@@ -218,6 +218,9 @@ pub type GraphResult<B> = (Name, Fact, Value<B>);
 /// Called after each op with the name of its value and the time that it took.
 pub type Observer<'o> = &'o mut dyn FnMut(&str, Duration);
 
+/// Waits until what was enqueued before it was made is done.
+pub type Mark = Box<dyn FnOnce() -> Result<(), RunError>>;
+
 /// A graph that runs as a whole.
 pub trait GraphRunner<B: BurnBackend> {
     /// Runs the graph over its inputs, given by name. Anything but another runner must wait before it reads the results. With
@@ -236,6 +239,13 @@ pub trait GraphRunner<B: BurnBackend> {
 
     /// Waits until everything enqueued is done.
     fn wait(&self) -> Result<(), RunError>;
+
+    /// What is enqueued up to here.
+    fn mark(&self) -> Result<Mark, RunError>;
+
+    /// A runner for a graph without weights, which is enqueued behind this one and reads its results where they are; `None` if there is
+    /// none for it.
+    fn beside(&self, graph: &Graph) -> Result<Option<Box<dyn GraphRunner<B>>>, RunError>;
 
     /// A note on ops of the graph that it cannot run itself and on their cost, if there are any.
     fn fallback(&self) -> Option<String>;

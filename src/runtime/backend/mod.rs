@@ -20,7 +20,7 @@ mod cpu;
 pub mod cuda;
 mod interface;
 
-pub(crate) use burn_backend::{BurnBackend, GraphRunner, Kept, Loader, Others, Unplanned};
+pub(crate) use burn_backend::{BurnBackend, GraphRunner, Kept, Loader, Mark, Others, Unplanned};
 #[cfg(feature = "cuda")]
 pub(crate) use burn_backend::{GraphResult, Observer};
 #[cfg(feature = "cuda")]

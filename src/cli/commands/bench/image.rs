@@ -69,6 +69,7 @@ pub fn bench(args: &Args, subject: Subject) -> Result<(), Error> {
         height: Some(sizes.height),
         max_sequence_length: Some(sizes.text_tokens),
         seed: SEED,
+        unwatched: true,
         ..blank(
             condition,
             [sizes.width, sizes.height],

@@ -401,6 +401,7 @@ fn request(args: &Args, repeated: Option<&Repeated>) -> Result<Request, Error> {
         flow_shift: args.flow_shift,
         preview: args.preview,
         vae_tiling: args.vae_tiling,
+        unwatched: true,
         ..Request::default()
     };
     match repeated {

@@ -58,8 +58,8 @@ enum Prepared {
 /// Each is that of device memory of at least as many bytes as the buffer has, which stays allocated and is not accessed otherwise until
 /// the engine has been waited for.
 pub unsafe trait Addresses {
-    /// The address of an input or weight, or of its scales or zero points.
-    fn given(&self, value: ValueId, piece: Piece) -> Result<u64, RunError>;
+    /// The address of an input or weight, or of its scales or zero points, for the buffer with this index.
+    fn given(&self, buffer: usize, value: ValueId, piece: Piece) -> Result<u64, RunError>;
     /// The address of the graph's result with this index.
     fn output(&self, index: usize) -> Result<u64, RunError>;
     /// Computes an op that the engine has no kernel for, reading and writing the buffers at `bases`. The engine has done
@@ -135,7 +135,7 @@ impl Engine {
     }
 
     /// The memory that it works in.
-    pub fn room(&self) -> &Room {
+    pub fn room(&self) -> &Rc<Room> {
         &self.room
     }
 
@@ -174,9 +174,9 @@ impl Engine {
     pub fn run(&self, addresses: &dyn Addresses, observe: Option<Observer>) -> Result<(), RunError> {
         self.room.context.bind_to_thread().map_err(|error| failed("the CUDA context", error))?;
         let arena = self.room.arena()?;
-        let bases = self.plan.buffers.iter().map(|buffer| match buffer.place {
+        let bases = self.plan.buffers.iter().enumerate().map(|(index, buffer)| match buffer.place {
             Owner::Arena(start) => Ok(arena + start as u64),
-            Owner::Given { value, piece } => addresses.given(value, piece),
+            Owner::Given { value, piece } => addresses.given(index, value, piece),
             Owner::Output(index) => addresses.output(index),
             Owner::Signals => Ok(self.room.signals()),
         });
@@ -282,6 +282,8 @@ impl Engine {
             }
         };
         if recorded.len() == RECORDINGS {
+            // It may be under way.
+            self.wait()?;
             recorded.remove(0);
         }
         let outcome = self.play(addresses, &bases, &graphs);

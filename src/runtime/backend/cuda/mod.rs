@@ -19,6 +19,7 @@ mod gemm;
 mod known;
 mod launch;
 mod link;
+mod locked;
 mod matmul;
 mod nccl;
 mod nvidia;

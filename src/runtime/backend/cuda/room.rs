@@ -2,6 +2,7 @@
 
 use super::failed;
 use super::link::Link;
+use super::locked::Locked;
 use super::plan::SIGNALS;
 use crate::RunError;
 use crate::ranks::Rank;
@@ -11,6 +12,9 @@ use std::sync::Arc;
 
 /// Memory that cuBLASLt may work in, in bytes; NVIDIA's advice for Hopper is 32 MiB.
 pub const WORKSPACE: usize = 64 << 20;
+
+/// How many uploads may be under way: a step has two, and one is enqueued while another runs.
+const UPLOADS: usize = 6;
 
 /// A stream, its workspace, and the memory for values inside of graphs.
 pub struct Room {
@@ -23,8 +27,12 @@ pub struct Room {
     needed: Cell<usize>,
     /// Allocated when something first runs, so that it takes no memory while weights are loaded.
     arena: RefCell<Option<Arena>>,
-    /// Page-locked memory, through which host and device exchange small data.
-    exchange: RefCell<Option<PinnedHostSlice<u8>>>,
+    /// Through which small data goes to the device, in turns: so the next steps' data can be there before a step is done.
+    uploads: RefCell<[Option<Locked>; UPLOADS]>,
+    /// Of these, the one whose turn it is.
+    turn: Cell<usize>,
+    /// Through which small data comes back.
+    download: RefCell<Option<PinnedHostSlice<u8>>>,
     /// The link to the other devices of the program, if there are any.
     pub link: Option<Link>,
 }
@@ -48,7 +56,9 @@ impl Room {
             signals,
             needed: Cell::new(0),
             arena: RefCell::default(),
-            exchange: RefCell::default(),
+            uploads: RefCell::default(),
+            turn: Cell::new(0),
+            download: RefCell::default(),
             link,
         })
     }
@@ -73,7 +83,7 @@ impl Room {
         self.signals.device_ptr(&self.stream).0
     }
 
-    /// Enqueues copies of host memory to addresses on the device. The stream must have been waited for since the last call.
+    /// Enqueues copies of host memory to addresses on the device.
     ///
     /// # Safety
     /// Each address must be that of device memory of as many bytes, which stays allocated until the stream has been waited for.
@@ -82,16 +92,33 @@ impl Room {
         if bytes == 0 {
             return Ok(());
         }
-        self.exchanged(bytes, |mut memory| {
-            for (from, to) in parts {
+        self.context.bind_to_thread()?;
+        let mut uploads = self.uploads.borrow_mut();
+        let upload = &mut uploads[self.turn.replace((self.turn.get() + 1) % UPLOADS)];
+        let upload = match upload.take_if(|known| known.len() >= bytes) {
+            Some(known) => upload.insert(known),
+            None => {
+                // The device may still read the old one.
+                self.stream.synchronize()?;
+                upload.insert(Locked::new(&self.context, bytes)?)
+            }
+        };
+        let write = |mut memory: &mut [u8]| {
+            for (from, _) in parts {
                 let (part, rest) = memory.split_at_mut(from.len());
                 part.copy_from_slice(from);
-                // SAFETY: the caller vouches for the addresses; the memory is written again only after the stream is done.
-                unsafe { result::memcpy_htod_async(*to, part, self.stream.cu_stream()) }?;
                 memory = rest;
             }
-            Ok(())
-        })
+        };
+        // SAFETY: the caller vouches for the addresses.
+        unsafe { upload.copy(bytes, write, parts.iter().map(|(from, to)| (from.len(), *to)), &self.stream) }
+    }
+
+    /// What is enqueued up to here; the result waits for it.
+    pub fn mark(&self) -> Result<impl FnOnce() -> Result<(), DriverError> + 'static, DriverError> {
+        self.context.bind_to_thread()?;
+        let here = self.stream.record_event(None)?;
+        Ok(move || here.synchronize())
     }
 
     /// The bytes at an address on the device, once everything enqueued is done.
@@ -99,30 +126,17 @@ impl Room {
     /// # Safety
     /// At the address is device memory of as many bytes.
     pub unsafe fn download(&self, from: u64, bytes: usize) -> Result<Vec<u8>, DriverError> {
-        self.exchanged(bytes, |memory| {
-            // SAFETY: the caller vouches for the address; the stream is waited for before the bytes are read.
-            unsafe { result::memcpy_dtoh_async(memory, from, self.stream.cu_stream()) }?;
-            self.stream.synchronize()?;
-            Ok(memory.to_vec())
-        })
-    }
-
-    /// Calls `exchange` with this many bytes of page-locked memory.
-    fn exchanged<T>(
-        &self,
-        bytes: usize,
-        exchange: impl FnOnce(&mut [u8]) -> Result<T, DriverError>,
-    ) -> Result<T, DriverError> {
         self.context.bind_to_thread()?;
-        let mut memory = self.exchange.borrow_mut();
+        let mut memory = self.download.borrow_mut();
         if memory.as_ref().is_none_or(|memory| memory.len() < bytes) {
-            // The device may still read the old one.
-            self.stream.synchronize()?;
             // SAFETY: nothing reads it before it is written.
             *memory = Some(unsafe { self.context.alloc_pinned_with_flags::<u8>(bytes.max(1), 0) }?);
         }
-        let memory = memory.as_mut().expect("just taken").as_mut_slice()?;
-        exchange(&mut memory[..bytes])
+        let memory = &mut memory.as_mut().expect("just taken").as_mut_slice()?[..bytes];
+        // SAFETY: the caller vouches for the address; the stream is waited for before the bytes are read.
+        unsafe { result::memcpy_dtoh_async(memory, from, self.stream.cu_stream()) }?;
+        self.stream.synchronize()?;
+        Ok(memory.to_vec())
     }
 
     /// The address of as many bytes as the largest of the registered plans needs.

@@ -5,9 +5,9 @@ use super::engine::{Addresses, Engine, Refused};
 use super::known::known;
 use super::plan::plan_without;
 use super::room::Room;
-use super::{Crossing, ForeignOp, Gpu, Owner, Piece, driver, fallback};
+use super::{Crossing, ForeignOp, Gpu, Owner, Piece, driver, failed, fallback};
 use crate::RunError;
-use crate::backend::{GraphResult, GraphRunner, Kept, Observer, Others, Unplanned};
+use crate::backend::{GraphResult, GraphRunner, Kept, Mark, Observer, Others, Unplanned};
 use crate::coded::Coded;
 use crate::executor::{guarded, together};
 use crate::liveness::{Instruction, Liveness};
@@ -28,13 +28,13 @@ struct OnBurn {
     graph: Graph,
     /// Weights, constants, and what is known from the ops alone, as the engine reads them.
     weights: HashMap<ValueId, Value<Cuda>>,
-    /// The addresses of the weights, which do not move.
-    addresses: HashMap<(ValueId, Piece), u64>,
+    /// The addresses of the weights, which do not move, by the plan's buffers; the others have none.
+    addresses: Vec<Option<u64>>,
     /// The instructions of ops that the engine has no kernel for.
     instructions: HashMap<ValueId, Instruction>,
     /// The addresses of inputs.
     inputs: RefCell<HashMap<(ValueId, Piece), Placed>>,
-    /// The buffers between which results alternate. When one is reused, the step that read it as a carried value is over.
+    /// The buffers between which results alternate. When one is reused, what read it as a carried value has been enqueued before.
     results: RefCell<VecDeque<ResultAddresses>>,
     device: CudaDevice,
 }
@@ -55,8 +55,8 @@ pub fn runner(
     }
     let engine = engine(graph, gpu, &room, others)?;
     let plan = engine.plan();
-    let mut addresses = HashMap::new();
-    for buffer in &plan.buffers {
+    let mut addresses = vec![None; plan.buffers.len()];
+    for (buffer, place) in plan.buffers.iter().zip(&mut addresses) {
         let Owner::Given { value: id, piece } = buffer.place else { continue };
         if let Op::Input(_) = graph[id].op {
             continue;
@@ -66,7 +66,7 @@ pub fn runner(
             weights.insert(id, upload_flat(tensor, device));
         }
         let weight = weights.get(&id).ok_or_else(|| lost("a weight"))?;
-        addresses.insert((id, piece), address_of(weight, piece)?);
+        *place = Some(address_of(weight, piece)?);
     }
     let instructions = Liveness::new(graph).instructions.into_iter().filter_map(|instruction| {
         let id = graph.find(&instruction.name).expect("it makes a value of the graph");
@@ -143,10 +143,9 @@ struct Places<'a> {
 // and `outputs` hold them while these places are borrowed, and `OnBurn::run` hands them out or keeps them afterwards. burn is waited
 // for before it gives their memory to others.
 unsafe impl Addresses for Places<'_> {
-    fn given(&self, value: ValueId, piece: Piece) -> Result<u64, RunError> {
-        let weight = self.on.addresses.get(&(value, piece)).copied();
+    fn given(&self, buffer: usize, value: ValueId, piece: Piece) -> Result<u64, RunError> {
         let input = || self.inputs.get(&(value, piece)).map(|placed| placed.address);
-        weight.or_else(input).ok_or_else(|| lost("a value"))
+        self.on.addresses[buffer].or_else(input).ok_or_else(|| lost("a value"))
     }
 
     fn output(&self, index: usize) -> Result<u64, RunError> {
@@ -347,9 +346,12 @@ impl GraphRunner<Cuda> for OnBurn {
         // The last step may still read the old ones.
         self.engine.wait()?;
         for (id, weight) in weights {
-            for &piece in Piece::of(&self.graph[id].fact) {
-                if let Some(address) = self.addresses.get_mut(&(id, piece)) {
-                    *address = address_of(&weight, piece)?;
+            for (buffer, address) in self.engine.plan().buffers.iter().zip(&mut self.addresses) {
+                match buffer.place {
+                    Owner::Given { value, piece } if value == id => {
+                        *address = Some(address_of(&weight, piece)?)
+                    }
+                    _ => {}
                 }
             }
             self.weights.insert(id, weight);
@@ -359,6 +361,20 @@ impl GraphRunner<Cuda> for OnBurn {
 
     fn wait(&self) -> Result<(), RunError> {
         self.engine.wait()
+    }
+
+    fn mark(&self) -> Result<Mark, RunError> {
+        let failure = |error| failed("a step", error);
+        let wait = self.engine.room().mark().map_err(failure)?;
+        Ok(Box::new(move || wait().map_err(failure)))
+    }
+
+    fn beside(&self, graph: &Graph) -> Result<Option<Box<dyn GraphRunner<Cuda>>>, RunError> {
+        match runner(graph, HashMap::new(), &self.device, self.engine.room().clone(), Others::OpByOp) {
+            Ok(runner) => Ok(Some(runner)),
+            Err(Unplanned::Failed(error)) => Err(error),
+            Err(Unplanned::OpByOp | Unplanned::Unsupported(_)) => Ok(None),
+        }
     }
 
     fn fallback(&self) -> Option<String> {

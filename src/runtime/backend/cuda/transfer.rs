@@ -2,6 +2,7 @@
 
 use super::burn_memory::{address, empty, in_one_piece, persistent, settled};
 use super::failed;
+use super::locked::Locked;
 use super::room::Room;
 use super::runner::runner;
 use crate::RunError;
@@ -13,7 +14,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{DType, Shape, TensorData, TensorMetadata};
 use burn_cuda::{Cuda, CudaDevice};
-use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError, PinnedHostSlice, result};
+use cudarc::driver::{CudaContext, CudaStream, DriverError, result};
 use rayon::prelude::*;
 use reflux_ir::op::{Concat, axis_index};
 use reflux_ir::{Fact, Graph, ValueId};
@@ -37,28 +38,13 @@ pub struct Uploader {
     stream: Arc<CudaStream>,
     /// There are none before there is anything to upload through them: to lock them takes longer than
     /// to upload a few weights.
-    chunks: Option<[Chunk; 2]>,
+    chunks: Option<[Locked; 2]>,
     /// Of the chunks, the one that the device has been reading for longer.
     next: usize,
     /// Shared by the engines of all graphs of the program, once there is one.
     room: Option<Rc<Room>>,
     /// Which of the program's devices it is, if that is for several.
     rank: Option<Rank>,
-}
-
-/// Page-locked memory.
-struct Chunk {
-    memory: PinnedHostSlice<u8>,
-    /// That the device has read all of it.
-    is_read: CudaEvent,
-}
-
-impl Chunk {
-    fn new(context: &Arc<CudaContext>) -> Result<Self, DriverError> {
-        // SAFETY: nothing reads it before it is written.
-        let memory = unsafe { context.alloc_pinned_with_flags::<u8>(CHUNK, 0) }?;
-        Ok(Self { memory, is_read: context.new_event(None)? })
-    }
 }
 
 impl Uploader {
@@ -85,18 +71,23 @@ impl Uploader {
         stream.context().bind_to_thread()?;
         let chunks = match chunks {
             Some(chunks) => chunks,
-            None => chunks.insert([Chunk::new(stream.context())?, Chunk::new(stream.context())?]),
+            None => {
+                chunks.insert([Locked::new(stream.context(), CHUNK)?, Locked::new(stream.context(), CHUNK)?])
+            }
         };
         let chunk = CHUNK / row_bytes * row_bytes;
         for start in (0..bytes).step_by(chunk) {
-            let Chunk { memory, is_read } = &mut chunks[*next];
+            let part = chunk.min(bytes - start);
+            // SAFETY: the caller vouches for the place.
+            unsafe {
+                chunks[*next].copy(
+                    part,
+                    |memory| write(start / row_bytes, memory),
+                    [(part, to + start as u64)],
+                    stream,
+                )
+            }?;
             *next = 1 - *next;
-            is_read.synchronize()?;
-            let memory = &mut memory.as_mut_slice()?[..chunk.min(bytes - start)];
-            write(start / row_bytes, memory);
-            // SAFETY: the caller vouches for the place; the memory is not written again before the event below.
-            unsafe { result::memcpy_htod_async(to + start as u64, memory, stream.cu_stream()) }?;
-            is_read.record(stream)?;
         }
         Ok(())
     }

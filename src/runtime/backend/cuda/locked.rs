@@ -1,0 +1,47 @@
+//! Page-locked memory, which the device reads while the host goes on.
+
+use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError, PinnedHostSlice, result};
+use std::sync::Arc;
+
+/// Page-locked memory, and whether the device has read what was last written to it.
+pub struct Locked {
+    memory: PinnedHostSlice<u8>,
+    is_read: CudaEvent,
+}
+
+impl Locked {
+    pub fn new(context: &Arc<CudaContext>, bytes: usize) -> Result<Self, DriverError> {
+        // SAFETY: nothing reads it before it is written.
+        let memory = unsafe { context.alloc_pinned_with_flags::<u8>(bytes, 0) }?;
+        Ok(Self { memory, is_read: context.new_event(None)? })
+    }
+
+    pub fn len(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// Has `write` fill the first `bytes` bytes, once the device has read the last ones, and enqueues copies of them on `stream`: one
+    /// after the other, as many as each of `parts` says, to its address.
+    ///
+    /// # Safety
+    /// Each address must be that of device memory of as many bytes, which stays allocated until `stream` has been waited for.
+    pub unsafe fn copy(
+        &mut self,
+        bytes: usize,
+        write: impl FnOnce(&mut [u8]),
+        parts: impl IntoIterator<Item = (usize, u64)>,
+        stream: &CudaStream,
+    ) -> Result<(), DriverError> {
+        self.is_read.synchronize()?;
+        let memory = &mut self.memory.as_mut_slice()?[..bytes];
+        write(memory);
+        let mut rest = &*memory;
+        for (bytes, to) in parts {
+            let (part, others) = rest.split_at(bytes);
+            // SAFETY: the caller vouches for the address; the memory is written again only after the event below.
+            unsafe { result::memcpy_htod_async(to, part, stream.cu_stream()) }?;
+            rest = others;
+        }
+        self.is_read.record(stream)
+    }
+}
