@@ -1,8 +1,8 @@
 //! The executor on programs small enough to work out by hand.
 
-use reflux_ir::{DType, Fact, HostTensor, WeightData, WeightError, WeightSource, text};
+use reflux_ir::{DType, Fact, HostTensor, Program, Rate, WeightData, WeightError, WeightSource, text};
 use reflux_models::noise::TorchGenerator;
-use reflux_runtime::{Device, Execute, Needs, RunError, load, load_streaming, needs};
+use reflux_runtime::{Device, Execute, Integral, Needs, RunError, load, load_streaming, needs};
 use std::collections::HashMap;
 use std::slice;
 use std::sync::Arc;
@@ -452,4 +452,31 @@ fn entries_beyond_the_last_are_refused() {
     }
     let chosen = evaluate(&[tables, i32s([2], &[2, 0])], "select %a, %b : f32[2,2]");
     assert_eq!(chosen.to_f32(), [4.0, 5.0, 6.0, 7.0]);
+}
+
+/// What runs between steps on a device does what the host does: `sample + change · slope`, in f32.
+#[test]
+fn an_update_is_a_step_of_eulers_method() {
+    const SHAPE: [usize; 3] = [1, 6, 4];
+    const CHANGE: f32 = -0.037;
+    let number = |index: usize, salt: f32| (index as f32 * 0.7 + salt).sin() * 3.0;
+    let tensor = |salt: f32| {
+        HostTensor::from_f32(SHAPE, &(0..24).map(|index| number(index, salt)).collect::<Vec<_>>())
+    };
+    for (input, slope) in [(DType::BF16, DType::BF16), (DType::F32, DType::BF16), (DType::F32, DType::F32)] {
+        let fact = |dtype| Fact::new(dtype, SHAPE).at(Rate::Latent);
+        let graph = Integral::update(&fact(input), &fact(slope)).unwrap();
+        let program = Program::of_graph("update", "main", 1, graph);
+        let mut executor = load(Device::host(), program, &Given(HashMap::new())).unwrap();
+        let (sample, slope) = (tensor(0.1), tensor(0.9).cast(slope));
+        executor.bind(Integral::SAMPLE, &sample).unwrap();
+        executor.bind(Integral::SLOPE, &slope).unwrap();
+        executor.bind(Integral::CHANGE, &HostTensor::from_f32([], &[CHANGE])).unwrap();
+        let made = executor.step(0).unwrap();
+        let pairs = sample.to_f32().into_iter().zip(slope.to_f32());
+        let expected: Vec<f32> = pairs.map(|(sample, slope)| sample + CHANGE * slope).collect();
+        let expected = HostTensor::from_f32(SHAPE, &expected);
+        assert_eq!(made[Integral::SAMPLE], expected);
+        assert_eq!(made[Integral::INPUT], expected.cast(input));
+    }
 }
