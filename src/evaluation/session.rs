@@ -69,7 +69,8 @@ impl Session {
             }
             Event::Stage(_) | Event::Preview { .. } => {}
         };
-        let report = self.pipeline.generate_each(request, &mut watch, &mut |picture| {
+        let request = Request { unwatched: false, ..request.clone() };
+        let report = self.pipeline.generate_each(&request, &mut watch, &mut |picture| {
             drawn = Some(picture);
             Ok(())
         })?;

@@ -52,6 +52,7 @@ pub fn calibrate(
         }
         observe(event);
     };
+    let request = &Request { unwatched: false, ..request.clone() };
     let report = pipeline.generate_each(request, &mut watch, &mut |_| Ok(()))?;
     let values = meter.values(report.steps).map_err(usage)?;
     Ok(Calibration {

@@ -285,7 +285,7 @@ impl DiffusionPipeline {
         (self.networks, self.prompts)
     }
 
-    /// Makes the pictures of `request`: `num_images` per prompt, prompt by prompt.
+    /// Makes the pictures of `request`, [unwatched](Request::unwatched): `num_images` per prompt, prompt by prompt.
     pub fn generate(&mut self, request: &Request) -> Result<Vec<Image>, Error> {
         let request = Request { unwatched: true, ..request.clone() };
         self.generate_with(&request, &mut |_| {}).map(|(images, _)| images)

@@ -69,7 +69,8 @@ pub struct Request {
     /// Decode the picture in overlapping tiles of at most this side, in pixels, which needs less memory; 0 is the same as none.
     pub vae_tiling: Option<usize>,
     /// Leave latents on the device between steps, if it can: a GPU need not wait for the host then, a millisecond or more in each step. But
-    /// [`Event::Step`](super::Event::Step) has no latents, and there is no [`Event::Results`](super::Event::Results).
+    /// [`Event::Step`](super::Event::Step) has no latents, there is no [`Event::Results`](super::Event::Results), and that a step gives NaN is
+    /// found after the last one. The pictures are the same.
     pub unwatched: bool,
 }
 

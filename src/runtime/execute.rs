@@ -30,10 +30,13 @@ pub trait Execute {
 
     /// Runs a step for each of the integral's changes, from the first on, and between them keeps the input that follows from the results
     /// of steps where it is computed, so that no step waits for the host. Calls `observe` with the number of each step when it is done.
-    /// Returns what [`Integral::start`] has become; `None`, with nothing done, if the host has to take part.
+    /// Carried values are those that there are: see [`Execute::reset`]. Afterwards the input has to be bound again.
+    ///
+    /// Returns, in f32, what [`Integral::start`] has become; `None`, with nothing done, if the host has to take part: on the processor, on
+    /// several devices, where a probe chooses, where ops are measured, and where steps return more than the slope.
     ///
     /// # Errors
-    /// As [`Execute::bind`] and [`Execute::step`].
+    /// As [`Execute::bind`] and [`Execute::step`]. Some steps may have run then.
     fn integrate(
         &mut self,
         integral: &Integral,

@@ -10,9 +10,9 @@ pub struct Integral<'i> {
     pub input: &'i str,
     /// The name of the result, which has the input's shape.
     pub slope: &'i str,
-    /// What the input is before the first step, in f32; steps read it cast to the input's dtype.
+    /// What the input is before the first step, of any dtype: it is integrated in f32, and steps read it cast to the input's dtype.
     pub start: &'i HostTensor,
-    /// One for each step.
+    /// One for each step, from the first on; no more than the schedule has.
     pub changes: &'i [f32],
 }
 
@@ -23,11 +23,12 @@ impl Integral<'_> {
     pub const CHANGE: &'static str = "change";
     pub const INPUT: &'static str = "input";
 
-    /// What runs between steps, for an input and a slope of these types: makes of `f32` [`SAMPLE`](Self::SAMPLE), [`SLOPE`](Self::SLOPE) and
-    /// `f32[]` [`CHANGE`](Self::CHANGE) the next sample, and of that the next [`INPUT`](Self::INPUT).
+    /// What runs between steps, for an input and a slope of these types and of one shape: makes of [`SAMPLE`](Self::SAMPLE), f32 of that
+    /// shape, of [`SLOPE`](Self::SLOPE) and of [`CHANGE`](Self::CHANGE), `f32[]`, the next sample, and of that the next
+    /// [`INPUT`](Self::INPUT). It is no part of the program.
     ///
     /// # Errors
-    /// If the two have different shapes, or are no numbers.
+    /// If an op does not accept these types.
     pub fn update(input: &Fact, slope: &Fact) -> Result<Graph, GraphError> {
         let mut graph = GraphBuilder::new();
         let f32 = |shape: &Shape| Fact::new(DType::F32, shape.clone()).at(input.rate);

@@ -43,7 +43,7 @@ impl Networks {
     pub fn check_memory(&mut self, needed: impl Fn(&Net) -> Option<Sizes>) -> Result<(), Error> {
         let device = self.device;
         // All passes run before the device is asked for its memory, since it may still be starting.
-        let peak = self.peak(&needed)?;
+        let peak = if self.loaded.is_empty() { Some(self.peak(&needed)?) } else { None };
         let mut advice = smaller(self.dtype);
         advice.extend((self.memory == Memory::Resident).then_some(Advice::LowMemory));
         for (net, sizes) in self.needed(&needed) {
@@ -56,9 +56,6 @@ impl Networks {
             device.running(program)?;
             check_fits(&program.name, *needed, device, &advice)?;
         }
-        if !self.loaded.is_empty() {
-            return Ok(());
-        }
-        check_fits("all networks", peak, device, &advice)
+        peak.map_or(Ok(()), |peak| check_fits("all networks", peak, device, &advice))
     }
 }

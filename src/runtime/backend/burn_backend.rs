@@ -231,7 +231,7 @@ pub trait GraphRunner<B: BurnBackend> {
         observe: Option<Observer>,
     ) -> Result<Vec<GraphResult<B>>, RunError>;
 
-    /// The value of a weight, if it has not been converted.
+    /// The value of a weight, if it is one of the graph.
     fn weight(&self, id: ValueId) -> Option<&Value<B>>;
 
     /// Takes other values of the same types for some weights.

@@ -262,15 +262,24 @@ pub fn generate(args: &Args) -> Result<(), Error> {
         let (files, prompts, report) = (&made.files, &request.prompts, &made.report);
         let summary = Summary { version: VERSION, files, prompts, report, total_seconds, profile };
         let json = serde_json::to_string_pretty(&summary).expect("a summary is plain data");
-        return print(&format!("{json}\n"));
+        print(&format!("{json}\n"))?;
+        leave(pipeline);
+        return Ok(());
     }
     for (net, profile) in profiles {
         say_all(by_op::table(net.folder, &profile.by_op()));
     }
     say(sentence(made.files.len(), &made.report, total_seconds));
-    // The system frees what it holds at once when the process ends, which takes less time than piece by piece.
-    std::mem::forget(pipeline);
+    leave(pipeline);
     Ok(())
+}
+
+/// Leaves what `pipeline` holds to the system, which frees it at once when the process ends: that takes less time than piece by piece. Several
+/// devices have to take leave of each other.
+fn leave(pipeline: DiffusionPipeline) {
+    if pipeline.device().count() == 1 {
+        std::mem::forget(pipeline);
+    }
 }
 
 /// The pipeline that is asked for, and whether passes are.
@@ -324,7 +333,9 @@ fn draw_list(args: &Args, list: &List, common: &Request) -> Result<(), Error> {
     }
     let (mut pipeline, _) = open(args, device, None)?;
     let _heap = KeptHeap::on(pipeline.device());
-    checked.draw(&mut pipeline)
+    checked.draw(&mut pipeline)?;
+    leave(pipeline);
+    Ok(())
 }
 
 fn refuse_unread_prompt(request: &Request) -> Result<(), Error> {

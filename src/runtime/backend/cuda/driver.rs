@@ -120,15 +120,26 @@ struct Start {
     context: Option<Arc<CudaContext>>,
 }
 
+impl Start {
+    fn of(ordinal: usize) -> Self {
+        let context = CudaContext::new(ordinal).ok();
+        Self { free: context.as_deref().and_then(free), context }
+    }
+}
+
+impl Drop for FreeMeter {
+    /// The process must not end while the driver starts.
+    fn drop(&mut self) {
+        self.started();
+    }
+}
+
 impl FreeMeter {
     /// Has a context created, which everything on the GPU with this number shares while any of its holders lives. Does nothing if there
     /// is none.
     pub fn start(ordinal: Option<usize>) -> Self {
-        let start = move || {
-            let context = ordinal.and_then(|ordinal| CudaContext::new(ordinal).ok());
-            Start { free: context.as_deref().and_then(free), context }
-        };
-        Self { starting: Cell::new(Some(std::thread::spawn(start))), start: OnceCell::new() }
+        let starting = ordinal.map(|ordinal| std::thread::spawn(move || Start::of(ordinal)));
+        Self { starting: Cell::new(starting), start: OnceCell::new() }
     }
 
     fn started(&self) -> &Start {
@@ -137,7 +148,7 @@ impl FreeMeter {
     }
 
     /// The bytes that are free now.
-    pub fn free(&self) -> Option<u64> {
+    fn free(&self) -> Option<u64> {
         self.started().context.as_deref().and_then(free)
     }
 }
@@ -146,6 +157,11 @@ impl Meter for FreeMeter {
     fn taken(&self) -> Option<u64> {
         self.started().free.zip(self.free()).map(|(then, now)| then.saturating_sub(now))
     }
+}
+
+/// The free bytes of the GPU with this number.
+pub fn free_bytes(ordinal: usize) -> Option<u64> {
+    Start::of(ordinal).free
 }
 
 /// Free bytes of the device of `context`.

@@ -39,8 +39,8 @@ pub struct Engine {
     recorded: RefCell<Vec<(Bases, Vec<CudaGraph>)>>,
 }
 
-/// How many recordings are kept: inputs, carried values and results alternate between a few addresses.
-const RECORDINGS: usize = 8;
+/// How many recordings are kept: inputs, carried values and results alternate between a few addresses, each by itself.
+const RECORDINGS: usize = 16;
 
 enum Prepared {
     /// One for each of the launch's kernels, and the index of the one that is launched.

@@ -36,12 +36,20 @@ impl Locked {
         let memory = &mut self.memory.as_mut_slice()?[..bytes];
         write(memory);
         let mut rest = &*memory;
-        for (bytes, to) in parts {
+        let copied = parts.into_iter().try_for_each(|(bytes, to)| {
             let (part, others) = rest.split_at(bytes);
-            // SAFETY: the caller vouches for the address; the memory is written again only after the event below.
-            unsafe { result::memcpy_htod_async(to, part, stream.cu_stream()) }?;
             rest = others;
-        }
-        self.is_read.record(stream)
+            // SAFETY: the caller vouches for the address; the memory is written again, or freed, only after the event below.
+            unsafe { result::memcpy_htod_async(to, part, stream.cu_stream()) }
+        });
+        // Also if a copy could not be enqueued: those before it may be under way.
+        self.is_read.record(stream).and(copied)
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // If that fails, the device is lost.
+        let _ = self.is_read.synchronize();
     }
 }

@@ -71,7 +71,7 @@ impl Backend for Nvidia {
     }
 
     fn free_memory(&self, ordinal: usize) -> Option<FreeMemory> {
-        let free = FreeMeter::start(self.probe(ordinal).is_ok().then_some(ordinal)).free();
+        let free = self.probe(ordinal).ok().and_then(|_| driver::free_bytes(ordinal));
         free.map(|bytes| FreeMemory { bytes, limit: None })
     }
 

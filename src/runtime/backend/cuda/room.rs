@@ -97,11 +97,7 @@ impl Room {
         let upload = &mut uploads[self.turn.replace((self.turn.get() + 1) % UPLOADS)];
         let upload = match upload.take_if(|known| known.len() >= bytes) {
             Some(known) => upload.insert(known),
-            None => {
-                // The device may still read the old one.
-                self.stream.synchronize()?;
-                upload.insert(Locked::new(&self.context, bytes)?)
-            }
+            None => upload.insert(Locked::new(&self.context, bytes)?),
         };
         let write = |mut memory: &mut [u8]| {
             for (from, _) in parts {

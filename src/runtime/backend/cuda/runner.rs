@@ -140,8 +140,8 @@ struct Places<'a> {
 }
 
 // SAFETY: weights, inputs and results are tensors of the types that the plan has their buffers for, so of as many bytes; `on`, `kept`
-// and `outputs` hold them while these places are borrowed, and `OnBurn::run` hands them out or keeps them afterwards. burn is waited
-// for before it gives their memory to others.
+// and `outputs` hold them while these places are borrowed, `OnBurn::run` hands results out or keeps them afterwards, and the executor holds
+// inputs until what reads them has been waited for. burn is waited for before it gives their memory to others.
 unsafe impl Addresses for Places<'_> {
     fn given(&self, buffer: usize, value: ValueId, piece: Piece) -> Result<u64, RunError> {
         let input = || self.inputs.get(&(value, piece)).map(|placed| placed.address);
@@ -285,7 +285,7 @@ impl OnBurn {
             settled(&self.device, "before a step")?;
         }
         // SAFETY: `place` has the addresses of tensors that are as large as the inputs that they are for. Copies are kept by `inputs`,
-        // and the caller keeps what is copied until the step has been waited for.
+        // and the executor holds what is copied until the step has been waited for.
         unsafe {
             self.engine.upload(&changes.uploads)?;
             changes.copies.iter().try_for_each(|&(from, to, bytes)| self.engine.copy(from, to, bytes))

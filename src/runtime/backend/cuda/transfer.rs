@@ -122,7 +122,7 @@ impl Loader<Cuda> for Uploader {
         let to = address(&place)?;
         settled(&self.device, "loading")?;
         // SAFETY: the memory was allocated for as many bytes, and burn is done with its previous content. Who loads reads no weight before
-        // `finish`; if one is dropped before that, and another gets its memory, that is written later on the same stream.
+        // `finish`, and drops none but when loading fails: then nothing is loaded into its memory before this is dropped, which waits.
         let written = unsafe { self.write(bytes, row_bytes, write, to) };
         written.map_err(|error| failed("the upload of a weight", error))?;
         Ok(if dtype.is_float() { Value::Float(place) } else { Value::Int(place) })
@@ -169,7 +169,7 @@ impl Loader<Cuda> for Uploader {
 
 impl Drop for Uploader {
     fn drop(&mut self) {
-        // Locked memory must not be freed while the device reads it; errors have been told, or are of no more use.
+        // What was loaded is there then; errors have been told, or are of no more use.
         let _ = self.stream.synchronize();
         release_unused(&self.device);
     }
