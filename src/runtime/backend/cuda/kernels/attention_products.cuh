@@ -1,13 +1,5 @@
 // Products of attention on Hopper's tensor cores, whose left operands are in registers.
 
-// The tensor cores' descriptor of a matrix in shared memory: its address, two distances, and that rows of 128 bytes are
-// swizzled; all in units of 16 bytes. Eight rows lie one after another, and the next eight 1024 bytes on. A matrix that is
-// contiguous in the direction of the products is not wider than a row, so `apart` means nothing; one contiguous in the other
-// direction is wider, and its next 64 columns are `apart` bytes on.
-__device__ __forceinline__ descriptor describe(unsigned address, unsigned apart) {
-  return 1ull << 62 | 1024ull >> 4 << 32 | (descriptor)(apart >> 4) << 16 | (address & 0x3ffff) >> 4;
-}
-
 // Names of registers in a product, ten of the numbers that start with `t`; and eight operands that have such names.
 #define TEN(t) "%" #t "0, %" #t "1, %" #t "2, %" #t "3, %" #t "4, %" #t "5, %" #t "6, %" #t "7, %" #t "8, %" #t "9"
 #define SIXTY_FOUR TEN() ", " TEN(1) ", " TEN(2) ", " TEN(3) ", " TEN(4) ", " TEN(5) ", %60, %61, %62, %63"

@@ -137,7 +137,7 @@ struct Shared {
 template <bool IS_BOUNDED>
 __device__ __forceinline__ void compute(const Shared& at, bf16* o, int group, int warp, int lane, int block FACTORS DIVIDED) {
   const auto [q_tile, k_tiles, v_tiles, k_factors, q_full, q_empty, k_full, k_empty, v_full, v_empty] = at;
-  const descriptor k = describe(k_tiles, 16), v = describe(v_tiles, KEYS * 128);
+  const descriptor k = describe(k_tiles), v = describe(v_tiles, KEYS * 128);
   // The first group has the first turn.
   if (group == GROUPS - 1) give_turn(group);
   unsigned pass = 0;

@@ -25,7 +25,6 @@
 #define OUT (DIM / 2 + HAS_ONES * 4)
 
 typedef unsigned short bf16;
-typedef unsigned long long descriptor;
 
 #if CODES == 2
 typedef int Score;

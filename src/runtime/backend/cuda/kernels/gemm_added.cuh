@@ -19,7 +19,7 @@ __device__ __forceinline__ void scale_sums(float (&numbers)[SUMS], const sum_typ
 #endif
 
 // Adds the products of a stage once it has arrived.
-__device__ __forceinline__ void add_stage(float (&numbers)[SUMS], unsigned full, unsigned long long x, unsigned long long weight, int stage, int parity) {
+__device__ __forceinline__ void add_stage(float (&numbers)[SUMS], unsigned full, descriptor x, descriptor weight, int stage, int parity) {
   wait(full + stage * 8, parity);
   const int start = stage * (STAGE_BYTES / 16);
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");

@@ -49,7 +49,7 @@ extern "C" __global__ void __cluster_dims__(SPLIT, 1, 1) __launch_bounds__(160)
       if (++stage == STAGES) stage = 0, parity ^= 1;
     }
   } else {
-    const unsigned long long x = matrix(base), weight = matrix(base + X_BYTES);
+    const descriptor x = describe(base), weight = describe(base + X_BYTES);
     EACH(SUMS) sums[e] = 0;
     int before = -1;
     // Where ptxas knows how many steps there are, it unrolls the loop, and then waits for each product before the next.

@@ -103,7 +103,7 @@ extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(384
     asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
     const int half = group - 1, warp = (threadIdx.x / 32) % 4, lane = threadIdx.x % 32;
     float* const own = reinterpret_cast<float*>(memory + (staging - shared_address(memory)) + (half * 4 + warp) * STAGING_BYTES);
-    const unsigned long long x = matrix(base + half * 64 * TILE_BYTES), weight = matrix(base + X_BYTES);
+    const descriptor x = describe(base + half * 64 * TILE_BYTES), weight = describe(base + X_BYTES);
     for (int index = blockIdx.x / CLUSTER; index < tiles; index += gridDim.x / CLUSTER) {
       int row, tile_column;
       tile_at(index, row, tile_column);

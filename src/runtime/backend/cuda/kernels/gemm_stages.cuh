@@ -4,14 +4,9 @@
 #define W_BYTES (TILE_COLUMNS * TILE_BYTES)
 #define STAGE_BYTES (X_BYTES + W_BYTES)
 
-// Rows of 128 bytes, swizzled, eight of them 1024 bytes from the next eight.
-__device__ __forceinline__ unsigned long long matrix(unsigned address) {
-  return (unsigned long long)((address & 0x3ffff) >> 4) | 1ULL << 16 | 64ULL << 32 | 1ULL << 62;
-}
-
 // Starts adding the products of a stage once it has arrived; the first ones of a tile overwrite `sums`.
 template <bool FIRST>
-__device__ __forceinline__ void multiply_stage(sum_type (&sums)[SUMS], unsigned full, unsigned long long x, unsigned long long weight, int stage, int parity) {
+__device__ __forceinline__ void multiply_stage(sum_type (&sums)[SUMS], unsigned full, descriptor x, descriptor weight, int stage, int parity) {
   wait(full + stage * 8, parity);
   // Descriptors are in units of 16 bytes.
   const int start = stage * (STAGE_BYTES / 16);

@@ -1,4 +1,14 @@
-// TMA and barriers, for kernels for sm_90a.
+// Matrices in shared memory, TMA and barriers, for kernels for sm_90a.
+
+typedef unsigned long long descriptor;
+
+// The tensor cores' descriptor of a matrix in shared memory: its address, two distances, and that rows of 128 bytes are
+// swizzled; all in units of 16 bytes. Eight rows lie one after another, and the next eight 1024 bytes on. A matrix that is
+// contiguous in the direction of the products is not wider than a row, so `apart` means nothing; one contiguous in the other
+// direction is wider, and its next 64 columns are `apart` bytes on.
+__device__ __forceinline__ descriptor describe(unsigned address, unsigned apart = 16) {
+  return 1ull << 62 | 1024ull >> 4 << 32 | (descriptor)(apart >> 4) << 16 | (address & 0x3ffff) >> 4;
+}
 
 // A CUtensorMap.
 struct __align__(64) TensorMap { unsigned long long words[16]; };
