@@ -80,9 +80,8 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
         Err(help) => {
-            // Help and version take this way too; if they cannot be printed, neither can an error.
-            let _ = help.print();
-            return ExitCode::SUCCESS;
+            // Help and version take this way too.
+            return if help.print().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         }
     };
     let outcome = std::panic::catch_unwind(|| cli.run());

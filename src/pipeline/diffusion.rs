@@ -336,7 +336,9 @@ impl DiffusionPipeline {
         let mut draws = Draws::new(request.seed, self.networks.config(), self.networks.dtype());
         let pictures = Pictures::encode(&request, &mut self.networks, &mut draws, &mut record)?;
         let noise = InitialLatents::of(&request, self.networks.config(), draws)?;
-        let mut noise = noise.ahead(request.pictures().len());
+        let count = request.pictures().len();
+        // On the processor, there is no time in which nothing else runs.
+        let mut noise = if self.device().is_host() { noise.one_by_one(count) } else { noise.ahead(count) };
         record.warnings.extend(request.prompts.iter().filter_map(|prompt| prompt::warning(prompt)));
         let given: Conditioning = pictures.inputs(request.denoiser_batch()).collect();
         let geometry = self.networks.family().geometry;

@@ -5,6 +5,7 @@ use super::resolved::Resolved;
 use crate::Error;
 use reflux_ir::HostTensor;
 use reflux_models::{Geometry, ModelConfig, Sizes};
+use std::sync::mpsc::{SendError, channel, sync_channel};
 
 /// Packed latents `[1, tokens, channels]`, one picture after the other.
 pub(super) enum InitialLatents {
@@ -66,13 +67,30 @@ impl InitialLatents {
         Ok(Self::Given(each.collect::<Vec<_>>().into_iter()))
     }
 
-    /// The latents of the next `count` pictures. Another thread draws each while the one before it is used, as that takes a few
-    /// milliseconds.
-    pub fn ahead(mut self, count: usize) -> impl Iterator<Item = HostTensor> {
-        let (drawn, latents) = std::sync::mpsc::sync_channel(1);
-        // Nobody waits for them once a picture has failed.
-        std::thread::spawn(move || (0..count).all(|_| drawn.send(self.next()).is_ok()));
-        latents.into_iter()
+    /// The latents of the next `count` pictures, each drawn when it is asked for.
+    pub fn one_by_one(mut self, count: usize) -> Box<dyn Iterator<Item = HostTensor>> {
+        Box::new((0..count).map(move |_| self.next()))
+    }
+
+    /// The same, by another thread while the one before is used: a few milliseconds in which a GPU would wait.
+    pub fn ahead(self, count: usize) -> Box<dyn Iterator<Item = HostTensor>> {
+        let (give, given) = channel::<Self>();
+        let (drawn, latents) = sync_channel(1);
+        let draw = move || {
+            let Ok(mut own): Result<Self, _> = given.recv() else { return };
+            for _ in 0..count {
+                // Nobody waits for them once a picture has failed.
+                let Ok(()) = drawn.send(own.next()) else { return };
+            }
+        };
+        match std::thread::Builder::new().spawn(draw) {
+            Ok(_) => match give.send(self) {
+                Ok(()) => Box::new(latents.into_iter()),
+                Err(SendError(own)) => own.one_by_one(count),
+            },
+            // A limit may forbid more threads.
+            Err(_) => self.one_by_one(count),
+        }
     }
 
     /// The latents of the next picture.
@@ -81,5 +99,20 @@ impl InitialLatents {
             Self::Drawn { draws, sizes } => draws.next(sizes),
             Self::Given(each) => each.next().expect("there are as many as pictures"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_thread_draws_the_same() {
+        let tensor = |index: u8| HostTensor::from_f32([1, 1, 2], &[f32::from(index), 0.5]);
+        let latents = || InitialLatents::Given((0..5).map(tensor).collect::<Vec<_>>().into_iter());
+        let (ahead, one_by_one) = (latents().ahead(4), latents().one_by_one(4));
+        assert_eq!(ahead.collect::<Vec<_>>(), one_by_one.collect::<Vec<_>>());
+        // As after a picture that failed.
+        assert_eq!(latents().ahead(4).next(), Some(tensor(0)));
     }
 }

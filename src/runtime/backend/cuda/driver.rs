@@ -138,8 +138,13 @@ impl FreeMeter {
     /// Has a context created, which everything on the GPU with this number shares while any of its holders lives. Does nothing if there
     /// is none.
     pub fn start(ordinal: Option<usize>) -> Self {
-        let starting = ordinal.map(|ordinal| std::thread::spawn(move || Start::of(ordinal)));
-        Self { starting: Cell::new(starting), start: OnceCell::new() }
+        let start = OnceCell::new();
+        let starting = ordinal.and_then(|ordinal| {
+            let thread = std::thread::Builder::new().spawn(move || Start::of(ordinal));
+            // A limit may forbid more threads.
+            thread.map_err(|_| start.set(Start::of(ordinal))).ok()
+        });
+        Self { starting: Cell::new(starting), start }
     }
 
     fn started(&self) -> &Start {
