@@ -87,6 +87,16 @@ pub trait WeightSource: Send + Sync {
     }
 }
 
+/// A source without weights, for programs that read none.
+#[derive(Clone, Copy, Debug)]
+pub struct NoWeights;
+
+impl WeightSource for NoWeights {
+    fn weight(&self, name: &str, _: &Fact) -> Result<WeightData, WeightError> {
+        Err(WeightError::Missing(name.to_owned()))
+    }
+}
+
 /// A weight from a [`WeightSource`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum WeightData {

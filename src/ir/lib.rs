@@ -69,7 +69,7 @@ pub use dtype::{BlockFormat, DType, UnknownDType};
 pub use edits::{Edit, EditedValue};
 pub use fact::{Fact, Rate};
 pub use graph::{Graph, GraphError, Node, Output, Provenance, ValueId};
-pub use host::{HostTensor, WeightData, WeightError, WeightSource};
+pub use host::{HostTensor, NoWeights, WeightData, WeightError, WeightSource};
 pub use machine::Machine;
 pub use name::{ModulePath, Name};
 pub use op::Op;

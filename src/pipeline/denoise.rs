@@ -4,9 +4,9 @@ use super::networks::Networks;
 use super::pictures::Start;
 use super::report::Record;
 use super::resolved::Resolved;
-use super::text::{Conditioning, stack};
+use super::text::{Conditioning, filled, stack};
 use crate::Error;
-use reflux_ir::{DType, HostTensor, Name};
+use reflux_ir::{HostTensor, Name};
 use reflux_models::scheduler::Schedule;
 use reflux_models::{Sizes, names};
 use reflux_runtime::{Execute, Integral};
@@ -80,9 +80,7 @@ fn integrate(
     if !request.is_unwatched() || starts.iter().any(|start| start.kept.is_some()) {
         return Ok(None);
     }
-    // The last one stands for those that a batch lacks.
-    let all = starts.iter().chain(starts.last().into_iter().cycle()).take(request.denoiser_batch());
-    let start = stack(all.map(|start| start.latents.clone()).collect());
+    let start = stack(filled(starts, request.at_once()).map(|start| start.latents.clone()).collect());
     let changes: Vec<f32> = (0..request.steps).map(|step| schedule.change(step)).collect();
     let integral =
         Integral { input: names::LATENTS, slope: names::VELOCITY, start: &start, changes: &changes };
@@ -142,26 +140,17 @@ pub(super) fn run_step(
     request: &Resolved,
 ) -> Result<Stepped, Error> {
     let (batch, each) = (request.denoiser_batch(), request.per_picture());
-    // The last one stands for those that a batch lacks.
-    let last = samples.last().expect("a batch has a picture");
-    let all =
-        samples.iter().chain(std::iter::repeat(last)).flat_map(|sample| std::iter::repeat_n(sample, each));
-    // The device waits meanwhile, so latents are converted here, once, to what the denoiser reads.
-    let inputs = &denoiser.program().inputs;
-    let read = inputs.iter().find(|input| *input.name == *names::LATENTS);
-    let dtype = read.map_or(DType::F32, |input| input.fact.dtype);
-    let mut encoded = all.take(batch).map(|sample| dtype.encode(sample));
-    let mut latents = encoded.next().unwrap_or_default();
-    encoded.for_each(|more| latents.extend(more));
-    denoiser.bind(names::LATENTS, &HostTensor::new(dtype, vec![batch, shape[1], shape[2]], latents))?;
+    let all = filled(samples, request.at_once()).flat_map(|sample| std::iter::repeat_n(sample, each));
+    let latents: Vec<&[f32]> = all.map(Vec::as_slice).collect();
+    let latents = latents.concat();
+    denoiser.bind(names::LATENTS, &HostTensor::from_f32([batch, shape[1], shape[2]], &latents))?;
     let results = denoiser.step(step)?;
-    let velocity = &results[names::VELOCITY];
-    let of_picture = |bytes: &[u8]| {
-        let velocity = velocity.dtype.decode(bytes);
-        if request.negative().is_some() { guide(&velocity, request.true_cfg_scale) } else { velocity }
+    let velocities = results[names::VELOCITY].to_f32();
+    let of_picture = |velocity: &[f32]| match request.negative() {
+        Some(_) => guide(velocity, request.true_cfg_scale),
+        None => velocity.to_vec(),
     };
-    let bytes = velocity.dtype.host_bytes(each * shape[1] * shape[2]);
-    let velocities = velocity.bytes.chunks(bytes).map(of_picture);
+    let velocities = velocities.chunks(each * shape[1] * shape[2]).map(of_picture);
     Ok(Stepped { velocities: velocities.take(samples.len()).collect(), results })
 }
 

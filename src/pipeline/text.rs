@@ -154,15 +154,20 @@ fn warn_if_cut(encoder: &str, length: usize, encoding: &Encoding, record: &mut R
     ));
 }
 
-/// The conditioning of a batch of `count` pictures, from that of each; the last one stands for those that are lacking.
-pub(super) fn together(each: &[Conditioning], count: usize) -> Conditioning {
+/// `count` for a batch: `each`, and the last one for those that are lacking.
+pub(super) fn filled<T>(each: &[T], count: usize) -> impl Iterator<Item = &T> {
     let last = each.last().expect("a batch has a picture");
-    let all: Vec<&Conditioning> = each.iter().chain(std::iter::repeat(last)).take(count).collect();
+    each.iter().chain(std::iter::repeat(last)).take(count)
+}
+
+/// The conditioning of a batch of `count` pictures, from that of each.
+pub(super) fn together(each: &[Conditioning], count: usize) -> Conditioning {
+    let all: Vec<&Conditioning> = filled(each, count).collect();
     let input = |(index, (input, _)): (usize, &(&'static str, HostTensor))| {
         let parts: Vec<HostTensor> = all.iter().map(|picture| picture[index].1.clone()).collect();
         (*input, stack(parts))
     };
-    last.iter().enumerate().map(input).collect()
+    all[0].iter().enumerate().map(input).collect()
 }
 
 /// Tensors of one shape and dtype along the batch axis.

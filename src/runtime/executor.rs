@@ -144,16 +144,22 @@ impl<B: BurnBackend> Executor<B> {
         Ok(executor)
     }
 
+    /// The number of the next value that is kept.
+    fn next_version(&mut self) -> u64 {
+        self.version += 1;
+        self.version
+    }
+
     /// Stores a value for the stages that read it.
     fn keep(&mut self, name: Name, value: Value<B>, is_made: bool) {
-        self.version += 1;
-        self.values.insert(name, Kept::on_device(value, self.version, is_made));
+        let version = self.next_version();
+        self.values.insert(name, Kept::on_device(value, version, is_made));
     }
 
     /// Stores a value that the loader has placed where it stays.
     fn keep_placed(&mut self, name: Name, value: Value<B>) {
-        self.version += 1;
-        self.values.insert(name, Kept::placed(value, self.version));
+        let version = self.next_version();
+        self.values.insert(name, Kept::placed(value, version));
     }
 
     /// Stores `value` for `input`, cast to its dtype; prepare stages that may depend on it have to run again, unless it is what the

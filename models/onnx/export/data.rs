@@ -7,7 +7,7 @@ use super::{Exported, proto};
 use onnx_ir::ModelProto;
 use protobuf::Message;
 use reflux_ir::files::Destination;
-use reflux_ir::{Fact, WeightData, WeightError, WeightSource};
+use reflux_ir::{NoWeights, WeightSource};
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -176,13 +176,4 @@ fn stream(
         }
     }
     Ok(())
-}
-
-/// Where positions are read, which need no weights.
-struct NoWeights;
-
-impl WeightSource for NoWeights {
-    fn weight(&self, name: &str, _: &Fact) -> Result<WeightData, WeightError> {
-        Err(WeightError::Missing(name.to_owned()))
-    }
 }

@@ -14,7 +14,7 @@ use crate::files::OutputFile;
 use crate::pipeline::{Memory, check_fits};
 use crate::tensors;
 use reflux_ir::pass::counted;
-use reflux_ir::{Advice, Fact, HostTensor, Program, WeightData, WeightError, WeightSource, verify};
+use reflux_ir::{Advice, HostTensor, NoWeights, Program, WeightSource, verify};
 use reflux_models::onnx::{OnnxWeights, is_onnx};
 use reflux_models::weights::{RandomWeights, Weights};
 use reflux_runtime::{Device, Execute, RunError, load_shared};
@@ -170,15 +170,6 @@ fn checked_weights(program: &Program, path: &std::path::Path) -> Result<Weights,
     let weights = Weights::open(path)?;
     weights.check_for(program, &[""])?;
     Ok(weights)
-}
-
-/// A source without weights, for programs that read none.
-struct NoWeights;
-
-impl WeightSource for NoWeights {
-    fn weight(&self, name: &str, _fact: &Fact) -> Result<WeightData, WeightError> {
-        Err(WeightError::Missing(name.to_owned()))
-    }
 }
 
 /// The results of every step, in the program's order.

@@ -109,19 +109,18 @@ fn advance<B: BurnBackend>(
     let Some(last_step) = integral.changes.len().checked_sub(1) else { return Ok(start) };
     let step_input = executor.program.step_input().map(|input| input.name.clone());
     executor.give(input, &start);
-    executor.version += 1;
-    let mut values = HashMap::from([(Name::from(Integral::SAMPLE), Kept::given(start, executor.version))]);
+    let mut values =
+        HashMap::from([(Name::from(Integral::SAMPLE), Kept::given(start, executor.next_version()))]);
     let mut under_way = UnderWay { runner: &**runner, last: None, replaced: Vec::new() };
     for (step, change) in integral.changes.iter().enumerate() {
         under_way.replace(step_input.as_ref().and_then(|name| executor.values.get(name)));
         let variant = executor.begin(step)?;
-        executor.version += 1;
-        let change = Kept::given(HostTensor::from_f32([], &[*change]), executor.version);
+        let change = Kept::given(HostTensor::from_f32([], &[*change]), executor.next_version());
         under_way.put(&mut values, Integral::CHANGE, change);
         for (name, _, value) in executor.run(&Stage::Variant(variant.clone()))? {
             if name == *slope {
-                executor.version += 1;
-                under_way.put(&mut values, Integral::SLOPE, Kept::on_device(value, executor.version, true));
+                let slope = Kept::on_device(value, executor.next_version(), true);
+                under_way.put(&mut values, Integral::SLOPE, slope);
             } else {
                 under_way.replace(executor.values.get(&name));
                 executor.keep(name, value, true);
@@ -130,8 +129,8 @@ fn advance<B: BurnBackend>(
         executor.ran = Some(variant);
         for (name, _, value) in runner.run(&values, None)? {
             if *name == *Integral::SAMPLE {
-                executor.version += 1;
-                under_way.put(&mut values, &name, Kept::on_device(value, executor.version, true));
+                let sample = Kept::on_device(value, executor.next_version(), true);
+                under_way.put(&mut values, Integral::SAMPLE, sample);
             } else {
                 under_way.replace(executor.values.get(&input.name));
                 executor.keep(input.name.clone(), value, true);

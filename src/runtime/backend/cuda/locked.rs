@@ -10,14 +10,10 @@ pub struct Locked {
 }
 
 impl Locked {
-    pub fn new(context: &Arc<CudaContext>, bytes: usize) -> Result<Self, DriverError> {
+    fn new(context: &Arc<CudaContext>, bytes: usize) -> Result<Self, DriverError> {
         // SAFETY: nothing reads it before it is written.
         let memory = unsafe { context.alloc_pinned_with_flags::<u8>(bytes, 0) }?;
         Ok(Self { memory, is_read: context.new_event(None)? })
-    }
-
-    pub fn len(&self) -> usize {
-        self.memory.len()
     }
 
     /// Has `write` fill the first `bytes` bytes, once the device has read the last ones, and enqueues copies of them on `stream`: one
@@ -44,6 +40,30 @@ impl Locked {
         });
         // Also if a copy could not be enqueued: those before it may be under way.
         self.is_read.record(stream).and(copied)
+    }
+}
+
+/// Several, which are written in turns; each is there from its first turn on.
+pub struct Turns<const COUNT: usize> {
+    all: [Option<Locked>; COUNT],
+    next: usize,
+}
+
+impl<const COUNT: usize> Default for Turns<COUNT> {
+    fn default() -> Self {
+        Self { all: std::array::from_fn(|_| None), next: 0 }
+    }
+}
+
+impl<const COUNT: usize> Turns<COUNT> {
+    /// The one whose turn it is, of at least this many bytes.
+    pub fn take(&mut self, context: &Arc<CudaContext>, bytes: usize) -> Result<&mut Locked, DriverError> {
+        let one = &mut self.all[self.next];
+        self.next = (self.next + 1) % COUNT;
+        if one.as_ref().is_none_or(|known| known.memory.len() < bytes) {
+            *one = Some(Locked::new(context, bytes)?);
+        }
+        Ok(one.as_mut().expect("just taken"))
     }
 }
 

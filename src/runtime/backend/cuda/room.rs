@@ -2,7 +2,7 @@
 
 use super::failed;
 use super::link::Link;
-use super::locked::Locked;
+use super::locked::Turns;
 use super::plan::SIGNALS;
 use crate::RunError;
 use crate::ranks::Rank;
@@ -28,9 +28,7 @@ pub struct Room {
     /// Allocated when something first runs, so that it takes no memory while weights are loaded.
     arena: RefCell<Option<Arena>>,
     /// Through which small data goes to the device, in turns: so the next steps' data can be there before a step is done.
-    uploads: RefCell<[Option<Locked>; UPLOADS]>,
-    /// Of these, the one whose turn it is.
-    turn: Cell<usize>,
+    uploads: RefCell<Turns<UPLOADS>>,
     /// Through which small data comes back.
     download: RefCell<Option<PinnedHostSlice<u8>>>,
     /// The link to the other devices of the program, if there are any.
@@ -57,7 +55,6 @@ impl Room {
             needed: Cell::new(0),
             arena: RefCell::default(),
             uploads: RefCell::default(),
-            turn: Cell::new(0),
             download: RefCell::default(),
             link,
         })
@@ -94,11 +91,7 @@ impl Room {
         }
         self.context.bind_to_thread()?;
         let mut uploads = self.uploads.borrow_mut();
-        let upload = &mut uploads[self.turn.replace((self.turn.get() + 1) % UPLOADS)];
-        let upload = match upload.take_if(|known| known.len() >= bytes) {
-            Some(known) => upload.insert(known),
-            None => upload.insert(Locked::new(&self.context, bytes)?),
-        };
+        let upload = uploads.take(&self.context, bytes)?;
         let write = |mut memory: &mut [u8]| {
             for (from, _) in parts {
                 let (part, rest) = memory.split_at_mut(from.len());

@@ -2,7 +2,7 @@
 
 use super::burn_memory::{address, empty, in_one_piece, persistent, settled};
 use super::failed;
-use super::locked::Locked;
+use super::locked::Turns;
 use super::room::Room;
 use super::runner::runner;
 use crate::RunError;
@@ -38,9 +38,7 @@ pub struct Uploader {
     stream: Arc<CudaStream>,
     /// There are none before there is anything to upload through them: to lock them takes longer than
     /// to upload a few weights.
-    chunks: Option<[Locked; 2]>,
-    /// Of the chunks, the one that the device has been reading for longer.
-    next: usize,
+    chunks: Turns<2>,
     /// Shared by the engines of all graphs of the program, once there is one.
     room: Option<Rc<Room>>,
     /// Which of the program's devices it is, if that is for several.
@@ -51,7 +49,7 @@ impl Uploader {
     pub fn new(device: &CudaDevice, rank: Option<&Rank>) -> Result<Self, RunError> {
         let stream = CudaContext::new(device.index).and_then(|context| context.new_stream());
         let stream = stream.map_err(|error| failed("memory to upload through", error))?;
-        Ok(Self { device: device.clone(), chunks: None, next: 0, stream, room: None, rank: rank.cloned() })
+        Ok(Self { device: device.clone(), chunks: Turns::default(), stream, room: None, rank: rank.cloned() })
     }
 
     /// Writes `bytes` bytes to an address on the device: `write` makes rows of `row_bytes` of them, of which a chunk has one at
@@ -67,27 +65,15 @@ impl Uploader {
         write: &mut dyn FnMut(usize, &mut [u8]),
         to: u64,
     ) -> Result<(), DriverError> {
-        let Self { stream, chunks, next, .. } = self;
+        let Self { stream, chunks, .. } = self;
         stream.context().bind_to_thread()?;
-        let chunks = match chunks {
-            Some(chunks) => chunks,
-            None => {
-                chunks.insert([Locked::new(stream.context(), CHUNK)?, Locked::new(stream.context(), CHUNK)?])
-            }
-        };
         let chunk = CHUNK / row_bytes * row_bytes;
         for start in (0..bytes).step_by(chunk) {
             let part = chunk.min(bytes - start);
+            let memory = chunks.take(stream.context(), CHUNK)?;
+            let write = |memory: &mut [u8]| write(start / row_bytes, memory);
             // SAFETY: the caller vouches for the place.
-            unsafe {
-                chunks[*next].copy(
-                    part,
-                    |memory| write(start / row_bytes, memory),
-                    [(part, to + start as u64)],
-                    stream,
-                )
-            }?;
-            *next = 1 - *next;
+            unsafe { memory.copy(part, write, [(part, to + start as u64)], stream) }?;
         }
         Ok(())
     }

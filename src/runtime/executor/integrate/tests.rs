@@ -6,17 +6,9 @@ use crate::backend::{GraphResult, Loading, Observer};
 use crate::executor::{Place, interpret};
 use crate::liveness::Liveness;
 use burn_flex::{Flex, FlexDevice};
-use reflux_ir::{Fact, Graph, ValueId, WeightData, WeightError, WeightSource, text};
+use reflux_ir::{Graph, NoWeights, ValueId, text};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-
-struct NoWeights;
-
-impl WeightSource for NoWeights {
-    fn weight(&self, name: &str, _: &Fact) -> Result<WeightData, WeightError> {
-        Err(WeightError::Missing(name.to_owned()))
-    }
-}
 
 /// Stands for an engine: runs a graph as a whole, on the processor. How often it was waited for is counted.
 struct Whole {
